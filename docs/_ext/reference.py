@@ -1,0 +1,217 @@
+"""Reference pages made from the code itself, so that none of it can be missing or out of date."""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from pkgutil import iter_modules
+from types import CodeType
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+from glassformer import ops
+from glassformer.cli.app import VERBS, load_verb
+from glassformer.ops.axes import AXES
+from glassformer.ops.op import REGISTRY, Composite, Op
+from glassformer.ops.render import to_latex
+from glassformer.trace.address import KINDS
+
+FAMILIES = {  # module in glassformer.ops -> its title, in story order; others follow by their name
+    "embedding": "Embeddings and positions",
+    "norm": "Normalisation",
+    "linear": "Linear layers",
+    "head_norm": "Norm of queries and keys",
+    "rotary": "Rotary positions",
+    "attention": "Attention",
+    "softmax": "Softmax over the keys",
+    "activation": "Activations",
+    "residual": "The residual stream",
+    "loss": "Probabilities and loss",
+    "sampling": "The choice of a token",
+    "optimizer": "Clipping and AdamW",
+}
+
+
+def families() -> dict[str, list[Op | Composite]]:
+    """Title to ops: every op of the registry, under the module that declares it."""
+    modules = dict.fromkeys([*FAMILIES, *(found.name for found in iter_modules(ops.__path__))])
+    held = {
+        name: [*vars(importlib.import_module(f"glassformer.ops.{name}")).values()]
+        for name in modules
+    }
+    found: dict[str, list[Op | Composite]] = {}
+    for op in REGISTRY.values():
+        homes = [name for name, values in held.items() if any(op is value for value in values)]
+        if not homes:
+            raise LookupError(f"the op {op.name!r} is a name of no module in glassformer.ops")
+        found.setdefault(homes[0], []).append(op)
+    return {
+        FAMILIES.get(name, name.replace("_", " ").capitalize()): found[name]
+        for name in modules
+        if name in found
+    }
+
+
+def ops_text() -> str:
+    """The ops, each with its sentence, formula, axes, source and what runs in its place."""
+    inside = {op.name: sub_steps(op) for op in REGISTRY.values() if isinstance(op, Composite)}
+    parts = []
+    for family, declared in families().items():
+        parts.append(f"## {family}\n")
+        parts += [_op_text(op, inside) for op in declared]
+    return "\n".join(parts)
+
+
+def _op_text(op: Op | Composite, inside: dict[str, list[str]]) -> str:
+    lines = [f"(op-{op.name})=", f"### `{op.name}`\n", f"{op.says}\n"]
+    if isinstance(op, Op):
+        for formula in op.outputs:
+            lines += ["```{math}", to_latex(formula), "```\n"]
+        axes = list(dict.fromkeys(axis for formula in op.outputs for axis in formula.axes))
+        facts = {
+            "Axes": ", ".join(f"`{axis}`" for axis in axes) or "none: one number",
+            "Reads": ", ".join(f"`{operand}`" for operand in op.operands),
+            "Step of": ", ".join(
+                f"[{n}](#op-{n})" for n, subs in inside.items() if op.name in subs
+            ),
+        }
+    else:
+        facts = {
+            "Silent": "one fused kernel",
+            "Watched": ", ".join(f"[{name}](#op-{name})" for name in inside[op.name]),
+        }
+    facts["Source"] = op.source
+    lines += [f"- {word}: {fact}" for word, fact in facts.items() if fact]
+    return "\n".join(lines) + "\n"
+
+
+def sub_steps(op: Composite) -> list[str]:
+    """The ops that a composite's steps name, in the order in which its source does."""
+    seen: dict[str, None] = {}
+
+    def visit(function: Any) -> None:
+        function = inspect.unwrap(function)  # the tests wrap functions in type checks
+        for name in _global_names(function.__code__):
+            value = function.__globals__.get(name)
+            if isinstance(value, Op | Composite):
+                seen[value.name] = None
+            elif inspect.isfunction(value) and value.__module__.startswith("glassformer.ops."):
+                visit(value)
+
+    visit(op.steps)
+    return [*seen]
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            yield from _global_names(constant)
+
+
+def commands_text() -> str:
+    """Every verb of the command line, with its arguments and options."""
+    return "\n".join(_verb_text("glassformer", name, load_verb(name)) for name in VERBS)
+
+
+def _verb_text(parent: str, name: str, command: Any, level: int = 2) -> str:
+    title = f"{parent} {name}"
+    lines = [f"{'#' * level} `{title}`\n"]
+    verbs = getattr(command, "commands", None)
+    if verbs:
+        lines.append(f"{_first_sentence(command.help)}\n")
+        lines += [
+            _verb_text(title, sub, load_verb(sub, f"glassformer.cli.{name}"), level + 1)
+            for sub in verbs
+        ]
+        return "\n".join(lines)
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    usage = " ".join(
+        [title, *(_placeholder(p) for p in arguments), *(["[OPTIONS]"] if options else [])]
+    )
+    lines += ["```text", usage, "```\n", f"{_plain(command.help)}\n"]
+    rows = [(f"`{_placeholder(p)}`", p.help or "", "") for p in arguments]
+    rows += [(_names(p), p.help or "", _default(p)) for p in options]
+    if any(help_text for _, help_text, _ in rows):
+        lines += ["| | | default |", "|---|---|---|"]
+        lines += [f"| {a} | {_cell(b)} | {c} |" for a, b, c in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _placeholder(parameter: Any) -> str:
+    return parameter.metavar or (parameter.name or "").upper()
+
+
+def _names(option: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    return (
+        names
+        if option.is_flag or not option.metavar
+        else f"{names} {option.metavar}".replace("|", r"\|")
+    )
+
+
+def _default(option: Any) -> str:
+    value = option.default
+    quiet = value is None or value is False or callable(value) or value in ([], ())
+    return (
+        "" if quiet or "Sentinel" in type(value).__name__ else f"`{getattr(value, 'value', value)}`"
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace(r"\[", "[").split()).replace("|", r"\|").replace("*", r"\*")
+
+
+def _plain(text: str | None) -> str:
+    return textwrap.dedent(text or "").replace("\b", "").replace(r"\[", "[").strip()
+
+
+def _first_sentence(text: str | None) -> str:
+    return _plain(text).split("\n\n")[0]
+
+
+def table_text(rows: dict[str, str], first: str, second: str) -> str:
+    return "\n".join(
+        [f"| {first} | {second} |", "|---|---|", *(f"| `{a}` | {b} |" for a, b in rows.items())]
+    )
+
+
+TEXTS = {
+    "ops-reference": ops_text,
+    "command-reference": commands_text,
+    "axes-table": lambda: table_text(AXES, "axis", "what it counts"),
+    "kinds-table": lambda: table_text(
+        {f"{k}/": v for k, v in KINDS.items()}, "kind", "what it answers"
+    ),
+}
+
+
+class Generated(SphinxDirective):
+    """A directive without arguments that stands for a text made from the code."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(TEXTS[self.name](), allow_section_headings=True)
+
+
+class ModuleText(SphinxDirective):
+    """The docstring of a module, read as Markdown."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        doc = inspect.getdoc(importlib.import_module(self.arguments[0])) or ""
+        text = doc.replace("``", "`")
+        return self.parse_text_to_nodes(text)
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    for name in TEXTS:
+        app.add_directive(name, Generated)
+    app.add_directive("module-text", ModuleText)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

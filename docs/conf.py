@@ -1,0 +1,43 @@
+"""How Sphinx builds the documentation: every example is run, and a broken one fails the build."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+# The kernels that run the examples inherit these; a page shows no colour codes and has its width.
+os.environ.update(COLUMNS="84", OMP_NUM_THREADS="1", NO_COLOR="1", HF_HUB_OFFLINE="1")
+startup = Path(tempfile.mkdtemp()) / "profile_default" / "startup"
+startup.mkdir(parents=True)
+shutil.copy(Path(__file__).parent / "_ext" / "kernel_startup.py", startup)
+os.environ["IPYTHONDIR"] = str(startup.parents[1])
+
+project = "Glassformer"
+author = "Glassformer contributors"
+copyright = "2026, Glassformer contributors"  # noqa: A001 (Sphinx wants this name)
+release = importlib.metadata.version("glassformer")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml", "reference"]
+exclude_patterns = ["_build", "_ext", "jupyter_execute", ".jupyter_cache"]
+html_theme = "furo"
+smartquotes_action = "qe"  # quotes and ellipses; -- begins an option
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_title = f"Glassformer {release}"
+html_math_renderer = "mathml"
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"  # a cache would not notice that the package has changed
+nb_execution_in_temp = True  # what an example writes is not left among the pages
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+nb_execution_timeout = 300  # seconds for one cell
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"

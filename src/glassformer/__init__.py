@@ -1,0 +1,50 @@
+"""A transformer language model with glass walls.
+
+One model implementation that trains as fast as code with no glass, and in which every number has a
+name, an address and an explanation that can be redone by hand.
+
+The public names live in the modules that define them and are imported when first used, so that
+`import glassformer` and the command line's help do not wait for torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glassformer.errors import GlassformerError as GlassformerError
+    from glassformer.generation.generate import generate as generate
+    from glassformer.generation.generate import generate_batch as generate_batch
+    from glassformer.interop.folder import save as save
+    from glassformer.interop.open import load as load
+    from glassformer.model.config import Config as Config
+    from glassformer.model.transformer import Transformer as Transformer
+    from glassformer.text.tokenizer import Tokenizer as Tokenizer
+    from glassformer.trace.trace import Trace as Trace
+    from glassformer.training.loop import train as train
+    from glassformer.training.recipe import Recipe as Recipe
+
+_HOME = {  # public name -> the module that defines it; the imports above say the same to checkers
+    "Config": "glassformer.model.config",
+    "GlassformerError": "glassformer.errors",
+    "Recipe": "glassformer.training.recipe",
+    "Tokenizer": "glassformer.text.tokenizer",
+    "Trace": "glassformer.trace.trace",
+    "Transformer": "glassformer.model.transformer",
+    "generate": "glassformer.generation.generate",
+    "generate_batch": "glassformer.generation.generate",
+    "load": "glassformer.interop.open",
+    "save": "glassformer.interop.folder",
+    "train": "glassformer.training.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

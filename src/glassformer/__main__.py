@@ -1,0 +1,5 @@
+"""`python -m glassformer` is the command `glassformer`."""
+
+from glassformer.cli.app import main
+
+main()

@@ -1,0 +1,130 @@
+"""One model, asked again and again: an answer streams out, and can be looked into afterwards."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TextIO
+
+import torch
+import typer
+
+from glassformer.cli.watching import labels
+from glassformer.errors import GlassformerError
+from glassformer.generation.choice import record_choice
+from glassformer.generation.generate import FINISH_REASONS, Generation, generate
+from glassformer.generation.sampling import Sampling
+from glassformer.generation.stream import stream_text
+from glassformer.model import Transformer
+from glassformer.show.choice import tell_choice, token_text
+from glassformer.show.labels import harmless, visible
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.terminal import tell
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Trace
+
+
+@dataclass
+class Answers:
+    """A model, its tokenizer and how it is asked; `last` is the answer that came last."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    sampling: Sampling
+    max_tokens: int
+    stop: list[str] = field(default_factory=list)
+    seed: int | None = None
+    last: Generation | None = None
+
+    def complete(self, prompt: str) -> Generation:
+        """Print a prompt and stream what the model makes follow it."""
+        eos = self.tokenizer.eos_id
+        ids = self.tokenizer.encode(prompt)
+        if not ids and eos is not None:
+            ids = [eos]  # what stands before every text
+        unknown = self.tokenizer.unknown_words(prompt)
+        if unknown:
+            note(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown))}")
+        settings = self.sampling
+        generation = generate(
+            self.model,
+            ids,
+            max_new_tokens=self.max_tokens,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            min_p=settings.min_p,
+            repetition_penalty=settings.repetition_penalty,
+            seed=self.seed,
+            stop_ids=() if eos is None else (eos,),
+        )
+        self.last = generation
+        pieces = stream_text(generation, self.tokenizer, self.stop)
+        write(prompt)
+        try:
+            for piece in pieces:
+                write(piece)
+        finally:
+            write("\n")
+        return generation
+
+    def tell_end(self, sheet: Sheet) -> None:
+        """How the last answer was made, and why it ended."""
+        last = self._answered()
+        end = FINISH_REASONS.get(last.finish_reason or "", "interrupted")
+        how = last.sampling.says() + ("" if last.sampling.greedy else f", seed {last.seed}")
+        tokens = f"{len(last.new)} token{'' if len(last.new) == 1 else 's'}"
+        sheet.prose(f"{tokens} ({how}). The end: {end}.", QUIET)
+
+    def tell_choice(self, sheet: Sheet, index: int = 0) -> None:
+        """The table behind new token number `index` of the last answer, and why it was this one."""
+        last = self._answered()
+        chosen = last.chosen
+        if not 0 <= index < len(chosen):
+            raise GlassformerError(
+                f"the last answer has tokens 1 to {len(chosen)}, and none is number {index + 1}"
+            )
+        before = [*last.prompt, *last.new[:index]]
+        trace = self._watch(before, "logits,probs")
+        trace.keep = ["*"]  # of the choice, every step
+        token = record_choice(trace, last.sampling, seed=last.seed, index=index)
+        text = visible(self.tokenizer.decode(before[-8:]))
+        sheet.prose(f"Token {index + 1}, after '{'…' if len(before) > 8 else ''}{text}':", QUIET)
+        tell_choice(trace, sheet)
+        if token != chosen[index]:
+            sheet.prose(
+                f"(The answer has {token_text(trace, chosen[index])} here: the two lie within the"
+                " rounding of this dtype, and a cache rounds differently.)"
+            )
+
+    def tell_trace(self) -> None:
+        """Every stage of the last answer, in numbers."""
+        last = self._answered()
+        tell(self._watch(last.ids[: self.model.config.n_ctx], "*"))
+
+    def _watch(self, ids: list[int], keep: str) -> Trace:
+        device = self.model.embed.W_E.device
+        trace = self.model.watch(torch.tensor([ids], device=device), keep=keep)
+        trace.labels = labels(self.tokenizer, ids)
+        return trace
+
+    def _answered(self) -> Generation:
+        if self.last is None:
+            raise GlassformerError("there is no answer yet; write a prompt first")
+        return self.last
+
+
+def note(text: str) -> None:
+    """Something the reader should know, beside the text itself."""
+    sys.stdout.flush()
+    typer.echo(f"note: {text}", err=True)
+
+
+def write(text: str) -> None:
+    """Write at once; a terminal gets nothing that could steer it, a pipe the text as it is."""
+    file: TextIO = sys.stdout
+    if file.isatty():
+        text = harmless(text)
+    encoding = file.encoding or "utf-8"
+    file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    file.flush()

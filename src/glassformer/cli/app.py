@@ -1,0 +1,117 @@
+"""The command `glassformer`: its verbs, loaded when they run, and its errors, on one line.
+
+Nothing heavy is imported here: `glassformer --help` and shell completion answer at once because
+a verb's module, and torch with it, is imported only when that verb is about to run.
+"""
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from glassformer.errors import GlassformerError
+
+# verb -> what it does; the verb's function is `command` in the module of the same name beside this
+VERBS: dict[str, str] = {
+    "demo": "Train a small model on the built-in corpus and look inside it.",
+    "train": "Train a model on text, resume a run, or fine-tune a model.",
+    "eval": "Measure loss, perplexity and bits per byte on a text.",
+    "ask": "Complete a prompt, or go on prompting.",
+    "trace": "Show every stage from a prompt to the next token.",
+    "explain": "Show the arithmetic behind one number.",
+    "step": "Watch one training step: how weights learn from a text.",
+    "biography": "Follow a weight or a value through training.",
+    "lab": "Change a number, look inside, measure: what follows?",
+    "plot": "Draw attention, probabilities, the loss and the embeddings.",
+    "params": "Count a model's parameters.",
+    "tokenize": "Show a text as tokens, ids and bytes, merge by merge.",
+}
+
+
+class VerbGroup(typer.core.TyperGroup):
+    """A group of commands that imports a verb's module when the verb is run or completed."""
+
+    package = "glassformer.cli"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else load_verb(name, self.package), rest
+
+
+def load_verb(name: str, package: str = VerbGroup.package) -> Any:
+    """Import a verb's module and return its command, ready to be run or to print its help.
+
+    A verb whose module is a package with verbs of its own, `VERBS`, is a group of them.
+    """
+    module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    if hasattr(module, "VERBS"):
+        verbs = type("Verbs", (VerbGroup,), {"package": module.__name__})
+        group = typer.Typer(name=name, cls=verbs, help=module.__doc__, add_completion=False)
+        group.callback()(lambda: None)
+        list_verbs(group, module.VERBS)
+        return typer.main.get_command(group)
+    verb = typer.Typer(add_completion=False)
+    verb.command(name)(module.command)
+    return typer.main.get_command(verb)
+
+
+def list_verbs(group: typer.Typer, verbs: dict[str, str]) -> None:
+    """Name the verbs in the group's help; `load_verb` brings what stands behind a name."""
+    for name, summary in verbs.items():
+        group.command(name, help=summary)(lambda: None)
+
+
+app = typer.Typer(cls=VerbGroup, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def glassformer(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """A transformer language model with glass walls: every number has a name and an explanation."""
+    if version:
+        typer.echo(f"glassformer {importlib.metadata.version('glassformer')}")
+        raise typer.Exit
+
+
+list_verbs(app, VERBS)
+
+
+def run() -> int:
+    """Run the command line and return its exit code; an error is one line on stderr."""
+    try:
+        result = app(prog_name="glassformer", standalone_mode=False)
+        sys.stdout.flush()
+    except GlassformerError as error:
+        return fail(str(error))
+    except typer.TyperException as error:  # an unknown option, a missing argument, ...
+        message = error.format_message()
+        context = getattr(error, "ctx", None)
+        if context is not None:
+            stop = "" if message.endswith((".", "?")) else "."
+            message += f"{stop} See '{context.command_path} --help'."
+        return fail(message)
+    except BrokenPipeError:  # the reader of the output has gone, as in `glassformer ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets the exit flush
+        return 1
+    except OSError as error:  # no such file, no permission, disk full, ...
+        place = f": {error.filename}" if error.filename else ""
+        return fail(f"{error.strerror or error}{place}")
+    return result if isinstance(result, int) else 0
+
+
+def fail(message: str) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def main() -> None:
+    sys.exit(run())

@@ -1,0 +1,159 @@
+"""glassformer biography: a weight or a value through training."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from glassformer.cli.watching import note_replay
+from glassformer.generation.generate import check_prompt
+from glassformer.lab.biography import Biography, Point, biography
+from glassformer.model import Transformer
+from glassformer.ops.render import number
+from glassformer.show.labels import visible
+from glassformer.show.plots.biography import draw_biography, draw_maps
+from glassformer.show.plots.style import write
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Address
+from glassformer.training.run import read_description
+
+UPDATES = 10  # of the replayed interval, those that moved it most
+BLOCKS = 4  # of a batch
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="A weight or a part of it, 'blocks.0.attn.W_Q\\[head=1]', or with --prompt any"
+            " value: 'blocks.0.attn.pattern\\[head=0]'."
+        ),
+    ],
+    prompt: Annotated[
+        str | None, typer.Option(help="The text that a value is read on.", metavar="TEXT")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also draw it, into this folder.", metavar="FOLDER")
+    ] = None,
+) -> None:
+    """Follow a number, a weight or an attention map through training.
+
+    It is read at every saved step; where it moved most, training is replayed
+    update by update, and the update that moved it most is shown with its batch.
+    """
+    where = Address.parse(address)
+    model = Transformer(read_description(run).model)
+    tokenizer = Tokenizer.load(run)
+    ids = None
+    if prompt is not None:
+        tokens = tokenizer.encode(prompt)
+        check_prompt(model, tokens)
+        ids = torch.tensor([tokens])
+    life = biography(run, where, ids, report=note_replay)
+    sheet = Sheet()
+    _tell_points(sheet, life)
+    _tell_path(sheet, life)
+    _tell_turn(sheet, life, run, tokenizer)
+    if out is not None:
+        typer.echo()
+        for file in _draw(life, out):
+            typer.echo(file)
+
+
+def _size(value: Tensor) -> float:
+    """The number, or the length of several."""
+    return value.item() if value.numel() == 1 else value.double().nan_to_num(neginf=0).norm().item()
+
+
+def _what(life: Biography) -> str:
+    return "value" if life.points[0].value.numel() == 1 else "length"
+
+
+def _tell_points(sheet: Sheet, life: Biography) -> None:
+    first = life.points[0].value
+    sheet.prose(f"{life.address} through training", "bold", hanging=2)
+    if first.numel() > 1:
+        sheet.prose(
+            f"{first.numel()} numbers [{', '.join(life.axes)}]; length: the root of their squares,"
+            " summed; moved: the length of the change.",
+            QUIET,
+        )
+    sheet.title("At every saved step")
+    _table(sheet, life.points, "moved per update", _what(life))
+
+
+def _table(sheet: Sheet, points: list[Point], moved: str, what: str) -> None:
+    rows: list[list[Cell]] = [
+        [str(p.step), number(_size(p.value)), "" if p is points[0] else number(p.moved), p.moved]
+        for p in points
+    ]
+    right = {"right": True}
+    columns = [Column("after update", **right), Column(what, **right), Column(moved, **right)]
+    print_table(sheet, [*columns, Bars()], rows)
+
+
+def _tell_path(sheet: Sheet, life: Biography) -> None:
+    start, end = life.path[0].step, life.path[-1].step
+    sheet.title(f"Where it moved most: updates {start + 1} to {end}, replayed")
+    chosen = sorted(life.path[1:], key=lambda p: -p.moved)[:UPDATES]
+    points = [life.path[0], *sorted(chosen, key=lambda p: p.step)]
+    _table(sheet, points, "moved", _what(life))
+    missing = len(life.path) - len(points)
+    if missing:
+        sheet.prose(f"… {missing} updates that moved it less left out", QUIET, indent=2)
+
+
+def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -> None:
+    turn = life.turn
+    sheet.title(f"Update {turn.step} moved it most")
+    change = (turn.after.double() - turn.before.double()).nan_to_num()
+    place = torch.unravel_index(change.abs().argmax(), change.shape)
+    at = tuple(int(i) for i in place)
+    address = life.address
+    if at:
+        index = dict(address.index) | dict(zip(life.axes, at, strict=True))
+        address = address.element(**index)
+        sheet.prose(f"The number that moved most: {address}", indent=2, hanging=4)
+    rows: list[list[Cell]] = [
+        ["before", number(turn.before[at].item())],
+        ["after", number(turn.after[at].item())],
+        ["change", difference(change[at].item())],
+    ]
+    if turn.gradient is not None:
+        rows.append(["its gradient, clipped", difference(turn.gradient[at].item())])
+    rows.append(["learning rate", number(turn.lr)])
+    rows.append(["loss of the batch", number(turn.loss)])
+    rows.append(["length of the whole gradient", number(turn.grad_norm)])
+    print_table(sheet, [Column(""), Column("", right=True)], rows)
+    texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
+    sheet.line()
+    n_tokens = turn.batches[0].ids.shape[1]
+    sheet.prose(f"Its batch, {len(texts)} blocks of {n_tokens} tokens:", indent=2)
+    for text in texts[:BLOCKS]:
+        sheet.line("    ", (sheet.clip(visible(text), sheet.width - 4), QUIET))
+    if len(texts) > BLOCKS:
+        sheet.prose(f"… {len(texts) - BLOCKS} more", QUIET, indent=4)
+    sheet.line()
+    sheet.prose("How would such an update be made of another text? From the same state:")
+    text = shlex.quote(" ".join(texts[0].split()[:8]))
+    sheet.line(f"  glassformer step {shlex.quote(str(run))} --from-step {turn.step - 1} \\")
+    sheet.line(f"    {text}")
+
+
+def _draw(life: Biography, out: Path) -> list[Path]:
+    points, path = ([(p.step, _size(p.value)) for p in found] for found in (life.points, life.path))
+    figure = draw_biography(str(life.address), _what(life), points, path, life.turn.step)
+    files = [write(figure, out / "biography.png")]
+    if len(life.axes) == 2:
+        maps = [(p.step, p.value.numpy()) for p in life.points]
+        names = (life.axes[0], life.axes[1])
+        files.append(write(draw_maps(str(life.address), names, maps), out / "maps.png"))
+    return files

@@ -1,0 +1,98 @@
+"""`glassformer demo`: a GPT learns, answers, and is looked into, within three minutes."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from glassformer.cli.answer import Answers
+from glassformer.cli.progress import plain_console
+from glassformer.cli.train import tell_outcome, train_showing
+from glassformer.cli.watching import labels
+from glassformer.generation.sampling import Sampling
+from glassformer.show.plots.all import draw_all
+from glassformer.show.terminal import tell
+from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.run import read_metrics
+from glassformer.training.storyland import StorylandScore, measure
+
+LEARNED = "the easiest trick to teach a dog is"
+PROMPTS = (
+    (LEARNED, "it has read the answer in training, again and again"),
+    ("zib means moon. tol means sun. zib means", "invented words: the answer is in the prompt"),
+    ("plum is blue. apple is green. fig is pink. apple is", "so is this one"),
+)
+MEASURED = 300  # fresh documents
+
+
+def command(
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Where to put the run.")] = Path(
+        "runs/demo"
+    ),
+    device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
+) -> None:
+    """Train a small model on the built-in corpus and look inside it.
+
+    A demo that was interrupted goes on where it was; one that is finished is shown again.
+    """
+    console = plain_console()
+    chapter(console, 1, "A GPT learns to read Storyland")
+    if (out / "run.json").exists():
+        prepared = resumed_run(out, device)
+    else:
+        prepared = new_run(out, Choices(preset="storyland", device=device))
+    with prepared.run as run:
+        outcome, stopped_by = train_showing(prepared, console)
+        if stopped_by is not None:
+            tell_outcome(outcome, prepared, console)
+            raise typer.Exit(128 + stopped_by)
+        model, tokenizer = prepared.model.cpu().eval(), run.tokenizer
+    tell_score(measure(model, tokenizer, MEASURED), console)
+
+    chapter(console, 2, "It completes what it is given")
+    greedy = Answers(model, tokenizer, Sampling(temperature=0), max_tokens=12, stop=["."])
+    for prompt, why in PROMPTS:
+        console.print(f"  ({why})", style="dim")
+        greedy.complete(prompt)
+
+    chapter(console, 3, f"Every stage of one answer: {LEARNED!r}")
+    ids = tokenizer.encode(LEARNED)
+    trace = model.watch(torch.tensor([ids]))
+    trace.labels = labels(tokenizer, ids)
+    tell(trace)
+
+    chapter(console, 4, "Pictures")
+    for file in draw_all(trace, out / "pictures", read_metrics(out / "metrics.jsonl")):
+        console.print(f"  {file}")
+
+    chapter(console, 5, "Your turn")
+    folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
+    console.print(f"The model, its metrics and its checkpoints are in {out}.")
+    for command_line in (
+        f"glassformer ask {folder}",
+        f"glassformer trace {folder} {prompt} --layer 0",
+        f"glassformer explain {folder} {prompt} 'fwd/blocks.0.attn.pattern[head=0,query=3,key=1]'",
+        "glassformer train YOUR_TEXT.txt --out runs/mine",
+    ):
+        console.print(f"  {command_line}")
+
+
+def tell_score(score: StorylandScore, console: Console) -> None:
+    """The two questions of Storyland: is it at the floor, and does it learn in context?"""
+    console.print(
+        f"on {MEASURED} fresh documents: loss {score.loss:.3f}, {score.loss - score.floor:.3f}"
+        f" above the floor of {score.floor:.3f} that no model can beat"
+    )
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in sorted(score.accuracy.items()))
+    share = sum(score.right.values()) / sum(score.asked.values())
+    console.print(f"answers that only the document holds: {share:.0%} right ({kinds})")
+
+
+def chapter(console: Console, number: int, title: str) -> None:
+    console.print()
+    console.rule(f"{number}. {title}", align="left")

@@ -1,0 +1,90 @@
+"""`glassformer eval`: how surprised a model is by a text."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from typing import Annotated, Any
+
+import typer
+
+from glassformer.cli.progress import plain_console
+from glassformer.cli.watching import AtStep, Run, open_run
+from glassformer.errors import GlassformerError
+from glassformer.model import Transformer
+from glassformer.text.corpus import Corpus
+from glassformer.text.shard import write_shard
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.data import whole_text
+from glassformer.training.device import choose_device
+from glassformer.training.evaluate import evaluate
+from glassformer.training.health import uniform_loss
+from glassformer.training.storyland import measure
+
+ROWS = 16  # blocks at once
+
+
+def command(
+    run: Run,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="Text files, folders, .jsonl files or -."),
+    ] = None,
+    storyland: Annotated[
+        bool, typer.Option("--storyland", help="Measure on fresh Storyland, beside its floor.")
+    ] = False,
+    field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
+    device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    at_step: AtStep = None,
+) -> None:
+    """Measure loss, perplexity and bits per byte on a text, or on Storyland.
+
+    The text is cut into blocks as long as the model's context; every token counts once, predicted
+    from those before it in its block.
+    """
+    if bool(texts) == storyland:
+        raise GlassformerError("give either a text to measure on, or --storyland")
+    model, tokenizer = open_run(run, at_step)
+    model.to(choose_device(device))
+    if storyland:
+        rows = _on_storyland(model, tokenizer)
+    else:
+        rows = _on_text(model, tokenizer, Corpus(texts or [], field=field))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    console = plain_console()
+    width = max(len(name) for name in rows)
+    for name, value in rows.items():
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+        console.print(f"{name.replace('_', ' '):<{width}}  {shown}")
+
+
+def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        shard = write_shard(folder, corpus.pieces(), tokenizer)
+        score = evaluate(
+            model, whole_text(shard, model.config.n_ctx, ROWS), n_bytes=shard.header.n_bytes
+        )
+    return {
+        "loss": score.loss,
+        "perplexity": score.perplexity,
+        "bits_per_byte": score.bits_per_byte,
+        "uniform_loss": uniform_loss(model.config.vocab_size),
+        "tokens": score.n_tokens,
+        "bytes": score.n_bytes,
+    }
+
+
+def _on_storyland(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
+    score = measure(model, tokenizer)
+    return {
+        "loss": score.loss,
+        "floor": score.floor,
+        "above_the_floor": score.loss - score.floor,
+        "perplexity": math.exp(score.loss),
+        "answers_right": sum(score.right.values()) / sum(score.asked.values()),
+        **{f"answers_right_in_{kind}": share for kind, share in sorted(score.accuracy.items())},
+    }

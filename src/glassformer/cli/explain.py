@@ -1,0 +1,126 @@
+"""glassformer explain: the arithmetic behind one number."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.choosing import MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
+from glassformer.cli.learner import belongs_to_a_step, open_learner
+from glassformer.cli.watching import AtStep, Prompt, Run, labels, open_run, watch_ids
+from glassformer.errors import GlassformerError
+from glassformer.generation.choice import record_choice
+from glassformer.generation.generate import generate
+from glassformer.generation.sampling import Sampling
+from glassformer.lab.edits import Edit, written
+from glassformer.lab.lens import logit_lens
+from glassformer.show.choice import TOKEN, tell_choice
+from glassformer.show.explanation import tell_explanation
+from glassformer.show.sheet import Sheet
+from glassformer.trace import Address, Trace
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="Which number: 'fwd/blocks.0.attn.pattern\\[head=0,query=3,key=1]'; `glassformer"
+            " trace` shows the names."
+        ),
+    ],
+    follow: Annotated[
+        int, typer.Option(min=0, help="Follow operands this deep, as a tree.", metavar="DEPTH")
+    ] = 0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every term and operand of long sums.")
+    ] = False,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Set a value or a weight first, as `glassformer lab edit` does; may be repeated.",
+            metavar="ADDRESS=VALUE",
+        ),
+    ] = None,
+    temperature: Temperature = 1.0,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    seed: Seed = 0,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="For a gradient or an update: the word asked for after the last token; without it"
+            " the text's own next tokens are.",
+            metavar="WORD",
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare a gradient with a finite difference.")
+    ] = False,
+    at_step: AtStep = None,
+) -> None:
+    """Show how one number was made: formula, arithmetic, operands, and a check.
+
+    bwd/... explains a gradient, opt/... how the next training step would move a
+    weight; '@step=N ' before an address is --at-step N.
+
+    choose/token and what leads to it explain which token comes next, and
+    '@token=5 choose/token' the choice five tokens later.
+    """
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    where = Address.parse(address)
+    at_step = at_step if where.step is None else where.step
+    changed: Edit = dict(written(text) for text in edit or ())
+    if belongs_to_a_step(where.path) or target is not None:
+        trace = _learning(run, at_step, prompt, target, where, changed)
+        found = trace.explain(where, check=check)
+        return tell_explanation(found, everything=everything, follow=follow)
+    model, tokenizer = open_run(run, at_step)
+    ids = tokenizer.encode(prompt)
+    index, seed = where.token or 0, seed or 0
+    if len(ids) + index > model.config.n_ctx:
+        raise GlassformerError(
+            f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"
+            f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
+        )
+    how = {"seed": seed, **asdict(sampling)}
+    ids += list(generate(model, ids, max_new_tokens=index, **how))
+    trace = watch_ids(model, tokenizer, ids, changed)
+    if where.name.startswith("lens."):
+        logit_lens(model, trace)
+    if where.kind == "choose":
+        record_choice(trace, sampling, seed=seed, index=index)
+    tell_explanation(trace.explain(where, check=check), everything=everything, follow=follow)
+    if where.path == TOKEN:
+        sheet = Sheet()
+        sheet.line()
+        tell_choice(trace, sheet)
+    return None
+
+
+def _learning(
+    run: str,
+    at_step: int | None,
+    prompt: str,
+    target: str | None,
+    where: Address,
+    edit: Edit,
+) -> Trace:
+    """A pass with its gradients and, if that is asked for, the update they lead to."""
+    learner = open_learner(run, at_step)
+    ids, targets = learner.lesson(prompt, target)
+    if where.kind not in ("opt", "const"):
+        trace = learner.model.watch(ids, targets, backward=True, edit=edit)
+        trace.labels = labels(learner.tokenizer, ids[0].tolist())
+        return trace
+    if edit:
+        raise GlassformerError(
+            f"{where} belongs to a training step, which has no edits; leave out --edit, or explain"
+            " a gradient (bwd/...) with it"
+        )
+    return learner.learn(ids, targets)[0].trace

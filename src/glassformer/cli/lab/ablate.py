@@ -1,0 +1,60 @@
+"""glassformer lab ablate: parts switched off."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.lab.comparing import compare, number_pair
+from glassformer.cli.lab.subject import All, Subject, Target
+from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.errors import GlassformerError
+from glassformer.lab.edits import Edit, without_head, without_layer, without_neuron
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(help="Switch off this head; may be repeated.", metavar="LAYER.HEAD"),
+    ] = None,
+    neuron: Annotated[
+        list[str] | None,
+        typer.Option(help="Switch off this neuron; may be repeated.", metavar="LAYER.NEURON"),
+    ] = None,
+    layer: Annotated[
+        list[int] | None,
+        typer.Option(help="Switch off this whole layer; may be repeated.", metavar="LAYER"),
+    ] = None,
+    target: Target = None,
+    everything: All = False,
+    at_step: AtStep = None,
+) -> None:
+    """Switch off heads, neurons or layers: their numbers become zero. What follows?
+
+    \b
+    glassformer lab ablate miniature "the cat sat on a" --head 0.0
+    glassformer lab ablate miniature "the cat sat on a" --neuron 0.3 --target mat
+    """
+    subject = Subject(run, at_step)
+    config = subject.model.config
+    edit: Edit = {}
+    off = []
+    for text in head or ():
+        at, number = number_pair(text, "--head", "LAYER.HEAD")
+        edit |= without_head(config, at, number)
+        off.append(f"layer {at} head {number}")
+    for text in neuron or ():
+        at, number = number_pair(text, "--neuron", "LAYER.NEURON")
+        edit |= without_neuron(config, at, number)
+        off.append(f"layer {at} neuron {number}")
+    for at in layer or ():
+        edit |= without_layer(config, at)
+        off.append(f"layer {at}")
+    if not off:
+        raise GlassformerError(
+            "nothing is switched off; say what: --head 0.2, --neuron 1.37 or --layer 1"
+        )
+    compare(subject, prompt, edit, f"Switched off: {', '.join(off)}", target, everything)

@@ -1,0 +1,56 @@
+"""glassformer lab analogy: words as arithmetic, a - b + c."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.lab.nearness import tell_cosine, tell_map, tell_neighbours
+from glassformer.cli.lab.subject import Subject, token_of
+from glassformer.cli.watching import AtStep, Run
+from glassformer.lab.embeddings import analogy
+from glassformer.ops.render import number
+from glassformer.show.labels import visible
+from glassformer.show.sheet import Sheet
+from glassformer.show.table import Column, print_table
+
+
+def command(
+    run: Run,
+    a: Annotated[str, typer.Argument(help="As this word ...")],
+    b: Annotated[str, typer.Argument(help="... is to this one, ...")],
+    c: Annotated[str, typer.Argument(help="... so is the answer to this one.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="How many to show.", metavar="N")] = 10,
+    at_step: AtStep = None,
+) -> None:
+    """Find the tokens nearest to a - b + c, each brought to length 1 first.
+
+    \b
+    glassformer lab analogy worked_example cat the mat
+    """
+    subject = Subject(run, at_step)
+    tokenizer = subject.tokenizer
+    tokens = [token_of(tokenizer, word) for word in (a, b, c)]
+    W_E = subject.model.embed.W_E[: tokenizer.vocab_size]
+    found = analogy(W_E, tokens[0], tokens[1], tokens[2], count)
+    names = [visible(tokenizer.token(token)) for token in tokens]
+    sheet = Sheet()
+    sheet.title(f"{names[0]} - {names[1]} + {names[2]}")
+    tell_neighbours(sheet, tokenizer, found)
+    sheet.line()
+    sheet.prose("The vector: each word's embedding divided by its length, then added up.", indent=2)
+    columns = [
+        Column(""),
+        Column("word"),
+        Column("its length", right=True),
+        Column("its embedding"),
+    ]
+    rows = [
+        [sign, name, number(W_E[token].double().norm().item()), f"weight/embed.W_E[vocab={token}]"]
+        for sign, name, token in zip("+-+", names, tokens, strict=True)
+    ]
+    print_table(sheet, columns, rows)
+    if found:
+        tell_cosine(sheet, found[0], "the vector above")
+    tell_map(sheet, run)

@@ -1,0 +1,85 @@
+"""glassformer lab attribution: one logit as the sum of what each part wrote."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.lab.subject import All, Subject, at_position, token_of
+from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.lab.attribution import Share, attribute
+from glassformer.show.explanation import short_address
+from glassformer.show.labels import index_label
+from glassformer.show.prediction import token_name
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.table import Bars, Cell, Column, difference, print_table, signed
+
+SHOWN = 16
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    token: Annotated[
+        str | None,
+        typer.Option(help="Whose logit; left out, the most probable token's.", metavar="WORD"),
+    ] = None,
+    pos: Annotated[
+        int, typer.Option(help="After which token, counted from 0; -1 is the last.", metavar="N")
+    ] = -1,
+    everything: All = False,
+    at_step: AtStep = None,
+) -> None:
+    """Split one logit into what each part of the model wrote towards it.
+
+    Embedding, position, heads, biases and MLPs each add to the residual
+    stream; their shares add up to the logit.
+
+    \b
+    glassformer lab attribution worked_example "the cat sat on" --token mat
+    """
+    subject = Subject(run, at_step)
+    trace = subject.watch(prompt)
+    place = at_position(trace, pos)
+    logits = trace.value_of(trace.step("fwd/logits"))[0, place]
+    wanted = int(logits.argmax()) if token is None else token_of(subject.tokenizer, token)
+    found = attribute(subject.model.config, trace, wanted, place)
+    sheet = Sheet()
+    sheet.title(
+        f"The logit of {token_name(trace, wanted)} after {index_label(trace, 'pos', place)}"
+    )
+    shares = sorted(found.shares, key=lambda share: -abs(share.logits))
+    shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]
+    rows = [_row(share, short_address(trace, share.address)) for share in shown]
+    columns = [
+        Column("part", most=24),
+        Column("share", right=True),
+        Bars(),
+        Column("what it wrote", most=None),
+    ]
+    print_table(sheet, columns, rows)
+    rest = shares[len(shown) :]
+    if rest:
+        together = signed(sum(share.logits for share in rest))
+        said = f"… {len(rest)} smaller shares left out, together {together}; --all shows them"
+        sheet.prose(said, QUIET, indent=2, hanging=2)
+    sheet.line()
+    dtype = str(logits.dtype).removeprefix("torch.")
+    for what, value in (
+        (f"sum of all {len(shares)} shares", f"{found.total!r} (float64)"),
+        ("recorded logit", f"{found.logit!r} ({dtype})"),
+        ("difference", f"{found.total - found.logit:.1e}"),
+        ("address", found.address),
+    ):
+        sheet.line(f"  {what:24}{value}")
+    if subject.model.config.final_norm:
+        sheet.prose(
+            "The final norm's scale is taken as it was in this pass: a share says what a part"
+            " wrote, not what the logit would be without it (that is `lab ablate`).",
+            QUIET,
+        )
+
+
+def _row(share: Share, address: str) -> list[Cell]:
+    return [share.part, difference(share.logits), share.logits, address]

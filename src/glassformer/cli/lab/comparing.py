@@ -1,0 +1,222 @@
+"""One prompt read twice, as it is and changed: what became of the prediction, and on which way."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+
+from glassformer.cli.lab.subject import Subject, tell_explain, token_of
+from glassformer.errors import GlassformerError
+from glassformer.lab.changes import Change, changes, next_token_shifts
+from glassformer.lab.edits import Edit
+from glassformer.ops.render import number
+from glassformer.show.explanation import short_address
+from glassformer.show.fold import Fold
+from glassformer.show.labels import index_label
+from glassformer.show.prediction import token_name
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.trace import Trace
+
+TOKENS = 10
+STATIONS = {"pattern", "z", "attn_out", "resid_mid", "post", "mlp_out", "resid_post"}
+ENDS = {"fwd/logits", "fwd/probs", "fwd/loss"}
+LAYERS = (2, 1)  # changed layers shown from the start and from the end
+_BLOCK = re.compile(r"fwd/blocks\.(\d+)\.(.*)")
+
+
+def compare(
+    subject: Subject, prompt: str, edit: Edit, says: str, target: str | None, everything: bool
+) -> None:
+    """Print both passes beside each other; `says` is what was done, in words."""
+    wanted = None if target is None else token_of(subject.tokenizer, target)
+    before, after = subject.watch(prompt), subject.watch(prompt, edit)
+    sheet = Sheet()
+    sheet.prose(says, "bold")
+    for address in edit:
+        _tell_edit(sheet, before, after, address)
+    _Comparison(sheet, before, after, everything).tell(wanted)
+    moved = [
+        c
+        for c in changes(before, after)
+        if _is_station(c) and not c.edited and c.path != "fwd/loss"
+    ]
+    if moved:
+        largest = max(moved, key=lambda c: c.relative if math.isfinite(c.relative) else 0.0)
+        _tell_how(sheet, before, after, largest, subject, prompt, edit)
+
+
+def _tell_edit(sheet: Sheet, before: Trace, after: Trace, address: str) -> None:
+    """One edited slice: how many numbers, and from what to what where that is one number."""
+    was, now = before[address], after[address]
+    if now.numel() == 1:
+        sheet.prose(f"{address}: {number(was.item())} -> {number(now.item())}", QUIET, 2, 2)
+        return
+    same = bool((now == now.flatten()[0]).all())
+    what = number(now.flatten()[0].item()) if same else "the other prompt's"
+    sheet.prose(f"{address}: {now.numel()} numbers -> {what}", QUIET, 2, 2)
+
+
+def _tell_how(
+    sheet: Sheet,
+    before: Trace,
+    after: Trace,
+    change: Change,
+    subject: Subject,
+    prompt: str,
+    edit: Edit,
+) -> None:
+    """The command that explains the number that changed most, as it is after the edit."""
+    address = short_address(before, change.address)
+    was, now = before[change.address].item(), after[change.address].item()
+    sheet.line()
+    sheet.prose(
+        f"{change.path.partition('/')[2]} changed most, and of its numbers this one:"
+        f" {number(was)} before, {number(now)} after. How was it made?"
+    )
+    numbers = [(a, value) for a, value in edit.items() if isinstance(value, float)]
+    options = [f"--edit {shlex.quote(f'{a}={value!r}'.removesuffix('.0'))}" for a, value in numbers]
+    tell_explain(sheet, subject.run, prompt, address, *options, *subject.options)
+    if len(numbers) < len(edit):
+        sheet.prose("(explain shows it as it was before)", QUIET, indent=2)
+
+
+class _Comparison:
+    def __init__(self, sheet: Sheet, before: Trace, after: Trace, everything: bool) -> None:
+        self.sheet, self.before, self.after, self.everything = sheet, before, after, everything
+
+    def tell(self, target: int | None) -> None:
+        self._next_token()
+        self._loss(target)
+        self._travel(changes(self.before, self.after))
+
+    def _next_token(self) -> None:
+        n = self.before.step("fwd/probs").shape[1]
+        vocab = self.before.step("fwd/probs").shape[2]
+        self.sheet.title(f"The next token, after {index_label(self.before, 'pos', n - 1)}")
+        shown = vocab if self.everything else TOKENS
+        shifts = next_token_shifts(self.before, self.after, shown)
+        rows: list[list[Cell]] = [
+            [
+                token_name(self.before, shift.token),
+                str(shift.token),
+                number(shift.before),
+                number(shift.after),
+                difference(shift.after - shift.before),
+                shift.after - shift.before,
+            ]
+            for shift in shifts
+        ]
+        right = {"right": True}
+        columns = [
+            Column("token", most=20),
+            Column("id", **right),
+            Column("before", **right),
+            Column("after", **right),
+            Column("difference", **right),
+            Bars(),
+        ]
+        print_table(self.sheet, columns, rows)
+        if len(shifts) < vocab:
+            self._left_out(f"{vocab - len(shifts)} of {vocab} tokens left out")
+
+    def _loss(self, target: int | None) -> None:
+        rows: list[list[Cell]] = []
+        if "fwd/loss" in self.before.nodes:
+            was, now = (trace["fwd/loss"].item() for trace in (self.before, self.after))
+            rows.append(_surprise("mean of the prompt's own next tokens (the loss)", was, now))
+        if target is not None:
+            was, now = (_surprise_at_the_end(trace, target) for trace in (self.before, self.after))
+            name = token_name(self.before, target)
+            rows.append(_surprise(f"{name} as the next token", was, now))
+        if rows:
+            self.sheet.line()
+            columns = [Column("surprise in nats", most=48)]
+            columns += [Column(title, right=True) for title in ("before", "after", "difference")]
+            print_table(self.sheet, columns, rows)
+
+    def _travel(self, found: list[Change]) -> None:
+        sheet, n_steps = self.sheet, len(self.before.steps)
+        sheet.title("The difference travels")
+        if not found:
+            sheet.prose(f"None of the {n_steps} steps changed.", indent=2)
+            return
+        sheet.prose(
+            f"{len(found)} of {n_steps} steps changed. Relative: the length of the change, by that"
+            " of the value before. Largest: the number that changed most, and where it is.",
+            QUIET,
+        )
+        shown = [change for change in found if self.everything or _is_station(change)]
+        layers = sorted({layer for change in shown if (layer := _place(change)[0]) is not None})
+        fold = Fold.whole(len(layers)) if self.everything else Fold.of(len(layers), *LAYERS)
+        kept = {layers[i] for i in fold.shown}
+        rows = [
+            self._row(change)
+            for change in shown
+            if _place(change)[0] is None or _place(change)[0] in kept
+        ]
+        columns = [
+            Column("step", most=26),
+            Column("relative", right=True),
+            Bars(),
+            Column("largest", right=True),
+            Column("at", most=None),
+        ]
+        print_table(sheet, columns, rows)
+        if fold.missing:
+            hidden = [layers[i] for i in range(fold.n) if i not in fold.shown]
+            self._left_out(f"layers {hidden[0]} to {hidden[-1]} left out")
+        if len(shown) < len(found):
+            self._left_out(f"{len(found) - len(shown)} steps in between left out")
+
+    def _row(self, change: Change) -> list[Cell]:
+        layer, name = _place(change)
+        name = name if layer is None else f"{layer} {name}"
+        address = short_address(self.before, change.address)
+        at = address.partition("[")[2]
+        relative = change.relative if math.isfinite(change.relative) else math.inf
+        return [
+            f"{name} (edited)" if change.edited else name,
+            number(relative, 3),
+            relative,
+            difference(change.largest, 3),
+            f"[{at}" if at else "",
+        ]
+
+    def _left_out(self, what: str) -> None:
+        self.sheet.prose(f"… {what}; --all shows them", QUIET, indent=2, hanging=2)
+
+
+def _surprise(what: str, was: float, now: float) -> list[Cell]:
+    return [what, number(was), number(now), difference(now - was)]
+
+
+def _surprise_at_the_end(trace: Trace, token: int) -> float:
+    """-ln p of a token after the last one, from the recorded logits, in float64."""
+    logits = trace.value_of(trace.step("fwd/logits"))[0, -1].double()
+    return (logits.logsumexp(0) - logits[token]).item()
+
+
+def _place(change: Change) -> tuple[int | None, str]:
+    """The layer and the name within it; no layer outside the blocks."""
+    match = _BLOCK.fullmatch(change.path)
+    return (int(match[1]), match[2]) if match else (None, change.path.partition("/")[2])
+
+
+def _is_station(change: Change) -> bool:
+    layer, name = _place(change)
+    between = layer is None and change.path not in ENDS
+    return change.edited or (not between and (layer is None or name.rpartition(".")[2] in STATIONS))
+
+
+def number_pair(text: str, option: str, what: str) -> tuple[int, int]:
+    """The two whole numbers of ``LAYER.HEAD``.
+
+    >>> number_pair("1.37", "--neuron", "LAYER.NEURON")
+    (1, 37)
+    """
+    match = re.fullmatch(r"(\d+)\.(\d+)", text)
+    if match is None:
+        raise GlassformerError(f"{option} {text!r} is not {what}; write for example {option} 0.2")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,193 @@
+"""glassformer lab in-context: what a model learns from its prompt, as a report with pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from matplotlib.figure import Figure
+
+from glassformer.cli.lab.subject import Subject
+from glassformer.cli.watching import AtStep, Run
+from glassformer.lab.in_context import (
+    Reading,
+    Repeats,
+    Score,
+    accuracy_by_examples,
+    loss_by_position,
+    measure_repeats,
+    read_texts,
+)
+from glassformer.ops.render import number
+from glassformer.show.plots.in_context import (
+    draw_examples,
+    draw_induction,
+    draw_loss_by_position,
+    draw_repeats,
+)
+from glassformer.show.plots.style import write
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.text.storyland import documents
+from glassformer.training.run import read_description
+
+TEXTS = 600
+SEED = "in-context"  # that no training takes
+LEAST = 20  # texts, or answers, that a mean is drawn from
+HEADS = 8
+MOST_EXAMPLES = 8
+
+Pictures = Iterator[tuple[str, Figure]]
+
+
+def command(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for the pictures.", metavar="FOLDER")
+    ] = None,
+    at_step: AtStep = None,
+) -> None:
+    """Measure what a model learns from its own prompt.
+
+    Surprise by position, the induction score of each head and, for a run on
+    Storyland, answers by the number of examples that stood before.
+
+    \b
+    glassformer lab in-context runs/latest --out pictures
+    """
+    subject, sheet = Subject(run, at_step), Sheet()
+    for name, figure in _report(subject, sheet):
+        if out is not None:
+            typer.echo(f"  picture: {write(figure, out / f'{name}.png')}")
+
+
+def _report(subject: Subject, sheet: Sheet) -> Pictures:
+    tokenizer = subject.tokenizer
+    # <eos> and <unk> add no text of their own
+    tokens = [i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i)]
+    repeats = measure_repeats(subject.model, tokens)
+    yield from _tell_repeats(sheet, repeats)
+    yield from _tell_induction(sheet, repeats)
+    why_not = _why_not_storyland(subject.run)
+    sheet.title("Examples in the prompt")
+    if why_not:
+        sheet.prose(f"Left out: {why_not}.")
+        return
+    told = [*islice(documents(SEED), TEXTS)]
+    readings = read_texts(subject.model, tokenizer, [document.text for document in told])
+    yield from _tell_examples(sheet, accuracy_by_examples(told, readings))
+    yield from _tell_positions(sheet, readings)
+
+
+def _why_not_storyland(run: str) -> str:
+    if not (Path(run) / "run.json").is_file():
+        return f"{run} is no run folder, so nothing says that it was trained on Storyland"
+    if read_description(Path(run)).corpus["kind"] != "storyland":
+        return f"{run} was trained on other text than Storyland, whose patterns it never saw"
+    return ""
+
+
+def _tell_repeats(sheet: Sheet, repeats: Repeats) -> Pictures:
+    """Surprise by position where random tokens come a second time."""
+    n, loss = repeats.n, repeats.loss.double()
+    sheet.title("Surprise by position, when random tokens come again")
+    sheet.prose(
+        f"{n} different random tokens, then the same {n}, {repeats.sequences} times: mean surprise"
+        " in nats. The first time nothing can be known; the second time everything but the start."
+    )
+    rows: list[list[Cell]] = []
+    for start, end, copy in _stretches(n):
+        mean = loss[start - 1 : end].mean().item()
+        place = f"{start} to {end}" if end > start else f"{start}"
+        rows.append([place, copy, number(mean), mean])
+    columns = [Column("position"), Column("the tokens are"), Column("surprise", right=True), Bars()]
+    print_table(sheet, columns, rows)
+    gain = difference(repeats.second - repeats.first)
+    sheet.line(f"  new {number(repeats.first)}, again {number(repeats.second)}, difference ", gain)
+    yield "surprise-by-position", draw_repeats(loss.numpy(), n, repeats.first, repeats.second)
+
+
+def _stretches(n: int, parts: int = 4) -> Iterator[tuple[int, int, str]]:
+    """Positions 1 to 2n - 1 in a few stretches, none across the start of the second copy."""
+    copies = (1, n - 1, "new"), (n, n, "the first again"), (n + 1, 2 * n - 1, "again")
+    for first, last, copy in copies:
+        step = max(-(-(last - first + 1) // parts), 1)
+        for start in range(first, last + 1, step):
+            yield start, min(start + step - 1, last), copy
+
+
+def _tell_induction(sheet: Sheet, repeats: Repeats) -> Pictures:
+    """The induction score of the best heads."""
+    scores = repeats.induction.double()
+    n_heads = scores.shape[1]
+    sheet.title("Induction: heads that look at what came next last time")
+    sheet.prose(
+        "Score: mean attention from a token to the one after its previous occurrence (Olsson et"
+        f" al. 2022), on the same tokens. Looking at all alike scores {number(repeats.uniform)}."
+    )
+    order = scores.flatten().argsort(descending=True, stable=True).tolist()
+    rows: list[list[Cell]] = [
+        [f"layer {i // n_heads} head {i % n_heads}", number(score), score]
+        for i in order[:HEADS]
+        for score in [scores.flatten()[i].item()]
+    ]
+    print_table(sheet, [Column("head"), Column("score", right=True), Bars(whole=1)], rows)
+    if len(order) > HEADS:
+        least, most = (number(scores.flatten()[order[i]].item()) for i in (-1, HEADS))
+        said = f"… {len(order) - HEADS} more heads, from {most} down to {least}"
+        sheet.prose(f"{said}; the picture has them all (--out)", QUIET, indent=2, hanging=2)
+    yield "induction", draw_induction(scores.numpy(), repeats.uniform)
+
+
+def _tell_examples(sheet: Sheet, scores: list[Score]) -> Pictures:
+    """Answers that were the best guess, by kind of text (columns) and examples before (rows)."""
+    sheet.prose(
+        f"{TEXTS} fresh Storyland texts: share of answers that were the model's best guess, by how"
+        " often the text had shown the answer before."
+    )
+    kinds = sorted({score.kind for score in scores})
+    by_place = {(score.kind, score.n_examples): score for score in scores}
+    most = min(max(score.n_examples for score in scores), MOST_EXAMPLES)
+    rows: list[list[Cell]] = []
+    for n_examples in range(1, most + 1):
+        found = [by_place.get((kind, n_examples)) for kind in kinds]
+        cells = ["" if s is None else f"{number(s.accuracy, 3)} /{s.asked:>4}" for s in found]
+        rows.append([str(n_examples), *cells])
+    columns = [Column("examples", right=True), *(Column(kind, right=True) for kind in kinds)]
+    print_table(sheet, columns, rows)
+    sheet.prose("each cell: share right / answers asked", QUIET, indent=2)
+    beyond = sum(score.asked for score in scores if score.n_examples > most)
+    if beyond:
+        sheet.prose(f"… {beyond} answers after more examples left out", QUIET, indent=2)
+    curves = {
+        kind: [
+            (s.n_examples, s.accuracy)
+            for s in scores
+            if s.kind == kind and s.asked >= LEAST and s.n_examples <= most
+        ]
+        for kind in kinds
+    }
+    drawn = {kind: points for kind, points in curves.items() if points}
+    if drawn:
+        yield "examples", draw_examples(drawn)
+
+
+def _tell_positions(sheet: Sheet, readings: list[Reading]) -> Pictures:
+    """Surprise by position in Storyland's texts."""
+    loss = loss_by_position(readings, LEAST)
+    sheet.title("Surprise by position in Storyland's texts")
+    rows: list[list[Cell]] = []
+    start = 1
+    while start <= len(loss):
+        end = min(2 * start - 1, len(loss))
+        mean = sum(loss[start - 1 : end]) / (end - start + 1)
+        rows.append([f"{start} to {end}" if end > start else f"{start}", number(mean), mean])
+        start = end + 1
+    print_table(sheet, [Column("position"), Column("surprise", right=True), Bars()], rows)
+    sheet.prose(
+        "in nats per token; late tokens are easier also because texts begin with a choice", QUIET, 2
+    )
+    yield "storyland-by-position", draw_loss_by_position(loss, len(readings))

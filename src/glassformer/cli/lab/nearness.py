@@ -1,0 +1,58 @@
+"""Neighbours in the embedding table, as a table and as the arithmetic of the nearest."""
+
+from __future__ import annotations
+
+import shlex
+
+from glassformer.lab.embeddings import Neighbour
+from glassformer.ops.render import number
+from glassformer.show.labels import visible
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.table import Bars, Cell, Column, print_table
+from glassformer.text.tokenizer import Tokenizer
+
+
+def tell_neighbours(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbour]) -> None:
+    """The nearest tokens, best first."""
+    rows: list[list[Cell]] = [
+        [
+            str(rank),
+            visible(tokenizer.token(near.token)),
+            str(near.token),
+            number(near.cosine),
+            near.cosine,
+            number(near.dot),
+            number(near.length),
+        ]
+        for rank, near in enumerate(found, 1)
+    ]
+    columns = [
+        Column("rank", right=True),
+        Column("token", most=20),
+        Column("id", right=True),
+        Column("cosine", right=True),
+        Bars(),
+        Column("dot", right=True),
+        Column("its length", right=True),
+    ]
+    print_table(sheet, columns, rows)
+
+
+def tell_cosine(sheet: Sheet, near: Neighbour, asked: str) -> None:
+    """The nearest one's cosine with the numbers put in, and what they were computed from."""
+    sheet.line()
+    sheet.line(("How the first was found", "bold underline"))
+    sheet.line("  cosine = dot / (length x length)")
+    lengths = f"({number(near.asked)} x {number(near.length)})"
+    sheet.line(f"         = {number(near.dot)} / {lengths} = {number(near.cosine, 6)}")
+    sheet.line(f"  of {asked}")
+    sheet.line(f"  and weight/embed.W_E[vocab={near.token}]")
+
+
+def tell_map(sheet: Sheet, run: str) -> None:
+    sheet.line()
+    sheet.prose(
+        f"The whole table as a map in two dimensions: glassformer plot {shlex.quote(run)} TEXT",
+        QUIET,
+        hanging=2,
+    )

@@ -1,0 +1,37 @@
+"""glassformer lab neighbours: the tokens whose embeddings lie nearest to one's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.lab.nearness import tell_cosine, tell_map, tell_neighbours
+from glassformer.cli.lab.subject import Subject, token_of
+from glassformer.cli.watching import AtStep, Run
+from glassformer.lab.embeddings import nearest
+from glassformer.show.labels import visible
+from glassformer.show.sheet import Sheet
+
+
+def command(
+    run: Run,
+    word: Annotated[str, typer.Argument(help="A token.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="How many to show.", metavar="N")] = 10,
+    at_step: AtStep = None,
+) -> None:
+    """Find the tokens whose embeddings point most nearly the same way.
+
+    \b
+    glassformer lab neighbours worked_example cat
+    """
+    subject = Subject(run, at_step)
+    tokenizer = subject.tokenizer
+    token = token_of(tokenizer, word)
+    found = nearest(subject.model.embed.W_E[: tokenizer.vocab_size], token, count)
+    sheet = Sheet()
+    sheet.title(f"Nearest to {visible(tokenizer.token(token))} (id {token})")
+    tell_neighbours(sheet, tokenizer, found)
+    if found:
+        tell_cosine(sheet, found[0], f"weight/embed.W_E[vocab={token}]")
+    tell_map(sheet, run)

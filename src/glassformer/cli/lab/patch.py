@@ -1,0 +1,35 @@
+"""glassformer lab patch: values of another prompt put into this one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.lab.comparing import compare
+from glassformer.cli.lab.subject import All, Subject, Target
+from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.lab.edits import patched
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    addresses: Annotated[
+        list[str],
+        typer.Argument(help="What is taken from the other prompt.", metavar="ADDRESS..."),
+    ],
+    source: Annotated[str, typer.Option("--from", help="The other prompt.", metavar="PROMPT")],
+    target: Target = None,
+    everything: All = False,
+    at_step: AtStep = None,
+) -> None:
+    """Put values of another prompt into this one. What follows?
+
+    \b
+    glassformer lab patch miniature "the cat sat on a" --from "the mat sat on a" \\
+      'blocks.0.resid_post\\[pos=4]'
+    """
+    subject = Subject(run, at_step)
+    edit = patched(addresses, subject.watch(source))
+    compare(subject, prompt, edit, f"Patched from {source!r}:", target, everything)

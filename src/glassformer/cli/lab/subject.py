@@ -1,0 +1,94 @@
+"""What a lab command works on: a model, its tokenizer, a prompt; and the words given to it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from glassformer.cli.watching import labels, open_run
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import check_prompt
+from glassformer.lab.changes import watch_text
+from glassformer.lab.edits import Edit
+from glassformer.show.sheet import Sheet
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Trace
+
+All = Annotated[bool, typer.Option("--all", help="Show every row.")]
+Target = Annotated[
+    str | None,
+    typer.Option(help="Also show the surprise of this next token.", metavar="WORD"),
+]
+
+
+class Subject:
+    """A run's model that reads prompts."""
+
+    def __init__(self, run: str, at_step: int | None = None) -> None:
+        self.run, self.at_step = run, at_step
+        self.model, self.tokenizer = open_run(run, at_step)
+
+    @property
+    def options(self) -> list[str]:
+        """What a command about the same model has to be given as well."""
+        return [] if self.at_step is None else [f"--at-step {self.at_step}"]
+
+    def ids(self, prompt: str) -> Tensor:
+        """A prompt's tokens [1, pos]."""
+        ids = self.tokenizer.encode(prompt)
+        check_prompt(self.model, ids)
+        return torch.tensor([ids])
+
+    def watch(self, prompt: str, edit: Edit | None = None) -> Trace:
+        """One pass that ends in `probs` and in the loss over the prompt's own next tokens."""
+        ids = self.ids(prompt)
+        trace = watch_text(self.model, ids, edit)
+        trace.labels = labels(self.tokenizer, ids[0].tolist())
+        return trace
+
+
+def token_of(tokenizer: Tokenizer, word: str) -> int:
+    """The one token that a word is: as it is written, else with a space before it, else by name."""
+    pieces = _known(tokenizer, word)
+    for ids in (pieces, _known(tokenizer, f" {word}")):
+        if len(ids) == 1:
+            return ids[0]
+    try:
+        return tokenizer.id(word)
+    except GlassformerError:
+        if len(pieces) < 2:
+            raise
+        names = ", ".join(repr(tokenizer.token(token)) for token in pieces)
+        raise GlassformerError(
+            f"{word!r} is {len(pieces)} tokens here: {names}; give one of them"
+        ) from None
+
+
+def _known(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text; none where a word is outside the vocabulary."""
+    try:
+        ids = tokenizer.encode(text)
+    except GlassformerError:  # there is no <unk> to put in its place
+        return []
+    return [] if tokenizer.unknown_words(text) else ids
+
+
+def at_position(trace: Trace, pos: int) -> int:
+    """A position of the text, counted from its start; negative ones are counted from its end."""
+    n = trace.step("fwd/probs").shape[1]
+    if not -n <= pos < n:
+        raise GlassformerError(f"there is no position {pos}; the text's positions are 0 to {n - 1}")
+    return pos % n
+
+
+def tell_explain(sheet: Sheet, run: str, prompt: str, address: str, *options: str) -> None:
+    """The command that explains a number, ready to be pasted."""
+    start, text = f"glassformer explain {shlex.quote(run)}", shlex.quote(prompt)
+    fits = len(start) + len(text) + 5 <= sheet.width
+    lines = [f"{start} {text}"] if fits else [start, text]
+    for line in " \\\n  ".join([*lines, shlex.quote(address), *options]).splitlines():
+        sheet.line(f"  {line}")

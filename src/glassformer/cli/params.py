@@ -1,0 +1,173 @@
+"""`glassformer params`: every parameter of a model, counted without making one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from glassformer.interop.open import config_of
+from glassformer.model import Config, Transformer
+from glassformer.model.views import View
+
+BYTES = {"fp32": 4, "bf16": 2}  # per parameter, as it lies in model.safetensors
+EMBEDDINGS, BLOCK, END = "embeddings", "block", "end"
+
+COMPONENTS = (  # part, component, weight, bias; those of a block are named inside block 0
+    (EMBEDDINGS, "tokens", "embed.W_E", ""),
+    (EMBEDDINGS, "positions", "pos_embed.W_pos", ""),
+    (BLOCK, "norm 1", "ln1.w", "ln1.b"),
+    (BLOCK, "query", "attn.W_Q", "attn.b_Q"),
+    (BLOCK, "key", "attn.W_K", "attn.b_K"),
+    (BLOCK, "value", "attn.W_V", "attn.b_V"),
+    (BLOCK, "output", "attn.W_O", "attn.b_O"),
+    (BLOCK, "norm 2", "ln2.w", "ln2.b"),
+    (BLOCK, "MLP up", "mlp.W_in", "mlp.b_in"),
+    (BLOCK, "MLP down", "mlp.W_out", "mlp.b_out"),
+    (END, "final norm", "ln_final.w", "ln_final.b"),
+    (END, "head", "unembed.W_U", "unembed.b_U"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One component: its matrix [in, out] and what it counts, in one layer."""
+
+    part: str
+    component: str
+    shape: tuple[int, ...]
+    weights: int
+    biases: int
+    layers: int
+    tied: bool = False
+
+    @property
+    def parameters(self) -> int:
+        return self.layers * (self.weights + self.biases)
+
+
+def count(config: Config) -> list[Row]:
+    """The parameters of a configuration by component; nothing is allocated.
+
+    >>> rows = count(Config.preset("miniature"))
+    >>> [(row.component, row.parameters) for row in rows if row.part == "block"]
+    [('query', 20), ('key', 20), ('value', 20), ('output', 20), ('MLP up', 80), ('MLP down', 68)]
+    """
+    with torch.device("meta"):  # one layer tells of all
+        views = {view.name: view for view in Transformer(config.replace(n_layers=1)).views()}
+    rows = []
+    for part, component, weight, bias in COMPONENTS:
+        scope = "blocks.0." if part == BLOCK else ""
+        tied = component == "head" and config.tied
+        w = _transposed(views["embed.W_E"]) if tied else views.get(scope + weight)
+        b = views.get(scope + bias)
+        shown = w or b
+        if shown is None:
+            continue
+        rows.append(
+            Row(
+                part,
+                component,
+                _shape(shown),
+                0 if tied or w is None else w.value.numel(),
+                b.value.numel() if b is not None else 0,
+                config.n_layers if part == BLOCK else 1,
+                tied,
+            )
+        )
+    return rows
+
+
+def _transposed(view: View) -> View:
+    return View(view.name, view.value.T, view.axes[::-1])
+
+
+def _shape(view: View) -> tuple[int, ...]:
+    """The shape with all heads side by side, as the matrix is multiplied."""
+    sizes = dict(zip(view.axes, view.value.shape, strict=True))
+    heads = sizes.pop("head", 1)
+    return tuple(n * heads if axis == "d_head" else n for axis, n in sizes.items())
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="PRESET|FOLDER", help="What to count.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Count a preset's or a folder's parameters, without making its weights."""
+    config = config_of(model)
+    rows = count(config)
+    if as_json:
+        typer.echo(json.dumps(_as_data(model, rows), indent=2))
+    else:
+        _print(model, config, rows)
+
+
+def _totals(rows: list[Row]) -> dict[str, int]:
+    embeddings = sum(row.parameters for row in rows if row.part == EMBEDDINGS)
+    total = sum(row.parameters for row in rows)
+    return {"without_embeddings": total - embeddings, "embeddings": embeddings, "total": total}
+
+
+def _as_data(model: str, rows: list[Row]) -> dict[str, object]:
+    totals = _totals(rows)
+    return {
+        "model": model,
+        "components": [{**asdict(row), "parameters": row.parameters} for row in rows],
+        **totals,
+        "bytes": {dtype: each * totals["total"] for dtype, each in BYTES.items()},
+    }
+
+
+def _print(model: str, config: Config, rows: list[Row]) -> None:
+    totals = _totals(rows)
+    console = Console(highlight=False, markup=False)
+    console.print(f"{model}: {totals['total']:,} parameters\n", style="bold", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("component")
+    table.add_column("shape")
+    for header in ("weights", "biases", "parameters"):
+        table.add_column(header, justify="right")
+    n = config.n_layers
+    titles = {
+        EMBEDDINGS: "Embeddings",
+        BLOCK: "The block" if n == 1 else f"Each of blocks 0 to {n - 1}",
+        END: "After the blocks",
+    }
+    for part, title in titles.items():
+        table.add_row(title, style="bold")
+        inside = [row for row in rows if row.part == part]
+        for row in inside:
+            table.add_row(*_cells(row))
+        if part == BLOCK:
+            each = sum(row.weights + row.biases for row in inside)
+            table.add_row("  one block", "", "", "", f"{each:,}")
+            if n > 1:
+                table.add_row(f"  {n} blocks", "", "", "", f"{n * each:,}")
+    table.add_row()
+    table.add_row("Without embeddings", "", "", "", f"{totals['without_embeddings']:,}")
+    table.add_row("Embeddings", "", "", "", f"{totals['embeddings']:,}")
+    table.add_row("Total", "", "", "", f"{totals['total']:,}", style="bold")
+    console.print(table)
+    sizes = ", ".join(f"{_size(each * totals['total'])} in {d}" for d, each in BYTES.items())
+    console.print(f"\nmodel.safetensors, header apart: {sizes}")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shape = "[" + ", ".join(map(str, row.shape)) + "]"
+    weights = "tied to tokens" if row.tied else f"{row.weights:,}"
+    each = row.weights + row.biases
+    return f"  {row.component}", shape, weights, f"{row.biases:,}", f"{each:,}"
+
+
+def _size(n_bytes: float) -> str:
+    """A number of bytes, to four digits, in units of 1000."""
+    for unit in ("bytes", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:,.4g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.1f} GB"

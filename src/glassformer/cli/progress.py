@@ -1,0 +1,153 @@
+"""How training is shown: a live bar in a terminal, plain lines where the output is piped."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+Row = dict[str, Any]
+
+SECONDS_BETWEEN_LINES = 10.0  # of plain output, evaluations apart
+SMOOTHING = 0.1  # of a new step in the shown loss and speed
+
+
+def plain_console() -> Console:
+    """A console that prints words as they are: no line breaks in paths, no markup in brackets."""
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+class TrainingDisplay:
+    """Takes the rows that `train` reports; a context manager."""
+
+    def __init__(self, steps: int, console: Console) -> None:
+        self.steps, self.console = steps, console
+        self.live = console.is_terminal
+        self.loss: float | None = None
+        self.speed: float | None = None
+        self.latest: Row = {}
+        self._begun = (0, time.monotonic())  # the step before the first one shown, and when
+        self._line_due = time.monotonic()
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            _Numbers(self),
+            console=console,
+            disable=not self.live,
+        )
+        self._task = self._bar.add_task("training", total=steps)
+
+    def __enter__(self) -> TrainingDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, row: Row) -> None:
+        if "loss" in row:
+            self._step(row)
+        elif "val_loss" in row:
+            self.latest.update(row)
+            self._say(f"step {row['step']:>6,}  {held_out(row)}")
+        elif "unigram_loss" in row:
+            self._say(
+                f"for comparison: knowing nothing {row['uniform_loss']:.3f}, knowing only how often"
+                f" each token occurs {row['unigram_loss']:.3f} nats per token"
+            )
+        elif "sample" in row:
+            text = " ".join(row["sample"].split())
+            self._say(f"step {row['step']:>6,}  it writes: {text}", style="italic")
+        elif "note" in row:
+            self._say(row["note"], style="yellow")
+        elif "health" in row:
+            for warning in warnings(row["health"]):
+                self._say(f"step {row['step']:>6,}  {warning}", style="yellow")
+
+    def _step(self, row: Row) -> None:
+        if self.loss is None or self.speed is None:
+            self.loss, self.speed = row["loss"], row["tokens_per_second"]
+            self._begun = (row["step"], time.monotonic())
+        self.loss += SMOOTHING * (row["loss"] - self.loss)
+        self.speed += SMOOTHING * (row["tokens_per_second"] - self.speed)
+        self.latest.update(row)
+        self._bar.update(self._task, completed=row["step"])
+        if not self.live and time.monotonic() >= self._line_due:
+            self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+            self.console.print(f"step {row['step']:>6,}  {self.numbers()}")
+
+    def numbers(self) -> str:
+        """Loss, floor, speed and time left, as of the latest step."""
+        if self.loss is None or self.speed is None:
+            return ""
+        parts = [f"loss {self.loss:.3f}"]
+        if "floor" in self.latest:
+            parts.append(f"floor {self.latest['floor']:.3f}")
+        parts.append(f"{self.speed:,.0f} tokens/s")
+        step = self.latest["step"]
+        begun, since = self._begun  # evaluations, samples and saving count too
+        if step > begun:
+            left = (self.steps - step) * (time.monotonic() - since) / (step - begun)
+            parts.append(f"{duration(left)} left")
+        return "  ".join(parts)
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._bar.console.print(text, style=style)
+
+
+class _Numbers(ProgressColumn):
+    def __init__(self, display: TrainingDisplay) -> None:
+        super().__init__()
+        self.display = display
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002
+        return Text(self.display.numbers())
+
+
+def held_out(row: Row) -> str:
+    """The held-out loss in words, beside its floor where that is known."""
+    text = f"held-out loss {row['val_loss']:.3f}"
+    if "floor" in row:
+        text += f", {row['val_loss'] - row['floor']:.3f} above the floor of {row['floor']:.3f}"
+    return text
+
+
+def warnings(health: Row) -> list[str]:
+    """What in a health report deserves a look.
+
+    >>> warnings({"update_to_weight": {"embed": 0.3}, "dead_units": {"blocks.0": 0.0}})
+    ['embed changes by 30% of its size in one step: the learning rate may be too high']
+    """
+    found = [
+        f"{layer} changes by {ratio:.0%} of its size in one step: the learning rate may be too high"
+        for layer, ratio in health["update_to_weight"].items()
+        if ratio > 0.1
+    ]
+    return found + [
+        f"{share:.0%} of the neurons in {layer} never fire: they no longer learn"
+        for layer, share in health["dead_units"].items()
+        if share > 0.5
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> [duration(s) for s in (0.4, 75, 7300)]
+    ['0 s', '1 min 15 s', '2 h 1 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

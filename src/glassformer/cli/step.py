@@ -1,0 +1,150 @@
+"""glassformer step: one training step as a story, or the same one again and again."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from glassformer.cli.lab.subject import tell_explain
+from glassformer.cli.learner import Learner, open_learner
+from glassformer.cli.watching import Prompt, Run
+from glassformer.ops import IGNORED
+from glassformer.ops.render import number
+from glassformer.show.plots.learning import draw_lesson
+from glassformer.show.plots.style import write
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.step_story import StepStory, extreme, tell_step, weights_of
+from glassformer.show.table import Bars, Cell, Column, print_table
+from glassformer.trace import Trace
+
+ROWS = 14  # of the table of repeated steps
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask only for this word, after the last token; without it for the text's own next"
+            " tokens.",
+            metavar="WORD",
+        ),
+    ] = None,
+    from_step: Annotated[
+        int | None,
+        typer.Option(min=0, help="Start where the run was after N updates.", metavar="N"),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Make the same step so often.", metavar="K")
+    ] = 1,
+    lr: Annotated[
+        float | None, typer.Option(help="The learning rate instead of the run's own.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also draw the repeated steps, into this folder.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every row.")] = False,
+) -> None:
+    """Watch one training step: the guess, the surprise, the blame, the changed weights.
+
+    A run goes on from its optimizer's state, at its learning rate; a preset
+    starts anew. Nothing is changed: the step is made on a copy.
+    """
+    learner = open_learner(run, from_step, lr)
+    ids, targets = learner.lesson(prompt, target)
+    sheet = Sheet()
+    if steps == 1:
+        trace = _tell_one(learner, ids, targets, sheet, everything)
+        if lr is None:  # explain knows the run's own alone
+            options = [] if target is None else [f"--target {shlex.quote(target)}"]
+            options += [] if from_step is None else [f"--at-step {from_step}"]
+            sheet.line()
+            sheet.prose("How was a change made? For example the biggest:")
+            found = (extreme(trace, f"opt/{name}.change") for name in weights_of(trace))
+            biggest = max(found, key=lambda e: abs(e.largest))
+            tell_explain(sheet, run, prompt, biggest.address, *options)
+    if steps > 1 or out is not None:
+        updates, probs = _repeat(learner, ids, targets, steps)
+        if steps > 1:
+            _tell_many(learner, targets, updates, probs, sheet)
+        if out is not None:
+            asked = _asked(learner, targets)
+            guess = 1 / learner.model.config.vocab_size
+            file = write(draw_lesson(updates, probs, asked, guess), out / "lesson.png")
+            typer.echo(f"\n{file}")
+
+
+def _tell_one(
+    learner: Learner, ids: Tensor, targets: Tensor, sheet: Sheet, everything: bool
+) -> Trace:
+    """Tell the next update; return its trace."""
+    recipe, t = learner.recipe, learner.done + 1
+    watched, taught = learner.learn(ids, targets)
+    after = taught.model.watch(ids, targets)
+    sheet.prose(f"Update {t}, at learning rate {number(learner.next_lr)}", "bold")
+    sheet.prose(
+        f"AdamW: beta1 {recipe.beta1}, beta2 {recipe.beta2}, weight decay {recipe.weight_decay},"
+        f" gradients clipped to {recipe.clip}",
+        QUIET,
+    )
+    tell_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
+    return watched.trace
+
+
+def _repeat(
+    learner: Learner, ids: Tensor, targets: Tensor, steps: int
+) -> tuple[list[int], list[float]]:
+    """Make the same update again and again; return their numbers and exp(-loss) before each, and
+    after the last."""
+    updates, probs = [], []
+    for _ in range(steps):
+        watched, taught = learner.learn(ids, targets)
+        updates.append(learner.done)
+        probs.append(math.exp(-watched.trace["fwd/loss"].item()))
+        learner = taught
+    last = learner.model.watch(ids, targets, keep="loss")
+    return [*updates, learner.done], [*probs, math.exp(-last["fwd/loss"].item())]
+
+
+def _tell_many(
+    learner: Learner,
+    targets: Tensor,
+    updates: list[int],
+    probs: list[float],
+    sheet: Sheet,
+) -> None:
+    many = int((targets != IGNORED).sum()) > 1
+    what = "typical probability of what is asked" if many else f"p({_asked(learner, targets)})"
+    sheet.prose(f"The same step {len(updates) - 1} times: how {what} grows", "bold")
+    sheet.line()
+    rows: list[list[Cell]] = [
+        [str(updates[i]), number(probs[i]), number(-math.log(probs[i])), probs[i]]
+        for i in log_spaced(len(updates) - 1, ROWS)
+    ]
+    right = {"right": True}
+    columns = [Column("updates", **right), Column("probability" if many else what, **right)]
+    print_table(sheet, [*columns, Column("loss", **right), Bars(whole=1.0)], rows)
+    if many:
+        sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
+
+
+def _asked(learner: Learner, targets: Tensor) -> str:
+    tokens = targets[targets != IGNORED].tolist()
+    return learner.tokenizer.token(tokens[0]) if len(tokens) == 1 else "what is asked"
+
+
+def log_spaced(last: int, n: int) -> list[int]:
+    """0, 1, 2 and on to `last`, about `n` numbers, each further from the one before.
+
+    >>> log_spaced(50, 8)
+    [0, 1, 2, 3, 5, 9, 16, 29, 50]
+    """
+    places = torch.logspace(0, math.log10(max(last, 1)), n, dtype=torch.float64)
+    return sorted({0, *(round(place) for place in places.tolist())})

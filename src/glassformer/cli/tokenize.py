@@ -1,0 +1,238 @@
+"""`glassformer tokenize`: a text as tokens, ids and bytes, and every merge on the way there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.cells import cell_len
+
+from glassformer.errors import GlassformerError
+from glassformer.show.labels import visible
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.text.corpus import Corpus
+from glassformer.text.merges import Pair
+from glassformer.text.text_trace import TextStep, TextTrace
+from glassformer.text.tokenizer import Tokenizer
+
+STORYLAND_DOCUMENTS = 3000  # enough for a vocabulary of some hundred tokens
+MOST_MERGES = 500  # of a word: n merges take n lines of up to n pieces to write out
+MERGES_SHOWN = 12
+
+EXAMPLES = """
+
+Examples:
+
+  glassformer tokenize "the cat sat on the mat"
+
+  glassformer tokenize "banana bandana" --trace
+
+  glassformer tokenize "the cat" --kind words --corpus story.txt
+
+  glassformer tokenize "the cat" --tokenizer runs/storyland --json
+"""
+
+
+def command(
+    text: Annotated[str, typer.Argument(help="The text; - reads standard input.")],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A folder with a tokenizer.json, or such a file."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Train one of this kind: chars, words or bpe (the default).")
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Train on this file or folder; without, on Storyland."),
+    ] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Train this many tokens; bpe: 512 if not given.")
+    ] = None,
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Words in lower case.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Replay every merge.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    text = sys.stdin.read() if text == "-" else text
+    trained = kind is not None or corpus or vocab_size is not None or lowercase
+    if tokenizer is not None and trained:
+        raise GlassformerError(
+            "--tokenizer takes a tokenizer as it is, and --kind, --corpus, --vocab-size and "
+            "--lowercase train one; give one or the other"
+        )
+    if tokenizer is not None:
+        engine = Tokenizer.load(tokenizer)
+    else:
+        engine = _train(kind or "bpe", corpus, vocab_size, lowercase, trace)
+    replay = engine.trace(text) if trace else None
+    if replay is not None:
+        _refuse_long_words(replay)
+    if as_json:
+        typer.echo(json.dumps(_as_data(engine, text, replay), indent=2, ensure_ascii=False))
+        return
+    sheet = Sheet()
+    source = str(tokenizer) if tokenizer else f"trained now on {', '.join(corpus or ['Storyland'])}"
+    sheet.prose(f"{engine.kind} tokenizer of {engine.vocab_size:,} tokens, {source}", QUIET)
+    if replay is not None:
+        _print_learned(sheet, engine)
+        _print_words(sheet, replay)
+    _print_tokens(sheet, engine, text)
+
+
+command.__doc__ = f"Show a text as tokens, ids and bytes, and how it got there.{EXAMPLES}"
+
+
+def _train(
+    kind: str, corpus: list[str] | None, vocab_size: int | None, lowercase: bool, trace: bool
+) -> Tokenizer:
+    if corpus:
+        texts = Corpus(corpus).texts()
+    else:
+        from glassformer.text import storyland
+
+        texts = itertools.islice(storyland.texts(seed=0), STORYLAND_DOCUMENTS)
+    return Tokenizer.train(kind, texts, vocab_size=vocab_size, lowercase=lowercase, trace=trace)
+
+
+def _refuse_long_words(replay: TextTrace) -> None:
+    most = max(
+        (len(word.start or word.names) - len(word.names) for word in replay.words), default=0
+    )
+    if most > MOST_MERGES:
+        raise GlassformerError(
+            f"one word of the text takes {most:,} merges, and --trace writes out up to "
+            f"{MOST_MERGES} of a word; give a text with spaces, or leave out --trace"
+        )
+
+
+def _as_data(tokenizer: Tokenizer, text: str, replay: TextTrace | None) -> dict[str, object]:
+    data: dict[str, object] = {
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "eos_id": tokenizer.eos_id,
+            "fingerprint": tokenizer.fingerprint,
+        },
+        "text": text,
+        "tokens": [
+            {"token": token, "id": token_id, "bytes": spelled}
+            for token, token_id, spelled in _tokens(tokenizer, text)
+        ],
+        "unknown_words": tokenizer.unknown_words(text),
+    }
+    if replay is not None:
+        data["steps"] = [_step_data(step) for step in replay.steps]
+        data["merges_learned"] = [asdict(merge) for merge in tokenizer.merges_learned or ()]
+    return data
+
+
+def _tokens(tokenizer: Tokenizer, text: str) -> list[tuple[str, int, str]]:
+    """Return each token of a text, its id, and its bytes in hexadecimal."""
+    return [
+        (tokenizer.token(token_id), token_id, tokenizer.token_bytes(token_id).hex(" "))
+        for token_id in tokenizer.encode(text)
+    ]
+
+
+def _step_data(step: TextStep) -> dict[str, object]:
+    return {
+        "op": step.op,
+        "word": step.word,
+        "pieces": step.pieces,
+        "merge": step.merge and step.merge._asdict(),
+        "considered": [pair._asdict() for pair in step.considered],
+        "ids": step.ids,
+    }
+
+
+def _print_tokens(sheet: Sheet, tokenizer: Tokenizer, text: str) -> None:
+    sheet.title("Tokens")
+    rows = [
+        (str(place), visible(token), str(token_id), spelled)
+        for place, (token, token_id, spelled) in enumerate(_tokens(tokenizer, text))
+    ]
+    _print_table(sheet, ("place", "token", "id", "bytes"), rows)
+    says = f"{_count(len(text), 'character')}, {_count(len(text.encode()), 'byte')} in UTF-8"
+    sheet.line()
+    sheet.prose(f"{says}: {_count(len(rows), 'token')}")
+    unknown = tokenizer.unknown_words(text)
+    if unknown:
+        words = ", ".join(map(visible, unknown))
+        sheet.prose(f"not in the vocabulary, so they became <unk>: {words}", "bold")
+
+
+def _print_learned(sheet: Sheet, tokenizer: Tokenizer) -> None:
+    """Print the first merges as training learned them."""
+    learned = tokenizer.merges_learned
+    if not learned:
+        return
+    sheet.title(f"The merges that training learned, {MERGES_SHOWN} of {len(learned)}")
+    rows = [
+        (
+            str(merge.rank),
+            f"{visible(merge.left)} + {visible(merge.right)}",
+            visible(merge.left + merge.right),
+            f"{merge.count:,}",
+        )
+        for merge in learned[:MERGES_SHOWN]
+    ]
+    _print_table(sheet, ("rank", "pair", "becomes", "times it stood in the text"), rows)
+
+
+def _print_words(sheet: Sheet, replay: TextTrace) -> None:
+    """Print each different word's merges, once."""
+    sheet.title("From text to tokens")
+    if replay.splits_words:
+        sheet.prose(f"split into words: {_spaced([word.text for word in replay.words])}")
+    times = Counter(word.text for word in replay.words)
+    for index, word in enumerate(replay.words):
+        again = times.pop(word.text, 0)
+        if not again:
+            continue  # shown above
+        steps = list(word.steps(index, replay.table, replay.show))
+        sheet.line()
+        often = f" ({again} times)" if again > 1 else ""
+        sheet.line((visible(word.text) + often, "bold"))
+        rows = [_merge_row(step) for step in steps if step.merge is not None]
+        if steps[0].op == "split":
+            sheet.prose(f"pieces: {_spaced(steps[0].pieces)}", indent=2, hanging=2)
+        if rows:
+            _print_table(sheet, ("rank", "merge", "the word after it", "other pairs then"), rows)
+        ids = " ".join(map(str, word.ids))
+        sheet.prose(f"look up: {_spaced(steps[-1].pieces)} -> {ids}", indent=2, hanging=2)
+
+
+def _merge_row(step: TextStep) -> tuple[str, str, str, str]:
+    merge = step.merge
+    assert merge is not None
+    others = [pair for pair in step.considered if pair.rank is not None and pair != merge]
+    waiting = ", ".join(f"{_plus(pair)} (rank {pair.rank})" for pair in others)
+    return str(merge.rank), _plus(merge), _spaced(step.pieces), waiting
+
+
+def _plus(pair: Pair) -> str:
+    return f"{visible(pair.left)} + {visible(pair.right)}"
+
+
+def _spaced(pieces: Sequence[str]) -> str:
+    return " | ".join(map(visible, pieces))
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _print_table(sheet: Sheet, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns as wide as they need; the last one may run over the console's width."""
+    spelled = [[sheet.spell(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*spelled, strict=True)]
+    for place, row in enumerate(spelled):
+        cells = [sheet.cell(cell, width) for cell, width in zip(row, widths, strict=True)]
+        sheet.line(("  " + "  ".join(cells).rstrip(), QUIET if place == 0 else ""))

@@ -1,0 +1,42 @@
+"""glassformer trace: every stage from a prompt to the next token."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.watching import AtStep, Prompt, Run, watch
+from glassformer.show.terminal import tell
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    layer: Annotated[
+        list[int] | None, typer.Option(min=0, help="Show this layer alone; may be repeated.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Show the values whose names fit, as in '*.pattern'.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every stage, layer, head, row and column.")
+    ] = False,
+    save: Annotated[Path | None, typer.Option(help="Also write the trace to this folder.")] = None,
+    at_step: AtStep = None,
+) -> None:
+    """Show every stage from a prompt to the next token, in numbers."""
+    trace = watch(run, prompt, at_step)
+    tell(trace, layers=layer or (), only=only, everything=everything)
+    if save is not None:
+        trace.save(save)
+        typer.echo(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
+    if only is None and not layer:
+        probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
+        place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
+        typer.echo("\nHow was a number made? For example the largest probability:")
+        typer.echo(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")
+        at = "" if at_step is None else f"@step={at_step} "
+        typer.echo(f"    '{at}fwd/probs[{place}]'")

@@ -1,0 +1,261 @@
+"""`glassformer train`: a new model, a further training, or a run that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out, plain_console
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import generate
+from glassformer.model import Transformer
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.checkpoint import steps_saved
+from glassformer.training.loop import Outcome, train
+from glassformer.training.plan import Plan, make_plan
+from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+
+SAMPLE_TOKENS = 40
+
+
+def command(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT]...",
+            help="Text files, folders, .jsonl files or - for standard input. None: Storyland.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder.")] = Path(
+        "runs/latest"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FOLDER", help="Train this model further, on TEXT."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Sizes and recipe; `text`, or `storyland` without TEXT.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="bpe|chars|words|FOLDER", help="How text is split.")
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None,
+    field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
+    n_ctx: Annotated[int | None, typer.Option(help="Positions the model reads at most.")] = None,
+    d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
+    n_layers: Annotated[int | None, typer.Option(help="Blocks.")] = None,
+    n_heads: Annotated[int | None, typer.Option(help="Attention heads per block.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Probability, while training.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Blocks per forward pass.")] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Forward passes per update.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, order and dropout.")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
+    sample_every: Annotated[int | None, typer.Option(help="Steps between samples.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many evaluations without a better one.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
+    dtype: Annotated[str | None, typer.Option(metavar="fp32|bf16")] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the model with torch.compile.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")
+    ] = False,
+) -> None:
+    """Train a model on text, resume a run, or fine-tune a model.
+
+    Ctrl-C (or SIGTERM) saves after the current step; a second one leaves at once, with the last
+    checkpoint intact. Exit codes: 0 done; 2 an error, in one line; 130 after Ctrl-C; 143 after
+    SIGTERM.
+    """
+    sizes = {
+        "n_ctx": n_ctx,
+        "d_model": d_model,
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "dropout": dropout,
+    }
+    recipe = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "lr": lr,
+        "seed": seed,
+        "eval_every": eval_every,
+        "sample_every": sample_every,
+        "patience": patience,
+        "dtype": dtype,
+        "compile": compiled,
+    }
+    choices = Choices(
+        texts=tuple(texts or ()),
+        text_field=field,
+        preset=preset,
+        start_from=start_from,
+        tokenizer=tokenizer,
+        vocab_size=vocab_size,
+        model=_given(sizes),
+        recipe=_given(recipe),
+        device=device,
+    )
+    if resume and choices != Choices(device=device):
+        raise GlassformerError(
+            "a resumed run goes on exactly as it was started, so --resume takes only --out and"
+            " --device; to train on in another way, start a new run --from it"
+        )
+    console = plain_console()
+    prepared = resumed_run(out, device) if resume else new_run(out, choices)
+    with prepared.run:
+        outcome, stopped_by = train_showing(prepared, console, tensorboard=tensorboard)
+    tell_outcome(outcome, prepared, console)
+    if stopped_by is not None:
+        raise typer.Exit(128 + stopped_by)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def train_showing(
+    prepared: Prepared, console: Console, tensorboard: bool = False
+) -> tuple[Outcome, int | None]:
+    """Train with a display; return how it ended, and the signal that asked for it, if one did."""
+    model, data, recipe, run = prepared
+    done = steps_saved(run.checkpoints)
+    if done and done[-1] == recipe.steps:
+        console.print(f"{run.folder} is trained already, to the end")
+    elif done:
+        console.print(f"going on with {run.folder} after step {done[-1]:,} of {recipe.steps:,}")
+    else:
+        tell_plan(make_plan(model, data, recipe), console)
+    with (
+        TrainingDisplay(recipe.steps, console) as display,
+        logging_to(run.folder / "tensorboard" if tensorboard else None) as log,
+        stopping_on_signals() as stop,
+    ):
+
+        def report(row: Row) -> None:
+            display(row)
+            log(row)
+
+        outcome = train(
+            model,
+            data,
+            recipe,
+            run=run,
+            report=report,
+            should_stop=stop.asked,
+            sample=lambda model: sample(model, run.tokenizer, recipe.seed),
+        )
+    return outcome, stop.signal
+
+
+def sample(model: Transformer, tokenizer: Tokenizer, seed: int) -> str:
+    """What the model writes of its own accord."""
+    start = tokenizer.eos_id if tokenizer.eos_id is not None else 0
+    length = min(SAMPLE_TOKENS, model.config.n_ctx - 1)
+    return tokenizer.decode(generate(model, [start], max_new_tokens=length, seed=seed))
+
+
+def tell_plan(plan: Plan, console: Console) -> None:
+    """Say what is to be expected before it begins."""
+    memory = f"{plan.state_bytes / 1e6:,.0f} MB of weights, gradients and optimizer"
+    if plan.peak_bytes is not None:
+        memory += f"; {plan.peak_bytes / 1e6:,.0f} MB in all at the peak of the trial steps"
+    console.print(f"model   {plan.parameters:,} parameters")
+    console.print(f"text    {plan.n_tokens:,} training tokens; {plan.verdict()}")
+    console.print(f"memory  {memory}")
+    console.print(
+        f"time    about {duration(plan.seconds)}: {plan.steps:,} steps of"
+        f" {plan.seconds_per_step * 1000:,.0f} ms for {plan.tokens_per_step:,} tokens"
+    )
+
+
+def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None:
+    """Say how it ended, where the model is and what to type next."""
+    folder, steps = prepared.run.folder, prepared.recipe.steps
+    last = next((row for row in reversed(outcome.rows) if "val_loss" in row), None)
+    result = f"; {held_out(last)}" if last else ""
+    if outcome.reason == "stopped":
+        console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
+        console.print(f"go on with:  glassformer train --out {folder} --resume")
+        return
+    if outcome.reason == "early":
+        console.print(
+            f"stopped early after step {outcome.step:,}: the held-out loss no longer fell;"
+            " the folder holds the best model"
+        )
+    else:
+        console.print(f"done after step {outcome.step:,}{result}")
+    console.print(f"the model is in {folder}; ask it:")
+    console.print(f'  glassformer ask {folder} "Once upon a time"')
+
+
+class Stop:
+    """Remembers the signal that asked training to end."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def asked(self) -> bool:
+        return self.signal is not None
+
+
+@contextlib.contextmanager
+def stopping_on_signals() -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM asks for a stop after the step; the second ends at once."""
+    stop = Stop()
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if stop.asked():
+            os.write(sys.stderr.fileno(), b"\nleft at once; the last checkpoint is intact\n")
+            os._exit(128 + number)
+        stop.signal = number
+        os.write(
+            sys.stderr.fileno(), b"\nsaving at the end of this step; once more leaves at once\n"
+        )
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def logging_to(folder: Path | None) -> Iterator[Callable[[Row], None]]:
+    """Writes every number of a row for TensorBoard; without a folder it does nothing."""
+    if folder is None:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise GlassformerError(
+            "--tensorboard needs the package tensorboard; pip install 'glassformer[tensorboard]'"
+        ) from error
+    with SummaryWriter(str(folder)) as writer:
+
+        def log(row: Row) -> None:
+            for name, value in row.items():
+                if isinstance(value, float):
+                    writer.add_scalar(name, value, row["step"])
+            for kind, layers in row.get("health", {}).items():
+                for layer, value in layers.items():
+                    writer.add_scalar(f"{kind}/{layer}", value, row["step"])
+
+        yield log

@@ -1,0 +1,81 @@
+"""A run and a prompt become a trace with words: what trace, explain and plot begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import check_prompt
+from glassformer.interop import load
+from glassformer.model import Transformer
+from glassformer.model.watch import Edits
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Trace
+from glassformer.training.replay import nearest, state_at
+
+Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
+Prompt = Annotated[str, typer.Argument(help="The text to read.")]
+
+
+LONG_REPLAY = 50  # updates
+
+AtStep = Annotated[
+    int | None,
+    typer.Option(min=0, help="With the run's model as it was after N updates.", metavar="N"),
+]
+
+
+def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
+    """Read a prompt with a run's model and record every value, tokens as its labels."""
+    model, tokenizer = open_run(run, at_step)
+    return watch_ids(model, tokenizer, tokenizer.encode(prompt))
+
+
+def watch_ids(
+    model: Transformer, tokenizer: Tokenizer, ids: list[int], edit: Edits | None = None
+) -> Trace:
+    """Read tokens and record every value, their texts as its labels."""
+    check_prompt(model, ids)
+    trace = model.watch(torch.tensor([ids]), edit=edit)
+    trace.labels = labels(tokenizer, ids)
+    return trace
+
+
+def open_run(run: str, at_step: int | None = None) -> tuple[Transformer, Tokenizer]:
+    """A run's model and the tokenizer that turns text into its tokens.
+
+    at_step: as it was after so many updates; None: as it is.
+    """
+    if at_step is not None:
+        note_replay(nearest(Path(run), at_step).step, at_step)
+        state = state_at(Path(run), at_step)
+        return state.model, state.tokenizer
+    model, tokenizer = load(run)
+    if tokenizer is None:
+        raise GlassformerError(
+            f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json"
+        )
+    return model, tokenizer
+
+
+def note_replay(start: int, end: int) -> None:
+    """Say that a replay will take a while, if it will."""
+    if end - start >= LONG_REPLAY:
+        typer.echo(f"(replaying {end - start} updates, from step {start} to {end})", err=True)
+
+
+def labels(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Sequence[str]]:
+    """Words for positions and for the vocabulary."""
+    words = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+    return {"pos": [words[token] for token in ids], "vocab": words}
+
+
+def metrics_file(run: str) -> Path | None:
+    """A run's metrics.jsonl, where there is one."""
+    file = Path(run) / "metrics.jsonl"
+    return file if file.is_file() else None

@@ -1,0 +1,31 @@
+"""The one error that Glassformer raises for what its user can mend, and the nearest known name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GlassformerError(Exception):
+    """Something the caller can mend: its message is one line of fact, cause and fix.
+
+    The command line prints it as `error: ...` and exits with code 2.
+
+    >>> raise GlassformerError("d_model=10 does not split into n_heads=4 heads; try 8 or 12")
+    Traceback (most recent call last):
+    ...
+    glassformer.errors.GlassformerError: d_model=10 does not split into n_heads=4 heads; try 8 or 12
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the known name nearest to `name`, or "" when none is near.
+
+    It begins with a space, so that it can follow the sentence that says what was not found.
+
+    >>> did_you_mean("GTP2", ["gpt2", "miniature"])
+    " Did you mean 'gpt2'?"
+    >>> did_you_mean("llama", ["gpt2", "miniature"])
+    ''
+    """
+    spellings = {spelling.lower(): spelling for spelling in known}
+    nearest = difflib.get_close_matches(name.lower(), spellings, n=1)
+    return f" Did you mean {spellings[nearest[0]]!r}?" if nearest else ""

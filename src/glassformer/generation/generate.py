@@ -1,0 +1,252 @@
+"""Tokens one after another: ask the model, choose, append, ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassformer import ops
+from glassformer.errors import GlassformerError
+from glassformer.generation.cache import Cache
+from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.model.transformer import Transformer
+from glassformer.trace import SILENT
+
+FINISH_REASONS: dict[str, str] = {
+    "length": "as many tokens as were asked for",
+    "stop": "a stop token or a stop text came",
+    "context": "the model's context is full",
+}
+
+
+def generate(
+    model: Transformer,
+    ids: Sequence[int] | Tensor,
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    stop_ids: Collection[int] = (),
+    use_cache: bool = True,
+) -> Generation:
+    """Continue a text, token by token: ``for token in generate(model, ids, ...)``.
+
+    The settings are those of `Sampling`. The text ends after `max_new_tokens` (None: no limit), at
+    a token of `stop_ids`, or when the context is full: the model reads at most n_ctx tokens, and
+    the one after the last of them is still given. One number is drawn per token, from `seed` and
+    the token's index alone: the same seed gives the same text with and without `use_cache`, alone
+    and in a batch. seed=None draws a fresh one; `Generation.seed` says which.
+
+    Errors: no token, a token outside the vocabulary, more tokens than n_ctx, settings out of range.
+
+    >>> from glassformer.model import Config
+    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
+    >>> text = generate(model, [1, 2, 3], temperature=0)
+    >>> len(list(text)), text.finish_reason
+    (6, 'context')
+    """
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    prompt = [int(i) for i in ids]
+    seed = fresh_seed() if seed is None else seed
+    return _Texts(
+        model, [prompt], [seed], sampling, max_new_tokens, frozenset(stop_ids), use_cache
+    ).texts[0]
+
+
+def generate_batch(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    stop_ids: Collection[int] = (),
+    use_cache: bool = True,
+) -> list[Generation]:
+    """Continue several texts of any lengths at once, each to its end.
+
+    Text number i is what ``generate(model, prompts[i], seed=seed + i, ...)`` gives: every text has
+    its own positions, its own context and its own numbers. A finished text leaves the batch.
+    """
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    rows = [[int(i) for i in ids] for ids in prompts]
+    seed = fresh_seed() if seed is None else seed
+    seeds = [seed + i for i in range(len(rows))]
+    batch = _Texts(model, rows, seeds, sampling, max_new_tokens, frozenset(stop_ids), use_cache)
+    while batch.unfinished:
+        batch.advance()
+    return batch.texts
+
+
+class Generation(Iterator[int]):
+    """A text that grows as it is iterated over; each step gives a token id.
+
+    `prompt` and `new` are its token ids so far, `sampling` how its tokens are chosen and `seed`
+    what they are drawn with. `finish_reason`, a key of `FINISH_REASONS`, is None until the text is
+    finished. A stop token is no part of the text; it stands in `stop_id`.
+    """
+
+    def __init__(self, batch: _Texts, prompt: list[int], seed: int) -> None:
+        self.prompt = prompt
+        self.new: list[int] = []
+        self.seed = seed
+        self.sampling = batch.sampling
+        self.stop_id: int | None = None
+        self.finish_reason: str | None = None
+        self._batch = batch
+        self._given = 0
+
+    @property
+    def ids(self) -> list[int]:
+        """The whole text: prompt and new tokens."""
+        return self.prompt + self.new
+
+    @property
+    def chosen(self) -> list[int]:
+        """What was chosen, token by token: `new`, and the stop token if there was one."""
+        return self.new if self.stop_id is None else [*self.new, self.stop_id]
+
+    def __next__(self) -> int:
+        if self._given == len(self.new) and self.finish_reason is None:
+            self._batch.advance()
+        if self._given == len(self.new):
+            raise StopIteration
+        self._given += 1
+        return self.new[self._given - 1]
+
+    def finish(self, reason: str) -> None:
+        """End the text here."""
+        self.finish_reason = reason
+
+
+@dataclass
+class _Texts:
+    """Several texts, continued together by one model."""
+
+    model: Transformer
+    prompts: list[list[int]]
+    seeds: list[int]
+    sampling: Sampling
+    max_new_tokens: int | None
+    stop_ids: frozenset[int]
+    use_cache: bool
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens is not None and self.max_new_tokens < 0:
+            raise GlassformerError(
+                f"max_new_tokens={self.max_new_tokens} is negative; give 0 or more"
+            )
+        for prompt in self.prompts:
+            check_prompt(self.model, prompt)
+        self.texts = [Generation(self, p, s) for p, s in zip(self.prompts, self.seeds, strict=True)]
+        self.cache: Cache | None = None
+        self.cached: list[Generation] = []  # whose text each row of the cache is
+        if self.max_new_tokens == 0:
+            for text in self.texts:
+                text.finish("length")
+
+    @property
+    def unfinished(self) -> list[Generation]:
+        return [text for text in self.texts if text.finish_reason is None]
+
+    def advance(self) -> None:
+        """One more token for every unfinished text."""
+        texts = self.unfinished
+        settings = self.sampling.params()
+        logits = self._logits(texts)
+        for row, text in enumerate(texts):
+            token = SILENT(
+                "token",
+                ops.choose,
+                logits[row : row + 1],
+                torch.tensor([text.ids]),
+                row=0,
+                last=0,
+                seed=text.seed,
+                index=len(text.new),
+                **settings,
+            )
+            self._append(text, int(token))
+
+    def _append(self, text: Generation, token: int) -> None:
+        if token in self.stop_ids:
+            text.stop_id = token
+            return text.finish("stop")
+        text.new.append(token)
+        if len(text.new) == self.max_new_tokens:
+            text.finish("length")
+        elif len(text.ids) > self.model.config.n_ctx:
+            text.finish("context")
+        return None
+
+    @torch.inference_mode()
+    def _logits(self, texts: list[Generation]) -> Tensor:
+        """Scores for the next token of every text, [batch, 1, vocab]."""
+        model = self.model
+        weight = model.embed.W_E
+        read = [text.ids for text in texts]
+        if self.use_cache and self.cache is not None:
+            self.cache.keep([self.cached.index(text) for text in texts])
+            read = [[text.new[-1]] for text in texts]
+        elif self.use_cache:
+            lengths = [len(ids) for ids in read]
+            new = self.max_new_tokens
+            capacity = None if new is None else max(lengths) + new - 1
+            self.cache = Cache(
+                model.config, lengths, capacity=capacity, dtype=weight.dtype, device=weight.device
+            )
+        self.cached = texts
+        last = torch.tensor([len(ids) - 1 for ids in read])
+        padded = torch.zeros(len(read), int(last.max()) + 1, dtype=torch.long)
+        for row, ids in zip(padded, read, strict=True):
+            row[: len(ids)] = torch.tensor(ids)
+        with _evaluating(model):
+            x = model.residual(padded.to(weight.device), SILENT, self.cache)
+        x = x[torch.arange(len(x)), last][:, None]  # only the last token's successor is asked for
+        unembed = model.unembed
+        return SILENT("logits", ops.unembed, x, unembed.weight(SILENT), unembed.b_U)
+
+
+@contextmanager
+def _evaluating(model: Transformer) -> Iterator[None]:
+    """No dropout inside, whatever the model is doing outside."""
+    if not model.training:
+        yield
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
+
+
+def check_prompt(model: Transformer, ids: Sequence[int]) -> None:
+    """Raise if a text can't be continued: empty, too long, or with ids the model does not know."""
+    config = model.config
+    if not ids:
+        raise GlassformerError(
+            "the prompt has no tokens, and the model can only go on from one; give it some text"
+        )
+    if len(ids) > config.n_ctx:
+        raise GlassformerError(
+            f"the prompt has {len(ids):,} tokens and the model reads at most"
+            f" n_ctx={config.n_ctx:,}; shorten it by {len(ids) - config.n_ctx:,}"
+        )
+    outside = next((i for i in ids if not 0 <= i < config.vocab_size), None)
+    if outside is not None:
+        raise GlassformerError(
+            f"token id {outside} is outside the vocabulary of {config.vocab_size};"
+            " use the tokenizer that the model was trained with"
+        )

@@ -1,0 +1,103 @@
+"""Tokens become text while they come: no half characters, and stop texts that span tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import Generation
+from glassformer.text.tokenizer import Tokenizer
+
+BROKEN = "\ufffd"
+"""What decoding gives for bytes that are no UTF-8 character, or not yet one."""
+
+UNFINISHED = 3
+"""A character of UTF-8 has up to four bytes, so at most this many wait for their last one."""
+
+
+class TextStream:
+    """The text of tokens, given out piece by piece as soon as later tokens can't change it.
+
+    A character whose bytes come in several tokens is held back until it is whole; so is text that
+    may be the beginning of a stop text. From a stop text on nothing is given out.
+
+    >>> tokenizer = Tokenizer.train("chars", ["abcde"])
+    >>> stream = TextStream(tokenizer, tokenizer.encode("a"), stop=["de"])
+    >>> [stream.push(token) for token in tokenizer.encode("bcdde")], stream.stopped
+    (['b', 'c', '', 'd', ''], True)
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, prompt: Sequence[int] = (), stop: Sequence[str] = ()
+    ) -> None:
+        if "" in stop:
+            raise GlassformerError("a stop text is empty and would stop at once; leave it out")
+        self.tokenizer = tokenizer
+        self.stop = list(stop)
+        self.stopped = False
+        self.text = ""
+        """All that was given out."""
+        self._ids = self._named(prompt)
+        self._start = len(self._decoded())  # the prompt is decoded along: words need their spaces
+
+    def push(self, token: int) -> str:
+        """Take a token; return the text that it settles, often "" and sometimes several letters."""
+        if self.stopped:
+            return ""
+        self._ids += self._named([token])
+        decoded = self._decoded()
+        broken = len(decoded) - len(decoded.rstrip(BROKEN))
+        return self._give(decoded[: len(decoded) - min(broken, UNFINISHED)], held=True)
+
+    def finish(self) -> str:
+        """No more tokens: return what was held back."""
+        return "" if self.stopped else self._give(self._decoded(), held=False)
+
+    def _give(self, decoded: str, held: bool) -> str:
+        new = decoded[self._start :]
+        places = [(new.find(stop), len(stop)) for stop in self.stop if stop in new]
+        if places:
+            self.stopped = True
+            # the one that is complete first: where the text is cut into tokens must not matter
+            new = new[: min((place + n, place) for place, n in places)[1]]
+        elif held:
+            new = new[: len(new) - self._beginning_of_stop(new)]
+        piece = new[len(self.text) :]
+        self.text += piece
+        return piece
+
+    def _beginning_of_stop(self, text: str) -> int:
+        """How many letters at the end of `text` may be the beginning of a stop text."""
+        return max(
+            (n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n])),
+            default=0,
+        )
+
+    def _decoded(self) -> str:
+        return self.tokenizer.decode(self._ids)
+
+    def _named(self, ids: Sequence[int]) -> list[int]:
+        # a model may have more ids than its tokenizer has tokens: those spell nothing
+        return [token for token in ids if token < self.tokenizer.vocab_size]
+
+
+def stream_text(
+    generation: Generation, tokenizer: Tokenizer, stop: Sequence[str] = ()
+) -> Iterator[str]:
+    """The new text of a generation, piece by piece; at a stop text the generation is finished."""
+    return _pieces(generation, TextStream(tokenizer, generation.prompt, stop))
+
+
+def _pieces(generation: Generation, text: TextStream) -> Iterator[str]:
+    for token in generation:
+        piece = text.push(token)
+        if piece:
+            yield piece
+        if text.stopped:
+            generation.finish("stop")
+            return
+    rest = text.finish()
+    if text.stopped:
+        generation.finish("stop")
+    if rest:
+        yield rest

@@ -1,0 +1,90 @@
+"""A model as a folder: its configuration, its weights and its tokenizer, as other tools do it.
+
+Where GPT-2 as `transformers` knows it expresses the configuration exactly, the folder is written in
+that form and every program that reads GPT-2 folders reads it; our own configuration stands under
+the key "glassformer" and is what comes back here. Any other configuration is written under our own
+names as model_type "glassformer".
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.files import staged, write_atomically
+from glassformer.interop import gpt2, own
+from glassformer.interop.match import match, read_settings
+from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
+from glassformer.model import Config, Transformer
+from glassformer.text.tokenizer import Tokenizer
+
+
+def save(model: Transformer, tokenizer: Tokenizer | None, folder: str | Path) -> None:
+    """Write a model and its tokenizer; a reader finds each file whole, the old one or the new.
+
+    In a folder that is there already only the files of this model are replaced.
+    """
+    config = model.config
+    refuse_larger_vocabulary(tokenizer, config, "the tokenizer", "the model")
+    for name, tensor in model.state_dict().items():
+        refuse_non_finite(name, tensor)
+    eos_id = tokenizer.eos_id if tokenizer is not None else None
+    special = {"bos_token_id": eos_id, "eos_token_id": eos_id}  # one token stands between documents
+    dtype = str(model.embed.W_E.dtype).removeprefix("torch.")
+    family = own if gpt2.in_the_way(config) else gpt2
+    settings = {**family.write_config(config), **special, "dtype": dtype, **own.note(config)}
+    with staged(Path(folder)) as stage:
+        write_tensors(stage / FILE, family.write_tensors(model))
+        write_atomically(stage / "config.json", json.dumps(settings, indent=2))
+        write_atomically(stage / "generation_config.json", json.dumps(special, indent=2))
+        if tokenizer is not None:
+            tokenizer.save(stage)
+
+
+def load_folder(
+    folder: str | Path,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> tuple[Transformer, Tokenizer | None]:
+    """Read a folder that `save` or `transformers` wrote (GPT-2), ready for use (`model.eval()`).
+
+    dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
+    tokenizer.json. Everything is checked before memory is taken: settings, names, shapes; then that
+    every number is finite and, in folders of ours, the one that was written.
+    """
+    folder = Path(folder)
+    with Tensors(folder) as tensors:
+        config, names = match(folder / "config.json", tensors)
+        with torch.device("meta"):
+            model = Transformer(config).to(dtype or tensors.widest_dtype(list(names.values())))
+        model.to_empty(device=device or "cpu")
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for ours, theirs in names.items():
+                tensor = tensors.read(theirs)
+                parameters[ours].copy_(tensor.T if theirs == gpt2.HEAD else tensor)
+    tokenizer = None
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.load(folder)
+        refuse_larger_vocabulary(
+            tokenizer, config, str(folder / "tokenizer.json"), str(folder / "config.json")
+        )
+    return model.eval(), tokenizer
+
+
+def read_config(folder: str | Path) -> Config:
+    """The configuration of a folder, without its weights."""
+    return read_settings(Path(folder) / "config.json")[0]
+
+
+def refuse_larger_vocabulary(
+    tokenizer: Tokenizer | None, config: Config, whose: str, other: str
+) -> None:
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise GlassformerError(
+            f"{whose} has {tokenizer.vocab_size:,} tokens and {other} is for"
+            f" {config.vocab_size:,}; use the tokenizer that the model was trained with"
+        )

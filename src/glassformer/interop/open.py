@@ -1,0 +1,80 @@
+"""A model by its name: a folder, a preset, or a model on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.interop import hub
+from glassformer.interop.folder import load_folder, read_config
+from glassformer.model import Config, Transformer, build_preset, load_preset, preset_names
+from glassformer.text.tokenizer import Tokenizer
+
+
+def load(
+    name: str | Path, dtype: torch.dtype | None = None, device: str | torch.device | None = None
+) -> tuple[Transformer, Tokenizer | None]:
+    """Open a model and its tokenizer, ready for use (`model.eval()`).
+
+    name: a folder that `save`, `glassformer train` or `transformers` (GPT-2) wrote; else a preset,
+    with its own weights or new ones from seed 0; else OWNER/NAME on the Hugging Face hub, from
+    where it is downloaded (extra `hub`) unless it is in the local cache. dtype: of the weights;
+    None keeps the stored one. The tokenizer is None where there is none.
+
+    >>> model, tokenizer = load("worked_example")
+    >>> logits = model(torch.tensor([tokenizer.encode("the cat sat on")]))
+    >>> tokenizer.token(int(logits[0, -1].argmax()))
+    'cat'
+    """
+    path = Path(name)
+    if path.is_dir():
+        return load_folder(path, dtype, device)
+    if path.exists():
+        raise GlassformerError(f"{path} is a file; give the folder that holds the model")
+    if str(name) in preset_names():
+        return _load_preset(str(name), dtype, device)
+    if hub.is_name(str(name)):
+        return load_folder(hub.download(str(name)), dtype, device)
+    raise _unknown(str(name))
+
+
+def config_of(name: str | Path) -> Config:
+    """The configuration of a folder or a preset, without weights."""
+    if Path(name).is_dir():
+        return read_config(name)
+    if str(name) in preset_names():
+        return Config.preset(str(name))
+    raise _unknown(str(name))
+
+
+def _unknown(name: str) -> GlassformerError:
+    return GlassformerError(
+        f"there is no folder and no preset {name!r}.{did_you_mean(name, preset_names())}"
+        f" Presets: {', '.join(preset_names())}."
+    )
+
+
+def _load_preset(
+    name: str, dtype: torch.dtype | None, device: str | torch.device | None
+) -> tuple[Transformer, Tokenizer | None]:
+    _refuse_larger_than_memory(name, Config.preset(name))
+    model = build_preset(name, dtype or torch.float32).to(device or "cpu")
+    own = load_preset(name).get("tokenizer", {})
+    tokenizer = None
+    if "vocabulary" in own:
+        tokenizer = Tokenizer.from_words(own["vocabulary"], lowercase=own.get("lowercase", False))
+    return model.eval(), tokenizer
+
+
+def _refuse_larger_than_memory(name: str, config: Config) -> None:
+    with torch.device("meta"):
+        needed = 4 * sum(parameter.numel() for parameter in Transformer(config).parameters())
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise GlassformerError(
+            f"{name}'s weights take {needed / 1e9:,.0f} GB and this machine has {there / 1e9:,.0f};"
+            f" `glassformer params {name}` counts them without making them"
+        )

@@ -1,0 +1,200 @@
+"""One number, weight or value through training, down to the single update that moved it most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model import Transformer
+from glassformer.trace import Address
+from glassformer.training.data import Batch
+from glassformer.training.replay import Replay, nearest, saved_states, state_at
+from glassformer.training.run import read_description
+
+Reader = Callable[[Transformer], Tensor]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was followed, after `step` updates; `moved`: its way per update since the point before.
+
+    The way is the length of the change: its size, where it is one number.
+    """
+
+    step: int
+    value: Tensor
+    moved: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The update that moved it most, and what it was made with.
+
+    `gradient`: of what was followed, clipped as the optimizer saw it; None for a value that is no
+    weight. `grad_norm`: of all weights, before clipping.
+    """
+
+    step: int
+    before: Tensor
+    after: Tensor
+    gradient: Tensor | None
+    lr: float
+    loss: float
+    grad_norm: float
+    batches: list[Batch]
+
+
+@dataclass(frozen=True)
+class Biography:
+    """`points` at every saved step; `path` at every step of the interval where it moved most.
+
+    `axes` are those of the followed values. `turn` is the update with the largest change on `path`.
+    """
+
+    address: Address
+    axes: tuple[str, ...]
+    points: list[Point]
+    path: list[Point]
+    turn: Turn
+
+
+def biography(
+    folder: Path,
+    where: Address,
+    ids: Tensor | None = None,
+    report: Callable[[int, int], None] = lambda start, end: None,
+) -> Biography:
+    """Follow what is at an address through a run's saved steps, then update by update.
+
+    ids [1, pos]: the prompt that a value of the forward pass is read on; a weight needs none.
+    report: called with the first and last step of the interval before it is replayed.
+    """
+    nearest(folder, 0)  # refuses a folder whose past is not known
+    where = _resolved(folder, where, ids)
+    axes, read = _reader(folder, where, ids)
+    steps = list(saved_states(folder))
+    if len(steps) < 2:
+        raise GlassformerError(
+            f"{folder} has saved one step only, {steps[0]}; a biography takes two or more, so train"
+            " on or leave snapshot_mb above 0"
+        )
+    points = _points((step, read(state_at(folder, step).model)) for step in steps)
+    most = max(range(1, len(points)), key=lambda i: points[i].moved)
+    start, end = points[most - 1].step, points[most].step
+    report(start, end)
+    path, turn = _replayed(folder, where, read, start, end)
+    return Biography(where, axes, points, path, turn)
+
+
+def _points(values: Iterable[tuple[int, Tensor]]) -> list[Point]:
+    points: list[Point] = []
+    for step, value in values:
+        moved = 0.0
+        if points:
+            last = points[-1]
+            moved = way(last.value, value) / (step - last.step)
+        points.append(Point(step, value, moved))
+    return points
+
+
+def way(before: Tensor, after: Tensor) -> float:
+    """The length of a change; equal infinities have not moved.
+
+    >>> way(torch.tensor([3.0, float("-inf")]), torch.tensor([1.0, float("-inf")]))
+    2.0
+    """
+    return torch.where(before == after, 0.0, after.double() - before.double()).norm().item()
+
+
+def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
+    """The address with its true kind: a weight's name may be written without one."""
+    if where.step is not None or where.token is not None:
+        raise GlassformerError(
+            f"{where}: a biography is about all steps; leave out @step and @token"
+        )
+    with torch.device("meta"):
+        weights = [view.name for view in Transformer(read_description(folder).model).views()]
+    if where.kind not in ("fwd", "weight"):
+        raise GlassformerError(
+            f"{where} can't be followed; give a weight (weight/...) or a value (fwd/...)"
+        )
+    if where.name in weights:
+        return replace(where, kind="weight")
+    if where.kind == "weight" or ids is None:
+        raise GlassformerError(
+            f"this model has no weight {where.name!r}.{did_you_mean(where.name, weights)} A value"
+            " of the forward pass needs --prompt TEXT to read"
+        )
+    return where
+
+
+def _reader(folder: Path, where: Address, ids: Tensor | None) -> tuple[tuple[str, ...], Reader]:
+    """The axes that are left at the address, and what reads it from a model."""
+
+    def weight(model: Transformer) -> Tensor:
+        return weight_slice(model, where)
+
+    def value(model: Transformer) -> Tensor:
+        assert ids is not None, "a value is read on a prompt"
+        was_training = model.training
+        trace = model.eval().watch(ids, keep=where.name)
+        model.train(was_training)
+        return trace[where].clone()
+
+    model = state_at(folder, next(iter(saved_states(folder)))).model
+    if where.kind == "weight":
+        view = next(view for view in model.views() if view.name == where.name)
+        axes, shape = view.axes, tuple(view.value.shape)
+    else:
+        assert ids is not None, "a value is read on a prompt"
+        step = model.watch(ids, keep=where.name).step(where)
+        axes, shape = step.axes, step.shape
+    places = where.slices(axes, shape)
+    left = tuple(a for a, place in zip(axes, places, strict=True) if isinstance(place, slice))
+    return left, weight if where.kind == "weight" else value
+
+
+def weight_slice(model: Transformer, where: Address, gradient: bool = False) -> Tensor:
+    """A copy of a weight, or of its gradient, at an address."""
+    views = model.views(_gradient) if gradient else model.views()
+    view = next(view for view in views if view.name == where.name)
+    place = where.slices(view.axes, tuple(view.value.shape))
+    return view.value.detach()[place].clone()
+
+
+def _gradient(parameter: torch.nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _replayed(
+    folder: Path, where: Address, read: Reader, start: int, end: int
+) -> tuple[list[Point], Turn]:
+    """Train from `start` to `end` again, reading after each update."""
+    replay = Replay(folder, start)
+    path = [Point(start, read(replay.model), 0.0)]
+    turn: Turn | None = None
+    largest = -1.0
+    while replay.step < end:
+        row = replay.advance()
+        before, after = path[-1].value, read(replay.model)
+        path.append(Point(replay.step, after, way(before, after)))
+        if path[-1].moved > largest:
+            largest = path[-1].moved
+            is_weight = where.kind == "weight"
+            turn = Turn(
+                replay.step,
+                before,
+                after,
+                weight_slice(replay.model, where, gradient=True) if is_weight else None,
+                row["lr"],
+                row["loss"],
+                row["grad_norm"],
+                replay.batches(replay.step),
+            )
+    assert turn is not None, "an interval has a step"
+    return path, turn

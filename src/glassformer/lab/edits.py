@@ -1,0 +1,77 @@
+"""What to change in a pass: heads, neurons and layers switched off, values taken from elsewhere.
+
+Each function returns edits for `Transformer.watch(edit=...)`: address to new value. Switching off
+means zero: the part's numbers are zero whatever it read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.model.config import Config
+from glassformer.trace import Address, Trace
+
+Edit = dict[str, float | Tensor]
+
+
+def without_head(config: Config, layer: int, head: int) -> Edit:
+    """One attention head's mix of values becomes zero, so that W_O has nothing of it to write.
+
+    >>> config = Config(vocab_size=9, n_ctx=4, d_model=6, n_layers=2, n_heads=3)
+    >>> without_head(config, layer=1, head=2)
+    {'fwd/blocks.1.attn.z[head=2]': 0.0}
+    """
+    _check("layer", layer, config.n_layers)
+    _check("head", head, config.n_heads)
+    return {f"fwd/blocks.{layer}.attn.z[head={head}]": 0.0}
+
+
+def without_neuron(config: Config, layer: int, neuron: int) -> Edit:
+    """One neuron stays silent whatever its sum is."""
+    _check("layer", layer, config.n_layers)
+    _check("neuron", neuron, config.d_mlp)
+    return {f"fwd/blocks.{layer}.mlp.post[d_mlp={neuron}]": 0.0}
+
+
+def without_layer(config: Config, layer: int) -> Edit:
+    """Neither attention nor the feed-forward part of a block adds anything, biases included."""
+    _check("layer", layer, config.n_layers)
+    return {f"fwd/blocks.{layer}.attn.attn_out": 0.0, f"fwd/blocks.{layer}.mlp.mlp_out": 0.0}
+
+
+def patched(addresses: Sequence[str], source: Trace) -> Edit:
+    """Values as they were in another pass; both texts must have as many tokens where it matters."""
+    edits: Edit = {}
+    for text in addresses:
+        where = Address.parse(text)
+        if where.kind != "fwd":
+            raise GlassformerError(f"{text!r} is not a value of the forward pass; patch fwd/...")
+        edits[str(where)] = source[where]
+    return edits
+
+
+def written(text: str) -> tuple[str, float]:
+    """The address and the number of an edit written as ``ADDRESS=VALUE``.
+
+    >>> written("blocks.0.attn.z[head=2]=0")
+    ('fwd/blocks.0.attn.z[head=2]', 0.0)
+    """
+    address, _, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not address or math.isnan(number):
+        raise GlassformerError(
+            f"{text!r} is no edit; write ADDRESS=VALUE, for example 'blocks.0.attn.z[head=0]=0'"
+        )
+    return str(Address.parse(address)), number
+
+
+def _check(what: str, number: int, count: int) -> None:
+    if not 0 <= number < count:
+        raise GlassformerError(f"{what} {number} is not there; {what}s go from 0 to {count - 1}")

@@ -1,0 +1,7 @@
+"""The model, from a configuration to logits."""
+
+from glassformer.model.config import Config as Config
+from glassformer.model.config import load_preset as load_preset
+from glassformer.model.config import preset_names as preset_names
+from glassformer.model.preset import build_preset as build_preset
+from glassformer.model.transformer import Transformer as Transformer

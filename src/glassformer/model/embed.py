@@ -1,0 +1,55 @@
+"""Tokens and positions enter the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from glassformer import ops
+from glassformer.model.config import Config
+from glassformer.model.fixed_table import FixedTable
+from glassformer.model.views import Source, View, itself
+from glassformer.ops import Tape
+from glassformer.ops.embedding import sinusoid_table
+
+
+class Embed(nn.Module):
+    """Token embedding table W_E [vocab, d_model]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.W_E = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+
+    def forward(self, ids: Int[Tensor, "batch pos"], t: Tape) -> Float[Tensor, "batch pos d_model"]:
+        return t("embed", ops.embed_tokens, self.W_E, ids)
+
+    def views(self, source: Source = itself) -> Iterator[View]:
+        yield View("W_E", source(self.W_E), ("vocab", "d_model"))
+
+
+class PosEmbed(nn.Module):
+    """Position vectors: a learned table W_pos [pos, d_model], or fixed sinusoids."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.learned = config.position == "learned"
+        self.d_model = config.d_model
+        if self.learned:
+            self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model))
+        else:
+            self.table = FixedTable(partial(sinusoid_table, config.n_ctx, config.d_model))
+
+    def forward(
+        self, position: Int[Tensor, "*batch pos"], t: Tape
+    ) -> Float[Tensor, "*batch pos d_model"]:
+        if self.learned:
+            return t("pos_embed", ops.embed_positions, self.W_pos, position)
+        return t("pos_embed", ops.embed_sinusoid, position, self.table.values, width=self.d_model)
+
+    def views(self, source: Source = itself) -> Iterator[View]:
+        if self.learned:
+            yield View("W_pos", source(self.W_pos), ("pos", "d_model"))

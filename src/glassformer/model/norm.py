@@ -1,0 +1,35 @@
+"""Layer normalisation as a module: a gain, a bias, both or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer import ops
+from glassformer.model.config import Config
+from glassformer.model.views import Source, View, itself
+from glassformer.ops import Tape
+
+
+class Norm(nn.Module):
+    """Gain w [d_model] and bias b [d_model], where the configuration has them."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.eps = config.norm_eps
+        self.w = nn.Parameter(torch.empty(config.d_model)) if config.norm_gain else None
+        self.b = nn.Parameter(torch.empty(config.d_model)) if config.norm_bias else None
+
+    def forward(
+        self, x: Float[Tensor, "batch pos d_model"], t: Tape
+    ) -> Float[Tensor, "batch pos d_model"]:
+        return t("normalized", ops.layer_norm, x, self.w, self.b, eps=self.eps)
+
+    def views(self, source: Source = itself) -> Iterator[View]:
+        if self.w is not None:
+            yield View("w", source(self.w), ("d_model",))
+        if self.b is not None:
+            yield View("b", source(self.b), ("d_model",))

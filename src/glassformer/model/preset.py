@@ -1,0 +1,26 @@
+"""A preset becomes a model."""
+
+from __future__ import annotations
+
+import torch
+
+from glassformer.model.config import Config, load_preset
+from glassformer.model.transformer import Transformer
+
+
+def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Transformer:
+    """The model of `model/presets/NAME.toml`, with its own weights or new ones from seed 0.
+
+    The caller's random state is left alone.
+
+    >>> build_preset("worked_example").weights()["embed.W_E"].shape
+    torch.Size([6, 4])
+    """
+    preset = load_preset(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Transformer(Config.from_dict(preset["model"]))
+    model.to(dtype)
+    if "weights" in preset:
+        model.load_views(preset["weights"])
+    return model

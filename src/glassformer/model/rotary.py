@@ -1,0 +1,34 @@
+"""Rotary positions: the angles by which every layer turns its queries and keys."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from glassformer import ops
+from glassformer.model.config import Config
+from glassformer.model.fixed_table import FixedTable
+from glassformer.ops import Tape
+from glassformer.ops.rotary import rotary_angles
+
+Rotation = tuple[Float[Tensor, "*batch pos d_head"], Float[Tensor, "*batch pos d_head"]]
+"""Cosines and sines of the angle at each position and dimension."""
+
+
+class Rotary(nn.Module):
+    """Tables of cosines and sines, shared by all layers and heads."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.base, self.d_head = config.rotary_base, config.d_head
+        angles = partial(rotary_angles, config.n_ctx, config.d_head, config.rotary_base)
+        self.cos = FixedTable(lambda: angles().cos())
+        self.sin = FixedTable(lambda: angles().sin())
+
+    def forward(self, position: Int[Tensor, "*batch pos"], t: Tape) -> Rotation:
+        sizes = {"base": self.base, "half": self.d_head // 2, "width": self.d_head}
+        rot_cos = t("rot_cos", ops.rotary_cos, position, self.cos.values, **sizes)
+        rot_sin = t("rot_sin", ops.rotary_sin, position, self.sin.values, **sizes)
+        return rot_cos, rot_sin

@@ -1,0 +1,238 @@
+"""The decoder: tokens in, a score for every possible next token out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from glassformer import ops
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model.attention import KeyValueCache
+from glassformer.model.block import Block
+from glassformer.model.config import Config
+from glassformer.model.embed import Embed, PosEmbed
+from glassformer.model.norm import Norm
+from glassformer.model.rotary import Rotary
+from glassformer.model.views import Source, View, itself, scoped
+from glassformer.model.watch import BUDGET_BYTES, Edits, watch
+from glassformer.ops import Tape
+from glassformer.trace import SILENT, Recorder, Trace
+
+
+class Unembed(nn.Module):
+    """W_U [d_model, vocab], the transposed embedding table when tied, and a bias b_U [vocab]."""
+
+    def __init__(self, config: Config, embed: Embed) -> None:
+        super().__init__()
+        # a tuple hides the module: the table's parameter stays listed once, under embed
+        self._embed = (embed,)
+        tied, width = config.tied, (config.d_model, config.vocab_size)
+        self.W_U = None if tied else nn.Parameter(torch.empty(width))
+        self.b_U = nn.Parameter(torch.empty(config.vocab_size)) if config.head_bias else None
+
+    def weight(self, t: Tape) -> Tensor:
+        """W_U [d_model, vocab], whoever owns it."""
+        return t("W_U", ops.tie, self._embed[0].W_E) if self.W_U is None else self.W_U
+
+    def views(self, source: Source = itself) -> Iterator[View]:
+        if self.W_U is not None:
+            yield View("W_U", source(self.W_U), ("d_model", "vocab"))
+        if self.b_U is not None:
+            yield View("b_U", source(self.b_U), ("vocab",))
+
+
+class Transformer(nn.Module):
+    """A decoder-only transformer.
+
+    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 11])
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = Embed(config)
+        added = config.position in ("learned", "sinusoidal")
+        self.pos_embed = PosEmbed(config) if added else None
+        self.rotary = Rotary(config) if config.position == "rotary" else None
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.ln_final = Norm(config) if config.final_norm else None
+        self.unembed = Unembed(config, self.embed)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Normal weights, zero biases, unit gains; what is added to the stream starts smaller.
+
+        Source: Radford et al. 2019, section 2.3: residual projections are scaled by
+        1/sqrt(2 n_layers).
+        """
+        if self.embed.W_E.is_meta:
+            return  # shapes only: there is nothing to fill, and drawing nothing is slow
+        std = self.config.init_std
+        residual_std = std / math.sqrt(2 * self.config.n_layers)
+        for name, parameter in self.named_parameters():
+            last = name.rpartition(".")[2]
+            if last == "w":
+                nn.init.ones_(parameter)
+            elif last.startswith("b"):
+                nn.init.zeros_(parameter)
+            else:
+                into_stream = last in ("W_O", "W_out")
+                nn.init.normal_(parameter, std=residual_std if into_stream else std)
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch pos"],
+        tape: Tape = SILENT,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of the next token at every position."""
+        x = self.residual(ids, tape, cache)
+        W_U = self.unembed.weight(tape.at("unembed"))
+        return tape("logits", ops.unembed, x, W_U, self.unembed.b_U)
+
+    def loss(
+        self,
+        ids: Int[Tensor, "batch pos"],
+        targets: Int[Tensor, "batch pos"],
+        tape: Tape = SILENT,
+    ) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
+        x = self.residual(ids, tape)
+        W_U = self.unembed.weight(tape.at("unembed"))
+        return tape("loss", ops.unembed_cross_entropy, x, W_U, self.unembed.b_U, targets)
+
+    def residual(
+        self, ids: Int[Tensor, "batch pos"], t: Tape, cache: KeyValueCache | None = None
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream after the last block and the final norm."""
+        n = ids.shape[1]
+        start = cache.length if cache is not None else 0
+        if start + n > self.config.n_ctx:
+            raise GlassformerError(
+                f"{start + n} tokens do not fit the model's n_ctx={self.config.n_ctx} positions;"
+                " shorten the text"
+            )
+        mask = cache.mask(n) if cache is not None else None
+        x = self.embed(ids, t)
+        rotation = None
+        if self.config.position != "none":
+            if cache is not None:
+                position = cache.positions(n, ids.device)
+            else:
+                position = torch.arange(n, device=ids.device)
+            if isinstance(t, Recorder):
+                t.leaf("const", "position", position, ("pos",))
+            if self.pos_embed is not None:
+                x = t("resid_start", ops.add_positions, x, self.pos_embed(position, t))
+            if self.rotary is not None:
+                rotation = self.rotary(position, t)
+        if self.training and self.config.dropout:
+            x = t(("embed_dropped", "embed_kept"), ops.dropout, x, p=self.config.dropout)[0]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotation)
+        if cache is not None:
+            cache.advance(n)
+        return self.ln_final(x, t.at("ln_final")) if self.ln_final is not None else x
+
+    def watch(
+        self,
+        ids: Int[Tensor, "batch pos"],
+        targets: Int[Tensor, "batch pos"] | None = None,
+        *,
+        keep: str | Iterable[str] = "*",
+        backward: bool = False,
+        edit: Edits | None = None,
+        budget_bytes: int = BUDGET_BYTES,
+    ) -> Trace:
+        """Run once, eagerly, and record every value on the way under its name.
+
+        Without targets the trace ends in `logits` and `probs`; with targets also in `loss`. `keep`
+        selects the values to hold on to, for example ``"*.resid_*,logits"``. `backward` adds the
+        gradient of the loss for every value and weight, under ``bwd/``. `edit` changes values or
+        weights by address before whatever follows: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
+        A trace whose values would take more than `budget_bytes` is refused with its size.
+        """
+        self._check_ids(ids)
+        if targets is not None:
+            self._check_targets(targets, ids)
+        return watch(self, ids, targets, keep, backward, edit or {}, budget_bytes)
+
+    def _check_ids(self, ids: Tensor) -> None:
+        if ids.ndim != 2 or ids.numel() == 0:
+            raise GlassformerError(
+                f"ids must be [batch, pos] with a token in it, not {[*ids.shape]}"
+            )
+        if ids.device.type != "meta":
+            self._check_vocabulary(ids)
+
+    def _check_targets(self, targets: Tensor, ids: Tensor) -> None:
+        if targets.shape != ids.shape:
+            raise GlassformerError(
+                f"targets {[*targets.shape]} must have the shape of ids, {[*ids.shape]}: one next"
+                " token for each"
+            )
+        if targets.device.type != "meta":
+            asked = targets[targets != ops.IGNORED]
+            if not asked.numel():
+                raise GlassformerError("every target is ignored: give at least one to be asked for")
+            self._check_vocabulary(asked)
+
+    def _check_vocabulary(self, ids: Tensor) -> None:
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.config.vocab_size:
+            raise GlassformerError(
+                f"token id {low if low < 0 else high} is outside the vocabulary of"
+                f" {self.config.vocab_size}; use the tokenizer that the model was trained with"
+            )
+
+    def views(self, source: Source = itself) -> Iterator[View]:
+        """Every parameter under its TransformerLens name, as views of what `source` gives."""
+        yield from scoped("embed", self.embed.views(source))
+        if self.pos_embed is not None:
+            yield from scoped("pos_embed", self.pos_embed.views(source))
+        for layer, block in enumerate(self.blocks):
+            yield from scoped(f"blocks.{layer}", block.views(source))  # type: ignore[union-attr]
+        if self.ln_final is not None:
+            yield from scoped("ln_final", self.ln_final.views(source))
+        yield from scoped("unembed", self.unembed.views(source))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name to weight, views of the stored parameters."""
+        return {view.name: view.value for view in self.views()}
+
+    def load_views(self, values: Mapping[str, Tensor | list[Any]]) -> None:
+        """Copy numbers into every weight by name; all must be there, each in its own shape."""
+        weights = self.weights()
+        for name in values:
+            if name not in weights:
+                raise GlassformerError(
+                    f"this model has no weight {name!r}.{did_you_mean(name, weights)}"
+                )
+        missing = [name for name in weights if name not in values]
+        if missing:
+            raise GlassformerError(f"weights are missing: {', '.join(missing)}; give them all")
+        tensors = {name: _as_tensor(name, value) for name, value in values.items()}
+        for name, tensor in tensors.items():
+            if tensor.shape != weights[name].shape:
+                raise GlassformerError(
+                    f"{name} has shape {[*tensor.shape]}; this model's is {[*weights[name].shape]}"
+                )
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                weights[name].copy_(tensor)
+
+
+def _as_tensor(name: str, value: Tensor | list[Any]) -> Tensor:
+    try:
+        return torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    except (TypeError, ValueError) as error:
+        raise GlassformerError(
+            f"{name} is not a table of numbers; give rows of equal length"
+        ) from error

@@ -1,0 +1,34 @@
+"""Named views of the stored parameters: one storage, the field's names.
+
+A module lists its parameters under TransformerLens's names. Fused storage (queries, keys and values
+in one matrix) appears as views, so that addresses, gradients and optimizer state of ``attn.W_Q``
+need no copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+Source = Callable[[nn.Parameter], Tensor]
+"""What a parameter stands for: itself, or its gradient, or its optimizer state."""
+
+
+class View(NamedTuple):
+    """A parameter, or a part of one, under its own name and axes."""
+
+    name: str
+    value: Tensor
+    axes: tuple[str, ...]
+
+
+def itself(parameter: nn.Parameter) -> Tensor:
+    return parameter
+
+
+def scoped(scope: str, views: Iterator[View]) -> Iterator[View]:
+    """The views of a part, named from the whole."""
+    for view in views:
+        yield view._replace(name=f"{scope}.{view.name}")

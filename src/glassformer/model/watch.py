@@ -1,0 +1,215 @@
+"""A watched pass: every value recorded, and on request every gradient and every edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from glassformer import ops
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.trace import Address, Recorder, Trace
+from glassformer.trace.backward import LOSS, add_gradients
+from glassformer.trace.tape import Editor
+from glassformer.trace.trace import OverBudgetError
+
+if TYPE_CHECKING:
+    from glassformer.model.transformer import Transformer
+
+BUDGET_BYTES = 4 << 30
+"""Values that a trace holds at most, unless its caller allows more."""
+
+Edits = Mapping[str, float | Tensor]
+"""Address of a value or a weight (whole, a slice or one element) to what it shall be instead."""
+
+NOTHING: Edits = {}
+
+
+def watch(
+    model: Transformer,
+    ids: Tensor,
+    targets: Tensor | None,
+    keep: str | Iterable[str],
+    backward: bool = False,
+    edit: Edits = NOTHING,
+    budget_bytes: int | None = None,
+) -> Trace:
+    """See `Transformer.watch`."""
+    try:
+        return _watch(model, ids, targets, Trace(keep, budget_bytes), backward, edit)
+    except OverBudgetError:
+        size = _size(model, ids, targets, keep, backward)
+        raise OverBudgetError(
+            f"this trace would hold {_gigabytes(size)} of values, more than its budget of"
+            f" {_gigabytes(budget_bytes or 0)}; keep fewer (say keep='*.resid_post'),"
+            " shorten the text or allow more with budget_bytes"
+        ) from None
+
+
+def _size(
+    model: Transformer,
+    ids: Tensor,
+    targets: Tensor | None,
+    keep: str | Iterable[str],
+    backward: bool,
+) -> int:
+    """Bytes that the trace would hold, from shapes alone: the pass on the meta device."""
+    meta = deepcopy(model).to("meta") if ids.device.type != "meta" else model
+    targets = None if targets is None else targets.to("meta")
+    return _watch(meta, ids.to("meta"), targets, Trace(keep), backward, NOTHING).nbytes
+
+
+def _gigabytes(n: int) -> str:
+    return f"{n / 1e9:.3g} GB"
+
+
+def _watch(
+    model: Transformer,
+    ids: Tensor,
+    targets: Tensor | None,
+    trace: Trace,
+    backward: bool,
+    edit: Edits,
+) -> Trace:
+    if backward and targets is None:
+        raise GlassformerError("a backward pass starts at the loss; give targets as well")
+    by_path = _group(edit)
+    weights = {path: change for path, change in by_path.items() if path.startswith("weight/")}
+    if weights:
+        model = _with_weights(model, weights)
+    live: dict[str, Tensor] | None = {} if backward else None
+    values = {path: change for path, change in by_path.items() if path.startswith("fwd/")}
+    edits = {path: _editor(changes) for path, changes in values.items()}
+    tape = Recorder(trace, edits=edits, live=live)
+    for view in model.views():
+        tape.leaf("weight", view.name, view.value, view.axes)
+    tape.leaf("token", "ids", ids, ("batch", "pos"))
+    with torch.enable_grad() if backward else torch.no_grad():
+        if targets is None:
+            tape("probs", ops.softmax_probs, model(ids, tape))
+        else:
+            tape.leaf("token", "targets", targets, ("batch", "pos"))
+            model.loss(ids, targets, tape)
+    for path in values:
+        trace.step(path)  # an edit of a name that does not exist is answered with the nearest
+    if not values and not (model.training and model.config.dropout):
+        trace.silent_logits = partial(model, ids)
+    if live is not None:
+        _backward(model, trace, live)
+        trace.rerun = Float64Rerun(model, ids, targets, edit)
+    return trace
+
+
+class Float64Rerun:
+    """A watched pass again, on a float64 copy of the model made when it is first needed."""
+
+    def __init__(
+        self, model: Transformer, ids: Tensor, targets: Tensor | None, edit: Edits
+    ) -> None:
+        self._model, self._ids, self._targets = model, ids, targets
+        self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
+
+    @cached_property
+    def _copy(self) -> Transformer:
+        if self._model.training and self._model.config.dropout:
+            raise GlassformerError("dropout draws anew in every pass; watch in model.eval() mode")
+        return deepcopy(self._model).double()
+
+    def value(self, where: Address) -> float:
+        if where.kind == "weight":
+            return self._weight(where).item()
+        edit = self._edit
+        trace = watch(self._copy, self._ids, self._targets, where.name, edit=edit)
+        return trace[where].item()
+
+    def loss(self, where: Address, value: float) -> float:
+        if where.kind == "weight":
+            weight = self._weight(where)
+            before = weight.clone()
+            weight.fill_(value)
+            loss = self._run(self._edit)
+            weight.copy_(before)
+            return loss
+        return self._run({**self._edit, str(where): value})
+
+    def _run(self, edit: Edits) -> float:
+        return watch(self._copy, self._ids, self._targets, "loss", edit=edit)["loss"].item()
+
+    def _weight(self, where: Address) -> Tensor:
+        view = next(view for view in self._copy.views() if view.name == where.name)
+        return view.value.detach()[where.slices(view.axes, tuple(view.value.shape))]
+
+
+def _is_weight(text: str) -> bool:
+    return Address.parse(text).kind == "weight"
+
+
+def _backward(model: Transformer, trace: Trace, live: dict[str, Tensor]) -> None:
+    """Record every gradient, from the loss backwards and then the weights."""
+    wanted = {id(value): value for value in live.values() if value.requires_grad}
+    wanted.update((id(parameter), parameter) for parameter in model.parameters())
+    found = torch.autograd.grad(live[LOSS], list(wanted.values()), allow_unused=True)
+    by_id = {i: g for i, g in zip(wanted, found, strict=True) if g is not None}
+    gradients = {p: by_id[id(v)] for p, v in reversed(live.items()) if id(v) in by_id}
+    stored = {
+        name: by_id[id(parameter)] if id(parameter) in by_id else torch.zeros_like(parameter)
+        for name, parameter in model.named_parameters()
+    }
+    by_parameter = {id(p): stored[name] for name, p in model.named_parameters()}
+    for view in model.views(lambda parameter: by_parameter[id(parameter)]):
+        gradients[f"weight/{view.name}"] = view.value
+    add_gradients(trace, gradients)
+    trace.parameter_gradients = stored
+
+
+def _group(edit: Edits) -> dict[str, list[tuple[Address, float | Tensor]]]:
+    grouped: dict[str, list[tuple[Address, float | Tensor]]] = {}
+    for text, value in edit.items():
+        where = Address.parse(text)
+        if where.kind not in ("fwd", "weight"):
+            raise GlassformerError(f"{text!r} cannot be edited; edit a value (fwd/) or a weight")
+        grouped.setdefault(where.path, []).append((where, value))
+    return grouped
+
+
+def _editor(changes: list[tuple[Address, float | Tensor]]) -> Editor:
+    def edited(value: Tensor, axes: tuple[str, ...]) -> Tensor:
+        value = value.clone()
+        for where, new in changes:
+            _put(value, where, axes, new)
+        return value
+
+    return edited
+
+
+def _with_weights(
+    model: Transformer, weights: Mapping[str, list[tuple[Address, float | Tensor]]]
+) -> Transformer:
+    """A copy of the model with some weights changed."""
+    changed = deepcopy(model)
+    views = {f"weight/{view.name}": view for view in changed.views()}
+    with torch.no_grad():
+        for path, changes in weights.items():
+            if path not in views:
+                raise GlassformerError(
+                    f"this model has no weight {path!r}.{did_you_mean(path, views)}"
+                )
+            _, value, axes = views[path]
+            for where, new in changes:
+                _put(value, where, axes, new)
+    return changed
+
+
+def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: float | Tensor) -> None:
+    """Write over the slice at an address, which one number fills."""
+    place = where.slices(axes, tuple(value.shape))
+    if isinstance(new, Tensor) and new.ndim and new.shape != value[place].shape:
+        raise GlassformerError(
+            f"{where} is {[*value[place].shape]} here and the new value is {[*new.shape]}; give"
+            " one number, a value of this shape, or the address of a part"
+        )
+    value[place] = new

@@ -1,0 +1,34 @@
+"""Every formula of Glassformer, in story order; a shape's words are in `ops.axes`.
+
+An op is written once: its formula (data: `ops.formula`), its kernel (PyTorch) and one plain
+sentence. A model's line reads ``z = t("z", ops.mix, pattern, v)``: one line, one number.
+"""
+
+from glassformer.ops.activation import ACTIVATIONS as ACTIVATIONS
+from glassformer.ops.attention import attention as attention
+from glassformer.ops.attention import merge_heads as merge_heads
+from glassformer.ops.attention import project_qkv as project_qkv
+from glassformer.ops.embedding import add_positions as add_positions
+from glassformer.ops.embedding import embed_positions as embed_positions
+from glassformer.ops.embedding import embed_sinusoid as embed_sinusoid
+from glassformer.ops.embedding import embed_tokens as embed_tokens
+from glassformer.ops.embedding import tie as tie
+from glassformer.ops.head_norm import head_norm as head_norm
+from glassformer.ops.linear import mlp_in as mlp_in
+from glassformer.ops.linear import mlp_out as mlp_out
+from glassformer.ops.linear import unembed as unembed
+from glassformer.ops.loss import IGNORED as IGNORED
+from glassformer.ops.loss import softmax_probs as softmax_probs
+from glassformer.ops.loss import unembed_cross_entropy as unembed_cross_entropy
+from glassformer.ops.norm import layer_norm as layer_norm
+from glassformer.ops.op import REGISTRY as REGISTRY
+from glassformer.ops.op import Composite as Composite
+from glassformer.ops.op import Op as Op
+from glassformer.ops.op import Tape as Tape
+from glassformer.ops.residual import add as add
+from glassformer.ops.residual import carry as carry
+from glassformer.ops.residual import dropout as dropout
+from glassformer.ops.rotary import rotary as rotary
+from glassformer.ops.rotary import rotary_cos as rotary_cos
+from glassformer.ops.rotary import rotary_sin as rotary_sin
+from glassformer.ops.sampling import choose as choose

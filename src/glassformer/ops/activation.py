@@ -1,0 +1,122 @@
+"""What a neuron does with its sum."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glassformer.ops.op import Composite, Op, Tape, composite, op
+
+_PRE = "pre[batch, pos, d_mlp]"
+
+relu = op(
+    "relu",
+    f"post[batch, pos, d_mlp] = select({_PRE} > 0, {_PRE}, 0)",
+    "pre",
+    F.relu,
+    says="Negative sums become zero.",
+    source="Nair and Hinton 2010",
+)
+
+# --- GELU: each sum, weighted by the chance that a standard normal number is smaller ---
+
+GELU = "Hendrycks and Gimpel 2016, section 2"
+
+normal_cdf = op(
+    "normal_cdf",
+    f"post_cdf[batch, pos, d_mlp] = 0.5 * (1 + erf({_PRE} / sqrt(2)))",
+    "pre",
+    lambda pre: (pre / math.sqrt(2)).erf_().add_(1).mul_(0.5),
+    says="The chance that a standard normal number is smaller than the neuron's sum.",
+    source=GELU,
+)
+
+gate = op(
+    "gate",
+    f"post[batch, pos, d_mlp] = {_PRE} * post_gate[batch, pos, d_mlp]",
+    "pre post_gate",
+    torch.mul,
+    says="The neuron's sum passes in proportion to its gate, a number between 0 and 1.",
+)
+
+gelu_argument = op(
+    "gelu_argument",
+    f"post_argument[batch, pos, d_mlp] = sqrt(2 / pi) * ({_PRE} + 0.044715 * {_PRE} ** 3)",
+    "pre",
+    lambda pre: pre.pow(3).mul_(0.044715).add_(pre).mul_(math.sqrt(2 / math.pi)),
+    says="A cubic of the sum that makes tanh follow the normal distribution.",
+    source=GELU,
+)
+
+tanh = op(
+    "tanh",
+    "post_tanh[batch, pos, d_mlp] = tanh(post_argument[batch, pos, d_mlp])",
+    "post_argument",
+    torch.tanh,
+    says="Squeezed between -1 and 1.",
+)
+
+half_gate = op(
+    "half_gate",
+    f"post[batch, pos, d_mlp] = 0.5 * ({_PRE} + {_PRE} * post_tanh[batch, pos, d_mlp])",
+    "pre post_tanh",
+    lambda pre, post_tanh: torch.addcmul(pre, pre, post_tanh).mul_(0.5),
+    says="The neuron's sum, weighted by half of one plus the tanh.",
+    source=GELU,
+)
+
+sigmoid = op(
+    "sigmoid",
+    f"post_sigmoid[batch, pos, d_mlp] = 1 / (1 + exp(-{_PRE}))",
+    "pre",
+    torch.sigmoid,
+    says="The logistic function of the sum, between 0 and 1.",
+)
+
+
+def _gelu_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
+    return t(name, gate, pre, t(f"{name}_cdf", normal_cdf, pre))
+
+
+def _gelu_tanh_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
+    argument = t(f"{name}_argument", gelu_argument, pre)
+    return t(name, half_gate, pre, t(f"{name}_tanh", tanh, argument))
+
+
+def _silu_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
+    return t(name, gate, pre, t(f"{name}_sigmoid", sigmoid, pre))
+
+
+gelu = composite(
+    "gelu",
+    F.gelu,
+    _gelu_steps,
+    says="Each sum is weighted by the chance that a standard normal number is smaller.",
+    source=GELU,
+)
+
+gelu_tanh = composite(
+    "gelu_tanh",
+    lambda pre: F.gelu(pre, approximate="tanh"),
+    _gelu_tanh_steps,
+    says="GELU with tanh in place of the exact normal distribution, as in GPT-2.",
+    source=GELU,
+)
+
+silu = composite(
+    "silu",
+    F.silu,
+    _silu_steps,
+    says="Each sum is weighted by its logistic sigmoid.",
+    source="Elfwing et al. 2017, eq. 2",
+)
+
+ACTIVATIONS: dict[str, Op | Composite] = {
+    "relu": relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": silu,
+}

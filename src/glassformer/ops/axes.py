@@ -1,0 +1,20 @@
+"""The glossary of axes: every letterless name that a shape, a formula or an address may use.
+
+An address such as ``fwd/blocks.0.attn.pattern[head=1,query=3,key=2]`` uses these words, and so does
+every shape comment in the source.
+"""
+
+AXES: dict[str, str] = {
+    "batch": "one row per text that is read at once",
+    "pos": "position of a token in its text, counted from 0",
+    "query": "position that looks: the row of an attention map",
+    "key": "position that is looked at: the column of an attention map",
+    "head": "attention head",
+    "d_model": "dimension of the residual stream",
+    "d_head": "dimension of one head's queries, keys and values",
+    "d_mlp": "neuron of a feed-forward layer",
+    "vocab": "entry of the vocabulary, that is, a token id",
+    "rank": "place in the list of tokens sorted by probability, most probable first",
+    "element": "one number of a weight, whichever axes the weight has",
+    "other": "a second vocabulary entry or rank, with which one is compared",
+}

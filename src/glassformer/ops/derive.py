@@ -1,0 +1,216 @@
+"""Local derivatives, by differentiating the tree: how a gradient flows through one op.
+
+For an output ``y[O] = f(x, ...)`` and the upstream gradient ``d_y[O]``, the gradient of one element
+of the operand x is the sum, over every output element that read it, of upstream times derivative.
+The result is a formula again, over x's own axes, so gradients are explained, checked and drawn as
+values are. Source: reverse accumulation, Griewank and Walther 2008, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from glassformer.ops.formula import (
+    Axis,
+    Binary,
+    Formula,
+    Node,
+    Number,
+    Param,
+    Read,
+    Reduce,
+    Select,
+    Size,
+    Unary,
+    children_mapped,
+    substitute,
+    walk,
+)
+
+ZERO, ONE = Number(0), Number(1)
+
+
+def gradient(formula: Formula, operand: str, axes: tuple[str, ...]) -> Formula | None:
+    """The gradient that one op sends to one of its operands, or None where none flows.
+
+    `axes` are the operand's own axes. The result reads the upstream gradient as ``d_NAME`` (NAME is
+    the formula's name), the op's own output as NAME, and the op's operands.
+
+    >>> str(gradient(Formula.parse("y[i] = sum(j, W[i, j] * x[j])"), "x", ("j",)))
+    'd_x[j] = sum(i, d_y[i] * W[i, j])'
+    """
+    body = _fresh(formula, frozenset(axes))
+    upstream = Read(f"d_{formula.name}", tuple(Axis(axis) for axis in body.axes))
+    parts = [
+        _gather(index, adjoint, body.axes + bound, axes)
+        for index, adjoint, bound in _reads_of(body, operand, upstream)
+    ]
+    if not parts:
+        return None
+    total = parts[0]
+    for part in parts[1:]:
+        total = Binary("+", total, part)
+    return Formula(f"d_{operand}", axes, total)
+
+
+def renamed(
+    formula: Formula, names: Mapping[str, str], params: Mapping[str, float] | None = None
+) -> Formula:
+    """The same formula with operands called by other names and parameters put in as numbers."""
+    return Formula(formula.name, formula.axes, _rename(formula.body, names, params or {}))
+
+
+def _rename(node: Node, names: Mapping[str, str], params: Mapping[str, float]) -> Node:
+    match node:
+        case Read(operand, index):
+            inner = tuple(_rename(i, names, params) for i in index)
+            return Read(names.get(operand, operand), inner)
+        case Param(name) if name in params:
+            return Number(params[name])
+        case _:
+            return children_mapped(node, lambda child: _rename(child, names, params))
+
+
+def _fresh(formula: Formula, taken: frozenset[str]) -> Formula:
+    """The formula with every axis that shares a name with the operand's axes renamed apart."""
+    mine = {*formula.axes, *(n.axis for n in walk(formula.body) if isinstance(n, Reduce))}
+    names = {axis: f"{axis}_out" for axis in mine & taken}
+    axes = tuple(names.get(axis, axis) for axis in formula.axes)
+    return Formula(formula.name, axes, _rename_axes(formula.body, names))
+
+
+def _rename_axes(node: Node, names: Mapping[str, str]) -> Node:
+    match node:
+        case Axis(name):
+            return Axis(names.get(name, name))
+        case Size(axis):
+            return Size(names.get(axis, axis))
+        case Reduce(kind, axis, body):
+            return Reduce(kind, names.get(axis, axis), _rename_axes(body, names))
+        case _:
+            return children_mapped(node, lambda child: _rename_axes(child, names))
+
+
+Contribution = tuple[tuple[Node, ...], Node, tuple[str, ...]]
+"""Index of a read, the gradient that arrives there, and the reduced axes around it."""
+
+
+def _reads_of(formula: Formula, operand: str, upstream: Node) -> Iterator[Contribution]:
+    output = Read(formula.name, tuple(Axis(axis) for axis in formula.axes))
+    yield from _pull(formula.body, operand, upstream, (), output)
+
+
+def _pull(
+    node: Node, operand: str, adjoint: Node, bound: tuple[str, ...], output: Node | None
+) -> Iterator[Contribution]:
+    """Reverse accumulation; `output` is the recorded value of `node`, where it is known."""
+    match node:
+        case Read(name, index):
+            if name == operand:
+                yield index, adjoint, bound
+        case Unary(function, x):
+            slope = _slope(function, x, output or node)
+            yield from _pull(x, operand, _times(adjoint, slope), bound, None)
+        case Binary("+", a, b):
+            yield from _pull(a, operand, adjoint, bound, None)
+            yield from _pull(b, operand, adjoint, bound, None)
+        case Binary("-", a, b):
+            yield from _pull(a, operand, adjoint, bound, None)
+            yield from _pull(b, operand, Unary("neg", adjoint), bound, None)
+        case Binary("*", a, b):
+            yield from _pull(a, operand, _times(adjoint, b), bound, None)
+            yield from _pull(b, operand, _times(adjoint, a), bound, None)
+        case Binary("/", a, b):
+            yield from _pull(a, operand, Binary("/", adjoint, b), bound, None)
+            fall = Binary("/", _times(adjoint, output or node), b)
+            yield from _pull(b, operand, Unary("neg", fall), bound, None)
+        case Binary("**", a, Number(power)):
+            slope = Binary("*", Number(power), Binary("**", a, Number(power - 1)))
+            yield from _pull(a, operand, _times(adjoint, slope), bound, None)
+        case Select(condition, a, b):
+            yield from _pull(a, operand, Select(condition, adjoint, ZERO), bound, None)
+            yield from _pull(b, operand, Select(condition, ZERO, adjoint), bound, None)
+        case Reduce("sum", axis, body):
+            yield from _pull(body, operand, adjoint, (*bound, axis), None)
+        case Reduce("mean", axis, body):
+            share = Binary("/", adjoint, Size(axis))
+            yield from _pull(body, operand, share, (*bound, axis), None)
+        case Reduce("max", axis, body):
+            yield from _pull(
+                body, operand, _share_of_max(node, adjoint, output), (*bound, axis), None
+            )
+        case _:
+            return
+
+
+def _share_of_max(node: Reduce, adjoint: Node, output: Node | None) -> Node:
+    """The largest element takes the gradient; equal largest ones share it (as in PyTorch)."""
+    largest = output or node
+    tie = f"{node.axis}_tie"
+    other = substitute(node.body, {node.axis: Axis(tie)})
+    count = Reduce("sum", tie, Select(Binary("==", other, largest), ONE, ZERO))
+    return Select(Binary("==", node.body, largest), Binary("/", adjoint, count), ZERO)
+
+
+def _slope(function: str, x: Node, value: Node) -> Node:
+    match function:
+        case "neg":
+            return Number(-1)
+        case "exp":
+            return value
+        case "log":
+            return Binary("/", ONE, x)
+        case "sqrt":
+            return Binary("/", Number(0.5), value)
+        case "tanh":
+            return Binary("-", ONE, Binary("*", value, value))
+        case "erf":
+            bell = Unary("exp", Unary("neg", Binary("*", x, x)))
+            return Binary("*", Number(2 / math.sqrt(math.pi)), bell)
+        case "sin":
+            return Unary("cos", x)
+        case "cos":
+            return Unary("neg", Unary("sin", x))
+        case "abs":
+            return Unary("sign", x)
+        case _:
+            return ZERO
+
+
+def _times(a: Node, b: Node) -> Node:
+    if b == Number(-1):
+        return Unary("neg", a)
+    return Binary("*", a, b)
+
+
+def _gather(
+    index: tuple[Node, ...], adjoint: Node, free: tuple[str, ...], axes: tuple[str, ...]
+) -> Node:
+    """Sum the adjoint over all points of `free` at which the read's index is the operand's element.
+
+    An index that is a plain axis fixes that axis; any other (a table row picked by a token id)
+    becomes a condition inside the sum.
+    """
+    fixed: dict[str, Node] = {}
+    conditions: list[tuple[Node, str]] = []
+    for expression, axis in zip(index, axes, strict=True):
+        if (
+            isinstance(expression, Axis)
+            and expression.name in free
+            and expression.name not in fixed
+        ):
+            fixed[expression.name] = Axis(axis)
+        else:
+            conditions.append((expression, axis))
+    body = _solve(adjoint, fixed)
+    for expression, axis in reversed(conditions):
+        body = Select(Binary("==", _solve(expression, fixed), Axis(axis)), body, ZERO)
+    for axis in reversed([axis for axis in free if axis not in fixed]):
+        body = Reduce("sum", axis, body)
+    return body
+
+
+def _solve(node: Node, fixed: Mapping[str, Node]) -> Node:
+    names = {axis: target.name for axis, target in fixed.items() if isinstance(target, Axis)}
+    return _rename_axes(node, names)

@@ -1,0 +1,64 @@
+"""Token ids and positions become vectors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glassformer.ops.op import op
+
+embed_tokens = op(
+    "embed_tokens",
+    "embed[batch, pos, d_model] = W_E[ids[batch, pos], d_model]",
+    "W_E ids",
+    lambda W_E, ids: F.embedding(ids, W_E),
+    says="Each token id picks its own row of the embedding table.",
+)
+
+embed_positions = op(
+    "embed_positions",
+    "pos_embed[pos, d_model] = W_pos[position[pos], d_model]",
+    "W_pos position",
+    lambda W_pos, position: F.embedding(position, W_pos),
+    says="Each position picks its own row of the position table.",
+)
+
+
+def sinusoid_table(n_ctx: int, d_model: int) -> Tensor:
+    """Every sinusoidal position vector, [n_ctx, d_model], computed in float64."""
+    position = torch.arange(n_ctx, dtype=torch.float64)[:, None]
+    dimension = torch.arange(d_model, dtype=torch.float64)
+    angle = position / 10000.0 ** (2 * (dimension // 2) / d_model)
+    return torch.where(dimension % 2 == 0, angle.sin(), angle.cos())
+
+
+embed_sinusoid = op(
+    "embed_sinusoid",
+    "pos_embed[pos, d_model] = select(d_model % 2 == 0,"
+    " sin(position[pos] / 10000 ** (2 * (d_model // 2) / width)),"
+    " cos(position[pos] / 10000 ** (2 * (d_model // 2) / width)))",
+    "position",
+    lambda position, table, width: F.embedding(position, table),
+    says="Each position is a fixed pattern of sines and cosines, one wavelength per pair.",
+    # The paper's i numbers the pairs; ours is d_model // 2.
+    source="Vaswani et al. 2017, section 3.5",
+)
+
+add_positions = op(
+    "add_positions",
+    "resid_start[batch, pos, d_model] = embed[batch, pos, d_model] + pos_embed[pos, d_model]",
+    "embed pos_embed",
+    torch.add,
+    says="Meaning plus place: the token's vector and its position's vector are added.",
+    source="Vaswani et al. 2017, section 3.5",
+)
+
+tie = op(
+    "tie",
+    "W_U[d_model, vocab] = W_E[vocab, d_model]",
+    "W_E",
+    lambda W_E: W_E.T,
+    says="The unembedding is the embedding table itself, read by columns.",
+    source="Press and Wolf 2017",
+)

@@ -1,0 +1,141 @@
+"""How a gradient becomes a changed weight: clipping and AdamW.
+
+The formulas speak of one `element`, since every number of every weight is treated alike; `over`
+writes them out for a weight's own axes. Sources: Pascanu et al. 2013 (clipping); Loshchilov and
+Hutter 2019, algorithm 2 (AdamW; their eta alpha is our lr, their lambda our weight_decay). The
+kernels keep the order of operations of `torch.optim.AdamW(foreach=False, fused=False)`, bit for
+bit.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from glassformer.ops.formula import Axis, Formula, Node, Read, Reduce, children_mapped
+from glassformer.ops.op import op
+
+CLIPPING = "Pascanu et al. 2013, algorithm 1"
+ADAMW = "Loshchilov and Hutter 2019, algorithm 2"
+
+sum_of_squares = op(
+    "sum_of_squares",
+    "sum_sq = sum(element, d_w[element] * d_w[element])",
+    "d_w",
+    lambda d_w: (d_w * d_w).sum(),
+    says="The squares of all this weight's gradients, summed.",
+    source=CLIPPING,
+)
+
+clip_factor = op(
+    "clip_factor",
+    "clip = select(grad_norm[()] + 1e-06 > max_norm, max_norm / (grad_norm[()] + 1e-06), 1)",
+    "grad_norm",
+    lambda grad_norm, max_norm: (max_norm / (grad_norm + 1e-6)).clamp(max=1.0),
+    says="A gradient longer than allowed is shortened to the allowed length; others are kept.",
+    source=CLIPPING,
+)
+
+clipped_gradient = op(
+    "clipped_gradient",
+    "g[element] = d_w[element] * clip[()]",
+    "d_w clip",
+    lambda d_w, clip: d_w * clip,
+    says="The gradient that the optimizer sees.",
+    source=CLIPPING,
+)
+
+first_moment = op(
+    "first_moment",
+    "m[element] = m_prev[element] + (1 - beta1) * (g[element] - m_prev[element])",
+    "m_prev g",
+    lambda m_prev, g, beta1: m_prev.lerp(g, 1 - beta1),
+    says="A running mean of the gradients: which way, on the whole?",
+    source=ADAMW,
+)
+
+second_moment = op(
+    "second_moment",
+    "v[element] = beta2 * v_prev[element] + (1 - beta2) * (g[element] * g[element])",
+    "v_prev g",
+    lambda v_prev, g, beta2: v_prev.mul(beta2).addcmul_(g, g, value=1 - beta2),
+    says="A running mean of the squared gradients: how large, on the whole?",
+    source=ADAMW,
+)
+
+first_correction = op(
+    "first_correction",
+    "bias_1 = 1 - beta1 ** t",
+    "",
+    lambda beta1, t: torch.tensor(1 - beta1**t, dtype=torch.float64),
+    says="The running mean started at zero; divided by this, it no longer leans that way.",
+    source=ADAMW,
+)
+
+second_correction = op(
+    "second_correction",
+    "bias_2 = 1 - beta2 ** t",
+    "",
+    lambda beta2, t: torch.tensor(1 - beta2**t, dtype=torch.float64),
+    says="The same correction for the squares.",
+    source=ADAMW,
+)
+
+decayed_weight = op(
+    "decayed_weight",
+    "decayed[element] = w[element] * (1 - lr * weight_decay)",
+    "w",
+    lambda w, lr, weight_decay: w * (1 - lr * weight_decay),
+    says="First the weight shrinks a little towards zero.",
+    source=ADAMW,
+)
+
+update_scale = op(
+    "update_scale",
+    "denominator[element] = sqrt(v[element]) / sqrt(bias_2[()]) + eps",
+    "v bias_2",
+    lambda v, bias_2, eps: (v.sqrt() / bias_2.item() ** 0.5).add_(eps),
+    says="The typical size of this weight's gradients, kept away from zero by eps.",
+    source=ADAMW,
+)
+
+updated_weight = op(
+    "updated_weight",
+    "new[element] = decayed[element] - lr / bias_1[()] * (m[element] / denominator[element])",
+    "decayed m denominator bias_1",
+    lambda decayed, m, denominator, bias_1, lr: decayed.addcdiv(
+        m, denominator, value=-(lr / bias_1.item())
+    ),
+    says="Then it steps against the mean gradient, by about lr whatever the gradient's size.",
+    source=ADAMW,
+)
+
+weight_change = op(
+    "weight_change",
+    "change[element] = new[element] - w[element]",
+    "new w",
+    torch.sub,
+    says="By how much the weight moved in this step.",
+)
+
+
+def over(formula: Formula, axes: tuple[str, ...]) -> Formula:
+    """An elementwise formula written out for a weight of these axes.
+
+    >>> str(over(clipped_gradient.outputs[0], ("d_model", "d_mlp")))
+    'g[d_model, d_mlp] = d_w[d_model, d_mlp] * clip[()]'
+    """
+    own = tuple(a for axis in formula.axes for a in (axes if axis == "element" else (axis,)))
+    return Formula(formula.name, own, _over(formula.body, axes))
+
+
+def _over(node: Node, axes: tuple[str, ...]) -> Node:
+    match node:
+        case Read(operand, (Axis("element"),)):
+            return Read(operand, tuple(Axis(axis) for axis in axes))
+        case Reduce(kind, "element", body):
+            inner = _over(body, axes)
+            for axis in reversed(axes):
+                inner = Reduce(kind, axis, inner)
+            return inner
+        case _:
+            return children_mapped(node, lambda child: _over(child, axes))

@@ -1,0 +1,94 @@
+"""Rotary positions: queries and keys are turned by an angle that grows with their place.
+
+A head's dimensions form pairs (i, i + d_head / 2), each with a wavelength of its own. The dot
+product of a turned query and a turned key depends on their distance only.
+Source: Su et al. 2021, eq. 34; pairs as in GPT-NeoX, which are the paper's in another order.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glassformer.ops.op import Tape, composite, op
+
+SOURCE = "Su et al. 2021, eq. 34"
+_ANGLE = "position[pos] / base ** (2 * (d_head % half) / width)"
+
+
+def rotary_angles(n_ctx: int, d_head: int, base: float) -> Tensor:
+    """The angle of every position and dimension, [n_ctx, d_head], in float64."""
+    half = d_head // 2
+    dimension = torch.arange(d_head, dtype=torch.float64) % half
+    position = torch.arange(n_ctx, dtype=torch.float64)[:, None]
+    return position / base ** (2 * dimension / d_head)
+
+
+rotary_cos = op(
+    "rotary_cos",
+    f"rot_cos[pos, d_head] = cos({_ANGLE})",
+    "position",
+    lambda position, table, base, half, width: F.embedding(position, table),
+    says="The cosine of the angle by which each place turns each pair of dimensions.",
+    source=SOURCE,
+)
+
+rotary_sin = op(
+    "rotary_sin",
+    f"rot_sin[pos, d_head] = sin({_ANGLE})",
+    "position",
+    lambda position, table, base, half, width: F.embedding(position, table),
+    says="The sine of the same angle.",
+    source=SOURCE,
+)
+
+
+def _turn(x: Tensor, half: int) -> Tensor:
+    turned = x.roll(half, -1)
+    turned[..., :half].neg_()
+    return turned
+
+
+quarter_turn = op(
+    "quarter_turn",
+    "turned[batch, pos, head, d_head] = select(d_head < half,"
+    " -x[batch, pos, head, (d_head + half) % (2 * half)],"
+    " x[batch, pos, head, (d_head + half) % (2 * half)])",
+    "x",
+    _turn,
+    says="Each pair (a, b) of the vector becomes (-b, a): a turn by 90 degrees.",
+    source=SOURCE,
+)
+
+rotate = op(
+    "rotate",
+    "rotated[batch, pos, head, d_head] = x[batch, pos, head, d_head] * rot_cos[pos, d_head]"
+    " + turned[batch, pos, head, d_head] * rot_sin[pos, d_head]",
+    "x turned rot_cos rot_sin",
+    lambda x, turned, rot_cos, rot_sin: (x * rot_cos[..., None, :]).addcmul_(
+        turned, rot_sin[..., None, :]
+    ),
+    says="A mix of the vector and its quarter turn: the vector, turned by its place's angle.",
+    source=SOURCE,
+)
+
+
+def _rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    turned = torch.cat((-b, a), -1)
+    return torch.addcmul(x * rot_cos[..., None, :], turned, rot_sin[..., None, :])
+
+
+def _rotary_steps(t: Tape, name: str, x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
+    turned = t(f"{name}_turned", quarter_turn, x, half=x.shape[-1] // 2)
+    return t(name, rotate, x, turned, rot_cos, rot_sin)
+
+
+rotary = composite(
+    "rotary",
+    _rotary,
+    _rotary_steps,
+    says="A query or key is turned by an angle that tells its place.",
+    source=SOURCE,
+)

@@ -1,0 +1,217 @@
+"""One number explained in the terminal: its formula, its arithmetic, its operands, its check."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from glassformer.ops.render import number
+from glassformer.show.fold import Fold
+from glassformer.show.labels import index_label, word_at
+from glassformer.show.matrix import INDENT, signed_style
+from glassformer.show.sheet import QUIET, Part, Sheet
+from glassformer.trace import Explanation, Operand, Trace
+from glassformer.trace.address import Address
+
+ROWS = (6, 2)  # terms and operands shown from the start and from the end
+BRANCHES = (2, 1)  # operands shown of each value that a number of a tree read
+NUMBER = 11
+GOOD, BAD = "color(33)", "bold color(166)"
+
+
+def tell_explanation(
+    explanation: Explanation,
+    console: Console | None = None,
+    *,
+    everything: bool = False,
+    follow: int = 0,
+) -> None:
+    """Print how one number was made.
+
+    `everything`: all terms and operands of long sums; `follow`: this many levels of operands as a
+    tree, which ends at weights and tokens.
+    """
+    _Telling(explanation, Sheet(console), everything).tell(follow)
+
+
+def short_address(trace: Trace, address: str) -> str:
+    """The address without its axes of length 1, whose only index is understood.
+
+    >>> short_address(Trace(), "fwd/loss")
+    'fwd/loss'
+    """
+    where = Address.parse(address)
+    step = trace.nodes.get(where.path)
+    if step is None:
+        return address
+    lengths = dict(zip(step.axes, step.shape, strict=True))
+    return str(where.element(**{axis: i for axis, i in where.index if lengths[axis] > 1}))
+
+
+def words_of(trace: Trace, at: dict[str, int]) -> str:
+    """What the indices stand for, where the trace has words: ``query 3 on, key 1 cat``."""
+    return ", ".join(
+        f"{axis} {index_label(trace, axis, i)}" for axis, i in at.items() if word_at(trace, axis, i)
+    )
+
+
+def operand_groups(explanation: Explanation) -> dict[str, list[Operand]]:
+    """Operands by the value they are elements of, in reading order."""
+    groups: dict[str, list[Operand]] = {}
+    for operand in explanation.operands:
+        groups.setdefault(Address.parse(operand.address).path, []).append(operand)
+    return groups
+
+
+def _last_name(address: str) -> str:
+    return Address.parse(address).name.rpartition(".")[2]
+
+
+class _Telling:
+    def __init__(self, explanation: Explanation, sheet: Sheet, everything: bool) -> None:
+        self.explanation, self.sheet, self.everything = explanation, sheet, everything
+        self.trace = explanation.trace
+
+    def tell(self, follow: int) -> None:
+        sheet, explanation = self.sheet, self.explanation
+        address = short_address(self.trace, explanation.address)
+        sheet.prose(f"{address} = {number(explanation.value, 6)}", "bold", hanging=4)
+        words = words_of(self.trace, explanation.at)
+        if words:
+            sheet.prose(words, QUIET, hanging=2)
+        sheet.prose(explanation.says)
+        if explanation.source:
+            sheet.prose(f"Source: {explanation.source}", QUIET)
+        if explanation.formula:
+            self._section("Formula")
+            sheet.prose(explanation.formula, "italic", indent=2, hanging=4)
+            self._section("With the numbers put in")
+            for line in explanation.arithmetic.splitlines():
+                space = len(line) - len(line.lstrip())
+                sheet.prose(line.strip(), indent=2 + space, hanging=4)
+            self._terms()
+            self._operands()
+            self._check()
+        for flag in explanation.flags:
+            sheet.prose(f"Note: {flag}.", hanging=2)
+        if follow > 0:
+            self._section(f"Where its operands come from, {follow} deep")
+            _Tree(self.trace, sheet, self.everything).grow(explanation, follow)
+
+    def _section(self, title: str) -> None:
+        self.sheet.line()
+        self.sheet.line((self.sheet.clip(title, self.sheet.width), "bold underline"))
+
+    def _fold(self, n: int) -> Fold:
+        return Fold.whole(n) if self.everything else Fold.of(n, *ROWS)
+
+    def _terms(self) -> None:
+        """The sum, term by term, beside the operands that have one number in every term."""
+        terms = self.explanation.terms
+        if not terms:
+            return
+        sheet = self.sheet
+        self._section("The sum, term by term")
+        beside = {
+            path: group
+            for path, group in operand_groups(self.explanation).items()
+            if len(group) == len(terms)
+        }
+        fold = self._fold(len(terms))
+        indices = [
+            " ".join(index_label(self.trace, axis, i) for axis, i in term.index.items())
+            for term in terms
+        ]
+        axis = " ".join(terms[0].index)
+        room = sheet.width - len(INDENT) - (NUMBER + 2) * (2 + len(beside))
+        if room < len(axis):
+            beside = {}
+            room = sheet.width - len(INDENT) - (NUMBER + 2) * 2
+        width = min(max(len(axis), *(len(sheet.spell(indices[i])) for i in fold.shown)), room)
+        names = [_last_name(path) for path in beside]
+        head = [sheet.cell(axis, width)]
+        names += ["term", "sum so far"]
+        head += [f"  {sheet.cell(name, NUMBER, right=True)}" for name in names]
+        sheet.line(INDENT, ("".join(head), QUIET))
+        for i in fold.places:
+            if i is None:
+                sheet.line(INDENT, (sheet.cell("…", width), QUIET))
+                continue
+            values = [group[i].value for group in beside.values()]
+            row: list[Part] = [sheet.cell(indices[i], width)]
+            for value in [*values, terms[i].value, terms[i].running]:
+                row.append((f"  {number(value):>{NUMBER}}", signed_style(value)))
+            sheet.line(INDENT, *row)
+        self._left_out(fold.says(axis))
+
+    def _operands(self) -> None:
+        self._section("Operands: each is an address that explain takes")
+        for group in operand_groups(self.explanation).values():
+            fold = self._fold(len(group))
+            for i in fold.places:
+                if i is None:
+                    self.sheet.line(INDENT, ("…".rjust(NUMBER), QUIET))
+                    continue
+                address = short_address(self.trace, group[i].address)
+                value = number(group[i].value)
+                self.sheet.prose(f"{value:>{NUMBER}}  {address}", indent=2, hanging=NUMBER + 2)
+            self._left_out(fold.says(f"{_last_name(group[0].address)} operands"))
+
+    def _check(self) -> None:
+        explanation, sheet = self.explanation, self.sheet
+        dtype = str(explanation.step.dtype).removeprefix("torch.")
+        self._section("Check")
+        sheet.line(INDENT, f"recorded    {explanation.value!r} ({dtype})")
+        sheet.line(INDENT, f"recomputed  {explanation.recomputed!r} (float64)")
+        allowed = f"rounding allows {explanation.bound:.1e}"
+        verdict = ("agrees", GOOD) if explanation.agrees else ("DOES NOT AGREE", BAD)
+        sheet.line(INDENT, f"difference  {explanation.error:.1e}; {allowed}: ", verdict)
+        if explanation.difference is not None:
+            told = f"finite difference of the loss, in float64: {explanation.difference}"
+            sheet.prose(told, indent=2, hanging=2)
+
+    def _left_out(self, what: str) -> None:
+        if what:
+            self.sheet.prose(f"… {what}; --all shows them", QUIET, indent=2, hanging=2)
+
+
+class _Tree:
+    """Operands of operands; a number that was followed once is not followed again."""
+
+    def __init__(self, trace: Trace, sheet: Sheet, everything: bool) -> None:
+        self.trace, self.sheet, self.everything = trace, sheet, everything
+        self._seen: set[str] = set()
+
+    def grow(self, explanation: Explanation, depth: int, before: str = "  ") -> None:
+        self._seen.add(explanation.address)
+        branches: list[Operand | str] = []
+        for group in operand_groups(explanation).values():
+            fold = Fold.whole(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
+            left_out = fold.says(f"{_last_name(group[0].address)} operands")
+            branches += [left_out if i is None else group[i] for i in fold.places]
+        for operand in branches:
+            last = operand is branches[-1]
+            stem, trunk = ("└─ ", "   ") if last else ("├─ ", "│  ")
+            if isinstance(operand, str):
+                self._line(before + stem, f"{operand}; --all shows them", QUIET)
+                continue
+            address = short_address(self.trace, operand.address)
+            again = operand.address in self._seen
+            inner = None if again else self.trace.explain(operand.address)
+            leaf = inner is not None and not inner.operands
+            note = " (above)" if again else ""
+            self._line(
+                before + stem, f"{number(operand.value)}  {address}{note}", "bold" if leaf else ""
+            )
+            if inner is not None and not leaf and depth > 1:
+                self.grow(inner, depth - 1, before + trunk)
+
+    def _line(self, before: str, text: str, style: str) -> None:
+        """One branch; what does not fit goes on below, under its own start."""
+        sheet = self.sheet
+        before = sheet.clip(before, sheet.width // 2)
+        text = sheet.spell(text)
+        room = sheet.width - len(before)
+        sheet.line(before, (text[:room], style))
+        for start in range(room, len(text), room - 2):
+            blank = "".join("│" if c == "│" or c == "├" else " " for c in before)
+            sheet.line(blank + "  ", (text[start : start + room - 2], style))

@@ -1,0 +1,240 @@
+"""A trace and an explanation in a notebook: HTML that needs nothing from outside."""
+
+from __future__ import annotations
+
+from html import escape
+
+from glassformer.ops import REGISTRY
+from glassformer.ops.render import number, to_text
+from glassformer.show.explanation import operand_groups, short_address, words_of
+from glassformer.show.fold import Fold
+from glassformer.show.html import (
+    details,
+    matrix_table,
+    quiet,
+    shaded_map,
+    table,
+    tag,
+    view,
+)
+from glassformer.show.labels import index_label
+from glassformer.show.prediction import BEST, best_tokens, token_name
+from glassformer.show.stages import chapters, is_between, n_layers
+from glassformer.show.values import (
+    array,
+    axis_labels,
+    first_text,
+    layout,
+    masked_cells,
+    matrices,
+    probabilities,
+    size,
+)
+from glassformer.trace import Explanation, Step, Trace
+
+ROWS, COLUMNS = (12, 4), (8, 2)
+TERMS = (8, 2)
+NUMBERS = 12  # tokens at most for attention to be shown in numbers
+
+
+def trace_html(trace: Trace) -> str:
+    """Tokens, the next token, every head's attention, the stages of the first and last layer."""
+    title = f"{len(trace.steps)} steps, {trace.nbytes:,} bytes"
+    return view(
+        tag("strong", "Trace") + " " + tag("span", escape(title), class_="quiet"),
+        _tokens(trace),
+        _next_token(trace),
+        _attention(trace),
+        *_stages(trace),
+        quiet(
+            "trace['NAME'] gives a whole tensor, trace.explain('NAME[axis=index,...]') a number."
+        ),
+    )
+
+
+def explanation_html(explanation: Explanation) -> str:
+    """Formula, arithmetic, the sum term by term, operands with their addresses, and the check."""
+    trace = explanation.trace
+    address = short_address(trace, explanation.address)
+    head = (
+        tag("code", escape(address)) + " = " + tag("strong", escape(number(explanation.value, 6)))
+    )
+    parts = [tag("div", head), quiet(words_of(trace, explanation.at)), _sentence(explanation.says)]
+    if explanation.formula:
+        source = f"Source: {explanation.source}" if explanation.source else ""
+        parts += [
+            tag("pre", escape(explanation.formula)),
+            tag("pre", escape(explanation.arithmetic)),
+            _terms(explanation),
+            _operands(explanation),
+            _check(explanation),
+            quiet(source),
+        ]
+    return view(*parts, *(quiet(f"Note: {flag}.") for flag in explanation.flags))
+
+
+def _sentence(text: str) -> str:
+    return tag("div", escape(text))
+
+
+# --- a trace --------------------------------------------------------------------------------------
+
+
+def _tokens(trace: Trace) -> str:
+    step = trace.nodes.get("token/ids")
+    if step is None:
+        return ""
+    ids = first_text(step, array(trace, step))[1]
+    fold = Fold.of(len(ids), 24, 6)
+    heads, cells = [""], ["id"]
+    for i in fold.places:
+        heads.append("…" if i is None else index_label(trace, "pos", i))
+        cells.append("…" if i is None else str(ids[i]))
+    return table(heads, [cells]) + quiet(fold.says("pos"))
+
+
+def _next_token(trace: Trace) -> str:
+    probs = probabilities(trace)
+    if probs is None:
+        return ""
+    last = probs[-1]
+    shown = best_tokens(last, BEST)
+    rows = []
+    for token in shown:
+        width = f"width: {16 * last[token] / last[shown[0]]:.2f}em"
+        bar = tag("td", tag("span", class_="bar", style=width), style="text-align: left")
+        name = tag("th", escape(token_name(trace, token)), scope="row")
+        rows.append(tag("tr", name + tag("td", escape(number(last[token].item()))) + bar))
+    rest = 1 - float(last[shown].sum())
+    left_out = len(last) - len(shown)
+    said = f"{left_out} of {len(last)} tokens left out, together {number(rest)}" if left_out else ""
+    title = "The most probable next tokens"
+    return details(title, tag("table", "".join(rows)), quiet(said), opened=True)
+
+
+def _attention(trace: Trace) -> str:
+    layers = []
+    for chapter in chapters(trace):
+        for step in (s for section in chapter.sections for s in section.steps):
+            if step.op == "row_divide" and step.value is not None:
+                title = f"Layer {chapter.layer}: attention, rows look at columns"
+                layers.append(details(title, _maps(trace, step), opened=chapter.layer == 0))
+    return "".join(layers)
+
+
+def _maps(trace: Trace, step: Step) -> str:
+    masked = masked_cells(trace, step)
+    n = len(masked)
+    labels = axis_labels(trace, "query", n)
+    maps = []
+    for (head,), weights in matrices(trace, step):
+        if n <= NUMBERS:
+            whole = Fold.whole(n), Fold.whole(n)
+            drawn = matrix_table(weights, labels, labels, "query", whole, masked, signed=False)
+        else:
+            drawn = shaded_map(weights, masked)
+        maps.append(tag("div", tag("div", f"head {head}") + drawn))
+    return tag("div", "".join(maps), class_="row")
+
+
+def _stages(trace: Trace) -> list[str]:
+    """Every stage with its numbers; of the layers the first and the last."""
+    fold = Fold.of(n_layers(trace), 1, 1)
+    found = []
+    for chapter in chapters(trace):
+        if chapter.layer is not None and chapter.layer not in fold.shown:
+            continue
+        steps = [step for section in chapter.sections for step in section.steps]
+        between = ", ".join(step.short for step in steps if is_between(step))
+        told = [_stage(trace, step) for step in steps if not is_between(step)]
+        left_out = quiet(f"stages in between left out: {between}" if between else "")
+        found.append(details(chapter.title, *told, left_out))
+    return [*found, quiet(fold.says("layer"))]
+
+
+def _stage(trace: Trace, step: Step) -> str:
+    shape = ", ".join(f"{axis} {n}" for axis, n in zip(step.axes, step.shape, strict=True))
+    says = REGISTRY[step.op].says if step.op in REGISTRY else ""
+    formula = tag("pre", escape(to_text(step.formula))) if step.formula is not None else ""
+    if step.value is None:
+        return details(f"{step.name} [{shape}]", _sentence(says), formula, quiet("value not kept"))
+    return details(f"{step.name} [{shape}]", _sentence(says), formula, *_value(trace, step))
+
+
+def _value(trace: Trace, step: Step) -> list[str]:
+    lay = layout(step)
+    is_map = {"query", "key"} <= set(step.axes)
+    masked = masked_cells(trace, step) if is_map else None
+    lead = [Fold.of(size(step, axis), 1, 1) for axis in lay.lead]
+    parts, folds = [], (Fold.whole(1), Fold.whole(1))
+    for index, matrix in matrices(trace, step):
+        if any(i not in fold.shown for i, fold in zip(index, lead, strict=True)):
+            continue
+        folds = Fold.of(matrix.shape[0], *ROWS), Fold.of(matrix.shape[1], *COLUMNS)
+        rows = axis_labels(trace, lay.row, matrix.shape[0])
+        columns = axis_labels(trace, lay.column, matrix.shape[1])
+        corner = lay.row or ""
+        where = " ".join(f"{axis} {i}" for axis, i in zip(lay.lead, index, strict=True))
+        drawn = matrix_table(matrix, rows, columns, corner, folds, masked, step.short != "pattern")
+        parts.append(quiet(where) + drawn)
+    axes = [*lay.lead, lay.row or "", lay.column or ""]
+    said = [fold.says(axis) for axis, fold in zip(axes, [*lead, *folds], strict=True)]
+    if "batch" in step.axes and size(step, "batch") > 1:
+        said.append(f"only text 0 of {size(step, 'batch')} is shown")
+    return [*parts, quiet("; ".join(filter(None, said)))]
+
+
+# --- an explanation -------------------------------------------------------------------------------
+
+
+def _terms(explanation: Explanation) -> str:
+    terms = explanation.terms
+    if not terms:
+        return ""
+    groups = operand_groups(explanation)
+    beside = {path: group for path, group in groups.items() if len(group) == len(terms)}
+    axis = " ".join(terms[0].index)
+    names = [path.rpartition("/")[2].rpartition(".")[2] for path in beside]
+    fold = Fold.of(len(terms), *TERMS)
+    rows = []
+    for i in fold.places:
+        if i is None:
+            rows.append(["…"])
+            continue
+        words = [index_label(explanation.trace, a, at) for a, at in terms[i].index.items()]
+        values = [group[i].value for group in beside.values()]
+        values += [terms[i].value, terms[i].running]
+        rows.append([" ".join(words), *map(number, values)])
+    drawn = table([axis, *names, "term", "sum so far"], rows)
+    return details("The sum, term by term", drawn, quiet(fold.says(axis)), opened=True)
+
+
+def _operands(explanation: Explanation) -> str:
+    parts = []
+    for path, group in operand_groups(explanation).items():
+        fold = Fold.of(len(group), *TERMS)
+        rows = []
+        for i in fold.places:
+            if i is None:
+                rows.append(["…"])
+                continue
+            address = short_address(explanation.trace, group[i].address)
+            rows.append([address, number(group[i].value)])
+        said = fold.says(f"{path.rpartition('.')[2]} operands")
+        parts.append(table(["address", "value"], rows) + quiet(said))
+    return details("Operands", *parts)
+
+
+def _check(explanation: Explanation) -> str:
+    dtype = str(explanation.step.dtype).removeprefix("torch.")
+    verdict = "agrees" if explanation.agrees else "DOES NOT AGREE"
+    return table(
+        ["check", ""],
+        [
+            [f"recorded ({dtype})", repr(explanation.value)],
+            ["recomputed (float64)", repr(explanation.recomputed)],
+            ["difference", f"{explanation.error:.1e}"],
+            ["rounding allows", f"{explanation.bound:.1e}"],
+            ["verdict", verdict],
+        ],
+    )

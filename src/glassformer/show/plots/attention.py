@@ -1,0 +1,180 @@
+"""Attention as pictures: one per layer with every head, and all layers and heads on one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Polygon
+
+from glassformer.errors import GlassformerError
+from glassformer.show.plots.style import (
+    INK,
+    LABEL,
+    PROBABILITY,
+    TICK,
+    as_written,
+    drawable,
+    new_figure,
+    note,
+    title,
+)
+from glassformer.show.stages import forward_steps, layer_of
+from glassformer.show.values import array, masked_cells
+from glassformer.trace import Step, Trace
+
+WITH_NUMBERS = 8  # tokens at most for the weights to be written in their cells
+ALL_LABELS = 24  # tokens at most for each to be named; with more, every second, third, ...
+MASKED = "masked: a later token"
+
+
+def patterns(trace: Trace) -> dict[int, Step]:
+    """The attention weights of every layer that kept them."""
+    return {
+        layer: step
+        for step in forward_steps(trace)
+        if step.op == "row_divide"
+        and step.value is not None
+        and (layer := layer_of(step)) is not None
+    }
+
+
+def draw_layer(trace: Trace, layer: int) -> Figure:
+    """Every head of one layer, query row by key column."""
+    step = patterns(trace).get(layer)
+    if step is None:
+        raise GlassformerError(f"the trace holds no attention weights of layer {layer}")
+    weights = array(trace, step)[0]  # [head, query, key]
+    n_heads, n = weights.shape[:2]
+    columns = min(n_heads, 2 if n_heads == 4 else 4)
+    rows = math.ceil(n_heads / columns)
+    side = 6.2 if columns <= 2 else 4.4
+    figure = new_figure(side * columns + 1.6, side * rows + 1.4)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    tokens = _tokens(trace, n)
+    masked = masked_cells(trace, step)
+    for place, axes in enumerate(panels.flat):
+        if place >= n_heads:
+            axes.set_axis_off()
+            continue
+        _panel(axes, weights[place], masked)
+        outer = n_heads <= 4, n_heads <= 4
+        if n_heads > 4:  # the maps share their labels: on the left, and below the last of a column
+            outer = place % columns == 0, place + columns >= n_heads
+        _name_tokens(axes, tokens, *outer)
+        axes.set_title(f"head {place}", fontsize=LABEL, color=INK)
+    colours = ScalarMappable(Normalize(0, 1), PROBABILITY)
+    bar = figure.colorbar(colours, ax=panels, shrink=0.7, pad=0.02)
+    bar.set_label("attention weight (a row sums to 1)", fontsize=LABEL, color=INK)
+    bar.ax.tick_params(labelsize=TICK)
+    if masked.any():
+        _mask_legend(figure)
+    every = _label_step(n)
+    left_out = "" if every == 1 else f"; one token in {every} is named"
+    figure.supxlabel(f"token looked at (key){left_out}", fontsize=LABEL, color=INK)
+    figure.supylabel("token that looks (query)", fontsize=LABEL, color=INK)
+    title(figure, f"Layer {layer}: where each token looks")
+    return figure
+
+
+def draw_overview(trace: Trace) -> Figure:
+    """All layers (rows) and heads (columns) as one mosaic of small maps."""
+    found = patterns(trace)
+    if not found:
+        raise GlassformerError("the trace holds no attention weights; watch with keep='*'")
+    maps = {layer: array(trace, step)[0] for layer, step in found.items()}
+    n_heads, n = next(iter(maps.values())).shape[:2]
+    gap = max(1, n // 12)
+    pitch = n + gap
+    mosaic = np.full((pitch * len(maps) - gap, pitch * n_heads - gap), np.nan)
+    for row, (layer, weights) in enumerate(maps.items()):
+        masked = masked_cells(trace, found[layer])
+        for head in range(n_heads):
+            cells = np.where(masked, np.nan, weights[head])
+            mosaic[row * pitch : row * pitch + n, head * pitch : head * pitch + n] = cells
+    cell = min(max(9 / n_heads, 0.5), 2.6)
+    figure = new_figure(max(cell * n_heads + 3.2, 8), max(cell * len(maps) + 2.2, 5))
+    axes = figure.subplots()
+    colours = PROBABILITY.with_extremes(bad="#ffffff")
+    image = axes.imshow(mosaic, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+    any_masked = False
+    for row, step in enumerate(found.values()):
+        is_masked = bool(masked_cells(trace, step).any())
+        any_masked |= is_masked
+        for head in range(n_heads):
+            if is_masked:
+                axes.add_patch(_mask(n, head * pitch, row * pitch, None))
+            x, y = head * pitch - 0.5, row * pitch - 0.5
+            frame = Polygon(
+                [(x, y), (x + n, y), (x + n, y + n), (x, y + n)], fill=False, ec="#b5b5b5", lw=0.8
+            )
+            frame.set_clip_on(False)
+            axes.add_patch(frame)
+    centre = (n - 1) / 2
+    axes.set_xticks([head * pitch + centre for head in range(n_heads)], map(str, range(n_heads)))
+    axes.set_yticks([row * pitch + centre for row in range(len(maps))], map(str, maps))
+    axes.tick_params(labelsize=TICK, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("head", fontsize=LABEL, color=INK)
+    axes.set_ylabel("layer", fontsize=LABEL, color=INK)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
+    bar.set_label("attention weight", fontsize=LABEL, color=INK)
+    bar.ax.tick_params(labelsize=TICK)
+    title(figure, "Attention in every layer and head")
+    reading = "rows look, columns are looked at"
+    note(figure, reading + ("; grey is masked, a later token" if any_masked else ""))
+    return figure
+
+
+def _panel(axes: Axes, weights: np.ndarray, masked: np.ndarray) -> None:
+    n = len(weights)
+    axes.imshow(np.where(masked, 0, weights), cmap=PROBABILITY, vmin=0, vmax=1)
+    if masked.any():
+        axes.add_patch(_mask(n, 0, 0, "////"))
+    if n <= WITH_NUMBERS:
+        for query, key in zip(*np.nonzero(~masked), strict=True):
+            weight = weights[query, key]
+            dark = "white" if weight > 0.55 else INK
+            axes.text(key, query, f"{weight:.2f}", ha="center", va="center", size=12, color=dark)
+    axes.spines[:].set_color("#b5b5b5")
+
+
+def _name_tokens(axes: Axes, tokens: list[str], left: bool, below: bool) -> None:
+    n = len(tokens)
+    places = range(0, n, _label_step(n))
+    named = [tokens[place] for place in places]
+    size = TICK if n <= 12 else 11 if n <= ALL_LABELS else 10
+    rotation = 0 if max(map(len, named)) * n <= 30 else 90
+    axes.set_xticks(places, named if below else [""] * len(named), size=size, rotation=rotation)
+    axes.set_yticks(places, named if left else [""] * len(named), size=size)
+    as_written([*axes.get_xticklabels(), *axes.get_yticklabels()])
+    axes.tick_params(length=0, colors=INK)
+
+
+def _mask(n: int, x: float, y: float, hatch: str | None) -> Polygon:
+    """The cells above the diagonal, as one staircase."""
+    corners = [(x + n - 0.5, y - 0.5)]
+    for step in range(n - 1):
+        corners += [(x + step + 0.5, y + step - 0.5), (x + step + 0.5, y + step + 0.5)]
+    corners.append((x + n - 0.5, y + n - 1.5))
+    face = "#f1f1f1" if hatch else "#ececec"
+    return Polygon(corners, facecolor=face, edgecolor="#c4c4c4", hatch=hatch, linewidth=0)
+
+
+def _mask_legend(figure: Figure) -> None:
+    patch = Patch(facecolor="#f1f1f1", edgecolor="#c4c4c4", hatch="////", label=MASKED)
+    figure.legend(handles=[patch], loc="outside upper right", fontsize=TICK, frameon=False)
+
+
+def _tokens(trace: Trace, n: int) -> list[str]:
+    words = trace.labels.get("pos", ())
+    longest = 16 if n <= 12 else 10
+    return [drawable(words[i], longest) if i < len(words) else str(i) for i in range(n)]
+
+
+def _label_step(n: int) -> int:
+    return math.ceil(n / ALL_LABELS)

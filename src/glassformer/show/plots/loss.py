@@ -1,0 +1,95 @@
+"""The loss curve: how surprised the model still is, beside what is known without learning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from glassformer.errors import GlassformerError
+from glassformer.show.plots.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    LABEL,
+    ORANGE,
+    name_axes,
+    new_figure,
+    open_frame,
+    title,
+)
+
+SMOOTHED_FROM = 60  # steps from which on a running mean is drawn over the single losses
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl."""
+    rows = []
+    for place, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise GlassformerError(f"{file}, line {place} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise GlassformerError(f"{file}, line {place} is no JSON object")
+        rows.append(row)
+    return rows
+
+
+def draw_loss(rows: list[dict[str, Any]]) -> Figure:
+    """Training and held-out loss by step; the floor and the guesses of no model, where known."""
+    train = _series(rows, "loss")
+    held_out = _series(rows, "val_loss")
+    if not len(train) and not len(held_out):
+        raise GlassformerError("the run's metrics hold no loss; train it for a step or more")
+    figure = new_figure(13, 7.3)
+    axes = figure.subplots()
+    if len(train):
+        single = len(train) < SMOOTHED_FROM
+        axes.plot(*train.T, color=BLUE, alpha=1 if single else 0.25, linewidth=2 if single else 1)
+        shown = train if single else _running_mean(train)
+        width = _window(len(train))
+        says = "training" if single else f"training, mean of {width} steps"
+        axes.plot(*shown.T, color=BLUE, linewidth=2.6, label=f"{says}: {shown[-1, 1]:.3f}")
+    if len(held_out):
+        label = f"held-out text: {held_out[-1, 1]:.3f}"
+        axes.plot(*held_out.T, color=ORANGE, linewidth=2.2, marker="o", label=label, clip_on=False)
+    for key, says, colour, dash in (
+        ("floor", "floor, the best that any model can do", GREEN, "--"),
+        ("unigram_loss", "guess by how often each token occurs", FAINT, ":"),
+        ("uniform_loss", "guess that knows nothing", FAINT, "-."),
+    ):
+        known = _series(rows, key)
+        if len(known):
+            value = known[-1, 1]
+            label = f"{says}: {value:.3f}"
+            axes.axhline(value, color=colour, linestyle=dash, linewidth=2.2, label=label)
+    name_axes(axes, "training step", "loss (nats per token)")
+    open_frame(axes)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.legend(fontsize=LABEL - 2, frameon=True, framealpha=0.92, edgecolor="none")
+    title(figure, "Learning: how surprised the model is by the next token")
+    return figure
+
+
+def _series(rows: list[dict[str, Any]], key: str) -> np.ndarray:
+    """[n, 2]: step and value of every row that has both."""
+    points = [(row.get("step", 0), row[key]) for row in rows if row.get(key) is not None]
+    return np.array(points, dtype=float).reshape(-1, 2)
+
+
+def _window(n: int) -> int:
+    return max(n // 50, 5)
+
+
+def _running_mean(series: np.ndarray) -> np.ndarray:
+    """The mean over the latest steps, from where there are enough of them."""
+    width = _window(len(series))
+    means = np.convolve(series[:, 1], np.ones(width) / width, mode="valid")
+    return np.stack([series[width - 1 :, 0], means], -1)

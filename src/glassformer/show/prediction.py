@@ -1,0 +1,103 @@
+"""What comes next: the most probable tokens after the text, and after each of its tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.cells import cell_len
+
+from glassformer.ops.render import number
+from glassformer.show.fold import Fold
+from glassformer.show.labels import index_label, word_at
+from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.values import array, axis_labels, probabilities
+from glassformer.trace import Trace
+
+BEST = 10
+NUMBER = 10  # columns of a number
+BAR = "color(99)"
+
+
+def best_tokens(probs: np.ndarray, count: int) -> list[int]:
+    """Token ids by probability, the most probable first; equal ones by id.
+
+    >>> best_tokens(np.array([0.2, 0.4, 0.4]), 2)
+    [1, 2]
+    """
+    return np.argsort(-probs, kind="stable")[:count].tolist()
+
+
+def token_name(trace: Trace, token: int) -> str:
+    """A token's text, or its id where the trace has no words for the vocabulary."""
+    return word_at(trace, "vocab", token) or f"id {token}"
+
+
+def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
+    """Print the best guesses after every token, and the table of the next token."""
+    probs = probabilities(trace)
+    if probs is None:
+        return
+    sheet.title("The prediction")
+    if len(probs) > 1:
+        _after_each(trace, sheet, probs, everything)
+    _next(trace, sheet, probs, everything)
+
+
+def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool) -> None:
+    rows = Fold.whole(len(probs)) if everything else Fold.of(len(probs), ROWS_HEAD, ROWS_TAIL)
+    ids = array(trace, trace.nodes["token/ids"])[0]
+    labels = axis_labels(trace, "pos", len(probs))
+    width = label_width(sheet, ["after", *labels])
+    guesses = {i: best_tokens(probs[i], 1)[0] for i in rows.shown}
+    names = {i: sheet.spell(token_name(trace, guess)) for i, guess in guesses.items()}
+    room = (sheet.width - len(INDENT) - width - 2 * (NUMBER + 4)) // 2
+    name_width = min(max(10, *(cell_len(name) for name in names.values())), 16, room)
+    sheet.line()
+    sheet.prose("After each token, the guess, and the token that really came:", indent=2)
+    head = (
+        f"{sheet.cell('after', width)}  {sheet.cell('best guess', name_width)}  {'prob':{NUMBER}}"
+    )
+    sheet.line(INDENT, (f"{head}  came, prob", QUIET))
+    for i in rows.places:
+        if i is None:
+            sheet.line(INDENT, (sheet.clip("…", 1), QUIET))
+            continue
+        guess = (
+            f"{sheet.cell(names[i], name_width)}  {number(probs[i, guesses[i]].item()):{NUMBER}}"
+        )
+        came = ""
+        if i + 1 < len(ids):
+            said = word_at(trace, "pos", i + 1) or f"id {ids[i + 1]}"
+            came = f"{sheet.clip(said, min(16, room))}  {number(probs[i, ids[i + 1]].item())}"
+        sheet.line(INDENT, f"{sheet.cell(labels[i], width)}  {guess}  {came}")
+    if rows.missing:
+        sheet.prose(f"… {rows.says('pos')}; --all shows them", QUIET, indent=2)
+
+
+def _next(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool) -> None:
+    last = probs[-1]
+    n = len(last)
+    shown = best_tokens(last, n if everything or n <= BEST + 1 else BEST)
+    step = trace.nodes.get("fwd/logits")
+    logits = array(trace, step)[0, -1] if step is not None and step.value is not None else None
+    text = index_label(trace, "pos", len(probs) - 1)
+    sheet.line()
+    sheet.prose(f"After the last token ({text}), the most probable next tokens:", indent=2)
+    names = [sheet.spell(token_name(trace, token)) for token in shown]
+    width = min(max(5, *(cell_len(name) for name in names)), sheet.width // 3)
+    head = f"rank  {sheet.cell('token', width)}  {'id':>6}  {'logit':>10}  {'prob':>10}  "
+    room = max(min(sheet.width - len(INDENT) - cell_len(head), 24), 0)
+    sheet.line(INDENT, (head, QUIET))
+    for rank, (token, name) in enumerate(zip(shown, names, strict=True), 1):
+        logit = "" if logits is None else number(logits[token].item())
+        row = f"{rank:>4}  {sheet.cell(name, width)}  {token:>6}  {logit:>10}"
+        bar = "█" * round(room * last[token] / last[shown[0]])
+        sheet.line(INDENT, f"{row}  {number(last[token].item()):>10}  ", (bar, BAR))
+    if room:
+        sheet.prose("the longest bar is the most probable token's", QUIET, indent=2)
+    if len(shown) < n:
+        rest = 1 - last[shown].sum()
+        left_out = f"{n - len(shown)} of {n} tokens left out, together {number(rest.item())}"
+        sheet.prose(f"… {left_out}; --all shows them", QUIET, indent=2)
+    sheet.line()
+    sheet.prose(f"The prediction: {token_name(trace, shown[0])}", "bold", indent=2)

@@ -1,0 +1,132 @@
+"""A table of words, numbers and bars that fits the sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from glassformer.ops.render import number
+from glassformer.show.matrix import signed_style
+from glassformer.show.sheet import QUIET, Part, Sheet
+
+GAP = 2
+SHORTEST_BAR, LONGEST_BAR = 5, 25
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title; `most` is its width at most, None for as much as the others leave."""
+
+    title: str
+    right: bool = False
+    most: int | None = 40
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A column of bars in the room that the words leave; its cells are numbers.
+
+    With a negative number among them they go to both sides of a line, zero. `whole` is the number
+    of the longest bar; 0: the largest there is.
+    """
+
+    title: str = ""
+    whole: float = 0.0
+
+
+Cell = Part | float
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A difference: its number with its sign.
+
+    >>> signed(0.25), signed(-0.25), signed(0.0)
+    ('+0.2500', '-0.2500', '0')
+    """
+    return f"+{number(value, digits)}" if value > 0 else number(value, digits)
+
+
+def difference(value: float, digits: int = 4) -> Part:
+    """A difference in its colour."""
+    return signed(value, digits), signed_style(value)
+
+
+def print_table(
+    sheet: Sheet, columns: Sequence[Column | Bars], rows: Sequence[Sequence[Cell]], indent: int = 2
+) -> None:
+    """Print rows under titles; words that are too wide are cut, bars take what is left."""
+    widths = _widths(sheet, columns, rows, indent)
+    head = [_word(sheet, c.title, width, c) for c, width in zip(columns, widths, strict=True)]
+    sheet.line(" " * indent, ((" " * GAP).join(head), QUIET))
+    bars = {
+        i: _Scale([float(row[i]) for row in rows], widths[i], column.whole)  # type: ignore[arg-type]
+        for i, column in enumerate(columns)
+        if isinstance(column, Bars)
+    }
+    for row in rows:
+        parts: list[Part] = []
+        for i, (cell, column) in enumerate(zip(row, columns, strict=True)):
+            if isinstance(cell, (int, float)):
+                parts.append((bars[i].bar(cell), signed_style(cell)))
+            else:
+                text, style = cell if isinstance(cell, tuple) else (cell, "")
+                parts.append((_word(sheet, text, widths[i], column), style))
+        sheet.line(" " * indent, *_spaced(parts))
+
+
+def _widths(
+    sheet: Sheet, columns: Sequence[Column | Bars], rows: Sequence[Sequence[Cell]], indent: int
+) -> list[int]:
+    widths = []
+    for i, column in enumerate(columns):
+        if isinstance(column, Bars):
+            widths.append(0)
+            continue
+        texts = [_text(row[i]) for row in rows] + [column.title]
+        widest = max(cell_len(sheet.spell(text)) for text in texts)
+        widths.append(widest if column.most is None else min(widest, column.most))
+    room = sheet.width - indent - GAP * (len(columns) - 1) - sum(widths)
+    for i, column in enumerate(columns):
+        if isinstance(column, Bars):
+            widths[i] = min(max(room, SHORTEST_BAR), LONGEST_BAR)
+            room -= widths[i]
+    for i, column in enumerate(columns):
+        if room < 0 and isinstance(column, Column) and column.most is None:
+            widths[i] = max(widths[i] + room, cell_len(column.title))
+    return widths
+
+
+def _text(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else cell[0] if isinstance(cell, tuple) else ""
+
+
+def _word(sheet: Sheet, text: str, width: int, column: Column | Bars) -> str:
+    return sheet.cell(text, width, right=isinstance(column, Column) and column.right)
+
+
+def _spaced(parts: Sequence[Part]) -> list[Part]:
+    spaced: list[Part] = []
+    for part in parts:
+        spaced += [" " * GAP, part] if spaced else [part]
+    return spaced
+
+
+class _Scale:
+    """Numbers to bars of one scale."""
+
+    def __init__(self, values: Sequence[float], width: int, whole: float) -> None:
+        largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+        self.largest = whole or largest or 1.0
+        self.two_sided = min(values, default=0.0) < 0
+        self.width = (width - 1) // 2 if self.two_sided else width
+
+    def bar(self, value: float) -> str:
+        share = min(abs(value) / self.largest, 1.0)
+        bar = "█" * round(self.width * share)
+        if not self.two_sided:
+            return bar.ljust(self.width)
+        left, right = (bar, "") if value < 0 else ("", bar)
+        return f"{left:>{self.width}}│{right:<{self.width}}"

@@ -1,0 +1,275 @@
+"""The story of one trace in the terminal: from text to next token, every stage in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from rich.console import Console
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.ops import REGISTRY
+from glassformer.ops.formula import Formula
+from glassformer.ops.render import number, to_text
+from glassformer.show import attention_map
+from glassformer.show.fold import Fold
+from glassformer.show.labels import SPACE, index_label
+from glassformer.show.matrix import print_matrix
+from glassformer.show.prediction import tell_prediction
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.stages import chapters, groups, is_between, layer_of, matching, n_layers
+from glassformer.show.values import (
+    array,
+    axis_labels,
+    first_text,
+    layout,
+    masked_cells,
+    matrices,
+    size,
+)
+from glassformer.trace import Step, Trace
+
+ALL = "--all shows them"
+NO_LAYER = "without --layer they are shown"
+HOW_TO_READ = (
+    "Under each name: what happens, its formula, its numbers. Rows are tokens; columns count along"
+    " the last axis in [ ]. In attention, rows are the tokens that look (query), columns the tokens"
+    " they look at (key)."
+)
+WIDE_VOCABULARY = 16
+MAPS_HEAD, MAPS_TAIL = (
+    3,
+    1,
+)  # attention maps shown per layer; of other stages the first and last head
+
+
+def tell(
+    trace: Trace,
+    console: Console | None = None,
+    *,
+    layers: Iterable[int] = (),
+    only: str | None = None,
+    everything: bool = False,
+) -> None:
+    """Print a trace as a story.
+
+    `layers`: these layers alone; `only`: the steps whose names fit a pattern (and weights, as in
+    ``weight/*W_Q``); `everything`: every step, layer, head, row and column. Whatever is left out is
+    said where it would stand.
+    """
+    Story(trace, Sheet(console), everything).tell(sorted(set(layers)), only)
+
+
+class Story:
+    """Tells a trace on a sheet; a formula is printed the first time its op appears."""
+
+    def __init__(self, trace: Trace, sheet: Sheet, everything: bool) -> None:
+        self.trace, self.sheet, self.everything = trace, sheet, everything
+        self._told: set[str] = set()
+        self._said = ""
+        self._renamed: list[str] = []
+
+    def tell(self, layers: list[int], only: str | None) -> None:
+        unknown = [layer for layer in layers if layer >= n_layers(self.trace)]
+        if unknown:
+            raise GlassformerError(
+                f"there is no layer {unknown[0]}; this model's layers are 0 to"
+                f" {n_layers(self.trace) - 1}"
+            )
+        if only is not None:
+            self._only(only, layers)
+            return
+        self.sheet.prose(HOW_TO_READ, QUIET)
+        if not layers:
+            self._tokens()
+        shown = layers or self._folded_layers()
+        for chapter in chapters(self.trace):
+            if chapter.layer is None and layers:
+                continue
+            if chapter.layer is not None and chapter.layer not in shown:
+                if not layers:
+                    self._skipped(chapter.layer, shown)
+                continue
+            self.sheet.title(chapter.title)
+            for section in chapter.sections:
+                if section.title:
+                    self.sheet.line()
+                    self.sheet.line((section.title, "bold underline"))
+                self._section(section.steps)
+        if layers:
+            others = n_layers(self.trace) - len(layers)
+            noun = "other layer" if others == 1 else "other layers"
+            self.sheet.line()
+            self._left_out(f"the start, the end and {others} {noun} left out", NO_LAYER)
+        else:
+            tell_prediction(self.trace, self.sheet, self.everything)
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _tokens(self) -> None:
+        ids = self.trace.nodes.get("token/ids")
+        if ids is None:
+            return
+        values = first_text(ids, array(self.trace, ids))[1]
+        self.sheet.title("Text becomes tokens")
+        self.sheet.line()
+        self._heading(ids, f"The text is cut into {len(values)} tokens; each has a number, its id.")
+        labels = axis_labels(self.trace, "pos", len(values))
+        said = print_matrix(
+            self.sheet, values[:, None], labels, ["id"], ("pos", "token"), self.everything
+        )
+        if any(SPACE in label for label in labels):
+            self.sheet.prose(f"{SPACE} is a space at a token's edge", QUIET, indent=2)
+        self._left_out("; ".join(said))
+
+    def _folded_layers(self) -> list[int]:
+        n = n_layers(self.trace)
+        return (Fold.whole(n) if self.everything else Fold.of(n, 1, 1)).shown
+
+    def _skipped(self, layer: int, shown: list[int]) -> None:
+        n = n_layers(self.trace)
+        if layer - 1 in shown:  # the first of those left out speaks for all
+            self.sheet.line()
+            says = Fold(n, shown[0] + 1, n - shown[1]).says("layer")
+            self._left_out(f"{says}; --layer {layer} shows one, --all shows all", "")
+
+    def _only(self, pattern: str, layers: list[int]) -> None:
+        steps = matching(self.trace, pattern)
+        if layers:
+            steps = [step for step in steps if layer_of(step) in layers]
+        if not steps:
+            names = [step.name for step in self.trace.steps]
+            raise GlassformerError(
+                f"no value is named {pattern!r} in this trace.{did_you_mean(pattern, names)}"
+                " Write for example --only '*.pattern' or --only 'blocks.0.*'"
+            )
+        for step in steps:
+            self._group([step], told_below=False)
+
+    def _section(self, steps: list[Step]) -> None:
+        told = [step for step in steps if self.everything or not is_between(step)]
+        for group in groups(told):
+            self._group(group)
+        between = [step.short for step in steps if step not in told]
+        if between:
+            self.sheet.line()
+            noun = "stage" if len(between) == 1 else "stages"
+            self._left_out(f"{len(between)} {noun} in between left out: {', '.join(between)}")
+
+    def _group(self, steps: list[Step], told_below: bool = True) -> None:
+        self.sheet.line()
+        for step in steps:
+            self._heading(step)
+        kept = [step for step in steps if step.value is not None]
+        if len(kept) < len(steps):
+            self._left_out("value not kept: the trace was watched with a narrower keep", "")
+        if not kept:
+            return
+        wide = "vocab" in steps[0].axes and size(steps[0], "vocab") > WIDE_VOCABULARY
+        if not kept[0].shape:
+            self.sheet.line("  ", number(array(self.trace, kept[0]).item()))
+        elif len(kept) > 1:
+            self._side_by_side(kept)
+        elif wide and told_below and not self.everything:
+            n = size(steps[0], "vocab")
+            self._left_out(f"{n} numbers for each token left out; the largest are below", ALL)
+        else:
+            self._value(kept[0])
+
+    def _heading(self, step: Step, says: str = "") -> None:
+        """Name and shape; the sentence; the formula where it is new."""
+        axes = ", ".join(f"{axis} {n}" for axis, n in zip(step.axes, step.shape, strict=True))
+        name = step.name if step.op else step.path
+        self.sheet.prose(f"{name}  [{axes}]", "bold", hanging=2)
+        says = says or (REGISTRY[step.op].says if step.op in REGISTRY else "")
+        if says and says != self._said:
+            self.sheet.prose(says, indent=2)
+        self._said = says
+        if step.formula is None:
+            return
+        formula = to_text(Formula(step.short, step.formula.axes, step.formula.body))
+        if formula not in self._told:
+            self._told.add(formula)
+            self.sheet.prose(formula, "italic", indent=2, hanging=4)
+        renamed = [
+            f"{operand} is {path.removeprefix('fwd/')}"
+            for operand, path in step.operands.items()
+            if self.trace.nodes[path].short != operand
+        ]
+        if renamed and renamed != self._renamed:
+            self.sheet.prose(f"where {', '.join(renamed)}", QUIET, indent=2, hanging=2)
+        self._renamed = renamed
+
+    def _side_by_side(self, steps: list[Step]) -> None:
+        """One number per token each, as columns of one table."""
+        columns = [first_text(step, array(self.trace, step))[1] for step in steps]
+        labels = axis_labels(self.trace, "pos", len(columns[0]))
+        said = print_matrix(
+            self.sheet,
+            np.stack(columns, -1),
+            labels,
+            [step.short for step in steps],
+            ("pos", "value"),
+            self.everything,
+        )
+        self._left_out("; ".join(said))
+
+    def _value(self, step: Step) -> None:
+        shape = layout(step)
+        is_map = {"query", "key"} <= set(step.axes)
+        weights = step.op == "row_divide"
+        lead_n = [size(step, axis) for axis in shape.lead]
+        folds = [self._lead_fold(n, weights) for n in lead_n]
+        said: list[str] = []
+        shown = [
+            (index, matrix)
+            for index, matrix in matrices(self.trace, step)
+            if all(i in fold.shown for i, fold in zip(index, folds, strict=True))
+        ]
+        together = [matrix for _, matrix in shown]
+        for index, matrix in shown:
+            if index:
+                words = " ".join(
+                    f"{axis} {index_label(self.trace, axis, i)}"
+                    for axis, i in zip(shape.lead, index, strict=True)
+                )
+                self.sheet.line("  ", (words, "bold"))
+            if is_map:
+                labels = axis_labels(self.trace, "query", size(step, "query"))
+                masked = masked_cells(self.trace, step)
+                said = attention_map.print_map(
+                    self.sheet, matrix, masked, labels, self.everything, not weights, together
+                )
+            else:
+                said = print_matrix(
+                    self.sheet,
+                    matrix,
+                    axis_labels(self.trace, shape.row, len(matrix)),
+                    axis_labels(self.trace, shape.column, matrix.shape[1]),
+                    (shape.row or "", shape.column or ""),
+                    self.everything,
+                    together,
+                )
+        if is_map:
+            self._legend(step, weights)
+        said = [f.says(axis) for axis, f in zip(shape.lead, folds, strict=True) if f.missing] + said
+        if "batch" in step.axes and size(step, "batch") > 1:
+            said.append(f"only text 0 of {size(step, 'batch')} is shown")
+        self._left_out("; ".join(said))
+
+    def _lead_fold(self, n: int, weights: bool) -> Fold:
+        if self.everything:
+            return Fold.whole(n)
+        return Fold.of(n, MAPS_HEAD, MAPS_TAIL) if weights else Fold.of(n, 1, 1)
+
+    def _legend(self, step: Step, weights: bool) -> None:
+        masked = bool(masked_cells(self.trace, step).any())
+        if weights:
+            self.sheet.prose(attention_map.legend(masked), QUIET, indent=2)
+        elif masked:
+            mark = attention_map.MASKED * 3
+            self.sheet.prose(f"{mark} masked: a later token, its score is -inf", QUIET, indent=2)
+
+    def _left_out(self, what: str, how: str = ALL) -> None:
+        if what:
+            self.sheet.prose(f"… {what}{'; ' + how if how else ''}", QUIET, indent=2, hanging=2)

@@ -1,0 +1,98 @@
+"""A step's value as matrices: what leads, what goes down, what goes across."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from glassformer.show.labels import word_at
+from glassformer.trace import Step, Trace
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which axis of a value leads (one matrix per index), which are its rows and columns.
+
+    Attention is query row by key column; else rows are tokens and columns dimensions.
+    """
+
+    lead: tuple[str, ...]
+    row: str | None
+    column: str | None
+
+
+def layout(step: Step) -> Layout:
+    """How to lay out a step; of a batch the first text is shown."""
+    axes = [axis for axis in step.axes if axis != "batch"]
+    row = next((axis for axis in ("pos", "query") if axis in axes), None)
+    if row is None:
+        if len(axes) < 2:
+            return Layout((), None, axes[0] if axes else None)
+        row = axes[-2]
+    rest = [axis for axis in axes if axis != row]
+    return Layout(tuple(rest[:-1]), row, rest[-1] if rest else None)
+
+
+def array(trace: Trace, step: Step) -> np.ndarray:
+    """The value in numpy, exactly: a narrower float is widened, whole numbers stay whole."""
+    value = trace.value_of(step).detach().cpu()
+    return (value.double() if value.is_floating_point() else value.to(torch.int64)).numpy()
+
+
+def first_text(step: Step, value: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The axes without the batch, and the value of its first text."""
+    if "batch" not in step.axes:
+        return list(step.axes), value
+    place = step.axes.index("batch")
+    return [axis for axis in step.axes if axis != "batch"], value.take(0, place)
+
+
+def matrices(trace: Trace, step: Step) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """(leading index, [row, column]) for every leading index; an absent axis has length 1."""
+    axes, value = first_text(step, array(trace, step))
+    shape = layout(step)
+    order = [*shape.lead, *(axis for axis in (shape.row, shape.column) if axis is not None)]
+    value = value.transpose([axes.index(axis) for axis in order])
+    lead = value.shape[: len(shape.lead)]
+    if shape.row is None:
+        value = value.reshape(*lead, 1, -1)
+    elif shape.column is None:
+        value = value[..., None]
+    for index in np.ndindex(*lead):
+        yield index, value[index]
+
+
+def axis_labels(trace: Trace, axis: str | None, n: int) -> list[str]:
+    """A label for each index of an axis: its number, and its word where the trace has one."""
+    if axis is None:
+        return [""] * n
+    digits = len(str(n - 1))
+    return [f"{i:>{digits}} {word_at(trace, axis, i)}".rstrip() for i in range(n)]
+
+
+def size(step: Step, axis: str | None) -> int:
+    return 1 if axis is None else step.shape[step.axes.index(axis)]
+
+
+def masked_cells(trace: Trace, step: Step) -> np.ndarray:
+    """Which [query, key] cells are masked: keys later than the query, where the step was masked."""
+    scores = trace.nodes.get(f"{step.path.rpartition('.')[0]}.attn_scores")
+    shape = size(step, "query"), size(step, "key")
+    if scores is None or scores.op != "causal_mask" or step.op in ("dot_products", "scale_scores"):
+        return np.zeros(shape, dtype=bool)
+    return np.triu(np.ones(shape, dtype=bool), 1)
+
+
+def probabilities(trace: Trace) -> np.ndarray | None:
+    """Probabilities [pos, vocab] of the next token; None where the trace kept no way to them."""
+    nodes = trace.nodes
+    if "fwd/probs" in nodes and nodes["fwd/probs"].value is not None:
+        return array(trace, nodes["fwd/probs"])[0]
+    if "fwd/logits" in nodes and nodes["fwd/logits"].value is not None:
+        logits = array(trace, nodes["fwd/logits"])[0]
+        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+    return None

@@ -1,0 +1,1 @@
+"""Text becomes tokens: corpora, tokenizers, token shards and the blocks that a model trains on."""

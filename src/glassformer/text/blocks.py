@@ -1,0 +1,190 @@
+"""Blocks of tokens to train on, and to evaluate on: X [batch, pos] and Y, the token after each.
+
+Which blocks a training step sees depends on (seed, step) alone, so there is no loader state: a
+resumed run, or one on more machines, goes on with the same data.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.text.shard import Shard
+
+IGNORED = -100  # a target that no loss counts, as in torch.nn.functional.cross_entropy
+
+Batch: TypeAlias = tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]
+
+
+class Window(NamedTuple):
+    """The targets `first` to `end` of a block, places in the shard; X begins one token before."""
+
+    first: int
+    end: int
+
+
+class Blocks:
+    """Blocks of `n_ctx` tokens from a shard, whose last part (a tenth) is kept for validation.
+
+    mode "stream": a training block starts at any token; the split is between any two tokens.
+    mode "documents": a training block starts with a document, half of them at the separator before
+    it, so that a model learns to begin with and without one. Further documents follow as they do
+    in the shard; the last is cut where the block ends. (Only whole documents would let a model
+    infer from its place how long a document can be, and so fall below the text's entropy.) The
+    split is between two documents.
+
+    Y is the next token of the same part; beyond the part's end X is padding and Y is -100.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        n_ctx: int,
+        *,
+        mode: Literal["stream", "documents"] = "stream",
+        validation: float = 0.1,
+    ) -> None:
+        if not 0 <= validation < 1:
+            raise GlassformerError(
+                f"validation={validation} is no share of the tokens; give 0.1 for a tenth"
+            )
+        self.shard, self.n_ctx, self.mode = shard, n_ctx, mode
+        n_tokens, n_validation = len(shard), round(validation * len(shard))
+        if validation:
+            n_validation = max(1, n_validation)
+        self.split = n_tokens - n_validation  # the first token of the validation part
+        if mode == "documents":
+            self._n_documents = self._split_documents()
+        if self.split < n_ctx + 1:
+            raise GlassformerError(
+                f"the text has {n_tokens:,} tokens, {self.split:,} of them to train on, and a "
+                f"block of n_ctx={n_ctx} takes {n_ctx + 1:,}; give more text"
+                + (f" or n_ctx={self.split - 1}" if self.split > 1 else "")
+            )
+
+    @property
+    def n_train(self) -> int:
+        """Tokens in the training part, separators included."""
+        return self.split
+
+    @property
+    def n_validation(self) -> int:
+        """Tokens in the validation part, separators included; `evaluation` asks for each once."""
+        return len(self.shard) - self.split
+
+    def batch(self, step: int, seed: int, batch_size: int) -> Batch:
+        """Return X and Y [batch, pos] of a training step; a function of (seed, step) alone.
+
+        A smaller batch is the beginning of a larger one, so that the rows can be shared out.
+        """
+        key = np.array([seed % 2**64, step], dtype=np.uint64)
+        # raw bits, because they, unlike NumPy's distributions, never change between versions
+        bits = np.random.Philox(key=key).random_raw(batch_size)
+        fractions = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # in [0, 1)
+        if self.mode == "stream":
+            starts = (fractions * (self.split - self.n_ctx)).astype(np.int64)
+        else:
+            chosen = (fractions * self._n_documents).astype(np.int64)
+            starts = self.shard.documents[chosen].astype(np.int64)
+            starts -= (bits & np.uint64(1)).astype(np.int64)  # the separator before it
+        windows = [Window(int(start) + 1, self.split) for start in starts]
+        return _blocks(self.shard, self.n_ctx, windows)
+
+    def evaluation(self, batch_size: int) -> Iterator[Batch]:
+        """Yield X and Y [batch, pos] over the whole validation part, always the same.
+
+        Each of its tokens is a target exactly once. In mode "stream" the blocks lie end to end, so
+        a token is predicted from the 1 to n_ctx tokens before it. In mode "documents" a block holds
+        a separator and as many whole documents as fit after it; a document longer than a block goes
+        on in the next. Blocks are not all full: weigh a batch's mean loss by its targets that are
+        not -100.
+        """
+        if self.mode == "stream":
+            windows = _end_to_end(self.split, len(self.shard), self.n_ctx)
+        else:
+            windows = self._document_windows()
+        yield from _batches(self.shard, self.n_ctx, windows, batch_size)
+
+    def counts(self) -> Int[Tensor, " vocab"]:
+        """Return how often each token is a target in the training part."""
+        counts = np.zeros(self.shard.header.vocab_size, dtype=np.int64)
+        for first in range(1, self.split, 2**24):  # a part at a time, so that memory stays flat
+            tokens = self.shard.tokens[first : min(first + 2**24, self.split)]
+            counts += np.bincount(tokens, minlength=len(counts))
+        return torch.from_numpy(counts)
+
+    def _split_documents(self) -> int:
+        """Move the split to a document's start, and return how many documents lie before it."""
+        starts = self.shard.documents
+        if self.shard.header.eos_id is None:
+            raise GlassformerError(
+                "blocks of documents need a tokenizer with a separator such as <eos>, and this one "
+                "has none; take mode='stream'"
+            )
+        if self.split == len(self.shard):
+            return len(starts)
+        if len(starts) < 2:
+            raise GlassformerError(
+                "the text is one document, which can't be split into documents to train on and to "
+                "validate with; take mode='stream', or give more documents"
+            )
+        n_documents = int(np.searchsorted(starts, self.split))
+        n_documents = min(max(n_documents, 1), len(starts) - 1)
+        self.split = int(starts[n_documents])
+        return n_documents
+
+    def _document_windows(self) -> Iterator[Window]:
+        starts = (int(start) for start in self.shard.documents[self._n_documents :])
+        first = end = self.split
+        for start, next_start in pairwise(chain(starts, [len(self.shard)])):
+            if end > first and next_start - first > self.n_ctx:
+                yield Window(first, end)
+                first = start
+            end = next_start
+            while end - first > self.n_ctx:
+                yield Window(first, first + self.n_ctx)
+                first += self.n_ctx
+        if end > first:
+            yield Window(first, end)
+
+
+def whole_text(shard: Shard, n_ctx: int, batch_size: int) -> Iterator[Batch]:
+    """Yield X and Y [batch, pos] over a shard laid end to end; every token but the first counts.
+
+    >>> import tempfile
+    >>> from glassformer.text.shard import write_shard
+    >>> from glassformer.text.tokenizer import Tokenizer
+    >>> words = Tokenizer.from_words(["a", "b", "c", "d"])
+    >>> shard = write_shard(tempfile.mkdtemp(), ["a b c d"], words)
+    >>> [(x.tolist(), y.tolist()) for x, y in whole_text(shard, n_ctx=2, batch_size=8)]
+    [([[0, 1], [2, 3]], [[1, 2], [3, -100]])]
+    """
+    yield from _batches(shard, n_ctx, _end_to_end(1, len(shard), n_ctx), batch_size)
+
+
+def _end_to_end(first: int, end: int, n_ctx: int) -> Iterator[Window]:
+    for start in range(first, end, n_ctx):
+        yield Window(start, min(start + n_ctx, end))
+
+
+def _batches(
+    shard: Shard, n_ctx: int, windows: Iterator[Window], batch_size: int
+) -> Iterator[Batch]:
+    while chosen := list(islice(windows, batch_size)):
+        yield _blocks(shard, n_ctx, chosen)
+
+
+def _blocks(shard: Shard, n_ctx: int, windows: Sequence[Window]) -> Batch:
+    firsts = np.array([window.first for window in windows], dtype=np.int64)[:, None]
+    ends = np.array([window.end for window in windows], dtype=np.int64)[:, None]
+    places = firsts - 1 + np.arange(n_ctx + 1)  # [batch, pos + 1]
+    inside = places < ends
+    tokens = shard.tokens[np.where(inside, places, 0)].astype(np.int64)
+    x = np.where(inside, tokens, shard.header.eos_id or 0)[:, :-1]
+    y = np.where(inside, tokens, IGNORED)[:, 1:]
+    return torch.from_numpy(x), torch.from_numpy(y)

@@ -1,0 +1,137 @@
+"""The three kinds of tokenizer that can be trained here, built on Hugging Face `tokenizers`.
+
+chars  a token per character seen in training; any other character becomes its UTF-8 bytes
+words  a token per word and per punctuation mark; a word outside the vocabulary becomes `<unk>`
+bpe    byte-level byte-pair encoding: bytes, and the pairs of tokens merged most often in training
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from glassformer.errors import GlassformerError
+from glassformer.text.vocabulary import byte_name
+
+EOS = "<eos>"  # stands between documents; token 0 of every tokenizer trained here
+UNK = "<unk>"
+
+_LETTER = r"[\p{L}\p{M}\p{N}_]"
+_OF = rf"['’][sS](?!{_LETTER})"  # "dog's" is two words, as in GPT-2: dog, and 's
+_WORD = rf"{_OF}|{_LETTER}+(?:(?!{_OF})['’\-]{_LETTER}+)*"
+_MARK = r"[^\s\p{L}\p{M}\p{N}_]"
+
+
+def train_chars(texts: Iterable[str], vocab_size: int | None) -> tokenizers.Tokenizer:
+    """Return a tokenizer of the characters in `texts`, most frequent first if not all have room."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    names = [EOS, *map(byte_name, range(256))]
+    room = len(counts) if vocab_size is None else vocab_size - len(names)
+    if room < 1:
+        raise GlassformerError(
+            f"vocab_size={vocab_size} leaves no room for a character beside {EOS} and the 256 "
+            f"bytes that spell unseen characters; ask for {len(names) + 1} or more"
+        )
+    frequent = sorted(counts, key=lambda char: (-counts[char], char))[:room]
+    names += sorted(frequent)
+    engine = tokenizers.Tokenizer(
+        models.BPE(
+            vocab={name: index for index, name in enumerate(names)}, merges=[], byte_fallback=True
+        )
+    )
+    engine.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    engine.add_special_tokens([EOS])
+    return engine
+
+
+def train_words(
+    texts: Iterable[str], vocab_size: int | None, *, lowercase: bool, punctuation: bool
+) -> tokenizers.Tokenizer:
+    """Return a tokenizer of the most frequent words in `texts`, `<eos>` and `<unk>` before them."""
+    if vocab_size is not None and vocab_size < 3:
+        raise GlassformerError(
+            f"vocab_size={vocab_size} leaves no room for a word beside {EOS} and {UNK}; ask for 3 "
+            "or more"
+        )
+    engine = _word_engine({}, lowercase, punctuation)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=2**31 if vocab_size is None else vocab_size,
+        special_tokens=[EOS, UNK],
+        show_progress=False,
+    )
+    engine.train_from_iterator(texts, trainer=trainer)
+    if engine.get_vocab_size() == 2:
+        raise GlassformerError(
+            "the texts hold no word to train a tokenizer on, only spaces"
+            f"{'' if punctuation else ' and punctuation'}; give other texts or another kind"
+        )
+    # anew, because training made <unk> a special token, which decoding would leave out
+    engine = _word_engine(engine.get_vocab(), lowercase, punctuation)
+    engine.add_special_tokens([EOS])
+    return engine
+
+
+def fixed_words(
+    words: Sequence[str], *, lowercase: bool, punctuation: bool
+) -> tokenizers.Tokenizer:
+    """Return a tokenizer of exactly these words, in this order, with no special token."""
+    return _word_engine({word: place for place, word in enumerate(words)}, lowercase, punctuation)
+
+
+def _word_engine(vocab: dict[str, int], lowercase: bool, punctuation: bool) -> tokenizers.Tokenizer:
+    engine = tokenizers.Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNK))
+    if lowercase:
+        engine.normalizer = normalizers.Lowercase()
+    pattern = f"{_WORD}|{_MARK}" if punctuation else _WORD
+    engine.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+    engine.decoder = decoders.Sequence(
+        [
+            # "the dog 's mat ." reads "the dog's mat."
+            decoders.Replace(Regex(rf"^(?!{_OF}|[.,;:!?…)\]}}])"), " "),
+            decoders.Fuse(),
+            decoders.Replace(Regex(r"(?<=[(\[{]) "), ""),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return engine
+
+
+def train_bpe(
+    texts: Iterable[str], vocab_size: int, words: Counter[str] | None = None
+) -> tokenizers.Tokenizer:
+    """Return a byte-level BPE tokenizer; it ends below `vocab_size` when no pair comes up twice.
+
+    The words of the texts are counted into `words`, if given.
+    """
+    smallest = 1 + 256
+    if vocab_size < smallest:
+        raise GlassformerError(
+            f"vocab_size={vocab_size} is too small for byte-level BPE, which starts from {EOS} and "
+            f"256 bytes; ask for {smallest} or more"
+        )
+    engine = tokenizers.Tokenizer(models.BPE())
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    engine.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[EOS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    if words is not None:
+        texts = _counted(texts, engine.pre_tokenizer, words)
+    engine.train_from_iterator(texts, trainer=trainer)
+    return engine
+
+
+def _counted(
+    texts: Iterable[str], splitter: pre_tokenizers.PreTokenizer, words: Counter[str]
+) -> Iterator[str]:
+    """Pass texts through, counting the words that they are split into."""
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(text))
+        yield text

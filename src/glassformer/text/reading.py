@@ -1,0 +1,154 @@
+"""Reading one file: UTF-8 text in pieces that tokenize as the whole does, and rows of JSON lines.
+
+What is no text is answered with the file, the line and what to do.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from io import BufferedIOBase
+from typing import NamedTuple
+
+from glassformer.errors import GlassformerError, did_you_mean
+
+BLOCK_BYTES = 2**17  # small enough that all cores get some of a batch of pieces
+LONGEST_WORD = 2**24  # characters; one "word" this long is no text, and could not be tokenized
+
+# Between a letter or digit and a white space after it (or a full-width mark, where a script writes
+# no spaces) every pre-tokenizer in use splits, whatever stands further left or right.
+_LINE_END = re.compile(r".*[^\W_](?=[\r\n])", re.DOTALL)
+_WORD_END = re.compile(r".*[^\W_](?=[\s。，、！？；：])", re.DOTALL)
+
+
+class Piece(NamedTuple):
+    """A stretch of a document; `ends_document` where the separator comes after it."""
+
+    text: str
+    ends_document: bool
+
+
+def text_pieces(file: BufferedIOBase, name: str) -> Iterator[Piece]:
+    """Yield a text file, which is one document, in pieces of about BLOCK_BYTES.
+
+    A piece ends where a tokenizer splits in any case, at the end of a line if possible, so that
+    the pieces have the tokens of the whole.
+    """
+    decoder = Utf8(name)
+    text, searched = "", 0
+    block = file.read(BLOCK_BYTES)
+    while block:
+        text += decoder.decode(block)
+        block = file.read(BLOCK_BYTES)
+        end = _LINE_END.match(text, searched) or _WORD_END.match(text, searched)
+        if block and end:
+            yield Piece(text[: end.end()], ends_document=False)
+            text, searched = text[end.end() :], 0
+        else:
+            searched = max(0, len(text) - 1)
+        if len(text) > LONGEST_WORD:
+            raise GlassformerError(
+                f"{name}: {len(text):,} characters up to line {decoder.line:,} have no space and "
+                "no line end after a letter or digit, and one word that long can't be tokenized; "
+                "is it text? If so, break it into lines"
+            )
+    text += decoder.decode(b"", final=True)
+    if text:
+        yield Piece(text, ends_document=True)
+
+
+def json_lines(file: BufferedIOBase, name: str, field: str) -> Iterator[Piece]:
+    """Yield the text of each row, a document of its own; empty lines and texts are left out."""
+    for number, line in enumerate(file, start=1):
+        place = f"{name}:{number}"
+        text = Utf8(name, line=number).decode(line, final=True)
+        if not text.strip():
+            continue
+        document = _row_text(text, place, field)
+        if document:
+            yield Piece(document, ends_document=True)
+
+
+def _row_text(line: str, place: str, field: str) -> str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        cause = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            cause = f"{error.msg} at column {error.colno}"
+        raise GlassformerError(
+            f"{place} is not JSON: {cause}; each line must be one object, as in "
+            f'{{"{field}": "Once upon a time ..."}}'
+        ) from error
+    if not isinstance(row, dict):
+        raise GlassformerError(
+            f"{place} is {_kind(row)}, not an object; each line must be one object, as in "
+            f'{{"{field}": "Once upon a time ..."}}'
+        )
+    if field not in row:
+        raise GlassformerError(
+            f"{place} has no field {field!r}; its fields are {', '.join(map(repr, row)) or 'none'}."
+            f"{did_you_mean(field, row)} Name the one that holds the text with --field"
+        )
+    document = row[field]
+    if not isinstance(document, str):
+        raise GlassformerError(
+            f"{place}: the field {field!r} is {_kind(document)}, not text; name the one that holds "
+            "the text with --field, or leave this row out"
+        )
+    surrogate = re.search("[\ud800-\udfff]", document)
+    if surrogate:
+        raise GlassformerError(
+            f"{place}: character {surrogate.start():,} of {field!r} is the lone surrogate "
+            f"U+{ord(surrogate[0]):04X}, half of a character; leave it out"
+        )
+    return document
+
+
+def _kind(value: object) -> str:
+    """Return what JSON calls a value, for an error message."""
+    if value is None:
+        return "null"
+    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+class Utf8:
+    """Decodes a file block by block, and says where it is not UTF-8 text."""
+
+    def __init__(self, name: str, line: int = 1) -> None:
+        self.name = name
+        self.line = line  # in which the next byte stands
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._n_bytes = 0  # decoded so far
+
+    def decode(self, block: bytes, *, final: bool = False) -> str:
+        if self.line == 1 and self._n_bytes == 0:
+            if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise GlassformerError(
+                    f"{self.name} is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8"
+                )
+            if block.startswith(codecs.BOM_UTF8):
+                block = block.removeprefix(codecs.BOM_UTF8)
+                self._n_bytes = len(codecs.BOM_UTF8)
+        if b"\0" in block:
+            raise GlassformerError(
+                f"{self.name}: a zero byte in line {self._line_of(block, block.index(0)):,}, so "
+                "this is no text but a binary file; give text files"
+            )
+        held, _ = self._decoder.getstate()  # the first bytes of a character that a block's end cut
+        try:
+            text = self._decoder.decode(block, final)
+        except UnicodeDecodeError as error:
+            byte = self._n_bytes - len(held) + error.start
+            raise GlassformerError(
+                f"{self.name}: byte {byte:,} (0x{error.object[error.start]:02X}, in line "
+                f"{self._line_of(error.object, error.start):,}) is not UTF-8; if the file is in "
+                "another encoding, convert it, as in: iconv -f LATIN1 -t UTF-8"
+            ) from error
+        self._n_bytes += len(block)
+        self.line = self._line_of(block, len(block))
+        return text
+
+    def _line_of(self, block: bytes, place: int) -> int:
+        return self.line + block.count(b"\n", 0, place)

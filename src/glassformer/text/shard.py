@@ -1,0 +1,242 @@
+"""Tokens on the disk: a shard is written once, piece by piece, and read through a memory map.
+
+A shard is a folder. `shard.json` says what is in it and names two files beside it: all tokens
+(uint16, or uint32 for a vocabulary above 65,536; little-endian) and where each document starts in
+them (uint64). With a tokenizer that has a separator the tokens are
+
+    <eos> document <eos> document <eos> ... document <eos>
+
+so that each token of each document, the first one too, is predicted from a token before it.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+
+from glassformer.errors import GlassformerError
+from glassformer.files import write_atomically
+from glassformer.text.reading import Piece
+from glassformer.text.tokenizer import Tokenizer
+
+FORMAT = 1
+HEADER = "shard.json"
+BATCH_CHARACTERS = 2**21  # encoded at once: bounds the memory that writing takes
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHeader:
+    """What shard.json says."""
+
+    format: int
+    dtype: Literal["uint16", "uint32"]
+    n_tokens: int  # separators included
+    n_documents: int
+    n_bytes: int  # of the text, in UTF-8
+    vocab_size: int
+    eos_id: int | None
+    tokenizer: str  # its fingerprint
+    sha256: str  # of the tokens
+    tokens_file: str
+    documents_file: str
+
+
+class Shard:
+    """A text as token ids, memory-mapped: `tokens` and `documents`, where each document starts.
+
+    Source of the layout: the flat token files of nanoGPT and Megatron-LM.
+    """
+
+    def __init__(self, folder: str | Path, *, tokenizer: Tokenizer | None = None) -> None:
+        self.folder = Path(folder)
+        self.header = _read_header(self.folder)
+        if tokenizer is not None and tokenizer.fingerprint != self.header.tokenizer:
+            raise GlassformerError(
+                f"{self.folder} holds tokens of another tokenizer (fingerprint "
+                f"{self.header.tokenizer[:12]}, this one's is {tokenizer.fingerprint[:12]}); write "
+                "it again with this one"
+            )
+        try:
+            self.tokens, self.documents = _maps(self.folder, self.header)
+        except FileNotFoundError as error:
+            before, self.header = self.header, _read_header(self.folder)
+            if self.header == before:
+                raise GlassformerError(
+                    f"{error.filename} is missing; write the shard again"
+                ) from error
+            self.tokens, self.documents = _maps(self.folder, self.header)  # it was written anew
+
+    def __len__(self) -> int:
+        return self.header.n_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the tokens: equal for equal data."""
+        return self.header.sha256
+
+    def verify(self) -> None:
+        """Read all tokens and raise if a bit of them has changed since they were written."""
+        with (self.folder / self.header.tokens_file).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.header.sha256:
+            raise GlassformerError(
+                f"{self.folder / self.header.tokens_file} has changed since it was written (its "
+                "SHA-256 is another one); write the shard again"
+            )
+
+
+def write_shard(
+    folder: str | Path,
+    texts: Iterable[Piece | str],
+    tokenizer: Tokenizer,
+    *,
+    progress: Callable[[int], object] = lambda n_bytes: None,
+) -> Shard:
+    """Tokenize texts into a shard: the pieces of a corpus, or strings, each a whole document.
+
+    `progress` is told how many bytes of text are done, every few million. The shard appears when
+    it is whole; one that was there before is replaced, and what has mapped it keeps the old tokens.
+
+    >>> import tempfile
+    >>> words = Tokenizer.train("words", ["the cat sat"])
+    >>> shard = write_shard(tempfile.mkdtemp(), ["the cat", "cat sat"], words)
+    >>> " ".join(words.token(id) for id in shard.tokens), shard.documents.tolist()
+    ('<eos> the cat <eos> cat sat <eos>', [1, 4])
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)  # two processes that write at once do not meet
+    files = [folder / f"{name}-{mark}.bin" for name in ("tokens", "documents")]
+    try:
+        with files[0].open("xb") as tokens, files[1].open("xb") as documents:
+            header = _write(tokens, documents, _pieces(texts, tokenizer), tokenizer, progress)
+        before = _read_header(folder) if (folder / HEADER).exists() else None
+        write_atomically(folder / HEADER, json.dumps(asdict(header), indent=2))
+    except BaseException:
+        for file in files:
+            file.unlink(missing_ok=True)
+        raise
+    if before is not None:
+        for name in (before.tokens_file, before.documents_file):
+            (folder / name).unlink(missing_ok=True)
+    return Shard(folder)
+
+
+def _write(
+    tokens_file: BinaryIO,
+    documents_file: BinaryIO,
+    pieces: Iterator[Piece],
+    tokenizer: Tokenizer,
+    progress: Callable[[int], object],
+) -> ShardHeader:
+    dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    separator = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    digest = hashlib.sha256()
+    n_tokens = n_documents = n_bytes = 0
+    ids, starts = list(separator), []
+    inside = False  # of a document
+    for batch in _batches(pieces):
+        texts = [piece.text for piece in batch]
+        for piece, piece_ids in zip(batch, tokenizer.encode_batch(texts), strict=True):
+            if not inside:
+                starts.append(n_tokens + len(ids))
+            ids += piece_ids
+            inside = not piece.ends_document
+            ids += [] if inside else separator
+        block = np.array(ids, np.dtype(dtype).newbyteorder("<")).tobytes()
+        digest.update(block)
+        tokens_file.write(block)
+        documents_file.write(np.array(starts, "<u8").tobytes())
+        n_tokens += len(ids)
+        n_documents += len(starts)
+        n_bytes += sum(len(text.encode()) for text in texts)
+        ids, starts = [], []
+        progress(n_bytes)
+    if n_tokens <= len(separator) * (1 + n_documents):
+        raise GlassformerError(
+            f"the texts hold no token of this {tokenizer.kind} tokenizer; give a text with words"
+        )
+    for file in (tokens_file, documents_file):
+        file.flush()
+        os.fsync(file.fileno())
+    return ShardHeader(
+        format=FORMAT,
+        dtype=dtype,
+        n_tokens=n_tokens,
+        n_documents=n_documents,
+        n_bytes=n_bytes,
+        vocab_size=tokenizer.vocab_size,
+        eos_id=tokenizer.eos_id,
+        tokenizer=tokenizer.fingerprint,
+        sha256=digest.hexdigest(),
+        tokens_file=Path(tokens_file.name).name,
+        documents_file=Path(documents_file.name).name,
+    )
+
+
+def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    batch: list[Piece] = []
+    characters = 0
+    for piece in pieces:
+        batch.append(piece)
+        characters += len(piece.text)
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _pieces(texts: Iterable[Piece | str], tokenizer: Tokenizer) -> Iterator[Piece]:
+    """Yield pieces that may be tokenized one by one: as they come, or joined to documents."""
+    one_by_one = tokenizer.splits_where_pieces_end
+    parts: list[str] = []
+    for text in texts:
+        piece = Piece(text, ends_document=True) if isinstance(text, str) else text
+        if one_by_one:
+            yield piece
+            continue
+        parts.append(piece.text)
+        if piece.ends_document:
+            yield Piece("".join(parts), ends_document=True)
+            parts = []
+
+
+def _read_header(folder: Path) -> ShardHeader:
+    file = folder / HEADER
+    if not file.is_file():
+        raise GlassformerError(f"there is no {file}, so {folder} is no token shard; write it first")
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        if content["format"] != FORMAT:
+            raise GlassformerError(
+                f"{file} has format {content['format']}, and this version of Glassformer reads "
+                f"format {FORMAT}; write the shard again"
+            )
+        return ShardHeader(**content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise GlassformerError(f"{file} is damaged ({error}); write the shard again") from error
+
+
+def _maps(folder: Path, header: ShardHeader) -> tuple[np.memmap, np.memmap]:
+    dtype = np.dtype(header.dtype).newbyteorder("<")
+    return (
+        _map(folder / header.tokens_file, dtype, header.n_tokens),
+        _map(folder / header.documents_file, np.dtype("<u8"), header.n_documents),
+    )
+
+
+def _map(file: Path, dtype: np.dtype, count: int) -> np.memmap:
+    expected, found = count * dtype.itemsize, file.stat().st_size
+    if found != expected:
+        raise GlassformerError(
+            f"{file} is {found:,} bytes long and shard.json says {expected:,}; it was cut off or "
+            "belongs to another shard: write the shard again"
+        )
+    return np.memmap(file, dtype, mode="r", shape=(count,))

@@ -1,0 +1,326 @@
+"""Text to token ids and back, behind one `Tokenizer`: characters, words, byte-level BPE, or a file.
+
+The engine is Hugging Face `tokenizers`; what is saved is its `tokenizer.json`, which `transformers`
+and others read.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import tokenizers
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.files import write_atomically
+from glassformer.text import engines
+from glassformer.text.merges import LearnedMerge, MergeTable, count_learned
+from glassformer.text.text_trace import TextTrace, replay
+from glassformer.text.vocabulary import Vocabulary
+
+KINDS = ("chars", "words", "bpe")
+DEFAULT_BPE_VOCAB_SIZE = 512
+_USUAL_EOS = (engines.EOS, "<|endoftext|>", "</s>", "<|end_of_text|>", "[SEP]")
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    `encode` takes its text as text: the letters "<eos>" in it never become the special token.
+    `decode` gives text back: special tokens stand for none.
+
+    >>> tokenizer = Tokenizer.train("bpe", ["the cat sat on the mat"] * 9, vocab_size=300)
+    >>> ids = tokenizer.encode("the mat")
+    >>> [tokenizer.token(id) for id in ids], tokenizer.decode(ids)
+    (['the', ' mat'], 'the mat')
+    >>> tokenizer.eos_id, tokenizer.token(0)
+    (0, '<eos>')
+    """
+
+    def __init__(
+        self,
+        engine: tokenizers.Tokenizer,
+        *,
+        eos: str | None = None,
+        merges_learned: Sequence[LearnedMerge] | None = None,
+    ) -> None:
+        engine.no_truncation()  # a file may ask for either; a text is then cut off silently
+        engine.no_padding()
+        engine.encode_special_tokens = True  # "<eos>" in a text is text
+        self.engine = engine
+        self.eos = eos
+        self.merges_learned = merges_learned
+
+    @classmethod
+    def train(
+        cls,
+        kind: str,
+        texts: str | Iterable[str],
+        *,
+        vocab_size: int | None = None,
+        lowercase: bool = False,
+        punctuation: bool = True,
+        trace: bool = False,
+    ) -> "Tokenizer":
+        """Learn a vocabulary from texts.
+
+        kind: "chars" (any Unicode text comes back unchanged), "words" or "bpe" (byte-level; any
+        Unicode text comes back unchanged). vocab_size: tokens, special ones included; None means
+        512 for bpe and all there are for chars and words. lowercase and punctuation are for words:
+        whether to lower their case, and whether punctuation marks are tokens or are left out.
+        trace: for bpe, keep the merges as they were learned, with counts, in `merges_learned`.
+        """
+        if kind not in KINDS:
+            raise GlassformerError(
+                f"kind={kind!r} is no kind of tokenizer; the kinds are {', '.join(KINDS)}."
+                f"{did_you_mean(kind, KINDS)}"
+            )
+        if kind != "words" and (lowercase or not punctuation):
+            raise GlassformerError(
+                f"lowercase and punctuation are for kind='words', and this is {kind!r}, which "
+                "gives any text back unchanged; leave them out or take kind='words'"
+            )
+        texts = _some(iter([texts] if isinstance(texts, str) else texts))
+        if kind == "chars":
+            return cls(engines.train_chars(texts, vocab_size), eos=engines.EOS)
+        if kind == "words":
+            engine = engines.train_words(
+                texts, vocab_size, lowercase=lowercase, punctuation=punctuation
+            )
+            return cls(engine, eos=engines.EOS)
+        words: Counter[str] | None = Counter() if trace else None
+        size = DEFAULT_BPE_VOCAB_SIZE if vocab_size is None else vocab_size
+        tokenizer = cls(engines.train_bpe(texts, size, words), eos=engines.EOS)
+        if words is not None:
+            merges = [(left, right) for left, right in tokenizer.content["model"]["merges"]]
+            show = tokenizer.vocabulary.show
+            tokenizer.merges_learned = [
+                replace(merge, left=show(merge.left), right=show(merge.right))
+                for merge in count_learned(words, merges)
+            ]
+        return tokenizer
+
+    @classmethod
+    def from_words(
+        cls, words: Sequence[str], *, lowercase: bool = False, punctuation: bool = True
+    ) -> "Tokenizer":
+        """Make a tokenizer of exactly these words, ids in this order, no `<unk>` and no `<eos>`.
+
+        >>> Tokenizer.from_words(["the", "cat", "sat"], lowercase=True).encode("The cat")
+        [0, 1]
+        """
+        tokenizer = cls(engines.fixed_words(words, lowercase=lowercase, punctuation=punctuation))
+        for word, count in Counter(words).items():
+            if count > 1:
+                raise GlassformerError(
+                    f"the word {word!r} is given {count} times; a word has one id"
+                )
+            found = tokenizer.split(word)
+            if found != [word]:
+                raise GlassformerError(
+                    f"the word {word!r} would never be found, because it reads as {found}; give "
+                    f"{'that' if len(found) == 1 else 'such words one by one'} instead"
+                )
+        return tokenizer
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Read a folder that holds a tokenizer.json, or such a file itself.
+
+        The separator between documents is the `eos_token` of the tokenizer_config.json beside it.
+        """
+        path = Path(path)
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if not file.is_file():
+            raise GlassformerError(
+                f"there is no {file}; give a folder that holds a tokenizer.json, or such a file"
+            )
+        try:
+            engine = tokenizers.Tokenizer.from_str(file.read_text("utf-8"))
+        except Exception as error:  # the engine raises plain Exceptions
+            raise GlassformerError(
+                f"{file} is not a tokenizer.json that this version of tokenizers reads: {error}"
+            ) from error
+        eos = _eos_of(file.with_name("tokenizer_config.json"), engine)
+        return cls(engine, eos=eos)
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
+        unk_id = self.vocabulary.unk_id
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": self.eos,
+            "eos_token": self.eos,
+            "unk_token": None if unk_id is None else self.vocabulary.names[unk_id],
+            "clean_up_tokenization_spaces": False,
+            "split_special_tokens": True,
+        }
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "tokenizer.json", self.engine.to_str(pretty=True))
+        write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2))
+
+    @property
+    def kind(self) -> str:
+        """ "chars", "words" or "bpe"; the model's own name for a tokenizer of another sort."""
+        model = self.content["model"]
+        if model["type"] == "BPE":
+            return "chars" if model["byte_fallback"] and not model["merges"] else "bpe"
+        return "words" if model["type"] == "WordLevel" else model["type"].lower()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.engine, self.content)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.vocabulary)
+
+    @property
+    def eos_id(self) -> int | None:
+        """The token between documents; None if this tokenizer has none."""
+        return None if self.eos is None else self.engine.token_to_id(self.eos)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the tokenizer.json's content: equal when every text gets equal ids."""
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text; raises for a word outside a vocabulary that has no `<unk>`."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of several texts at once, on all cores."""
+        try:
+            encodings = self.engine.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # the engine raises TypeError and plain Exceptions
+            for text in texts:
+                self._explain_failure(text)
+            raise GlassformerError(f"this tokenizer can't encode the text: {error}") from error
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
+        """Return the text of ids; special tokens stand for none, broken UTF-8 for U+FFFD."""
+        known = [self.vocabulary.known(token_id) for token_id in ids]
+        return self.engine.decode(known, skip_special_tokens=True)
+
+    def token(self, token_id: SupportsIndex) -> str:
+        """Return a token's text; bytes that are no whole character are named, as in "<0xE2>"."""
+        return self.vocabulary.text(token_id)
+
+    def token_bytes(self, token_id: SupportsIndex) -> bytes:
+        """Return the bytes a token stands for: none for a special token and for `<unk>`."""
+        return self.vocabulary.bytes(token_id)
+
+    def id(self, token: str) -> int:
+        """Return the id of a token given by its text, or by its name in the vocabulary.
+
+        >>> Tokenizer.from_words(["the", "cat"]).id("cat")
+        1
+        """
+        return self.vocabulary.id(token)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that fall into `<unk>`, each once, in order.
+
+        >>> words = Tokenizer.train("words", ["the cat sat"])
+        >>> words.unknown_words("the dog sat, the cow sat")
+        ['dog', ',', 'cow']
+        """
+        encoding = self.engine.encode(text, add_special_tokens=False)
+        unknown = (
+            text[start:end]
+            for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if token_id == self.vocabulary.unk_id
+        )
+        return list(dict.fromkeys(unknown))
+
+    def trace(self, text: str) -> TextTrace:
+        """Replay how a text becomes ids, merge by merge; it ends in the ids of `encode`."""
+        return replay(self, text)
+
+    def _explain_failure(self, text: str) -> None:
+        surrogate = re.search("[\ud800-\udfff]", text)
+        if surrogate:
+            raise GlassformerError(
+                f"character {surrogate.start():,} of the text is the lone surrogate "
+                f"U+{ord(surrogate[0]):04X}, which is no character and has no UTF-8; leave it out"
+            )
+        unknown = [word for word in self.split(text) if word not in self.vocabulary.id_of_text]
+        if unknown:
+            raise GlassformerError(
+                f"{unknown[0]!r} is not one of this tokenizer's {self.vocab_size} words, and it "
+                f"has no {engines.UNK} to put in its place; its words are "
+                f"{', '.join(self.vocabulary.names[:20])}"
+            )
+
+    def split(self, text: str) -> list[str]:
+        """Return the words that a text is split into before all else, as the model sees them."""
+        engine = self.engine
+        normal = engine.normalizer.normalize_str(text) if engine.normalizer else text
+        if engine.pre_tokenizer is None:
+            return [normal] if normal else []
+        return [word for word, _ in engine.pre_tokenizer.pre_tokenize_str(normal)]
+
+    @cached_property
+    def splits_where_pieces_end(self) -> bool:
+        """Whether pieces of a text, as a corpus gives them, have the tokens of the whole.
+
+        Some tokenizers from elsewhere mark the start of every text, or merge across spaces.
+        """
+        if self.engine.pre_tokenizer is None:
+            return self.kind == "chars"
+        pieces = ["one", " two", "\nthree", "\n\n 4", "\r\n5", "\tsix 七", "。八"]
+        words = [word for piece in pieces for word in self.split(piece)]
+        return self.split("".join(pieces)) == words
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        return json.loads(self.engine.to_str())
+
+    @cached_property
+    def merge_table(self) -> MergeTable | None:
+        """The merges that encode a word; None if the model is no BPE."""
+        model = self.content["model"]
+        return MergeTable(model) if model["type"] == "BPE" else None
+
+
+def _some(texts: Iterable[str]) -> Iterator[str]:
+    """Pass texts through; raise at their end if they held nothing to learn from."""
+    characters = 0
+    for text in texts:
+        characters += len(text)
+        yield text
+    if not characters:
+        raise GlassformerError(
+            "there is no text to train a tokenizer on; give texts with characters"
+        )
+
+
+def _eos_of(config: Path, engine: tokenizers.Tokenizer) -> str | None:
+    """Return the separator that a tokenizer_config.json names, or a usual one in the vocabulary."""
+    usual = next((name for name in _USUAL_EOS if engine.token_to_id(name) is not None), None)
+    if config.is_file():
+        try:
+            named = dict(json.loads(config.read_text("utf-8")))
+        except (ValueError, TypeError) as error:
+            raise GlassformerError(
+                f"{config} is no JSON object: {error}; save the tokenizer again"
+            ) from error
+        if "eos_token" not in named:
+            return usual
+        eos = named["eos_token"]
+        eos = eos.get("content") if isinstance(eos, dict) else eos
+        if eos is not None and (not isinstance(eos, str) or engine.token_to_id(eos) is None):
+            raise GlassformerError(
+                f"{config} names {eos!r} as eos_token and tokenizer.json has no such token; the "
+                "two files belong to different tokenizers"
+            )
+        return eos
+    return usual

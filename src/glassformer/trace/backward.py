@@ -1,0 +1,87 @@
+"""The backward pass, recorded: the gradient of the loss for every value and every weight.
+
+PyTorch's autograd computes the numbers; the formulas say why. A gradient is the sum, over every
+step that read the value, of upstream gradient times local derivative, and each such term is derived
+from that step's own formula (`ops.derive`). So ``bwd/NAME`` is a step like any other: its operands
+are upstream gradients and forward values, and following them ends at ``bwd/loss``, which is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from torch import Tensor
+
+from glassformer.ops.derive import gradient, renamed
+from glassformer.ops.formula import Binary, Formula, Node, Number
+from glassformer.trace.step import GRADIENT, Step
+from glassformer.trace.trace import Trace
+
+LOSS = "fwd/loss"
+
+_gradient = lru_cache(maxsize=4096)(gradient)
+
+
+def add_gradients(trace: Trace, gradients: Mapping[str, Tensor]) -> None:
+    """Record a ``bwd/`` step for each path of `gradients`; the loss and every consumer included."""
+    for path, value in gradients.items():
+        source = trace.nodes[path]
+        formula, operands = _explain(trace, source, gradients)
+        trace.add(
+            Step(
+                path=gradient_path(path),
+                op=GRADIENT,
+                formula=formula,
+                operands=operands,
+                params={},
+                axes=source.axes,
+                shape=source.shape,
+                dtype=value.dtype,
+                value=value,
+            )
+        )
+
+
+def gradient_path(path: str) -> str:
+    """Where the gradient of the value at `path` is found."""
+    return f"bwd/{path.partition('/')[2]}"
+
+
+def _explain(
+    trace: Trace, source: Step, gradients: Mapping[str, Tensor]
+) -> tuple[Formula, dict[str, str]]:
+    """The gradient of a value as the sum of what its consumers send back."""
+    name = f"d_{source.short}"
+    if source.path == LOSS:
+        return Formula(name, (), Number(1)), {}
+    total: Node | None = None
+    symbols: dict[str, str] = {}  # path -> its name in the formula
+    for consumer, operand in trace.consumers(source.path):
+        if consumer.path not in gradients or consumer.formula is None:
+            continue
+        local = _gradient(consumer.formula, operand, source.axes)
+        if local is None:
+            continue
+        own = consumer.formula.name
+        paths = {
+            **consumer.operands,
+            own: consumer.path,
+            f"d_{own}": gradient_path(consumer.path),
+        }
+        names = {o: _symbol(paths[o], symbols) for o in sorted(local.operands)}
+        body = renamed(local, names, consumer.params).body
+        total = body if total is None else Binary("+", total, body)
+    paths_by_symbol = {symbol: path for path, symbol in symbols.items()}
+    return Formula(name, source.axes, Number(0) if total is None else total), paths_by_symbol
+
+
+def _symbol(path: str, symbols: dict[str, str]) -> str:
+    """A name for `path` that no other path of this formula has."""
+    if path not in symbols:
+        short = path.rpartition("/")[2].rpartition(".")[2]
+        plain = f"d_{short}" if path.startswith("bwd/") else short
+        taken = set(symbols.values())
+        tries = (plain if n == 1 else f"{plain}_{n}" for n in range(1, len(taken) + 2))
+        symbols[path] = next(symbol for symbol in tries if symbol not in taken)
+    return symbols[path]

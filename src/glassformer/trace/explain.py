@@ -1,0 +1,210 @@
+"""One number explained: formula, numbers put in, operands as addresses, recomputed in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glassformer.errors import GlassformerError
+from glassformer.ops.evaluate import Evaluation, evaluate
+from glassformer.ops.formula import Drawn, Formula, Number, Select
+from glassformer.ops.op import REGISTRY
+from glassformer.ops.render import Term, number, terms, to_latex, with_numbers
+from glassformer.trace.address import Address
+from glassformer.trace.difference import FiniteDifference, finite_difference
+from glassformer.trace.html import html
+from glassformer.trace.step import GRADIENT, Step
+
+if TYPE_CHECKING:
+    from glassformer.trace.trace import Trace
+
+
+WITHOUT_DECLARATION = {
+    GRADIENT: "How fast the loss grows with this number: the sum, over every step that read it, of"
+    " that step's own gradient times its local derivative.",
+    "gradient_norm": "The length of the whole gradient: the root of all its squares, summed.",
+}
+"""What the ops say whose formulas are made for each trace."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One number that went into another: where it lives and what it was."""
+
+    address: str
+    value: float
+
+
+class Explanation:
+    """How the number at one address was made.
+
+    `value` is the recorded number; `recomputed` is the same formula in float64 from the recorded
+    operands; `error` is their difference and `bound` the largest difference that rounding in the
+    recorded dtype allows; `agrees` says whether it is within. Leaves (weights, tokens, constants)
+    and drawn numbers have no operands and are their own recomputation. `difference` is the finite
+    difference that was asked for with ``check=True``, else None.
+    """
+
+    def __init__(self, trace: Trace, step: Step, at: dict[str, int], check: bool = False) -> None:
+        self.trace = trace
+        self.step = step
+        self.at = at
+        recorded = trace.value_of(step)[tuple(at.values())]
+        self.value: float | int = recorded.item()
+        self._run: Evaluation | None = None
+        self.recomputed: float | int = self.value
+        self.bound = 0.0
+        if step.formula is not None and not isinstance(step.formula.body, Drawn):
+            operands = {o: trace.value_of(trace.nodes[p]) for o, p in step.operands.items()}
+            value, bound, self._run = evaluate(
+                step.formula,
+                operands,
+                step.params,
+                at=at,
+                dtype=step.dtype,
+                sizes=dict(zip(step.axes, step.shape, strict=True)),
+            )
+            self.recomputed, self.bound = value.item(), float(bound)
+            if step.kind in ("bwd", "opt"):
+                # PyTorch may arrange an equal formula otherwise and round each factor once more
+                self.bound *= 2
+
+        self.difference = self._finite_difference() if check else None
+
+    def _finite_difference(self) -> FiniteDifference:
+        rerun = self.trace.rerun
+        if self.step.kind != "bwd" or rerun is None:
+            raise GlassformerError(
+                f"{self.address} has no finite difference: that checks a gradient (bwd/...) of a"
+                " pass that was watched here with backward=True"
+            )
+        name, index = self.step.name, tuple(self.at.items())
+        kind = "fwd" if f"fwd/{name}" in self.trace.nodes else "weight"
+        return finite_difference(rerun, Address(kind, name, index))
+
+    @property
+    def address(self) -> str:
+        kind, name = self.step.kind, self.step.name
+        return str(Address(kind, name, tuple(self.at.items())))
+
+    @property
+    def says(self) -> str:
+        """One plain sentence about the op."""
+        if self.step.op is None:
+            return {
+                "weight": "A trained parameter: training changes it, a forward pass does not.",
+                "token": "A token id, given with the text.",
+            }.get(self.step.kind, "A constant.")
+        if self.step.op in WITHOUT_DECLARATION:
+            return WITHOUT_DECLARATION[self.step.op]
+        return REGISTRY[self.step.op].says
+
+    @property
+    def source(self) -> str:
+        """Paper and equation, where the op has one."""
+        return REGISTRY[self.step.op].source if self.step.op in REGISTRY else ""
+
+    @property
+    def formula(self) -> str:
+        """The formula in symbols, in the syntax of `ops.formula`; empty for a leaf."""
+        return str(self._named_formula) if self._named_formula else ""
+
+    @property
+    def latex(self) -> str:
+        """The formula in LaTeX; empty for a leaf."""
+        return to_latex(self._named_formula) if self._named_formula else ""
+
+    @property
+    def _named_formula(self) -> Formula | None:
+        formula = self.step.formula
+        return formula and Formula(self._symbol, formula.axes, formula.body)
+
+    @property
+    def _symbol(self) -> str:
+        return f"d_{self.step.short}" if self.step.kind == "bwd" else self.step.short
+
+    @cached_property
+    def operands(self) -> list[Operand]:
+        """Every number that the formula read, in reading order, each with its address."""
+        if self._run is None:
+            return []
+        found: dict[str, Operand] = {}
+        for read in self._run.reads:
+            source = self.trace.nodes[self.step.operands[read.operand]]
+            index = (
+                [i.ravel().tolist() for i in np.broadcast_arrays(*read.index)] if read.index else []
+            )
+            points = zip(*index, strict=True) if index else [()]
+            values = np.broadcast_to(
+                read.values, np.broadcast_shapes(*(i.shape for i in read.index))
+            )
+            for point, value in zip(points, values.ravel().tolist(), strict=True):
+                inside = ",".join(f"{a}={i}" for a, i in zip(source.axes, point, strict=True))
+                address = f"{source.path}[{inside}]" if inside else source.path
+                found.setdefault(address, Operand(address, value))
+        return list(found.values())
+
+    @cached_property
+    def terms(self) -> list[Term]:
+        """The terms of the formula's sum with the running sum; empty where nothing is summed."""
+        if self._run is None or self.step.formula is None:
+            return []
+        return terms(self.step.formula.body, self._run, self.at)
+
+    @property
+    def error(self) -> float:
+        """How far recorded and recomputed are apart; 0 where both are one infinity or NaN."""
+        if self.value == self.recomputed or (np.isnan(self.value) and np.isnan(self.recomputed)):
+            return 0.0
+        return abs(self.value - self.recomputed)
+
+    @property
+    def agrees(self) -> bool:
+        return self.error <= self.bound
+
+    @property
+    def flags(self) -> list[str]:
+        """What to know before trusting intuition: masked cells and kinks."""
+        found = []
+        if self.value == -np.inf:
+            found.append("masked: a later position, so its score is minus infinity")
+        if np.isnan(self.value):
+            found.append("not a number: follow the operands to where it first appears")
+        if self.step.edited:
+            found.append("edited: this number was set by hand, so its formula does not explain it")
+        if self._run is not None and self._run.kinks:
+            found.append("kink: exactly at the corner, where the slope is not unique")
+        return found
+
+    @cached_property
+    def arithmetic(self) -> str:
+        """The formula with numbers put in, as text that can be redone by hand."""
+        if self._run is None or self.step.formula is None:
+            return f"{self.address} = {number(self.value)}"
+        body = self.step.formula.body
+        lines = [f"{self._symbol} = {with_numbers(body, self._run, self.at)}"]
+        if not isinstance(body, (Number, Select)) or self.terms:
+            lines.append(f"{' ' * len(self._symbol)} = {number(self.recomputed, 6)}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        lines = [f"{self.address} = {number(self.value, 6)}", self.says]
+        if self.formula:
+            verdict = "agrees" if self.agrees else "DOES NOT AGREE"
+            lines += [
+                "",
+                self.formula,
+                self.arithmetic,
+                "",
+                f"recorded {self.value!r}, recomputed in float64 {self.recomputed!r}: {verdict}"
+                f" (difference {self.error:.1e}, rounding allows {self.bound:.1e})",
+            ]
+        if self.difference is not None:
+            lines.append(f"finite difference in float64: {self.difference}")
+        return "\n".join(lines + self.flags)
+
+    def _repr_html_(self) -> str:
+        return html(self)

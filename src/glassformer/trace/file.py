@@ -1,0 +1,198 @@
+"""A trace on disk: ``trace.json`` says what there is, ``values.safetensors`` holds the numbers.
+
+``trace.json`` (version 1; any other program may read it):
+
+- ``format``: "glassformer-trace", ``version``: 1, ``values``: the values' file name;
+- ``tile_bytes``: read a value in tiles of this many bytes: tile k of a value with ``bytes`` [b, e]
+  is [b + k * tile_bytes, min(b + (k + 1) * tile_bytes, e)], offsets into the values' file, numbers
+  little-endian and row-major; no number straddles two tiles;
+- ``labels``: axis to readable names of its indices;
+- ``ops``: op name to its plain sentence and its source;
+- ``formulas``: each with ``name``, ``axes``, ``tree`` (see `ops.formula.to_json`), ``text`` and
+  ``latex``;
+- ``steps``, leaves first: ``address`` (kind/name), ``op`` (null for a leaf), ``formula`` (index
+  into ``formulas``, null for a leaf), ``operands`` (the formula's operand name to an address),
+  ``consumers`` (addresses), ``params``, ``axes``, ``shape``, ``dtype``, ``bytes`` (null where the
+  value was not kept) and ``edited``.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.ops.formula import Formula, from_json, to_json
+from glassformer.ops.op import REGISTRY
+from glassformer.ops.render import to_latex
+from glassformer.trace.step import Step
+from glassformer.trace.trace import Trace
+
+FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 1, 65536
+STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
+
+
+def save(trace: Trace, folder: Path) -> Path:
+    """Write a trace to a folder, whole or not at all; an older trace there is replaced."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / STEPS_FILE).exists():
+        raise GlassformerError(f"{folder} is a folder with other things in it; name a new folder")
+    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        kept = {s.path: trace.value_of(s) for s in trace.nodes.values() if s.value is not None}
+        tensors = {path: value.contiguous().cpu().clone() for path, value in kept.items()}
+        save_file(tensors, temporary / VALUES_FILE, metadata={"format": FORMAT})
+        extents = _extents(temporary / VALUES_FILE)
+        text = json.dumps(describe(trace, extents), indent=1, allow_nan=False)
+        (temporary / STEPS_FILE).write_text(text, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise GlassformerError(f"the trace could not be written to {folder}: {error}") from error
+    return folder
+
+
+def describe(trace: Trace, extents: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """The step table of a trace, given where each kept value's bytes lie."""
+    formulas: dict[Formula, int] = {}
+    steps = []
+    for step in [*trace.leaves, *trace.steps]:
+        if step.formula is not None:
+            formulas.setdefault(step.formula, len(formulas))
+        steps.append(
+            {
+                "address": step.path,
+                "op": step.op,
+                "formula": formulas[step.formula] if step.formula is not None else None,
+                "operands": step.operands,
+                "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(step.path))),
+                "params": step.params,
+                "axes": step.axes,
+                "shape": step.shape,
+                "dtype": str(step.dtype).removeprefix("torch."),
+                "bytes": extents.get(step.path),
+                "edited": step.edited,
+            }
+        )
+    used = dict.fromkeys(step.op for step in trace.steps if step.op in REGISTRY)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "values": VALUES_FILE,
+        "tile_bytes": TILE_BYTES,
+        "labels": {axis: list(names) for axis, names in trace.labels.items()},
+        "ops": {n: {"says": REGISTRY[n].says, "source": REGISTRY[n].source} for n in used if n},
+        "formulas": [
+            {
+                "name": formula.name,
+                "axes": formula.axes,
+                "tree": to_json(formula.body),
+                "text": str(formula),
+                "latex": to_latex(formula),
+            }
+            for formula in formulas
+        ],
+        "steps": steps,
+    }
+
+
+def load(folder: Path) -> Trace:
+    """Open a saved trace; values stay on disk until they are asked for."""
+    try:
+        table = json.loads((folder / STEPS_FILE).read_text(encoding="utf-8"))
+        stored = _map(folder / VALUES_FILE)
+    except (OSError, ValueError) as error:
+        raise GlassformerError(
+            f"{folder} holds no readable trace ({error}); write one with trace.save(folder)"
+        ) from error
+    if table.get("format") != FORMAT or table.get("version") != VERSION:
+        raise GlassformerError(
+            f"{folder / STEPS_FILE} is {table.get('format')!r} version {table.get('version')!r};"
+            f" this Glassformer reads {FORMAT!r} version {VERSION}: save the trace again"
+        )
+    try:
+        formulas = [
+            Formula(f["name"], tuple(f["axes"]), from_json(f["tree"])) for f in table["formulas"]
+        ]
+        trace = StoredTrace(stored)
+        trace.labels = table["labels"]
+        for row in table["steps"]:
+            trace.add(_step(row, formulas), leaf=True)
+            if row["bytes"] is not None:
+                trace.place(row["address"], *row["bytes"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise GlassformerError(
+            f"{folder / STEPS_FILE} is damaged ({type(error).__name__}: {error}); save it again"
+        ) from error
+    return trace
+
+
+class StoredTrace(Trace):
+    """A trace whose values are views of a memory-mapped file."""
+
+    def __init__(self, stored: mmap.mmap) -> None:
+        super().__init__()
+        self._stored = stored
+        self._bytes: dict[str, tuple[int, int]] = {}
+
+    def place(self, path: str, begin: int, end: int) -> None:
+        """Say where a step's bytes lie; an extent that does not fit its shape is refused."""
+        step = self.nodes[path]
+        if not 0 <= begin <= end <= len(self._stored) or end - begin != step.nbytes:
+            raise ValueError(f"bytes {begin} to {end} of {path} do not fit {step.shape}")
+        self._bytes[path] = (begin, end)
+
+    def value_of(self, step: Step) -> Tensor:
+        if step.value is None and step.path in self._bytes:
+            begin, end = self._bytes[step.path]
+            # an offset need not be aligned to the dtype, so the numbers are copied
+            raw = torch.frombuffer(bytearray(self._stored[begin:end]), dtype=torch.uint8)
+            step.value = raw.view(step.dtype).view(step.shape)
+        return super().value_of(step)
+
+
+def _step(row: dict[str, Any], formulas: list[Formula]) -> Step:
+    dtype = getattr(torch, row["dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{row['dtype']!r} is not a dtype")
+    return Step(
+        path=row["address"],
+        op=row["op"],
+        formula=None if row["formula"] is None else formulas[row["formula"]],
+        operands=row["operands"],
+        params=row["params"],
+        axes=tuple(row["axes"]),
+        shape=tuple(row["shape"]),
+        dtype=dtype,
+        value=None,
+        edited=row["edited"],
+    )
+
+
+def _extents(path: Path) -> dict[str, tuple[int, int]]:
+    """Where in a safetensors file the bytes of each tensor lie."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    start = 8 + length
+    return {
+        name: (start + entry["data_offsets"][0], start + entry["data_offsets"][1])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,0 +1,59 @@
+"""A step: one named value, the op that made it and the addresses of its operands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from glassformer.ops.formula import Formula
+
+GRADIENT = "gradient"
+"""The op name of every step of the backward pass."""
+
+
+@dataclass
+class Step:
+    """One recorded value.
+
+    `path` is kind/name. A leaf (weight, token, constant) has no op and no formula. `operands` maps
+    the formula's operand names to the paths of the values they were. `value` is None where the
+    trace's `keep` left it out; shape and dtype stay known. `edited` marks a value that was changed
+    by hand, which its formula does not explain. `version` is how often a leaf's memory had been
+    written to, so that a later change is noticed.
+    """
+
+    path: str
+    op: str | None
+    formula: Formula | None
+    operands: dict[str, str]
+    params: dict[str, float]
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    value: Tensor | None = field(repr=False)
+    edited: bool = False
+    version: int = 0
+
+    @property
+    def kind(self) -> str:
+        return self.path.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The full name without its kind: ``blocks.0.attn.pattern``."""
+        return self.path.partition("/")[2]
+
+    @property
+    def short(self) -> str:
+        """The last part of the name, as the formula's left side: ``pattern``."""
+        return self.path.rpartition(".")[2].rpartition("/")[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole value, kept or not."""
+        count = 1
+        for n in self.shape:
+            count *= n
+        return count * self.dtype.itemsize

@@ -1,0 +1,156 @@
+"""The tape a model writes on: SILENT computes, a Recorder also keeps every step.
+
+The tape is passed, never ambient: context variables and module hooks break under `torch.compile`,
+or capture nothing without saying so. Watch eagerly, compile silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any
+
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from glassformer.ops.formula import Formula
+from glassformer.ops.op import Composite, Op
+from glassformer.trace.step import Step
+from glassformer.trace.trace import Trace
+
+Editor = Callable[[Tensor, tuple[str, ...]], Tensor]
+"""Given a value and its axes, what it shall be instead."""
+
+
+class Silent:
+    """Calls each op's fast kernel and keeps nothing."""
+
+    def __call__(self, _name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+        return op.kernel(*operands, **params)
+
+    def at(self, _scope: str, /) -> Silent:
+        return self
+
+
+SILENT = Silent()
+
+
+class Recorder:
+    """Runs a composite's sub-steps in place of its kernel and records a Step for every value.
+
+    Provenance is by identity: a tensor is known as the value of a step, or as a registered leaf or
+    a view of one. An operand that is neither is an error, so no number can enter unexplained.
+
+    `edits` maps the path of a value to what changes it. `live`, where it is given, collects every
+    value as it is, kept or not, for a backward pass.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        kind: str = "fwd",
+        edits: Mapping[str, Editor] | None = None,
+        live: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.trace = trace
+        self.kind = kind
+        self.scope = ""
+        self.edits = edits or {}
+        self.live = live
+        self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._views: dict[tuple[Any, ...], str] = {}
+        for step in trace.nodes.values():  # a recording may go on from what the trace holds
+            if step.value is not None:
+                self._known[step.value] = step.path
+                if step.op is None:
+                    self._views.setdefault(_view_key(step.value), step.path)
+
+    def at(self, scope: str, /) -> Recorder:
+        inner = copy(self)  # shares everything but the scope
+        inner.scope = f"{self.scope}{scope}."
+        return inner
+
+    def leaf(self, kind: str, name: str, value: Tensor, axes: tuple[str, ...]) -> None:
+        """Register a weight, token ids or a constant as an operand."""
+        path = f"{kind}/{name}"
+        # two names for the same numbers (a tied matrix, transposed or not): the first one stands
+        self._views.setdefault(_view_key(value), path)
+        self.trace.add(
+            Step(
+                path=path,
+                op=None,
+                formula=None,
+                operands={},
+                params={},
+                axes=axes,
+                shape=tuple(value.shape),
+                dtype=value.dtype,
+                value=value.detach(),
+                version=value._version,
+            ),
+            leaf=True,
+        )
+
+    def __call__(
+        self, name: str | tuple[str, ...], op: Op | Composite, /, *operands: Any, **params: Any
+    ) -> Any:
+        if isinstance(op, Composite):
+            return op.steps(self, name, *operands, **params)
+        result = op.kernel(*operands, **params)
+        names = (name,) if isinstance(name, str) else name
+        values = (result,) if isinstance(name, str) else result
+        paths = [f"{self.kind}/{self.scope}{own}" for own in names]
+        values = [
+            self.edits[path](value, formula.axes) if path in self.edits else value
+            for path, value, formula in zip(paths, values, op.outputs, strict=True)
+        ]
+        bound = op.bind(*operands, **params) if op.bind else operands
+        given = {o: t for o, t in zip(op.operands, bound, strict=False) if t is not None}
+        absent = frozenset(op.operands) - frozenset(given)
+        sources = {o: self._path(t, op, o) for o, t in given.items()}
+        sources.update(zip((f.name for f in op.outputs), paths, strict=True))
+        for formula, path, value in zip(op.outputs, paths, values, strict=True):
+            self.record(path, op.name, formula.without(absent), sources, params, value)
+        return values[0] if isinstance(name, str) else tuple(values)
+
+    def record(
+        self,
+        path: str,
+        op: str,
+        formula: Formula,
+        sources: Mapping[str, str],
+        params: Mapping[str, Any],
+        value: Tensor,
+    ) -> None:
+        """Record one computed value; `sources` are the paths of the formula's operands."""
+        self._known[value] = path
+        if self.live is not None:
+            self.live[path] = value
+        self.trace.add(
+            Step(
+                path=path,
+                op=op,
+                formula=formula,
+                operands={o: sources[o] for o in sorted(formula.operands)},
+                params={p: params[p] for p in sorted(formula.params)},
+                axes=formula.axes,
+                shape=tuple(value.shape),
+                dtype=value.dtype,
+                value=value.detach(),
+                edited=path in self.edits,
+            )
+        )
+
+    def _path(self, tensor: Tensor, op: Op, operand: str) -> str:
+        path = self._known.get(tensor) or self._views.get(_view_key(tensor))
+        if path is None:
+            raise RuntimeError(
+                f"operand {operand!r} of op {op.name!r} is the value of no step, weight or"
+                " constant; compute it on the tape or register it with leaf()"
+            )
+        return path
+
+
+def _view_key(tensor: Tensor) -> tuple[Any, ...]:
+    storage = tensor.untyped_storage()._cdata
+    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype

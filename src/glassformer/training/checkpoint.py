@@ -1,0 +1,149 @@
+"""Checkpoints that a crash, a full disk or a flipped bit cannot pass off as good.
+
+A checkpoint is a folder `step-NNNNNN`. It is written as `step-NNNNNN.tmp`: tensors (safetensors)
+and `state.json`, then `manifest.json` with the SHA-256 of each; files and folder are flushed to the
+disk; the folder is renamed; its parent is flushed; only then are older checkpoints removed. So a
+folder without `.tmp` in its name is complete, and loading checks every byte of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.files import sync
+
+FORMAT = 1
+TEMPORARY = ".tmp"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds: tensors by file and name, and everything else as `state`."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+def step_folder(parent: Path, step: int) -> Path:
+    return parent / f"step-{step:06d}"
+
+
+def steps_saved(parent: Path) -> list[int]:
+    """The steps with a complete checkpoint, in order."""
+    if not parent.is_dir():
+        return []
+    names = (re.fullmatch(r"step-(\d+)", path.name) for path in parent.iterdir())
+    return sorted(int(name[1]) for name in names if name)
+
+
+def save_checkpoint(parent: Path, step: int, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint so that it is found whole or not at all; return its folder."""
+    final = step_folder(parent, step)
+    if final.exists():
+        return final
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(parent)
+    temporary = final.with_name(final.name + TEMPORARY)
+    try:
+        temporary.mkdir()
+        for name, tensors in checkpoint.tensors.items():
+            plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+            safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
+        state = {"format": FORMAT, "step": step, **checkpoint.state}
+        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_text(json.dumps(sums, indent=1), encoding="utf-8")
+        for path in (*temporary.iterdir(), temporary):
+            sync(path)
+        temporary.rename(final)
+        sync(parent)
+    except (OSError, safetensors.SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        kept = steps_saved(parent)
+        raise GlassformerError(
+            f"could not save {final}: {error}; free some space or mend the folder, then resume"
+            f" {f'from step {kept[-1]}, which is whole' if kept else 'from the start'}"
+        ) from error
+    return final
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint and check every byte of it against its manifest."""
+    manifest = _read_json(folder / "manifest.json")
+    for name, expected in manifest.items():
+        path = folder / name
+        if not path.is_file():
+            raise GlassformerError(f"{path} is missing; {_otherwise(folder)}")
+        if sha256(path) != expected:
+            raise GlassformerError(
+                f"{path} is not what was saved (its SHA-256 differs from manifest.json);"
+                f" {_otherwise(folder)}"
+            )
+    state = _read_json(folder / "state.json")
+    if state["format"] != FORMAT:
+        raise GlassformerError(
+            f"{folder} has checkpoint format {state['format']}, this version reads {FORMAT};"
+            " use the version of Glassformer that wrote it"
+        )
+    if state["step"] != int(folder.name.removeprefix("step-")):
+        raise GlassformerError(
+            f"{folder} holds step {state['step']}, not the step of its name; {_otherwise(folder)}"
+        )
+    tensors = {
+        Path(name).stem: safetensors.torch.load_file(folder / name)
+        for name in manifest
+        if name.endswith(".safetensors")
+    }
+    return Checkpoint(tensors, state)
+
+
+def prune_checkpoints(parent: Path, keep: int, spare: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints, and the one of step `spare`."""
+    for step in steps_saved(parent)[:-keep]:
+        if step != spare:
+            remove_checkpoint(parent, step)
+
+
+def remove_checkpoint(parent: Path, step: int) -> None:
+    """Remove one checkpoint; a crash halfway leaves nothing that looks whole."""
+    folder = step_folder(parent, step)
+    doomed = folder.with_name(f"{folder.name}.old{TEMPORARY}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what a crash in the middle of saving or pruning left behind."""
+    for path in parent.glob(f"step-*{TEMPORARY}"):
+        shutil.rmtree(path)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GlassformerError(
+            f"{path} can't be read: {error}; {_otherwise(path.parent)}"
+        ) from error
+
+
+def _otherwise(folder: Path) -> str:
+    """What to do about a broken checkpoint."""
+    others = [step for step in steps_saved(folder.parent) if folder.name != f"step-{step:06d}"]
+    if others:
+        return f"delete {folder} to resume from step {others[-1]}"
+    return "there is no other checkpoint in this run; train again"

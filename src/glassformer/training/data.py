@@ -1,0 +1,103 @@
+"""What training asks of a corpus: batches by number, held-out batches, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Int
+from torch import Tensor
+
+from glassformer.text import blocks as text_blocks
+from glassformer.text.blocks import Blocks
+from glassformer.text.shard import Shard
+
+EVALUATED = 2**15  # held-out tokens, at most: enough for two digits of the loss
+
+
+class Batch(NamedTuple):
+    """Token ids [batch, pos] and the token that follows each; a target of -100 is not asked."""
+
+    ids: Int[Tensor, "batch pos"]
+    targets: Int[Tensor, "batch pos"]
+
+    @property
+    def n_targets(self) -> int:
+        return int((self.targets >= 0).sum())
+
+
+@runtime_checkable
+class Data(Protocol):
+    """A corpus as `train` sees it; `BlocksData` is one."""
+
+    def batch(self, number: int, rows: int) -> Batch:
+        """Batch `number` (0 is the first) of `rows` blocks, on the CPU; always the same one."""
+        ...
+
+    def held_out(self, rows: int) -> Iterable[Batch]:
+        """The held-out blocks, always the same, in batches of at most `rows`."""
+        ...
+
+    def counts(self) -> Int[Tensor, " vocab"]:
+        """How often each token occurs in the training part."""
+        ...
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in the training part."""
+        ...
+
+    @property
+    def floor(self) -> float | None:
+        """The held-out part's own surprise, nats per token: no model does better. None: unknown."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What must be equal for a run to be resumed: fingerprints, split, block length."""
+        ...
+
+
+class BlocksData:
+    """Blocks of a token shard, in the order that `seed` decides."""
+
+    def __init__(self, blocks: Blocks, seed: int = 0, floor: float | None = None) -> None:
+        self.blocks, self.seed, self._floor = blocks, seed, floor
+
+    def batch(self, number: int, rows: int) -> Batch:
+        return Batch(*self.blocks.batch(number, self.seed, rows))
+
+    def held_out(self, rows: int) -> Iterator[Batch]:
+        n = 0
+        for ids, targets in self.blocks.evaluation(rows):
+            yield Batch(ids, targets)
+            n += targets.numel()
+            if n >= EVALUATED:
+                return
+
+    def counts(self) -> Int[Tensor, " vocab"]:
+        return self.blocks.counts()
+
+    @property
+    def n_tokens(self) -> int:
+        return self.blocks.n_train
+
+    @property
+    def floor(self) -> float | None:
+        return self._floor
+
+    def describe(self) -> dict[str, Any]:
+        blocks = self.blocks
+        return {
+            "tokens_sha256": blocks.shard.fingerprint,
+            "tokenizer": blocks.shard.header.tokenizer,
+            "n_train": blocks.n_train,
+            "n_validation": blocks.n_validation,
+            "n_ctx": blocks.n_ctx,
+            "mode": blocks.mode,
+            "seed": self.seed,
+        }
+
+
+def whole_text(shard: Shard, n_ctx: int, rows: int) -> Iterator[Batch]:
+    """Every token of a shard but the first, once, in blocks laid end to end, `rows` at a time."""
+    return (Batch(ids, targets) for ids, targets in text_blocks.whole_text(shard, n_ctx, rows))

@@ -1,0 +1,59 @@
+"""How good is a model on a text: loss, perplexity, bits per byte."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from glassformer.model import Transformer
+from glassformer.training.data import Batch
+from glassformer.training.device import autocast
+
+
+class Score(NamedTuple):
+    """The surprise of a model at a text; `n_bytes` is the text's length in UTF-8."""
+
+    nats: float
+    n_tokens: int
+    n_bytes: int | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean surprise, nats per token."""
+        return self.nats / self.n_tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): as unsure as if it chose among so many equally probable tokens."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf  # exp(709) is the last in fp64
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """nats / ln 2 / bytes: to be compared between models with different tokenizers.
+
+        >>> Score(nats=math.log(2) * 30, n_tokens=4, n_bytes=10).bits_per_byte
+        3.0
+        """
+        return None if self.n_bytes is None else self.nats / math.log(2) / self.n_bytes
+
+
+@torch.no_grad()
+def evaluate(
+    model: Transformer, batches: Iterable[Batch], n_bytes: int | None = None, dtype: str = "fp32"
+) -> Score:
+    """The model's surprise at every target of the batches, without dropout."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    nats, n_tokens = 0.0, 0
+    for batch in batches:
+        with autocast(device, dtype):
+            loss = model.loss(batch.ids.to(device), batch.targets.to(device))
+        n = batch.n_targets
+        nats += loss.item() * n
+        n_tokens += n
+    model.train(was_training)
+    return Score(nats, n_tokens, n_bytes)

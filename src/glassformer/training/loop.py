@@ -1,0 +1,345 @@
+"""The loop: steps, and between them evaluation, samples, checkpoints and snapshots."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.model import Config, Transformer
+from glassformer.training import checkpoint as ck
+from glassformer.training.data import Batch, Data
+from glassformer.training.evaluate import evaluate
+from glassformer.training.health import (
+    dead_units,
+    gradient_norms,
+    uniform_loss,
+    unigram_loss,
+    update_to_weight,
+)
+from glassformer.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from glassformer.training.recipe import Recipe
+from glassformer.training.run import Run
+from glassformer.training.schedule import learning_rate
+from glassformer.training.snapshots import Snapshots
+from glassformer.training.step import (
+    LossFunction,
+    NonFiniteError,
+    accumulate_gradient,
+    clip_and_check,
+)
+
+KEPT_CHECKPOINTS = 2  # the newest, and one to go back to
+
+Row = dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """How training ended: `reason` is finished, stopped or early; every row reported, in order."""
+
+    reason: str
+    step: int
+    rows: list[Row]
+
+    @property
+    def val_loss(self) -> float:
+        """The last held-out loss, nats per token."""
+        return next(row["val_loss"] for row in reversed(self.rows) if "val_loss" in row)
+
+
+def train(
+    model: Transformer,
+    data: Data,
+    recipe: Recipe,
+    *,
+    run: Run | None = None,
+    report: Callable[[Row], None] = lambda row: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    sample: Callable[[Transformer], str] | None = None,
+) -> Outcome:
+    """Train `model` in place, on the device it is on; in a `run`, leave checkpoints and metrics.
+
+    report: called with every row of metrics, those that metrics.jsonl holds: `loss`, `lr`,
+    `grad_norm`, `tokens_per_second`, `seconds` of each step; now and then `val_loss` and `floor`
+    (nats per token), `health`, `sample`. should_stop: asked between steps; if true, training saves
+    and returns. A run with checkpoints goes on from the newest, bit for bit (fp32, CPU).
+
+    Raises NonFiniteError before an update that would spoil the weights.
+
+    >>> import tempfile
+    >>> from glassformer.model import Config
+    >>> from glassformer.text.blocks import Blocks
+    >>> from glassformer.text.shard import write_shard
+    >>> from glassformer.text.tokenizer import Tokenizer
+    >>> from glassformer.training.data import BlocksData
+    >>> words = Tokenizer.from_words(["one", "two", "three", "four"])
+    >>> shard = write_shard(tempfile.mkdtemp(), ["one two three four " * 100], words)
+    >>> data = BlocksData(Blocks(shard, n_ctx=8))
+    >>> model = Transformer(Config(vocab_size=4, n_ctx=8, d_model=16, n_layers=1, n_heads=2))
+    >>> outcome = train(model, data, Recipe(steps=60, batch_size=8, lr=1e-2, warmup_steps=5))
+    >>> outcome.reason, outcome.val_loss < 0.1
+    ('finished', True)
+    """
+    return Loop(model, data, recipe, run, report, sample).go(should_stop)
+
+
+class Loop:
+    """The state of one training run in memory."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        data: Data,
+        recipe: Recipe,
+        run: Run | None = None,
+        report: Callable[[Row], None] = lambda row: None,
+        sample: Callable[[Transformer], str] | None = None,
+    ) -> None:
+        self.model, self.data, self.recipe, self.run = model, data, recipe, run
+        self.sample = sample
+        self.report_to = report
+        self.rows: list[Row] = []
+        self.optimizer = make_optimizer(model, recipe)
+        self.compiled: LossFunction | None = torch.compile(model.loss) if recipe.compile else None
+        self.step = 0
+        self.seconds = 0.0  # spent on training so far, over all sittings
+        self.best_loss, self.best_step, self.waited = math.inf, 0, 0
+        self.snapshots = Snapshots(run.snapshots, recipe) if run else None
+        self.tokens_per_step = recipe.accumulate * data.batch(0, recipe.batch_size).ids.numel()
+
+    def go(self, should_stop: Callable[[], bool]) -> Outcome:
+        if self.run is not None and ck.steps_saved(self.run.checkpoints):
+            self.resume(self.run)
+        else:
+            self.begin()
+        self.model.train()
+        reason = "finished"
+        while self.step < self.recipe.steps:
+            if self.recipe.patience and self.waited >= self.recipe.patience:
+                reason = "early"
+                break
+            if should_stop():
+                reason = "stopped"
+                break
+            self.advance()
+        self.save()
+        return self.end(reason)
+
+    def begin(self) -> None:
+        """Before the first step: what plain guesses lose, and what the untrained model does."""
+        config = self.model.config
+        unigram = unigram_loss(self.data.counts(), self.data.held_out(self.recipe.batch_size))
+        guesses = {"uniform_loss": uniform_loss(config.vocab_size), "unigram_loss": unigram}
+        self.report({"step": 0, **guesses})
+        self.evaluate()
+        self.snapshot()
+        self.save()  # from here on the run can be resumed
+
+    def advance(self) -> None:
+        """One step, and what falls due after it."""
+        recipe, started = self.recipe, time.perf_counter()
+        step = self.step + 1
+        last = step == recipe.steps
+        evaluating = falls_due(step, recipe.eval_every, last)
+        batches = self.batches(step)
+        loss = self.gradient(batches, step)
+        layers = gradient_norms(self.model) if evaluating else {}
+        try:
+            loss_value, norm = clip_and_check(self.model, loss, batches, recipe, step)
+        except NonFiniteError as error:
+            raise self.with_batch_saved(error, batches, step) from error
+        named = self.model.named_parameters()
+        before = {n: p.detach().clone() for n, p in named} if evaluating else {}
+        lr = learning_rate(recipe, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.step = step
+        took = time.perf_counter() - started
+        self.seconds += took
+        self.report(
+            {
+                "step": step,
+                "loss": loss_value,
+                "lr": lr,
+                "grad_norm": norm,
+                "tokens_per_second": self.tokens_per_step / took,
+                "seconds": self.seconds,
+            }
+        )
+        if evaluating:
+            changes = update_to_weight(self.model, before)
+            self.evaluate(health={"grad_norm": layers, "update_to_weight": changes})
+        if self.sample is not None and falls_due(step, recipe.sample_every, last):
+            self.model.eval()
+            self.report({"step": step, "sample": self.sample(self.model)})
+            self.model.train()
+        self.snapshot()
+        if not last and falls_due(step, recipe.save_every):
+            self.save()
+
+    def batches(self, step: int) -> list[Batch]:
+        """What update number `step` (the first is 1) learns from."""
+        n = self.recipe.accumulate
+        numbers = range((step - 1) * n, step * n)
+        return [self.data.batch(number, self.recipe.batch_size) for number in numbers]
+
+    def gradient(self, batches: list[Batch], step: int) -> torch.Tensor:
+        """The gradient of one step; if compiling fails, say so once and go on eagerly."""
+        if self.compiled is None:
+            return accumulate_gradient(self.model, self.model.loss, batches, self.recipe, step)
+        try:
+            return accumulate_gradient(self.model, self.compiled, batches, self.recipe, step)
+        except Exception as error:  # the compiler's errors share no class of their own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.report(
+                {"step": self.step, "note": f"compiling failed, going on eagerly: {reason}"}
+            )
+            self.compiled = None
+            return self.gradient(batches, step)
+
+    def evaluate(self, health: Row | None = None) -> None:
+        """The mean loss over the held-out blocks, beside the floor where that is known."""
+        started = time.perf_counter()
+        held_out = self.data.held_out(self.recipe.batch_size)
+        val_loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
+        row: Row = {"step": self.step, "val_loss": val_loss}
+        if self.data.floor is not None:
+            row["floor"] = self.data.floor
+        row["eval_seconds"] = time.perf_counter() - started
+        self.report(row)
+        if health is not None:
+            batch = next(iter(self.data.held_out(8)))
+            dead = dead_units(self.model, batch)
+            self.report({"step": self.step, "health": {**health, "dead_units": dead}})
+        if val_loss < self.best_loss:
+            self.best_loss, self.best_step, self.waited = val_loss, self.step, 0
+            if self.recipe.patience:
+                self.save()  # the one to go back to
+        else:
+            self.waited += 1
+
+    def report(self, row: Row) -> None:
+        self.rows.append(row)
+        if self.run is not None:
+            self.run.record(row)
+        self.report_to(row)
+
+    def end(self, reason: str) -> Outcome:
+        if reason == "early" and self.run is not None:
+            best = ck.load_checkpoint(ck.step_folder(self.run.checkpoints, self.best_step))
+            self.model.load_state_dict(best.tensors["model"])
+            self.run.export(self.model)
+        self.model.eval()
+        return Outcome(reason, self.step, self.rows)
+
+    # ---- what a run keeps ----
+
+    def contents(self) -> ck.Checkpoint:
+        """Everything the next step depends on, and what it must agree with."""
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self.model, self.optimizer),
+        }
+        state = {
+            # all randomness is a function of (seed, step): data order, dropout
+            "random": {"seed": self.recipe.seed, "step": self.step},
+            "seconds": self.seconds,
+            "best": [self.best_loss, self.best_step, self.waited],
+            "identity": self.identity(),
+        }
+        return ck.Checkpoint(tensors, state)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "model": self.model.config.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "data": self.data.describe(),
+        }
+
+    def save(self) -> None:
+        """A checkpoint, then the model in the run folder, then the older checkpoints go."""
+        if self.run is None:
+            return
+        started = time.perf_counter()
+        ck.save_checkpoint(self.run.checkpoints, self.step, self.contents())
+        self.run.export(self.model)
+        best = self.best_step if self.recipe.patience else None
+        ck.prune_checkpoints(self.run.checkpoints, KEPT_CHECKPOINTS, spare=best)
+        self.report({"step": self.step, "checkpoint_seconds": time.perf_counter() - started})
+
+    def snapshot(self) -> None:
+        if self.snapshots is not None and self.snapshots.due(self.step):
+            started = time.perf_counter()
+            self.snapshots.save(self.step, self.contents())
+            self.report({"step": self.step, "snapshot_seconds": time.perf_counter() - started})
+
+    def resume(self, run: Run) -> None:
+        """Take up the newest checkpoint."""
+        newest = ck.steps_saved(run.checkpoints)[-1]
+        self.restore(ck.step_folder(run.checkpoints, newest))
+        run.forget_after(newest)
+
+    def restore(self, folder: Path) -> None:
+        """Be where a checkpoint was saved, after checking that everything else is as it was."""
+        checkpoint = ck.load_checkpoint(folder)
+        changed = differences(with_defaults(checkpoint.state["identity"]), self.identity())
+        if changed:
+            raise GlassformerError(
+                f"{folder} was saved by another run than this one: {'; '.join(changed)};"
+                " resume with what the run was started with, or start a new run --from it"
+            )
+        self.step = checkpoint.state["step"]
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        restore_optimizer(self.model, self.optimizer, checkpoint.tensors["optimizer"], self.step)
+        self.seconds = checkpoint.state["seconds"]
+        self.best_loss, self.best_step, self.waited = checkpoint.state["best"]
+
+    def with_batch_saved(
+        self, error: NonFiniteError, batches: list[Batch], step: int
+    ) -> NonFiniteError:
+        """The error, with the place where its batch is kept."""
+        if self.run is None:
+            return error
+        folder = self.run.folder / "failures"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"step-{step:06d}.safetensors"
+        tensors = {
+            f"{name}.{micro}": tensor.contiguous()
+            for micro, batch in enumerate(batches)
+            for name, tensor in batch._asdict().items()
+        }
+        safetensors.torch.save_file(tensors, path)
+        return NonFiniteError(f"{error}; the batch is in {path}")
+
+
+def falls_due(step: int, every: int, last: bool = False) -> bool:
+    return every > 0 and (last or step % every == 0)
+
+
+def with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity that may have been saved before some fields existed: these had their defaults."""
+    model, recipe = Config.from_dict(identity["model"]), Recipe.from_dict(identity["recipe"])
+    return {**identity, "model": model.to_dict(), "recipe": recipe.to_dict()}
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Field by field, what is not as it was saved.
+
+    >>> differences({"recipe": {"lr": 0.1, "seed": 0}}, {"recipe": {"lr": 0.2, "seed": 0}})
+    ['recipe.lr was 0.1 and is 0.2']
+    """
+    changed: list[str] = []
+    for name in sorted({*saved, *now}):
+        old, new = saved.get(name, "absent"), now.get(name, "absent")
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            changed.append(f"{prefix}{name} was {old} and is {new}")
+    return changed

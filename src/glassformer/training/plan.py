@@ -1,0 +1,125 @@
+"""Before the start: how large, how long, and is the text enough?"""
+
+from __future__ import annotations
+
+import copy
+import os
+import statistics
+import time
+from typing import NamedTuple
+
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.model import Config, Transformer
+from glassformer.training.data import Data
+from glassformer.training.loop import Loop
+from glassformer.training.recipe import Recipe
+
+TRIAL_STEPS = 4  # the first warms up and is not counted
+BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments, each fp32
+ENOUGH = 20  # tokens per parameter: Hoffmann et al. 2022, table 3
+
+
+class Plan(NamedTuple):
+    """What a run will cost, and how much it can learn from."""
+
+    parameters: int
+    tokens_per_step: int
+    steps: int
+    n_tokens: int
+    """Tokens in the training part."""
+    seconds_per_step: float
+    state_bytes: int
+    """Weights, gradients and optimizer state."""
+    peak_bytes: int | None
+    """The most this process (on CUDA: the device) held in the trial steps."""
+
+    @property
+    def seconds(self) -> float:
+        return self.steps * self.seconds_per_step
+
+    @property
+    def tokens_seen(self) -> int:
+        return self.steps * self.tokens_per_step
+
+    @property
+    def epochs(self) -> float:
+        return self.tokens_seen / self.n_tokens
+
+    def verdict(self) -> str:
+        """Whether the text is enough, in one sentence.
+
+        >>> plan = Plan(1_000_000, 4_096, 1_000, 300_000, 0.05, 16_000_000, None)
+        >>> plan.verdict()
+        '4.1 tokens seen per parameter, each about 14 times: expect the held-out loss to turn\
+ upwards; --patience 3 stops there, more text or a smaller model goes further'
+        """
+        per_parameter = f"{self.tokens_seen / self.parameters:.2g} tokens seen per parameter"
+        if self.epochs > 8:
+            return (
+                f"{per_parameter}, each about {self.epochs:.0f} times: expect the held-out loss to"
+                " turn upwards; --patience 3 stops there, more text or a smaller model goes further"
+            )
+        seen = (
+            f"{per_parameter}, each about {self.epochs:.2g} times"
+            if self.epochs > 1
+            else (f"{per_parameter}, {self.epochs:.0%} of the text")
+        )
+        if self.tokens_seen < ENOUGH * self.parameters:
+            return (
+                f"{seen}: enough text; more --steps would still help (about {ENOUGH} per parameter)"
+            )
+        return f"{seen}: enough"
+
+
+def make_plan(model: Transformer, data: Data, recipe: Recipe) -> Plan:
+    """Try a few steps on a copy that is thrown away, and count what they took."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    device = next(model.parameters()).device
+    trial = Loop(
+        copy.deepcopy(model),
+        data,
+        # evaluation and samples apart; compiling takes longer than it tells
+        recipe.replace(eval_every=0, sample_every=0, save_every=0, compile=False),
+    )
+    trial.model.train()
+    took = []
+    for _ in range(min(TRIAL_STEPS, recipe.steps)):
+        started = time.perf_counter()
+        trial.advance()
+        took.append(time.perf_counter() - started)
+    return Plan(
+        parameters,
+        trial.tokens_per_step,
+        recipe.steps,
+        data.n_tokens,
+        statistics.median(took[1:] or took),
+        BYTES_PER_PARAMETER * parameters,
+        peak_bytes(device),
+    )
+
+
+def refuse_larger_than_memory(config: Config) -> None:
+    """Raise before anything is allocated if the machine can't even hold the weights' state."""
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in Transformer(config).parameters())
+    needed = BYTES_PER_PARAMETER * parameters
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise GlassformerError(
+            f"training {parameters:,} parameters takes {needed / 1e9:,.0f} GB for weights, gradient"
+            f" and optimizer, and this machine has {there / 1e9:,.0f}; take a smaller model"
+        )
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most memory in use so far; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024

@@ -1,0 +1,177 @@
+"""From choices to a model, its data and a run folder: a new run, a fine-tuning, a resumed run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.interop import load
+from glassformer.model import Config, Transformer, load_preset
+from glassformer.text.blocks import Blocks
+from glassformer.text.corpus import Corpus
+from glassformer.text.shard import Shard, write_shard
+from glassformer.text.tokenizer import KINDS, Tokenizer
+from glassformer.training.checkpoint import steps_saved
+from glassformer.training.data import BlocksData, Data
+from glassformer.training.device import choose_device
+from glassformer.training.plan import refuse_larger_than_memory
+from glassformer.training.recipe import Recipe
+from glassformer.training.run import Description, Run
+from glassformer.training.storyland import documents, open_storyland, write_storyland
+
+TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
+FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person asks for; whatever is None or empty is decided by the preset."""
+
+    texts: tuple[str, ...] = ()
+    text_field: str = "text"  # where rows of JSON lines have it
+    preset: str | None = None
+    start_from: str | None = None
+    tokenizer: str | None = None
+    vocab_size: int | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+
+
+class Prepared(NamedTuple):
+    """Everything `train` needs."""
+
+    model: Transformer
+    data: Data
+    recipe: Recipe
+    run: Run
+
+
+def new_run(folder: Path, choices: Choices) -> Prepared:
+    """Claim the folder, learn the tokenizer, write the tokens, make or load the model."""
+    device = choose_device(choices.device)
+    name = choices.preset or ("text" if choices.texts else "storyland")
+    preset = load_preset(name)
+    tuning = choices.start_from is not None
+    recipe = Recipe.from_dict(
+        {**(FINE_TUNING if tuning else preset.get("training", {})), **choices.recipe}
+    )
+    corpus = Corpus(choices.texts, field=choices.text_field) if choices.texts else None
+    run = Run.create(folder)
+    try:
+        torch.manual_seed(recipe.seed)
+        if choices.start_from is not None:
+            model, tokenizer = _loaded(choices.start_from, choices)
+        else:
+            tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
+            sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
+            config = Config.from_dict(sizes)
+            refuse_larger_than_memory(config)
+            model = Transformer(config)
+        n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
+        described: dict[str, Any] = {"n_ctx": n_ctx}
+        if corpus is not None:
+            described |= {"kind": "text", "texts": [*choices.texts]}
+            write_shard(run.data, corpus.pieces(), tokenizer)
+        else:
+            floor = write_storyland(run.data, tokenizer, recipe)
+            described |= {"kind": "storyland", "floor": floor}
+        data = open_data(run.data, described, tokenizer, recipe)
+        description = Description(model.config, recipe, described, tokenizer.fingerprint)
+        run.describe(description, tokenizer)
+    except BaseException:
+        run.close()
+        raise
+    return Prepared(model.to(device), data, recipe, run)
+
+
+def resumed_run(folder: Path, device: str = "auto") -> Prepared:
+    """Open a run to go on with it; the tokens are those it was started with."""
+    where = choose_device(device)
+    run = Run.reopen(folder)
+    try:
+        if not steps_saved(run.checkpoints):
+            raise GlassformerError(
+                f"{folder} has no checkpoint: it ended before its first step; delete it and start"
+                " again"
+            )
+        described = run.description
+        recipe = described.recipe
+        torch.manual_seed(recipe.seed)
+        model = Transformer(described.model)
+        data = open_data(run.data, described.corpus, run.tokenizer, recipe)
+        data.blocks.shard.verify()
+    except BaseException:
+        run.close()
+        raise
+    return Prepared(model.to(where), data, recipe, run)
+
+
+def open_data(
+    folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe
+) -> BlocksData:
+    """The tokens that a run keeps in `folder`, as blocks."""
+    if corpus["kind"] == "storyland":
+        n_ctx, floor = corpus["n_ctx"], corpus["floor"]
+        return open_storyland(folder, tokenizer, n_ctx, recipe.seed, floor)
+    shard = Shard(folder, tokenizer=tokenizer)
+    return BlocksData(Blocks(shard, corpus["n_ctx"]), recipe.seed)
+
+
+def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:
+    if choices.tokenizer or choices.vocab_size or set(choices.model) - {"n_ctx", "dropout"}:
+        raise GlassformerError(
+            "a model that is trained further keeps its sizes and its tokenizer; leave them out, or"
+            " leave out --from to train a new one"
+        )
+    model, tokenizer = load(name)
+    if tokenizer is None:
+        raise GlassformerError(f"{name} has no tokenizer.json, so it can't read the text; add one")
+    if "dropout" in choices.model:
+        changed = Transformer(model.config.replace(dropout=choices.model["dropout"]))
+        changed.load_state_dict(model.state_dict())
+        model = changed
+    return model, tokenizer
+
+
+def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -> Tokenizer:
+    asked = choices.tokenizer or table.get("kind", "bpe")
+    if Path(asked).exists():
+        return Tokenizer.load(asked)
+    if asked not in KINDS:
+        raise GlassformerError(
+            f"--tokenizer {asked!r} is neither a folder nor one of {', '.join(KINDS)}."
+            f"{did_you_mean(asked, KINDS)}"
+        )
+    own = asked == table.get("kind")  # the preset's further settings are for its own kind
+    if own and "vocabulary" in table and choices.vocab_size is None:
+        return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
+    texts = corpus.texts() if corpus is not None else _storyland_texts()
+    return Tokenizer.train(
+        asked,
+        first_characters(texts, TOKENIZER_CHARACTERS),
+        vocab_size=choices.vocab_size or (table.get("vocab_size") if own else None),
+        lowercase=own and table.get("lowercase", False),
+    )
+
+
+def _storyland_texts() -> Iterator[str]:
+    """Documents enough for every word of Storyland to be among them."""
+    return (document.text for document in documents("vocabulary", 5_000))
+
+
+def first_characters(texts: Iterable[str], n: int) -> Iterator[str]:
+    """Texts up to the one that brings their length to n.
+
+    >>> list(first_characters(["abc", "de", "f"], 4))
+    ['abc', 'de']
+    """
+    lengths, texts = itertools.tee(texts)
+    total = itertools.accumulate((len(text) for text in lengths), initial=0)
+    return (text for text, before in zip(texts, total, strict=False) if before < n)

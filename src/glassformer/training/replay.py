@@ -1,0 +1,133 @@
+"""A run's training gone through again: the model and optimizer as they were after any step.
+
+All that a step depends on is in the run folder (weights, moments, tokens, recipe) or a function of
+(seed, step), so a replay from a snapshot gives the same bits: in fp32 on the CPU, with as many
+threads. The run is only read: no lock, no metrics, no file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.model import Transformer
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training import checkpoint as ck
+from glassformer.training.data import Batch
+from glassformer.training.loop import Loop, Row
+from glassformer.training.optimizer import optimizer_tensors
+from glassformer.training.prepare import open_data
+from glassformer.training.recipe import Recipe
+from glassformer.training.run import DATA, read_description
+
+
+class State(NamedTuple):
+    """What training had after a step; `moments` as in the checkpoints, ``exp_avg.NAME`` ..."""
+
+    model: Transformer
+    moments: dict[str, Tensor]
+    recipe: Recipe
+    tokenizer: Tokenizer
+
+
+def state_at(folder: Path, step: int) -> State:
+    """The state after `step` updates: read where it was saved, else replayed to.
+
+    Raises GlassformerError for a step that the run has not come to, or that nothing saved leads to.
+    """
+    found = nearest(folder, step)
+    if found.step != step:
+        replay = Replay(folder, step)
+        return replay.state
+    description = read_description(folder)
+    checkpoint = ck.load_checkpoint(found.folder)
+    model = Transformer(description.model)
+    model.load_state_dict(checkpoint.tensors["model"])
+    tokenizer = Tokenizer.load(folder)
+    return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
+
+
+class Saved(NamedTuple):
+    step: int
+    folder: Path
+
+
+def saved_states(folder: Path) -> dict[int, Path]:
+    """Every step whose state a run has kept, in order, and where: snapshots and checkpoints."""
+    found: dict[int, Path] = {}
+    for parent in (folder / "snapshots", folder / "checkpoints"):
+        found |= {step: ck.step_folder(parent, step) for step in ck.steps_saved(parent)}
+    return dict(sorted(found.items()))
+
+
+def nearest(folder: Path, step: int) -> Saved:
+    """The saved state at `step`, or the last one before it."""
+    read_description(folder)  # refuses a folder that is no run
+    saved = saved_states(folder)
+    if not saved:
+        raise GlassformerError(
+            f"{folder} has no snapshots and no checkpoints, so its past is not known; train with"
+            " snapshot_mb above 0"
+        )
+    newest = max(saved)
+    if step > newest:
+        raise GlassformerError(
+            f"step {step} is beyond the run: {folder} has saved up to step {newest}; give 0 to"
+            f" {newest}"
+        )
+    earlier = [s for s in saved if s <= step]
+    if not earlier:
+        raise GlassformerError(
+            f"nothing saved leads to step {step}: the first that {folder} has kept is step"
+            f" {min(saved)} (without snapshots only the newest checkpoints are kept); give"
+            f" {min(saved)} to {newest}"
+        )
+    return Saved(earlier[-1], saved[earlier[-1]])
+
+
+class Replay:
+    """Training at a step of the past; `advance` makes the next step as it was made then."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        start = nearest(folder, step)
+        description = read_description(folder)
+        self.tokenizer = Tokenizer.load(folder)
+        self.recipe = recipe = description.recipe
+        data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
+        data.blocks.shard.verify()
+        self._loop = Loop(Transformer(description.model), data, recipe)
+        self._loop.restore(start.folder)
+        # what is done between steps has no part in them
+        self._loop.recipe = recipe.replace(eval_every=0, sample_every=0, save_every=0, patience=0)
+        self.model.train()
+        while self.step < step:
+            self.advance()
+
+    @property
+    def model(self) -> Transformer:
+        """As it is now; its parameters' `grad` are the last step's, clipped."""
+        return self._loop.model
+
+    @property
+    def step(self) -> int:
+        """How many updates the model has had."""
+        return self._loop.step
+
+    def advance(self) -> Row:
+        """Make the next step; return its metrics."""
+        self.model.train()
+        self._loop.advance()
+        return self._loop.rows[-1]
+
+    def batches(self, step: int) -> list[Batch]:
+        """What update number `step` (the first is 1) learned from."""
+        return self._loop.batches(step)
+
+    @property
+    def state(self) -> State:
+        """The state now."""
+        moments = optimizer_tensors(self.model, self._loop.optimizer)
+        return State(self.model.eval(), moments, self.recipe, self.tokenizer)

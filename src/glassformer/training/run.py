@@ -1,0 +1,197 @@
+"""The run folder: what is being trained, by one writer at a time, and everything it leaves behind.
+
+A run is a model folder that other tools read (config.json, model.safetensors, tokenizer files) plus
+`run.json` (recipe, model, corpus), `metrics.jsonl`, `checkpoints/` and `snapshots/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from glassformer.errors import GlassformerError
+from glassformer.files import write_atomically
+from glassformer.interop.folder import save as save_folder
+from glassformer.model import Config, Transformer
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.recipe import Recipe
+
+FORMAT = 1
+LOCK, DATA = "lock", "data"
+
+
+class Description(NamedTuple):
+    """What a run is: enough to start it again. `corpus` says where the text came from."""
+
+    model: Config
+    recipe: Recipe
+    corpus: dict[str, Any]
+    tokenizer: str
+    """The tokenizer's fingerprint."""
+
+    def to_dict(self) -> dict[str, Any]:
+        model, recipe = self.model.to_dict(), self.recipe.to_dict()
+        return {**self._asdict(), "model": model, "recipe": recipe}
+
+
+class Run:
+    """A run folder opened for writing; a context manager that holds its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = take_lock(folder)
+        self._metrics: IO[str] | None = None
+        self._tokenizer: Tokenizer | None = None
+
+    @classmethod
+    def create(cls, folder: Path) -> Run:
+        """Claim a new or empty folder, before anything long is begun; `describe` comes next."""
+        if folder.exists() and not folder.is_dir():
+            raise GlassformerError(f"{folder} is a file; give --out a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder)
+        if (folder / "run.json").exists():
+            run.close()
+            raise GlassformerError(
+                f"{folder} holds a run already; go on with it by --resume, or give another --out"
+            )
+        # a run that ended before it was described left these
+        if any(path.name not in (LOCK, DATA) for path in folder.iterdir()):
+            run.close()
+            raise GlassformerError(
+                f"{folder} is not empty and holds no run; give --out a new folder"
+            )
+        return run
+
+    def describe(self, description: Description, tokenizer: Tokenizer) -> None:
+        """Write down what is going to be trained, and how."""
+        self._tokenizer = tokenizer
+        tokenizer.save(self.folder)
+        content = json.dumps({"format": FORMAT, **description.to_dict()}, indent=1)
+        write_atomically(self.folder / "run.json", content)
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Run:
+        """Open a run to go on with it."""
+        description = read_description(folder)
+        run = cls(folder)
+        run._tokenizer = tokenizer = Tokenizer.load(folder)
+        if tokenizer.fingerprint != description.tokenizer:
+            raise GlassformerError(
+                f"the tokenizer in {folder} is not the one the run was started with"
+                f" (fingerprint {tokenizer.fingerprint[:12]}, was {description.tokenizer[:12]});"
+                " put the old tokenizer.json back"
+            )
+        return run
+
+    @property
+    def description(self) -> Description:
+        return read_description(self.folder)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            raise RuntimeError("describe() the run first")
+        return self._tokenizer
+
+    @property
+    def data(self) -> Path:
+        """Where the tokens of a text corpus lie."""
+        return self.folder / DATA
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.folder / "snapshots"
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Append one row to metrics.jsonl; it is in the file when this returns."""
+        if self._metrics is None:
+            self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics.write(json.dumps(row) + "\n")
+        self._metrics.flush()
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of steps that a resumed run makes again."""
+        path = self.folder / "metrics.jsonl"
+        rows = [json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step]
+        write_atomically(path, "".join(rows))
+
+    def export(self, model: Transformer) -> None:
+        """Write the model as it is now into the run folder, for `gf.load` and other tools."""
+        save_folder(model, self.tokenizer, self.folder)
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_description(folder: Path) -> Description:
+    """The description in a run folder."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise GlassformerError(
+            f"{folder} is not a run: it has no run.json; start one with"
+            f" `glassformer train TEXT --out {folder}`"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise GlassformerError(
+                f"{path} has format {content['format']}, this version reads {FORMAT};"
+                " use the version of Glassformer that wrote it"
+            )
+        return Description(
+            Config.from_dict(content["model"]),
+            Recipe.from_dict(content["recipe"]),
+            content["corpus"],
+            content["tokenizer"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise GlassformerError(
+            f"{path} is damaged ({error!r}); restore it or train again"
+        ) from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def take_lock(folder: Path) -> int:
+    """Lock a run folder against a second writer; the system frees the lock when we end."""
+    import fcntl
+
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(descriptor, 32).decode() or "unknown"
+        os.close(descriptor)
+        raise GlassformerError(
+            f"{folder} is in use by another training process (process {owner});"
+            " wait for it, stop it, or give another --out"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor

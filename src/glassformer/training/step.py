@@ -1,0 +1,120 @@
+"""One training step: guess, measure the surprise, trace the blame, change the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.model import Transformer
+from glassformer.training.data import Batch
+from glassformer.training.device import autocast
+from glassformer.training.recipe import Recipe
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+class NonFiniteError(GlassformerError):
+    """The loss or its gradient is not a number: stopped before the weights were changed."""
+
+
+def seed_dropout(recipe: Recipe, step: int, micro: int) -> None:
+    """Seed torch for one forward pass, so that dropout is a function of (seed, step, pass).
+
+    A resumed or replayed step then draws the same masks, and no generator state needs saving.
+    """
+    # an odd multiplier keeps the numbers apart; torch keeps 64 bits
+    torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + micro)
+
+
+def accumulate_gradient(
+    model: Transformer,
+    loss_of: LossFunction,
+    batches: Sequence[Batch],
+    recipe: Recipe,
+    step: int,
+) -> Tensor:
+    """Set every parameter's gradient to that of the mean loss over all batches; return that loss.
+
+    loss = sum over batches of loss_i * n_i / n, with n_i the targets in batch i: what one big
+    batch would give.
+    """
+    device = next(model.parameters()).device
+    model.zero_grad(set_to_none=True)
+    counts = [batch.n_targets for batch in batches]
+    loss = torch.zeros((), device=device)
+    for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+        ids, targets = (tensor.to(device, non_blocking=True) for tensor in batch)
+        if model.config.dropout:
+            seed_dropout(recipe, step, micro)
+        with autocast(device, recipe.dtype):
+            part = loss_of(ids, targets)
+        if len(batches) > 1:
+            part = part * (count / sum(counts))
+        part.backward()
+        loss += part.detach()
+    return loss
+
+
+def clip_and_check(
+    model: Transformer, loss: Tensor, batches: Sequence[Batch], recipe: Recipe, step: int
+) -> tuple[float, float]:
+    """Clip the gradient to its greatest allowed norm; return the loss and the norm before that.
+
+    Raises NonFiniteError, which names where the first number went wrong, if either is not finite.
+    Source: Pascanu et al. 2013, algorithm 1.
+    """
+    greatest = recipe.clip or math.inf
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), greatest)
+    loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # the one wait
+    if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+        what = (
+            f"the loss is {loss_value}"
+            if not math.isfinite(loss_value)
+            else f"the loss is {loss_value:.4f} but the gradient's norm is {norm_value}"
+        )
+        raise NonFiniteError(
+            f"step {step}: {what}; {find_non_finite(model, batches, recipe, step)};"
+            f" stopped before the update, so the weights are those after step {step - 1};"
+            " a lower lr, a longer warm-up or a smaller clip is the usual cure"
+        )
+    return loss_value, norm_value
+
+
+def find_non_finite(model: Transformer, batches: Sequence[Batch], recipe: Recipe, step: int) -> str:
+    """Say which weight, recorded value or gradient is the first that is not finite."""
+    for view in model.views():
+        if not view.value.isfinite().all():
+            return f"the weight {view.name} is not finite"
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    found: dict[str, int] = {}  # name -> the step's place in the pass
+    for batch in batches:
+        for ids, targets in zip(*batch, strict=True):  # one block at a time bounds the memory
+            with autocast(device, recipe.dtype):
+                trace = model.watch(ids[None].to(device), targets[None].to(device))
+            for place, recorded in enumerate(trace.steps):
+                value = trace.value_of(recorded)
+                masked = recorded.name.endswith("attn_scores")  # -inf by design
+                if not (value.nan_to_num(neginf=0.0) if masked else value).isfinite().all() or (
+                    masked and value.isnan().any()
+                ):
+                    found.setdefault(recorded.path, place)
+                    break
+    model.train(was_training)
+    if found:
+        return f"the first value that is not finite is {min(found, key=found.__getitem__)}"
+    accumulate_gradient(model, model.loss, batches, recipe, step)
+    largest = {
+        view.name: float(view.value.abs().max())
+        for view in model.views(lambda p: p if p.grad is None else p.grad)
+    }
+    wrong = [name for name, value in largest.items() if not math.isfinite(value)]
+    if wrong:  # gradients travel from the loss down: the last of the forward pass is the first
+        return f"every forward value is finite; the gradient of {wrong[-1]} is not"
+    name = max(largest, key=largest.__getitem__)
+    return f"every value is finite, but the gradient of {name} reaches {largest[name]:.3g}"

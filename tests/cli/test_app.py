@@ -1,0 +1,138 @@
+"""The command line: quick to answer, plain about errors."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from glassformer.cli import app as cli
+from glassformer.errors import GlassformerError
+
+
+def glassformer(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "glassformer", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def modules_imported_by(program: str) -> set[str]:
+    report = f"import sys\ntry:\n    {program}\nfinally:\n    print('\\n', *sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True)
+    return set(shown.stdout.splitlines()[-1].split())
+
+
+def run_with_verb(
+    monkeypatch: pytest.MonkeyPatch, outcome: BaseException | None = None, verb: str = "probe"
+) -> int:
+    """Run the command line with one verb, which prints a line or raises `outcome`."""
+
+    def command() -> None:
+        if outcome is not None:
+            raise outcome
+        print("done")
+
+    module = type(sys)(f"glassformer.cli.{verb}")
+    module.__dict__["command"] = command
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cli, "app", typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False))
+    cli.app.callback()(lambda: None)
+    cli.app.command(verb)(lambda: None)
+    monkeypatch.setattr(sys, "argv", ["glassformer", verb])
+    return cli.run()
+
+
+def test_help_lists_every_verb_and_imports_neither_torch_nor_matplotlib():
+    program = "import sys; sys.argv[1:] = ['--help']; import glassformer.__main__"
+    assert not {"torch", "matplotlib", "numpy"} & modules_imported_by(program)
+    shown = glassformer("--help").stdout
+    assert [verb for verb in cli.VERBS if verb not in shown] == []
+
+
+def test_importing_the_package_does_not_import_torch():
+    assert "torch" not in modules_imported_by("import glassformer")
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_listed_verb_can_be_loaded_and_prints_its_help(verb: str):
+    command = cli.load_verb(verb)
+    assert command.name == verb
+    assert command.help
+
+
+def test_without_a_verb_the_help_is_shown():
+    shown = glassformer()
+    assert shown.returncode == 0
+    assert shown.stdout.strip() == glassformer("--help").stdout.strip()
+
+
+def test_version_is_that_of_the_installed_package():
+    assert glassformer("--version").stdout == "glassformer 0.1.0\n"
+
+
+def test_a_verb_runs_and_its_success_is_exit_code_0(monkeypatch, capsys):
+    assert run_with_verb(monkeypatch) == 0
+    assert capsys.readouterr().out == "done\n"
+
+
+def test_an_error_is_one_line_on_stderr_and_exit_code_2(monkeypatch, capsys):
+    error = GlassformerError("d_model=10 does not split into n_heads=4 heads;\n  try 8 or 12")
+    assert run_with_verb(monkeypatch, error) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: d_model=10 does not split into n_heads=4 heads; try 8 or 12\n"
+
+
+def test_a_refusal_of_the_operating_system_names_the_file(monkeypatch, capsys):
+    assert run_with_verb(monkeypatch, PermissionError(13, "Permission denied", "runs/demo")) == 2
+    assert capsys.readouterr().err == "error: Permission denied: runs/demo\n"
+
+
+def test_ctrl_c_is_exit_code_130_without_a_traceback(monkeypatch, capsys):
+    assert run_with_verb(monkeypatch, KeyboardInterrupt()) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        run_with_verb(monkeypatch, ZeroDivisionError())
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest_one(monkeypatch, capsys):
+    run_with_verb(monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["glassformer", "prob"])
+    assert cli.run() == 2
+    expected = "error: No such command 'prob'. Did you mean 'probe'? See 'glassformer --help'.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_an_unknown_option_is_one_line_and_says_where_the_options_are_listed():
+    shown = glassformer("--versoin")
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    assert shown.stderr.startswith("error: No such option: --versoin")
+    assert shown.stderr.endswith("See 'glassformer --help'.\n")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_early_causes_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "glassformer", "--version"]
+    shown = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (shown.returncode, shown.stderr) == (1, "")
+
+
+def test_shell_completion_offers_verbs_and_options():
+    words = {"COMP_WORDS": "glassformer ", "COMP_CWORD": "1"}
+    verbs = glassformer(**words, _GLASSFORMER_COMPLETE="complete_bash").stdout.split()
+    assert verbs == list(cli.VERBS)
+    words["COMP_WORDS"] += "--ver"
+    options = glassformer(**words, _GLASSFORMER_COMPLETE="complete_bash").stdout.split()
+    assert options == ["--version"]

@@ -1,0 +1,107 @@
+"""`glassformer params`: exact counts, and no memory for them."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from glassformer.cli import params
+from glassformer.cli.params import count
+from glassformer.interop.folder import save
+from glassformer.model import Config, Transformer, preset_names
+
+TOTALS = {
+    "gpt2": 124_439_808,
+    "gpt2-medium": 354_823_168,
+    "gpt2-large": 774_030_080,
+    "gpt2-xl": 1_557_611_200,
+    "gpt3": 174_604_259_328,
+    "miniature": 268 + 56,
+    "worked_example": 160,
+}
+
+
+def as_json(capsys: pytest.CaptureFixture[str], model: str) -> dict:
+    params.command(model, as_json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("preset", TOTALS)
+def test_preset_has_exactly_its_published_number_of_parameters(preset, capsys):
+    counted = as_json(capsys, preset)
+    assert counted["total"] == TOTALS[preset]
+    assert counted["bytes"] == {"fp32": 4 * TOTALS[preset], "bf16": 2 * TOTALS[preset]}
+
+
+def test_miniature_counts_as_its_seed_lists_it(capsys):
+    counted = as_json(capsys, "miniature")
+    listed = {row["component"]: row["parameters"] for row in counted["components"]}
+    assert listed == {
+        "tokens": 32,
+        "positions": 24,
+        **dict.fromkeys(["query", "key", "value", "output"], 20),
+        "MLP up": 80,
+        "MLP down": 68,
+        "head": 40,
+    }
+    assert (counted["without_embeddings"], counted["embeddings"]) == (268, 56)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_rows_add_up_to_all_parameters_of_the_model(preset):
+    config = Config.preset(preset)
+    with torch.device("meta"):
+        whole = sum(p.numel() for p in Transformer(config).parameters())
+    assert sum(row.parameters for row in count(config)) == whole
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position": "sinusoidal", "norm_bias": False, "head_bias": True, "d_head": 3},
+        {"position": "none", "norm_position": "none", "final_norm": False, "attn_bias": False},
+        {"norm_position": "post", "norm_gain": False, "mlp_bias": False, "tied": False, "d_mlp": 7},
+    ],
+)
+def test_rows_add_up_for_every_kind_of_part(changes):
+    config = Config(vocab_size=13, n_ctx=5, d_model=6, n_layers=3, n_heads=3, **changes)
+    whole = sum(p.numel() for p in Transformer(config).parameters())
+    assert sum(row.parameters for row in count(config)) == whole
+
+
+def test_counting_gpt3_takes_no_memory_for_its_weights():
+    limit = 8 * 10**9  # bytes of address space; the weights would take 698 GB
+    program = "from glassformer.cli.params import command; command('gpt3', as_json=True)"
+    shown = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["total"] == TOTALS["gpt3"]
+
+
+def test_folder_is_counted_from_its_config_alone(tmp_path, capsys):
+    config = Config(vocab_size=13, n_ctx=5, d_model=6, n_layers=2, n_heads=3)
+    model = Transformer(config)
+    save(model, None, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    counted = as_json(capsys, str(tmp_path / "run"))
+    assert counted["total"] == sum(p.numel() for p in model.parameters())
+
+
+def test_table_fits_80_columns_even_for_gpt3(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    params.command("gpt3")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    table = {tuple(line.split()) for line in lines}
+    assert ("Total", "174,604,259,328") in table
+    assert ("96", "blocks", "173,961,510,912") in table
+    assert ("MLP", "up", "[12288,", "49152]", "603,979,776", "49,152", "604,028,928") in table
+    assert lines[-1] == "model.safetensors, header apart: 698.4 GB in fp32, 349.2 GB in bf16"

@@ -1,0 +1,225 @@
+"""step, biography and --at-step on the command line: their numbers are those of the trace."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import typer
+
+import glassformer as gf
+from glassformer.cli import app as cli
+from glassformer.cli.learner import open_learner
+from glassformer.ops.render import number
+from glassformer.training.replay import state_at
+from tests.training.replayed import train_run
+
+TEXT = "the cat sat on a"
+MINIATURE = ("miniature", TEXT, "--target", "mat")
+
+
+class Ended(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def glassformer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line in this process, its output piped and 100 columns wide."""
+    monkeypatch.setenv("COLUMNS", "100")
+    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
+    for verb in ("step", "biography", "explain", "trace", "ask", "lab", "plot"):
+        app.command(verb)(lambda: None)
+    monkeypatch.setattr(cli, "app", app)
+
+    def run(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
+        code = cli.run()
+        written = capsys.readouterr()
+        return Ended(code, str(written.out), str(written.err))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("step") / "run"
+    train_run(folder, dropout=0.0, save_every=5)
+    return folder
+
+
+def test_the_story_shows_the_numbers_of_the_watched_step(glassformer: Command):
+    shown = glassformer("step", *MINIATURE)
+    assert shown.code == 0, shown.stderr
+    learner = open_learner("miniature")
+    ids, targets = learner.lesson(TEXT, "mat")
+    watched, taught = learner.learn(ids, targets)
+    before = watched.trace["fwd/loss"].item()
+    after = taught.model.watch(ids, targets)["fwd/loss"].item()
+    assert f"The loss: {number(before)} before, {number(after)} after" in shown.stdout
+    assert f"{number(watched.trace['opt/grad_norm'].item())} (opt/grad_norm)" in shown.stdout
+    found = re.findall(r"(-?[\d.e-]+)  (opt/\S+\.change\S*)", shown.stdout)
+    assert len(found) == 3
+    for value, address in found:
+        assert number(watched.trace[address].item()) == value
+        name = address.partition("[")[0]
+        assert watched.trace[address].abs() == watched.trace[name].abs().max()
+
+
+def test_every_gradient_and_change_of_the_miniature_is_in_its_grids(glassformer: Command):
+    shown = glassformer("step", *MINIATURE).stdout
+    grids = shown[shown.index("embed.W_E") : shown.index("The biggest changes")]
+    assert len(grids.splitlines()) <= 60
+    assert max(map(len, shown.splitlines())) <= 100
+    trace = open_learner("miniature").learn(*open_learner("miniature").lesson(TEXT, "mat"))[0].trace
+    n_weights = sum(w.numel() for w in gf.load("miniature")[0].weights().values())
+    rows = [line for line in grids.splitlines() if "│" in line]
+    labels = sum(len(line) - len(line.lstrip()) > 2 for line in rows)
+    assert labels > 0
+    cells = 0
+    for line in rows:
+        if re.match(r"^ {3,}\d", line):  # column labels
+            continue
+        cells += len(re.findall(r"(?<=[ │])(?:-?\d+|\.)(?= |$)", line))
+    # each weight twice, and the numbers in the rows' labels
+    assert cells >= 2 * n_weights
+    match = re.search(r"unembed\.W_U  x(\S+), b x(\S+)\n.*\n(.*)\n", grids)
+    assert match is not None
+    first = [int(cell) for cell in re.findall(r"-?\d+", match[3])[1:]]
+    gradients = (trace["bwd/unembed.W_U[vocab=0]"] / float(match[1])).tolist()
+    changes = (trace["opt/unembed.W_U.change[vocab=0]"] / 1e-4).tolist()
+    bias = [trace["bwd/unembed.b_U[vocab=0]"].item() / float(match[2])]
+    moved = [trace["opt/unembed.b_U.change[vocab=0]"].item() / 1e-4]
+    assert [float(c) for c in first] == pytest.approx(
+        [*gradients, *bias, *changes, *moved], abs=0.5001
+    )
+
+
+def test_it_is_right_at_80_columns_too(glassformer: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = glassformer("step", *MINIATURE).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_repeated_steps_take_the_probability_of_mat_from_an_eighth_towards_one(
+    glassformer: Command, tmp_path: Path
+):
+    shown = glassformer("step", *MINIATURE, "--steps", "30", "--out", tmp_path)
+    assert shown.code == 0, shown.stderr
+    rows = re.findall(r"^ +(\d+) +([\d.]+) ", shown.stdout, re.MULTILINE)
+    probs = {int(step): float(p) for step, p in rows}
+    assert probs[0] == pytest.approx(1 / 8, abs=0.01)
+    assert probs[30] > 0.9
+    assert sorted(probs.values()) == list(probs.values())
+    assert (tmp_path / "lesson.png").stat().st_size > 5_000
+
+
+def test_printed_commands_explain_what_was_printed(glassformer: Command):
+    shown = glassformer("step", *MINIATURE).stdout
+    address = re.findall(r"'(opt/[^']+)'", shown)[-1]
+    told = glassformer("explain", "miniature", TEXT, address, "--target", "mat")
+    assert told.stdout.startswith(address)
+    assert "agrees" in told.stdout
+
+
+def test_explain_follows_an_update_back_to_the_gradient_and_its_finite_difference(
+    glassformer: Command,
+):
+    told = glassformer("explain", "miniature", TEXT, "opt/blocks.0.attn.W_O[d_head=1,d_model=2]")
+    assert "opt/blocks.0.attn.W_O.m[d_head=1,d_model=2]" in told.stdout
+    for operand in re.findall(r"(?:opt|const|weight|bwd)/\S+\]", told.stdout)[1:]:
+        assert glassformer("explain", "miniature", TEXT, operand).code == 0, operand
+    checked = glassformer(
+        "explain", "miniature", TEXT, "bwd/embed.W_E[vocab=1,d_model=0]", "--check"
+    )
+    assert "finite difference" in checked.stdout
+    assert glassformer("explain", "miniature", TEXT, "fwd/loss").code == 0
+
+
+def test_a_run_goes_on_from_its_optimizers_state_at_its_learning_rate(
+    glassformer: Command, run_folder: Path
+):
+    shown = glassformer("step", run_folder, "the cat sat on", "--from-step", "7")
+    assert shown.code == 0, shown.stderr
+    learner = open_learner(str(run_folder), 7)
+    assert f"Update 8, at learning rate {number(learner.next_lr)}" in shown.stdout
+    state = state_at(run_folder, 7)
+    for name, value in state.moments.items():
+        assert torch.equal(learner.moments[name], value)
+        assert value.abs().max() > 0
+
+
+def test_at_step_and_an_address_at_a_step_are_the_same(glassformer: Command, run_folder: Path):
+    address = "blocks.0.attn.pattern[head=1,query=2,key=1]"
+    by_option = glassformer("explain", run_folder, "the cat sat", address, "--at-step", "3")
+    by_address = glassformer("explain", run_folder, "the cat sat", f"@step=3 {address}")
+    newest = glassformer("explain", run_folder, "the cat sat", address)
+    assert by_option.code == by_address.code == 0
+    assert by_option.stdout == by_address.stdout != newest.stdout
+    trace = state_at(run_folder, 3).model.watch(
+        torch.tensor([gf.Tokenizer.load(run_folder).encode("the cat sat")])
+    )
+    assert f"= {number(trace[address].item(), 6)}" in by_option.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trace", "RUN", "the cat"),
+        ("ask", "RUN", "the cat", "--max-tokens", "2"),
+        ("lab", "lens", "RUN", "the cat"),
+        ("lab", "neighbours", "RUN", "cat"),
+    ],
+)
+def test_commands_about_a_run_take_a_step(
+    glassformer: Command, run_folder: Path, arguments: tuple[str, ...]
+):
+    given = [str(run_folder) if a == "RUN" else a for a in arguments]
+    early, late = glassformer(*given, "--at-step", "0"), glassformer(*given)
+    assert early.code == late.code == 0, early.stderr + late.stderr
+    assert early.stdout != late.stdout
+
+
+def test_biography_tells_and_draws(glassformer: Command, run_folder: Path, tmp_path: Path):
+    told = glassformer(
+        "biography", run_folder, "blocks.0.attn.pattern[head=0]", "--prompt", "the cat sat",
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert told.code == 0, told.stderr
+    assert re.search(r"Update \d+ moved it most", told.stdout)
+    assert max(map(len, told.stdout.splitlines()[:-2])) <= 100
+    assert (tmp_path / "biography.png").stat().st_size > 5_000
+    assert (tmp_path / "maps.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("step", "miniature", TEXT, "--from-step", "3"), "no run.json"),
+        (("step", "RUN", "the cat", "--from-step", "99"), "beyond the run"),
+        (("step", "miniature", "cat"), "no next token"),
+        (("step", "miniature", TEXT, "--lr", "0"), "lr=0"),
+        (("step", "miniature", TEXT, "--target", "zebra"), "zebra"),
+        (("explain", "miniature", TEXT, "opt/blocks.0.attn.W_Z"), "Did you mean"),
+        (("explain", "RUN", "the cat", "@step=77 logits[pos=0,vocab=0]"), "beyond the run"),
+        (("trace", "RUN", "the cat", "--at-step", "14"), "give 0 to 13"),
+        (("biography", "RUN", "blocks.0.attn.W_Z"), "no weight"),
+        (("biography", "nowhere", "embed.W_E"), "no run.json"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    glassformer: Command, run_folder: Path, arguments: tuple[str, ...], says: str
+):
+    ended = glassformer(*(str(run_folder) if a == "RUN" else a for a in arguments))
+    assert ended.code == 2
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert says in ended.stderr

@@ -1,0 +1,27 @@
+"""What every test needs: one thread, shapes and types enforced, examples drawn alike in CI."""
+
+import os
+from pathlib import Path
+
+import torch
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401 (the hook below asks for it by name)
+
+# Tiny models are slower with two threads when the machine is loaded.
+torch.set_num_threads(1)
+
+# Compiled kernels are kept from run to run, apart from those of other projects.
+root = Path(__file__).resolve().parent.parent
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root / ".torchinductor"))
+
+# Annotations, shapes included, are checked at every call. torch.compile does not go with these
+# checks, so tests of compiled code run it in a subprocess, where this hook is not installed.
+install_import_hook("glassformer", "tests.typecheck.checked")
+
+# A loaded machine makes any deadline flaky; CI repeats the same examples, developers explore.
+unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("explore", **unhurried)
+settings.register_profile("repeat", derandomize=True, **unhurried)
+settings.load_profile("repeat" if os.environ.get("CI") else "explore")

@@ -1,0 +1,68 @@
+"""The README tells the truth: what it shows is what is printed."""
+
+import doctest
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from glassformer.cli import app as cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONSOLE = re.findall(r"```console\n\$ (.*?)\n(.*?)```", README, re.DOTALL)
+LEFT_OUT = "…"
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The command line in this process, with nothing but its verbs."""
+    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
+    cli.list_verbs(app, cli.VERBS)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["glassformer", *arguments])
+    return cli.run()
+
+
+@pytest.mark.parametrize(("line", "shown"), CONSOLE, ids=[line for line, _ in CONSOLE])
+def test_a_shown_command_prints_what_is_shown(
+    line: str,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    program, *arguments = shlex.split(line)
+    assert program == "glassformer"
+    assert run(arguments, monkeypatch) == 0
+    pattern = "".join(
+        r"(?:.*\n)*?" if part == LEFT_OUT else re.escape(part.rstrip()) + r"[ ]*\n"
+        for part in shown.splitlines()
+    )
+    printed = capsys.readouterr().out
+    assert re.fullmatch(rf"\n*{pattern}\n*", printed + "\n"), printed
+
+
+def test_the_python_example_prints_what_is_shown():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    test = doctest.DocTestParser().get_doctest(example, {}, "README", "README.md", 0)
+    assert test.examples
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_every_command_is_in_the_table_with_what_it_does():
+    for verb, says in cli.VERBS.items():
+        assert f"| `{verb}` | {says} |" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_file_that_is_linked_to_is_there(page: str):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text)
+    for link in links:
+        assert link.startswith("https://") or (ROOT / link).is_file(), link

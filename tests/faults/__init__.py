@@ -1,0 +1,1 @@
+"""What must not go wrong when everything else does."""

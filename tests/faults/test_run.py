@@ -1,0 +1,195 @@
+"""Signals, second writers and folders that can't be written: nothing is lost, one line says why."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.interop.folder import load_folder
+from glassformer.training.checkpoint import load_checkpoint, steps_saved
+from glassformer.training.loop import train
+from glassformer.training.run import Run, read_metrics, take_lock
+from glassformer.training.step import NonFiniteError
+from tests.training.small import small_data, small_model, small_recipe
+from tests.training.test_loop import new_run
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
+TINY = [
+    *("--tokenizer", "chars", "--n-ctx", "8", "--d-model", "8", "--n-layers", "1"),
+    *("--n-heads", "1", "--batch-size", "2", "--eval-every", "1000"),
+]
+
+
+def glassformer(*arguments: str | int | Path) -> subprocess.Popen[str]:
+    """Start the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "glassformer", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def text_file(folder: Path) -> Path:
+    path = folder / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def wait_for_steps(run: Path, process: subprocess.Popen[str], steps: int) -> None:
+    """Wait until a training process has made a few steps."""
+    deadline = time.monotonic() + 120
+    while not any(row["step"] >= steps for row in read_metrics(run / "metrics.jsonl")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_a_signal_saves_at_the_step_says_how_to_go_on(tmp_path, number, code):
+    run = tmp_path / "run"
+    steps = 100_000
+    process = glassformer("train", text_file(tmp_path), "--out", run, *TINY, "--steps", steps)
+    wait_for_steps(run, process, 5)
+    process.send_signal(number)
+    shown, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"glassformer train --out {run} --resume" in shown
+    assert "Traceback" not in said
+    start, saved = steps_saved(run / "checkpoints")
+    assert start == 0
+    assert [row["step"] for row in read_metrics(run / "metrics.jsonl") if "loss" in row][
+        -1
+    ] == saved
+    assert load_folder(run)[0].config.d_model == 8  # the folder is a model already
+
+
+def test_a_second_signal_leaves_at_once_and_the_old_checkpoint_is_intact(tmp_path):
+    run = tmp_path / "run"
+    program = (
+        "import sys, time\n"
+        "from glassformer.training import checkpoint, loop\n"
+        "save = checkpoint.save_checkpoint\n"
+        "def slow(parent, step, contents):\n"  # a disk that takes for ever, once one is saved
+        "    if parent.name == 'checkpoints' and step > 200:\n"
+        "        print('saving', file=sys.stderr, flush=True)\n"
+        "        time.sleep(600)\n"
+        "    return save(parent, step, contents)\n"
+        "checkpoint.save_checkpoint = slow\n"
+        f"sys.argv[1:] = ['train', {str(text_file(tmp_path))!r}, '--out', {str(run)!r},"
+        f" *{TINY!r}, '--steps', '100000']\n"
+        "from glassformer.cli.app import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    wait_for_steps(run, process, 201)  # one checkpoint, of step 200, is there
+    process.send_signal(signal.SIGINT)
+    while "saving\n" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert "left at once; the last checkpoint is intact" in process.stderr.read()
+    assert steps_saved(run / "checkpoints") == [0, 200]
+    load_checkpoint(run / "checkpoints/step-000200")
+
+
+def test_a_run_folder_in_use_is_refused_and_free_again_when_its_process_is_gone(tmp_path):
+    (tmp_path / "run").mkdir()
+    lock = take_lock(tmp_path / "run")
+    with pytest.raises(GlassformerError, match=rf"in use by .* \(process {os.getpid()}\)"):
+        Run.create(tmp_path / "run")
+    os.close(lock)
+    Run.create(tmp_path / "run").close()
+
+
+def test_a_new_run_does_not_overwrite_a_run_nor_other_files(tmp_path):
+    model = small_model()
+    new_run(tmp_path / "run", model, small_recipe()).close()
+    with pytest.raises(GlassformerError, match="holds a run already; go on with it by --resume"):
+        Run.create(tmp_path / "run")
+    text_file(tmp_path)
+    with pytest.raises(GlassformerError, match="is not empty"):
+        Run.create(tmp_path)
+    with pytest.raises(GlassformerError, match="is a file"):
+        Run.create(tmp_path / "text.txt")
+    assert (tmp_path / "text.txt").read_text() == TEXT
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    nobody = 65534 if os.geteuid() == 0 else None  # root may write anywhere
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(0o755)
+    program = (
+        "from pathlib import Path\n"
+        "from glassformer.training.run import Run\n"
+        f"Run.create(Path({str(locked / 'run')!r}))\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, user=nobody
+    )
+    assert "PermissionError: [Errno 13] Permission denied" in process.stderr
+    assert [*locked.iterdir()] == []
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update_and_keeps_the_batch(tmp_path):
+    model, recipe = small_model(), small_recipe()
+
+    def spoil(row):
+        if row["step"] == 6 and "loss" in row:
+            with torch.no_grad():
+                model.weights()["blocks.0.attn.W_Q"].fill_(3e38)
+
+    with new_run(tmp_path / "run", model, recipe) as run, pytest.raises(NonFiniteError) as failure:
+        train(model, small_data(), recipe, run=run, report=spoil)
+    said = str(failure.value)
+    assert re.match(
+        r"step 7: .*; the first value that is not finite is fwd/blocks\.0\.attn\.q;", said
+    )
+    batch = safetensors.torch.load_file(tmp_path / "run/failures/step-000007.safetensors")
+    assert torch.equal(batch["ids.0"], small_data().batch(6, 4).ids)
+    assert steps_saved(tmp_path / "run/checkpoints") == [0, 5]  # the last good ones
+    last = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()][-1]
+    assert last["step"] == 6
+
+
+def test_a_tokenizer_that_was_exchanged_is_refused_by_its_fingerprint(tmp_path):
+    new_run(tmp_path / "run", small_model(), small_recipe()).close()
+    path = tmp_path / "run/tokenizer.json"
+    path.write_text(path.read_text().replace('"a"', '"z"'))
+    with pytest.raises(GlassformerError, match="is not the one the run was started with"):
+        Run.reopen(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is damaged"),
+        ('{"format": 7}', "format 7, this version reads 1"),
+        ('{"format": 1}', "is damaged"),
+        (None, "is not a run: it has no run.json"),
+    ],
+)
+def test_a_broken_run_folder_is_named(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(GlassformerError, match=said):
+        Run.reopen(tmp_path)

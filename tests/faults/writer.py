@@ -1,0 +1,26 @@
+"""Saves checkpoint after checkpoint until it is killed: `python writer.py FOLDER [FIRST]`.
+
+It imports nothing but the writer itself (no test hooks), so that a child starts quickly.
+"""
+
+import itertools
+import sys
+from pathlib import Path
+
+import torch
+
+from glassformer.training.checkpoint import Checkpoint, prune_checkpoints, save_checkpoint
+
+
+def contents(step: int) -> Checkpoint:
+    """Tensors whose every number says the step."""
+    filled = {name: torch.full((300, 100), float(step)) for name in ("a", "b", "c")}
+    return Checkpoint({"model": filled, "optimizer": dict(filled)}, {"note": step})
+
+
+if __name__ == "__main__":
+    folder, first = Path(sys.argv[1]), int(sys.argv[2])
+    for step in itertools.count(first):
+        save_checkpoint(folder, step, contents(step))
+        print(step, flush=True)
+        prune_checkpoints(folder, keep=2)

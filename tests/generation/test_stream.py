@@ -1,0 +1,117 @@
+"""Streaming: every piece is final, no character comes in halves, and a stop text is never shown."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import generate
+from glassformer.generation.stream import TextStream, stream_text
+from glassformer.model import Config
+from glassformer.text.tokenizer import Tokenizer
+from tests.generation.models import speaking
+
+CORPUS = ["the cat sat on the mat, and the dog sat on the cat. 日本 é 🐈 " * 4]
+BPE = Tokenizer.train("bpe", CORPUS, vocab_size=300)
+WORDS = Tokenizer.train("words", CORPUS)
+
+
+def pieces(tokenizer: Tokenizer, ids: list[int], prompt: str = "", stop: tuple[str, ...] = ()):
+    stream = TextStream(tokenizer, tokenizer.encode(prompt), stop)
+    return [*(stream.push(token) for token in ids), stream.finish()], stream
+
+
+@given(st.text(), st.text(alphabet="the cat", max_size=5))
+def test_the_pieces_of_a_text_are_the_text(text, prompt):
+    got, _ = pieces(BPE, BPE.encode(text), prompt)
+    assert "".join(got) == text
+
+
+@given(st.text(min_size=1))
+def test_no_piece_holds_half_a_character(text):
+    text = text.replace("\ufffd", "")
+    got, _ = pieces(BPE, BPE.encode(text))
+    assert not any("\ufffd" in piece for piece in got)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(0, BPE.vocab_size - 1), max_size=30))
+def test_of_any_tokens_the_pieces_are_what_they_decode_to(ids):
+    got, _ = pieces(BPE, ids)
+    assert "".join(got) == BPE.decode(ids)
+
+
+@given(st.lists(st.integers(0, WORDS.vocab_size - 1), max_size=12), st.booleans())
+def test_words_come_with_the_spaces_between_them(ids, prompted):
+    prompt = "the cat" if prompted else ""
+    got, _ = pieces(WORDS, ids, prompt)
+    assert WORDS.decode(WORDS.encode(prompt)) + "".join(got) == WORDS.decode(
+        [*WORDS.encode(prompt), *ids]
+    )
+
+
+def test_a_character_of_several_tokens_comes_when_its_last_byte_does():
+    stream = TextStream(BPE)
+    ids = [BPE.id(f"<0x{byte:02X}>") for byte in "🐕".encode()]
+    assert [stream.push(token) for token in ids] == ["", "", "", "🐕"]
+
+
+def test_bytes_that_are_no_character_are_shown_as_broken():
+    stream = TextStream(BPE)
+    assert stream.push(BPE.id("<0xFF>")) == ""
+    assert stream.push(BPE.id("t")) == "\ufffdt"
+    stream = TextStream(BPE)
+    stream.push(BPE.id("<0xE2>"))
+    assert stream.finish() == "\ufffd"
+
+
+@settings(max_examples=200)
+@given(
+    st.text(alphabet="abc ", max_size=20),
+    st.lists(st.text(alphabet="abc ", min_size=1, max_size=4), max_size=3),
+)
+def test_a_stop_text_and_what_follows_it_never_come(text, stop):
+    tokenizer = Tokenizer.train("bpe", ["ab abc ca ca bab abc"] * 9, vocab_size=270)
+    got, stream = pieces(tokenizer, tokenizer.encode(text), stop=tuple(stop))
+    ends = [(text.find(s) + len(s), text.find(s)) for s in stop if s in text]
+    assert "".join(got) == (text[: min(ends)[1]] if ends else text)  # at the first that is complete
+    assert stream.stopped == bool(ends)
+
+
+def test_what_could_begin_a_stop_text_waits():
+    tokenizer = Tokenizer.train("chars", ["abcdx"])
+    got, stream = pieces(tokenizer, tokenizer.encode("aabxabcd"), stop=("abc",))
+    assert got == ["", "a", "", "abx", "", "", "", "", ""]
+    assert stream.text == "aabx"
+    assert stream.stopped
+
+
+def test_a_stop_text_that_began_in_the_prompt_is_not_one():
+    tokenizer = Tokenizer.train("chars", ["abc"])
+    got, stream = pieces(tokenizer, tokenizer.encode("ba"), prompt="a", stop=("ab",))
+    assert ("".join(got), stream.stopped) == ("ba", False)
+
+
+def test_an_empty_stop_text_is_refused():
+    with pytest.raises(GlassformerError, match="a stop text is empty"):
+        TextStream(BPE, stop=[""])
+
+
+def test_a_stop_text_ends_the_generation_itself():
+    config = Config(vocab_size=BPE.vocab_size, n_ctx=30, d_model=16, n_layers=1, n_heads=2)
+    model = speaking(config)
+    prompt = BPE.encode("the")
+    whole = generate(model, prompt, seed=1)
+    text = "".join(stream_text(whole, BPE))
+    assert whole.finish_reason == "context"
+    stop = text[5:7]
+    stopped = generate(model, prompt, seed=1)
+    assert "".join(stream_text(stopped, BPE, [stop])) == text[: text.index(stop)]
+    assert stopped.finish_reason == "stop"
+    assert len(stopped.new) < len(whole.new)
+
+
+def test_ids_that_the_tokenizer_has_no_token_for_spell_nothing():
+    stream = TextStream(BPE)
+    assert stream.push(BPE.vocab_size + 5) == ""
+    assert stream.push(BPE.id("t")) == "t"

@@ -1,0 +1,429 @@
+"""Folders that are wrong are refused by the name of the tensor, setting or file that is at fault.
+
+`transformers` loads several of these without a word: missing layers, a missing head, a transposed
+square matrix, NaN weights, a negative number of layers.
+"""
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from glassformer.errors import GlassformerError
+from glassformer.interop.folder import load_folder, save
+from glassformer.text.tokenizer import Tokenizer
+from tests.interop.models import ODD, random_model
+
+BLOCK = "transformer.h.1"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A whole GPT-2 folder, as other programs write it: no note of ours."""
+    save(random_model(ODD), None, tmp_path)
+    edit(tmp_path, glassformer=None)
+    rewrite(tmp_path, lambda weights: None)
+    return tmp_path
+
+
+def edit(folder: Path, **settings) -> None:
+    """Change settings in config.json; None takes one out."""
+    path = folder / "config.json"
+    changed = {**json.loads(path.read_text()), **settings}
+    path.write_text(json.dumps({k: v for k, v in changed.items() if v is not None}))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Change the weights as another program would: without our digests."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+
+
+def rewrite_keeping_header(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]):
+    path = folder / "model.safetensors"
+    with safe_open(path, "pt") as opened:
+        metadata = opened.metadata()
+    weights = load_file(path)
+    change(weights)
+    save_file({n: t.contiguous() for n, t in weights.items()}, path, metadata=metadata)
+
+
+def refusal(folder: Path) -> str:
+    """The message with which a folder is refused: one line, from which the folder is left out."""
+    with pytest.raises(GlassformerError) as caught:
+        load_folder(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{folder}/", "").replace(str(folder), "FOLDER")
+
+
+def test_whole_folder_is_accepted(folder):
+    assert load_folder(folder)[0].config == ODD
+
+
+# --- what the file of weights holds ---------------------------------------------------------------
+
+
+def test_missing_layer_is_refused(folder):
+    rewrite(folder, lambda w: [w.pop(n) for n in list(w) if ".h.2." in n])
+    assert refusal(folder).startswith(
+        "config.json says 3 layers and the weights in FOLDER are of 2"
+    )
+
+
+def test_layer_missing_in_the_middle_is_named(folder):
+    rewrite(folder, lambda w: [w.pop(n) for n in list(w) if ".h.1." in n])
+    assert refusal(folder).startswith(f"FOLDER lacks {BLOCK}.ln_1.weight and 11 other tensors")
+
+
+def test_layer_too_many_is_refused(folder):
+    edit(folder, n_layer=2)
+    assert "says 2 layers and the weights in FOLDER are of 3" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["transformer.wte.weight", f"{BLOCK}.mlp.c_fc.bias"])
+def test_missing_tensor_is_named(folder, name):
+    rewrite(folder, lambda w: w.pop(name))
+    assert refusal(folder).startswith(f"FOLDER lacks {name};")
+
+
+def test_untied_model_without_a_head_is_refused(folder):
+    edit(folder, tie_word_embeddings=False)
+    assert "tie_word_embeddings=false and FOLDER holds no lm_head.weight" in refusal(folder)
+
+
+def test_tied_model_with_another_head_is_refused(folder):
+    rewrite(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"] + 1}))
+    assert "lm_head.weight in model.safetensors differs from it" in refusal(folder)
+
+
+def test_tied_model_with_its_head_written_out_is_accepted(folder):
+    rewrite(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"].clone()}))
+    assert load_folder(folder)[0].config == ODD
+
+
+def test_unknown_tensor_is_named(folder):
+    rewrite(folder, lambda w: w.update({f"{BLOCK}.attn.q_norm.weight": torch.ones(6)}))
+    assert refusal(folder).startswith(f"{BLOCK}.attn.q_norm.weight in model.safetensors is no")
+
+
+def test_causal_masks_of_old_versions_are_passed_over(folder):
+    mask = torch.ones(1, 1, 11, 11, dtype=torch.bool).tril()
+    buffers = {f"{BLOCK}.attn.bias": mask, f"{BLOCK}.attn.masked_bias": torch.tensor(-1e4)}
+    rewrite(folder, lambda w: w.update(buffers))
+    assert load_folder(folder)[0].config == ODD
+
+
+def test_tensors_with_and_without_prefix_are_refused(folder):
+    rewrite(folder, lambda w: w.update({"ln_f.weight": torch.ones(30)}))
+    assert "both with and without the prefix 'transformer.'" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "needed"),
+    [
+        (f"{BLOCK}.attn.c_attn.weight", "[90, 30]", "[30, 90]"),
+        (f"{BLOCK}.mlp.c_proj.weight", "[30, 44]", "[44, 30]"),
+        ("transformer.wte.weight", "[30, 97]", "[97, 30]"),
+    ],
+)
+def test_transposed_matrix_is_recognised_by_its_shape(folder, name, found, needed):
+    rewrite(folder, lambda w: w.update({name: w[name].T}))
+    assert refusal(folder).startswith(
+        f"{name} in model.safetensors is transposed: it is {found} and must be {needed}"
+    )
+
+
+def test_square_matrix_transposed_after_we_wrote_it_is_recognised_by_its_digest(tmp_path):
+    """From shape alone it can't be seen: only folders that we wrote carry digests."""
+    save(random_model(ODD), None, tmp_path)
+    name = f"{BLOCK}.attn.c_proj.weight"
+    rewrite_keeping_header(tmp_path, lambda w: w.update({name: w[name].T}))
+    assert refusal(tmp_path).startswith(
+        f"{name} in model.safetensors does not hold the numbers that were written"
+    )
+
+
+def test_one_flipped_bit_is_noticed_and_its_tensor_named(tmp_path):
+    save(random_model(ODD), None, tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    assert "does not hold the numbers that were written" in refusal(tmp_path)
+
+
+def test_digest_covers_what_was_folded_in(tmp_path):
+    save(random_model(ODD.replace(attn_bias=False)), None, tmp_path)
+    name = f"{BLOCK}.attn.c_attn.bias"
+    rewrite_keeping_header(tmp_path, lambda w: w.update({name: w[name] + 1}))
+    assert refusal(tmp_path).startswith(f"{name} in model.safetensors does not hold")
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
+def test_non_finite_weight_is_named_with_its_place(folder, bad):
+    def spoil(weights):
+        weights[f"{BLOCK}.mlp.c_fc.weight"][7, 9] = float(bad)
+
+    rewrite(folder, spoil)
+    assert refusal(folder).startswith(
+        f"{BLOCK}.mlp.c_fc.weight in model.safetensors holds {bad} at [7, 9] (1 of 1,320 numbers"
+    )
+
+
+def test_weights_whose_sum_overflows_are_finite_all_the_same(folder):
+    rewrite(folder, lambda w: w[f"{BLOCK}.mlp.c_fc.weight"].fill_(3e38))
+    assert load_folder(folder)[0].get_parameter("blocks.1.mlp.W_in").max() > 2.9e38
+
+
+def test_whole_numbers_are_no_weights(folder):
+    rewrite(
+        folder, lambda w: w.update({"transformer.ln_f.bias": torch.zeros(30, dtype=torch.int8)})
+    )
+    assert "transformer.ln_f.bias in model.safetensors holds I8 numbers" in refusal(folder)
+
+
+def test_wrong_shape_is_named_with_both_shapes(folder):
+    edit(folder, vocab_size=98)
+    assert refusal(folder).startswith(
+        "transformer.wte.weight in model.safetensors is [97, 30] and by config.json it must be"
+        " [98, 30]"
+    )
+
+
+# --- the file itself ------------------------------------------------------------------------------
+
+
+def header(size: int, content: bytes) -> bytes:
+    return struct.pack("<Q", size) + content
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut off in the length": b"\x00\x00",
+    "header longer than the file": header(10**6, b"{}"),
+    "header longer than any memory": header(2**63, b"{}"),
+    "no JSON": header(4, b"{{{{"),
+    "data that is not there": header(
+        58, b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}    '
+    ),
+    "shape larger than its bytes": header(
+        59, b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}     ' + bytes(4)
+    ),
+    "overlap": header(
+        107,
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' + bytes(4),
+    ),
+    "shape that overflows": header(
+        86,
+        b'{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}} '
+        + bytes(4),
+    ),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_safetensors_file_is_refused(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    assert refusal(folder).startswith("model.safetensors is no whole safetensors file (")
+
+
+def test_file_cut_off_at_its_end_is_refused(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert refusal(folder).startswith("model.safetensors is no whole safetensors file (")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pth", "last.ckpt"])
+def test_pickles_are_refused_unread(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    message = refusal(folder)
+    assert message.startswith(f"FOLDER holds its weights only as {name}")
+    assert "convert it to safetensors" in message
+
+
+def test_pickle_beside_safetensors_is_not_touched(folder):
+    (folder / "pytorch_model.bin").write_bytes(b"\x80 not read")
+    assert load_folder(folder)[0].config == ODD
+
+
+def test_folder_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    assert refusal(folder).startswith("FOLDER has no model.safetensors")
+
+
+def write_index(folder: Path, **weight_map: str) -> None:
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index = {"weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("path", ["../x.safetensors", "/x.safetensors", "a/b.safetensors", "x.bin"])
+def test_index_can_name_files_of_its_folder_only(folder, path):
+    write_index(folder, a=path)
+    assert refusal(folder).startswith(f"model.safetensors.index.json names {path!r}")
+
+
+def test_file_that_the_index_names_must_be_there(folder):
+    write_index(folder, a="part.safetensors", b="part2.safetensors")
+    assert "names part2.safetensors, which is not there" in refusal(folder)
+
+
+def test_tensor_in_two_files_is_refused(folder):
+    write_index(folder, a="part.safetensors", b="part2.safetensors")
+    (folder / "part2.safetensors").write_bytes((folder / "part.safetensors").read_bytes())
+    assert "is in both part.safetensors and part2.safetensors" in refusal(folder)
+
+
+def test_damaged_digests_are_refused(folder):
+    path = folder / "model.safetensors"
+    save_file(load_file(path), path, metadata={"glassformer.sha256": "[1"})
+    assert "glassformer.sha256 in its header is damaged" in refusal(folder)
+
+
+# --- config.json ----------------------------------------------------------------------------------
+
+BAD_CONFIG = {
+    "cut off": ('{"model_type": "gpt2"', "config.json is not valid JSON"),
+    "no object": ("[]", "config.json must hold a JSON object"),
+    "not a number": ('{"layer_norm_epsilon": NaN}', "config.json is not valid JSON (NaN"),
+    "too deep": ("[" * 200_000, "config.json is not valid JSON"),
+    "no text": ("\ud800", "config.json is not valid JSON"),
+    "no family": ("{}", "config.json: model_type is None; Glassformer reads gpt2"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_CONFIG.values(), ids=BAD_CONFIG.keys())
+def test_damaged_config_is_refused(folder, content, message):
+    (folder / "config.json").write_bytes(content.encode(errors="surrogatepass"))
+    assert refusal(folder).startswith(message)
+
+
+def test_missing_config_is_refused(folder):
+    (folder / "config.json").unlink()
+    assert refusal(folder).startswith("there is no config.json")
+
+
+def test_config_of_many_megabytes_is_not_read(folder):
+    (folder / "config.json").write_text(" " * (17 * 2**20))
+    assert "takes 17,825,792 bytes and at most 16,777,216 are read" in refusal(folder)
+
+
+BAD_SETTINGS = [
+    ({"model_type": ["gpt2"]}, "model_type is ['gpt2']; Glassformer reads gpt2"),
+    ({"model_type": "gpt3"}, "model_type is 'gpt3'; Glassformer reads gpt2 and glassformer"),
+    ({"n_layer": -1}, "n_layer=-1 must be a whole number of at least 1"),
+    ({"num_hidden_layers": -1, "n_layer": None}, "n_layer=-1 must be a whole number"),
+    ({"n_embd": 0}, "n_embd=0 must be a whole number of at least 1"),
+    ({"n_head": "5"}, "n_head='5' must be a whole number"),
+    ({"n_head": True}, "n_head=True must be a whole number"),
+    ({"n_head": 7}, "d_model=30 does not split into n_heads=7 heads"),
+    ({"n_inner": 4.5}, "n_inner=4.5 must be a whole number"),
+    ({"vocab_size": 10**30}, "more than 1,048,576, the most there can be"),
+    ({"n_positions": 2**31}, "n_ctx=2,147,483,648 is more than 1,048,576"),
+    ({"activation_function": "tanh"}, "activation_function='tanh' is none of gelu_new, relu"),
+    ({"activation_function": ["gelu"]}, "activation_function=['gelu'] is none of"),
+    ({"layer_norm_epsilon": 0}, "norm_eps=0.0 must be positive"),
+    ({"layer_norm_epsilon": "x"}, "norm_eps='x' must be a number"),
+    ({"layer_norm_epsilon": 10**400}, "must be a number"),
+    ({"tie_word_embeddings": 1}, "tied=1 must be true or false"),
+    ({"resid_pdrop": "none"}, "dropout='none' must be a number"),
+    ({"resid_pdrop": 1.5}, "dropout=1.5 is a probability"),
+    ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True is a GPT-2"),
+    ({"scale_attn_weights": False}, "scale_attn_weights=False is a GPT-2 that Glassformer does"),
+    ({"add_cross_attention": True}, "add_cross_attention=True is a GPT-2"),
+    ({"quantization_config": {"bits": 4}}, "quantization_config={'bits': 4} is a GPT-2"),
+    ({"n_heads": 4}, "'n_heads' is no known setting of a GPT-2"),
+    ({"rope_theta": 1e4}, "'rope_theta' is no known setting of a GPT-2"),
+    (
+        {"glassformer": {"version": 2, "config": {}}},
+        "format version 2 and this Glassformer reads 1",
+    ),
+    ({"glassformer": {"config": {}}}, "format version None and this Glassformer reads 1"),
+    ({"glassformer": []}, '"glassformer" must hold a version and a config'),
+    ({"glassformer": {"version": 1, "config": {"d_modle": 3}}}, "'d_modle' is not a field"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_SETTINGS)
+def test_setting_that_cannot_be_is_named(folder, changes, message):
+    edit(folder, **changes)
+    found = refusal(folder)
+    assert found.startswith("config.json: ")
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("n_layer", "message"),
+    [
+        (20_000, "config.json: n_layers=20,000 is more than 4,096, the most there can be"),
+        (4_000, "config.json says 4,000 layers and the weights in FOLDER are of 3"),
+    ],
+)
+def test_layers_by_the_thousand_are_refused_before_any_is_made(folder, n_layer, message):
+    edit(folder, n_layer=n_layer)
+    start = time.perf_counter()
+    assert message in refusal(folder)
+    assert time.perf_counter() - start < 1  # making them took transformers over a minute
+
+
+def test_own_form_takes_its_own_settings_only(tmp_path):
+    save(random_model(ODD.replace(final_norm=False)), None, tmp_path)
+    edit(tmp_path, auto_map={"AutoModel": "evil.Model"})
+    assert refusal(tmp_path).startswith("config.json: 'auto_map' is no setting of a Glassformer")
+
+
+def test_own_form_has_bounds_where_no_file_gives_them(tmp_path):
+    config = ODD.replace(final_norm=False, position="sinusoidal")
+    save(random_model(config), None, tmp_path)
+    big = {**config.to_dict(), "n_ctx": 2**20, "d_model": 2**12}
+    edit(tmp_path, glassformer={"version": 1, "config": big})
+    assert "the table of n_ctx=1,048,576 positions of 4,096 numbers" in refusal(tmp_path)
+
+
+def test_code_that_a_config_points_to_is_never_run(folder):
+    marker = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Model: ...\n")
+    edit(folder, auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Model"})
+    load_folder(folder)
+    assert not marker.exists()
+
+
+def test_broken_tokenizer_file_is_refused(folder):
+    (folder / "tokenizer.json").write_text("{")
+    assert refusal(folder).startswith("tokenizer.json is not a tokenizer.json")
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_damage_anywhere_is_refused_in_one_line_or_does_no_harm(tmp_path_factory, data):
+    """Any bytes of any file: a GlassformerError, or a model with finite logits."""
+    folder = tmp_path_factory.mktemp("damage")
+    config = ODD.replace(n_layers=1, final_norm=data.draw(st.booleans()))
+    tokenizer = Tokenizer.train("words", ["the cat sat on the mat"])
+    save(random_model(config), tokenizer, folder)
+    path = folder / data.draw(st.sampled_from(sorted(p.name for p in folder.iterdir())))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, min(len(content), 6000) - 1))] = data.draw(
+            st.integers(0, 255)
+        )
+    path.write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) // 2]))])
+    try:
+        model, _ = load_folder(folder)
+        message = ""
+    except GlassformerError as error:
+        model, message = None, str(error)
+    assert "\n" not in message
+    assert model is None or model(torch.tensor([[0, 1, 2]])).isfinite().all()

@@ -1,0 +1,130 @@
+"""Shares add up to the logit; the lens at the last layer is the model itself."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.errors import GlassformerError
+from glassformer.lab.attribution import attribute
+from glassformer.lab.changes import watch_text
+from glassformer.lab.edits import without_head, without_layer
+from glassformer.lab.lens import logit_lens
+from tests.model.variety import config_of, configs, random_ids, random_model
+
+
+@settings(max_examples=15)
+@given(configs().filter(lambda c: c.norm_position != "post"), st.integers(0, 99), st.data())
+def test_the_shares_add_up_to_the_recorded_logit(config, seed, data):
+    model, ids = random_model(config, seed), random_ids(config, seed, batch=1)
+    trace = model.watch(ids)
+    token = data.draw(st.integers(0, config.vocab_size - 1))
+    pos = data.draw(st.integers(0, ids.shape[1] - 1))
+    found = attribute(config, trace, token, pos)
+    assert found.logit == trace[found.address].item()
+    # float64 all through; the shares may be far larger than their sum
+    size = 1 + sum(abs(share.logits) for share in found.shares)
+    assert abs(found.total - found.logit) < 1e-12 * size
+
+
+def test_every_part_has_its_share_and_its_address():
+    config = config_of("gpt2").replace(head_bias=True)
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    trace = model.watch(ids)
+    found = attribute(config, trace, 3)
+    assert [share.part for share in found.shares] == [
+        "token embedding",
+        "position",
+        *(
+            f"layer {layer} {part}"
+            for layer in (0, 1)
+            for part in ("head 0", "head 1", "head 2", "attention bias", "MLP")
+        ),
+        "final norm's bias",
+        "unembedding's bias",
+    ]
+    for share in found.shares:
+        assert trace[share.address].numel() > 0
+    assert found.pos == ids.shape[1] - 1
+
+
+def test_a_share_is_what_the_logit_loses_where_no_norm_stands_between():
+    config = config_of("no norms").replace(n_layers=1)
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    trace = model.watch(ids)
+    mlp = next(s for s in attribute(config, trace, 2).shares if s.part == "layer 0 MLP")
+    without = model.watch(ids, edit={"blocks.0.mlp.mlp_out": 0.0})
+    last = ids.shape[1] - 1
+    lost = (trace["logits"] - without["logits"])[last, 2].item()
+    # float64, sums of some ten numbers of size 1
+    assert mlp.logits == pytest.approx(lost, abs=1e-12)
+
+
+def test_shares_of_an_edited_pass_add_up_too():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    edits = {**without_head(config, 0, 1), "weight/embed.W_E[vocab=2]": 0.5}
+    found = attribute(config, model.watch(ids, edit=edits), 2)
+    assert found.total == pytest.approx(found.logit, abs=1e-12)
+    assert next(s.logits for s in found.shares if s.part == "layer 0 head 1") == 0
+
+
+def test_what_does_not_add_up_is_refused():
+    post = config_of("post-norm")
+    trace = random_model(post, 0).watch(random_ids(post, 0, batch=1))
+    with pytest.raises(GlassformerError, match="normalises after each addition"):
+        attribute(post, trace, 0)
+    config = config_of("gpt2")
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    edited = model.watch(ids, edit=without_layer(config, 1))
+    with pytest.raises(GlassformerError, match=r"attn_out was edited, .* a neuron \(mlp\.post\)"):
+        attribute(config, edited, 0)
+    with pytest.raises(GlassformerError, match="there is no position 7"):
+        attribute(config, model.watch(ids), 0, 7)
+    with pytest.raises(GlassformerError, match="there is no token 11"):
+        attribute(config, model.watch(ids), 11)
+
+
+@settings(max_examples=12)
+@given(configs(), st.integers(0, 99))
+def test_the_lens_at_the_last_layer_is_the_models_own_prediction(config, seed):
+    model, ids = random_model(config, seed), random_ids(config, seed, batch=1)
+    trace = model.watch(ids)
+    glimpses = logit_lens(model, trace)
+    assert len(glimpses) == config.n_layers + 1
+    # the same ops on the same numbers
+    assert torch.equal(
+        glimpses[-1].probs, trace["fwd/probs[batch=0]"].reshape(-1, config.vocab_size)
+    )
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "sinusoidal", "no norms", "post-norm"])
+def test_every_number_of_the_lens_is_explained(kind):
+    model = random_model(config_of(kind), 0)
+    trace = model.watch(random_ids(model.config, 0, batch=1))
+    plain = len(trace.steps)
+    glimpse = logit_lens(model, trace)[1]
+    for step in trace.steps[plain:]:
+        at = ",".join(f"{axis}={n - 1}" for axis, n in zip(step.axes, step.shape, strict=True))
+        explanation = trace.explain(f"{step.path}[{at}]")
+        assert explanation.agrees
+        assert explanation.operands
+    assert trace[f"{glimpse.address}[pos=1,vocab=2]"] == glimpse.probs[1, 2]
+
+
+def test_looking_twice_records_once():
+    model = random_model(config_of("gpt2"), 0)
+    trace = model.watch(random_ids(model.config, 0, batch=1))
+    first = logit_lens(model, trace)
+    n = len(trace.steps)
+    assert torch.equal(logit_lens(model, trace)[0].probs, first[0].probs)
+    assert len(trace.steps) == n
+
+
+def test_the_smallest_text_can_be_looked_at_and_attributed():
+    config = config_of("smallest")
+    model = random_model(config, 0)
+    trace = watch_text(model, random_ids(config, 0, batch=1))
+    assert logit_lens(model, trace)[-1].probs.tolist() == [[1.0]]
+    found = attribute(config, trace, 0)
+    assert found.total == pytest.approx(found.logit, abs=1e-12)

@@ -1,0 +1,120 @@
+"""A biography finds the update that moved a number most, and shows what training really did."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.lab.biography import biography, weight_slice
+from glassformer.model import Transformer
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Address
+from glassformer.training.prepare import open_data
+from glassformer.training.run import read_description
+from tests.training.replayed import STEPS, train_run
+
+ELEMENT = Address.parse("blocks.0.attn.W_K[head=1,d_model=3,d_head=2]")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("biography") / "run"
+    return folder, train_run(folder, dropout=0.0, save_every=5)
+
+
+def lived(run, where: Address) -> dict[int, torch.Tensor]:
+    """What training had at the address after each step."""
+    folder, weights = run
+    model = Transformer(read_description(folder).model)
+    found = {}
+    for step, values in weights.items():
+        model.load_state_dict(values)
+        found[step] = weight_slice(model, where)
+    return found
+
+
+@pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.attn.W_K[head=1]", "weight/embed.W_E"])
+def test_the_values_are_those_of_training_bit_for_bit(run, name: str):
+    life = biography(run[0], Address.parse(name))
+    values = lived(run, life.address)
+    assert [point.step for point in life.points] == [0, 1, 2, 4, 8, 10, 13]
+    for point in [*life.points, *life.path]:
+        assert torch.equal(point.value, values[point.step])
+    ends = [life.path[0].step, life.path[-1].step]
+    assert ends in [[a.step, b.step] for a, b in pairwise(life.points)]
+
+
+@pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.mlp.W_in", "pos_embed.W_pos[pos=2]"])
+def test_the_turn_is_the_largest_change_of_all_updates_in_the_interval(run, name: str):
+    life = biography(run[0], Address.parse(name))
+    values = lived(run, life.address)
+    changes = {t: (values[t].double() - values[t - 1]).norm().item() for t in range(1, STEPS + 1)}
+    points = [point.step for point in life.points]
+    mean = {
+        (a, b): (values[b].double() - values[a]).norm().item() / (b - a)
+        for a, b in pairwise(points)
+    }
+    start, end = max(mean, key=mean.__getitem__)
+    assert (life.path[0].step, life.path[-1].step) == (start, end)
+    assert life.turn.step == max(range(start + 1, end + 1), key=changes.__getitem__)
+    assert torch.equal(life.turn.before, values[life.turn.step - 1])
+    assert torch.equal(life.turn.after, values[life.turn.step])
+
+
+def test_the_turn_has_the_batch_and_the_gradient_of_that_update(run):
+    folder, weights = run
+    life = biography(folder, ELEMENT)
+    description = read_description(folder)
+    recipe = description.recipe
+    data = open_data(folder / "data", description.corpus, Tokenizer.load(folder), recipe)
+    first = (life.turn.step - 1) * recipe.accumulate
+    model = Transformer(description.model)
+    model.load_state_dict(weights[life.turn.step - 1])
+    for i, batch in enumerate(life.turn.batches):
+        assert torch.equal(batch.ids, data.batch(first + i, recipe.batch_size).ids)
+        (model.loss(*batch) / recipe.accumulate).backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+    gradient = weight_slice(model, ELEMENT, gradient=True)
+    assert life.turn.gradient is not None
+    # the same sums in another order: fp32 rounds them to about 1e-6 of their size
+    torch.testing.assert_close(life.turn.gradient, gradient, rtol=1e-4, atol=1e-8)
+    assert life.turn.grad_norm == pytest.approx(norm.item(), rel=1e-5)
+
+
+def test_a_value_is_read_on_the_prompt_as_the_model_of_that_step_reads_it(run):
+    folder, weights = run
+    ids = torch.tensor([Tokenizer.load(folder).encode("the cat sat on")])
+    life = biography(folder, Address.parse("blocks.0.attn.pattern[head=1]"), ids)
+    assert life.axes == ("query", "key")
+    assert life.turn.gradient is None
+    model = Transformer(read_description(folder).model).eval()
+    for point in life.points:
+        model.load_state_dict(weights[point.step])
+        pattern = model.watch(ids)["blocks.0.attn.pattern[head=1]"]
+        assert torch.equal(point.value, pattern)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("weight/blocks.0.attn.W_Z", "no weight 'blocks.0.attn.W_Z'"),
+        ("blocks.0.attn.pattern", "--prompt"),
+        ("bwd/embed.W_E", "can't be followed"),
+        ("@step=3 embed.W_E", "leave out @step"),
+        ("embed.W_E[vocab=99]", "vocab goes from 0 to"),
+    ],
+)
+def test_what_cannot_be_followed_is_said(run, address: str, says: str):
+    with pytest.raises(GlassformerError, match=says):
+        biography(run[0], Address.parse(address))
+
+
+def test_one_saved_step_is_no_biography(tmp_path: Path):
+    train_run(tmp_path / "r", snapshot_mb=0, steps=2, save_every=0)
+    saved = sorted((tmp_path / "r" / "checkpoints").iterdir())
+    for folder in saved[:-1]:
+        folder.rename(tmp_path / folder.name)
+    with pytest.raises(GlassformerError, match=r"nothing saved leads to step 0|one step only"):
+        biography(tmp_path / "r", ELEMENT)

@@ -1,0 +1,71 @@
+"""Every recorded value against an independent forward pass in NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model import oracle
+from tests.model.variety import (
+    VARIETY,
+    config_of,
+    configs,
+    random_ids,
+    random_model,
+    random_targets,
+)
+
+
+def agrees_with_oracle(config, seed, with_targets):
+    model = random_model(config, seed)
+    ids = random_ids(config, seed)
+    targets = random_targets(config, seed, ids) if with_targets else None
+    trace = model.watch(ids, targets)
+    weights = {name: value.detach().numpy() for name, value in model.weights().items()}
+    known = oracle.forward(
+        config.to_dict(), weights, ids.numpy(), None if targets is None else targets.numpy()
+    )
+    assert {step.name for step in trace.steps} == set(known)
+    for step in trace.steps:
+        # float64, numbers of unit size, a dozen roundings: far inside 1e-10
+        np.testing.assert_allclose(
+            trace.value_of(step).numpy(),
+            known[step.name],
+            rtol=1e-10,
+            atol=1e-10,
+            err_msg=step.name,
+        )
+    logits = model(ids).detach().numpy()
+    np.testing.assert_allclose(logits, known["logits"], rtol=1e-10, atol=1e-10)
+    if targets is not None:
+        loss = model.loss(ids, targets).item()
+        np.testing.assert_allclose(loss, known["loss"], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("with_targets", [False, True], ids=["probs", "loss"])
+@pytest.mark.parametrize("name", VARIETY)
+def test_every_value_of_every_kind_of_model_is_the_oracles(name, with_targets):
+    agrees_with_oracle(config_of(name), 5, with_targets)
+
+
+@given(configs(), st.integers(0, 999), st.booleans())
+@settings(max_examples=25)
+def test_every_value_of_any_model_is_the_oracles(config, seed, with_targets):
+    agrees_with_oracle(config, seed, with_targets)
+
+
+def test_the_variety_takes_every_choice():
+    taken = [config_of(name).to_dict() for name in VARIETY]
+    for field, choices in {
+        "position": {"learned", "sinusoidal", "rotary", "none"},
+        "norm_position": {"pre", "post", "none"},
+        "activation": {"relu", "gelu", "gelu_tanh", "silu"},
+        **{
+            flag: {True, False}
+            for flag in (
+                *("final_norm", "norm_gain", "norm_bias", "attn_bias"),
+                *("mlp_bias", "head_bias", "tied", "qk_norm"),
+            )
+        },
+    }.items():
+        assert {config[field] for config in taken} == choices

@@ -1,0 +1,85 @@
+"""Small models of every kind: one list that covers each choice, and a strategy that mixes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from glassformer import ops
+from glassformer.model import Config, Transformer
+
+SMALL = {"vocab_size": 11, "n_ctx": 7, "d_model": 6, "n_layers": 2, "n_heads": 3, "d_mlp": 8}
+
+# Each is far from the one before; together they take every choice of every field.
+VARIETY: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "no norms": {"norm_position": "none", "final_norm": False, "activation": "relu"},
+    "post-norm": {"norm_position": "post", "activation": "gelu", "tied": False},
+    "bare norms": {"norm_gain": False, "norm_bias": False, "activation": "silu"},
+    "gain only": {"norm_bias": False, "norm_position": "post", "final_norm": False},
+    "bias only": {"norm_gain": False, "activation": "relu", "head_bias": True},
+    "sinusoidal": {"position": "sinusoidal", "tied": False, "head_bias": True},
+    "no positions": {"position": "none", "attn_bias": False, "activation": "gelu"},
+    "rotary": {"position": "rotary", "d_head": 4, "qk_norm": True, "activation": "relu"},
+    "rotary alone": {"position": "rotary", "d_head": 2, "rotary_base": 50.0, "tied": False},
+    "no biases": {"attn_bias": False, "mlp_bias": False, "norm_bias": False, "tied": False},
+    "wide heads": {"d_head": 5, "n_heads": 2, "mlp_bias": False, "activation": "silu"},
+    "smallest": {"vocab_size": 1, "n_ctx": 1, "d_model": 1, "n_layers": 1, "n_heads": 1},
+    "one head": {"n_heads": 1, "n_layers": 1, "norm_position": "none", "final_norm": True},
+}
+
+
+def config_of(name: str) -> Config:
+    return Config.from_dict({**SMALL, **VARIETY[name]})
+
+
+def configs() -> st.SearchStrategy[Config]:
+    """Any small configuration without dropout."""
+    flags = ("norm_gain", "norm_bias", "final_norm", "attn_bias", "mlp_bias", "head_bias", "tied")
+    return st.builds(
+        Config,
+        vocab_size=st.integers(2, 9),
+        n_ctx=st.just(6),
+        d_model=st.sampled_from([2, 4, 6]),
+        n_layers=st.integers(1, 2),
+        n_heads=st.integers(1, 2),
+        d_head=st.sampled_from([1, 3, 0]),
+        d_mlp=st.integers(1, 7),
+        position=st.sampled_from(["learned", "sinusoidal", "none"]),
+        qk_norm=st.booleans(),
+        norm_position=st.sampled_from(["pre", "post", "none"]),
+        activation=st.sampled_from([*ops.ACTIVATIONS]),
+        **{flag: st.booleans() for flag in flags},
+    )
+
+
+def random_model(config: Config, seed: int, dtype: torch.dtype = torch.float64) -> Transformer:
+    """A model whose every weight, biases and gains too, is a random number of unit size."""
+    model = Transformer(config).to(dtype).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            fan_in = parameter.shape[0] if parameter.ndim == 2 else 1
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(noise / fan_in**0.5)
+    return model
+
+
+def random_ids(config: Config, seed: int, batch: int = 2, n: int | None = None) -> Tensor:
+    """Token ids [batch, pos], some of them repeated."""
+    generator = torch.Generator().manual_seed(seed)
+    size = (batch, n or config.n_ctx)
+    ids = torch.randint(config.vocab_size, size, generator=generator)
+    ids[:, -1] = ids[:, 0]
+    return ids
+
+
+def random_targets(config: Config, seed: int, ids: Tensor) -> Tensor:
+    """Targets [batch, pos], one of them ignored where there are more."""
+    targets = random_ids(config, seed + 1, *ids.shape)
+    if targets.numel() > 1:
+        targets[-1, 0] = ops.IGNORED
+    return targets

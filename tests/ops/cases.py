@@ -1,0 +1,276 @@
+"""Random operands for every op: what its kernel is called with."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+import glassformer.ops
+from glassformer.ops.embedding import sinusoid_table
+from glassformer.ops.loss import IGNORED
+from glassformer.ops.rotary import rotary_angles
+
+for module in pkgutil.iter_modules(glassformer.ops.__path__):  # each registers its ops
+    importlib.import_module(f"glassformer.ops.{module.name}")
+
+
+@dataclass
+class Draws:
+    """Lengths of the axes, a dtype, and random tensors from one seed."""
+
+    sizes: dict[str, int]
+    dtype: torch.dtype
+    optional: bool  # whether optional operands (biases, gains) are there
+    generator: torch.Generator
+
+    def size(self, axis: str) -> int:
+        return self.sizes[axis]
+
+    def normal(self, axes: str) -> Tensor:
+        shape = [self.sizes[axis] for axis in axes.split()]
+        # a few numbers are exactly zero, where kinks are
+        x = torch.randn(shape, generator=self.generator, dtype=torch.float64) * 2
+        return torch.where(x.abs() < 0.05, 0.0, x).to(self.dtype)
+
+    def maybe(self, axes: str) -> Tensor | None:
+        return self.normal(axes) if self.optional else None
+
+    def positive(self, axes: str) -> Tensor:
+        return self.normal(axes).abs() + 0.1
+
+    def scores(self) -> Tensor:
+        """Attention scores with later keys masked."""
+        raw = self.normal("batch head pos pos")
+        return raw.masked_fill(torch.ones(raw.shape[-2:]).triu(1).bool(), -torch.inf)
+
+    def ids(self, axes: str = "batch pos", below: str = "vocab") -> Tensor:
+        shape = [self.sizes[axis] for axis in axes.split()]
+        return torch.randint(self.sizes[below], shape, generator=self.generator)
+
+    def targets(self) -> Tensor:
+        targets = self.ids()
+        if targets.numel() > 1:
+            targets.view(-1)[0] = IGNORED
+        return targets
+
+    def probs(self) -> Tensor:
+        return torch.softmax(self.normal("vocab").double(), -1)
+
+    def ranking(self) -> Tensor:
+        return torch.randperm(self.sizes["vocab"], generator=self.generator)
+
+
+AXES = ("batch", "pos", "head", "d_model", "d_head", "d_mlp", "vocab", "element")
+
+
+@st.composite
+def draws(draw: st.DrawFn, dtype: torch.dtype) -> Draws:
+    sizes = {axis: draw(st.integers(1, 5), label=axis) for axis in AXES}
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6), label="seed"))
+    return Draws(sizes, dtype, draw(st.booleans(), label="optional"), generator)
+
+
+Case = Callable[[Draws], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+def _project_qkv(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    width = 3 * d.size("head") * d.size("d_head")
+    x, W = d.normal("batch pos d_model"), d.normal("d_model head d_head")
+    W_QKV = torch.cat([W.flatten(1)] * 3, 1) * torch.linspace(0.5, 1.5, width).to(d.dtype)
+    b_QKV = torch.linspace(-1, 1, width).to(d.dtype) if d.optional else None
+    return (x, W_QKV, b_QKV), {"n_heads": d.size("head")}
+
+
+def _merge_heads(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    W_O = d.normal("head d_head d_model").flatten(0, 1)
+    return (d.normal("batch pos head d_head"), W_O, d.maybe("d_model")), {}
+
+
+def _sinusoid(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    table = sinusoid_table(d.size("pos"), d.size("d_model")).to(d.dtype)
+    return (torch.arange(d.size("pos")), table), {"width": d.size("d_model")}
+
+
+def _angles(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    width = 2 * d.size("d_head")
+    angles = rotary_angles(d.size("pos"), width, 100.0)
+    return (torch.arange(d.size("pos")), angles), {
+        "base": 100.0,
+        "half": width // 2,
+        "width": width,
+    }
+
+
+def _cosines(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    (position, angles), sizes = _angles(d)
+    return (position, angles.cos().to(d.dtype)), sizes
+
+
+def _sines(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    (position, angles), sizes = _angles(d)
+    return (position, angles.sin().to(d.dtype)), sizes
+
+
+def _heads(d: Draws) -> torch.Tensor:
+    """[batch, pos, head, d_head] with an even number of dimensions."""
+    return torch.cat([d.normal("batch pos head d_head"), d.normal("batch pos head d_head")], -1)
+
+
+def _quarter_turn(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    x = _heads(d)
+    return (x,), {"half": x.shape[-1] // 2}
+
+
+def _rotation(d: Draws) -> tuple[torch.Tensor, torch.Tensor]:
+    angles = rotary_angles(d.size("pos"), 2 * d.size("d_head"), 100.0)
+    return angles.cos().to(d.dtype), angles.sin().to(d.dtype)
+
+
+def _chosen(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    row, last = d.size("batch") - 1, d.size("pos") - 1
+    settings = {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.05} if d.optional else {}
+    options = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, **settings}
+    more = {"row": row, "last": last, "repetition_penalty": 1.3, "seed": 5, "index": 2}
+    return (d.normal("batch pos vocab"), d.ids()), {**options, **more}
+
+
+# fmt: off
+CASES: dict[str, Case] = {
+    # embedding
+    "embed_tokens": lambda d: ((d.normal("vocab d_model"), d.ids()), {}),
+    "embed_positions": lambda d: ((d.normal("pos d_model"), torch.arange(d.size("pos"))), {}),
+    "embed_sinusoid": _sinusoid,
+    "add_positions": lambda d: ((d.normal("batch pos d_model"), d.normal("pos d_model")), {}),
+    "tie": lambda d: ((d.normal("vocab d_model"),), {}),
+    # norm
+    "mean": lambda d: ((d.normal("batch pos d_model"),), {}),
+    "centre": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos")), {}),
+    "square": lambda d: ((d.normal("batch pos d_model"),), {}),
+    "variance": lambda d: ((d.normal("batch pos d_model") ** 2,), {}),
+    "norm_scale": lambda d: ((d.normal("batch pos").abs(),), {"eps": 1e-5}),
+    "standardise": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
+    "gain_and_bias": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model"), d.maybe("d_model")), {}
+    ),
+    # attention
+    "project_qkv": _project_qkv,
+    "dot_products": lambda d: (
+        (d.normal("batch pos head d_head"), d.normal("batch pos head d_head")), {}
+    ),
+    "scale_scores": lambda d: ((d.normal("batch head pos pos"),), {"d_head": d.size("d_head")}),
+    "causal_mask": lambda d: ((d.normal("batch head pos pos"),), {}),
+    "row_max": lambda d: ((d.scores(),), {}),
+    "row_exp": lambda d: ((d.scores(), d.scores().amax(-1)), {}),
+    "row_sum": lambda d: ((d.scores().exp(),), {}),
+    "row_divide": lambda d: ((d.scores().exp(), d.positive("batch head pos")), {}),
+    "mix": lambda d: ((d.scores().softmax(-1), d.normal("batch pos head d_head")), {}),
+    "merge_heads": _merge_heads,
+    # rotary positions, QK-norm
+    "rotary_cos": _cosines,
+    "rotary_sin": _sines,
+    "quarter_turn": _quarter_turn,
+    "rotate": lambda d: ((_heads(d), _heads(d), *_rotation(d)), {}),
+    "head_square": lambda d: ((d.normal("batch pos head d_head"),), {}),
+    "head_mean_square": lambda d: ((d.normal("batch pos head d_head") ** 2,), {}),
+    "head_scale": lambda d: ((d.normal("batch pos head").abs(),), {"eps": 1e-5}),
+    "head_divide": lambda d: (
+        (d.normal("batch pos head d_head"), d.positive("batch pos head")), {}
+    ),
+    # feed-forward
+    "mlp_in": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model d_mlp"), d.maybe("d_mlp")), {}
+    ),
+    "mlp_out": lambda d: (
+        (d.normal("batch pos d_mlp"), d.normal("d_mlp d_model"), d.maybe("d_model")), {}
+    ),
+    "relu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "normal_cdf": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "gate": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
+    "gelu_argument": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "tanh": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "half_gate": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
+    "sigmoid": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    # residual stream
+    "carry": lambda d: ((d.normal("batch pos d_model"),), {}),
+    "add": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos d_model")), {}),
+    "dropout": lambda d: ((d.normal("batch pos d_model"),), {"p": 0.3}),
+    # logits, probabilities, loss
+    "unembed": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model vocab"), d.maybe("vocab")), {}
+    ),
+    "logits_max": lambda d: ((d.normal("batch pos vocab"),), {}),
+    "logits_exp": lambda d: ((d.normal("batch pos vocab"), d.normal("batch pos")), {}),
+    "logits_sum": lambda d: ((d.positive("batch pos vocab"),), {}),
+    "probs": lambda d: ((d.positive("batch pos vocab"), d.positive("batch pos")), {}),
+    "log_partition": lambda d: ((d.positive("batch pos"), d.normal("batch pos")), {}),
+    "target_logit": lambda d: ((d.normal("batch pos vocab"), d.targets()), {}),
+    "token_loss": lambda d: ((d.normal("batch pos"), d.normal("batch pos"), d.targets()), {}),
+    "mean_loss": lambda d: ((d.positive("batch pos"), d.targets()), {}),
+    # the choice of a token
+    "next_logits": lambda d: (
+        (d.normal("batch pos vocab"),), {"row": d.size("batch") - 1, "last": d.size("pos") - 1}
+    ),
+    "penalise": lambda d: ((d.normal("vocab").double(), d.ids()), {"row": 0, "penalty": 1.3}),
+    "temper": lambda d: ((d.normal("vocab").double(),), {"temperature": 0.7}),
+    "highest": lambda d: ((d.normal("vocab").double(),), {}),
+    "exponentiate": lambda d: ((d.normal("vocab").double(), torch.tensor(2.5).double()), {}),
+    "total": lambda d: ((d.probs(),), {}),
+    "share": lambda d: ((d.probs(), torch.tensor(0.7).double()), {}),
+    "ranks": lambda d: ((d.normal("vocab").double().round(),), {}),
+    "order": lambda d: ((d.ranking(),), {}),
+    "keep_top_k": lambda d: ((d.probs(), d.ranking()), {"k": 2}),
+    "accumulate": lambda d: ((d.probs(), d.ranking()), {}),
+    "nucleus_size": lambda d: ((d.probs().cumsum(-1),), {"top_p": 0.6}),
+    "keep_nucleus": lambda d: ((d.probs(), d.ranking(), torch.tensor(2)), {}),
+    "keep_min_p": lambda d: ((p := d.probs(), p.argsort(descending=True)), {"min_p": 0.3}),
+    "draw": lambda d: ((), {"seed": 3, "index": d.size("pos")}),
+    "drawn_rank": lambda d: ((d.probs().cumsum(-1) * 0.999, torch.tensor(0.4).double()), {}),
+    "drawn_token": lambda d: ((d.ranking(), torch.tensor(d.size("vocab") - 1)), {}),
+    "argmax": lambda d: ((s := d.normal("vocab").double().round(), s.amax(-1)), {}),
+    # the optimizer
+    "sum_of_squares": lambda d: ((d.normal("element"),), {}),
+    "clip_factor": lambda d: ((d.positive("element").sum(),), {"max_norm": 1.0}),
+    "clipped_gradient": lambda d: ((d.normal("element"), torch.tensor(0.3).to(d.dtype)), {}),
+    "first_moment": lambda d: ((d.normal("element"), d.normal("element")), {"beta1": 0.9}),
+    "second_moment": lambda d: ((d.positive("element"), d.normal("element")), {"beta2": 0.999}),
+    "first_correction": lambda d: ((), {"beta1": 0.9, "t": d.size("element")}),
+    "second_correction": lambda d: ((), {"beta2": 0.999, "t": d.size("element")}),
+    "decayed_weight": lambda d: ((d.normal("element"),), {"lr": 1e-3, "weight_decay": 0.1}),
+    "update_scale": lambda d: (
+        (d.positive("element"), torch.tensor(0.1, dtype=torch.float64)), {"eps": 1e-8}
+    ),
+    "updated_weight": lambda d: (
+        (
+            *(d.normal("element"), d.normal("element"), d.positive("element")),
+            torch.tensor(0.1, dtype=torch.float64),
+        ),
+        {"lr": 1e-3},
+    ),
+    "weight_change": lambda d: ((d.normal("element"), d.normal("element")), {}),
+    # composites
+    "layer_norm": lambda d: (
+        (d.normal("batch pos d_model"), d.maybe("d_model"), d.maybe("d_model")), {"eps": 1e-5}
+    ),
+    "attention": lambda d: (
+        (*(d.normal("batch pos head d_head") for _ in "qkv"), None), {"causal": d.optional}
+    ),
+    "gelu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "gelu_tanh": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "silu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "softmax_probs": lambda d: ((d.normal("batch pos vocab"),), {}),
+    "unembed_cross_entropy": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model vocab"), d.maybe("vocab"), d.targets()),
+        {},
+    ),
+    "rotary": lambda d: ((_heads(d), *_rotation(d)), {}),
+    "head_norm": lambda d: ((d.normal("batch pos head d_head"),), {"eps": 1e-5}),
+    "choose": _chosen,
+}
+# fmt: on

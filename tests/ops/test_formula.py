@@ -1,0 +1,210 @@
+"""Formulas are data: text, JSON, LaTeX and numbers all come from one tree."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.ops import REGISTRY, Op
+from glassformer.ops.axes import AXES
+from glassformer.ops.evaluate import evaluate
+from glassformer.ops.formula import Formula, from_json, to_json
+from glassformer.ops.render import latex, number, to_latex, with_numbers
+from tests.ops import cases  # noqa: F401 (it registers every op)
+from tests.ops.trees import SIZES, any_formula, by_python, smooth_body
+
+# beartype picks random items to check, which hypothesis notices while it draws trees
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
+FORMULAS = {
+    f"{op.name}.{formula.name}": formula
+    for op in REGISTRY.values()
+    if isinstance(op, Op)
+    for formula in op.outputs
+}
+
+
+@given(any_formula())
+@settings(max_examples=300)
+def test_a_formula_written_as_text_reads_back_as_itself(formula):
+    assert Formula.parse(str(formula)) == formula
+
+
+@given(any_formula())
+@settings(max_examples=200)
+def test_a_tree_written_as_json_reads_back_as_itself(formula):
+    assert from_json(json.loads(json.dumps(to_json(formula.body)))) == formula.body
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_every_ops_formula_survives_text_and_json(name):
+    formula = FORMULAS[name]
+    assert Formula.parse(str(formula)) == formula
+    assert from_json(json.loads(json.dumps(to_json(formula.body)))) == formula.body
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_every_axis_of_a_formula_is_in_the_glossary(name):
+    assert set(FORMULAS[name].axes) <= set(AXES)
+
+
+@pytest.mark.parametrize("broken", [None, 3, [], ["number"], ["sum", "i"], ["?", 1, 2], {"a": 1}])
+def test_json_that_is_no_tree_is_refused(broken):
+    with pytest.raises(ValueError, match="not a formula tree"):
+        from_json(broken)
+
+
+@pytest.mark.parametrize("text", ["y = f(x[i])", "y = x[i] if z else 2", "y = [1]", "y = a @ b"])
+def test_text_outside_the_language_is_refused(text):
+    with pytest.raises(ValueError, match="not part of the formula language"):
+        Formula.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "left"),
+    [
+        ("y = x[()] * w[()] + b[()]", "b", "y = x[()] * w[()]"),
+        ("y = x[()] * w[()] + b[()]", "w", "y = x[()] + b[()]"),
+        ("y = x[()] * w[()] + b[()]", "wb", "y = x[()]"),
+        ("y = x[()] - b[()]", "b", "y = x[()]"),
+        ("y = b[()] - x[()]", "b", "y = -x[()]"),
+        ("y = x[()] / w[()]", "w", "y = x[()]"),
+        ("y = w[()] / x[()]", "w", "y = 1 / x[()]"),
+        ("y = sum(i, x[i] * w[i]) + b[()]", "b", "y = sum(i, x[i] * w[i])"),
+        ("y = sum(i, b[i]) + x[()]", "b", "y = x[()]"),
+        ("y = x[()] + exp(b[()])", "b", "y = x[()]"),
+        ("y = x[()]", "b", "y = x[()]"),
+    ],
+)
+def test_terms_and_factors_of_absent_operands_fall_away(text, absent, left):
+    assert str(Formula.parse(text).without(set(absent))) == left
+
+
+@pytest.mark.parametrize(
+    "text", ["y = b[()]", "y = x[b[()]]", "y = select(b[()] > 0, x[()], 0)", "y = x[()] ** b[()]"]
+)
+def test_a_formula_that_makes_no_sense_without_an_operand_says_so(text):
+    with pytest.raises(ValueError, match="makes no sense without"):
+        Formula.parse(text).without({"b"})
+
+
+def balanced(text: str) -> bool:
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    pairs = ((r"\\left\b", r"\\right\b"), (r"\\begin\b", r"\\end\b"))
+    return depth == 0 and all(
+        len(re.findall(a, text)) == len(re.findall(b, text)) for a, b in pairs
+    )
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_every_op_has_latex_with_balanced_braces(name):
+    text = to_latex(FORMULAS[name])
+    left, equals, right = text.partition(" = ")
+    assert left
+    assert equals
+    assert right
+    assert balanced(text), text
+
+
+@given(any_formula())
+@settings(max_examples=100)
+def test_any_formula_has_latex_with_balanced_braces(formula):
+    assert latex(formula.body)
+    assert balanced(to_latex(formula)), to_latex(formula)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("y = (max(i, x[i])) * 2", r"\left(\max_{\mathrm{i}} x_{\mathrm{i}}\right) \cdot 2"),
+        ("y = a[()] - (b[()] - c[()])", r"a - \left(b - c\right)"),
+        ("y = sqrt(2 / pi)", r"\sqrt{\frac{2}{\pi}}"),
+        ("y = sqrt(d_head)", r"\sqrt{d_{\mathrm{head}}}"),
+        (
+            "y = sum(i, sum(j, x[i, j]))",
+            r"\sum_{\mathrm{i}} \sum_{\mathrm{j}} x_{\mathrm{i},\mathrm{j}}",
+        ),
+        ("y = sum(i, x[i] + 1)", r"\sum_{\mathrm{i}} \left(x_{\mathrm{i}} + 1\right)"),
+        ("y = (-a[()]) ** 2", r"{\left(-a\right)}^{2}"),
+        ("y = (a[()] / 2) ** 2", r"{\left(\frac{a}{2}\right)}^{2}"),
+        ("y = exp(a[()]) ** 2", r"{e^{a}}^{2}"),
+    ],
+)
+def test_latex_brackets_what_would_be_misread(text, expected):
+    assert latex(Formula.parse(text).body) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.25, "0.2500"), (-0.0, "0"), (12345.678, "12346"), (123456.0, "1.235e+05"), (3, "3")],
+)
+def test_numbers_for_people_have_four_significant_digits(value, text):
+    assert number(value) == text
+
+
+@given(st.data(), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_a_formulas_value_is_what_plain_python_computes(data, seed):
+    axes = data.draw(st.sampled_from([(), ("i",), ("i", "j"), ("j", "k")]))
+    body = data.draw(smooth_body(axes, 3))
+    formula = Formula.parse(f"y[{', '.join(axes)}] = {body}" if axes else f"y = {body}")
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "a": rng.normal(size=(SIZES["i"], SIZES["j"])),
+        "b": rng.normal(size=SIZES["j"]),
+        "c": rng.normal(size=(SIZES["j"], SIZES["k"])),
+        "s": rng.normal(size=()),
+        "perm": rng.permutation(SIZES["j"])[: SIZES["i"]],
+    }
+    operands = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
+    shape = tuple(SIZES[axis] for axis in axes)
+    value, bound, _ = evaluate(formula, operands, {"scale": 0.7}, shape=shape, sizes=SIZES)
+    assert value.shape == bound.shape == shape
+    assert (bound >= 0).all()
+    for index in np.ndindex(shape):
+        at = dict(zip(axes, index, strict=True))
+        plain = by_python(str(formula).partition(" = ")[2], arrays, 0.7, at)
+        # both are float64: each within the rounding bound of the exact value
+        assert abs(value[index] - plain) <= bound[index]
+    at = {axis: SIZES[axis] - 1 for axis in axes}
+    single, _, _ = evaluate(formula, operands, {"scale": 0.7}, at=at, sizes=SIZES)
+    where = tuple(at.values())
+    assert abs(single - value[where]) <= bound[where]
+
+
+@pytest.mark.parametrize(
+    ("body", "arithmetic"),
+    [
+        ("sum(i, x[i] * w[i])", "1.000 * (-2.000) + 2.000 * 0.5000"),
+        ("mean(i, x[i]) - 3", "(1.000 + 2.000) / 2 - 3"),
+        ("max(i, w[i])", "max(-2.000, 0.5000)"),
+        ("x[0] - (w[0] - x[1])", "1.000 - ((-2.000) - 2.000)"),
+        ("exp(-w[0]) ** 2", "exp(-(-2.000)) ** 2"),
+        ("select(w[0] > 0, w[0], 0)", "0   ((-2.000) > 0: no)"),
+        ("sum(one, sum(i, v[one, i]))", "1.000 + 2.000"),
+        ("2 * sum(one, sum(i, v[one, i]))", "2 * (1.000 + 2.000)"),
+        ("scale * x[1] + size(i)", "0.7000 * 2.000 + 2"),
+        (
+            "sum(k, long[k])",
+            "0 + 1.000 + 2.000 + … 4 more … + 7.000 + 8.000",
+        ),
+    ],
+)
+def test_numbers_are_put_in_so_that_the_line_can_be_redone_by_hand(body, arithmetic):
+    operands = {
+        "x": torch.tensor([1.0, 2.0]),
+        "w": torch.tensor([-2.0, 0.5]),
+        "v": torch.tensor([[1.0, 2.0]]),
+        "long": torch.arange(9.0),
+    }
+    formula = Formula.parse(f"y = {body}")
+    _, _, run = evaluate(formula, operands, {"scale": 0.7}, at={}, sizes={"i": 2})
+    assert with_numbers(formula.body, run, {}) == arithmetic

@@ -1,0 +1,109 @@
+"""A kernel and its formula are one thing said twice; so are a fused kernel and its steps."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from glassformer.ops import REGISTRY, Composite, Op
+from glassformer.ops.evaluate import evaluate, unit_roundoff
+from glassformer.ops.formula import Drawn
+from glassformer.trace import Recorder, Trace
+from tests.ops.cases import CASES, draws
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+ELEMENTARY = {name: op for name, op in REGISTRY.items() if isinstance(op, Op)}
+COMPOSITE = {name: op for name, op in REGISTRY.items() if isinstance(op, Composite)}
+
+
+def test_every_op_has_a_case():
+    assert set(REGISTRY) == set(CASES)
+
+
+def test_every_op_says_what_it_does_in_one_sentence():
+    for op in REGISTRY.values():
+        assert op.says[0].isupper(), op.name
+        assert op.says[-1] in ".?", op.name
+        assert ". " not in op.says, op.name
+
+
+def recorded(op: Op | Composite, args: tuple, params: dict, trace: Trace) -> None:
+    """Run an op on a tape, its operands registered as constants."""
+    tape = Recorder(trace)
+    bound = op.bind(*args, **params) if isinstance(op, Op) and op.bind else args
+    for i, operand in enumerate(bound):
+        if isinstance(operand, Tensor):
+            axes = tuple(f"axis_{dim}" for dim in range(operand.ndim))
+            tape.leaf("const", f"operand_{i}", operand, axes)
+    outputs = op.outputs if isinstance(op, Op) else ()
+    name = tuple(f"out_{o.name}" for o in outputs) if len(outputs) > 1 else "out"
+    tape(name, op, *args, **params)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", ELEMENTARY)
+@given(st.data())
+@settings(max_examples=5)
+def test_a_kernel_computes_its_formula(name, dtype, data):
+    args, params = CASES[name](data.draw(draws(dtype)))
+    trace = Trace()
+    recorded(ELEMENTARY[name], args, params, trace)
+    for step in trace.steps:
+        assert step.formula is not None
+        assert len(step.axes) == len(step.shape)
+        if isinstance(step.formula.body, Drawn):
+            continue
+        operands = {o: trace.value_of(trace.nodes[path]) for o, path in step.operands.items()}
+        value, bound, _ = evaluate(
+            step.formula,
+            operands,
+            step.params,
+            shape=step.shape,
+            dtype=step.dtype,
+            sizes=dict(zip(step.axes, step.shape, strict=True)),
+        )
+        kernel = trace.value_of(step).double().numpy()
+        with np.errstate(invalid="ignore"):
+            agrees = (kernel == value) | (np.abs(kernel - value) <= bound)
+        assert agrees.all(), (kernel, value, bound)
+
+
+def _largest(trace: Trace, *names: str) -> float:
+    """The largest finite absolute number among the values of these names; 1 at least."""
+    values = [trace[name].double().flatten() for name in names if trace.nodes.get(name)]
+    return max([1.0, *(float(v[v.isfinite()].abs().max()) for v in values)])
+
+
+# How far the two may be apart, in units of roundoff: 8 for a handful of roundings of the output,
+# and what exp makes of the error of a score (as large as the score) or a norm of that of its input.
+TOLERANCE = {
+    "attention": lambda t: _largest(t, "const/operand_2") * (8 + 4 * _largest(t, "fwd/scores_raw")),
+    "layer_norm": lambda t: (
+        _largest(t, "const/operand_1", "const/operand_2")
+        * (8 + 4 * _largest(t, "const/operand_0") / float(t["fwd/scale"].min()))
+    ),
+    "gelu": lambda t: 8 * _largest(t, "const/operand_0"),
+    "gelu_tanh": lambda t: 8 * _largest(t, "const/operand_0"),
+    "silu": lambda t: 8 * _largest(t, "const/operand_0"),
+    "softmax_probs": lambda t: 8 + 4 * _largest(t, "const/operand_0"),
+    "unembed_cross_entropy": lambda t: 8 + 4 * _largest(t, "fwd/logits"),
+    "rotary": lambda t: 8 * _largest(t, "const/operand_0"),
+    "head_norm": lambda t: 8 * (1 + _largest(t, "const/operand_0")),
+    "choose": lambda t: 0.0,  # a token
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", COMPOSITE)
+@given(st.data())
+@settings(max_examples=8)
+def test_a_fused_kernel_computes_what_its_steps_do(name, dtype, data):
+    args, params = CASES[name](data.draw(draws(dtype)))
+    trace = Trace()
+    recorded(COMPOSITE[name], args, params, trace)
+    steps, fused = trace["out"], COMPOSITE[name].kernel(*args, **params)
+    assert steps.dtype == fused.dtype
+    atol = TOLERANCE[name](trace) * unit_roundoff(dtype)
+    torch.testing.assert_close(fused.reshape(steps.shape), steps, rtol=0, atol=atol)

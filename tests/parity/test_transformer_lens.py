@@ -1,0 +1,79 @@
+"""Recorded values equal TransformerLens's cache for the same weights, name by name.
+
+TransformerLens boots from the very folder that we saved, through transformers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+from glassformer.interop.folder import save
+from glassformer.interop.names import activations, weights
+from glassformer.text.tokenizer import Tokenizer
+from tests.interop.models import ODD, random_ids, random_model
+from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
+
+pytestmark = pytest.mark.heavy  # the import alone takes many seconds
+
+# the cache holds these values a second time, as inputs or outputs of TransformerLens's own parts
+SECOND_NAMES = ("hook_in", "hook_out", "hook_hidden_states")
+EXACT = 1e-10  # float64, the same sums in another order
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def both(request, tmp_path_factory):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    tokenizer = Tokenizer.train("words", ["the cat sat on the mat"])
+    ours = random_model(ODD.replace(tied=request.param), torch.float64)
+    folder = tmp_path_factory.mktemp("lens")
+    save(ours, tokenizer, folder)
+    lens = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float64)
+    lens.enable_compatibility_mode(no_processing=True)
+    return lens, ours
+
+
+def test_transformer_lens_is_installed():
+    assert importlib.util.find_spec("transformer_lens"), "pip install -e '.[parity]'"
+
+
+def test_every_recorded_value_equals_the_cache_under_its_name(both):
+    lens, ours = both
+    ids = random_ids(ours.config)
+    with torch.no_grad():
+        _, cache = lens.run_with_cache(ids)
+    trace = ours.watch(ids)
+    for name in activations(ours.config):
+        value, expected = trace[name.glassformer], cache[name.transformer_lens]
+        if name.glassformer.endswith(".scale"):
+            expected = expected[..., 0]
+        if name.glassformer == "pos_embed":  # one table for all texts of the batch
+            expected = expected[0]
+        assert value.shape == expected.shape, name
+        hidden = torch.isneginf(expected)  # masked scores
+        assert torch.equal(torch.isneginf(value), hidden), name
+        assert (value - expected)[~hidden].abs().max() < EXACT, name
+
+
+def test_every_value_that_the_cache_names_is_in_the_table(both):
+    lens, ours = both
+    with torch.no_grad():
+        _, cache = lens.run_with_cache(random_ids(ours.config))
+    named = {name.transformer_lens for name in activations(ours.config)}
+    rest = {key for key in cache if key not in named and not key.endswith(SECOND_NAMES)}
+    assert rest == {"hook_unembed"}  # the logits, a second time
+
+
+def test_every_weight_has_the_same_name_and_numbers(both):
+    lens, ours = both
+    table = list(weights(ours.config))
+    assert {name.glassformer for name in table} == set(ours.weights())
+    for name in table:
+        assert name.transformer_lens is not None
+        found = lens
+        for part in name.transformer_lens.split("."):
+            found = found[int(part)] if part.isdigit() else getattr(found, part)
+        assert torch.equal(found, ours.weights()[name.glassformer]), name

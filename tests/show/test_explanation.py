@@ -1,0 +1,111 @@
+"""An explanation in the terminal: working addresses, terms that add up, a tree with an end."""
+
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from glassformer.ops.render import number
+from glassformer.show.explanation import short_address, tell_explanation
+from tests.show.traces import Screen, small, wide
+
+Q = "blocks.1.attn.q[pos=3,head=1,d_head=2]"
+
+
+def told(explanation, width=80, **options):
+    screen = Screen(width)
+    tell_explanation(explanation, screen.console, **options)
+    return screen
+
+
+def under(lines, title):
+    start = lines.index(title) + 1
+    end = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
+    return lines[start:end]
+
+
+def test_formula_numbers_and_check_are_the_explanations():
+    explanation = small().explain(Q)
+    text = told(explanation, 200).text
+    assert explanation.formula in text
+    assert explanation.arithmetic.splitlines()[0] in text
+    assert f"recorded    {explanation.value!r} (float32)" in text
+    assert f"recomputed  {explanation.recomputed!r} (float64)" in text
+    assert "agrees" in text
+
+
+def test_every_operand_has_an_address_that_gives_its_value():
+    trace = small()
+    found = re.findall(r"^ +(\S+)  (\w+/\S+)$", told(trace.explain(Q)).text, re.M)
+    assert len(found) == 8 + 8 + 1  # the normalized vector, its weights, one bias
+    for value, address in found:
+        assert number(trace[address].item()) == value
+
+
+def test_the_running_sum_is_the_sum_of_the_terms_and_each_the_product_of_its_factors():
+    trace = small()
+    rows = under(told(trace.explain(Q)).lines, "The sum, term by term")
+    assert rows[0].split() == ["d_model", "normalized", "W_Q", "term", "sum", "so", "far"]
+    total = 0.0
+    for row in rows[1:]:
+        _, x, w, term, running = map(float, row.split())
+        assert term == pytest.approx(x * w, rel=2e-3)  # four digits of each are shown
+        total += term
+        assert running == pytest.approx(total, abs=2e-3)
+    assert total == pytest.approx(
+        trace[Q].item() - trace["weight/blocks.1.attn.b_Q[head=1,d_head=2]"].item(), abs=2e-3
+    )
+
+
+def test_long_sums_are_folded_and_all_unfolds_them():
+    explanation = wide(4).explain(Q)
+    folded, whole = told(explanation).text, told(explanation, everything=True).text
+    assert "d_model 6 to 93 left out (88 of 96); --all shows them" in folded
+    assert "W_Q operands 6 to 93 left out (88 of 96); --all shows them" in folded
+    assert "left out" not in whole
+    assert whole.count("weight/blocks.1.attn.W_Q[") == 96
+
+
+def test_the_words_of_the_indices_are_told():
+    explanation = small().explain("blocks.0.attn.pattern[head=0,query=4,key=1]")
+    assert told(explanation).lines[1] == "query 4 <script>, key 1 ␣cat"
+
+
+def test_the_tree_ends_at_weights_and_tokens():
+    trace = small(2, d_model=2, n_heads=1, d_mlp=2)
+    lines = told(trace.explain("resid_start[pos=1,d_model=0]"), follow=9, everything=True).lines
+    leaves = [line.split()[-1] for line in lines if "─ " in line]
+    assert "token/ids[pos=1]" in leaves
+    assert "weight/embed.W_E[vocab=1,d_model=0]" in leaves
+    assert "const/position[pos=1]" in leaves
+
+
+def test_a_tree_follows_as_deep_as_it_is_told():
+    explanation = small().explain("blocks.0.attn.scores_scaled[head=0,query=2,key=1]")
+    one, two = (told(explanation, follow=depth).text for depth in (1, 2))
+    assert "└─ " in one
+    assert "attn.k[" not in one
+    assert "attn.k[" in two
+
+
+def test_no_line_is_wider_than_the_terminal_however_deep_the_tree():
+    explanation = wide(4).explain("blocks.4.attn.scores_scaled[head=0,query=2,key=1]")
+    lines = told(explanation, 80, follow=7).lines
+    assert max(map(cell_len, lines)) <= 80
+
+
+def test_a_masked_cell_and_a_leaf_say_what_they_are():
+    trace = small()
+    masked = told(trace.explain("blocks.0.attn.attn_scores[head=0,query=0,key=2]")).text
+    assert "= -inf" in masked
+    assert "masked: a later position" in masked
+    leaf = told(trace.explain("weight/embed.W_E[vocab=0,d_model=0]")).text
+    assert "A trained parameter" in leaf
+    assert "Operands" not in leaf
+
+
+def test_axes_of_length_one_are_left_out_of_an_address():
+    trace = small(3, n_heads=1)
+    long = "fwd/blocks.0.attn.pattern[batch=0,head=0,query=2,key=1]"
+    assert short_address(trace, long) == "fwd/blocks.0.attn.pattern[query=2,key=1]"
+    assert trace[short_address(trace, long)] == trace[long]

@@ -1,0 +1,25 @@
+"""The nearest known name, and that annotations are enforced while testing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
+
+from glassformer.errors import did_you_mean
+
+names = st.lists(st.text(min_size=1, max_size=8), max_size=6)
+
+
+@given(known=names, name=st.text(max_size=8))
+def test_only_a_known_name_is_ever_suggested(name: str, known: list[str]):
+    assert did_you_mean(name, known) in {"", *(f" Did you mean {one!r}?" for one in known)}
+
+
+@given(known=st.from_regex(r"[a-zA-Z0-9_.-]{1,20}", fullmatch=True))
+def test_a_known_name_in_other_case_is_suggested(known: str):
+    assert did_you_mean(known.swapcase(), ["worked-example", known]) != ""
+
+
+def test_annotations_are_enforced_while_testing():
+    with pytest.raises(TypeCheckError):
+        did_you_mean(2, ["gpt2"])  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,199 @@
+"""Every gradient is explained by its consumers, and agrees with autograd and with nudges."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.errors import GlassformerError
+from tests.model.variety import (
+    VARIETY,
+    config_of,
+    configs,
+    random_ids,
+    random_model,
+    random_targets,
+)
+from tests.trace.test_explain import some_address
+
+# float64 rounding, through sums of at most a few hundred terms of very different sizes
+RELATIVE = 1e-10
+FLOAT64_NOISE = 1e-15
+
+
+def watched(config, seed, dtype=torch.float64):
+    model = random_model(config, seed, dtype)
+    ids = random_ids(config, seed)
+    targets = random_targets(config, seed, ids)
+    return model, ids, targets, model.watch(ids, targets, backward=True)
+
+
+def gradients_of(trace):
+    return [step for step in trace.steps if step.kind == "bwd"]
+
+
+def assert_explained(trace, address):
+    explanation = trace.explain(address)
+    assert explanation.agrees, f"{explanation}"
+    if trace[address].dtype == torch.float64:
+        size = max([abs(explanation.value), *(abs(t.value) for t in explanation.terms)])
+        assert explanation.error <= RELATIVE * size + FLOAT64_NOISE, f"{explanation}"
+    for operand in explanation.operands:
+        assert operand.value == trace[operand.address].item(), operand
+
+
+@pytest.mark.parametrize("name", VARIETY)
+def test_every_gradient_of_every_kind_of_model_is_the_sum_of_what_its_consumers_send(name):
+    *_, trace = watched(config_of(name), 5)
+    rng = random.Random(0)
+    for step in gradients_of(trace):
+        assert_explained(trace, some_address(step, rng))
+
+
+@given(configs(), st.sampled_from([torch.float64, torch.float32]), st.integers(0, 999))
+@settings(max_examples=8)
+def test_random_configurations_explain_random_gradients(config, dtype, seed):
+    *_, trace = watched(config, seed, dtype)
+    rng = random.Random(seed)
+    for step in gradients_of(trace):
+        assert_explained(trace, some_address(step, rng))
+
+
+@given(configs(), st.integers(0, 999))
+@settings(max_examples=6)
+def test_recorded_weight_gradients_are_those_of_a_plain_backward_pass(config, seed):
+    model, ids, targets, trace = watched(config, seed)
+    model.loss(ids, targets).backward()  # silent: fused kernels, ordinary autograd
+    views = {
+        view.name: view.value
+        for view in model.views(lambda p: torch.zeros_like(p) if p.grad is None else p.grad)
+    }
+    for name, gradient in views.items():
+        # the fused kernels add in another order, and a norm over two numbers magnifies rounding
+        largest = max(1.0, gradient.abs().max().item())
+        recorded = trace[f"bwd/{name}"].view_as(gradient)
+        torch.testing.assert_close(recorded, gradient, rtol=0, atol=1e-9 * largest)
+    for name, parameter in model.named_parameters():
+        assert trace.parameter_gradients[name].shape == parameter.shape
+
+
+@pytest.mark.parametrize("name", VARIETY)
+def test_a_finite_difference_finds_the_same_slope(name):
+    *_, trace = watched(config_of(name), 11)
+    rng = random.Random(1)
+    steps = [step for step in gradients_of(trace) if step.name != "loss"]
+    for step in rng.sample(steps, min(6, len(steps))):
+        explanation = trace.explain(some_address(step, rng), check=True)
+        difference = explanation.difference
+        assert difference is not None
+        gap = abs(explanation.value - difference.value)
+        assert gap <= max(1e-6 * abs(explanation.value), difference.error), f"{explanation}"
+
+
+@given(configs(), st.integers(0, 99))
+@settings(max_examples=4)
+def test_finite_differences_agree_on_random_configurations(config, seed):
+    *_, trace = watched(config, seed)
+    rng = random.Random(seed)
+    for step in rng.sample(gradients_of(trace)[1:], 4):
+        explanation = trace.explain(some_address(step, rng), check=True)
+        assert explanation.difference is not None
+        gap = abs(explanation.value - explanation.difference.value)
+        allowed = max(1e-6 * abs(explanation.value), explanation.difference.error)
+        assert gap <= allowed, f"{explanation}"
+
+
+def test_every_gradient_leads_up_to_the_loss():
+    *_, trace = watched(config_of("gpt2"), 2)
+    waiting, seen = ["bwd/embed.W_E"], set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen and path.startswith("bwd/"):
+            seen.add(path)
+            waiting += trace.nodes[path].operands.values()
+    assert "bwd/loss" in seen
+    assert trace["bwd/loss"] == 1.0
+    assert trace.explain("bwd/loss").operands == []
+
+
+def test_every_value_that_the_loss_depends_on_has_a_gradient():
+    *_, trace = watched(config_of("gpt2"), 2)
+    aside = {"probs"}  # shown beside the loss, not part of it
+    for step in trace.steps:
+        if step.kind == "fwd" and step.name not in aside:
+            assert f"bwd/{step.name}" in trace.nodes, step.name
+    for leaf in trace.leaves:
+        assert (f"bwd/{leaf.name}" in trace.nodes) == (leaf.kind == "weight"), leaf.name
+
+
+def test_a_masked_score_has_no_gradient():
+    *_, trace = watched(config_of("gpt2"), 2)
+    assert trace["bwd/blocks.0.attn.scores_scaled[batch=0,head=0,query=1,key=3]"] == 0.0
+    explanation = trace.explain("bwd/blocks.0.attn.scores_scaled[batch=0,head=0,query=1,key=3]")
+    assert explanation.recomputed == 0.0
+
+
+def test_a_kink_is_flagged():
+    config = config_of("no norms")
+    model = random_model(config, 0)
+    with torch.no_grad():
+        model.weights()["blocks.0.mlp.W_in"].zero_()
+        model.weights()["blocks.0.mlp.b_in"].zero_()
+    ids = random_ids(config, 0)
+    trace = model.watch(ids, random_targets(config, 0, ids), backward=True)
+    at = "[batch=0,pos=0,d_mlp=0]"
+    for address in (f"blocks.0.mlp.post{at}", f"bwd/blocks.0.mlp.pre{at}"):
+        assert any("kink" in flag for flag in trace.explain(address).flags), address
+
+
+def test_watching_backward_leaves_the_model_as_it_was():
+    config = config_of("post-norm")
+    model = random_model(config, 0)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    ids = random_ids(config, 0)
+    trace = model.watch(ids, random_targets(config, 0, ids), backward=True)
+    trace.explain(some_address(trace.nodes["bwd/embed.W_E"], random.Random(0)), check=True)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+
+
+def test_gradients_are_also_found_by_name():
+    *_, trace = watched(config_of("gpt2"), 2)
+    assert torch.equal(trace.grad["blocks.0.attn.q"], trace["bwd/blocks.0.attn.q"])
+
+
+def test_a_backward_pass_needs_targets():
+    model = random_model(config_of("gpt2"), 0)
+    with pytest.raises(GlassformerError, match="give targets"):
+        model.watch(random_ids(model.config, 0), backward=True)
+
+
+def test_only_a_gradient_can_be_checked_by_nudging():
+    *_, trace = watched(config_of("gpt2"), 2)
+    with pytest.raises(GlassformerError, match="has no finite difference"):
+        trace.explain("loss", check=True)
+
+
+def test_a_trace_notices_that_its_weights_were_changed():
+    model, _, _, trace = watched(config_of("gpt2"), 2)
+    with torch.no_grad():
+        model.weights()["blocks.0.attn.W_Q"].mul_(2)
+    with pytest.raises(GlassformerError, match="changed after this trace"):
+        trace.explain("blocks.0.attn.q[batch=0,pos=0,head=0,d_head=0]")
+
+
+def test_a_trace_over_its_budget_is_refused_with_the_size_it_would_have_had():
+    config = config_of("gpt2")
+    model = random_model(config, 0)
+    ids = random_ids(config, 0)
+    targets = random_targets(config, 0, ids)
+    whole = model.watch(ids, targets, backward=True).nbytes
+    assert model.watch(ids, targets, backward=True, budget_bytes=whole).nbytes == whole
+    with pytest.raises(GlassformerError) as refusal:
+        model.watch(ids, targets, backward=True, budget_bytes=whole - 1)
+    assert f"{whole / 1e9:.3g} GB" in str(refusal.value)
+    kept = model.watch(ids, targets, keep="*.resid_post,logits", budget_bytes=whole // 10)
+    assert kept.nbytes == sum(s.nbytes for s in kept.steps if s.value is not None)

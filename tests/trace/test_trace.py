@@ -1,0 +1,144 @@
+"""A trace keeps what was asked for and knows what each value was for."""
+
+import pytest
+import torch
+
+from glassformer import GlassformerError
+from glassformer.trace import Trace
+from glassformer.trace.html import RENDERERS
+from tests.model.variety import config_of, random_ids, random_model, random_targets
+
+
+def watched(keep: str | list[str] = "*"):
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    return model.watch(ids, random_targets(config, 1, ids), keep=keep)
+
+
+def test_steps_come_in_the_order_of_computation():
+    names = [step.name for step in watched().steps]
+    assert names[:4] == ["embed", "pos_embed", "resid_start", "blocks.0.resid_pre"]
+    assert names[-7:] == [
+        *("logits_max", "logits_exp", "logits_sum"),
+        *("log_partition", "target_logit", "token_loss", "loss"),
+    ]
+    order = {step.path: i for i, step in enumerate(watched().steps)}
+    for step in watched().steps:
+        for path in step.operands.values():
+            assert order.get(path, -1) < order[step.path]
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("logits", {"logits"}),
+        ("logits, loss", {"logits", "loss"}),
+        (["loss"], {"loss"}),
+        ("*.attn.pattern", {"blocks.0.attn.pattern", "blocks.1.attn.pattern"}),
+        ("blocks.1.resid_*", {f"blocks.1.resid_{at}" for at in ("pre", "mid", "post")}),
+        ([], set()),
+    ],
+)
+def test_only_what_keep_names_is_kept(keep, kept):
+    trace, whole = watched(keep), watched()
+    assert {step.name for step in trace.steps if step.value is not None} == kept
+    assert [s.path for s in trace.steps] == [s.path for s in whole.steps]
+    for name in kept:
+        assert torch.equal(trace[name], whole[name])
+    assert trace.nbytes == sum(whole.step(name).nbytes for name in kept)
+    for step in trace.steps:  # what is not kept still tells its shape
+        assert (step.shape, step.axes) == (whole.nodes[step.path].shape, step.axes)
+
+
+def test_a_tied_unembedding_takes_no_memory_of_its_own():
+    config = config_of("gpt2")
+    assert config.tied
+    trace = random_model(config, 1).watch(random_ids(config, 1))
+    computed = [step for step in trace.steps if step.op != "tie"]
+    assert trace.nbytes == sum(step.nbytes for step in computed)
+    assert len(computed) == len(trace.steps) - 1
+
+
+def test_a_value_that_was_not_kept_says_how_to_keep_it():
+    trace = watched("logits")
+    with pytest.raises(GlassformerError, match=r"was not kept; watch again with keep='\*'"):
+        trace["blocks.0.attn.q"]
+    with pytest.raises(GlassformerError, match=r"the value of fwd/\S+ was not kept"):
+        trace.explain("logits[batch=0,pos=0,vocab=0]")
+
+
+def test_weights_and_tokens_are_leaves_whatever_is_kept():
+    trace = watched("loss")
+    kinds = {leaf.kind for leaf in trace.leaves}
+    assert kinds == {"weight", "token", "const"}
+    assert trace["weight/blocks.0.attn.W_Q"].shape == (3, 6, 2)
+    assert trace["token/ids"].shape == (2, 7)
+
+
+def test_recorded_values_have_the_declared_axes_and_dtype():
+    trace = watched()
+    for node in trace.nodes.values():
+        value = trace.value_of(node)
+        assert tuple(value.shape) == node.shape
+        assert len(node.axes) == value.ndim
+        assert value.dtype == node.dtype
+        assert not value.requires_grad
+
+
+def test_equal_axes_have_equal_lengths():
+    # pos of the position table is its own length; elsewhere one word means one length
+    lengths: dict[str, int] = {}
+    for step in watched().steps:
+        for axis, n in zip(step.axes, step.shape, strict=True):
+            assert lengths.setdefault(axis, n) == n, (step.path, axis)
+
+
+def test_every_value_but_the_last_is_consumed():
+    trace = watched()
+    unread = [step.name for step in trace.steps if not trace.consumers(step.path)]
+    assert unread == ["loss"]
+
+
+def test_attention_weights_sum_to_one_and_ignore_the_future():
+    trace = watched()
+    pattern = trace["blocks.1.attn.pattern"]
+    # seven float64 numbers below 1
+    torch.testing.assert_close(pattern.sum(-1), torch.ones(2, 3, 7).double(), rtol=0, atol=1e-15)
+    assert (pattern.triu(1) == 0).all()
+    assert (trace["blocks.1.attn.attn_scores"].isinf() == torch.ones(7, 7).triu(1).bool()).all()
+
+
+def test_a_notebook_view_is_found_by_name(monkeypatch):
+    trace = watched("loss")
+    monkeypatch.setitem(RENDERERS, "Trace", "builtins:repr")  # a function of one argument will do
+    assert trace._repr_html_() == repr(trace)
+    monkeypatch.delitem(RENDERERS, "Trace")
+    assert trace._repr_html_() == f"<pre>&lt;Trace of {len(trace.steps)} steps, 8 bytes&gt;</pre>"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_a_trace_reports_how_far_its_steps_are_from_the_fused_kernels(dtype):
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1, dtype), random_ids(config, 1)
+    trace = model.watch(ids)
+    gap = trace.fused_gap()
+    assert gap == (model(ids) - trace["logits"]).abs().max().item()
+    # two layers of some hundred roundings of numbers up to 8
+    assert gap < 8 * 300 * torch.finfo(dtype).eps
+
+
+def test_a_trace_that_cannot_be_run_again_has_no_gap_to_report(tmp_path):
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    trace = model.watch(ids)
+    edited = model.watch(ids, edit={"blocks.0.attn.pattern[head=0]": 0.0})
+    dropped = random_model(config.replace(dropout=0.5), 1).train().watch(ids)
+    for without in (Trace.load(trace.save(tmp_path / "saved")), edited, dropped):
+        with pytest.raises(GlassformerError, match="cannot be run again as it was"):
+            without.fused_gap()
+    with pytest.raises(GlassformerError, match=r"fwd/logits was not kept"):
+        model.watch(ids, keep="probs").fused_gap()
+    with torch.no_grad():
+        model.weights()["embed.W_E"].add_(1.0)
+    with pytest.raises(GlassformerError, match=r"was changed after this trace was recorded"):
+        trace.fused_gap()

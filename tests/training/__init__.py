@@ -1,0 +1,1 @@
+"""Training: what a step, a loop and a run promise."""

@@ -1,0 +1,215 @@
+"""`glassformer train` and `eval`, as a person types them."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+
+from glassformer.cli import app
+from glassformer.interop.folder import load_folder
+from glassformer.training.checkpoint import load_checkpoint, steps_saved
+from glassformer.training.run import read_description, read_metrics
+from tests.training.small import weights_equal
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
+TINY = [
+    *("--tokenizer", "chars", "--n-ctx", "8", "--d-model", "8", "--n-layers", "1"),
+    *("--n-heads", "1", "--batch-size", "2", "--steps", "6", "--eval-every", "3"),
+]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.fixture
+def glassformer(monkeypatch, capsys):
+    """Run the command line in this process; give its exit code, output and errors."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
+        verbs = typer.Typer(cls=app.VerbGroup)  # the app's callback does not go with our hook
+        verbs.callback()(lambda: None)
+        for verb in ("train", "eval"):
+            verbs.command(verb)(lambda: None)
+        monkeypatch.setattr(app, "app", verbs)
+        code = app.run()
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_training_says_what_to_expect_shows_the_loss_and_leaves_a_model(
+    glassformer, text, tmp_path
+):
+    run = tmp_path / "run"
+    code, shown, said = glassformer("train", text, "--out", run, *TINY, "--sample-every", "6")
+    assert (code, said) == (0, "")
+    for words in ("parameters", "training tokens", "MB of weights", "ms for 16 tokens"):
+        assert words in shown
+    assert "knowing nothing" in shown
+    assert "step      6  it writes:" in shown
+    assert "done after step 6; held-out loss" in shown
+    model, tokenizer = load_folder(run)
+    assert tokenizer is not None
+    assert tokenizer.decode(tokenizer.encode("the dog")) == "the dog"
+    assert model.config.vocab_size == tokenizer.vocab_size
+    assert [row["step"] for row in read_metrics(run / "metrics.jsonl") if "loss" in row][-1] == 6
+
+
+def test_a_run_that_was_stopped_is_resumed_to_the_same_end(
+    glassformer, text, tmp_path, monkeypatch
+):
+    glassformer("train", text, "--out", tmp_path / "straight", *TINY)
+
+    stops = iter([False, False, True])  # asked before every step
+    monkeypatch.setattr("glassformer.cli.train.Stop.asked", lambda _: next(stops))
+    _, shown, _ = glassformer("train", text, "--out", tmp_path / "halves", *TINY)
+    assert "saved after step 2 of 6" in shown
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", [])
+
+    Path(text).unlink()  # resuming reads the tokens in the run's own folder
+    code, shown, _ = glassformer("train", "--out", tmp_path / "halves", "--resume")
+    assert code == 0
+    assert f"going on with {tmp_path / 'halves'} after step 2 of 6" in shown
+    straight, halves = (load_folder(tmp_path / name)[0] for name in ("straight", "halves"))
+    assert weights_equal(straight, halves)
+
+
+def test_a_run_that_ended_before_its_first_step_is_not_resumed(glassformer, text, tmp_path):
+    glassformer("train", text, "--out", tmp_path / "run", *TINY)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    code, _, said = glassformer("train", "--out", tmp_path / "run", "--resume")
+    assert code == 2
+    assert "it ended before its first step; delete it and start again" in said
+
+
+def test_resuming_takes_no_other_settings(glassformer, tmp_path):
+    code, _, said = glassformer("train", "--out", tmp_path, "--resume", "--lr", "0.1")
+    assert code == 2
+    assert "goes on exactly as it was started" in said
+
+
+def test_a_model_is_trained_further_with_its_own_tokenizer(glassformer, text, tmp_path):
+    glassformer("train", text, "--out", tmp_path / "first", *TINY)
+    more = tmp_path / "more.txt"
+    more.write_text("on the log sat the mat. " * 60)
+    code, _, said = glassformer(
+        *("train", more, "--out", tmp_path / "second", "--from", tmp_path / "first"),
+        *("--steps", "3", "--batch-size", "2"),
+    )
+    assert (code, said) == (0, "")
+    first, second = (load_folder(tmp_path / name) for name in ("first", "second"))
+    assert first[1] is not None
+    assert second[1] is not None
+    assert first[1].fingerprint == second[1].fingerprint
+    start = load_checkpoint(tmp_path / "second/snapshots/step-000000").tensors["model"]
+    assert torch.equal(start["embed.W_E"], first[0].embed.W_E)
+    assert not weights_equal(first[0], second[0])
+
+
+def test_a_model_that_is_trained_further_keeps_its_sizes(glassformer, text, tmp_path):
+    code, _, said = glassformer(
+        "train", text, "--out", tmp_path / "run", "--from", "gpt2", "--d-model", "8"
+    )
+    assert code == 2
+    assert "keeps its sizes and its tokenizer" in said
+
+
+def test_the_run_records_what_it_was_made_from(glassformer, text, tmp_path):
+    glassformer("train", text, "--out", tmp_path / "run", *TINY, "--seed", "7")
+    described = read_description(tmp_path / "run")
+    assert described.recipe.seed == 7
+    assert described.model.d_model == 8
+    assert described.corpus == {"kind": "text", "texts": [text], "n_ctx": 8}
+
+
+def test_the_seed_decides_everything(glassformer, text, tmp_path):
+    models = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        glassformer("train", text, "--out", tmp_path / name, *TINY, "--seed", seed)
+        models.append(load_folder(tmp_path / name)[0])
+    assert weights_equal(models[0], models[1])
+    assert not weights_equal(models[0], models[2])
+
+
+def test_tensorboard_gets_the_losses(glassformer, text, tmp_path):
+    code, _, said = glassformer("train", text, "--out", tmp_path / "run", *TINY, "--tensorboard")
+    assert (code, said) == (0, "")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    losses = [event.value for event in events.Scalars("loss")]
+    rows = [row["loss"] for row in read_metrics(tmp_path / "run/metrics.jsonl") if "loss" in row]
+    assert losses == pytest.approx(rows, rel=1e-6)  # TensorBoard keeps fp32
+    assert "update_to_weight/blocks.0" in events.Tags()["scalars"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (None, [], "there is no file or folder"),
+        (b"", [], "is empty (0 bytes)"),
+        (b"\x7fELF\0\0", [], "binary"),
+        (b"caf\xe9", [], "is not UTF-8"),
+        (b"abc", [], "give more text or"),
+        (TEXT.encode(), ["--preset", "shakespear"], "no preset is named"),
+        (TEXT.encode(), ["--tokenizer", "byte"], "is neither a folder nor one of chars"),
+        (TEXT.encode(), ["--lr", "0"], "leave every weight as it is"),
+        (TEXT.encode(), ["--d-model", "10", "--n-heads", "4"], "does not split into"),
+        (TEXT.encode(), ["--device", "tpu"], "is none of auto"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_run_is_left_half_made(
+    glassformer, tmp_path, content, options, said
+):
+    path = tmp_path / "some.txt"
+    if content is not None:
+        path.write_bytes(content)
+    run = tmp_path / "run"
+    code, shown, complaint = glassformer("train", path, "--out", run, *TINY, *options)
+    assert code == 2, shown
+    assert said in complaint
+    assert complaint.startswith("error: ")
+    assert complaint.count("\n") == 1
+    assert steps_saved(run / "checkpoints") == []
+    assert not (run / "run.json").exists()
+    path.write_text(TEXT)
+    assert glassformer("train", path, "--out", run, *TINY)[0] == 0  # the folder is free
+
+
+def test_a_model_larger_than_the_machine_is_refused_before_it_is_made(glassformer, text, tmp_path):
+    code, _, said = glassformer("train", text, "--out", tmp_path / "run", "--preset", "gpt3")
+    assert code == 2
+    assert "GB for weights, gradient and optimizer, and this machine has" in said
+
+
+def test_a_bad_row_is_answered_with_file_and_line(glassformer, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": TEXT}) + "\n{oops\n")
+    code, _, said = glassformer("train", path, "--out", tmp_path / "run", *TINY)
+    assert code == 2
+    assert f"{path}:2 is not JSON" in said
+
+
+def test_eval_measures_a_text_and_prints_json_for_programs(glassformer, text, tmp_path):
+    glassformer("train", text, "--out", tmp_path / "run", *TINY)
+    code, shown, _ = glassformer("eval", tmp_path / "run", text, "--json")
+    assert code == 0
+    row = json.loads(shown)
+    assert row["bytes"] == len(TEXT)
+    assert row["tokens"] == len(TEXT) + 1  # each character, and the end
+    assert row["bits_per_byte"] == pytest.approx(
+        row["loss"] / 0.6931471805599453 * row["tokens"] / row["bytes"]
+    )
+    code, _, said = glassformer("eval", tmp_path / "run")
+    assert code == 2
+    assert "give either a text to measure on, or --storyland" in said
