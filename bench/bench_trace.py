@@ -9,6 +9,7 @@ less. Peak memory is what the process grows by, beside the bytes that the trace 
 
 from __future__ import annotations
 
+import importlib
 import os
 import statistics
 import tempfile
@@ -85,12 +86,12 @@ def run_with_cache(model: Transformer, ids: Tensor) -> Callable[[], object] | No
     """TransformerLens's own trace of the same weights, if it is installed."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # it reads a folder; nothing is to be fetched
     try:
-        from transformer_lens.model_bridge import TransformerBridge
+        bridge = importlib.import_module("transformer_lens.model_bridge").TransformerBridge
     except ImportError:
         return None
     with tempfile.TemporaryDirectory() as folder:
         save(model, Tokenizer.train("words", ["the cat sat"]), folder)
-        lens = TransformerBridge.boot_transformers(folder, device="cpu")
+        lens = bridge.boot_transformers(folder, device="cpu")
 
     def once() -> object:
         with torch.no_grad():

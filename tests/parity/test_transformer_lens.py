@@ -5,6 +5,7 @@ TransformerLens boots from the very folder that we saved, through transformers.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 import pytest
@@ -25,13 +26,12 @@ EXACT = 1e-10  # float64, the same sums in another order
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def both(request, tmp_path_factory):
-    from transformer_lens.model_bridge import TransformerBridge
-
+    bridge = importlib.import_module("transformer_lens.model_bridge").TransformerBridge
     tokenizer = Tokenizer.train("words", ["the cat sat on the mat"])
     ours = random_model(ODD.replace(tied=request.param), torch.float64)
     folder = tmp_path_factory.mktemp("lens")
     save(ours, tokenizer, folder)
-    lens = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float64)
+    lens = bridge.boot_transformers(str(folder), device="cpu", dtype=torch.float64)
     lens.enable_compatibility_mode(no_processing=True)
     return lens, ours
 
