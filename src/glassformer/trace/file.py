@@ -22,12 +22,12 @@ import json
 import mmap
 import os
 import shutil
-import struct
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
@@ -36,6 +36,7 @@ from glassformer.ops.op import REGISTRY
 from glassformer.ops.render import to_latex
 from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
+from glassformer.trace.values_file import Extents, ValuesFile
 
 FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 1, 65536
 STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
@@ -46,13 +47,12 @@ def save(trace: Trace, folder: Path) -> Path:
     if folder.exists() and any(folder.iterdir()) and not (folder / STEPS_FILE).exists():
         raise GlassformerError(f"{folder} is a folder with other things in it; name a new folder")
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    values = ValuesFile(trace)
     try:
         temporary.mkdir(parents=True)
-        kept = {s.path: trace.value_of(s) for s in trace.nodes.values() if s.value is not None}
-        tensors = {path: value.contiguous().cpu().clone() for path, value in kept.items()}
-        save_file(tensors, temporary / VALUES_FILE, metadata={"format": FORMAT})
-        extents = _extents(temporary / VALUES_FILE)
-        text = json.dumps(describe(trace, extents), indent=1, allow_nan=False)
+        with (temporary / VALUES_FILE).open("wb") as file:
+            file.writelines(values.tiles(TILE_BYTES))
+        text = step_table(trace, values.extents)
         (temporary / STEPS_FILE).write_text(text, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -63,48 +63,58 @@ def save(trace: Trace, folder: Path) -> Path:
     return folder
 
 
-def describe(trace: Trace, extents: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """The step table of a trace, given where each kept value's bytes lie."""
+def step_table(trace: Trace, extents: Extents) -> str:
+    """The text of ``trace.json``, a line to a formula and to a step, given where the bytes lie."""
     formulas: dict[Formula, int] = {}
     steps = []
     for step in [*trace.leaves, *trace.steps]:
         if step.formula is not None:
             formulas.setdefault(step.formula, len(formulas))
-        steps.append(
-            {
-                "address": step.path,
-                "op": step.op,
-                "formula": formulas[step.formula] if step.formula is not None else None,
-                "operands": step.operands,
-                "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(step.path))),
-                "params": step.params,
-                "axes": step.axes,
-                "shape": step.shape,
-                "dtype": str(step.dtype).removeprefix("torch."),
-                "bytes": extents.get(step.path),
-                "edited": step.edited,
-            }
-        )
+        row = {
+            "address": step.path,
+            "op": step.op,
+            "formula": formulas[step.formula] if step.formula is not None else None,
+            "operands": step.operands,
+            "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(step.path))),
+            "params": step.params,
+            "axes": step.axes,
+            "shape": step.shape,
+            "dtype": str(step.dtype).removeprefix("torch."),
+            "bytes": extents.get(step.path),
+            "edited": step.edited,
+        }
+        steps.append(json.dumps(row, allow_nan=False))
     used = dict.fromkeys(step.op for step in trace.steps if step.op in REGISTRY)
-    return {
+    head = {
         "format": FORMAT,
         "version": VERSION,
         "values": VALUES_FILE,
         "tile_bytes": TILE_BYTES,
         "labels": {axis: list(names) for axis, names in trace.labels.items()},
         "ops": {n: {"says": REGISTRY[n].says, "source": REGISTRY[n].source} for n in used if n},
-        "formulas": [
-            {
-                "name": formula.name,
-                "axes": formula.axes,
-                "tree": to_json(formula.body),
-                "text": str(formula),
-                "latex": to_latex(formula),
-            }
-            for formula in formulas
-        ],
-        "steps": steps,
     }
+    return (
+        f"{json.dumps(head)[:-1]},\n"
+        f'"formulas": {_lines(_written(formula) for formula in formulas)},\n'
+        f'"steps": {_lines(steps)}}}\n'
+    )
+
+
+@lru_cache(maxsize=4096)  # the formulas of a model are those of its next trace
+def _written(formula: Formula) -> str:
+    return json.dumps(
+        {
+            "name": formula.name,
+            "axes": formula.axes,
+            "tree": to_json(formula.body),
+            "text": str(formula),
+            "latex": to_latex(formula),
+        }
+    )
+
+
+def _lines(rows: Iterable[str]) -> str:
+    return "[\n" + ",\n".join(rows) + "\n]"
 
 
 def load(folder: Path) -> Trace:
@@ -178,19 +188,6 @@ def _step(row: dict[str, Any], formulas: list[Formula]) -> Step:
         value=None,
         edited=row["edited"],
     )
-
-
-def _extents(path: Path) -> dict[str, tuple[int, int]]:
-    """Where in a safetensors file the bytes of each tensor lie."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    start = 8 + length
-    return {
-        name: (start + entry["data_offsets"][0], start + entry["data_offsets"][1])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
 
 
 def _map(path: Path) -> mmap.mmap:

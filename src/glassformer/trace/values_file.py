@@ -1,0 +1,101 @@
+"""The values of a trace as a safetensors file that need not be written to be read."""
+
+from __future__ import annotations
+
+import json
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.trace.trace import Trace
+
+DTYPES: dict[torch.dtype, str] = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Their names in a safetensors header."""
+
+Extents = dict[str, tuple[int, int]]
+"""Where each value's bytes lie in the file, [begin, end)."""
+
+
+class ValuesFile:
+    """The bytes of ``values.safetensors``, taken from the tensors' own memory when they are read.
+
+    A value that does not lie row-major in memory (a view) is copied once, when it is first read.
+
+    >>> from glassformer.model import Config, Transformer
+    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> trace = model.watch(torch.tensor([[1, 2, 3]]))
+    >>> file = ValuesFile(trace)
+    >>> torch.frombuffer(bytearray(file.read(*file.extents["token/ids"])), dtype=torch.int64)
+    tensor([1, 2, 3])
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        kept = [step for step in trace.nodes.values() if step.value is not None]
+        # the widest first, so that every value is aligned to its own width
+        kept.sort(key=lambda step: -step.dtype.itemsize)
+        header: dict[str, object] = {"__metadata__": {"format": "glassformer-trace"}}
+        end = 0
+        for step in kept:
+            begin, end = end, end + step.nbytes
+            header[step.path] = {
+                "dtype": DTYPES[step.dtype],
+                "shape": step.shape,
+                "data_offsets": (begin, end),
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._head = struct.pack("<Q", len(text)) + text
+        start = len(self._head)
+        self._values = [trace.value_of(step) for step in kept]
+        self._bytes: dict[int, np.ndarray] = {}
+        self.extents: Extents = {}
+        for step in kept:
+            self.extents[step.path] = (start, start + step.nbytes)
+            start += step.nbytes
+        self._begins = [begin for begin, _ in self.extents.values()]
+        self.size = start
+
+    def read(self, begin: int, end: int) -> bytes:
+        """The bytes [begin, end) of the file; what lies beyond its end is left out."""
+        end = min(end, self.size)
+        parts = [self._head[begin:end]]
+        at = max(begin, len(self._head))
+        i = max(bisect_right(self._begins, at) - 1, 0)
+        while at < end:
+            start = self._begins[i]
+            part = self._raw(i)[at - start : end - start].tobytes()
+            parts.append(part)
+            at += len(part)
+            i += 1
+        return b"".join(parts)
+
+    def tiles(self, size: int) -> Iterator[bytes]:
+        """The whole file, `size` bytes at a time."""
+        for begin in range(0, self.size, size):
+            yield self.read(begin, begin + size)
+
+    def _raw(self, i: int) -> np.ndarray:
+        """The bytes of value number i, row-major and on the CPU."""
+        if i not in self._bytes:
+            self._bytes[i] = raw_bytes(self._values[i])
+        return self._bytes[i]
+
+
+def raw_bytes(value: Tensor) -> np.ndarray:
+    """A tensor's bytes, row-major; its own memory where that is how they lie."""
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
