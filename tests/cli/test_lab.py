@@ -18,7 +18,6 @@ import glassformer as gf
 from glassformer.cli import app as cli
 from glassformer.cli import lab
 from glassformer.cli.lab import in_context
-from glassformer.cli.lab.subject import token_of
 from glassformer.cli.watching import open_run
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import changes, watch_text
@@ -27,6 +26,7 @@ from glassformer.model import Config
 from glassformer.ops.render import number
 from glassformer.show.table import signed
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.learner import token_of
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description
 from tests.generation.models import speaking

@@ -9,7 +9,6 @@ from typing import TextIO
 import torch
 import typer
 
-from glassformer.cli.watching import labels
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
@@ -22,6 +21,7 @@ from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.terminal import tell
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
+from glassformer.training.learner import labels
 
 
 @dataclass

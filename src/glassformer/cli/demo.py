@@ -13,10 +13,10 @@ from rich.console import Console
 from glassformer.cli.answer import Answers
 from glassformer.cli.progress import plain_console
 from glassformer.cli.train import tell_outcome, train_showing
-from glassformer.cli.watching import labels
 from glassformer.generation.sampling import Sampling
 from glassformer.show.plots.all import draw_all
 from glassformer.show.terminal import tell
+from glassformer.training.learner import labels
 from glassformer.training.prepare import Choices, new_run, resumed_run
 from glassformer.training.run import read_metrics
 from glassformer.training.storyland import StorylandScore, measure

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.choosing import MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
-from glassformer.cli.learner import belongs_to_a_step, open_learner
-from glassformer.cli.watching import AtStep, Prompt, Run, labels, open_run, watch_ids
+from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import generate
@@ -20,6 +19,9 @@ from glassformer.show.choice import TOKEN, tell_choice
 from glassformer.show.explanation import tell_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
+from glassformer.training.learner import labels, open_learner
+
+ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
 
 
 def command(
@@ -112,7 +114,7 @@ def _learning(
     edit: Edit,
 ) -> Trace:
     """A pass with its gradients and, if that is asked for, the update they lead to."""
-    learner = open_learner(run, at_step)
+    learner = open_learner(run, at_step, report=note_replay)
     ids, targets = learner.lesson(prompt, target)
     if where.kind not in ("opt", "const"):
         trace = learner.model.watch(ids, targets, backward=True, edit=edit)
@@ -124,3 +126,10 @@ def _learning(
             " a gradient (bwd/...) with it"
         )
     return learner.learn(ids, targets)[0].trace
+
+
+def belongs_to_a_step(path: str) -> bool:
+    """Whether a value is there only where something is asked: losses, gradients, updates."""
+    kind, _, name = path.partition("/")
+    earlier = kind == "const" and name.endswith((".m_prev", ".v_prev"))
+    return kind in ("bwd", "opt") or earlier or path in ASKED

@@ -12,8 +12,7 @@ import typer
 from torch import Tensor
 
 from glassformer.cli.lab.subject import tell_explain
-from glassformer.cli.learner import Learner, open_learner
-from glassformer.cli.watching import Prompt, Run
+from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.ops import IGNORED
 from glassformer.ops.render import number
 from glassformer.show.plots.learning import draw_lesson
@@ -22,6 +21,7 @@ from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, extreme, tell_step, weights_of
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
+from glassformer.training.learner import Learner, open_learner
 
 ROWS = 14  # of the table of repeated steps
 
@@ -57,7 +57,7 @@ def command(
     A run goes on from its optimizer's state, at its learning rate; a preset
     starts anew. Nothing is changed: the step is made on a copy.
     """
-    learner = open_learner(run, from_step, lr)
+    learner = open_learner(run, from_step, lr, note_replay)
     ids, targets = learner.lesson(prompt, target)
     sheet = Sheet()
     if steps == 1:

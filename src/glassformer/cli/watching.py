@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
-from glassformer.interop import load
 from glassformer.model import Transformer
 from glassformer.model.watch import Edits
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.training.replay import nearest, state_at
+from glassformer.training import learner
+from glassformer.training.learner import labels
 
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
 Prompt = Annotated[str, typer.Argument(help="The text to read.")]
@@ -47,32 +45,14 @@ def watch_ids(
 
 
 def open_run(run: str, at_step: int | None = None) -> tuple[Transformer, Tokenizer]:
-    """A run's model and the tokenizer that turns text into its tokens.
-
-    at_step: as it was after so many updates; None: as it is.
-    """
-    if at_step is not None:
-        note_replay(nearest(Path(run), at_step).step, at_step)
-        state = state_at(Path(run), at_step)
-        return state.model, state.tokenizer
-    model, tokenizer = load(run)
-    if tokenizer is None:
-        raise GlassformerError(
-            f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json"
-        )
-    return model, tokenizer
+    """A run's model and its tokenizer; says when it takes long."""
+    return learner.open_run(run, at_step, note_replay)
 
 
 def note_replay(start: int, end: int) -> None:
     """Say that a replay will take a while, if it will."""
     if end - start >= LONG_REPLAY:
         typer.echo(f"(replaying {end - start} updates, from step {start} to {end})", err=True)
-
-
-def labels(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Sequence[str]]:
-    """Words for positions and for the vocabulary."""
-    words = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
-    return {"pos": [words[token] for token in ids], "vocab": words}
 
 
 def metrics_file(run: str) -> Path | None:

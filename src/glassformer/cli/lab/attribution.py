@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.lab.subject import All, Subject, at_position, token_of
+from glassformer.cli.lab.subject import All, Subject, at_position
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.lab.attribution import Share, attribute
 from glassformer.show.explanation import short_address
@@ -14,6 +14,7 @@ from glassformer.show.labels import index_label
 from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, difference, print_table, signed
+from glassformer.training.learner import token_of
 
 SHOWN = 16
 

@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 
-from glassformer.cli.lab.subject import Subject, tell_explain, token_of
+from glassformer.cli.lab.subject import Subject, tell_explain
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import Change, changes, next_token_shifts
 from glassformer.lab.edits import Edit
@@ -18,6 +18,7 @@ from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, difference, print_table
 from glassformer.trace import Trace
+from glassformer.training.learner import token_of
 
 TOKENS = 10
 STATIONS = {"pattern", "z", "attn_out", "resid_mid", "post", "mlp_out", "resid_post"}

@@ -9,14 +9,14 @@ import torch
 import typer
 from torch import Tensor
 
-from glassformer.cli.watching import labels, open_run
+from glassformer.cli.watching import open_run
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import Edit
 from glassformer.show.sheet import Sheet
-from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
+from glassformer.training.learner import labels
 
 All = Annotated[bool, typer.Option("--all", help="Show every row.")]
 Target = Annotated[
@@ -49,32 +49,6 @@ class Subject:
         trace = watch_text(self.model, ids, edit)
         trace.labels = labels(self.tokenizer, ids[0].tolist())
         return trace
-
-
-def token_of(tokenizer: Tokenizer, word: str) -> int:
-    """The one token that a word is: as it is written, else with a space before it, else by name."""
-    pieces = _known(tokenizer, word)
-    for ids in (pieces, _known(tokenizer, f" {word}")):
-        if len(ids) == 1:
-            return ids[0]
-    try:
-        return tokenizer.id(word)
-    except GlassformerError:
-        if len(pieces) < 2:
-            raise
-        names = ", ".join(repr(tokenizer.token(token)) for token in pieces)
-        raise GlassformerError(
-            f"{word!r} is {len(pieces)} tokens here: {names}; give one of them"
-        ) from None
-
-
-def _known(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The tokens of a text; none where a word is outside the vocabulary."""
-    try:
-        ids = tokenizer.encode(text)
-    except GlassformerError:  # there is no <unk> to put in its place
-        return []
-    return [] if tokenizer.unknown_words(text) else ids
 
 
 def at_position(trace: Trace, pos: int) -> int:

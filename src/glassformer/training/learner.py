@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from glassformer.cli.lab.subject import token_of
-from glassformer.cli.watching import labels, note_replay, open_run
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
-from glassformer.interop.open import load_preset, preset_names
+from glassformer.interop.open import load, load_preset, preset_names
 from glassformer.model import Transformer
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
@@ -20,6 +19,9 @@ from glassformer.training.recipe import Recipe
 from glassformer.training.replay import nearest, saved_states, state_at
 from glassformer.training.schedule import learning_rate
 from glassformer.training.watched import Moments, WatchedStep, watch_step, zero_moments
+
+Report = Callable[[int, int], None]
+"""Called with the first and the last step of what is about to be replayed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,12 @@ class Learner:
         return watched, after
 
 
-def open_learner(run: str, step: int | None = None, lr: float | None = None) -> Learner:
+def open_learner(
+    run: str,
+    step: int | None = None,
+    lr: float | None = None,
+    report: Report = lambda start, end: None,
+) -> Learner:
     """A run as it was after a step (None: its newest), or any other model, new to training."""
     folder = Path(run)
     if lr is not None:
@@ -77,7 +84,7 @@ def open_learner(run: str, step: int | None = None, lr: float | None = None) -> 
     if step is not None or (folder / "run.json").is_file():
         if step is None:
             step = max(saved_states(folder), default=0)
-        note_replay(nearest(folder, step).step, step)
+        report(nearest(folder, step).step, step)
         model, moments, recipe, tokenizer = state_at(folder, step)
         return Learner(model, tokenizer, moments, recipe, step, lr)
     model, tokenizer = open_run(run)
@@ -87,11 +94,52 @@ def open_learner(run: str, step: int | None = None, lr: float | None = None) -> 
     return Learner(model.float(), tokenizer, zero_moments(model.float()), recipe, 0, constant)
 
 
-ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
+def open_run(
+    run: str, at_step: int | None = None, report: Report = lambda start, end: None
+) -> tuple[Transformer, Tokenizer]:
+    """A run's model and the tokenizer that turns text into its tokens.
+
+    at_step: as it was after so many updates; None: as it is.
+    """
+    if at_step is not None:
+        report(nearest(Path(run), at_step).step, at_step)
+        state = state_at(Path(run), at_step)
+        return state.model, state.tokenizer
+    model, tokenizer = load(run)
+    if tokenizer is None:
+        raise GlassformerError(
+            f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json"
+        )
+    return model, tokenizer
 
 
-def belongs_to_a_step(path: str) -> bool:
-    """Whether a value is there only where something is asked: losses, gradients, updates."""
-    kind, _, name = path.partition("/")
-    earlier = kind == "const" and name.endswith((".m_prev", ".v_prev"))
-    return kind in ("bwd", "opt") or earlier or path in ASKED
+def labels(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Sequence[str]]:
+    """Words for positions and for the vocabulary."""
+    words = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
+    return {"pos": [words[token] for token in ids], "vocab": words}
+
+
+def token_of(tokenizer: Tokenizer, word: str) -> int:
+    """The one token that a word is: as it is written, else with a space before it, else by name."""
+    pieces = _known(tokenizer, word)
+    for ids in (pieces, _known(tokenizer, f" {word}")):
+        if len(ids) == 1:
+            return ids[0]
+    try:
+        return tokenizer.id(word)
+    except GlassformerError:
+        if len(pieces) < 2:
+            raise
+        names = ", ".join(repr(tokenizer.token(token)) for token in pieces)
+        raise GlassformerError(
+            f"{word!r} is {len(pieces)} tokens here: {names}; give one of them"
+        ) from None
+
+
+def _known(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text; none where a word is outside the vocabulary."""
+    try:
+        ids = tokenizer.encode(text)
+    except GlassformerError:  # there is no <unk> to put in its place
+        return []
+    return [] if tokenizer.unknown_words(text) else ids
