@@ -232,6 +232,10 @@ def _evaluating(model: Transformer) -> Iterator[None]:
         model.train()
 
 
+class PromptTooLongError(GlassformerError):
+    """A prompt of more tokens than the model reads."""
+
+
 def check_prompt(model: Transformer, ids: Sequence[int]) -> None:
     """Raise if a text can't be continued: empty, too long, or with ids the model does not know."""
     config = model.config
@@ -240,7 +244,7 @@ def check_prompt(model: Transformer, ids: Sequence[int]) -> None:
             "the prompt has no tokens, and the model can only go on from one; give it some text"
         )
     if len(ids) > config.n_ctx:
-        raise GlassformerError(
+        raise PromptTooLongError(
             f"the prompt has {len(ids):,} tokens and the model reads at most"
             f" n_ctx={config.n_ctx:,}; shorten it by {len(ids) - config.n_ctx:,}"
         )

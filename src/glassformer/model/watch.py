@@ -42,7 +42,7 @@ def watch(
     try:
         return _watch(model, ids, targets, Trace(keep, budget_bytes), backward, edit)
     except OverBudgetError:
-        size = _size(model, ids, targets, keep, backward)
+        size = estimated_bytes(model, ids, targets, keep, backward)
         raise OverBudgetError(
             f"this trace would hold {_gigabytes(size)} of values, more than its budget of"
             f" {_gigabytes(budget_bytes or 0)}; keep fewer (say keep='*.resid_post'),"
@@ -50,15 +50,16 @@ def watch(
         ) from None
 
 
-def _size(
+def estimated_bytes(
     model: Transformer,
     ids: Tensor,
-    targets: Tensor | None,
-    keep: str | Iterable[str],
-    backward: bool,
+    targets: Tensor | None = None,
+    keep: str | Iterable[str] = "*",
+    backward: bool = False,
 ) -> int:
-    """Bytes that the trace would hold, from shapes alone: the pass on the meta device."""
-    meta = deepcopy(model).to("meta") if ids.device.type != "meta" else model
+    """Bytes that a trace would hold, from shapes alone: the pass on the meta device."""
+    with torch.device("meta"):
+        meta = type(model)(model.config).to(model.embed.W_E.dtype).train(model.training)
     targets = None if targets is None else targets.to("meta")
     return _watch(meta, ids.to("meta"), targets, Trace(keep), backward, NOTHING).nbytes
 

@@ -1,0 +1,1 @@
+"""The page and its API: traces of live models, served to a browser or written into one file."""

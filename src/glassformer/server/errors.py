@@ -1,0 +1,54 @@
+"""What can go wrong with a request: a status, a short code and a line for whoever reads it."""
+
+from __future__ import annotations
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import PromptTooLongError
+from glassformer.trace.trace import OverBudgetError
+
+STATUS = {
+    "bad_request": 400,
+    "unauthorised": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "unknown_run": 404,
+    "unknown_trace": 404,
+    "unknown_training": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "body_too_large": 413,
+    "wrong_content_type": 415,
+    "range_not_satisfiable": 416,
+    "invalid": 422,
+    "over_budget": 422,
+    "too_long": 422,
+    "busy": 503,
+    "too_slow": 503,
+}
+"""Code to HTTP status."""
+
+
+class ApiError(GlassformerError):
+    """An error that says what kind it is; `code` is a key of STATUS."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def code_of(error: GlassformerError) -> str:
+    """The code of any error that a user can mend.
+
+    >>> code_of(GlassformerError("no token 'zebra'"))
+    'invalid'
+    """
+    if isinstance(error, ApiError):
+        return error.code
+    if isinstance(error, OverBudgetError):
+        return "over_budget"
+    return "too_long" if isinstance(error, PromptTooLongError) else "invalid"
+
+
+def body(code: str, message: str) -> dict[str, object]:
+    """The JSON of an error, its message on one line."""
+    return {"error": {"message": " ".join(message.split()), "code": code}}

@@ -1,0 +1,165 @@
+"""One prompt, recorded for the page: forward, backward, one update and the next token, as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from glassformer import ops
+from glassformer.generation.choice import record_choice
+from glassformer.generation.generate import check_prompt
+from glassformer.generation.sampling import Sampling
+from glassformer.model import Transformer
+from glassformer.model.watch import estimated_bytes
+from glassformer.ops.loss import probs
+from glassformer.server.errors import ApiError
+from glassformer.trace import Recorder, Trace
+from glassformer.trace.trace import OverBudgetError
+from glassformer.training.learner import Learner, labels, token_of
+
+LIGHT_BYTES = 300_000_000
+"""Backward and optimizer are recorded unasked while the values stay below this."""
+
+BUDGET_BYTES = 2_000_000_000
+"""The largest trace there may be."""
+
+OPTIMIZER_VALUES = 9  # per weight: m and v before and after, g, decayed, denominator, change, new
+
+GREEDY = Sampling(temperature=0)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the next token is chosen: the settings, the seed and the token's place among the new."""
+
+    sampling: Sampling = GREEDY
+    seed: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to record of a prompt.
+
+    `target`: the word asked for after the last token; without it the last position asks nothing.
+    `backward`, `optimizer`: None records them while the trace stays light. `edits`: address to new
+    value; an edited pass has no optimizer's step.
+    """
+
+    prompt: str
+    target: str | None = None
+    backward: bool | None = None
+    optimizer: bool | None = None
+    edits: Mapping[str, float | Tensor] = field(default_factory=dict)
+    drawing: Drawing = Drawing()
+    float64: bool = False
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A trace and what it holds; `target` and `chosen` are token ids."""
+
+    trace: Trace
+    ids: list[int]
+    target: int | None
+    backward: bool
+    optimizer: bool
+    chosen: int
+
+
+def record(learner: Learner, wish: Wish) -> Recorded:
+    """Watch a prompt as wished.
+
+    Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
+    """
+    ids = learner.tokenizer.encode(wish.prompt)
+    check_prompt(learner.model, ids)
+    if wish.float64:
+        learner = in_float64(learner)
+    target = None if wish.target is None else token_of(learner.tokenizer, wish.target)
+    tokens = torch.tensor([ids])
+    targets = targets_of(tokens, target)
+    backward, optimizer = _scope(learner.model, tokens, targets, wish)
+    if optimizer and targets is not None:
+        trace = learner.learn(tokens, targets)[0].trace
+    else:
+        trace = learner.model.watch(
+            tokens,
+            targets,
+            backward=backward,
+            edit=dict(wish.edits),
+            budget_bytes=BUDGET_BYTES,
+        )
+        trace.labels = labels(learner.tokenizer, ids)
+    add_probs(trace)
+    how = wish.drawing
+    chosen = record_choice(trace, how.sampling, seed=how.seed, index=how.index)
+    return Recorded(trace, ids, target, backward, optimizer, chosen)
+
+
+def targets_of(ids: Tensor, target: int | None) -> Tensor | None:
+    """What is asked after each token [1, pos]: the text's own next token, and `target` at the end.
+
+    None where nothing is asked: one token without a target.
+
+    >>> targets_of(torch.tensor([[5, 6, 7]]), 8)
+    tensor([[6, 7, 8]])
+    >>> targets_of(torch.tensor([[5, 6, 7]]), None).tolist() == [[6, 7, ops.IGNORED]]
+    True
+    """
+    if ids.shape[1] == 1 and target is None:
+        return None
+    last = ids.new_full((1, 1), ops.IGNORED if target is None else target)
+    return torch.cat([ids[:, 1:], last], dim=1)
+
+
+def add_probs(trace: Trace) -> None:
+    """Record ``fwd/probs`` of a trace that went on to the loss without it."""
+    if "fwd/probs" not in trace.nodes:
+        exponentials, total = (
+            trace.value_of(trace.step(f"fwd/{name}")) for name in ("logits_exp", "logits_sum")
+        )
+        Recorder(trace)("probs", probs, exponentials, total)
+
+
+def in_float64(learner: Learner) -> Learner:
+    """The same learner, computing in float64."""
+    # a float32 number is a float64 number: nothing is rounded
+    copy = Transformer(learner.model.config).double().eval()
+    copy.load_state_dict(learner.model.state_dict())
+    moments = {name: moment.double() for name, moment in learner.moments.items()}
+    return replace(learner, model=copy, moments=moments)
+
+
+def _scope(
+    model: Transformer, ids: Tensor, targets: Tensor | None, wish: Wish
+) -> tuple[bool, bool]:
+    """Whether to record the gradients, and the optimizer's step; refuses what is too large."""
+    can_learn = targets is not None
+    if (wish.backward or wish.optimizer) and not can_learn:
+        raise ApiError(
+            "invalid",
+            f"{wish.prompt!r} is one token, so it has no next token to learn from; give a longer"
+            " text or a target",
+        )
+    weights = sum(p.nbytes for p in model.parameters())
+    forward = estimated_bytes(model, ids)
+    learning = 2 * forward + weights
+    updating = learning + OPTIMIZER_VALUES * weights
+    backward = can_learn and _wanted(wish.backward, learning)
+    optimizer = backward and not wish.edits and _wanted(wish.optimizer, updating)
+    size = updating if optimizer else learning if backward else forward
+    if size > BUDGET_BYTES:
+        raise OverBudgetError(
+            f"this trace would hold about {size / 1e9:.3g} GB of values and the server keeps at"
+            f" most {BUDGET_BYTES / 1e9:.3g}; shorten the text"
+            + (" or leave out backward and optimizer" if backward else "")
+        )
+    return backward, optimizer
+
+
+def _wanted(asked: bool | None, size: int) -> bool:
+    return size <= LIGHT_BYTES if asked is None else asked
