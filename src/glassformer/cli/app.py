@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "step": "Watch one training step: how weights learn from a text.",
     "biography": "Follow a weight or a value through training.",
     "lab": "Change a number, look inside, measure: what follows?",
+    "serve": "Serve the page: walk through a model and touch every number.",
     "plot": "Draw attention, probabilities, the loss and the embeddings.",
     "params": "Count a model's parameters.",
     "tokenize": "Show a text as tokens, ids and bytes, merge by merge.",

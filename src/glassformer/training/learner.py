@@ -87,6 +87,11 @@ def open_learner(
         report(nearest(folder, step).step, step)
         model, moments, recipe, tokenizer = state_at(folder, step)
         return Learner(model, tokenizer, moments, recipe, step, lr)
+    return open_model(run, lr)
+
+
+def open_model(run: str, lr: float | None = None) -> Learner:
+    """Any model as one that is new to training, whatever it was trained with before."""
     model, tokenizer = open_run(run)
     table = load_preset(run).get("training", {}) if run in preset_names() else {}
     recipe = Recipe.from_dict(table)

@@ -1,0 +1,170 @@
+"""What the endpoints that compute answer with: each from a request to the contract's JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassformer.generation.generate import check_prompt
+from glassformer.generation.sampling import Sampling
+from glassformer.lab.biography import biography
+from glassformer.lab.embeddings import Neighbour, analogy, nearest
+from glassformer.server.errors import ApiError
+from glassformer.server.record import Drawing, Wish
+from glassformer.server.runs import Runs
+from glassformer.server.schemas import (
+    BiographyRequest,
+    NeighboursRequest,
+    Patch,
+    TokenizeRequest,
+    TraceRequest,
+)
+from glassformer.server.traces import Asked, LiveTrace, TraceStore
+from glassformer.text.merges import Pair
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Address
+
+BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
+TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
+
+
+def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> dict[str, Any]:
+    """TraceAbout of a new live trace."""
+    learner = runs.learner(request.run, request.at_step)
+    drawing = _drawing(request)
+    edits: dict[str, float | Tensor] = {}
+    for address, new in request.edits.items():
+        where = str(Address.parse(address))
+        if isinstance(new, Patch):
+            edits[where] = traces[new.trace].recorded.trace[new.address]
+        else:
+            edits[where] = new
+    wish = Wish(
+        prompt=request.prompt,
+        target=request.target,
+        backward=request.backward,
+        optimizer=request.optimizer,
+        edits=edits,
+        drawing=drawing or Drawing(),
+        float64=request.float64,
+    )
+    written = request.model_dump()["edits"]
+    trace = LiveTrace(learner, wish, Asked(request.run, request.at_step, written, drawing))
+    traces.add(trace)
+    return trace.about
+
+
+def _drawing(request: TraceRequest) -> Drawing | None:
+    if request.sampling is None:
+        return None
+    settings = request.sampling.model_dump()
+    seed, index = settings.pop("seed"), settings.pop("index")
+    return Drawing(Sampling(**settings), seed, index)
+
+
+def difference(trace: LiveTrace, address: str) -> dict[str, float]:
+    """The finite difference that checks a gradient."""
+    found = trace.recorded.trace.explain(address, check=True)
+    assert found.difference is not None, "it was asked for"
+    checked = found.difference
+    return {
+        "value": checked.value,
+        "error": checked.error,
+        "step": checked.step,
+        "gradient": found.value,
+    }
+
+
+def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
+    """TokenizedText: every step from the text to its ids."""
+    if len(request.text) > TEXT_CHARACTERS:
+        raise ApiError(
+            "too_long",
+            f"the text has {len(request.text):,} characters; its merges are shown for up to"
+            f" {TEXT_CHARACTERS:,}, so shorten it",
+        )
+    found = tokenizer.trace(request.text)
+
+    def pair(pair: Pair) -> dict[str, Any]:
+        return {"left": pair.left, "right": pair.right, "rank": pair.rank}
+
+    return {
+        "text": request.text,
+        "steps": [
+            {
+                "op": step.op,
+                "word": step.word,
+                "pieces": list(step.pieces),
+                "merge": step.merge and pair(step.merge),
+                "considered": [pair(other) for other in step.considered],
+                "ids": list(step.ids),
+            }
+            for step in found.steps
+        ],
+        "tokens": [
+            {
+                "id": token,
+                "token": tokenizer.token(token),
+                "bytes": list(tokenizer.token_bytes(token)),
+                "text": text,
+            }
+            for token, text in zip(found.ids, found.tokens, strict=True)
+        ],
+    }
+
+
+def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
+    """Biography of one number."""
+    source = runs[request.run]
+    if source.folder is None or source.kind != "run":
+        raise ApiError("invalid", f"{source.name!r} was not trained here, so it has no past")
+    tokenizer = Tokenizer.load(source.folder)
+    ids = None
+    if request.prompt is not None:
+        tokens = tokenizer.encode(request.prompt)
+        check_prompt(runs.learner(request.run).model, tokens)
+        ids = torch.tensor([tokens])
+    found = biography(source.folder, Address.parse(request.address), ids)
+    if found.points[0].value.numel() != 1:
+        axes = ", ".join(found.axes)
+        raise ApiError("invalid", f"{found.address} is not one number; also give {axes}")
+    turn = found.turn
+    texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
+    before, after = turn.before.item(), turn.after.item()
+    return {
+        "address": str(found.address),
+        "points": [{"step": point.step, "value": point.value.item()} for point in found.points],
+        "moved": {
+            "from": before,
+            "to": after,
+            "step": turn.step,
+            "change": after - before,
+            "batch": texts[:BATCH_BLOCKS],
+        },
+    }
+
+
+def near(runs: Runs, request: NeighboursRequest) -> dict[str, Any]:
+    """The tokens nearest to one, or to token - minus + plus."""
+    learner = runs.learner(request.run)
+    tokenizer = learner.tokenizer
+    for token in (request.token, request.minus, request.plus):
+        if token is not None and token >= tokenizer.vocab_size:
+            raise ApiError(
+                "invalid", f"there is no token {token}; ids are 0 to {tokenizer.vocab_size - 1}"
+            )
+    W_E = learner.model.embed.W_E[: tokenizer.vocab_size]
+    found: list[Neighbour]
+    if request.minus is not None and request.plus is not None:
+        found = analogy(W_E, request.token, request.minus, request.plus, request.count)
+    elif request.minus is None and request.plus is None:
+        found = nearest(W_E, request.token, request.count)
+    else:
+        raise ApiError("invalid", "an analogy takes both minus and plus; give both or neither")
+    return {
+        "rows": [
+            {"id": n.token, "token": tokenizer.token(n.token), "cosine": n.cosine} for n in found
+        ]
+    }

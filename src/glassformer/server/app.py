@@ -1,0 +1,191 @@
+"""The application: the page, and the API it reads from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from glassformer.errors import GlassformerError
+from glassformer.server import answers, schemas
+from glassformer.server.errors import STATUS, body, code_of
+from glassformer.server.guard import Guard
+from glassformer.server.page import SERVED, fill, policy, template
+from glassformer.server.ranges import parse_range
+from glassformer.server.runs import Runs
+from glassformer.server.traces import TraceStore
+from glassformer.server.work import Workers
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": schemas.Error, "description": "The request can't be read."},
+    401: {"model": schemas.Error, "description": "The server asks for its token."},
+    403: {"model": schemas.Error, "description": "Another host or site than this server's own."},
+    404: {"model": schemas.Error, "description": "No such run or trace, or no longer."},
+    413: {"model": schemas.Error, "description": "The body is too long."},
+    415: {"model": schemas.Error, "description": "The body is not JSON."},
+    422: {"model": schemas.Error, "description": "What was asked can't be done: why, what helps."},
+    503: {"model": schemas.Error, "description": "Too much to do already, or it took too long."},
+}
+SAFE_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: REFUSALS[status] for status in (401, 403, 404, 413, 415, 422, 503)
+}
+
+
+def create_app(
+    runs: Runs,
+    *,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    workers: Workers | None = None,
+) -> FastAPI:
+    """The application that serves `runs`; see `Guard` for host and token."""
+    workers = workers or Workers()
+    traces = TraceStore()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        workers.close()
+
+    app = FastAPI(
+        title="Glassformer",
+        version=importlib.metadata.version("glassformer"),
+        description="Traces of a transformer: every number, and where it came from.",
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(Guard, host=host, token=token)
+    _answer_errors(app)
+
+    @app.get("/", response_class=HTMLResponse, responses=SAFE_REFUSALS)
+    def page() -> HTMLResponse:
+        """The page."""
+        html = template()
+        headers = {"content-security-policy": policy(html)}
+        return HTMLResponse(fill(html, SERVED), headers=headers)
+
+    @app.get("/api/runs", response_model=schemas.RunList, responses=SAFE_REFUSALS)
+    def list_runs() -> Any:
+        """Every run that is served."""
+        return {"runs": [source.summary() for source in runs.there]}
+
+    @app.get("/api/runs/{run}", response_model=schemas.RunInfo, responses=SAFE_REFUSALS)
+    async def run_info(run: str) -> Any:
+        """One run: its configuration, its weights' shapes, its snapshots."""
+        return await workers.run(lambda: runs[run].info(runs.learner(run).tokenizer))
+
+    @app.get("/api/runs/{run}/metrics", response_model=schemas.Metrics, responses=SAFE_REFUSALS)
+    def metrics(run: str) -> Any:
+        """The loss of every step, and the floor that no model can beat, where it is known."""
+        return runs[run].metrics()
+
+    @app.post("/api/traces", response_model=schemas.TraceAbout, responses=REFUSALS)
+    async def open_trace(request: schemas.TraceRequest) -> Any:
+        """Record a prompt; its values are then read from the trace's two files."""
+        return await workers.run(partial(answers.open_trace, runs, traces, request))
+
+    @app.get("/api/traces/{trace}/trace.json", responses=SAFE_REFUSALS)
+    async def step_table(trace: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+        """The step table, as documented in the reference of the trace format."""
+        found = traces[trace]
+        headers = {"vary": "accept-encoding"}
+        if "gzip" not in accept_encoding:
+            content = await workers.run(lambda: found.table)
+        else:
+            content = await workers.run(lambda: found.table_gzip)
+            headers["content-encoding"] = "gzip"
+        return Response(content, media_type="application/json", headers=headers)
+
+    @app.get(
+        "/api/traces/{trace}/values",
+        response_class=Response,
+        status_code=206,
+        responses={
+            **REFUSALS,
+            206: {
+                "description": "The bytes asked for.",
+                "content": {
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                },
+            },
+            416: {"model": schemas.Error, "description": "Outside the file, or too many bytes."},
+        },
+    )
+    async def values(
+        trace: str,
+        asked: Annotated[
+            str | None,
+            Header(alias="range", description="One range of at most 64 KiB: bytes=0-65535."),
+        ] = None,
+    ) -> Response:
+        """A part of the values' safetensors file."""
+        file = traces[trace].values
+        begin, end = parse_range(asked, file.size)
+        content = await workers.run(partial(file.read, begin, end))
+        headers = {
+            "content-range": f"bytes {begin}-{end - 1}/{file.size}",
+            "accept-ranges": "bytes",
+        }
+        return Response(content, 206, headers, "application/octet-stream")
+
+    @app.get(
+        "/api/traces/{trace}/difference", response_model=schemas.Difference, responses=SAFE_REFUSALS
+    )
+    async def difference(trace: str, address: Annotated[str, Query(max_length=500)]) -> Any:
+        """A gradient checked by nudging the number: a central difference of the loss, float64."""
+        return await workers.run(partial(answers.difference, traces[trace], address))
+
+    @app.post("/api/tokenize", response_model=schemas.TokenizedText, responses=REFUSALS)
+    async def tokenize(request: schemas.TokenizeRequest) -> Any:
+        """How a text becomes tokens: split, merge by merge, look up."""
+
+        def work() -> Any:
+            return answers.tokenized(runs.learner(request.run).tokenizer, request)
+
+        return await workers.run(work)
+
+    @app.post("/api/biography", response_model=schemas.Biography, responses=REFUSALS)
+    async def biography(request: schemas.BiographyRequest) -> Any:
+        """One number through training, and the update that moved it most."""
+        return await workers.run(partial(answers.lived, runs, request))
+
+    @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=REFUSALS)
+    async def neighbours(request: schemas.NeighboursRequest) -> Any:
+        """The tokens whose embeddings point most nearly the same way."""
+        return await workers.run(partial(answers.near, runs, request))
+
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error leaves as a code and one line."""
+
+    @app.exception_handler(GlassformerError)
+    def mendable(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, GlassformerError)
+        code = code_of(error)
+        return JSONResponse(body(code, str(error)), STATUS[code])
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        broken = first["type"] == "json_invalid"
+        code = "bad_request" if broken else "invalid"
+        return JSONResponse(body(code, f"{place}: {first['msg']}"), STATUS[code])
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        codes = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
+        code = codes.get(error.status_code, "invalid")
+        return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)

@@ -1,0 +1,193 @@
+"""Who may talk to the server, and how: every request passes here first."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from glassformer.errors import GlassformerError
+from glassformer.server.errors import STATUS, ApiError, body
+
+BODY_BYTES = 2 << 20
+COOKIE = "glassformer-token"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""On every answer that does not set its own."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.2"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_bind(host: str, token: str | None) -> None:
+    """Refuse to be reachable from other machines without a token."""
+    if not is_loopback(host) and not token:
+        raise GlassformerError(
+            f"--host {host} lets other machines in, who could then read your models and use your"
+            " processor; give a --token that they must know, or leave out --host"
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise GlassformerError("the token must be plain letters, digits and signs without spaces")
+
+
+class Guard:
+    """ASGI middleware.
+
+    Host: on loopback a server answers to loopback names alone, so that a foreign site whose name
+    is made to point here (DNS rebinding) is turned away. Origin and Sec-Fetch-Site: other sites
+    can't send anything but a GET, whose answer they can't read. Bodies: JSON, up to `BODY_BYTES`.
+    Token, if there is one: as a bearer, or once as ``?token=`` and then as a cookie.
+    """
+
+    def __init__(self, app: ASGIApp, host: str = "127.0.0.1", token: str | None = None) -> None:
+        self._app, self._token = app, token
+        self._hosts = {*LOOPBACK, host} if is_loopback(host) else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        try:
+            self._check_host(headers)
+            self._check_site(scope["method"], headers)
+            if self._token is not None and not self._knows_token(headers):
+                return await self._admit(scope, send_guarded)
+            content = await _read(scope, headers, receive)
+        except ApiError as error:
+            return await _answer(send_guarded, STATUS[error.code], body(error.code, str(error)))
+        return await self._app(scope, _replay(content, receive), send_guarded)
+
+    def _check_host(self, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if self._hosts is not None and _hostname(host) not in self._hosts:
+            raise ApiError(
+                "forbidden", f"this server does not answer to the name {host!r}; use 127.0.0.1"
+            )
+
+    def _check_site(self, method: str, headers: Headers) -> None:
+        if method in SAFE:
+            return
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        own = (f"http://{headers.get('host')}", f"https://{headers.get('host')}")
+        if (origin is not None and origin not in own) or site not in (None, "same-origin", "none"):
+            raise ApiError("forbidden", "only this server's own page may send this request")
+
+    def _knows_token(self, headers: Headers) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = [bearer.strip()] if scheme.lower() == "bearer" else []
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            cookie = None
+        if cookie is not None:
+            given.append(cookie.value)
+        return any(self._is_token(text) for text in given)
+
+    def _is_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(), (self._token or "").encode())
+
+    async def _admit(self, scope: Scope, send: Send) -> None:
+        """Turn ``?token=`` into a cookie; anything else is turned away."""
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        asked = [value for name, value in query if name == "token"]
+        if scope["method"] != "GET" or not any(self._is_token(value) for value in asked):
+            error = body("unauthorised", "this server asks for its token: open /?token=TOKEN once")
+            return await _answer(send, 401, error, {"www-authenticate": "Bearer"})
+        rest = urlencode([(name, value) for name, value in query if name != "token"])
+        cookie = SimpleCookie({COOKIE: self._token or ""})
+        cookie[COOKIE].update({"path": "/", "httponly": "true", "samesite": "Strict"})
+        # "//somewhere" would lead to another site
+        path = "/" + scope["path"].lstrip("/\\")
+        headers = {
+            "location": f"{path}?{rest}" if rest else path,
+            "set-cookie": cookie[COOKIE].OutputString(),
+        }
+        return await _answer(send, 303, {}, headers)
+
+
+def _hostname(host: str) -> str:
+    """The name in a Host header, without its port.
+
+    >>> _hostname("localhost:8000"), _hostname("[::1]:8000"), _hostname("::1")
+    ('localhost', '::1', '')
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name, _, port = host.partition(":")
+    return name.lower() if not port or port.isdecimal() else ""
+
+
+async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes:
+    """A request's whole body, if it is JSON and not too long."""
+    content = bytearray()
+    declared = headers.get("content-length", "0")
+    more = not (declared.isdecimal() and int(declared) > BODY_BYTES)
+    too_long = not more
+    while more and not too_long:
+        message = await receive()
+        content += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        too_long = len(content) > BODY_BYTES
+    if too_long:
+        raise ApiError("body_too_large", f"a request's body may have {BODY_BYTES:,} bytes at most")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if scope["method"] not in SAFE and kind != "application/json" and (content or kind):
+        raise ApiError("wrong_content_type", "a request's content-type must be application/json")
+    return bytes(content)
+
+
+def _replay(content: bytes, receive: Receive) -> Receive:
+    """What the application receives: the body that was read, then whatever comes."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return again
+
+
+async def _answer(
+    send: Send, status: int, content: dict[str, object], headers: dict[str, str] | None = None
+) -> None:
+    text = json.dumps(content).encode() if content else b""
+    fields = {"content-type": "application/json", "content-length": str(len(text))}
+    fields |= headers or {}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": text})

@@ -1,0 +1,71 @@
+"""The page: one HTML file built from ``web/``, with a block of data for it to read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+MARK = '<script type="application/json" id="glassformer-data">'
+SERVED = {"format": "glassformer-page", "version": 1, "server": True}
+
+PLACEHOLDER = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Glassformer: the page is not built</title>
+</head>
+<body>
+<h1>The page has not been built</h1>
+<p>This installation of Glassformer came without its page. In a checkout, <code>make page</code>
+builds it; reload afterwards.</p>
+<p>The server works: <a href="/api/runs">/api/runs</a> and <a href="/openapi.json">its
+description</a>.</p>
+{MARK}</script>
+</body>
+</html>
+"""
+
+
+def template() -> str:
+    """The built page, or one that says how to build it."""
+    built = files("glassformer.server") / "page.html"
+    return built.read_text(encoding="utf-8") if built.is_file() else PLACEHOLDER
+
+
+def fill(html: str, data: dict[str, Any]) -> str:
+    """The page with `data` in its block; no text in it can end the block.
+
+    >>> fill(f"{MARK}</script>", {"name": "</script>"}).removeprefix(MARK)
+    '{"name":"\\\\u003c/script>"}</script>'
+    """
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    before, mark, rest = html.partition(MARK)
+    if not mark:
+        raise RuntimeError("the built page has no data block; build it again with `make page`")
+    end = rest.index("</script>")
+    return before + mark + text + rest[end:]
+
+
+@cache
+def policy(html: str) -> str:
+    """The content security policy under which exactly this page's own scripts and styles run."""
+    scripts = " ".join(_hashes(html, "script")) or "'none'"
+    styles = " ".join(_hashes(html, "style")) or "'none'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self';"
+        " img-src 'self' data: blob:; font-src data:; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
+
+
+def _hashes(html: str, tag: str) -> list[str]:
+    """The hash of every inline script or style; blocks of data are not run and need none."""
+    found = re.findall(rf"<{tag}\b([^>]*)>(.*?)</{tag}>", html, re.DOTALL)
+    inline = [body for attributes, body in found if "application/json" not in attributes]
+    digests = (hashlib.sha256(body.encode()).digest() for body in inline)
+    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]

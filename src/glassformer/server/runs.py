@@ -1,0 +1,221 @@
+"""The runs that are served: each a run folder, a model folder or a preset, under a short id."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.interop.open import config_of
+from glassformer.model import Config, Transformer
+from glassformer.server.errors import ApiError
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.checkpoint import steps_saved
+from glassformer.training.learner import Learner, open_learner, open_model
+from glassformer.training.replay import saved_states
+from glassformer.training.run import read_description, read_metrics
+
+OPEN_MODELS = 3
+"""Models held in memory, the last ones used."""
+
+Kind = Literal["run", "folder", "preset"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run by its place: `where` is a preset's name, or `folder`'s path."""
+
+    id: str
+    name: str
+    where: str
+    folder: Path | None
+
+    @property
+    def kind(self) -> Kind:
+        if self.folder is None:
+            return "preset"
+        return "run" if (self.folder / "run.json").is_file() else "folder"
+
+    def check(self) -> None:
+        """Raise if the folder has gone."""
+        if self.folder is not None and not self.folder.is_dir():
+            raise ApiError(
+                "unknown_run",
+                f"the folder of the run {self.name!r} is no longer there; put it back or choose"
+                " another run",
+            )
+
+    @cached_property
+    def config(self) -> Config:
+        if self.folder is not None and self.kind == "run":
+            return read_description(self.folder).model
+        return config_of(self.where)
+
+    def summary(self) -> dict[str, Any]:
+        """RunSummary of the page's contract."""
+        self.check()
+        rows = self.metrics()["rows"]
+        losses = [row["loss"] for row in rows if row["loss"] is not None]
+        return {
+            "id": self.id,
+            "name": self.name,
+            "parameters": sum(count for count in _stored(self.config).values()),
+            "steps_done": rows[-1]["step"] if rows else None,
+            "loss": losses[-1] if losses else None,
+        }
+
+    def info(self, tokenizer: Tokenizer) -> dict[str, Any]:
+        """RunInfo of the page's contract."""
+        config, folder = self.config, self.folder
+        summary = self.summary()
+        recipe = read_description(folder).recipe if folder and self.kind == "run" else None
+        prompt, target = suggestion(tokenizer, config.n_ctx)
+        return {
+            **summary,
+            "kind": self.kind,
+            "path": str(folder) if folder else None,
+            "config": config.to_dict(),
+            "n_ctx": config.n_ctx,
+            "vocab_size": config.vocab_size,
+            "tied": config.tied,
+            "weights": _weights(config, summary["parameters"]),
+            "tokenizer": {
+                "kind": tokenizer.kind,
+                "vocab_size": tokenizer.vocab_size,
+                "fingerprint": tokenizer.fingerprint,
+            },
+            "snapshots": steps_saved(folder / "snapshots") if folder else [],
+            "floor": self.metrics()["floor"],
+            "suggested_prompt": prompt,
+            "suggested_target": target,
+            "recipe": recipe.to_dict() if recipe else None,
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """Metrics of the page's contract: one row for each step, in order."""
+        found = read_metrics(self.folder / "metrics.jsonl") if self.folder else []
+        by_step: dict[int, dict[str, Any]] = {}
+        floor = None
+        for row in found:
+            merged = by_step.setdefault(
+                row["step"],
+                {"step": row["step"], "loss": None, "held_out": None, "tokens_per_second": None},
+            )
+            merged["loss"] = row.get("loss", merged["loss"])
+            merged["held_out"] = row.get("val_loss", merged["held_out"])
+            merged["tokens_per_second"] = row.get("tokens_per_second", merged["tokens_per_second"])
+            floor = row.get("floor", floor)
+        return {"rows": [by_step[step] for step in sorted(by_step)], "floor": floor}
+
+
+class Runs:
+    """Every run that is served, and the models last used; safe to use from several threads."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._sources: dict[str, Source] = {}
+        self._models: OrderedDict[tuple[str, int | None, int], Learner] = OrderedDict()
+        self._lock = threading.Lock()
+        for name in names:
+            self.add(name)
+
+    def add(self, where: str) -> Source:
+        """Serve one more; a name that is neither a folder nor a preset is refused."""
+        config_of(where)
+        folder = Path(where) if Path(where).is_dir() else None
+        name = folder.resolve().name if folder else where
+        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+        with self._lock:
+            taken = self._sources
+            if any(source.where == where for source in taken.values()):
+                return next(source for source in taken.values() if source.where == where)
+            tries = [base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))]
+            run = next(own for own in tries if own not in taken)
+            self._sources[run] = Source(run, name, where, folder)
+            return self._sources[run]
+
+    def __getitem__(self, run: str) -> Source:
+        with self._lock:
+            source = self._sources.get(run)
+        if source is None:
+            raise ApiError("unknown_run", f"no run is called {run!r} here; /api/runs lists them")
+        source.check()
+        return source
+
+    @property
+    def there(self) -> list[Source]:
+        """The runs whose folders are still there."""
+        with self._lock:
+            sources = list(self._sources.values())
+        return [s for s in sources if s.folder is None or s.folder.is_dir()]
+
+    def learner(self, run: str, at_step: int | None = None) -> Learner:
+        """A run's model as it was after a step; None: as it is now."""
+        source = self[run]
+        saved = list(saved_states(Path(source.where))) if source.kind == "run" else []
+        if at_step is not None and source.kind != "run":
+            raise ApiError(
+                "invalid",
+                f"{source.name!r} was not trained here, so it has no steps; leave them out",
+            )
+        newest = saved[-1] if saved else 0
+        key = (run, at_step, newest)
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+        if source.kind == "run" and not saved:  # the model alone was kept
+            learner = open_model(source.where)
+        else:
+            learner = open_learner(source.where, at_step)
+        with self._lock:
+            self._models[key] = learner
+            while len(self._models) > OPEN_MODELS:
+                self._models.popitem(last=False)
+        return learner
+
+
+def suggestion(tokenizer: Tokenizer, n_ctx: int) -> tuple[str, str | None]:
+    """A first prompt that this model can read, and a word that may come next."""
+    for prompt, target in SUGGESTIONS if tokenizer.kind == "words" else SUGGESTIONS[-1:]:
+        try:
+            fits = len(tokenizer.encode(prompt)) <= n_ctx
+        except GlassformerError:  # words that it does not know
+            continue
+        if fits and not tokenizer.unknown_words(prompt):
+            return prompt, target
+    return tokenizer.token(0), None
+
+
+SUGGESTIONS = (
+    ("the easiest trick to teach a dog is", None),
+    ("the cat sat on the", "mat"),
+    ("the cat sat on", "the"),
+    ("Once upon a time", None),
+)
+
+
+def _stored(config: Config) -> dict[str, int]:
+    with torch.device("meta"):
+        return {name: p.numel() for name, p in Transformer(config).named_parameters()}
+
+
+def _weights(config: Config, parameters: int) -> list[dict[str, Any]]:
+    with torch.device("meta"):
+        views = list(Transformer(config).views())
+    return [
+        {
+            "name": view.name,
+            "axes": list(view.axes),
+            "shape": list(view.value.shape),
+            "parameters": view.value.numel(),
+            "share": view.value.numel() / parameters,
+        }
+        for view in views
+    ]

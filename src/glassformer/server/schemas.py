@@ -1,0 +1,253 @@
+"""What goes in and comes out of the API, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PROMPT_CHARACTERS = 100_000
+TEXT_CHARACTERS = 1_000_000
+TRAINING_STEPS = 5_000
+
+
+def _whole(value: Any) -> Any:
+    """16.0 is a whole number in JSON; true is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+Whole = BeforeValidator(_whole)
+Count = Annotated[int, Whole, Field(ge=0, le=2**53)]
+Text = Annotated[str, Field(max_length=PROMPT_CHARACTERS)]
+RunId = Annotated[str, Field(max_length=200, description="A run's id, from /api/runs.")]
+Path = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.pattern[head=0]"])]
+
+
+class Input(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Patch(Input):
+    """A value as it was in another trace."""
+
+    trace: Annotated[str, Field(max_length=100)]
+    address: Path
+
+
+class Sampling(Input):
+    """How the next token is chosen; temperature 0 takes the most probable one."""
+
+    temperature: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    top_k: Annotated[int, Whole, Field(ge=1, le=2**31)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    seed: Annotated[int, Whole, Field(ge=0, le=2**53)] = 0
+    index: Annotated[
+        int, Whole, Field(ge=0, le=2**31, description="The token's place among the new ones.")
+    ] = 0
+
+
+class TraceRequest(Input):
+    """What to record of a prompt.
+
+    backward and optimizer: null (the default) records them while the trace stays light, below 300
+    MB of values; true insists. The loss asks for the text's own next tokens and, at the last
+    position, for `target` where it is given.
+    """
+
+    run: RunId
+    prompt: Text
+    target: Annotated[str, Field(max_length=1000)] | None = None
+    backward: bool | None = None
+    optimizer: bool | None = None
+    at_step: Count | None = None
+    edits: Annotated[dict[str, float | Patch], Field(max_length=1000)] = {}
+    sampling: Sampling | None = None
+    float64: bool = False
+
+
+class TokenizeRequest(Input):
+    run: RunId
+    text: Text
+
+
+class TrainingRequest(Input):
+    """A small run from pasted text."""
+
+    text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    steps: Annotated[int, Whole, Field(ge=1, le=TRAINING_STEPS)] | None = None
+    preset: Literal["text", "storyland"] = "text"
+
+
+class BiographyRequest(Input):
+    run: RunId
+    address: Path
+    prompt: Text | None = None
+
+
+class NeighboursRequest(Input):
+    """The tokens nearest to one; with minus and plus, to token - minus + plus."""
+
+    run: RunId
+    token: Count
+    count: Annotated[int, Whole, Field(ge=1, le=1000)] = 10
+    minus: Count | None = None
+    plus: Count | None = None
+
+
+class ErrorDetail(BaseModel):
+    message: str = Field(description="One line: fact, cause, fix.")
+    code: str
+
+
+class Error(BaseModel):
+    error: ErrorDetail
+
+
+class RunSummary(BaseModel):
+    id: str
+    name: str
+    parameters: int
+    steps_done: int | None
+    loss: float | None
+
+
+class RunList(BaseModel):
+    runs: list[RunSummary]
+
+
+class Weight(BaseModel):
+    name: str
+    axes: list[str]
+    shape: list[int]
+    parameters: int
+    share: float
+
+
+class RunInfo(RunSummary):
+    kind: Literal["run", "folder", "preset"]
+    path: str | None
+    config: dict[str, Any]
+    n_ctx: int
+    vocab_size: int
+    tied: bool
+    weights: list[Weight]
+    tokenizer: dict[str, Any]
+    snapshots: list[int]
+    floor: float | None
+    suggested_prompt: str
+    suggested_target: str | None
+    recipe: dict[str, Any] | None
+
+
+class MetricsRow(BaseModel):
+    step: int
+    loss: float | None
+    held_out: float | None
+    tokens_per_second: float | None
+
+
+class Metrics(BaseModel):
+    rows: list[MetricsRow]
+    floor: float | None
+
+
+class Chosen(BaseModel):
+    id: int
+    token: str
+
+
+class TraceAbout(BaseModel):
+    id: str
+    run: str
+    prompt: str
+    ids: list[int]
+    tokens: list[str]
+    target: str | None
+    backward: bool
+    optimizer: bool
+    at_step: int | None
+    edits: dict[str, float | Patch]
+    sampling: Sampling | None
+    chosen: Chosen | None
+    nbytes: int
+    precision: Literal["float32", "float64"]
+
+
+class Difference(BaseModel):
+    """The slope of the loss from nudging one number, in float64, beside the recorded gradient."""
+
+    value: float
+    error: float
+    step: float
+    gradient: float
+
+
+class Pair(BaseModel):
+    left: str
+    right: str
+    rank: int
+
+
+class TextStep(BaseModel):
+    op: Literal["split", "merge", "look up"]
+    word: int | None
+    pieces: list[str]
+    merge: Pair | None
+    considered: list[Pair]
+    ids: list[int]
+
+
+class Token(BaseModel):
+    id: int
+    token: str
+    bytes: list[int]
+    text: str
+
+
+class TokenizedText(BaseModel):
+    text: str
+    steps: list[TextStep]
+    tokens: list[Token]
+
+
+class Training(BaseModel):
+    id: str
+    run: str
+
+
+class Point(BaseModel):
+    step: int
+    value: float
+
+
+class Moved(BaseModel):
+    """The update that moved it most, and the blocks of text it was made with."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: float = Field(alias="from")
+    to: float
+    step: int
+    change: float
+    batch: list[str]
+
+
+class Biography(BaseModel):
+    address: str
+    points: list[Point]
+    moved: Moved | None
+
+
+class Neighbour(BaseModel):
+    id: int
+    token: str
+    cosine: float
+
+
+class Neighbours(BaseModel):
+    rows: list[Neighbour]

@@ -1,0 +1,107 @@
+"""Live traces: made on request, held in memory, read by byte range; the least used go first."""
+
+from __future__ import annotations
+
+import gzip
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from glassformer.server.errors import ApiError
+from glassformer.server.record import Drawing, Recorded, Wish, record
+from glassformer.trace.file import step_table
+from glassformer.trace.values_file import ValuesFile
+from glassformer.training.learner import Learner
+
+HELD_BYTES = 4_000_000_000
+"""Values of all live traces together."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where a trace came from, as its reader knows it; `edits` as they were asked for."""
+
+    run: str
+    at_step: int | None = None
+    edits: dict[str, Any] | None = None
+    sampling: Drawing | None = None
+
+
+class LiveTrace:
+    """A trace, what it is about, and its two files."""
+
+    def __init__(self, learner: Learner, wish: Wish, asked: Asked) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.recorded: Recorded = record(learner, wish)
+        self.values = ValuesFile(self.recorded.trace)
+        self.about = self._about(learner, wish, asked)
+
+    @cached_property
+    def table(self) -> bytes:
+        """trace.json"""
+        return step_table(self.recorded.trace, self.values.extents).encode()
+
+    @cached_property
+    def table_gzip(self) -> bytes:
+        return gzip.compress(self.table, compresslevel=1, mtime=0)
+
+    @property
+    def nbytes(self) -> int:
+        return self.recorded.trace.nbytes
+
+    def _about(self, learner: Learner, wish: Wish, asked: Asked) -> dict[str, Any]:
+        """TraceAbout of the page's contract."""
+        found, tokenizer = self.recorded, learner.tokenizer
+        drawing = asked.sampling
+        return {
+            "id": self.id,
+            "run": asked.run,
+            "prompt": wish.prompt,
+            "ids": found.ids,
+            "tokens": [tokenizer.token(token) for token in found.ids],
+            "target": None if found.target is None else tokenizer.token(found.target),
+            "backward": found.backward,
+            "optimizer": found.optimizer,
+            "at_step": asked.at_step,
+            "edits": asked.edits or {},
+            "sampling": None
+            if drawing is None
+            else {**asdict(drawing.sampling), "seed": drawing.seed, "index": drawing.index},
+            "chosen": {"id": found.chosen, "token": tokenizer.token(found.chosen)},
+            "nbytes": self.values.size,
+            "precision": "float64" if wish.float64 else "float32",
+        }
+
+
+class TraceStore:
+    """The live traces by id."""
+
+    def __init__(self, held_bytes: int = HELD_BYTES) -> None:
+        self._held_bytes = held_bytes
+        self._traces: OrderedDict[str, LiveTrace] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, trace: LiveTrace) -> None:
+        """Hold a trace; those not looked at for longest go until all fit. The newest stays."""
+        with self._lock:
+            self._traces[trace.id] = trace
+            while len(self._traces) > 1 and self.nbytes > self._held_bytes:
+                self._traces.popitem(last=False)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(trace.nbytes for trace in self._traces.values())
+
+    def __getitem__(self, trace_id: str) -> LiveTrace:
+        with self._lock:
+            trace = self._traces.get(trace_id)
+            if trace is None:
+                raise ApiError(
+                    "unknown_trace",
+                    "this trace is no longer held (or never was); open the prompt again",
+                )
+            self._traces.move_to_end(trace_id)
+            return trace

@@ -1,0 +1,55 @@
+"""Long work beside the event loop: few threads, a short queue, a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from glassformer.server.errors import ApiError
+
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Runs functions in threads, `threads` at a time; more than `queue` waiting ones are refused.
+
+    `seconds`: how long an answer may take, waiting included. What is still waiting when its client
+    goes away, or its time is over, is never begun.
+    """
+
+    def __init__(self, threads: int = 2, queue: int = 8, seconds: float = 120.0) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="glassformer")
+        self._room = threads + queue
+        self._seconds = seconds
+        self._inside = 0
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """The function's result; its errors are raised here."""
+        if self._inside >= self._room:
+            raise ApiError("busy", "the server has too much to do already; try again in a moment")
+        self._inside += 1
+        future = self._pool.submit(work)
+        future.add_done_callback(self._done(asyncio.get_running_loop()))
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
+        except TimeoutError:
+            raise ApiError(
+                "too_slow",
+                f"this took longer than {self._seconds:.0f} seconds; ask for less",
+            ) from None
+
+    def _done(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
+        def leave() -> None:
+            self._inside -= 1
+
+        def done(_: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(leave)
+
+        return done
+
+    def close(self) -> None:
+        """Begin nothing more; what is running ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
