@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "biography": "Follow a weight or a value through training.",
     "lab": "Change a number, look inside, measure: what follows?",
     "serve": "Serve the page: walk through a model and touch every number.",
+    "page": "Write the page about a prompt to one HTML file.",
     "plot": "Draw attention, probabilities, the loss and the embeddings.",
     "params": "Count a model's parameters.",
     "tokenize": "Show a text as tokens, ids and bytes, merge by merge.",

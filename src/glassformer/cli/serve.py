@@ -9,9 +9,12 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
+import uvicorn
 
 from glassformer.errors import GlassformerError
+from glassformer.server.app import create_app
 from glassformer.server.guard import check_bind, is_loopback
+from glassformer.server.runs import Runs
 
 PORT, PORTS = 8000, 100
 """The first port to try where none is given, and how many."""
@@ -40,11 +43,6 @@ def command(
     Ctrl-C ends it. Models are opened when they are first looked at.
     """
     check_bind(host, token)
-    import uvicorn
-
-    from glassformer.server.app import create_app
-    from glassformer.server.runs import Runs
-
     app = create_app(Runs(runs or ["miniature"]), host=host, token=token)
     listener = listen(host, port)
     # where the socket listens everywhere, this machine is reached by its own name

@@ -17,7 +17,7 @@ from glassformer.errors import GlassformerError
 from glassformer.server import answers, schemas
 from glassformer.server.errors import STATUS, body, code_of
 from glassformer.server.guard import Guard
-from glassformer.server.page import SERVED, fill, policy, template
+from glassformer.server.page import SERVED, fill, served_policy, template
 from glassformer.server.ranges import parse_range
 from glassformer.server.runs import Runs
 from glassformer.server.traces import TraceStore
@@ -69,7 +69,7 @@ def create_app(
     def page() -> HTMLResponse:
         """The page."""
         html = template()
-        headers = {"content-security-policy": policy(html)}
+        headers = {"content-security-policy": served_policy(html)}
         return HTMLResponse(fill(html, SERVED), headers=headers)
 
     @app.get("/api/runs", response_model=schemas.RunList, responses=SAFE_REFUSALS)

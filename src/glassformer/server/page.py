@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from functools import cache
+from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
 
@@ -57,15 +58,50 @@ def policy(html: str) -> str:
     scripts = " ".join(_hashes(html, "script")) or "'none'"
     styles = " ".join(_hashes(html, "style")) or "'none'"
     return (
-        f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self';"
-        " img-src 'self' data: blob:; font-src data:; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'none'"
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data: blob:;"
+        " font-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
+def served_policy(html: str) -> str:
+    """The policy of a served page, which also asks its own server and is never framed."""
+    return f"{policy(html)}; connect-src 'self'; frame-ancestors 'none'"
+
+
+def sealed(html: str) -> str:
+    """The page with its policy inside, for a file, whose headers nobody sends."""
+    meta = f'<meta http-equiv="content-security-policy" content="{policy(html)}">'
+    sealed, places = re.subn(r"<meta charset=[^>]*>", rf"\g<0>\n{meta}", html, count=1)
+    if not places:
+        raise RuntimeError("the built page does not say its charset; build it again")
+    return sealed
+
+
 def _hashes(html: str, tag: str) -> list[str]:
-    """The hash of every inline script or style; blocks of data are not run and need none."""
-    found = re.findall(rf"<{tag}\b([^>]*)>(.*?)</{tag}>", html, re.DOTALL)
-    inline = [body for attributes, body in found if "application/json" not in attributes]
-    digests = (hashlib.sha256(body.encode()).digest() for body in inline)
+    """The hash of every inline script or style."""
+    found = _Inline()
+    found.feed(html)
+    digests = (hashlib.sha256(text.encode()).digest() for text in found.texts[tag])
     return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+
+
+class _Inline(HTMLParser):
+    """Collects what stands in <script> and <style>; blocks of data are not run and need no hash."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, list[str]] = {"script": [], "style": []}
+        self._within: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in self.texts and ("type", "application/json") not in attrs:
+            self._within = tag
+            self.texts[tag].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._within is not None:
+            self.texts[self._within][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._within:
+            self._within = None

@@ -91,12 +91,17 @@ class Source:
                 "vocab_size": tokenizer.vocab_size,
                 "fingerprint": tokenizer.fingerprint,
             },
-            "snapshots": steps_saved(folder / "snapshots") if folder else [],
+            "snapshots": self.snapshots,
             "floor": self.metrics()["floor"],
             "suggested_prompt": prompt,
             "suggested_target": target,
             "recipe": recipe.to_dict() if recipe else None,
         }
+
+    @property
+    def snapshots(self) -> list[int]:
+        """The steps of training that can be looked at, in order."""
+        return steps_saved(self.folder / "snapshots") if self.folder else []
 
     def metrics(self) -> dict[str, Any]:
         """Metrics of the page's contract: one row for each step, in order."""

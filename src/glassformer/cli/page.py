@@ -1,0 +1,30 @@
+"""glassformer page: the page about one prompt, as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.server.export import export
+
+
+def command(
+    run: Run,
+    prompt: Prompt,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.", metavar="FILE")],
+    target: Annotated[
+        str | None,
+        typer.Option(help="Also ask for this word after the last token.", metavar="WORD"),
+    ] = None,
+    at_step: AtStep = None,
+) -> None:
+    """Write the page about a prompt to one HTML file, which needs no server.
+
+    It holds every number of the forward and backward pass and of one update,
+    and for a run also its losses and the prompt's pass after some snapshots.
+    """
+    export(run, prompt, out, target=target, at_step=at_step)
+    typer.echo(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
