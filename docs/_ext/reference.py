@@ -24,7 +24,7 @@ FAMILIES = {  # module in glassformer.ops -> its title, in story order; others f
     "embedding": "Embeddings and positions",
     "norm": "Normalisation",
     "linear": "Linear layers",
-    "head_norm": "Norm of queries and keys",
+    "rms_norm": "RMS norm, of tokens and of queries and keys",
     "rotary": "Rotary positions",
     "attention": "Attention",
     "softmax": "Softmax over the keys",

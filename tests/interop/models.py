@@ -3,6 +3,7 @@
 import torch
 from hypothesis import strategies as st
 
+from glassformer.interop import gpt2
 from glassformer.model import Config, Transformer
 from glassformer.ops import ACTIVATIONS
 
@@ -37,6 +38,8 @@ def same_weights(one: Transformer, other: Transformer) -> bool:
 def configs(draw: st.DrawFn, as_gpt2: bool = False) -> Config:
     """Any small configuration; with `as_gpt2` one that GPT-2's form expresses."""
     flag = st.booleans()
+    activations = sorted(gpt2.ACTIVATIONS.values() if as_gpt2 else ACTIVATIONS)
+    norm_bias = draw(flag)
     n_heads, d_head = draw(st.integers(1, 4)), draw(st.integers(1, 6))
     d_model = n_heads * d_head if as_gpt2 else draw(st.integers(1, 15))
     return Config(
@@ -48,15 +51,17 @@ def configs(draw: st.DrawFn, as_gpt2: bool = False) -> Config:
         d_head=d_head,
         d_mlp=draw(st.integers(1, 20)),
         position=draw(st.sampled_from(["learned", "sinusoidal", "none"])),
+        norm="layer" if as_gpt2 or norm_bias else draw(st.sampled_from(["layer", "rms"])),
+        embed_norm=not as_gpt2 and draw(flag),
         norm_position="pre" if as_gpt2 else draw(st.sampled_from(["pre", "post", "none"])),
         final_norm=as_gpt2 or draw(flag),
         norm_gain=draw(flag),
-        norm_bias=draw(flag),
+        norm_bias=norm_bias,
         norm_eps=draw(st.sampled_from([1e-5, 1e-6, 0.1])),
         attn_bias=draw(flag),
         mlp_bias=draw(flag),
         head_bias=not as_gpt2 and draw(flag),
-        activation=draw(st.sampled_from(sorted(ACTIVATIONS))),
+        activation=draw(st.sampled_from(activations)),
         tied=draw(flag),
         dropout=draw(st.sampled_from([0.0, 0.25])),
     )

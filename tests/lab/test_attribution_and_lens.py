@@ -48,6 +48,16 @@ def test_every_part_has_its_share_and_its_address():
     assert found.pos == ids.shape[1] - 1
 
 
+def test_a_normed_embedding_is_one_part():
+    config = config_of("fast")
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    trace = model.watch(ids)
+    found = attribute(config, trace, 3)
+    assert found.shares[0].part == "embedding, normed"
+    assert found.shares[0].address == f"fwd/ln_embed.normalized[pos={ids.shape[1] - 1}]"
+    assert found.shares[1].part == "layer 0 head 0"
+
+
 def test_a_share_is_what_the_logit_loses_where_no_norm_stands_between():
     config = config_of("no norms").replace(n_layers=1)
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)

@@ -25,6 +25,8 @@ def forward(
         table = positions(config, weights, ids.shape[1])
         seen["pos_embed"] = table
         x = seen["resid_start"] = x + table
+    if config["embed_norm"]:
+        x = norm(config, weights, "ln_embed.", x, seen)
     if config["position"] == "rotary":
         angles = rotary_angles(config, ids.shape[1])
         seen["rot_cos"], seen["rot_sin"] = np.cos(angles), np.sin(angles)
@@ -116,12 +118,14 @@ def block(
 def norm(
     config: Mapping[str, Any], weights: Values, at: str, x: np.ndarray, seen: Values
 ) -> np.ndarray:
-    mean = seen[f"{at}mean"] = x.mean(-1)
-    centred = seen[f"{at}centred"] = x - mean[..., None]
-    squared = seen[f"{at}squared"] = centred**2
-    variance = seen[f"{at}variance"] = squared.mean(-1)
-    scale = seen[f"{at}scale"] = np.sqrt(variance + config["norm_eps"])
-    y = centred / scale[..., None]
+    if config["norm"] == "layer":
+        mean = seen[f"{at}mean"] = x.mean(-1)
+        x = seen[f"{at}centred"] = x - mean[..., None]
+    squared = seen[f"{at}squared"] = x**2
+    spread = "variance" if config["norm"] == "layer" else "mean_square"
+    mean_square = seen[f"{at}{spread}"] = squared.mean(-1)
+    scale = seen[f"{at}scale"] = np.sqrt(mean_square + config["norm_eps"])
+    y = x / scale[..., None]
     if config["norm_gain"] or config["norm_bias"]:
         seen[f"{at}standardized"] = y
         y = y * weights.get(f"{at}w", 1.0) + weights.get(f"{at}b", 0.0)
@@ -164,6 +168,9 @@ def mlp(
     match config["activation"]:
         case "relu":
             post = np.maximum(pre, 0.0)
+        case "relu_squared":
+            positive = seen[f"{at}post_relu"] = np.maximum(pre, 0.0)
+            post = positive**2
         case "gelu":
             cdf = seen[f"{at}post_cdf"] = (1 + ERF(pre / math.sqrt(2))) / 2
             post = pre * cdf

@@ -59,12 +59,14 @@ def test_the_variety_takes_every_choice():
     for field, choices in {
         "position": {"learned", "sinusoidal", "rotary", "none"},
         "norm_position": {"pre", "post", "none"},
-        "activation": {"relu", "gelu", "gelu_tanh", "silu"},
+        "norm": {"layer", "rms"},
+        "activation": {"relu", "relu_squared", "gelu", "gelu_tanh", "silu"},
         **{
             flag: {True, False}
             for flag in (
                 *("final_norm", "norm_gain", "norm_bias", "attn_bias"),
                 *("mlp_bias", "head_bias", "tied", "qk_norm"),
+                *("embed_norm", "zero_init"),
             )
         },
     }.items():

@@ -27,6 +27,21 @@ VARIETY: dict[str, dict[str, Any]] = {
     "rotary alone": {"position": "rotary", "d_head": 2, "rotary_base": 50.0, "tied": False},
     "no biases": {"attn_bias": False, "mlp_bias": False, "norm_bias": False, "tied": False},
     "wide heads": {"d_head": 5, "n_heads": 2, "mlp_bias": False, "activation": "silu"},
+    "rms": {"norm": "rms", "norm_bias": False, "activation": "relu_squared", "tied": False},
+    "fast": {
+        "position": "rotary",
+        "d_head": 2,
+        "norm": "rms",
+        "embed_norm": True,
+        "norm_gain": False,
+        "norm_bias": False,
+        "attn_bias": False,
+        "mlp_bias": False,
+        "activation": "relu_squared",
+        "tied": False,
+        "zero_init": True,
+    },
+    "normed embedding": {"embed_norm": True, "norm_position": "post", "zero_init": True},
     "smallest": {"vocab_size": 1, "n_ctx": 1, "d_model": 1, "n_layers": 1, "n_heads": 1},
     "one head": {"n_heads": 1, "n_layers": 1, "norm_position": "none", "final_norm": True},
 }
@@ -38,9 +53,11 @@ def config_of(name: str) -> Config:
 
 def configs() -> st.SearchStrategy[Config]:
     """Any small configuration without dropout."""
-    flags = ("norm_gain", "norm_bias", "final_norm", "attn_bias", "mlp_bias", "head_bias", "tied")
+    flags = ("norm_gain", "embed_norm", "final_norm", "attn_bias", "mlp_bias", "head_bias", "tied")
+    norms = [("layer", True), ("layer", False), ("rms", False)]
     return st.builds(
-        Config,
+        lambda norm, **choices: Config(norm=norm[0], norm_bias=norm[1], **choices),
+        norm=st.sampled_from(norms),
         vocab_size=st.integers(2, 9),
         n_ctx=st.just(6),
         d_model=st.sampled_from([2, 4, 6]),

@@ -159,6 +159,10 @@ CASES: dict[str, Case] = {
     "gain_and_bias": lambda d: (
         (d.normal("batch pos d_model"), d.normal("d_model"), d.maybe("d_model")), {}
     ),
+    "rms_square": lambda d: ((d.normal("batch pos d_model"),), {}),
+    "rms_mean_square": lambda d: ((d.normal("batch pos d_model") ** 2,), {}),
+    "rms_scale": lambda d: ((d.normal("batch pos").abs(),), {"eps": 1e-5}),
+    "rms_divide": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
     # attention
     "project_qkv": _project_qkv,
     "dot_products": lambda d: (
@@ -191,6 +195,7 @@ CASES: dict[str, Case] = {
         (d.normal("batch pos d_mlp"), d.normal("d_mlp d_model"), d.maybe("d_model")), {}
     ),
     "relu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    "squared": lambda d: ((d.normal("batch pos d_mlp"),), {}),
     "normal_cdf": lambda d: ((d.normal("batch pos d_mlp"),), {}),
     "gate": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
     "gelu_argument": lambda d: ((d.normal("batch pos d_mlp"),), {}),
@@ -261,6 +266,10 @@ CASES: dict[str, Case] = {
     "attention": lambda d: (
         (*(d.normal("batch pos head d_head") for _ in "qkv"), None), {"causal": d.optional}
     ),
+    "rms_norm": lambda d: (
+        (d.normal("batch pos d_model"), d.maybe("d_model")), {"eps": 1e-5}
+    ),
+    "relu_squared": lambda d: ((d.normal("batch pos d_mlp"),), {}),
     "gelu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
     "gelu_tanh": lambda d: ((d.normal("batch pos d_mlp"),), {}),
     "silu": lambda d: ((d.normal("batch pos d_mlp"),), {}),

@@ -84,6 +84,8 @@ TOLERANCE = {
         _largest(t, "const/operand_1", "const/operand_2")
         * (8 + 4 * _largest(t, "const/operand_0") / float(t["fwd/scale"].min()))
     ),
+    "rms_norm": lambda t: 8 * _largest(t, "const/operand_1") * (1 + _largest(t, "const/operand_0")),
+    "relu_squared": lambda t: 8 * _largest(t, "out"),
     "gelu": lambda t: 8 * _largest(t, "const/operand_0"),
     "gelu_tanh": lambda t: 8 * _largest(t, "const/operand_0"),
     "silu": lambda t: 8 * _largest(t, "const/operand_0"),

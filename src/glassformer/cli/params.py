@@ -21,6 +21,7 @@ EMBEDDINGS, BLOCK, END = "embeddings", "block", "end"
 COMPONENTS = (  # part, component, weight, bias; those of a block are named inside block 0
     (EMBEDDINGS, "tokens", "embed.W_E", ""),
     (EMBEDDINGS, "positions", "pos_embed.W_pos", ""),
+    (EMBEDDINGS, "norm", "ln_embed.w", "ln_embed.b"),
     (BLOCK, "norm 1", "ln1.w", "ln1.b"),
     (BLOCK, "query", "attn.W_Q", "attn.b_Q"),
     (BLOCK, "key", "attn.W_K", "attn.b_K"),

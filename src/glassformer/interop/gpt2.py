@@ -137,7 +137,14 @@ def in_the_way(config: Config) -> list[str]:
     >>> in_the_way(Config.preset("gpt2")), in_the_way(Config.preset("miniature"))
     ([], ["norm_position='none'", 'final_norm=False', 'head_bias=True'])
     """
-    reasons = {"norm_position": "pre", "final_norm": True, "head_bias": False, "qk_norm": False}
+    reasons = {
+        "norm": "layer",
+        "norm_position": "pre",
+        "embed_norm": False,
+        "final_norm": True,
+        "head_bias": False,
+        "qk_norm": False,
+    }
     found = [
         f"{name}={getattr(config, name)!r}"
         for name, needed in reasons.items()
@@ -145,6 +152,8 @@ def in_the_way(config: Config) -> list[str]:
     ]
     if config.position == "rotary":
         found.append("position='rotary'")
+    if config.activation not in ACTIVATIONS.values():
+        found.append(f"activation={config.activation!r}")
     if config.n_heads * config.d_head != config.d_model:
         found.append(f"d_head={config.d_head}")
     return found

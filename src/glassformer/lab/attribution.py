@@ -100,7 +100,8 @@ class _Towards:
     def _read(self, x: Tensor) -> float:
         """A vector's share: normed with the scale that this pass had, and unembedded."""
         if self.config.final_norm:
-            x = (x - x.mean()) / self._recorded("fwd/ln_final.scale")[0, self.pos]
+            centred = x - x.mean() if self.config.norm == "layer" else x
+            x = centred / self._recorded("fwd/ln_final.scale")[0, self.pos]
             if "weight/ln_final.w" in self.trace.nodes:
                 x = x * self._recorded("weight/ln_final.w")
         return (x @ self.direction).item()
@@ -108,10 +109,11 @@ class _Towards:
     def _parts(self) -> Iterator[tuple[str, str, Tensor]]:
         """(name, address, vector [d_model]) of everything that was added to the stream."""
         pos, nodes = self.pos, self.trace.nodes
-        yield "token embedding", f"fwd/embed[pos={pos}]", self._recorded("fwd/embed")[0, pos]
-        if "fwd/pos_embed" in nodes:
-            x = self._recorded("fwd/pos_embed")[pos]
-            yield "position", f"fwd/pos_embed[pos={pos}]", x
+        if self.config.embed_norm:
+            x = self._recorded("fwd/ln_embed.normalized")[0, pos]
+            yield "embedding, normed", f"fwd/ln_embed.normalized[pos={pos}]", x
+        else:
+            yield from self._embedding(pos)
         for layer in range(self.config.n_layers):
             scope = f"blocks.{layer}"
             z = self._recorded(f"fwd/{scope}.attn.z")[0, pos]  # [head, d_head]
@@ -125,6 +127,12 @@ class _Towards:
             mlp_out = f"fwd/{scope}.mlp.mlp_out"
             x = self._recorded(mlp_out)[0, pos]
             yield f"layer {layer} MLP", f"{mlp_out}[pos={pos}]", x
+
+    def _embedding(self, pos: int) -> Iterator[tuple[str, str, Tensor]]:
+        yield "token embedding", f"fwd/embed[pos={pos}]", self._recorded("fwd/embed")[0, pos]
+        if "fwd/pos_embed" in self.trace.nodes:
+            x = self._recorded("fwd/pos_embed")[pos]
+            yield "position", f"fwd/pos_embed[pos={pos}]", x
 
     def _recorded(self, path: str) -> Tensor:
         return self.trace.value_of(self.trace.step(path)).double()

@@ -14,6 +14,7 @@ from glassformer.ops import ACTIVATIONS
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": ("learned", "sinusoidal", "rotary", "none"),
+    "norm": ("layer", "rms"),
     "norm_position": ("pre", "post", "none"),
     "activation": tuple(ACTIVATIONS),
 }
@@ -28,12 +29,14 @@ class Config:
     d_model / n_heads), `d_mlp` neurons per block (default 4 d_model).
     Choices: `position` learned, sinusoidal, rotary (turning queries and keys, with wavelengths up
     to 2 pi `rotary_base`) or none; `qk_norm` gives queries and keys a standard length;
-    `norm_position` before each branch (pre), after each addition (post) or nowhere (none);
-    `final_norm` before the unembedding; `norm_gain` and `norm_bias` the norms' learned parts;
-    `attn_bias`, `mlp_bias`, `head_bias` additive biases; `activation` relu, gelu, gelu_tanh or
-    silu; `tied` shares the embedding table with the unembedding; `dropout` (probability) on the
-    embedding and on each branch while training; `init_std` the standard deviation of the first,
-    random weights (0.02 suits d_model 768; small models start sooner from more).
+    `norm` layer or rms, `norm_position` before each branch (pre), after each addition (post) or
+    nowhere (none); `embed_norm` on what enters the first block, `final_norm` before the
+    unembedding; `norm_gain` and `norm_bias` the norms' learned parts; `attn_bias`, `mlp_bias`,
+    `head_bias` additive biases; `activation` relu, relu_squared, gelu, gelu_tanh or silu; `tied`
+    shares the embedding table with the unembedding; `dropout` (probability) on the embedding and
+    on each branch while training; `init_std` the standard deviation of the first, random weights
+    (0.02 suits d_model 768; small models start sooner from more); `zero_init` starts what is added
+    to the stream, and an untied unembedding, at zero, so that the first guess is uniform.
 
     >>> Config(vocab_size=512, n_ctx=64, d_model=96, n_layers=2, n_heads=4).d_head
     24
@@ -49,7 +52,9 @@ class Config:
     position: str = "learned"
     rotary_base: float = 10000.0
     qk_norm: bool = False
+    norm: str = "layer"
     norm_position: str = "pre"
+    embed_norm: bool = False
     final_norm: bool = True
     norm_gain: bool = True
     norm_bias: bool = True
@@ -61,6 +66,7 @@ class Config:
     tied: bool = True
     dropout: float = 0.0
     init_std: float = 0.02
+    zero_init: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -75,6 +81,10 @@ class Config:
                     f"{name}={value!r} is none of {', '.join(allowed)}."
                     f"{did_you_mean(value, allowed)}"
                 )
+        if self.norm == "rms" and self.norm_bias:
+            raise GlassformerError(
+                "norm='rms' has no bias to learn (Zhang and Sennrich 2019); give norm_bias=False"
+            )
         if not 0 <= self.dropout < 1:
             raise GlassformerError(
                 f"dropout={self.dropout} is a probability; give 0 or more, below 1"

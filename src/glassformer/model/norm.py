@@ -1,4 +1,4 @@
-"""Layer normalisation as a module: a gain, a bias, both or neither."""
+"""Layer or RMS normalisation as a module: a gain, a bias, both or neither."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ class Norm(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.eps = config.norm_eps
+        self.rms = config.norm == "rms"
         self.w = nn.Parameter(torch.empty(config.d_model)) if config.norm_gain else None
         self.b = nn.Parameter(torch.empty(config.d_model)) if config.norm_bias else None
 
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape
     ) -> Float[Tensor, "batch pos d_model"]:
+        if self.rms:
+            return t("normalized", ops.rms_norm, x, self.w, eps=self.eps)
         return t("normalized", ops.layer_norm, x, self.w, self.b, eps=self.eps)
 
     def views(self, source: Source = itself) -> Iterator[View]:

@@ -60,6 +60,7 @@ class Transformer(nn.Module):
         self.embed = Embed(config)
         added = config.position in ("learned", "sinusoidal")
         self.pos_embed = PosEmbed(config) if added else None
+        self.ln_embed = Norm(config) if config.embed_norm else None
         self.rotary = Rotary(config) if config.position == "rotary" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.ln_final = Norm(config) if config.final_norm else None
@@ -69,8 +70,8 @@ class Transformer(nn.Module):
     def init_weights(self) -> None:
         """Normal weights, zero biases, unit gains; what is added to the stream starts smaller.
 
-        Source: Radford et al. 2019, section 2.3: residual projections are scaled by
-        1/sqrt(2 n_layers).
+        Sources: Radford et al. 2019, section 2.3: residual projections are scaled by
+        1/sqrt(2 n_layers); Zhang et al. 2019 (Fixup), section 3: they start at zero.
         """
         if self.embed.W_E.is_meta:
             return  # shapes only: there is nothing to fill, and drawing nothing is slow
@@ -80,10 +81,11 @@ class Transformer(nn.Module):
             last = name.rpartition(".")[2]
             if last == "w":
                 nn.init.ones_(parameter)
-            elif last.startswith("b"):
+                continue
+            into_stream = last in ("W_O", "W_out")
+            if last.startswith("b") or (self.config.zero_init and (into_stream or last == "W_U")):
                 nn.init.zeros_(parameter)
             else:
-                into_stream = last in ("W_O", "W_out")
                 nn.init.normal_(parameter, std=residual_std if into_stream else std)
 
     def forward(
@@ -133,6 +135,8 @@ class Transformer(nn.Module):
                 x = t("resid_start", ops.add_positions, x, self.pos_embed(position, t))
             if self.rotary is not None:
                 rotation = self.rotary(position, t)
+        if self.ln_embed is not None:
+            x = self.ln_embed(x, t.at("ln_embed"))
         if self.training and self.config.dropout:
             x = t(("embed_dropped", "embed_kept"), ops.dropout, x, p=self.config.dropout)[0]
         for layer, block in enumerate(self.blocks):
@@ -197,6 +201,8 @@ class Transformer(nn.Module):
         yield from scoped("embed", self.embed.views(source))
         if self.pos_embed is not None:
             yield from scoped("pos_embed", self.pos_embed.views(source))
+        if self.ln_embed is not None:
+            yield from scoped("ln_embed", self.ln_embed.views(source))
         for layer, block in enumerate(self.blocks):
             yield from scoped(f"blocks.{layer}", block.views(source))  # type: ignore[union-attr]
         if self.ln_final is not None:

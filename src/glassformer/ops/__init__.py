@@ -13,7 +13,6 @@ from glassformer.ops.embedding import embed_positions as embed_positions
 from glassformer.ops.embedding import embed_sinusoid as embed_sinusoid
 from glassformer.ops.embedding import embed_tokens as embed_tokens
 from glassformer.ops.embedding import tie as tie
-from glassformer.ops.head_norm import head_norm as head_norm
 from glassformer.ops.linear import mlp_in as mlp_in
 from glassformer.ops.linear import mlp_out as mlp_out
 from glassformer.ops.linear import unembed as unembed
@@ -28,6 +27,8 @@ from glassformer.ops.op import Tape as Tape
 from glassformer.ops.residual import add as add
 from glassformer.ops.residual import carry as carry
 from glassformer.ops.residual import dropout as dropout
+from glassformer.ops.rms_norm import head_norm as head_norm
+from glassformer.ops.rms_norm import rms_norm as rms_norm
 from glassformer.ops.rotary import rotary as rotary
 from glassformer.ops.rotary import rotary_cos as rotary_cos
 from glassformer.ops.rotary import rotary_sin as rotary_sin

@@ -21,6 +21,15 @@ relu = op(
     source="Nair and Hinton 2010",
 )
 
+squared = op(
+    "squared",
+    "post[batch, pos, d_mlp] = post_relu[batch, pos, d_mlp] * post_relu[batch, pos, d_mlp]",
+    "post_relu",
+    torch.square,
+    says="What is left is squared, so that strong sums count for more.",
+    source="So et al. 2021, section 4.1",
+)
+
 # --- GELU: each sum, weighted by the chance that a standard normal number is smaller ---
 
 GELU = "Hendrycks and Gimpel 2016, section 2"
@@ -77,6 +86,10 @@ sigmoid = op(
 )
 
 
+def _relu_squared_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
+    return t(name, squared, t(f"{name}_relu", relu, pre))
+
+
 def _gelu_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
     return t(name, gate, pre, t(f"{name}_cdf", normal_cdf, pre))
 
@@ -89,6 +102,14 @@ def _gelu_tanh_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
 def _silu_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
     return t(name, gate, pre, t(f"{name}_sigmoid", sigmoid, pre))
 
+
+relu_squared = composite(
+    "relu_squared",
+    lambda pre: F.relu(pre).square(),
+    _relu_squared_steps,
+    says="Negative sums become zero, the others are squared.",
+    source="So et al. 2021, section 4.1",
+)
 
 gelu = composite(
     "gelu",
@@ -116,6 +137,7 @@ silu = composite(
 
 ACTIVATIONS: dict[str, Op | Composite] = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "silu": silu,

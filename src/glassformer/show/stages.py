@@ -15,6 +15,8 @@ BETWEEN = {
     "tie",
     "centre",
     "square",
+    "rms_square",
+    "head_square",
     "scale_scores",
     "row_max",
     "row_exp",
@@ -84,7 +86,7 @@ def chapters(trace: Trace) -> list[Chapter]:
 
 def _section_title(step: Step) -> str:
     part = step.name.split(".")[-2] if "." in step.name else ""
-    return "Norm" if part == "ln_final" else _SECTIONS.get(part, "")
+    return "Norm" if part in ("ln_embed", "ln_final") else _SECTIONS.get(part, "")
 
 
 def is_between(step: Step) -> bool:
