@@ -1,0 +1,177 @@
+/** Painting the visible window of a matrix on a canvas. */
+import { number } from "../trace/number";
+import { isWhole } from "../trace/trace";
+import { layout, type Plane, type Scale } from "./grid";
+
+export interface Palette {
+  color(name: string): string;
+  signed(share: number): string;
+  probability(share: number): string;
+}
+
+export interface Look {
+  side: number;
+  head: number;
+  cell: { width: number; height: number };
+  numbered: boolean;
+  scale: Scale;
+  marked: number | null;
+  chosen: { row: number; column: number } | null;
+  width: number;
+  height: number;
+}
+
+const FONT = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
+
+/** Make the canvas as sharp as the screen; returns what to draw with, in CSS pixels. */
+export function sharpen(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+  const ratio = devicePixelRatio || 1;
+  canvas.width = Math.max(Math.round(width * ratio), 1);
+  canvas.height = Math.max(Math.round(height * ratio), 1);
+  const context = canvas.getContext("2d")!;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
+}
+
+/** The colour of a value; null where nothing is painted (a whole number, a number that is not here). */
+export function colorOf(value: number, scale: Scale, palette: Palette): string | null {
+  if (scale.kind === "ids" || !Number.isFinite(value)) return null;
+  const share = Math.max(Math.min(value / scale.largest, 1), -1);
+  return scale.kind === "probability" ? palette.probability(Math.max(share, 0)) : palette.signed(share);
+}
+
+export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scroll: { x: number; y: number }, palette: Palette): void {
+  const context = sharpen(canvas, look.width, look.height);
+  const { side, head, cell } = look;
+  const { base, byRow, byColumn } = layout(plane);
+  const values = plane.trace.values;
+  const whole = isWhole(plane.step);
+  const [ink, surface, line] = [palette.color("ink"), palette.color("surface"), palette.color("line")];
+  const r0 = Math.floor(scroll.y / cell.height);
+  const c0 = Math.floor(scroll.x / cell.width);
+  const r1 = Math.min(Math.ceil((scroll.y + look.height - head) / cell.height), plane.rows);
+  const c1 = Math.min(Math.ceil((scroll.x + look.width - side) / cell.width), plane.columns);
+  context.fillStyle = surface;
+  context.fillRect(0, 0, look.width, look.height);
+  context.save();
+  context.beginPath();
+  context.rect(side, head, look.width - side, look.height - head);
+  context.clip();
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  context.font = `12px ${FONT}`;
+  const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
+  for (let r = r0; r < r1; r++) {
+    for (let c = c0; c < c1; c++) {
+      const value = values.peek(plane.step, base + r * byRow + c * byColumn);
+      const x = side + c * cell.width - scroll.x;
+      const y = head + r * cell.height - scroll.y;
+      if (value === undefined) continue;
+      const fill = colorOf(value, look.scale, palette);
+      if (fill) {
+        context.fillStyle = fill;
+        context.fillRect(x, y, cell.width - gap + (gap ? 0 : 0.5), cell.height - gap + (gap ? 0 : 0.5));
+      } else if (value === -Infinity) {
+        hatch(context, x, y, cell.width - gap, cell.height - gap, palette.color("hatch"));
+      } else if (Number.isNaN(value) || value === Infinity) {
+        context.fillStyle = palette.color("bad");
+        context.fillRect(x, y, cell.width - gap, cell.height - gap);
+      }
+      if (look.numbered && value !== -Infinity) {
+        context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
+        context.fillText(number(value, 4, whole), x + cell.width - 6, y + cell.height / 2);
+      }
+    }
+  }
+  if (look.chosen) outline(context, look, scroll, look.chosen, ink);
+  context.restore();
+  labels(context, plane, look, scroll, { r0, r1, c0, c1 }, palette, line);
+}
+
+function outline(context: CanvasRenderingContext2D, look: Look, scroll: { x: number; y: number }, at: { row: number; column: number }, ink: string): void {
+  context.strokeStyle = ink;
+  context.lineWidth = 2;
+  const x = look.side + at.column * look.cell.width - scroll.x;
+  const y = look.head + at.row * look.cell.height - scroll.y;
+  context.strokeRect(x + 0.5, y + 0.5, Math.max(look.cell.width - 2, 3), Math.max(look.cell.height - 2, 3));
+}
+
+function labels(
+  context: CanvasRenderingContext2D,
+  plane: Plane,
+  look: Look,
+  scroll: { x: number; y: number },
+  shown: { r0: number; r1: number; c0: number; c1: number },
+  palette: Palette,
+  line: string,
+): void {
+  const { side, head, cell } = look;
+  const [ink, quiet, mark] = [palette.color("ink"), palette.color("quiet"), palette.color("mark")];
+  context.font = `12px ${FONT}`;
+  context.textBaseline = "middle";
+  if (plane.rowAxis) {
+    context.textAlign = "right";
+    const every = Math.max(Math.ceil(13 / cell.height), 1);
+    for (let r = shown.r0; r < shown.r1; r++) {
+      const y = head + r * cell.height - scroll.y;
+      if (y < head - cell.height / 2) continue;
+      const chosen = look.chosen?.row === r || look.marked === r;
+      if (look.marked === r) {
+        context.fillStyle = mark;
+        context.fillRect(0, y, side - 3, cell.height - 1);
+      }
+      if (r % every && !chosen) continue;
+      context.fillStyle = chosen ? ink : quiet;
+      context.fillText(clip(context, plane.trace.label(plane.rowAxis, r), side - 12), side - 8, y + cell.height / 2);
+    }
+  }
+  if (!plane.columnAxis) return;
+  context.fillStyle = palette.color("surface");
+  context.fillRect(0, 0, look.width, head);
+  context.textAlign = "center";
+  const words = plane.trace.word(plane.columnAxis, 0) !== "";
+  const every = Math.max(Math.ceil((words ? 44 : 30) / cell.width), 1);
+  for (let c = shown.c0; c < shown.c1; c++) {
+    const x = side + c * cell.width - scroll.x;
+    const chosen = look.chosen?.column === c;
+    if ((c % every && !chosen) || x < side - cell.width / 2) continue;
+    context.fillStyle = chosen ? ink : quiet;
+    const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, c) : String(c);
+    context.fillText(clip(context, label, Math.max(cell.width * every - 4, 24)), x + cell.width / 2, head / 2);
+  }
+  context.strokeStyle = line;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(side, head - 0.5);
+  context.lineTo(look.width, head - 0.5);
+  context.stroke();
+}
+
+function clip(context: CanvasRenderingContext2D, text: string, room: number): string {
+  if (context.measureText(text).width <= room) return text;
+  let end = text.length;
+  while (end > 1 && context.measureText(`${text.slice(0, end)}…`).width > room) end--;
+  return `${text.slice(0, end)}…`;
+}
+
+function hatch(context: CanvasRenderingContext2D, x: number, y: number, width: number, height: number, color: string): void {
+  context.save();
+  context.beginPath();
+  context.rect(x, y, width, height);
+  context.clip();
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let at = -height; at < width; at += 5) {
+    context.moveTo(x + at, y + height);
+    context.lineTo(x + at + height, y);
+  }
+  context.stroke();
+  context.restore();
+}
+
+/** Whether white letters read better than black on a colour written `rgb(r, g, b)`. */
+function isDark(color: string): boolean {
+  const [r, g, b] = color.match(/\d+/g)!.map(Number);
+  return 0.299 * r + 0.587 * g + 0.114 * b < 140;
+}

@@ -1,0 +1,242 @@
+/** Where runs and traces come from: a server, or the data inside an exported file. */
+import { Trace, type Table } from "./trace/trace";
+
+export interface RunSummary {
+  id: string;
+  name: string;
+  parameters: number;
+  steps_done: number | null;
+  loss: number | null;
+}
+
+export interface Weight {
+  name: string;
+  axes: string[];
+  shape: number[];
+  parameters: number;
+  share: number;
+}
+
+export interface RunInfo extends RunSummary {
+  kind: "run" | "folder" | "preset";
+  path: string | null;
+  config: Record<string, unknown>;
+  n_ctx: number;
+  vocab_size: number;
+  tied: boolean;
+  weights: Weight[];
+  tokenizer: { kind: string; [field: string]: unknown };
+  snapshots: number[];
+  floor: number | null;
+  suggested_prompt: string;
+  suggested_target: string | null;
+  recipe: Record<string, unknown> | null;
+}
+
+export interface Sampling {
+  temperature: number;
+  top_k: number | null;
+  top_p: number | null;
+  min_p: number | null;
+  repetition_penalty: number;
+  seed: number;
+  index: number;
+}
+
+export type Edits = Record<string, number | { trace: string; address: string }>;
+
+/** What a trace is asked for with. */
+export interface Request {
+  run: string;
+  prompt: string;
+  target?: string | null;
+  backward?: boolean;
+  optimizer?: boolean;
+  at_step?: number | null;
+  edits?: Edits;
+  sampling?: Sampling | null;
+}
+
+export interface About {
+  id: string;
+  run: string;
+  prompt: string;
+  ids: number[];
+  tokens: string[];
+  target: string | null;
+  backward: boolean;
+  optimizer: boolean;
+  at_step: number | null;
+  edits: Edits;
+  sampling: Sampling | null;
+  chosen: { id: number; token: string } | null;
+  nbytes: number;
+  precision: string;
+}
+
+export interface Metrics {
+  rows: { step: number; loss: number | null; held_out: number | null; tokens_per_second: number | null }[];
+  floor: number | null;
+}
+
+export interface Pair {
+  left: string;
+  right: string;
+  rank: number;
+}
+
+export interface TokenizedText {
+  text: string;
+  steps: { op: "split" | "merge" | "look up"; word: number | null; pieces: string[]; merge: Pair | null; considered: Pair[]; ids: number[] }[];
+  tokens: { id: number; token: string; bytes: number[]; text: string }[];
+}
+
+export interface Biography {
+  address: string;
+  points: { step: number; value: number }[];
+  moved: { from: number; to: number; step: number; change: number; batch: string[] } | null;
+}
+
+/** A trace that was opened, and what it is of. */
+export interface Opened {
+  about: About;
+  trace: Trace;
+}
+
+/** What went wrong, in one sentence for people; `code` tells kinds apart. */
+export class SourceError extends Error {
+  constructor(message: string, readonly code: string) {
+    super(message);
+  }
+}
+
+export interface Source {
+  /** Whether a model can be run: without a server the page shows what it holds and says so. */
+  readonly live: boolean;
+  runs(): Promise<RunSummary[]>;
+  run(id: string): Promise<RunInfo>;
+  metrics(id: string): Promise<Metrics>;
+  open(request: Request, signal?: AbortSignal): Promise<Opened>;
+  tokenize(run: string, text: string): Promise<TokenizedText>;
+  /** A request that only a server can answer; offline it throws a SourceError with code "offline". */
+  ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T>;
+  /** The server-sent events of a path. */
+  events(path: string): EventSource;
+}
+
+const OFFLINE = "This file holds recorded numbers but no model that could run. Open the run with: glassformer serve";
+
+class ServerSource implements Source {
+  readonly live = true;
+
+  runs = async () => (await this.ask<{ runs: RunSummary[] }>("/api/runs")).runs;
+  run = (id: string) => this.ask<RunInfo>(`/api/runs/${encodeURIComponent(id)}`);
+  metrics = (id: string) => this.ask<Metrics>(`/api/runs/${encodeURIComponent(id)}/metrics`);
+  tokenize = (run: string, text: string) => this.ask<TokenizedText>("/api/tokenize", { run, text });
+  events = (path: string) => new EventSource(path);
+
+  async open(request: Request, signal?: AbortSignal): Promise<Opened> {
+    const about = await this.ask<About>("/api/traces", request, signal);
+    const at = `/api/traces/${encodeURIComponent(about.id)}`;
+    const table = await this.ask<Table>(`${at}/trace.json`, undefined, signal);
+    const bytes = async (begin: number, end: number) => {
+      const answer = await this.fetch(`${at}/values`, { headers: { Range: `bytes=${begin}-${end - 1}` } });
+      return answer.arrayBuffer();
+    };
+    return { about, trace: new Trace(table, bytes) };
+  }
+
+  async ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+    const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    const answer = await this.fetch(path, body === undefined ? { signal } : { ...post, signal });
+    return answer.json();
+  }
+
+  private async fetch(path: string, options: RequestInit): Promise<Response> {
+    let answer: Response;
+    try {
+      answer = await fetch(path, options);
+    } catch (error) {
+      if ((error as Error).name === "AbortError") throw error;
+      throw new SourceError("The server does not answer. Is glassformer serve still running?", "gone");
+    }
+    if (answer.ok) return answer;
+    const found = await answer.json().catch(() => null);
+    throw new SourceError(found?.error?.message ?? `the server answered ${answer.status}`, found?.error?.code ?? String(answer.status));
+  }
+}
+
+interface Exported {
+  runs: RunInfo[];
+  traces: { about: About; table: string; values: string }[];
+  metrics: Record<string, Metrics>;
+  texts: Record<string, TokenizedText[]>;
+}
+
+class FileSource implements Source {
+  readonly live = false;
+  private opened = new Map<string, Promise<Opened>>();
+
+  constructor(private data: Exported) {}
+
+  runs = async () => this.data.runs;
+  metrics = async (id: string) => this.data.metrics[id] ?? { rows: [], floor: null };
+
+  async run(id: string): Promise<RunInfo> {
+    const found = this.data.runs.find((run) => run.id === id) ?? this.data.runs[0];
+    if (!found) throw new SourceError("This file holds no run.", "empty");
+    return found;
+  }
+
+  async open(request: Request): Promise<Opened> {
+    const wanted = this.data.traces.find(({ about }) => matches(about, request));
+    if (!wanted) throw new SourceError(OFFLINE, "offline");
+    const { id } = wanted.about;
+    if (!this.opened.has(id)) this.opened.set(id, unpack(wanted));
+    return this.opened.get(id)!;
+  }
+
+  async tokenize(run: string, text: string): Promise<TokenizedText> {
+    const found = this.data.texts[run]?.find((known) => known.text === text);
+    if (!found) throw new SourceError(OFFLINE, "offline");
+    return found;
+  }
+
+  ask = async (): Promise<never> => {
+    throw new SourceError(OFFLINE, "offline");
+  };
+
+  events = (): never => {
+    throw new SourceError(OFFLINE, "offline");
+  };
+
+  /** The first trace, which the page opens with. */
+  get first(): About {
+    return this.data.traces[0].about;
+  }
+}
+
+const matches = (about: About, request: Request): boolean =>
+  about.run === request.run &&
+  about.prompt === request.prompt &&
+  (request.target ?? about.target) === about.target &&
+  (request.at_step ?? null) === about.at_step &&
+  Object.keys(request.edits ?? {}).length === 0;
+
+async function unpack(stored: Exported["traces"][number]): Promise<Opened> {
+  const [table, values] = await Promise.all([unzip(stored.table), unzip(stored.values)]);
+  const bytes = async (begin: number, end: number) => values.slice(begin, end);
+  return { about: stored.about, trace: new Trace(JSON.parse(new TextDecoder().decode(table)), bytes) };
+}
+
+async function unzip(base64: string): Promise<ArrayBuffer> {
+  const raw = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+/** The source that the page's own data block names. */
+export function findSource(): Source & { first?: About } {
+  const data = JSON.parse(document.getElementById("glassformer-data")?.textContent ?? "{}");
+  return data.server ? new ServerSource() : new FileSource(data);
+}

@@ -1,0 +1,31 @@
+/** Where in the story the reader is: which token, block and head are followed. */
+import { route } from "./route.svelte";
+import { session } from "./session.svelte";
+
+const within = (value: number, n: number) => Math.min(Math.max(value, 0), Math.max(n - 1, 0));
+
+class Place {
+  /** The followed token; the last one unless another was chosen. */
+  get pos(): number {
+    const n = session.about?.ids.length ?? 1;
+    return within(route.number("pos", n - 1), n);
+  }
+
+  get block(): number {
+    return within(route.number("block"), this.blocks);
+  }
+
+  get head(): number {
+    return within(route.number("head"), this.heads);
+  }
+
+  get blocks(): number {
+    return Number(session.run?.config.n_layers ?? 1);
+  }
+
+  get heads(): number {
+    return Number(session.run?.config.n_heads ?? 1);
+  }
+}
+
+export const place = new Place();

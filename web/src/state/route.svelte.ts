@@ -1,0 +1,82 @@
+/** The state of the page, held in the URL: a link opens the same place, and Back climbs out. */
+
+import { untrack } from "svelte";
+
+export const VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"] as const;
+export type View = (typeof VIEWS)[number];
+
+/** What can be given in the URL beside the view; all of it text, absent where it is the default. */
+const FIELDS = [
+  "at", // the address that is open: a tensor, or one number of it
+  "run", "prompt", "target", "step", // which trace: a run, a text, the word asked for, a training step
+  "edits", // JSON: what was changed by hand
+  "with", // JSON: the other side of a comparison, a request for a second trace
+  "pass", // fwd, bwd or opt
+  "stage", "block", "head", "pos", // where in the story
+  "sampling", // JSON
+  "text", // the text of the token view
+  "hide", // controls that a teacher has hidden
+] as const;
+export type Field = (typeof FIELDS)[number];
+
+class Route {
+  view = $state<View>("story");
+  private fields = $state<Partial<Record<Field, string>>>({});
+
+  constructor() {
+    this.read();
+    addEventListener("popstate", () => this.read());
+    addEventListener("hashchange", () => this.read());
+  }
+
+  get(field: Field): string | undefined {
+    return this.fields[field];
+  }
+
+  number(field: Field, otherwise = 0): number {
+    const value = Number(this.fields[field]);
+    return this.fields[field] !== undefined && Number.isFinite(value) ? value : otherwise;
+  }
+
+  json<T>(field: Field): T | null {
+    try {
+      return this.fields[field] ? (JSON.parse(this.fields[field]) as T) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** Go somewhere: a new entry of the history, so that Back returns. */
+  go(change: Partial<Record<Field, string | number | null>>, view: View = this.view): void {
+    history.pushState(null, "", untrack(() => this.href(change, view)));
+    this.read();
+  }
+
+  /** Change the place without a new entry: a slider that is being dragged, a token under the finger. */
+  adjust(change: Partial<Record<Field, string | number | null>>): void {
+    history.replaceState(null, "", untrack(() => this.href(change)));
+    this.read();
+  }
+
+  href(change: Partial<Record<Field, string | number | null>>, view: View = this.view): string {
+    const query = new URLSearchParams();
+    for (const field of FIELDS) {
+      const value = field in change ? change[field] : this.fields[field];
+      if (value !== null && value !== undefined && value !== "") query.set(field, String(value));
+    }
+    return `#/${view}${query.size ? `?${query}` : ""}`;
+  }
+
+  hides = (control: string): boolean => (this.fields.hide ?? "").split(",").includes(control);
+
+  private read(): void {
+    const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+    this.view = VIEWS.find((view) => view === path) ?? "story";
+    const given = new URLSearchParams(query ?? "");
+    const fields: Partial<Record<Field, string>> = {};
+    for (const field of FIELDS) if (given.has(field)) fields[field] = given.get(field)!;
+    this.fields = fields;
+  }
+}
+
+export const route = new Route();

@@ -1,0 +1,66 @@
+/** Light or dark, and the colours that canvases paint with. */
+import { interpolateRgb } from "d3-interpolate";
+
+const KEY = "glassformer-theme";
+const SHADES = 256;
+
+/** localStorage is refused inside a notebook's frame. */
+function remembered(): string | null {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+class Theme {
+  dark = $state(false);
+  private styles = getComputedStyle(document.documentElement);
+  private ramps = $derived.by(() => (this.dark, this.build()));
+
+  constructor() {
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    this.apply(remembered() ? remembered() === "dark" : system.matches);
+    system.addEventListener("change", () => remembered() || this.apply(system.matches));
+  }
+
+  flip(): void {
+    this.apply(!this.dark);
+    try {
+      localStorage.setItem(KEY, this.dark ? "dark" : "light");
+    } catch {
+      // the choice holds until the page is closed
+    }
+  }
+
+  color(name: string): string {
+    return this.dark, this.styles.getPropertyValue(`--${name}`).trim();
+  }
+
+  /** Blue for a positive share of the scale, orange for a negative one; `share` is from -1 to 1. */
+  signed(share: number): string {
+    const ramp = share < 0 ? this.ramps.negative : this.ramps.positive;
+    return ramp[Math.min(Math.round(Math.abs(share) * (SHADES - 1)), SHADES - 1)];
+  }
+
+  /** One hue, for a share from 0 to 1. */
+  probability(share: number): string {
+    return this.ramps.probability[Math.min(Math.round(share * (SHADES - 1)), SHADES - 1)];
+  }
+
+  private apply(dark: boolean): void {
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    this.dark = dark;
+  }
+
+  private build() {
+    const ramp = (name: string) => {
+      const mix = interpolateRgb.gamma(1.4)(this.color("zero"), this.color(name));
+      // small numbers stay visible: the ramp rises quickly at first
+      return Array.from({ length: SHADES }, (_, i) => mix((i / (SHADES - 1)) ** 0.7));
+    };
+    return { positive: ramp("positive"), negative: ramp("negative"), probability: ramp("probability") };
+  }
+}
+
+export const theme = new Theme();

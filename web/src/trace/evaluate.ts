@@ -1,0 +1,285 @@
+/**
+ * A formula's value in float64 at one element, with a bound on how far a rounded computation may be
+ * from it: the same running error analysis as Python's `ops.evaluate` (Higham 2002, 3.1 and 3.3).
+ */
+import erf from "@stdlib/math-base-special-erf";
+import { COMPARISONS, REDUCTIONS, constant, type Node, walk } from "./formula";
+import { isWhole, type Step, type Trace } from "./trace";
+import { ROUNDOFF, TINY } from "./values";
+
+const FUNCTION_ULPS = 8;
+const SUM_ROUNDOFF = ROUNDOFF.float32 + ROUNDOFF.float64;
+
+type Env = Record<string, number>;
+export interface Read {
+  operand: string;
+  step: Step;
+  flat: number;
+  index: number[];
+  value: number;
+}
+
+
+/** One evaluation of one formula: sizes of its axes, what it read, whether it met a corner. */
+export class Evaluation {
+  readonly reads = new Map<string, Read>();
+  kinks = false;
+  missing: [Step, number][] = [];
+  /** Of the value that `run` returned last: its rounding bound, and whether it is a real number. */
+  bound = 0;
+  real = false;
+  private roundoff: number;
+  private tiny: number;
+  private sizes: Record<string, number>;
+  private recording = true;
+
+  constructor(
+    private trace: Trace,
+    private operands: Record<string, Step>,
+    private params: Record<string, number>,
+    tree: Node,
+    step: Step,
+  ) {
+    this.roundoff = (ROUNDOFF[step.dtype] ?? 0) + ROUNDOFF.float64;
+    this.tiny = TINY[step.dtype] ?? 0;
+    this.sizes = { ...axisSizes(tree, operands), ...Object.fromEntries(step.axes.map((a, d) => [a, step.shape[d]])) };
+  }
+
+  size = (axis: string): number => this.sizes[axis];
+
+  /** The value without recording what was read. */
+  quietly(node: Node, env: Env): number {
+    const { recording, kinks } = this;
+    this.recording = false;
+    const value = this.run(node, env);
+    this.recording = recording;
+    this.kinks = kinks;
+    return value;
+  }
+
+  run(node: Node, env: Env): number {
+    const kind = node[0];
+    switch (kind) {
+      case "number":
+        return this.constant(constant(node));
+      case "param":
+        return this.constant(this.params[node[1]]);
+      case "axis":
+        return this.exact(env[node[1]]);
+      case "size":
+        return this.exact(this.sizes[node[1]]);
+      case "read":
+        return this.read(node[1], node[2], env);
+      case "select":
+        return this.select(node, env);
+      case "drawn":
+        throw new Error("a drawn number has no arithmetic");
+    }
+    if (REDUCTIONS.has(kind)) return this.reduce(kind, node[1], node[2], env);
+    return node.length === 2 ? this.unary(kind, node[1], env) : this.binary(kind, node[1], node[2], env);
+  }
+
+  private exact(value: number): number {
+    this.bound = 0;
+    this.real = false;
+    return value;
+  }
+
+  private constant(value: number): number {
+    this.real = !Number.isInteger(value);
+    this.bound = this.real && Number.isFinite(value) ? this.roundoff * Math.abs(value) : 0;
+    return value;
+  }
+
+  /** The place of the element of an operand that is read at `env`. */
+  place(operand: string, index: Node[], env: Env): { step: Step; at: number[]; flat: number } {
+    const step = this.operands[operand];
+    const at = index.map((node) => Math.trunc(this.run(node, env)));
+    let place = 0;
+    for (let d = 0; d < at.length; d++) place = place * step.shape[d] + at[d];
+    return { step, at, flat: place };
+  }
+
+  private read(operand: string, index: Node[], env: Env): number {
+    const { step, at, flat } = this.place(operand, index, env);
+    const value = this.trace.values.peek(step, flat);
+    this.bound = 0;
+    this.real = !isWhole(step);
+    if (value === undefined) {
+      this.missing.push([step, flat]);
+      return 0;
+    }
+    if (this.recording) {
+      const key = `${operand}/${flat}`;
+      if (!this.reads.has(key)) this.reads.set(key, { operand, step, flat, index: at, value });
+    }
+    return value;
+  }
+
+  private select(node: Node, env: Env): number {
+    const kinks = this.kinks;
+    const chosen = this.run(node[1], env);
+    // a count is flat on both sides of an equality
+    if (![...walk(node[2]), ...walk(node[3])].some((part) => part[0] === "read")) this.kinks = kinks;
+    const a = this.run(node[2], env);
+    const [bound, real] = [this.bound, this.real];
+    const b = this.run(node[3], env);
+    if (!chosen) return b;
+    this.bound = bound;
+    this.real = real;
+    return a;
+  }
+
+  private reduce(kind: string, axis: string, body: Node, env: Env): number {
+    const axes = [axis];
+    while (kind === "sum" && body[0] === "sum") {
+      axes.push(body[1]); // a sum of sums may be added up in any order: it is one sum
+      body = body[2];
+    }
+    let n = 0;
+    let total = 0;
+    let absolute = 0;
+    let errors = 0;
+    let largest = -Infinity;
+    let largestBound = 0;
+    let real = false;
+    this.each(axes, env, (inner) => {
+      const value = this.run(body, inner);
+      n += 1;
+      total += value;
+      absolute += Math.abs(value);
+      errors += this.bound;
+      if (value > largest || n === 1 || Number.isNaN(value)) largest = value;
+      largestBound = Math.max(largestBound, this.bound);
+      real ||= this.real;
+    });
+    this.real = real || kind === "mean";
+    if (kind === "max") {
+      this.bound = largestBound;
+      return largest;
+    }
+    const u = Math.min(this.roundoff, SUM_ROUNDOFF);
+    const gamma = (n * u) / (1 - n * u);
+    let bound = errors * (1 + gamma) + gamma * absolute;
+    if (u < this.roundoff) bound += this.roundoff * Math.abs(total);
+    this.bound = finite(kind === "sum" ? bound : bound / n + this.roundoff * Math.abs(total / n));
+    return kind === "sum" ? total : total / n;
+  }
+
+  /** Call `visit` for every combination of indices of `axes`. */
+  each(axes: string[], env: Env, visit: (inner: Env) => void): void {
+    const inner = { ...env };
+    const turn = (depth: number): void => {
+      if (depth === axes.length) return visit(inner);
+      for (let i = 0; i < this.sizes[axes[depth]]; i++) {
+        inner[axes[depth]] = i;
+        turn(depth + 1);
+      }
+    };
+    turn(0);
+  }
+
+  private unary(name: string, body: Node, env: Env): number {
+    const x = this.run(body, env);
+    const error = this.bound;
+    const value = FUNCTIONS[name](x);
+    const exact = name === "neg" || name === "abs" || name === "sign";
+    let carried = error > 0 ? Math.abs(SLOPES[name](x, value)) * error : 0;
+    if (name === "sqrt") carried = Math.min(carried, Math.sqrt(error));
+    this.bound = finite(carried + (exact ? 0 : FUNCTION_ULPS * this.roundoff * Math.abs(value) + this.tiny));
+    if (!exact) this.real = true;
+    return value;
+  }
+
+  private binary(operator: string, left: Node, right: Node, env: Env): number {
+    const a = this.run(left, env);
+    const [ea, realA] = [this.bound, this.real];
+    const b = this.run(right, env);
+    const [eb, realB] = [this.bound, this.real];
+    const value = OPERATORS[operator](a, b);
+    if (COMPARISONS.has(operator)) {
+      if (a === b && realA) this.kinks = true;
+      return this.exact(value);
+    }
+    this.real = realA || realB || operator === "/";
+    if (operator === "//" || operator === "%") {
+      this.bound = 0;
+      return value;
+    }
+    const rounding = this.roundoff * Math.abs(value);
+    let bound: number;
+    if (operator === "+" || operator === "-") bound = ea + eb + rounding;
+    else if (operator === "*") bound = Math.abs(a) * eb + Math.abs(b) * ea + ea * eb + rounding;
+    else if (operator === "/") bound = (ea + Math.abs(value) * eb) / Math.max(Math.abs(b) - eb, 1e-300) + rounding;
+    else {
+      const relative = (Math.abs(b) * ea) / Math.abs(a) + Math.abs(Math.log(Math.abs(a))) * eb;
+      bound = Math.abs(value) * relative + FUNCTION_ULPS * rounding;
+    }
+    this.bound = finite(bound + this.tiny);
+    return value;
+  }
+}
+
+/** The length of every axis that indexes some operand directly. */
+function axisSizes(tree: Node, operands: Record<string, Step>): Record<string, number> {
+  const sizes: Record<string, number> = {};
+  for (const node of walk(tree)) {
+    if (node[0] !== "read") continue;
+    (node[2] as Node[]).forEach((index, d) => {
+      if (index[0] === "axis") sizes[index[1]] = operands[node[1]].shape[d];
+    });
+  }
+  return sizes;
+}
+
+// inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)
+const finite = (error: number): number => (Number.isFinite(error) ? error : 0);
+
+const FUNCTIONS: Record<string, (x: number) => number> = {
+  neg: (x) => -x, exp: Math.exp, log: Math.log, sqrt: Math.sqrt, tanh: Math.tanh, erf,
+  sin: Math.sin, cos: Math.cos, sign: Math.sign, abs: Math.abs,
+};
+
+/** d function / dx, given x and the function's value. */
+export const SLOPES: Record<string, (x: number, y: number) => number> = {
+  neg: () => -1,
+  exp: (_, y) => y,
+  log: (x) => 1 / x,
+  sqrt: (_, y) => 0.5 / y,
+  tanh: (_, y) => 1 - y * y,
+  erf: (x) => (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x),
+  sin: (x) => Math.cos(x),
+  cos: (x) => -Math.sin(x),
+  sign: () => 0,
+  abs: (x) => Math.sign(x),
+};
+
+const OPERATORS: Record<string, (a: number, b: number) => number> = {
+  "+": (a, b) => a + b,
+  "-": (a, b) => a - b,
+  "*": (a, b) => a * b,
+  "/": (a, b) => a / b,
+  "//": (a, b) => Math.floor(a / b),
+  "%": (a, b) => a - b * Math.floor(a / b),
+  "**": (a, b) => a ** b,
+  "<": (a, b) => Number(a < b),
+  "<=": (a, b) => Number(a <= b),
+  ">": (a, b) => Number(a > b),
+  ">=": (a, b) => Number(a >= b),
+  "==": (a, b) => Number(a === b),
+  "!=": (a, b) => Number(a !== b),
+};
+
+const ROUNDS = 6; // an index may itself be read from a tile that has to come first
+
+/** Run `work` until every number that it read is here. */
+export async function whenHere<T>(trace: Trace, evaluation: () => Evaluation, work: (run: Evaluation) => T): Promise<{ run: Evaluation; result: T }> {
+  for (let round = 0; round < ROUNDS; round++) {
+    const run = evaluation();
+    const result = work(run);
+    if (!run.missing.length) return { run, result };
+    await Promise.all(run.missing.map(([step, at]) => trace.values.fetch(step, at, at + 1)));
+  }
+  throw new Error("the operands of this number could not be read");
+}
+

@@ -1,0 +1,132 @@
+/** One number explained from the trace file and the formula trees alone. */
+import { format, shortOf, type Address } from "./address";
+import { derivatives } from "./derive";
+import { Evaluation, whenHere, type Read } from "./evaluate";
+import type { Formula, Node } from "./formula";
+import { number } from "./number";
+import { terms, withNumbers, type Piece, type Term } from "./render";
+import { flat, isWhole, symbol, type Step, type Trace } from "./trace";
+
+export interface Operand {
+  name: string;
+  address: string;
+  value: number;
+  text: string;
+  /** How much the number moves for a small move of this operand. */
+  derivative: number;
+}
+
+export interface Explanation {
+  address: string;
+  step: Step;
+  at: Record<string, number>;
+  value: number;
+  text: string;
+  formula: Formula | null;
+  symbol: string;
+  numbersPutIn: Piece[];
+  terms: Term[];
+  /** Operands by the value they are elements of, in reading order. */
+  groups: { path: string; operands: Operand[] }[];
+  recomputed: number;
+  error: number;
+  bound: number;
+  agrees: boolean;
+  flags: string[];
+}
+
+/** How the number at an address was made; the address gives an index for every axis. */
+export async function explain(trace: Trace, where: Address): Promise<Explanation> {
+  const step = trace.step(where.path);
+  const at = where.index;
+  const value = await trace.values.one(step, flat(step, at));
+  const formula = trace.formula(step);
+  const found: Explanation = {
+    address: format(step.address, Object.fromEntries(step.axes.map((axis) => [axis, at[axis]]))),
+    step, at, value,
+    text: number(value, 6, isWhole(step)),
+    formula,
+    symbol: symbol(step.address),
+    numbersPutIn: [], terms: [], groups: [],
+    recomputed: value, error: 0, bound: 0, agrees: true,
+    flags: flags(value, step),
+  };
+  if (!formula || formula.tree[0] === "drawn") return found;
+  const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
+  const { run } = await whenHere(
+    trace,
+    () => new Evaluation(trace, operands, step.params, formula.tree, step),
+    (evaluation) => {
+      found.recomputed = evaluation.run(formula.tree, at);
+      // PyTorch may arrange an equal formula otherwise and round each factor once more
+      found.bound = evaluation.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
+    },
+  );
+  found.error = Object.is(value, found.recomputed) || value === found.recomputed ? 0 : Math.abs(value - found.recomputed);
+  if (Number.isNaN(value) && Number.isNaN(found.recomputed)) found.error = 0;
+  found.agrees = found.error <= found.bound;
+  found.terms = terms(formula.tree, run, at);
+  found.numbersPutIn = withNumbers(formula.tree, run, at);
+  found.groups = grouped(run, formula.tree, at);
+  if (run.kinks) found.flags.push("kink: exactly at the corner, where the slope is not unique");
+  return found;
+}
+
+function flags(value: number, step: Step): string[] {
+  const found: string[] = [];
+  if (value === -Infinity) found.push("masked: a later position, so its score is minus infinity");
+  if (Number.isNaN(value)) found.push("not a number: follow the operands to where it first appears");
+  if (step.edited) found.push("edited: this number was set by hand, so its formula does not explain it");
+  return found;
+}
+
+function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
+  const slopes = derivatives(run, tree, at);
+  const groups = new Map<string, Map<string, Operand>>();
+  for (const [key, read] of run.reads) {
+    const { path, operand } = named(read, slopes.get(key) ?? 0);
+    const group = groups.get(path) ?? groups.set(path, new Map()).get(path)!;
+    const known = group.get(operand.address);
+    if (known) known.derivative += operand.derivative; // one value under two names
+    else group.set(operand.address, operand);
+  }
+  return [...groups].map(([path, operands]) => ({ path, operands: [...operands.values()] }));
+}
+
+function named(read: Read, derivative: number): { path: string; operand: Operand } {
+  const path = read.step.address;
+  const index = Object.fromEntries(read.step.axes.map((axis, d) => [axis, read.index[d]]));
+  const text = number(read.value, 4, isWhole(read.step));
+  return { path, operand: { name: shortOf(path), address: format(path, index), value: read.value, text, derivative } };
+}
+
+/** Where a number goes: every step that read it, with the axes that are decided by its own index. */
+export function consumers(trace: Trace, where: Address): { step: Step; address: string }[] {
+  const step = trace.step(where.path);
+  return step.consumers.filter(trace.has).map((path) => {
+    const consumer = trace.step(path);
+    return { step: consumer, address: format(path, decided(trace, consumer, where)) };
+  });
+}
+
+function decided(trace: Trace, consumer: Step, where: Address): Record<string, number> {
+  const formula = trace.formula(consumer);
+  const index: Record<string, number> = {};
+  if (!formula) return index;
+  const names = Object.keys(consumer.operands).filter((name) => consumer.operands[name] === where.path);
+  const own = trace.step(where.path).axes;
+  const visit = (node: Node): void => {
+    if (node[0] === "read" && names.includes(node[1])) {
+      (node[2] as Node[]).forEach((part, d) => {
+        const at = where.index[own[d]];
+        if (part[0] === "axis" && consumer.axes.includes(part[1]) && at !== undefined) index[part[1]] = at;
+      });
+    }
+    for (const part of node) if (Array.isArray(part)) Array.isArray(part[0]) ? part.forEach(visit) : visit(part as Node);
+  };
+  visit(formula.tree);
+  consumer.axes.forEach((axis, d) => {
+    if (consumer.shape[d] === 1) index[axis] = 0;
+  });
+  return index;
+}

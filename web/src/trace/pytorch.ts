@@ -1,0 +1,64 @@
+/** A snippet that recomputes a shown number from the run's folder and asserts it. */
+import type { About, RunInfo } from "../source";
+import { REDUCTIONS, constant, walk, type Node } from "./formula";
+import type { Explanation } from "./explain";
+
+/** Runnable Python for an explained number of the forward pass, a gradient or an update. */
+export function pytorch(found: Explanation, about: About, run: RunInfo | null): string {
+  const folder = run?.path ?? run?.name ?? about.run;
+  const lines = ["import torch", "import glassformer as gf", "", ...opened(about, folder)];
+  const { formula, step } = found;
+  const index = step.axes.map((axis) => found.at[axis]).join(", ");
+  const recorded = `trace["${step.address}"]${index ? `[${index}]` : ""}`;
+  if (!formula || formula.tree[0] === "drawn") return [...lines, `print(${recorded}.item())  # ${found.value}`].join("\n");
+  for (const [name, path] of Object.entries(step.operands)) lines.push(`${name} = trace["${path}"]${/int|bool/.test(step.dtype) ? "" : ".double()"}`);
+  for (const [name, value] of Object.entries(step.params)) if (used(formula.tree, name)) lines.push(`${name} = ${spell(value)}`);
+  for (const axis of step.axes) lines.push(`${axis} = ${found.at[axis]}`);
+  lines.push(`value = ${code(formula.tree, step.operands)}`);
+  lines.push(`recorded = ${recorded}.double()`, "print(float(value), float(recorded))");
+  lines.push(`torch.testing.assert_close(torch.as_tensor(value).double(), recorded, rtol=1e-4, atol=${Math.max(found.bound, 1e-9).toExponential(1)})`);
+  return lines.join("\n");
+}
+
+/** Record the prompt again, with whatever was changed by hand. */
+function opened(about: About, folder: string): string[] {
+  const options = [JSON.stringify(folder), JSON.stringify(about.prompt)];
+  if (about.target !== null) options.push(`target=${JSON.stringify(about.target)}`);
+  if (about.at_step !== null) options.push(`at_step=${about.at_step}`);
+  if (Object.keys(about.edits).length) options.push(`edits=${JSON.stringify(about.edits)}`);
+  return [`trace = gf.record(${options.join(", ")})`];
+}
+
+const used = (tree: Node, name: string): boolean => [...walk(tree)].some((node) => node[0] === "param" && node[1] === name);
+const spell = (value: number): string => (Number.isFinite(value) ? String(value) : `float("${value > 0 ? "inf" : "-inf"}")`);
+
+const FUNCTIONS: Record<string, string> = { sign: "torch.sign", abs: "torch.abs" };
+
+function code(node: Node, operands: Record<string, string>): string {
+  const [kind, a, b, c] = node;
+  const inner = (part: Node) => code(part, operands);
+  if (kind === "number") return spell(constant(node));
+  if (kind === "axis" || kind === "param") return a;
+  if (kind === "size") return `size_${a}`;
+  if (kind === "read") return b.length ? `${a}[${(b as Node[]).map(inner).join(", ")}]` : a;
+  if (kind === "select") return `(${inner(b)} if ${inner(a)} else ${inner(c)})`;
+  if (REDUCTIONS.has(kind)) {
+    const length = lengthOf(a, b);
+    const items = `${inner(b)} for ${a} in range(${length})`;
+    if (kind === "max") return `max(${items})`;
+    return kind === "sum" ? `sum(${items})` : `(sum(${items}) / ${length})`;
+  }
+  if (kind === "neg") return `-(${inner(a)})`;
+  if (node.length === 2) return `${FUNCTIONS[kind] ?? `torch.${kind}`}(torch.as_tensor(${inner(a)}))`;
+  return `(${inner(a)} ${kind} ${inner(b)})`;
+}
+
+/** The length of a summed axis, read off the first operand that it indexes. */
+function lengthOf(axis: string, body: Node): string {
+  for (const node of walk(body)) {
+    if (node[0] !== "read") continue;
+    const d = (node[2] as Node[]).findIndex((index) => index[0] === "axis" && index[1] === axis);
+    if (d >= 0) return `${node[1]}.shape[${d}]`;
+  }
+  return `size_${axis}`;
+}

@@ -1,0 +1,170 @@
+/** The way of a prompt through the model, in stages; each points at the recorded values it is about. */
+import type { Step, Trace } from "./trace";
+
+export interface Stage {
+  id: string;
+  act: string;
+  title: string;
+  /** One plain sentence. */
+  sentence: string;
+  /** The value that the stage is about, shown large. */
+  main: Step | null;
+  /** The values on the way there, smallest step first; `main` among them. */
+  steps: Step[];
+  block: number | null;
+}
+
+interface Plan {
+  id: string;
+  title: string;
+  sentence: string;
+  /** Names that belong here, in order; the last one that exists is the stage's main value. */
+  names: string[];
+}
+
+const INTO: (Plan & { act: string })[] = [
+  {
+    id: "embedding", act: "Meaning", title: "Each id looks up its row",
+    sentence: "The embedding table holds one row of numbers for every token of the vocabulary; a token's id picks its row.",
+    names: ["embed", "embed_scaled", "embed_normalized"],
+  },
+  {
+    id: "position", act: "Order", title: "Where each token stands",
+    sentence: "A second vector, one for every position, is added, so that the same word at another place is another vector.",
+    names: ["pos_embed", "resid_start", "embed_dropped"],
+  },
+];
+
+const BLOCK: Plan[] = [
+  {
+    id: "norm-1", title: "A common measure",
+    sentence: "Before attention looks at a token's vector it is brought to a standard size: its mean is subtracted and it is divided by its spread.",
+    names: ["ln1.*"],
+  },
+  {
+    id: "qkv", title: "Query, key and value",
+    sentence: "Three weight matrices turn each vector into three: what the token looks for, what it offers to be found by, and what it will hand over.",
+    names: ["attn.q", "attn.k", "attn.v", "attn.norm_q*", "attn.norm_k*", "attn.q_*", "attn.k_*", "attn.rot_q", "attn.rot_k"],
+  },
+  {
+    id: "scores", title: "How well do they match?",
+    sentence: "Every query is multiplied with every key, dimension by dimension, and the products are added up: a large score means a good match.",
+    names: ["attn.scores_raw", "attn.scores_scaled"],
+  },
+  {
+    id: "mask", title: "No looking ahead",
+    sentence: "A token may look at itself and at what came before; the scores of later tokens become minus infinity.",
+    names: ["attn.attn_scores"],
+  },
+  {
+    id: "softmax", title: "Scores become shares",
+    sentence: "Each row of scores is exponentiated and divided by its sum, so that every token has one whole attention to give away.",
+    names: ["attn.pattern_max", "attn.pattern_exp", "attn.pattern_sum", "attn.pattern"],
+  },
+  {
+    id: "mix", title: "Values are mixed",
+    sentence: "Each token collects the values of the tokens it looks at, each weighed by its share of attention.",
+    names: ["attn.z"],
+  },
+  {
+    id: "merge", title: "The heads are put together",
+    sentence: "Every head has its own mix; one more weight matrix turns them into one vector for the token.",
+    names: ["attn.attn_out*"],
+  },
+  {
+    id: "resid-mid", title: "Added to what was there",
+    sentence: "What attention found is added to the token's vector; nothing that was there before is lost.",
+    names: ["resid_mid"],
+  },
+  {
+    id: "norm-2", title: "A common measure again",
+    sentence: "The sum is brought to a standard size before the feed-forward layer sees it.",
+    names: ["ln2.*"],
+  },
+  {
+    id: "mlp", title: "Each token by itself",
+    sentence: "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet here.",
+    names: ["mlp.*"],
+  },
+  {
+    id: "resid-post", title: "Added again",
+    sentence: "What the feed-forward layer made is added too; the block is done, and the next one starts from here.",
+    names: ["resid_post"],
+  },
+];
+
+const OUT: (Plan & { act: string })[] = [
+  {
+    id: "final-norm", act: "Logits", title: "One last measure",
+    sentence: "After the last block the vectors are brought to a standard size once more.",
+    names: ["ln_final.*"],
+  },
+  {
+    id: "logits", act: "Logits", title: "A score for every word",
+    sentence: "Each vector is compared with a column for every token of the vocabulary; the result is one score, a logit, for each.",
+    names: ["logits"],
+  },
+  {
+    id: "probabilities", act: "Softmax", title: "Scores become probabilities",
+    sentence: "The logits are exponentiated and divided by their sum: now they are probabilities of what comes next.",
+    names: ["logits_max", "logits_exp", "logits_sum", "probs"],
+  },
+];
+
+const BACK: (Plan & { act: string })[] = [
+  {
+    id: "loss", act: "How wrong?", title: "The loss: surprise at what really came",
+    sentence: "Where the right token had probability p, the loss is minus the logarithm of p: nothing for a sure hit, much for a surprise.",
+    names: ["log_partition", "target_logit", "token_loss", "loss"],
+  },
+];
+
+/** The stages of one trace; the middle ones are those of `block`. */
+export function stages(trace: Trace, block: number): Stage[] {
+  const forward = trace.ofKind("fwd");
+  const ids = trace.steps.get("token/ids") ?? null;
+  const found: Stage[] = [
+    stage("text", "Text", "It starts with a text", "A language model is given a text and asked one thing: which token comes next?", [], null),
+    stage("tokens", "Tokens", "The text is cut into tokens", "Tokens are the pieces that the model knows: words, parts of words or single characters.", [], null),
+    stage("ids", "Token ids", "Every token is a number", "The vocabulary is a numbered list of all tokens; from here on the model sees only the numbers.", ids ? [ids] : [], ids),
+  ];
+  for (const plan of INTO) found.push(...planned(plan, plan.act, "", forward, null));
+  for (const plan of BLOCK) found.push(...planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block));
+  for (const plan of OUT) found.push(...planned(plan, plan.act, "", forward, null));
+  const chosen = trace.steps.get("choose/token") ?? null;
+  const choice = trace.ofKind("choose");
+  if (choice.length) {
+    found.push(stage("choice", "Next token", "One token is chosen", "The most probable token is taken, or one is drawn by its probability; joined to the text, it starts the same walk again.", choice, chosen ?? choice.at(-1)!));
+  }
+  for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
+  const gradients = trace.ofKind("bwd");
+  if (gradients.length) {
+    const logits = trace.steps.get("bwd/logits") ?? gradients[0];
+    found.push(stage("gradients", "Who is to blame?", "The surprise travels back", "By the chain rule, every number learns how the loss would change if it were a little larger: its gradient.", gradients, logits));
+  }
+  const updates = trace.ofKind("opt");
+  if (updates.length) {
+    const table = updates.find((step) => step.address === "opt/embed.W_E") ?? updates.at(-1)!;
+    found.push(stage("update", "Better weights", "Every weight takes a small step", "The optimizer moves each weight against its gradient, a little; next time the right token is a little more probable.", updates, table));
+  }
+  return found;
+}
+
+const stage = (id: string, act: string, title: string, sentence: string, steps: Step[], main: Step | null): Stage => ({ id, act, title, sentence, steps, main, block: null });
+
+function planned(plan: Plan, act: string, prefix: string, forward: Step[], block: number | null): Stage[] {
+  const steps = plan.names.flatMap((pattern) => forward.filter((step) => fits(step.address, `fwd/${prefix}${pattern}`)));
+  const unique = [...new Set(steps)].sort((a, b) => forward.indexOf(a) - forward.indexOf(b));
+  if (!unique.length) return [];
+  const main = unique.findLast((step) => step.shape.length > 0) ?? unique.at(-1)!;
+  return [{ id: plan.id, act, title: plan.title, sentence: plan.sentence, steps: unique, main: plan.id === "loss" ? unique.at(-1)! : main, block }];
+}
+
+const fits = (address: string, pattern: string): boolean =>
+  pattern.endsWith("*") ? address.startsWith(pattern.slice(0, -1)) : address === pattern;
+
+/** The number of the block that a value belongs to; null outside the blocks. */
+export function blockOf(address: string): number | null {
+  const match = /\/(?:.*\.)?blocks\.(\d+)\./.exec(address);
+  return match ? Number(match[1]) : null;
+}
