@@ -26,5 +26,11 @@ def command(
     It holds every number of the forward and backward pass and of one update,
     and for a run also its losses and the prompt's pass after some snapshots.
     """
-    export(run, prompt, out, target=target, at_step=at_step)
+    data = export(run, prompt, out, target=target, at_step=at_step)
     typer.echo(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
+    about = data["traces"][0]["about"]
+    left_out = [what for what in ("backward", "optimizer") if not about[what]]
+    if left_out:
+        typer.echo(
+            f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them."
+        )

@@ -1,16 +1,17 @@
 """The application: the page, and the API it reads from."""
 
-from __future__ import annotations
-
+import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from glassformer.errors import GlassformerError
@@ -21,6 +22,7 @@ from glassformer.server.page import SERVED, fill, served_policy, template
 from glassformer.server.ranges import parse_range
 from glassformer.server.runs import Runs
 from glassformer.server.traces import TraceStore
+from glassformer.server.trainings import Training, Trainings
 from glassformer.server.work import Workers
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -36,6 +38,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 SAFE_REFUSALS: dict[int | str, dict[str, Any]] = {
     status: REFUSALS[status] for status in (401, 403, 404, 413, 415, 422, 503)
 }
+CONFLICTS: dict[int | str, dict[str, Any]] = {
+    **REFUSALS,
+    409: {"model": schemas.Error, "description": "A training is running already."},
+}
 
 
 def create_app(
@@ -43,16 +49,22 @@ def create_app(
     *,
     host: str = "127.0.0.1",
     token: str | None = None,
+    folder: Path = Path("runs"),
     workers: Workers | None = None,
 ) -> FastAPI:
-    """The application that serves `runs`; see `Guard` for host and token."""
+    """The application that serves `runs`; see `Guard` for host and token.
+
+    folder: where new runs go that are started from the page.
+    """
     workers = workers or Workers()
     traces = TraceStore()
+    trainings = Trainings(runs, folder)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         workers.close()
+        await asyncio.to_thread(trainings.close)
 
     app = FastAPI(
         title="Glassformer",
@@ -162,7 +174,46 @@ def create_app(
         """The tokens whose embeddings point most nearly the same way."""
         return await workers.run(partial(answers.near, runs, request))
 
+    _add_trainings(app, trainings)
     return app
+
+
+def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
+    """The endpoints that train."""
+
+    def named(training: Training) -> dict[str, str]:
+        return {"id": training.source.id, "run": training.source.id}
+
+    def found(training: str) -> Training:
+        return trainings[training]
+
+    @app.post("/api/trainings", response_model=schemas.Training, responses=CONFLICTS)
+    def start(request: schemas.TrainingRequest) -> Any:
+        """Train a small run from a text, in a process of its own; one at a time."""
+        return named(trainings.start(request))
+
+    @app.get(
+        "/api/trainings/{training}/events",
+        response_class=EventSourceResponse,
+        responses=SAFE_REFUSALS,
+    )
+    async def events(training: Annotated[Training, Depends(found)]) -> AsyncIterator[Any]:
+        """What happens, from the start: progress, sample; done or error at the end."""
+        async for event, data in training.events():
+            yield ServerSentEvent(event=event, data=data)
+
+    @app.post("/api/trainings/{training}/stop", response_model=schemas.Training, responses=REFUSALS)
+    def stop(training: Annotated[Training, Depends(found)]) -> Any:
+        """Ask a training to save and end; its events say when it has."""
+        training.stop()
+        return named(training)
+
+    @app.post(
+        "/api/trainings/{training}/resume", response_model=schemas.Training, responses=CONFLICTS
+    )
+    def resume(training: str) -> Any:
+        """Go on with a training that was stopped, from where it saved."""
+        return named(trainings.resume(training))
 
 
 def _answer_errors(app: FastAPI) -> None:

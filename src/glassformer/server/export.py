@@ -18,6 +18,9 @@ from glassformer.server.runs import Runs
 from glassformer.server.schemas import TokenizeRequest
 from glassformer.server.traces import Asked, LiveTrace
 
+VALUE_BYTES = 16_000_000
+"""An exported page holds gradients, and the optimizer's step, while its values stay below this."""
+
 SNAPSHOTS = 8
 SNAPSHOT_BYTES = 6_000_000
 """How many snapshots' traces an exported page holds, and how large they may be together."""
@@ -25,16 +28,16 @@ SNAPSHOT_BYTES = 6_000_000
 
 def export(
     run: str, prompt: str, out: Path, *, target: str | None = None, at_step: int | None = None
-) -> Path:
-    """Write the page about one prompt to a file; what stood there is replaced."""
-    runs = Runs([run])
-    html = page_html(page_data(runs, prompt, target=target, at_step=at_step))
+) -> dict[str, Any]:
+    """Write the page about one prompt to a file, replacing what stood there; return its data."""
+    data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
+    html = page_html(data)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, html)
     except OSError as error:
         raise GlassformerError(f"the page could not be written to {out}: {error}") from error
-    return out
+    return data
 
 
 def page_html(data: dict[str, Any]) -> str:
@@ -48,7 +51,9 @@ def page_data(
     """What an exported page shows of the first run: its traces, its training, its tokens."""
     source = runs.there[0]
     learner = runs.learner(source.id, at_step)
-    first = LiveTrace(learner, Wish(prompt, target), Asked(source.id, at_step))
+    first = LiveTrace(
+        learner, Wish(prompt, target, light_bytes=VALUE_BYTES), Asked(source.id, at_step)
+    )
     text = answers.tokenized(learner.tokenizer, TokenizeRequest(run=source.id, text=prompt))
     past = packed_snapshots(runs, source.id, prompt, target)
     return {

@@ -45,7 +45,7 @@ class Wish:
     """What to record of a prompt.
 
     `target`: the word asked for after the last token; without it the last position asks nothing.
-    `backward`, `optimizer`: None records them while the trace stays light. `edits`: address to new
+    `backward`, `optimizer`: None records them while the trace stays below `light_bytes`. `edits`: address to new
     value; an edited pass has no optimizer's step.
     """
 
@@ -56,6 +56,7 @@ class Wish:
     edits: Mapping[str, float | Tensor] = field(default_factory=dict)
     drawing: Drawing = Drawing()
     float64: bool = False
+    light_bytes: int = LIGHT_BYTES
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ def _scope(
     forward = estimated_bytes(model, ids)
     learning = 2 * forward + weights
     updating = learning + OPTIMIZER_VALUES * weights
-    backward = can_learn and _wanted(wish.backward, learning)
-    optimizer = backward and not wish.edits and _wanted(wish.optimizer, updating)
+    backward = can_learn and _wanted(wish.backward, learning, wish)
+    optimizer = backward and not wish.edits and _wanted(wish.optimizer, updating, wish)
     size = updating if optimizer else learning if backward else forward
     if size > BUDGET_BYTES:
         raise OverBudgetError(
@@ -161,5 +162,5 @@ def _scope(
     return backward, optimizer
 
 
-def _wanted(asked: bool | None, size: int) -> bool:
-    return size <= LIGHT_BYTES if asked is None else asked
+def _wanted(asked: bool | None, size: int, wish: Wish) -> bool:
+    return size <= wish.light_bytes if asked is None else asked

@@ -43,13 +43,18 @@ class Source:
             return "preset"
         return "run" if (self.folder / "run.json").is_file() else "folder"
 
+    @property
+    def there(self) -> bool:
+        """Whether there is a model to be opened."""
+        return self.folder is None or (self.folder / "config.json").is_file()
+
     def check(self) -> None:
-        """Raise if the folder has gone."""
-        if self.folder is not None and not self.folder.is_dir():
+        """Raise if there is no model, any more or yet."""
+        if not self.there:
             raise ApiError(
                 "unknown_run",
-                f"the folder of the run {self.name!r} is no longer there; put it back or choose"
-                " another run",
+                f"there is no model in the folder of the run {self.name!r}: it was moved or"
+                " deleted, or its training has only begun; put it back, wait, or choose another",
             )
 
     @cached_property
@@ -134,12 +139,19 @@ class Runs:
         """Serve one more; a name that is neither a folder nor a preset is refused."""
         config_of(where)
         folder = Path(where) if Path(where).is_dir() else None
-        name = folder.resolve().name if folder else where
-        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+        return self._add(where, folder.resolve().name if folder else where, folder)
+
+    def expect(self, folder: Path, name: str) -> Source:
+        """Serve a run that is about to begin in `folder`, as soon as it has a model."""
+        return self._add(str(folder), name, folder)
+
+    def _add(self, where: str, name: str, folder: Path | None) -> Source:
+        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "run"
         with self._lock:
             taken = self._sources
-            if any(source.where == where for source in taken.values()):
-                return next(source for source in taken.values() if source.where == where)
+            known = next((source for source in taken.values() if source.where == where), None)
+            if known is not None:
+                return known
             tries = [base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))]
             run = next(own for own in tries if own not in taken)
             self._sources[run] = Source(run, name, where, folder)
@@ -155,10 +167,10 @@ class Runs:
 
     @property
     def there(self) -> list[Source]:
-        """The runs whose folders are still there."""
+        """The runs whose models are there."""
         with self._lock:
             sources = list(self._sources.values())
-        return [s for s in sources if s.folder is None or s.folder.is_dir()]
+        return [source for source in sources if source.there]
 
     def learner(self, run: str, at_step: int | None = None) -> Learner:
         """A run's model as it was after a step; None: as it is now."""

@@ -1,0 +1,201 @@
+"""Small runs from pasted text: each trained by `glassformer train` in a process of its own.
+
+A process can be stopped as a person would stop it (SIGINT: it saves and ends) and does not hold up
+the server. What it has done is read from the run's metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from glassformer.files import write_atomically
+from glassformer.server.errors import ApiError
+from glassformer.server.runs import Runs, Source
+from glassformer.server.schemas import TrainingRequest
+from glassformer.training.run import read_metrics
+
+STEPS = 600
+SAMPLES, EVALUATIONS = 10, 20
+"""How often in a training it writes something of its own, and is measured on held-out text."""
+
+POLL_SECONDS = 0.25
+PATIENCE_SECONDS = 20
+"""How long a training that was asked to stop may take to save."""
+
+STOPPED = (-signal.SIGINT, 128 + signal.SIGINT)
+"""How the process ends after SIGINT."""
+
+Event = tuple[str, dict[str, Any]]
+
+
+class Training:
+    """One run being trained, and the process that does it."""
+
+    def __init__(self, source: Source, folder: Path, steps: int, arguments: list[str]) -> None:
+        self.source, self.folder, self.steps = source, folder, steps
+        self._start([*arguments, "--out", str(folder), "--steps", str(steps)])
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint."""
+        self._start(["--out", str(self.folder), "--resume"])
+
+    def _start(self, arguments: list[str]) -> None:
+        # one core is left to the server, so that the page stays quick
+        threads = str(max((os.cpu_count() or 2) - 1, 1))
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "glassformer", "train", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": threads},
+                start_new_session=True,  # a Ctrl-C for the server is not meant for it
+            )
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder.with_suffix(".log")
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+        if self.running:
+            self._process.send_signal(signal.SIGINT)
+
+    def end(self) -> None:
+        """Stop it and wait; one that does not end by itself is killed."""
+        self.stop()
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Everything that happened so far, then what happens, to its end."""
+        seen = 0
+        progress: dict[str, Any] = {"step": 0, "steps": self.steps, "loss": None, "held_out": None}
+        progress |= {"floor": None, "tokens_per_second": None}
+        while True:
+            running = self.running  # asked before reading, so that the last rows are not missed
+            rows = await asyncio.to_thread(read_metrics, self.folder / "metrics.jsonl")
+            for row in rows[seen:]:
+                if "sample" in row:
+                    yield "sample", {"step": row["step"], "text": row["sample"]}
+                told = {name: row[key] for name, key in ROW.items() if key in row}
+                if told:
+                    progress = {**progress, **told, "step": row["step"]}
+                    yield "progress", progress
+            seen = len(rows)
+            if not running:
+                yield self._last()
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _last(self) -> Event:
+        code = self._process.returncode
+        if code == 0 or code in STOPPED:
+            reason = "finished" if code == 0 else "stopped"
+            return "done", {"run": self.source.id, "reason": reason}
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = lines[-1].removeprefix("error: ") if lines else f"it ended with code {code}"
+        return "error", {"message": last}
+
+
+ROW = {
+    "loss": "loss",
+    "held_out": "val_loss",
+    "floor": "floor",
+    "tokens_per_second": "tokens_per_second",
+}
+"""What progress tells, and its key in metrics.jsonl."""
+
+
+class Trainings:
+    """The trainings started from the page, one at a time, with their runs under `folder`."""
+
+    def __init__(self, runs: Runs, folder: Path) -> None:
+        self._runs, self._folder = runs, folder
+        self._trainings: dict[str, Training] = {}
+        self._lock = threading.Lock()
+
+    def start(self, request: TrainingRequest) -> Training:
+        """Begin a new run; its text is kept beside it."""
+        with self._lock:
+            self._refuse_a_second()
+            folder = self._new_folder(request.name or "pasted")
+            text = folder.with_suffix(".txt")
+            text.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(text, request.text)
+            source = self._runs.expect(folder, request.name or folder.name)
+            steps = request.steps or STEPS
+            arguments = [
+                str(text),
+                "--preset",
+                request.preset,
+                "--n-ctx",
+                str(context(request.text)),
+            ]
+            arguments += ["--eval-every", str(max(steps // EVALUATIONS, 1))]
+            arguments += ["--sample-every", str(max(steps // SAMPLES, 1))]
+            training = Training(source, folder, steps, arguments)
+            self._trainings[source.id] = training
+            return training
+
+    def resume(self, run: str) -> Training:
+        """Go on with a training that was stopped."""
+        with self._lock:
+            self._refuse_a_second()
+            training = self[run]
+            training.resume()
+            return training
+
+    def __getitem__(self, run: str) -> Training:
+        training = self._trainings.get(run)
+        if training is None:
+            raise ApiError("unknown_training", f"no training {run!r} was started from this page")
+        return training
+
+    def close(self) -> None:
+        """Stop what is running; it can be resumed."""
+        for training in self._trainings.values():
+            training.end()
+
+    def _refuse_a_second(self) -> None:
+        for training in self._trainings.values():
+            if training.running:
+                raise ApiError(
+                    "conflict",
+                    f"{training.source.name!r} is being trained; stop it or wait until it is done",
+                )
+
+    def _new_folder(self, name: str) -> Path:
+        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "pasted"
+        n = 1
+        while True:
+            folder = self._folder / (base if n == 1 else f"{base}-{n}")
+            if not folder.exists() and not folder.with_suffix(".txt").exists():
+                return folder
+            n += 1
+
+
+def context(text: str) -> int:
+    """Positions for a model that learns from this text: fewer for a short one, for more blocks.
+
+    >>> context("a few words"), context("x" * 4_000), context("x" * 100_000)
+    (16, 32, 128)
+    """
+    return next((n for n in (16, 32, 64) if len(text) < 128 * n), 128)
