@@ -43,7 +43,9 @@ export interface Sampling {
   index: number;
 }
 
-export type Edits = Record<string, number | { trace: string; address: string }>;
+/** What a value becomes: a number, or a value of another trace, which a text stands for where links must last. */
+export type Edit = number | { trace: string; address: string } | { prompt: string; address: string };
+export type Edits = Record<string, Edit>;
 
 /** What a trace is asked for with. */
 export interface Request {
@@ -82,7 +84,8 @@ export interface Metrics {
 export interface Pair {
   left: string;
   right: string;
-  rank: number;
+  /** Its place among the learned merges; null: the pair was never learned. */
+  rank: number | null;
 }
 
 export interface TokenizedText {
@@ -117,6 +120,8 @@ export interface Source {
   run(id: string): Promise<RunInfo>;
   metrics(id: string): Promise<Metrics>;
   open(request: Request, signal?: AbortSignal): Promise<Opened>;
+  /** The training steps at which a text can be opened, in order. */
+  steps(run: RunInfo, prompt: string): number[];
   tokenize(run: string, text: string): Promise<TokenizedText>;
   /** A request that only a server can answer; offline it throws a SourceError with code "offline". */
   ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T>;
@@ -134,9 +139,11 @@ class ServerSource implements Source {
   metrics = (id: string) => this.ask<Metrics>(`/api/runs/${encodeURIComponent(id)}/metrics`);
   tokenize = (run: string, text: string) => this.ask<TokenizedText>("/api/tokenize", { run, text });
   events = (path: string) => new EventSource(path);
+  steps = (run: RunInfo) => run.snapshots;
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
-    const about = await this.ask<About>("/api/traces", request, signal);
+    const edits = await this.patched(request, signal);
+    const about = await this.ask<About>("/api/traces", { ...request, edits }, signal);
     const at = `/api/traces/${encodeURIComponent(about.id)}`;
     const table = await this.ask<Table>(`${at}/trace.json`, undefined, signal);
     const bytes = async (begin: number, end: number) => {
@@ -144,6 +151,19 @@ class ServerSource implements Source {
       return answer.arrayBuffer();
     };
     return { about, trace: new Trace(table, bytes) };
+  }
+
+  /** The edits with every text that a value comes from replaced by a trace of it. */
+  private async patched({ run, at_step, edits }: Request, signal?: AbortSignal): Promise<Edits> {
+    const found = await Promise.all(
+      Object.entries(edits ?? {}).map(async ([address, edit]): Promise<[string, Edit]> => {
+        if (typeof edit === "number" || "trace" in edit) return [address, edit];
+        const wish: Request = { run, at_step, prompt: edit.prompt, backward: false, optimizer: false };
+        const { id } = await this.ask<About>("/api/traces", wish, signal);
+        return [address, { trace: id, address: edit.address }];
+      }),
+    );
+    return Object.fromEntries(found);
   }
 
   async ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
@@ -194,6 +214,11 @@ class FileSource implements Source {
     const { id } = wanted.about;
     if (!this.opened.has(id)) this.opened.set(id, unpack(wanted));
     return this.opened.get(id)!;
+  }
+
+  steps(run: RunInfo, prompt: string): number[] {
+    const held = this.data.traces.filter(({ about }) => about.run === run.id && about.prompt === prompt);
+    return held.flatMap(({ about }) => about.at_step ?? []).sort((a, b) => a - b);
   }
 
   async tokenize(run: string, text: string): Promise<TokenizedText> {

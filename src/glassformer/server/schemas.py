@@ -190,7 +190,7 @@ class Difference(BaseModel):
 class Pair(BaseModel):
     left: str
     right: str
-    rank: int
+    rank: int | None
 
 
 class TextStep(BaseModel):

@@ -11,10 +11,14 @@ const FIELDS = [
   "run", "prompt", "target", "step", // which trace: a run, a text, the word asked for, a training step
   "edits", // JSON: what was changed by hand
   "with", // JSON: the other side of a comparison, a request for a second trace
+  "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
   "stage", "block", "head", "pos", // where in the story
   "sampling", // JSON
-  "text", // the text of the token view
+  "text", "cut", // the token view: the text, and which step of cutting it
+  "part", "sort", "matrix", // the weight view: matrices or embeddings, their order, the one whose numbers are counted
+  "near", "analogy", "zoom", // the embedding map: a token, three tokens a,b,c, and x,y,scale
+  "training", // a training that was started from the page
   "hide", // controls that a teacher has hidden
 ] as const;
 export type Field = (typeof FIELDS)[number];
