@@ -10,6 +10,9 @@ class Session {
   run = $state<RunInfo | null>(null);
   state = $state<Loading>("loading");
   problem = $state<SourceError | null>(null);
+  /** Why the other side of a comparison could not be opened. */
+  otherProblem = $state("");
+  otherLoading = $state(false);
   /** Seconds since the running request began; shown once it takes long. */
   since = $state(0);
 
@@ -102,8 +105,17 @@ class Session {
     const asked = request ? JSON.stringify([this.request(), request]) : "";
     if (asked === this.askedOther) return;
     this.askedOther = asked;
-    const opened = request ? await this.source.open({ ...this.request(), ...request }) : null;
-    if (asked === this.askedOther) this.second = opened;
+    this.otherLoading = request !== null;
+    let [opened, problem]: [Opened | null, string] = [null, ""];
+    try {
+      if (request) opened = await this.source.open({ ...this.request(), ...request });
+    } catch (error) {
+      problem = (error as Error).message;
+    }
+    if (asked !== this.askedOther) return;
+    this.second = opened;
+    this.otherProblem = problem;
+    this.otherLoading = false;
   }
 }
 
