@@ -30,7 +30,7 @@ def command(
     typer.echo(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
     about = data["traces"][0]["about"]
     left_out = [what for what in ("backward", "optimizer") if not about[what]]
-    if left_out:
+    if left_out and len(about["ids"]) > 1:
         typer.echo(
             f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them."
         )

@@ -45,8 +45,8 @@ class Wish:
     """What to record of a prompt.
 
     `target`: the word asked for after the last token; without it the last position asks nothing.
-    `backward`, `optimizer`: None records them while the trace stays below `light_bytes`. `edits`: address to new
-    value; an edited pass has no optimizer's step.
+    `backward`, `optimizer`: None records them while the trace stays below `light_bytes`. `edits`:
+    address to new value; an edited pass has no optimizer's step.
     """
 
     prompt: str
