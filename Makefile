@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench docs setup setup-dev setup-all
+.PHONY: help demo test test-all check bench docs page setup setup-dev setup-all
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,22 +12,26 @@ help: ## list the targets
 demo: setup ## train a small GPT, ask it something, see every stage of the answer
 	$(BIN)/glassformer demo
 
-test: setup-dev ## run the quick tests
+test: page ## run the quick tests
 	$(PYTEST) -m "not heavy" -n 2 --dist loadfile
 
 test-all: setup-all test ## run every test, the long ones one by one
 	$(PYTEST) -m heavy
 
-check: setup-dev ## lint, formatting, types, import directions
+check: page ## lint, formatting, types, import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/python scripts/check_imports.py
+	$(BIN)/python scripts/page.py --check
 
 bench: setup-dev ## measure speed, memory and quality against named peers
 	$(BIN)/python -m bench
 
-docs: setup-dev ## build the documentation, running every example in it
+page: setup-dev ## build the web page into the package, if it has changed
+	@$(BIN)/python scripts/page.py
+
+docs: page ## build the documentation, running every example in it
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is at docs/_build/html/index.html"
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401 (the hook below asks for it by name)
+from tests.chromium import find_chromium
 
 # Tiny models are slower with two threads when the machine is loaded.
 torch.set_num_threads(1)
@@ -25,3 +26,14 @@ unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("explore", **unhurried)
 settings.register_profile("repeat", derandomize=True, **unhurried)
 settings.load_profile("repeat" if os.environ.get("CI") else "explore")
+
+# The browser's tests need a browser; without one, a developer is told so and CI fails.
+if find_chromium() is None and not os.environ.get("CI"):
+    collect_ignore = ["browser"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say loudly that the browser's tests did not run."""
+    if find_chromium() is None:
+        terminalreporter.section("BROWSER TESTS DID NOT RUN", red=True, bold=True)
+        terminalreporter.line("no Chromium was found: install one (Debian: apt install chromium)")

@@ -1,0 +1,55 @@
+"""A real Chromium on a really served run; what the page does wrong in silence fails the test."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.serving import serve
+from tests.chromium import FLAGS, find_chromium
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    chromium = find_chromium()
+    assert chromium, "no Chromium was found: install one (Debian: apt install chromium)"
+    return {"executable_path": chromium, "args": FLAGS}
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Storyland model after 60 steps, with its snapshots and metrics."""
+    folder = tmp_path_factory.mktemp("page") / "small"
+    command = [sys.executable, "-m", "glassformer", "train", "--preset", "storyland"]
+    options = ["--out", str(folder), "--steps", "60", "--device", "cpu"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(run_folder: Path) -> Iterator[str]:
+    """The address of a server with that run, `small`, and the preset `miniature`."""
+    with serve(str(run_folder), "miniature") as url:
+        yield url
+
+
+@pytest.fixture
+def page(page: Page) -> Iterator[Page]:
+    """A page that may neither complain in its console nor ask the outside world for anything."""
+    problems: list[str] = []
+    page.on(
+        "console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: problems.extend(_outside(request.url)))
+    yield page
+    assert not problems, problems
+
+
+def _outside(url: str) -> list[str]:
+    own = ("http://127.0.0.1:", "file:", "data:", "blob:", "about:")
+    return [] if url.startswith(own) else [f"asked for {url}"]

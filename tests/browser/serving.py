@@ -1,0 +1,22 @@
+"""A server of its own process, as a user starts it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def serve(*runs: str) -> Iterator[str]:
+    """The address of `glassformer serve RUNS` while it runs."""
+    command = [sys.executable, "-m", "glassformer", "serve", *runs, "--port", "0", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        try:
+            assert found, f"the server said {line!r}"
+            yield found[0]
+        finally:
+            process.terminate()

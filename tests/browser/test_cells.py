@@ -1,0 +1,129 @@
+"""Every number on the page is the one that Python explains, on the server and in the file."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Page
+
+from glassformer.ops.render import number
+from glassformer.server.record import Wish, record
+from glassformer.trace import Explanation, Trace
+from glassformer.trace.address import Address
+from glassformer.training.learner import open_learner
+
+PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
+CELLS_OF_EACH_OP = 5
+
+# opens every address in turn and returns what its card says
+READ_CARDS = """async ([hash, addresses]) => {
+    const found = [];
+    const text = (card, id) => card.querySelector(`[data-testid=${id}]`)?.textContent ?? null;
+    for (const address of addresses) {
+        location.hash = `${hash}&at=${encodeURIComponent(address)}`;
+        const begun = performance.now();
+        let card = null;
+        while (!(card = document.querySelector(`[data-address="${address}"]`))) {
+            if (performance.now() - begun > 5000) throw new Error(`no card for ${address}`);
+            await new Promise((resolve) => setTimeout(resolve, 4));
+        }
+        found.push({
+            address,
+            value: text(card, "value"),
+            arithmetic: text(card, "arithmetic"),
+            recomputed: text(card, "recomputed"),
+            agrees: card.querySelector("[data-testid=check]")?.dataset.agrees ?? null,
+            operands: card.querySelectorAll("[data-operand]").length,
+        });
+    }
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def trace(run_folder: Path) -> Trace:
+    return record(open_learner(str(run_folder)), Wish(PROMPT, TARGET)).trace
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "page.html"
+    command = [sys.executable, "-m", "glassformer", "page", str(run_folder), PROMPT]
+    subprocess.run([*command, "--target", TARGET, "--out", str(out)], check=True)
+    return out
+
+
+def some_cells(trace: Trace, seed: int) -> list[str]:
+    """Cells of every op of every pass, drawn at random."""
+    draw = random.Random(seed)
+    by_op: dict[tuple[str, str | None], list[str]] = {}
+    for step in trace.nodes.values():
+        index = tuple((a, draw.randrange(n)) for a, n in zip(step.axes, step.shape, strict=True))
+        address = str(Address(step.kind, step.name, index))
+        by_op.setdefault((step.kind, step.op), []).append(address)
+    return [
+        address
+        for addresses in by_op.values()
+        for address in draw.sample(addresses, min(len(addresses), per_op(addresses)))
+    ]
+
+
+def per_op(addresses: list[str]) -> int:
+    # gradients are one op with a formula for every value: each of them is looked at
+    return len(addresses) if addresses[0].startswith("bwd/") else CELLS_OF_EACH_OP
+
+
+def check(found: Iterable[dict[str, str | None]], trace: Trace) -> None:
+    for card in found:
+        address = card["address"]
+        assert address
+        explanation = trace.explain(address)
+        assert card["value"] == number(explanation.value, 6), address
+        if explanation.operands:
+            assert card["agrees"] == "true", address
+            real = explanation.step.dtype.is_floating_point
+            recomputed = explanation.recomputed if real else int(explanation.recomputed)
+            assert card["recomputed"] == number(recomputed, 6), address
+            shown = re.sub(r"\s+", " ", card["arithmetic"] or "").strip()
+            assert shown == first_line(explanation), address
+            assert int(card["operands"] or 0) > 0
+
+
+def first_line(explanation: Explanation) -> str:
+    return re.sub(r"\s+", " ", explanation.arithmetic.splitlines()[0]).strip()
+
+
+def route(**fields: object) -> str:
+    return f"#/attention?{urlencode(fields)}"
+
+
+def test_hundreds_of_served_cells_say_what_python_says(
+    page: Page, server: str, trace: Trace
+) -> None:
+    cells = some_cells(trace, seed=1)
+    assert len(cells) > 200
+    start = route(run="small", prompt=PROMPT, target=TARGET)
+    page.goto(server + start)
+    page.wait_for_selector("main h2")
+    check(page.evaluate(READ_CARDS, [start, cells]), trace)
+
+
+def test_the_exported_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
+    page.goto(exported.as_uri())
+    page.wait_for_selector("h1")
+    check(page.evaluate(READ_CARDS, ["#/attention?", some_cells(trace, seed=2)]), trace)
+
+
+def test_the_step_table_of_the_exported_file_is_the_documented_format(exported: Path) -> None:
+    text = exported.read_text()
+    block = re.search(r'id="glassformer-data">(.*?)</script>', text, re.S)
+    assert block
+    data = json.loads(block[1])
+    assert data["format"] == "glassformer-page"
+    assert data["traces"][0]["about"]["prompt"] == PROMPT

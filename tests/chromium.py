@@ -1,0 +1,21 @@
+"""The browser that the page is tested in."""
+
+import os
+import shutil
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
+
+
+def find_chromium() -> str | None:
+    """Where Chromium is: $CHROMIUM, or the first one on the PATH."""
+    given = os.environ.get("CHROMIUM")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return given or next(filter(None, map(shutil.which, names)), None)
