@@ -1,0 +1,62 @@
+/** Two traces beside each other: how far every recorded value moved, and a value of their differences. */
+import { format } from "./address";
+import { isWhole, size, strides, Trace, type Step } from "./trace";
+
+/**
+ * How far one step's value moved. `largest`: the change of the number that changed most, with its
+ * sign, found at `address`; `relative`: the length of the change divided by the length of the value
+ * before; `numbers`: how many changed, of `of`.
+ */
+export interface Change {
+  path: string;
+  largest: number;
+  address: string;
+  relative: number;
+  numbers: number;
+  of: number;
+  edited: boolean;
+}
+
+/** Both steps of one path, where they can be subtracted. */
+export function pair(before: Trace, after: Trace, path: string): [Step, Step] | null {
+  const [one, two] = [before.steps.get(path), after.steps.get(path)];
+  const alike = one?.bytes && two?.bytes && !isWhole(one) && one.shape.join() === two.shape.join();
+  return alike ? [one, two] : null;
+}
+
+/** After minus before, number by number; equal infinities have not moved. */
+async function gaps(before: Trace, after: Trace, [one, two]: [Step, Step]): Promise<{ gap: Float64Array; was: Float64Array }> {
+  const [was, is] = await Promise.all([before.values.all(one), after.values.all(two)]);
+  return { gap: was.map((value, i) => (value === is[i] ? 0 : is[i] - value)), was };
+}
+
+/** The change of one value; null where the traces cannot be compared. */
+export async function change(before: Trace, after: Trace, path: string): Promise<Change | null> {
+  const steps = pair(before, after, path);
+  if (!steps) return null;
+  const { gap, was } = await gaps(before, after, steps);
+  let [at, numbers, moved, length] = [0, 0, 0, 0];
+  gap.forEach((by, i) => {
+    if (by !== 0) numbers++;
+    if (Math.abs(by) > Math.abs(gap[at])) at = i;
+    if (Number.isFinite(by)) moved += by * by;
+    if (Number.isFinite(was[i])) length += was[i] * was[i];
+  });
+  const relative = moved === 0 ? 0 : Math.sqrt(moved / length);
+  return { path, largest: gap[at] ?? 0, address: format(path, indexOf(steps[0], at)), relative, numbers, of: size(steps[0]), edited: steps[1].edited };
+}
+
+/** A trace that holds one value: the differences, after minus before, in float64. */
+export async function differenceTrace(before: Trace, after: Trace, path: string): Promise<Trace | null> {
+  const steps = pair(before, after, path);
+  if (!steps) return null;
+  const { gap } = await gaps(before, after, steps);
+  const bytes = gap.buffer as ArrayBuffer;
+  const step: Step = { ...steps[0], op: null, formula: null, operands: {}, consumers: [], dtype: "float64", bytes: [0, bytes.byteLength] };
+  return new Trace({ ...before.table, steps: [step] }, async (begin, end) => bytes.slice(begin, end));
+}
+
+function indexOf(step: Step, flat: number): Record<string, number> {
+  const by = strides(step);
+  return Object.fromEntries(step.axes.map((axis, d) => [axis, Math.floor(flat / by[d]) % step.shape[d]]));
+}

@@ -1,0 +1,38 @@
+/** What was changed by hand: kept in the URL as the request for the second trace. */
+import type { Edit, Edits, Request } from "../../source";
+import { route } from "../../state/route.svelte";
+import { nameOf, parse } from "../../trace/address";
+import { full } from "../../trace/number";
+
+export const editsNow = (): Edits => route.json<Partial<Request>>("with")?.edits ?? {};
+
+export function setEdits(edits: Edits): void {
+  const any = Object.keys(edits).length > 0;
+  route.go({ with: any ? JSON.stringify({ edits }) : null, side: null });
+}
+
+export const add = (more: Edits): void => setEdits({ ...editsNow(), ...more });
+
+export function remove(...addresses: string[]): void {
+  setEdits(Object.fromEntries(Object.entries(editsNow()).filter(([address]) => !addresses.includes(address))));
+}
+
+/** One attention head's mix becomes zero, so that the merge has nothing of it to write. */
+export const headOff = (block: number, head: number): string => `fwd/blocks.${block}.attn.z[head=${head}]`;
+export const attentionOff = (block: number): string => `fwd/blocks.${block}.attn.attn_out`;
+export const mlpOff = (block: number): string => `fwd/blocks.${block}.mlp.mlp_out`;
+
+/** An edit in words. */
+export function says(address: string, edit: Edit): string {
+  const { path, index } = parse(address);
+  const part = /^fwd\/blocks\.(\d+)\.(attn\.z|attn\.attn_out|mlp\.mlp_out)$/.exec(path);
+  const axes = Object.keys(index);
+  if (edit === 0 && part) {
+    if (part[2] === "attn.z" && axes.join() === "head") return `Head ${index.head} of block ${part[1]} is off`;
+    if (part[2] === "attn.attn_out" && !axes.length) return `Attention of block ${part[1]} is off`;
+    if (part[2] === "mlp.mlp_out" && !axes.length) return `Feed-forward of block ${part[1]} is off`;
+  }
+  if (typeof edit === "number") return `${nameOf(address)} becomes ${full(edit)}`;
+  const from = "prompt" in edit ? `“${edit.prompt}”` : "another trace";
+  return `${nameOf(address)} as in ${from}${edit.address === address ? "" : `, at ${nameOf(edit.address)}`}`;
+}
