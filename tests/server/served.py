@@ -1,0 +1,67 @@
+"""A served application, and what its tests ask of it again and again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from glassformer.server.app import create_app
+from glassformer.server.runs import Runs
+from glassformer.server.work import Workers
+
+PROMPT = "the cat sat on the"
+TILE = 65536
+
+
+def client(
+    *runs: str,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    folder: Path = Path("runs"),
+    workers: Workers | None = None,
+) -> TestClient:
+    """A client of a server of these runs; miniature where none is named."""
+    app = create_app(
+        Runs(list(runs) or ["miniature"]), host=host, token=token, folder=folder, workers=workers
+    )
+    return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+
+
+def open_trace(server: TestClient, run: str = "miniature", **wishes: Any) -> dict[str, Any]:
+    """TraceAbout of a new trace."""
+    answer = server.post("/api/traces", json={"run": run, "prompt": PROMPT, **wishes})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def step_table(server: TestClient, about: dict[str, Any]) -> dict[str, Any]:
+    return server.get(f"/api/traces/{about['id']}/trace.json").json()
+
+
+def whole_values(server: TestClient, about: dict[str, Any]) -> bytes:
+    """The values' file, tile by tile."""
+    found = b""
+    while len(found) < about["nbytes"]:
+        wanted = f"bytes={len(found)}-{len(found) + TILE - 1}"
+        answer = server.get(f"/api/traces/{about['id']}/values", headers={"range": wanted})
+        assert answer.status_code == 206
+        found += answer.content
+    return found
+
+
+def error(answer: Any, status: int, code: str) -> str:
+    """The message of an error that is what it should be: one line, under its code."""
+    assert answer.status_code == status, answer.text
+    found = answer.json()["error"]
+    assert found["code"] == code
+    assert "\n" not in found["message"]
+    return found["message"]
+
+
+def data_block(html: str) -> dict[str, Any]:
+    """What stands in the page's data block, read as a browser would find its end."""
+    _, _, rest = html.partition('<script type="application/json" id="glassformer-data">')
+    return json.loads(rest[: rest.index("</script")])

@@ -1,0 +1,75 @@
+"""The page runs its own scripts and nothing else, and names from users are text in it."""
+
+import base64
+import hashlib
+import re
+
+import pytest
+
+from glassformer.server import page
+from tests.server.served import client, data_block
+
+SCRIPT = "let a = '<style>';\nif (1 < 2) { a += '</'; }\n"
+STYLE = "body { margin: 0 }"
+BUILT = (
+    f'<!doctype html><html><head><meta charset="utf-8" /><script type="module">{SCRIPT}</script>'
+    f"<style>{STYLE}</style></head><body>{page.MARK}old</script></body></html>"
+)
+BREAKOUT = "</script><script>alert(1)</script>"
+
+
+def sha256(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def directives(policy: str) -> dict[str, str]:
+    return dict(part.strip().partition(" ")[::2] for part in policy.split(";"))
+
+
+def test_the_policy_names_the_hash_of_each_script_and_style_and_nothing_unsafe():
+    found = directives(page.served_policy(BUILT))
+    assert found["script-src"] == sha256(SCRIPT)
+    assert found["style-src"] == sha256(STYLE)
+    assert found["default-src"] == "'none'"
+    assert found["connect-src"] == "'self'"
+    assert found["frame-ancestors"] == "'none'"
+    assert "unsafe" not in page.served_policy(BUILT)
+
+
+def test_the_served_page_is_sent_with_the_policy_of_its_own_tags(monkeypatch):
+    monkeypatch.setattr("glassformer.server.app.template", lambda: BUILT)
+    answer = client().get("/")
+    found = directives(answer.headers["content-security-policy"])
+    sent = re.search(r'<script type="module">(.*?)</script>', answer.text, re.DOTALL)
+    assert sent is not None
+    assert found["script-src"] == sha256(sent[1])
+    assert data_block(answer.text) == page.SERVED
+
+
+def test_an_exported_page_has_its_policy_inside_and_asks_no_server():
+    sealed = page.sealed(BUILT)
+    meta = re.search(r'http-equiv="content-security-policy" content="([^"]*)"', sealed)
+    assert meta is not None
+    found = directives(meta[1])
+    assert found["script-src"] == sha256(SCRIPT)
+    assert "connect-src" not in found  # so default-src holds: none
+    assert sealed.index("http-equiv") < sealed.index("<script")
+
+
+@pytest.mark.parametrize("text", [BREAKOUT, "<!--<script>", "</SCRIPT >", "\u2028 \ud7ff"])
+def test_no_name_can_end_the_data_block(text):
+    html = page.fill(BUILT, {"name": text})
+    assert data_block(html) == {"name": text}
+    assert html.count("<") == BUILT.count("<")
+
+
+def test_a_page_that_is_not_built_says_how(monkeypatch):
+    monkeypatch.setattr("glassformer.server.app.template", lambda: page.PLACEHOLDER)
+    answer = client().get("/")
+    assert answer.status_code == 200
+    assert "make page" in answer.text
+
+
+def test_the_page_that_is_installed_has_a_data_block_and_a_charset():
+    assert data_block(page.fill(page.template(), page.SERVED)) == page.SERVED
+    page.sealed(page.template())

@@ -1,0 +1,216 @@
+"""A live trace is read in parts, and is bit for bit what a saved one is."""
+
+import gzip
+import json
+
+import pytest
+import torch
+from safetensors.torch import load as read_safetensors
+
+from glassformer.errors import GlassformerError
+from glassformer.ops import IGNORED
+from glassformer.server.ranges import parse_range
+from glassformer.server.record import Wish, record
+from glassformer.server.traces import Asked, LiveTrace, TraceStore
+from glassformer.trace import Trace
+from glassformer.training.learner import open_learner
+from tests.server.served import PROMPT, client, error, open_trace, step_table, whole_values
+
+server = client("miniature", "worked_example")
+
+
+def saved(trace: Trace, tmp_path) -> tuple[bytes, bytes]:
+    folder = trace.save(tmp_path / "trace")
+    return (folder / "trace.json").read_bytes(), (folder / "values.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("wishes", [{}, {"target": "mat"}, {"backward": False}, {"float64": True}])
+def test_the_served_files_are_the_saved_ones_byte_for_byte(tmp_path, wishes):
+    about = open_trace(server, **wishes)
+    again = record(open_learner("miniature"), Wish(PROMPT, **wishes)).trace
+    table, values = saved(again, tmp_path)
+    assert server.get(f"/api/traces/{about['id']}/trace.json").content == table
+    assert whole_values(server, about) == values
+
+
+def test_the_served_values_are_a_safetensors_file():
+    about = open_trace(server)
+    tensors = read_safetensors(whole_values(server, about))
+    expected = record(open_learner("miniature"), Wish(PROMPT)).trace
+    assert list(tensors) != []
+    for path, tensor in tensors.items():
+        assert torch.equal(tensor, expected.value_of(expected.step(path)))
+
+
+def test_a_trace_holds_forward_backward_update_and_the_next_token():
+    about = open_trace(server, target="mat")
+    assert (about["backward"], about["optimizer"], about["target"]) == (True, True, "mat")
+    assert about["tokens"] == ["the", "cat", "sat", "on", "the"]
+    steps = {step["address"]: step for step in step_table(server, about)["steps"]}
+    kinds = {address.partition("/")[0] for address in steps}
+    assert kinds == {"fwd", "bwd", "opt", "choose", "weight", "token", "const"}
+    assert "fwd/probs" in steps
+    assert "fwd/loss" in steps
+    begin, end = steps["token/targets"]["bytes"]
+    targets = torch.frombuffer(bytearray(whole_values(server, about)[begin:end]), dtype=torch.int64)
+    assert targets.tolist() == [1, 2, 3, 0, 4]  # the text's own next tokens, then "mat"
+
+
+def test_without_a_target_the_last_position_asks_nothing():
+    trace = record(open_learner("miniature"), Wish(PROMPT)).trace
+    assert trace["token/targets"].tolist() == [1, 2, 3, 0, IGNORED]
+
+
+def test_one_token_without_a_target_has_no_loss():
+    about = open_trace(server, prompt="the")
+    assert (about["backward"], about["optimizer"]) == (False, False)
+    assert not any(s["address"] == "fwd/loss" for s in step_table(server, about)["steps"])
+    answer = server.post(
+        "/api/traces", json={"run": "miniature", "prompt": "the", "backward": True}
+    )
+    assert "give a longer text or a target" in error(answer, 422, "invalid")
+
+
+def test_the_step_table_is_compressed_for_who_accepts_it():
+    path = f"/api/traces/{open_trace(server)['id']}/trace.json"
+    plain = server.get(path, headers={"accept-encoding": "identity"})
+    packed = server.get(path, headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content  # the client unpacks it
+    assert len(gzip.compress(plain.content, 1)) < len(plain.content) / 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "begin", "end"),
+    [("bytes=0-99", 0, 100), ("bytes=100-100", 100, 101), ("bytes=-16", -16, None)],
+)
+def test_a_range_gives_just_those_bytes(asked, begin, end):
+    about = open_trace(server)
+    whole = whole_values(server, about)
+    answer = server.get(f"/api/traces/{about['id']}/values", headers={"range": asked})
+    assert answer.status_code == 206
+    assert answer.content == whole[begin:end]
+    first = begin % len(whole)
+    last = first + len(answer.content) - 1
+    assert answer.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        (None, 400, "bad_request"),
+        ("bytes=", 400, "bad_request"),
+        ("bytes=-", 400, "bad_request"),
+        ("bytes=0-1,5-6", 400, "bad_request"),
+        ("lines=0-1", 400, "bad_request"),
+        ("bytes=5-4", 416, "range_not_satisfiable"),
+        ("bytes=99999999-", 416, "range_not_satisfiable"),
+        ("bytes=-0", 416, "range_not_satisfiable"),
+    ],
+)
+def test_any_other_range_is_refused(asked, status, code):
+    about = open_trace(server)
+    headers = {} if asked is None else {"range": asked}
+    error(server.get(f"/api/traces/{about['id']}/values", headers=headers), status, code)
+
+
+def test_more_than_a_tile_is_refused():
+    assert parse_range("bytes=100-65635", 10**9) == (100, 65636)
+    with pytest.raises(GlassformerError, match="65,537 bytes are too many"):
+        parse_range("bytes=100-65636", 10**9)
+
+
+def test_an_edit_changes_what_follows_it_and_is_marked():
+    plain = open_trace(server)
+    address = "fwd/blocks.0.attn.pattern[head=0]"
+    edited = open_trace(server, edits={address: 0.0})
+    assert edited["edits"] == {address: 0.0}
+    assert (edited["backward"], edited["optimizer"]) == (True, False)
+    marked = [s["address"] for s in step_table(server, edited)["steps"] if s["edited"]]
+    assert marked == ["fwd/blocks.0.attn.pattern"]
+    before, after = (read_safetensors(whole_values(server, a)) for a in (plain, edited))
+    assert torch.equal(before["fwd/resid_start"], after["fwd/resid_start"])
+    assert not torch.equal(before["fwd/logits"], after["fwd/logits"])
+
+
+def test_a_patch_brings_a_value_from_another_trace():
+    other = open_trace(server, prompt="a red cat sat on")
+    address = "fwd/resid_start[pos=0]"
+    about = open_trace(server, edits={address: {"trace": other["id"], "address": address}})
+    source, patched = (read_safetensors(whole_values(server, a)) for a in (other, about))
+    assert torch.equal(source["fwd/resid_start"][:, 0], patched["fwd/resid_start"][:, 0])
+    gone = {"trace": "gone", "address": address}
+    request = {"run": "miniature", "prompt": PROMPT, "edits": {address: gone}}
+    error(server.post("/api/traces", json=request), 404, "unknown_trace")
+
+
+def test_sampling_settings_decide_the_token_and_are_told_back():
+    sampling = {"temperature": 0.8, "top_k": 3, "top_p": None, "min_p": None}
+    sampling |= {"repetition_penalty": 1.0, "seed": 5, "index": 2}
+    about = open_trace(server, sampling=sampling)
+    assert about["sampling"] == sampling
+    assert open_trace(server, sampling=sampling)["chosen"] == about["chosen"]
+    greedy = open_trace(server)
+    probs = read_safetensors(whole_values(server, greedy))["fwd/probs"]
+    assert greedy["sampling"] is None
+    assert greedy["chosen"]["id"] == int(probs[0, -1].argmax())
+
+
+def test_the_difference_of_a_gradient_agrees_with_it():
+    about = open_trace(server, target="mat", float64=True)
+    address = "bwd/blocks.0.mlp.W_in[d_model=1,d_mlp=2]"
+    found = server.get(f"/api/traces/{about['id']}/difference", params={"address": address}).json()
+    assert abs(found["value"] - found["gradient"]) <= 10 * found["error"] + 1e-12
+    wrong = server.get(f"/api/traces/{about['id']}/difference", params={"address": "fwd/embed"})
+    error(wrong, 422, "invalid")
+
+
+def test_a_prompt_that_is_too_long_is_told_by_how_much():
+    request = {"run": "miniature", "prompt": "the " * 9}
+    message = error(server.post("/api/traces", json=request), 422, "too_long")
+    assert message == (
+        "the prompt has 9 tokens and the model reads at most n_ctx=6; shorten it by 3"
+    )
+
+
+def test_a_trace_that_is_too_large_is_refused_with_its_size(monkeypatch):
+    monkeypatch.setattr("glassformer.server.record.BUDGET_BYTES", 5_000)
+    request = {"run": "miniature", "prompt": PROMPT, "backward": True}
+    message = error(server.post("/api/traces", json=request), 422, "over_budget")
+    assert "GB of values" in message
+    assert "shorten the text" in message
+
+
+def test_a_heavy_model_is_recorded_forward_only_unless_more_is_asked_for():
+    learner = open_learner("miniature")
+    light = record(learner, Wish(PROMPT, light_bytes=10_000))
+    assert (light.backward, light.optimizer) == (True, False)
+    lightest = record(learner, Wish(PROMPT, light_bytes=100))
+    assert (lightest.backward, lightest.optimizer) == (False, False)
+    asked = record(learner, Wish(PROMPT, backward=True, light_bytes=100))
+    assert (asked.backward, asked.optimizer) == (True, False)
+
+
+def test_the_least_used_trace_goes_first():
+    learner = open_learner("miniature")
+    made = [LiveTrace(learner, Wish(PROMPT, backward=False), Asked("miniature")) for _ in range(3)]
+    store = TraceStore(held_bytes=2 * made[0].nbytes)
+    store.add(made[0])
+    store.add(made[1])
+    assert store[made[0].id] is made[0]  # used again
+    store.add(made[2])
+    assert store[made[0].id] is made[0]
+    with pytest.raises(GlassformerError, match="open the prompt again"):
+        store[made[1].id]
+
+
+def test_ids_cannot_be_guessed():
+    ids = {open_trace(server, backward=False)["id"] for _ in range(20)}
+    assert len(ids) == 20
+    assert {len(trace_id) for trace_id in ids} == {16}  # 96 random bits
+
+
+def test_a_step_table_is_json_that_any_program_reads():
+    text = server.get(f"/api/traces/{open_trace(server)['id']}/trace.json").text
+    assert json.loads(text)["format"] == "glassformer-trace"
