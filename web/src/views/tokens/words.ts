@@ -38,7 +38,8 @@ export function says(step: Step, word: Word | undefined): string {
   const pieces = step.pieces.length;
   if (step.op === "look up") {
     const ids = step.pieces.map((piece, i) => `${quoted(piece)} is ${step.ids[i]}`).join(", ");
-    return `The vocabulary has the numbers: ${ids}.`;
+    const unknown = word?.tokens.some((token) => token.bytes.length === 0);
+    return unknown ? `The vocabulary does not have all of ${quoted(word!.text)}: ${ids}.` : `The vocabulary has the numbers: ${ids}.`;
   }
   if (step.op === "merge") {
     const { left, right, rank } = step.merge!;
