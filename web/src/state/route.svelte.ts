@@ -14,7 +14,9 @@ const FIELDS = [
   "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
   "stage", "block", "head", "pos", // where in the story
-  "sampling", // JSON
+  "sampling", // JSON: how the playground chooses the next token
+  "drawn", // JSON: the tokens that the playground has added to the prompt
+  "draw", // JSON: the choice that the trace itself recorded, with its seed and index
   "text", "cut", // the token view: the text, and which step of cutting it
   "part", "sort", "matrix", // the weight view: matrices or embeddings, their order, the one whose numbers are counted
   "near", "analogy", "zoom", // the embedding map: a token, three tokens a,b,c, and x,y,scale

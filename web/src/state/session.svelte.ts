@@ -1,5 +1,5 @@
 /** What is open: the run, the trace of the prompt, and the trace that it is compared with. */
-import { findSource, SourceError, type About, type Edits, type Opened, type Request, type RunInfo, type RunSummary } from "../source";
+import { findSource, SourceError, type About, type Edits, type Opened, type Request, type RunInfo, type RunSummary, type Sampling } from "../source";
 import { route } from "./route.svelte";
 
 type Loading = "loading" | "ready" | "failed";
@@ -49,7 +49,7 @@ class Session {
       target: route.get("target") ?? first?.target ?? (route.get("prompt") === undefined ? this.run?.suggested_target : null) ?? null,
       at_step: route.get("step") === undefined ? (first?.at_step ?? null) : route.number("step"),
       edits: route.json<Edits>("edits") ?? {},
-      sampling: null,
+      sampling: route.json<Sampling>("draw"),
     };
   }
 

@@ -1,0 +1,119 @@
+/**
+ * The choice of a token from recorded logits, in the order and arithmetic of Python's
+ * `ops.sampling`: float64, the candidates on a line from 0 to 1, the most probable first, equal
+ * scores ranked by token id.
+ */
+export interface Settings {
+  /** 0 is greedy. */
+  temperature: number;
+  top_k: number | null;
+  top_p: number | null;
+  min_p: number | null;
+  repetition_penalty: number;
+}
+
+export const UNCHANGED: Settings = { temperature: 1, top_k: null, top_p: null, min_p: null, repetition_penalty: 1 };
+
+/** A setting that cuts, and how many of the most probable tokens it leaves. */
+export interface Cut {
+  by: "greedy" | "top_k" | "top_p" | "min_p";
+  leaves: number;
+}
+
+export interface Choice {
+  /** Token ids, the most probable first. */
+  order: Uint32Array;
+  /** By token id: the probabilities before anything was cut. */
+  softmax: Float64Array;
+  /** By token id: the probabilities that are drawn from; 0 for what was cut. */
+  probs: Float64Array;
+  /** By rank: where each candidate's part of the line ends. */
+  cumulative: Float64Array;
+  cuts: Cut[];
+}
+
+/** A token that the text already has gets a lower score. */
+export function penalise(scores: Float64Array, ids: number[], penalty: number): Float64Array {
+  if (penalty === 1) return scores;
+  const found = scores.slice();
+  for (const id of new Set(ids)) found[id] = scores[id] > 0 ? scores[id] / penalty : scores[id] * penalty;
+  return found;
+}
+
+/** Token ids by score, the highest first; of equal ones the lower id. */
+export function ranked(scores: Float64Array): Uint32Array {
+  return Uint32Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a] || a - b);
+}
+
+/** What may be drawn; `order` is `ranked(scores)`, kept by the caller while only other settings move. */
+export function choose(scores: Float64Array, order: Uint32Array, settings: Settings): Choice {
+  const greedy = settings.temperature === 0;
+  const scaled = greedy || settings.temperature === 1 ? scores : scores.map((score) => score / settings.temperature);
+  const sorted = scaled === scores ? order : byIdWhereEqual(order, scaled);
+  const softmax = shares(scaled.map((score) => Math.exp(score - scaled[sorted[0]])));
+  const { cuts, leaves } = greedy ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 } : cut(softmax, sorted, settings);
+  const kept = new Float64Array(softmax.length);
+  for (let rank = 0; rank < leaves; rank++) kept[sorted[rank]] = softmax[sorted[rank]];
+  const probs = cuts.length ? shares(kept) : softmax;
+  return { order: sorted, softmax, probs, cumulative: accumulate(probs, sorted).subarray(0, leaves), cuts };
+}
+
+/** The rank on whose part of the line the number u falls. */
+export function fallsOn(cumulative: Float64Array, u: number): number {
+  let [from, to] = [0, cumulative.length - 1];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (cumulative[middle] <= u) from = middle + 1;
+    else to = middle;
+  }
+  return from;
+}
+
+/** The setting that cut the token of this rank; null for one that may be drawn. */
+export const cutBy = (choice: Choice, rank: number): Cut | null => choice.cuts.find(({ leaves }) => rank >= leaves) ?? null;
+
+function cut(softmax: Float64Array, order: Uint32Array, { top_k, top_p, min_p }: Settings): { cuts: Cut[]; leaves: number } {
+  const cuts: Cut[] = [];
+  let leaves = order.length;
+  const leave = (by: Cut["by"], n: number) => {
+    leaves = Math.min(leaves, n);
+    cuts.push({ by, leaves });
+  };
+  if (top_k !== null) leave("top_k", top_k);
+  if (top_p !== null && top_p < 1) {
+    const line = accumulate(softmax, order.subarray(0, leaves));
+    leave("top_p", 1 + line.findIndex((end) => end >= top_p));
+  }
+  if (min_p) {
+    const least = min_p * softmax[order[0]];
+    let n = leaves;
+    while (n > 1 && softmax[order[n - 1]] < least) n--;
+    leave("min_p", n);
+  }
+  return { cuts, leaves };
+}
+
+/** Dividing can make different scores equal; the lower id then goes first. */
+function byIdWhereEqual(order: Uint32Array, scores: Float64Array): Uint32Array {
+  const sorted = order.slice();
+  for (let from = 0; from < sorted.length; ) {
+    let to = from + 1;
+    while (to < sorted.length && scores[sorted[to]] === scores[sorted[from]]) to++;
+    if (to - from > 1) sorted.subarray(from, to).sort();
+    from = to;
+  }
+  return sorted;
+}
+
+function shares(weights: Float64Array): Float64Array {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return weights.map((weight) => weight / total);
+}
+
+/** Divided by the last one, the line ends at exactly 1. */
+function accumulate(probs: Float64Array, order: Uint32Array): Float64Array {
+  const running = new Float64Array(order.length);
+  let sum = 0;
+  for (let rank = 0; rank < order.length; rank++) running[rank] = sum += probs[order[rank]];
+  return running.map((end) => end / sum);
+}
