@@ -1,0 +1,69 @@
+/** Principal components: the two directions along which the rows of a table differ most. */
+import { dot, norm } from "./space";
+
+export interface Plane2 {
+  x: Float64Array;
+  y: Float64Array;
+  /** The share of the rows' variance that each direction holds. */
+  shares: [number, number];
+}
+
+const ROUNDS = 3000;
+const SETTLED = 1e-11; // how little a direction moves in its last round
+
+/** Rows of `width` numbers, seen along their first two principal components. The same table always gives the same picture. */
+export function twoDirections(values: Float64Array, rows: number, width: number): Plane2 {
+  const centred = values.slice(0, rows * width);
+  for (let k = 0; k < width; k++) {
+    let sum = 0;
+    for (let i = 0; i < rows; i++) sum += centred[i * width + k];
+    for (let i = 0; i < rows; i++) centred[i * width + k] -= sum / rows;
+  }
+  const covariance = outer(centred, rows, width);
+  const total = covariance.reduce((sum, row, k) => sum + row[k], 0) || 1;
+  const first = strongest(covariance, null);
+  const second = strongest(covariance, first.direction);
+  const along = (direction: Float64Array) => Float64Array.from({ length: rows }, (_, i) => dot(centred.subarray(i * width, (i + 1) * width), direction));
+  return { x: along(first.direction), y: along(second.direction), shares: [first.strength / total, second.strength / total] };
+}
+
+/** The sum over rows of each row's products with itself: n times the covariance. */
+function outer(centred: Float64Array, rows: number, width: number): Float64Array[] {
+  const sums = Array.from({ length: width }, () => new Float64Array(width));
+  for (let i = 0; i < rows; i++) {
+    const row = centred.subarray(i * width, (i + 1) * width);
+    for (let a = 0; a < width; a++) {
+      for (let b = 0; b < width; b++) sums[a][b] += row[a] * row[b];
+    }
+  }
+  return sums;
+}
+
+/** The eigenvector of largest eigenvalue at right angles to `without`, by power iteration; its largest entry is positive. */
+function strongest(matrix: Float64Array[], without: Float64Array | null): { direction: Float64Array; strength: number } {
+  const start = matrix.reduce((best, row, k) => (free(row, without) > free(matrix[best], without) ? k : best), 0);
+  let direction = unit(apart(matrix[start], without));
+  for (let round = 0; round < ROUNDS; round++) {
+    const next = unit(apart(times(matrix, direction), without));
+    const moved = Math.max(...next.map((value, k) => Math.abs(value - direction[k])));
+    direction = next;
+    if (moved < SETTLED) break;
+  }
+  const strength = dot(direction, times(matrix, direction));
+  const peak = direction.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+  return { direction: peak < 0 ? direction.map((value) => -value) : direction, strength };
+}
+
+const times = (matrix: Float64Array[], vector: Float64Array) => Float64Array.from(matrix, (row) => dot(row, vector));
+const free = (vector: Float64Array, without: Float64Array | null) => norm(apart(vector, without));
+
+function apart(vector: Float64Array, without: Float64Array | null): Float64Array {
+  if (!without) return vector;
+  const along = dot(vector, without);
+  return vector.map((value, k) => value - along * without[k]);
+}
+
+function unit(vector: Float64Array): Float64Array {
+  const length = norm(vector) || 1;
+  return vector.map((value) => value / length);
+}
