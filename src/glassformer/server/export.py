@@ -78,12 +78,12 @@ def trace_data(traces: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def packed(trace: LiveTrace) -> dict[str, Any]:
+    return pack(trace.about, trace.table, trace.values.read(0, trace.values.size))
+
+
+def pack(about: dict[str, Any], table: bytes, values: bytes) -> dict[str, Any]:
     """A trace as it stands in the page: both files, compressed, as text."""
-    return {
-        "about": trace.about,
-        "table": _text(trace.table),
-        "values": _text(trace.values.read(0, trace.values.size)),
-    }
+    return {"about": about, "table": _text(table), "values": _text(values)}
 
 
 def packed_snapshots(runs: Runs, run: str, prompt: str, target: str | None) -> list[dict[str, Any]]:

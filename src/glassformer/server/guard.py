@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -87,7 +89,22 @@ class Guard:
             content = await _read(scope, headers, receive)
         except ApiError as error:
             return await _answer(send_guarded, STATUS[error.code], body(error.code, str(error)))
-        return await self._app(scope, _replay(content, receive), send_guarded)
+        return await self._serve(scope, content, receive, send_guarded)
+
+    async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
+        """Call the application; stop it when the client goes away."""
+        # the body has been read, so the one message that can still come is that of the leaving
+        gone = asyncio.ensure_future(receive())
+        serving = asyncio.ensure_future(self._app(scope, _replay(content, gone), send))
+        try:
+            await asyncio.wait({serving, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+        finally:
+            gone.cancel()
+            serving.cancel()
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -168,14 +185,14 @@ async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes:
     return bytes(content)
 
 
-def _replay(content: bytes, receive: Receive) -> Receive:
-    """What the application receives: the body that was read, then whatever comes."""
+def _replay(content: bytes, gone: asyncio.Future[Message]) -> Receive:
+    """What the application receives: the body that was read, then that the client has gone."""
     given = False
 
     async def again() -> Message:
         nonlocal given
         if given:
-            return await receive()
+            return await asyncio.shield(gone)
         given = True
         return {"type": "http.request", "body": content, "more_body": False}
 

@@ -32,10 +32,17 @@ description</a>.</p>
 """
 
 
+_BUILT = files("glassformer.server") / "page.html"
+
+
+def is_built() -> bool:
+    """Whether this installation came with its page."""
+    return _BUILT.is_file()
+
+
 def template() -> str:
     """The built page, or one that says how to build it."""
-    built = files("glassformer.server") / "page.html"
-    return built.read_text(encoding="utf-8") if built.is_file() else PLACEHOLDER
+    return _BUILT.read_text(encoding="utf-8") if is_built() else PLACEHOLDER
 
 
 def fill(html: str, data: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from glassformer.ops.loss import probs
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.trace import OverBudgetError
-from glassformer.training.learner import Learner, labels, token_of
+from glassformer.training.learner import Learner, labels, open_learner, token_of
 
 LIGHT_BYTES = 300_000_000
 """Backward and optimizer are recorded unasked while the values stay below this."""
@@ -69,6 +70,29 @@ class Recorded:
     backward: bool
     optimizer: bool
     chosen: int
+
+
+def watch(
+    run: str | Path,
+    prompt: str,
+    *,
+    target: str | None = None,
+    at_step: int | None = None,
+    edits: Mapping[str, float | Tensor] | None = None,
+) -> Trace:
+    """Everything that a model does with a prompt, in one trace, as the page shows it.
+
+    Forward pass, gradients, one update of the optimizer and the choice of the next token; of a
+    large model the forward pass and the choice alone. `run`: a run's or model's folder, a preset;
+    `target`: a word asked for after the last token; `at_step`: the run as it was then; `edits`:
+    address to new value.
+
+    >>> trace = watch("miniature", "the cat sat on a", target="mat")
+    >>> round(trace["fwd/loss"].item(), 4), trace.explain("opt/unembed.b_U[vocab=4]").agrees
+    (2.0792, True)
+    """
+    wish = Wish(prompt, target, edits=edits or {})
+    return record(open_learner(str(run), at_step), wish).trace
 
 
 def record(learner: Learner, wish: Wish) -> Recorded:

@@ -1,0 +1,110 @@
+"""An exported page holds what the server would show, and needs nothing else."""
+
+import base64
+import gzip
+import json
+
+import pytest
+import torch
+from safetensors.torch import load as read_safetensors
+
+from glassformer.errors import GlassformerError
+from glassformer.interop import save
+from glassformer.model import Config, Transformer
+from glassformer.server.export import export
+from glassformer.server.page import template
+from glassformer.server.record import Wish, record
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.learner import open_learner
+from tests.server.served import PROMPT, client, data_block
+from tests.server.test_page import BREAKOUT
+from tests.server.test_runs import STEPS, trained
+
+
+def unpacked(packed: str) -> bytes:
+    return gzip.decompress(base64.b64decode(packed))
+
+
+def exported(tmp_path, run: str, prompt: str, **options) -> dict:
+    export(run, prompt, tmp_path / "page.html", **options)
+    return data_block((tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_holds_the_whole_trace(tmp_path):
+    data = exported(tmp_path, "miniature", PROMPT, target="mat")
+    (trace,) = data["traces"]
+    tensors = read_safetensors(unpacked(trace["values"]))
+    expected = record(open_learner("miniature"), Wish(PROMPT, "mat")).trace
+    for step in expected.nodes.values():
+        assert torch.equal(tensors[step.path], expected.value_of(step))
+    table = json.loads(unpacked(trace["table"]))
+    assert [step["address"] for step in table["steps"]] == [
+        *(leaf.path for leaf in expected.leaves),
+        *(step.path for step in expected.steps),
+    ]
+    assert (trace["about"]["backward"], trace["about"]["optimizer"]) == (True, True)
+
+
+def test_the_page_holds_what_the_api_answers(tmp_path):
+    data = exported(tmp_path, "miniature", PROMPT)
+    server = client("miniature")
+    assert data["runs"] == [server.get("/api/runs/miniature").json()]
+    assert data["metrics"] == {"miniature": server.get("/api/runs/miniature/metrics").json()}
+    text = server.post("/api/tokenize", json={"run": "miniature", "text": PROMPT}).json()
+    assert data["texts"] == {"miniature": [text]}
+
+
+def test_a_runs_page_holds_its_snapshots_at_most_eight(tmp_path, monkeypatch):
+    data = exported(tmp_path, str(trained()), "the cat sat")
+    steps = [trace["about"]["at_step"] for trace in data["traces"]]
+    assert steps == [None, 0, 1, 2, 4, 8, STEPS]
+    assert not any(trace["about"]["backward"] for trace in data["traces"][1:])
+    for trace in data["traces"][1:]:
+        W_E = read_safetensors(unpacked(trace["values"]))["weight/embed.W_E"]
+        learner = open_learner(str(trained()), trace["about"]["at_step"])
+        assert torch.equal(W_E, learner.model.embed.W_E)
+    monkeypatch.setattr("glassformer.server.export.SNAPSHOTS", 3)
+    data = exported(tmp_path, str(trained()), "the cat sat")
+    assert [t["about"]["at_step"] for t in data["traces"]] == [None, 0, 2, STEPS]
+    monkeypatch.setattr("glassformer.server.export.SNAPSHOT_BYTES", 1000)
+    assert len(exported(tmp_path, str(trained()), "the cat sat")["traces"]) == 1
+
+
+def test_the_page_can_be_of_an_earlier_step(tmp_path):
+    data = exported(tmp_path, str(trained()), "the cat sat", at_step=3)
+    assert data["traces"][0]["about"]["at_step"] == 3
+
+
+def test_what_is_too_large_for_one_file_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("glassformer.server.export.VALUE_BYTES", 10_000)
+    about = exported(tmp_path, "miniature", PROMPT)["traces"][0]["about"]
+    assert (about["backward"], about["optimizer"]) == (True, False)
+
+
+def test_names_and_tokens_cannot_end_the_data_block(tmp_path):
+    folder = tmp_path / "<script>alert(1)<!--"
+    tokenizer = Tokenizer.train("bpe", [BREAKOUT], vocab_size=270)
+    size = tokenizer.vocab_size
+    model = Transformer(Config(vocab_size=size, n_ctx=64, d_model=4, n_layers=1, n_heads=1))
+    save(model, tokenizer, folder)
+    export(str(folder), BREAKOUT, tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = data_block(html)
+    assert data["runs"][0]["name"] == folder.name
+    assert data["traces"][0]["about"]["prompt"] == BREAKOUT
+    assert "".join(data["traces"][0]["about"]["tokens"]) == BREAKOUT
+    assert html.count("<") == template().count("<") + 1  # the policy's tag
+
+
+def test_the_page_asks_for_nothing_from_outside(tmp_path):
+    export("miniature", PROMPT, tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in html
+    assert 'src="http' not in html
+    assert 'href="http' not in html
+
+
+def test_an_error_leaves_no_file(tmp_path):
+    with pytest.raises(GlassformerError, match="shorten it"):
+        export("miniature", "the " * 9, tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,182 @@
+"""Runs, models and presets are served under short ids, with what the page asks about them."""
+
+import functools
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.server.runs import Runs
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.learner import open_learner
+from glassformer.training.loop import train
+from glassformer.training.prepare import Choices, new_run
+from tests.server.served import client, error
+
+TEXT = "the cat sat on the mat. a red dog ran to the house. " * 40
+STEPS = 12
+
+
+@functools.cache
+def trained() -> Path:
+    """A run of twelve updates on a short text, snapshots and all."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "text.txt").write_text(TEXT)
+    sizes = {"n_ctx": 16, "d_model": 16, "n_layers": 1, "n_heads": 2}
+    choices = Choices(
+        texts=(str(folder / "text.txt"),),
+        tokenizer="words",
+        model=sizes,
+        recipe={"steps": STEPS, "batch_size": 4, "eval_every": 4, "warmup_steps": 2},
+        device="cpu",
+    )
+    prepared = new_run(folder / "red house", choices)
+    with prepared.run as run:
+        train(prepared.model, prepared.data, prepared.recipe, run=run)
+    return folder / "red house"
+
+
+def test_a_run_tells_what_the_page_shows_of_it():
+    server = client(str(trained()))
+    assert [run["id"] for run in server.get("/api/runs").json()["runs"]] == ["red-house"]
+    info = server.get("/api/runs/red-house").json()
+    learner = open_learner(str(trained()))
+    assert info["name"] == "red house"
+    assert info["kind"] == "run"
+    assert info["steps_done"] == STEPS
+    assert info["snapshots"] == [0, 1, 2, 4, 8, STEPS]
+    assert info["parameters"] == sum(p.numel() for p in learner.model.parameters())
+    assert info["config"] == learner.model.config.to_dict()
+    assert info["recipe"]["steps"] == STEPS
+    assert info["tokenizer"]["kind"] == "words"
+    weights = {view.name: list(view.value.shape) for view in learner.model.views()}
+    assert {w["name"]: w["shape"] for w in info["weights"]} == weights
+    assert sum(w["share"] for w in info["weights"]) == pytest.approx(1)
+
+
+def test_the_suggested_prompt_can_be_traced():
+    server = client(str(trained()), "miniature", "worked_example")
+    for run in server.get("/api/runs").json()["runs"]:
+        info = server.get(f"/api/runs/{run['id']}").json()
+        request = {"run": run["id"], "prompt": info["suggested_prompt"]}
+        request["target"] = info["suggested_target"]
+        assert server.post("/api/traces", json=request).status_code == 200, info
+
+
+def test_the_metrics_are_those_of_the_training_one_row_a_step():
+    found = client(str(trained())).get("/api/runs/red-house/metrics").json()
+    lines = (trained() / "metrics.jsonl").read_text().splitlines()
+    written = [json.loads(line) for line in lines]
+    losses = {row["step"]: row["loss"] for row in written if "loss" in row}
+    held_out = {row["step"]: row["val_loss"] for row in written if "val_loss" in row}
+    assert [row["step"] for row in found["rows"]] == list(range(STEPS + 1))
+    for row in found["rows"]:
+        assert row["loss"] == losses.get(row["step"])
+        assert row["held_out"] == held_out.get(row["step"])
+    assert found["floor"] is None
+
+
+def test_a_trace_at_a_step_is_of_the_model_at_that_step():
+    server = client(str(trained()))
+    for step in (0, 3, None):  # 3 was not saved: it is replayed
+        request = {"run": "red-house", "prompt": "the cat sat", "at_step": step}
+        about = server.post("/api/traces", json=request).json()
+        assert about["at_step"] == step
+        learner = open_learner(str(trained()), step)
+        logits = learner.model(torch.tensor([about["ids"]]))
+        assert about["chosen"]["id"] == int(logits[0, -1].argmax())
+    request = {"run": "red-house", "prompt": "the cat sat", "at_step": STEPS + 1}
+    assert "beyond the run" in error(server.post("/api/traces", json=request), 422, "invalid")
+
+
+def test_a_preset_has_no_steps_to_go_back_to():
+    request = {"run": "miniature", "prompt": "the cat", "at_step": 0}
+    error(client().post("/api/traces", json=request), 422, "invalid")
+
+
+def test_a_run_whose_checkpoints_were_deleted_is_traced_as_a_model(tmp_path):
+    folder = tmp_path / "slim"
+    shutil.copytree(trained(), folder)
+    shutil.rmtree(folder / "snapshots")
+    shutil.rmtree(folder / "checkpoints")
+    server = client(str(folder))
+    request = {"run": "slim", "prompt": "the cat sat"}
+    assert server.post("/api/traces", json=request).status_code == 200
+    assert server.get("/api/runs/slim").json()["snapshots"] == []
+
+
+def test_a_run_that_is_deleted_while_it_is_open_says_so(tmp_path):
+    folder = tmp_path / "gone"
+    shutil.copytree(trained(), folder)
+    server = client(str(folder), "miniature")
+    request = {"run": "gone", "prompt": "the cat sat"}
+    about = server.post("/api/traces", json=request).json()
+    shutil.rmtree(folder)
+    for answer in (
+        server.post("/api/traces", json=request),
+        server.get("/api/runs/gone"),
+        server.get("/api/runs/gone/metrics"),
+        server.post("/api/tokenize", json={"run": "gone", "text": "the cat"}),
+    ):
+        assert "moved or deleted" in error(answer, 404, "unknown_run")
+    assert [run["id"] for run in server.get("/api/runs").json()["runs"]] == ["miniature"]
+    # what was recorded is still held
+    assert server.get(f"/api/traces/{about['id']}/trace.json").status_code == 200
+
+
+def test_runs_of_one_name_have_ids_of_their_own(tmp_path):
+    for parent in ("a", "b"):
+        shutil.copytree(trained(), tmp_path / parent / "run")
+    runs = Runs([str(tmp_path / parent / "run") for parent in ("a", "b")])
+    assert [source.id for source in runs.there] == ["run", "run-2"]
+
+
+def test_a_name_that_is_no_run_is_refused_at_the_start():
+    with pytest.raises(GlassformerError, match="Did you mean 'miniature'"):
+        Runs(["minature"])
+
+
+def test_a_text_is_shown_as_its_tokenizer_reads_it():
+    text = "the red cat"
+    found = client(str(trained())).post("/api/tokenize", json={"run": "red-house", "text": text})
+    tokenizer = Tokenizer.load(trained())
+    expected = tokenizer.trace(text)
+    tokens = found.json()["tokens"]
+    assert [token["id"] for token in tokens] == expected.ids
+    assert b"".join(bytes(token["bytes"]) for token in tokens) == b"theredcat"
+    assert [step["op"] for step in found.json()["steps"]] == [s.op for s in expected.steps]
+
+
+def test_a_biography_is_that_of_the_run():
+    address = "weight/blocks.0.attn.W_Q[head=0,d_model=1,d_head=2]"
+    server = client(str(trained()))
+    found = server.post("/api/biography", json={"run": "red-house", "address": address}).json()
+    assert [point["step"] for point in found["points"]] == [0, 1, 2, 4, 8, STEPS]
+    for point in found["points"]:
+        weights = open_learner(str(trained()), point["step"]).model.weights()
+        assert point["value"] == weights["blocks.0.attn.W_Q"][0, 1, 2].item()
+    moved = found["moved"]
+    assert moved["to"] - moved["from"] == moved["change"]
+    assert moved["batch"] != []
+    whole = {"run": "red-house", "address": "blocks.0.attn.W_Q"}
+    assert "not one number" in error(server.post("/api/biography", json=whole), 422, "invalid")
+
+
+def test_neighbours_are_the_nearest_tokens():
+    server = client("worked_example")
+    request = {"run": "worked-example", "token": 0, "count": 3}
+    rows = server.post("/api/neighbours", json=request).json()["rows"]
+    W_E = open_learner("worked_example").model.embed.W_E.double()
+    cosines = torch.cosine_similarity(W_E, W_E[:1], dim=1)
+    cosines[0] = -2
+    assert [row["id"] for row in rows] == cosines.argsort(descending=True)[:3].tolist()
+    assert rows[0]["cosine"] == pytest.approx(cosines.max().item())
+    analogy = {**request, "minus": 1, "plus": 2}
+    found = server.post("/api/neighbours", json=analogy).json()["rows"]
+    assert not {row["id"] for row in found} & {0, 1, 2}
+    error(server.post("/api/neighbours", json={**request, "plus": 1}), 422, "invalid")
+    error(server.post("/api/neighbours", json={**request, "token": 99}), 422, "invalid")

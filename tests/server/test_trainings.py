@@ -1,0 +1,144 @@
+"""A run is trained from the page, watched, stopped and gone on with."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from glassformer.server.schemas import TEXT_CHARACTERS
+from glassformer.training.run import read_metrics
+from tests.server.served import client, error
+
+TEXT = "the cat sat on the mat. a red dog ran to the house. " * 40
+
+
+@contextlib.contextmanager
+def server(tmp_path) -> Iterator[TestClient]:
+    """A server whose end stops what it trains."""
+    with client(folder=tmp_path / "runs") as served:
+        yield served
+
+
+def events(served: TestClient, training: str) -> list[tuple[str, dict[str, Any]]]:
+    """Everything that a training tells, to its end."""
+    answer = served.get(f"/api/trainings/{training}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    found = []
+    for block in answer.text.replace("\r\n", "\n").split("\n\n"):
+        lines = [line.partition(": ") for line in block.splitlines()]
+        fields = {name: value for name, _, value in lines}
+        if "event" in fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def until_step(tmp_path, name: str, step: int) -> None:
+    """Wait until a training has come so far."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        rows = read_metrics(tmp_path / "runs" / name / "metrics.jsonl")
+        if any(row["step"] >= step for row in rows):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{name} did not come to step {step}")
+
+
+@pytest.mark.heavy
+def test_a_training_is_followed_to_its_end_and_joins_the_runs(tmp_path):
+    with server(tmp_path) as served:
+        request = {"text": TEXT, "name": "My <b>text</b>", "steps": 10}
+        begun = served.post("/api/trainings", json=request).json()
+        told = events(served, begun["id"])
+        progress = [data for event, data in told if event == "progress"]
+        rows = read_metrics(tmp_path / "runs" / "my-b-text-b" / "metrics.jsonl")
+        losses = {row["step"]: row["loss"] for row in rows if "loss" in row}
+        assert {p["step"]: p["loss"] for p in progress if p["step"]} == losses
+        assert {p["steps"] for p in progress} == {10}
+        assert progress[-1]["held_out"] is not None
+        samples = [data["text"] for event, data in told if event == "sample"]
+        assert samples == [row["sample"] for row in rows if "sample" in row]
+        assert len(samples) == 10
+        assert told[-1] == ("done", {"run": begun["run"], "reason": "finished"})
+        summary = served.get("/api/runs").json()["runs"][-1]
+        assert (summary["name"], summary["steps_done"]) == ("My <b>text</b>", 10)
+        trace = {"run": begun["run"], "prompt": "the cat", "at_step": 4}
+        assert served.post("/api/traces", json=trace).status_code == 200
+
+
+@pytest.mark.heavy
+def test_a_training_stops_when_asked_and_goes_on_where_it_was(tmp_path):
+    with server(tmp_path) as served:
+        request = {"text": TEXT, "name": "long", "steps": 40}
+        begun = served.post("/api/trainings", json=request).json()
+        until_step(tmp_path, "long", 3)
+        again = served.post("/api/trainings", json=request)
+        assert "stop it or wait" in error(again, 409, "conflict")
+        busy = served.post(f"/api/trainings/{begun['id']}/resume")
+        error(busy, 409, "conflict")
+        # its snapshots can be looked at meanwhile
+        trace = {"run": begun["run"], "prompt": "the cat", "at_step": 2, "backward": False}
+        assert served.post("/api/traces", json=trace).status_code == 200
+        assert served.post(f"/api/trainings/{begun['id']}/stop").json() == begun
+        told = events(served, begun["id"])
+        assert told[-1] == ("done", {"run": begun["run"], "reason": "stopped"})
+        stopped = max(data["step"] for event, data in told if event == "progress")
+        assert 3 <= stopped < 40
+        assert served.post(f"/api/trainings/{begun['id']}/resume").json() == begun
+        told = events(served, begun["id"])
+        assert told[-1][1]["reason"] == "finished"
+        steps = [data["step"] for event, data in told if event == "progress"]
+        assert steps == sorted(steps)
+        assert set(steps) == set(range(41))
+
+
+def test_what_ends_a_training_is_told(tmp_path):
+    with server(tmp_path) as served:
+        begun = served.post("/api/trainings", json={"text": "too short"}).json()
+        event, data = events(served, begun["id"])[-1]
+        assert event == "error"
+        assert "\n" not in data["message"]
+        log = (tmp_path / "runs" / "pasted.log").read_text()
+        assert log.strip().endswith(data["message"])
+        assert [run["id"] for run in served.get("/api/runs").json()["runs"]] == ["miniature"]
+
+
+@pytest.mark.heavy
+def test_a_server_that_ends_lets_its_training_save(tmp_path):
+    with server(tmp_path) as served:
+        served.post("/api/trainings", json={"text": TEXT, "steps": 5000})
+        until_step(tmp_path, "pasted", 2)
+    rows = read_metrics(tmp_path / "runs" / "pasted" / "metrics.jsonl")
+    saved = max(row["step"] for row in rows if "checkpoint_seconds" in row)
+    assert saved == max(row["step"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "request_body",
+    [
+        {"text": ""},
+        {"text": "a" * (TEXT_CHARACTERS + 1)},
+        {"text": TEXT, "steps": 5001},
+        {"text": TEXT, "steps": 0},
+        {"text": TEXT, "steps": True},
+        {"text": TEXT, "preset": "gpt2"},
+        {"text": TEXT, "out": "/somewhere"},
+    ],
+)
+def test_what_is_beyond_the_limits_is_not_begun(tmp_path, request_body):
+    with server(tmp_path) as served:
+        error(served.post("/api/trainings", json=request_body), 422, "invalid")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_that_was_never_started_is_unknown(tmp_path):
+    with server(tmp_path) as served:
+        for answer in (
+            served.get("/api/trainings/none/events"),
+            served.post("/api/trainings/none/stop"),
+            served.post("/api/trainings/none/resume"),
+        ):
+            error(answer, 404, "unknown_training")

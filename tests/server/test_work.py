@@ -1,0 +1,137 @@
+"""Long work neither holds up the server nor piles up."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from glassformer.cli.serve import listen
+from glassformer.server.app import create_app
+from glassformer.server.errors import ApiError
+from glassformer.server.runs import Runs
+from glassformer.server.schemas import TraceRequest
+from glassformer.server.work import Workers
+
+
+@contextmanager
+def serving(workers: Workers | None = None) -> Iterator[str]:
+    """A real server, on a port of its own."""
+    app = create_app(Runs(["miniature"]), workers=workers)
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def test_a_cheap_request_is_answered_at_once_while_a_trace_is_recorded(monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> dict[str, object]:
+        begun.set()
+        deadline = time.monotonic() + 30
+        while not go_on.is_set() and time.monotonic() < deadline:
+            sum(range(10_000))  # holds the interpreter, as recording does
+        raise ApiError("busy", "enough")
+
+    monkeypatch.setattr("glassformer.server.answers.open_trace", slow)
+    request = {"run": "miniature", "prompt": "the cat"}
+    with serving() as url, httpx.Client(base_url=url, timeout=60) as client:
+        client.get("/api/runs")
+        recording = threading.Thread(
+            target=lambda: httpx.post(f"{url}/api/traces", json=request, timeout=60)
+        )
+        recording.start()
+        try:
+            assert begun.wait(30)
+            took = []
+            for _ in range(5):
+                start = time.perf_counter()
+                assert client.get("/api/runs").status_code == 200
+                took.append(time.perf_counter() - start)
+            assert not go_on.is_set()
+        finally:
+            go_on.set()
+            recording.join()
+    assert sorted(took)[2] < 0.2
+
+
+def test_a_request_that_waits_is_dropped_when_its_client_goes_away(monkeypatch):
+    hold, asked = threading.Event(), []
+
+    def slow(_runs: object, _traces: object, request: TraceRequest) -> dict[str, object]:
+        asked.append(request.prompt)
+        hold.wait(30)
+        raise ApiError("busy", "enough")
+
+    monkeypatch.setattr("glassformer.server.answers.open_trace", slow)
+    with serving(Workers(threads=1)) as url, httpx.Client(base_url=url) as client:
+        for prompt in ("the cat", "the mat"):  # the second waits for the first
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/api/traces", json={"run": "miniature", "prompt": prompt}, timeout=0.5)
+        time.sleep(0.5)  # until the server has seen it
+        hold.set()
+        request = {"run": "miniature", "text": "the cat"}
+        assert client.post("/api/tokenize", json=request, timeout=30).status_code == 200
+    assert asked == ["the cat"]
+
+
+def test_work_beyond_the_queue_is_refused():
+    async def story() -> None:
+        workers, hold = Workers(threads=1, queue=1), threading.Event()
+        first = [asyncio.create_task(workers.run(hold.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="too much to do"):
+            await workers.run(hold.wait)
+        hold.set()
+        assert await asyncio.gather(*first) == [True, True]
+        await asyncio.sleep(0.05)
+        assert await workers.run(lambda: 3) == 3
+        workers.close()
+
+    asyncio.run(story())
+
+
+def test_work_whose_client_went_away_is_never_begun():
+    async def story() -> None:
+        workers, hold, ran = Workers(threads=1), threading.Event(), []
+        running = asyncio.create_task(workers.run(hold.wait))
+        waiting = asyncio.create_task(workers.run(lambda: ran.append(1)))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.sleep(0.05)
+        hold.set()
+        await running
+        await workers.run(lambda: None)
+        assert ran == []
+        workers.close()
+
+    asyncio.run(story())
+
+
+def test_an_answer_that_takes_too_long_is_an_error():
+    async def story() -> None:
+        workers, hold = Workers(seconds=0.05), threading.Event()
+        with pytest.raises(ApiError, match="ask for less"):
+            await workers.run(hold.wait)
+        hold.set()
+        workers.close()
+
+    asyncio.run(story())
+
+
+def test_the_socket_sends_small_answers_without_delay():
+    listener = listen("127.0.0.1", 0)
+    assert listener.proto == socket.IPPROTO_TCP
+    listener.close()
