@@ -1,0 +1,102 @@
+/** A training that was started from the page: what its events tell. */
+import type { Metrics, Source } from "../../source";
+
+export interface Wish {
+  text: string;
+  name?: string;
+  steps: number;
+  preset: string;
+}
+
+type State = "none" | "running" | "stopping" | "stopped" | "done" | "failed";
+
+interface Progress {
+  step: number;
+  steps: number;
+  loss: number | null;
+  held_out: number | null;
+  floor: number | null;
+  tokens_per_second: number | null;
+}
+
+class Live {
+  id = $state("");
+  run = $state("");
+  state = $state<State>("none");
+  problem = $state("");
+  progress = $state.raw<Progress | null>(null);
+  metrics = $state.raw<Metrics>({ rows: [], floor: null });
+  samples = $state.raw<{ step: number; text: string }[]>([]);
+  private events: EventSource | null = null;
+  private heard: Progress[] = [];
+  private drawing = 0;
+
+  async start(source: Source, wish: Wish): Promise<void> {
+    const { id } = await source.ask<{ id: string; run: string }>("/api/trainings", wish);
+    this.follow(source, id);
+  }
+
+  async stop(source: Source): Promise<void> {
+    this.state = "stopping";
+    await source.ask(`/api/trainings/${encodeURIComponent(this.id)}/stop`, {});
+  }
+
+  async resume(source: Source): Promise<void> {
+    await source.ask(`/api/trainings/${encodeURIComponent(this.id)}/resume`, {});
+    this.follow(source, this.id);
+  }
+
+  /** Listen from the start of a training: the server tells everything that happened so far first. */
+  follow(source: Source, id: string): void {
+    this.events?.close();
+    const events = source.events(`/api/trainings/${encodeURIComponent(id)}/events`);
+    this.events = events;
+    this.id = id;
+    this.state = "running";
+    this.problem = "";
+    events.onopen = () => {
+      this.heard = [];
+      this.samples = [];
+    };
+    const on = (name: string, then: (data: never) => void) => events.addEventListener(name, (event) => then(JSON.parse((event as MessageEvent).data) as never));
+    on("progress", (progress: Progress) => this.hear(progress));
+    on("sample", (sample: { step: number; text: string }) => (this.samples = [...this.samples, sample]));
+    on("done", ({ run, reason }: { run: string; reason?: string }) => this.finish(reason === "stopped" ? "stopped" : "done", run));
+    events.addEventListener("error", (event) => {
+      const told = (event as MessageEvent).data as string | undefined;
+      if (told) this.finish("failed", "", (JSON.parse(told) as { message: string }).message);
+      else if (events.readyState === EventSource.CLOSED) this.finish("failed", "", "This training is not known to the server any more.");
+    });
+  }
+
+  private finish(state: State, run: string, problem = ""): void {
+    this.events?.close();
+    this.events = null;
+    [this.state, this.run, this.problem] = [state, run, problem];
+  }
+
+  /** Events come in bursts; the page is drawn once a frame. */
+  private hear(progress: Progress): void {
+    this.heard.push(progress);
+    if (this.drawing) return;
+    this.drawing = requestAnimationFrame(() => {
+      this.drawing = 0;
+      this.progress = this.heard.at(-1) ?? null;
+      this.metrics = { rows: rowsOf(this.heard), floor: this.progress?.floor ?? null };
+    });
+  }
+}
+
+/** One row a step; a number that no new event told is not repeated. */
+function rowsOf(heard: Progress[]): Metrics["rows"] {
+  const rows = new Map<number, Metrics["rows"][number]>();
+  let held: number | null = null;
+  for (const { step, loss, held_out, tokens_per_second } of heard) {
+    const fresh = held_out === held ? (rows.get(step)?.held_out ?? null) : held_out;
+    held = held_out;
+    rows.set(step, { step, loss, held_out: fresh, tokens_per_second });
+  }
+  return [...rows.values()];
+}
+
+export const live = new Live();
