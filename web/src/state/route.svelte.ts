@@ -20,7 +20,9 @@ const FIELDS = [
   "text", "cut", // the token view: the text, and which step of cutting it
   "part", "sort", "matrix", // the weight view: matrices or embeddings, their order, the one whose numbers are counted
   "near", "analogy", "zoom", // the embedding map: a token, three tokens a,b,c, and x,y,scale
+  "way", // how the lab edits: off, number or patch
   "training", // a training that was started from the page
+  "log", // "1": training steps on a logarithmic scale
   "hide", // controls that a teacher has hidden
 ] as const;
 export type Field = (typeof FIELDS)[number];
