@@ -48,6 +48,12 @@ export function layout(p: Plane): { base: number; byRow: number; byColumn: numbe
   return { base, byRow: stride(p.rowAxis), byColumn: stride(p.columnAxis) };
 }
 
+const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;
+
+/** Whether a cell was masked: there a query would have looked at a later key. */
+export const isMasked = (p: Plane, row: number, column: number): boolean =>
+  column > row && p.rowAxis === "query" && p.columnAxis === "key" && AFTER_THE_MASK.test(p.step.address);
+
 /** Fetch the cells of a window of the plane. */
 export async function fetchWindow(p: Plane, r0: number, r1: number, c0: number, c1: number): Promise<void> {
   const { base, byRow, byColumn } = layout(p);

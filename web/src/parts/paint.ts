@@ -1,7 +1,7 @@
 /** Painting the visible window of a matrix on a canvas. */
 import { number } from "../trace/number";
 import { isWhole } from "../trace/trace";
-import { layout, type Plane, type Scale } from "./grid";
+import { isMasked, layout, type Plane, type Scale } from "./grid";
 
 export interface Palette {
   color(name: string): string;
@@ -67,17 +67,18 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
       const x = side + c * cell.width - scroll.x;
       const y = head + r * cell.height - scroll.y;
       if (value === undefined) continue;
-      const fill = colorOf(value, look.scale, palette);
+      const masked = value === -Infinity || isMasked(plane, r, c);
+      const fill = masked ? null : colorOf(value, look.scale, palette);
       if (fill) {
         context.fillStyle = fill;
         context.fillRect(x, y, cell.width - gap + (gap ? 0 : 0.5), cell.height - gap + (gap ? 0 : 0.5));
-      } else if (value === -Infinity) {
+      } else if (masked) {
         hatch(context, x, y, cell.width - gap, cell.height - gap, palette.color("hatch"));
       } else if (Number.isNaN(value) || value === Infinity) {
         context.fillStyle = palette.color("bad");
         context.fillRect(x, y, cell.width - gap, cell.height - gap);
       }
-      if (look.numbered && value !== -Infinity) {
+      if (look.numbered && !masked) {
         context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
         context.fillText(number(value, 4, whole), x + cell.width - 6, y + cell.height / 2);
       }
@@ -154,7 +155,7 @@ function clip(context: CanvasRenderingContext2D, text: string, room: number): st
   return `${text.slice(0, end)}…`;
 }
 
-function hatch(context: CanvasRenderingContext2D, x: number, y: number, width: number, height: number, color: string): void {
+export function hatch(context: CanvasRenderingContext2D, x: number, y: number, width: number, height: number, color: string): void {
   context.save();
   context.beginPath();
   context.rect(x, y, width, height);
