@@ -10,13 +10,16 @@ export class Frames {
   opened = $state.raw<ReadonlyMap<number, Opened>>(new Map());
   problem = $state("");
   private coming = new Map<number, Promise<void>>();
+  private wanted = 0;
   private ended = false;
 
   constructor(private source: Source, private request: Request, readonly steps: number[]) {}
 
-  /** Open the frames outwards from one place, one after the other. */
+  /** Open the frames: the one at `index`, the last, which others are compared with, then outwards. */
   async around(index: number): Promise<void> {
-    const order = this.steps.map((_, i) => i).sort((a, b) => Math.abs(a - index) - Math.abs(b - index));
+    const last = this.steps.length - 1;
+    const away = (i: number) => (i === last ? 0.5 : Math.abs(i - index));
+    const order = this.steps.map((_, i) => i).sort((a, b) => away(a) - away(b));
     this.wanted = index;
     for (const i of order) {
       if (this.ended || this.wanted !== index) return;
@@ -27,8 +30,6 @@ export class Frames {
   end(): void {
     this.ended = true;
   }
-
-  private wanted = 0;
 
   private fetch(step: number): Promise<void> {
     let coming = this.coming.get(step);

@@ -1,9 +1,14 @@
 /** Principal components: the two directions along which the rows of a table differ most. */
 import { dot, norm } from "./space";
 
-export interface Plane2 {
+export interface Places {
   x: Float64Array;
   y: Float64Array;
+}
+
+export interface Plane2 extends Places {
+  /** Where the rows of another table of the same width lie in this picture. */
+  place: (values: Float64Array, rows: number) => Places;
   /** The share of the rows' variance that each direction holds. */
   shares: [number, number];
 }
@@ -13,18 +18,23 @@ const SETTLED = 1e-11; // how little a direction moves in its last round
 
 /** Rows of `width` numbers, seen along their first two principal components. The same table always gives the same picture. */
 export function twoDirections(values: Float64Array, rows: number, width: number): Plane2 {
-  const centred = values.slice(0, rows * width);
-  for (let k = 0; k < width; k++) {
+  const centre = Float64Array.from({ length: width }, (_, k) => {
     let sum = 0;
-    for (let i = 0; i < rows; i++) sum += centred[i * width + k];
-    for (let i = 0; i < rows; i++) centred[i * width + k] -= sum / rows;
-  }
-  const covariance = outer(centred, rows, width);
+    for (let i = 0; i < rows; i++) sum += values[i * width + k];
+    return sum / rows;
+  });
+  const covariance = outer(values.slice(0, rows * width).map((value, i) => value - centre[i % width]), rows, width);
   const total = covariance.reduce((sum, row, k) => sum + row[k], 0) || 1;
   const first = strongest(covariance, null);
   const second = strongest(covariance, first.direction);
-  const along = (direction: Float64Array) => Float64Array.from({ length: rows }, (_, i) => dot(centred.subarray(i * width, (i + 1) * width), direction));
-  return { x: along(first.direction), y: along(second.direction), shares: [first.strength / total, second.strength / total] };
+  const place = (table: Float64Array, n: number): Places => {
+    const along = (direction: Float64Array) => {
+      const zero = dot(centre, direction);
+      return Float64Array.from({ length: n }, (_, i) => dot(table.subarray(i * width, (i + 1) * width), direction) - zero);
+    };
+    return { x: along(first.direction), y: along(second.direction) };
+  };
+  return { ...place(values, rows), place, shares: [first.strength / total, second.strength / total] };
 }
 
 /** The sum over rows of each row's products with itself: n times the covariance. */
