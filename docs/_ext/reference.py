@@ -33,6 +33,7 @@ FAMILIES = {  # module in glassformer.ops -> its title, in story order; others f
     "loss": "Probabilities and loss",
     "sampling": "The choice of a token",
     "optimizer": "Clipping and AdamW",
+    "muon": "Muon",
 }
 
 

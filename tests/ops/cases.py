@@ -67,7 +67,7 @@ class Draws:
         return torch.randperm(self.sizes["vocab"], generator=self.generator)
 
 
-AXES = ("batch", "pos", "head", "d_model", "d_head", "d_mlp", "vocab", "element")
+AXES = ("batch", "pos", "head", "d_model", "d_head", "d_mlp", "vocab", "element", "rest")
 
 
 @st.composite
@@ -258,6 +258,21 @@ CASES: dict[str, Case] = {
         ),
         {"lr": 1e-3},
     ),
+    # Muon
+    "look_ahead": lambda d: ((d.normal("element"), d.normal("element")), {"momentum": 0.95}),
+    "matrix_length": lambda d: ((d.normal("d_model rest"),), {}),
+    "shorten": lambda d: (
+        (d.normal("d_model rest"), d.positive("element").sum()), {"tiny": 1e-7, "dtype": d.dtype}
+    ),
+    "gram": lambda d: ((d.normal("d_model rest"),), {}),
+    "polynomial": lambda d: ((d.normal("d_model d_model"),), {"b": -4.775, "c": 2.0315}),
+    "straighten": lambda d: (
+        (d.normal("d_model rest"), d.normal("d_model d_model")), {"a": 3.4445}
+    ),
+    "orthogonal_update": lambda d: (
+        (d.normal("d_model rest"), d.normal("d_model rest")), {"lr": 0.02, "scale": 2.0}
+    ),
+    "orthogonalise": lambda d: ((d.normal("d_model rest"),), {"dtype": d.dtype}),
     "weight_change": lambda d: ((d.normal("element"), d.normal("element")), {}),
     # composites
     "layer_norm": lambda d: (

@@ -46,6 +46,7 @@ def test_training_lowers_the_held_out_loss_below_both_plain_guesses():
     "changes",
     [
         pytest.param(({}, {}), id="plain"),
+        pytest.param(({}, {"optimizer": "muon", "weight_decay": 0.2}), id="muon"),
         pytest.param(({"dropout": 0.2}, {"accumulate": 3}), id="dropout-and-accumulation"),
     ],
 )

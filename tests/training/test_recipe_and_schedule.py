@@ -16,6 +16,9 @@ from glassformer.training.schedule import learning_rate
     [
         ("steps", 0, "must be at least 1"),
         ("lr", -0.1, "must be a finite number"),
+        ("muon_lr", 0.0, "would leave every weight as it is"),
+        ("momentum", 1.0, "below 1"),
+        ("optimizer", "moun", "Did you mean 'muon'?"),
         ("lr", math.nan, "must be a finite number"),
         ("beta2", 1.0, "below 1"),
         ("decay", "cosin", "Did you mean 'cosine'?"),

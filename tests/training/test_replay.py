@@ -16,10 +16,10 @@ from tests.training.replayed import STEPS, train_run
 SMALLEST = Config(vocab_size=2, n_ctx=1, d_model=1, n_layers=1, n_heads=1)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module", params=["adamw", "muon"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("replay") / "run"
-    return folder, train_run(folder, save_every=5)
+    return folder, train_run(folder, save_every=5, optimizer=request.param)
 
 
 def test_the_state_after_any_step_is_that_of_training_bit_for_bit(run):

@@ -9,7 +9,7 @@ import torch
 from glassformer.model import Transformer
 from glassformer.trace import SILENT
 from glassformer.training.data import Batch
-from glassformer.training.optimizer import make_optimizer
+from glassformer.training.optimizer import Optimizer
 from glassformer.training.step import (
     NonFiniteError,
     accumulate_gradient,
@@ -56,15 +56,17 @@ def test_clipping_scales_the_gradient_to_the_norm_and_reports_the_norm_before():
     assert after == pytest.approx(before / 10, rel=1e-5)  # torch divides by norm + 1e-6
 
 
-def test_weight_decay_shrinks_matrices_only():
+@pytest.mark.parametrize("optimizer_name", ["adamw", "muon"])
+def test_weight_decay_shrinks_matrices_only(optimizer_name):
     model = small_model()
-    optimizer = make_optimizer(model, small_recipe(weight_decay=0.5))
+    recipe = small_recipe(weight_decay=0.5, optimizer=optimizer_name, muon_lr=1e-2)
+    optimizer = Optimizer(model, recipe)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)  # leaves decay as the only force
-    optimizer.step()
+    optimizer.step(1e-2)
     for name, parameter in model.named_parameters():
-        # AdamW: w * (1 - lr * weight_decay), lr = 1e-2
+        # both: w * (1 - lr * weight_decay), lr = 1e-2
         kept = 1 - 1e-2 * 0.5 if parameter.ndim >= 2 else 1.0
         torch.testing.assert_close(parameter.detach(), before[name] * kept)
 

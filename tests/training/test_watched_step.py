@@ -1,4 +1,4 @@
-"""A watched training step is AdamW's own, bit for bit, and every number of it is explained."""
+"""A watched training step is the optimizer's own, and every number of it is explained."""
 
 import random
 
@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from glassformer.model import Transformer
+from glassformer.training.muon import Muon, matrices, muon_parameters, work_dtype
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
 from tests.model.variety import config_of, random_ids, random_model, random_targets
 from tests.trace.test_explain import some_address
 
 RECIPE = Recipe(lr=3e-2, clip=0.5, weight_decay=0.1, beta1=0.9, beta2=0.97)
+MUON = RECIPE.replace(optimizer="muon", muon_lr=0.05, momentum=0.9)
 
 
 def torch_adamw(model: Transformer) -> torch.optim.AdamW:
@@ -51,14 +53,85 @@ def test_watched_steps_leave_the_weights_that_adamw_leaves_bit_for_bit(name, dty
             assert torch.equal(moments[f"exp_avg_sq.{parameter_name}"], state["exp_avg_sq"])
 
 
+@torch.no_grad()
+def muon_by_hand(
+    model: Transformer, averages: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]
+) -> None:
+    """Muon on one matrix after the other, in PyTorch's own functions; the averages change too."""
+    recipe, named = MUON, muon_parameters(model, MUON)
+    ahead = {}
+    for name, parameter in named.items():
+        m, g = averages[f"exp_avg.{name}"], gradients[name]
+        m.lerp_(g, 1 - recipe.momentum)
+        ahead[id(parameter)] = g.lerp(m, recipe.momentum)
+        parameter.mul_(1 - recipe.muon_lr * recipe.weight_decay)
+    turned = matrices(model, lambda p: ahead.get(id(p), p))
+    for (_, weight, scale), (_, matrix, _) in zip(matrices(model), turned, strict=True):
+        x = (matrix / (matrix.square().sum().sqrt() + 1e-7)).to(work_dtype(matrix))
+        for _ in range(5):
+            gram = x @ x.T
+            poly = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+            x = torch.addmm(x, poly, x, beta=3.4445)
+        weight.sub_(x.to(weight.dtype), alpha=recipe.muon_lr * scale)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_every_number_of_the_update_is_explained(dtype):
+@pytest.mark.parametrize("name", ["gpt2", "fast", "wide heads"])
+def test_watched_steps_leave_the_weights_that_muon_leaves_bit_for_bit(name, dtype):
+    model, plain = (random_model(config_of(name), 1, dtype) for _ in "ab")
+    rest = {n: p for n, p in plain.named_parameters() if n not in muon_parameters(plain, MUON)}
+    betas = (MUON.beta1, MUON.beta2)
+    groups = [
+        {"params": [p for p in rest.values() if p.ndim >= 2], "weight_decay": MUON.weight_decay},
+        {"params": [p for p in rest.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizer = torch.optim.AdamW(groups, lr=MUON.lr, betas=betas, foreach=False, fused=False)
+    moments, averages = zero_moments(model), zero_moments(plain)
+    ids = random_ids(model.config, 1)
+    targets = random_targets(model.config, 1, ids)
+    for t in range(1, 4):
+        watched = watch_step(model, moments, ids, targets, MUON, lr=MUON.lr, t=t)
+        for n, gradient in plain.watch(ids, targets, backward=True).parameter_gradients.items():
+            plain.get_parameter(n).grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), MUON.clip)
+        optimizer.step()
+        muon_by_hand(
+            plain, averages, {n: p.grad for n, p in plain.named_parameters() if p.grad is not None}
+        )
+        model, moments = watched.model, watched.moments
+        for own, reference in zip(model.parameters(), plain.parameters(), strict=True):
+            assert torch.equal(own, reference)
+        for n in muon_parameters(plain, MUON):
+            assert torch.equal(moments[f"exp_avg.{n}"], averages[f"exp_avg.{n}"])
+            assert f"exp_avg_sq.{n}" not in moments
+
+
+@pytest.mark.parametrize(("dtype", "gap"), [(torch.float32, 4e-3), (torch.float64, 1e-13)])
+def test_training_in_stacks_stays_near_the_watched_step(dtype, gap):
+    """Of a step of length 1 per direction, 4 units of bfloat16's roundoff (float64: of its own)."""
+    model = random_model(config_of("fast"), 4, dtype)
+    ids = random_ids(model.config, 4)
+    targets = random_targets(model.config, 4, ids)
+    watched = watch_step(model, zero_moments(model), ids, targets, MUON, lr=MUON.lr, t=1)
+    muon = Muon(model, MUON)
+    for n, parameter in model.named_parameters():
+        parameter.grad = watched.trace.parameter_gradients[n] * watched.trace["opt/clip"]
+    muon.step(MUON.muon_lr)
+    for own, other in zip(matrices(model), matrices(watched.model), strict=True):
+        difference = (own.value - other.value).norm() / (MUON.muon_lr * own.scale)
+        assert difference / min(own.value.shape) ** 0.5 < gap, own.name
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, MUON], ids=["adamw", "muon"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_number_of_the_update_is_explained(dtype, recipe):
     model = random_model(config_of("gpt2"), 4, dtype)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
     moments = zero_moments(model)
     for t in (1, 2):
-        watched = watch_step(model, moments, ids, targets, RECIPE, lr=0.02, t=t)
+        watched = watch_step(model, moments, ids, targets, recipe, lr=0.02, t=t)
         model, moments = watched.model, watched.moments
     rng = random.Random(0)
     updates = [step for step in watched.trace.steps if step.kind == "opt"]
@@ -70,11 +143,12 @@ def test_every_number_of_the_update_is_explained(dtype):
             assert operand.value == watched.trace[operand.address].item()
 
 
-def test_a_new_weight_leads_back_to_its_gradient_and_up_to_the_loss():
+@pytest.mark.parametrize("recipe", [RECIPE, MUON], ids=["adamw", "muon"])
+def test_a_new_weight_leads_back_to_its_gradient_and_up_to_the_loss(recipe):
     model = random_model(config_of("gpt2"), 4)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
-    trace = watch_step(model, zero_moments(model), ids, targets, RECIPE, lr=0.02, t=1).trace
+    trace = watch_step(model, zero_moments(model), ids, targets, recipe, lr=0.02, t=1).trace
     waiting, seen = ["opt/blocks.0.attn.W_Q"], set()
     while waiting:
         path = waiting.pop()

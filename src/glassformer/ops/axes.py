@@ -16,5 +16,6 @@ AXES: dict[str, str] = {
     "vocab": "entry of the vocabulary, that is, a token id",
     "rank": "place in the list of tokens sorted by probability, most probable first",
     "element": "one number of a weight, whichever axes the weight has",
-    "other": "a second vocabulary entry or rank, with which one is compared",
+    "other": "a second entry of the same kind, with which one is compared",
+    "rest": "every axis of a weight but d_model, taken together",
 }

@@ -1,4 +1,4 @@
-"""How a gradient becomes a changed weight: clipping and AdamW.
+"""How a gradient becomes a changed weight: clipping and AdamW (`ops.muon` has the other way).
 
 The formulas speak of one `element`, since every number of every weight is treated alike; `over`
 writes them out for a weight's own axes. Sources: Pascanu et al. 2013 (clipping); Loshchilov and
@@ -119,12 +119,20 @@ weight_change = op(
 
 
 def over(formula: Formula, axes: tuple[str, ...]) -> Formula:
-    """An elementwise formula written out for a weight of these axes.
+    """A formula of any weight written out for one of these axes.
+
+    `element` stands for all axes; where a weight is read as a matrix [d_model, rest], `rest` stands
+    for all but d_model, and the index beside it takes d_model's place.
 
     >>> str(over(clipped_gradient.outputs[0], ("d_model", "d_mlp")))
     'g[d_model, d_mlp] = d_w[d_model, d_mlp] * clip[()]'
+    >>> square = Formula.parse("y[d_model, other] = sum(rest, x[d_model, rest] * x[other, rest])")
+    >>> str(over(square, ("head", "d_model", "d_head")))
+    'y[d_model, other] = sum(head, sum(d_head, x[head, d_model, d_head] * x[head, other, d_head]))'
     """
-    own = tuple(a for axis in formula.axes for a in (axes if axis == "element" else (axis,)))
+    own = formula.axes
+    if own == ("element",) or "rest" in own:
+        own = axes
     return Formula(formula.name, own, _over(formula.body, axes))
 
 
@@ -132,10 +140,14 @@ def _over(node: Node, axes: tuple[str, ...]) -> Node:
     match node:
         case Read(operand, (Axis("element"),)):
             return Read(operand, tuple(Axis(axis) for axis in axes))
-        case Reduce(kind, "element", body):
+        case Read(operand, (row, Axis("rest"))):
+            places = (row if axis == "d_model" else Axis(axis) for axis in axes)
+            return Read(operand, tuple(places))
+        case Reduce(kind, "element" | "rest" as run, body):
             inner = _over(body, axes)
             for axis in reversed(axes):
-                inner = Reduce(kind, axis, inner)
+                if run == "element" or axis != "d_model":
+                    inner = Reduce(kind, axis, inner)
             return inner
         case _:
             return children_mapped(node, lambda child: _over(child, axes))

@@ -23,7 +23,7 @@ from glassformer.training.health import (
     unigram_loss,
     update_to_weight,
 )
-from glassformer.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from glassformer.training.optimizer import Optimizer
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Run
 from glassformer.training.schedule import learning_rate
@@ -105,7 +105,7 @@ class Loop:
         self.sample = sample
         self.report_to = report
         self.rows: list[Row] = []
-        self.optimizer = make_optimizer(model, recipe)
+        self.optimizer = Optimizer(model, recipe)
         self.compiled: LossFunction | None = torch.compile(model.loss) if recipe.compile else None
         self.step = 0
         self.seconds = 0.0  # spent on training so far, over all sittings
@@ -157,9 +157,7 @@ class Loop:
         named = self.model.named_parameters()
         before = {n: p.detach().clone() for n, p in named} if evaluating else {}
         lr = learning_rate(recipe, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        self.optimizer.step(lr)
         self.step = step
         took = time.perf_counter() - started
         self.seconds += took
@@ -245,7 +243,7 @@ class Loop:
         """Everything the next step depends on, and what it must agree with."""
         tensors = {
             "model": self.model.state_dict(),
-            "optimizer": optimizer_tensors(self.model, self.optimizer),
+            "optimizer": self.optimizer.tensors(),
         }
         state = {
             # all randomness is a function of (seed, step): data order, dropout
@@ -297,7 +295,7 @@ class Loop:
             )
         self.step = checkpoint.state["step"]
         self.model.load_state_dict(checkpoint.tensors["model"])
-        restore_optimizer(self.model, self.optimizer, checkpoint.tensors["optimizer"], self.step)
+        self.optimizer.restore(checkpoint.tensors["optimizer"], self.step)
         self.seconds = checkpoint.state["seconds"]
         self.best_loss, self.best_step, self.waited = checkpoint.state["best"]
 

@@ -1,17 +1,71 @@
-"""AdamW over a model's parameters; its state under the parameters' names."""
+"""The optimizer over a model's parameters; its state under the parameters' names."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from glassformer.model import Transformer
+from glassformer.training.muon import Muon, muon_parameters
 from glassformer.training.recipe import Recipe
 
 EPS = 1e-8
-MOMENTS = ("exp_avg", "exp_avg_sq")  # m and v of Kingma & Ba 2015, algorithm 1
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}  # as Kingma & Ba 2015, algorithm 1, and torch
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+class Optimizer:
+    """AdamW over all parameters, or Muon over the blocks' matrices and AdamW over the rest."""
+
+    def __init__(self, model: Transformer, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.named = dict(model.named_parameters())
+        self.muon = Muon(model, recipe) if recipe.optimizer == "muon" else None
+        matrices = muon_parameters(model, recipe)
+        self.adamw = adamw([p for name, p in self.named.items() if name not in matrices], recipe)
+
+    def step(self, lr: float) -> None:
+        """Change the weights; `lr` is AdamW's learning rate now, and Muon's has the same share."""
+        for group in self.adamw.param_groups:
+            group["lr"] = lr
+        self.adamw.step()
+        if self.muon is not None:
+            self.muon.step(muon_lr(self.recipe, lr))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as `exp_avg.NAME` and, of AdamW's parameters, `exp_avg_sq.NAME`."""
+        averages = self.muon.averages if self.muon is not None else {}
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.named.items():
+            if name in averages:
+                found[f"exp_avg.{name}"] = averages[name]
+                continue
+            state = self.adamw.state.get(parameter, {})
+            for moment in MOMENTS.values():
+                empty = moment not in state
+                found[f"{moment}.{name}"] = torch.zeros_like(parameter) if empty else state[moment]
+        return found
+
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Continue as after `step` updates; the inverse of `tensors`."""
+        averages = self.muon.averages if self.muon is not None else {}
+        for name, parameter in self.named.items():
+            if name in averages:
+                averages[name].copy_(tensors[f"exp_avg.{name}"])
+                continue
+            state = {m: tensors[f"{m}.{name}"].to(parameter) for m in MOMENTS.values()}
+            # the bias corrections' count: AdamW keeps it as a tensor beside the parameter if fused
+            count = torch.tensor(float(step), device=parameter.device)
+            self.adamw.state[parameter] = {"step": count, **state}
+
+
+def muon_lr(recipe: Recipe, lr: float) -> float:
+    """Muon's learning rate where AdamW's is `lr`: both follow the one schedule."""
+    return recipe.muon_lr * lr / recipe.lr
+
+
+def adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW whose decay, decoupled from the gradient, shrinks matrices only.
 
     w <- w - lr * weight_decay * w - lr * m_hat / (sqrt(v_hat) + eps), with weight_decay = 0 for
@@ -19,7 +73,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
     Source: Loshchilov & Hutter 2019, algorithm 2.
     """
-    parameters = list(model.parameters())
+    parameters = list(parameters)
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -31,25 +85,3 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         eps=EPS,
         fused=True,  # one kernel over all parameters, on every device that torch has it for
     )
-
-
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Both moments of every parameter, as `exp_avg.NAME` and `exp_avg_sq.NAME`."""
-    return {
-        f"{moment}.{name}": optimizer.state[parameter][moment]
-        if parameter in optimizer.state
-        else torch.zeros_like(parameter)
-        for name, parameter in model.named_parameters()
-        for moment in MOMENTS
-    }
-
-
-def restore_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], step: int
-) -> None:
-    """Continue as after `step` updates; the inverse of `optimizer_tensors`."""
-    for name, parameter in model.named_parameters():
-        state = {m: tensors[f"{m}.{name}"].to(parameter) for m in MOMENTS}
-        # the bias corrections' count: AdamW keeps it as a tensor beside the parameter when fused
-        count = torch.tensor(float(step), device=parameter.device)
-        optimizer.state[parameter] = {"step": count, **state}

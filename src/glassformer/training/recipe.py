@@ -10,6 +10,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 
 DECAYS = ("cosine", "linear")
 DTYPES = ("fp32", "bf16")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,11 @@ class Recipe:
     """The choices of a training run; everything that happens follows from them, data and weights.
 
     Batches: `steps` updates, each over `accumulate` forward passes of `batch_size` blocks.
-    Optimizer: AdamW with peak learning rate `lr`, `beta1`, `beta2`, `weight_decay` on matrices
-    only; gradients are clipped to the norm `clip` (0: never). Schedule: `warmup_steps` of linear
-    warm-up, then `decay` (cosine or linear) to `final_lr` x `lr` at the last step.
+    Optimizer: adamw with peak learning rate `lr`, `beta1`, `beta2`, `weight_decay` on matrices
+    only; or muon with `muon_lr`, `momentum` and the same decay for the matrices of the blocks, and
+    AdamW for the rest; gradients are clipped to the norm `clip` (0: never). Schedule, of both
+    rates: `warmup_steps` of linear warm-up, then `decay` (cosine or linear) to `final_lr` x `lr` at
+    the last step.
     Watching: `eval_every`, `sample_every`, `save_every` in steps, and at the end (0: never; the end
     is always saved);
     `patience` evaluations in a row without a better held-out loss end the run (0: never);
@@ -34,7 +37,10 @@ class Recipe:
     steps: int = 1000
     batch_size: int = 32
     accumulate: int = 1
+    optimizer: str = "adamw"
     lr: float = 1e-3
+    muon_lr: float = 0.04
+    momentum: float = 0.95
     warmup_steps: int = 50
     decay: str = "cosine"
     final_lr: float = 0.1
@@ -60,15 +66,19 @@ class Recipe:
         for name, value in dataclasses.asdict(self).items():
             if not isinstance(value, str | bool) and not 0 <= value < float("inf"):
                 raise GlassformerError(f"{name}={value} must be a finite number, 0 or more")
-        if self.lr == 0:
-            raise GlassformerError("lr=0 would leave every weight as it is; give for example 1e-3")
-        for name in ("beta1", "beta2"):
+        for name, usual in {"lr": "1e-3", "muon_lr": "0.04"}.items():
+            if getattr(self, name) == 0:
+                raise GlassformerError(
+                    f"{name}=0 would leave every weight as it is; give for example {usual}"
+                )
+        for name in ("beta1", "beta2", "momentum"):
             if getattr(self, name) >= 1:
                 raise GlassformerError(
                     f"{name}={getattr(self, name)} is the weight of the past in a moving average;"
                     " give 0 or more, below 1"
                 )
-        for name, allowed in {"decay": DECAYS, "dtype": DTYPES}.items():
+        choices = {"decay": DECAYS, "dtype": DTYPES, "optimizer": OPTIMIZERS}
+        for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise GlassformerError(

@@ -18,7 +18,6 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
 from glassformer.training.data import Batch
 from glassformer.training.loop import Loop, Row
-from glassformer.training.optimizer import optimizer_tensors
 from glassformer.training.prepare import open_data
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import DATA, read_description
@@ -129,5 +128,5 @@ class Replay:
     @property
     def state(self) -> State:
         """The state now."""
-        moments = optimizer_tensors(self.model, self._loop.optimizer)
+        moments = self._loop.optimizer.tensors()
         return State(self.model.eval(), moments, self.recipe, self.tokenizer)

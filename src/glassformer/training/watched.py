@@ -1,9 +1,14 @@
-"""One training step, watched whole: forward, loss, backward, clipping, AdamW, on a copy.
+"""One training step, watched whole: forward, loss, backward, clipping, the optimizer, on a copy.
 
 Every weight NAME gets the addresses ``opt/NAME.g``, ``.m``, ``.v``, ``.decayed``, ``.denominator``,
 ``.change`` and ``opt/NAME``, the new weight; ``opt/grad_norm``, ``opt/clip``, ``opt/bias_1`` and
 ``opt/bias_2`` belong to all. The kernels are AdamW's own, in its own order: the new weights are bit
 for bit those of `torch.optim.AdamW(foreach=False, fused=False)`.
+
+A weight that Muon changes has ``.g``, ``.m``, ``.ahead``, ``.step_length``, ``.step_0``, then
+``.step_gram_I``, ``.step_poly_I`` and ``.step_I`` of each iteration I (the last is ``.step``),
+``.decayed``, ``.change`` and ``opt/NAME``. Training orthogonalises all matrices of a shape in one
+stack, here it is one after the other; their bfloat16 products may round differently.
 """
 
 from __future__ import annotations
@@ -11,20 +16,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from glassformer.model import Transformer
+from glassformer.model.views import View
+from glassformer.ops import muon
 from glassformer.ops import optimizer as ops
 from glassformer.ops.formula import Binary, Formula, Node, Read, Unary
-from glassformer.ops.op import Op
+from glassformer.ops.op import Composite, Op
 from glassformer.trace import Recorder, Trace
-from glassformer.training.optimizer import EPS, MOMENTS
+from glassformer.training.muon import as_matrix, matrices, muon_parameters, work_dtype
+from glassformer.training.optimizer import EPS, MOMENTS, muon_lr
 from glassformer.training.recipe import Recipe
 
 Moments = Mapping[str, Tensor]
-"""``exp_avg.NAME`` and ``exp_avg_sq.NAME`` for every stored parameter."""
+"""``exp_avg.NAME``, and for AdamW ``exp_avg_sq.NAME``, of every stored parameter."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def zero_moments(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{moment}.{name}": torch.zeros_like(parameter)
         for name, parameter in model.named_parameters()
-        for moment in MOMENTS
+        for moment in MOMENTS.values()
     }
 
 
@@ -67,14 +76,14 @@ def watch_step(
     quantities: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         numbers = step.update(name, parameter, gradients[name] * clip, moments)
-        after[f"exp_avg.{name}"], after[f"exp_avg_sq.{name}"] = numbers["m"], numbers["v"]
+        after |= {f"{MOMENTS[q]}.{name}": numbers[q] for q in MOMENTS if q in numbers}
         for quantity, value in numbers.items():
             quantities.setdefault(quantity, {})[name] = value
     step.record(quantities)
     changed = deepcopy(model)
     with torch.no_grad():
-        for name, parameter in changed.named_parameters():
-            parameter.copy_(quantities["new"][name])
+        for view in changed.views():
+            view.value.copy_(trace[f"opt/{view.name}"])
     return WatchedStep(trace, changed, after)
 
 
@@ -83,6 +92,7 @@ class _Step:
 
     def __init__(self, trace: Trace, model: Transformer, recipe: Recipe, lr: float, t: int) -> None:
         self.trace, self.model, self.recipe, self.lr, self.t = trace, model, recipe, lr, t
+        self.muons = muon_parameters(model, recipe)
         self.tape = Recorder(trace, kind="opt")
         self.bias_1 = self.tape("bias_1", ops.first_correction, beta1=recipe.beta1, t=t)
         self.bias_2 = self.tape("bias_2", ops.second_correction, beta2=recipe.beta2, t=t)
@@ -93,12 +103,13 @@ class _Step:
         sources: dict[str, str] = {}
         for i, view in enumerate(self.model.views()):
             gradient = self.trace[f"bwd/{view.name}"]
-            path = self._record(
+            path = self.record_op(
                 f"{view.name}.sum_sq",
                 ops.sum_of_squares,
                 (gradient * gradient).sum(),
                 view.axes,
                 {"d_w": f"bwd/{view.name}"},
+                {},
             )
             sources[f"sum_sq_{i}"] = path
             term = Read(f"sum_sq_{i}", ())
@@ -113,9 +124,15 @@ class _Step:
     def update(
         self, name: str, parameter: nn.Parameter, g: Tensor, moments: Moments
     ) -> dict[str, Tensor]:
-        """AdamW for one stored parameter, in PyTorch's order of operations."""
-        recipe, w = self.recipe, parameter.detach()
-        m_prev, v_prev = moments[f"exp_avg.{name}"], moments[f"exp_avg_sq.{name}"]
+        """What happens to every element of one stored parameter, in PyTorch's order."""
+        recipe, w, m_prev = self.recipe, parameter.detach(), moments[f"exp_avg.{name}"]
+        if name in self.muons:
+            m = ops.first_moment.kernel(m_prev, g, beta1=recipe.momentum)
+            ahead = muon.look_ahead.kernel(g, m, momentum=recipe.momentum)
+            lr = muon_lr(recipe, self.lr)
+            decayed = ops.decayed_weight.kernel(w, lr=lr, weight_decay=recipe.weight_decay)
+            return {"m_prev": m_prev, "g": g, "m": m, "ahead": ahead, "decayed": decayed}
+        v_prev = moments[f"exp_avg_sq.{name}"]
         m = ops.first_moment.kernel(m_prev, g, beta1=recipe.beta1)
         v = ops.second_moment.kernel(v_prev, g, beta2=recipe.beta2)
         decayed = ops.decayed_weight.kernel(w, lr=self.lr, weight_decay=self._decay(w))
@@ -139,15 +156,20 @@ class _Step:
         views = {
             quantity: {
                 view.name: view.value
-                for view in self.model.views(lambda p, of=values: of[stored[id(p)]])
+                for view in self.model.views(lambda p, of=values: of.get(stored[id(p)], p))
             }
             for quantity, values in quantities.items()
         }
         owner = {p.untyped_storage().data_ptr(): p for p in self.model.parameters()}
+        scales = {matrix.name: matrix.scale for matrix in matrices(self.model)}
         for view in self.model.views():
             parameter = owner[view.value.untyped_storage().data_ptr()]
-            values = {quantity: named[view.name] for quantity, named in views.items()}
-            self._record_weight(view.name, view.axes, values, self._decay(parameter))
+            own = [q for q, values in quantities.items() if stored[id(parameter)] in values]
+            values = {quantity: views[quantity][view.name] for quantity in own}
+            if stored[id(parameter)] in self.muons:
+                self._record_matrix(view, values, scales[view.name])
+            else:
+                self._record_weight(view.name, view.axes, values, self._decay(parameter))
 
     def _decay(self, parameter: Tensor) -> float:
         return self.recipe.weight_decay if parameter.ndim >= 2 else 0.0
@@ -155,11 +177,42 @@ class _Step:
     def _record_weight(
         self, name: str, axes: tuple[str, ...], values: Mapping[str, Tensor], decay: float
     ) -> None:
+        sources = self._sources(name, axes, values)
+        for quantity, op in _OPS.items():
+            tail = "" if quantity == "new" else f".{quantity}"
+            self.record_op(
+                f"{name}{tail}", op, values[quantity], axes, sources, self._params(decay)
+            )
+
+    def _record_matrix(self, view: View, values: Mapping[str, Tensor], scale: float) -> None:
+        """Muon's steps for one weight: element by element, then as a matrix."""
+        name, axes = view.name, view.axes
+        sources = self._sources(name, axes, values)
+        lr = muon_lr(self.recipe, self.lr)
+        params = {"beta1": self.recipe.momentum, "momentum": self.recipe.momentum, "lr": lr}
+        params |= {"weight_decay": self.recipe.weight_decay, "scale": scale}
+        for quantity, op in _MUON_OPS.items():
+            self.record_op(f"{name}.{quantity}", op, values[quantity], axes, sources, params)
+        ahead, decayed = (as_matrix(values[q], axes) for q in ("ahead", "decayed"))
+        known = {id(ahead): sources["ahead"], id(decayed): sources["decayed"]}
+        tape = _MatrixTape(self, view, known)
+        turned = muon.orthogonalise.steps(tape, f"{name}.step", ahead, work_dtype(ahead))
+        new = tape(name, muon.orthogonal_update, decayed, turned, lr=lr, scale=scale)
+        own = {"new": f"opt/{name}", "w": f"weight/{name}"}
+        new = in_shape(new, view)
+        change = ops.weight_change.kernel(new, view.value.detach())
+        self.record_op(f"{name}.change", ops.weight_change, change, axes, own, {})
+
+    def _sources(
+        self, name: str, axes: tuple[str, ...], values: Mapping[str, Tensor]
+    ) -> dict[str, str]:
+        """Where the operands of a weight's update are; those from before the step as constants."""
         own = {q: f"opt/{name}.{q}" for q in values} | {"new": f"opt/{name}"}
         for before in ("m_prev", "v_prev"):
-            own[before] = f"const/{name}.{before}"
-            self.tape.leaf("const", f"{name}.{before}", values[before], axes)
-        sources = {
+            if before in values:
+                own[before] = f"const/{name}.{before}"
+                self.tape.leaf("const", f"{name}.{before}", values[before], axes)
+        return {
             **own,
             "w": f"weight/{name}",
             "d_w": f"bwd/{name}",
@@ -167,30 +220,57 @@ class _Step:
             "bias_1": "opt/bias_1",
             "bias_2": "opt/bias_2",
         }
-        for quantity, op in _OPS.items():
-            tail = "" if quantity == "new" else f".{quantity}"
-            self._record(f"{name}{tail}", op, values[quantity], axes, sources, decay)
 
-    def _record(
+    def _params(self, decay: float) -> dict[str, float]:
+        recipe = self.recipe
+        betas = {"beta1": recipe.beta1, "beta2": recipe.beta2}
+        return {**betas, "lr": self.lr, "eps": EPS, "weight_decay": decay}
+
+    def record_op(
         self,
         name: str,
         op: Op,
         value: Tensor,
         axes: tuple[str, ...],
         sources: Mapping[str, str],
-        decay: float = 0.0,
+        params: Mapping[str, float],
     ) -> str:
         path = f"opt/{name}"
-        params = {
-            "beta1": self.recipe.beta1,
-            "beta2": self.recipe.beta2,
-            "lr": self.lr,
-            "eps": EPS,
-            "weight_decay": decay,
-        }
         formula = ops.over(op.outputs[0], axes)
         self.tape.record(path, op.name, formula, sources, params, value)
         return path
+
+
+class _MatrixTape:
+    """Records what is done to a weight as a matrix [d_model, rest] under the weight's own axes."""
+
+    def __init__(self, step: _Step, view: View, known: dict[int, str]) -> None:
+        self._step, self._view = step, view
+        self._paths = known
+        self._kept: list[Tensor] = []  # an id is good as long as its tensor lives
+
+    def __call__(self, name: str, op: Op | Composite, /, *operands: Tensor, **params: Any) -> Any:
+        assert isinstance(op, Op), "only elementary ops have a formula to record"
+        value = op.kernel(*operands, **params)
+        paths = (self._paths[id(operand)] for operand in operands)
+        sources = dict(zip(op.operands, paths, strict=True))
+        whole = "rest" in op.outputs[0].axes
+        shaped = in_shape(value, self._view) if whole else value
+        self._paths[id(value)] = self._step.record_op(
+            name, op, shaped, self._view.axes, sources, params
+        )
+        self._kept.append(value)
+        return value
+
+    def at(self, _scope: str, /) -> _MatrixTape:
+        return self
+
+
+def in_shape(matrix: Tensor, view: View) -> Tensor:
+    """A matrix [d_model, rest] in the shape of the weight that it stands for."""
+    place = view.axes.index("d_model")
+    rest = [n for axis, n in zip(view.axes, view.value.shape, strict=True) if axis != "d_model"]
+    return matrix.unflatten(1, rest).movedim(0, place)
 
 
 _OPS = {
@@ -202,3 +282,12 @@ _OPS = {
     "new": ops.updated_weight,
     "change": ops.weight_change,
 }
+"""AdamW's quantities, in their order, and the ops that make them."""
+
+_MUON_OPS = {
+    "g": ops.clipped_gradient,
+    "m": ops.first_moment,
+    "ahead": muon.look_ahead,
+    "decayed": ops.decayed_weight,
+}
+"""Muon's quantities that are made element by element."""

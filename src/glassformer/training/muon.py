@@ -1,0 +1,88 @@
+"""Muon over the matrices of the blocks, all of one shape orthogonalised in one stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.model import Transformer
+from glassformer.model.views import Source, itself
+from glassformer.ops import muon as ops
+from glassformer.training.recipe import Recipe
+
+
+class Matrix(NamedTuple):
+    """A weight as a matrix [d_model, rest], a view; `scale` multiplies its learning rate."""
+
+    name: str
+    value: Tensor
+    scale: float
+
+
+def muon_parameters(model: Transformer, recipe: Recipe) -> dict[str, nn.Parameter]:
+    """The stored parameters that Muon changes: the matrices inside the blocks."""
+    if recipe.optimizer != "muon":
+        return {}
+    named = model.named_parameters()
+    return {name: p for name, p in named if name.startswith("blocks.") and p.ndim == 2}
+
+
+def matrices(model: Transformer, source: Source = itself) -> Iterator[Matrix]:
+    """Every weight that Muon changes, on its own: queries, keys and values apart.
+
+    The scale sqrt(max(1, out / in)) gives every output about the same change.
+    Source: Jordan et al. 2024, Muon.
+    """
+    for name, value, axes in model.views(source):
+        if name.startswith("blocks.") and len(axes) > 1 and "d_model" in axes:
+            matrix = as_matrix(value, axes)
+            d_model, rest = matrix.shape
+            growth = d_model / rest if axes[-1] == "d_model" else rest / d_model
+            yield Matrix(name, matrix, max(1.0, growth) ** 0.5)
+
+
+def as_matrix(value: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """A weight seen as [d_model, rest]."""
+    return value.movedim(axes.index("d_model"), 0).flatten(1)
+
+
+def work_dtype(weight: Tensor) -> torch.dtype:
+    """In what Newton-Schulz iterates: bfloat16 is enough to bring singular values near 1."""
+    return torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype
+
+
+class Muon:
+    """m <- m + (1 - momentum) (g - m); w <- w (1 - lr decay) - lr scale orthogonal(ahead).
+
+    ahead = g + momentum (m - g). The model must stay on its device. Source: `ops.muon`.
+    """
+
+    def __init__(self, model: Transformer, recipe: Recipe) -> None:
+        self.parameters = muon_parameters(model, recipe)
+        self.momentum, self.decay = recipe.momentum, recipe.weight_decay
+        self.averages = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self._ahead = [torch.empty_like(p) for p in self.parameters.values()]
+        ahead = {id(p): a for p, a in zip(self.parameters.values(), self._ahead, strict=True)}
+        turned = matrices(model, lambda p: ahead.get(id(p), p))
+        self._stacks: dict[torch.Size, list[tuple[Matrix, Tensor]]] = {}
+        for weight, (_, to_turn, _) in zip(matrices(model), turned, strict=True):
+            self._stacks.setdefault(to_turn.shape, []).append((weight, to_turn))
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """One update, from the parameters' gradients."""
+        weights: list[Tensor] = [*self.parameters.values()]
+        averages = [*self.averages.values()]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights]
+        for w, g, m, ahead in zip(weights, gradients, averages, self._ahead, strict=True):
+            m.lerp_(g, 1 - self.momentum)
+            ahead.copy_(ops.look_ahead.kernel(g, m, momentum=self.momentum))
+            w.mul_(1 - lr * self.decay)
+        for members in self._stacks.values():
+            stack = torch.stack([ahead for _, ahead in members])  # [weight, d_model, rest]
+            steps = ops.orthogonalise.kernel(stack, work_dtype(stack)).to(stack.dtype)
+            for (weight, _), step in zip(members, steps.unbind(), strict=True):
+                weight.value.sub_(step, alpha=lr * weight.scale)
