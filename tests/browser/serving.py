@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
-def serve(*runs: str) -> Iterator[str]:
-    """The address of `glassformer serve RUNS` while it runs."""
+def serve(*runs: str, cwd: Path | None = None) -> Iterator[str]:
+    """The address of `glassformer serve RUNS` while it runs; new runs go to `runs` below `cwd`."""
     command = [sys.executable, "-m", "glassformer", "serve", *runs, "--port", "0", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r"http://\S+", line)
