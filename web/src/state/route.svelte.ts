@@ -4,6 +4,10 @@ import { untrack } from "svelte";
 
 export const VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"] as const;
 export type View = (typeof VIEWS)[number];
+export const TITLES: Record<View, string> = {
+  story: "Story", map: "Map", attention: "Attention", playground: "Playground",
+  lab: "Lab", training: "Training", tokens: "Tokens", weights: "Weights",
+};
 
 /** What can be given in the URL beside the view; all of it text, absent where it is the default. */
 const FIELDS = [
@@ -11,6 +15,7 @@ const FIELDS = [
   "run", "prompt", "target", "step", // which trace: a run, a text, the word asked for, a training step
   "edits", // JSON: what was changed by hand
   "with", // JSON: the other side of a comparison, a request for a second trace
+  "value", // the value that a comparison follows through the blocks
   "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
   "stage", "block", "head", "pos", // where in the story
@@ -26,6 +31,8 @@ const FIELDS = [
   "hide", // controls that a teacher has hidden
 ] as const;
 export type Field = (typeof FIELDS)[number];
+
+export const FRAMED = location.protocol === "about:";
 
 class Route {
   view = $state<View>("story");
@@ -56,14 +63,17 @@ class Route {
 
   /** Go somewhere: a new entry of the history, so that Back returns. */
   go(change: Partial<Record<Field, string | number | null>>, view: View = this.view): void {
-    history.pushState(null, "", untrack(() => this.href(change, view)));
-    this.read();
+    this.follow(untrack(() => this.href(change, view)));
   }
 
   /** Change the place without a new entry: a slider that is being dragged, a token under the finger. */
   adjust(change: Partial<Record<Field, string | number | null>>): void {
-    history.replaceState(null, "", untrack(() => this.href(change)));
-    this.read();
+    this.write("replaceState", untrack(() => this.href(change)));
+  }
+
+  /** Go where a link of this page points. */
+  follow(href: string): void {
+    this.write("pushState", href);
   }
 
   href(change: Partial<Record<Field, string | number | null>>, view: View = this.view): string {
@@ -76,6 +86,12 @@ class Route {
   }
 
   hides = (control: string): boolean => (this.fields.hide ?? "").split(",").includes(control);
+
+  private write(how: "pushState" | "replaceState", href: string): void {
+    // in a notebook's frame a bare #... would be resolved against the notebook's own address
+    history[how](null, "", FRAMED ? `about:srcdoc${href}` : href);
+    this.read();
+  }
 
   private read(): void {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");

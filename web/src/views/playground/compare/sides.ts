@@ -1,0 +1,66 @@
+/** Two traces beside each other: what tells them apart, and the numbers after their last tokens. */
+import type { About, Opened, RunSummary } from "../../../source";
+import type { Step, Trace } from "../../../trace/trace";
+
+/** What a side is called: only what differs from the other. */
+export function nameOf(about: About, other: About, runs: RunSummary[]): string {
+  const parts = [
+    about.prompt !== other.prompt && `“${about.prompt}”`,
+    about.run !== other.run && (runs.find(({ id }) => id === about.run)?.name ?? about.run),
+    about.at_step !== other.at_step && (about.at_step === null ? "the last step" : `step ${about.at_step}`),
+    Object.keys(about.edits).length > 0 && "with edits",
+  ];
+  return parts.filter(Boolean).join(", ") || "as it is";
+}
+
+/** The numbers [from the last position on] of a value whose second axis is the position. */
+export function lastOf(trace: Trace, step: Step): Promise<Float64Array> {
+  const [, n, ...rest] = step.shape;
+  const width = rest.reduce((a, b) => a * b, 1);
+  return trace.values.range(step, (n - 1) * width, n * width);
+}
+
+export interface TokenPair {
+  token: string;
+  /** Token ids on both sides; null where a side's vocabulary lacks the token. */
+  ids: [number | null, number | null];
+  probs: [number, number];
+}
+
+/** The tokens that are most probable on either side, found by their text. */
+export async function leading(one: Opened, two: Opened, count: number): Promise<TokenPair[]> {
+  const sides = [one, two];
+  const probs = await Promise.all(sides.map(({ trace }) => lastOf(trace, trace.step("fwd/probs"))));
+  const words = sides.map(({ trace }) => trace.table.labels.vocab);
+  const places = words.map((list) => new Map(list.map((word, id) => [word, id])));
+  const best = probs.map((values, side) => [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, count).map((id) => words[side][id]));
+  const rows = [...new Set(best.flat())].map((token): TokenPair => {
+    const ids = places.map((place) => place.get(token) ?? null);
+    return { token, ids: [ids[0], ids[1]], probs: [probs[0][ids[0] ?? -1] ?? 0, probs[1][ids[1] ?? -1] ?? 0] };
+  });
+  return rows.sort((a, b) => Math.max(...b.probs) - Math.max(...a.probs)).slice(0, count);
+}
+
+const BLOCK = "fwd/blocks.0.";
+const withoutPos = (step: Step): string => [step.axes[1], ...step.shape.slice(2)].join();
+
+/** Names of values that every block has and both sides can be compared in. */
+export function comparable(one: Trace, two: Trace, lastOnly: boolean): string[] {
+  return one
+    .ofKind("fwd")
+    .filter((step) => step.address.startsWith(BLOCK))
+    .filter((step) => {
+      const match = two.steps.get(step.address);
+      if (!match?.bytes || !step.bytes) return false;
+      return lastOnly ? step.axes[1] === "pos" && withoutPos(match) === withoutPos(step) : match.shape.join() === step.shape.join();
+    })
+    .map((step) => step.address.slice(BLOCK.length));
+}
+
+/** How far the last position's numbers moved: the length of the change over the length before. */
+export async function lastMoved(one: Trace, two: Trace, path: string): Promise<number | null> {
+  if (!one.has(path) || !two.has(path)) return null;
+  const [was, is] = await Promise.all([lastOf(one, one.step(path)), lastOf(two, two.step(path))]);
+  const length = (values: Float64Array) => Math.hypot(...values);
+  return length(was.map((value, i) => is[i] - value)) / length(was);
+}
