@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from glassformer.errors import GlassformerError as GlassformerError
     from glassformer.generation.generate import generate as generate
     from glassformer.generation.generate import generate_batch as generate_batch
+    from glassformer.generation.packed import pack as pack
     from glassformer.interop.folder import save as save
     from glassformer.interop.open import load as load
     from glassformer.model.config import Config as Config
     from glassformer.model.transformer import Transformer as Transformer
+    from glassformer.server.record import watch as watch
     from glassformer.text.tokenizer import Tokenizer as Tokenizer
     from glassformer.trace.trace import Trace as Trace
     from glassformer.training.loop import train as train
@@ -33,8 +35,10 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "generate": "glassformer.generation.generate",
     "generate_batch": "glassformer.generation.generate",
     "load": "glassformer.interop.open",
+    "pack": "glassformer.generation.packed",
     "save": "glassformer.interop.folder",
     "train": "glassformer.training.loop",
+    "watch": "glassformer.server.record",
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from glassformer.ops.render import number
 from glassformer.show.html import STRONGEST, png
+from glassformer.show.notebook import trace_html
 from glassformer.trace import RENDERERS
 from tests.show.traces import WORDS, small, wide
 
@@ -51,7 +52,7 @@ ADDRESS = "blocks.1.attn.q[pos=3,head=1,d_head=2]"
 def test_tokens_that_are_html_are_escaped():
     trace = small(len(WORDS))
     trace.labels = {"pos": ["<script>alert(1)</script>"] * 10, "vocab": ['"><img src=x>'] * 12}
-    for source in (trace._repr_html_(), trace.explain("probs[pos=2,vocab=3]")._repr_html_()):
+    for source in (trace_html(trace), trace.explain("probs[pos=2,vocab=3]")._repr_html_()):
         assert "script" not in Reader(source).tags
         assert "<img src=x>" not in source
         assert "&lt;script&gt;" in source
@@ -60,7 +61,7 @@ def test_tokens_that_are_html_are_escaped():
 @pytest.mark.parametrize("n", [4, 20])
 def test_nothing_is_fetched_from_outside(n: int):
     trace = wide(n)
-    for source in (trace._repr_html_(), trace.explain(ADDRESS)._repr_html_()):
+    for source in (trace_html(trace), trace.explain(ADDRESS)._repr_html_()):
         links = [v or "" for k, v in Reader(source).attributes if k in ("src", "href", "srcset")]
         assert all(link.startswith("data:image/png;base64,") for link in links)
         assert "http" not in source
@@ -69,7 +70,7 @@ def test_nothing_is_fetched_from_outside(n: int):
 
 
 def test_colours_let_the_pages_own_text_and_background_through():
-    source = small(4)._repr_html_()
+    source = trace_html(small(4))
     assert "background: white" not in source
     strengths = [float(strength) for strength in re.findall(r"--s:([\d.]+)", source)]
     assert max(strengths) == STRONGEST  # dark or light text stays readable over it
@@ -77,7 +78,7 @@ def test_colours_let_the_pages_own_text_and_background_through():
 
 def test_attention_is_shown_in_the_traces_numbers_and_masked_cells_are_hatched():
     trace = small(4)
-    source = trace._repr_html_()
+    source = trace_html(trace)
     for weight in trace["blocks.0.attn.pattern[head=1,query=3]"].tolist():
         assert f">{number(weight)}</td>" in source
     assert source.count('class="masked"') >= 2 * 2 * 6  # layers, heads, later tokens
@@ -85,7 +86,7 @@ def test_attention_is_shown_in_the_traces_numbers_and_masked_cells_are_hatched()
 
 def test_a_long_attention_map_is_a_picture_of_its_weights():
     trace = wide(20)
-    source = trace._repr_html_()
+    source = trace_html(trace)
     first = re.search(r"data:image/png;base64,([^\"]+)", source)
     assert first is not None
     file = base64.b64decode(first[1])
@@ -106,7 +107,7 @@ def test_png_is_what_other_readers_read(tmp_path):
 
 
 def test_what_a_trace_leaves_out_is_said():
-    text = " ".join(Reader(wide(20)._repr_html_()).text)
+    text = " ".join(Reader(trace_html(wide(20))).text)
     assert "layer 1 to 3 left out (3 of 5)" in text
     assert "d_model 8 to 93 left out (86 of 96)" in text
     assert "290 of 300 tokens left out" in text

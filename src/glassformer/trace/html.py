@@ -7,7 +7,7 @@ from html import escape
 
 RENDERERS: dict[str, str] = {
     "Explanation": "glassformer.show.notebook:explanation_html",
-    "Trace": "glassformer.show.notebook:trace_html",
+    "Trace": "glassformer.server.notebook:trace_html",
 }
 """Class name to "module:function"; the module is imported when a view is first asked for."""
 

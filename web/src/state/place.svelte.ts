@@ -20,11 +20,12 @@ class Place {
   }
 
   get blocks(): number {
-    return Number(session.run?.config.n_layers ?? 1);
+    return session.trace?.ofKind("fwd").filter((step) => /^fwd\/blocks\.\d+\.resid_post$/.test(step.address)).length || 1;
   }
 
   get heads(): number {
-    return Number(session.run?.config.n_heads ?? 1);
+    const pattern = session.trace?.steps.get("fwd/blocks.0.attn.pattern");
+    return pattern?.shape[pattern.axes.indexOf("head")] ?? 1;
   }
 }
 

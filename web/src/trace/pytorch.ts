@@ -26,7 +26,7 @@ function opened(about: About, folder: string): string[] {
   if (about.target !== null) options.push(`target=${JSON.stringify(about.target)}`);
   if (about.at_step !== null) options.push(`at_step=${about.at_step}`);
   if (Object.keys(about.edits).length) options.push(`edits=${JSON.stringify(about.edits)}`);
-  return [`trace = gf.record(${options.join(", ")})`];
+  return [`trace = gf.watch(${options.join(", ")})`];
 }
 
 const used = (tree: Node, name: string): boolean => [...walk(tree)].some((node) => node[0] === "param" && node[1] === name);

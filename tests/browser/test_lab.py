@@ -1,0 +1,123 @@
+"""The lab: what an edit changes on the page is what it changes in Python."""
+
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from glassformer.lab.changes import changes, watch_text
+from glassformer.lab.edits import Edit, patched, without_head
+from glassformer.server.export import export
+from glassformer.trace import Trace
+from glassformer.training.learner import Learner, open_learner
+
+PROMPT = "the easiest trick to teach a dog is"
+OTHER = "the easiest trick to teach a cat is"
+CLOSE = 2e-4  # the page prints four digits
+
+
+@pytest.fixture(scope="module")
+def learner(run_folder: Path) -> Learner:
+    return open_learner(str(run_folder))
+
+
+def passes(learner: Learner, edit: Edit) -> tuple[Trace, Trace]:
+    ids = torch.tensor([learner.tokenizer.encode(PROMPT)])
+    return watch_text(learner.model, ids), watch_text(learner.model, ids, edit)
+
+
+def lab(url: str, edits: dict[str, object] | None = None, **fields: str) -> str:
+    given = {"run": "small", "prompt": PROMPT, **fields}
+    if edits:
+        given["with"] = json.dumps({"edits": edits})
+    return f"{url}#/lab?" + "&".join(f"{name}={quote(value)}" for name, value in given.items())
+
+
+def shows(page: Page, before: Trace, after: Trace) -> None:
+    """The page's probabilities after the edit, its loss and its changes are those of Python."""
+    expect(page.get_by_test_id("after").first).to_be_visible()
+    p = after.value_of(after.step("fwd/probs"))[0, -1]
+    for row in page.get_by_test_id("predictions").locator("tbody tr").all():
+        token = int(row.get_attribute("data-token") or -1)
+        shown = float(row.get_by_test_id("after").inner_text())
+        assert shown == pytest.approx(p[token].item(), rel=1e-3, abs=1e-7)
+    losses = page.get_by_test_id("losses").locator("a")
+    expect(losses).to_have_count(2)
+    assert float(losses.last.inner_text()) == pytest.approx(after["loss"].item(), rel=CLOSE)
+    relative = {change.path: change.relative for change in changes(before, after)}
+    expect(page.locator("[data-path='fwd/loss'][data-relative]")).to_have_count(1)
+    for tile in page.locator("[data-path]").all():
+        shown = float(tile.get_attribute("data-relative") or "nan")
+        path = tile.get_attribute("data-path") or ""
+        assert shown == pytest.approx(relative.get(path, 0), rel=1e-3, abs=1e-5), path
+
+
+def test_a_head_switched_off_gives_the_probabilities_of_python(
+    page: Page, server: str, learner: Learner
+) -> None:
+    page.goto(lab(server))
+    page.get_by_role("switch", name="Head 1 of block 0").click()
+    shows(page, *passes(learner, without_head(learner.model.config, layer=0, head=1)))
+    page.get_by_role("button", name="Take back: Head 1 of block 0").click()
+    expect(page.get_by_test_id("after")).to_have_count(0)
+
+
+def test_a_number_is_changed_from_its_card(page: Page, server: str, learner: Learner) -> None:
+    address = "fwd/blocks.0.mlp.post[batch=0,pos=7,d_mlp=3]"
+    page.goto(lab(server, at=address).replace("#/lab", "#/map"))
+    page.get_by_role("link", name="Change this number").click()
+    page.get_by_label("It becomes").fill("2.5")
+    page.get_by_role("button", name="Run with this edit").click()
+    shows(page, *passes(learner, {address: 2.5}))
+
+
+def test_a_weight_is_edited_in_the_url(page: Page, server: str, learner: Learner) -> None:
+    address = "weight/blocks.1.mlp.W_out[d_mlp=0]"
+    page.goto(lab(server, {address: 1}))
+    shows(page, *passes(learner, {address: 1.0}))
+
+
+def test_a_value_is_patched_from_another_text(page: Page, server: str, learner: Learner) -> None:
+    page.goto(lab(server, way="patch"))
+    page.get_by_label("Another text").fill(OTHER)
+    page.get_by_label("Take from it").select_option("fwd/blocks.0.resid_post")
+    page.get_by_label("at its token").select_option("6")
+    page.get_by_label("and put it here at").select_option("6")
+    page.get_by_role("button", name="Run with this patch").click()
+    ids = torch.tensor([learner.tokenizer.encode(OTHER)])
+    edit = patched(["fwd/blocks.0.resid_post[pos=6]"], learner.model.watch(ids))
+    shows(page, *passes(learner, edit))
+    page.reload()  # the link holds the text, not a trace that the server may have dropped
+    shows(page, *passes(learner, edit))
+
+
+def test_an_edit_that_cannot_be_made_is_refused_beside_the_form(page: Page, server: str) -> None:
+    page.goto(lab(server, way="number"))
+    page.get_by_label("Address", exact=True).fill("blocks.0.mlp.pots")
+    expect(page.locator("#lab-address-problem")).to_contain_text("near it: fwd/blocks.0.mlp.post")
+    expect(page.get_by_role("button", name="Run with this edit")).to_be_disabled()
+
+
+def test_a_difference_leads_to_the_number_in_both_passes(page: Page, server: str) -> None:
+    page.goto(lab(server, {"fwd/blocks.0.attn.z[head=1]": 0}, at="fwd/blocks.1.resid_post"))
+    grid = page.get_by_role("grid", name="fwd/blocks.1.resid_post")
+    grid.focus()
+    grid.press("Enter")
+    value = page.get_by_test_id("value")
+    expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+    with_edits = value.inner_text()
+    page.get_by_role("button", name="as it is").click()
+    expect(value).not_to_have_text(with_edits)
+    expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+
+
+def test_an_exported_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    export(str(run_folder), PROMPT, file)
+    page.goto(f"{file.as_uri()}#/lab")
+    expect(page.get_by_text("An edit needs the model to run again")).to_be_visible()
+    expect(page.get_by_role("switch", name="Head 0 of block 0")).to_be_disabled()
+    expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)

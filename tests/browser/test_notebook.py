@@ -1,0 +1,38 @@
+"""A trace in a notebook is the page itself, in a frame that can't reach the notebook."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import glassformer as gf
+from glassformer.trace import Trace
+
+ADDRESS = "blocks.0.attn.pattern"
+
+
+@pytest.fixture
+def trace() -> Trace:
+    return gf.watch("miniature", "the cat sat on a", target="mat")
+
+
+def test_a_trace_shows_itself_as_the_page(page: Page, tmp_path: Path, trace: Trace) -> None:
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><title>cell</title>{trace._repr_html_()}")
+    page.goto(notebook.as_uri())
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", level=1)).to_contain_text("the cat sat on a")
+    frame.get_by_role("link", name="Map", exact=True).click()
+    frame.get_by_role("link", name="pattern", exact=True).first.click()
+    frame.get_by_role("grid").press("Enter")
+    value = trace[f"{ADDRESS}[head=0,query=0,key=0]"].item()
+    expect(frame.get_by_test_id("value")).to_have_text(f"{value:.5f}")
+    page.keyboard.press("Escape")
+    expect(frame.get_by_test_id("value")).to_have_count(0)
+
+
+def test_a_trace_too_large_for_a_notebook_is_shown_as_a_table(trace: Trace, monkeypatch) -> None:
+    monkeypatch.setattr("glassformer.server.notebook.VALUE_BYTES", 1000)
+    html = trace._repr_html_()
+    assert "<iframe" not in html
+    assert "The most probable next tokens" in html or "steps" in html

@@ -1,0 +1,107 @@
+"""The page as a whole: every view reachable, accessible and inside the screen, the URL its state."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"]
+SIZES = [(1440, 900), (1024, 768), (390, 844)]
+CELL = "fwd/blocks.0.attn.pattern[head=1,query=2,key=1]"
+AXE = Path(__file__).resolve().parents[2] / "web/node_modules/axe-core/axe.min.js"
+
+
+def problems(page: Page) -> list[str]:
+    """What axe-core finds, a line each."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    return [f"{v['id']}: {n['target']} {n['html'][:90]}" for v in found for n in v["nodes"]]
+
+
+def settle(page: Page) -> None:
+    page.wait_for_selector(".rail .token")  # the trace is there
+    page.wait_for_timeout(300)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", [*VIEWS, "map?block=0", "map?at=weight/embed.W_E", f"map?at={CELL}"])
+def test_axe_finds_nothing_wrong(page: Page, server: str, view: str, scheme) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{server}#/{view}")
+    settle(page)
+    assert problems(page) == []
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size[0]))
+def test_no_view_is_wider_than_the_screen(page: Page, server: str, size) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    for view in [*VIEWS, "map?block=0", f"map?at={CELL}"]:
+        page.goto(f"{server}#/{view}")
+        settle(page)
+        over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert over <= 0, f"{view} is {over} pixels too wide"
+
+
+def test_escape_and_back_climb_out_level_by_level(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map")
+    page.get_by_role("link", name="Attention 0").click()
+    page.get_by_role("link", name="pattern", exact=True).first.click()
+    page.get_by_role("grid").press("Enter")
+    expect(page.get_by_test_id("value")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("value")).to_have_count(0)
+    expect(page.get_by_role("heading", level=2)).to_have_text("blocks.0.attn.pattern")
+    page.go_back()
+    expect(page.get_by_test_id("value")).to_be_visible()
+    for _ in range(3):
+        page.go_back()
+    expect(page.get_by_role("heading", level=2)).to_have_text("The whole model")
+
+
+def test_a_link_to_a_number_opens_that_number(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at={CELL.replace('head=1,', '')}")
+    expect(page.locator("[data-address]")).to_contain_text("query 2 sat, key 1 cat")
+
+
+def test_operands_can_be_followed_down_to_a_token(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/embed[pos=1,d_model=0]")
+    page.locator("[data-operand]").get_by_text("[vocab=1,d_model=0]").click()
+    expect(page.locator("[data-address]")).to_contain_text("A trained parameter")
+    page.go_back()
+    page.locator("[data-operand]").get_by_text("[batch=0,pos=1]").click()
+    expect(page.locator("[data-address]")).to_contain_text("A token id")
+
+
+def test_a_matrix_is_walked_with_the_arrow_keys(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.attn.pattern")
+    grid = page.get_by_role("grid")
+    for key in ("ArrowDown", "End", "ArrowLeft", "Enter"):
+        grid.press(key)
+    expect(page.locator("[data-address]")).to_contain_text("query 1 cat, key 1 cat")
+
+
+def test_an_unknown_address_is_answered_with_the_nearest_names(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map")
+    page.get_by_label("Open an address").fill("fwd/blocks.0.attn.patern")
+    page.keyboard.press("Enter")
+    expect(page.locator("#address-problem")).to_contain_text("fwd/blocks.0.attn.pattern")
+
+
+def test_a_prompt_that_is_too_long_is_explained(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?run=miniature&prompt={'+'.join(['the'] * 40)}")
+    expect(page.locator("main").get_by_role("alert")).to_contain_text("40 tokens")
+
+
+def test_a_teacher_can_hide_controls(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?hide=views,run,address,prompt")
+    settle(page)
+    expect(page.get_by_role("navigation", name="Views")).to_have_count(0)
+    expect(page.get_by_text("Edit prompt")).to_have_count(0)
+
+
+def test_the_story_is_stepped_through_with_keys(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat")
+    settle(page)
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile("stage=tokens"))
