@@ -34,10 +34,14 @@ class Cache:
         self.batch = max(len(lengths), 1)
         shape = (2, config.n_layers, self.batch, self.capacity, config.n_heads, config.d_head)
         # zeros: an attention weight of 0 times an uninitialised nan would be nan
-        self.keys, self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self._hold(*torch.zeros(shape, dtype=dtype, device=device))
         self.length = 0
         self._given = list(lengths)
         self._lengths: Tensor | None = None  # of each row, once they differ
+
+    def _hold(self, keys: Tensor, values: Tensor) -> None:
+        self.keys, self.values = keys, values
+        self._by_layer = list(zip(keys.unbind(0), values.unbind(0), strict=True))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append k, v [batch, pos, head, d_head] of one layer; return all of them so far."""
@@ -46,7 +50,7 @@ class Cache:
             raise GlassformerError(
                 f"{end} tokens do not fit a cache of {self.capacity} positions; make it larger"
             )
-        keys, values = self.keys[layer], self.values[layer]
+        keys, values = self._by_layer[layer]
         if self._lengths is None:
             keys[:, start:end], values[:, start:end] = k, v
         else:
@@ -87,7 +91,7 @@ class Cache:
         """Forget every row but these, in this order."""
         if len(rows) == self.batch:
             return
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self._hold(self.keys[:, rows], self.values[:, rows])
         self.batch = len(rows)
         if self._lengths is not None:
             self._lengths = self._lengths[rows]

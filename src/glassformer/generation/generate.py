@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.generation.cache import Cache
+from glassformer.generation.packed import Packed, as_stored, generating
+from glassformer.generation.program import Program
 from glassformer.generation.sampling import Sampling, fresh_seed
 from glassformer.model.transformer import Transformer
 from glassformer.trace import SILENT
@@ -24,7 +25,7 @@ FINISH_REASONS: dict[str, str] = {
 
 
 def generate(
-    model: Transformer,
+    model: Transformer | Packed,
     ids: Sequence[int] | Tensor,
     *,
     max_new_tokens: int | None = None,
@@ -43,7 +44,8 @@ def generate(
     a token of `stop_ids`, or when the context is full: the model reads at most n_ctx tokens, and
     the one after the last of them is still given. One number is drawn per token, from `seed` and
     the token's index alone: the same seed gives the same text with and without `use_cache`, alone
-    and in a batch. seed=None draws a fresh one; `Generation.seed` says which.
+    and in a batch. seed=None draws a fresh one; `Generation.seed` says which. `pack(model)` lays a
+    large model's weights out so that many tokens come faster.
 
     Errors: no token, a token outside the vocabulary, more tokens than n_ctx, settings out of range.
 
@@ -57,12 +59,12 @@ def generate(
     prompt = [int(i) for i in ids]
     seed = fresh_seed() if seed is None else seed
     return _Texts(
-        model, [prompt], [seed], sampling, max_new_tokens, frozenset(stop_ids), use_cache
+        _packed(model), [prompt], [seed], sampling, max_new_tokens, frozenset(stop_ids), use_cache
     ).texts[0]
 
 
 def generate_batch(
-    model: Transformer,
+    model: Transformer | Packed,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int | None = None,
@@ -84,7 +86,9 @@ def generate_batch(
     rows = [[int(i) for i in ids] for ids in prompts]
     seed = fresh_seed() if seed is None else seed
     seeds = [seed + i for i in range(len(rows))]
-    batch = _Texts(model, rows, seeds, sampling, max_new_tokens, frozenset(stop_ids), use_cache)
+    batch = _Texts(
+        _packed(model), rows, seeds, sampling, max_new_tokens, frozenset(stop_ids), use_cache
+    )
     while batch.unfinished:
         batch.advance()
     return batch.texts
@@ -135,7 +139,7 @@ class Generation(Iterator[int]):
 class _Texts:
     """Several texts, continued together by one model."""
 
-    model: Transformer
+    packed: Packed
     prompts: list[list[int]]
     seeds: list[int]
     sampling: Sampling
@@ -150,86 +154,105 @@ class _Texts:
             )
         for prompt in self.prompts:
             check_prompt(self.model, prompt)
+        self.packed.check_fresh()
         self.texts = [Generation(self, p, s) for p, s in zip(self.prompts, self.seeds, strict=True)]
+        # every text's tokens, in a row of its own
+        self.ids = torch.zeros(len(self.prompts), self._longest() + 1, dtype=torch.long)
+        for row, prompt in zip(self.ids, self.prompts, strict=True):
+            row[: len(prompt)] = torch.tensor(prompt)
         self.cache: Cache | None = None
-        self.cached: list[Generation] = []  # whose text each row of the cache is
+        self.program: Program | None = None
+        self.cached: list[int] = []  # whose text each row of the cache is
         if self.max_new_tokens == 0:
             for text in self.texts:
                 text.finish("length")
 
     @property
-    def unfinished(self) -> list[Generation]:
-        return [text for text in self.texts if text.finish_reason is None]
+    def model(self) -> Transformer:
+        return self.packed.model
+
+    def _longest(self) -> int:
+        """Tokens that the model reads at most, of any text."""
+        n_ctx, new = self.model.config.n_ctx, self.max_new_tokens
+        if new is None or not self.prompts:
+            return n_ctx
+        return min(n_ctx, max(map(len, self.prompts)) + max(new, 1) - 1)
+
+    @property
+    def unfinished(self) -> list[int]:
+        """The numbers of the texts that go on."""
+        return [n for n, text in enumerate(self.texts) if text.finish_reason is None]
 
     def advance(self) -> None:
         """One more token for every unfinished text."""
-        texts = self.unfinished
+        going = self.unfinished
         settings = self.sampling.params()
-        logits = self._logits(texts)
-        for row, text in enumerate(texts):
+        for row, scores in zip(going, self._logits(going), strict=True):
+            text = self.texts[row]
+            length = len(text.prompt) + len(text.new)
             token = SILENT(
                 "token",
                 ops.choose,
-                logits[row : row + 1],
-                torch.tensor([text.ids]),
+                scores[None],
+                self.ids[row : row + 1, :length],
                 row=0,
                 last=0,
                 seed=text.seed,
                 index=len(text.new),
                 **settings,
             )
-            self._append(text, int(token))
+            self._append(row, int(token))
 
-    def _append(self, text: Generation, token: int) -> None:
+    def _append(self, row: int, token: int) -> None:
+        text = self.texts[row]
         if token in self.stop_ids:
             text.stop_id = token
             return text.finish("stop")
         text.new.append(token)
+        length = len(text.prompt) + len(text.new)
         if len(text.new) == self.max_new_tokens:
             text.finish("length")
-        elif len(text.ids) > self.model.config.n_ctx:
+        elif length > self.model.config.n_ctx:
             text.finish("context")
+        self.ids[row, length - 1] = token
         return None
 
     @torch.inference_mode()
-    def _logits(self, texts: list[Generation]) -> Tensor:
-        """Scores for the next token of every text, [batch, 1, vocab]."""
-        model = self.model
-        weight = model.embed.W_E
-        read = [text.ids for text in texts]
-        if self.use_cache and self.cache is not None:
-            self.cache.keep([self.cached.index(text) for text in texts])
-            read = [[text.new[-1]] for text in texts]
-        elif self.use_cache:
-            lengths = [len(ids) for ids in read]
-            new = self.max_new_tokens
-            capacity = None if new is None else max(lengths) + new - 1
-            self.cache = Cache(
-                model.config, lengths, capacity=capacity, dtype=weight.dtype, device=weight.device
-            )
-        self.cached = texts
-        last = torch.tensor([len(ids) - 1 for ids in read])
-        padded = torch.zeros(len(read), int(last.max()) + 1, dtype=torch.long)
-        for row, ids in zip(padded, read, strict=True):
-            row[: len(ids)] = torch.tensor(ids)
-        with _evaluating(model):
-            x = model.residual(padded.to(weight.device), SILENT, self.cache)
-        x = x[torch.arange(len(x)), last][:, None]  # only the last token's successor is asked for
-        unembed = model.unembed
-        return SILENT("logits", ops.unembed, x, unembed.weight(SILENT), unembed.b_U)
+    def _logits(self, going: list[int]) -> Tensor:
+        """Scores for the next token of every text that goes on, [batch, 1, vocab]."""
+        lengths = [len(self.texts[row].prompt) + len(self.texts[row].new) for row in going]
+        device = self.model.embed.W_E.device
+        with generating(self.packed):
+            if self.program is not None and self.cache is not None:
+                self.cache.keep([self.cached.index(row) for row in going])
+                self.cached = going
+                return self.program.step(self._last(going, lengths).to(device))
+            if self.use_cache:
+                self.cache = self._new_cache(lengths)
+                self.program = Program(self.packed, self.cache)
+            self.cached = going
+            texts = self.ids[going, : max(lengths)].to(device)
+            return self.packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
+
+    def _last(self, going: list[int], lengths: list[int]) -> Tensor:
+        """The last token of each text, [batch, 1]."""
+        if len(going) == 1:
+            return self.ids[going[0] : going[0] + 1, lengths[0] - 1 : lengths[0]]
+        return self.ids[going, [n - 1 for n in lengths]][:, None]
+
+    def _new_cache(self, lengths: list[int]) -> Cache:
+        W_E = self.model.embed.W_E
+        return Cache(
+            self.model.config,
+            lengths,
+            capacity=self._longest(),
+            dtype=W_E.dtype,
+            device=W_E.device,
+        )
 
 
-@contextmanager
-def _evaluating(model: Transformer) -> Iterator[None]:
-    """No dropout inside, whatever the model is doing outside."""
-    if not model.training:
-        yield
-        return
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train()
+def _packed(model: Transformer | Packed) -> Packed:
+    return as_stored(model) if isinstance(model, Transformer) else model
 
 
 class PromptTooLongError(GlassformerError):

@@ -1,0 +1,228 @@
+"""A model's matrices laid out for generating: each is read once per token, as fast as memory goes.
+
+A row times a matrix costs what reading the matrix costs. PyTorch's own product of a single row
+reaches about half of the memory's speed with a matrix as it is stored; oneDNN's blocked layout
+reaches nearly all of it, and narrower weights are less to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.generation.cache import Cache
+from glassformer.model.block import Block
+from glassformer.model.transformer import Transformer
+from glassformer.ops.op import Composite, Op
+from glassformer.trace import SILENT
+
+WEIGHTS: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+}
+
+Kernel = Callable[[Tensor], Any]
+"""Takes what is multiplied, [..., in], to what the op of that name gives."""
+
+Product = Callable[[Tensor], Tensor]
+"""x [..., in] to x W + b [..., out]."""
+
+
+class Packed:
+    """A model and the kernels that take the place of its matrix products, by the values' names.
+
+    What is not a product (embeddings, norms, attention, the residual stream) stays as it is.
+    """
+
+    def __init__(
+        self, model: Transformer, layout: Callable[[Tensor, Tensor | None], Product]
+    ) -> None:
+        self.model = model
+        self.kernels: dict[str, Kernel] = dict(_kernels(model, layout))
+        self.small = sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
+        self._versions = _versions(model)
+
+    def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits [batch, pos, vocab] of ids [batch, pos]."""
+        return self.model(ids, _KernelTape(self.kernels), cache)
+
+    def last_logits(self, ids: Tensor, last: Tensor, cache: Cache | None) -> Tensor:
+        """Logits [batch, 1, vocab] after the token at index `last` [batch] of each row."""
+        tape = _KernelTape(self.kernels)
+        x = self.model.residual(ids, tape, cache)
+        return self.kernels["logits"](x[torch.arange(len(x)), last][:, None])
+
+    def check_fresh(self) -> None:
+        """Raise if the model was trained, or changed otherwise, after its weights were packed."""
+        if _versions(self.model) != self._versions:
+            raise GlassformerError(
+                "the model's weights have changed since they were packed; pack it again"
+            )
+
+
+def as_stored(model: Transformer) -> Packed:
+    """The model with its matrices as they are; nothing is copied."""
+    return Packed(model, _Stored)
+
+
+def pack(model: Transformer, weights: str = "float32") -> Packed:
+    """Copy the model's matrices into the layout that generates fastest, for `generate`.
+
+    `weights`: "float32"; "bfloat16", half as much to read, with products in bfloat16; or "int8", a
+    quarter, whole numbers from -127 to 127 times a scale for each output channel. The rest is
+    computed as the model does. The copy takes as many bytes as it holds weights of that width; a
+    model that is trained afterwards must be packed again.
+
+    >>> from glassformer.model import Config
+    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> pack(model, "int8")(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 11])
+    """
+    if weights not in WEIGHTS:
+        raise GlassformerError(
+            f"weights={weights!r} is none of {', '.join(WEIGHTS)}.{did_you_mean(weights, WEIGHTS)}"
+        )
+    if weights == "int8":
+        return Packed(model, _Int8)
+    return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]))
+
+
+class _Part(NamedTuple):
+    """A matrix product of the model: the value it gives, and how the op arranges that."""
+
+    name: str
+    W: Tensor  # [in, out]
+    b: Tensor | None
+    arrange: Callable[[Product], Kernel] = lambda product: product
+
+
+def _parts(model: Transformer) -> Iterator[_Part]:
+    for layer, block in enumerate(cast(Iterable[Block], model.blocks)):
+        attn, mlp = block.attn, block.mlp
+
+        def heads(product: Product, n_heads: int = attn.n_heads) -> Kernel:
+            return lambda x: product(x).view(*x.shape[:-1], 3, n_heads, -1).unbind(-3)
+
+        def merged(product: Product) -> Kernel:
+            return lambda z: product(z.flatten(-2))
+
+        yield _Part(f"blocks.{layer}.attn.q", attn.W_QKV, attn.b_QKV, heads)
+        yield _Part(f"blocks.{layer}.attn.attn_out", attn.W_O, attn.b_O, merged)
+        yield _Part(f"blocks.{layer}.mlp.pre", mlp.W_in, mlp.b_in)
+        yield _Part(f"blocks.{layer}.mlp.mlp_out", mlp.W_out, mlp.b_out)
+    unembed = model.unembed
+    yield _Part("logits", unembed.weight(SILENT), unembed.b_U)
+
+
+def _kernels(
+    model: Transformer, layout: Callable[[Tensor, Tensor | None], Product]
+) -> Iterator[tuple[str, Kernel]]:
+    with torch.inference_mode():
+        for part in _parts(model):
+            yield part.name, part.arrange(layout(part.W, part.b))
+
+
+class _Stored:
+    """The matrix as it is stored."""
+
+    def __init__(self, W: Tensor, b: Tensor | None) -> None:
+        self.W, self.b = W.T, b
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.W, self.b)
+
+
+class _Blocked:
+    """The matrix in `dtype`, in oneDNN's layout where oneDNN knows one."""
+
+    def __init__(self, W: Tensor, b: Tensor | None, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.b = None if b is None else b.to(dtype)
+        W = W.T.to(dtype).contiguous()
+        self.blocked = W.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.W = torch.ops.mkldnn._reorder_linear_weight(W, 1) if self.blocked else W
+
+    def __call__(self, x: Tensor) -> Tensor:
+        narrow = x.to(self.dtype)
+        if self.blocked:
+            y = torch.ops.mkldnn._linear_pointwise(narrow, self.W, self.b, "none", [], "")
+        else:
+            y = F.linear(narrow, self.W, self.b)
+        return y.to(x.dtype)
+
+
+class _Int8:
+    """Whole numbers times a scale per output channel; their products are added up in bfloat16.
+
+    Source: Dettmers et al. 2022 (LLM.int8), section 2.1, with one scale for each row of W.T.
+    """
+
+    STRIDE = 16
+    """PyTorch's kernel reads so many inputs at once, and does not check that there are."""
+
+    def __init__(self, W: Tensor, b: Tensor | None) -> None:
+        # the scale is rounded first, so that it carries no error of its own
+        self.scale = (W.abs().amax(0) / 127).clamp(min=1e-30).bfloat16()
+        whole = (W / self.scale).round().clamp(-127, 127)
+        self.padding = (0, -len(W) % self.STRIDE)
+        self.W = F.pad(whole.T, self.padding).to(torch.int8).contiguous()
+        self.b = b
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).bfloat16()
+        rows = F.pad(rows, self.padding) if any(self.padding) else rows.contiguous()
+        y = torch.ops.aten._weight_int8pack_mm(rows, self.W, self.scale).to(x.dtype)
+        y = y if self.b is None else y + self.b
+        return y.view(*x.shape[:-1], -1)
+
+
+class _KernelTape:
+    """Computes silently, with a model's packed kernels."""
+
+    def __init__(self, kernels: dict[str, Kernel], scope: str = "") -> None:
+        self._kernels, self._scope = kernels, scope
+
+    def at(self, scope: str, /) -> _KernelTape:
+        return _KernelTape(self._kernels, f"{self._scope}{scope}.")
+
+    def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+        first = name if isinstance(name, str) else name[0]
+        kernel = self._kernels.get(f"{self._scope}{first}")
+        return op.kernel(*operands, **params) if kernel is None else kernel(operands[0])
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    return [(id(parameter), parameter._version) for parameter in model.parameters()]
+
+
+SMALL = 32 << 20
+"""Bytes of a model that one core gets through before a second one is up and running."""
+
+
+@contextmanager
+def generating(packed: Packed) -> Iterator[None]:
+    """No dropout inside, whatever the model is doing outside, and one thread for a small model.
+
+    The kernels of a single row are so short that threads mostly wait for each other, and on a busy
+    machine for the scheduler.
+    """
+    model = packed.model
+    threads, training = torch.get_num_threads(), model.training
+    if training:
+        model.eval()
+    if packed.small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if packed.small:
+            torch.set_num_threads(threads)
+        if training:
+            model.train()

@@ -1,0 +1,105 @@
+"""Packed weights and the flat program: the model's own numbers, by a shorter way."""
+
+import pytest
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.cache import Cache
+from glassformer.generation.generate import generate, generate_batch
+from glassformer.generation.packed import WEIGHTS, as_stored, pack
+from glassformer.generation.program import Program
+from glassformer.model import Config, Transformer
+from tests.generation.models import TINY, speaking, various
+
+ALLOWED = {"float32": 1e-5, "bfloat16": 0.04, "int8": 0.04}
+"""Errors of the logits, as a share of the largest: what 8 bits of mantissa leave after a layer."""
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("seed", range(6))
+def test_packed_logits_are_the_model_s_within_the_rounding_of_its_weights(seed, weights):
+    model = various(seed).float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.3)  # no saturated attention, where rounding decides
+    ids = torch.randint(model.config.vocab_size, (2, 7))
+    with torch.inference_mode():
+        expected, found = model(ids), pack(model, weights)(ids)
+    assert (found - expected).abs().max() <= ALLOWED[weights] * expected.abs().max()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_program_gives_the_logits_of_the_model_it_was_taken_from(seed):
+    model = various(seed)
+    ids = torch.randint(model.config.vocab_size, (2, 9))
+    with torch.inference_mode():
+        expected = model(ids)
+        cache = Cache(model.config, [4, 4], dtype=torch.float64)
+        packed = as_stored(model)
+        packed(ids[:, :4], cache)
+        program = Program(packed, cache)
+        steps = [program.step(ids[:, i : i + 1]) for i in range(4, 9)]
+    torch.testing.assert_close(torch.cat(steps, 1), expected[:, 4:], rtol=0, atol=1e-12)
+
+
+def test_rotary_positions_and_normed_queries_are_in_the_program_too():
+    model = speaking(TINY.replace(position="rotary", qk_norm=True))
+    cached = generate(model, [1, 2, 3], temperature=0)
+    assert list(cached) == list(generate(model, [1, 2, 3], temperature=0, use_cache=False))
+
+
+def test_a_number_made_outside_the_tape_is_noticed_and_not_repeated_forever():
+    class Sneaky(Transformer):
+        def residual(self, ids, t, cache=None):
+            return super().residual(ids, t, cache) * 2
+
+    model = Sneaky(TINY).eval()
+    cache = Cache(model.config, [1])
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="compute it on the tape"):
+        Program(as_stored(model), cache).step(torch.tensor([[1]]))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_packed_text_is_the_same_alone_in_a_batch_and_drawn_again(weights):
+    packed = pack(speaking(TINY, gain=4.0).float(), weights)
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+    together = generate_batch(packed, prompts, max_new_tokens=6, seed=3)
+    again = generate_batch(packed, prompts, max_new_tokens=6, seed=3)
+    assert [text.new for text in together] == [text.new for text in again]
+    alone = [list(generate(packed, p, max_new_tokens=1, seed=3 + i)) for i, p in enumerate(prompts)]
+    assert [text.new[:1] for text in together] == alone
+
+
+@pytest.mark.parametrize("width", [6, 16, 22, 48])
+def test_int8_takes_widths_that_its_kernel_does_not(width):
+    torch.manual_seed(0)
+    config = Config(vocab_size=13, n_ctx=8, d_model=width, n_layers=1, n_heads=2)
+    model = Transformer(config).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.inference_mode():
+        expected, found = model(ids), pack(model, "int8")(ids)
+    assert (found - expected).abs().max() <= ALLOWED["int8"] * expected.abs().max()
+
+
+def test_weights_that_were_trained_after_packing_are_refused():
+    model = Transformer(TINY).eval()
+    packed = pack(model)
+    with torch.no_grad():
+        model.embed.W_E.add_(1)
+    with pytest.raises(GlassformerError, match="changed since they were packed; pack it again"):
+        generate(packed, [1])
+
+
+def test_an_unknown_width_of_weights_is_answered_with_the_known_ones():
+    with pytest.raises(GlassformerError, match="'int4' is none of float32, bfloat16, int8"):
+        pack(Transformer(TINY), "int4")
+
+
+def test_generating_leaves_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        list(generate(Transformer(TINY), [1], max_new_tokens=3))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
