@@ -9,6 +9,8 @@ export interface Stage {
   sentence: string;
   /** The value that the stage is about, shown large. */
   main: Step | null;
+  /** Values that are its equals, such as keys and values beside queries; `main` is one of them. */
+  faces: Step[];
   /** The values on the way there, smallest step first; `main` among them. */
   steps: Step[];
   block: number | null;
@@ -18,8 +20,9 @@ interface Plan {
   id: string;
   title: string;
   sentence: string;
-  /** Names that belong here, in order; the last one that exists is the stage's main value. */
+  /** Names that belong here; the last one that exists is the stage's main value unless `faces` names some. */
   names: string[];
+  faces?: string[];
 }
 
 const INTO: (Plan & { act: string })[] = [
@@ -44,7 +47,17 @@ const BLOCK: Plan[] = [
   {
     id: "qkv", title: "Query, key and value",
     sentence: "Three weight matrices turn each vector into three: what the token looks for, what it offers to be found by, and what it will hand over.",
-    names: ["attn.q", "attn.k", "attn.v", "attn.norm_q*", "attn.norm_k*", "attn.q_*", "attn.k_*", "attn.rot_q", "attn.rot_k"],
+    names: ["attn.q", "attn.k", "attn.v"], faces: ["attn.q", "attn.k", "attn.v"],
+  },
+  {
+    id: "qk-norm", title: "One length for all",
+    sentence: "Queries and keys are divided by their own size, so that only their direction counts when they are compared.",
+    names: ["attn.q_normed*", "attn.k_normed*"], faces: ["attn.q_normed", "attn.k_normed"],
+  },
+  {
+    id: "rotary", title: "Position enters by turning",
+    sentence: "Queries and keys are turned by an angle that grows with the token's place; when two are compared, only the distance between them is left.",
+    names: ["attn.rot_q*", "attn.rot_k*"], faces: ["attn.rot_q", "attn.rot_k"],
   },
   {
     id: "scores", title: "How well do they match?",
@@ -150,14 +163,18 @@ export function stages(trace: Trace, block: number): Stage[] {
   return found;
 }
 
-const stage = (id: string, act: string, title: string, sentence: string, steps: Step[], main: Step | null): Stage => ({ id, act, title, sentence, steps, main, block: null });
+const stage = (id: string, act: string, title: string, sentence: string, steps: Step[], main: Step | null): Stage => ({
+  id, act, title, sentence, steps, main, faces: main ? [main] : [], block: null,
+});
 
 function planned(plan: Plan, act: string, prefix: string, forward: Step[], block: number | null): Stage[] {
   const steps = plan.names.flatMap((pattern) => forward.filter((step) => fits(step.address, `fwd/${prefix}${pattern}`)));
   const unique = [...new Set(steps)].sort((a, b) => forward.indexOf(a) - forward.indexOf(b));
   if (!unique.length) return [];
-  const main = unique.findLast((step) => step.shape.length > 0) ?? unique.at(-1)!;
-  return [{ id: plan.id, act, title: plan.title, sentence: plan.sentence, steps: unique, main: plan.id === "loss" ? unique.at(-1)! : main, block }];
+  const named = (plan.faces ?? []).map((name) => unique.find((step) => step.address === `fwd/${prefix}${name}`));
+  const faces = named.filter((step) => step !== undefined);
+  if (!faces.length) faces.push(unique.at(-1)!);
+  return [{ id: plan.id, act, title: plan.title, sentence: plan.sentence, steps: unique, main: faces[0], faces, block }];
 }
 
 const fits = (address: string, pattern: string): boolean =>
