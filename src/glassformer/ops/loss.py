@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glassformer.ops.chunked_loss import chunked_cross_entropy, fits_whole
 from glassformer.ops.linear import affine, unembed
 from glassformer.ops.op import Tape, composite, op
 
@@ -85,6 +86,9 @@ mean_loss = op(
 
 
 def _fused(x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor) -> Tensor:
+    if not fits_whole(x, W_U):
+        rows = x.flatten(0, -2)
+        return chunked_cross_entropy(rows, W_U, b_U, targets.flatten(), IGNORED)
     logits = affine(x, W_U, b_U)
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
 

@@ -1,0 +1,106 @@
+"""The loss over a large vocabulary: the plain one's value and gradients, without all its logits."""
+
+import gc
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bench.measure import peak_bytes
+from glassformer.model import Config, Transformer
+from glassformer.ops import IGNORED, chunked_loss, unembed_cross_entropy
+
+
+def operands(n: int, vocab: int, dtype: torch.dtype, bias: bool = True):
+    generator = torch.Generator().manual_seed(0)
+    x, W, b = (
+        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+        for shape in ((2, n // 2, 6), (6, vocab), (vocab,))
+    )
+    targets = torch.randint(vocab, (2, n // 2), generator=generator)
+    targets[0, :3] = IGNORED
+    return x, W, b if bias else None, targets
+
+
+def plain(x, W, b, targets):
+    logits = x @ W if b is None else x @ W + b
+    return F.cross_entropy(
+        logits.flatten(0, 1).float() if logits.dtype == torch.bfloat16 else logits.flatten(0, 1),
+        targets.flatten(),
+        ignore_index=IGNORED,
+    )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, bias):
+    x, W, b, targets = operands(20, 11, torch.float64, bias)
+    leaves = [p for p in (x, W, b) if p is not None]
+    expected = plain(x, W, b, targets)
+    gradients = torch.autograd.grad(3 * expected, leaves)
+    monkeypatch.setattr(chunked_loss, "CHUNK", rows * 11 if rows < 20 else 219)
+    assert not chunked_loss.fits_whole(x, W)
+    loss = unembed_cross_entropy.kernel(x, W, b, targets)
+    # float64, sums of twenty numbers of size 1
+    torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
+    for own, reference in zip(torch.autograd.grad(3 * loss, leaves), gradients, strict=True):
+        torch.testing.assert_close(own, reference, rtol=1e-12, atol=1e-14)
+
+
+def test_without_gradients_it_is_the_loss_alone(monkeypatch):
+    x, W, b, targets = operands(20, 11, torch.float64)
+    expected = plain(x, W, b, targets)
+    monkeypatch.setattr(chunked_loss, "CHUNK", 50)
+    with torch.no_grad():
+        loss = unembed_cross_entropy.kernel(x, W, b, targets)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-13, atol=0)
+    assert not loss.requires_grad
+
+
+def test_in_bf16_it_stays_within_bf16_of_the_fp32_loss(monkeypatch):
+    x, W, b, targets = operands(40, 11, torch.float32)
+    expected = torch.autograd.grad(plain(x, W, b, targets), [x, W])
+    monkeypatch.setattr(chunked_loss, "CHUNK", 50)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = unembed_cross_entropy.kernel(x, W, b, targets)
+    assert loss.dtype == torch.float32
+    for own, reference in zip(torch.autograd.grad(loss, [x, W]), expected, strict=True):
+        assert own.dtype == torch.float32
+        # 2^-8 per rounding of bfloat16, in products of six terms
+        assert (own - reference).norm() < 0.02 * reference.norm()
+
+
+def test_a_tied_model_learns_the_same_from_chunks(monkeypatch):
+    torch.manual_seed(0)
+    config = Config(vocab_size=13, n_ctx=8, d_model=12, n_layers=1, n_heads=2)
+    model = Transformer(config).double()
+    ids, targets = torch.randint(13, (2, 3, 8))
+    whole = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
+    monkeypatch.setattr(chunked_loss, "CHUNK", 40)
+    chunked = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
+    for own, reference in zip(chunked, whole, strict=True):
+        torch.testing.assert_close(own, reference, rtol=1e-11, atol=1e-14)
+
+
+def test_the_logits_of_a_batch_are_never_all_there():
+    n, vocab = 1024, 50257  # 206 MB of logits in fp32
+    generator = torch.Generator().manual_seed(0)
+    x, W = (
+        torch.randn(shape, generator=generator).requires_grad_() for shape in ((n, 16), (16, vocab))
+    )
+    targets = torch.randint(vocab, (n,), generator=generator)
+    both = {
+        "chunked": lambda: torch.autograd.grad(
+            unembed_cross_entropy.kernel(x, W, None, targets), [x, W]
+        ),
+        "plain": lambda: torch.autograd.grad(F.cross_entropy(x @ W, targets), [x, W]),
+    }
+    peaks = {}
+    for name, once in both.items():
+        once()
+        gc.collect()
+        peaks[name] = peak_bytes(once)
+    if peaks["plain"] is None:
+        pytest.fail("peak memory is measured on Linux only; run this test there")
+    assert peaks["chunked"] < 4 * n * vocab  # below the logits alone
+    assert peaks["chunked"] < 0.5 * peaks["plain"]
