@@ -1,7 +1,6 @@
 """Long work neither holds up the server nor piles up."""
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -129,9 +128,3 @@ def test_an_answer_that_takes_too_long_is_an_error():
         workers.close()
 
     asyncio.run(story())
-
-
-def test_the_socket_sends_small_answers_without_delay():
-    listener = listen("127.0.0.1", 0)
-    assert listener.proto == socket.IPPROTO_TCP
-    listener.close()

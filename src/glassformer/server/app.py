@@ -25,23 +25,29 @@ from glassformer.server.traces import TraceStore
 from glassformer.server.trainings import Training, Trainings
 from glassformer.server.work import Workers
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": schemas.Error, "description": "The request can't be read."},
-    401: {"model": schemas.Error, "description": "The server asks for its token."},
-    403: {"model": schemas.Error, "description": "Another host or site than this server's own."},
-    404: {"model": schemas.Error, "description": "No such run or trace, or no longer."},
-    413: {"model": schemas.Error, "description": "The body is too long."},
-    415: {"model": schemas.Error, "description": "The body is not JSON."},
-    422: {"model": schemas.Error, "description": "What was asked can't be done: why, what helps."},
-    503: {"model": schemas.Error, "description": "Too much to do already, or it took too long."},
+ERRORS = {
+    400: "The request can't be read.",
+    401: "The server asks for its token.",
+    403: "Another host or site than this server's own.",
+    404: "No such run, trace or training, or no longer.",
+    409: "A training is running already.",
+    413: "The body is too long.",
+    415: "The body is not JSON.",
+    416: "Outside the file, or too many bytes.",
+    422: "What was asked can't be done: why, and what helps.",
+    503: "Too much to do already, or it took too long.",
 }
-SAFE_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: REFUSALS[status] for status in (401, 403, 404, 413, 415, 422, 503)
-}
-CONFLICTS: dict[int | str, dict[str, Any]] = {
-    **REFUSALS,
-    409: {"model": schemas.Error, "description": "A training is running already."},
-}
+
+
+ALWAYS = (401, 403, 404, 413, 415, 422, 503)
+READING, WRITING = ALWAYS, (400, *ALWAYS)
+
+
+def refusals(statuses: tuple[int, ...], json: bool = True) -> dict[int | str, dict[str, Any]]:
+    """How an endpoint may refuse, for its description; json: whether it answers in JSON itself."""
+    reference = {"schema": {"$ref": "#/components/schemas/Error"}}
+    how = {"model": schemas.Error} if json else {"content": {"application/json": reference}}
+    return {status: {"description": ERRORS[status], **how} for status in statuses}
 
 
 def create_app(
@@ -77,34 +83,34 @@ def create_app(
     app.add_middleware(Guard, host=host, token=token)
     _answer_errors(app)
 
-    @app.get("/", response_class=HTMLResponse, responses=SAFE_REFUSALS)
+    @app.get("/", response_class=HTMLResponse, responses=refusals(READING, json=False))
     def page() -> HTMLResponse:
         """The page."""
         html = template()
         headers = {"content-security-policy": served_policy(html)}
         return HTMLResponse(fill(html, SERVED), headers=headers)
 
-    @app.get("/api/runs", response_model=schemas.RunList, responses=SAFE_REFUSALS)
+    @app.get("/api/runs", response_model=schemas.RunList, responses=refusals(READING))
     def list_runs() -> Any:
         """Every run that is served."""
         return {"runs": [source.summary() for source in runs.there]}
 
-    @app.get("/api/runs/{run}", response_model=schemas.RunInfo, responses=SAFE_REFUSALS)
+    @app.get("/api/runs/{run}", response_model=schemas.RunInfo, responses=refusals(READING))
     async def run_info(run: str) -> Any:
         """One run: its configuration, its weights' shapes, its snapshots."""
         return await workers.run(lambda: runs[run].info(runs.learner(run).tokenizer))
 
-    @app.get("/api/runs/{run}/metrics", response_model=schemas.Metrics, responses=SAFE_REFUSALS)
+    @app.get("/api/runs/{run}/metrics", response_model=schemas.Metrics, responses=refusals(READING))
     def metrics(run: str) -> Any:
         """The loss of every step, and the floor that no model can beat, where it is known."""
         return runs[run].metrics()
 
-    @app.post("/api/traces", response_model=schemas.TraceAbout, responses=REFUSALS)
+    @app.post("/api/traces", response_model=schemas.TraceAbout, responses=refusals(WRITING))
     async def open_trace(request: schemas.TraceRequest) -> Any:
         """Record a prompt; its values are then read from the trace's two files."""
         return await workers.run(partial(answers.open_trace, runs, traces, request))
 
-    @app.get("/api/traces/{trace}/trace.json", responses=SAFE_REFUSALS)
+    @app.get("/api/traces/{trace}/trace.json", responses=refusals(READING))
     async def step_table(trace: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
         """The step table, as documented in the reference of the trace format."""
         found = traces[trace]
@@ -121,14 +127,13 @@ def create_app(
         response_class=Response,
         status_code=206,
         responses={
-            **REFUSALS,
+            **refusals((416, *WRITING), json=False),
             206: {
                 "description": "The bytes asked for.",
                 "content": {
                     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
                 },
             },
-            416: {"model": schemas.Error, "description": "Outside the file, or too many bytes."},
         },
     )
     async def values(
@@ -149,13 +154,15 @@ def create_app(
         return Response(content, 206, headers, "application/octet-stream")
 
     @app.get(
-        "/api/traces/{trace}/difference", response_model=schemas.Difference, responses=SAFE_REFUSALS
+        "/api/traces/{trace}/difference",
+        response_model=schemas.Difference,
+        responses=refusals(READING),
     )
     async def difference(trace: str, address: Annotated[str, Query(max_length=500)]) -> Any:
         """A gradient checked by nudging the number: a central difference of the loss, float64."""
         return await workers.run(partial(answers.difference, traces[trace], address))
 
-    @app.post("/api/tokenize", response_model=schemas.TokenizedText, responses=REFUSALS)
+    @app.post("/api/tokenize", response_model=schemas.TokenizedText, responses=refusals(WRITING))
     async def tokenize(request: schemas.TokenizeRequest) -> Any:
         """How a text becomes tokens: split, merge by merge, look up."""
 
@@ -164,12 +171,12 @@ def create_app(
 
         return await workers.run(work)
 
-    @app.post("/api/biography", response_model=schemas.Biography, responses=REFUSALS)
+    @app.post("/api/biography", response_model=schemas.Biography, responses=refusals(WRITING))
     async def biography(request: schemas.BiographyRequest) -> Any:
         """One number through training, and the update that moved it most."""
         return await workers.run(partial(answers.lived, runs, request))
 
-    @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=REFUSALS)
+    @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=refusals(WRITING))
     async def neighbours(request: schemas.NeighboursRequest) -> Any:
         """The tokens whose embeddings point most nearly the same way."""
         return await workers.run(partial(answers.near, runs, request))
@@ -187,7 +194,9 @@ def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
     def found(training: str) -> Training:
         return trainings[training]
 
-    @app.post("/api/trainings", response_model=schemas.Training, responses=CONFLICTS)
+    @app.post(
+        "/api/trainings", response_model=schemas.Training, responses=refusals((409, *WRITING))
+    )
     def start(request: schemas.TrainingRequest) -> Any:
         """Train a small run from a text, in a process of its own; one at a time."""
         return named(trainings.start(request))
@@ -195,21 +204,27 @@ def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
     @app.get(
         "/api/trainings/{training}/events",
         response_class=EventSourceResponse,
-        responses=SAFE_REFUSALS,
+        responses=refusals(READING, json=False),
     )
     async def events(training: Annotated[Training, Depends(found)]) -> AsyncIterator[Any]:
         """What happens, from the start: progress, sample; done or error at the end."""
         async for event, data in training.events():
             yield ServerSentEvent(event=event, data=data)
 
-    @app.post("/api/trainings/{training}/stop", response_model=schemas.Training, responses=REFUSALS)
+    @app.post(
+        "/api/trainings/{training}/stop",
+        response_model=schemas.Training,
+        responses=refusals(WRITING),
+    )
     def stop(training: Annotated[Training, Depends(found)]) -> Any:
         """Ask a training to save and end; its events say when it has."""
         training.stop()
         return named(training)
 
     @app.post(
-        "/api/trainings/{training}/resume", response_model=schemas.Training, responses=CONFLICTS
+        "/api/trainings/{training}/resume",
+        response_model=schemas.Training,
+        responses=refusals((409, *WRITING)),
     )
     def resume(training: str) -> Any:
         """Go on with a training that was stopped, from where it saved."""

@@ -19,9 +19,12 @@ def _whole(value: Any) -> Any:
 
 
 Whole = BeforeValidator(_whole)
-Count = Annotated[int, Whole, Field(ge=0, le=2**53)]
-Text = Annotated[str, Field(max_length=PROMPT_CHARACTERS)]
-RunId = Annotated[str, Field(max_length=200, description="A run's id, from /api/runs.")]
+Count = Annotated[int, Field(ge=0, le=2**53), Whole]
+Text = Annotated[str, Field(max_length=PROMPT_CHARACTERS, examples=["the cat sat on"])]
+RunId = Annotated[
+    str,
+    Field(max_length=200, description="A run's id, from /api/runs.", examples=["miniature"]),
+]
 Path = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.pattern[head=0]"])]
 
 
@@ -40,13 +43,13 @@ class Sampling(Input):
     """How the next token is chosen; temperature 0 takes the most probable one."""
 
     temperature: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    top_k: Annotated[int, Whole, Field(ge=1, le=2**31)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=2**31), Whole] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    seed: Annotated[int, Whole, Field(ge=0, le=2**53)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**53), Whole] = 0
     index: Annotated[
-        int, Whole, Field(ge=0, le=2**31, description="The token's place among the new ones.")
+        int, Field(ge=0, le=2**31, description="The token's place among the new ones."), Whole
     ] = 0
 
 
@@ -79,7 +82,7 @@ class TrainingRequest(Input):
 
     text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    steps: Annotated[int, Whole, Field(ge=1, le=TRAINING_STEPS)] | None = None
+    steps: Annotated[int, Field(ge=1, le=TRAINING_STEPS), Whole] | None = None
     preset: Literal["text", "storyland"] = "text"
 
 
@@ -93,8 +96,8 @@ class NeighboursRequest(Input):
     """The tokens nearest to one; with minus and plus, to token - minus + plus."""
 
     run: RunId
-    token: Count
-    count: Annotated[int, Whole, Field(ge=1, le=1000)] = 10
+    token: Annotated[Count, Field(examples=[1])]
+    count: Annotated[int, Field(ge=1, le=1000), Whole] = 10
     minus: Count | None = None
     plus: Count | None = None
 

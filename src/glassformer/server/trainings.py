@@ -23,6 +23,8 @@ from glassformer.server.runs import Runs, Source
 from glassformer.server.schemas import TrainingRequest
 from glassformer.training.run import read_metrics
 
+TRAIN = [sys.executable, "-m", "glassformer", "train"]
+
 STEPS = 600
 SAMPLES, EVALUATIONS = 10, 20
 """How often in a training it writes something of its own, and is measured on held-out text."""
@@ -53,7 +55,7 @@ class Training:
         threads = str(max((os.cpu_count() or 2) - 1, 1))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "glassformer", "train", *arguments],
+                [*TRAIN, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -158,8 +160,8 @@ class Trainings:
     def resume(self, run: str) -> Training:
         """Go on with a training that was stopped."""
         with self._lock:
-            self._refuse_a_second()
             training = self[run]
+            self._refuse_a_second()
             training.resume()
             return training
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -20,18 +21,25 @@ class Workers:
     """
 
     def __init__(self, threads: int = 2, queue: int = 8, seconds: float = 120.0) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="glassformer")
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         self._room = threads + queue
         self._seconds = seconds
         self._inside = 0
+        self._lock = threading.Lock()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """The function's result; its errors are raised here."""
-        if self._inside >= self._room:
-            raise ApiError("busy", "the server has too much to do already; try again in a moment")
-        self._inside += 1
-        future = self._pool.submit(work)
-        future.add_done_callback(self._done(asyncio.get_running_loop()))
+        with self._lock:
+            if self._inside >= self._room:
+                raise ApiError(
+                    "busy", "the server has too much to do already; try again in a moment"
+                )
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, "glassformer")
+            self._inside += 1
+            future = self._pool.submit(work)
+        future.add_done_callback(self._leave)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
         except TimeoutError:
@@ -40,16 +48,13 @@ class Workers:
                 f"this took longer than {self._seconds:.0f} seconds; ask for less",
             ) from None
 
-    def _done(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
-        def leave() -> None:
+    def _leave(self, _: object) -> None:
+        with self._lock:
             self._inside -= 1
 
-        def done(_: object) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(leave)
-
-        return done
-
     def close(self) -> None:
-        """Begin nothing more; what is running ends by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Drop what is waiting; what is running ends by itself."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
