@@ -1,5 +1,4 @@
 /** Light or dark, and the colours that canvases paint with. */
-import { interpolateRgb } from "d3-interpolate";
 
 const KEY = "glassformer-theme";
 const SHADES = 256;
@@ -12,6 +11,15 @@ function remembered(): string | null {
     return null;
   }
 }
+
+const GAMMA = 1.4; // mixing at this power keeps the middle of a ramp from looking too dark
+
+/** The channels of a colour written #rrggbb. */
+const channels = (hex: string): number[] => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+
+/** The colour a share of the way from one to the other. */
+const mixed = (from: number[], to: number[], share: number): string =>
+  `rgb(${from.map((a, i) => Math.round((a ** GAMMA + (to[i] ** GAMMA - a ** GAMMA) * share) ** (1 / GAMMA))).join(", ")})`;
 
 class Theme {
   dark = $state(false);
@@ -55,9 +63,9 @@ class Theme {
 
   private build() {
     const ramp = (name: string) => {
-      const mix = interpolateRgb.gamma(1.4)(this.color("zero"), this.color(name));
+      const [zero, end] = [channels(this.color("zero")), channels(this.color(name))];
       // small numbers stay visible: the ramp rises quickly at first
-      return Array.from({ length: SHADES }, (_, i) => mix((i / (SHADES - 1)) ** 0.7));
+      return Array.from({ length: SHADES }, (_, i) => mixed(zero, end, (i / (SHADES - 1)) ** 0.7));
     };
     return { positive: ramp("positive"), negative: ramp("negative"), probability: ramp("probability") };
   }

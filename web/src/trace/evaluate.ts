@@ -2,7 +2,7 @@
  * A formula's value in float64 at one element, with a bound on how far a rounded computation may be
  * from it: the same running error analysis as Python's `ops.evaluate` (Higham 2002, 3.1 and 3.3).
  */
-import erf from "@stdlib/math-base-special-erf";
+import { erf } from "./erf";
 import { COMPARISONS, REDUCTIONS, constant, type Node, walk } from "./formula";
 import { isWhole, type Step, type Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./values";
