@@ -1,0 +1,159 @@
+"""Training on the page: its past under a slider, one number's life, a run started from it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from glassformer.lab.biography import biography
+from glassformer.server.export import export
+from glassformer.trace import Address
+from glassformer.training.learner import open_learner
+from tests.browser.serving import serve
+
+PROMPT = "the easiest trick to teach a dog is"
+WEIGHT = "weight/blocks.0.mlp.W_out[d_mlp=3,d_model=5]"
+POEM = "the cat sat on the mat and the dog sat on the log. " * 60
+SECONDS = 1000  # milliseconds
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[str]:
+    """A server whose new runs go to a folder of the test."""
+    with serve("miniature", cwd=tmp_path) as url:
+        yield url
+
+
+def training(url: str, **fields: str) -> str:
+    given = {"run": "small", "prompt": PROMPT, **fields}
+    return f"{url}#/training?" + "&".join(f"{name}={quote(value)}" for name, value in given.items())
+
+
+def predicts(page: Page, folder: Path, step: int) -> None:
+    """The page's next tokens are those of the model after that step."""
+    expect(page.get_by_test_id("step")).to_have_text(f"after step {step}", timeout=30 * SECONDS)
+    expect(page.get_by_text("reading …")).to_have_count(0, timeout=30 * SECONDS)
+    learner = open_learner(str(folder), step)
+    trace = learner.model.watch(torch.tensor([learner.tokenizer.encode(PROMPT)]))
+    p = trace.value_of(trace.step("fwd/probs"))[0, -1]
+    best = [learner.tokenizer.token(int(token)) for token in p.topk(8).indices]
+    rows = page.get_by_role("list", name="The most probable next tokens")
+    expect(rows.locator(".token")).to_have_text(best)
+    shown = [float(text) for text in rows.locator("a").all_inner_texts()]
+    assert shown == pytest.approx(p.topk(8).values.tolist(), rel=1e-3)
+
+
+def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_folder: Path) -> None:
+    page.goto(training(server))
+    slider = page.get_by_role("slider")
+    predicts(page, run_folder, 60)
+    slider.press("Home")
+    predicts(page, run_folder, 0)
+    for _ in range(4):
+        slider.press("ArrowRight")
+    predicts(page, run_folder, 8)
+    assert "step=8" in page.url
+    page.reload()
+    predicts(page, run_folder, 8)
+
+
+def test_attention_moves_with_the_slider(page: Page, server: str, run_folder: Path) -> None:
+    page.goto(training(server, step="0", block="1", head="2"))
+    grid = page.get_by_role("grid", name="attn.pattern")
+    cell = grid.get_by_role("gridcell")
+    expect(cell).not_to_contain_text("…")
+    for step in (0, 32):
+        page.goto(training(server, step=str(step), block="1", head="2"))
+        predicts(page, run_folder, step)
+        grid.focus()
+        grid.press("Control+End")
+        learner = open_learner(str(run_folder), step)
+        trace = learner.model.watch(torch.tensor([learner.tokenizer.encode(PROMPT)]))
+        share = trace["blocks.1.attn.pattern[head=2,query=7,key=7]"].item()
+        shown = float(cell.inner_text().split(", ")[-1])
+        assert shown == pytest.approx(share, rel=1e-3)
+
+
+def test_the_life_of_a_weight_and_the_batch_that_moved_it(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    page.goto(training(server, at=WEIGHT, step="16"))
+    found = biography(run_folder, Address.parse(WEIGHT))
+    by_step = {point.step: point.value.item() for point in found.points}
+    expect(page.get_by_test_id("followed")).to_contain_text("After step 16 it is")
+    shown = float(page.get_by_test_id("followed").locator("b").inner_text())
+    assert shown == pytest.approx(by_step[16], rel=1e-5)
+    page.get_by_role("button", name="Which batch moved it most?").click()
+    moved = page.get_by_test_id("moved")
+    expect(moved).to_contain_text(f"The update of step {found.turn.step}", timeout=60 * SECONDS)
+    learner = open_learner(str(run_folder))
+    first = learner.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
+    expect(moved.get_by_role("listitem").first).to_have_text(first)
+
+
+def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str) -> None:
+    page.goto(f"{own_server}#/training")
+    page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
+    page.get_by_label("Name").fill("cats & dogs")
+    page.get_by_label("Size").select_option("storyland")
+    page.get_by_label("Steps").fill("120")
+    page.get_by_role("button", name="Start training").click()
+    live = page.get_by_test_id("live")
+    status = live.get_by_role("status")
+    expect(status).to_have_text(re.compile(r"training, step \d+ of 120"), timeout=60 * SECONDS)
+    page.get_by_role("button", name="Stop").click()
+    expect(live).to_have_attribute("data-state", "stopped", timeout=60 * SECONDS)
+    stopped = int(re.findall(r"step (\d+) of", status.inner_text())[0])
+    assert stopped < 120
+    page.reload()  # the link leads back to this training
+    expect(live).to_have_attribute("data-state", "stopped", timeout=60 * SECONDS)
+    page.get_by_role("button", name="Go on").click()
+    expect(live).to_have_attribute("data-state", "done", timeout=120 * SECONDS)
+    expect(status).to_contain_text("step 120 of 120")
+    expect(live.get_by_role("listitem").first).to_contain_text("step")
+    page.get_by_role("button", name="Open it").click()
+    expect(page.get_by_label("Run")).to_have_value("cats-dogs")
+    expect(page.get_by_test_id("step")).to_have_text("after step 120")
+
+
+def test_a_second_training_is_refused_beside_the_form(page: Page, own_server: str) -> None:
+    long = {"text": POEM, "name": "first", "steps": 3000, "preset": "storyland"}
+    assert page.request.post(f"{own_server}api/trainings", data=long).ok
+    page.goto(f"{own_server}#/training")
+    page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
+    page.get_by_role("button", name="Start training").click()
+    refused = page.get_by_role("alert").filter(has_text="'first' is being trained")
+    expect(refused).to_be_visible()
+
+
+def test_a_text_too_large_is_refused_before_it_is_sent(page: Page, server: str) -> None:
+    page.goto(f"{server}#/training")
+    page.get_by_role("textbox", name="Text", exact=True).evaluate(
+        "(area) => { area.value = 'x'.repeat(1000001); area.dispatchEvent(new Event('input')); }"
+    )
+    expect(page.get_by_text("The text has 1,000,001 characters")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+
+
+def test_a_preset_has_no_past_and_the_page_says_so(page: Page, server: str) -> None:
+    page.goto(f"{server}#/training?run=miniature")
+    expect(page.get_by_text("is a preset: it has no training to look at")).to_be_visible()
+    expect(page.get_by_role("slider")).to_have_count(0)
+
+
+def test_an_exported_page_has_its_snapshots(page: Page, run_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    export(str(run_folder), PROMPT, file)
+    page.goto(f"{file.as_uri()}#/training?at={quote(WEIGHT)}")
+    slider = page.get_by_role("slider")
+    predicts(page, run_folder, 60)
+    slider.press("Home")
+    predicts(page, run_folder, 0)
+    expect(page.get_by_test_id("followed")).to_contain_text("After step 0 it is")
+    expect(page.get_by_text("Training needs the server")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_disabled()
