@@ -14,8 +14,11 @@ function remembered(): string | null {
 
 const GAMMA = 1.4; // mixing at this power keeps the middle of a ramp from looking too dark
 
-/** The channels of a colour written #rrggbb. */
-const channels = (hex: string): number[] => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+/** The channels of a colour written #rrggbb, or #rgb as the build shortens it. */
+function channels(hex: string): number[] {
+  const digits = hex.length === 4 ? hex.replace(/[^#]/g, "$&$&") : hex;
+  return [1, 3, 5].map((at) => parseInt(digits.slice(at, at + 2), 16));
+}
 
 /** The colour a share of the way from one to the other. */
 const mixed = (from: number[], to: number[], share: number): string =>
