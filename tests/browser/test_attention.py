@@ -1,0 +1,137 @@
+"""The attention view: every head's picture, words and arcs are those of the recorded pattern."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from glassformer.ops.render import number
+from glassformer.server.record import Wish, record
+from glassformer.trace import Trace
+from glassformer.training.learner import Learner, open_learner
+from tests.browser.test_page import problems
+
+PROMPT = "the easiest trick to teach a dog is"
+WORDS = PROMPT.split()
+LONG = " ".join(["the dog ran to the hill ."] * 9)
+
+
+@pytest.fixture(scope="module")
+def learner(run_folder: Path) -> Learner:
+    return open_learner(str(run_folder))
+
+
+@pytest.fixture(scope="module")
+def trace(learner: Learner) -> Trace:
+    return record(learner, Wish(PROMPT)).trace
+
+
+def visit(page: Page, server: str, **fields: object) -> None:
+    page.goto(f"{server}#/attention?{urlencode({'prompt': PROMPT, **fields})}")
+    page.get_by_test_id("summary").wait_for()
+
+
+def head_of(trace: Trace, block: int, head: int):
+    """The recorded pattern of one head [query, key]."""
+    return trace[f"fwd/blocks.{block}.attn.pattern"][head]
+
+
+def says(trace: Trace, block: int, head: int, query: int) -> str:
+    row = head_of(trace, block, head)[query]
+    best = int(row.argmax())
+    return f"“{WORDS[query]}” looks most at “{WORDS[best]}”, {number(float(row[best]), 2)}"
+
+
+@pytest.mark.parametrize("query", [3, 7])
+def test_every_head_says_what_a_token_looks_at_most(
+    page: Page, server: str, trace: Trace, learner: Learner, query: int
+) -> None:
+    visit(page, server, pos=query)
+    config = learner.model.config
+    for block in range(config.n_layers):
+        for head in range(config.n_heads):
+            expect(page.locator(f"[data-head='{block}.{head}']")).to_have_attribute(
+                "aria-label", f"block {block}, head {head}: {says(trace, block, head, query)}"
+            )
+    expect(page.get_by_test_id("summary")).to_contain_text(
+        f"Head 0 of block 0: {says(trace, 0, 0, query)}"
+    )
+
+
+def test_pointing_shows_a_head_and_a_click_stays_with_it(page: Page, server: str) -> None:
+    visit(page, server)
+    large = page.get_by_test_id("head")
+    page.locator("[data-head='1.2']").hover()
+    expect(large).to_have_text("Head 2 of block 1")
+    page.get_by_role("heading", name="Where every token looks").hover()
+    expect(large).to_have_text("Head 0 of block 0")
+    page.locator("[data-head='1.2']").click()
+    page.get_by_role("heading", name="Where every token looks").hover()
+    expect(large).to_have_text("Head 2 of block 1")
+    page.reload()
+    expect(large).to_have_text("Head 2 of block 1")
+
+
+def test_the_keyboard_moves_between_heads(page: Page, server: str) -> None:
+    visit(page, server)
+    page.locator("[data-head='0.0']").focus()
+    for key in ("ArrowDown", "End", "ArrowLeft"):
+        page.keyboard.press(key)
+    expect(page.locator("[data-head='1.2']")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-head='1.2']")).to_have_attribute("aria-selected", "true")
+    assert "block=1&head=2" in page.url
+
+
+def test_the_arcs_of_a_token_are_its_shares(page: Page, server: str, trace: Trace) -> None:
+    visit(page, server)
+    sentence = page.get_by_role("group", name="The sentence")
+    sentence.get_by_role("button", name="dog").click()
+    shares = head_of(trace, 0, 0)[6][:7].tolist()
+    assert sentence.get_by_role("link").all_inner_texts() == [number(s, 2) for s in shares]
+    expect(sentence.locator("path")).to_have_count(sum(share >= 0.01 for share in shares))
+    page.reload()
+    dog = sentence.get_by_role("button", name="dog")
+    expect(dog).to_have_attribute("aria-pressed", "true")
+    dog.press("ArrowLeft")
+    expect(page.get_by_test_id("summary")).to_contain_text("“a” looks most at")
+    sentence.get_by_role("link").first.click()
+    expect(page.get_by_test_id("value")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("button", "path"),
+    [
+        ("Scores", "fwd/blocks.1.attn.attn_scores"),
+        ("Pattern: shares", "fwd/blocks.1.attn.pattern"),
+        ("Gradient of the pattern", "bwd/blocks.1.attn.pattern"),
+    ],
+)
+def test_scores_shares_and_gradients_are_seen_in_the_same_place(
+    page: Page, server: str, trace: Trace, button: str, path: str
+) -> None:
+    visit(page, server, block=1, head=3)
+    page.get_by_role("button", name=button).click()
+    grid = page.get_by_role("grid", name=path)
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        grid.press(key)
+    value = float(trace[path][3][2][1])
+    expect(grid.get_by_role("gridcell")).to_have_text(
+        f"query 2 trick, key 1 easiest, {number(value)}"
+    )
+    assert problems(page) == []
+
+
+def test_what_the_mask_hides_is_said_to_be_masked(page: Page, server: str) -> None:
+    visit(page, server)
+    grid = page.get_by_role("grid", name="fwd/blocks.0.attn.pattern")
+    grid.press("ArrowRight")
+    expect(grid.get_by_role("gridcell")).to_have_text("query 0 the, key 1 easiest, masked")
+
+
+def test_a_long_text_fits_a_telephone(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, server, prompt=LONG, pos=40)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert problems(page) == []

@@ -1,0 +1,231 @@
+"""The playground: what the page computes from recorded scores is what Python computes and draws."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from glassformer.generation.sampling import Sampling
+from glassformer.ops.sampling import uniform
+from glassformer.server.record import Drawing, Wish, record
+from glassformer.trace import Trace
+from glassformer.training.learner import Learner, open_learner
+from tests.browser.test_page import problems
+
+PROMPT = "the easiest trick to teach a dog is"
+SHOWN = 50
+
+SETTINGS = [
+    Sampling(),
+    Sampling(temperature=0.3),
+    Sampling(temperature=2.5, top_k=7),
+    Sampling(top_p=0.9),
+    Sampling(min_p=0.2),
+    Sampling(repetition_penalty=1.8),
+    Sampling(temperature=1.4, top_k=20, top_p=0.7, min_p=0.05, repetition_penalty=0.8),
+]
+
+
+@pytest.fixture(scope="module")
+def learner(run_folder: Path) -> Learner:
+    return open_learner(str(run_folder))
+
+
+def recorded(learner: Learner, sampling: Sampling, seed=0, index=0, prompt=PROMPT) -> Trace:
+    return record(learner, Wish(prompt, drawing=Drawing(sampling, seed, index))).trace
+
+
+def visit(page: Page, server: str, **fields: object) -> None:
+    given = {"prompt": PROMPT, **fields}
+    query = "&".join(f"{name}={quote(_text(value))}" for name, value in given.items())
+    page.goto(f"{server}#/playground?{query}")
+    page.get_by_test_id("token").wait_for()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def bars(page: Page) -> dict[int, float]:
+    """What may be drawn, by token id, as the table has it in full."""
+    rows = page.locator("tr[data-token]").evaluate_all(
+        "rows => rows.map((r) => [r.dataset.token, r.querySelector('data')?.value ?? null])"
+    )
+    return {int(token): float(value) for token, value in rows if value is not None}
+
+
+def chosen(page: Page) -> int:
+    return int(page.get_by_test_id("token").get_attribute("data-id") or "")
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=Sampling.says)
+def test_the_bars_and_the_token_are_those_that_python_computes(
+    page: Page, server: str, learner: Learner, sampling: Sampling
+) -> None:
+    trace = recorded(learner, sampling, seed=3)
+    visit(page, server, sampling={**vars(sampling), "seed": 3})
+    page.get_by_role("button", name=f"show {SHOWN}").click()
+    order, probs = trace["choose/order"].tolist(), trace["choose/probs"].tolist()
+    kept = {token: probs[token] for token in order[:SHOWN] if probs[token] > 0}
+    found = bars(page)
+    assert list(found) == list(kept)
+    assert found == pytest.approx(kept, rel=1e-12)
+    assert chosen(page) == int(trace["choose/token"])
+
+
+def test_greedy_takes_the_most_probable_token(page: Page, server: str, learner: Learner) -> None:
+    trace = recorded(learner, Sampling(temperature=0))
+    visit(page, server, sampling={"temperature": 0})
+    assert chosen(page) == int(trace["choose/token"])
+    assert bars(page) == {chosen(page): 1.0}
+    expect(page.get_by_text("greedy: only the first")).not_to_have_count(0)
+
+
+def test_a_slider_moves_the_bars_without_asking_the_server(
+    page: Page, server: str, learner: Learner
+) -> None:
+    visit(page, server)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_label("Temperature", exact=True).press("ArrowRight")
+    expected = recorded(learner, Sampling(temperature=1.05))["choose/probs"]
+    assert bars(page) == pytest.approx({t: float(expected[t]) for t in bars(page)}, rel=1e-12)
+    assert "1.05" in page.url
+    assert asked == []
+
+
+def test_what_was_cut_says_which_setting_cut_it(page: Page, server: str) -> None:
+    visit(page, server, sampling={"top_k": 5})
+    assert len(bars(page)) == 5
+    expect(page.get_by_text("outside the top 5")).to_have_count(7)
+    visit(page, server, sampling={"top_p": 0.05})
+    expect(page.get_by_text("beyond 0.05 together").first).to_be_visible()
+    visit(page, server, sampling={"min_p": 0.9})
+    expect(page.get_by_text("below 0.9 × the highest").first).to_be_visible()
+
+
+@pytest.mark.parametrize(("seed", "added"), [(0, 0), (0, 1), (424242, 0), (2**53 - 1, 0)])
+def test_the_number_drawn_is_that_of_the_seed_and_the_place(
+    page: Page, server: str, seed: int, added: int
+) -> None:
+    drawn = {"at": added, "tokens": [[3, " is"]] * added}
+    visit(page, server, sampling={"seed": seed}, drawn=drawn)
+    assert float(page.get_by_test_id("u").inner_text()) == uniform(seed, added)
+
+
+def test_moving_the_number_by_hand_moves_the_choice_along_the_line(
+    page: Page, server: str, learner: Learner
+) -> None:
+    trace = recorded(learner, Sampling())
+    visit(page, server)
+    line = page.get_by_role("slider", name="The drawn number u")
+    for u in (0.0, 0.25, 0.75):
+        line.fill(str(u))
+        rank = int((trace["choose/cumulative"] <= u).sum())
+        assert chosen(page) == int(trace["choose/order"][rank])
+    page.get_by_role("button", name="back to the seed's own number").click()
+    assert chosen(page) == int(trace["choose/token"])
+
+
+def test_the_reason_for_an_improbable_token_is_given_with_its_numbers(
+    page: Page, server: str
+) -> None:
+    visit(page, server, sampling={"u": 0.99})
+    expect(page.get_by_text("and not the most probable one?")).to_contain_text("u = 0.9900 lies")
+
+
+def test_sampling_on_can_be_undone_and_redone_and_is_what_generate_would_draw(
+    page: Page, server: str, learner: Learner
+) -> None:
+    visit(page, server, sampling={"seed": 5})
+    texts = [PROMPT]
+    for index in range(3):
+        expected = int(recorded(learner, Sampling(), 5, index, texts[-1])["choose/token"])
+        assert chosen(page) == expected
+        page.get_by_role("button", name="and go on").click()
+        texts.append(f"{texts[-1]} {learner.tokenizer.token(expected)}")
+        expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[-1])
+        expect(page.get_by_text("Running the model again")).to_have_count(0)
+    for name, text in [("Undo", texts[2]), ("Undo", texts[1]), ("Redo", texts[2])]:
+        page.get_by_role("button", name=name).click()
+        expect(page.get_by_role("textbox", name="Prompt")).to_have_value(text)
+    page.reload()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[2])
+    page.get_by_role("button", name="Redo").click()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[3])
+    page.go_back()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[2])
+
+
+def test_a_choice_can_be_recorded_so_that_its_numbers_have_addresses(
+    page: Page, server: str
+) -> None:
+    visit(page, server, sampling={"temperature": 1.2, "top_k": 9, "seed": 8})
+    page.get_by_role("button", name="Record this choice").click()
+    expect(page.get_by_test_id("recorded")).to_have_attribute("data-agrees", "true")
+    page.get_by_role("link", name="choose/u", exact=True).click()
+    expect(page.get_by_test_id("value")).to_have_text(re.compile(r"^0\.\d+"))
+
+
+def test_two_texts_are_compared_with_signed_differences(
+    page: Page, server: str, learner: Learner
+) -> None:
+    other = PROMPT.replace("dog", "cat")
+    visit(page, server, **{"with": {"prompt": other}})
+    table = page.get_by_role("table").filter(has_text="difference")
+    expect(table.locator("tbody tr")).to_have_count(12)
+    before, after = (
+        recorded(learner, Sampling(), prompt=text)["fwd/probs"][-1].double()
+        for text in (PROMPT, other)
+    )
+    for row in table.locator("tbody tr").all():
+        token = learner.tokenizer.encode(row.locator("th").inner_text())[0]
+        gap = row.locator("data").get_attribute("value")
+        assert float(gap or "nan") == float(after[token] - before[token])
+    expect(page.get_by_text("difference: the second minus the first")).to_be_visible()
+    assert problems(page) == []
+
+
+def test_texts_of_different_length_are_compared_at_the_last_position_only(
+    page: Page, server: str
+) -> None:
+    visit(page, server, **{"with": {"prompt": "the dog"}})
+    expect(page.get_by_text("only the last position is compared")).to_be_visible()
+    expect(page.get_by_text("The texts have 8 and 2 tokens")).to_be_visible()
+
+
+def test_a_training_step_and_another_run_can_stand_beside(page: Page, server: str) -> None:
+    visit(page, server)
+    kinds = page.get_by_label("Compare with")
+    kinds.select_option("another training step")
+    page.get_by_label("The training step").select_option("after 0 steps")
+    expect(page.get_by_role("columnheader", name="step 0")).to_be_visible()
+    kinds.select_option("another run")
+    page.get_by_label("The other run").select_option("miniature")
+    expect(page.get_by_text("'easiest' is not one of this tokenizer's")).to_be_visible()
+
+
+def test_without_a_server_the_sliders_work_and_going_on_says_what_it_needs(
+    page: Page, run_folder: Path, learner: Learner, tmp_path: Path
+) -> None:
+    out = tmp_path / "page.html"
+    command = [sys.executable, "-m", "glassformer", "page", str(run_folder), PROMPT]
+    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    visit(page, out.as_uri(), sampling={"temperature": 0.7, "seed": 4})
+    assert chosen(page) == int(recorded(learner, Sampling(temperature=0.7), 4)["choose/token"])
+    expect(page.get_by_role("button", name="and go on")).to_be_disabled()
+    expect(page.get_by_text("Going on needs the model")).to_be_visible()
+    expect(page.get_by_text("A second trace needs the model")).to_be_visible()
+    assert problems(page) == []
+
+
+def test_it_fits_a_telephone(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, server, sampling={"top_k": 3}, **{"with": {"prompt": "the dog"}})
+    expect(page.get_by_role("heading", name="Block by block")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
