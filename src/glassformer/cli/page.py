@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.watching import AtStep, Prompt, Run
-from glassformer.server.export import export
+from glassformer.server.export import page_data, write_page
+from glassformer.server.runs import Runs
 
 
 def command(
@@ -26,7 +27,8 @@ def command(
     It holds every number of the forward and backward pass and of one update,
     and for a run also its losses and the prompt's pass after some snapshots.
     """
-    data = export(run, prompt, out, target=target, at_step=at_step)
+    data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
+    write_page(data, out)
     typer.echo(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
     about = data["traces"][0]["about"]
     left_out = [what for what in ("backward", "optimizer") if not about[what]]

@@ -28,16 +28,20 @@ SNAPSHOT_BYTES = 6_000_000
 
 def export(
     run: str, prompt: str, out: Path, *, target: str | None = None, at_step: int | None = None
-) -> dict[str, Any]:
-    """Write the page about one prompt to a file, replacing what stood there; return its data."""
-    data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
+) -> Path:
+    """Write the page about one prompt to a file; what stood there is replaced."""
+    return write_page(page_data(Runs([run]), prompt, target=target, at_step=at_step), out)
+
+
+def write_page(data: dict[str, Any], out: Path) -> Path:
+    """Write the page holding `data` to a file, whole or not at all."""
     html = page_html(data)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, html)
     except OSError as error:
         raise GlassformerError(f"the page could not be written to {out}: {error}") from error
-    return data
+    return out
 
 
 def page_html(data: dict[str, Any]) -> str:
