@@ -11,6 +11,8 @@ from playwright.sync_api import ConsoleMessage, Page
 from tests.browser.serving import serve
 from tests.chromium import FLAGS, find_chromium
 
+expect.set_options(timeout=20_000)  # a loaded machine takes its time over a trace
+
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, object]:
