@@ -46,6 +46,47 @@ def glassformer(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize("recipe", ["fast", "classic"])
+def test_a_recipe_brings_its_model_and_takes_other_sizes(glassformer, text, tmp_path, recipe):
+    run = tmp_path / recipe
+    sizes = [*TINY[2:], "--d-model", "16", "--n-heads", "2"]
+    options = [] if recipe == "classic" else ["--dtype", "fp32", "--no-compile"]
+    code, shown, said = glassformer(
+        "train", text, "--out", run, "--recipe", recipe, *sizes, *options
+    )
+    assert (code, said) == (0, "")
+    assert "done after step 6" in shown
+    described = read_description(run)
+    assert described.recipe.optimizer == {"fast": "muon", "classic": "adamw"}[recipe]
+    assert described.model.tied == (recipe == "classic")
+    assert not described.model.attn_bias
+    assert not described.model.mlp_bias
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (["--recipe", "quick"], "'quick' is none of fast, classic"),
+        (["--recipe", "fast", "--preset", "text"], "brings its own model, and --preset another"),
+        (["--recipe", "fast", "--from", "runs/x"], "brings its own model, and --from another"),
+        (["--recipe", "fast", "--resume"], "a resumed run goes on exactly as it was started"),
+    ],
+)
+def test_a_recipe_that_contradicts_something_is_refused(
+    glassformer, text, tmp_path, options, answer
+):
+    texts = [] if "--resume" in options else [text]
+    code, _, said = glassformer("train", *texts, "--out", tmp_path / "run", *options)
+    assert code == 2
+    assert answer in said
+
+
+def test_a_recipe_for_characters_asks_for_a_text(glassformer, tmp_path):
+    code, _, said = glassformer("train", "--out", tmp_path / "run", "--recipe", "fast")
+    assert code == 2
+    assert "too few for a Storyland document; give a text file" in said
+
+
 def test_training_says_what_to_expect_shows_the_loss_and_leaves_a_model(
     glassformer, text, tmp_path
 ):

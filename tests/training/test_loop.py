@@ -189,7 +189,7 @@ def test_a_snapshot_replays_its_interval_bit_for_bit(tmp_path):
 
 def test_a_fault_of_the_model_is_no_fault_of_the_compiler(monkeypatch):
     model = small_model()
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
 
     def broken(*_):
         raise ZeroDivisionError
@@ -201,7 +201,7 @@ def test_a_fault_of_the_model_is_no_fault_of_the_compiler(monkeypatch):
 
 
 def test_a_compiler_that_fails_is_reported_and_training_goes_on_eagerly(monkeypatch):
-    def no_compiler(_):
+    def no_compiler(_, dynamic):  # noqa: ARG001
         def compiled(*_):
             raise RuntimeError("InductorError: g++ not found\n  a long trace")
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out, plain_console
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
 from glassformer.model import Transformer
 from glassformer.text.tokenizer import Tokenizer
@@ -25,6 +25,7 @@ from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
 
 SAMPLE_TOKENS = 40
+RECIPES = ("fast", "classic")
 
 
 def command(
@@ -45,6 +46,14 @@ def command(
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes and recipe; `text`, or `storyland` without TEXT.")
+    ] = None,
+    recipe_name: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="fast|classic",
+            help="For characters: the quickest way to a low loss here, or nanoGPT's.",
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(metavar="bpe|chars|words|FOLDER", help="How text is split.")
@@ -69,7 +78,7 @@ def command(
     device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
     dtype: Annotated[str | None, typer.Option(metavar="fp32|bf16")] = None,
     compiled: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the model with torch.compile.")
+        bool | None, typer.Option("--compile/--no-compile", help="Compile it with torch.compile.")
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")
@@ -81,6 +90,8 @@ def command(
     checkpoint intact. Exit codes: 0 done; 2 an error, in one line; 130 after Ctrl-C; 143 after
     SIGTERM.
     """
+    if recipe_name is not None and not resume:
+        preset = preset_of(recipe_name, preset, start_from, bool(texts))
     sizes = {
         "n_ctx": n_ctx,
         "d_model": d_model,
@@ -111,7 +122,7 @@ def command(
         recipe=_given(recipe),
         device=device,
     )
-    if resume and choices != Choices(device=device):
+    if resume and (recipe_name is not None or choices != Choices(device=device)):
         raise GlassformerError(
             "a resumed run goes on exactly as it was started, so --resume takes only --out and"
             " --device; to train on in another way, start a new run --from it"
@@ -123,6 +134,25 @@ def command(
     tell_outcome(outcome, prepared, console)
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
+
+
+def preset_of(recipe: str, preset: str | None, start_from: str | None, has_text: bool) -> str:
+    """The preset that holds a recipe, if nothing else that was asked for contradicts it."""
+    if recipe not in RECIPES:
+        raise GlassformerError(
+            f"--recipe {recipe!r} is none of {', '.join(RECIPES)}.{did_you_mean(recipe, RECIPES)}"
+        )
+    if preset is not None or start_from is not None:
+        other = "--preset" if preset is not None else "--from"
+        raise GlassformerError(
+            f"--recipe {recipe} brings its own model, and {other} another one; leave one out"
+        )
+    if not has_text:
+        raise GlassformerError(
+            f"--recipe {recipe} reads 64 characters at a time, too few for a Storyland document;"
+            " give a text file, or leave --recipe out"
+        )
+    return recipe
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

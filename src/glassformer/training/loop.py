@@ -14,6 +14,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.model import Config, Transformer
 from glassformer.training import checkpoint as ck
+from glassformer.training.compiling import compiled
 from glassformer.training.data import Batch, Data
 from glassformer.training.evaluate import evaluate
 from glassformer.training.health import (
@@ -106,7 +107,7 @@ class Loop:
         self.report_to = report
         self.rows: list[Row] = []
         self.optimizer = Optimizer(model, recipe)
-        self.compiled: LossFunction | None = torch.compile(model.loss) if recipe.compile else None
+        self.compiled: LossFunction | None = compiled(model.loss) if recipe.compile else None
         self.step = 0
         self.seconds = 0.0  # spent on training so far, over all sittings
         self.best_loss, self.best_step, self.waited = math.inf, 0, 0
