@@ -1,7 +1,5 @@
-/** What a line chart of training needs: scales, ticks, paths. */
-import { bisectCenter, mean } from "d3-array";
-import { scaleLinear, scaleSymlog } from "d3-scale";
-import { line } from "d3-shape";
+/** What a line chart of training needs: places, ticks, paths. */
+import { nice, ticks } from "d3-array";
 
 export interface Point {
   step: number;
@@ -17,35 +15,60 @@ export interface Frame {
   bottom: number;
 }
 
-/** Steps from left to right; logarithmic ones still hold step 0. */
-export function across(frame: Frame, last: number, log: boolean) {
-  const range = [frame.left, frame.width - frame.right];
-  return log ? scaleSymlog().constant(1).domain([0, Math.max(last, 1)]).range(range) : scaleLinear().domain([0, Math.max(last, 1)]).range(range);
+/** Where a number stands in the picture, and back. */
+export interface Scale {
+  (value: number): number;
+  invert: (place: number) => number;
+  ticks: number[];
 }
 
-export function stepTicks(frame: Frame, last: number, log: boolean): number[] {
-  if (!log) return scaleLinear().domain([0, Math.max(last, 1)]).ticks(Math.max(Math.floor(frame.width / 130), 2)).filter(Number.isInteger);
-  return [0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000].filter((step) => step <= last);
+function scale(from: number, to: number, [start, end]: [number, number], marks: number[], bend = (x: number) => x, unbend = bend): Scale {
+  const [low, high] = [bend(from), bend(to)];
+  const place = (value: number) => start + ((bend(value) - low) / (high - low)) * (end - start);
+  const invert = (at: number) => unbend(low + ((at - start) / (end - start)) * (high - low));
+  return Object.assign(place, { invert, ticks: marks });
+}
+
+/** Steps from left to right; on a logarithmic axis one is added, so that step 0 has a place. */
+export function across(frame: Frame, last: number, log: boolean): Scale {
+  const range: [number, number] = [frame.left, frame.width - frame.right];
+  if (log) return scale(0, last, range, [0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000].filter((step) => step <= last), Math.log1p, Math.expm1);
+  return scale(0, last, range, ticks(0, last, Math.max(Math.floor(frame.width / 130), 2)).filter(Number.isInteger));
 }
 
 /** Values from bottom to top, with a little air. */
-export function upward(frame: Frame, values: number[], fromZero: boolean) {
+export function upward(frame: Frame, values: number[], fromZero: boolean): Scale {
   const finite = values.filter(Number.isFinite);
-  let [low, high] = [Math.min(...finite), Math.max(...finite)];
-  if (!finite.length) [low, high] = [0, 1];
+  let [low, high] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
   if (fromZero) low = Math.min(low, 0);
-  if (low === high) [low, high] = [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
-  return scaleLinear().domain([low, high]).nice(5).range([frame.height - frame.bottom, frame.top]);
+  if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
+  [low, high] = nice(low, high, 5);
+  return scale(low, high, [frame.height - frame.bottom, frame.top], ticks(low, high, 5));
 }
 
-export const path = (points: Point[], x: (step: number) => number, y: (value: number) => number): string =>
-  line<Point>((p) => x(p.step), (p) => y(p.value)).defined((p) => Number.isFinite(p.value))(points) ?? "";
+/** A line through the points; numbers that are not finite leave a gap. */
+export function path(points: Point[], x: Scale, y: Scale): string {
+  let pen = "M";
+  return points.map(({ step, value }) => {
+    if (!Number.isFinite(value)) return (pen = "M"), "";
+    const piece = `${pen}${x(step).toFixed(1)},${y(value).toFixed(1)}`;
+    pen = "L";
+    return piece;
+  }).join("");
+}
 
-/** The mean of each point and its neighbours, `wide` together; shorter at the ends. */
+/** The mean of each point and as many neighbours on both sides, `wide` together at most. */
 export function smooth(points: Point[], wide: number): Point[] {
-  const half = Math.floor(wide / 2);
-  return points.map(({ step }, i) => ({ step, value: mean(points.slice(Math.max(i - half, 0), i + half + 1), (p) => p.value)! }));
+  return points.map(({ step }, i) => {
+    const side = Math.min(Math.floor(wide / 2), i, points.length - 1 - i);
+    const near = points.slice(i - side, i + side + 1);
+    return { step, value: near.reduce((sum, point) => sum + point.value, 0) / near.length };
+  });
 }
 
 /** The point whose step is nearest. */
-export const nearestPoint = (points: Point[], step: number): Point | undefined => points[bisectCenter(points.map((p) => p.step), step)];
+export function nearestPoint(points: Point[], step: number): Point | undefined {
+  let best = points[0];
+  for (const point of points) if (Math.abs(point.step - step) < Math.abs(best.step - step)) best = point;
+  return best;
+}
