@@ -40,22 +40,40 @@ export function penalise(scores: Float64Array, ids: number[], penalty: number): 
   return found;
 }
 
+const first = (scores: Float64Array) => (a: number, b: number) => scores[b] - scores[a] || a - b;
+
 /** Token ids by score, the highest first; of equal ones the lower id. */
 export function ranked(scores: Float64Array): Uint32Array {
-  return Uint32Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a] || a - b);
+  return new Uint32Array(scores.length).map((_, id) => id).sort(first(scores));
 }
 
-/** What may be drawn; `order` is `ranked(scores)`, kept by the caller while only other settings move. */
+/** The order again after the scores of a few tokens moved. */
+export function reranked(order: Uint32Array, scores: Float64Array, ids: number[]): Uint32Array {
+  const moved = new Set(ids);
+  const waiting = [...moved].sort(first(scores));
+  const found = new Uint32Array(order.length);
+  let [rank, next] = [0, 0];
+  for (const id of order) {
+    if (moved.has(id)) continue;
+    while (next < waiting.length && first(scores)(waiting[next], id) < 0) found[rank++] = waiting[next++];
+    found[rank++] = id;
+  }
+  found.set(waiting.slice(next), rank);
+  return found;
+}
+
+/** What may be drawn; `order` is that of the scores, kept by the caller while only other settings move. */
 export function choose(scores: Float64Array, order: Uint32Array, settings: Settings): Choice {
   const greedy = settings.temperature === 0;
   const scaled = greedy || settings.temperature === 1 ? scores : scores.map((score) => score / settings.temperature);
   const sorted = scaled === scores ? order : byIdWhereEqual(order, scaled);
-  const softmax = shares(scaled.map((score) => Math.exp(score - scaled[sorted[0]])));
+  const highest = scaled[sorted[0]];
+  const softmax = shares(scaled.map((score) => Math.exp(score - highest)));
   const { cuts, leaves } = greedy ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 } : cut(softmax, sorted, settings);
   const kept = new Float64Array(softmax.length);
   for (let rank = 0; rank < leaves; rank++) kept[sorted[rank]] = softmax[sorted[rank]];
   const probs = cuts.length ? shares(kept) : softmax;
-  return { order: sorted, softmax, probs, cumulative: accumulate(probs, sorted).subarray(0, leaves), cuts };
+  return { order: sorted, softmax, probs, cumulative: accumulate(probs, sorted.subarray(0, leaves)), cuts };
 }
 
 /** The rank on whose part of the line the number u falls. */
@@ -106,7 +124,8 @@ function byIdWhereEqual(order: Uint32Array, scores: Float64Array): Uint32Array {
 }
 
 function shares(weights: Float64Array): Float64Array {
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  let total = 0;
+  for (let id = 0; id < weights.length; id++) total += weights[id];
   return weights.map((weight) => weight / total);
 }
 
