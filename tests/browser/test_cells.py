@@ -127,3 +127,32 @@ def test_the_step_table_of_the_exported_file_is_the_documented_format(exported: 
     data = json.loads(block[1])
     assert data["format"] == "glassformer-page"
     assert data["traces"][0]["about"]["prompt"] == PROMPT
+
+
+SNIPPETS = [
+    "fwd/blocks.0.attn.attn_scores[batch=0,head=0,query=3,key=1]",
+    "fwd/blocks.0.attn.pattern_sum[batch=0,head=0,query=4]",
+    "fwd/blocks.0.mlp.mlp_out[batch=0,pos=2,d_model=1]",
+    "fwd/loss",
+    "bwd/blocks.0.mlp.W_in[d_model=1,d_mlp=5]",
+    "bwd/embed.W_E[vocab=1,d_model=0]",
+    "opt/unembed.W_U[d_model=2,vocab=4]",
+    "opt/clip",
+]
+
+
+def test_a_copied_snippet_recomputes_the_number_and_asserts_it(page: Page, server: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    snippets = []
+    for address in SNIPPETS:
+        fields = {"run": "miniature", "prompt": "the cat sat on a", "target": "mat", "at": address}
+        page.goto(f"{server}#/map?{urlencode(fields)}")
+        page.locator(f'[data-address="{address}"]').get_by_text("Copy as PyTorch").click()
+        page.get_by_text("Copied").first.wait_for()
+        snippets.append(page.evaluate("navigator.clipboard.readText()"))
+    assert all("assert_close" in snippet for snippet in snippets)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(snippets)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(SNIPPETS)

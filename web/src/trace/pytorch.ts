@@ -2,21 +2,24 @@
 import type { About, RunInfo } from "../source";
 import { REDUCTIONS, constant, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
+import { isWhole, type Trace } from "./trace";
 
 /** Runnable Python for an explained number of the forward pass, a gradient or an update. */
-export function pytorch(found: Explanation, about: About, run: RunInfo | null): string {
+export function pytorch(found: Explanation, about: About, run: RunInfo | null, trace: Trace): string {
   const folder = run?.path ?? run?.name ?? about.run;
-  const lines = ["import torch", "import glassformer as gf", "", ...opened(about, folder)];
+  const lines = ["import torch", "import glassformer as gf", "", ...opened(about, folder), "whole = lambda path: trace.value_of(trace.step(path)).detach()"];
   const { formula, step } = found;
   const index = step.axes.map((axis) => found.at[axis]).join(", ");
-  const recorded = `trace["${step.address}"]${index ? `[${index}]` : ""}`;
-  if (!formula || formula.tree[0] === "drawn") return [...lines, `print(${recorded}.item())  # ${found.value}`].join("\n");
-  for (const [name, path] of Object.entries(step.operands)) lines.push(`${name} = trace["${path}"]${/int|bool/.test(step.dtype) ? "" : ".double()"}`);
+  lines.push(`recorded = whole("${step.address}")${index ? `[${index}]` : ""}`);
+  if (!formula || formula.tree[0] === "drawn") return [...lines, `assert recorded.item() == ${spell(found.value)}`, "print(recorded.item())"].join("\n");
+  for (const [name, path] of Object.entries(step.operands)) lines.push(`${name} = whole("${path}")${isWhole(trace.step(path)) ? "" : ".double()"}`);
   for (const [name, value] of Object.entries(step.params)) if (used(formula.tree, name)) lines.push(`${name} = ${spell(value)}`);
-  for (const axis of step.axes) lines.push(`${axis} = ${found.at[axis]}`);
-  lines.push(`value = ${code(formula.tree, step.operands)}`);
-  lines.push(`recorded = ${recorded}.double()`, "print(float(value), float(recorded))");
-  lines.push(`torch.testing.assert_close(torch.as_tensor(value).double(), recorded, rtol=1e-4, atol=${Math.max(found.bound, 1e-9).toExponential(1)})`);
+  for (const axis of step.axes) lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${step.shape[step.axes.indexOf(axis)]}`);
+  lines.push(
+    `recomputed = torch.as_tensor(${code(formula.tree, step.operands)}).double()`,
+    `torch.testing.assert_close(recomputed, recorded.double(), rtol=0, atol=${spell(Math.max(found.bound, Number.MIN_VALUE))})`,
+    "print(recomputed.item(), recorded.item())",
+  );
   return lines.join("\n");
 }
 

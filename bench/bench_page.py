@@ -1,0 +1,171 @@
+"""The page in a real Chromium: size, first paint, hover, cell card, slider, GPT-2 opened.
+
+No peer runs beside it: the bounds are those of a page that feels immediate.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import torch
+from playwright.sync_api import CDPSession, Page, sync_playwright
+
+from bench.measure import Row
+from glassformer.interop import load, save
+from glassformer.model import Config, Transformer
+from glassformer.server.export import export
+from glassformer.server.page import template
+from glassformer.text.tokenizer import Tokenizer
+from tests.browser.serving import serve
+from tests.chromium import FLAGS, find_chromium
+
+STORY = {"run": "miniature", "prompt": "the cat sat on a", "target": "mat"}
+WORDS = "the cat sat on a mat and the dog ran to the red door"
+LENGTH = 64
+CELLS = 40
+
+OPEN_CELLS = """async ([hash, addresses]) => {
+    const times = [];
+    for (const address of addresses) {
+        const begun = performance.now();
+        location.hash = `${hash}&at=${encodeURIComponent(address)}`;
+        while (!document.querySelector(`[data-address="${address}"]`)) {
+            if (performance.now() - begun > 20000) throw new Error(`no card for ${address}`);
+            await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+        times.push(performance.now() - begun);
+    }
+    return times;
+}"""
+
+
+def run(seconds: float) -> Iterator[Row]:
+    del seconds  # everything is measured once or a fixed number of times
+    yield from sizes()
+    chromium = find_chromium()
+    if chromium is None:
+        raise SystemExit("no Chromium was found: install one (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        with serve("miniature") as url:
+            yield from small_model(browser.new_page(), url)
+        yield from large_model(browser.new_page())
+        browser.close()
+
+
+def sizes() -> Iterator[Row]:
+    shell = len(gzip.compress(template().encode(), 9))
+    yield Row("the page without data, gzipped", shell / 1000, "KB", target=("<=", 120))
+    with tempfile.TemporaryDirectory() as folder:
+        data = export("miniature", STORY["prompt"], Path(folder) / "page.html", target="mat")
+    block = len(gzip.compress(json.dumps(data).encode(), 9))
+    yield Row("the built-in example, gzipped", block / 1000, "KB", target=("<=", 60))
+
+
+def small_model(page: Page, url: str) -> Iterator[Row]:
+    paints, ready = [], []
+    for _ in range(5):
+        page.goto("about:blank")
+        page.goto(f"{url}#/story?{urlencode(STORY)}")
+        page.wait_for_function("document.querySelector('.rail .token')")
+        ready.append(page.evaluate("performance.now()"))
+        paints.append(page.evaluate(FIRST_PAINT))
+    yield row("first contentful paint", paints, 1000)
+    yield row("interactive: tokens and story are there", ready, 1500)
+    page.goto(f"{url}#/map?{urlencode({**STORY, 'at': 'fwd/blocks.0.mlp.pre'})}")
+    grid = page.get_by_role("grid")
+    grid.wait_for()
+    page.wait_for_timeout(500)
+    box = grid.bounding_box()
+    assert box
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    yield row("scripting for one hover", [hover(page, session, box) for _ in range(5)], 16)
+    addresses = [f"fwd/blocks.0.mlp.pre[batch=0,pos={i % 5},d_mlp={i % 16}]" for i in range(CELLS)]
+    yield row("a cell card opens", page.evaluate(OPEN_CELLS, [route(STORY), addresses]), 100)
+    page.goto(f"{url}#/playground?{urlencode(STORY)}")
+    slider = page.locator("input[type=range]").nth(1)
+    slider.wait_for()
+    frames = []
+    for _ in range(20):
+        before = scripting(session)
+        slider.press("ArrowRight")
+        page.wait_for_timeout(60)
+        frames.append(scripting(session) - before)
+    yield row("scripting for one move of a slider", frames, 50)
+
+
+def large_model(page: Page) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = str(Path(place) / "gpt2")
+        torch.manual_seed(0)
+        save(Transformer(Config.preset("gpt2")).eval(), Tokenizer.train("words", [WORDS]), folder)
+        prompt = " ".join((WORDS.split() * LENGTH)[:LENGTH])
+        forward = forward_seconds(folder, prompt)
+        asked = {"run": "gpt2", "prompt": prompt}
+        with serve(folder) as url:
+            page.goto(f"{url}#/map?{urlencode({**asked, 'prompt': 'the cat sat'})}")
+            page.wait_for_selector(".rail .token", timeout=120_000)  # the model is in memory
+            begun = time.perf_counter()
+            page.goto(f"{url}#/map?{urlencode(asked)}")
+            page.wait_for_function(
+                f"document.querySelectorAll('.rail button.token').length === {LENGTH}",
+                timeout=120_000,
+            )
+            opened = time.perf_counter() - begun
+            yield Row("GPT-2, 64 tokens: its forward pass", 1000 * forward, "ms")
+            beyond = 1000 * (opened - forward)
+            yield Row("GPT-2, 64 tokens: opens, beyond that", beyond, "ms", target=("<=", 3000))
+            addresses = [
+                f"fwd/blocks.{i % 12}.mlp.pre[batch=0,pos={i},d_mlp={i * 7}]" for i in range(CELLS)
+            ]
+            yield row(
+                "GPT-2: a cell card opens",
+                page.evaluate(OPEN_CELLS, [route(asked), addresses]),
+                100,
+            )
+
+
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+
+
+def row(what: str, times: list[float], bound: float) -> Row:
+    return Row(what, statistics.median(times), "ms", target=("<=", bound), rounds=len(times))
+
+
+def route(fields: dict[str, str]) -> str:
+    return f"#/map?{urlencode(fields)}"
+
+
+def scripting(session: CDPSession) -> float:
+    """Milliseconds that the page has spent in scripts and layout."""
+    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    return 1000 * (metrics["ScriptDuration"] + metrics["LayoutDuration"])
+
+
+def hover(page: Page, session: CDPSession, box: dict[str, float]) -> float:
+    """Milliseconds of scripting for each of 20 moves over a matrix."""
+    before = scripting(session)
+    for i in range(20):
+        page.mouse.move(box["x"] + 90 + 17 * i, box["y"] + 30 + 9 * (i % 12))
+    page.wait_for_timeout(50)
+    return (scripting(session) - before) / 20
+
+
+def forward_seconds(folder: str, prompt: str) -> float:
+    model, tokenizer = load(folder)
+    ids = torch.tensor([tokenizer.encode(prompt)])
+    times = []
+    with torch.no_grad():
+        for _ in range(5):
+            begun = time.perf_counter()
+            model(ids)
+            times.append(time.perf_counter() - begun)
+    return statistics.median(times)
