@@ -53,6 +53,9 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
         shown = float(tile.get_attribute("data-relative") or "nan")
         path = tile.get_attribute("data-path") or ""
         assert shown == pytest.approx(relative.get(path, 0), rel=1e-3, abs=1e-5), path
+        written = tile.get_by_test_id("share").inner_text().removesuffix(" %")
+        if written not in ("unchanged", "< 0.01"):
+            assert float(written.replace(",", "")) == pytest.approx(100 * shown, rel=0.4), path
 
 
 def test_a_head_switched_off_gives_the_probabilities_of_python(

@@ -3,5 +3,6 @@ export function share(relative: number): string {
   if (relative === 0) return "unchanged";
   if (!Number.isFinite(relative)) return "was all zero";
   const percent = relative * 100;
-  return percent < 0.01 ? "< 0.01 %" : `${percent.toPrecision(percent < 1 ? 1 : 2).replace(/e\+\d+/, "")} %`;
+  if (percent < 0.01) return "< 0.01 %";
+  return `${percent < 1 ? percent.toPrecision(1) : percent < 10 ? percent.toFixed(1) : Math.round(percent).toLocaleString("en")} %`;
 }
