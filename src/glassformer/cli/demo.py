@@ -74,6 +74,7 @@ def command(
     folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
     console.print(f"The model, its metrics and its checkpoints are in {out}.")
     for command_line in (
+        f"glassformer serve {folder}",
         f"glassformer ask {folder}",
         f"glassformer trace {folder} {prompt} --layer 0",
         f"glassformer explain {folder} {prompt} 'fwd/blocks.0.attn.pattern[head=0,query=3,key=1]'",
