@@ -136,27 +136,28 @@ def _write(
     progress: Callable[[int], object],
 ) -> ShardHeader:
     dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
-    separator = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    separator = np.array(eos, dtype=np.uint32)
     digest = hashlib.sha256()
     n_tokens = n_documents = n_bytes = 0
-    ids, starts = list(separator), []
     inside = False  # of a document
     for batch in _batches(pieces):
         texts = [piece.text for piece in batch]
-        for piece, piece_ids in zip(batch, tokenizer.encode_batch(texts), strict=True):
+        parts, starts = [] if n_documents else [separator], []
+        end = n_tokens + sum(map(len, parts))
+        for piece, ids in zip(batch, tokenizer.encode_arrays(texts), strict=True):
             if not inside:
-                starts.append(n_tokens + len(ids))
-            ids += piece_ids
+                starts.append(end)
             inside = not piece.ends_document
-            ids += [] if inside else separator
-        block = np.array(ids, np.dtype(dtype).newbyteorder("<")).tobytes()
+            parts += [ids] if inside else [ids, separator]
+            end += len(ids) + (0 if inside else len(separator))
+        block = np.concatenate(parts).astype(np.dtype(dtype).newbyteorder("<")).tobytes()
         digest.update(block)
         tokens_file.write(block)
         documents_file.write(np.array(starts, "<u8").tobytes())
-        n_tokens += len(ids)
+        n_tokens = end
         n_documents += len(starts)
         n_bytes += sum(len(text.encode()) for text in texts)
-        ids, starts = [], []
         progress(n_bytes)
     if n_tokens <= len(separator) * (1 + n_documents):
         raise GlassformerError(
