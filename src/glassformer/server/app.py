@@ -80,6 +80,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.leave = trainings.leave
     app.add_middleware(Guard, host=host, token=token)
     _answer_errors(app)
 

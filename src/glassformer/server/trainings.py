@@ -42,8 +42,16 @@ Event = tuple[str, dict[str, Any]]
 class Training:
     """One run being trained, and the process that does it."""
 
-    def __init__(self, source: Source, folder: Path, steps: int, arguments: list[str]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        steps: int,
+        arguments: list[str],
+        leaving: threading.Event,
+    ) -> None:
         self.source, self.folder, self.steps = source, folder, steps
+        self._leaving = leaving
         self._start([*arguments, "--out", str(folder), "--steps", str(steps)])
 
     def resume(self) -> None:
@@ -105,6 +113,8 @@ class Training:
             if not running:
                 yield self._last()
                 return
+            if self._leaving.is_set():
+                return
             await asyncio.sleep(POLL_SECONDS)
 
     def _last(self) -> Event:
@@ -132,6 +142,7 @@ class Trainings:
     def __init__(self, runs: Runs, folder: Path) -> None:
         self._runs, self._folder = runs, folder
         self._trainings: dict[str, Training] = {}
+        self._leaving = threading.Event()
         self._lock = threading.Lock()
 
     def start(self, request: TrainingRequest) -> Training:
@@ -153,7 +164,7 @@ class Trainings:
             ]
             arguments += ["--eval-every", str(max(steps // EVALUATIONS, 1))]
             arguments += ["--sample-every", str(max(steps // SAMPLES, 1))]
-            training = Training(source, folder, steps, arguments)
+            training = Training(source, folder, steps, arguments, self._leaving)
             self._trainings[source.id] = training
             return training
 
@@ -170,6 +181,10 @@ class Trainings:
         if training is None:
             raise ApiError("unknown_training", f"no training {run!r} was started from this page")
         return training
+
+    def leave(self) -> None:
+        """Tell no more events: the server is about to end, and waits for who listens."""
+        self._leaving.set()
 
     def close(self) -> None:
         """Stop what is running; it can be resumed."""
