@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help="how long to measure, for each name"
     )
+    parser.add_argument("--text", type=Path, help="for quality: a text in place of Storyland's")
     parser.add_argument("--threads", type=int, help="of PyTorch; as many as it takes if not given")
     given = parser.parse_args(arguments)
     if given.threads:
@@ -37,7 +39,9 @@ def main(arguments: list[str]) -> int:
         module = importlib.import_module(f"bench.bench_{name}")
         print(f"\n{name}: {(module.__doc__ or '').partition(chr(10))[0]}")
         rows = []
-        for row in module.run(given.seconds):
+        takes_text = "text" in inspect.signature(module.run).parameters
+        options = {"text": given.text} if takes_text else {}
+        for row in module.run(given.seconds, **options):
             print(row, flush=True)
             rows.append(row.to_dict())
         result = {"machine": {**machine(), "load before": where["load"]}, "rows": rows}

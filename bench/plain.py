@@ -9,6 +9,8 @@ loss over all logits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -137,8 +139,21 @@ class NanoTraining:
 
     STEPS, WARMUP, PEAK, LOG_EVERY = 2000, 100, 1e-3, 10
 
-    def __init__(self, model: NanoGPT, tokens: np.ndarray, n_ctx: int, rows: int) -> None:
+    def __init__(
+        self,
+        model: NanoGPT,
+        tokens: np.ndarray,
+        n_ctx: int,
+        rows: int,
+        *,
+        bf16: bool = False,
+        compiled: bool = False,
+    ) -> None:
         self.model, self.tokens, self.n_ctx, self.rows = model, tokens, n_ctx, rows
+        self.precision = partial(torch.autocast, "cpu", torch.bfloat16, enabled=bf16)
+        self.forward: Callable[[Tensor, Tensor], Tensor] = (
+            torch.compile(model) if compiled else model
+        )
         parameters = list(model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
@@ -160,7 +175,8 @@ class NanoTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = self.PEAK * min((self.n + 1) / (self.WARMUP + 1), cosine)
         ids, targets = self.batch()
-        loss = self.model(ids, targets)
+        with self.precision():
+            loss = self.forward(ids, targets)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()

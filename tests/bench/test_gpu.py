@@ -1,0 +1,34 @@
+"""The GPU benchmark's arithmetic, and what it says where there is no GPU."""
+
+import pytest
+import torch
+
+from bench.bench_gpu import counted, flops_per_token, mfu, peak_of, run
+from glassformer.model import Config
+
+
+def test_the_parameters_counted_leave_out_the_positions():
+    config = Config.preset("gpt2")
+    assert counted(config) == 124_439_808 - 1024 * 768
+
+
+def test_the_arithmetic_of_a_token_is_that_of_palm():
+    config = Config(vocab_size=10, n_ctx=8, d_model=4, n_layers=2, n_heads=2, position="none")
+    attention = 12 * 2 * 2 * 2 * 8  # 12 L H Q T
+    assert flops_per_token(config) == 6 * counted(config) + attention
+
+
+def test_half_the_peak_is_an_mfu_of_one_half():
+    config, peak = Config.preset("gpt2"), peak_of("NVIDIA H200") or 0.0
+    assert peak == 989e12
+    assert mfu(config, peak / 2 / flops_per_token(config), peak) == pytest.approx(0.5)
+
+
+def test_an_unknown_gpu_has_no_peak():
+    assert peak_of("NVIDIA GeForce RTX 4090") is None
+
+
+def test_without_a_gpu_it_says_so_and_measures_nothing(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (row,) = run(1.0)
+    assert "no GPU here" in row.what

@@ -1,0 +1,41 @@
+"""The quality benchmark trains what it says, and scores all of the validation part."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.bench_quality import CLASSIC, FAST, make_loop, spread_row, validation_loss, write_text
+from glassformer.text.blocks import Blocks
+
+TEXT = "the cat sat on the mat and the dog sat on the log, said the king of the dogs. " * 60
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory):
+    folder: Path = tmp_path_factory.mktemp("quality")
+    (folder / "text.txt").write_text(TEXT)
+    return write_text(folder / "tokens", folder / "text.txt")
+
+
+def test_the_two_recipes_are_configurations_of_one_model(shard):
+    classic, fast = (make_loop(name, shard, 4) for name in (CLASSIC, FAST))
+    assert sum(p.numel() for p in fast.model.parameters()) <= 1.1e6
+    assert type(classic.model) is type(fast.model)
+    assert classic.recipe.optimizer == "adamw"
+    assert fast.recipe.optimizer == "muon"
+
+
+def test_every_character_of_the_last_tenth_is_scored_once(shard):
+    loop = make_loop(CLASSIC, shard, 4)
+    blocks = Blocks(shard, 64)
+    n = sum(int((targets >= 0).sum()) for _, targets in blocks.evaluation(128))
+    assert n == blocks.n_validation == round(len(shard) / 10)
+    # an untrained classic model guesses all but uniformly
+    assert abs(validation_loss(loop, shard) - torch.tensor(shard.header.vocab_size).log()) < 0.1
+
+
+def test_a_row_of_some_seeds_is_their_median_and_names_their_range():
+    row = spread_row("loss", [1.5, 1.7, 1.6], 1.9, ("<=", 1.65))
+    assert row.what == "loss [1.500, 1.700]"
+    assert (row.ours, row.verdict) == (1.6, "<= 1.65 met")
