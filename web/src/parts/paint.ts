@@ -61,24 +61,29 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
   context.textBaseline = "middle";
   context.font = `12px ${FONT}`;
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
+  const valueAt = (r: number, c: number) => values.peek(plane.step, base + r * byRow + c * byColumn);
+  const masked = (r: number, c: number) => isMasked(plane, r, c) || valueAt(r, c) === -Infinity;
   for (let r = r0; r < r1; r++) {
     for (let c = c0; c < c1; c++) {
-      const value = values.peek(plane.step, base + r * byRow + c * byColumn);
       const x = side + c * cell.width - scroll.x;
       const y = head + r * cell.height - scroll.y;
+      if (masked(r, c)) {
+        const from = c;
+        while (c + 1 < c1 && masked(r, c + 1)) c++;
+        hatch(context, x, y, (c - from + 1) * cell.width - gap, cell.height - gap, palette.color("hatch"));
+        continue;
+      }
+      const value = valueAt(r, c);
       if (value === undefined) continue;
-      const masked = value === -Infinity || isMasked(plane, r, c);
-      const fill = masked ? null : colorOf(value, look.scale, palette);
+      const fill = colorOf(value, look.scale, palette);
       if (fill) {
         context.fillStyle = fill;
         context.fillRect(x, y, cell.width - gap + (gap ? 0 : 0.5), cell.height - gap + (gap ? 0 : 0.5));
-      } else if (masked) {
-        hatch(context, x, y, cell.width - gap, cell.height - gap, palette.color("hatch"));
       } else if (Number.isNaN(value) || value === Infinity) {
         context.fillStyle = palette.color("bad");
         context.fillRect(x, y, cell.width - gap, cell.height - gap);
       }
-      if (look.numbered && !masked) {
+      if (look.numbered) {
         context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
         context.fillText(number(value, 4, whole), x + cell.width - 6, y + cell.height / 2);
       }
@@ -115,7 +120,7 @@ function labels(
     const every = Math.max(Math.ceil(13 / cell.height), 1);
     for (let r = shown.r0; r < shown.r1; r++) {
       const y = head + r * cell.height - scroll.y;
-      if (y < head - cell.height / 2) continue;
+      if (y + cell.height / 2 < head + 5) continue; // its label would stand in the column heads
       const chosen = look.chosen?.row === r || look.marked === r;
       if (look.marked === r) {
         context.fillStyle = mark;

@@ -5,7 +5,7 @@ const AXES: Record<string, string> = { batch: "b", pos: "p", query: "q", key: "k
 const OPERATORS: Record<string, string> = { "*": "·", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠", "%": "mod", "-": "−" };
 
 export function mathml(formula: Formula, symbol: string): string {
-  const left = sub(name(symbol), formula.axes.map((axis) => axisName(axis)));
+  const left = read(symbol, formula.axes.map(axisName));
   return `<math display="block"><mrow>${left}<mo>=</mo>${draw(formula.tree, 0)}</mrow></math>`;
 }
 
@@ -16,15 +16,14 @@ const axisName = (axis: string): string => (axis in AXES ? `<mi>${AXES[axis]}</m
 const word = (text: string): string => (text.length === 1 ? `<mi>${escape(text)}</mi>` : `<mtext>${escape(text)}</mtext>`);
 const brackets = (inner: string, level: number, outer: number): string => (level < outer ? row(mo("("), inner, mo(")")) : inner);
 
-function sub(base: string, indices: string[]): string {
-  return indices.length ? `<msub>${base}${row(indices.join(mo(",")))}</msub>` : base;
-}
-
-/** `W_Q` with its Q above, so that indices have their place below; `d_x` as a partial derivative. */
-function name(text: string): string {
-  if (text.startsWith("d_") && text.length > 2) return row("<mi>∂</mi>", name(text.slice(2)));
-  const tail = /^([A-Za-z])_(\w+)$/.exec(text);
-  return tail ? `<msup><mi>${tail[1]}</mi>${word(tail[2])}</msup>` : word(text);
+/** A value with its indices below; `W_Q` has its Q above them, `d_x` is a partial derivative. */
+function read(name: string, indices: string[]): string {
+  if (name.startsWith("d_") && name.length > 2) return row("<mi>∂</mi>", read(name.slice(2), indices));
+  const below = indices.length ? row(indices.join(mo(","))) : "";
+  const tail = /^([A-Za-z])_([A-Za-z]{1,3})$/.exec(name);
+  if (!tail) return below ? `<msub>${word(name)}${below}</msub>` : word(name);
+  const [base, above] = [`<mi>${tail[1]}</mi>`, word(tail[2])];
+  return below ? `<msubsup>${base}${below}${above}</msubsup>` : `<msup>${base}${above}</msup>`;
 }
 
 function draw(node: Node, outer: number): string {
@@ -39,7 +38,7 @@ function draw(node: Node, outer: number): string {
     case "param":
       return a === "eps" ? "<mi>ε</mi>" : word(a);
     case "read":
-      return sub(name(a), (b as Node[]).map((index) => draw(index, 0)));
+      return read(a, (b as Node[]).map((index) => draw(index, 0)));
     case "drawn":
       return "<mtext>drawn</mtext>";
     case "neg":
@@ -79,7 +78,7 @@ function value(x: number, outer: number): string {
 
 function cases(condition: Node, a: Node, b: Node): string {
   const line = (what: Node, when: string) => `<mtr><mtd>${draw(what, 0)}</mtd><mtd>${when}</mtd></mtr>`;
-  const rows = line(a, row("<mtext>if </mtext>", draw(condition, 0))) + line(b, "<mtext>otherwise</mtext>");
+  const rows = line(a, row("<mtext>if\u00a0</mtext>", draw(condition, 0))) + line(b, "<mtext>otherwise</mtext>");
   return row(mo("{"), `<mtable columnalign="left">${rows}</mtable>`);
 }
 
