@@ -51,6 +51,36 @@ def test_it_serves_until_ctrl_c_and_then_ends_cleanly():
         server.wait()
 
 
+@pytest.mark.heavy
+def test_ctrl_c_ends_it_while_a_page_watches_a_training_which_is_saved(tmp_path):
+    command = [sys.executable, "-m", "glassformer", "serve", "--no-open", "--port", "0"]
+    server = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[3]
+        body = json.dumps({"text": "the cat sat on the mat. " * 200, "steps": 5000}).encode()
+        kind = {"content-type": "application/json"}
+        request = urllib.request.Request(f"{url}api/trainings", body, kind)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            training = json.load(answer)["id"]
+        with urllib.request.urlopen(f"{url}api/trainings/{training}/events", timeout=60) as told:
+            assert told.readline() == b"event: progress\n"
+            server.send_signal(signal.SIGINT)
+            _, errors = server.communicate(timeout=60)
+        assert (server.returncode, errors) == (0, "")
+        assert list((tmp_path / "runs" / "pasted" / "checkpoints").iterdir()) != []
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_other_machines_are_not_let_in_without_a_token():
     assert "give a --token" in refusal("--host", "0.0.0.0")
 
