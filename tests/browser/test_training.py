@@ -95,6 +95,7 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     expect(moved.get_by_role("listitem").first).to_have_text(first)
 
 
+@pytest.mark.heavy
 def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str) -> None:
     page.goto(f"{own_server}#/training")
     page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
