@@ -10,7 +10,6 @@ const PATHS: Record<Seen, (block: number) => string> = {
 };
 
 export const stepOf = (trace: Trace, seen: Seen, block: number): Step => trace.step(PATHS[seen](block));
-export const has = (trace: Trace, seen: Seen): boolean => trace.has(PATHS[seen](0));
 
 /** The flat place of the first number of a row [head, query]. */
 const rowAt = (step: Step, head: number, query: number): number => (head * step.shape[2] + query) * step.shape[3];
