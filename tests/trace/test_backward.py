@@ -197,3 +197,20 @@ def test_a_trace_over_its_budget_is_refused_with_the_size_it_would_have_had():
     assert f"{whole / 1e9:.3g} GB" in str(refusal.value)
     kept = model.watch(ids, targets, keep="*.resid_post,logits", budget_bytes=whole // 10)
     assert kept.nbytes == sum(s.nbytes for s in kept.steps if s.value is not None)
+
+
+def test_what_is_kept_of_a_backward_pass_never_changes_what_there_is():
+    config = config_of("gpt2")
+    model = random_model(config, 0)
+    ids = random_ids(config, 0)
+    targets = random_targets(config, 0, ids)
+    whole = model.watch(ids, targets, backward=True)
+    few = model.watch(ids, targets, backward=True, keep="*.resid_post,logits")
+    assert list(few.nodes) == list(whole.nodes)
+    assert all(few.nodes[p].dtype == step.dtype for p, step in whole.nodes.items())
+    kept = [step for step in few.steps if step.value is not None]
+    assert {step.short for step in kept} == {"resid_post", "logits"}
+    for step in kept:
+        torch.testing.assert_close(step.value, whole.nodes[step.path].value, rtol=0, atol=0)
+    for name, gradient in whole.parameter_gradients.items():
+        torch.testing.assert_close(few.parameter_gradients[name], gradient, rtol=0, atol=0)

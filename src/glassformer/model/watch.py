@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from glassformer import ops
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.trace import Address, Recorder, Trace
-from glassformer.trace.backward import LOSS, add_gradients
+from glassformer.trace.backward import add_gradients
 from glassformer.trace.tape import Editor
 from glassformer.trace.trace import OverBudgetError
 
@@ -27,6 +28,9 @@ Edits = Mapping[str, float | Tensor]
 """Address of a value or a weight (whole, a slice or one element) to what it shall be instead."""
 
 NOTHING: Edits = {}
+
+Live = dict[str, Tensor | Node | None]
+"""What the gradients are asked for, by path; see `Recorder`."""
 
 
 def watch(
@@ -82,25 +86,26 @@ def _watch(
     weights = {path: change for path, change in by_path.items() if path.startswith("weight/")}
     if weights:
         model = _with_weights(model, weights)
-    live: dict[str, Tensor] | None = {} if backward else None
+    live: Live | None = {} if backward else None
     values = {path: change for path, change in by_path.items() if path.startswith("fwd/")}
     edits = {path: _editor(changes) for path, changes in values.items()}
     tape = Recorder(trace, edits=edits, live=live)
     for view in model.views():
         tape.leaf("weight", view.name, view.value, view.axes)
     tape.leaf("token", "ids", ids, ("batch", "pos"))
+    loss: Tensor | None = None
     with torch.enable_grad() if backward else torch.no_grad():
         if targets is None:
             tape("probs", ops.softmax_probs, model(ids, tape))
         else:
             tape.leaf("token", "targets", targets, ("batch", "pos"))
-            model.loss(ids, targets, tape)
+            loss = model.loss(ids, targets, tape)
     for path in values:
         trace.step(path)  # an edit of a name that does not exist is answered with the nearest
     if not values and not (model.training and model.config.dropout):
         trace.silent_logits = partial(model, ids)
-    if live is not None:
-        _backward(model, trace, live)
+    if live is not None and loss is not None:
+        _backward(model, trace, live, loss)
         trace.rerun = Float64Rerun(model, ids, targets, edit)
     return trace
 
@@ -149,13 +154,18 @@ def _is_weight(text: str) -> bool:
     return Address.parse(text).kind == "weight"
 
 
-def _backward(model: Transformer, trace: Trace, live: dict[str, Tensor]) -> None:
+def _backward(model: Transformer, trace: Trace, live: Live, loss: Tensor) -> None:
     """Record every gradient, from the loss backwards and then the weights."""
-    wanted = {id(value): value for value in live.values() if value.requires_grad}
+    reached = _reached(loss)
+    kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
+    wanted = {id(value): value for value in kept.values()}
     wanted.update((id(parameter), parameter) for parameter in model.parameters())
-    found = torch.autograd.grad(live[LOSS], list(wanted.values()), allow_unused=True)
+    found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     by_id = {i: g for i, g in zip(wanted, found, strict=True) if g is not None}
-    gradients = {p: by_id[id(v)] for p, v in reversed(live.items()) if id(v) in by_id}
+    gradients: dict[str, Tensor | None] = {}
+    for path, value in reversed(live.items()):
+        if value in reached if isinstance(value, Node) else id(value) in by_id:
+            gradients[path] = by_id.get(id(value))
     stored = {
         name: by_id[id(parameter)] if id(parameter) in by_id else torch.zeros_like(parameter)
         for name, parameter in model.named_parameters()
@@ -165,6 +175,18 @@ def _backward(model: Transformer, trace: Trace, live: dict[str, Tensor]) -> None
         gradients[f"weight/{view.name}"] = view.value
     add_gradients(trace, gradients)
     trace.parameter_gradients = stored
+
+
+def _reached(loss: Tensor) -> set[Node]:
+    """The autograd nodes that a backward pass from the loss comes to."""
+    reached: set[Node] = set()
+    ahead = [loss.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in reached:
+            reached.add(node)
+            ahead += [before for before, _ in node.next_functions]
+    return reached
 
 
 def _group(edit: Edits) -> dict[str, list[tuple[Address, float | Tensor]]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -280,7 +281,30 @@ class Term:
     running: float
 
 
-def terms(body: Node, run: Evaluation, at: Mapping[str, int]) -> list[Term]:
+class Terms(Sequence[Term]):
+    """The terms of a sum; made when they are looked at."""
+
+    def __init__(self, axes: Sequence[str], values: np.ndarray) -> None:
+        self._axes, self._shape, self._values = axes, values.shape, values.ravel()
+        self._running = np.cumsum(self._values)
+
+    def __len__(self) -> int:
+        return self._values.size
+
+    @overload
+    def __getitem__(self, place: int) -> Term: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Term]: ...
+    def __getitem__(self, place: int | slice) -> Term | list[Term]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        place = range(len(self))[place]
+        where = np.unravel_index(place, self._shape)
+        index = {axis: int(i) for axis, i in zip(self._axes, where, strict=True)}
+        return Term(index, float(self._values[place]), float(self._running[place]))
+
+
+def terms(body: Node, run: Evaluation, at: Mapping[str, int]) -> Sequence[Term]:
     """The terms of a formula's outermost sum (or mean) at one element, with the running sum."""
     outermost = next(_sums(body), None)
     if outermost is None:
@@ -295,13 +319,7 @@ def terms(body: Node, run: Evaluation, at: Mapping[str, int]) -> list[Term]:
     env = {axis: np.asarray(index) for axis, index in at.items()}
     env.update(zip(axes, grid, strict=True))
     quiet = Evaluation(run.operands, run.params, run.sizes, run.roundoff)
-    values = np.broadcast_to(quiet.run(node, env)[0], shape).ravel()
-    running = np.cumsum(values)
-    where = np.unravel_index(np.arange(values.size), shape)
-    return [
-        Term({a: int(w[i]) for a, w in zip(axes, where, strict=True)}, float(v), float(r))
-        for i, (v, r) in enumerate(zip(values, running, strict=True))
-    ]
+    return Terms(axes, np.broadcast_to(quiet.run(node, env)[0], shape))
 
 
 def _sums(node: Node) -> Iterator[Reduce]:

@@ -54,14 +54,6 @@ def words_of(trace: Trace, at: dict[str, int]) -> str:
     )
 
 
-def operand_groups(explanation: Explanation) -> dict[str, list[Operand]]:
-    """Operands by the value they are elements of, in reading order."""
-    groups: dict[str, list[Operand]] = {}
-    for operand in explanation.operands:
-        groups.setdefault(Address.parse(operand.address).path, []).append(operand)
-    return groups
-
-
 def _last_name(address: str) -> str:
     return Address.parse(address).name.rpartition(".")[2]
 
@@ -113,7 +105,7 @@ class _Telling:
         self._section("The sum, term by term")
         beside = {
             path: group
-            for path, group in operand_groups(self.explanation).items()
+            for path, group in self.explanation.operand_groups.items()
             if len(group) == len(terms)
         }
         fold = self._fold(len(terms))
@@ -145,7 +137,7 @@ class _Telling:
 
     def _operands(self) -> None:
         self._section("Operands: each is an address that explain takes")
-        for group in operand_groups(self.explanation).values():
+        for group in self.explanation.operand_groups.values():
             fold = self._fold(len(group))
             for i in fold.places:
                 if i is None:
@@ -184,7 +176,7 @@ class _Tree:
     def grow(self, explanation: Explanation, depth: int, before: str = "  ") -> None:
         self._seen.add(explanation.address)
         branches: list[Operand | str] = []
-        for group in operand_groups(explanation).values():
+        for group in explanation.operand_groups.values():
             fold = Fold.whole(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
             left_out = fold.says(f"{_last_name(group[0].address)} operands")
             branches += [left_out if i is None else group[i] for i in fold.places]
@@ -197,7 +189,7 @@ class _Tree:
             address = short_address(self.trace, operand.address)
             again = operand.address in self._seen
             inner = None if again else self.trace.explain(operand.address)
-            leaf = inner is not None and not inner.operands
+            leaf = inner is not None and not inner.operand_groups
             note = " (above)" if again else ""
             self._line(
                 before + stem, f"{number(operand.value)}  {address}{note}", "bold" if leaf else ""

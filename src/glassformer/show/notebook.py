@@ -6,7 +6,7 @@ from html import escape
 
 from glassformer.ops import REGISTRY
 from glassformer.ops.render import number, to_text
-from glassformer.show.explanation import operand_groups, short_address, words_of
+from glassformer.show.explanation import short_address, words_of
 from glassformer.show.fold import Fold
 from glassformer.show.html import (
     details,
@@ -191,7 +191,7 @@ def _terms(explanation: Explanation) -> str:
     terms = explanation.terms
     if not terms:
         return ""
-    groups = operand_groups(explanation)
+    groups = explanation.operand_groups
     beside = {path: group for path, group in groups.items() if len(group) == len(terms)}
     axis = " ".join(terms[0].index)
     names = [path.rpartition("/")[2].rpartition(".")[2] for path in beside]
@@ -211,7 +211,7 @@ def _terms(explanation: Explanation) -> str:
 
 def _operands(explanation: Explanation) -> str:
     parts = []
-    for path, group in operand_groups(explanation).items():
+    for path, group in explanation.operand_groups.items():
         fold = Fold.of(len(group), *TERMS)
         rows = []
         for i in fold.places:

@@ -23,8 +23,11 @@ LOSS = "fwd/loss"
 _gradient = lru_cache(maxsize=4096)(gradient)
 
 
-def add_gradients(trace: Trace, gradients: Mapping[str, Tensor]) -> None:
-    """Record a ``bwd/`` step for each path of `gradients`; the loss and every consumer included."""
+def add_gradients(trace: Trace, gradients: Mapping[str, Tensor | None]) -> None:
+    """Record a ``bwd/`` step for each path of `gradients`; the loss and every consumer included.
+
+    None is a gradient that there is and that nobody keeps.
+    """
     for path, value in gradients.items():
         source = trace.nodes[path]
         formula, operands = _explain(trace, source, gradients)
@@ -37,7 +40,7 @@ def add_gradients(trace: Trace, gradients: Mapping[str, Tensor]) -> None:
                 params={},
                 axes=source.axes,
                 shape=source.shape,
-                dtype=value.dtype,
+                dtype=source.dtype if value is None else value.dtype,
                 value=value,
             )
         )
@@ -49,7 +52,7 @@ def gradient_path(path: str) -> str:
 
 
 def _explain(
-    trace: Trace, source: Step, gradients: Mapping[str, Tensor]
+    trace: Trace, source: Step, gradients: Mapping[str, Tensor | None]
 ) -> tuple[Formula, dict[str, str]]:
     """The gradient of a value as the sum of what its consumers send back."""
     name = f"d_{source.short}"

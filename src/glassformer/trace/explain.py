@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -36,6 +37,32 @@ class Operand:
 
     address: str
     value: float
+
+
+class Operands(Sequence[Operand]):
+    """The elements of one value that a formula read, once each; made when they are looked at."""
+
+    def __init__(self, source: Step, flat: np.ndarray, values: np.ndarray) -> None:
+        if (np.diff(flat) <= 0).any():
+            first = np.sort(np.unique(flat, return_index=True)[1])
+            flat, values = flat[first], values[first]
+        self._source, self._flat, self._values = source, flat, values
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    @overload
+    def __getitem__(self, place: int) -> Operand: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Operand]: ...
+    def __getitem__(self, place: int | slice) -> Operand | list[Operand]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        source = self._source
+        index = np.unravel_index(self._flat[place], source.shape)
+        inside = ",".join(f"{axis}={i}" for axis, i in zip(source.axes, index, strict=True))
+        address = f"{source.path}[{inside}]" if inside else source.path
+        return Operand(address, self._values[place].item())
 
 
 class Explanation:
@@ -126,29 +153,31 @@ class Explanation:
     def _symbol(self) -> str:
         return f"d_{self.step.short}" if self.step.kind == "bwd" else self.step.short
 
-    @cached_property
+    @property
     def operands(self) -> list[Operand]:
-        """Every number that the formula read, in reading order, each with its address."""
-        if self._run is None:
-            return []
-        found: dict[str, Operand] = {}
-        for read in self._run.reads:
-            source = self.trace.nodes[self.step.operands[read.operand]]
-            index = (
-                [i.ravel().tolist() for i in np.broadcast_arrays(*read.index)] if read.index else []
-            )
-            points = zip(*index, strict=True) if index else [()]
-            values = np.broadcast_to(
-                read.values, np.broadcast_shapes(*(i.shape for i in read.index))
-            )
-            for point, value in zip(points, values.ravel().tolist(), strict=True):
-                inside = ",".join(f"{a}={i}" for a, i in zip(source.axes, point, strict=True))
-                address = f"{source.path}[{inside}]" if inside else source.path
-                found.setdefault(address, Operand(address, value))
-        return list(found.values())
+        """Every number that the formula read, each with its address."""
+        return [operand for group in self.operand_groups.values() for operand in group]
 
     @cached_property
-    def terms(self) -> list[Term]:
+    def operand_groups(self) -> dict[str, Operands]:
+        """What the formula read, by the value the numbers are elements of, in reading order."""
+        if self._run is None:
+            return {}
+        read: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for record in self._run.reads:
+            path = self.step.operands[record.operand]
+            index = np.broadcast_arrays(*record.index)
+            shape = index[0].shape if index else ()
+            flat = np.ravel_multi_index(index, self.trace.nodes[path].shape) if index else 0
+            values = np.broadcast_to(record.values, shape)
+            read.setdefault(path, []).append((np.atleast_1d(flat).ravel(), values.ravel()))
+        return {
+            path: Operands(self.trace.nodes[path], *map(np.concatenate, zip(*parts, strict=True)))
+            for path, parts in read.items()
+        }
+
+    @cached_property
+    def terms(self) -> Sequence[Term]:
         """The terms of the formula's sum with the running sum; empty where nothing is summed."""
         if self._run is None or self.step.formula is None:
             return []

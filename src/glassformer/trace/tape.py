@@ -11,6 +11,7 @@ from copy import copy
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.utils.weak import WeakIdKeyDictionary
 
 from glassformer.ops.formula import Formula
@@ -41,8 +42,8 @@ class Recorder:
     Provenance is by identity: a tensor is known as the value of a step, or as a registered leaf or
     a view of one. An operand that is neither is an error, so no number can enter unexplained.
 
-    `edits` maps the path of a value to what changes it. `live`, where it is given, collects every
-    value as it is, kept or not, for a backward pass.
+    `edits` maps the path of a value to what changes it. `live`, where it is given, collects what a
+    backward pass starts from: the values that are kept as they are, of others their autograd node.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Recorder:
         trace: Trace,
         kind: str = "fwd",
         edits: Mapping[str, Editor] | None = None,
-        live: dict[str, Tensor] | None = None,
+        live: dict[str, Tensor | Node | None] | None = None,
     ) -> None:
         self.trace = trace
         self.kind = kind
@@ -125,7 +126,7 @@ class Recorder:
         """Record one computed value; `sources` are the paths of the formula's operands."""
         self._known[value] = path
         if self.live is not None:
-            self.live[path] = value
+            self.live[path] = value if self.trace.keeps(path) else value.grad_fn
         self.trace.add(
             Step(
                 path=path,

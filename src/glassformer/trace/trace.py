@@ -50,7 +50,7 @@ class Trace:
         """Record one step or leaf; a name may be used once."""
         if step.path in self.nodes:
             raise RuntimeError(f"two steps are named {step.path!r}; give each its own name")
-        if not leaf and not any(fnmatchcase(step.name, pattern.strip()) for pattern in self.keep):
+        if not leaf and not self.keeps(step.path):
             step.value = None
         if leaf and step.value is not None:
             self._leaf_storages.add(step.value.untyped_storage()._cdata)
@@ -61,6 +61,11 @@ class Trace:
         self.nodes[step.path] = step
         for operand, source in step.operands.items():
             self._consumers.setdefault(source, []).append((step, operand))
+
+    def keeps(self, path: str) -> bool:
+        """Whether the value of the step at `path` is held on to."""
+        name = path.partition("/")[2]
+        return any(fnmatchcase(name, pattern.strip()) for pattern in self.keep)
 
     def _is_seen_in_a_leaf(self, value: Tensor) -> bool:
         # a tied unembedding is the embedding table seen otherwise, and takes no memory
