@@ -13,6 +13,7 @@ from glassformer.lab.edits import Edit, patched, without_head
 from glassformer.server.export import export
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner
+from tests.browser.test_page import problems
 
 PROMPT = "the easiest trick to teach a dog is"
 OTHER = "the easiest trick to teach a cat is"
@@ -115,6 +116,19 @@ def test_a_difference_leads_to_the_number_in_both_passes(page: Page, server: str
     page.get_by_role("button", name="as it is").click()
     expect(value).not_to_have_text(with_edits)
     expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+
+
+@pytest.mark.parametrize("way", ["off", "number", "patch"])
+def test_an_edited_lab_is_accessible_and_fits_a_narrow_screen(
+    page: Page, server: str, way: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(lab(server, {"fwd/blocks.0.attn.z[head=1]": 0}, way=way))
+    expect(page.get_by_test_id("after").first).to_be_visible()
+    expect(page.get_by_role("grid")).to_be_visible()
+    page.get_by_text("Every value that changed").first.click()
+    assert problems(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_an_exported_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_path: Path) -> None:

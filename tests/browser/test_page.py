@@ -1,4 +1,4 @@
-"""The page as a whole: every view reachable, accessible and inside the screen, the URL its state."""
+"""The page as a whole: views within reach and within the screen, the URL its state."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,9 @@ def settle(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", [*VIEWS, "map?block=0", "map?at=weight/embed.W_E", f"map?at={CELL}"])
+@pytest.mark.parametrize(
+    "view", [*VIEWS, "map?block=0", "map?at=weight/embed.W_E", f"map?at={CELL}"]
+)
 def test_axe_finds_nothing_wrong(page: Page, server: str, view: str, scheme) -> None:
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{server}#/{view}")

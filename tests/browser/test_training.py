@@ -13,7 +13,9 @@ from glassformer.lab.biography import biography
 from glassformer.server.export import export
 from glassformer.trace import Address
 from glassformer.training.learner import open_learner
+from glassformer.training.run import read_metrics
 from tests.browser.serving import serve
+from tests.browser.test_page import problems
 
 PROMPT = "the easiest trick to teach a dog is"
 WEIGHT = "weight/blocks.0.mlp.W_out[d_mlp=3,d_model=5]"
@@ -59,6 +61,24 @@ def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_fol
     assert "step=8" in page.url
     page.reload()
     predicts(page, run_folder, 8)
+
+
+def test_the_tables_say_what_the_charts_draw(page: Page, server: str, run_folder: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(training(server, log="1"))
+    predicts(page, run_folder, 60)
+    for table in page.get_by_text("As a table").all():
+        table.click()
+    rows = read_metrics(run_folder / "metrics.jsonl")
+    held = {str(row["step"]): row["val_loss"] for row in rows if "val_loss" in row}
+    shown = {
+        row.locator("td").first.inner_text(): row.locator("td").last.inner_text()
+        for row in page.get_by_role("region", name="The loss as a table").locator("tbody tr").all()
+    }
+    for step, loss in held.items():
+        assert float(shown[step]) == pytest.approx(loss, rel=1e-3)
+    assert problems(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_attention_moves_with_the_slider(page: Page, server: str, run_folder: Path) -> None:
@@ -116,6 +136,7 @@ def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str
     expect(live).to_have_attribute("data-state", "done", timeout=120 * SECONDS)
     expect(status).to_contain_text("step 120 of 120")
     expect(live.get_by_role("listitem").first).to_contain_text("step")
+    assert problems(page) == []
     page.get_by_role("button", name="Open it").click()
     expect(page.get_by_label("Run")).to_have_value("cats-dogs")
     expect(page.get_by_test_id("step")).to_have_text("after step 120")

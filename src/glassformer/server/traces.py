@@ -12,6 +12,7 @@ from typing import Any
 
 from glassformer.server.errors import ApiError
 from glassformer.server.record import Drawing, Recorded, Wish, record
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.file import step_table
 from glassformer.trace.values_file import ValuesFile
 from glassformer.training.learner import Learner
@@ -70,10 +71,15 @@ class LiveTrace:
             "sampling": None
             if drawing is None
             else {**asdict(drawing.sampling), "seed": drawing.seed, "index": drawing.index},
-            "chosen": {"id": found.chosen, "token": tokenizer.token(found.chosen)},
+            "chosen": {"id": found.chosen, "token": _name(tokenizer, found.chosen)},
             "nbytes": self.values.size,
             "precision": "float64" if wish.float64 else "float32",
         }
+
+
+def _name(tokenizer: Tokenizer, token: int) -> str:
+    """A token's text; models may have more rows than their tokenizer has tokens."""
+    return tokenizer.token(token) if token < tokenizer.vocab_size else f"<{token}>"
 
 
 class TraceStore:

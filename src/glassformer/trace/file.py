@@ -12,13 +12,14 @@
   ``latex``;
 - ``steps``, leaves first: ``address`` (kind/name), ``op`` (null for a leaf), ``formula`` (index
   into ``formulas``, null for a leaf), ``operands`` (the formula's operand name to an address),
-  ``consumers`` (addresses), ``params``, ``axes``, ``shape``, ``dtype``, ``bytes`` (null where the
-  value was not kept) and ``edited``.
+  ``consumers`` (addresses), ``params`` (an infinite one as "inf"), ``axes``, ``shape``, ``dtype``,
+  ``bytes`` (null where the value was not kept) and ``edited``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import shutil
@@ -76,7 +77,7 @@ def step_table(trace: Trace, extents: Extents) -> str:
             "formula": formulas[step.formula] if step.formula is not None else None,
             "operands": step.operands,
             "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(step.path))),
-            "params": step.params,
+            "params": {name: _finite(value) for name, value in step.params.items()},
             "axes": step.axes,
             "shape": step.shape,
             "dtype": str(step.dtype).removeprefix("torch."),
@@ -172,6 +173,11 @@ class StoredTrace(Trace):
         return super().value_of(step)
 
 
+def _finite(value: float) -> float | str:
+    """What JSON can say: it has no infinity (a training that does not clip has one)."""
+    return value if math.isfinite(value) else str(value)
+
+
 def _step(row: dict[str, Any], formulas: list[Formula]) -> Step:
     dtype = getattr(torch, row["dtype"])
     if not isinstance(dtype, torch.dtype):
@@ -181,7 +187,7 @@ def _step(row: dict[str, Any], formulas: list[Formula]) -> Step:
         op=row["op"],
         formula=None if row["formula"] is None else formulas[row["formula"]],
         operands=row["operands"],
-        params=row["params"],
+        params={name: float(v) if isinstance(v, str) else v for name, v in row["params"].items()},
         axes=tuple(row["axes"]),
         shape=tuple(row["shape"]),
         dtype=dtype,

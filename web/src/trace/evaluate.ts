@@ -3,7 +3,7 @@
  * from it: the same running error analysis as Python's `ops.evaluate` (Higham 2002, 3.1 and 3.3).
  */
 import { erf } from "./erf";
-import { COMPARISONS, REDUCTIONS, constant, type Node, walk } from "./formula";
+import { COMPARISONS, REDUCTIONS, constant, plainNumber, type Node, walk } from "./formula";
 import { isWhole, type Step, type Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./values";
 
@@ -36,7 +36,7 @@ export class Evaluation {
   constructor(
     private trace: Trace,
     private operands: Record<string, Step>,
-    private params: Record<string, number>,
+    private params: Step["params"],
     tree: Node,
     step: Step,
   ) {
@@ -63,7 +63,7 @@ export class Evaluation {
       case "number":
         return this.constant(constant(node));
       case "param":
-        return this.constant(this.params[node[1]]);
+        return this.constant(plainNumber(this.params[node[1]]));
       case "axis":
         return this.exact(env[node[1]]);
       case "size":

@@ -28,7 +28,10 @@ export function* walk(node: Node): Generator<Node> {
   for (const child of children(node)) yield* walk(child);
 }
 
-export const constant = (node: Node): number => Number(typeof node[1] === "string" ? node[1].replace("inf", "Infinity") : node[1]);
+/** A number of a trace file; infinities are text there. */
+export const plainNumber = (value: number | string): number => Number(String(value).replace("inf", "Infinity"));
+
+export const constant = (node: Node): number => plainNumber(node[1]);
 
 /** How tightly an operator binds; more binds tighter. */
 export const PRECEDENCE: Record<string, number> = {

@@ -1,6 +1,6 @@
 /** A snippet that recomputes a shown number from the run's folder and asserts it. */
 import type { About, RunInfo } from "../source";
-import { REDUCTIONS, constant, walk, type Node } from "./formula";
+import { REDUCTIONS, constant, plainNumber, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
 import { isWhole, type Trace } from "./trace";
 
@@ -13,7 +13,7 @@ export function pytorch(found: Explanation, about: About, run: RunInfo | null, t
   lines.push(`recorded = whole("${step.address}")${index ? `[${index}]` : ""}`);
   if (!formula || formula.tree[0] === "drawn") return [...lines, `assert recorded.item() == ${spell(found.value)}`, "print(recorded.item())"].join("\n");
   for (const [name, path] of Object.entries(step.operands)) lines.push(`${name} = whole("${path}")${isWhole(trace.step(path)) ? "" : ".double()"}`);
-  for (const [name, value] of Object.entries(step.params)) if (used(formula.tree, name)) lines.push(`${name} = ${spell(value)}`);
+  for (const [name, value] of Object.entries(step.params)) if (used(formula.tree, name)) lines.push(`${name} = ${spell(plainNumber(value))}`);
   for (const axis of step.axes) lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${step.shape[step.axes.indexOf(axis)]}`);
   lines.push(
     `recomputed = torch.as_tensor(${code(formula.tree, step.operands)}).double()`,

@@ -9,7 +9,8 @@ export interface Step {
   formula: number | null;
   operands: Record<string, string>;
   consumers: string[];
-  params: Record<string, number>;
+  /** What JSON has no number for is text: "inf". */
+  params: Record<string, number | string>;
   axes: string[];
   shape: number[];
   dtype: string;

@@ -1,0 +1,54 @@
+"""What the page says when something is missing, late or gone."""
+
+import shutil
+from pathlib import Path
+from urllib.parse import urlencode
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.serving import serve
+
+PROMPT = "the easiest trick to teach a dog is"
+
+
+def test_a_server_that_is_gone_is_named_and_the_page_goes_on_when_it_is_back(
+    page: Page, server: str
+) -> None:
+    page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat")
+    page.wait_for_selector(".rail .token")
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_role("button", name="Edit prompt").click()
+    page.get_by_role("textbox", name="Prompt").fill("the cat")
+    page.keyboard.press("Enter")
+    alert = page.locator("main").get_by_role("alert")
+    expect(alert).to_contain_text("The server is gone")
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("“the cat”")
+
+
+def test_a_run_that_was_deleted_while_it_was_open_is_named(
+    page: Page, run_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "doomed"
+    shutil.copytree(run_folder, folder)
+    with serve(str(folder)) as url:
+        page.goto(f"{url}#/story?prompt=the+dog")
+        page.wait_for_selector(".rail .token")
+        shutil.rmtree(folder)
+        page.goto(f"{url}#/story?{urlencode({'prompt': 'the dog is', 'step': 1})}")
+        expect(page.locator("main").get_by_role("alert")).to_contain_text("doomed")
+
+
+def test_a_gradient_is_checked_by_a_finite_difference_on_the_button(
+    page: Page, server: str
+) -> None:
+    cell = "bwd/blocks.0.mlp.W_in[d_model=1,d_mlp=5]"
+    fields = {"run": "small", "prompt": PROMPT, "target": "sit", "at": cell}
+    page.goto(f"{server}#/map?{urlencode(fields)}")
+    page.get_by_role("button", name="Check by a finite difference").click()
+    card = page.locator("[data-address]")
+    expect(card).to_contain_text("in float64, with h =")
+    gradient = float(page.get_by_test_id("value").inner_text())
+    said = card.inner_text().split("/ 2h = ")[1].split(" ±")[0]
+    assert abs(float(said) - gradient) <= 1e-4 * abs(gradient)
