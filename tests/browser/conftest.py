@@ -1,5 +1,6 @@
 """A real Chromium on a really served run; what the page does wrong in silence fails the test."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def page(page: Page) -> Iterator[Page]:
 
 def _complaint(message: ConsoleMessage) -> list[str]:
     # a request that the server refuses is logged by the browser; what the page says of it is tested
-    refused = "the server responded with a status of 4" in message.text
+    refused = re.search(r"responded with a status of 4|net::ERR_FAILED", message.text)
     return [message.text] if message.type in ("error", "warning") and not refused else []
 
 
