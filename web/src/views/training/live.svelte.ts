@@ -54,6 +54,7 @@ class Live {
     this.id = id;
     this.state = "running";
     this.problem = "";
+    this.progress = null;
     events.onopen = () => {
       this.heard = [];
       this.samples = [];
