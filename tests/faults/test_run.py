@@ -193,3 +193,13 @@ def test_a_broken_run_folder_is_named(tmp_path, content, said):
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(GlassformerError, match=said):
         Run.reopen(tmp_path)
+
+
+def test_a_line_of_metrics_that_was_cut_short_is_left_out_and_a_broken_one_is_named(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    row = {"step": 1, "loss": 2.0}
+    file.write_text(json.dumps(row) + '\n{"step": 2, "lo')
+    assert read_metrics(file) == [row]
+    file.write_text("{oops\n" + json.dumps(row) + "\n")
+    with pytest.raises(GlassformerError, match=r"metrics\.jsonl, line 1 is not JSON"):
+        read_metrics(file)

@@ -1,6 +1,5 @@
 """The pictures: they exist, say what the trace says, and spell tokens as they are."""
 
-import json
 from pathlib import Path
 
 import matplotlib.image
@@ -12,7 +11,7 @@ from glassformer.errors import GlassformerError
 from glassformer.show.plots import attention
 from glassformer.show.plots.all import draw_all
 from glassformer.show.plots.embeddings import draw_embeddings, principal_plane
-from glassformer.show.plots.loss import draw_loss, read_metrics
+from glassformer.show.plots.loss import draw_loss
 from glassformer.show.plots.prediction import draw_next_token
 from glassformer.show.plots.style import drawable, new_figure, write
 from tests.show.traces import WORDS, small, wide
@@ -149,13 +148,6 @@ def test_the_running_mean_is_the_mean_of_the_latest_steps():
     latest = np.mean([2.5 / step for step in range(96, 101)])
     assert np.asarray(mean.get_ydata())[-1] == pytest.approx(latest)
     assert np.asarray(mean.get_xdata())[0] == 5
-
-
-def test_a_broken_line_of_metrics_is_named(tmp_path: Path):
-    file = tmp_path / "metrics.jsonl"
-    file.write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n{oops\n")
-    with pytest.raises(GlassformerError, match=r"metrics\.jsonl, line 2 is not JSON"):
-        read_metrics(file)
 
 
 def test_the_plane_of_the_map_is_that_of_the_singular_vectors():

@@ -10,7 +10,7 @@ import typer
 
 from glassformer.cli.watching import AtStep, Prompt, Run, metrics_file, watch
 from glassformer.show.plots.all import draw_all
-from glassformer.show.plots.loss import read_metrics
+from glassformer.training.run import read_metrics
 
 
 class Format(StrEnum):

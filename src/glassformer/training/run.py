@@ -169,12 +169,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
     if not path.is_file():
         return []
+    lines = path.read_text(encoding="utf-8").splitlines()
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for place, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
+            row = json.loads(line)
+        except ValueError as error:
+            if place == len(lines):
+                break
+            raise GlassformerError(f"{path}, line {place} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise GlassformerError(f"{path}, line {place} is no JSON object")
+        rows.append(row)
     return rows
 
 

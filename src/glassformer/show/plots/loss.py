@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,22 +21,6 @@ from glassformer.show.plots.style import (
 )
 
 SMOOTHED_FROM = 60  # steps from which on a running mean is drawn over the single losses
-
-
-def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl."""
-    rows = []
-    for place, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise GlassformerError(f"{file}, line {place} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise GlassformerError(f"{file}, line {place} is no JSON object")
-        rows.append(row)
-    return rows
 
 
 def draw_loss(rows: list[dict[str, Any]]) -> Figure:
