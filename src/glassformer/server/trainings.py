@@ -59,6 +59,7 @@ class Training:
         self._start(["--out", str(self.folder), "--resume"])
 
     def _start(self, arguments: list[str]) -> None:
+        self._told_to_stop = False
         # one core is left to the server, so that the page stays quick
         threads = str(max((os.cpu_count() or 2) - 1, 1))
         with self.log.open("wb") as log:
@@ -83,6 +84,7 @@ class Training:
     def stop(self) -> None:
         """Ask it to save and end."""
         if self.running:
+            self._told_to_stop = True
             self._process.send_signal(signal.SIGINT)
 
     def end(self) -> None:
@@ -122,6 +124,8 @@ class Training:
         if code == 0 or code in STOPPED:
             reason = "finished" if code == 0 else "stopped"
             return "done", {"run": self.source.id, "reason": reason}
+        if self._told_to_stop:  # Python was still loading
+            return "error", {"message": "stopped before its first step: there is nothing to save"}
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1].removeprefix("error: ") if lines else f"it ended with code {code}"
         return "error", {"message": last}
