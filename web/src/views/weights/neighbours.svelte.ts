@@ -1,6 +1,6 @@
 /** Neighbours of a token, or of a - b + c: counted in the page, or asked of the server where the table is too large for it. */
 import { session } from "../../state/session.svelte";
-import type { Neighbour, Space } from "./space";
+import type { Neighbour, Space } from "../../parts/space";
 
 export interface Question {
   run: string;
