@@ -62,7 +62,7 @@ const BLOCK: Plan[] = [
   {
     id: "scores", title: "How well do they match?",
     sentence: "Every query is multiplied with every key, dimension by dimension, and the products are added up: a large score means a good match.",
-    names: ["attn.scores_raw", "attn.scores_scaled"],
+    names: ["attn.scores_raw", "attn.scores_scaled"], faces: ["attn.scores_raw", "attn.scores_scaled"],
   },
   {
     id: "mask", title: "No looking ahead",
@@ -97,7 +97,7 @@ const BLOCK: Plan[] = [
   {
     id: "mlp", title: "Each token by itself",
     sentence: "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet here.",
-    names: ["mlp.*"],
+    names: ["mlp.*"], faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
   },
   {
     id: "resid-post", title: "Added again",
