@@ -39,15 +39,15 @@ class Block(nn.Module):
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         resid_pre = t("resid_pre", ops.carry, x)
-        normed = self._before(self.ln1, "ln1", resid_pre, t)
+        normed = self._before("ln1", resid_pre, t)
         attn_out = self._drop("attn", self.attn(normed, t.at("attn"), cache, mask, rotation), t)
-        resid_mid = self._add("resid_mid", self.ln1, "ln1", resid_pre, attn_out, t)
-        normed = self._before(self.ln2, "ln2", resid_mid, t)
+        resid_mid = self._add("resid_mid", "ln1", resid_pre, attn_out, t)
+        normed = self._before("ln2", resid_mid, t)
         mlp_out = self._drop("mlp", self.mlp(normed, t.at("mlp")), t)
-        return self._add("resid_post", self.ln2, "ln2", resid_mid, mlp_out, t)
+        return self._add("resid_post", "ln2", resid_mid, mlp_out, t)
 
-    def _before(self, norm: Norm | None, scope: str, x: Tensor, t: Tape) -> Tensor:
-        return norm(x, t.at(scope)) if norm is not None and self.norm_position == "pre" else x
+    def _before(self, norm: str, x: Tensor, t: Tape) -> Tensor:
+        return getattr(self, norm)(x, t.at(norm)) if self.norm_position == "pre" else x
 
     def _drop(self, branch: str, x: Tensor, t: Tape) -> Tensor:
         if not (self.training and self.dropout):
@@ -55,13 +55,11 @@ class Block(nn.Module):
         names = (f"{branch}_dropped", f"{branch}_kept")
         return t(names, ops.dropout, x, p=self.dropout)[0]
 
-    def _add(
-        self, name: str, norm: Norm | None, scope: str, x: Tensor, branch: Tensor, t: Tape
-    ) -> Tensor:
-        if norm is None or self.norm_position != "post":
+    def _add(self, name: str, norm: str, x: Tensor, branch: Tensor, t: Tape) -> Tensor:
+        if self.norm_position != "post":
             return t(name, ops.add, x, branch)
         added = t(f"{name}_sum", ops.add, x, branch)
-        return t(name, ops.carry, norm(added, t.at(scope)))
+        return t(name, ops.carry, getattr(self, norm)(added, t.at(norm)))
 
     def views(self, source: Source = itself) -> Iterator[View]:
         for name in ("ln1", "attn", "ln2", "mlp"):

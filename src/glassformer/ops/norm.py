@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glassformer.ops.op import Tape, composite, op
@@ -82,7 +81,7 @@ gain_and_bias = op(
 
 
 def _layer_norm(x: Tensor, w: Tensor | None, b: Tensor | None, eps: float) -> Tensor:
-    return F.layer_norm(x, (x.shape[-1],), w, b, eps)
+    return torch.layer_norm(x, (x.shape[-1],), w, b, eps)
 
 
 def _layer_norm_steps(
