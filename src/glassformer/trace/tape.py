@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from functools import cache
 from typing import Any
+from weakref import ref
 
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.utils.weak import WeakIdKeyDictionary
 
 from glassformer.ops.formula import Formula
 from glassformer.ops.op import Composite, Op
@@ -58,11 +59,11 @@ class Recorder:
         self.scope = ""
         self.edits = edits or {}
         self.live = live
-        self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
         self._views: dict[tuple[Any, ...], str] = {}
         for step in trace.nodes.values():  # a recording may go on from what the trace holds
             if step.value is not None:
-                self._known[step.value] = step.path
+                self._know(step.value, step.path)
                 if step.op is None:
                     self._views.setdefault(_view_key(step.value), step.path)
 
@@ -106,12 +107,16 @@ class Recorder:
             for path, value, formula in zip(paths, values, op.outputs, strict=True)
         ]
         bound = op.bind(*operands, **params) if op.bind else operands
-        given = {o: t for o, t in zip(op.operands, bound, strict=False) if t is not None}
-        absent = frozenset(op.operands) - frozenset(given)
-        sources = {o: self._path(t, op, o) for o, t in given.items()}
-        sources.update(zip((f.name for f in op.outputs), paths, strict=True))
-        for formula, path, value in zip(op.outputs, paths, values, strict=True):
-            self.record(path, op.name, formula.without(absent), sources, params, value)
+        sources = {
+            o: self._path(t, op, o)
+            for o, t in zip(op.operands, bound, strict=False)
+            if t is not None
+        }
+        formulas = _formulas(op, frozenset(sources))
+        for formula, path in zip(formulas, paths, strict=True):
+            sources[formula.name] = path
+        for formula, path, value in zip(formulas, paths, values, strict=True):
+            self.record(path, op.name, formula, sources, params, value)
         return values[0] if isinstance(name, str) else tuple(values)
 
     def record(
@@ -124,7 +129,7 @@ class Recorder:
         value: Tensor,
     ) -> None:
         """Record one computed value; `sources` are the paths of the formula's operands."""
-        self._known[value] = path
+        self._know(value, path)
         if self.live is not None:
             self.live[path] = value if self.trace.keeps(path) else value.grad_fn
         self.trace.add(
@@ -137,19 +142,31 @@ class Recorder:
                 axes=formula.axes,
                 shape=tuple(value.shape),
                 dtype=value.dtype,
-                value=value.detach(),
+                value=value.detach() if value.requires_grad else value,
                 edited=path in self.edits,
             )
         )
 
+    def _know(self, value: Tensor, path: str) -> None:
+        self._known[id(value)] = ref(value), path
+
     def _path(self, tensor: Tensor, op: Op, operand: str) -> str:
-        path = self._known.get(tensor) or self._views.get(_view_key(tensor))
+        known = self._known.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        path = self._views.get(_view_key(tensor))
         if path is None:
             raise RuntimeError(
                 f"operand {operand!r} of op {op.name!r} is the value of no step, weight or"
                 " constant; compute it on the tape or register it with leaf()"
             )
         return path
+
+
+@cache
+def _formulas(op: Op, given: frozenset[str]) -> tuple[Formula, ...]:
+    """The op's formulas for the operands that are there."""
+    return tuple(formula.without(frozenset(op.operands) - given) for formula in op.outputs)
 
 
 def _view_key(tensor: Tensor) -> tuple[Any, ...]:

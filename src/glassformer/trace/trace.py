@@ -55,7 +55,7 @@ class Trace:
         if leaf and step.value is not None:
             self._leaf_storages.add(step.value.untyped_storage()._cdata)
         elif step.value is not None and not self._is_seen_in_a_leaf(step.value):
-            self.nbytes += step.nbytes
+            self.nbytes += step.value.nbytes
             if self.budget_bytes is not None and self.nbytes > self.budget_bytes:
                 raise OverBudgetError(f"a trace of more than {self.budget_bytes:,} bytes")
         self.nodes[step.path] = step
@@ -65,7 +65,7 @@ class Trace:
     def keeps(self, path: str) -> bool:
         """Whether the value of the step at `path` is held on to."""
         name = path.partition("/")[2]
-        return any(fnmatchcase(name, pattern.strip()) for pattern in self.keep)
+        return "*" in self.keep or any(fnmatchcase(name, part.strip()) for part in self.keep)
 
     def _is_seen_in_a_leaf(self, value: Tensor) -> bool:
         # a tied unembedding is the embedding table seen otherwise, and takes no memory
