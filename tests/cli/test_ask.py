@@ -280,3 +280,18 @@ def test_earlier_lines_come_back_with_the_up_key(answers, capsys):
         threading.Thread(target=type_slowly).start()
         converse(answers)
     assert capsys.readouterr().out.count("the cat") == 2
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_packed_weights_answer_too(ask, run, weights):
+    code, out, err = ask(run, "the cat", "--max-tokens", 5, "--seed", 1, "--weights", weights)
+    assert (code, err) == (0, "")
+    assert out.startswith("the cat")
+    assert len(out) > len("the cat\n")
+
+
+def test_an_unknown_width_of_weights_is_refused(run):
+    model, tokenizer = load(run)
+    assert tokenizer is not None
+    with pytest.raises(GlassformerError, match="float32, bfloat16, int8"):
+        Answers(model, tokenizer, Sampling(), 3, weights="int4")

@@ -12,6 +12,7 @@ import typer
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
+from glassformer.generation.packed import pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
 from glassformer.model import Transformer
@@ -26,7 +27,10 @@ from glassformer.training.learner import labels
 
 @dataclass
 class Answers:
-    """A model, its tokenizer and how it is asked; `last` is the answer that came last."""
+    """A model, its tokenizer and how it is asked; `last` is the answer that came last.
+
+    `weights`, where given, is the width in which they are packed for answering.
+    """
 
     model: Transformer
     tokenizer: Tokenizer
@@ -34,7 +38,11 @@ class Answers:
     max_tokens: int
     stop: list[str] = field(default_factory=list)
     seed: int | None = None
+    weights: str | None = None
     last: Generation | None = None
+
+    def __post_init__(self) -> None:
+        self._asked = self.model if self.weights is None else pack(self.model, self.weights)
 
     def complete(self, prompt: str) -> Generation:
         """Print a prompt and stream what the model makes follow it."""
@@ -47,7 +55,7 @@ class Answers:
             note(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown))}")
         settings = self.sampling
         generation = generate(
-            self.model,
+            self._asked,
             ids,
             max_new_tokens=self.max_tokens,
             temperature=settings.temperature,

@@ -46,6 +46,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Pack the weights first, as float32, bfloat16 or int8: long answers of a large"
+            " model come faster.",
+            show_default=False,
+        ),
+    ] = None,
     at_step: AtStep = None,
 ) -> None:
     """Complete a prompt with a run's model, token by token.
@@ -56,7 +64,7 @@ def command(
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     model, tokenizer = open_run(run, at_step)
-    answers = Answers(model, tokenizer, sampling, max_tokens, stop or [], seed)
+    answers = Answers(model, tokenizer, sampling, max_tokens, stop or [], seed, weights)
     if prompt is None and sys.stdin.isatty():
         return converse(answers)
     text: str = sys.stdin.read().removesuffix("\n") if prompt is None else prompt
