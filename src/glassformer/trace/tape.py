@@ -76,7 +76,7 @@ class Recorder:
         """Register a weight, token ids or a constant as an operand."""
         path = f"{kind}/{name}"
         # two names for the same numbers (a tied matrix, transposed or not): the first one stands
-        self._views.setdefault(_view_key(value), path)
+        self._know(value, self._views.setdefault(_view_key(value), path))
         self.trace.add(
             Step(
                 path=path,
