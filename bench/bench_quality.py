@@ -148,6 +148,7 @@ def make_loop(name: str, shard: Shard, steps: int, seed: int = 0) -> Loop:
 def trained(loop: Loop) -> Loop:
     """The loop after its last step; the time of loading compiled code is not counted."""
     if loop.recipe.compile:
+        torch.compiler.reset()  # more than eight models in one process would run eagerly, unsaid
         loop.gradient(loop.batches(1), 1)
     for _ in range(loop.recipe.steps):
         loop.advance()
