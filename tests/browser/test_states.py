@@ -52,3 +52,50 @@ def test_a_gradient_is_checked_by_a_finite_difference_on_the_button(
     gradient = float(page.get_by_test_id("value").inner_text())
     said = card.inner_text().split("/ 2h = ")[1].split(" ±")[0]
     assert abs(float(said) - gradient) <= 1e-4 * abs(gradient)
+
+
+def test_numbers_that_cannot_be_read_are_never_shown_under_another_address(
+    page: Page, server: str
+) -> None:
+    start = f"{server}#/map?run=miniature&prompt=the+cat+sat&at="
+    page.goto(f"{start}fwd/logits[pos=1,vocab=2]")
+    expect(page.get_by_test_id("value")).to_be_visible()
+    page.route("**/values", lambda route: route.abort())
+    page.goto(f"{start}weight/blocks.0.mlp.W_in[d_model=0,d_mlp=3]")
+    expect(page.locator("main").get_by_role("alert")).to_contain_text("The server is gone")
+    expect(page.get_by_test_id("value")).to_have_count(0)
+    page.unroute("**/values")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("[data-address]")).to_contain_text("A trained parameter")
+
+
+def test_a_trace_that_the_server_let_go_is_recorded_again(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/logits[pos=1,vocab=2]")
+    expect(page.get_by_test_id("value")).to_be_visible()
+    gone = '{"error": {"code": "unknown_trace", "message": "no trace is named so"}}'
+    page.route("**/values", lambda route: route.fulfill(status=404, body=gone), times=1)
+    page.goto(
+        f"{server}#/map?run=miniature&prompt=the+cat+sat&at=weight/embed.W_E[vocab=0,d_model=1]"
+    )
+    expect(page.locator("[data-address]")).to_contain_text("A trained parameter")
+
+
+def test_the_last_of_two_runs_asked_for_is_the_one_that_is_shown(page: Page, server: str) -> None:
+    page.goto(f"{server}#/weights?run=small")
+    page.wait_for_selector(".rail .token")
+    page.route(
+        "**/api/runs/miniature", lambda route: (page.wait_for_timeout(900), route.continue_())
+    )
+    page.evaluate("location.hash = '#/weights?run=miniature'")
+    page.wait_for_timeout(100)
+    page.evaluate("location.hash = '#/weights?run=small'")
+    page.wait_for_timeout(1500)
+    expect(page.get_by_label("Run")).to_have_value("small")
+    expect(page.locator("main")).to_contain_text("109,440 numbers")
+
+
+def test_going_on_to_a_narrower_matrix_stays_inside_it(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.mlp.pre")
+    page.get_by_role("grid").press("Control+End")
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.resid_mid")
+    expect(page.get_by_role("gridcell")).to_contain_text("d_model 3")

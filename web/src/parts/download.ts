@@ -1,8 +1,9 @@
 /** Saving what is shown: tables as CSV, pictures as SVG or PNG. */
+import { format } from "../trace/address";
 import { full } from "../trace/number";
 import type { Palette } from "./paint";
 import { colorOf } from "./paint";
-import { fetchWindow, layout, type Plane, type Scale } from "./grid";
+import { fetchWindow, isMasked, layout, type Plane, type Scale } from "./grid";
 
 /** Offer a file to the reader. */
 export function save(name: string, content: BlobPart, type: string): void {
@@ -13,11 +14,13 @@ export function save(name: string, content: BlobPart, type: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const quoted = (cell: string): string => (/[",\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+const quoted = (cell: string): string => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+// a token such as "=" or "+" must not become a formula in a spreadsheet
+const harmless = (cell: string): string => (/^[=+\-@\t]/.test(cell) ? `'${cell}` : cell);
 
 /** Rows of cells as CSV. */
 export const csv = (rows: (string | number)[][]): string =>
-  rows.map((row) => row.map((cell) => quoted(typeof cell === "number" ? full(cell) : cell)).join(",")).join("\n");
+  rows.map((row) => row.map((cell) => typeof cell === "number" ? full(cell) : quoted(harmless(cell))).join(",")).join("\n");
 
 /** All numbers of a plane, with its labels, in full precision. */
 export async function planeCsv(p: Plane): Promise<string> {
@@ -33,15 +36,17 @@ export async function planeSvg(p: Plane, scale: Scale, palette: Palette): Promis
   const cell = Math.max(4, Math.min(26, Math.floor(900 / p.columns)));
   const [side, head] = [110, 24];
   const [width, height] = [side + p.columns * cell, head + p.rows * cell];
+  const fill = (value: number, r: number, c: number) =>
+    isMasked(p, r, c) ? palette.color("hatch") : (colorOf(value, scale, palette) ?? palette.color(Number.isFinite(value) ? "surface" : "bad"));
   const rects = values.flatMap((row, r) =>
-    row.map((value, c) => `<rect x="${side + c * cell}" y="${head + r * cell}" width="${cell - 0.5}" height="${cell - 0.5}" fill="${colorOf(value, scale, palette) ?? palette.color("hatch")}"/>`),
+    row.map((value, c) => `<rect x="${side + c * cell}" y="${head + r * cell}" width="${cell - 0.5}" height="${cell - 0.5}" fill="${fill(value, r, c)}"/>`),
   );
   const text = (x: number, y: number, anchor: string, words: string) => `<text x="${x}" y="${y}" text-anchor="${anchor}">${escape(words)}</text>`;
   const rows = p.rowAxis && cell >= 8 ? values.map((_, r) => text(side - 6, head + (r + 0.7) * cell, "end", p.trace.label(p.rowAxis!, r))) : [];
   const columns = p.columnAxis && cell >= 14 ? Array.from({ length: p.columns }, (_, c) => text(side + (c + 0.5) * cell, head - 6, "middle", p.trace.word(p.columnAxis!, c) || String(c))) : [];
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="monospace" font-size="10" fill="${palette.color("ink")}">` +
-    `<title>${escape(p.step.address)}</title><rect width="${width}" height="${height}" fill="${palette.color("surface")}"/>${[...rects, ...rows, ...columns].join("")}</svg>`
+    `<title>${escape(named(p))}</title><rect width="${width}" height="${height}" fill="${palette.color("surface")}"/>${[...rects, ...rows, ...columns].join("")}</svg>`
   );
 }
 
@@ -56,6 +61,9 @@ export async function png(svg: string): Promise<Blob> {
   canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the picture could not be made")))));
 }
+
+/** What a plane is: the value's address with the indices that are held. */
+export const named = (p: Plane): string => format(p.step.address, Object.fromEntries(Object.entries(p.fixed).filter(([axis]) => axis !== "batch")));
 
 const escape = (text: string): string => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/"/g, "&quot;");
 

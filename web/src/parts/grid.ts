@@ -1,5 +1,5 @@
 /** A matrix seen in a trace: two axes of a value, the others held at one index each. */
-import { isWhole, size, strides, type Step, type Trace } from "../trace/trace";
+import { hasMask, isMasked as maskedAt, isWhole, size, strides, type Step, type Trace } from "../trace/trace";
 
 export interface Plane {
   trace: Trace;
@@ -48,11 +48,9 @@ export function layout(p: Plane): { base: number; byRow: number; byColumn: numbe
   return { base, byRow: stride(p.rowAxis), byColumn: stride(p.columnAxis) };
 }
 
-const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;
-
-/** Whether a cell was masked: there a query would have looked at a later key. */
+/** Whether a cell of the plane was masked. */
 export const isMasked = (p: Plane, row: number, column: number): boolean =>
-  column > row && p.rowAxis === "query" && p.columnAxis === "key" && AFTER_THE_MASK.test(p.step.address);
+  hasMask(p.step) && maskedAt(p.step, indexAt(p, row, column));
 
 /** Fetch the cells of a window of the plane. */
 export async function fetchWindow(p: Plane, r0: number, r1: number, c0: number, c1: number): Promise<void> {
@@ -106,7 +104,6 @@ export async function scaleOf(trace: Trace, step: Step): Promise<Scale> {
   scales.set(step.address, scale);
   return scale;
 }
-
 
 /** A matrix in words, for those who hear it. */
 export function summary(p: Plane): string {

@@ -62,7 +62,7 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
   context.font = `12px ${FONT}`;
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
   const valueAt = (r: number, c: number) => values.peek(plane.step, base + r * byRow + c * byColumn);
-  const masked = (r: number, c: number) => isMasked(plane, r, c) || valueAt(r, c) === -Infinity;
+  const masked = (r: number, c: number) => isMasked(plane, r, c);
   for (let r = r0; r < r1; r++) {
     for (let c = c0; c < c1; c++) {
       const x = side + c * cell.width - scroll.x;
@@ -79,10 +79,11 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
       if (fill) {
         context.fillStyle = fill;
         context.fillRect(x, y, cell.width - gap + (gap ? 0 : 0.5), cell.height - gap + (gap ? 0 : 0.5));
-      } else if (Number.isNaN(value) || value === Infinity) {
+      } else if (!Number.isFinite(value)) {
         context.fillStyle = palette.color("bad");
         context.fillRect(x, y, cell.width - gap, cell.height - gap);
       }
+      if (Math.abs(value) > look.scale.largest) corner(context, x, y, cell, ink); // beyond the scale
       if (look.numbered) {
         context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
         context.fillText(number(value, 4, whole), x + cell.width - 6, y + cell.height / 2);
@@ -92,6 +93,17 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
   if (look.chosen) outline(context, look, scroll, look.chosen, ink);
   context.restore();
   labels(context, plane, look, scroll, { r0, r1, c0, c1 }, palette, line);
+}
+
+/** A cell that is stronger than its colour says: a notch in its corner. */
+function corner(context: CanvasRenderingContext2D, x: number, y: number, cell: { width: number; height: number }, ink: string): void {
+  const side = Math.min(6, cell.width, cell.height);
+  context.fillStyle = ink;
+  context.beginPath();
+  context.moveTo(x, y);
+  context.lineTo(x + side, y);
+  context.lineTo(x, y + side);
+  context.fill();
 }
 
 function outline(context: CanvasRenderingContext2D, look: Look, scroll: { x: number; y: number }, at: { row: number; column: number }, ink: string): void {

@@ -39,14 +39,13 @@ class Session {
     return this.second;
   }
 
-  /** What the URL asks for. */
-  request(): Request {
+  /** What the URL asks for, of a run. */
+  request(run: RunInfo | null = this.run): Request {
     const first = this.source.first;
-    const run = route.get("run") ?? first?.run ?? this.runs[0]?.id ?? "";
     return {
-      run,
-      prompt: route.get("prompt") ?? first?.prompt ?? this.run?.suggested_prompt ?? "",
-      target: route.get("target") ?? first?.target ?? (route.get("prompt") === undefined ? this.run?.suggested_target : null) ?? null,
+      run: this.wanted,
+      prompt: route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
+      target: route.get("target") ?? first?.target ?? (route.get("prompt") === undefined ? run?.suggested_target : null) ?? null,
       at_step: route.get("step") === undefined ? (first?.at_step ?? null) : route.number("step"),
       edits: route.json<Edits>("edits") ?? {},
       sampling: route.json<Sampling>("draw"),
@@ -57,14 +56,13 @@ class Session {
   async load(): Promise<void> {
     try {
       if (!this.runs.length) this.runs = await this.source.runs();
-      const id = route.get("run") ?? this.source.first?.run ?? this.runs[0]?.id;
+      const id = this.wanted;
       if (!id) throw new SourceError("There is no run to open. Train one, or start the server with one.", "empty");
-      if (this.run?.id !== id) this.run = await this.source.run(id);
-      await Promise.all([this.loadMain(), this.loadOther()]);
+      const run = this.run?.id === id ? this.run : await this.source.run(id);
+      if (id !== this.wanted) return; // another run was asked for meanwhile
+      await Promise.all([this.loadMain(run), this.loadOther(run)]);
     } catch (error) {
-      if ((error as Error).name === "AbortError") return;
-      this.problem = error instanceof SourceError ? error : new SourceError((error as Error).message, "unexpected");
-      this.state = "failed";
+      this.fail(error as Error);
     }
   }
 
@@ -72,43 +70,73 @@ class Session {
     this.asked = this.askedOther = "";
     this.run = null;
     this.runs = [];
+    this.problem = null;
     await this.load();
   }
 
-  private async loadMain(): Promise<void> {
-    const request = this.request();
+  /** The run that the URL names, or the first there is. */
+  private get wanted(): string {
+    return route.get("run") ?? this.source.first?.run ?? this.runs[0]?.id ?? "";
+  }
+
+  private fail(error: Error): void {
+    if (error.name === "AbortError") return;
+    this.problem = error instanceof SourceError ? error : new SourceError(error.message, "unexpected");
+    this.state = "failed";
+  }
+
+  /** Numbers of an open trace could not be read: the server is gone, or it has let the trace go. */
+  private lost(error: Error, opened: Opened): void {
+    if (opened !== this.main && opened !== this.second) return;
+    if (error instanceof SourceError && error.code === "unknown_trace") {
+      this.asked = this.askedOther = "";
+      void this.load();
+    } else this.fail(error);
+  }
+
+  private watched(opened: Opened): Opened {
+    opened.trace.values.onfailure = (error) => this.lost(error, opened);
+    return opened;
+  }
+
+  private async loadMain(run: RunInfo): Promise<void> {
+    const request = this.request(run);
     const asked = JSON.stringify(request);
     if (asked === this.asked) return;
     this.asked = asked;
     this.abort.abort();
     this.abort = new AbortController();
     this.state = "loading";
+    this.problem = null;
     const begun = Date.now();
     const clock = setInterval(() => (this.since = (Date.now() - begun) / 1000), 250);
     try {
       const opened = await this.source.open(request, this.abort.signal);
       if (asked !== this.asked) return;
-      this.main = opened;
-      this.problem = null;
+      this.run = run;
+      this.main = this.watched(opened);
       this.state = "ready";
     } catch (error) {
-      if (asked === this.asked) this.asked = "";
+      if (asked !== this.asked) return;
+      this.asked = "";
+      this.main = null;
+      this.run = run;
       throw error;
     } finally {
       clearInterval(clock);
-      this.since = 0;
+      if (asked === this.asked) this.since = 0;
     }
   }
 
-  private async loadOther(): Promise<void> {
+  private async loadOther(run: RunInfo): Promise<void> {
     const request = route.json<Partial<Request>>("with");
-    const asked = request ? JSON.stringify([this.request(), request]) : "";
+    const asked = request ? JSON.stringify([this.request(run), request]) : "";
     if (asked === this.askedOther) return;
     this.askedOther = asked;
     this.otherLoading = request !== null;
     let [opened, problem]: [Opened | null, string] = [null, ""];
     try {
-      if (request) opened = await this.source.open({ ...this.request(), ...request });
+      if (request) opened = this.watched(await this.source.open({ ...this.request(run), ...request }));
     } catch (error) {
       problem = (error as Error).message;
     }

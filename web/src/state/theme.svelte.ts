@@ -14,8 +14,9 @@ function remembered(): string | null {
 
 const GAMMA = 1.4; // mixing at this power keeps the middle of a ramp from looking too dark
 
-/** The channels of a colour written #rrggbb, or #rgb as the build shortens it. */
-function channels(hex: string): number[] {
+/** The channels of a colour written rgb(r, g, b), #rrggbb, or #rgb as the build shortens it. */
+export function channels(hex: string): number[] {
+  if (hex.startsWith("rgb")) return hex.match(/\d+/g)!.slice(0, 3).map(Number);
   const digits = hex.length === 4 ? hex.replace(/[^#]/g, "$&$&") : hex;
   return [1, 3, 5].map((at) => parseInt(digits.slice(at, at + 2), 16));
 }

@@ -278,7 +278,7 @@ export async function whenHere<T>(trace: Trace, evaluation: () => Evaluation, wo
     const run = evaluation();
     const result = work(run);
     if (!run.missing.length) return { run, result };
-    await Promise.all(run.missing.map(([step, at]) => trace.values.fetch(step, at, at + 1)));
+    await trace.values.fetchEach(run.missing);
   }
   throw new Error("the operands of this number could not be read");
 }

@@ -5,7 +5,7 @@ import { Evaluation, whenHere, type Read } from "./evaluate";
 import type { Formula, Node } from "./formula";
 import { number } from "./number";
 import { terms, withNumbers, type Piece, type Term } from "./render";
-import { flat, isWhole, symbol, type Step, type Trace } from "./trace";
+import { flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
 
 export interface Operand {
   name: string;
@@ -49,7 +49,7 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     symbol: symbol(step.address),
     numbersPutIn: [], terms: [], groups: [],
     recomputed: value, error: 0, bound: 0, agrees: true,
-    flags: flags(value, step),
+    flags: flags(value, step, at),
   };
   if (!formula || formula.tree[0] === "drawn") return found;
   const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
@@ -72,9 +72,10 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   return found;
 }
 
-function flags(value: number, step: Step): string[] {
+function flags(value: number, step: Step, at: Record<string, number>): string[] {
   const found: string[] = [];
-  if (value === -Infinity) found.push("masked: a later position, so its score is minus infinity");
+  if (isMasked(step, at)) found.push("masked: a later position, which this one may not look at");
+  else if (!Number.isFinite(value) && !Number.isNaN(value)) found.push("infinite: follow the operands to where it first appears");
   if (Number.isNaN(value)) found.push("not a number: follow the operands to where it first appears");
   if (step.edited) found.push("edited: this number was set by hand, so its formula does not explain it");
   return found;

@@ -2,11 +2,18 @@
 import type { About, RunInfo } from "../source";
 import { REDUCTIONS, constant, plainNumber, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
+import { number } from "./number";
 import { isWhole, type Trace } from "./trace";
 
-/** Runnable Python for an explained number of the forward pass, a gradient or an update. */
+/**
+ * Runnable Python for an explained number of the forward pass, a gradient or an update; "" where there
+ * is none: of a run that is not open, a pass patched from another, or a choice that was drawn.
+ */
 export function pytorch(found: Explanation, about: About, run: RunInfo | null, trace: Trace): string {
-  const folder = run?.path ?? run?.name ?? about.run;
+  const isPatched = Object.values(about.edits).some((edit) => typeof edit !== "number");
+  const isDrawn = found.step.address.startsWith("choose/") && about.sampling !== null;
+  if (run === null || isPatched || isDrawn) return "";
+  const folder = run.path ?? run.name;
   const lines = ["import torch", "import glassformer as gf", "", ...opened(about, folder), "whole = lambda path: trace.value_of(trace.step(path)).detach()"];
   const { formula, step } = found;
   const index = step.axes.map((axis) => found.at[axis]).join(", ");
@@ -33,7 +40,7 @@ function opened(about: About, folder: string): string[] {
 }
 
 const used = (tree: Node, name: string): boolean => [...walk(tree)].some((node) => node[0] === "param" && node[1] === name);
-const spell = (value: number): string => (Number.isFinite(value) ? String(value) : `float("${value > 0 ? "inf" : "-inf"}")`);
+const spell = (value: number): string => (Number.isFinite(value) ? String(value) : `float("${number(value)}")`);
 
 const FUNCTIONS: Record<string, string> = { sign: "torch.sign", abs: "torch.abs" };
 

@@ -122,6 +122,14 @@ export function flat(step: Step, index: Record<string, number>): number {
   return step.axes.reduce((sum, axis, d) => sum + (index[axis] ?? 0) * by[d], 0);
 }
 
+const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;
+
+/** Whether a value has masked cells: those where a query would look at a later key. */
+export const hasMask = (step: Step): boolean => AFTER_THE_MASK.test(step.address);
+
+/** Whether the element of a value at an index was masked. */
+export const isMasked = (step: Step, at: Record<string, number>): boolean => hasMask(step) && at.key > at.query;
+
 /** The address without its axes of length 1, whose only index is understood. */
 export function shortAddress(trace: Trace, where: Address): string {
   const step = trace.step(where.path);

@@ -35,36 +35,40 @@ export const ROUNDOFF: Record<string, number> = { float64: 2 ** -53, float32: 2 
 /** The smallest normal number of a dtype. */
 export const TINY: Record<string, number> = { float64: 2 ** -1022, float32: 2 ** -126, float16: 2 ** -14, bfloat16: 2 ** -126 };
 
-const KEPT_TILES = 2048;
+const KEPT_TILES = 4096;
 
-/** The numbers of a trace, fetched in tiles when they are asked for; a tile is fetched once. */
+/** The numbers of a trace, fetched in tiles when they are asked for; the tiles used last are kept. */
 export class Values {
+  /** Told when numbers could not be read. */
+  onfailure: (error: Error) => void = () => {};
   private tiles = new Map<number, DataView>();
-  private coming = new Map<number, Promise<void>>();
+  private coming = new Map<number, Promise<DataView>>();
 
   constructor(private bytes: Bytes, private tileBytes: number) {}
 
   /** One number, or undefined while its tile is not here. */
   peek(step: Step, flat: number): number | undefined {
+    if (flat < 0 || flat >= size(step)) return undefined;
     const { bytes, read } = DTYPES[step.dtype];
-    const begin = this.begin(step);
     const inside = flat * bytes;
     const k = Math.floor(inside / this.tileBytes);
-    const tile = this.tiles.get(begin + k * this.tileBytes);
+    const tile = this.tiles.get(begin(step) + k * this.tileBytes);
     return tile && read(tile, inside - k * this.tileBytes);
   }
 
   /** Fetch what is missing of the elements [from, to) of a value. */
   async fetch(step: Step, from: number, to: number): Promise<void> {
-    const { bytes } = DTYPES[step.dtype];
-    const begin = this.begin(step);
-    const end = step.bytes![1];
-    const wanted: Promise<void>[] = [];
-    for (let k = Math.floor((from * bytes) / this.tileBytes); k * this.tileBytes < to * bytes; k++) {
-      const at = begin + k * this.tileBytes;
-      if (!this.tiles.has(at)) wanted.push(this.tile(at, Math.min(at + this.tileBytes, end)));
+    await this.held(step, from, to);
+  }
+
+  /** Fetch what is missing of single elements, each tile once. */
+  async fetchEach(wanted: [Step, number][]): Promise<void> {
+    const tiles = new Map<number, Step>();
+    for (const [step, flat] of wanted) {
+      const k = Math.floor((flat * DTYPES[step.dtype].bytes) / this.tileBytes);
+      tiles.set(begin(step) + k * this.tileBytes, step);
     }
-    await Promise.all(wanted);
+    await Promise.all([...tiles].map(([at, step]) => this.tile(at, step)));
   }
 
   /** A whole value as doubles, row-major. */
@@ -74,34 +78,61 @@ export class Values {
 
   /** The elements [from, to) of a value, as doubles. */
   async range(step: Step, from: number, to: number): Promise<Float64Array> {
-    await this.fetch(step, from, to);
+    const { bytes, read } = DTYPES[step.dtype];
+    const tiles = await this.held(step, from, to);
+    const first = Math.floor((from * bytes) / this.tileBytes);
     const found = new Float64Array(to - from);
-    for (let i = from; i < to; i++) found[i - from] = this.peek(step, i) ?? NaN;
+    for (let i = from; i < to; i++) {
+      const k = Math.floor((i * bytes) / this.tileBytes);
+      found[i - from] = read(tiles[k - first], i * bytes - k * this.tileBytes);
+    }
     return found;
   }
 
   /** One number. */
   async one(step: Step, flat: number): Promise<number> {
-    await this.fetch(step, flat, flat + 1);
-    return this.peek(step, flat) ?? NaN;
+    return (await this.range(step, flat, flat + 1))[0];
   }
 
-  private begin(step: Step): number {
-    if (!step.bytes) throw new Error(`the value of ${step.address} was not kept in this trace`);
-    return step.bytes[0];
+  private held(step: Step, from: number, to: number): Promise<DataView[]> {
+    const { bytes } = DTYPES[step.dtype];
+    const wanted: Promise<DataView>[] = [];
+    for (let k = Math.floor((from * bytes) / this.tileBytes); k * this.tileBytes < to * bytes; k++) {
+      wanted.push(this.tile(begin(step) + k * this.tileBytes, step));
+    }
+    return Promise.all(wanted);
   }
 
-  private tile(at: number, end: number): Promise<void> {
+  private tile(at: number, step: Step): Promise<DataView> {
+    const here = this.tiles.get(at);
+    if (here) {
+      this.keep(at, here);
+      return Promise.resolve(here);
+    }
     let coming = this.coming.get(at);
     if (!coming) {
-      coming = this.bytes(at, end)
-        .then((buffer) => {
-          if (this.tiles.size >= KEPT_TILES) this.tiles.delete(this.tiles.keys().next().value!);
-          this.tiles.set(at, new DataView(buffer));
+      coming = this.bytes(at, Math.min(at + this.tileBytes, step.bytes![1]))
+        .then((buffer) => this.keep(at, new DataView(buffer)))
+        .catch((error: Error) => {
+          this.onfailure(error);
+          throw error;
         })
         .finally(() => this.coming.delete(at));
       this.coming.set(at, coming);
     }
     return coming;
   }
+
+  /** Hold on to a tile as the one used last, and let the one go that was not used for longest. */
+  private keep(at: number, tile: DataView): DataView {
+    this.tiles.delete(at);
+    this.tiles.set(at, tile);
+    if (this.tiles.size > KEPT_TILES) this.tiles.delete(this.tiles.keys().next().value!);
+    return tile;
+  }
+}
+
+function begin(step: Step): number {
+  if (!step.bytes) throw new Error(`the value of ${step.address} was not kept in this trace`);
+  return step.bytes[0];
 }

@@ -1,10 +1,36 @@
 /** What was changed by hand: kept in the URL as the request for the second trace. */
-import type { Edit, Edits, Request } from "../../source";
+import type { Edit, Edits, Opened, Request } from "../../source";
 import { route } from "../../state/route.svelte";
-import { nameOf, parse } from "../../trace/address";
+import { nameOf, parse, type Address } from "../../trace/address";
 import { full } from "../../trace/number";
 
-export const editsNow = (): Edits => route.json<Partial<Request>>("with")?.edits ?? {};
+const isRecord = (given: unknown): given is Record<string, unknown> => typeof given === "object" && given !== null && !Array.isArray(given);
+
+/** The edits of the URL as they stand there; a link may hold what no edit can be. */
+export function editsNow(): Edits {
+  const edits = route.json<Partial<Request>>("with")?.edits;
+  return isRecord(edits) ? edits : {};
+}
+
+/** Where an edit is made; null for one that cannot be read. */
+export function placeOf(address: string, edit: unknown): Address | null {
+  const patch = isRecord(edit) && typeof edit.address === "string" && typeof (edit.prompt ?? edit.trace) === "string";
+  try {
+    return typeof edit === "number" || patch ? parse(address) : null;
+  } catch {
+    return null;
+  }
+}
+
+const sameEdit = (one: Edit, two: Edit | undefined): boolean =>
+  one === two || (isRecord(one) && isRecord(two) && one.address === two.address);
+
+/** Whether a pass differs from another by these edits and nothing else. */
+export function isEdited(after: Opened, before: Opened, edits: Edits): boolean {
+  const alike = (["run", "prompt", "target", "at_step"] as const).every((what) => after.about[what] === before.about[what]);
+  const [asked, made] = [Object.entries(edits), after.about.edits];
+  return alike && asked.length === Object.keys(made).length && asked.every(([address, edit]) => sameEdit(edit, made[address]));
+}
 
 export function setEdits(edits: Edits): void {
   const any = Object.keys(edits).length > 0;
@@ -24,7 +50,9 @@ export const mlpOff = (block: number): string => `fwd/blocks.${block}.mlp.mlp_ou
 
 /** An edit in words. */
 export function says(address: string, edit: Edit): string {
-  const { path, index } = parse(address);
+  const place = placeOf(address, edit);
+  if (!place) return `“${address}” is not an edit that can be read`;
+  const { path, index } = place;
   const part = /^fwd\/blocks\.(\d+)\.(attn\.z|attn\.attn_out|mlp\.mlp_out)$/.exec(path);
   const axes = Object.keys(index);
   if (edit === 0 && part) {

@@ -67,13 +67,12 @@ export function choose(scores: Float64Array, order: Uint32Array, settings: Setti
   const greedy = settings.temperature === 0;
   const scaled = greedy || settings.temperature === 1 ? scores : scores.map((score) => score / settings.temperature);
   const sorted = scaled === scores ? order : byIdWhereEqual(order, scaled);
-  const highest = scaled[sorted[0]];
-  const softmax = shares(scaled.map((score) => Math.exp(score - highest)));
-  const { cuts, leaves } = greedy ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 } : cut(softmax, sorted, settings);
-  const kept = new Float64Array(softmax.length);
-  for (let rank = 0; rank < leaves; rank++) kept[sorted[rank]] = softmax[sorted[rank]];
-  const probs = cuts.length ? shares(kept) : softmax;
-  return { order: sorted, softmax, probs, cumulative: accumulate(probs, sorted.subarray(0, leaves)), cuts };
+  const uncut = softmax(scaled, scaled[sorted[0]]);
+  const { cuts, leaves } = greedy ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 } : cut(uncut, sorted, settings);
+  const kept = new Float64Array(uncut.length);
+  for (let rank = 0; rank < leaves; rank++) kept[sorted[rank]] = uncut[sorted[rank]];
+  const probs = cuts.length ? shares(kept) : uncut;
+  return { order: sorted, softmax: uncut, probs, cumulative: accumulate(probs, sorted.subarray(0, leaves)), cuts };
 }
 
 /** The rank on whose part of the line the number u falls. */
@@ -121,6 +120,10 @@ function byIdWhereEqual(order: Uint32Array, scores: Float64Array): Uint32Array {
     from = to;
   }
   return sorted;
+}
+
+export function softmax(scores: Float64Array, highest = scores.reduce((a, b) => Math.max(a, b))): Float64Array {
+  return shares(scores.map((score) => Math.exp(score - highest)));
 }
 
 function shares(weights: Float64Array): Float64Array {
