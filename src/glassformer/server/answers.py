@@ -30,8 +30,8 @@ BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
 TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
 
 
-def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> dict[str, Any]:
-    """TraceAbout of a new live trace."""
+def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> LiveTrace:
+    """A new live trace, which is not in the store yet; patches come from what is."""
     learner = runs.learner(request.run, request.at_step)
     drawing = _drawing(request)
     edits: dict[str, float | Tensor] = {}
@@ -51,9 +51,7 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> dict[st
         float64=request.float64,
     )
     written = request.model_dump()["edits"]
-    trace = LiveTrace(learner, wish, Asked(request.run, request.at_step, written, drawing))
-    traces.add(trace)
-    return trace.about
+    return LiveTrace(learner, wish, Asked(request.run, request.at_step, written, drawing))
 
 
 def _drawing(request: TraceRequest) -> Drawing | None:

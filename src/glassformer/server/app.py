@@ -38,6 +38,8 @@ ERRORS = {
     503: "Too much to do already, or it took too long.",
 }
 
+READS = 64
+"""How many reads of recorded traces may wait; a page asks for some tiles at a time."""
 
 ALWAYS = (401, 403, 404, 413, 415, 422, 503)
 READING, WRITING = ALWAYS, (400, *ALWAYS)
@@ -63,6 +65,7 @@ def create_app(
     folder: where new runs go that are started from the page.
     """
     workers = workers or Workers()
+    readers = Workers(queue=READS)  # of what is recorded: never behind a recording
     traces = TraceStore()
     trainings = Trainings(runs, folder)
 
@@ -70,6 +73,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         workers.close()
+        readers.close()
         await asyncio.to_thread(trainings.close)
 
     app = FastAPI(
@@ -109,7 +113,9 @@ def create_app(
     @app.post("/api/traces", response_model=schemas.TraceAbout, responses=refusals(WRITING))
     async def open_trace(request: schemas.TraceRequest) -> Any:
         """Record a prompt; its values are then read from the trace's two files."""
-        return await workers.run(partial(answers.open_trace, runs, traces, request))
+        trace = await workers.run(partial(answers.open_trace, runs, traces, request))
+        traces.add(trace)  # here: what nobody waits for any more is not held
+        return trace.about
 
     @app.get("/api/traces/{trace}/trace.json", responses=refusals(READING))
     async def step_table(trace: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
@@ -117,9 +123,9 @@ def create_app(
         found = traces[trace]
         headers = {"vary": "accept-encoding"}
         if "gzip" not in accept_encoding:
-            content = await workers.run(lambda: found.table)
+            content = await readers.run(lambda: found.table)
         else:
-            content = await workers.run(lambda: found.table_gzip)
+            content = await readers.run(lambda: found.table_gzip)
             headers["content-encoding"] = "gzip"
         return Response(content, media_type="application/json", headers=headers)
 
@@ -147,7 +153,7 @@ def create_app(
         """A part of the values' safetensors file."""
         file = traces[trace].values
         begin, end = parse_range(asked, file.size)
-        content = await workers.run(partial(file.read, begin, end))
+        content = await readers.run(partial(file.read, begin, end))
         headers = {
             "content-range": f"bytes {begin}-{end - 1}/{file.size}",
             "accept-ranges": "bytes",
