@@ -15,7 +15,7 @@ import uvicorn
 
 from glassformer.errors import GlassformerError
 from glassformer.server.app import create_app
-from glassformer.server.guard import check_bind, is_loopback
+from glassformer.server.guard import check_bind
 from glassformer.server.runs import Runs
 
 PORT, PORTS = 8000, 100
@@ -50,9 +50,7 @@ def command(
     check_bind(host, token)
     app = create_app(Runs(runs or ["miniature"]), host=host, token=token)
     listener = listen(host, port)
-    # where the socket listens everywhere, this machine is reached by its own name
-    name = host if is_loopback(host) or host != "0.0.0.0" else "127.0.0.1"
-    url = f"http://{name}:{listener.getsockname()[1]}/"
+    url = url_of(host, listener.getsockname()[1])
     typer.echo(f"Glassformer is at {url}  (Ctrl-C ends it)")
     if show:
         webbrowser.open(url if token is None else f"{url}?token={quote(token)}")
@@ -83,23 +81,44 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def url_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server that listens at `host`.
+
+    >>> url_of("127.0.0.1", 8000), url_of("::1", 8000)
+    ('http://127.0.0.1:8000/', 'http://[::1]:8000/')
+    >>> url_of("0.0.0.0", 8000), url_of("::", 8000)
+    ('http://127.0.0.1:8000/', 'http://[::1]:8000/')
+    """
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
+
+
 def listen(host: str, port: int | None) -> socket.socket:
     """A socket bound to `port`, or without one to the first free port from 8000 on."""
     for tried in range(PORT, PORT + PORTS) if port is None else [port]:
-        # with the protocol named, asyncio turns off Nagle's delay: 0.8 ms a request, not 45
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((host, tried))
-            listener.listen()
+            return _bound(host, tried)
         except OSError as error:
-            listener.close()
             if error.errno != errno.EADDRINUSE:
                 raise GlassformerError(
                     f"can't listen at {host}: {error.strerror or error}; give an address of this"
                     " machine"
                 ) from error
-        else:
-            return listener
     where = f"port {port}" if port is not None else f"every port from {PORT} to {PORT + PORTS - 1}"
     raise GlassformerError(f"{where} is in use; stop what listens there, or give another --port")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket; a name that stands for addresses of both kinds means the IPv4 one."""
+    # with the protocol named, asyncio turns off Nagle's delay: 0.8 ms a request, not 45
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
