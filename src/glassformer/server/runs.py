@@ -6,7 +6,7 @@ import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,12 @@ class Source:
             return read_description(self.folder).model
         return config_of(self.where)
 
+    @cached_property
+    def parameters(self) -> int:
+        """Stored numbers of the model."""
+        with torch.device("meta"):
+            return sum(p.numel() for p in Transformer(self.config).parameters())
+
     def summary(self) -> dict[str, Any]:
         """RunSummary of the page's contract."""
         self.check()
@@ -71,7 +77,7 @@ class Source:
         return {
             "id": self.id,
             "name": self.name,
-            "parameters": sum(count for count in _stored(self.config).values()),
+            "parameters": self.parameters,
             "steps_done": rows[-1]["step"] if rows else None,
             "loss": losses[-1] if losses else None,
         }
@@ -79,18 +85,17 @@ class Source:
     def info(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """RunInfo of the page's contract."""
         config, folder = self.config, self.folder
-        summary = self.summary()
         recipe = read_description(folder).recipe if folder and self.kind == "run" else None
         prompt, target = suggestion(tokenizer, config.n_ctx)
         return {
-            **summary,
+            **self.summary(),
             "kind": self.kind,
             "path": str(folder) if folder else None,
             "config": config.to_dict(),
             "n_ctx": config.n_ctx,
             "vocab_size": config.vocab_size,
             "tied": config.tied,
-            "weights": _weights(config, summary["parameters"]),
+            "weights": _weights(config, self.parameters),
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -110,19 +115,11 @@ class Source:
 
     def metrics(self) -> dict[str, Any]:
         """Metrics of the page's contract: one row for each step, in order."""
-        found = read_metrics(self.folder / "metrics.jsonl") if self.folder else []
-        by_step: dict[int, dict[str, Any]] = {}
-        floor = None
-        for row in found:
-            merged = by_step.setdefault(
-                row["step"],
-                {"step": row["step"], "loss": None, "held_out": None, "tokens_per_second": None},
-            )
-            merged["loss"] = row.get("loss", merged["loss"])
-            merged["held_out"] = row.get("val_loss", merged["held_out"])
-            merged["tokens_per_second"] = row.get("tokens_per_second", merged["tokens_per_second"])
-            floor = row.get("floor", floor)
-        return {"rows": [by_step[step] for step in sorted(by_step)], "floor": floor}
+        path = self.folder / "metrics.jsonl" if self.folder else None
+        if path is None or not path.is_file():
+            return {"rows": [], "floor": None}
+        now = path.stat()
+        return _metrics(path, (now.st_ino, now.st_mtime_ns, now.st_size))
 
 
 class Runs:
@@ -218,9 +215,21 @@ SUGGESTIONS = (
 )
 
 
-def _stored(config: Config) -> dict[str, int]:
-    with torch.device("meta"):
-        return {name: p.numel() for name, p in Transformer(config).named_parameters()}
+@lru_cache(maxsize=64)
+def _metrics(path: Path, _state: tuple[int, int, int]) -> dict[str, Any]:
+    """The metrics in a file, read again only when its `_state` is another."""
+    by_step: dict[int, dict[str, Any]] = {}
+    floor = None
+    for row in read_metrics(path):
+        merged = by_step.setdefault(
+            row["step"],
+            {"step": row["step"], "loss": None, "held_out": None, "tokens_per_second": None},
+        )
+        merged["loss"] = row.get("loss", merged["loss"])
+        merged["held_out"] = row.get("val_loss", merged["held_out"])
+        merged["tokens_per_second"] = row.get("tokens_per_second", merged["tokens_per_second"])
+        floor = row.get("floor", floor)
+    return {"rows": [by_step[step] for step in sorted(by_step)], "floor": floor}
 
 
 def _weights(config: Config, parameters: int) -> list[dict[str, Any]]:
