@@ -9,17 +9,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
+from glassformer.generation.generate import check_prompt
+from glassformer.model.watch import estimated_bytes
 from glassformer.server import answers
 from glassformer.server.page import fill, sealed, template
 from glassformer.server.record import Wish
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import TokenizeRequest
 from glassformer.server.traces import Asked, LiveTrace
+from glassformer.trace.trace import OverBudgetError
+from glassformer.training.learner import Learner
 
 VALUE_BYTES = 16_000_000
 """An exported page holds gradients, and the optimizer's step, while its values stay below this."""
+
+PAGE_BYTES = 60_000_000
+"""The weights and the forward pass of a prompt that an exported page can hold."""
 
 SNAPSHOTS = 8
 SNAPSHOT_BYTES = 6_000_000
@@ -55,6 +64,7 @@ def page_data(
     """What an exported page shows of the first run: its traces, its training, its tokens."""
     source = runs.there[0]
     learner = runs.learner(source.id, at_step)
+    check_size(learner, prompt)
     first = LiveTrace(
         learner, Wish(prompt, target, light_bytes=VALUE_BYTES), Asked(source.id, at_step)
     )
@@ -62,10 +72,24 @@ def page_data(
     past = packed_snapshots(runs, source.id, prompt, target)
     return {
         **trace_data([packed(first), *past]),
-        "runs": [source.info(learner.tokenizer)],
+        "runs": [{**source.info(learner.tokenizer), "path": source.folder and source.name}],
         "metrics": {source.id: source.metrics()},
         "texts": {source.id: [text]},
     }
+
+
+def check_size(learner: Learner, prompt: str) -> None:
+    """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
+    ids = learner.tokenizer.encode(prompt)
+    check_prompt(learner.model, ids)
+    weights = sum(p.nbytes for p in learner.model.parameters())
+    size = weights + estimated_bytes(learner.model, torch.tensor([ids]))
+    if size > PAGE_BYTES:
+        raise OverBudgetError(
+            f"this page would hold about {size / 1e6:,.0f} MB of weights and values, and one file"
+            f" holds at most {PAGE_BYTES / 1e6:,.0f} MB; look at this model with `glassformer"
+            " serve`, which reads only what is on the screen"
+        )
 
 
 def trace_data(traces: list[dict[str, Any]]) -> dict[str, Any]:
