@@ -8,6 +8,7 @@ from typing import Any
 
 from glassformer.server.export import VALUE_BYTES, pack, page_html, trace_data
 from glassformer.server.page import is_built
+from glassformer.server.record import add_probs
 from glassformer.show.notebook import trace_html as plain_html
 from glassformer.trace import Trace
 from glassformer.trace.file import step_table
@@ -18,14 +19,17 @@ HEIGHT = 760  # pixels
 
 def trace_html(trace: Trace) -> str:
     """The page about a trace; a plain table where the page is missing or the trace is too large."""
-    values = ValuesFile(trace)
     one_text = "token/ids" in trace.nodes and trace.step("token/ids").shape[0] == 1
-    if not (is_built() and one_text and values.size <= VALUE_BYTES):
+    shown = _with_probs(trace) if is_built() and one_text else None
+    if shown is None:
         return plain_html(trace)
-    table = step_table(trace, values.extents).encode()
-    about = _about(trace, values.size)
+    values = ValuesFile(shown)
+    if values.size > VALUE_BYTES:
+        return plain_html(trace)
+    table = step_table(shown, values.extents).encode()
+    about = _about(shown, values.size)
     data = trace_data([pack(about, table, values.read(0, values.size))])
-    html = page_html({**data, "runs": [_run(trace)]})
+    html = page_html({**data, "runs": [_run(shown)]})
     # sandboxed: whatever is in the trace can't reach the notebook
     return (
         f'<iframe title="The trace, number by number" srcdoc="{escape(html)}"'
@@ -34,15 +38,36 @@ def trace_html(trace: Trace) -> str:
     )
 
 
+def _with_probs(trace: Trace) -> Trace | None:
+    """The trace with the kept ``fwd/probs`` that the page reads, its own or a copy's; or None.
+
+    A trace that goes on to the loss has the two parts of the quotient instead.
+    """
+    nodes = trace.nodes
+    if "fwd/probs" in nodes:
+        return trace if nodes["fwd/probs"].value is not None else None
+    parts = (nodes.get("fwd/logits_exp"), nodes.get("fwd/logits_sum"))
+    if any(part is None or part.value is None for part in parts):
+        return None
+    longer = Trace()  # the user's own stays as it is
+    for step in nodes.values():
+        longer.add(step, leaf=step.op is None)
+    longer.labels = trace.labels
+    add_probs(longer)
+    return longer
+
+
 def _about(trace: Trace, nbytes: int) -> dict[str, Any]:
     """TraceAbout of a trace that is all there is to know."""
     ids = trace.value_of(trace.step("token/ids"))[0].tolist()
     words = list(trace.labels.get("pos", map(str, ids)))
+    # tokens of parts of words carry their own spaces
+    bare = not any(" " in word for word in trace.labels.get("vocab", words))
     kinds = {step.kind for step in trace.steps}
     return {
         "id": "trace",
         "run": "trace",
-        "prompt": " ".join(words),
+        "prompt": (" " if bare else "").join(words),
         "ids": ids,
         "tokens": words,
         "target": None,
