@@ -1,5 +1,5 @@
 /** What a line chart of training needs: places, ticks, paths. */
-import { nice, ticks } from "d3-array";
+import { extent, nice, ticks } from "d3-array";
 
 export interface Point {
   step: number;
@@ -38,8 +38,7 @@ export function across(frame: Frame, last: number, log: boolean): Scale {
 
 /** Values from bottom to top, with a little air. */
 export function upward(frame: Frame, values: number[], fromZero: boolean): Scale {
-  const finite = values.filter(Number.isFinite);
-  let [low, high] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
+  let [low = 0, high = 1] = extent(values.filter(Number.isFinite));
   if (fromZero) low = Math.min(low, 0);
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
   [low, high] = nice(low, high, 5);

@@ -24,6 +24,8 @@ class Live {
   run = $state("");
   state = $state<State>("none");
   problem = $state("");
+  /** Whether the events stopped coming, and the browser tries to hear them again. */
+  lost = $state(false);
   progress = $state.raw<Progress | null>(null);
   metrics = $state.raw<Metrics>({ rows: [], floor: null });
   samples = $state.raw<{ step: number; text: string }[]>([]);
@@ -54,8 +56,10 @@ class Live {
     this.id = id;
     this.state = "running";
     this.problem = "";
+    this.lost = false;
     this.progress = null;
     events.onopen = () => {
+      this.lost = false;
       this.heard = [];
       this.samples = [];
     };
@@ -67,12 +71,14 @@ class Live {
       const told = (event as MessageEvent).data as string | undefined;
       if (told) this.finish("failed", "", (JSON.parse(told) as { message: string }).message);
       else if (events.readyState === EventSource.CLOSED) this.finish("failed", "", "This training is not known to the server any more.");
+      else this.lost = true;
     });
   }
 
   private finish(state: State, run: string, problem = ""): void {
     this.events?.close();
     this.events = null;
+    this.lost = false;
     [this.state, this.run, this.problem] = [state, run, problem];
   }
 
