@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from torch import Tensor
 
@@ -21,6 +22,14 @@ from glassformer.trace.trace import Trace
 LOSS = "fwd/loss"
 
 _gradient = lru_cache(maxsize=4096)(gradient)
+
+_Items = tuple[tuple[str, Any], ...]
+
+
+@lru_cache(maxsize=4096)
+def _renamed(local: Formula, names: _Items, params: _Items) -> Node:
+    """The body of a local gradient in the names of its trace; every layer has the same."""
+    return renamed(local, dict(names), dict(params)).body
 
 
 def add_gradients(trace: Trace, gradients: Mapping[str, Tensor | None]) -> None:
@@ -72,8 +81,8 @@ def _explain(
             own: consumer.path,
             f"d_{own}": gradient_path(consumer.path),
         }
-        names = {o: _symbol(paths[o], symbols) for o in sorted(local.operands)}
-        body = renamed(local, names, consumer.params).body
+        names = tuple((o, _symbol(paths[o], symbols)) for o in sorted(local.operands))
+        body = _renamed(local, names, tuple(consumer.params.items()))
         total = body if total is None else Binary("+", total, body)
     paths_by_symbol = {symbol: path for path, symbol in symbols.items()}
     return Formula(name, source.axes, Number(0) if total is None else total), paths_by_symbol
