@@ -25,6 +25,11 @@ def unpacked(packed: str) -> bytes:
     return gzip.decompress(base64.b64decode(packed))
 
 
+def tensors_of(trace: dict) -> dict[str, torch.Tensor]:
+    """The values that a page holds of a trace, by path."""
+    return read_safetensors(unpacked(trace["values"]))
+
+
 def exported(tmp_path, run: str, prompt: str, **options) -> dict:
     export(run, prompt, tmp_path / "page.html", **options)
     return data_block((tmp_path / "page.html").read_text(encoding="utf-8"))
@@ -33,7 +38,7 @@ def exported(tmp_path, run: str, prompt: str, **options) -> dict:
 def test_the_page_holds_the_whole_trace(tmp_path):
     data = exported(tmp_path, "miniature", PROMPT, target="mat")
     (trace,) = data["traces"]
-    tensors = read_safetensors(unpacked(trace["values"]))
+    tensors = tensors_of(trace)
     expected = record(open_learner("miniature"), Wish(PROMPT, "mat")).trace
     for step in expected.nodes.values():
         assert torch.equal(tensors[step.path], expected.value_of(step))
@@ -60,7 +65,7 @@ def test_a_runs_page_holds_its_snapshots_at_most_eight(tmp_path, monkeypatch):
     assert steps == [None, 0, 1, 2, 4, 8, STEPS]
     assert not any(trace["about"]["backward"] for trace in data["traces"][1:])
     for trace in data["traces"][1:]:
-        W_E = read_safetensors(unpacked(trace["values"]))["weight/embed.W_E"]
+        W_E = tensors_of(trace)["weight/embed.W_E"]
         learner = open_learner(str(trained()), trace["about"]["at_step"])
         assert torch.equal(W_E, learner.model.embed.W_E)
     monkeypatch.setattr("glassformer.server.export.SNAPSHOTS", 3)
@@ -79,6 +84,30 @@ def test_what_is_too_large_for_one_file_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr("glassformer.server.export.VALUE_BYTES", 10_000)
     about = exported(tmp_path, "miniature", PROMPT)["traces"][0]["about"]
     assert (about["backward"], about["optimizer"]) == (True, False)
+
+
+def test_a_page_that_would_be_too_large_is_refused_before_anything_is_recorded(
+    tmp_path, monkeypatch
+):
+    def recorded(*_: object) -> None:
+        raise AssertionError("nothing is to be recorded")
+
+    monkeypatch.setattr("glassformer.server.export.LiveTrace", recorded)
+    tokenizer = Tokenizer.from_words(["the", "cat"])
+    # 64 MB in the table of positions alone
+    model = Transformer(Config(vocab_size=2, n_ctx=100_000, d_model=160, n_layers=1, n_heads=1))
+    save(model, tokenizer, tmp_path / "wide")
+    with pytest.raises(
+        GlassformerError, match=r"about 65 MB .* at most 60 MB; .*`glassformer serve`"
+    ):
+        export(str(tmp_path / "wide"), "the cat", tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_page_names_the_run_but_not_its_authors_folders(tmp_path):
+    data = exported(tmp_path, str(trained()), "the cat sat")
+    assert data["runs"][0]["path"] == trained().name
+    assert str(trained().parent) not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_names_and_tokens_cannot_end_the_data_block(tmp_path):

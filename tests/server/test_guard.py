@@ -1,7 +1,12 @@
 """Other sites and other machines are kept out; what comes in is JSON and short."""
 
+import subprocess
+import sys
+
+import httpx
 import pytest
 
+from glassformer.cli.serve import listen
 from glassformer.errors import GlassformerError
 from glassformer.server.guard import BODY_BYTES, check_bind
 from tests.server.served import client, error
@@ -73,6 +78,23 @@ def test_other_machines_are_let_in_only_with_a_token(host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.9", "::1"])
 def test_this_machine_needs_none(host):
     check_bind(host, None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_it_is_reached_where_it_says_that_it_listens(host):
+    command = [sys.executable, "-m", "glassformer", "serve", "--no-open", "--host", host]
+    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[3]
+            assert httpx.get(f"{url}api/runs", timeout=30).status_code == 200
+        finally:
+            process.terminate()
+
+
+def test_an_address_that_is_none_is_refused_in_one_line():
+    with pytest.raises(GlassformerError, match="can't listen at nowhere"):
+        listen("nowhere.invalid", 0)
 
 
 def test_with_a_token_nothing_is_answered_without_it():

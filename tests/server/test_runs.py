@@ -15,6 +15,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import open_learner
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
+from glassformer.training.run import read_metrics
 from tests.server.served import client, error
 
 TEXT = "the cat sat on the mat. a red dog ran to the house. " * 40
@@ -78,6 +79,28 @@ def test_the_metrics_are_those_of_the_training_one_row_a_step():
         assert row["loss"] == losses.get(row["step"])
         assert row["held_out"] == held_out.get(row["step"])
     assert found["floor"] is None
+
+
+def test_metrics_are_read_again_only_when_a_row_was_added(tmp_path, monkeypatch):
+    folder = tmp_path / "growing"
+    shutil.copytree(trained(), folder)
+    read = []
+
+    def counted(path: Path) -> list[dict]:
+        read.append(path)
+        return read_metrics(path)
+
+    monkeypatch.setattr("glassformer.server.runs.read_metrics", counted)
+    server = client(str(folder))
+    for _ in range(2):
+        (run,) = server.get("/api/runs").json()["runs"]
+        assert server.get("/api/runs/growing").json()["steps_done"] == run["steps_done"] == STEPS
+    assert len(read) == 1
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": STEPS + 1, "loss": 0.5}) + "\n")
+    (run,) = server.get("/api/runs").json()["runs"]
+    assert (run["steps_done"], run["loss"]) == (STEPS + 1, 0.5)
+    assert len(read) == 2
 
 
 def test_a_trace_at_a_step_is_of_the_model_at_that_step():

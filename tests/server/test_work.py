@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from glassformer.server.app import create_app
 from glassformer.server.errors import ApiError
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import TraceRequest
+from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
 
 
@@ -84,6 +86,68 @@ def test_a_request_that_waits_is_dropped_when_its_client_goes_away(monkeypatch):
         request = {"run": "miniature", "text": "the cat"}
         assert client.post("/api/tokenize", json=request, timeout=30).status_code == 200
     assert asked == ["the cat"]
+
+
+def test_a_recorded_trace_is_read_while_every_worker_records(monkeypatch):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object) -> None:
+        begun.release()
+        go_on.wait(60)
+        raise ApiError("busy", "enough")
+
+    request = {"run": "miniature", "prompt": "the cat"}
+    with serving(Workers(threads=2)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        trace = client.post("/api/traces", json=request).json()["id"]
+        monkeypatch.setattr("glassformer.server.answers.open_trace", slow)
+        recordings = [
+            threading.Thread(target=lambda: httpx.post(f"{url}/api/traces", json=request))
+            for _ in range(2)
+        ]
+        for recording in recordings:
+            recording.start()
+        try:
+            assert all(begun.acquire(timeout=30) for _ in recordings)
+            tile = {"range": "bytes=0-1023"}
+            values = client.get(f"/api/traces/{trace}/values", headers=tile, timeout=5)
+            assert (values.status_code, len(values.content)) == (206, 1024)
+            table = client.get(f"/api/traces/{trace}/trace.json", timeout=5)
+            assert table.json()["format"] == "glassformer-trace"
+            assert not go_on.is_set()
+        finally:
+            go_on.set()
+            for recording in recordings:
+                recording.join()
+
+
+@pytest.mark.parametrize("patience", [{"client": 0.5, "server": 60}, {"client": 60, "server": 3}])
+def test_a_trace_that_nobody_waits_for_any_more_is_not_held(monkeypatch, patience):
+    hold, recorded, held = threading.Event(), threading.Event(), []
+
+    def slow(*wish: Any) -> LiveTrace:
+        hold.wait(30)
+        trace = LiveTrace(*wish)
+        recorded.set()
+        return trace
+
+    monkeypatch.setattr("glassformer.server.answers.LiveTrace", slow)
+    monkeypatch.setattr(TraceStore, "add", lambda _, trace: held.append(trace))
+    request = {"run": "miniature", "prompt": "the cat"}
+    workers = Workers(threads=1, seconds=patience["server"])
+    with serving(workers) as url, httpx.Client(base_url=url) as client:
+        try:
+            answer = client.post("/api/traces", json=request, timeout=patience["client"])
+            assert answer.json()["error"]["code"] == "too_slow"
+        except httpx.ReadTimeout:
+            time.sleep(0.5)  # until the server has seen that the client has gone
+        hold.set()
+        assert recorded.wait(30)
+        # the one thread is free again, so whatever it was to do with the trace is done
+        text = {"run": "miniature", "text": "the cat"}
+        assert client.post("/api/tokenize", json=text, timeout=30).status_code == 200
+        assert held == []
+        answer = client.post("/api/traces", json=request, timeout=30)
+        assert [trace.id for trace in held] == [answer.json()["id"]]
 
 
 def test_work_beyond_the_queue_is_refused():
