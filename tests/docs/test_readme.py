@@ -60,9 +60,9 @@ def test_every_command_is_in_the_table_with_what_it_does():
         assert f"| `{verb}` | {says} |" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_every_file_that_is_linked_to_is_there(page: str):
-    text = (ROOT / page).read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_file_that_is_linked_to_is_there(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text)
     for link in links:
         assert link.startswith("https://") or (ROOT / link).is_file(), link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,8 @@ def command(
     chapter(console, 5, "Your turn")
     folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
     console.print(f"The model, its metrics and its checkpoints are in {out}.")
+    if shutil.which("glassformer") is None:
+        console.print("Let the shell find the command first: source .venv/bin/activate")
     for command_line in (
         f"glassformer serve {folder}",
         f"glassformer ask {folder}",

@@ -75,7 +75,7 @@ gain_and_bias = op(
     "normalized[batch, pos, d_model] = standardized[batch, pos, d_model] * w[d_model] + b[d_model]",
     "standardized w b",
     _gain_and_bias,
-    says="A learned gain stretches each dimension and a learned bias shifts it.",
+    says="A learned gain stretches each dimension; a learned bias, where there is one, shifts it.",
     source=SOURCE,
 )
 

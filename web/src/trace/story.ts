@@ -61,7 +61,7 @@ const BLOCK: Plan[] = [
   },
   {
     id: "scores", title: "How well do they match?",
-    sentence: "Every query is multiplied with every key, dimension by dimension, and the products are added up: a large score means a good match.",
+    sentence: "Every query is multiplied with every key, dimension by dimension, and the products are added up: a large sum means a good match. Divided by the root of their number, it does not grow with the width of a head.",
     names: ["attn.scores_raw", "attn.scores_scaled"], faces: ["attn.scores_raw", "attn.scores_scaled"],
   },
   {
@@ -127,7 +127,7 @@ const OUT: (Plan & { act: string })[] = [
 const BACK: (Plan & { act: string })[] = [
   {
     id: "loss", act: "How wrong?", title: "The loss: surprise at what really came",
-    sentence: "Where the right token had probability p, the loss is minus the logarithm of p: nothing for a sure hit, much for a surprise.",
+    sentence: "Now the text itself is the exam: after each token the right answer is the token that really came. Where it had probability p, the loss is minus the logarithm of p: nothing for a sure hit, much for a surprise.",
     names: ["log_partition", "target_logit", "token_loss", "loss"],
   },
 ];

@@ -1,4 +1,4 @@
-import { format, nearest, parse, shortOf, type Address } from "./address";
+import { format, KINDS, nameOf, nearest, parse, shortOf, type Address } from "./address";
 import type { Formula } from "./formula";
 import { DTYPES, Values, type Bytes } from "./values";
 
@@ -87,7 +87,9 @@ export class Trace {
 
   /** Parse an address and fill in the indices that can only be 0; throws an Error with the nearest names. */
   locate(text: string): Address {
-    const { path, index } = parse(text);
+    const { path: parsed, index } = parse(text);
+    const kinds = text.includes("/") ? [] : KINDS.map((kind) => `${kind}/${nameOf(parsed)}`);
+    const path = kinds.find(this.has) ?? parsed; // without a kind, whatever has the name
     const step = this.step(path);
     for (const [axis, i] of Object.entries(index)) {
       const n = step.shape[step.axes.indexOf(axis)];
