@@ -59,9 +59,10 @@ def families() -> dict[str, list[Op | Composite]]:
 
 def ops_text() -> str:
     """The ops, each with its sentence, formula, axes, source and what runs in its place."""
+    found = families()  # imports every module, so that all ops are registered
     inside = {op.name: sub_steps(op) for op in REGISTRY.values() if isinstance(op, Composite)}
     parts = []
-    for family, declared in families().items():
+    for family, declared in found.items():
         parts.append(f"## {family}\n")
         parts += [_op_text(op, inside) for op in declared]
     return "\n".join(parts)

@@ -89,7 +89,9 @@ def test_every_preset_is_a_configuration(name):
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest_and_with_all():
-    with pytest.raises(GlassformerError, match=r"'GTP2'.* Did you mean 'gpt2'\? Presets: classic, fast, gpt2, "):
+    with pytest.raises(
+        GlassformerError, match=r"'GTP2'.* Did you mean 'gpt2'\? Presets: classic, fast, gpt2, "
+    ):
         Config.preset("GTP2")
 
 

@@ -1,6 +1,8 @@
 """A watched training step is the optimizer's own, and every number of it is explained."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -156,6 +158,29 @@ def test_a_new_weight_leads_back_to_its_gradient_and_up_to_the_loss(recipe):
             seen.add(path)
             waiting += trace.nodes[path].operands.values()
     assert {"bwd/loss", "opt/clip", "opt/grad_norm", "weight/embed.W_E", "token/ids"} <= seen
+
+
+READ_IN_A_FRESH_PROCESS = """
+import sys
+from glassformer.trace import Trace
+trace = Trace.load(sys.argv[1])
+for address in sys.argv[2:]:
+    assert trace.explain(address).agrees, address
+    print(trace.explain(address).says)
+"""
+
+
+def test_a_step_that_was_saved_explains_itself_in_a_process_that_never_trained(tmp_path):
+    model = random_model(config_of("gpt2"), 4)
+    ids = random_ids(model.config, 4)
+    targets = random_targets(model.config, 4, ids)
+    trace = watch_step(model, zero_moments(model), ids, targets, MUON, lr=0.02, t=1).trace
+    trace.save(tmp_path / "trace")
+    asked = ["opt/clip", "opt/blocks.0.mlp.W_in.step_gram_2[d_model=3,other=2]"]
+    command = [sys.executable, "-c", READ_IN_A_FRESH_PROCESS, str(tmp_path / "trace"), *asked]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["A", "Each"]
 
 
 def test_watching_a_step_changes_nothing():

@@ -4,6 +4,8 @@ An op is written once: its formula (data: `ops.formula`), its kernel (PyTorch) a
 sentence. A model's line reads ``z = t("z", ops.mix, pattern, v)``: one line, one number.
 """
 
+from glassformer.ops import muon as muon
+from glassformer.ops import optimizer as optimizer
 from glassformer.ops.activation import ACTIVATIONS as ACTIVATIONS
 from glassformer.ops.attention import attention as attention
 from glassformer.ops.attention import merge_heads as merge_heads
