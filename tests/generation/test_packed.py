@@ -103,3 +103,10 @@ def test_generating_leaves_the_number_of_threads_as_it_was():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_int8_off_the_cpu_is_refused():
+    with torch.device("meta"):
+        model = Transformer(TINY)
+    with pytest.raises(GlassformerError, match="on the CPU only, and this model is on meta"):
+        pack(model, "int8")

@@ -89,6 +89,12 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         raise GlassformerError(
             f"weights={weights!r} is none of {', '.join(WEIGHTS)}.{did_you_mean(weights, WEIGHTS)}"
         )
+    device = model.embed.W_E.device.type
+    if weights == "int8" and device != "cpu":
+        raise GlassformerError(
+            f"int8 weights are multiplied on the CPU only, and this model is on {device}; pack it"
+            " as bfloat16, or move it with model.cpu()"
+        )
     if weights == "int8":
         return Packed(model, _Int8)
     return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]))
@@ -146,7 +152,7 @@ class _Blocked:
         self.dtype = dtype
         self.b = None if b is None else b.to(dtype)
         W = W.T.to(dtype).contiguous()
-        self.blocked = W.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.blocked = W.device.type == "cpu" and _onednn_multiplies(dtype)
         self.W = torch.ops.mkldnn._reorder_linear_weight(W, 1) if self.blocked else W
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -156,6 +162,12 @@ class _Blocked:
         else:
             y = F.linear(narrow, self.W, self.b)
         return y.to(x.dtype)
+
+
+def _onednn_multiplies(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class _Int8:
