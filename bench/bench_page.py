@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import torch
 from playwright.sync_api import CDPSession, Page, sync_playwright
@@ -20,8 +21,9 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 from bench.measure import Row
 from glassformer.interop import load, save
 from glassformer.model import Config, Transformer
-from glassformer.server.export import export
+from glassformer.server.export import page_data
 from glassformer.server.page import template
+from glassformer.server.runs import Runs
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
 from tests.chromium import FLAGS, find_chromium
@@ -29,7 +31,8 @@ from tests.chromium import FLAGS, find_chromium
 STORY = {"run": "miniature", "prompt": "the cat sat on a", "target": "mat"}
 WORDS = "the cat sat on a mat and the dog ran to the red door"
 LENGTH = 64
-CELLS = 40
+CELLS, TOTALS = 40, 10
+MOVES = 20
 
 OPEN_CELLS = """async ([hash, addresses]) => {
     const times = [];
@@ -63,8 +66,7 @@ def run(seconds: float) -> Iterator[Row]:
 def sizes() -> Iterator[Row]:
     shell = len(gzip.compress(template().encode(), 9))
     yield Row("the page without data, gzipped", shell / 1000, "KB", target=("<=", 120))
-    with tempfile.TemporaryDirectory() as folder:
-        data = export("miniature", STORY["prompt"], Path(folder) / "page.html", target="mat")
+    data = page_data(Runs([STORY["run"]]), STORY["prompt"], target=STORY["target"])
     block = len(gzip.compress(json.dumps(data).encode(), 9))
     yield Row("the built-in example, gzipped", block / 1000, "KB", target=("<=", 60))
 
@@ -79,40 +81,23 @@ def small_model(page: Page, url: str) -> Iterator[Row]:
         paints.append(page.evaluate(FIRST_PAINT))
     yield row("first contentful paint", paints, 1000)
     yield row("interactive: tokens and story are there", ready, 1500)
-    page.goto(f"{url}#/map?{urlencode({**STORY, 'at': 'fwd/blocks.0.mlp.pre'})}")
-    grid = page.get_by_role("grid")
-    grid.wait_for()
-    page.wait_for_timeout(500)
-    box = grid.bounding_box()
-    assert box
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable")
-    yield row("scripting for one hover", [hover(page, session, box) for _ in range(5)], 16)
+    yield row("scripting for one hover", hovers(page, url, STORY), 16)
     addresses = [f"fwd/blocks.0.mlp.pre[batch=0,pos={i % 5},d_mlp={i % 16}]" for i in range(CELLS)]
-    yield row("a cell card opens", page.evaluate(OPEN_CELLS, [route(STORY), addresses]), 100)
-    page.goto(f"{url}#/playground?{urlencode(STORY)}")
-    slider = page.locator("input[type=range]").nth(1)
-    slider.wait_for()
-    frames = []
-    for _ in range(20):
-        before = scripting(session)
-        slider.press("ArrowRight")
-        page.wait_for_timeout(60)
-        frames.append(scripting(session) - before)
-    yield row("scripting for one move of a slider", frames, 50)
+    yield row("a cell card opens", cards(page, STORY, addresses), 100)
+    yield row("scripting for one move of a slider", slides(page, url, STORY), 50)
 
 
 def large_model(page: Page) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place:
         folder = str(Path(place) / "gpt2")
         torch.manual_seed(0)
-        save(Transformer(Config.preset("gpt2")).eval(), Tokenizer.train("words", [WORDS]), folder)
+        model = Transformer(Config.preset("gpt2")).eval()
+        save(model, made_up_words(model.config.vocab_size), folder)
         prompt = " ".join((WORDS.split() * LENGTH)[:LENGTH])
         forward = forward_seconds(folder, prompt)
         asked = {"run": "gpt2", "prompt": prompt}
         with serve(folder) as url:
-            page.goto(f"{url}#/map?{urlencode({**asked, 'prompt': 'the cat sat'})}")
-            page.wait_for_selector(".rail .token", timeout=120_000)  # the model is in memory
+            urlopen(f"{url}api/runs/gpt2", timeout=120).close()  # the model is in memory
             begun = time.perf_counter()
             page.goto(f"{url}#/map?{urlencode(asked)}")
             page.wait_for_function(
@@ -126,11 +111,17 @@ def large_model(page: Page) -> Iterator[Row]:
             addresses = [
                 f"fwd/blocks.{i % 12}.mlp.pre[batch=0,pos={i},d_mlp={i * 7}]" for i in range(CELLS)
             ]
-            yield row(
-                "GPT-2: a cell card opens",
-                page.evaluate(OPEN_CELLS, [route(asked), addresses]),
-                100,
-            )
+            yield row("GPT-2: a cell card opens", cards(page, asked, addresses), 100)
+            totals = [f"fwd/logits_sum[batch=0,pos={i}]" for i in range(5, 5 + TOTALS)]
+            yield row("GPT-2: the card of a sum over 50,257", cards(page, asked, totals), 100)
+            yield row("GPT-2: scripting for one hover", hovers(page, url, asked), 16)
+            yield row("GPT-2: scripting for a slider's move", slides(page, url, asked), 50)
+
+
+def made_up_words(count: int) -> Tokenizer:
+    """A tokenizer of so many words, those of WORDS among them."""
+    real = list(dict.fromkeys(WORDS.split()))
+    return Tokenizer.from_words([*real, *(f"w{i}" for i in range(count - len(real)))])
 
 
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
@@ -140,8 +131,15 @@ def row(what: str, times: list[float], bound: float) -> Row:
     return Row(what, statistics.median(times), "ms", target=("<=", bound), rounds=len(times))
 
 
-def route(fields: dict[str, str]) -> str:
-    return f"#/map?{urlencode(fields)}"
+def cards(page: Page, fields: dict[str, str], addresses: list[str]) -> list[float]:
+    """Milliseconds until each address's card is there."""
+    return page.evaluate(OPEN_CELLS, [f"#/map?{urlencode(fields)}", addresses])
+
+
+def measured(page: Page) -> CDPSession:
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    return session
 
 
 def scripting(session: CDPSession) -> float:
@@ -150,17 +148,43 @@ def scripting(session: CDPSession) -> float:
     return 1000 * (metrics["ScriptDuration"] + metrics["LayoutDuration"])
 
 
-def hover(page: Page, session: CDPSession, box: dict[str, float]) -> float:
-    """Milliseconds of scripting for each of 20 moves over a matrix."""
-    before = scripting(session)
-    for i in range(20):
-        page.mouse.move(box["x"] + 90 + 17 * i, box["y"] + 30 + 9 * (i % 12))
-    page.wait_for_timeout(50)
-    return (scripting(session) - before) / 20
+def hovers(page: Page, url: str, fields: dict[str, str]) -> list[float]:
+    """Milliseconds of scripting for a move over a matrix, five times the mean of MOVES."""
+    page.goto(f"{url}#/map?{urlencode({**fields, 'at': 'fwd/blocks.0.mlp.pre'})}")
+    grid = page.get_by_role("grid")
+    grid.wait_for()
+    page.wait_for_timeout(500)
+    box = grid.bounding_box()
+    assert box
+    session = measured(page)
+    times = []
+    for _ in range(5):
+        before = scripting(session)
+        for i in range(MOVES):
+            page.mouse.move(box["x"] + 90 + 17 * i, box["y"] + 30 + 9 * (i % 12))
+        page.wait_for_timeout(50)
+        times.append((scripting(session) - before) / MOVES)
+    return times
+
+
+def slides(page: Page, url: str, fields: dict[str, str]) -> list[float]:
+    """Milliseconds of scripting for each of MOVES steps of the temperature."""
+    page.goto(f"{url}#/playground?{urlencode(fields)}")
+    slider = page.get_by_label("Temperature", exact=True)
+    slider.wait_for()
+    session = measured(page)
+    times = []
+    for _ in range(MOVES):
+        before = scripting(session)
+        slider.press("ArrowRight")
+        page.wait_for_timeout(60)
+        times.append(scripting(session) - before)
+    return times
 
 
 def forward_seconds(folder: str, prompt: str) -> float:
     model, tokenizer = load(folder)
+    assert tokenizer is not None, "it was saved beside the model"
     ids = torch.tensor([tokenizer.encode(prompt)])
     times = []
     with torch.no_grad():
