@@ -65,9 +65,7 @@ def test_any_sequence_of_what_merges_has_the_same_ids(parts):
 @pytest.mark.heavy
 def test_every_character_there_is_splits_alike():
     for start in range(0, 0x110000, 4096):
-        if 0xD800 <= start < 0xE000:
-            continue
-        chars = map(chr, range(start, start + 4096))
+        chars = (chr(i) for i in range(start, start + 4096) if not 0xD800 <= i < 0xE000)
         text = "".join(f"a{c}1{c} {c}!{c}\n" for c in chars)
         assert encoded(text) == TOKENIZER.encode(text), hex(start)
 

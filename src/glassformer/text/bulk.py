@@ -70,6 +70,11 @@ def bulk(engine: tokenizers.Tokenizer, content: dict[str, Any]) -> Bulk | None:
     ranks = {spell(name): index for name, index in vocab.items() if name not in special}
     if sum(len(token) == 1 for token in ranks) != 256 or len(ranks) != 256 + len(made):
         return None
+    # tiktoken looks for special tokens even where none is allowed, and for no token it stops at
+    # every letter; for one, which may then not be taken, it reads twice as fast
+    none_allowed = {"<eos>": len(vocab)}
     return Bulk(
-        tiktoken.Encoding("bulk", pat_str=GPT2_SPLIT, mergeable_ranks=ranks, special_tokens={})
+        tiktoken.Encoding(
+            "bulk", pat_str=GPT2_SPLIT, mergeable_ranks=ranks, special_tokens=none_allowed
+        )
     )
