@@ -76,7 +76,7 @@ def small_model(page: Page, url: str) -> Iterator[Row]:
     for _ in range(5):
         page.goto("about:blank")
         page.goto(f"{url}#/story?{urlencode(STORY)}")
-        page.wait_for_function("document.querySelector('.rail .token')")
+        page.wait_for_selector(".rail .token", state="attached")
         ready.append(page.evaluate("performance.now()"))
         paints.append(page.evaluate(FIRST_PAINT))
     yield row("first contentful paint", paints, 1000)
@@ -100,10 +100,8 @@ def large_model(page: Page) -> Iterator[Row]:
             urlopen(f"{url}api/runs/gpt2", timeout=120).close()  # the model is in memory
             begun = time.perf_counter()
             page.goto(f"{url}#/map?{urlencode(asked)}")
-            page.wait_for_function(
-                f"document.querySelectorAll('.rail button.token').length === {LENGTH}",
-                timeout=120_000,
-            )
+            last = page.locator(".rail button.token").nth(LENGTH - 1)
+            last.wait_for(state="attached", timeout=120_000)
             opened = time.perf_counter() - begun
             yield Row("GPT-2, 64 tokens: its forward pass", 1000 * forward, "ms")
             beyond = 1000 * (opened - forward)
@@ -149,7 +147,7 @@ def scripting(session: CDPSession) -> float:
 
 
 def hovers(page: Page, url: str, fields: dict[str, str]) -> list[float]:
-    """Milliseconds of scripting for a move over a matrix, five times the mean of MOVES."""
+    """Milliseconds of scripting for a move over a matrix: five means of MOVES."""
     page.goto(f"{url}#/map?{urlencode({**fields, 'at': 'fwd/blocks.0.mlp.pre'})}")
     grid = page.get_by_role("grid")
     grid.wait_for()
