@@ -138,3 +138,21 @@ def test_an_exported_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_pa
     expect(page.get_by_text("An edit needs the model to run again")).to_be_visible()
     expect(page.get_by_role("switch", name="Head 0 of block 0")).to_be_disabled()
     expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
+
+
+def test_a_training_step_in_the_link_is_not_taken_for_the_edit(page: Page, server: str) -> None:
+    edit = {"fwd/blocks.0.attn.z[head=1]": 0}
+    page.goto(lab(server, **{"with": json.dumps({"edits": edit, "at_step": 0})}))
+    expect(page.get_by_text("differs in more than the edits")).to_be_visible()
+    expect(page.get_by_test_id("after")).to_have_count(0)
+
+
+@pytest.mark.parametrize("edits", [{"oops oops": 0}, {"fwd/logits": None}, "oops"])
+def test_an_edit_that_cannot_be_read_leaves_the_lab_standing(
+    page: Page, server: str, edits: object
+) -> None:
+    page.goto(lab(server, **{"with": json.dumps({"edits": edits})}))
+    expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
+    if isinstance(edits, dict):
+        page.get_by_role("button", name="is not an edit that can be read").click()
+        expect(page.get_by_text("Nothing is edited yet")).to_be_visible()

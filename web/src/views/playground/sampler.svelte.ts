@@ -9,14 +9,15 @@ import { uniform } from "./uniform";
 export type Draft = Omit<Sampling, "index"> & { u: number | null };
 
 interface Drawn {
+  /** The text before them: that of another prompt has other tokens after it. */
+  start: string;
   /** How many of the tokens are in the prompt now; the others were taken back. */
   at: number;
   /** Their ids, and what each added to the text. */
   tokens: [id: number, text: string][];
 }
 
-const NONE: Drawn = { at: 0, tokens: [] };
-const text = ({ tokens, at }: Drawn): string => tokens.slice(0, at).map(([, added]) => added).join("");
+const text = ({ start, tokens, at }: Drawn): string => start + tokens.slice(0, at).map(([, added]) => added).join("");
 
 class Sampler {
   /** The settings in use: those of the URL, else those the trace was recorded with, else none. */
@@ -27,10 +28,13 @@ class Sampler {
   });
 
   drawn = $derived.by((): Drawn => {
-    const given = route.json<Drawn>("drawn");
-    const fits = Array.isArray(given?.tokens) && session.about?.prompt.endsWith(text(given));
-    return fits ? given! : NONE;
+    const given = route.json("drawn");
+    const prompt = session.about?.prompt ?? "";
+    return isDrawn(given) && text(given) === prompt ? given : { start: prompt, at: 0, tokens: [] };
   });
+
+  /** Whether the URL names drawn tokens that cannot be read. */
+  unread = $derived(route.get("drawn") !== undefined && !isDrawn(route.json("drawn")));
 
   /** The number that chooses: the token's own, unless the reader moved it. */
   u = $derived.by(() => this.draft.u ?? uniform(this.draft.seed, this.drawn.at));
@@ -62,8 +66,8 @@ class Sampler {
   /** Join a token to the text and go on. */
   take(id: number, token: string): void {
     const apart = session.run?.tokenizer.kind === "words" && !/^\s/.test(token) ? " " : "";
-    const { at, tokens } = this.drawn;
-    this.go({ at: at + 1, tokens: [...tokens.slice(0, at), [id, apart + token]] });
+    const { start, at, tokens } = this.drawn;
+    this.go({ start, at: at + 1, tokens: [...tokens.slice(0, at), [id, apart + token]] });
   }
 
   undo(): void {
@@ -75,11 +79,16 @@ class Sampler {
   }
 
   private go(drawn: Drawn): void {
-    const { prompt } = session.about!;
-    const start = prompt.slice(0, prompt.length - text(this.drawn).length);
     const sampling = JSON.stringify({ ...this.draft, u: null });
-    route.go({ prompt: start + text(drawn), drawn: drawn.tokens.length ? JSON.stringify(drawn) : null, sampling, draw: null, target: null, pos: null, at: null });
+    route.go({ prompt: text(drawn), drawn: drawn.tokens.length ? JSON.stringify(drawn) : null, sampling, draw: null, target: null, pos: null, at: null });
   }
+}
+
+function isDrawn(given: unknown): given is Drawn {
+  const { start, at, tokens } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
+  const isToken = (one: unknown) => Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
+  const isCount = (n: number, of: number) => Number.isInteger(n) && n >= 0 && n <= of;
+  return typeof start === "string" && Array.isArray(tokens) && tokens.every(isToken) && isCount(at as number, tokens.length);
 }
 
 /** What of a hand-written URL can be used. */

@@ -1,6 +1,7 @@
 /** Two traces beside each other: what tells them apart, and the numbers after their last tokens. */
 import type { About, Opened, RunSummary } from "../../../source";
-import type { Step, Trace } from "../../../trace/trace";
+import { WHOLE } from "../../../parts/grid";
+import { size, type Step, type Trace } from "../../../trace/trace";
 
 /** What a side is called: only what differs from the other. */
 export function nameOf(about: About, other: About, runs: RunSummary[]): string {
@@ -27,16 +28,25 @@ export interface TokenPair {
   probs: [number, number];
 }
 
-/** The tokens that are most probable on either side, found by their text. */
+const alike = (one: string[], two: string[]): boolean => one.length === two.length && one.every((word, id) => word === two[id]);
+
+/** The tokens that are most probable on either side, matched by id in one vocabulary and by their text across two. */
 export async function leading(one: Opened, two: Opened, count: number): Promise<TokenPair[]> {
   const sides = [one, two];
   const probs = await Promise.all(sides.map(({ trace }) => lastOf(trace, trace.step("fwd/probs"))));
-  const words = sides.map(({ trace }) => trace.table.labels.vocab);
-  const places = words.map((list) => new Map(list.map((word, id) => [word, id])));
-  const best = probs.map((values, side) => [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, count).map((id) => words[side][id]));
-  const rows = [...new Set(best.flat())].map((token): TokenPair => {
-    const ids = places.map((place) => place.get(token) ?? null);
-    return { token, ids: [ids[0], ids[1]], probs: [probs[0][ids[0] ?? -1] ?? 0, probs[1][ids[1] ?? -1] ?? 0] };
+  const words = sides.map(({ trace }) => trace.table.labels.vocab ?? []);
+  const same = one.about.run === two.about.run || alike(words[0], words[1]);
+  const places = same ? [] : words.map((list) => new Map(list.map((word, id): [string, number] => [word, id]).reverse()));
+  const across = (id: number, from: 0 | 1): number | null => (same ? id : (places[1 - from].get(words[from][id]) ?? null));
+  const best = probs.map((values) => [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, count));
+  const pairs: TokenPair["ids"][] = [
+    ...best[0].map((id): TokenPair["ids"] => [id, across(id, 0)]),
+    ...best[1].map((id): TokenPair["ids"] => [across(id, 1), id]),
+  ];
+  const unique = new Map(pairs.map((ids) => [ids.join(), ids]));
+  const rows = [...unique.values()].map((ids): TokenPair => {
+    const token = words[0][ids[0] ?? -1] ?? words[1][ids[1] ?? -1] ?? `#${ids[0] ?? ids[1]}`;
+    return { token, ids, probs: [probs[0][ids[0] ?? -1] ?? 0, probs[1][ids[1] ?? -1] ?? 0] };
   });
   return rows.sort((a, b) => Math.max(...b.probs) - Math.max(...a.probs)).slice(0, count);
 }
@@ -51,7 +61,7 @@ export function comparable(one: Trace, two: Trace, lastOnly: boolean): string[] 
     .filter((step) => step.address.startsWith(BLOCK))
     .filter((step) => {
       const match = two.steps.get(step.address);
-      if (!match?.bytes || !step.bytes) return false;
+      if (!match?.bytes || !step.bytes || (!lastOnly && size(step) > WHOLE)) return false;
       return lastOnly ? step.axes[1] === "pos" && withoutPos(match) === withoutPos(step) : match.shape.join() === step.shape.join();
     })
     .map((step) => step.address.slice(BLOCK.length));
