@@ -22,6 +22,7 @@ from glassformer.show.step_story import StepStory, extreme, tell_step, weights_o
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner
+from glassformer.training.optimizer import muon_lr
 
 ROWS = 14  # of the table of repeated steps
 
@@ -89,6 +90,13 @@ def _tell_one(
     watched, taught = learner.learn(ids, targets)
     after = taught.model.watch(ids, targets)
     sheet.prose(f"Update {t}, at learning rate {number(learner.next_lr)}", "bold")
+    if recipe.optimizer == "muon":
+        rate = number(muon_lr(recipe, learner.next_lr))
+        sheet.prose(
+            f"Muon, for the matrices of the blocks: learning rate {rate}, momentum"
+            f" {recipe.momentum}; for the rest:",
+            QUIET,
+        )
     sheet.prose(
         f"AdamW: beta1 {recipe.beta1}, beta2 {recipe.beta2}, weight decay {recipe.weight_decay},"
         f" gradients clipped to {recipe.clip}",
