@@ -113,7 +113,8 @@ def test_what_was_cut_says_which_setting_cut_it(page: Page, server: str) -> None
 def test_the_number_drawn_is_that_of_the_seed_and_the_place(
     page: Page, server: str, seed: int, added: int
 ) -> None:
-    drawn = {"at": added, "tokens": [[3, " is"]] * added}
+    start = PROMPT.removesuffix(" is") if added else PROMPT
+    drawn = {"start": start, "at": added, "tokens": [[3, " is"]] * added}
     visit(page, server, sampling={"seed": seed}, drawn=drawn)
     assert float(page.get_by_test_id("u").inner_text()) == uniform(seed, added)
 
@@ -229,3 +230,33 @@ def test_it_fits_a_telephone(page: Page, server: str) -> None:
     visit(page, server, sampling={"top_k": 3}, **{"with": {"prompt": "the dog"}})
     expect(page.get_by_role("heading", name="Block by block")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("drawn", [{"tokens": [5]}, "oops", 7])
+def test_drawn_tokens_that_cannot_be_read_are_said_and_left_out(
+    page: Page, server: str, drawn: object
+) -> None:
+    visit(page, server, drawn=json.dumps(drawn))
+    expect(page.get_by_role("alert").filter(has_text="cannot be read")).to_be_visible()
+    expect(page.get_by_role("button", name="Redo")).to_be_disabled()
+
+
+def test_another_prompt_does_not_offer_the_tokens_of_the_last_one(page: Page, server: str) -> None:
+    visit(page, server)
+    page.get_by_role("button", name="and go on").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("button", name="Redo")).to_be_enabled()
+    page.get_by_role("button", name="Edit prompt").click()
+    page.locator("#prompt").fill("the dog")
+    page.locator("#prompt").press("Enter")
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value("the dog")
+    expect(page.get_by_role("button", name="Redo")).to_be_disabled()
+    assert "drawn=" not in page.url
+
+
+def test_two_steps_of_one_run_share_a_vocabulary(page: Page, server: str) -> None:
+    visit(page, server, **{"with": {"at_step": 0}})
+    table = page.get_by_role("table").filter(has_text="difference")
+    expect(table.locator("tbody tr")).to_have_count(12)
+    expect(table.get_by_text("not in its vocabulary")).to_have_count(0)
+    expect(table.locator("tbody a")).to_have_count(24)

@@ -49,6 +49,12 @@ def predicts(page: Page, folder: Path, step: int) -> None:
     assert shown == pytest.approx(p.topk(8).values.tolist(), rel=1e-3)
 
 
+def test_a_training_that_is_not_heard_any_more_says_so(page: Page, server: str) -> None:
+    page.route("**/api/trainings/*/events", lambda route: route.abort())
+    page.goto(training(server, training="one"))
+    expect(page.get_by_text("Connection lost, trying again")).to_be_visible()
+
+
 def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_folder: Path) -> None:
     page.goto(training(server))
     slider = page.get_by_role("slider")
