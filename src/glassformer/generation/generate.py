@@ -156,6 +156,7 @@ class _Texts:
             check_prompt(self.model, prompt)
         self.packed.check_fresh()
         self.texts = [Generation(self, p, s) for p, s in zip(self.prompts, self.seeds, strict=True)]
+        self.settings = self.sampling.params()
         # every text's tokens, in a row of its own
         self.ids = torch.zeros(len(self.prompts), self._longest() + 1, dtype=torch.long)
         for row, prompt in zip(self.ids, self.prompts, strict=True):
@@ -183,10 +184,10 @@ class _Texts:
         """The numbers of the texts that go on."""
         return [n for n, text in enumerate(self.texts) if text.finish_reason is None]
 
+    @torch.inference_mode()
     def advance(self) -> None:
         """One more token for every unfinished text."""
         going = self.unfinished
-        settings = self.sampling.params()
         for row, scores in zip(going, self._logits(going), strict=True):
             text = self.texts[row]
             length = len(text.prompt) + len(text.new)
@@ -199,7 +200,7 @@ class _Texts:
                 last=0,
                 seed=text.seed,
                 index=len(text.new),
-                **settings,
+                **self.settings,
             )
             self._append(row, int(token))
 
@@ -217,7 +218,6 @@ class _Texts:
         self.ids[row, length - 1] = token
         return None
 
-    @torch.inference_mode()
     def _logits(self, going: list[int]) -> Tensor:
         """Scores for the next token of every text that goes on, [batch, 1, vocab]."""
         lengths = [len(self.texts[row].prompt) + len(self.texts[row].new) for row in going]
