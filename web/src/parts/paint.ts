@@ -16,7 +16,6 @@ export interface Look {
   numbered: boolean;
   scale: Scale;
   marked: number | null;
-  chosen: { row: number; column: number } | null;
   width: number;
   height: number;
 }
@@ -90,7 +89,6 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
       }
     }
   }
-  if (look.chosen) outline(context, look, scroll, look.chosen, ink);
   context.restore();
   labels(context, plane, look, scroll, { r0, r1, c0, c1 }, palette, line);
 }
@@ -104,14 +102,6 @@ function corner(context: CanvasRenderingContext2D, x: number, y: number, cell: {
   context.lineTo(x + side, y);
   context.lineTo(x, y + side);
   context.fill();
-}
-
-function outline(context: CanvasRenderingContext2D, look: Look, scroll: { x: number; y: number }, at: { row: number; column: number }, ink: string): void {
-  context.strokeStyle = ink;
-  context.lineWidth = 2;
-  const x = look.side + at.column * look.cell.width - scroll.x;
-  const y = look.head + at.row * look.cell.height - scroll.y;
-  context.strokeRect(x + 0.5, y + 0.5, Math.max(look.cell.width - 2, 3), Math.max(look.cell.height - 2, 3));
 }
 
 function labels(
@@ -133,7 +123,7 @@ function labels(
     for (let r = shown.r0; r < shown.r1; r++) {
       const y = head + r * cell.height - scroll.y;
       if (y + cell.height / 2 < head + 5) continue; // its label would stand in the column heads
-      const chosen = look.chosen?.row === r || look.marked === r;
+      const chosen = look.marked === r;
       if (look.marked === r) {
         context.fillStyle = mark;
         context.fillRect(0, y, side - 3, cell.height - 1);
@@ -151,9 +141,8 @@ function labels(
   const every = Math.max(Math.ceil((words ? 44 : 30) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
     const x = side + c * cell.width - scroll.x;
-    const chosen = look.chosen?.column === c;
-    if ((c % every && !chosen) || x < side - cell.width / 2) continue;
-    context.fillStyle = chosen ? ink : quiet;
+    if (c % every || x < side - cell.width / 2) continue;
+    context.fillStyle = quiet;
     const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, c) : String(c);
     context.fillText(clip(context, label, Math.max(cell.width * every - 4, 24)), x + cell.width / 2, head / 2);
   }

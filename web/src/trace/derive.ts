@@ -21,7 +21,7 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Map<string, n
       toLargest(node, env, upstream);
     } else if (REDUCTIONS.has(kind)) {
       const share = kind === "mean" ? upstream / run.size(node[1]) : upstream;
-      run.each([node[1]], env, (inner) => send(node[2], { ...inner }, share));
+      run.each([node[1]], env, (inner) => send(node[2], inner, share));
     } else if (node.length === 2 && kind in SLOPES) {
       const x = run.quietly(node[1], env);
       send(node[1], env, upstream * SLOPES[kind](x, run.quietly(node, env)));

@@ -1,5 +1,5 @@
 /** One number explained from the trace file and the formula trees alone. */
-import { format, shortOf, type Address } from "./address";
+import { format, type Address } from "./address";
 import { derivatives } from "./derive";
 import { Evaluation, whenHere, type Read } from "./evaluate";
 import type { Formula, Node } from "./formula";
@@ -7,13 +7,26 @@ import { number } from "./number";
 import { terms, withNumbers, type Piece, type Term } from "./render";
 import { flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
 
-export interface Operand {
-  name: string;
-  address: string;
-  value: number;
-  text: string;
-  /** How much the number moves for a small move of this operand. */
-  derivative: number;
+/** One number that went in; of a sum over a vocabulary there are many, so its words are made when asked for. */
+export class Operand {
+  constructor(
+    private read: Read,
+    /** How much the number moves for a small move of this operand. */
+    public derivative: number,
+  ) {}
+
+  get value(): number {
+    return this.read.value;
+  }
+
+  get text(): string {
+    return number(this.value, 4, isWhole(this.read.step));
+  }
+
+  get address(): string {
+    const { step, index } = this.read;
+    return format(step.address, Object.fromEntries(step.axes.map((axis, d) => [axis, index[d]])));
+  }
 }
 
 export interface Explanation {
@@ -83,22 +96,16 @@ function flags(value: number, step: Step, at: Record<string, number>): string[] 
 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
-  const groups = new Map<string, Map<string, Operand>>();
+  const groups = new Map<string, Map<number, Operand>>();
   for (const [key, read] of run.reads) {
-    const { path, operand } = named(read, slopes.get(key) ?? 0);
+    const path = read.step.address;
+    const derivative = slopes.get(key) ?? 0;
     const group = groups.get(path) ?? groups.set(path, new Map()).get(path)!;
-    const known = group.get(operand.address);
-    if (known) known.derivative += operand.derivative; // one value under two names
-    else group.set(operand.address, operand);
+    const known = group.get(read.flat);
+    if (known) known.derivative += derivative; // one value under two names
+    else group.set(read.flat, new Operand(read, derivative));
   }
   return [...groups].map(([path, operands]) => ({ path, operands: [...operands.values()] }));
-}
-
-function named(read: Read, derivative: number): { path: string; operand: Operand } {
-  const path = read.step.address;
-  const index = Object.fromEntries(read.step.axes.map((axis, d) => [axis, read.index[d]]));
-  const text = number(read.value, 4, isWhole(read.step));
-  return { path, operand: { name: shortOf(path), address: format(path, index), value: read.value, text, derivative } };
 }
 
 /** Where a number goes: every step that read it, with the axes that are decided by its own index. */

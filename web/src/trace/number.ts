@@ -8,13 +8,26 @@ export function number(value: number, digits = 4, whole = false): string {
   if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
   if (value === 0) return "0";
   const exponent = Math.floor(Math.log10(Math.abs(value)));
-  if (exponent >= -4 && exponent < digits + 1) return value.toFixed(Math.max(digits - 1 - exponent, 0));
+  if (exponent >= -4 && exponent < digits + 1) {
+    const places = Math.max(digits - 1 - exponent, 0);
+    return halfToEven(value.toFixed(places), value.toFixed(EXACT));
+  }
   return scientific(value, digits);
+}
+
+const EXACT = 60; // places: a float64 from 1e-4 on that ends in a 5 to be rounded has fewer
+
+/** JavaScript rounds a number half-way between two away from zero, Python to the even one. */
+function halfToEven(rounded: string, exact: string): string {
+  const at = rounded.includes(".") ? rounded.length : rounded.length + 1;
+  const last = Number(rounded.at(-1));
+  return last % 2 === 1 && /^50*$/.test(exact.slice(at)) ? rounded.slice(0, -1) + (last - 1) : rounded;
 }
 
 /** As Python's `%e`: at least two digits of exponent. */
 function scientific(value: number, digits: number): string {
-  const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
+  const [rounded, exponent] = value.toExponential(digits - 1).split("e");
+  const mantissa = halfToEven(rounded, value.toExponential(EXACT).split("e")[0]);
   const power = Math.abs(Number(exponent));
   return `${mantissa}e${Number(exponent) < 0 ? "-" : "+"}${power < 10 ? "0" : ""}${power}`;
 }

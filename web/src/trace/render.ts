@@ -92,7 +92,9 @@ export function terms(tree: Node, run: Evaluation, at: Env): Term[] {
   run.each(axes, at, (inner) => {
     const value = run.quietly(node!, inner);
     running += value;
-    found.push({ index: Object.fromEntries(axes.map((axis) => [axis, inner[axis]])), value, running });
+    const index: Env = {};
+    for (const axis of axes) index[axis] = inner[axis];
+    found.push({ index, value, running });
   });
   return found;
 }
