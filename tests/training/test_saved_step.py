@@ -1,6 +1,5 @@
 """A watched training step on disk."""
 
-import torch
 
 from glassformer.trace import Trace
 from glassformer.training.recipe import Recipe
