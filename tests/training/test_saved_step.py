@@ -1,6 +1,5 @@
 """A watched training step on disk."""
 
-
 from glassformer.trace import Trace
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
