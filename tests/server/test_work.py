@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,12 @@ from glassformer.server.runs import Runs
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a thread of its own: browser tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, story).result()
 
 
 @contextmanager
@@ -163,7 +170,7 @@ def test_work_beyond_the_queue_is_refused():
         assert await workers.run(lambda: 3) == 3
         workers.close()
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_work_whose_client_went_away_is_never_begun():
@@ -180,7 +187,7 @@ def test_work_whose_client_went_away_is_never_begun():
         assert ran == []
         workers.close()
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_an_answer_that_takes_too_long_is_an_error():
@@ -191,4 +198,4 @@ def test_an_answer_that_takes_too_long_is_an_error():
         hold.set()
         workers.close()
 
-    asyncio.run(story())
+    run(story())

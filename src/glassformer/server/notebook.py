@@ -6,13 +6,16 @@ from html import escape
 from math import prod
 from typing import Any
 
-from glassformer.server.export import VALUE_BYTES, pack, page_html, trace_data
+from glassformer.server.export import pack, page_html, trace_data
 from glassformer.server.page import is_built
 from glassformer.server.record import add_probs
 from glassformer.show.notebook import trace_html as plain_html
 from glassformer.trace import Trace
 from glassformer.trace.file import step_table
 from glassformer.trace.values_file import ValuesFile
+
+VALUE_BYTES = 4_000_000
+"""A larger trace is shown as a table: a notebook's file carries every output in full."""
 
 HEIGHT = 760  # pixels
 
