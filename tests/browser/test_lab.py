@@ -30,7 +30,7 @@ def passes(learner: Learner, edit: Edit) -> tuple[Trace, Trace]:
     return watch_text(learner.model, ids), watch_text(learner.model, ids, edit)
 
 
-def lab(url: str, edits: dict[str, object] | None = None, **fields: str) -> str:
+def lab(url: str, edits: object = None, **fields: str) -> str:
     given = {"run": "small", "prompt": PROMPT, **fields}
     if edits:
         given["with"] = json.dumps({"edits": edits})
@@ -151,7 +151,7 @@ def test_a_training_step_in_the_link_is_not_taken_for_the_edit(page: Page, serve
 def test_an_edit_that_cannot_be_read_leaves_the_lab_standing(
     page: Page, server: str, edits: object
 ) -> None:
-    page.goto(lab(server, **{"with": json.dumps({"edits": edits})}))
+    page.goto(lab(server, edits))
     expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
     if isinstance(edits, dict):
         page.get_by_role("button", name="is not an edit that can be read").click()
