@@ -22,7 +22,7 @@ def command(
     run: Run,
     prompt: Prompt,
     out: Annotated[Path, typer.Option(help="The folder for the pictures.")] = Path("pictures"),
-    format: Annotated[Format, typer.Option(help="How to write them.")] = Format.png,  # noqa: A002
+    format: Annotated[Format, typer.Option(help="How to write them.")] = Format.png,  # noqa: A002 (the option is --format)
     at_step: AtStep = None,
 ) -> None:
     """Draw attention, the next token, the embeddings and, for a run, its loss."""

@@ -109,7 +109,7 @@ class _Numbers(ProgressColumn):
         super().__init__()
         self.display = display
 
-    def render(self, task: Task) -> Text:  # noqa: ARG002
+    def render(self, task: Task) -> Text:  # noqa: ARG002 (rich passes it)
         return Text(self.display.numbers())
 
 

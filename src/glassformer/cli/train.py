@@ -249,7 +249,7 @@ def stopping_on_signals() -> Iterator[Stop]:
     """The first Ctrl-C or SIGTERM asks for a stop after the step; the second ends at once."""
     stop = Stop()
 
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal passes them)
         if stop.asked():
             os.write(sys.stderr.fileno(), b"\nleft at once; the last checkpoint is intact\n")
             os._exit(128 + number)
