@@ -11,6 +11,7 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.generation.cache import Cache
+from glassformer.generation.compiled import CompiledProgram
 from glassformer.generation.packed import Packed, as_stored, generating
 from glassformer.generation.program import Program
 from glassformer.generation.sampling import Sampling, fresh_seed
@@ -162,7 +163,7 @@ class _Texts:
         for row, prompt in zip(self.ids, self.prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
         self.cache: Cache | None = None
-        self.program: Program | None = None
+        self.program: Program | CompiledProgram | None = None
         self.cached: list[int] = []  # whose text each row of the cache is
         if self.max_new_tokens == 0:
             for text in self.texts:
@@ -229,7 +230,11 @@ class _Texts:
                 return self.program.step(self._last(going, lengths).to(device))
             if self.use_cache:
                 self.cache = self._new_cache(lengths)
-                self.program = Program(self.packed, self.cache)
+                compiled = self.packed.compiled
+                alone = compiled is not None and len(going) == 1
+                self.program = (
+                    compiled.on(self.cache) if alone else Program(self.packed, self.cache)
+                )
             self.cached = going
             texts = self.ids[going, : max(lengths)].to(device)
             return self.packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)

@@ -7,6 +7,7 @@ reaches nearly all of it, and narrower weights are less to read.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.cache import Cache
+from glassformer.generation.compiled import CompiledStep, NotCompiledError
 from glassformer.model.block import Block
 from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
@@ -42,11 +44,15 @@ class Packed:
     """
 
     def __init__(
-        self, model: Transformer, layout: Callable[[Tensor, Tensor | None], Product]
+        self,
+        model: Transformer,
+        layout: Callable[[Tensor, Tensor | None], Product],
+        compiled: CompiledStep | None = None,
     ) -> None:
         self.model = model
+        self.compiled = compiled
         self.kernels: dict[str, Kernel] = dict(_kernels(model, layout))
-        self.small = sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
+        self.small = _small(model)
         self._versions = _versions(model)
 
     def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
@@ -67,9 +73,19 @@ class Packed:
             )
 
 
-def as_stored(model: Transformer) -> Packed:
-    """The model with its matrices as they are; nothing is copied."""
-    return Packed(model, _Stored)
+def as_stored(model: Transformer, compiled: bool = False) -> Packed:
+    """The model with its matrices as they are, nothing is copied; its step in C if it shall be.
+
+    A step in C is for models on the CPU in float32 or float64; where the compiler fails or is
+    missing, a warning says so, and texts come by the flat program.
+    """
+    step = None
+    if compiled:
+        try:
+            step = CompiledStep(model)
+        except NotCompiledError as error:
+            warnings.warn(f"generating without a compiled step: {error}", stacklevel=2)
+    return Packed(model, _Stored, step)
 
 
 def pack(model: Transformer, weights: str = "float32") -> Packed:
@@ -79,6 +95,10 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     quarter, whole numbers from -127 to 127 times a scale for each output channel. The rest is
     computed as the model does. The copy takes as many bytes as it holds weights of that width; a
     model that is trained afterwards must be packed again.
+
+    A small model in float32 on the CPU gets no copy, its matrices being read quickly as they are,
+    but a decoding step compiled from its formulas for a single text: half a second the first time
+    that this machine sees a model of its shape.
 
     >>> from glassformer.model import Config
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
@@ -97,6 +117,9 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         )
     if weights == "int8":
         return Packed(model, _Int8)
+    if weights == "float32" and device == "cpu" and model.embed.W_E.dtype == torch.float32:
+        if _small(model):
+            return as_stored(model, compiled=True)
     return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]))
 
 
@@ -208,6 +231,10 @@ class _KernelTape:
         first = name if isinstance(name, str) else name[0]
         kernel = self._kernels.get(f"{self._scope}{first}")
         return op.kernel(*operands, **params) if kernel is None else kernel(operands[0])
+
+
+def _small(model: nn.Module) -> bool:
+    return sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
 
 
 def _versions(model: nn.Module) -> list[tuple[int, int]]:
