@@ -230,11 +230,7 @@ class _Texts:
                 return self.program.step(self._last(going, lengths).to(device))
             if self.use_cache:
                 self.cache = self._new_cache(lengths)
-                compiled = self.packed.compiled
-                alone = compiled is not None and len(going) == 1
-                self.program = (
-                    compiled.on(self.cache) if alone else Program(self.packed, self.cache)
-                )
+                self.program = self._new_program(self.cache)
             self.cached = going
             texts = self.ids[going, : max(lengths)].to(device)
             return self.packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
@@ -254,6 +250,11 @@ class _Texts:
             dtype=W_E.dtype,
             device=W_E.device,
         )
+
+    def _new_program(self, cache: Cache) -> Program | CompiledProgram:
+        if self.packed.compiled is not None and cache.batch == 1:
+            return self.packed.compiled.on(cache)
+        return Program(self.packed, cache)
 
 
 def _packed(model: Transformer | Packed) -> Packed:

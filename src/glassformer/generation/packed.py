@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.generation.c_library import NotCompiledError
 from glassformer.generation.cache import Cache
-from glassformer.generation.compiled import CompiledStep, NotCompiledError
+from glassformer.generation.compiled import CompiledStep
 from glassformer.model.block import Block
 from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
@@ -109,7 +110,7 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         raise GlassformerError(
             f"weights={weights!r} is none of {', '.join(WEIGHTS)}.{did_you_mean(weights, WEIGHTS)}"
         )
-    device = model.embed.W_E.device.type
+    device, dtype = model.embed.W_E.device.type, model.embed.W_E.dtype
     if weights == "int8" and device != "cpu":
         raise GlassformerError(
             f"int8 weights are multiplied on the CPU only, and this model is on {device}; pack it"
@@ -117,9 +118,8 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         )
     if weights == "int8":
         return Packed(model, _Int8)
-    if weights == "float32" and device == "cpu" and model.embed.W_E.dtype == torch.float32:
-        if _small(model):
-            return as_stored(model, compiled=True)
+    if weights == "float32" and device == "cpu" and dtype == torch.float32 and _small(model):
+        return as_stored(model, compiled=True)
     return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]))
 
 

@@ -1,9 +1,9 @@
 """A formula as loops in C: the tree that is shown and explained is also what the machine runs.
 
-One function per formula and shape. The last axis of the output is the innermost loop; a sum whose
-operands lie next to each other along that axis is added up for a tile of it at once, other sums one
-after another, each in the output's precision. What depends on places and parameters only (the
-angle of a rotary position) is computed in double first, as the tables are.
+One function per formula and shape. The output's last axis is the innermost loop. Sums whose
+operands lie next to each other along it are added up for a tile of it at once, so that a matrix is
+read row by row; other sums are added up one after another. What follows from places and parameters
+alone (the angle of a rotary position) is computed in double first, as the tables are.
 """
 
 from __future__ import annotations
@@ -29,31 +29,42 @@ from glassformer.ops.formula import (
 )
 
 TILE = 512
-"""Sums that are kept at once: few enough to stay in the first-level cache."""
+"""Sums that are kept at once: few enough for the first-level cache."""
 
 UNROLLED = 4
-"""Terms that are added to a tile in one go."""
+"""Terms that are added to each sum of a tile before the next sum's turn."""
 
-INTEGER, DOUBLE, REAL = "int64_t", "double", "real"
-"""C types of an expression; `real` is the model's own."""
+WHOLE, DOUBLE, REAL = "int64_t", "double", "real"
+"""C types of expressions, each wider than the one before; `real` is the type of the model."""
 
-PRELUDE = """\
+PREAMBLE = """\
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#define APART static __attribute__((noinline)) /* inlined and specialised it compiles 3 times as long */
-#if defined(__GLIBC__) && defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-/* glibc has these for many numbers at once and tells the compiler so only under -ffast-math */
+#if defined(__GLIBC__) && defined(__x86_64__) && !defined(__clang__)
+/* glibc computes these for many numbers at once, and tells the compiler so only in -ffast-math */
 #define MANY __attribute__((simd("notinbranch")))
 MANY float expf(float); MANY float tanhf(float); MANY float erff(float);
 MANY double exp(double); MANY double tanh(double); MANY double erf(double);
 #endif
+/* inlined into their callers, functions take three times as long to compile */
+#define APART static __attribute__((noinline))
 """
+
+_SUFFIX = {"float": "f", "double": ""}
+_FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "fabs", "pow")
+_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+
+
+def preamble(real: str) -> str:
+    """What the functions need before them, where `real` is float or double."""
+    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in _FUNCTIONS)
+    return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}"
 
 
 @dataclass(frozen=True)
 class Extent:
-    """A length or a stride; `grows` where it is times `n`, the number of tokens so far."""
+    """A length or a stride; one that `grows` is times `n`, the number of tokens so far."""
 
     times: int
     grows: bool = False
@@ -64,7 +75,7 @@ class Extent:
         return Extent(self.times * other.times, self.grows or other.grows)
 
     def __str__(self) -> str:
-        return f"{self.times} * n" if self.grows else str(self.times)
+        return f"({self.times} * n)" if self.grows else str(self.times)
 
 
 NONE, ONE = Extent(0), Extent(1)
@@ -80,51 +91,51 @@ class Layout:
 
 
 def dense(shape: tuple[Extent, ...]) -> Layout:
-    """Row after row."""
-    strides, stride = [], ONE
-    for extent in reversed(shape):
-        strides.append(stride)
-        stride = stride * extent
-    return Layout(shape, tuple(reversed(strides)))
+    """Row after row, nothing between them."""
+    strides = [ONE]
+    for extent in reversed(shape[1:]):
+        strides.append(strides[-1] * extent)
+    return Layout(shape, tuple(reversed(strides)) if shape else ())
 
 
-def growing_axes(formula: Formula, operands: Mapping[str, Layout]) -> dict[str, Extent]:
-    """The lengths of all axes that index an operand directly."""
+def lengths(formula: Formula, operands: Mapping[str, Layout]) -> dict[str, Extent]:
+    """The length of every axis that indexes an operand directly."""
     return {
-        index.name: operands[node.operand].shape[dimension]
+        index.name: length
         for node in walk(formula.body)
         if isinstance(node, Read)
-        for dimension, index in enumerate(node.index)
+        for index, length in zip(node.index, operands[node.operand].shape, strict=True)
         if isinstance(index, Axis)
     }
 
 
-def signature(name: str, formula: Formula, operands: Mapping[str, Layout]) -> str:
-    """`APART void name(out, operands by name, n)`."""
-    types = {o: INTEGER if operands[o].whole else REAL for o in sorted(formula.operands)}
-    inputs = "".join(f", const {kind} *restrict {o}_" for o, kind in types.items())
-    return f"APART void {name}(real *restrict out{inputs}, int64_t n)"
-
-
-def loops(
+def c_function(
+    name: str,
     formula: Formula,
     operands: Mapping[str, Layout],
     shape: tuple[Extent, ...],
     params: Mapping[str, float],
 ) -> str:
-    """The body of a C function that fills `out`, dense and of this shape, by the formula.
+    """A C function (out, operands by name, n) that fills `out`, dense, by the formula.
+
+    Raises ValueError where the formula draws a number or has sums of other sums' quotients.
 
     >>> f = Formula.parse("y[i] = 2 * x[i]")
-    >>> print(loops(f, {"x": dense((Extent(3),))}, (Extent(3),), {}))
-    {
+    >>> print(c_function("twice", f, {"x": dense((Extent(3),))}, (Extent(3),), {}))
+    APART void twice(real *restrict out, const real *restrict x_, int64_t n) {
       #pragma omp simd
       for (int64_t i = 0; i < 3; i++) {
         out[i] = ((real)2 * x_[i]);
       }
     }
     """
-    sizes = growing_axes(formula, operands) | dict(zip(formula.axes, shape, strict=True))
-    return _Writer(formula, operands, sizes, params).write()
+    types = {o: WHOLE if operands[o].whole else REAL for o in sorted(formula.operands)}
+    inputs = "".join(f"const {kind} *restrict {o}_, " for o, kind in types.items())
+    sizes = lengths(formula, operands) | dict(zip(formula.axes, shape, strict=True))
+    writer = _Writer(formula, operands, sizes, params)
+    writer.open(f"APART void {name}(real *restrict out, {inputs}int64_t n) {{")
+    writer.write()
+    return "\n".join(writer.lines)
 
 
 class _Writer:
@@ -134,20 +145,20 @@ class _Writer:
         self,
         formula: Formula,
         operands: Mapping[str, Layout],
-        sizes: Mapping[str, Extent],
+        sizes: dict[str, Extent],
         params: Mapping[str, float],
     ) -> None:
-        self.formula, self.operands, self.params = formula, operands, params
-        self.sizes = dict(sizes)
         self.lines: list[str] = []
-        self.depth = 0
-        self.place: dict[str, str] = {}  # how an axis is spelled where we are
-        self.held: dict[Reduce, str] = {}  # sums that have been computed
-        self.counted = _counted(formula.body)
-        self.out = self._steps(formula.axes, dense(tuple(sizes[a] for a in formula.axes)).strides)
-        self.strides = {
+        self._depth = 0
+        self._formula, self._operands, self._params = formula, operands, params
+        self._sizes = sizes
+        self._place = {axis: "0" for axis, size in sizes.items() if size == ONE}  # in C, by axis
+        self._sums: dict[Reduce, str] = {}  # in C, those that have been added up
+        self._counted = frozenset(_counted(formula.body))
+        self._out = self._steps(formula.axes, dense(tuple(sizes[a] for a in formula.axes)).strides)
+        self._reads = {
             node: self._steps(
-                [i.name if isinstance(i, Axis) else None for i in node.index],
+                (i.name if isinstance(i, Axis) else None for i in node.index),
                 operands[node.operand].strides,
             )
             for node in walk(formula.body)
@@ -155,251 +166,214 @@ class _Writer:
         }
 
     def _steps(self, axes: Iterable[str | None], strides: tuple[Extent, ...]) -> dict[str, Extent]:
+        """How far apart neighbours along each axis are."""
         steps: dict[str, Extent] = {}
         for axis, stride in zip(axes, strides, strict=True):
-            if axis is not None and self.sizes[axis] != ONE:
-                assert axis not in steps, "an axis indexes an operand once"
+            if axis is not None and self._sizes[axis] != ONE:
+                if axis in steps:
+                    raise ValueError(f"an axis indexes an operand once: {self._formula}")
                 steps[axis] = stride
         return steps
 
-    def write(self) -> str:
-        self.place |= {axis: "0" for axis, size in self.sizes.items() if size == ONE}
-        axes = self._merged([axis for axis in self.formula.axes if self.sizes[axis] != ONE])
-        self._open("{")
+    def write(self) -> None:
+        axes = self._merged(self._formula.axes)
         for axis in axes[:-1]:
             self._loop(axis)
-        self._row(axes[-1] if axes else None)
-        while self.depth:
+        if axes:
+            self._row(axes[-1])
+        else:
+            for reduce in _outermost(self._formula.body):
+                self._add_up(reduce)
+            self._store()
+        while self._depth:
             self._close()
-        return "\n".join(self.lines)
 
-    def _merged(self, axes: list[str]) -> list[str]:
-        """Neighbouring axes that every operand has as if they were one become one."""
-        kept = axes[:1]
-        for inner in axes[1:]:
-            outer, size = kept[-1], self.sizes[inner]
-            if not size.grows and self._as_one(outer, inner):
-                for steps in (self.out, *self.strides.values()):
+    def _merged(self, axes: Iterable[str]) -> list[str]:
+        """The axes longer than one; neighbours that lie as if they were one axis become one."""
+        kept: list[str] = []
+        for axis in axes:
+            if self._sizes[axis] == ONE:
+                continue
+            if kept and self._as_one(kept[-1], axis):
+                outer = kept.pop()
+                self._sizes[axis] = self._sizes[outer] * self._sizes[axis]
+                for steps in (self._out, *self._reads.values()):
                     steps.pop(outer, None)
-                self.sizes[inner] = self.sizes[outer] * size
-                kept.pop()
-            kept.append(inner)
+            kept.append(axis)
         return kept
 
     def _as_one(self, outer: str, inner: str) -> bool:
-        if {outer, inner} & self.counted:
+        length = self._sizes[inner]
+        if length.grows or {outer, inner} & self._counted:
             return False
-        size = self.sizes[inner]
         return all(
-            (outer in steps) == (inner in steps)
-            and (outer not in steps or steps[outer] == steps[inner] * size)
-            for steps in (self.out, *self.strides.values())
+            steps.get(outer, NONE) == steps.get(inner, NONE) * length
+            for steps in (self._out, *self._reads.values())
         )
 
-    # --- one row: the innermost axis of the output, and the sums in it ---
-
-    def _row(self, axis: str | None) -> None:
-        reduces = list(_outermost(self.formula.body))
-        if axis is None:
-            for reduce in reduces:
-                self.held[reduce] = self._one_by_one(reduce)
-            return self._store()
-        within = [r for r in reduces if self._depends(r, axis)]
-        tiled = [r for r in within if self._lies_along(r, axis)]
-        alone = [r for r in within if r not in tiled]
+    def _row(self, axis: str) -> None:
+        """The output along its last axis, and the sums that it takes."""
+        reduces = list(_outermost(self._formula.body))
+        along = [r for r in reduces if self._lies_along(r, axis)]
+        within = [r for r in reduces if r not in along and self._depends(r, axis)]
         for reduce in reduces:
-            if reduce not in within:
-                self.held[reduce] = self._one_by_one(reduce)
-        length, start = str(self.sizes[axis]), ""
-        if tiled and (self.sizes[axis].grows or self.sizes[axis].times > TILE):
-            self._open(f"for (int64_t start = 0; start < {length}; start += {TILE}) {{")
+            if reduce not in along and reduce not in within:
+                self._add_up(reduce)
+        self._place[axis], length = axis, str(self._sizes[axis])
+        if along and (self._sizes[axis].grows or self._sizes[axis].times > TILE):
+            self.open(f"for (int64_t start = 0; start < {length}; start += {TILE}) {{")
             self._line(f"int64_t end = {length} - start < {TILE} ? {length} - start : {TILE};")
-            length, start = "end", "start + "
-        self.place[axis] = f"({start}{axis})" if start else axis
-        head = f"for (int64_t {axis} = 0; {axis} < {length}; {axis}++) {{"
-        for reduce in tiled:
-            self.held[reduce] = self._tile(reduce, axis, head)
-        if not alone:
+            self._place[axis], length = f"(start + {axis})", "end"
+        each = f"for (int64_t {axis} = 0; {axis} < {length}; {axis}++) {{"
+        for reduce in along:
+            self._add_up_tile(reduce, axis, each)
+        if not within:
             self._line("#pragma omp simd")
-        self._open(head)
-        for reduce in alone:
-            self.held[reduce] = self._one_by_one(reduce)
+        self.open(each)
+        for reduce in within:
+            self._add_up(reduce)
         self._store()
         self._close()
-        return None
 
     def _store(self) -> None:
-        code = self._as(REAL, self.formula.body)
-        self._line(f"out[{self._offset(self.out)}] = {code};")
+        self._line(f"out[{self._offset(self._out)}] = {self._as(REAL, self._formula.body)};")
+
+    # --- sums ---
 
     def _depends(self, reduce: Reduce, axis: str) -> bool:
-        return any(
-            (isinstance(node, Read) and axis in self.strides[node])
-            or (isinstance(node, Axis) and node.name == axis and axis in self.counted)
-            for node in walk(reduce)
-        )
+        nodes = list(walk(reduce))
+        read = any(axis in self._reads[node] for node in nodes if isinstance(node, Read))
+        return read or (axis in self._counted and Axis(axis) in nodes)
 
     def _lies_along(self, reduce: Reduce, axis: str) -> bool:
-        """Whether neighbours along the output's axis are neighbours in memory, terms are not."""
-        reads = [node for node in walk(reduce) if isinstance(node, Read)]
-        return reduce.kind != "max" and any(self.strides[r].get(axis) == ONE for r in reads)
+        """Whether neighbours along the output's axis are neighbours in an operand."""
+        if reduce.kind == "max":
+            return False
+        return any(
+            self._reads[node].get(axis) == ONE for node in walk(reduce) if isinstance(node, Read)
+        )
 
-    def _tile(self, reduce: Reduce, axis: str, head: str) -> str:
-        """Every sum of the tile at once: a few terms are added to each of them in turn."""
-        axes, body = self._nested(reduce)
-        name = f"sum{len(self.held)}"
-        target = f"{name}[{axis}]"
-        self._line(f"real {name}[{TILE}] = {{0}};")
+    def _add_up_tile(self, reduce: Reduce, axis: str, each: str) -> None:
+        """All sums of a tile: some terms are added to each, then the next to each."""
+        axes, term = self._over(reduce)
+        total = f"sum{len(self._sums)}"
+        self._line(f"real {total}[{TILE}] = {{0}};")
         for outer in axes[:-1]:
             self._loop(outer)
-        self._line("int64_t term = 0;")
         last = axes[-1] if axes else reduce.axis
-        whole = not self.sizes[last].grows and self.sizes[last].times % UNROLLED == 0
-        for together in (UNROLLED,) if whole else (UNROLLED, 1):
-            self._open(f"for (; term + {together} <= {self.sizes[last]}; term += {together}) {{")
+        length = self._sizes[last]
+        self._line("int64_t first = 0;")
+        even = not length.grows and length.times % UNROLLED == 0
+        for together in (UNROLLED,) if even else (UNROLLED, 1):
+            self.open(f"for (; first + {together} <= {length}; first += {together}) {{")
+            self._line("#pragma omp simd")
+            self.open(each)
             terms = []
             for ahead in range(together):
-                self.place[last] = f"(term + {ahead})"
-                terms.append(self._as(REAL, body))
-            self._line("#pragma omp simd")
-            self._open(head)
-            self._line(f"{target} += {' + '.join(terms)};")
+                self._place[last] = f"(first + {ahead})"
+                terms.append(self._as(REAL, term))
+            self._line(f"{total}[{axis}] += {' + '.join(terms)};")
             self._close()
             self._close()
         for _ in axes[:-1]:
             self._close()
-        return self._shared(reduce, target)
+        self._sums[reduce] = self._shared(reduce, f"{total}[{axis}]")
 
-    def _one_by_one(self, reduce: Reduce) -> str:
-        axes, body = self._nested(reduce)
-        name = f"sum{len(self.held)}"
-        self._line(f"real {name} = {_START[reduce.kind]};")
-        for outer in axes[:-1]:
-            self._loop(outer)
-        operation = "max" if reduce.kind == "max" else "+"
-        if axes:
-            self._line(f"#pragma omp simd reduction({operation}:{name})")
-            self._loop(axes[-1])
-        term = self._as(REAL, body)
-        if reduce.kind == "max":
-            self._line(f"{name} = {name} > {term} ? {name} : {term};")
-        else:
-            self._line(f"{name} += {term};")
+    def _add_up(self, reduce: Reduce) -> None:
+        """One sum, mean or maximum."""
+        axes, term = self._over(reduce)
+        total, largest = f"sum{len(self._sums)}", reduce.kind == "max"
+        self._line(f"real {total} = {'-INFINITY' if largest else '0'};")
+        for axis in axes:
+            if axis == axes[-1]:
+                self._line(f"#pragma omp simd reduction({'max' if largest else '+'}:{total})")
+            self._loop(axis)
+        code = self._as(REAL, term)
+        self._line(
+            f"{total} = {f'{total} > {code} ? {total} :' if largest else f'{total} +'} {code};"
+        )
         for _ in axes:
             self._close()
-        return self._shared(reduce, name)
+        self._sums[reduce] = self._shared(reduce, total)
 
-    def _nested(self, reduce: Reduce) -> tuple[list[str], Node]:
-        """The axes that a sum, or a sum of sums, runs over, without those of one element."""
-        axes, body = [reduce.axis], reduce.body
-        while reduce.kind == "sum" and isinstance(body, Reduce) and body.kind == "sum":
-            axes.append(body.axis)
-            body = body.body
-        if any(isinstance(node, Reduce) for node in walk(body)):
-            raise ValueError("a sum inside another's terms is an op of its own")
-        return self._merged([axis for axis in axes if self.sizes[axis] != ONE]), body
+    def _over(self, reduce: Reduce) -> tuple[list[str], Node]:
+        """The axes that a sum, or a sum of sums, runs over, and its terms."""
+        axes, term = [reduce.axis], reduce.body
+        while reduce.kind == "sum" and isinstance(term, Reduce) and term.kind == "sum":
+            axes.append(term.axis)
+            term = term.body
+        if any(isinstance(node, Reduce) for node in walk(term)):
+            raise ValueError(f"sums in the terms of a sum are an op of their own: {self._formula}")
+        return self._merged(axes), term
 
     def _shared(self, reduce: Reduce, total: str) -> str:
-        return f"({total} / ({self.sizes[reduce.axis]}))" if reduce.kind == "mean" else total
+        return f"({total} / {self._sizes[reduce.axis]})" if reduce.kind == "mean" else total
 
-    # --- expressions ---
+    # --- expressions: a C type, and code that needs no further brackets ---
 
     def _as(self, kind: str, node: Node) -> str:
-        own, code = self._expression(node)
-        return code if own == kind else f"({kind}){code}"
+        return _cast(kind, self._expression(node))
 
     def _expression(self, node: Node) -> tuple[str, str]:
-        """The C type of a node and its code, in brackets where it has several parts."""
         match node:
             case Number(value):
                 return _constant(value)
             case Param(name):
-                return _constant(self.params[name])
+                return _constant(self._params[name])
             case Axis(name):
-                return INTEGER, self.place[name]
+                return WHOLE, self._place[name]
             case Size(axis):
-                return INTEGER, f"({self.sizes[axis]})"
+                return WHOLE, str(self._sizes[axis])
             case Read(operand, _):
-                kind = INTEGER if self.operands[operand].whole else REAL
+                kind = WHOLE if self._operands[operand].whole else REAL
                 return kind, f"{operand}_[{self._address(node)}]"
             case Reduce():
-                return REAL, self.held[node]
+                return REAL, self._sums[node]
             case Unary(function, x):
-                return self._unary(function, x)
+                return _call(function, self._expression(x))
             case Binary(operator, a, b):
-                return self._binary(operator, a, b)
+                return _combine(operator, self._expression(a), self._expression(b))
             case Select(condition, a, b):
-                kind = self._common(a, b)
+                one, other = self._expression(a), self._expression(b)
+                kind = _wider(one, other)
                 _, chosen = self._expression(condition)
-                return kind, f"({chosen} ? {self._as(kind, a)} : {self._as(kind, b)})"
+                return kind, f"({chosen} ? {_cast(kind, one)} : {_cast(kind, other)})"
             case _:
-                raise ValueError("a drawn number has no arithmetic")
-
-    def _unary(self, function: str, x: Node) -> tuple[str, str]:
-        kind, code = self._expression(x)
-        if function == "neg":
-            return kind, f"(-{code})"
-        if function == "sign":
-            return INTEGER, f"(({code} > 0) - ({code} < 0))"
-        name = "fabs" if function == "abs" else function
-        if kind == REAL:
-            return REAL, f"real_{name}({code})"
-        return DOUBLE, f"{name}({code})"
-
-    def _binary(self, operator: str, a: Node, b: Node) -> tuple[str, str]:
-        kind = self._common(a, b)
-        if operator == "**":
-            if kind == REAL and isinstance(b, Number) and b.value in (2, 3):
-                factor = self._as(REAL, a)
-                return REAL, "(" + " * ".join([factor] * int(b.value)) + ")"
-            if kind != REAL:
-                return DOUBLE, f"pow({self._as(DOUBLE, a)}, {self._as(DOUBLE, b)})"
-            return REAL, f"real_pow({self._as(REAL, a)}, {self._as(REAL, b)})"
-        if operator == "/" and kind == INTEGER:
-            kind = DOUBLE
-        if operator in ("//", "%"):
-            if kind != INTEGER:
-                raise ValueError(f"{operator} is for places only")
-            operator = operator[0]
-        code = f"({self._as(kind, a)} {operator} {self._as(kind, b)})"
-        return (INTEGER if operator in _COMPARISONS else kind), code
-
-    def _common(self, a: Node, b: Node) -> str:
-        kinds = {self._expression(a)[0], self._expression(b)[0]}
-        return next(kind for kind in (REAL, DOUBLE, INTEGER) if kind in kinds)
+                raise ValueError(f"a drawn number has no arithmetic: {self._formula}")
 
     def _address(self, read: Read) -> str:
-        terms = []
-        for index, stride in zip(read.index, self.operands[read.operand].strides, strict=True):
-            if not isinstance(index, Axis):
-                terms.append(_times(self._as(INTEGER, index), stride))
-        return " + ".join([*terms, *self._terms(self.strides[read])]) or "0"
+        strides = self._operands[read.operand].strides
+        computed = " + ".join(
+            _times(self._as(WHOLE, index), stride)
+            for index, stride in zip(read.index, strides, strict=True)
+            if not isinstance(index, Axis)
+        )
+        direct = self._offset(self._reads[read])
+        return f"{computed} + {direct}" if computed else direct
 
     def _offset(self, steps: Mapping[str, Extent]) -> str:
-        return " + ".join(self._terms(steps)) or "0"
-
-    def _terms(self, steps: Mapping[str, Extent]) -> Iterator[str]:
-        return (_times(self.place[axis], stride) for axis, stride in steps.items())
+        return " + ".join(_times(self._place[axis], step) for axis, step in steps.items()) or "0"
 
     # --- lines ---
 
     def _line(self, text: str) -> None:
-        self.lines.append("  " * self.depth + text)
+        self.lines.append("  " * self._depth + text)
 
-    def _open(self, text: str) -> None:
+    def open(self, text: str) -> None:
         self._line(text)
-        self.depth += 1
-
-    def _loop(self, axis: str) -> None:
-        self.place[axis] = axis
-        self._open(f"for (int64_t {axis} = 0; {axis} < {self.sizes[axis]}; {axis}++) {{")
+        self._depth += 1
 
     def _close(self) -> None:
-        self.depth -= 1
+        self._depth -= 1
         self._line("}")
+
+    def _loop(self, axis: str) -> None:
+        self._place[axis] = axis
+        self.open(f"for (int64_t {axis} = 0; {axis} < {self._sizes[axis]}; {axis}++) {{")
 
 
 def _outermost(node: Node) -> Iterator[Reduce]:
+    """The sums that are not part of another one."""
     if isinstance(node, Reduce):
         yield node
         return
@@ -407,37 +381,64 @@ def _outermost(node: Node) -> Iterator[Reduce]:
         yield from _outermost(child)
 
 
-def _counted(body: Node) -> frozenset[str]:
-    """The axes whose place is used as a number, or whose length is."""
-
-    def visit(node: Node, direct: bool) -> Iterator[str]:
-        match node:
-            case Axis(name):
-                if not direct:
-                    yield name
-            case Size(axis):
-                yield axis
-            case Read(_, index):
-                for part in index:
-                    yield from visit(part, isinstance(part, Axis))
-            case _:
-                for child in children(node):
-                    yield from visit(child, False)
-
-    return frozenset(visit(body, False))
+def _counted(node: Node) -> Iterator[str]:
+    """The axes whose place or length is used as a number."""
+    if isinstance(node, Axis):
+        yield node.name
+    if isinstance(node, Size):
+        yield node.axis
+    for child in children(node):
+        if not (isinstance(node, Read) and isinstance(child, Axis)):
+            yield from _counted(child)
 
 
-def _constant(value: float) -> tuple[str, str]:
+Typed = tuple[str, str]
+"""A C type and an expression of it."""
+
+
+def _constant(value: float) -> Typed:
     if not isfinite(value):
         return DOUBLE, "INFINITY" if value > 0 else "(-INFINITY)"
     if float(value).is_integer() and abs(value) < 2**53:
-        return INTEGER, str(int(value))
+        return WHOLE, str(int(value))
     return DOUBLE, repr(float(value))
+
+
+def _wider(a: Typed, b: Typed) -> str:
+    return max(a[0], b[0], key=(WHOLE, DOUBLE, REAL).index)
+
+
+def _cast(kind: str, typed: Typed) -> str:
+    own, code = typed
+    return code if own == kind else f"({kind}){code}"
+
+
+def _call(function: str, x: Typed) -> Typed:
+    kind, code = x
+    if function == "neg":
+        return kind, f"(-{code})"
+    if function == "sign":
+        return WHOLE, f"(({code} > 0) - ({code} < 0))"
+    name = "fabs" if function == "abs" else function
+    return (REAL, f"real_{name}({code})") if kind == REAL else (DOUBLE, f"{name}({code})")
+
+
+def _combine(operator: str, a: Typed, b: Typed) -> Typed:
+    kind = _wider(a, b)
+    if operator == "**":
+        if b in ((WHOLE, "2"), (WHOLE, "3")) and kind == REAL:
+            return REAL, f"({' * '.join([a[1]] * int(b[1]))})"
+        kind = REAL if kind == REAL else DOUBLE
+        return kind, f"{'real_' * (kind == REAL)}pow({_cast(kind, a)}, {_cast(kind, b)})"
+    if operator in ("//", "%"):
+        if kind != WHOLE:
+            raise ValueError(f"{operator} is for whole numbers")
+        operator = operator[0]
+    elif operator == "/" and kind == WHOLE:
+        kind = DOUBLE
+    code = f"({_cast(kind, a)} {operator} {_cast(kind, b)})"
+    return (WHOLE if operator in _COMPARISONS else kind), code
 
 
 def _times(code: str, stride: Extent) -> str:
     return code if stride == ONE else f"{code} * {stride}"
-
-
-_START = {"sum": "0", "mean": "0", "max": "-INFINITY"}
-_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
