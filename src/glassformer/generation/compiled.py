@@ -101,8 +101,11 @@ class _Notes:
         ids, self._position = torch.tensor([[0]]), torch.tensor([self.length])
         self._know(ids, _Place("&token", Layout((ONE, ONE), (NONE, NONE), whole=True)))
         self._know(self._position, _Place("&position", Layout((ONE,), (NONE,), whole=True)))
+        training = model.training
+        model.eval()  # no dropout
         with torch.inference_mode():
             logits = model(ids, self, self)
+        model.train(training)
         self._copy(logits, "logits")
 
     def _know(self, value: Tensor, place: _Place) -> None:

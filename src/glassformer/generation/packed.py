@@ -81,7 +81,7 @@ def as_stored(model: Transformer, compiled: bool = False) -> Packed:
     missing, a warning says so, and texts come by the flat program.
     """
     step = None
-    if compiled:
+    if compiled and model.config.n_ctx > 1:  # else there is no step after the first token's
         try:
             step = CompiledStep(model)
         except NotCompiledError as error:

@@ -118,7 +118,7 @@ def c_function(
 ) -> str:
     """A C function (out, operands by name, n) that fills `out`, dense, by the formula.
 
-    Raises ValueError where the formula draws a number or has sums of other sums' quotients.
+    Raises ValueError where the formula draws a number, or has sums of what follows from sums.
 
     >>> f = Formula.parse("y[i] = 2 * x[i]")
     >>> print(c_function("twice", f, {"x": dense((Extent(3),))}, (Extent(3),), {}))
@@ -155,6 +155,8 @@ class _Writer:
         self._place = {axis: "0" for axis, size in sizes.items() if size == ONE}  # in C, by axis
         self._sums: dict[Reduce, str] = {}  # in C, those that have been added up
         self._counted = frozenset(_counted(formula.body))
+        if any(isinstance(n, Reduce) and n.axis in formula.axes for n in walk(formula.body)):
+            raise ValueError(f"an axis of the output is summed over: {formula}")
         self._out = self._steps(formula.axes, dense(tuple(sizes[a] for a in formula.axes)).strides)
         self._reads = {
             node: self._steps(
@@ -197,6 +199,7 @@ class _Writer:
             if kept and self._as_one(kept[-1], axis):
                 outer = kept.pop()
                 self._sizes[axis] = self._sizes[outer] * self._sizes[axis]
+                self._sizes[outer] = ONE
                 for steps in (self._out, *self._reads.values()):
                     steps.pop(outer, None)
             kept.append(axis)
@@ -206,6 +209,12 @@ class _Writer:
         length = self._sizes[inner]
         if length.grows or {outer, inner} & self._counted:
             return False
+        sums = [node for node in walk(self._formula.body) if isinstance(node, Reduce)]
+        nested = sum(
+            s.axis == outer and isinstance(s.body, Reduce) and s.body.axis == inner for s in sums
+        )
+        if any(sum(s.axis == axis for s in sums) != nested for axis in (outer, inner)):
+            return False  # somewhere only one of them is summed over
         return all(
             steps.get(outer, NONE) == steps.get(inner, NONE) * length
             for steps in (self._out, *self._reads.values())
