@@ -2,11 +2,12 @@
 
 The weights are the same (random, saved and loaded again), the texts as long, and all take turns.
 4 layers x 128, packed and as stored, all on one thread, where `transformers` is quicker too; what
-compiling its step takes once on a machine stands apart. And GPT-2 124M with weights as stored, packed, in bfloat16 and in int8. Reading
-every matrix once per token at the memory's speed is the floor that no single text gets below; its
-rows say which fraction of that was reached. CTranslate2's figure for int8 at 124M is 71 tokens/s,
-from `transformers` 37 on the same machine. What narrower weights cost stands beside: how often the
-most probable token is another one, and the perplexity of a small model that was trained for it.
+compiling the step takes once on a machine stands apart. GPT-2 124M as stored, and packed in
+float32, bfloat16 and int8. Reading every matrix once per token at the memory's speed is the floor
+that no single text gets below; its rows say which fraction of that was reached. CTranslate2's
+figure for int8 at 124M is 71 tokens/s, from `transformers` 37 on the same machine. What narrower
+weights cost stands beside: how often the most probable token is another one, and the perplexity of
+a small model that was trained for it.
 """
 
 from __future__ import annotations

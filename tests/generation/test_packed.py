@@ -90,6 +90,16 @@ def test_weights_that_were_trained_after_packing_are_refused():
         generate(packed, [1])
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_weights_that_were_moved_or_widened_after_packing_are_refused(weights):
+    for change in (Transformer.double, Transformer.share_memory):
+        model = Transformer(TINY).eval()
+        packed = pack(model, weights)
+        change(model)
+        with pytest.raises(GlassformerError, match="changed since they were packed"):
+            generate(packed, [1])
+
+
 def test_an_unknown_width_of_weights_is_answered_with_the_known_ones():
     with pytest.raises(GlassformerError, match="'int4' is none of float32, bfloat16, int8"):
         pack(Transformer(TINY), "int4")

@@ -75,17 +75,17 @@ class Packed:
 
 
 def as_stored(model: Transformer, compiled: bool = False) -> Packed:
-    """The model with its matrices as they are, nothing is copied; its step in C if it shall be.
+    """The model with its matrices as they are, nothing is copied; its step in C if it can be.
 
-    A step in C is for models on the CPU in float32 or float64; where the compiler fails or is
-    missing, a warning says so, and texts come by the flat program.
+    Steps in C are for models on the CPU in float32 or float64. Where the compiler is missing or
+    fails, a warning says so, and texts come by the flat program.
     """
     step = None
     if compiled and model.config.n_ctx > 1:  # else there is no step after the first token's
         try:
             step = CompiledStep(model)
         except NotCompiledError as error:
-            warnings.warn(f"generating without a compiled step: {error}", stacklevel=2)
+            warnings.warn(f"generating without a compiled step: {error}", stacklevel=3)
     return Packed(model, _Stored, step)
 
 
@@ -237,8 +237,8 @@ def _small(model: nn.Module) -> bool:
     return sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
 
 
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    return [(id(parameter), parameter._version) for parameter in model.parameters()]
+def _versions(model: nn.Module) -> list[tuple[torch.dtype, int, int]]:
+    return [(p.dtype, p.data_ptr(), p._version) for p in model.parameters()]
 
 
 SMALL = 32 << 20

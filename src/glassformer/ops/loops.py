@@ -28,8 +28,9 @@ from glassformer.ops.formula import (
     walk,
 )
 
-TILE = 512
-"""Sums that are kept at once: few enough for the first-level cache."""
+TILE = 4096
+"""Sums that are kept at once: few enough for the first-level cache, and so many that the rows of
+most matrices are read in one go."""
 
 UNROLLED = 4
 """Terms that are added to each sum of a tile before the next sum's turn."""
@@ -266,7 +267,9 @@ class _Writer:
         """All sums of a tile: some terms are added to each, then the next to each."""
         axes, term = self._over(reduce)
         total = f"sum{len(self._sums)}"
-        self._line(f"real {total}[{TILE}] = {{0}};")
+        along = self._sizes[axis]
+        width = TILE if along.grows else min(TILE, along.times)
+        self._line(f"real {total}[{width}] = {{0}};")
         for outer in axes[:-1]:
             self._loop(outer)
         last = axes[-1] if axes else reduce.axis
