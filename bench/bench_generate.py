@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 
 from bench.bench_quality import make_loop, trained, write_text
 from bench.measure import Row, alternate, compare
-from glassformer.generation.generate import generate
+from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import WEIGHTS, Packed, as_stored, pack
 from glassformer.interop import save
 from glassformer.model import Config, Transformer
@@ -72,6 +72,24 @@ def small(seconds: float) -> Iterator[Row]:
     yield compare("4 x 128, as stored", times, OURS, PEER, None, NEW)
     yield compare("4 x 128, as stored", times, OURS, WITHOUT, per_second=NEW)
     yield Row("4 x 128, compiled once in", compiling, "s")
+    yield from several(seconds / 2)
+
+
+def several(seconds: float) -> Iterator[Row]:
+    """Eight texts of eight lengths, at once and one by one."""
+    model = Transformer(SMALL).eval()
+    packed = pack(model)
+    prompts = [torch.randint(SMALL.vocab_size, (8 * n,)).tolist() for n in range(1, 9)]
+    runs: dict[str, Callable[[], object]] = {
+        OURS: partial(generate_batch, model, prompts, **HOW),
+        PACKED: partial(generate_batch, packed, prompts, **HOW),
+        "one by one": lambda: [ours(model, prompt) for prompt in prompts],
+    }
+    with one_thread():
+        times = alternate(runs, seconds)
+    n = len(prompts) * NEW
+    yield compare("4 x 128, 8 texts, as stored", times, OURS, "one by one", None, n)
+    yield compare("4 x 128, 8 texts, packed", times, PACKED, "one by one", None, n)
 
 
 @contextmanager
@@ -125,7 +143,9 @@ def large(seconds: float) -> Iterator[Row]:
 HOW: dict[str, Any] = {"max_new_tokens": NEW, "temperature": 0}
 
 
-def ours(model: Transformer | Packed, prompt: Tensor, use_cache: bool = True) -> None:
+def ours(
+    model: Transformer | Packed, prompt: Sequence[int] | Tensor, use_cache: bool = True
+) -> None:
     assert len(list(generate(model, prompt, use_cache=use_cache, **HOW))) == NEW
 
 

@@ -128,6 +128,15 @@ def test_without_a_working_compiler_it_is_said_and_the_text_is_the_same(
     assert not list(tmp_path.rglob("*.so"))
 
 
+def test_where_nothing_can_be_kept_it_is_said_and_the_text_is_the_same(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    model = speaking(TINY, gain=4.0)
+    with pytest.warns(UserWarning, match="without a compiled step: .*Not a directory"):
+        packed = as_stored(model, compiled=True)
+    assert list(generate(packed, [1], temperature=0)) == list(generate(model, [1], temperature=0))
+
+
 def test_a_model_in_training_is_compiled_without_dropout_and_left_in_training():
     model = speaking(TINY.replace(dropout=0.5), gain=4.0).train()
     text = list(generate(model, [1], temperature=0))

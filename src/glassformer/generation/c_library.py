@@ -18,32 +18,35 @@ FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno
 
 
 class NotCompiledError(GlassformerError):
-    """No C compiler, or one that failed."""
+    """No C compiler, one that failed, or no place for what it makes."""
 
 
 def c_library(source: str) -> ctypes.CDLL:
-    """The functions of a C source, compiled by `cc`, or $CC, unless this machine did it before."""
+    """The functions of a C source, compiled by `cc`, or $CC, unless this machine did it before.
+
+    Raises NotCompiledError.
+    """
     compiler = os.environ.get("CC") or "cc"
     said = "\n".join((compiler, *FLAGS, _processor(), source))
     key = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
     library = cache_folder() / "steps" / f"{key}.so"
-    if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        _compile(shlex.split(compiler), source, library)
-    return ctypes.CDLL(str(library))
+    try:
+        if not library.exists():
+            library.parent.mkdir(parents=True, exist_ok=True)
+            _compile(shlex.split(compiler), source, library)
+        return ctypes.CDLL(str(library))
+    except subprocess.CalledProcessError as error:
+        raise NotCompiledError(f"{compiler}: {error.stderr.strip()[:200]}") from error
+    except OSError as error:  # no compiler, or no folder that can be written to and run from
+        raise NotCompiledError(str(error)) from error
 
 
 def _compile(compiler: list[str], source: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         file, built = Path(folder, "step.c"), Path(folder, "step.so")
-        file.write_text(source)
+        file.write_text(source, encoding="ascii")
         command = [*compiler, *FLAGS, "-shared", str(file), "-o", str(built), "-lm"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except OSError as error:
-            raise NotCompiledError(f"no C compiler: {error.strerror}: {compiler[0]}") from error
-        except subprocess.CalledProcessError as error:
-            raise NotCompiledError(f"{compiler[0]}: {error.stderr.strip()[:200]}") from error
+        subprocess.run(command, check=True, capture_output=True, text=True)
         built.replace(library)
 
 

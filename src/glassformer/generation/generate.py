@@ -81,18 +81,23 @@ def generate_batch(
     """Continue several texts of any lengths at once, each to its end.
 
     Text number i is what ``generate(model, prompts[i], seed=seed + i, ...)`` gives: every text has
-    its own positions, its own context and its own numbers. A finished text leaves the batch.
+    its own positions, its own context and its own numbers. A finished text leaves the batch. With a
+    compiled step, which is for one text, they come one after another; it is the quicker way.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     rows = [[int(i) for i in ids] for ids in prompts]
     seed = fresh_seed() if seed is None else seed
     seeds = [seed + i for i in range(len(rows))]
-    batch = _Texts(
-        _packed(model), rows, seeds, sampling, max_new_tokens, frozenset(stop_ids), use_cache
-    )
-    while batch.unfinished:
-        batch.advance()
-    return batch.texts
+    packed, end = _packed(model), (sampling, max_new_tokens, frozenset(stop_ids), use_cache)
+    together = len(rows) if packed.compiled is None or not use_cache else 1
+    batches = [
+        _Texts(packed, rows[i : i + together], seeds[i : i + together], *end)
+        for i in range(0, len(rows), together or 1)
+    ]
+    for batch in batches:
+        while batch.unfinished:
+            batch.advance()
+    return [text for batch in batches for text in batch.texts]
 
 
 class Generation(Iterator[int]):

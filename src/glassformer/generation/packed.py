@@ -41,7 +41,8 @@ Product = Callable[[Tensor], Tensor]
 class Packed:
     """A model and the kernels that take the place of its matrix products, by the values' names.
 
-    What is not a product (embeddings, norms, attention, the residual stream) stays as it is.
+    What is not a product (embeddings, norms, attention, the residual stream) stays as it is. Where
+    there is a `compiled` step, it continues single texts, and the kernels read prompts.
     """
 
     def __init__(
