@@ -6,6 +6,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation import c_library
+from glassformer.generation import packed as packed_module
 from glassformer.generation.cache import Cache
 from glassformer.generation.compiled import CompiledStep
 from glassformer.generation.generate import generate, generate_batch
@@ -85,6 +86,23 @@ def test_texts_of_a_batch_are_those_that_compiled_steps_give_one_by_one():
     assert [text.new for text in together] == alone
 
 
+@pytest.mark.parametrize(("threads", "compiled"), [(1, True), (2, True), (3, False)])
+def test_a_large_model_has_its_compiled_step_where_threads_are_few(threads, compiled, monkeypatch):
+    monkeypatch.setattr(packed_module, "SMALL", 0)
+    used, on, before = [], CompiledStep.on, torch.get_num_threads()
+    monkeypatch.setattr(CompiledStep, "on", lambda *given: used.append(given) or on(*given))
+    model = speaking(TINY, gain=4.0)
+    packed = as_stored(model, compiled=True)
+    torch.set_num_threads(threads)
+    try:
+        text = list(generate(packed, [1, 2], temperature=0))
+        together = generate_batch(packed, [[1, 2], [3]], temperature=0)
+    finally:
+        torch.set_num_threads(before)
+    assert len(used) == compiled  # the batch is read at once, by the flat program
+    assert text == together[0].new == list(generate(model, [1, 2], temperature=0))
+
+
 def test_two_texts_that_take_turns_do_not_disturb_each_other():
     packed = as_stored(speaking(TINY, gain=4.0), compiled=True)
     prompts = [[1, 2, 3], [4, 5]]
@@ -97,7 +115,7 @@ def test_two_texts_that_take_turns_do_not_disturb_each_other():
     ]
 
 
-def test_a_small_model_in_float32_is_compiled_when_it_is_packed_and_no_other():
+def test_a_model_in_float32_is_compiled_when_it_is_packed_in_float32_and_no_other():
     assert pack(Transformer(TINY)).compiled is not None
     assert pack(Transformer(TINY), "int8").compiled is None
     assert pack(Transformer(TINY).double()).compiled is None

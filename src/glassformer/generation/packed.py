@@ -76,18 +76,22 @@ class Packed:
 
 
 def as_stored(model: Transformer, compiled: bool = False) -> Packed:
-    """The model with its matrices as they are, nothing is copied; its step in C if it can be.
+    """The model with its matrices as they are, nothing is copied; its step in C if it shall be."""
+    return Packed(model, _Stored, _compiled_step(model) if compiled else None)
 
-    Steps in C are for models on the CPU in float32 or float64. Where the compiler is missing or
-    fails, a warning says so, and texts come by the flat program.
+
+def _compiled_step(model: Transformer) -> CompiledStep | None:
+    """The step in C, for models on the CPU in float32 or float64.
+
+    Where the compiler is missing or fails, a warning says so, and texts come by the flat program.
     """
-    step = None
-    if compiled and model.config.n_ctx > 1:  # else there is no step after the first token's
-        try:
-            step = CompiledStep(model)
-        except NotCompiledError as error:
-            warnings.warn(f"generating without a compiled step: {error}", stacklevel=3)
-    return Packed(model, _Stored, step)
+    if model.config.n_ctx == 1:
+        return None  # there is no step after the first token's
+    try:
+        return CompiledStep(model)
+    except NotCompiledError as error:
+        warnings.warn(f"generating without a compiled step: {error}", stacklevel=3)
+        return None
 
 
 def pack(model: Transformer, weights: str = "float32") -> Packed:
@@ -98,9 +102,9 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     computed as the model does. The copy takes as many bytes as it holds weights of that width; a
     model that is trained afterwards must be packed again.
 
-    A small model in float32 on the CPU gets no copy, its matrices being read quickly as they are,
-    but a decoding step compiled from its formulas for a single text: half a second the first time
-    that this machine sees a model of its shape.
+    For a model in float32 on the CPU, packed in float32, the decoding step of a single text is
+    compiled from the model's formulas: half a second for a small one, the first time that this
+    machine sees a model of its shape. A small model's matrices are then left where they are.
 
     >>> from glassformer.model import Config
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
@@ -119,9 +123,11 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         )
     if weights == "int8":
         return Packed(model, _Int8)
-    if weights == "float32" and device == "cpu" and dtype == torch.float32 and _small(model):
+    as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
+    if as_it_is and _small(model):
         return as_stored(model, compiled=True)
-    return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]))
+    step = _compiled_step(model) if as_it_is else None
+    return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]), step)
 
 
 class _Part(NamedTuple):
