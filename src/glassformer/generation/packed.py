@@ -124,9 +124,9 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     if weights == "int8":
         return Packed(model, _Int8)
     as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
-    if as_it_is and _small(model):
-        return as_stored(model, compiled=True)
     step = _compiled_step(model) if as_it_is else None
+    if as_it_is and _small(model):
+        return Packed(model, _Stored, step)
     return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]), step)
 
 
