@@ -12,9 +12,10 @@ from torch import Tensor
 
 from glassformer.generation.c_library import c_library
 from glassformer.ops import REGISTRY, Op
+from glassformer.ops.c_expressions import preamble
 from glassformer.ops.evaluate import evaluate
 from glassformer.ops.formula import Drawn, Formula
-from glassformer.ops.loops import TILE, Extent, Layout, c_function, dense, preamble
+from glassformer.ops.loops import TILE, Extent, Layout, c_function, dense
 from tests.ops.cases import AXES, CASES, Draws
 
 REALS = {torch.float32: "float", torch.float64: "double"}

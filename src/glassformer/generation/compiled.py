@@ -20,8 +20,9 @@ from torch import Tensor
 from glassformer.generation.c_library import c_library
 from glassformer.generation.cache import Cache
 from glassformer.model.transformer import Transformer
+from glassformer.ops.c_expressions import preamble
 from glassformer.ops.formula import Formula
-from glassformer.ops.loops import NONE, ONE, Extent, Layout, c_function, dense, lengths, preamble
+from glassformer.ops.loops import NONE, ONE, Extent, Layout, c_function, dense, lengths
 from glassformer.ops.op import Composite, Op
 
 REALS = {torch.float32: "float", torch.float64: "double"}

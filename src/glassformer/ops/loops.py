@@ -10,8 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 
+from glassformer.ops.c_expressions import (
+    REAL,
+    WHOLE,
+    Typed,
+    call,
+    cast,
+    combine,
+    constant,
+    wider,
+)
 from glassformer.ops.formula import (
     Axis,
     Binary,
@@ -34,33 +43,6 @@ most matrices are read in one go."""
 
 UNROLLED = 4
 """Terms that are added to each sum of a tile before the next sum's turn."""
-
-WHOLE, DOUBLE, REAL = "int64_t", "double", "real"
-"""C types of expressions, each wider than the one before; `real` is the type of the model."""
-
-PREAMBLE = """\
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#if defined(__GLIBC__) && defined(__x86_64__) && !defined(__clang__)
-/* glibc computes these for many numbers at once, and tells the compiler so only in -ffast-math */
-#define MANY __attribute__((simd("notinbranch")))
-MANY float expf(float); MANY float tanhf(float); MANY float erff(float);
-MANY double exp(double); MANY double tanh(double); MANY double erf(double);
-#endif
-/* inlined into their callers, functions take three times as long to compile */
-#define APART static __attribute__((noinline))
-"""
-
-_SUFFIX = {"float": "f", "double": ""}
-_FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "fabs", "pow")
-_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
-
-
-def preamble(real: str) -> str:
-    """What the functions need before them, where `real` is float or double."""
-    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in _FUNCTIONS)
-    return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -321,17 +303,17 @@ class _Writer:
     def _shared(self, reduce: Reduce, total: str) -> str:
         return f"({total} / {self._sizes[reduce.axis]})" if reduce.kind == "mean" else total
 
-    # --- expressions: a C type, and code that needs no further brackets ---
+    # --- expressions ---
 
     def _as(self, kind: str, node: Node) -> str:
-        return _cast(kind, self._expression(node))
+        return cast(kind, self._expression(node))
 
-    def _expression(self, node: Node) -> tuple[str, str]:
+    def _expression(self, node: Node) -> Typed:
         match node:
             case Number(value):
-                return _constant(value)
+                return constant(value)
             case Param(name):
-                return _constant(self._params[name])
+                return constant(self._params[name])
             case Axis(name):
                 return WHOLE, self._place[name]
             case Size(axis):
@@ -342,14 +324,14 @@ class _Writer:
             case Reduce():
                 return REAL, self._sums[node]
             case Unary(function, x):
-                return _call(function, self._expression(x))
+                return call(function, self._expression(x))
             case Binary(operator, a, b):
-                return _combine(operator, self._expression(a), self._expression(b))
+                return combine(operator, self._expression(a), self._expression(b))
             case Select(condition, a, b):
                 one, other = self._expression(a), self._expression(b)
-                kind = _wider(one, other)
+                kind = wider(one, other)
                 _, chosen = self._expression(condition)
-                return kind, f"({chosen} ? {_cast(kind, one)} : {_cast(kind, other)})"
+                return kind, f"({chosen} ? {cast(kind, one)} : {cast(kind, other)})"
             case _:
                 raise ValueError(f"a drawn number has no arithmetic: {self._formula}")
 
@@ -402,54 +384,6 @@ def _counted(node: Node) -> Iterator[str]:
     for child in children(node):
         if not (isinstance(node, Read) and isinstance(child, Axis)):
             yield from _counted(child)
-
-
-Typed = tuple[str, str]
-"""A C type and an expression of it."""
-
-
-def _constant(value: float) -> Typed:
-    if not isfinite(value):
-        return DOUBLE, "INFINITY" if value > 0 else "(-INFINITY)"
-    if float(value).is_integer() and abs(value) < 2**53:
-        return WHOLE, str(int(value))
-    return DOUBLE, repr(float(value))
-
-
-def _wider(a: Typed, b: Typed) -> str:
-    return max(a[0], b[0], key=(WHOLE, DOUBLE, REAL).index)
-
-
-def _cast(kind: str, typed: Typed) -> str:
-    own, code = typed
-    return code if own == kind else f"({kind}){code}"
-
-
-def _call(function: str, x: Typed) -> Typed:
-    kind, code = x
-    if function == "neg":
-        return kind, f"(-{code})"
-    if function == "sign":
-        return WHOLE, f"(({code} > 0) - ({code} < 0))"
-    name = "fabs" if function == "abs" else function
-    return (REAL, f"real_{name}({code})") if kind == REAL else (DOUBLE, f"{name}({code})")
-
-
-def _combine(operator: str, a: Typed, b: Typed) -> Typed:
-    kind = _wider(a, b)
-    if operator == "**":
-        if b in ((WHOLE, "2"), (WHOLE, "3")) and kind == REAL:
-            return REAL, f"({' * '.join([a[1]] * int(b[1]))})"
-        kind = REAL if kind == REAL else DOUBLE
-        return kind, f"{'real_' * (kind == REAL)}pow({_cast(kind, a)}, {_cast(kind, b)})"
-    if operator in ("//", "%"):
-        if kind != WHOLE:
-            raise ValueError(f"{operator} is for whole numbers")
-        operator = operator[0]
-    elif operator == "/" and kind == WHOLE:
-        kind = DOUBLE
-    code = f"({_cast(kind, a)} {operator} {_cast(kind, b)})"
-    return (WHOLE if operator in _COMPARISONS else kind), code
 
 
 def _times(code: str, stride: Extent) -> str:
