@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.lab.biography import biography, weight_slice
+from glassformer.lab.biography import Followed, biography, weight_slice
 from glassformer.model import Transformer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
+from glassformer.trace.trace import NotWantedError
 from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.training.replayed import STEPS, train_run
@@ -148,3 +149,9 @@ def test_one_saved_step_is_no_biography(tmp_path: Path):
         folder.rename(tmp_path / folder.name)
     with pytest.raises(GlassformerError, match=r"nothing saved leads to step 0|one step only"):
         biography(tmp_path / "r", ELEMENT)
+
+
+def test_a_replay_ends_once_it_is_no_longer_wanted(run):
+    asked = iter([True, True, False])
+    with pytest.raises(NotWantedError, match="it ends at 10"):
+        Followed(run[0], ELEMENT).replay(8, 13, lambda: next(asked))

@@ -146,7 +146,8 @@ def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -
     ]
     if turn.gradient is not None:
         rows.append(["its gradient, clipped", difference(turn.gradient[at].item())])
-    rows += [[f"learning rate of {name}", number(rate)] for name, rate in turn.rates.items()]
+    for name, rate in turn.rates.items():
+        rows.append([f"learning rate of {name}", number(rate)])
     rows.append(["loss of the batch", number(turn.loss)])
     rows.append(["length of the whole gradient", number(turn.grad_norm)])
     print_table(sheet, [Column(""), Column("", right=True)], rows)

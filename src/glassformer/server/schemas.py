@@ -87,9 +87,15 @@ class TrainingRequest(Input):
 
 
 class BiographyRequest(Input):
+    """`since`: the saved step from which training is made again, up to the next saved one.
+
+    null: where the number moved most per update.
+    """
+
     run: RunId
     address: Path
     prompt: Text | None = None
+    since: Count | None = None
 
 
 class NeighboursRequest(Input):
@@ -229,7 +235,7 @@ class Point(BaseModel):
 
 
 class Moved(BaseModel):
-    """The update that moved it most, and the blocks of text it was made with."""
+    """The update of the stretch that moved it most, and the blocks of text it was made with."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -243,7 +249,9 @@ class Moved(BaseModel):
 class Biography(BaseModel):
     address: str
     points: list[Point]
-    moved: Moved | None
+    moved: Moved
+    since: int = Field(description="The stretch that was made again: after this step,")
+    until: int = Field(description="up to this one.")
 
 
 class Neighbour(BaseModel):
