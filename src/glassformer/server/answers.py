@@ -131,12 +131,11 @@ def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, An
         axes = ", ".join(followed.axes)
         raise ApiError("invalid", f"{followed.where} is not one number; also give {axes}")
     points = followed.points()
-    found = stretches(points)
-    if request.since is not None:
-        found = [stretch for stretch in found if stretch[0] == request.since]
-        if not found:
-            raise ApiError("invalid", f"{request.since} is no saved step that another one follows")
-    start, end = found[0]
+    ends = dict(stretches(points))
+    start = next(iter(ends)) if request.since is None else request.since
+    if start not in ends:
+        raise ApiError("invalid", f"{start} is no saved step that another one follows")
+    end = ends.pop(start)
     _, turn = followed.replay(start, end, wanted)
     texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
     before, after = turn.before.item(), turn.after.item()
@@ -152,6 +151,7 @@ def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, An
         },
         "since": start,
         "until": end,
+        "others": list(ends),
     }
 
 

@@ -78,12 +78,12 @@ class TokenizeRequest(Input):
 
 
 class TrainingRequest(Input):
-    """A small run from pasted text."""
+    """A small run from pasted text; without one, on Storyland."""
 
-    text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
+    text: Annotated[str, Field(max_length=TEXT_CHARACTERS)] | None = None
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     steps: Annotated[int, Field(ge=1, le=TRAINING_STEPS), Whole] | None = None
-    preset: Literal["text", "storyland"] = "text"
+    preset: Literal["text", "fast", "classic", "storyland"] | None = None
 
 
 class BiographyRequest(Input):
@@ -252,6 +252,7 @@ class Biography(BaseModel):
     moved: Moved
     since: int = Field(description="The stretch that was made again: after this step,")
     until: int = Field(description="up to this one.")
+    others: list[int] = Field(description="Where the others begin, most movement first.")
 
 
 class Neighbour(BaseModel):

@@ -1,5 +1,5 @@
 /** What a line chart of training needs: places, ticks, paths. */
-import { extent, nice, ticks } from "d3-array";
+import { extent } from "d3-array";
 
 export interface Point {
   step: number;
@@ -29,11 +29,20 @@ function scale(from: number, to: number, [start, end]: [number, number], marks: 
   return Object.assign(place, { invert, ticks: marks });
 }
 
+/** Round numbers around everything from `low` to `high`, `n` or a few more: steps of 1, 2 or 5 times a power of ten. */
+function ticks(low: number, high: number, n: number): number[] {
+  const rough = (high - low) / n;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const by = power * [1, 2, 5, 10].find((times) => times * power >= rough * 0.99)!;
+  const first = Math.floor(low / by);
+  return Array.from({ length: Math.ceil(high / by) - first + 1 }, (_, i) => (first + i) * by);
+}
+
 /** Steps from left to right; on a logarithmic axis one is added, so that step 0 has a place. */
 export function across(frame: Frame, last: number, log: boolean): Scale {
   const range: [number, number] = [frame.left, frame.width - frame.right];
   if (log) return scale(0, last, range, [0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000].filter((step) => step <= last), Math.log1p, Math.expm1);
-  return scale(0, last, range, ticks(0, last, Math.max(Math.floor(frame.width / 130), 2)).filter(Number.isInteger));
+  return scale(0, last, range, ticks(0, last, Math.max(Math.floor(frame.width / 130), 2)).filter((step) => Number.isInteger(step) && step <= last));
 }
 
 /** Values from bottom to top, with a little air. */
@@ -41,8 +50,8 @@ export function upward(frame: Frame, values: number[], fromZero: boolean): Scale
   let [low = 0, high = 1] = extent(values.filter(Number.isFinite));
   if (fromZero) low = Math.min(low, 0);
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
-  [low, high] = nice(low, high, 5);
-  return scale(low, high, [frame.height - frame.bottom, frame.top], ticks(low, high, 5));
+  const marks = ticks(low, high, 5);
+  return scale(marks[0], marks.at(-1)!, [frame.height - frame.bottom, frame.top], marks);
 }
 
 /** A line through the points; numbers that are not finite leave a gap. */

@@ -2,10 +2,11 @@
 import type { Metrics, Source } from "../../source";
 
 export interface Wish {
-  text: string;
+  /** Without one, Storyland is learned. */
+  text?: string;
   name?: string;
   steps: number;
-  preset: string;
+  preset?: string;
 }
 
 type State = "none" | "running" | "stopping" | "stopped" | "done" | "failed";
