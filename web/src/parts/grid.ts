@@ -84,7 +84,7 @@ export interface Blocks {
   by: Record<string, number>;
 }
 
-const LONGEST = 65536; // bytes of an answer
+const LONGEST = 65536; // bytes of an answer; single numbers come in as many tiles as it takes
 
 /** A value in at most so many blocks along the axes that are named; the others are held at one index. */
 export async function blocksOf(trace: Trace, step: Step, most: Record<string, number>, fixed: Record<string, number> = {}): Promise<Blocks> {
@@ -96,7 +96,7 @@ export async function blocksOf(trace: Trace, step: Step, most: Record<string, nu
     block = axes.map((axis, d) => Math.ceil(shape[d] / Math.max(Math.floor((most[axis] ?? 1) * room), 1)));
     counts = axes.map((_, d) => Math.ceil((to[d] - from[d]) / block[d]));
     room *= 0.9;
-  } while (counts.reduce((a, b) => a * b, itemBytes(step)) > LONGEST);
+  } while (block.some((side) => side > 1) && counts.reduce((a, b) => a * b, itemBytes(step)) > LONGEST);
   const by = strides({ ...step, shape: counts });
   const named = (numbers: number[]) => Object.fromEntries(axes.map((axis, d) => [axis, numbers[d]]));
   return { values: await trace.values.blocks(step, from, to, block), block: named(block), counts: named(counts), by: named(by) };

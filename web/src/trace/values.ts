@@ -10,17 +10,30 @@ export interface Reader {
 
 type Numbers = Float32Array | Float64Array;
 
-/** How a dtype is read: from little-endian bytes, which is how every machine with a browser holds numbers. */
-export const DTYPES: Record<string, { bytes: number; whole: boolean; read: (buffer: ArrayBuffer) => Numbers }> = {
+interface Dtype {
+  bytes: number;
+  whole: boolean;
+  /** From little-endian bytes, which is how every machine with a browser holds numbers. */
+  read: (buffer: ArrayBuffer) => Numbers;
+}
+
+const whole = (kind: { BYTES_PER_ELEMENT: number; new (buffer: ArrayBuffer): ArrayLike<number | bigint> }): Dtype => ({
+  bytes: kind.BYTES_PER_ELEMENT,
+  whole: true,
+  read: (buffer) => Float64Array.from(new kind(buffer) as ArrayLike<number>, Number),
+});
+
+export const DTYPES: Record<string, Dtype> = {
   float32: { bytes: 4, whole: false, read: (buffer) => new Float32Array(buffer) },
   float64: { bytes: 8, whole: false, read: (buffer) => new Float64Array(buffer) },
   bfloat16: { bytes: 2, whole: false, read: (buffer) => new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer) },
   float16: { bytes: 2, whole: false, read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16) },
-  int64: { bytes: 8, whole: true, read: (buffer) => Float64Array.from(new BigInt64Array(buffer), Number) },
-  int32: { bytes: 4, whole: true, read: (buffer) => Float64Array.from(new Int32Array(buffer)) },
-  int16: { bytes: 2, whole: true, read: (buffer) => Float64Array.from(new Int16Array(buffer)) },
-  uint8: { bytes: 1, whole: true, read: (buffer) => Float64Array.from(new Uint8Array(buffer)) },
-  bool: { bytes: 1, whole: true, read: (buffer) => Float64Array.from(new Uint8Array(buffer)) },
+  int64: whole(BigInt64Array),
+  int32: whole(Int32Array),
+  int16: whole(Int16Array),
+  int8: whole(Int8Array),
+  uint8: whole(Uint8Array),
+  bool: whole(Uint8Array),
 };
 
 function float16(bits: number): number {
@@ -86,7 +99,7 @@ export class Values {
 
   /** Of every block of the elements [from, to) the number of largest magnitude: found by the server, or here where the numbers are. */
   async blocks(step: Step, from: number[], to: number[], block: number[]): Promise<Numbers> {
-    if (this.reader.part && this.missing(step, from, to).size > 1) return this.part(step, from, to, block);
+    if (this.reader.part && block.some((side) => side > 1) && this.missing(step, from, to).size > 1) return this.part(step, from, to, block);
     await this.fetchBox(step, from, to);
     const counts = block.map((side, d) => Math.ceil((to[d] - from[d]) / side));
     const found = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
