@@ -10,8 +10,10 @@ from torch import Tensor
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.biography import Followed, stretches
-from glassformer.lab.embeddings import Neighbour, analogy, nearest
+from glassformer.lab.embeddings import Neighbour, analogy, flattened, nearest
+from glassformer.lab.numbers import BINS, counted
 from glassformer.server.errors import ApiError
+from glassformer.server.parts import whole_value
 from glassformer.server.record import Drawing, Wish
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import (
@@ -24,11 +26,13 @@ from glassformer.server.schemas import (
 from glassformer.server.traces import Asked, LiveTrace, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.trace import Address
+from glassformer.trace import Address, Trace
 from glassformer.trace.trace import Wanted
+from glassformer.trace.values_file import raw_bytes
 
 BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
 TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
+PICTURE_WORK = 2e11  # products, some 20 seconds: GPT-2's largest model takes 1.3e11
 
 
 def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wanted) -> LiveTrace:
@@ -75,6 +79,40 @@ def difference(trace: LiveTrace, address: str) -> dict[str, float]:
         "step": checked.step,
         "gradient": found.value,
     }
+
+
+def counts(trace: Trace, address: str) -> dict[str, Any]:
+    """The numbers of one value, counted."""
+    found = counted(whole_value(trace, address))
+    edges = [(k - BINS / 2) * found.width for k in range(BINS + 1)]
+    return {
+        "mean": found.mean,
+        "spread": found.spread,
+        "largest": found.largest,
+        "finite": found.finite,
+        "bins": [
+            {"from": start, "to": stop, "count": count}
+            for start, stop, count in zip(edges, edges[1:], found.counts, strict=False)
+        ],
+    }
+
+
+def picture(trace: Trace, address: str, rows: int) -> bytes:
+    """The first rows of a table in two dimensions: both shares, every x, every y, as float64."""
+    table = whole_value(trace, address)
+    if table.ndim != 2:
+        raise ApiError("invalid", f"{address} is no table: it has {table.ndim} axes, a table two")
+    table = table[:rows]
+    work = table.numel() * table.shape[-1]
+    if work > PICTURE_WORK:
+        raise ApiError(
+            "over_budget",
+            f"the covariance of this table takes {work:.2g} products, and the server makes at most"
+            f" {PICTURE_WORK:.2g}; ask for fewer rows",
+        )
+    found = flattened(table)
+    shares = torch.tensor(found.shares, dtype=torch.float64)
+    return raw_bytes(torch.cat([shares, found.x, found.y])).tobytes()
 
 
 def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
@@ -174,6 +212,13 @@ def near(runs: Runs, request: NeighboursRequest) -> dict[str, Any]:
         raise ApiError("invalid", "an analogy takes both minus and plus; give both or neither")
     return {
         "rows": [
-            {"id": n.token, "token": tokenizer.token(n.token), "cosine": n.cosine} for n in found
+            {
+                "id": n.token,
+                "token": tokenizer.token(n.token),
+                "cosine": n.cosine,
+                "dot": n.dot,
+                "length": n.length,
+            }
+            for n in found
         ]
     }

@@ -25,6 +25,9 @@ RunId = Annotated[
     str,
     Field(max_length=200, description="A run's id, from /api/runs.", examples=["miniature"]),
 ]
+Numbers = Annotated[
+    str, Field(max_length=120, pattern=r"^([0-9]{1,12}(,[0-9]{1,12}){0,7})?$", examples=["0,5"])
+]
 Path = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.pattern[head=0]"])]
 
 
@@ -196,6 +199,30 @@ class Difference(BaseModel):
     gradient: float
 
 
+class Bin(BaseModel):
+    """How many numbers lie in [from, to)."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: float = Field(alias="from")
+    to: float
+    count: int
+
+
+class Counts(BaseModel):
+    """The finite numbers of a value, counted in float64.
+
+    spread: standard deviation, divided by n. largest: the row-major place of the number of largest
+    magnitude. bins: symmetric about zero.
+    """
+
+    mean: float
+    spread: float
+    largest: int
+    finite: int
+    bins: list[Bin]
+
+
 class Pair(BaseModel):
     left: str
     right: str
@@ -256,9 +283,13 @@ class Biography(BaseModel):
 
 
 class Neighbour(BaseModel):
+    """cosine = dot / (length * that of the vector asked about), in float64."""
+
     id: int
     token: str
     cosine: float
+    dot: float
+    length: float
 
 
 class Neighbours(BaseModel):

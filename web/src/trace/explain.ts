@@ -1,31 +1,28 @@
 /** One number explained from the trace file and the formula trees alone. */
 import { format, type Address } from "./address";
 import { derivatives } from "./derive";
-import { Evaluation, whenHere, type Read } from "./evaluate";
+import { Evaluation, whenHere } from "./evaluate";
 import type { Formula, Node } from "./formula";
 import { number } from "./number";
-import { terms, withNumbers, type Piece, type Term } from "./render";
-import { flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
+import { terms, withNumbers, type Piece, type Terms } from "./render";
+import { addressOf, flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
 
 /** One number that went in; of a sum over a vocabulary there are many, so its words are made when asked for. */
 export class Operand {
   constructor(
-    private read: Read,
+    private step: Step,
+    private flat: number,
+    readonly value: number,
     /** How much the number moves for a small move of this operand. */
     public derivative: number,
   ) {}
 
-  get value(): number {
-    return this.read.value;
-  }
-
   get text(): string {
-    return number(this.value, 4, isWhole(this.read.step));
+    return number(this.value, 4, isWhole(this.step));
   }
 
   get address(): string {
-    const { step, index } = this.read;
-    return format(step.address, Object.fromEntries(step.axes.map((axis, d) => [axis, index[d]])));
+    return addressOf(this.step, this.flat);
   }
 }
 
@@ -38,7 +35,7 @@ export interface Explanation {
   formula: Formula | null;
   symbol: string;
   numbersPutIn: Piece[];
-  terms: Term[];
+  terms: Terms | null;
   /** Operands by the value they are elements of, in reading order. */
   groups: { path: string; operands: Operand[] }[];
   recomputed: number;
@@ -52,29 +49,27 @@ export interface Explanation {
 export async function explain(trace: Trace, where: Address): Promise<Explanation> {
   const step = trace.step(where.path);
   const at = where.index;
-  const value = await trace.values.one(step, flat(step, at));
   const formula = trace.formula(step);
+  const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
+  const evaluation = () => new Evaluation(trace, operands, step.params, formula!.tree, step);
+  const computed = formula && formula.tree[0] !== "drawn";
+  const [value] = await Promise.all([trace.values.one(step, flat(step, at)), computed && evaluation().fetch(formula.tree, at)]);
   const found: Explanation = {
     address: format(step.address, Object.fromEntries(step.axes.map((axis) => [axis, at[axis]]))),
     step, at, value,
     text: number(value, 6, isWhole(step)),
     formula,
     symbol: symbol(step.address),
-    numbersPutIn: [], terms: [], groups: [],
+    numbersPutIn: [], terms: null, groups: [],
     recomputed: value, error: 0, bound: 0, agrees: true,
     flags: flags(value, step, at),
   };
-  if (!formula || formula.tree[0] === "drawn") return found;
-  const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
-  const { run } = await whenHere(
-    trace,
-    () => new Evaluation(trace, operands, step.params, formula.tree, step),
-    (evaluation) => {
-      found.recomputed = evaluation.run(formula.tree, at);
-      // PyTorch may arrange an equal formula otherwise and round each factor once more
-      found.bound = evaluation.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
-    },
-  );
+  if (!computed) return found;
+  const { run } = await whenHere(trace, evaluation, (run) => {
+    found.recomputed = run.run(formula.tree, at);
+    // PyTorch may arrange an equal formula otherwise and round each factor once more
+    found.bound = run.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
+  });
   found.error = Object.is(value, found.recomputed) || value === found.recomputed ? 0 : Math.abs(value - found.recomputed);
   if (Number.isNaN(value) && Number.isNaN(found.recomputed)) found.error = 0;
   found.agrees = found.error <= found.bound;
@@ -97,13 +92,15 @@ function flags(value: number, step: Step, at: Record<string, number>): string[] 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
   const groups = new Map<string, Map<number, Operand>>();
-  for (const [key, read] of run.reads) {
-    const path = read.step.address;
-    const derivative = slopes.get(key) ?? 0;
-    const group = groups.get(path) ?? groups.set(path, new Map()).get(path)!;
-    const known = group.get(read.flat);
-    if (known) known.derivative += derivative; // one value under two names
-    else group.set(read.flat, new Operand(read, derivative));
+  for (const [operand, reads] of run.reads) {
+    const step = run.operands[operand];
+    const group = groups.get(step.address) ?? groups.set(step.address, new Map()).get(step.address)!;
+    for (const [flat, value] of reads) {
+      const derivative = slopes.get(operand)!.get(flat) ?? 0;
+      const known = group.get(flat);
+      if (known) known.derivative += derivative; // one value under two names
+      else group.set(flat, new Operand(step, flat, value, derivative));
+    }
   }
   return [...groups].map(([path, operands]) => ({ path, operands: [...operands.values()] }));
 }
