@@ -206,10 +206,14 @@ class Trainings:
     def _new_folder(self, name: str) -> tuple[Path, int]:
         """A folder that there is not yet, and the how manieth of this name it is."""
         base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "pasted"
+        # what ended before it was a run does not keep its name
+        tried = (training.folder for training in self._trainings.values())
+        failed = [folder for folder in tried if not (folder / "run.json").exists()]
         n = 1
         while True:
             folder = self._folder / (base if n == 1 else f"{base}-{n}")
-            if not folder.exists() and not folder.with_suffix(".txt").exists():
+            free = not folder.exists() and not folder.with_suffix(".txt").exists()
+            if free or folder in failed:
                 return folder, n
             n += 1
 
