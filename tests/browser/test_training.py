@@ -69,6 +69,27 @@ def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_fol
     predicts(page, run_folder, 8)
 
 
+def test_embeddings_and_the_followed_number_move_with_the_slider_too(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    page.goto(training(server, at=WEIGHT))
+    followed = page.get_by_test_id("followed")
+    expect(followed).not_to_contain_text("saved steps are read", timeout=60 * SECONDS)
+    canvas = page.get_by_role("img", name="tokens as dots").locator("canvas")
+    slider = page.get_by_role("slider")
+    pictures = set()
+    slider.press("Home")
+    for step in (0, 1, 2, 4, 8):
+        expect(page.get_by_test_id("step")).to_have_text(f"after step {step}")
+        expect(followed).to_contain_text(f"After step {step} it is")
+        value = open_learner(str(run_folder), step).model.weights()["blocks.0.mlp.W_out"][3, 5]
+        shown = float(followed.locator("b").inner_text())
+        assert shown == pytest.approx(value.item(), rel=1e-5)
+        pictures.add(canvas.evaluate("(canvas) => canvas.toDataURL()"))
+        slider.press("ArrowRight")
+    assert len(pictures) == 5
+
+
 def test_the_tables_say_what_the_charts_draw(page: Page, server: str, run_folder: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(training(server, log="1"))

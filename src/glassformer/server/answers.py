@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
-from glassformer.lab.biography import Followed, stretches
+from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.embeddings import Neighbour, analogy, flattened, nearest
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server.errors import ApiError
@@ -168,12 +168,15 @@ def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, An
     if followed.axes:
         axes = ", ".join(followed.axes)
         raise ApiError("invalid", f"{followed.where} is not one number; also give {axes}")
-    points = followed.points()
-    ends = dict(stretches(points))
-    start = next(iter(ends)) if request.since is None else request.since
-    if start not in ends:
-        raise ApiError("invalid", f"{start} is no saved step that another one follows")
-    end = ends.pop(start)
+    points: list[Point] = []
+    if request.since is None:
+        points = followed.points()
+        (start, end), *others = stretches(points)
+    else:
+        start, others = request.since, []
+        if start not in followed.steps[:-1]:
+            raise ApiError("invalid", f"{start} is no saved step that another one follows")
+        end = followed.steps[followed.steps.index(start) + 1]
     _, turn = followed.replay(start, end, wanted)
     texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
     before, after = turn.before.item(), turn.after.item()
@@ -189,7 +192,7 @@ def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, An
         },
         "since": start,
         "until": end,
-        "others": list(ends),
+        "others": [first for first, _ in others],
     }
 
 

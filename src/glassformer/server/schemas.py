@@ -92,7 +92,8 @@ class TrainingRequest(Input):
 class BiographyRequest(Input):
     """`since`: the saved step from which training is made again, up to the next saved one.
 
-    null: where the number moved most per update.
+    null: where the number moved most per update; the answer then has all saved values, and says
+    where the other stretches begin.
     """
 
     run: RunId
