@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from glassformer.lab.biography import biography
 from glassformer.server.export import export
@@ -142,6 +142,29 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     learner = open_learner(str(run_folder))
     first = learner.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
     expect(moved.get_by_role("listitem").first).to_have_text(first)
+
+
+def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    asked: list[Route] = []
+
+    def first_only(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.continue_()
+
+    page.route("**/api/biography", first_only)
+    page.goto(training(server, at=WEIGHT))
+    page.get_by_role("button", name="Which batch moved it most?").click()
+    found = biography(run_folder, Address.parse(WEIGHT), seconds=0)
+    moved = page.get_by_test_id("moved")
+    expect(moved).to_contain_text(f"So far, the update of step {found.turn.step}")
+    expect(page.get_by_text(f"{found.updates} of 60 updates made again")).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_enabled()
+    expect(page.get_by_test_id("searched")).to_contain_text(f"{found.updates} of the 60 updates")
+    assert len(asked) == 2
 
 
 @pytest.mark.heavy
