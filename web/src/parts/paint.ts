@@ -159,7 +159,7 @@ function labels(
   const every = Math.max(Math.ceil((words ? 44 : 30) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
     const x = side + c * cell.width - scroll.x;
-    if (c % every || x < side - cell.width / 2) continue;
+    if (c % every || x < side - cell.width / 2 || (cell.width < 30 && x + cell.width / 2 + 14 > look.width)) continue; // it would be cut off
     context.fillStyle = quiet;
     const index = plane.first.column + c;
     const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, index) : String(index);
