@@ -8,8 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load as read_safetensors
 
-from glassformer.lab.embeddings import flattened
-from glassformer.lab.numbers import counted
 from glassformer.server.parts import largest_of_blocks
 from tests.server.served import client, error, open_trace, whole_values
 
@@ -95,10 +93,11 @@ def test_masked_scores_are_seen_only_where_a_whole_block_is_masked(about, values
 
 
 def test_a_nan_is_never_hidden_by_larger_numbers():
-    value = torch.tensor([5.0, torch.nan, -7.0, 2.0, -math.inf, -math.inf, 3.0, math.inf])
+    inf = math.inf
+    value = torch.tensor([5.0, torch.nan, -7.0, 2.0, -inf, -inf, 3.0, inf, -inf, 1.0])
     found = largest_of_blocks(value, [2]).tolist()
     assert math.isnan(found[0])
-    assert found[1:] == [-7.0, -math.inf, math.inf]
+    assert found[1:] == [-7.0, -inf, inf, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -144,12 +143,6 @@ def test_counts_are_those_of_numpy(about, values):
     assert [one["count"] for one in found["bins"]] == np.histogram(numbers, edges)[0].tolist()
 
 
-def test_numbers_that_are_not_finite_are_left_out_of_the_counts():
-    found = counted(torch.tensor([math.inf, 1.0, -2.0, math.nan]))
-    assert (found.finite, found.mean, found.largest, sum(found.counts)) == (2, -0.5, 2, 2)
-    assert counted(torch.tensor([math.nan])).finite == 0
-
-
 def test_a_picture_has_the_principal_components_of_the_rows_asked_for(about, values):
     W_E = values["weight/embed.W_E"].double()
     for rows in (len(W_E), 5):
@@ -160,13 +153,6 @@ def test_a_picture_has_the_principal_components_of_the_rows_asked_for(about, val
         places = numbers[2:].reshape(2, rows)
         assert np.allclose(np.abs(places), np.abs(directions[:2] @ centred.T), atol=1e-9)
         assert numbers[:2] == pytest.approx((strengths**2)[:2] / (strengths**2).sum(), abs=1e-12)
-
-
-def test_a_table_turned_about_zero_has_its_picture_turned_about():
-    table = torch.randn(40, 7, generator=torch.Generator().manual_seed(3))
-    one, other = flattened(table), flattened(-table)
-    assert torch.allclose(one.x, -other.x, atol=1e-12)
-    assert torch.allclose(one.y, -other.y, atol=1e-12)
 
 
 @pytest.mark.parametrize("address", ["fwd/loss", PATTERN])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ def counts(trace: Trace, address: str) -> dict[str, Any]:
         "finite": found.finite,
         "bins": [
             {"from": start, "to": stop, "count": count}
-            for start, stop, count in zip(edges, edges[1:], found.counts, strict=False)
+            for (start, stop), count in zip(pairwise(edges), found.counts, strict=True)
         ],
     }
 

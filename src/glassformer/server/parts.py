@@ -77,7 +77,7 @@ def largest_of_blocks(value: Tensor, sides: list[int]) -> Tensor:
     if value.dtype == torch.bool:
         value = value.view(torch.uint8)
     largest = least = value
-    if value.dtype.is_floating_point and value.amin() == -math.inf:
+    if not value.amin().isfinite():  # a nan hides whether there are -inf too
         least = value.masked_fill(value == -math.inf, math.inf)
     for axis, side in enumerate(sides):
         largest = _reduced(largest, axis, side, torch.amax)

@@ -108,7 +108,7 @@ export function isMaskedBlock(p: Plane, { block }: Blocks, row: number, column: 
   return hasMask(p.step) && maskedAt(p.step, { ...at, query: at.query + block.query - 1 });
 }
 
-/** Values larger than this are seen through a window and never fetched whole. */
+/** Values larger than this are never fetched whole from a server. */
 export const WHOLE = 1 << 19;
 
 export interface Scale {

@@ -156,14 +156,15 @@ function labels(
   context.fillRect(0, 0, look.width, head);
   context.textAlign = "center";
   const words = plane.trace.word(plane.columnAxis, 0) !== "";
-  const every = Math.max(Math.ceil((words ? 44 : 30) / cell.width), 1);
+  const wide = Math.max(8 * String(plane.first.column + plane.columns).length + 6, 30);
+  const every = Math.max(Math.ceil((words ? 44 : wide) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
     const x = side + c * cell.width - scroll.x;
-    if (c % every || x < side - cell.width / 2) continue;
+    if (c % every || x < side - cell.width / 2 || (cell.width < 30 && x + (cell.width + wide) / 2 > look.width)) continue; // it would be cut off
     context.fillStyle = quiet;
     const index = plane.first.column + c;
     const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, index) : String(index);
-    context.fillText(clip(context, label, Math.max(cell.width * every - 4, 24)), x + cell.width / 2, head / 2);
+    context.fillText(clip(context, label, Math.max(cell.width * every - 2, 24)), x + cell.width / 2, head / 2);
   }
   context.strokeStyle = line;
   context.lineWidth = 1;

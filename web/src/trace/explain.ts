@@ -7,22 +7,35 @@ import { number } from "./number";
 import { terms, withNumbers, type Piece, type Terms } from "./render";
 import { addressOf, flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
 
-/** One number that went in; of a sum over a vocabulary there are many, so its words are made when asked for. */
-export class Operand {
-  constructor(
-    private step: Step,
-    private flat: number,
-    readonly value: number,
-    /** How much the number moves for a small move of this operand. */
-    public derivative: number,
-  ) {}
+/** One number that went in. */
+export interface Operand {
+  address: string;
+  value: number;
+  text: string;
+  /** How much the number moves for a small move of this operand. */
+  derivative: number;
+}
 
-  get text(): string {
-    return number(this.value, 4, isWhole(this.step));
+/** The elements of one value that went in; of a sum over a vocabulary there are many, so each is made when asked for. */
+export class Operands {
+  private places: number[];
+
+  constructor(private step: Step, private reads: Map<number, number>, private slopes: Map<number, number>) {
+    this.places = [...reads.keys()];
   }
 
-  get address(): string {
-    return addressOf(this.step, this.flat);
+  get length(): number {
+    return this.places.length;
+  }
+
+  at(i: number): Operand {
+    const place = this.places[i];
+    const value = this.reads.get(place)!;
+    return { address: addressOf(this.step, place), value, text: number(value, 4, isWhole(this.step)), derivative: this.slopes.get(place) ?? 0 };
+  }
+
+  first(n: number): Operand[] {
+    return Array.from({ length: Math.min(n, this.length) }, (_, i) => this.at(i));
   }
 }
 
@@ -37,7 +50,7 @@ export interface Explanation {
   numbersPutIn: Piece[];
   terms: Terms | null;
   /** Operands by the value they are elements of, in reading order. */
-  groups: { path: string; operands: Operand[] }[];
+  groups: { path: string; operands: Operands }[];
   recomputed: number;
   error: number;
   bound: number;
@@ -91,18 +104,18 @@ function flags(value: number, step: Step, at: Record<string, number>): string[] 
 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
-  const groups = new Map<string, Map<number, Operand>>();
+  const groups = new Map<string, { step: Step; reads: Map<number, number>; slopes: Map<number, number> }>();
   for (const [operand, reads] of run.reads) {
     const step = run.operands[operand];
-    const group = groups.get(step.address) ?? groups.set(step.address, new Map()).get(step.address)!;
-    for (const [flat, value] of reads) {
-      const derivative = slopes.get(operand)!.get(flat) ?? 0;
-      const known = group.get(flat);
-      if (known) known.derivative += derivative; // one value under two names
-      else group.set(flat, new Operand(step, flat, value, derivative));
+    const known = groups.get(step.address);
+    if (!known) groups.set(step.address, { step, reads, slopes: slopes.get(operand)! });
+    else {
+      // one value under two names
+      for (const [place, value] of reads) known.reads.set(place, value);
+      for (const [place, slope] of slopes.get(operand)!) known.slopes.set(place, (known.slopes.get(place) ?? 0) + slope);
     }
   }
-  return [...groups].map(([path, operands]) => ({ path, operands: [...operands.values()] }));
+  return [...groups].map(([path, { step, reads, slopes }]) => ({ path, operands: new Operands(step, reads, slopes) }));
 }
 
 /** Where a number goes: every step that read it, with the axes that are decided by its own index. */
