@@ -109,7 +109,7 @@ def _table(sheet: Sheet, points: list[Point], moved: str, what: str) -> None:
 
 def _tell_path(sheet: Sheet, life: Biography) -> None:
     start, end = life.path[0].step, life.path[-1].step
-    sheet.title(f"Where it moved most: updates {start + 1} to {end}, replayed")
+    sheet.title(f"Its largest change is among updates {start + 1} to {end}, replayed")
     last = life.points[-1].step
     if life.updates == last:
         sheet.prose(f"All {last} updates were made again in search of it.", QUIET)
