@@ -49,6 +49,24 @@ OPEN_CELLS = """async ([hash, addresses]) => {
 }"""
 
 
+OPEN_MATRICES = """async ([hash, addresses]) => {
+    const times = [];
+    for (const address of addresses) {
+        const begun = performance.now();
+        location.hash = `${hash}&at=${encodeURIComponent(address)}`;
+        const says = (where) => document.querySelector(where)?.textContent ?? "";
+        const open = () => says("[aria-current=page].digits") === address
+            && says("figcaption").includes("largest magnitude");
+        while (!open()) {
+            if (performance.now() - begun > 20000) throw new Error(`no overview of ${address}`);
+            await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+        times.push(performance.now() - begun);
+    }
+    return times;
+}"""
+
+
 def run(seconds: float) -> Iterator[Row]:
     del seconds  # everything is measured once or a fixed number of times
     yield from sizes()
@@ -112,6 +130,11 @@ def large_model(page: Page) -> Iterator[Row]:
             yield row("GPT-2: a cell card opens", cards(page, asked, addresses), 100)
             totals = [f"fwd/logits_sum[batch=0,pos={i}]" for i in range(5, 5 + TOTALS)]
             yield row("GPT-2: the card of a sum over 50,257", cards(page, asked, totals), 100)
+            where = f"#/map?{urlencode(asked)}"
+            weights = [f"weight/blocks.{i}.mlp.W_in" for i in range(12)]
+            overviews = page.evaluate(OPEN_MATRICES, [where, weights])
+            yield row("GPT-2: the overview of 768 x 3,072 is there", overviews, 100)
+            yield row("GPT-2: scripting for a window's move", windows(page), 50)
             yield row("GPT-2: scripting for one hover", hovers(page, url, asked), 16)
             yield row("GPT-2: scripting for a slider's move", slides(page, url, asked), 50)
 
@@ -162,6 +185,19 @@ def hovers(page: Page, url: str, fields: dict[str, str]) -> list[float]:
             page.mouse.move(box["x"] + 90 + 17 * i, box["y"] + 30 + 9 * (i % 12))
         page.wait_for_timeout(50)
         times.append((scripting(session) - before) / MOVES)
+    return times
+
+
+def windows(page: Page) -> list[float]:
+    """Milliseconds of scripting for each of MOVES steps of the window over the open matrix."""
+    overview = page.get_by_role("application")
+    session = measured(page)
+    times = []
+    for _ in range(MOVES):
+        before = scripting(session)
+        overview.press("ArrowRight")
+        page.wait_for_timeout(60)
+        times.append(scripting(session) - before)
     return times
 
 

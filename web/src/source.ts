@@ -1,5 +1,6 @@
 /** Where runs and traces come from: a server, or the data inside an exported file. */
 import { Trace, type Table } from "./trace/trace";
+import type { Reader } from "./trace/values";
 
 export interface RunSummary {
   id: string;
@@ -97,7 +98,12 @@ export interface TokenizedText {
 export interface Biography {
   address: string;
   points: { step: number; value: number }[];
-  moved: { from: number; to: number; step: number; change: number; batch: string[] } | null;
+  moved: { from: number; to: number; step: number; change: number; batch: string[] };
+  /** The stretch of training that was made again. */
+  since: number;
+  until: number;
+  /** Where the other stretches begin, the one with the most movement first. */
+  others: number[];
 }
 
 /** A trace that was opened, and what it is of. */
@@ -125,6 +131,8 @@ export interface Source {
   tokenize(run: string, text: string): Promise<TokenizedText>;
   /** A request that only a server can answer; offline it throws a SourceError with code "offline". */
   ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T>;
+  /** As `ask`, where the answer is a row of bytes. */
+  read(path: string, options?: RequestInit): Promise<ArrayBuffer>;
   /** The server-sent events of a path. */
   events(path: string): EventSource;
 }
@@ -146,11 +154,11 @@ class ServerSource implements Source {
     const about = await this.ask<About>("/api/traces", { ...request, edits }, signal);
     const at = `/api/traces/${encodeURIComponent(about.id)}`;
     const table = await this.ask<Table>(`${at}/trace.json`, undefined, signal);
-    const bytes = async (begin: number, end: number) => {
-      const answer = await this.fetch(`${at}/values`, { headers: { Range: `bytes=${begin}-${end - 1}` } });
-      return answer.arrayBuffer();
+    const reader: Reader = {
+      bytes: (begin, end) => this.read(`${at}/values`, { headers: { Range: `bytes=${begin}-${end - 1}` } }),
+      part: (address, begin, end, block) => this.read(`${at}/part?${new URLSearchParams({ address, begin: String(begin), end: String(end), block: String(block) })}`),
     };
-    return { about, trace: new Trace(table, bytes) };
+    return { about, trace: new Trace(table, reader) };
   }
 
   /** The edits with every text that a value comes from replaced by a trace of it. */
@@ -170,6 +178,10 @@ class ServerSource implements Source {
     const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
     const answer = await this.fetch(path, body === undefined ? { signal } : { ...post, signal });
     return answer.json();
+  }
+
+  async read(path: string, options: RequestInit = {}): Promise<ArrayBuffer> {
+    return (await this.fetch(path, options)).arrayBuffer();
   }
 
   private async fetch(path: string, options: RequestInit): Promise<Response> {
@@ -231,6 +243,8 @@ class FileSource implements Source {
     throw new SourceError(OFFLINE, "offline");
   };
 
+  read = this.ask;
+
   events = (): never => {
     throw new SourceError(OFFLINE, "offline");
   };
@@ -251,7 +265,7 @@ const matches = (about: About, request: Request): boolean =>
 async function unpack(stored: Exported["traces"][number]): Promise<Opened> {
   const [table, values] = await Promise.all([unzip(stored.table), unzip(stored.values)]);
   const bytes = async (begin: number, end: number) => values.slice(begin, end);
-  return { about: stored.about, trace: new Trace(JSON.parse(new TextDecoder().decode(table)), bytes) };
+  return { about: stored.about, trace: new Trace(JSON.parse(new TextDecoder().decode(table)), { bytes }) };
 }
 
 async function unzip(base64: string): Promise<ArrayBuffer> {

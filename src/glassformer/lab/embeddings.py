@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from glassformer.errors import GlassformerError
 
 TINY = 1e-300
 """Stands for a length of zero in a division."""
+
+ROWS = 4096  # of a table, turned into float64 at a time
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,46 @@ def analogy(W_E: Tensor, a: int, b: int, c: int, n: int = 10) -> list[Neighbour]
     unit = W_E.detach().double()
     unit = unit / unit.norm(dim=1, keepdim=True).clamp_min(TINY)
     return neighbours(W_E, unit[a] - unit[b] + unit[c], n, frozenset({a, b, c}))
+
+
+@dataclass(frozen=True)
+class Flattened:
+    """A table's rows in two dimensions, with the share of their variance that each holds."""
+
+    x: Tensor
+    y: Tensor
+    shares: tuple[float, float]
+
+
+def flattened(table: Tensor) -> Flattened:
+    """Rows [n, width] seen along the two directions in which they differ most, in float64.
+
+    (row - mean) @ direction, with the eigenvectors of largest eigenvalue of the rows' covariance.
+    A direction's largest entry is positive, so that the same table always gives the same picture.
+    Source: Pearson 1901, "On Lines and Planes of Closest Fit to Systems of Points in Space".
+
+    >>> found = flattened(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+    >>> found.x.tolist(), found.shares
+    ([-2.0, 0.0, 2.0], (1.0, 0.0))
+    """
+    if table.ndim != 2 or table.shape[1] < 2:
+        raise GlassformerError(f"{tuple(table.shape)} is no table of vectors; give [rows, width]")
+    table = table.detach()
+    if not table.isfinite().all():
+        raise GlassformerError("the table holds numbers that are not finite: it has no directions")
+    centre = table.mean(0, dtype=torch.float64)
+    covariance = torch.zeros(len(centre), len(centre), dtype=torch.float64)
+    for rows in _centred(table, centre):
+        covariance.addmm_(rows.T, rows)
+    strengths, directions = torch.linalg.eigh(covariance / len(table))  # the weakest first
+    strongest = directions[:, [-1, -2]]
+    peaks = strongest.gather(0, strongest.abs().argmax(0, keepdim=True))
+    strongest = strongest * torch.where(peaks < 0, -1.0, 1.0)
+    places = torch.cat([rows @ strongest for rows in _centred(table, centre)])
+    shares = (strengths[[-1, -2]] / strengths.sum().clamp_min(TINY)).tolist()
+    return Flattened(places[:, 0], places[:, 1], (shares[0], shares[1]))
+
+
+def _centred(table: Tensor, centre: Tensor) -> Iterator[Tensor]:
+    for rows in table.split(ROWS):
+        yield rows.double() - centre

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
-from glassformer.lab.biography import biography
-from glassformer.lab.embeddings import Neighbour, analogy, nearest
+from glassformer.lab.biography import Followed, Point, stretches
+from glassformer.lab.embeddings import Neighbour, analogy, flattened, nearest
+from glassformer.lab.numbers import BINS, counted
 from glassformer.server.errors import ApiError
+from glassformer.server.parts import whole_value
 from glassformer.server.record import Drawing, Wish
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import (
@@ -24,13 +27,16 @@ from glassformer.server.schemas import (
 from glassformer.server.traces import Asked, LiveTrace, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.trace import Address
+from glassformer.trace import Address, Trace
+from glassformer.trace.trace import Wanted
+from glassformer.trace.values_file import raw_bytes
 
 BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
 TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
+PICTURE_WORK = 2e11  # products, some 20 seconds: GPT-2's largest model takes 1.3e11
 
 
-def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> LiveTrace:
+def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wanted) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
     learner = runs.learner(request.run, request.at_step)
     drawing = _drawing(request)
@@ -51,7 +57,8 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> LiveTra
         float64=request.float64,
     )
     written = request.model_dump()["edits"]
-    return LiveTrace(learner, wish, Asked(request.run, request.at_step, written, drawing))
+    asked = Asked(request.run, request.at_step, written, drawing)
+    return LiveTrace(learner, wish, asked, wanted)
 
 
 def _drawing(request: TraceRequest) -> Drawing | None:
@@ -73,6 +80,40 @@ def difference(trace: LiveTrace, address: str) -> dict[str, float]:
         "step": checked.step,
         "gradient": found.value,
     }
+
+
+def counts(trace: Trace, address: str) -> dict[str, Any]:
+    """The numbers of one value, counted."""
+    found = counted(whole_value(trace, address))
+    edges = [(k - BINS / 2) * found.width for k in range(BINS + 1)]
+    return {
+        "mean": found.mean,
+        "spread": found.spread,
+        "largest": found.largest,
+        "finite": found.finite,
+        "bins": [
+            {"from": start, "to": stop, "count": count}
+            for (start, stop), count in zip(pairwise(edges), found.counts, strict=True)
+        ],
+    }
+
+
+def picture(trace: Trace, address: str, rows: int) -> bytes:
+    """The first rows of a table in two dimensions: both shares, every x, every y, as float64."""
+    table = whole_value(trace, address)
+    if table.ndim != 2:
+        raise ApiError("invalid", f"{address} is no table: it has {table.ndim} axes, a table two")
+    table = table[:rows]
+    work = table.numel() * table.shape[-1]
+    if work > PICTURE_WORK:
+        raise ApiError(
+            "over_budget",
+            f"the covariance of this table takes {work:.2g} products, and the server makes at most"
+            f" {PICTURE_WORK:.2g}; ask for fewer rows",
+        )
+    found = flattened(table)
+    shares = torch.tensor(found.shares, dtype=torch.float64)
+    return raw_bytes(torch.cat([shares, found.x, found.y])).tobytes()
 
 
 def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
@@ -113,8 +154,8 @@ def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
     }
 
 
-def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
-    """Biography of one number."""
+def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, Any]:
+    """Biography of one number: its saved values, and one stretch between them made again."""
     source = runs[request.run]
     if source.folder is None or source.kind != "run":
         raise ApiError("invalid", f"{source.name!r} was not trained here, so it has no past")
@@ -124,16 +165,25 @@ def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
         tokens = tokenizer.encode(request.prompt)
         check_prompt(runs.learner(request.run).model, tokens)
         ids = torch.tensor([tokens])
-    found = biography(source.folder, Address.parse(request.address), ids)
-    if found.points[0].value.numel() != 1:
-        axes = ", ".join(found.axes)
-        raise ApiError("invalid", f"{found.address} is not one number; also give {axes}")
-    turn = found.turn
+    followed = Followed(source.folder, Address.parse(request.address), ids)
+    if followed.axes:
+        axes = ", ".join(followed.axes)
+        raise ApiError("invalid", f"{followed.where} is not one number; also give {axes}")
+    points: list[Point] = []
+    if request.since is None:
+        points = followed.points()
+        (start, end), *others = stretches(points)
+    else:
+        start, others = request.since, []
+        if start not in followed.steps[:-1]:
+            raise ApiError("invalid", f"{start} is no saved step that another one follows")
+        end = followed.steps[followed.steps.index(start) + 1]
+    _, turn = followed.replay(start, end, wanted)
     texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
     before, after = turn.before.item(), turn.after.item()
     return {
-        "address": str(found.address),
-        "points": [{"step": point.step, "value": point.value.item()} for point in found.points],
+        "address": str(followed.where),
+        "points": [{"step": point.step, "value": point.value.item()} for point in points],
         "moved": {
             "from": before,
             "to": after,
@@ -141,6 +191,9 @@ def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
             "change": after - before,
             "batch": texts[:BATCH_BLOCKS],
         },
+        "since": start,
+        "until": end,
+        "others": [first for first, _ in others],
     }
 
 
@@ -163,6 +216,13 @@ def near(runs: Runs, request: NeighboursRequest) -> dict[str, Any]:
         raise ApiError("invalid", "an analogy takes both minus and plus; give both or neither")
     return {
         "rows": [
-            {"id": n.token, "token": tokenizer.token(n.token), "cosine": n.cosine} for n in found
+            {
+                "id": n.token,
+                "token": tokenizer.token(n.token),
+                "cosine": n.cosine,
+                "dot": n.dot,
+                "length": n.length,
+            }
+            for n in found
         ]
     }

@@ -19,6 +19,7 @@ from glassformer.server import answers, schemas
 from glassformer.server.errors import STATUS, body, code_of
 from glassformer.server.guard import Guard
 from glassformer.server.page import SERVED, fill, served_policy, template
+from glassformer.server.parts import read_part
 from glassformer.server.ranges import parse_range
 from glassformer.server.runs import Runs
 from glassformer.server.traces import TraceStore
@@ -50,6 +51,13 @@ def refusals(statuses: tuple[int, ...], json: bool = True) -> dict[int | str, di
     reference = {"schema": {"$ref": "#/components/schemas/Error"}}
     how = {"model": schemas.Error} if json else {"content": {"application/json": reference}}
     return {status: {"description": ERRORS[status], **how} for status in statuses}
+
+
+def binary(what: str, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """How an endpoint answers whose answer is a row of bytes."""
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    refused = refusals((416, *WRITING), json=False)
+    return {**refused, status: {"description": what, "content": content}}
 
 
 def create_app(
@@ -113,7 +121,7 @@ def create_app(
     @app.post("/api/traces", response_model=schemas.TraceAbout, responses=refusals(WRITING))
     async def open_trace(request: schemas.TraceRequest) -> Any:
         """Record a prompt; its values are then read from the trace's two files."""
-        trace = await workers.run(partial(answers.open_trace, runs, traces, request))
+        trace = await workers.run_while_wanted(partial(answers.open_trace, runs, traces, request))
         traces.add(trace)  # here: what nobody waits for any more is not held
         return trace.about
 
@@ -133,15 +141,7 @@ def create_app(
         "/api/traces/{trace}/values",
         response_class=Response,
         status_code=206,
-        responses={
-            **refusals((416, *WRITING), json=False),
-            206: {
-                "description": "The bytes asked for.",
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-            },
-        },
+        responses=binary("The bytes asked for.", 206),
     )
     async def values(
         trace: str,
@@ -159,6 +159,53 @@ def create_app(
             "accept-ranges": "bytes",
         }
         return Response(content, 206, headers, "application/octet-stream")
+
+    @app.get(
+        "/api/traces/{trace}/part",
+        response_class=Response,
+        responses=binary("The elements, row-major, in the value's dtype, little-endian."),
+    )
+    async def part(
+        trace: str,
+        address: schemas.Path,
+        begin: Annotated[schemas.Numbers, Query(description="First indices; zeros.")] = "",
+        end: Annotated[schemas.Numbers, Query(description="Past the last; the shape.")] = "",
+        block: Annotated[schemas.Numbers, Query(description="Elements along each axis; 1.")] = "",
+    ) -> Response:
+        """A box of a value's elements, at most 64 KiB; of every block of them the largest.
+
+        begin, end and block have a number for each axis, with commas between. A block stands for
+        its number of largest magnitude: a nan where there is one, -inf only where all are.
+        """
+        found = traces[trace].recorded.trace
+        content = await readers.run(partial(read_part, found, address, begin, end, block))
+        return Response(content, media_type="application/octet-stream")
+
+    @app.get(
+        "/api/traces/{trace}/counts", response_model=schemas.Counts, responses=refusals(READING)
+    )
+    async def counts(trace: str, address: schemas.Path) -> Any:
+        """The numbers of a value, counted in float64: mean, spread, the largest, a histogram."""
+        return await workers.run(partial(answers.counts, traces[trace].recorded.trace, address))
+
+    @app.get(
+        "/api/traces/{trace}/picture",
+        response_class=Response,
+        responses=binary("Little-endian float64: two shares, every row's x, every row's y."),
+    )
+    async def picture(
+        trace: str,
+        address: schemas.Path,
+        rows: Annotated[int, Query(ge=1, le=2**31, description="The first so many.")] = 2**31,
+    ) -> Response:
+        """A table's rows along the two directions in which they differ most, in float64.
+
+        (row - mean) @ direction, with the eigenvectors of largest eigenvalue of the covariance of
+        the rows; the shares are those of the variance that each direction holds.
+        """
+        found = traces[trace].recorded.trace
+        content = await workers.run(partial(answers.picture, found, address, rows))
+        return Response(content, media_type="application/octet-stream")
 
     @app.get(
         "/api/traces/{trace}/difference",
@@ -181,7 +228,7 @@ def create_app(
     @app.post("/api/biography", response_model=schemas.Biography, responses=refusals(WRITING))
     async def biography(request: schemas.BiographyRequest) -> Any:
         """One number through training, and the update that moved it most."""
-        return await workers.run(partial(answers.lived, runs, request))
+        return await workers.run_while_wanted(partial(answers.lived, runs, request))
 
     @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=refusals(WRITING))
     async def neighbours(request: schemas.NeighboursRequest) -> Any:

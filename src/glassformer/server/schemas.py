@@ -25,6 +25,9 @@ RunId = Annotated[
     str,
     Field(max_length=200, description="A run's id, from /api/runs.", examples=["miniature"]),
 ]
+Numbers = Annotated[
+    str, Field(max_length=120, pattern=r"^([0-9]{1,12}(,[0-9]{1,12}){0,7})?$", examples=["0,5"])
+]
 Path = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.pattern[head=0]"])]
 
 
@@ -78,18 +81,25 @@ class TokenizeRequest(Input):
 
 
 class TrainingRequest(Input):
-    """A small run from pasted text."""
+    """A small run from pasted text; without one, on Storyland."""
 
-    text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
+    text: Annotated[str, Field(max_length=TEXT_CHARACTERS)] | None = None
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     steps: Annotated[int, Field(ge=1, le=TRAINING_STEPS), Whole] | None = None
-    preset: Literal["text", "storyland"] = "text"
+    preset: Literal["text", "fast", "classic", "storyland"] | None = None
 
 
 class BiographyRequest(Input):
+    """`since`: the saved step from which training is made again, up to the next saved one.
+
+    null: where the number moved most per update; the answer then has all saved values, and says
+    where the other stretches begin.
+    """
+
     run: RunId
     address: Path
     prompt: Text | None = None
+    since: Count | None = None
 
 
 class NeighboursRequest(Input):
@@ -190,6 +200,30 @@ class Difference(BaseModel):
     gradient: float
 
 
+class Bin(BaseModel):
+    """How many numbers lie in [from, to)."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: float = Field(alias="from")
+    to: float
+    count: int
+
+
+class Counts(BaseModel):
+    """The finite numbers of a value, counted in float64.
+
+    spread: standard deviation, divided by n. largest: the row-major place of the number of largest
+    magnitude. bins: symmetric about zero.
+    """
+
+    mean: float
+    spread: float
+    largest: int
+    finite: int
+    bins: list[Bin]
+
+
 class Pair(BaseModel):
     left: str
     right: str
@@ -229,7 +263,7 @@ class Point(BaseModel):
 
 
 class Moved(BaseModel):
-    """The update that moved it most, and the blocks of text it was made with."""
+    """The update of the stretch that moved it most, and the blocks of text it was made with."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -243,13 +277,20 @@ class Moved(BaseModel):
 class Biography(BaseModel):
     address: str
     points: list[Point]
-    moved: Moved | None
+    moved: Moved
+    since: int = Field(description="The stretch that was made again: after this step,")
+    until: int = Field(description="up to this one.")
+    others: list[int] = Field(description="Where the others begin, most movement first.")
 
 
 class Neighbour(BaseModel):
+    """cosine = dot / (length * that of the vector asked about), in float64."""
+
     id: int
     token: str
     cosine: float
+    dot: float
+    length: float
 
 
 class Neighbours(BaseModel):

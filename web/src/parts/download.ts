@@ -3,7 +3,7 @@ import { format } from "../trace/address";
 import { full } from "../trace/number";
 import type { Palette } from "./paint";
 import { colorOf } from "./paint";
-import { fetchWindow, isMasked, layout, type Plane, type Scale } from "./grid";
+import { columnLabel, fetchWindow, isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
 
 /** Offer a file to the reader. */
 export function save(name: string, content: BlobPart, type: string): void {
@@ -25,9 +25,8 @@ export const csv = (rows: (string | number)[][]): string =>
 /** All numbers of a plane, with its labels, in full precision. */
 export async function planeCsv(p: Plane): Promise<string> {
   const values = await planeValues(p);
-  const label = (axis: string | null, i: number) => (axis ? p.trace.label(axis, i) : "");
-  const head = [`${p.rowAxis ?? ""}\\${p.columnAxis ?? ""}`, ...Array.from({ length: p.columns }, (_, c) => label(p.columnAxis, c))];
-  return csv([head, ...values.map((row, r) => [label(p.rowAxis, r), ...row])]);
+  const head = [`${p.rowAxis ?? ""}\\${p.columnAxis ?? ""}`, ...Array.from({ length: p.columns }, (_, c) => columnLabel(p, c))];
+  return csv([head, ...values.map((row, r) => [rowLabel(p, r), ...row])]);
 }
 
 /** A plane as an SVG picture with its labels. */
@@ -42,8 +41,8 @@ export async function planeSvg(p: Plane, scale: Scale, palette: Palette): Promis
     row.map((value, c) => `<rect x="${side + c * cell}" y="${head + r * cell}" width="${cell - 0.5}" height="${cell - 0.5}" fill="${fill(value, r, c)}"/>`),
   );
   const text = (x: number, y: number, anchor: string, words: string) => `<text x="${x}" y="${y}" text-anchor="${anchor}">${escape(words)}</text>`;
-  const rows = p.rowAxis && cell >= 8 ? values.map((_, r) => text(side - 6, head + (r + 0.7) * cell, "end", p.trace.label(p.rowAxis!, r))) : [];
-  const columns = p.columnAxis && cell >= 14 ? Array.from({ length: p.columns }, (_, c) => text(side + (c + 0.5) * cell, head - 6, "middle", p.trace.word(p.columnAxis!, c) || String(c))) : [];
+  const rows = p.rowAxis && cell >= 8 ? values.map((_, r) => text(side - 6, head + (r + 0.7) * cell, "end", rowLabel(p, r))) : [];
+  const columns = p.columnAxis && cell >= 14 ? Array.from({ length: p.columns }, (_, c) => text(side + (c + 0.5) * cell, head - 6, "middle", p.trace.word(p.columnAxis!, p.first.column + c) || String(p.first.column + c))) : [];
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="monospace" font-size="10" fill="${palette.color("ink")}">` +
     `<title>${escape(named(p))}</title><rect width="${width}" height="${height}" fill="${palette.color("surface")}"/>${[...rects, ...rows, ...columns].join("")}</svg>`

@@ -1,5 +1,5 @@
 /** A matrix seen in a trace: two axes of a value, the others held at one index each. */
-import { hasMask, isMasked as maskedAt, isWhole, size, strides, type Step, type Trace } from "../trace/trace";
+import { hasMask, isMasked as maskedAt, isWhole, itemBytes, strides, type Step, type Trace } from "../trace/trace";
 
 export interface Plane {
   trace: Trace;
@@ -9,6 +9,9 @@ export interface Plane {
   rows: number;
   columns: number;
   fixed: Record<string, number>;
+  /** Its first row and column, and how many there are of each: a window of a plane is a plane. */
+  first: { row: number; column: number };
+  of: { rows: number; columns: number };
 }
 
 /** The plane of a step; by default its last two axes, everything else at index 0. */
@@ -16,8 +19,21 @@ export function plane(trace: Trace, step: Step, fixed: Record<string, number> = 
   const [rowAxis, columnAxis] = axes ?? defaultAxes(trace, step);
   const length = (axis: string | null) => (axis === null ? 1 : step.shape[step.axes.indexOf(axis)]);
   const held = Object.fromEntries(step.axes.filter((a) => a !== rowAxis && a !== columnAxis).map((a) => [a, fixed[a] ?? 0]));
-  return { trace, step, rowAxis, columnAxis, rows: length(rowAxis), columns: length(columnAxis), fixed: held };
+  const of = { rows: length(rowAxis), columns: length(columnAxis) };
+  return { trace, step, rowAxis, columnAxis, ...of, fixed: held, first: { row: 0, column: 0 }, of };
 }
+
+/** At most SIDE rows and columns of a plane, beginning where is asked or as near to it as there is room. */
+export function windowAt(p: Plane, row: number, column: number): Plane {
+  const [rows, columns] = [Math.min(p.rows, SIDE), Math.min(p.columns, SIDE)];
+  const within = (from: number, n: number) => Math.min(Math.max(Math.round(from) || 0, 0), n);
+  return { ...p, rows, columns, first: { row: within(row, p.rows - rows), column: within(column, p.columns - columns) } };
+}
+
+export const SIDE = 64;
+
+export const rowLabel = (p: Plane, row: number): string => (p.rowAxis ? p.trace.label(p.rowAxis, p.first.row + row) : "");
+export const columnLabel = (p: Plane, column: number): string => (p.columnAxis ? p.trace.label(p.columnAxis, p.first.column + column) : "");
 
 function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
   const { axes } = step;
@@ -35,7 +51,7 @@ function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
 export function indexAt(p: Plane, row: number, column: number): Record<string, number> {
   const at: Record<string, number> = {};
   for (const axis of p.step.axes) {
-    at[axis] = axis === p.rowAxis ? row : axis === p.columnAxis ? column : p.fixed[axis];
+    at[axis] = axis === p.rowAxis ? p.first.row + row : axis === p.columnAxis ? p.first.column + column : p.fixed[axis];
   }
   return at;
 }
@@ -45,7 +61,8 @@ export function layout(p: Plane): { base: number; byRow: number; byColumn: numbe
   const by = strides(p.step);
   const stride = (axis: string | null) => (axis === null ? 0 : by[p.step.axes.indexOf(axis)]);
   const base = p.step.axes.reduce((sum, axis, d) => sum + (p.fixed[axis] ?? 0) * by[d], 0);
-  return { base, byRow: stride(p.rowAxis), byColumn: stride(p.columnAxis) };
+  const [byRow, byColumn] = [stride(p.rowAxis), stride(p.columnAxis)];
+  return { base: base + p.first.row * byRow + p.first.column * byColumn, byRow, byColumn };
 }
 
 /** Whether a cell of the plane was masked. */
@@ -53,30 +70,50 @@ export const isMasked = (p: Plane, row: number, column: number): boolean =>
   hasMask(p.step) && maskedAt(p.step, indexAt(p, row, column));
 
 /** Fetch the cells of a window of the plane. */
-export async function fetchWindow(p: Plane, r0: number, r1: number, c0: number, c1: number): Promise<void> {
-  const { base, byRow, byColumn } = layout(p);
-  const wanted: Promise<void>[] = [];
-  if (byColumn <= byRow || p.rowAxis === null) {
-    for (let r = r0; r < r1; r++) {
-      const from = base + r * byRow + c0 * byColumn;
-      wanted.push(p.trace.values.fetch(p.step, from, base + r * byRow + (c1 - 1) * byColumn + 1));
-    }
-  } else {
-    for (let c = c0; c < c1; c++) {
-      wanted.push(p.trace.values.fetch(p.step, base + r0 * byRow + c * byColumn, base + (r1 - 1) * byRow + c * byColumn + 1));
-    }
-  }
-  await Promise.all(wanted);
+export function fetchWindow(p: Plane, r0: number, r1: number, c0: number, c1: number): Promise<void> {
+  const [from, last] = [indexAt(p, r0, c0), indexAt(p, r1 - 1, c1 - 1)];
+  return p.trace.values.fetchBox(p.step, p.step.axes.map((axis) => from[axis]), p.step.axes.map((axis) => last[axis] + 1));
 }
 
-/** Values larger than this are seen through a window and never fetched whole. */
+/** A value in blocks: of each the number of largest magnitude. */
+export interface Blocks {
+  values: ArrayLike<number>;
+  /** By axis: elements in a block, how many blocks, how far apart neighbours lie in `values`. */
+  block: Record<string, number>;
+  counts: Record<string, number>;
+  by: Record<string, number>;
+}
+
+const LONGEST = 65536; // bytes of an answer; single numbers come in as many tiles as it takes
+
+/** A value in at most so many blocks along the axes that are named; the others are held at one index. */
+export async function blocksOf(trace: Trace, step: Step, most: Record<string, number>, fixed: Record<string, number> = {}): Promise<Blocks> {
+  const { axes, shape } = step;
+  const from = axes.map((axis) => (axis in most ? 0 : (fixed[axis] ?? 0)));
+  const to = axes.map((axis, d) => (axis in most ? shape[d] : from[d] + 1));
+  let [block, counts, room] = [shape, shape, 1];
+  do {
+    block = axes.map((axis, d) => Math.ceil(shape[d] / Math.max(Math.floor((most[axis] ?? 1) * room), 1)));
+    counts = axes.map((_, d) => Math.ceil((to[d] - from[d]) / block[d]));
+    room *= 0.9;
+  } while (block.some((side) => side > 1) && counts.reduce((a, b) => a * b, itemBytes(step)) > LONGEST);
+  const by = strides({ ...step, shape: counts });
+  const named = (numbers: number[]) => Object.fromEntries(axes.map((axis, d) => [axis, numbers[d]]));
+  return { values: await trace.values.blocks(step, from, to, block), block: named(block), counts: named(counts), by: named(by) };
+}
+
+/** Whether all of the block of a plane was masked. */
+export function isMaskedBlock(p: Plane, { block }: Blocks, row: number, column: number): boolean {
+  const at = indexAt(p, row * block[p.rowAxis!], column * block[p.columnAxis!]);
+  return hasMask(p.step) && maskedAt(p.step, { ...at, query: at.query + block.query - 1 });
+}
+
+/** Values larger than this are never fetched whole from a server. */
 export const WHOLE = 1 << 19;
 
 export interface Scale {
   kind: "signed" | "probability" | "ids";
   largest: number;
-  /** Whether `largest` is of the whole value rather than of the part that was seen. */
-  whole: boolean;
 }
 
 const PROBABILITIES = new Set(["row_divide", "share", "probs", "keep_top_k", "keep_nucleus", "keep_min_p", "accumulate"]);
@@ -86,6 +123,7 @@ export function scaleKind(step: Step): Scale["kind"] {
   return step.op !== null && PROBABILITIES.has(step.op) ? "probability" : "signed";
 }
 
+const FEW = 8; // blocks along each axis: the largest of the largest is the largest
 const known = new WeakMap<Trace, Map<string, Scale>>();
 
 /** The colour scale of a value, the same wherever it is shown: probabilities reach to 1, others to their largest magnitude. */
@@ -95,12 +133,11 @@ export async function scaleOf(trace: Trace, step: Step): Promise<Scale> {
   if (found) return found;
   const kind = scaleKind(step);
   let largest = kind === "probability" ? 1 : 0;
-  const whole = size(step) <= WHOLE;
   if (kind === "signed") {
-    const values = await trace.values.range(step, 0, whole ? size(step) : WHOLE >> 3);
-    for (const value of values) if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(value));
+    const { values } = await blocksOf(trace, step, Object.fromEntries(step.axes.map((axis) => [axis, FEW])));
+    for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]));
   }
-  const scale = { kind, largest: largest || 1, whole: whole || kind !== "signed" };
+  const scale = { kind, largest: largest || 1 };
   scales.set(step.address, scale);
   return scale;
 }
@@ -108,5 +145,5 @@ export async function scaleOf(trace: Trace, step: Step): Promise<Scale> {
 /** A matrix in words, for those who hear it. */
 export function summary(p: Plane): string {
   const axes = `${p.rowAxis ?? "one row"} by ${p.columnAxis ?? "one column"}`;
-  return `${p.step.address}: ${axes}, ${p.rows} by ${p.columns}. Arrow keys move, Enter explains a number.`;
+  return `${p.step.address}: ${axes}, ${p.of.rows} by ${p.of.columns}. Arrow keys move, Enter explains a number.`;
 }

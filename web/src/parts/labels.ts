@@ -8,7 +8,7 @@ export interface Label {
 
 const [LETTER, LINE] = [7.4, 14]; // px
 
-export function placed(candidates: Label[], width: number, height: number, most = 260): Label[] {
+export function placed(candidates: Iterable<Label>, width: number, height: number, most = 260): Label[] {
   const kept: (Label & { end: number })[] = [];
   for (const label of candidates) {
     if (kept.length >= most) break;

@@ -1,7 +1,8 @@
 /** Painting the visible window of a matrix on a canvas. */
 import { number } from "../trace/number";
 import { isWhole } from "../trace/trace";
-import { isMasked, layout, type Plane, type Scale } from "./grid";
+import { channels } from "../state/theme.svelte";
+import { isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
 
 export interface Palette {
   color(name: string): string;
@@ -93,6 +94,23 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
   labels(context, plane, look, scroll, { r0, r1, c0, c1 }, palette, line);
 }
 
+/** Paint a picture of one dot a number; it is as large as it has dots. */
+export function dots(canvas: HTMLCanvasElement, rows: number, columns: number, color: (row: number, column: number) => string | null): void {
+  canvas.width = columns;
+  canvas.height = rows;
+  const image = new ImageData(columns, rows);
+  const known = new Map<string, number[]>(); // a ramp has few colours, a value many numbers
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < columns; c++) {
+      const name = color(r, c);
+      if (name === null) continue;
+      const rgb = known.get(name) ?? known.set(name, [...channels(name), 255]).get(name)!;
+      image.data.set(rgb, 4 * (r * columns + c));
+    }
+  }
+  canvas.getContext("2d")!.putImageData(image, 0, 0);
+}
+
 /** A cell that is stronger than its colour says: a notch in its corner. */
 function corner(context: CanvasRenderingContext2D, x: number, y: number, cell: { width: number; height: number }, ink: string): void {
   const side = Math.min(6, cell.width, cell.height);
@@ -130,7 +148,7 @@ function labels(
       }
       if (r % every && !chosen) continue;
       context.fillStyle = chosen ? ink : quiet;
-      context.fillText(clip(context, plane.trace.label(plane.rowAxis, r), side - 12), side - 8, y + cell.height / 2);
+      context.fillText(clip(context, rowLabel(plane, r), side - 12), side - 8, y + cell.height / 2);
     }
   }
   if (!plane.columnAxis) return;
@@ -138,13 +156,15 @@ function labels(
   context.fillRect(0, 0, look.width, head);
   context.textAlign = "center";
   const words = plane.trace.word(plane.columnAxis, 0) !== "";
-  const every = Math.max(Math.ceil((words ? 44 : 30) / cell.width), 1);
+  const wide = Math.max(8 * String(plane.first.column + plane.columns).length + 6, 30);
+  const every = Math.max(Math.ceil((words ? 44 : wide) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
     const x = side + c * cell.width - scroll.x;
-    if (c % every || x < side - cell.width / 2) continue;
+    if (c % every || x < side - cell.width / 2 || (cell.width < 30 && x + (cell.width + wide) / 2 > look.width)) continue; // it would be cut off
     context.fillStyle = quiet;
-    const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, c) : String(c);
-    context.fillText(clip(context, label, Math.max(cell.width * every - 4, 24)), x + cell.width / 2, head / 2);
+    const index = plane.first.column + c;
+    const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, index) : String(index);
+    context.fillText(clip(context, label, Math.max(cell.width * every - 2, 24)), x + cell.width / 2, head / 2);
   }
   context.strokeStyle = line;
   context.lineWidth = 1;

@@ -6,11 +6,14 @@ export interface Places {
   y: Float64Array;
 }
 
-export interface Plane2 extends Places {
-  /** Where the rows of another table of the same width lie in this picture. */
-  place: (values: Float64Array, rows: number) => Places;
+export interface Picture extends Places {
   /** The share of the rows' variance that each direction holds. */
   shares: [number, number];
+}
+
+export interface Plane2 extends Picture {
+  /** Where the rows of another table of the same width lie in this picture. */
+  place: (values: Float64Array, rows: number) => Places;
 }
 
 const ROUNDS = 3000;

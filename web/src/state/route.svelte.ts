@@ -19,6 +19,7 @@ const FIELDS = [
   "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
   "stage", "block", "head", "pos", // where in the story
+  "window", // row,column: the part of a large matrix that is read number by number
   "sampling", // JSON: how the playground chooses the next token
   "drawn", // JSON: the tokens that the playground has added to the prompt
   "draw", // JSON: the choice that the trace itself recorded, with its seed and index
@@ -28,6 +29,7 @@ const FIELDS = [
   "way", // how the lab edits: off, number or patch
   "training", // a training that was started from the page
   "log", // "1": training steps on a logarithmic scale
+  "bars", // "log" or "plain": how probabilities are drawn, where the reader has chosen
   "hide", // controls that a teacher has hidden
 ] as const;
 export type Field = (typeof FIELDS)[number];
@@ -79,7 +81,8 @@ class Route {
   href(change: Partial<Record<Field, string | number | null>>, view: View = this.view): string {
     const query = new URLSearchParams();
     for (const field of FIELDS) {
-      const value = field in change ? change[field] : this.fields[field];
+      const gone = field === "window" && "at" in change; // it was of what was open before
+      const value = field in change ? change[field] : gone ? null : this.fields[field];
       if (value !== null && value !== undefined && value !== "") query.set(field, String(value));
     }
     return `#/${view}${query.size ? `?${query}` : ""}`;

@@ -28,6 +28,7 @@ const mixed = (from: number[], to: number[], share: number): string =>
 class Theme {
   dark = $state(false);
   private styles = getComputedStyle(document.documentElement);
+  private colors = $derived.by(() => (this.dark, new Map<string, string>()));
   private ramps = $derived.by(() => (this.dark, this.build()));
 
   constructor() {
@@ -46,7 +47,8 @@ class Theme {
   }
 
   color(name: string): string {
-    return this.dark, this.styles.getPropertyValue(`--${name}`).trim();
+    const { colors } = this; // asked for each dot of a picture, and asking the styles is slow
+    return colors.get(name) ?? colors.set(name, this.styles.getPropertyValue(`--${name}`).trim()).get(name)!;
   }
 
   /** Blue for a positive share of the scale, orange for a negative one; `share` is from -1 to 1. */

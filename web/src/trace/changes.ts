@@ -53,7 +53,7 @@ export async function differenceTrace(before: Trace, after: Trace, path: string)
   const { gap } = await gaps(before, after, steps);
   const bytes = gap.buffer as ArrayBuffer;
   const step: Step = { ...steps[0], op: null, formula: null, operands: {}, consumers: [], dtype: "float64", bytes: [0, bytes.byteLength] };
-  return new Trace({ ...before.table, steps: [step] }, async (begin, end) => bytes.slice(begin, end));
+  return new Trace({ ...before.table, steps: [step] }, { bytes: async (begin, end) => bytes.slice(begin, end) });
 }
 
 function indexOf(step: Step, flat: number): Record<string, number> {

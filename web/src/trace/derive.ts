@@ -1,20 +1,20 @@
 /** Local derivatives: how much one computed number moves for a small move of each number it read. */
-import { Evaluation, SLOPES } from "./evaluate";
+import { Evaluation, SLOPES, type Reads } from "./evaluate";
 import { COMPARISONS, REDUCTIONS, type Node } from "./formula";
 
 type Env = Record<string, number>;
 
-/** d value / d operand element for every element read; keys are those of `run.reads`. */
-export function derivatives(run: Evaluation, tree: Node, at: Env): Map<string, number> {
-  const found = new Map<string, number>();
+/** d value / d operand element for every element that moves it, laid out as `run.reads`. */
+export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
+  const found: Reads = new Map([...run.reads.keys()].map((operand) => [operand, new Map()]));
 
   function send(node: Node, env: Env, upstream: number): void {
     if (upstream === 0) return;
     const kind = node[0];
     if (kind === "read") {
-      const { flat } = run.place(node[1], node[2], env);
-      const key = `${node[1]}/${flat}`;
-      found.set(key, (found.get(key) ?? 0) + upstream);
+      const flat = run.place(node[1], node[2], env);
+      const known = found.get(node[1])!;
+      known.set(flat, (known.get(flat) ?? 0) + upstream);
     } else if (kind === "select") {
       send(run.quietly(node[1], env) ? node[2] : node[3], env, upstream);
     } else if (kind === "max") {

@@ -11,18 +11,12 @@ const FUNCTION_ULPS = 8;
 const SUM_ROUNDOFF = ROUNDOFF.float32 + ROUNDOFF.float64;
 
 type Env = Record<string, number>;
-export interface Read {
-  operand: string;
-  step: Step;
-  flat: number;
-  index: number[];
-  value: number;
-}
-
+/** The numbers read of each operand, by their place in it. */
+export type Reads = Map<string, Map<number, number>>;
 
 /** One evaluation of one formula: sizes of its axes, what it read, whether it met a corner. */
 export class Evaluation {
-  readonly reads = new Map<string, Read>();
+  readonly reads: Reads = new Map();
   kinks = false;
   missing: [Step, number][] = [];
   /** Of the value that `run` returned last: its rounding bound, and whether it is a real number. */
@@ -35,7 +29,7 @@ export class Evaluation {
 
   constructor(
     private trace: Trace,
-    private operands: Record<string, Step>,
+    readonly operands: Record<string, Step>,
     private params: Step["params"],
     tree: Node,
     step: Step,
@@ -92,16 +86,27 @@ export class Evaluation {
   }
 
   /** The place of the element of an operand that is read at `env`. */
-  place(operand: string, index: Node[], env: Env): { step: Step; at: number[]; flat: number } {
-    const step = this.operands[operand];
-    const at = index.map((node) => Math.trunc(this.run(node, env)));
+  place(operand: string, index: Node[], env: Env): number {
+    const { shape } = this.operands[operand];
     let place = 0;
-    for (let d = 0; d < at.length; d++) place = place * step.shape[d] + at[d];
-    return { step, at, flat: place };
+    for (let d = 0; d < shape.length; d++) place = place * shape[d] + Math.trunc(this.run(index[d], env));
+    return place;
+  }
+
+  /** Fetch what a formula reads at places that its axes alone tell; what else it reads shows when it is run. */
+  async fetch(tree: Node, at: Env): Promise<void> {
+    const boxes = [...walk(tree)].flatMap((node) => {
+      const step = this.operands[node[1]];
+      if (node[0] !== "read" || (node[2] as Node[]).some(([kind]) => kind !== "axis")) return [];
+      const from = (node[2] as Node[]).map(([, axis]) => at[axis] ?? 0);
+      return [this.trace.values.fetchBox(step, from, from.map((i, d) => (node[2][d][1] in at ? i + 1 : step.shape[d])))];
+    });
+    await Promise.all(boxes);
   }
 
   private read(operand: string, index: Node[], env: Env): number {
-    const { step, at, flat } = this.place(operand, index, env);
+    const flat = this.place(operand, index, env);
+    const step = this.operands[operand];
     const value = this.trace.values.peek(step, flat);
     this.bound = 0;
     this.real = !isWhole(step);
@@ -110,8 +115,8 @@ export class Evaluation {
       return 0;
     }
     if (this.recording) {
-      const key = `${operand}/${flat}`;
-      if (!this.reads.has(key)) this.reads.set(key, { operand, step, flat, index: at, value });
+      const reads = this.reads.get(operand) ?? this.reads.set(operand, new Map()).get(operand)!;
+      reads.set(flat, value);
     }
     return value;
   }

@@ -1,31 +1,41 @@
 /** One number explained from the trace file and the formula trees alone. */
 import { format, type Address } from "./address";
 import { derivatives } from "./derive";
-import { Evaluation, whenHere, type Read } from "./evaluate";
+import { Evaluation, whenHere } from "./evaluate";
 import type { Formula, Node } from "./formula";
 import { number } from "./number";
-import { terms, withNumbers, type Piece, type Term } from "./render";
-import { flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
+import { terms, withNumbers, type Piece, type Terms } from "./render";
+import { addressOf, flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
 
-/** One number that went in; of a sum over a vocabulary there are many, so its words are made when asked for. */
-export class Operand {
-  constructor(
-    private read: Read,
-    /** How much the number moves for a small move of this operand. */
-    public derivative: number,
-  ) {}
+/** One number that went in. */
+export interface Operand {
+  address: string;
+  value: number;
+  text: string;
+  /** How much the number moves for a small move of this operand. */
+  derivative: number;
+}
 
-  get value(): number {
-    return this.read.value;
+/** The elements of one value that went in; of a sum over a vocabulary there are many, so each is made when asked for. */
+export class Operands {
+  private places: number[];
+
+  constructor(private step: Step, private reads: Map<number, number>, private slopes: Map<number, number>) {
+    this.places = [...reads.keys()];
   }
 
-  get text(): string {
-    return number(this.value, 4, isWhole(this.read.step));
+  get length(): number {
+    return this.places.length;
   }
 
-  get address(): string {
-    const { step, index } = this.read;
-    return format(step.address, Object.fromEntries(step.axes.map((axis, d) => [axis, index[d]])));
+  at(i: number): Operand {
+    const place = this.places[i];
+    const value = this.reads.get(place)!;
+    return { address: addressOf(this.step, place), value, text: number(value, 4, isWhole(this.step)), derivative: this.slopes.get(place) ?? 0 };
+  }
+
+  first(n: number): Operand[] {
+    return Array.from({ length: Math.min(n, this.length) }, (_, i) => this.at(i));
   }
 }
 
@@ -38,9 +48,9 @@ export interface Explanation {
   formula: Formula | null;
   symbol: string;
   numbersPutIn: Piece[];
-  terms: Term[];
+  terms: Terms | null;
   /** Operands by the value they are elements of, in reading order. */
-  groups: { path: string; operands: Operand[] }[];
+  groups: { path: string; operands: Operands }[];
   recomputed: number;
   error: number;
   bound: number;
@@ -52,29 +62,27 @@ export interface Explanation {
 export async function explain(trace: Trace, where: Address): Promise<Explanation> {
   const step = trace.step(where.path);
   const at = where.index;
-  const value = await trace.values.one(step, flat(step, at));
   const formula = trace.formula(step);
+  const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
+  const evaluation = () => new Evaluation(trace, operands, step.params, formula!.tree, step);
+  const computed = formula && formula.tree[0] !== "drawn";
+  const [value] = await Promise.all([trace.values.one(step, flat(step, at)), computed && evaluation().fetch(formula.tree, at)]);
   const found: Explanation = {
     address: format(step.address, Object.fromEntries(step.axes.map((axis) => [axis, at[axis]]))),
     step, at, value,
     text: number(value, 6, isWhole(step)),
     formula,
     symbol: symbol(step.address),
-    numbersPutIn: [], terms: [], groups: [],
+    numbersPutIn: [], terms: null, groups: [],
     recomputed: value, error: 0, bound: 0, agrees: true,
     flags: flags(value, step, at),
   };
-  if (!formula || formula.tree[0] === "drawn") return found;
-  const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
-  const { run } = await whenHere(
-    trace,
-    () => new Evaluation(trace, operands, step.params, formula.tree, step),
-    (evaluation) => {
-      found.recomputed = evaluation.run(formula.tree, at);
-      // PyTorch may arrange an equal formula otherwise and round each factor once more
-      found.bound = evaluation.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
-    },
-  );
+  if (!computed) return found;
+  const { run } = await whenHere(trace, evaluation, (run) => {
+    found.recomputed = run.run(formula.tree, at);
+    // PyTorch may arrange an equal formula otherwise and round each factor once more
+    found.bound = run.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
+  });
   found.error = Object.is(value, found.recomputed) || value === found.recomputed ? 0 : Math.abs(value - found.recomputed);
   if (Number.isNaN(value) && Number.isNaN(found.recomputed)) found.error = 0;
   found.agrees = found.error <= found.bound;
@@ -96,16 +104,18 @@ function flags(value: number, step: Step, at: Record<string, number>): string[] 
 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
-  const groups = new Map<string, Map<number, Operand>>();
-  for (const [key, read] of run.reads) {
-    const path = read.step.address;
-    const derivative = slopes.get(key) ?? 0;
-    const group = groups.get(path) ?? groups.set(path, new Map()).get(path)!;
-    const known = group.get(read.flat);
-    if (known) known.derivative += derivative; // one value under two names
-    else group.set(read.flat, new Operand(read, derivative));
+  const groups = new Map<string, { step: Step; reads: Map<number, number>; slopes: Map<number, number> }>();
+  for (const [operand, reads] of run.reads) {
+    const step = run.operands[operand];
+    const known = groups.get(step.address);
+    if (!known) groups.set(step.address, { step, reads, slopes: slopes.get(operand)! });
+    else {
+      // one value under two names
+      for (const [place, value] of reads) known.reads.set(place, value);
+      for (const [place, slope] of slopes.get(operand)!) known.slopes.set(place, (known.slopes.get(place) ?? 0) + slope);
+    }
   }
-  return [...groups].map(([path, operands]) => ({ path, operands: [...operands.values()] }));
+  return [...groups].map(([path, { step, reads, slopes }]) => ({ path, operands: new Operands(step, reads, slopes) }));
 }
 
 /** Where a number goes: every step that read it, with the axes that are decided by its own index. */

@@ -2,8 +2,7 @@
 import type { Evaluation } from "./evaluate";
 import { FUNCTIONS, NEGATION, PRECEDENCE, REDUCTIONS, sides, type Node } from "./formula";
 import { number, plain } from "./number";
-import { format } from "./address";
-import { isWhole } from "./trace";
+import { addressOf, isWhole } from "./trace";
 
 type Env = Record<string, number>;
 /** A piece of a line: text, and the address of the number that it is, if it is one. */
@@ -31,10 +30,9 @@ const bracket = (pieces: Piece[], level: number, outer: number): Piece[] =>
 function numbers(node: Node, run: Evaluation, env: Env, outer: number): Piece[] {
   const kind = node[0];
   if (kind === "read") {
-    const { step, at } = run.place(node[1], node[2], env);
+    const step = run.operands[node[1]];
     const text = number(run.quietly(node, env), 4, isWhole(step));
-    const address = format(step.address, Object.fromEntries(step.axes.map((axis, d) => [axis, at[d]])));
-    return signed([{ text, address }], outer);
+    return signed([{ text, address: addressOf(step, run.place(node[1], node[2], env)) }], outer);
   }
   if (kind === "number" || kind === "axis" || kind === "size" || kind === "param") {
     const value = run.quietly(node, env);
@@ -71,30 +69,30 @@ function reduced(node: Node, run: Evaluation, env: Env, outer: number): Piece[] 
   return kind === "sum" ? total : bracket([...total, { text: ` / ${n}` }], 2, outer);
 }
 
-/** One term of a sum: its indices along the summed axes, its value, and the sum so far. */
-export interface Term {
-  index: Env;
-  value: number;
-  running: number;
+/** The terms of a sum, row-major over the summed axes, and the sum after each. */
+export interface Terms {
+  axes: string[];
+  sizes: number[];
+  values: number[];
+  running: number[];
 }
 
-/** The terms of a formula's outermost sum (or mean) at one element; empty where nothing is summed. */
-export function terms(tree: Node, run: Evaluation, at: Env): Term[] {
-  let node = outermostSum(tree);
-  if (!node) return [];
+/** The terms of a formula's outermost sum (or mean) at one element; none where nothing is summed. */
+export function terms(tree: Node, run: Evaluation, at: Env): Terms {
   const axes: string[] = [];
+  const found: Terms = { axes, sizes: [], values: [], running: [] };
+  let node = outermostSum(tree);
+  if (!node) return found;
   while (node[0] === "sum" || node[0] === "mean") {
     axes.push(node[1]);
     node = node[2] as Node;
   }
-  const found: Term[] = [];
+  found.sizes = axes.map(run.size);
   let running = 0;
   run.each(axes, at, (inner) => {
     const value = run.quietly(node!, inner);
-    running += value;
-    const index: Env = {};
-    for (const axis of axes) index[axis] = inner[axis];
-    found.push({ index, value, running });
+    found.values.push(value);
+    found.running.push((running += value));
   });
   return found;
 }

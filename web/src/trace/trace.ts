@@ -1,6 +1,6 @@
 import { format, KINDS, nameOf, nearest, parse, shortOf, type Address } from "./address";
 import type { Formula } from "./formula";
-import { DTYPES, Values, type Bytes } from "./values";
+import { DTYPES, Values, type Reader } from "./values";
 
 /** One recorded value: a row of the step table of a trace file. */
 export interface Step {
@@ -35,12 +35,12 @@ export class Trace {
   readonly steps: Map<string, Step>;
   readonly values: Values;
 
-  constructor(readonly table: Table, bytes: Bytes) {
+  constructor(readonly table: Table, reader: Reader) {
     if (table.format !== "glassformer-trace" || table.version !== 1) {
       throw new Error(`this is ${table.format} version ${table.version}; the page reads glassformer-trace version 1`);
     }
     this.steps = new Map(table.steps.map((step) => [step.address, step]));
-    this.values = new Values(bytes, table.tile_bytes);
+    this.values = new Values(reader, table.tile_bytes);
   }
 
   step(path: string): Step {
@@ -122,6 +122,12 @@ export function strides(step: Step): number[] {
 export function flat(step: Step, index: Record<string, number>): number {
   const by = strides(step);
   return step.axes.reduce((sum, axis, d) => sum + (index[axis] ?? 0) * by[d], 0);
+}
+
+/** The address of the number at a place of the row-major value. */
+export function addressOf(step: Step, place: number): string {
+  const by = strides(step);
+  return format(step.address, Object.fromEntries(step.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % step.shape[d]])));
 }
 
 const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;

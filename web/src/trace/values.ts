@@ -1,26 +1,40 @@
-import { size, type Step } from "./trace";
+import { size, strides, type Step } from "./trace";
 
-/** Where a trace's numbers come from: bytes [begin, end) of its values file. */
-export type Bytes = (begin: number, end: number) => Promise<ArrayBuffer>;
-
-export const DTYPES: Record<string, { bytes: number; whole: boolean; read: (view: DataView, at: number) => number }> = {
-  float32: { bytes: 4, whole: false, read: (view, at) => view.getFloat32(at, true) },
-  float64: { bytes: 8, whole: false, read: (view, at) => view.getFloat64(at, true) },
-  bfloat16: { bytes: 2, whole: false, read: (view, at) => bfloat16(view.getUint16(at, true)) },
-  float16: { bytes: 2, whole: false, read: (view, at) => float16(view.getUint16(at, true)) },
-  int64: { bytes: 8, whole: true, read: (view, at) => Number(view.getBigInt64(at, true)) },
-  int32: { bytes: 4, whole: true, read: (view, at) => view.getInt32(at, true) },
-  int16: { bytes: 2, whole: true, read: (view, at) => view.getInt16(at, true) },
-  uint8: { bytes: 1, whole: true, read: (view, at) => view.getUint8(at) },
-  bool: { bytes: 1, whole: true, read: (view, at) => view.getUint8(at) },
-};
-
-const scratch = new DataView(new ArrayBuffer(4));
-
-function bfloat16(bits: number): number {
-  scratch.setUint32(0, bits << 16);
-  return scratch.getFloat32(0);
+/** Where a trace's numbers come from. */
+export interface Reader {
+  /** Bytes [begin, end) of its values file. */
+  bytes(begin: number, end: number): Promise<ArrayBuffer>;
+  /** The elements [begin, end) of one value, or of every block of them that of largest magnitude; a server has it. */
+  part?(address: string, begin: number[], end: number[], block: number[]): Promise<ArrayBuffer>;
 }
+
+type Numbers = Float32Array | Float64Array;
+
+interface Dtype {
+  bytes: number;
+  whole: boolean;
+  /** From little-endian bytes, which is how every machine with a browser holds numbers. */
+  read: (buffer: ArrayBuffer) => Numbers;
+}
+
+const whole = (kind: { BYTES_PER_ELEMENT: number; new (buffer: ArrayBuffer): ArrayLike<number | bigint> }): Dtype => ({
+  bytes: kind.BYTES_PER_ELEMENT,
+  whole: true,
+  read: (buffer) => Float64Array.from(new kind(buffer) as ArrayLike<number>, Number),
+});
+
+export const DTYPES: Record<string, Dtype> = {
+  float32: { bytes: 4, whole: false, read: (buffer) => new Float32Array(buffer) },
+  float64: { bytes: 8, whole: false, read: (buffer) => new Float64Array(buffer) },
+  bfloat16: { bytes: 2, whole: false, read: (buffer) => new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer) },
+  float16: { bytes: 2, whole: false, read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16) },
+  int64: whole(BigInt64Array),
+  int32: whole(Int32Array),
+  int16: whole(Int16Array),
+  int8: whole(Int8Array),
+  uint8: whole(Uint8Array),
+  bool: whole(Uint8Array),
+};
 
 function float16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
@@ -36,24 +50,28 @@ export const ROUNDOFF: Record<string, number> = { float64: 2 ** -53, float32: 2 
 export const TINY: Record<string, number> = { float64: 2 ** -1022, float32: 2 ** -126, float16: 2 ** -14, bfloat16: 2 ** -126 };
 
 const KEPT_TILES = 4096;
+const KEPT_PARTS = 512;
+const KEPT_SINGLE = 1 << 19; // numbers of parts, each on its own
 
-/** The numbers of a trace, fetched in tiles when they are asked for; the tiles used last are kept. */
+/** The numbers of a trace, fetched when they are asked for, in tiles or in parts; those used last are kept. */
 export class Values {
   /** Told when numbers could not be read. */
   onfailure: (error: Error) => void = () => {};
-  private tiles = new Map<number, DataView>();
-  private coming = new Map<number, Promise<DataView>>();
+  private tiles = new Map<number, Numbers>();
+  private coming = new Map<number, Promise<Numbers>>();
+  private parts = new Map<string, Promise<Numbers>>();
+  private single = new Map<Step, Map<number, number>>();
 
-  constructor(private bytes: Bytes, private tileBytes: number) {}
+  constructor(private reader: Reader, private tileBytes: number) {}
 
-  /** One number, or undefined while its tile is not here. */
+  /** One number, or undefined while it is not here. */
   peek(step: Step, flat: number): number | undefined {
-    if (flat < 0 || flat >= size(step)) return undefined;
-    const { bytes, read } = DTYPES[step.dtype];
-    const inside = flat * bytes;
-    const k = Math.floor(inside / this.tileBytes);
+    const { bytes } = DTYPES[step.dtype];
+    if (flat < 0 || begin(step) + flat * bytes >= step.bytes![1]) return undefined;
+    const each = this.tileBytes / bytes;
+    const k = Math.floor(flat / each);
     const tile = this.tiles.get(begin(step) + k * this.tileBytes);
-    return tile && read(tile, inside - k * this.tileBytes);
+    return tile ? tile[flat - k * each] : this.single.get(step)?.get(flat);
   }
 
   /** Fetch what is missing of the elements [from, to) of a value. */
@@ -71,6 +89,29 @@ export class Values {
     await Promise.all([...tiles].map(([at, step]) => this.tile(at, step)));
   }
 
+  /** Fetch what is missing of the elements [from, to) along every axis: a column touches a tile for each few rows, and is one part. */
+  async fetchBox(step: Step, from: number[], to: number[]): Promise<void> {
+    const tiles = this.missing(step, from, to);
+    const parts = this.reader.part ? split(from, to, this.tileBytes / DTYPES[step.dtype].bytes) : [];
+    if (!parts.length || tiles.size <= parts.length + 1) await Promise.all([...tiles].map((at) => this.tile(at, step)));
+    else await Promise.all(parts.map(async ([one, other]) => this.scatter(step, one, other, await this.part(step, one, other))));
+  }
+
+  /** Of every block of the elements [from, to) the number of largest magnitude: found by the server, or here where the numbers are. */
+  async blocks(step: Step, from: number[], to: number[], block: number[]): Promise<Numbers> {
+    if (this.reader.part && block.some((side) => side > 1) && this.missing(step, from, to).size > 1) return this.part(step, from, to, block);
+    await this.fetchBox(step, from, to);
+    const counts = block.map((side, d) => Math.ceil((to[d] - from[d]) / side));
+    const found = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
+    const by = strides(step);
+    const turn = (d: number, flat: number, place: number): void => {
+      if (d === by.length) found[place] = larger(found[place], this.peek(step, flat)!);
+      else for (let i = from[d]; i < to[d]; i++) turn(d + 1, flat + i * by[d], place * counts[d] + Math.floor((i - from[d]) / block[d]));
+    };
+    turn(0, 0, 0);
+    return found;
+  }
+
   /** A whole value as doubles, row-major. */
   async all(step: Step): Promise<Float64Array> {
     return this.range(step, 0, size(step));
@@ -78,14 +119,13 @@ export class Values {
 
   /** The elements [from, to) of a value, as doubles. */
   async range(step: Step, from: number, to: number): Promise<Float64Array> {
-    const { bytes, read } = DTYPES[step.dtype];
-    const tiles = await this.held(step, from, to);
-    const first = Math.floor((from * bytes) / this.tileBytes);
+    const each = this.tileBytes / DTYPES[step.dtype].bytes;
+    const first = Math.floor(from / each);
     const found = new Float64Array(to - from);
-    for (let i = from; i < to; i++) {
-      const k = Math.floor((i * bytes) / this.tileBytes);
-      found[i - from] = read(tiles[k - first], i * bytes - k * this.tileBytes);
-    }
+    (await this.held(step, from, to)).forEach((tile, k) => {
+      const start = (first + k) * each;
+      found.set(tile.subarray(Math.max(from - start, 0), to - start), Math.max(start - from, 0));
+    });
     return found;
   }
 
@@ -94,28 +134,61 @@ export class Values {
     return (await this.range(step, flat, flat + 1))[0];
   }
 
-  private held(step: Step, from: number, to: number): Promise<DataView[]> {
+  private held(step: Step, from: number, to: number): Promise<Numbers[]> {
     const { bytes } = DTYPES[step.dtype];
-    const wanted: Promise<DataView>[] = [];
+    const wanted: Promise<Numbers>[] = [];
     for (let k = Math.floor((from * bytes) / this.tileBytes); k * this.tileBytes < to * bytes; k++) {
       wanted.push(this.tile(begin(step) + k * this.tileBytes, step));
     }
     return Promise.all(wanted);
   }
 
-  private tile(at: number, step: Step): Promise<DataView> {
+  /** Where the tiles begin that a box touches and that are not here. */
+  private missing(step: Step, from: number[], to: number[]): Set<number> {
+    const { bytes } = DTYPES[step.dtype];
+    const found = new Set<number>();
+    const last = from.length - 1;
+    const rows = to.map((end, d) => (d === last ? from[d] + 1 : end));
+    each(step, from, rows, (flat) => {
+      const end = flat + (last < 0 ? 1 : to[last] - from[last]);
+      for (let k = Math.floor((flat * bytes) / this.tileBytes); k * this.tileBytes < end * bytes; k++) {
+        const at = begin(step) + k * this.tileBytes;
+        if (!this.tiles.has(at)) found.add(at);
+      }
+    });
+    return found;
+  }
+
+  private part(step: Step, from: number[], to: number[], block: number[] = from.map(() => 1)): Promise<Numbers> {
+    const key = [step.address, from, to, block].join(";");
+    const found = this.parts.get(key) ?? this.told(this.reader.part!(step.address, from, to, block).then(DTYPES[step.dtype].read));
+    keep(this.parts, key, found, KEPT_PARTS);
+    found.catch(() => this.parts.delete(key));
+    return found;
+  }
+
+  private scatter(step: Step, from: number[], to: number[], numbers: Numbers): void {
+    let held = 0;
+    for (const known of this.single.values()) held += known.size;
+    if (held > KEPT_SINGLE) this.single.clear();
+    const known = this.single.get(step) ?? this.single.set(step, new Map()).get(step)!;
+    let i = 0;
+    each(step, from, to, (flat) => known.set(flat, numbers[i++]));
+  }
+
+  private tile(at: number, step: Step): Promise<Numbers> {
     const here = this.tiles.get(at);
     if (here) {
-      this.keep(at, here);
+      keep(this.tiles, at, here, KEPT_TILES);
       return Promise.resolve(here);
     }
     let coming = this.coming.get(at);
     if (!coming) {
-      coming = this.bytes(at, Math.min(at + this.tileBytes, step.bytes![1]))
-        .then((buffer) => this.keep(at, new DataView(buffer)))
-        .catch((error: Error) => {
-          this.onfailure(error);
-          throw error;
+      coming = this.told(this.reader.bytes(at, Math.min(at + this.tileBytes, step.bytes![1])))
+        .then((buffer) => {
+          const tile = DTYPES[step.dtype].read(buffer);
+          keep(this.tiles, at, tile, KEPT_TILES);
+          return tile;
         })
         .finally(() => this.coming.delete(at));
       this.coming.set(at, coming);
@@ -123,13 +196,45 @@ export class Values {
     return coming;
   }
 
-  /** Hold on to a tile as the one used last, and let the one go that was not used for longest. */
-  private keep(at: number, tile: DataView): DataView {
-    this.tiles.delete(at);
-    this.tiles.set(at, tile);
-    if (this.tiles.size > KEPT_TILES) this.tiles.delete(this.tiles.keys().next().value!);
-    return tile;
+  private told<T>(answer: Promise<T>): Promise<T> {
+    return answer.catch((error: Error) => {
+      this.onfailure(error);
+      throw error;
+    });
   }
+}
+
+/** Hold on to something as what was used last, and let go of what was not used for longest. */
+function keep<K, V>(held: Map<K, V>, key: K, value: V, most: number): void {
+  held.delete(key);
+  held.set(key, value);
+  if (held.size > most) held.delete(held.keys().next().value!);
+}
+
+/** Visit the elements [from, to) along every axis, row-major. */
+function each(step: Step, from: number[], to: number[], visit: (flat: number) => void): void {
+  const by = strides(step);
+  const turn = (d: number, flat: number): void => {
+    if (d === by.length) visit(flat);
+    else for (let i = from[d]; i < to[d]; i++) turn(d + 1, flat + i * by[d]);
+  };
+  turn(0, 0);
+}
+
+/** A box cut into boxes of at most so many elements, halved along its longest side. */
+function split(from: number[], to: number[], most: number): [number[], number[]][] {
+  const sides = to.map((end, d) => end - from[d]);
+  if (sides.reduce((a, b) => a * b, 1) <= most) return [[from, to]];
+  const d = sides.indexOf(Math.max(...sides));
+  const middle = from[d] + Math.ceil(sides[d] / 2);
+  return [...split(from, to.with(d, middle), most), ...split(from.with(d, middle), to, most)];
+}
+
+/** Of two numbers that of larger magnitude; a nan before all, -inf (a masked score) after all. */
+export function larger(one: number, other: number): number {
+  if (Number.isNaN(one) || other === -Infinity) return one;
+  const [was, is] = [Math.abs(one), Math.abs(other)];
+  return one === -Infinity || Number.isNaN(is) || is > was || (is === was && other > one) ? other : one;
 }
 
 function begin(step: Step): number {

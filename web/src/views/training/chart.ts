@@ -1,5 +1,6 @@
 /** What a line chart of training needs: places, ticks, paths. */
-import { extent, nice, ticks } from "d3-array";
+import { extent } from "../../parts/space";
+
 
 export interface Point {
   step: number;
@@ -36,12 +37,29 @@ export function across(frame: Frame, last: number, log: boolean): Scale {
   return scale(0, last, range, ticks(0, last, Math.max(Math.floor(frame.width / 130), 2)).filter(Number.isInteger));
 }
 
+/** One, two or five times a power of ten: what leads from one number to another in about `count` steps. */
+function stepOf(from: number, to: number, count: number): number {
+  const rough = (to - from) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const digits = rough / power;
+  return power * (digits > 7.07 ? 10 : digits > 3.16 ? 5 : digits > 1.41 ? 2 : 1);
+}
+
+function ticks(from: number, to: number, count: number): number[] {
+  const step = stepOf(from, to, count);
+  const first = Math.ceil(from / step);
+  // a division by a whole number ends where a product with 0.1 does not
+  return Array.from({ length: Math.floor(to / step) - first + 1 }, (_, i) => (step < 1 ? (first + i) / Math.round(1 / step) : (first + i) * step));
+}
+
 /** Values from bottom to top, with a little air. */
 export function upward(frame: Frame, values: number[], fromZero: boolean): Scale {
-  let [low = 0, high = 1] = extent(values.filter(Number.isFinite));
+  let [low, high] = extent(values.filter(Number.isFinite));
+  if (low > high) [low, high] = [0, 1];
   if (fromZero) low = Math.min(low, 0);
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
-  [low, high] = nice(low, high, 5);
+  const step = stepOf(low, high, 5);
+  [low, high] = [Math.floor(low / step) * step, Math.ceil(high / step) * step];
   return scale(low, high, [frame.height - frame.bottom, frame.top], ticks(low, high, 5));
 }
 

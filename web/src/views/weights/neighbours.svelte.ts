@@ -12,12 +12,13 @@ export interface Question {
 }
 
 const COUNT = 10;
+const REST = 120; // ms: a pointer that passes over tokens asks the server nothing
 
 /** The answer to a question that may change; call it while a component is set up. */
 export function neighbours(question: () => Question): { readonly rows: Neighbour[]; readonly problem: string } {
-  let remote = $state.raw<Neighbour[]>([]);
-  let problem = $state("");
-  let latest = 0;
+  let answer = $state.raw({ to: "", rows: [] as Neighbour[], problem: "" });
+  const asked = $derived(JSON.stringify(question(), ["run", "token", "minus", "plus"]));
+  const large = $derived(question().large);
 
   const local = $derived.by((): Neighbour[] => {
     const { space, token, minus, plus } = question();
@@ -26,25 +27,24 @@ export function neighbours(question: () => Question): { readonly rows: Neighbour
   });
 
   $effect(() => {
-    const { run, large, token, minus = null, plus = null } = question();
-    if (!large || token === null) return;
-    const asked = ++latest;
-    session.source
-      .ask<{ rows: Neighbour[] }>("/api/neighbours", { run, token, minus, plus, count: COUNT })
-      .then(({ rows }) => {
-        if (asked === latest) [remote, problem] = [rows, ""];
-      })
-      .catch((error: Error) => {
-        if (asked === latest) [remote, problem] = [[], error.message];
-      });
+    const to = asked;
+    const body = { minus: null, plus: null, ...JSON.parse(to), count: COUNT };
+    if (!large || body.token === null) return;
+    const ask = () =>
+      session.source.ask<{ rows: Neighbour[] }>("/api/neighbours", body).then(
+        ({ rows }) => to === asked && (answer = { to, rows, problem: "" }),
+        (error: Error) => to === asked && (answer = { to, rows: [], problem: error.message }),
+      );
+    const timer = setTimeout(ask, REST);
+    return () => clearTimeout(timer);
   });
 
   return {
     get rows() {
-      return question().large ? remote : local;
+      return !large ? local : answer.to === asked ? answer.rows : [];
     },
     get problem() {
-      return question().large ? problem : "";
+      return large && answer.to === asked ? answer.problem : "";
     },
   };
 }

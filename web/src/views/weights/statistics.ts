@@ -1,6 +1,4 @@
 /** What the page itself counts over the recorded numbers of one value. */
-import { max, mean, min } from "d3-array";
-
 export interface Bin {
   from: number;
   to: number;
@@ -22,9 +20,9 @@ const BINS = 41; // odd: zero lies in the middle of one
 /** Mean, spread, the largest number, and a histogram symmetric about zero; numbers that are not finite are left out. */
 export function statistics(values: Float64Array): Statistics {
   const finite = values.filter(Number.isFinite);
-  const middle = mean(finite) ?? NaN;
-  const spread = Math.sqrt(mean(finite, (value) => (value - middle) ** 2) ?? NaN);
-  const reach = Math.max(Math.abs(min(finite) ?? 0), Math.abs(max(finite) ?? 0));
+  const mean = finite.reduce((sum, value) => sum + value, 0) / finite.length;
+  const spread = Math.sqrt(finite.reduce((sum, value) => sum + (value - mean) ** 2, 0) / finite.length);
+  const reach = finite.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const width = (2 * reach || 1) / BINS;
   const bins = Array.from({ length: BINS }, (_, k) => ({ from: (k - BINS / 2) * width, to: (k + 1 - BINS / 2) * width, count: 0 }));
   let largest = 0;
@@ -33,5 +31,5 @@ export function statistics(values: Float64Array): Statistics {
     bins[Math.min(Math.floor(value / width + BINS / 2), BINS - 1)].count++;
     if (!(Math.abs(value) <= Math.abs(values[largest]))) largest = i;
   });
-  return { mean: middle, spread, largest, finite: finite.length, bins };
+  return { mean, spread, largest, finite: finite.length, bins };
 }
