@@ -31,4 +31,4 @@ def itself(parameter: nn.Parameter) -> Tensor:
 def scoped(scope: str, views: Iterator[View]) -> Iterator[View]:
     """The views of a part, named from the whole."""
     for view in views:
-        yield view._replace(name=f"{scope}.{view.name}")
+        yield View(f"{scope}.{view.name}", view.value, view.axes)

@@ -7,7 +7,6 @@ or capture nothing without saying so. Watch eagerly, compile silently.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from functools import cache
 from typing import Any
 from weakref import ref
@@ -55,43 +54,32 @@ class Recorder:
         live: dict[str, Tensor | Node | None] | None = None,
     ) -> None:
         self.trace = trace
-        self.kind = kind
-        self.scope = ""
         self.edits = edits or {}
         self.live = live
+        self._prefix = f"{kind}/"
         self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
         self._views: dict[tuple[Any, ...], str] = {}
         for step in trace.nodes.values():  # a recording may go on from what the trace holds
             if step.value is not None:
-                self._know(step.value, step.path)
+                self._known[id(step.value)] = ref(step.value), step.path
                 if step.op is None:
                     self._views.setdefault(_view_key(step.value), step.path)
 
     def at(self, scope: str, /) -> Recorder:
-        inner = copy(self)  # shares everything but the scope
-        inner.scope = f"{self.scope}{scope}."
+        inner = Recorder.__new__(Recorder)
+        inner.__dict__ = {**self.__dict__, "_prefix": f"{self._prefix}{scope}."}  # the rest shared
         return inner
 
     def leaf(self, kind: str, name: str, value: Tensor, axes: tuple[str, ...]) -> None:
         """Register a weight, token ids or a constant as an operand."""
         path = f"{kind}/{name}"
         # two names for the same numbers (a tied matrix, transposed or not): the first one stands
-        self._know(value, self._views.setdefault(_view_key(value), path))
-        self.trace.add(
-            Step(
-                path=path,
-                op=None,
-                formula=None,
-                operands={},
-                params={},
-                axes=axes,
-                shape=tuple(value.shape),
-                dtype=value.dtype,
-                value=value.detach(),
-                version=value._version,
-            ),
-            leaf=True,
+        self._known[id(value)] = ref(value), self._views.setdefault(_view_key(value), path)
+        leaf = Step(
+            path, None, None, {}, {}, axes, value.shape, value.dtype, value.detach(),
+            version=value._version,
         )
+        self.trace.add(leaf, leaf=True)
 
     def __call__(
         self, name: str | tuple[str, ...], op: Op | Composite, /, *operands: Any, **params: Any
@@ -99,25 +87,26 @@ class Recorder:
         if isinstance(op, Composite):
             return op.steps(self, name, *operands, **params)
         result = op.kernel(*operands, **params)
-        names = (name,) if isinstance(name, str) else name
-        values = (result,) if isinstance(name, str) else result
-        paths = [f"{self.kind}/{self.scope}{own}" for own in names]
-        values = [
-            self.edits[path](value, formula.axes) if path in self.edits else value
-            for path, value, formula in zip(paths, values, op.outputs, strict=True)
-        ]
+        alone = isinstance(name, str)
+        paths = [self._prefix + own for own in ((name,) if alone else name)]
+        values = (result,) if alone else result
+        if self.edits:
+            values = [
+                self.edits[path](value, formula.axes) if path in self.edits else value
+                for path, value, formula in zip(paths, values, op.outputs, strict=True)
+            ]
         bound = op.bind(*operands, **params) if op.bind else operands
         sources = {
             o: self._path(t, op, o)
             for o, t in zip(op.operands, bound, strict=False)
             if t is not None
         }
-        formulas = _formulas(op, frozenset(sources))
-        for formula, path in zip(formulas, paths, strict=True):
-            sources[formula.name] = path
+        formulas = _formulas(op, tuple(sources))
+        if not alone:  # one output's formula may read another output
+            sources |= zip((formula.name for formula in formulas), paths, strict=True)
         for formula, path, value in zip(formulas, paths, values, strict=True):
             self.record(path, op.name, formula, sources, params, value)
-        return values[0] if isinstance(name, str) else tuple(values)
+        return values[0] if alone else tuple(values)
 
     def record(
         self,
@@ -129,26 +118,23 @@ class Recorder:
         value: Tensor,
     ) -> None:
         """Record one computed value; `sources` are the paths of the formula's operands."""
-        self._know(value, path)
+        self._known[id(value)] = ref(value), path
         if self.live is not None:
             self.live[path] = value if self.trace.keeps(path) else value.grad_fn
         self.trace.add(
             Step(
-                path=path,
-                op=op,
-                formula=formula,
-                operands={o: sources[o] for o in sorted(formula.operands)},
-                params={p: params[p] for p in sorted(formula.params)},
-                axes=formula.axes,
-                shape=tuple(value.shape),
-                dtype=value.dtype,
-                value=value.detach() if value.requires_grad else value,
-                edited=path in self.edits,
+                path,
+                op,
+                formula,
+                {o: sources[o] for o in formula.operands},
+                {p: params[p] for p in formula.params},
+                formula.axes,
+                value.shape,
+                value.dtype,
+                value.detach() if value.requires_grad else value,
+                path in self.edits,
             )
         )
-
-    def _know(self, value: Tensor, path: str) -> None:
-        self._known[id(value)] = ref(value), path
 
     def _path(self, tensor: Tensor, op: Op, operand: str) -> str:
         known = self._known.get(id(tensor))
@@ -164,11 +150,11 @@ class Recorder:
 
 
 @cache
-def _formulas(op: Op, given: frozenset[str]) -> tuple[Formula, ...]:
+def _formulas(op: Op, given: tuple[str, ...]) -> tuple[Formula, ...]:
     """The op's formulas for the operands that are there."""
-    return tuple(formula.without(frozenset(op.operands) - given) for formula in op.outputs)
+    return tuple(formula.without(frozenset(op.operands) - {*given}) for formula in op.outputs)
 
 
 def _view_key(tensor: Tensor) -> tuple[Any, ...]:
     storage = tensor.untyped_storage()._cdata
-    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

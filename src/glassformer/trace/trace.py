@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -39,7 +40,9 @@ class Trace:
         self.budget_bytes = budget_bytes
         self.nbytes = 0
         self.nodes: dict[str, Step] = {}
+        self._keeps_all = "*" in self.keep
         self._consumers: dict[str, list[tuple[Step, str]]] = {}
+        self._n_consumers = 0  # how many of the nodes are in there
         self._leaf_storages: set[int] = set()
         self.labels: dict[str, Sequence[str]] = {}
         self.parameter_gradients: dict[str, Tensor] = {}
@@ -48,28 +51,27 @@ class Trace:
 
     def add(self, step: Step, leaf: bool = False) -> None:
         """Record one step or leaf; a name may be used once."""
-        if step.path in self.nodes:
-            raise RuntimeError(f"two steps are named {step.path!r}; give each its own name")
-        if not leaf and not self.keeps(step.path):
+        path, value = step.path, step.value
+        if path in self.nodes:
+            raise RuntimeError(f"two steps are named {path!r}; give each its own name")
+        self.nodes[path] = step
+        if value is None:
+            return
+        storage = value.untyped_storage()._cdata
+        if leaf:
+            self._leaf_storages.add(storage)
+        elif not (self._keeps_all or self.keeps(path)):
             step.value = None
-        if leaf and step.value is not None:
-            self._leaf_storages.add(step.value.untyped_storage()._cdata)
-        elif step.value is not None and not self._is_seen_in_a_leaf(step.value):
-            self.nbytes += step.value.nbytes
+        elif storage not in self._leaf_storages:
+            # a tied unembedding is the embedding table seen otherwise, and takes no memory
+            self.nbytes += value.nbytes
             if self.budget_bytes is not None and self.nbytes > self.budget_bytes:
                 raise OverBudgetError(f"a trace of more than {self.budget_bytes:,} bytes")
-        self.nodes[step.path] = step
-        for operand, source in step.operands.items():
-            self._consumers.setdefault(source, []).append((step, operand))
 
     def keeps(self, path: str) -> bool:
         """Whether the value of the step at `path` is held on to."""
         name = path.partition("/")[2]
-        return "*" in self.keep or any(fnmatchcase(name, part.strip()) for part in self.keep)
-
-    def _is_seen_in_a_leaf(self, value: Tensor) -> bool:
-        # a tied unembedding is the embedding table seen otherwise, and takes no memory
-        return value.untyped_storage()._cdata in self._leaf_storages
+        return self._keeps_all or any(fnmatchcase(name, part.strip()) for part in self.keep)
 
     @property
     def steps(self) -> list[Step]:
@@ -83,6 +85,11 @@ class Trace:
 
     def consumers(self, path: str) -> list[tuple[Step, str]]:
         """(step, operand name) for every step that read the value at `path`."""
+        if self._n_consumers < len(self.nodes):
+            for step in islice(self.nodes.values(), self._n_consumers, None):
+                for operand, source in step.operands.items():
+                    self._consumers.setdefault(source, []).append((step, operand))
+            self._n_consumers = len(self.nodes)
         return self._consumers.get(path, [])
 
     @property
