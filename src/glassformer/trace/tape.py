@@ -6,7 +6,7 @@ or capture nothing without saying so. Watch eagerly, compile silently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 from weakref import ref
@@ -56,13 +56,18 @@ class Recorder:
         self.trace = trace
         self.edits = edits or {}
         self.live = live
+        # values that are let go of, changed or differentiated are dealt with as they come
+        self._can_wait = trace.keeps_all and not self.edits and live is None
         self._prefix = f"{kind}/"
         self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
         self._views: dict[tuple[Any, ...], str] = {}
+        self._seen: set[int] = set()  # tensors and storages of leaves: an early look at the same
         for step in trace.nodes.values():  # a recording may go on from what the trace holds
             if step.value is not None:
                 self._known[id(step.value)] = ref(step.value), step.path
+                self._seen.add(id(step.value))
                 if step.op is None:
+                    self._seen.add(step.value.untyped_storage()._cdata)
                     self._views.setdefault(_view_key(step.value), step.path)
 
     def at(self, scope: str, /) -> Recorder:
@@ -72,14 +77,9 @@ class Recorder:
 
     def leaf(self, kind: str, name: str, value: Tensor, axes: tuple[str, ...]) -> None:
         """Register a weight, token ids or a constant as an operand."""
-        path = f"{kind}/{name}"
-        # two names for the same numbers (a tied matrix, transposed or not): the first one stands
-        self._known[id(value)] = ref(value), self._views.setdefault(_view_key(value), path)
-        leaf = Step(
-            path, None, None, {}, {}, axes, value.shape, value.dtype, value.detach(),
-            version=value._version,
-        )
-        self.trace.add(leaf, leaf=True)
+        now = value.detach()  # the numbers as they lie now, whatever the parameter is given later
+        self._seen.update((id(value), now.untyped_storage()._cdata))
+        self._add(0, self._leaf, f"{kind}/{name}", value, now, value._version, axes)
 
     def __call__(
         self, name: str | tuple[str, ...], op: Op | Composite, /, *operands: Any, **params: Any
@@ -87,26 +87,65 @@ class Recorder:
         if isinstance(op, Composite):
             return op.steps(self, name, *operands, **params)
         result = op.kernel(*operands, **params)
-        alone = isinstance(name, str)
-        paths = [self._prefix + own for own in ((name,) if alone else name)]
-        values = (result,) if alone else result
-        if self.edits:
-            values = [
-                self.edits[path](value, formula.axes) if path in self.edits else value
-                for path, value, formula in zip(paths, values, op.outputs, strict=True)
-            ]
-        bound = op.bind(*operands, **params) if op.bind else operands
+        values = (result,) if isinstance(name, str) else result
+        if self.edits or self.live is not None:
+            names = (name,) if isinstance(name, str) else name
+            values = tuple(map(self._settled, names, values, op.outputs))
+        for place, operand in enumerate(operands[: len(op.operands)]):
+            if id(operand) not in self._seen and isinstance(operand, Tensor):
+                if operand.untyped_storage()._cdata not in self._seen:
+                    raise _from_nowhere(op, op.operands[place])
+        nbytes = 0
+        for value in values:
+            nbytes += value.nbytes
+            self._seen.add(id(value))
+        self._add(nbytes, self._steps, name, op, operands, params, values)
+        return values[0] if isinstance(name, str) else values
+
+    def _add(self, nbytes: int, steps: Callable[..., Iterator[Step]], *what: Any) -> None:
+        if self._can_wait:
+            self.trace.note(nbytes, steps, *what)
+            return
+        for step in steps(*what):
+            self.trace.add(step)
+
+    def _settled(self, name: str, value: Tensor, formula: Formula) -> Tensor:
+        """The value with its edits, and live if it has to be."""
+        path = f"{self._prefix}{name}"
+        if path in self.edits:
+            value = self.edits[path](value, formula.axes)
+        if self.live is not None:
+            self.live[path] = value if self.trace.keeps(path) else value.grad_fn
+        return value
+
+    def _leaf(
+        self, path: str, value: Tensor, now: Tensor, version: int, axes: tuple[str, ...]
+    ) -> Iterator[Step]:
+        # two names for the same numbers (a tied matrix, transposed or not): the first one stands
+        self._known[id(value)] = ref(value), self._views.setdefault(_view_key(now), path)
+        yield Step(path, None, None, {}, {}, axes, now.shape, now.dtype, now, version=version)
+
+    def _steps(
+        self,
+        name: str | tuple[str, ...],
+        op: Op,
+        operands: tuple[Any, ...],
+        params: dict[str, Any],
+        values: tuple[Tensor, ...],
+    ) -> Iterator[Step]:
+        """The steps of one call, a step to an output."""
+        given = op.bind(*operands, **params) if op.bind else operands
         sources = {
-            o: self._path(t, op, o)
-            for o, t in zip(op.operands, bound, strict=False)
-            if t is not None
+            operand: self._path(tensor, op, operand)
+            for operand, tensor in zip(op.operands, given, strict=False)
+            if tensor is not None
         }
         formulas = _formulas(op, tuple(sources))
-        if not alone:  # one output's formula may read another output
-            sources |= zip((formula.name for formula in formulas), paths, strict=True)
-        for formula, path, value in zip(formulas, paths, values, strict=True):
-            self.record(path, op.name, formula, sources, params, value)
-        return values[0] if alone else tuple(values)
+        paths = [f"{self._prefix}{own}" for own in ((name,) if isinstance(name, str) else name)]
+        for formula, path in zip(formulas, paths, strict=True):
+            sources[formula.name] = path  # one output's formula may read another output
+        for path, formula, value in zip(paths, formulas, values, strict=True):
+            yield self._step(path, op.name, formula, sources, params, value)
 
     def record(
         self,
@@ -118,22 +157,29 @@ class Recorder:
         value: Tensor,
     ) -> None:
         """Record one computed value; `sources` are the paths of the formula's operands."""
+        self.trace.add(self._step(path, op, formula, sources, params, value))
+
+    def _step(
+        self,
+        path: str,
+        op: str,
+        formula: Formula,
+        sources: Mapping[str, str],
+        params: Mapping[str, Any],
+        value: Tensor,
+    ) -> Step:
         self._known[id(value)] = ref(value), path
-        if self.live is not None:
-            self.live[path] = value if self.trace.keeps(path) else value.grad_fn
-        self.trace.add(
-            Step(
-                path,
-                op,
-                formula,
-                {o: sources[o] for o in formula.operands},
-                {p: params[p] for p in formula.params},
-                formula.axes,
-                value.shape,
-                value.dtype,
-                value.detach() if value.requires_grad else value,
-                path in self.edits,
-            )
+        return Step(
+            path,
+            op,
+            formula,
+            {operand: sources[operand] for operand in formula.operands},
+            {param: params[param] for param in formula.params},
+            formula.axes,
+            value.shape,
+            value.dtype,
+            value.detach() if value.requires_grad else value,
+            path in self.edits,
         )
 
     def _path(self, tensor: Tensor, op: Op, operand: str) -> str:
@@ -142,11 +188,15 @@ class Recorder:
             return known[1]
         path = self._views.get(_view_key(tensor))
         if path is None:
-            raise RuntimeError(
-                f"operand {operand!r} of op {op.name!r} is the value of no step, weight or"
-                " constant; compute it on the tape or register it with leaf()"
-            )
+            raise _from_nowhere(op, operand)
         return path
+
+
+def _from_nowhere(op: Op, operand: str) -> RuntimeError:
+    return RuntimeError(
+        f"operand {operand!r} of op {op.name!r} is the value of no step, weight or constant;"
+        " compute it on the tape or register it with leaf()"
+    )
 
 
 @cache
