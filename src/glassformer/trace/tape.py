@@ -61,7 +61,7 @@ class Recorder:
         self._prefix = f"{kind}/"
         self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
         self._views: dict[tuple[Any, ...], str] = {}
-        self._seen: set[int] = set()  # tensors and storages of leaves: an early look at the same
+        self._seen: set[int] = {id(None)}  # every known tensor, and the storages of leaves
         for step in trace.nodes.values():  # a recording may go on from what the trace holds
             if step.value is not None:
                 self._known[id(step.value)] = ref(step.value), step.path
@@ -78,7 +78,8 @@ class Recorder:
     def leaf(self, kind: str, name: str, value: Tensor, axes: tuple[str, ...]) -> None:
         """Register a weight, token ids or a constant as an operand."""
         now = value.detach()  # the numbers as they lie now, whatever the parameter is given later
-        self._seen.update((id(value), now.untyped_storage()._cdata))
+        self._seen.add(id(value))
+        self._seen.add(now.untyped_storage()._cdata)
         self._add(0, self._leaf, f"{kind}/{name}", value, now, value._version, axes)
 
     def __call__(
@@ -87,20 +88,21 @@ class Recorder:
         if isinstance(op, Composite):
             return op.steps(self, name, *operands, **params)
         result = op.kernel(*operands, **params)
-        values = (result,) if isinstance(name, str) else result
         if self.edits or self.live is not None:
-            names = (name,) if isinstance(name, str) else name
-            values = tuple(map(self._settled, names, values, op.outputs))
-        for place, operand in enumerate(operands[: len(op.operands)]):
-            if id(operand) not in self._seen and isinstance(operand, Tensor):
-                if operand.untyped_storage()._cdata not in self._seen:
-                    raise _from_nowhere(op, op.operands[place])
-        nbytes = 0
-        for value in values:
-            nbytes += value.nbytes
-            self._seen.add(id(value))
-        self._add(nbytes, self._steps, name, op, operands, params, values)
-        return values[0] if isinstance(name, str) else values
+            result = self._settled(name, op, result)
+        seen = self._seen
+        for operand in operands:
+            if id(operand) not in seen:
+                self._look_closer(op, operands)
+                break
+        if isinstance(name, str):
+            nbytes = result.nbytes
+            seen.add(id(result))
+        else:
+            nbytes = sum([value.nbytes for value in result])
+            seen.update(map(id, result))
+        self._add(nbytes, self._steps, name, op, operands, params, result)
+        return result
 
     def _add(self, nbytes: int, steps: Callable[..., Iterator[Step]], *what: Any) -> None:
         if self._can_wait:
@@ -109,14 +111,25 @@ class Recorder:
         for step in steps(*what):
             self.trace.add(step)
 
-    def _settled(self, name: str, value: Tensor, formula: Formula) -> Tensor:
-        """The value with its edits, and live if it has to be."""
-        path = f"{self._prefix}{name}"
-        if path in self.edits:
-            value = self.edits[path](value, formula.axes)
-        if self.live is not None:
-            self.live[path] = value if self.trace.keeps(path) else value.grad_fn
-        return value
+    def _settled(self, name: str | tuple[str, ...], op: Op, result: Any) -> Any:
+        """The result with its edits, and live if it has to be."""
+        names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
+        settled = []
+        for own, value, formula in zip(names, values, op.outputs, strict=True):
+            path = f"{self._prefix}{own}"
+            new = self.edits[path](value, formula.axes) if path in self.edits else value
+            settled.append(new)
+            if self.live is not None:
+                self.live[path] = new if self.trace.keeps(path) else new.grad_fn
+        return settled[0] if isinstance(name, str) else tuple(settled)
+
+    def _look_closer(self, op: Op, operands: tuple[Any, ...]) -> None:
+        """An operand that was not seen yet must lie in a leaf; what it is of it is found later."""
+        for operand, tensor in zip(op.operands, operands, strict=False):
+            if not isinstance(tensor, Tensor) or id(tensor) in self._seen:
+                continue
+            if tensor.untyped_storage()._cdata not in self._seen:
+                raise _from_nowhere(op, operand)
 
     def _leaf(
         self, path: str, value: Tensor, now: Tensor, version: int, axes: tuple[str, ...]
@@ -131,9 +144,10 @@ class Recorder:
         op: Op,
         operands: tuple[Any, ...],
         params: dict[str, Any],
-        values: tuple[Tensor, ...],
+        result: Any,
     ) -> Iterator[Step]:
         """The steps of one call, a step to an output."""
+        names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
         given = op.bind(*operands, **params) if op.bind else operands
         sources = {
             operand: self._path(tensor, op, operand)
@@ -141,7 +155,7 @@ class Recorder:
             if tensor is not None
         }
         formulas = _formulas(op, tuple(sources))
-        paths = [f"{self._prefix}{own}" for own in ((name,) if isinstance(name, str) else name)]
+        paths = [f"{self._prefix}{own}" for own in names]
         for formula, path in zip(formulas, paths, strict=True):
             sources[formula.name] = path  # one output's formula may read another output
         for path, formula, value in zip(paths, formulas, values, strict=True):
