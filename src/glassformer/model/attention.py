@@ -73,10 +73,11 @@ class Attention(nn.Module):
         if rotation is not None:
             q = t("rot_q", ops.rotary, q, *rotation)
             k = t("rot_k", ops.rotary, k, *rotation)
+        causal = True
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        # one new query may look at every cached key: nothing there is in its future
-        causal = q.shape[1] == k.shape[1]
+            # one new query may look at every cached key: nothing there is in its future
+            causal = q.shape[1] == k.shape[1]
         z = t("z", ops.attention, q, k, v, mask, causal=causal)
         return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
 

@@ -27,7 +27,7 @@ class Silent:
     """Calls each op's fast kernel and keeps nothing."""
 
     def __call__(self, _name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
-        return op.kernel(*operands, **params)
+        return op.kernel(*operands, **params) if params else op.kernel(*operands)
 
     def at(self, _scope: str, /) -> Silent:
         return self
