@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 from torch import Tensor
 from torch.autograd.graph import Node
 
 from glassformer.ops.formula import Formula
-from glassformer.ops.op import Composite, Op
+from glassformer.ops.op import Composite, Op, Tape
 from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
 
@@ -23,17 +23,16 @@ Editor = Callable[[Tensor, tuple[str, ...]], Tensor]
 """Given a value and its axes, what it shall be instead."""
 
 
-class Silent:
-    """Calls each op's fast kernel and keeps nothing."""
-
-    def __call__(self, _name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
-        return op.kernel(*operands, **params) if params else op.kernel(*operands)
-
-    def at(self, _scope: str, /) -> Silent:
-        return self
+def _silent(_name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+    return op.kernel(*operands, **params) if params else op.kernel(*operands)
 
 
-SILENT = Silent()
+_silent.at = lambda _scope: _silent  # pyright: ignore[reportFunctionMemberAccess]
+SILENT = cast("Tape", _silent)
+"""Calls each op's fast kernel and keeps nothing.
+
+A function with a function on it: calling an object's ``__call__`` takes half as long again.
+"""
 
 
 class Recorder:
