@@ -170,6 +170,7 @@ class Recorder:
         value: Tensor,
     ) -> None:
         """Record one computed value; `sources` are the paths of the formula's operands."""
+        self._seen.add(id(value))
         self.trace.add(self._step(path, op, formula, sources, params, value))
 
     def _step(
