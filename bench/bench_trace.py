@@ -1,9 +1,11 @@
 """Looking inside GPT-2 124M and 4 x 128 (64 tokens): what watching costs beside plain passes.
 
 A trace holds every value of the pass, down to the squares of a norm, and ends in the probabilities;
-the plain pass beside it ends in the logits. TransformerLens caches the same weights in the same
-rounds where it is installed (extra `parity`); ours / TransformerLens below 1 means that we take
-less. Peak memory is what the process grows by, beside the bytes that the trace says it holds.
+the plain pass beside it ends in the logits. The table of steps is written when someone looks at it;
+"with its table" has it written at once. TransformerLens's bridge caches the same weights in the
+same rounds where it is installed (extra `parity`); ours / TransformerLens below 1 means that we
+take less. Times, but for explaining, are processor time on one thread. Peak memory is what the
+process grows by, beside the bytes that the trace says it holds.
 "Few kept" is keep='*.resid_post,logits'.
 """
 
@@ -20,7 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench.measure import Row, alternate, compare, peak_bytes
+from bench.measure import Row, alternate, compare, one_thread, peak_bytes
 from glassformer.interop import save
 from glassformer.model import Config, Transformer
 from glassformer.text.tokenizer import Tokenizer
@@ -28,7 +30,7 @@ from glassformer.trace import Trace
 
 LENGTH = 64
 SMALL = Config(vocab_size=65, n_ctx=64, d_model=128, n_layers=4, n_heads=4)
-WATCH, FORWARD, LENS = "watch", "plain forward", "run_with_cache"
+WATCH, TABLE, FORWARD, LENS = "watch", "its table too", "plain forward", "run_with_cache"
 BACKWARD = "plain forward + backward"
 KEEP = "*.resid_post,logits"
 
@@ -51,49 +53,49 @@ NUMBERS = (
 
 def run(seconds: float) -> Iterator[Row]:
     torch.manual_seed(0)
-    yield from small(seconds / 4)
-    model = Transformer(Config.preset("gpt2")).eval()
-    passes = Passes(model)
-    watch, both = partial(model.watch, passes.ids), passes.watch_both
-    forward: dict[str, Callable[[], object]] = {WATCH: watch, FORWARD: passes.forward}
-    cached = run_with_cache(model, passes.ids)
-    if cached is not None:
-        forward[LENS] = cached
-    times = alternate(forward, seconds / 2)
-    yield compare("forward trace", times, WATCH, FORWARD, ("<=", 1.25))
-    if cached is not None:
-        yield compare("forward trace", times, WATCH, LENS, ("<=", 1.0))
-        yield compare("forward trace of TransformerLens", times, LENS, FORWARD)
-    times = alternate({WATCH: both, BACKWARD: passes.backward}, seconds / 4)
-    yield compare("forward + backward trace", times, WATCH, BACKWARD, ("<=", 1.4))
-    model.zero_grad()
-    yield from memory(passes.forward, passes.backward, watch, both)
-    yield from explaining(both())
+    with one_thread():
+        # 4 layers x 128 is where what a tape does for each value weighs most
+        yield from forward_traces("4 x 128, forward trace", SMALL, seconds / 4, 8, (2.0, 0.5))
+        gpt2 = Config.preset("gpt2")
+        yield from forward_traces("forward trace", gpt2, seconds / 2, 1, (1.25, 1.0))
+        passes = Passes(gpt2)
+        both = {WATCH: passes.watch_both, BACKWARD: passes.backward}
+        times = alternate(both, seconds / 4, clock=time.process_time)
+        yield compare("forward + backward trace", times, WATCH, BACKWARD, ("<=", 1.4))
+    passes.model.zero_grad()
+    yield from memory(passes)
+    yield from explaining(passes.watch_both())
 
 
-def small(seconds: float) -> Iterator[Row]:
-    """4 layers x 128, where what a tape does for each value weighs most."""
-    model = Transformer(SMALL).eval()
-    passes = Passes(model)
+def forward_traces(
+    what: str, config: Config, seconds: float, calls: int, targets: tuple[float, float]
+) -> Iterator[Row]:
+    """Watching beside our own silent forward, and beside what TransformerLens takes."""
+    passes = Passes(config)
     runs: dict[str, Callable[[], object]] = {
-        WATCH: partial(model.watch, passes.ids),
+        WATCH: passes.watch,
+        TABLE: lambda: passes.watch().nodes,
         FORWARD: passes.forward,
     }
-    cached = run_with_cache(model, passes.ids)
+    cached = run_with_cache(passes.model, passes.ids)
     if cached is not None:
         runs[LENS] = cached
-    times = alternate(runs, seconds, calls=8)
-    yield compare("4 x 128, forward trace", times, WATCH, FORWARD, ("<=", 2.0))
+    times = alternate(runs, seconds, calls, time.process_time)
+    of_silent, of_lens = targets
+    yield compare(what, times, WATCH, FORWARD, ("<=", of_silent))
+    yield compare(f"{what}, with its table", times, TABLE, FORWARD)
     if cached is not None:
-        yield compare("4 x 128, forward trace", times, WATCH, LENS, ("<=", 0.5))
+        yield compare(what, times, WATCH, LENS, ("<=", of_lens))
+        yield compare(f"{what}, with its table", times, TABLE, LENS)
+        yield compare(f"{what} of TransformerLens", times, LENS, FORWARD)
 
 
 class Passes:
     """One text, and the plain passes over it."""
 
-    def __init__(self, model: Transformer) -> None:
-        self.model = model
-        self.ids, self.targets = torch.randint(model.config.vocab_size, (2, 1, LENGTH))
+    def __init__(self, config: Config) -> None:
+        self.model = Transformer(config).eval()
+        self.ids, self.targets = torch.randint(config.vocab_size, (2, 1, LENGTH))
 
     def forward(self) -> Tensor:
         with torch.no_grad():
@@ -104,6 +106,9 @@ class Passes:
         loss = self.model.loss(self.ids, self.targets)
         loss.backward()
         return loss
+
+    def watch(self, keep: str = "*") -> Trace:
+        return self.model.watch(self.ids, keep=keep)
 
     def watch_both(self, keep: str = "*") -> Trace:
         return self.model.watch(self.ids, self.targets, backward=True, keep=keep)
@@ -127,18 +132,14 @@ def run_with_cache(model: Transformer, ids: Tensor) -> Callable[[], object] | No
     return once
 
 
-def memory(
-    forward: Callable[[], object],
-    backward: Callable[[], object],
-    watch: Callable[..., Trace],
-    both: Callable[..., Trace],
-) -> Iterator[Row]:
+def memory(passes: Passes) -> Iterator[Row]:
     """How far the process grows in each kind of pass, beside what the trace holds."""
     runs: list[tuple[str, Callable[[], object]]] = [
-        ("plain forward", forward),
-        ("plain forward + backward", backward),
+        ("plain forward", passes.forward),
+        ("plain forward + backward", passes.backward),
     ]
-    for what, traced in (("forward trace", watch), ("forward + backward trace", both)):
+    traces = (("forward trace", passes.watch), ("forward + backward trace", passes.watch_both))
+    for what, traced in traces:
         runs += [(what, traced), (f"{what}, few kept", partial(traced, keep=KEEP))]
     for what, once in runs:
         held: list[object] = []

@@ -8,7 +8,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -37,7 +38,8 @@ class Ratio(NamedTuple):
 class Row:
     """One line of the table: ours, the peer, their ratio and what it is to be.
 
-    `target` is ("<=" or ">=", bound) and holds for the ratio, or without one for our own figure.
+    `target` is ("<=" or ">=", bound) and holds for the ratio, or without one for our own figure;
+    with `whole` for the whole interval of the ratio.
     """
 
     what: str
@@ -48,6 +50,7 @@ class Row:
     ratio: Ratio | None = None
     target: tuple[str, float] | None = None
     rounds: int = 1
+    whole: bool = False
 
     @property
     def verdict(self) -> str:
@@ -55,6 +58,8 @@ class Row:
             return ""
         sign, bound = self.target
         figure = self.ratio.median if self.ratio else self.ours
+        if self.ratio and self.whole:
+            figure = self.ratio.high if sign == "<=" else self.ratio.low
         met = figure <= bound if sign == "<=" else figure >= bound
         return f"{sign} {bound:g} {'met' if met else 'MISSED'}"
 
@@ -75,10 +80,27 @@ HEADER = (
 )
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, for measuring in processor time: two threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def alternate(
-    contestants: Mapping[str, Callable[[], object]], seconds: float, calls: int = 1
+    contestants: Mapping[str, Callable[[], object]],
+    seconds: float,
+    calls: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds per call of each contestant, in rounds in which each has its turn.
+
+    `clock` may be ``time.process_time``, which stands still while other programs have the
+    processor, and counts every thread of this one.
 
     Every round goes through them the other way round than the one before, so that neither comes
     always first. A turn is the mean of `calls` calls; short ones need several. There are as many
@@ -91,17 +113,19 @@ def alternate(
     order = list(contestants)
     gc.collect()
     gc.disable()
+    gc.freeze()  # what is there now is not looked through in every round
     begun, rounds = time.perf_counter(), 0
     while rounds < LEAST_ROUNDS or time.perf_counter() - begun < seconds:
         for name in order:
             once = contestants[name]
-            start = time.perf_counter()
+            start = clock()
             for _ in range(calls):
                 once()
-            times[name].append((time.perf_counter() - start) / calls)
+            times[name].append((clock() - start) / calls)
         gc.collect()
         order.reverse()
         rounds += 1
+    gc.unfreeze()
     gc.enable()
     return times
 
@@ -125,6 +149,7 @@ def compare(
     peer: str,
     target: tuple[str, float] | None = None,
     per_second: float | None = None,
+    whole: bool = False,
 ) -> Row:
     """A row in milliseconds, or in `per_second` things a second, of two contestants' times."""
     mine, theirs = times[ours], times[peer]
@@ -134,7 +159,7 @@ def compare(
     else:
         figures = [1000 * statistics.median(t) for t in (mine, theirs)]
         quotient, unit = ratio(mine, theirs), "ms"
-    return Row(what, figures[0], unit, peer, figures[1], quotient, target, len(mine))
+    return Row(what, figures[0], unit, peer, figures[1], quotient, target, len(mine), whole)
 
 
 def peak_bytes(once: Callable[[], object]) -> int | None:

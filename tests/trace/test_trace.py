@@ -1,5 +1,7 @@
 """A trace keeps what was asked for and knows what each value was for."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from glassformer import GlassformerError
 from glassformer.trace import Trace
 from glassformer.trace.html import RENDERERS
 from glassformer.trace.trace import NotWantedError
-from tests.model.variety import config_of, random_ids, random_model, random_targets
+from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
 
 
 def watched(keep: str | list[str] = "*"):
@@ -49,6 +51,53 @@ def test_only_what_keep_names_is_kept(keep, kept):
     assert trace.nbytes == sum(whole.step(name).nbytes for name in kept)
     for step in trace.steps:  # what is not kept still tells its shape
         assert (step.shape, step.axes) == (whole.nodes[step.path].shape, step.axes)
+
+
+@pytest.mark.parametrize("name", VARIETY)
+def test_steps_written_when_someone_looks_are_those_written_during_the_pass(name):
+    config = config_of(name)
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    targets = random_targets(config, 1, ids)
+    late = model.watch(ids, targets)
+    during = model.watch(ids, targets, keep="?*")  # all of them, but by a pattern
+    assert late.nbytes == during.nbytes
+    assert list(late.nodes) == list(during.nodes)
+    for path, step in during.nodes.items():
+        other = late.nodes[path]
+        assert torch.equal(late.value_of(other), during.value_of(step)), path
+        for part in ("op", "formula", "operands", "params", "axes", "shape", "dtype", "edited"):
+            assert getattr(other, part) == getattr(step, part), (path, part)
+
+
+def test_weights_changed_before_anyone_looked_are_noticed():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    before = model.embed.W_E.detach().clone()
+    trace, other = model.watch(ids), model.watch(ids)
+    model.embed.W_E.data = torch.zeros_like(before)  # other memory: the trace keeps the old
+    assert torch.equal(trace["weight/embed.W_E"], before)
+    model.load_views({name: w + 1 for name, w in model.weights().items()})
+    with pytest.raises(GlassformerError, match=r"b_O was changed after this trace was recorded"):
+        other["weight/blocks.0.attn.b_O"]
+
+
+def test_a_trace_over_its_budget_is_refused_though_nobody_looks():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    whole = model.watch(ids).nbytes
+    assert model.watch(ids, budget_bytes=whole).nbytes == whole
+    with pytest.raises(GlassformerError, match="more than its budget"):
+        model.watch(ids, budget_bytes=whole - 1)
+
+
+def test_threads_that_look_at_once_see_one_table():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    for _ in range(20):
+        trace = model.watch(ids)
+        with ThreadPoolExecutor(4) as threads:
+            tables = list(threads.map(lambda _, t=trace: len(t.steps), range(4)))
+        assert len(set(tables)) == 1
 
 
 def test_a_tied_unembedding_takes_no_memory_of_its_own():
@@ -148,7 +197,8 @@ def test_a_trace_that_cannot_be_run_again_has_no_gap_to_report(tmp_path):
 def test_a_recording_ends_once_it_is_no_longer_wanted():
     config = config_of("gpt2")
     model, ids = random_model(config, 1), random_ids(config, 1)
-    paths = list(model.watch(ids).nodes)
-    asked = iter([True] * 40 + [False])
-    with pytest.raises(NotWantedError, match=f"it ends at {paths[40]}"):
-        model.watch(ids, wanted=lambda: next(asked))
+    answers = iter(
+        [True] * 40 + [False]
+    )  # asked again after it said no, it would raise another error
+    with pytest.raises(NotWantedError, match="nobody waits"):
+        model.watch(ids, wanted=lambda: next(answers))

@@ -73,19 +73,20 @@ class Attention(nn.Module):
         if rotation is not None:
             q = t("rot_q", ops.rotary, q, *rotation)
             k = t("rot_k", ops.rotary, k, *rotation)
+        causal = True
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        # one new query may look at every cached key: nothing there is in its future
-        causal = q.shape[1] == k.shape[1]
+            # one new query may look at every cached key: nothing there is in its future
+            causal = q.shape[1] == k.shape[1]
         z = t("z", ops.attention, q, k, v, mask, causal=causal)
         return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
 
-    def views(self, source: Source = itself) -> Iterator[View]:
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         for name, W in zip("QKV", split_heads(source(self.W_QKV), self.n_heads), strict=True):
-            yield View(f"W_{name}", W, ("head", "d_model", "d_head"))
+            yield View(f"{scope}W_{name}", W, ("head", "d_model", "d_head"))
         W_O = source(self.W_O).view(self.n_heads, self.d_head, -1)
-        yield View("W_O", W_O, ("head", "d_head", "d_model"))
+        yield View(f"{scope}W_O", W_O, ("head", "d_head", "d_model"))
         if self.b_QKV is not None and self.b_O is not None:
             for name, b in zip("QKV", split_bias(source(self.b_QKV), self.n_heads), strict=True):
-                yield View(f"b_{name}", b, ("head", "d_head"))
-            yield View("b_O", source(self.b_O), ("d_model",))
+                yield View(f"{scope}b_{name}", b, ("head", "d_head"))
+            yield View(f"{scope}b_O", source(self.b_O), ("d_model",))

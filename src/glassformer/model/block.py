@@ -13,7 +13,7 @@ from glassformer.model.config import Config
 from glassformer.model.mlp import MLP
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotation
-from glassformer.model.views import Source, View, itself, scoped
+from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
 
 
@@ -61,8 +61,8 @@ class Block(nn.Module):
         added = t(f"{name}_sum", ops.add, x, branch)
         return t(name, ops.carry, getattr(self, norm)(added, t.at(norm)))
 
-    def views(self, source: Source = itself) -> Iterator[View]:
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         for name in ("ln1", "attn", "ln2", "mlp"):
             part = getattr(self, name)
             if part is not None:
-                yield from scoped(name, part.views(source))
+                yield from part.views(source, f"{scope}{name}.")

@@ -27,8 +27,8 @@ class Embed(nn.Module):
     def forward(self, ids: Int[Tensor, "batch pos"], t: Tape) -> Float[Tensor, "batch pos d_model"]:
         return t("embed", ops.embed_tokens, self.W_E, ids)
 
-    def views(self, source: Source = itself) -> Iterator[View]:
-        yield View("W_E", source(self.W_E), ("vocab", "d_model"))
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
+        yield View(f"{scope}W_E", source(self.W_E), ("vocab", "d_model"))
 
 
 class PosEmbed(nn.Module):
@@ -50,6 +50,6 @@ class PosEmbed(nn.Module):
             return t("pos_embed", ops.embed_positions, self.W_pos, position)
         return t("pos_embed", ops.embed_sinusoid, position, self.table.values, width=self.d_model)
 
-    def views(self, source: Source = itself) -> Iterator[View]:
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         if self.learned:
-            yield View("W_pos", source(self.W_pos), ("pos", "d_model"))
+            yield View(f"{scope}W_pos", source(self.W_pos), ("pos", "d_model"))

@@ -32,9 +32,9 @@ class MLP(nn.Module):
         post = t("post", self.activation, pre)
         return t("mlp_out", ops.mlp_out, post, self.W_out, self.b_out)
 
-    def views(self, source: Source = itself) -> Iterator[View]:
-        yield View("W_in", source(self.W_in), ("d_model", "d_mlp"))
-        yield View("W_out", source(self.W_out), ("d_mlp", "d_model"))
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
+        yield View(f"{scope}W_in", source(self.W_in), ("d_model", "d_mlp"))
+        yield View(f"{scope}W_out", source(self.W_out), ("d_mlp", "d_model"))
         if self.b_in is not None and self.b_out is not None:
-            yield View("b_in", source(self.b_in), ("d_mlp",))
-            yield View("b_out", source(self.b_out), ("d_model",))
+            yield View(f"{scope}b_in", source(self.b_in), ("d_mlp",))
+            yield View(f"{scope}b_out", source(self.b_out), ("d_model",))

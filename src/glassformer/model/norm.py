@@ -31,8 +31,8 @@ class Norm(nn.Module):
             return t("normalized", ops.rms_norm, x, self.w, eps=self.eps)
         return t("normalized", ops.layer_norm, x, self.w, self.b, eps=self.eps)
 
-    def views(self, source: Source = itself) -> Iterator[View]:
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         if self.w is not None:
-            yield View("w", source(self.w), ("d_model",))
+            yield View(f"{scope}w", source(self.w), ("d_model",))
         if self.b is not None:
-            yield View("b", source(self.b), ("d_model",))
+            yield View(f"{scope}b", source(self.b), ("d_model",))

@@ -18,7 +18,7 @@ from glassformer.model.config import Config
 from glassformer.model.embed import Embed, PosEmbed
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotary
-from glassformer.model.views import Source, View, itself, scoped
+from glassformer.model.views import Source, View, itself
 from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder, Trace
@@ -40,11 +40,11 @@ class Unembed(nn.Module):
         """W_U [d_model, vocab], whoever owns it."""
         return t("W_U", ops.tie, self._embed[0].W_E) if self.W_U is None else self.W_U
 
-    def views(self, source: Source = itself) -> Iterator[View]:
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         if self.W_U is not None:
-            yield View("W_U", source(self.W_U), ("d_model", "vocab"))
+            yield View(f"{scope}W_U", source(self.W_U), ("d_model", "vocab"))
         if self.b_U is not None:
-            yield View("b_U", source(self.b_U), ("vocab",))
+            yield View(f"{scope}b_U", source(self.b_U), ("vocab",))
 
 
 class Transformer(nn.Module):
@@ -201,16 +201,16 @@ class Transformer(nn.Module):
 
     def views(self, source: Source = itself) -> Iterator[View]:
         """Every parameter under its TransformerLens name, as views of what `source` gives."""
-        yield from scoped("embed", self.embed.views(source))
+        yield from self.embed.views(source, "embed.")
         if self.pos_embed is not None:
-            yield from scoped("pos_embed", self.pos_embed.views(source))
+            yield from self.pos_embed.views(source, "pos_embed.")
         if self.ln_embed is not None:
-            yield from scoped("ln_embed", self.ln_embed.views(source))
+            yield from self.ln_embed.views(source, "ln_embed.")
         for layer, block in enumerate(self.blocks):
-            yield from scoped(f"blocks.{layer}", block.views(source))  # type: ignore[union-attr]
+            yield from block.views(source, f"blocks.{layer}.")  # type: ignore[union-attr]
         if self.ln_final is not None:
-            yield from scoped("ln_final", self.ln_final.views(source))
-        yield from scoped("unembed", self.unembed.views(source))
+            yield from self.ln_final.views(source, "ln_final.")
+        yield from self.unembed.views(source, "unembed.")
 
     def weights(self) -> dict[str, Tensor]:
         """Name to weight, views of the stored parameters."""

@@ -1,13 +1,13 @@
 """Named views of the stored parameters: one storage, the field's names.
 
-A module lists its parameters under TransformerLens's names. Fused storage (queries, keys and values
-in one matrix) appears as views, so that addresses, gradients and optimizer state of ``attn.W_Q``
-need no copies.
+A module lists its parameters under TransformerLens's names, after the scope it is in. Fused storage
+(queries, keys and values in one matrix) appears as views, so that addresses, gradients and
+optimizer state of ``attn.W_Q`` need no copies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -26,9 +26,3 @@ class View(NamedTuple):
 
 def itself(parameter: nn.Parameter) -> Tensor:
     return parameter
-
-
-def scoped(scope: str, views: Iterator[View]) -> Iterator[View]:
-    """The views of a part, named from the whole."""
-    for view in views:
-        yield view._replace(name=f"{scope}.{view.name}")

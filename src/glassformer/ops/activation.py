@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ gelu = composite(
 
 gelu_tanh = composite(
     "gelu_tanh",
-    lambda pre: F.gelu(pre, approximate="tanh"),
+    partial(F.gelu, approximate="tanh"),
     _gelu_tanh_steps,
     says="GELU with tanh in place of the exact normal distribution, as in GPT-2.",
     source=GELU,

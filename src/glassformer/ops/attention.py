@@ -59,7 +59,7 @@ dot_products = op(
     "scores_raw[batch, head, query, key]"
     " = sum(d_head, q[batch, query, head, d_head] * k[batch, key, head, d_head])",
     "q k",
-    lambda q, k: torch.einsum("bqhd,bkhd->bhqk", q, k),
+    lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1),
     says="Each query is dotted with each key: how well do they match?",
     source=SOURCE,
 )
@@ -90,7 +90,7 @@ mix = op(
     "z[batch, pos, head, d_head]"
     " = sum(key, pattern[batch, head, pos, key] * v[batch, key, head, d_head])",
     "pattern v",
-    lambda pattern, v: torch.einsum("bhqk,bkhd->bqhd", pattern, v),
+    lambda pattern, v: (pattern @ v.transpose(1, 2)).transpose(1, 2),
     says="The values are mixed, each with its attention weight.",
     source=SOURCE,
 )

@@ -12,7 +12,7 @@ embed_tokens = op(
     "embed_tokens",
     "embed[batch, pos, d_model] = W_E[ids[batch, pos], d_model]",
     "W_E ids",
-    lambda W_E, ids: F.embedding(ids, W_E),
+    torch.embedding,
     says="Each token id picks its own row of the embedding table.",
 )
 
@@ -20,7 +20,7 @@ embed_positions = op(
     "embed_positions",
     "pos_embed[pos, d_model] = W_pos[position[pos], d_model]",
     "W_pos position",
-    lambda W_pos, position: F.embedding(position, W_pos),
+    torch.embedding,
     says="Each position picks its own row of the position table.",
 )
 

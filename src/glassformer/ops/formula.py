@@ -104,8 +104,8 @@ class Formula:
     """``name[axes] = body``: how one output of an op follows from its operands.
 
     >>> f = Formula.parse("y[i] = sum(j, W[i, j] * x[j]) + b[i]")
-    >>> f.axes, sorted(f.operands)
-    (('i',), ['W', 'b', 'x'])
+    >>> f.axes, f.operands
+    (('i',), ('W', 'b', 'x'))
     >>> str(f.without({"b"}))
     'y[i] = sum(j, W[i, j] * x[j])'
     """
@@ -128,22 +128,23 @@ class Formula:
         return cls(name, axes, body)
 
     @cached_property
-    def operands(self) -> frozenset[str]:
-        return frozenset(node.operand for node in walk(self.body) if isinstance(node, Read))
+    def operands(self) -> tuple[str, ...]:
+        """The names of what it reads, sorted."""
+        return tuple(sorted({node.operand for node in walk(self.body) if isinstance(node, Read)}))
 
     @cached_property
-    def params(self) -> frozenset[str]:
-        return frozenset(node.name for node in walk(self.body) if isinstance(node, Param))
+    def params(self) -> tuple[str, ...]:
+        return tuple(sorted({node.name for node in walk(self.body) if isinstance(node, Param)}))
 
     def without(self, absent: frozenset[str] | set[str]) -> Formula:
         """The formula when optional operands are not there: their terms and factors fall away.
 
         Raises ValueError where nothing would be left, or where an operand is more than that.
         """
-        if not absent & self.operands:
+        if absent.isdisjoint(self.operands):
             return self
         body = _drop(self.body, absent)
-        if body is None or absent & Formula(self.name, self.axes, body).operands:
+        if body is None or not absent.isdisjoint(Formula(self.name, self.axes, body).operands):
             raise ValueError(f"{self} makes no sense without {sorted(absent)}")
         return Formula(self.name, self.axes, body)
 

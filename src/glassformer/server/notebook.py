@@ -80,7 +80,7 @@ def _with_probs(trace: Trace) -> Trace | None:
         return None
     longer = Trace()  # the user's own stays as it is
     for step in nodes.values():
-        longer.add(step, leaf=step.op is None)
+        longer.add(step)
     longer.labels = trace.labels
     add_probs(longer)
     return longer

@@ -81,7 +81,7 @@ def _explain(
             own: consumer.path,
             f"d_{own}": gradient_path(consumer.path),
         }
-        names = tuple((o, _symbol(paths[o], symbols)) for o in sorted(local.operands))
+        names = tuple((o, _symbol(paths[o], symbols)) for o in local.operands)
         body = _renamed(local, names, tuple(consumer.params.items()))
         total = body if total is None else Binary("+", total, body)
     paths_by_symbol = {symbol: path for path, symbol in symbols.items()}

@@ -139,7 +139,7 @@ def load(folder: Path) -> Trace:
         trace = StoredTrace(stored)
         trace.labels = table["labels"]
         for row in table["steps"]:
-            trace.add(_step(row, formulas), leaf=True)
+            trace.add(_step(row, formulas))
             if row["bytes"] is not None:
                 trace.place(row["address"], *row["bytes"])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

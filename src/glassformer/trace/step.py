@@ -13,7 +13,7 @@ GRADIENT = "gradient"
 """The op name of every step of the backward pass."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     """One recorded value.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +47,8 @@ class Trace:
     `parameter_gradients`, after a backward pass, are those of the stored parameters by state_dict
     name; ``bwd/`` names the parts. `rerun` runs the same pass again with one number changed,
     `silent_logits` runs it with the fused kernels.
-    `nbytes` counts the recorded values, weights apart; more than `budget_bytes` are refused.
-    `wanted` is asked at every step; if false, recording ends there.
+    More than `budget_bytes` of values, weights apart, are refused. `wanted` is asked at every step;
+    if false, recording ends there.
     """
 
     def __init__(
@@ -54,43 +58,88 @@ class Trace:
         wanted: Wanted = always,
     ) -> None:
         self.keep = keep.split(",") if isinstance(keep, str) else list(keep)
+        self.keeps_all = "*" in self.keep
         self.budget_bytes = budget_bytes
         self.wanted = wanted
-        self.nbytes = 0
-        self.nodes: dict[str, Step] = {}
-        self._consumers: dict[str, list[tuple[Step, str]]] = {}
-        self._leaf_storages: set[int] = set()
         self.labels: dict[str, Sequence[str]] = {}
         self.parameter_gradients: dict[str, Tensor] = {}
         self.rerun: Rerun | None = None
         self.silent_logits: Callable[[], Tensor] | None = None
+        self._nodes: dict[str, Step] = {}
+        self._nbytes = 0
+        self._leaf_storages: set[int] = set()
+        self._notes: deque[tuple[Callable[..., Iterable[Step]], tuple[Any, ...]]] = deque()
+        self._noted_bytes = 0  # at most, of all that was ever noted
+        self._writing = Lock()
+        self._consumers: dict[str, list[tuple[Step, str]]] = {}
+        self._n_consumers = 0  # how many of the nodes are in there
 
-    def add(self, step: Step, leaf: bool = False) -> None:
+    @property
+    def nodes(self) -> dict[str, Step]:
+        """Every step and leaf by its path."""
+        if self._notes:
+            self._write_notes()
+        return self._nodes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the recorded values, weights apart."""
+        if self._notes:
+            self._write_notes()
+        return self._nbytes
+
+    def add(self, step: Step) -> None:
         """Record one step or leaf; a name may be used once."""
-        if step.path in self.nodes:
-            raise RuntimeError(f"two steps are named {step.path!r}; give each its own name")
+        self._check_wanted()
+        if self._notes:
+            self._write_notes()
+        self._put(step)
+
+    def note(self, nbytes: int, steps: Callable[..., Iterable[Step]], *what: Any) -> None:
+        """Record ``steps(*what)`` when someone looks: the pass itself need not wait for it.
+
+        `nbytes` is what their values take at most.
+        """
+        self._check_wanted()
+        self._notes.append((steps, what))
+        self._noted_bytes += nbytes
+        if self.budget_bytes is not None and self._noted_bytes > self.budget_bytes:
+            self._write_notes()  # counts exactly
+
+    def _check_wanted(self) -> None:
         if not self.wanted():
-            raise NotWantedError(f"nobody waits for this trace any more; it ends at {step.path}")
-        if not leaf and not self.keeps(step.path):
+            raise NotWantedError("nobody waits for this trace any more; it was not finished")
+
+    def _write_notes(self) -> None:
+        with self._writing:  # two threads may look at once
+            while self._notes:
+                steps, what = self._notes[0]  # stays there if it fails, to fail again
+                for step in list(steps(*what)):
+                    self._put(step)
+                self._notes.popleft()
+
+    def _put(self, step: Step) -> None:
+        path, value = step.path, step.value
+        if path in self._nodes:
+            raise RuntimeError(f"two steps are named {path!r}; give each its own name")
+        self._nodes[path] = step
+        if value is None:
+            return
+        storage = value.untyped_storage()._cdata
+        if step.op is None:
+            self._leaf_storages.add(storage)
+        elif not (self.keeps_all or self.keeps(path)):
             step.value = None
-        if leaf and step.value is not None:
-            self._leaf_storages.add(step.value.untyped_storage()._cdata)
-        elif step.value is not None and not self._is_seen_in_a_leaf(step.value):
-            self.nbytes += step.value.nbytes
-            if self.budget_bytes is not None and self.nbytes > self.budget_bytes:
+        elif storage not in self._leaf_storages:
+            # a tied unembedding is the embedding table seen otherwise, and takes no memory
+            self._nbytes += value.nbytes
+            if self.budget_bytes is not None and self._nbytes > self.budget_bytes:
                 raise OverBudgetError(f"a trace of more than {self.budget_bytes:,} bytes")
-        self.nodes[step.path] = step
-        for operand, source in step.operands.items():
-            self._consumers.setdefault(source, []).append((step, operand))
 
     def keeps(self, path: str) -> bool:
         """Whether the value of the step at `path` is held on to."""
         name = path.partition("/")[2]
-        return "*" in self.keep or any(fnmatchcase(name, part.strip()) for part in self.keep)
-
-    def _is_seen_in_a_leaf(self, value: Tensor) -> bool:
-        # a tied unembedding is the embedding table seen otherwise, and takes no memory
-        return value.untyped_storage()._cdata in self._leaf_storages
+        return self.keeps_all or any(fnmatchcase(name, part.strip()) for part in self.keep)
 
     @property
     def steps(self) -> list[Step]:
@@ -104,6 +153,10 @@ class Trace:
 
     def consumers(self, path: str) -> list[tuple[Step, str]]:
         """(step, operand name) for every step that read the value at `path`."""
+        for step in islice(self.nodes.values(), self._n_consumers, None):
+            for operand, source in step.operands.items():
+                self._consumers.setdefault(source, []).append((step, operand))
+        self._n_consumers = len(self._nodes)
         return self._consumers.get(path, [])
 
     @property
