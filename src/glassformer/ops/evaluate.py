@@ -101,6 +101,8 @@ class Evaluation:
             case Binary(operator, a, b):
                 va, ea = self.run(a, env)
                 vb, eb = self.run(b, env)
+                if operator in ("+", "-"):
+                    ea, eb = self._added_to(b, va, ea), self._added_to(a, vb, eb)
                 return self._binary(operator, va, ea, vb, eb, u)
             case Drawn():
                 raise ValueError("a drawn number has no arithmetic")
@@ -141,16 +143,27 @@ class Evaluation:
         if kind == "max":
             return np.asarray(value.max(over)), np.asarray(error.max(over))
         n = math.prod(shape[len(outer) :])
-        u = min(self.roundoff, SUM_ROUNDOFF)
-        gamma = n * u / (1 - n * u)
+        gamma = self._gamma(n)
         total = np.asarray(value.sum(over))
         bound = error.sum(over) * (1 + gamma) + gamma * np.abs(value).sum(over)
-        if u < self.roundoff:
+        if self.roundoff > SUM_ROUNDOFF:
             bound = bound + self.roundoff * np.abs(total)
         if kind == "sum":
             return total, _finite(bound)
         mean = np.asarray(total / n)
         return mean, _finite(bound / n + self.roundoff * np.abs(mean))
+
+    def _gamma(self, n: int) -> float:
+        """The largest error of n additions, relative to the sum of absolute terms."""
+        u = min(self.roundoff, SUM_ROUNDOFF)
+        return n * u / (1 - n * u)
+
+    def _added_to(self, node: Node, value: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """The error of a value that is added to a node: to a sum's, perhaps before its terms."""
+        n, body = 1, node
+        while isinstance(body, Reduce) and body.kind == "sum":
+            n, body = n * self.sizes[body.axis], body.body
+        return error if body is node else np.asarray(error + self._gamma(n) * np.abs(value))
 
     def _unary(
         self, function: str, x: np.ndarray, error: np.ndarray, u: float

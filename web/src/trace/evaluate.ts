@@ -163,12 +163,25 @@ export class Evaluation {
       this.bound = largestBound;
       return largest;
     }
-    const u = Math.min(this.roundoff, SUM_ROUNDOFF);
-    const gamma = (n * u) / (1 - n * u);
+    const gamma = this.gamma(n);
     let bound = errors * (1 + gamma) + gamma * absolute;
-    if (u < this.roundoff) bound += this.roundoff * Math.abs(total);
+    if (this.roundoff > SUM_ROUNDOFF) bound += this.roundoff * Math.abs(total);
     this.bound = finite(kind === "sum" ? bound : bound / n + this.roundoff * Math.abs(total / n));
     return kind === "sum" ? total : total / n;
+  }
+
+  /** The largest error of n additions, relative to the sum of absolute terms. */
+  private gamma(n: number): number {
+    const u = Math.min(this.roundoff, SUM_ROUNDOFF);
+    return (n * u) / (1 - n * u);
+  }
+
+  /** The error that a value gains by being added to a node: to a sum's, perhaps before its terms. */
+  private addedTo(node: Node, value: number): number {
+    if (node[0] !== "sum") return 0;
+    let n = 1;
+    for (; node[0] === "sum"; node = node[2]) n *= this.sizes[node[1]];
+    return this.gamma(n) * Math.abs(value);
   }
 
   /** Call `visit` for every combination of indices of `axes`. */
@@ -213,7 +226,7 @@ export class Evaluation {
     }
     const rounding = this.roundoff * Math.abs(value);
     let bound: number;
-    if (operator === "+" || operator === "-") bound = ea + eb + rounding;
+    if (operator === "+" || operator === "-") bound = ea + this.addedTo(right, a) + (eb + this.addedTo(left, b)) + rounding;
     else if (operator === "*") bound = Math.abs(a) * eb + Math.abs(b) * ea + ea * eb + rounding;
     else if (operator === "/") bound = (ea + Math.abs(value) * eb) / Math.max(Math.abs(b) - eb, 1e-300) + rounding;
     else {
