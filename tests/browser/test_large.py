@@ -256,8 +256,13 @@ def test_a_large_matrix_is_accessible_and_fits_the_screen(
 ) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": size[0], "height": size[1]})
-    for address in ("weight/embed.W_E", "weight/unembed.W_U[d_model=3]"):
+    for address in ("weight/embed.W_E", "weight/unembed.W_U[d_model=3,vocab=5]"):
         page.goto(served + at(address))
         expect(part(page)).to_be_visible()
+        whole, window = overview(page).bounding_box(), page.get_by_role("grid").bounding_box()
+        assert whole
+        assert window
+        beside = whole["x"] + whole["width"] <= window["x"]
+        assert beside or whole["y"] + whole["height"] <= window["y"]
         assert problems(page) == []
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
