@@ -1,7 +1,7 @@
 """Peers written in plain PyTorch: our model without a tape, and nanoGPT's with its training step.
 
-`PlainGPT` has the modules of our model and makes the calls that it makes when silent, so that what
-differs is the tape alone.
+`PlainGPT` has the modules of our model and makes the calls that it makes when silent, its product
+of matrices among them, so that what differs is the tape alone.
 `NanoGPT` is written as nanoGPT's published code is: `nn.Linear`, one fused attention layer, the
 loss over all logits.
 """
@@ -18,11 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassformer.model import Config
-
-
-def _affine(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    y = torch.addmm(b, x.reshape(-1, x.shape[-1]), W)
-    return y.view(*x.shape[:-1], W.shape[-1])
+from glassformer.ops.linear import affine
 
 
 class PlainAttention(nn.Module):
@@ -34,11 +30,11 @@ class PlainAttention(nn.Module):
         self.W_O, self.b_O = _matrix(d, d), nn.Parameter(torch.zeros(d))
 
     def forward(self, x: Tensor) -> Tensor:
-        fused = _affine(x, self.W_QKV, self.b_QKV)
+        fused = affine(x, self.W_QKV, self.b_QKV)
         q, k, v = fused.view(*x.shape[:-1], 3, self.n_heads, -1).unbind(-3)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-        return _affine(z.flatten(-2), self.W_O, self.b_O)
+        return affine(z.flatten(-2), self.W_O, self.b_O)
 
 
 class PlainMLP(nn.Module):
@@ -49,8 +45,8 @@ class PlainMLP(nn.Module):
         self.W_out, self.b_out = _matrix(hidden, d), nn.Parameter(torch.zeros(d))
 
     def forward(self, x: Tensor) -> Tensor:
-        post = F.gelu(_affine(x, self.W_in, self.b_in), approximate="tanh")
-        return _affine(post, self.W_out, self.b_out)
+        post = F.gelu(affine(x, self.W_in, self.b_in), approximate="tanh")
+        return affine(post, self.W_out, self.b_out)
 
 
 class PlainBlock(nn.Module):
@@ -80,8 +76,7 @@ class PlainGPT(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.ln_final(x)
-        flat = x.reshape(-1, x.shape[-1]) @ self.embed.weight.T
-        return flat.view(*x.shape[:-1], -1)
+        return affine(x, self.embed.weight.T, None)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(self(ids).flatten(0, -2), targets.flatten(), ignore_index=-100)

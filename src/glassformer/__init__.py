@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from glassformer.trace.trace import Trace as Trace
     from glassformer.training.loop import train as train
     from glassformer.training.recipe import Recipe as Recipe
+    from glassformer.training.run import load_run as load_run
 
 _HOME = {  # public name -> the module that defines it; the imports above say the same to checkers
     "Config": "glassformer.model.config",
@@ -35,6 +36,7 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "generate": "glassformer.generation.generate",
     "generate_batch": "glassformer.generation.generate",
     "load": "glassformer.interop.open",
+    "load_run": "glassformer.training.run",
     "pack": "glassformer.generation.packed",
     "save": "glassformer.interop.folder",
     "train": "glassformer.training.loop",

@@ -36,3 +36,28 @@ def test_a_trace_too_large_for_a_notebook_is_shown_as_a_table(trace: Trace, monk
     monkeypatch.setattr("glassformer.server.notebook.VALUE_BYTES", 1000)
     assert trace._repr_html_() == plain_html(trace)
     assert "The most probable next tokens" in plain_html(trace)
+
+
+def test_a_run_shows_its_loss_and_the_page_with_its_snapshots(
+    page: Page, tmp_path: Path, run_folder: Path
+) -> None:
+    run = gf.load_run(run_folder)
+    assert list(run.of("loss")) == list(range(1, 61))
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><title>cell</title>{run._repr_html_()}")
+    page.goto(notebook.as_uri())
+    expect(page.get_by_role("img", name="The loss by step")).to_be_visible()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("link", name="Training", exact=True).click()
+    slider = frame.get_by_role("slider", name="after step")
+    slider.press("Home")
+    expect(frame.get_by_test_id("step")).to_have_text("after step 0")
+
+
+def test_a_run_too_large_for_a_notebook_is_shown_without_the_page(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassformer.server.notebook.VALUE_BYTES", 1000)
+    html = gf.load_run(run_folder)._repr_html_()
+    assert "<iframe" not in html
+    assert "held out" in html

@@ -1,11 +1,12 @@
 """The playground: what the page computes from recorded scores is what Python computes and draws."""
 
 import json
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,6 +16,7 @@ from glassformer.ops.sampling import uniform
 from glassformer.server.record import Drawing, Wish, record
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner
+from tests.browser.serving import serve
 from tests.browser.test_page import problems
 
 PROMPT = "the easiest trick to teach a dog is"
@@ -260,3 +262,76 @@ def test_two_steps_of_one_run_share_a_vocabulary(page: Page, server: str) -> Non
     expect(table.locator("tbody tr")).to_have_count(12)
     expect(table.get_by_text("not in its vocabulary")).to_have_count(0)
     expect(table.locator("tbody a")).to_have_count(24)
+
+
+@pytest.fixture(scope="module")
+def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another Storyland model, of another seed: the same words, other weights."""
+    folder = tmp_path_factory.mktemp("other") / "other"
+    command = [sys.executable, "-m", "glassformer", "train", "--preset", "storyland"]
+    options = ["--out", str(folder), "--steps", "20", "--seed", "1", "--device", "cpu"]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    return folder
+
+
+def test_two_runs_are_compared_number_by_number(
+    page: Page, run_folder: Path, other_run: Path, learner: Learner
+) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    traces = [recorded(of, Sampling()) for of in (learner, open_learner(str(other_run)))]
+    with serve(str(run_folder), str(other_run)) as url:
+        visit(page, url)
+        page.get_by_label("Compare with").select_option("another run")
+        page.get_by_label("The other run").select_option("other")
+        table = page.get_by_role("table").filter(has_text="difference")
+        expect(table.get_by_role("columnheader")).to_have_text(
+            ["token", "small", "other", "difference"]
+        )
+        before, after = (trace["fwd/probs"][-1].double() for trace in traces)
+        for row in table.locator("tbody tr").all():
+            token = learner.tokenizer.encode(row.locator("th").inner_text())[0]
+            shown = [float(link.inner_text()) for link in row.locator("a").all()]
+            assert shown == pytest.approx([float(before[token]), float(after[token])], rel=1e-3)
+            gap = row.locator("data").get_attribute("value")
+            assert float(gap or "nan") == float(after[token] - before[token])
+        grid = page.get_by_role("grid", name="attn.pattern").last
+        grid.focus()
+        grid.press("Control+End")
+        first, second = (trace["blocks.0.attn.pattern"][0, 7, 7].double() for trace in traces)
+        cell = grid.get_by_role("gridcell")
+        expect(cell).not_to_contain_text("…")
+        assert float(cell.inner_text().split(", ")[-1]) == pytest.approx(
+            float(second - first), rel=1e-3
+        )
+        moved = page.get_by_role("row").filter(has_text="blocks.1.resid_post").locator("td").nth(1)
+        was, now = (trace["blocks.1.resid_post"].double() for trace in traces)
+        length = float((now - was).norm() / was.norm())
+        assert float(moved.inner_text()) == pytest.approx(length, rel=1e-3)
+        assert problems(page) == []
+
+
+def test_of_a_peaked_prediction_every_bar_is_seen_and_the_line_has_room_for_the_rest(
+    page: Page, server: str, learner: Learner
+) -> None:
+    prompt = "Once there"
+    trace = recorded(learner, Sampling(), prompt=prompt)
+    own = trace["fwd/probs"][-1].double().sort(descending=True)
+    assert own.values[0] > 0.9
+    visit(page, server, prompt=prompt)
+    scale = page.get_by_label("bars on a log scale")
+    expect(scale).to_be_checked()
+    decades = math.floor(1 - math.log10(own.values[11]))
+    bars = page.locator("tr[data-token] i")
+    for i, p in enumerate(own.values[:12].tolist()):
+        width = float((bars.nth(i).get_attribute("style") or "").split(":")[1].rstrip("%; "))
+        assert width == pytest.approx(100 * (1 + math.log10(p) / decades), abs=0.01)
+    line = page.get_by_role("slider", name="The drawn number u")
+    for u in (0.5, 0.99, 0.999):
+        line.fill(str(-math.log10(1 - u) / decades))
+        rank = int((trace["choose/cumulative"] <= u).sum())
+        assert chosen(page) == int(trace["choose/order"][rank])
+    scale.uncheck()
+    expect(page.get_by_text("Bars go from 0 to 1.")).to_be_visible()
+    line.fill("0.5")
+    assert "bars=plain" in page.url
+    assert '"u":0.5' in unquote(page.url)

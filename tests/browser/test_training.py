@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from glassformer.lab.biography import biography
 from glassformer.server.export import export
@@ -69,6 +69,27 @@ def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_fol
     predicts(page, run_folder, 8)
 
 
+def test_embeddings_and_the_followed_number_move_with_the_slider_too(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    page.goto(training(server, at=WEIGHT))
+    followed = page.get_by_test_id("followed")
+    expect(followed).not_to_contain_text("saved steps are read", timeout=60 * SECONDS)
+    canvas = page.get_by_role("img", name="tokens as dots").locator("canvas")
+    slider = page.get_by_role("slider")
+    pictures = set()
+    slider.press("Home")
+    for step in (0, 1, 2, 4, 8):
+        expect(page.get_by_test_id("step")).to_have_text(f"after step {step}")
+        expect(followed).to_contain_text(f"After step {step} it is")
+        value = open_learner(str(run_folder), step).model.weights()["blocks.0.mlp.W_out"][3, 5]
+        shown = float(followed.locator("b").inner_text())
+        assert shown == pytest.approx(value.item(), rel=1e-5)
+        pictures.add(canvas.evaluate("(canvas) => canvas.toDataURL()"))
+        slider.press("ArrowRight")
+    assert len(pictures) == 5
+
+
 def test_the_tables_say_what_the_charts_draw(page: Page, server: str, run_folder: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(training(server, log="1"))
@@ -115,10 +136,35 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     assert shown == pytest.approx(by_step[16], rel=1e-5)
     page.get_by_role("button", name="Which batch moved it most?").click()
     moved = page.get_by_test_id("moved")
-    expect(moved).to_contain_text(f"The update of step {found.turn.step}", timeout=60 * SECONDS)
+    searched = page.get_by_test_id("searched")
+    expect(searched).to_contain_text("All 60 updates were made again", timeout=90 * SECONDS)
+    expect(moved).to_contain_text(f"The update of step {found.turn.step}")
     learner = open_learner(str(run_folder))
     first = learner.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
     expect(moved.get_by_role("listitem").first).to_have_text(first)
+
+
+def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    asked: list[Route] = []
+
+    def first_only(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.continue_()
+
+    page.route("**/api/biography", first_only)
+    page.goto(training(server, at=WEIGHT))
+    page.get_by_role("button", name="Which batch moved it most?").click()
+    found = biography(run_folder, Address.parse(WEIGHT), seconds=0)
+    moved = page.get_by_test_id("moved")
+    expect(moved).to_contain_text(f"So far, the update of step {found.turn.step}")
+    expect(page.get_by_text(f"{found.updates} of 60 updates made again")).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_enabled()
+    expect(page.get_by_test_id("searched")).to_contain_text(f"{found.updates} of the 60 updates")
+    assert len(asked) == 2
 
 
 @pytest.mark.heavy
@@ -126,7 +172,7 @@ def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str
     page.goto(f"{own_server}#/training")
     page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
     page.get_by_label("Name").fill("cats & dogs")
-    page.get_by_label("Size").select_option("storyland")
+    page.get_by_label("Recipe").select_option("storyland")
     page.get_by_label("Steps").fill("120")
     page.get_by_role("button", name="Start training").click()
     live = page.get_by_test_id("live")

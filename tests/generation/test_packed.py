@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.generation import packed as packed_module
 from glassformer.generation.cache import Cache
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import WEIGHTS, as_stored, pack
@@ -17,7 +18,10 @@ ALLOWED = {"float32": 1e-5, "bfloat16": 0.04, "int8": 0.04}
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("seed", range(6))
-def test_packed_logits_are_the_model_s_within_the_rounding_of_its_weights(seed, weights):
+def test_packed_logits_are_the_model_s_within_the_rounding_of_its_weights(
+    seed, weights, monkeypatch
+):
+    monkeypatch.setattr(packed_module, "SMALL", 0)  # so that float32 weights are copied too
     model = various(seed).float()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -88,6 +92,16 @@ def test_weights_that_were_trained_after_packing_are_refused():
         model.embed.W_E.add_(1)
     with pytest.raises(GlassformerError, match="changed since they were packed; pack it again"):
         generate(packed, [1])
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_weights_that_were_moved_or_widened_after_packing_are_refused(weights):
+    for change in (Transformer.double, Transformer.share_memory):
+        model = Transformer(TINY).eval()
+        packed = pack(model, weights)
+        change(model)
+        with pytest.raises(GlassformerError, match="changed since they were packed"):
+            generate(packed, [1])
 
 
 def test_an_unknown_width_of_weights_is_answered_with_the_known_ones():

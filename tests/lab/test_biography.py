@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.lab.biography import biography, weight_slice
+from glassformer.lab.biography import Followed, biography, weight_slice
 from glassformer.model import Transformer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
+from glassformer.trace.trace import NotWantedError
 from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.training.replayed import STEPS, train_run
@@ -46,21 +47,51 @@ def test_the_values_are_those_of_training_bit_for_bit(run, name: str):
     assert ends in [[a.step, b.step] for a, b in pairwise(life.points)]
 
 
+def largest(values: dict[int, torch.Tensor], start: int, end: int) -> int:
+    """The update with the largest change of those after `start`, up to `end`."""
+    changes = {t: (values[t].double() - values[t - 1]).norm().item() for t in range(1, STEPS + 1)}
+    return max(range(start + 1, end + 1), key=changes.__getitem__)
+
+
 @pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.mlp.W_in", "pos_embed.W_pos[pos=2]"])
-def test_the_turn_is_the_largest_change_of_all_updates_in_the_interval(run, name: str):
+def test_the_turn_is_the_largest_change_of_all_updates(run, name: str):
     life = biography(run[0], Address.parse(name))
     values = lived(run, life.address)
-    changes = {t: (values[t].double() - values[t - 1]).norm().item() for t in range(1, STEPS + 1)}
-    points = [point.step for point in life.points]
-    mean = {
-        (a, b): (values[b].double() - values[a]).norm().item() / (b - a)
-        for a, b in pairwise(points)
-    }
-    start, end = max(mean, key=mean.__getitem__)
-    assert (life.path[0].step, life.path[-1].step) == (start, end)
-    assert life.turn.step == max(range(start + 1, end + 1), key=changes.__getitem__)
+    assert life.updates == STEPS
+    assert life.turn.step == largest(values, 0, STEPS)
+    assert life.path[0].step < life.turn.step <= life.path[-1].step
     assert torch.equal(life.turn.before, values[life.turn.step - 1])
     assert torch.equal(life.turn.after, values[life.turn.step])
+
+
+@pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.mlp.W_in"])
+def test_with_little_time_the_stretch_of_most_movement_is_searched_and_said(run, name: str):
+    life = biography(run[0], Address.parse(name), seconds=0)
+    values = lived(run, life.address)
+    mean = {
+        (a, b): (values[b].double() - values[a]).norm().item() / (b - a)
+        for a, b in pairwise(point.step for point in life.points)
+    }
+    stretch = max(mean, key=mean.__getitem__)
+    assert life.searched == [stretch]
+    assert life.turn.step == largest(values, *stretch)
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("blocks.0.mlp.W_in[d_model=1,d_mlp=2]", {"Muon": 0.04}),
+        ("embed.W_E[vocab=1,d_model=2]", {"AdamW": 0.01}),
+        ("fwd/blocks.0.resid_post[pos=1,d_model=2]", {"Muon": 0.04, "AdamW": 0.01}),
+    ],
+)
+def test_the_learning_rate_is_that_of_the_optimizer_that_moves_it(
+    tmp_path: Path, name: str, rates: dict[str, float]
+):
+    train_run(tmp_path / "run", optimizer="muon", steps=2, warmup_steps=0, final_lr=1.0)
+    ids = torch.tensor([Tokenizer.load(tmp_path / "run").encode("the cat sat on")])
+    turn = biography(tmp_path / "run", Address.parse(name), ids).turn
+    assert turn.rates == pytest.approx(rates)
 
 
 def test_the_turn_has_the_batch_and_the_gradient_of_that_update(run):
@@ -118,3 +149,9 @@ def test_one_saved_step_is_no_biography(tmp_path: Path):
         folder.rename(tmp_path / folder.name)
     with pytest.raises(GlassformerError, match=r"nothing saved leads to step 0|one step only"):
         biography(tmp_path / "r", ELEMENT)
+
+
+def test_a_replay_ends_once_it_is_no_longer_wanted(run):
+    asked = iter([True, True, False])
+    with pytest.raises(NotWantedError, match="it ends at 10"):
+        Followed(run[0], ELEMENT).replay(8, 13, lambda: next(asked))

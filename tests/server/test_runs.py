@@ -4,14 +4,17 @@ import functools
 import json
 import shutil
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.lab.biography import biography
 from glassformer.server.runs import Runs
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Address
 from glassformer.training.learner import open_learner
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
@@ -185,6 +188,17 @@ def test_a_biography_is_that_of_the_run():
     moved = found["moved"]
     assert moved["to"] - moved["from"] == moved["change"]
     assert moved["batch"] != []
+    assert sorted([found["since"], *found["others"]]) == [0, 1, 2, 4, 8]
+    each = []
+    for since, until in pairwise([0, 1, 2, 4, 8, STEPS]):
+        request = {"run": "red-house", "address": address, "since": since}
+        part = server.post("/api/biography", json=request).json()
+        assert (part["since"], part["until"]) == (since, until)
+        each.append(part["moved"])
+    life = biography(trained(), Address.parse(address))
+    assert max(each, key=lambda one: abs(one["change"]))["step"] == life.turn.step
+    odd = {"run": "red-house", "address": address, "since": 3}
+    assert "no saved step" in error(server.post("/api/biography", json=odd), 422, "invalid")
     whole = {"run": "red-house", "address": "blocks.0.attn.W_Q"}
     assert "not one number" in error(server.post("/api/biography", json=whole), 422, "invalid")
 

@@ -97,13 +97,43 @@ def test_a_training_stops_when_asked_and_goes_on_where_it_was(tmp_path):
 
 def test_what_ends_a_training_is_told(tmp_path):
     with server(tmp_path) as served:
-        begun = served.post("/api/trainings", json={"text": "too short"}).json()
+        begun = served.post("/api/trainings", json={"text": "a" * 200}).json()
         event, data = events(served, begun["id"])[-1]
         assert event == "error"
         assert "\n" not in data["message"]
         log = (tmp_path / "runs" / "pasted.log").read_text()
         assert log.strip().endswith(data["message"])
         assert [run["id"] for run in served.get("/api/runs").json()["runs"]] == ["miniature"]
+        again = served.post("/api/trainings", json={"text": "a" * 200}).json()
+        assert again == begun  # its name is free
+        assert events(served, again["id"])[-1][0] == "error"
+
+
+@pytest.mark.heavy
+def test_without_a_text_storyland_is_learned_beside_its_floor(tmp_path):
+    with server(tmp_path) as served:
+        begun = served.post("/api/trainings", json={"steps": 4, "name": "Tales"}).json()
+        told = events(served, begun["id"])
+        assert told[-1][1]["reason"] == "finished"
+        last = [data for event, data in told if event == "progress"][-1]
+        assert 0.3 < last["floor"] < last["held_out"]
+        second = served.post("/api/trainings", json={"steps": 4, "name": "Tales"}).json()
+        assert events(served, second["id"])[-1][1]["reason"] == "finished"
+        names = [run["name"] for run in served.get("/api/runs").json()["runs"]]
+        assert names == ["miniature", "Tales", "Tales 2"]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("preset", ["fast", "classic"])
+def test_a_recipe_for_letters_can_be_taken(tmp_path, preset: str):
+    with server(tmp_path) as served:
+        begun = served.post(
+            "/api/trainings", json={"text": TEXT, "steps": 3, "preset": preset}
+        ).json()
+        assert events(served, begun["id"])[-1][1]["reason"] == "finished"
+        info = served.get(f"/api/runs/{begun['run']}").json()
+        assert info["tokenizer"]["kind"] == "chars"
+        assert info["recipe"]["optimizer"] == ("muon" if preset == "fast" else "adamw")
 
 
 @pytest.mark.heavy
@@ -120,6 +150,8 @@ def test_a_server_that_ends_lets_its_training_save(tmp_path):
     "request_body",
     [
         {"text": ""},
+        {"text": "so short a text" + " " * 200},
+        {"preset": "fast"},
         {"text": "a" * (TEXT_CHARACTERS + 1)},
         {"text": TEXT, "steps": 5001},
         {"text": TEXT, "steps": 0},

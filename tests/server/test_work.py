@@ -19,6 +19,7 @@ from glassformer.server.runs import Runs
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
+from glassformer.trace.trace import NotWantedError
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -78,7 +79,7 @@ def test_a_cheap_request_is_answered_at_once_while_a_trace_is_recorded(monkeypat
 def test_a_request_that_waits_is_dropped_when_its_client_goes_away(monkeypatch):
     hold, asked = threading.Event(), []
 
-    def slow(_runs: object, _traces: object, request: TraceRequest) -> dict[str, object]:
+    def slow(_runs: object, _traces: object, request: TraceRequest, _: object) -> None:
         asked.append(request.prompt)
         hold.wait(30)
         raise ApiError("busy", "enough")
@@ -128,14 +129,16 @@ def test_a_recorded_trace_is_read_while_every_worker_records(monkeypatch):
 
 
 @pytest.mark.parametrize("patience", [{"client": 0.5, "server": 60}, {"client": 60, "server": 3}])
-def test_a_trace_that_nobody_waits_for_any_more_is_not_held(monkeypatch, patience):
-    hold, recorded, held = threading.Event(), threading.Event(), []
+def test_a_trace_that_nobody_waits_for_any_more_is_recorded_no_further(monkeypatch, patience):
+    hold, ended, held = threading.Event(), threading.Event(), []
 
     def slow(*wish: Any) -> LiveTrace:
         hold.wait(30)
-        trace = LiveTrace(*wish)
-        recorded.set()
-        return trace
+        try:
+            return LiveTrace(*wish)
+        except NotWantedError:
+            ended.set()
+            raise
 
     monkeypatch.setattr("glassformer.server.answers.LiveTrace", slow)
     monkeypatch.setattr(TraceStore, "add", lambda _, trace: held.append(trace))
@@ -148,7 +151,7 @@ def test_a_trace_that_nobody_waits_for_any_more_is_not_held(monkeypatch, patienc
         except httpx.ReadTimeout:
             time.sleep(0.5)  # until the server has seen that the client has gone
         hold.set()
-        assert recorded.wait(30)
+        assert ended.wait(30)
         # the one thread is free again, so whatever it was to do with the trace is done
         text = {"run": "miniature", "text": "the cat"}
         assert client.post("/api/tokenize", json=text, timeout=30).status_code == 200

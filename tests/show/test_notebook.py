@@ -13,7 +13,7 @@ import pytest
 
 from glassformer.ops.render import number
 from glassformer.show.html import STRONGEST, png
-from glassformer.show.notebook import trace_html
+from glassformer.show.notebook import run_html, trace_html
 from glassformer.trace import RENDERERS
 from tests.show.traces import WORDS, small, wide
 
@@ -137,6 +137,30 @@ def test_a_trace_of_sixty_tokens_stays_small():
 
 
 def test_views_are_found_by_name_and_the_package_does_not_load_them_early():
-    assert set(RENDERERS) == {"Trace", "Explanation"}
+    assert set(RENDERERS) == {"Trace", "Explanation", "PastRun"}
     program = "import glassformer.trace, sys; assert 'glassformer.show' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_run_shows_its_losses_and_what_it_wrote():
+    rows = [
+        {"step": 0, "val_loss": 5.25, "floor": 0.5},
+        {"step": 1, "loss": 5.125},
+        {"step": 2, "loss": 4.75},
+        {"step": 2, "val_loss": 4.5, "floor": 0.5},
+        {"step": 2, "sample": "the <b>cat</b>"},
+    ]
+    read = Reader(run_html("small", rows, 9))
+    text = " ".join(read.text)
+    assert "Run small" in text
+    assert "2 of 9 steps" in text
+    assert ["training", "2", number(4.75)] == read.text[read.text.index("training") :][:3]
+    assert ["held out", "2", number(4.5)] == read.text[read.text.index("held out") :][:3]
+    assert "the <b>cat</b>" in text
+    assert "b" not in read.tags
+    assert any((value or "").startswith("data:image/png") for _, value in read.attributes)
+
+
+def test_a_run_before_its_first_step_says_so():
+    text = " ".join(Reader(run_html("new", [{"step": 0, "uniform_loss": 5.1}], 9)).text)
+    assert "No step was made yet" in text

@@ -6,6 +6,7 @@ import torch
 from glassformer import GlassformerError
 from glassformer.trace import Trace
 from glassformer.trace.html import RENDERERS
+from glassformer.trace.trace import NotWantedError
 from tests.model.variety import config_of, random_ids, random_model, random_targets
 
 
@@ -142,3 +143,12 @@ def test_a_trace_that_cannot_be_run_again_has_no_gap_to_report(tmp_path):
         model.weights()["embed.W_E"].add_(1.0)
     with pytest.raises(GlassformerError, match=r"was changed after this trace was recorded"):
         trace.fused_gap()
+
+
+def test_a_recording_ends_once_it_is_no_longer_wanted():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 1), random_ids(config, 1)
+    paths = list(model.watch(ids).nodes)
+    asked = iter([True] * 40 + [False])
+    with pytest.raises(NotWantedError, match=f"it ends at {paths[40]}"):
+        model.watch(ids, wanted=lambda: next(asked))

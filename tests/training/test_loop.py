@@ -128,6 +128,23 @@ def test_metrics_hold_every_reported_row(tmp_path):
         assert all(0 <= value <= 1 for value in row["dead_units"].values())
 
 
+def test_the_held_out_loss_is_measured_early_on_where_the_state_is_kept(tmp_path):
+    recipe = small_recipe(steps=40, eval_every=30)
+    with new_run(tmp_path / "run", small_model(), recipe) as run:
+        train(small_model(), small_data(), recipe, run=run, should_stop=stop_after(10))
+    with Run.reopen(tmp_path / "run") as run:
+        train(small_model(), small_data(), recipe, run=run)
+    resumed = read_metrics(tmp_path / "run/metrics.jsonl")
+    with new_run(tmp_path / "straight", small_model(), recipe) as run:
+        straight = train(small_model(), small_data(), recipe, run=run).rows
+    losses = [
+        {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
+        for rows in (resumed, straight)
+    ]
+    assert list(losses[0]) == [0, 8, 16, 30, 40]
+    assert losses[0] == losses[1]
+
+
 def test_layer_gradient_norms_add_up_to_the_whole_norm():
     outcome = train(small_model(), small_data(), small_recipe(steps=4))
     health = next(row["health"] for row in outcome.rows if "health" in row)

@@ -98,7 +98,12 @@ export interface TokenizedText {
 export interface Biography {
   address: string;
   points: { step: number; value: number }[];
-  moved: { from: number; to: number; step: number; change: number; batch: string[] } | null;
+  moved: { from: number; to: number; step: number; change: number; batch: string[] };
+  /** The stretch of training that was made again. */
+  since: number;
+  until: number;
+  /** Where the other stretches begin, the one with the most movement first. */
+  others: number[];
 }
 
 /** A trace that was opened, and what it is of. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -12,7 +13,7 @@ import typer
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
-from glassformer.generation.packed import pack
+from glassformer.generation.packed import Packed, pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
 from glassformer.model import Transformer
@@ -42,7 +43,15 @@ class Answers:
     last: Generation | None = None
 
     def __post_init__(self) -> None:
-        self._asked = self.model if self.weights is None else pack(self.model, self.weights)
+        self._asked = self.model if self.weights is None else self._packed(self.weights)
+
+    def _packed(self, weights: str) -> Packed:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            packed = pack(self.model, weights)
+        for warning in told:
+            note(str(warning.message))
+        return packed
 
     def complete(self, prompt: str) -> Generation:
         """Print a prompt and stream what the model makes follow it."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassformer.cli.watching import note_replay
 from glassformer.generation.generate import check_prompt
-from glassformer.lab.biography import Biography, Point, biography
+from glassformer.lab.biography import SECONDS, Biography, Point, biography
 from glassformer.model import Transformer
 from glassformer.ops.render import number
 from glassformer.show.labels import visible
@@ -40,14 +40,21 @@ def command(
     prompt: Annotated[
         str | None, typer.Option(help="The text that a value is read on.", metavar="TEXT")
     ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0, help="How much of training to replay in search of that update.", metavar="N"
+        ),
+    ] = SECONDS,
     out: Annotated[
         Path | None, typer.Option(help="Also draw it, into this folder.", metavar="FOLDER")
     ] = None,
 ) -> None:
     """Follow a number, a weight or an attention map through training.
 
-    It is read at every saved step; where it moved most, training is replayed
-    update by update, and the update that moved it most is shown with its batch.
+    It is read at every saved step; in between, training is replayed update by
+    update, where it moved most first, and the update that moved it most is shown
+    with its batch.
     """
     where = Address.parse(address)
     model = Transformer(read_description(run).model)
@@ -57,7 +64,7 @@ def command(
         tokens = tokenizer.encode(prompt)
         check_prompt(model, tokens)
         ids = torch.tensor([tokens])
-    life = biography(run, where, ids, report=note_replay)
+    life = biography(run, where, ids, note_replay, seconds)
     sheet = Sheet()
     _tell_points(sheet, life)
     _tell_path(sheet, life)
@@ -102,7 +109,17 @@ def _table(sheet: Sheet, points: list[Point], moved: str, what: str) -> None:
 
 def _tell_path(sheet: Sheet, life: Biography) -> None:
     start, end = life.path[0].step, life.path[-1].step
-    sheet.title(f"Where it moved most: updates {start + 1} to {end}, replayed")
+    sheet.title(f"Its largest change is among updates {start + 1} to {end}, replayed")
+    last = life.points[-1].step
+    if life.updates == last:
+        sheet.prose(f"All {last} updates were made again in search of it.", QUIET)
+    else:
+        between = ", ".join(f"{start + 1} to {end}" for start, end in life.searched)
+        sheet.prose(
+            f"Of {last} updates, {life.updates} were made again in search of it: {between}."
+            " --seconds N searches more.",
+            QUIET,
+        )
     chosen = sorted(life.path[1:], key=lambda p: -p.moved)[:UPDATES]
     points = [life.path[0], *sorted(chosen, key=lambda p: p.step)]
     _table(sheet, points, "moved", _what(life))
@@ -129,7 +146,8 @@ def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -
     ]
     if turn.gradient is not None:
         rows.append(["its gradient, clipped", difference(turn.gradient[at].item())])
-    rows.append(["learning rate", number(turn.lr)])
+    for name, rate in turn.rates.items():
+        rows.append([f"learning rate of {name}", number(rate)])
     rows.append(["loss of the batch", number(turn.loss)])
     rows.append(["length of the whole gradient", number(turn.grad_norm)])
     print_table(sheet, [Column(""), Column("", right=True)], rows)

@@ -45,11 +45,7 @@ class Cache:
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append k, v [batch, pos, head, d_head] of one layer; return all of them so far."""
-        start, end = self.length, self.length + k.shape[1]
-        if end > self.capacity:
-            raise GlassformerError(
-                f"{end} tokens do not fit a cache of {self.capacity} positions; make it larger"
-            )
+        start, end = self.length, self.end(k.shape[1])
         keys, values = self._by_layer[layer]
         if self._lengths is None:
             keys[:, start:end], values[:, start:end] = k, v
@@ -57,6 +53,15 @@ class Cache:
             rows = torch.arange(len(k), device=k.device)
             keys[rows, self._lengths], values[rows, self._lengths] = k[:, 0], v[:, 0]
         return keys[:, :end], values[:, :end]
+
+    def end(self, n: int) -> int:
+        """The length with n more positions; raise if they do not fit."""
+        end = self.length + n
+        if end > self.capacity:
+            raise GlassformerError(
+                f"{end} tokens do not fit a cache of {self.capacity} positions; make it larger"
+            )
+        return end
 
     def advance(self, n: int) -> None:
         """Say that n more positions are in the cache, in every layer."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.generation.cache import Cache
+from glassformer.generation.compiled import CompiledProgram
 from glassformer.generation.packed import Packed, as_stored, generating
 from glassformer.generation.program import Program
 from glassformer.generation.sampling import Sampling, fresh_seed
@@ -22,6 +23,10 @@ FINISH_REASONS: dict[str, str] = {
     "stop": "a stop token or a stop text came",
     "context": "the model's context is full",
 }
+
+FEW_THREADS = 2
+"""A compiled step runs on one thread and reads memory as fast as that goes, about as fast as two
+threads of the flat program; with more the flat program is ahead. Small models have one anyway."""
 
 
 def generate(
@@ -80,18 +85,24 @@ def generate_batch(
     """Continue several texts of any lengths at once, each to its end.
 
     Text number i is what ``generate(model, prompts[i], seed=seed + i, ...)`` gives: every text has
-    its own positions, its own context and its own numbers. A finished text leaves the batch.
+    its own positions, its own context and its own numbers. A finished text leaves the batch. Those
+    of a small model with a compiled step come one after another; it is the quicker way.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     rows = [[int(i) for i in ids] for ids in prompts]
     seed = fresh_seed() if seed is None else seed
     seeds = [seed + i for i in range(len(rows))]
-    batch = _Texts(
-        _packed(model), rows, seeds, sampling, max_new_tokens, frozenset(stop_ids), use_cache
-    )
-    while batch.unfinished:
-        batch.advance()
-    return batch.texts
+    packed, end = _packed(model), (sampling, max_new_tokens, frozenset(stop_ids), use_cache)
+    alone = packed.compiled is not None and packed.small and use_cache
+    together = 1 if alone else max(len(rows), 1)
+    batches = [
+        _Texts(packed, rows[i : i + together], seeds[i : i + together], *end)
+        for i in range(0, len(rows), together)
+    ]
+    for batch in batches:
+        while batch.unfinished:
+            batch.advance()
+    return [text for batch in batches for text in batch.texts]
 
 
 class Generation(Iterator[int]):
@@ -162,7 +173,7 @@ class _Texts:
         for row, prompt in zip(self.ids, self.prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
         self.cache: Cache | None = None
-        self.program: Program | None = None
+        self.program: Program | CompiledProgram | None = None
         self.cached: list[int] = []  # whose text each row of the cache is
         if self.max_new_tokens == 0:
             for text in self.texts:
@@ -229,7 +240,7 @@ class _Texts:
                 return self.program.step(self._last(going, lengths).to(device))
             if self.use_cache:
                 self.cache = self._new_cache(lengths)
-                self.program = Program(self.packed, self.cache)
+                self.program = self._new_program(self.cache)
             self.cached = going
             texts = self.ids[going, : max(lengths)].to(device)
             return self.packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
@@ -249,6 +260,12 @@ class _Texts:
             dtype=W_E.dtype,
             device=W_E.device,
         )
+
+    def _new_program(self, cache: Cache) -> Program | CompiledProgram:
+        step = self.packed.compiled
+        if step is not None and cache.batch == 1 and torch.get_num_threads() <= FEW_THREADS:
+            return step.on(cache)
+        return Program(self.packed, cache)
 
 
 def _packed(model: Transformer | Packed) -> Packed:

@@ -7,6 +7,7 @@ reaches nearly all of it, and narrower weights are less to read.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.generation.c_library import NotCompiledError
 from glassformer.generation.cache import Cache
+from glassformer.generation.compiled import CompiledStep
 from glassformer.model.block import Block
 from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
@@ -38,15 +41,20 @@ Product = Callable[[Tensor], Tensor]
 class Packed:
     """A model and the kernels that take the place of its matrix products, by the values' names.
 
-    What is not a product (embeddings, norms, attention, the residual stream) stays as it is.
+    What is not a product (embeddings, norms, attention, the residual stream) stays as it is. Where
+    there is a `compiled` step, it continues single texts, and the kernels read prompts.
     """
 
     def __init__(
-        self, model: Transformer, layout: Callable[[Tensor, Tensor | None], Product]
+        self,
+        model: Transformer,
+        layout: Callable[[Tensor, Tensor | None], Product],
+        compiled: CompiledStep | None = None,
     ) -> None:
         self.model = model
+        self.compiled = compiled
         self.kernels: dict[str, Kernel] = dict(_kernels(model, layout))
-        self.small = sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
+        self.small = _small(model)
         self._versions = _versions(model)
 
     def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
@@ -67,9 +75,23 @@ class Packed:
             )
 
 
-def as_stored(model: Transformer) -> Packed:
-    """The model with its matrices as they are; nothing is copied."""
-    return Packed(model, _Stored)
+def as_stored(model: Transformer, compiled: bool = False) -> Packed:
+    """The model with its matrices as they are, nothing is copied; its step in C if it shall be."""
+    return Packed(model, _Stored, _compiled_step(model) if compiled else None)
+
+
+def _compiled_step(model: Transformer) -> CompiledStep | None:
+    """The step in C, for models on the CPU in float32 or float64.
+
+    Where the compiler is missing or fails, a warning says so, and texts come by the flat program.
+    """
+    if model.config.n_ctx == 1:
+        return None  # there is no step after the first token's
+    try:
+        return CompiledStep(model)
+    except NotCompiledError as error:
+        warnings.warn(f"generating without a compiled step: {error}", stacklevel=3)
+        return None
 
 
 def pack(model: Transformer, weights: str = "float32") -> Packed:
@@ -80,6 +102,10 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     computed as the model does. The copy takes as many bytes as it holds weights of that width; a
     model that is trained afterwards must be packed again.
 
+    For a model in float32 on the CPU, packed in float32, the decoding step of a single text is
+    compiled from the model's formulas: half a second for a small one, the first time that this
+    machine sees a model of its shape. A small model's matrices are then left where they are.
+
     >>> from glassformer.model import Config
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> pack(model, "int8")(torch.tensor([[1, 2, 3]])).shape
@@ -89,7 +115,7 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         raise GlassformerError(
             f"weights={weights!r} is none of {', '.join(WEIGHTS)}.{did_you_mean(weights, WEIGHTS)}"
         )
-    device = model.embed.W_E.device.type
+    device, dtype = model.embed.W_E.device.type, model.embed.W_E.dtype
     if weights == "int8" and device != "cpu":
         raise GlassformerError(
             f"int8 weights are multiplied on the CPU only, and this model is on {device}; pack it"
@@ -97,7 +123,11 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
         )
     if weights == "int8":
         return Packed(model, _Int8)
-    return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]))
+    as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
+    step = _compiled_step(model) if as_it_is else None
+    if as_it_is and _small(model):
+        return Packed(model, _Stored, step)
+    return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]), step)
 
 
 class _Part(NamedTuple):
@@ -210,8 +240,12 @@ class _KernelTape:
         return op.kernel(*operands, **params) if kernel is None else kernel(operands[0])
 
 
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    return [(id(parameter), parameter._version) for parameter in model.parameters()]
+def _small(model: nn.Module) -> bool:
+    return sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
+
+
+def _versions(model: nn.Module) -> list[tuple[torch.dtype, int, int]]:
+    return [(p.dtype, p.data_ptr(), p._version) for p in model.parameters()]
 
 
 SMALL = 32 << 20

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from glassformer.generation.cache import Cache
+from glassformer.generation.compiled import not_on_the_tape
 from glassformer.generation.packed import Kernel, Packed
 from glassformer.ops.op import Composite, Op
 
@@ -85,10 +86,7 @@ class _Notes:
         if id(value) in self._slots:
             return self._slots[id(value)]
         if isinstance(value, Tensor) and id(value) not in self._known:
-            raise RuntimeError(
-                f"a value of shape {[*value.shape]} is no result of a call on the tape, no weight"
-                " and no input; compute it on the tape"
-            )
+            raise not_on_the_tape(value)
         slot = self.name(value)
         self.constant.add(slot)
         return slot

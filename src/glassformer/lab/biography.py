@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,15 @@ from torch import Tensor
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model import Transformer
 from glassformer.trace import Address
+from glassformer.trace.trace import NotWantedError, Wanted, always
 from glassformer.training.data import Batch
+from glassformer.training.muon import matrices
+from glassformer.training.optimizer import muon_lr
 from glassformer.training.replay import Replay, nearest, saved_states, state_at
-from glassformer.training.run import read_description
+from glassformer.training.run import read_description, read_metrics
+
+SECONDS = 60.0
+"""How much of training is replayed in search of an update, unless the caller says otherwise."""
 
 Reader = Callable[[Transformer], Tensor]
 
@@ -36,24 +43,34 @@ class Turn:
     """The update that moved it most, and what it was made with.
 
     `gradient`: of what was followed, clipped as the optimizer saw it; None for a value that is no
-    weight. `grad_norm`: of all weights, before clipping.
+    weight. `rates`: the learning rates of what moves it, by optimizer. `grad_norm`: of all weights,
+    before clipping.
     """
 
     step: int
     before: Tensor
     after: Tensor
     gradient: Tensor | None
-    lr: float
+    rates: dict[str, float]
     loss: float
     grad_norm: float
     batches: list[Batch]
 
+    @property
+    def moved(self) -> float:
+        return way(self.before, self.after)
+
+
+Stretch = tuple[int, int]
+"""A saved step and the next one: what lies between is known by replaying it."""
+
 
 @dataclass(frozen=True)
 class Biography:
-    """`points` at every saved step; `path` at every step of the interval where it moved most.
+    """`points` at every saved step; `turn`: the update with the largest change of all replayed.
 
-    `axes` are those of the followed values. `turn` is the update with the largest change on `path`.
+    `axes` are those of the followed values. `path`: every step of the stretch that `turn` is in.
+    `searched`: the stretches that were replayed, in order.
     """
 
     address: Address
@@ -61,6 +78,12 @@ class Biography:
     points: list[Point]
     path: list[Point]
     turn: Turn
+    searched: list[Stretch]
+
+    @property
+    def updates(self) -> int:
+        """How many updates were replayed."""
+        return sum(end - start for start, end in self.searched)
 
 
 def biography(
@@ -68,27 +91,103 @@ def biography(
     where: Address,
     ids: Tensor | None = None,
     report: Callable[[int, int], None] = lambda start, end: None,
+    seconds: float = SECONDS,
 ) -> Biography:
     """Follow what is at an address through a run's saved steps, then update by update.
 
     ids [1, pos]: the prompt that a value of the forward pass is read on; a weight needs none.
-    report: called with the first and last step of the interval before it is replayed.
+    report: called with the first and last step of each stretch before it is replayed.
+    seconds: how much of training, in the time it took then, is replayed: the stretches with the
+    largest movement per update first, and one at least.
     """
-    nearest(folder, 0)  # refuses a folder whose past is not known
-    where = _resolved(folder, where, ids)
-    axes, read = _reader(folder, where, ids)
-    steps = list(saved_states(folder))
-    if len(steps) < 2:
-        raise GlassformerError(
-            f"{folder} has saved one step only, {steps[0]}; a biography takes two or more, so train"
-            " on or leave snapshot_mb above 0"
-        )
-    points = _points((step, read(state_at(folder, step).model)) for step in steps)
-    most = max(range(1, len(points)), key=lambda i: points[i].moved)
-    start, end = points[most - 1].step, points[most].step
-    report(start, end)
-    path, turn = _replayed(folder, where, read, start, end)
-    return Biography(where, axes, points, path, turn)
+    followed = Followed(folder, where, ids)
+    points = followed.points()
+    took = _seconds_of(folder)
+    left = seconds
+    best: tuple[list[Point], Turn] | None = None
+    searched: list[Stretch] = []
+    for start, end in stretches(points):
+        cost = took.get(end, math.inf) - took.get(start, math.inf if start else 0.0)
+        if best is not None and not cost <= left:
+            continue
+        left -= cost
+        report(start, end)
+        found = followed.replay(start, end)
+        searched.append((start, end))
+        if best is None or (found[1].moved, -found[1].step) > (best[1].moved, -best[1].step):
+            best = found
+    assert best is not None, "two points have a stretch between them"
+    return Biography(followed.where, followed.axes, points, *best, sorted(searched))
+
+
+def stretches(points: list[Point]) -> list[Stretch]:
+    """The stretches between points, the one with the largest movement per update first."""
+    order = sorted(range(1, len(points)), key=lambda i: -points[i].moved)
+    return [(points[i - 1].step, points[i].step) for i in order]
+
+
+def _seconds_of(folder: Path) -> dict[int, float]:
+    """What training had taken after each step."""
+    rows = read_metrics(folder / "metrics.jsonl")
+    return {row["step"]: row["seconds"] for row in rows if "seconds" in row}
+
+
+class Followed:
+    """One address of a run, read at any step of its training."""
+
+    def __init__(self, folder: Path, where: Address, ids: Tensor | None = None) -> None:
+        nearest(folder, 0)  # refuses a folder whose past is not known
+        self.folder = folder
+        self.where = _resolved(folder, where, ids)
+        self.axes, self.read = _reader(folder, self.where, ids)
+        self.steps = list(saved_states(folder))
+        if len(self.steps) < 2:
+            raise GlassformerError(
+                f"{folder} has saved one step only, {self.steps[0]}; a biography takes two or more,"
+                " so train on or leave snapshot_mb above 0"
+            )
+
+    def points(self) -> list[Point]:
+        """What it was at every saved step."""
+        return _points((step, self.read(state_at(self.folder, step).model)) for step in self.steps)
+
+    def replay(self, start: int, end: int, wanted: Wanted = always) -> tuple[list[Point], Turn]:
+        """Train from one saved step to another again, reading after each update."""
+        replay = Replay(self.folder, start)
+        path = [Point(start, self.read(replay.model), 0.0)]
+        turn: Turn | None = None
+        largest = -1.0
+        while replay.step < end:
+            if not wanted():
+                raise NotWantedError(f"nobody waits for this any more; it ends at {replay.step}")
+            row = replay.advance()
+            before, after = path[-1].value, self.read(replay.model)
+            path.append(Point(replay.step, after, way(before, after)))
+            if path[-1].moved > largest:
+                largest = path[-1].moved
+                is_weight = self.where.kind == "weight"
+                turn = Turn(
+                    replay.step,
+                    before,
+                    after,
+                    weight_slice(replay.model, self.where, gradient=True) if is_weight else None,
+                    self._rates(replay, row["lr"]),
+                    row["loss"],
+                    row["grad_norm"],
+                    replay.batches(replay.step),
+                )
+        assert turn is not None, "a stretch has a step"
+        return path, turn
+
+    def _rates(self, replay: Replay, lr: float) -> dict[str, float]:
+        """The learning rates of what moves it: of a weight one, of a value those of all weights."""
+        rates = {"AdamW": lr}
+        if replay.recipe.optimizer != "muon":
+            return rates
+        muons = {"Muon": muon_lr(replay.recipe, lr)}
+        if self.where.kind != "weight":
+            return muons | rates
+        return muons if self.where.name in {m.name for m in matrices(replay.model)} else rates
 
 
 def _points(values: Iterable[tuple[int, Tensor]]) -> list[Point]:
@@ -169,32 +268,3 @@ def weight_slice(model: Transformer, where: Address, gradient: bool = False) -> 
 
 def _gradient(parameter: torch.nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _replayed(
-    folder: Path, where: Address, read: Reader, start: int, end: int
-) -> tuple[list[Point], Turn]:
-    """Train from `start` to `end` again, reading after each update."""
-    replay = Replay(folder, start)
-    path = [Point(start, read(replay.model), 0.0)]
-    turn: Turn | None = None
-    largest = -1.0
-    while replay.step < end:
-        row = replay.advance()
-        before, after = path[-1].value, read(replay.model)
-        path.append(Point(replay.step, after, way(before, after)))
-        if path[-1].moved > largest:
-            largest = path[-1].moved
-            is_weight = where.kind == "weight"
-            turn = Turn(
-                replay.step,
-                before,
-                after,
-                weight_slice(replay.model, where, gradient=True) if is_weight else None,
-                row["lr"],
-                row["loss"],
-                row["grad_norm"],
-                replay.batches(replay.step),
-            )
-    assert turn is not None, "an interval has a step"
-    return path, turn

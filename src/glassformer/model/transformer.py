@@ -22,6 +22,7 @@ from glassformer.model.views import Source, View, itself, scoped
 from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder, Trace
+from glassformer.trace.trace import Wanted, always
 
 
 class Unembed(nn.Module):
@@ -154,6 +155,7 @@ class Transformer(nn.Module):
         backward: bool = False,
         edit: Edits | None = None,
         budget_bytes: int = BUDGET_BYTES,
+        wanted: Wanted = always,
     ) -> Trace:
         """Run once, eagerly, and record every value on the way under its name.
 
@@ -162,11 +164,12 @@ class Transformer(nn.Module):
         gradient of the loss for every value and weight, under ``bwd/``. `edit` changes values or
         weights by address before whatever follows: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
         A trace whose values would take more than `budget_bytes` is refused with its size.
+        `wanted` is asked at every step, and recording ends once it is false.
         """
         self._check_ids(ids)
         if targets is not None:
             self._check_targets(targets, ids)
-        return watch(self, ids, targets, keep, backward, edit or {}, budget_bytes)
+        return watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, wanted)
 
     def _check_ids(self, ids: Tensor) -> None:
         if ids.ndim != 2 or ids.numel() == 0:

@@ -16,7 +16,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.trace import Address, Recorder, Trace
 from glassformer.trace.backward import add_gradients
 from glassformer.trace.tape import Editor
-from glassformer.trace.trace import OverBudgetError
+from glassformer.trace.trace import OverBudgetError, Wanted, always
 
 if TYPE_CHECKING:
     from glassformer.model.transformer import Transformer
@@ -41,10 +41,11 @@ def watch(
     backward: bool = False,
     edit: Edits = NOTHING,
     budget_bytes: int | None = None,
+    wanted: Wanted = always,
 ) -> Trace:
     """See `Transformer.watch`."""
     try:
-        return _watch(model, ids, targets, Trace(keep, budget_bytes), backward, edit)
+        return _watch(model, ids, targets, Trace(keep, budget_bytes, wanted), backward, edit)
     except OverBudgetError:
         size = estimated_bytes(model, ids, targets, keep, backward)
         raise OverBudgetError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
-from glassformer.lab.biography import biography
+from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.embeddings import Neighbour, analogy, flattened, nearest
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server.errors import ApiError
@@ -28,6 +28,7 @@ from glassformer.server.traces import Asked, LiveTrace, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
+from glassformer.trace.trace import Wanted
 from glassformer.trace.values_file import raw_bytes
 
 BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
@@ -35,7 +36,7 @@ TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
 PICTURE_WORK = 2e11  # products, some 20 seconds: GPT-2's largest model takes 1.3e11
 
 
-def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> LiveTrace:
+def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wanted) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
     learner = runs.learner(request.run, request.at_step)
     drawing = _drawing(request)
@@ -56,7 +57,8 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> LiveTra
         float64=request.float64,
     )
     written = request.model_dump()["edits"]
-    return LiveTrace(learner, wish, Asked(request.run, request.at_step, written, drawing))
+    asked = Asked(request.run, request.at_step, written, drawing)
+    return LiveTrace(learner, wish, asked, wanted)
 
 
 def _drawing(request: TraceRequest) -> Drawing | None:
@@ -152,8 +154,8 @@ def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
     }
 
 
-def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
-    """Biography of one number."""
+def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, Any]:
+    """Biography of one number: its saved values, and one stretch between them made again."""
     source = runs[request.run]
     if source.folder is None or source.kind != "run":
         raise ApiError("invalid", f"{source.name!r} was not trained here, so it has no past")
@@ -163,16 +165,25 @@ def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
         tokens = tokenizer.encode(request.prompt)
         check_prompt(runs.learner(request.run).model, tokens)
         ids = torch.tensor([tokens])
-    found = biography(source.folder, Address.parse(request.address), ids)
-    if found.points[0].value.numel() != 1:
-        axes = ", ".join(found.axes)
-        raise ApiError("invalid", f"{found.address} is not one number; also give {axes}")
-    turn = found.turn
+    followed = Followed(source.folder, Address.parse(request.address), ids)
+    if followed.axes:
+        axes = ", ".join(followed.axes)
+        raise ApiError("invalid", f"{followed.where} is not one number; also give {axes}")
+    points: list[Point] = []
+    if request.since is None:
+        points = followed.points()
+        (start, end), *others = stretches(points)
+    else:
+        start, others = request.since, []
+        if start not in followed.steps[:-1]:
+            raise ApiError("invalid", f"{start} is no saved step that another one follows")
+        end = followed.steps[followed.steps.index(start) + 1]
+    _, turn = followed.replay(start, end, wanted)
     texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
     before, after = turn.before.item(), turn.after.item()
     return {
-        "address": str(found.address),
-        "points": [{"step": point.step, "value": point.value.item()} for point in found.points],
+        "address": str(followed.where),
+        "points": [{"step": point.step, "value": point.value.item()} for point in points],
         "moved": {
             "from": before,
             "to": after,
@@ -180,6 +191,9 @@ def lived(runs: Runs, request: BiographyRequest) -> dict[str, Any]:
             "change": after - before,
             "batch": texts[:BATCH_BLOCKS],
         },
+        "since": start,
+        "until": end,
+        "others": [first for first, _ in others],
     }
 
 

@@ -59,17 +59,28 @@ def page_html(data: dict[str, Any]) -> str:
 
 
 def page_data(
-    runs: Runs, prompt: str, *, target: str | None = None, at_step: int | None = None
+    runs: Runs,
+    prompt: str,
+    *,
+    target: str | None = None,
+    at_step: int | None = None,
+    value_bytes: int | None = None,
+    snapshot_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """What an exported page shows of the first run: its traces, its training, its tokens."""
+    """What an exported page shows of the first run: its traces, its training, its tokens.
+
+    value_bytes, snapshot_bytes: what it holds at most; None: VALUE_BYTES, SNAPSHOT_BYTES.
+    """
     source = runs.there[0]
     learner = runs.learner(source.id, at_step)
     check_size(learner, prompt)
     first = LiveTrace(
-        learner, Wish(prompt, target, light_bytes=VALUE_BYTES), Asked(source.id, at_step)
+        learner,
+        Wish(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
+        Asked(source.id, at_step),
     )
     text = answers.tokenized(learner.tokenizer, TokenizeRequest(run=source.id, text=prompt))
-    past = packed_snapshots(runs, source.id, prompt, target)
+    past = packed_snapshots(runs, source.id, prompt, target, snapshot_bytes or SNAPSHOT_BYTES)
     return {
         **trace_data([packed(first), *past]),
         "runs": [{**source.info(learner.tokenizer), "path": source.folder and source.name}],
@@ -114,7 +125,9 @@ def pack(about: dict[str, Any], table: bytes, values: bytes) -> dict[str, Any]:
     return {"about": about, "table": _text(table), "values": _text(values)}
 
 
-def packed_snapshots(runs: Runs, run: str, prompt: str, target: str | None) -> list[dict[str, Any]]:
+def packed_snapshots(
+    runs: Runs, run: str, prompt: str, target: str | None, room: int
+) -> list[dict[str, Any]]:
     """The forward pass after some steps of a run's training, as many as there is room for."""
     source = runs[run]
     steps = source.snapshots
@@ -128,7 +141,7 @@ def packed_snapshots(runs: Runs, run: str, prompt: str, target: str | None) -> l
     if not steps:
         return []
     size = sum(len(text) for text in _texts(next(traces(1))))
-    count = min(SNAPSHOTS, len(steps), SNAPSHOT_BYTES // size)
+    count = min(SNAPSHOTS, len(steps), room // size)
     return list(traces(count)) if count > 1 else []  # one alone shows no change
 
 

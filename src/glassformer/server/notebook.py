@@ -1,4 +1,4 @@
-"""A trace in a notebook: the page itself, in a frame of its own, with the trace inside it."""
+"""A trace or a run in a notebook: the page itself, in a frame of its own, with its data inside."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from html import escape
 from math import prod
 from typing import Any
 
-from glassformer.server.export import pack, page_html, trace_data
+from glassformer.errors import GlassformerError
+from glassformer.server.export import pack, page_data, page_html, trace_data
 from glassformer.server.page import is_built
 from glassformer.server.record import add_probs
+from glassformer.server.runs import Runs, suggestion
+from glassformer.show.notebook import run_html as plain_run
 from glassformer.show.notebook import trace_html as plain_html
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.file import step_table
 from glassformer.trace.values_file import ValuesFile
+from glassformer.training.run import PastRun
 
 VALUE_BYTES = 4_000_000
 """A larger trace is shown as a table: a notebook's file carries every output in full."""
@@ -32,10 +37,31 @@ def trace_html(trace: Trace) -> str:
     table = step_table(shown, values.extents).encode()
     about = _about(shown, values.size)
     data = trace_data([pack(about, table, values.read(0, values.size))])
-    html = page_html({**data, "runs": [_run(shown)]})
+    return _frame("The trace, number by number", {**data, "runs": [_run(shown)]})
+
+
+def run_html(run: PastRun) -> str:
+    """A run's loss and what it wrote; beneath, where it is small, the page about it."""
+    parts = plain_run(run.folder.name, run.rows, run.description.recipe.steps)
+    try:
+        runs = Runs([str(run.folder)])
+        tokenizer = Tokenizer.load(run.folder)
+        prompt, target = suggestion(tokenizer, run.description.model.n_ctx)
+        data = page_data(
+            runs, prompt, target=target, value_bytes=VALUE_BYTES, snapshot_bytes=VALUE_BYTES // 2
+        )
+    except GlassformerError:  # too large for a page, or not a model yet
+        return parts
+    if not is_built() or sum(len(trace["values"]) for trace in data["traces"]) > 2 * VALUE_BYTES:
+        return parts
+    return parts + _frame("The run, number by number", data)
+
+
+def _frame(title: str, data: dict[str, Any]) -> str:
+    html = page_html(data)
     # sandboxed: whatever is in the trace can't reach the notebook
     return (
-        f'<iframe title="The trace, number by number" srcdoc="{escape(html)}"'
+        f'<iframe title="{title}" srcdoc="{escape(html)}"'
         f' sandbox="allow-scripts allow-downloads" loading="lazy" width="100%" height="{HEIGHT}"'
         ' style="border: 1px solid #8884; border-radius: 10px"></iframe>'
     )

@@ -18,7 +18,7 @@ from glassformer.model.watch import estimated_bytes
 from glassformer.ops.loss import probs
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
-from glassformer.trace.trace import OverBudgetError
+from glassformer.trace.trace import OverBudgetError, Wanted, always
 from glassformer.training.learner import Learner, labels, open_learner, token_of
 
 LIGHT_BYTES = 300_000_000
@@ -95,8 +95,8 @@ def watch(
     return record(open_learner(str(run), at_step), wish).trace
 
 
-def record(learner: Learner, wish: Wish) -> Recorded:
-    """Watch a prompt as wished.
+def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
+    """Watch a prompt as wished; `wanted`: see `Transformer.watch`.
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
@@ -109,7 +109,7 @@ def record(learner: Learner, wish: Wish) -> Recorded:
     targets = targets_of(tokens, target)
     backward, optimizer = _scope(learner.model, tokens, targets, wish)
     if optimizer and targets is not None:
-        trace = learner.learn(tokens, targets)[0].trace
+        trace = learner.learn(tokens, targets, wanted)[0].trace
     else:
         trace = learner.model.watch(
             tokens,
@@ -117,6 +117,7 @@ def record(learner: Learner, wish: Wish) -> Recorded:
             backward=backward,
             edit=dict(wish.edits),
             budget_bytes=BUDGET_BYTES,
+            wanted=wanted,
         )
         trace.labels = labels(learner.tokenizer, ids)
     add_probs(trace)

@@ -81,18 +81,25 @@ class TokenizeRequest(Input):
 
 
 class TrainingRequest(Input):
-    """A small run from pasted text."""
+    """A small run from pasted text; without one, on Storyland."""
 
-    text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
+    text: Annotated[str, Field(max_length=TEXT_CHARACTERS)] | None = None
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     steps: Annotated[int, Field(ge=1, le=TRAINING_STEPS), Whole] | None = None
-    preset: Literal["text", "storyland"] = "text"
+    preset: Literal["text", "fast", "classic", "storyland"] | None = None
 
 
 class BiographyRequest(Input):
+    """`since`: the saved step from which training is made again, up to the next saved one.
+
+    null: where the number moved most per update; the answer then has all saved values, and says
+    where the other stretches begin.
+    """
+
     run: RunId
     address: Path
     prompt: Text | None = None
+    since: Count | None = None
 
 
 class NeighboursRequest(Input):
@@ -256,7 +263,7 @@ class Point(BaseModel):
 
 
 class Moved(BaseModel):
-    """The update that moved it most, and the blocks of text it was made with."""
+    """The update of the stretch that moved it most, and the blocks of text it was made with."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -270,7 +277,10 @@ class Moved(BaseModel):
 class Biography(BaseModel):
     address: str
     points: list[Point]
-    moved: Moved | None
+    moved: Moved
+    since: int = Field(description="The stretch that was made again: after this step,")
+    until: int = Field(description="up to this one.")
+    others: list[int] = Field(description="Where the others begin, most movement first.")
 
 
 class Neighbour(BaseModel):

@@ -26,6 +26,7 @@ from glassformer.training.run import read_metrics
 TRAIN = [sys.executable, "-m", "glassformer", "train"]
 
 STEPS = 600
+FEWEST_CHARACTERS = 100
 SAMPLES, EVALUATIONS = 10, 20
 """How often in a training it writes something of its own, and is measured on held-out text."""
 
@@ -153,19 +154,18 @@ class Trainings:
         """Begin a new run; its text is kept beside it."""
         with self._lock:
             self._refuse_a_second()
-            folder = self._new_folder(request.name or "pasted")
-            text = folder.with_suffix(".txt")
-            text.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(text, request.text)
-            source = self._runs.expect(folder, request.name or folder.name)
+            arguments = lesson(request)
+            folder, n = self._new_folder(
+                request.name or ("pasted" if request.text else "storyland")
+            )
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if request.text is not None:
+                text = folder.with_suffix(".txt")
+                write_atomically(text, request.text)
+                arguments = [str(text), *arguments]
+            name = request.name and (request.name if n == 1 else f"{request.name} {n}")
+            source = self._runs.expect(folder, name or folder.name)
             steps = request.steps or STEPS
-            arguments = [
-                str(text),
-                "--preset",
-                request.preset,
-                "--n-ctx",
-                str(context(request.text)),
-            ]
             arguments += ["--eval-every", str(max(steps // EVALUATIONS, 1))]
             arguments += ["--sample-every", str(max(steps // SAMPLES, 1))]
             training = Training(source, folder, steps, arguments, self._leaving)
@@ -203,20 +203,49 @@ class Trainings:
                     f"{training.source.name!r} is being trained; stop it or wait until it is done",
                 )
 
-    def _new_folder(self, name: str) -> Path:
+    def _new_folder(self, name: str) -> tuple[Path, int]:
+        """A folder that there is not yet, and the how manieth of this name it is."""
         base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "pasted"
+        # what ended before it was a run does not keep its name
+        tried = (training.folder for training in self._trainings.values())
+        failed = [folder for folder in tried if not (folder / "run.json").exists()]
         n = 1
         while True:
             folder = self._folder / (base if n == 1 else f"{base}-{n}")
-            if not folder.exists() and not folder.with_suffix(".txt").exists():
-                return folder
+            free = not folder.exists() and not folder.with_suffix(".txt").exists()
+            if free or folder in failed:
+                return folder, n
             n += 1
 
 
-def context(text: str) -> int:
+def lesson(request: TrainingRequest) -> list[str]:
+    """What `train` is told about the model and its recipe; refuses a text too short to learn from.
+
+    >>> lesson(TrainingRequest(text="so it goes, " * 900, preset="fast"))
+    ['--preset', 'fast', '--n-ctx', '64', '--no-compile']
+    """
+    preset = request.preset or ("text" if request.text is not None else "storyland")
+    arguments = ["--preset", preset]
+    if request.text is None:
+        if preset != "storyland":
+            raise ApiError("invalid", f"{preset!r} needs a text; without one, take 'storyland'")
+        return arguments
+    n = len(request.text.strip())
+    if n < FEWEST_CHARACTERS:
+        raise ApiError(
+            "invalid",
+            f"the text has {n} characters, too few to learn from; give {FEWEST_CHARACTERS} or more",
+        )
+    by_letter = preset in ("fast", "classic")
+    arguments += ["--n-ctx", str(context(request.text, 64 if by_letter else 128))]
+    # compiling takes longer than a small run
+    return [*arguments, "--no-compile"] if preset == "fast" else arguments
+
+
+def context(text: str, most: int) -> int:
     """Positions for a model that learns from this text: fewer for a short one, for more blocks.
 
-    >>> context("a few words"), context("x" * 4_000), context("x" * 100_000)
+    >>> context("a few words", 128), context("x" * 4_000, 128), context("x" * 100_000, 128)
     (16, 32, 128)
     """
-    return next((n for n in (16, 32, 64) if len(text) < 128 * n), 128)
+    return next((n for n in (16, 32, 64) if len(text) < 128 * n), most)

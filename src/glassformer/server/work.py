@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from glassformer.server.errors import ApiError
+from glassformer.trace.trace import Wanted
 
 Result = TypeVar("Result")
 
@@ -17,7 +19,7 @@ class Workers:
     """Runs functions in threads, `threads` at a time; more than `queue` waiting ones are refused.
 
     `seconds`: how long an answer may take, waiting included. What is still waiting when its client
-    goes away, or its time is over, is never begun.
+    goes away, or its time is over, is never begun; what is running goes on, but it can ask.
     """
 
     def __init__(self, threads: int = 2, queue: int = 8, seconds: float = 120.0) -> None:
@@ -47,6 +49,15 @@ class Workers:
                 "too_slow",
                 f"this took longer than {self._seconds:.0f} seconds; ask for less",
             ) from None
+
+    async def run_while_wanted(self, work: Callable[[Wanted], Result]) -> Result:
+        """As `run`; the function can ask whether it is still waited for, and end if it is not."""
+        gone = threading.Event()
+        try:
+            return await self.run(partial(work, lambda: not gone.is_set()))
+        except BaseException:  # cancelled, or too slow
+            gone.set()
+            raise
 
     def _leave(self, _: object) -> None:
         with self._lock:

@@ -1,8 +1,12 @@
-"""A trace and an explanation in a notebook: HTML that needs nothing from outside."""
+"""A trace, an explanation and a run in a notebook: HTML that needs nothing from outside."""
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from html import escape
+from io import BytesIO
+from typing import Any
 
 from glassformer.ops import REGISTRY
 from glassformer.ops.render import number, to_text
@@ -71,6 +75,35 @@ def explanation_html(explanation: Explanation) -> str:
             quiet(source),
         ]
     return view(*parts, *(quiet(f"Note: {flag}.") for flag in explanation.flags))
+
+
+def run_html(name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> str:
+    """A run of `steps` steps: its loss, drawn and in numbers, and what it wrote on the way."""
+    done = rows[-1]["step"] if rows else 0
+    losses = [(row["step"], "training", row["loss"]) for row in rows if "loss" in row][-1:]
+    losses += [(row["step"], "held out", row["val_loss"]) for row in rows if "val_loss" in row][-1:]
+    losses += [(row["step"], "floor", row["floor"]) for row in rows if "floor" in row][-1:]
+    measured = [[kind, str(step), number(loss)] for step, kind, loss in losses]
+    samples = [(row["step"], row["sample"]) for row in rows if "sample" in row]
+    written = [
+        tag("div", tag("span", f"step {step}: ", class_="quiet") + escape(text))
+        for step, text in samples[::-1]
+    ]
+    return view(
+        tag("strong", escape(f"Run {name}")) + " " + quiet(f"{done:,} of {steps:,} steps"),
+        _picture(rows) if losses else quiet("No step was made yet."),
+        table(["last loss", "after step", "nats per token"], measured) if measured else "",
+        details("What it wrote, the newest first", *written) if written else "",
+    )
+
+
+def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
+    from glassformer.show.plots.loss import draw_loss
+
+    picture = BytesIO()
+    draw_loss([dict(row) for row in rows]).savefig(picture, format="png", dpi=60)
+    source = f"data:image/png;base64,{b64encode(picture.getvalue()).decode()}"
+    return f'<img src="{source}" alt="The loss by step" style="max-width: 100%; background: white">'
 
 
 def _sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How traces and explanations find their notebook view without importing who draws it."""
+"""How traces, explanations and runs find their notebook view without importing who draws it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from html import escape
 
 RENDERERS: dict[str, str] = {
     "Explanation": "glassformer.show.notebook:explanation_html",
+    "PastRun": "glassformer.server.notebook:run_html",
     "Trace": "glassformer.server.notebook:trace_html",
 }
 """Class name to "module:function"; the module is imported when a view is first asked for."""

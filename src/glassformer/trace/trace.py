@@ -22,6 +22,18 @@ class OverBudgetError(GlassformerError):
     """The values of a trace would take more memory than allowed."""
 
 
+class NotWantedError(GlassformerError):
+    """Whoever asked for it no longer waits."""
+
+
+Wanted = Callable[[], bool]
+"""Whether the result of something long is still waited for; asked on the way."""
+
+
+def always() -> bool:
+    return True
+
+
 class Trace:
     """The steps of a pass in the order they happened.
 
@@ -32,11 +44,18 @@ class Trace:
     name; ``bwd/`` names the parts. `rerun` runs the same pass again with one number changed,
     `silent_logits` runs it with the fused kernels.
     `nbytes` counts the recorded values, weights apart; more than `budget_bytes` are refused.
+    `wanted` is asked at every step; if false, recording ends there.
     """
 
-    def __init__(self, keep: str | Iterable[str] = "*", budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        keep: str | Iterable[str] = "*",
+        budget_bytes: int | None = None,
+        wanted: Wanted = always,
+    ) -> None:
         self.keep = keep.split(",") if isinstance(keep, str) else list(keep)
         self.budget_bytes = budget_bytes
+        self.wanted = wanted
         self.nbytes = 0
         self.nodes: dict[str, Step] = {}
         self._consumers: dict[str, list[tuple[Step, str]]] = {}
@@ -50,6 +69,8 @@ class Trace:
         """Record one step or leaf; a name may be used once."""
         if step.path in self.nodes:
             raise RuntimeError(f"two steps are named {step.path!r}; give each its own name")
+        if not self.wanted():
+            raise NotWantedError(f"nobody waits for this trace any more; it ends at {step.path}")
         if not leaf and not self.keeps(step.path):
             step.value = None
         if leaf and step.value is not None:

@@ -15,6 +15,7 @@ from glassformer.interop.open import load, load_preset, preset_names
 from glassformer.model import Transformer
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace.trace import Wanted, always
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import nearest, saved_states, state_at
 from glassformer.training.schedule import learning_rate
@@ -61,10 +62,19 @@ class Learner:
             targets[:, :-1] = ids[:, 1:]
         return ids, targets
 
-    def learn(self, ids: Tensor, targets: Tensor) -> tuple[WatchedStep, Learner]:
+    def learn(
+        self, ids: Tensor, targets: Tensor, wanted: Wanted = always
+    ) -> tuple[WatchedStep, Learner]:
         """Watch one update; return it and the learner after it."""
         watched = watch_step(
-            self.model, self.moments, ids, targets, self.recipe, lr=self.next_lr, t=self.done + 1
+            self.model,
+            self.moments,
+            ids,
+            targets,
+            self.recipe,
+            lr=self.next_lr,
+            t=self.done + 1,
+            wanted=wanted,
         )
         watched.trace.labels = labels(self.tokenizer, ids[0].tolist())
         after = replace(self, model=watched.model, moments=watched.moments, done=self.done + 1)

@@ -37,6 +37,7 @@ from glassformer.training.step import (
 )
 
 KEPT_CHECKPOINTS = 2  # the newest, and one to go back to
+EARLY_FROM = 8  # the first snapshot whose held-out loss tells more than that of step 0
 
 Row = dict[str, Any]
 
@@ -175,6 +176,8 @@ class Loop:
         if evaluating:
             changes = update_to_weight(self.model, before)
             self.evaluate(health={"grad_norm": layers, "update_to_weight": changes})
+        elif EARLY_FROM <= step < recipe.eval_every and self.keeps(step):
+            self.measure()  # the loss falls fastest before the first evaluation is due
         if self.sample is not None and falls_due(step, recipe.sample_every, last):
             self.model.eval()
             self.report({"step": step, "sample": self.sample(self.model)})
@@ -204,15 +207,8 @@ class Loop:
             return self.gradient(batches, step)
 
     def evaluate(self, health: Row | None = None) -> None:
-        """The mean loss over the held-out blocks, beside the floor where that is known."""
-        started = time.perf_counter()
-        held_out = self.data.held_out(self.recipe.batch_size)
-        val_loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
-        row: Row = {"step": self.step, "val_loss": val_loss}
-        if self.data.floor is not None:
-            row["floor"] = self.data.floor
-        row["eval_seconds"] = time.perf_counter() - started
-        self.report(row)
+        """Measure, look at the model's health, and go by the loss where patience asks for it."""
+        val_loss = self.measure()
         if health is not None:
             batch = next(iter(self.data.held_out(8)))
             dead = dead_units(self.model, batch)
@@ -223,6 +219,18 @@ class Loop:
                 self.save()  # the one to go back to
         else:
             self.waited += 1
+
+    def measure(self) -> float:
+        """The mean loss over the held-out blocks, beside the floor where that is known."""
+        started = time.perf_counter()
+        held_out = self.data.held_out(self.recipe.batch_size)
+        val_loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
+        row: Row = {"step": self.step, "val_loss": val_loss}
+        if self.data.floor is not None:
+            row["floor"] = self.data.floor
+        row["eval_seconds"] = time.perf_counter() - started
+        self.report(row)
+        return val_loss
 
     def report(self, row: Row) -> None:
         self.rows.append(row)
@@ -273,8 +281,11 @@ class Loop:
         ck.prune_checkpoints(self.run.checkpoints, KEPT_CHECKPOINTS, spare=best)
         self.report({"step": self.step, "checkpoint_seconds": time.perf_counter() - started})
 
+    def keeps(self, step: int) -> bool:
+        return self.snapshots is not None and self.snapshots.due(step)
+
     def snapshot(self) -> None:
-        if self.snapshots is not None and self.snapshots.due(self.step):
+        if self.snapshots is not None and self.keeps(self.step):
             started = time.perf_counter()
             self.snapshots.save(self.step, self.contents())
             self.report({"step": self.step, "snapshot_seconds": time.perf_counter() - started})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from glassformer.files import write_atomically
 from glassformer.interop.folder import save as save_folder
 from glassformer.model import Config, Transformer
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace.html import html
 from glassformer.training.recipe import Recipe
 
 FORMAT = 1
@@ -34,6 +36,39 @@ class Description(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         model, recipe = self.model.to_dict(), self.recipe.to_dict()
         return {**self._asdict(), "model": model, "recipe": recipe}
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run as its folder tells it: what was to be trained, and every row of its metrics."""
+
+    folder: Path
+    description: Description
+    rows: list[dict[str, Any]]
+
+    @property
+    def steps_done(self) -> int:
+        return self.rows[-1]["step"] if self.rows else 0
+
+    def of(self, name: str) -> dict[int, Any]:
+        """What was measured under a name (`loss`, `val_loss`, `sample` ...), by step."""
+        return {row["step"]: row[name] for row in self.rows if name in row}
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+    def __repr__(self) -> str:
+        steps = f"{self.steps_done:,} of {self.description.recipe.steps:,}"
+        return f"<PastRun {self.folder.name}: {steps} steps>"
+
+
+def load_run(folder: str | Path) -> PastRun:
+    """Read what a run has left in its folder; it is neither locked nor changed.
+
+    Errors: a folder that holds no run. Example: ``load_run("runs/demo").of("val_loss")``.
+    """
+    folder = Path(folder)
+    return PastRun(folder, read_description(folder), read_metrics(folder / "metrics.jsonl"))
 
 
 class Run:

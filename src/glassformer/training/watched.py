@@ -28,6 +28,7 @@ from glassformer.ops import optimizer as ops
 from glassformer.ops.formula import Binary, Formula, Node, Read, Unary
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import Recorder, Trace
+from glassformer.trace.trace import Wanted, always
 from glassformer.training.muon import as_matrix, matrices, muon_parameters, work_dtype
 from glassformer.training.optimizer import EPS, MOMENTS, muon_lr
 from glassformer.training.recipe import Recipe
@@ -63,12 +64,14 @@ def watch_step(
     *,
     lr: float,
     t: int,
+    wanted: Wanted = always,
 ) -> WatchedStep:
     """Watch update number `t` (the first is 1) at learning rate `lr`; nothing given is changed.
 
-    ids, targets [batch, pos]; `recipe` gives betas, weight decay and the clipping norm.
+    ids, targets [batch, pos]; `recipe` gives betas, weight decay and the clipping norm. `wanted`:
+    see `Transformer.watch`.
     """
-    trace = model.watch(ids, targets, backward=True)
+    trace = model.watch(ids, targets, backward=True, wanted=wanted)
     gradients = trace.parameter_gradients
     step = _Step(trace, model, recipe, lr, t)
     clip = step.clip(gradients)

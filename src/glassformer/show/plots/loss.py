@@ -40,9 +40,9 @@ def draw_loss(rows: list[dict[str, Any]]) -> Figure:
         axes.plot(*shown.T, color=BLUE, linewidth=2.6, label=f"{says}: {shown[-1, 1]:.3f}")
     if len(held_out):
         label = f"held-out text: {held_out[-1, 1]:.3f}"
-        axes.plot(*held_out.T, color=ORANGE, linewidth=2.2, marker="o", label=label, clip_on=False)
+        axes.plot(*held_out.T, color=ORANGE, linestyle="", marker="o", label=label, clip_on=False)
     for key, says, colour, dash in (
-        ("floor", "floor, the best that any model can do", GREEN, "--"),
+        ("floor", "floor of the held-out text, the best that any model can do", GREEN, "--"),
         ("unigram_loss", "guess by how often each token occurs", FAINT, ":"),
         ("uniform_loss", "guess that knows nothing", FAINT, "-."),
     ):

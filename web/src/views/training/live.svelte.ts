@@ -2,10 +2,11 @@
 import type { Metrics, Source } from "../../source";
 
 export interface Wish {
-  text: string;
+  /** Without one, Storyland is learned. */
+  text?: string;
   name?: string;
   steps: number;
-  preset: string;
+  preset?: string;
 }
 
 type State = "none" | "running" | "stopping" | "stopped" | "done" | "failed";
@@ -70,7 +71,7 @@ class Live {
     events.addEventListener("error", (event) => {
       const told = (event as MessageEvent).data as string | undefined;
       if (told) this.finish("failed", "", (JSON.parse(told) as { message: string }).message);
-      else if (events.readyState === EventSource.CLOSED) this.finish("failed", "", "This training is not known to the server any more.");
+      else if (events.readyState === EventSource.CLOSED) this.finish("failed", "", "The server has started anew and knows this training no more; what was saved is in its run's folder.");
       else this.lost = true;
     });
   }

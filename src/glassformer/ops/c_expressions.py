@@ -1,0 +1,89 @@
+"""Numbers, functions and operators of formulas as C expressions, each with its type.
+
+What follows from places and parameters alone is whole or double; a model's numbers are `real`, and
+what meets them is brought to it.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+WHOLE, DOUBLE, REAL = "int64_t", "double", "real"
+"""C types of expressions, each wider than the one before; `real` is the type of the model."""
+
+PREAMBLE = """\
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__GLIBC__) && defined(__x86_64__) && !defined(__clang__)
+/* glibc computes these for many numbers at once, and tells the compiler so only in -ffast-math */
+#define MANY __attribute__((simd("notinbranch")))
+MANY float expf(float); MANY float tanhf(float); MANY float erff(float);
+MANY double exp(double); MANY double tanh(double); MANY double erf(double);
+#endif
+/* inlined into their callers, functions take three times as long to compile */
+#define APART static __attribute__((noinline))
+"""
+
+_SUFFIX = {"float": "f", "double": ""}
+_FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "fabs", "pow")
+_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+
+
+def preamble(real: str) -> str:
+    """What the functions need before them, where `real` is float or double."""
+    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in _FUNCTIONS)
+    return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}"
+
+
+Typed = tuple[str, str]
+"""A C type and an expression of it that needs no further brackets."""
+
+
+def constant(value: float) -> Typed:
+    """A number."""
+    if not isfinite(value):
+        return DOUBLE, "INFINITY" if value > 0 else "(-INFINITY)"
+    if float(value).is_integer() and abs(value) < 2**53:
+        return WHOLE, str(int(value))
+    return DOUBLE, repr(float(value))
+
+
+def wider(a: Typed, b: Typed) -> str:
+    """The type that holds both."""
+    return max(a[0], b[0], key=(WHOLE, DOUBLE, REAL).index)
+
+
+def cast(kind: str, typed: Typed) -> str:
+    """The expression in this type."""
+    own, code = typed
+    return code if own == kind else f"({kind}){code}"
+
+
+def call(function: str, x: Typed) -> Typed:
+    """A function of the formula language."""
+    kind, code = x
+    if function == "neg":
+        return kind, f"(-{code})"
+    if function == "sign":
+        return WHOLE, f"(({code} > 0) - ({code} < 0))"
+    name = "fabs" if function == "abs" else function
+    return (REAL, f"real_{name}({code})") if kind == REAL else (DOUBLE, f"{name}({code})")
+
+
+def combine(operator: str, a: Typed, b: Typed) -> Typed:
+    """An operator of the formula language between two expressions."""
+    kind = wider(a, b)
+    if operator == "**":
+        if b in ((WHOLE, "2"), (WHOLE, "3")) and kind == REAL:
+            return REAL, f"({' * '.join([a[1]] * int(b[1]))})"
+        kind = REAL if kind == REAL else DOUBLE
+        return kind, f"{'real_' * (kind == REAL)}pow({cast(kind, a)}, {cast(kind, b)})"
+    if operator in ("//", "%"):
+        if kind != WHOLE:
+            raise ValueError(f"{operator} is for whole numbers")
+        operator = operator[0]
+    elif operator == "/" and kind == WHOLE:
+        kind = DOUBLE
+    code = f"({cast(kind, a)} {operator} {cast(kind, b)})"
+    return (WHOLE if operator in _COMPARISONS else kind), code

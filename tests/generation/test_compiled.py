@@ -1,0 +1,185 @@
+"""The compiled step: the text that comes without it, and without a compiler one as well."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.generation import c_library
+from glassformer.generation import packed as packed_module
+from glassformer.generation.cache import Cache
+from glassformer.generation.compiled import CompiledStep
+from glassformer.generation.generate import generate, generate_batch
+from glassformer.generation.packed import as_stored, pack
+from glassformer.model import Transformer
+from tests.generation.models import TINY, speaking, various
+
+MODERN = {
+    "position": "rotary",
+    "qk_norm": True,
+    "norm": "rms",
+    "norm_bias": False,
+    "attn_bias": False,
+    "mlp_bias": False,
+    "activation": "relu_squared",
+    "tied": False,
+    "embed_norm": True,
+}
+KINDS = [{}, MODERN, {**MODERN, "norm_gain": False}, {"norm_position": "none", "final_norm": False}]
+KINDS += [{"activation": name} for name in ("relu", "gelu", "silu")]
+KINDS += [{"d_model": 15, "n_heads": 3, "d_mlp": 7}, {"vocab_size": 1030, "tied": False}]
+
+
+def models() -> list[Transformer]:
+    special = [speaking(TINY.replace(**kind), gain=4.0) for kind in KINDS]
+    return [*special, *(various(seed) for seed in range(6))]
+
+
+def steps_of(model: Transformer, ids: Tensor, start: int) -> Tensor:
+    """Logits of the tokens from `start` on, each read by a compiled step."""
+    cache = Cache(model.config, [start], dtype=model.embed.W_E.dtype)
+    with torch.inference_mode():
+        model(ids[:, :start], cache=cache)
+        program = CompiledStep(model).on(cache)
+        return torch.cat([program.step(ids[:, i : i + 1]) for i in range(start, ids.shape[1])], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("model", models(), ids=range(len(KINDS) + 6))
+def test_a_compiled_step_gives_the_logits_of_the_model_at_every_length(model, dtype):
+    model = model.to(dtype)
+    ids = torch.randint(model.config.vocab_size, (1, model.config.n_ctx))
+    with torch.inference_mode():
+        expected = model(ids)[:, 2:]
+    eps = torch.finfo(dtype).eps
+    # products of other shapes sum in another order, and exp, tanh and erf are a few units off
+    gap = (steps_of(model, ids, 2) - expected).abs().max() / expected.abs().max()
+    assert gap < 64 * eps  # 5 units are the most that these models showed
+
+
+@pytest.mark.parametrize("how", [{"temperature": 0}, {"temperature": 0.8, "top_p": 0.9}])
+@pytest.mark.parametrize("model", models(), ids=range(len(KINDS) + 6))
+def test_in_float64_compiling_never_changes_the_text(model, how):
+    text = list(generate(model, [1, 2], seed=5, **how))
+    compiled = as_stored(model, compiled=True)
+    assert list(generate(compiled, [1, 2], seed=5, **how)) == text
+    assert len(text) == model.config.n_ctx - 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_float32_it_changes_a_token_only_where_the_two_best_are_within_1e_4(seed):
+    model = various(seed).float()
+    plain = list(generate(model, [1, 2], temperature=0))
+    compiled = list(generate(pack(model), [1, 2], temperature=0))
+    differ = next((i for i, (a, b) in enumerate(zip(plain, compiled, strict=True)) if a != b), None)
+    if differ is not None:
+        with torch.inference_mode():
+            best = model(torch.tensor([[1, 2, *plain[:differ]]]))[0, -1].topk(2).values
+        assert best[0] - best[1] < 1e-4
+
+
+def test_texts_of_a_batch_are_those_that_compiled_steps_give_one_by_one():
+    packed = as_stored(speaking(TINY, gain=4.0), compiled=True)
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+    together = generate_batch(packed, prompts, max_new_tokens=8, seed=3)
+    alone = [list(generate(packed, p, max_new_tokens=8, seed=3 + i)) for i, p in enumerate(prompts)]
+    assert [text.new for text in together] == alone
+
+
+@pytest.mark.parametrize(("threads", "compiled"), [(1, True), (2, True), (3, False)])
+def test_a_large_model_has_its_compiled_step_where_threads_are_few(threads, compiled, monkeypatch):
+    monkeypatch.setattr(packed_module, "SMALL", 0)
+    used, on, before = [], CompiledStep.on, torch.get_num_threads()
+    monkeypatch.setattr(CompiledStep, "on", lambda *given: used.append(given) or on(*given))
+    model = speaking(TINY, gain=4.0)
+    packed = as_stored(model, compiled=True)
+    torch.set_num_threads(threads)
+    try:
+        text = list(generate(packed, [1, 2], temperature=0))
+        together = generate_batch(packed, [[1, 2], [3]], temperature=0)
+    finally:
+        torch.set_num_threads(before)
+    assert len(used) == compiled  # the batch is read at once, by the flat program
+    assert text == together[0].new == list(generate(model, [1, 2], temperature=0))
+
+
+def test_two_texts_that_take_turns_do_not_disturb_each_other():
+    packed = as_stored(speaking(TINY, gain=4.0), compiled=True)
+    prompts = [[1, 2, 3], [4, 5]]
+    turns = [generate(packed, prompt, temperature=0, max_new_tokens=9) for prompt in prompts]
+    for _ in range(9):
+        for text in turns:
+            next(text)
+    assert [text.new for text in turns] == [
+        list(generate(packed, prompt, temperature=0, max_new_tokens=9)) for prompt in prompts
+    ]
+
+
+def test_a_model_in_float32_is_compiled_when_it_is_packed_in_float32_and_no_other():
+    assert pack(Transformer(TINY)).compiled is not None
+    assert pack(Transformer(TINY), "int8").compiled is None
+    assert pack(Transformer(TINY).double()).compiled is None
+    assert as_stored(Transformer(TINY)).compiled is None
+
+
+def test_another_model_of_the_same_shape_needs_no_compiler(monkeypatch):
+    first = CompiledStep(speaking(TINY, seed=1).float())
+    monkeypatch.setattr(c_library, "_compile", lambda *_: pytest.fail("compiled again"))
+    other = speaking(TINY, seed=2).float()
+    assert CompiledStep(other).source == first.source
+    assert list(generate(pack(other), [1], temperature=0)) == list(
+        generate(other, [1], temperature=0)
+    )
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_working_compiler_it_is_said_and_the_text_is_the_same(
+    compiler, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", compiler)
+    model = speaking(TINY, gain=4.0)
+    with pytest.warns(UserWarning, match=f"without a compiled step: .*{compiler}"):
+        packed = as_stored(model, compiled=True)
+    assert packed.compiled is None
+    assert list(generate(packed, [1], temperature=0)) == list(generate(model, [1], temperature=0))
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_where_nothing_can_be_kept_it_is_said_and_the_text_is_the_same(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    model = speaking(TINY, gain=4.0)
+    with pytest.warns(UserWarning, match="without a compiled step: .*Not a directory"):
+        packed = as_stored(model, compiled=True)
+    assert list(generate(packed, [1], temperature=0)) == list(generate(model, [1], temperature=0))
+
+
+def test_a_model_in_training_is_compiled_without_dropout_and_left_in_training():
+    model = speaking(TINY.replace(dropout=0.5), gain=4.0).train()
+    text = list(generate(model, [1], temperature=0))
+    assert list(generate(as_stored(model, compiled=True), [1], temperature=0)) == text
+    assert model.training
+
+
+def test_a_model_that_reads_one_token_has_no_step_to_compile():
+    packed = pack(Transformer(TINY.replace(n_ctx=1)))
+    assert len(list(generate(packed, [1]))) == 1
+
+
+def test_a_number_made_outside_the_tape_is_noticed_when_it_is_compiled():
+    class Sneaky(Transformer):
+        def residual(self, ids, t, cache=None):
+            return super().residual(ids, t, cache) * 2
+
+    with pytest.raises(RuntimeError, match="compute it on the tape"):
+        CompiledStep(Sneaky(TINY).eval())
+
+
+def test_a_step_beyond_the_cache_is_refused():
+    cache = Cache(TINY, [1], capacity=2)
+    program = CompiledStep(Transformer(TINY).eval()).on(cache)
+    cache.advance(1)
+    program.step(torch.tensor([[1]]))
+    with pytest.raises(GlassformerError, match="3 tokens do not fit a cache of 2 positions"):
+        program.step(torch.tensor([[1]]))

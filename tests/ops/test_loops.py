@@ -1,0 +1,113 @@
+"""What the C of a formula computes is what the formula says, for every op."""
+
+import ctypes
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from glassformer.generation.c_library import c_library
+from glassformer.ops import REGISTRY, Op
+from glassformer.ops.c_expressions import preamble
+from glassformer.ops.evaluate import evaluate
+from glassformer.ops.formula import Drawn, Formula
+from glassformer.ops.loops import TILE, Extent, Layout, c_function, dense
+from tests.ops.cases import AXES, CASES, Draws
+
+REALS = {torch.float32: "float", torch.float64: "double"}
+ELEMENTARY = {
+    name: op
+    for name, op in REGISTRY.items()
+    if isinstance(op, Op) and not any(isinstance(o.body, Drawn) for o in op.outputs)
+}
+Call = tuple[Formula, dict[str, Tensor], dict[str, Any], tuple[int, ...]]
+
+
+def calls(drawn: Draws) -> Iterator[Call]:
+    """Formula, operands, parameters and shape for every output that `drawn.dtype` computes."""
+    for name, op in ELEMENTARY.items():
+        args, params = CASES[name](drawn)
+        values = op.kernel(*args, **params)
+        bound = op.bind(*args, **params) if op.bind else args
+        given = {o: t for o, t in zip(op.operands, bound, strict=False) if t is not None}
+        if any(t.dtype not in (drawn.dtype, torch.int64) for t in given.values()):
+            continue  # a choice is made in float64
+        parts = values if isinstance(values, tuple) else (values,)
+        for declared, value in zip(op.outputs, parts, strict=True):
+            formula = declared.without(frozenset(op.operands) - given.keys())
+            operands = {o: given[o] for o in formula.operands}
+            yield formula, operands, {p: params[p] for p in formula.params}, tuple(value.shape)
+
+
+def fixed(lengths) -> tuple[Extent, ...]:
+    return tuple(Extent(n) for n in lengths)
+
+
+def written(number: int, call: Call) -> str:
+    formula, operands, params, shape = call
+    layouts = {
+        o: Layout(fixed(t.shape), fixed(t.stride()), whole=t.dtype == torch.int64)
+        for o, t in operands.items()
+    }
+    return c_function(f"f{number}", formula, layouts, fixed(shape), params)
+
+
+def computed(all_calls: list[Call], dtype: torch.dtype) -> Iterator[Tensor]:
+    functions = (written(number, call) for number, call in enumerate(all_calls))
+    exported = "\n".join(functions).replace("APART", "")
+    library = c_library(preamble(REALS[dtype]) + exported)
+    for number, (formula, operands, _, shape) in enumerate(all_calls):
+        out = torch.full(shape, torch.nan, dtype=dtype)
+        pointers = [out.data_ptr(), *(operands[o].data_ptr() for o in sorted(formula.operands))]
+        library[f"f{number}"](*map(ctypes.c_void_p, pointers), ctypes.c_int64(0))
+        yield out
+
+
+@pytest.mark.parametrize("dtype", REALS, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_loops_of_every_formula_compute_what_it_says(dtype, seed):
+    pick = random.Random(seed)
+    sizes = {axis: pick.randint(1, 9) for axis in AXES}
+    drawn = Draws(sizes, dtype, seed % 2 == 0, torch.Generator().manual_seed(seed))
+    all_calls = list(calls(drawn))
+    assert len(all_calls) > 40
+    for call, out in zip(all_calls, computed(all_calls, dtype), strict=True):
+        formula, operands, params, shape = call
+        lengths = dict(zip(formula.axes, shape, strict=True))
+        said, bound, _ = evaluate(
+            formula, operands, params, shape=shape, dtype=dtype, sizes=lengths
+        )
+        found = out.double().numpy()
+        with np.errstate(invalid="ignore"):
+            agrees = (found == said) | (np.abs(found - said) <= bound)
+        assert agrees.all(), (str(formula), found, said, bound)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_matrix_wider_than_a_tile_is_multiplied_whole(turned):
+    formula = Formula.parse("y[o] = sum(i, x[i] * W[i, o]) + b[o]")
+    n_in, n_out = 7, 2 * TILE + 5
+    W = torch.randn(n_out, n_in).T if turned else torch.randn(n_in, n_out)
+    operands = {"x": torch.randn(n_in), "W": W, "b": torch.randn(n_out)}
+    (found,) = computed([(formula, operands, {}, (n_out,))], torch.float32)
+    expected = operands["x"].double() @ W.double() + operands["b"].double()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("y[i] = drawn", "a drawn number has no arithmetic"),
+        ("y = sum(i, x[i] / sum(j, x[j]))", "are an op of their own"),
+        ("y[i] = x[i] / sum(i, x[i])", "an axis of the output is summed over"),
+    ],
+)
+def test_what_has_no_loops_of_its_own_is_refused(text, said):
+    formula, shape = Formula.parse(text), (Extent(3),)
+    operands = {"x": dense(shape)} if formula.operands else {}
+    with pytest.raises(ValueError, match=said):
+        c_function("f", formula, operands, shape if formula.axes else (), {})
