@@ -208,6 +208,9 @@ def test_a_large_table_has_its_map_and_its_neighbours(
     shown = np.array([[float(cell) for cell in row[2:]] for row in rows[1:]])
     # random numbers differ nearly as much in every direction: the page's iteration settles slowly
     assert np.allclose(np.abs(shown), np.abs(centred @ directions[:2].T), atol=1e-4)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+    assert Path(download.value.path()).read_text().count("h0") == len(WORDS)  # a dot for each
     who = "this page" if wide.startswith("file:") else "the server, in float64,"
     expect(page.get_by_role("main")).to_contain_text(f"principal components, computed by {who}")
     near = page.get_by_role("region", name="The tokens nearest to w77x")
@@ -253,8 +256,13 @@ def test_a_large_matrix_is_accessible_and_fits_the_screen(
 ) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": size[0], "height": size[1]})
-    for address in ("weight/embed.W_E", "weight/unembed.W_U[d_model=3]"):
+    for address in ("weight/embed.W_E", "weight/unembed.W_U[d_model=3,vocab=5]"):
         page.goto(served + at(address))
         expect(part(page)).to_be_visible()
+        whole, window = overview(page).bounding_box(), page.get_by_role("grid").bounding_box()
+        assert whole
+        assert window
+        beside = whole["x"] + whole["width"] <= window["x"]
+        assert beside or whole["y"] + whole["height"] <= window["y"]
         assert problems(page) == []
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

@@ -16,6 +16,7 @@ def test_a_server_that_is_gone_is_named_and_the_page_goes_on_when_it_is_back(
 ) -> None:
     page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat")
     page.wait_for_selector(".rail .token")
+    page.wait_for_load_state("networkidle")  # a picture still on its way would be the first to fail
     page.route("**/api/**", lambda route: route.abort())
     page.get_by_role("button", name="Edit prompt").click()
     page.get_by_role("textbox", name="Prompt").fill("the cat")
