@@ -51,6 +51,7 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest) -> LiveTra
         target=request.target,
         backward=request.backward,
         optimizer=request.optimizer,
+        lens=request.lens,
         edits=edits,
         drawing=drawing or Drawing(),
         float64=request.float64,
