@@ -149,6 +149,7 @@ class RunInfo(RunSummary):
     floor: float | None
     suggested_prompt: str
     suggested_target: str | None
+    examples: list[str] = Field(description="Prompts that suit the model, the best first.")
     recipe: dict[str, Any] | None
 
 
