@@ -8,10 +8,14 @@ const components = readdirSync(SOURCE, { recursive: true })
   .filter((file) => file.endsWith(".svelte"))
   .sort();
 
-/** The class that keeps a component's styles its own: its place in the list, a quarter as long as a hash. */
+const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/** The class that keeps a component's styles its own: a letter for its place in the list, then with a digit. */
 function cssHash({ filename, hash }) {
   const place = components.indexOf(relative(SOURCE, filename));
-  return `_${place < 0 ? hash(filename) : place.toString(36)}`; // the plugin tries it on a file that is not there
+  if (place < 0) return `_${hash(filename)}`; // the plugin tries it on a file that is not there
+  const [turn, letter] = [Math.floor(place / LETTERS.length), LETTERS[place % LETTERS.length]];
+  return turn ? letter + (turn - 1) : letter;
 }
 
-export default { preprocess: vitePreprocess(), compilerOptions: { cssHash } };
+export default { preprocess: vitePreprocess(), compilerOptions: { cssHash, runes: true, discloseVersion: false } };

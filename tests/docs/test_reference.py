@@ -11,6 +11,7 @@ import torch
 import glassformer as gf
 from glassformer import ops
 from glassformer.cli.app import VERBS
+from glassformer.lab.lens import record_guesses
 from glassformer.ops import REGISTRY, Composite
 from glassformer.trace import Trace
 from tests.model.variety import VARIETY, config_of, random_ids, random_model
@@ -62,4 +63,6 @@ def test_every_name_that_a_pass_records_is_on_the_page_of_addresses(name: str):
     config = config_of(name).replace(dropout=0.1)
     model = random_model(config, seed=0).train()
     trace: Trace = model.watch(random_ids(config, seed=0), random_ids(config, seed=1))
-    assert {step.short for step in trace.steps} <= NAMES
+    guessed = model.watch(random_ids(config, seed=0))
+    record_guesses(model, guessed)
+    assert {step.short for step in [*trace.steps, *guessed.steps]} <= NAMES

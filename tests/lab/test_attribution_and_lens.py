@@ -9,7 +9,7 @@ from glassformer.errors import GlassformerError
 from glassformer.lab.attribution import attribute
 from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import without_head, without_layer
-from glassformer.lab.lens import logit_lens
+from glassformer.lab.lens import guesses_bytes, logit_lens, record_guesses
 from tests.model.variety import config_of, configs, random_ids, random_model
 
 
@@ -138,3 +138,58 @@ def test_the_smallest_text_can_be_looked_at_and_attributed():
     assert logit_lens(model, trace)[-1].probs.tolist() == [[1.0]]
     found = attribute(config, trace, 0)
     assert found.total == pytest.approx(found.logit, abs=1e-12)
+
+
+@settings(max_examples=12)
+@given(configs(), st.integers(0, 99), st.data())
+def test_a_guess_is_what_the_model_says_with_everything_behind_it_switched_off(config, seed, data):
+    model, ids = random_model(config, seed), random_ids(config, seed, batch=1)
+    trace = model.watch(ids)
+    record_guesses(model, trace)
+    layer = data.draw(st.integers(0, config.n_layers - 1))
+    after_mlp = data.draw(st.booleans())
+    off = {
+        f"blocks.{i}.{part}": 0.0 for i in range(layer + 1, config.n_layers) for part in BRANCHES
+    }
+    if not after_mlp:
+        off |= {f"blocks.{layer}.mlp.mlp_out": 0.0}
+    if config.norm_position == "post":
+        off = {}  # there a switched-off branch is still normed: only the end is the model's own
+        layer, after_mlp = config.n_layers - 1, True
+    stopped = model.watch(ids, edit=off)["fwd/probs[batch=0]"].reshape(-1, config.vocab_size)
+    point = f"lens.blocks.{layer}.resid_{'post' if after_mlp else 'mid'}"
+    tokens, probs = trace[f"{point}.best_token[batch=0]"], trace[f"{point}.best_prob[batch=0]"]
+    assert torch.equal(stopped.argmax(-1), tokens.reshape(-1))
+    # float64, the same sums
+    assert torch.allclose(stopped.amax(-1), probs.reshape(-1), rtol=1e-12, atol=0)
+
+
+BRANCHES = ("attn.attn_out", "mlp.mlp_out")
+
+
+def test_a_guess_is_read_with_the_weights_of_an_edited_pass():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    edits = {"weight/ln_final.w[d_model=1]": 3.0, "weight/embed.W_E[vocab=2]": 0.5}
+    trace = model.watch(ids, edit=edits)
+    record_guesses(model, trace)
+    off = {f"blocks.{layer}.{part}": 0.0 for layer in (0, 1) for part in BRANCHES}
+    stopped = model.watch(ids, edit={**edits, **off})
+    for name in ("mid", "post"):
+        read = trace[f"lens.blocks.1.resid_{name}.best_prob"]
+        assert trace.explain(f"lens.blocks.1.resid_{name}.best_token[pos=0]").agrees
+        assert read.shape == stopped["probs"].amax(-1).shape
+    begun = trace["lens.blocks.0.resid_pre.best_prob"]
+    assert torch.allclose(begun, stopped["probs"].amax(-1), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "fast", "no norms"])
+def test_the_lens_says_beforehand_how_much_it_will_hold(kind):
+    config = config_of(kind)
+    model, ids = random_model(config, 0).float(), random_ids(config, 0, batch=1)
+    trace = model.watch(ids)
+    before = trace.nbytes
+    record_guesses(model, trace)
+    held = trace.nbytes - before
+    # it counts a norm, and leaves out what has one number to a token
+    assert 0.4 * held < guesses_bytes(config, ids.shape[1]) < 1.7 * held

@@ -214,6 +214,8 @@ CASES: dict[str, Case] = {
     "logits_exp": lambda d: ((d.normal("batch pos vocab"), d.normal("batch pos")), {}),
     "logits_sum": lambda d: ((d.positive("batch pos vocab"),), {}),
     "probs": lambda d: ((d.positive("batch pos vocab"), d.positive("batch pos")), {}),
+    "best_prob": lambda d: ((d.normal("batch pos vocab").softmax(-1),), {}),
+    "best_token": lambda d: ((p := d.normal("batch pos vocab").softmax(-1), p.amax(-1)), {}),
     "log_partition": lambda d: ((d.positive("batch pos"), d.normal("batch pos")), {}),
     "target_logit": lambda d: ((d.normal("batch pos vocab"), d.targets()), {}),
     "token_loss": lambda d: ((d.normal("batch pos"), d.normal("batch pos"), d.targets()), {}),

@@ -74,3 +74,8 @@ def test_a_page_that_is_not_built_says_how(monkeypatch):
 def test_the_page_that_is_installed_has_a_data_block_and_a_charset():
     assert data_block(page.fill(page.template(), page.SERVED)) == page.SERVED
     page.sealed(page.template())
+
+
+def test_no_attribute_of_a_template_runs_into_the_end_of_its_tag():
+    # <input class=a/> would have the class "a/": the build leaves such quotes where they are
+    assert not re.findall(r"=[\w.#-]+/>", page.template())

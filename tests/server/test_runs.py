@@ -12,7 +12,9 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.lab.biography import biography
+from glassformer.server.examples import examples
 from glassformer.server.runs import Runs
+from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.training.learner import open_learner
@@ -62,13 +64,29 @@ def test_a_run_tells_what_the_page_shows_of_it():
     assert sum(w["share"] for w in info["weights"]) == pytest.approx(1)
 
 
-def test_the_suggested_prompt_can_be_traced():
+def test_the_suggested_prompts_can_be_traced_and_hold_no_unknown_word():
     server = client(str(trained()), "miniature", "worked_example")
     for run in server.get("/api/runs").json()["runs"]:
         info = server.get(f"/api/runs/{run['id']}").json()
         request = {"run": run["id"], "prompt": info["suggested_prompt"]}
         request["target"] = info["suggested_target"]
         assert server.post("/api/traces", json=request).status_code == 200, info
+        assert len(info["examples"]) > 1
+        for prompt in info["examples"]:
+            about = server.post("/api/traces", json={"run": run["id"], "prompt": prompt}).json()
+            assert "<unk>" not in about["tokens"]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "chars"])
+def test_a_model_of_pieces_is_prompted_with_sentences_of_its_own_text(tmp_path, kind):
+    text = "All happy families are alike; each unhappy one is so in its own way. It was so. "
+    tokenizer = Tokenizer.train(kind, [text], vocab_size=300)
+    write_shard(tmp_path, [text * 40], tokenizer)
+    prompts = [prompt for prompt, _ in examples(tokenizer, 64, tmp_path)]
+    assert len(set(prompts)) == len(prompts) > 1
+    assert prompts[0] == "All happy families are alike; each"
+    assert all(prompt in text * 2 for prompt in prompts)
+    assert examples(tokenizer, 64, tmp_path / "moved")[0][0] == "Once upon a time"
 
 
 def test_the_metrics_are_those_of_the_training_one_row_a_step():

@@ -192,6 +192,18 @@ def test_a_heavy_model_is_recorded_forward_only_unless_more_is_asked_for():
     assert (asked.backward, asked.optimizer) == (True, False)
 
 
+def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
+    learner = open_learner("miniature")
+    said = "fwd/lens.blocks.0.resid_mid.best_token"
+    assert said in record(learner, Wish(PROMPT)).trace.nodes
+    assert said not in record(learner, Wish(PROMPT, light_bytes=10_000)).trace.nodes
+    assert said in record(learner, Wish(PROMPT, light_bytes=10_000, lens=True)).trace.nodes
+    paths = {step["address"] for step in step_table(server, open_trace(server))["steps"]}
+    assert said in paths
+    without = {s["address"] for s in step_table(server, open_trace(server, lens=False))["steps"]}
+    assert not [path for path in without if "lens" in path]
+
+
 def test_the_least_used_trace_goes_first():
     learner = open_learner("miniature")
     made = [LiveTrace(learner, Wish(PROMPT, backward=False), Asked("miniature")) for _ in range(3)]

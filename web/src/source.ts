@@ -31,6 +31,7 @@ export interface RunInfo extends RunSummary {
   floor: number | null;
   suggested_prompt: string;
   suggested_target: string | null;
+  examples: string[];
   recipe: Record<string, unknown> | null;
 }
 
@@ -55,6 +56,7 @@ export interface Request {
   target?: string | null;
   backward?: boolean;
   optimizer?: boolean;
+  lens?: true;
   at_step?: number | null;
   edits?: Edits;
   sampling?: Sampling | null;

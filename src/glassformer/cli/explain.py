@@ -14,7 +14,7 @@ from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import generate
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.edits import Edit, written
-from glassformer.lab.lens import logit_lens
+from glassformer.lab.lens import logit_lens, record_guesses
 from glassformer.show.choice import TOKEN, tell_choice
 from glassformer.show.explanation import tell_explanation
 from glassformer.show.sheet import Sheet
@@ -95,6 +95,7 @@ def command(
     trace = watch_ids(model, tokenizer, ids, changed)
     if where.name.startswith("lens."):
         logit_lens(model, trace)
+        record_guesses(model, trace)
     if where.kind == "choose":
         record_choice(trace, sampling, seed=seed, index=index)
     tell_explanation(trace.explain(where, check=check), everything=everything, follow=follow)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glassformer import ops
-from glassformer.model import Transformer
+from glassformer.model import Config, Transformer
 from glassformer.trace import Recorder, Trace
 
 
@@ -31,18 +31,68 @@ def logit_lens(model: Transformer, trace: Trace) -> list[Glimpse]:
     The readings are recorded in the same trace, as ``fwd/lens.POINT.probs``, so that each of their
     numbers can be explained too.
     """
-    points = ["blocks.0.resid_pre"]
-    points += [f"blocks.{layer}.resid_post" for layer in range(model.config.n_layers)]
-    tape = Recorder(trace)
-    glimpses = []
+    points = [point for point in additions(model.config) if not point.endswith("resid_mid")]
+    paths = {point: _read(model, trace, point) for point in points}
+    return [
+        Glimpse(point, path, trace.value_of(trace.nodes[path])[0]) for point, path in paths.items()
+    ]
+
+
+def record_guesses(model: Transformer, trace: Trace) -> None:
+    """Record what would be said at the start of the stream and after every addition to it.
+
+    ``fwd/lens.POINT.best_token`` [batch, pos] and its probability, ``best_prob``; for the last
+    point they are read from ``fwd/probs``, the model's own prediction. The weights are those that
+    the trace recorded, edits included.
+    """
+    *early, last = additions(model.config)
+    paths = {point: _read(model, trace, point) for point in early} | {last: "fwd/probs"}
+    for point, path in paths.items():
+        t, probs = Recorder(trace).at(f"lens.{point}"), trace.value_of(trace.step(path))
+        best = t("best_prob", ops.best_prob, probs)
+        t("best_token", ops.best_token, probs, best)
+
+
+def additions(config: Config) -> list[str]:
+    """The points of the stream: its start, and where a branch has been added.
+
+    >>> additions(Config(11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    ['blocks.0.resid_pre', 'blocks.0.resid_mid', 'blocks.0.resid_post']
+    """
+    added = (f"blocks.{i}.resid_{at}" for i in range(config.n_layers) for at in ("mid", "post"))
+    return ["blocks.0.resid_pre", *added]
+
+
+def guesses_bytes(config: Config, n_tokens: int) -> int:
+    """Bytes of values that `record_guesses` adds to a trace in float32, next to nothing left out.
+
+    Logits, exponentials and probabilities of the vocabulary; five values in the norm.
+    """
+    points = 2 * config.n_layers
+    return 4 * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
+
+
+def _read(model: Transformer, trace: Trace, point: str) -> str:
+    """The path of the probabilities at a point, which are recorded if they are not yet."""
+    path = f"fwd/lens.{point}.probs"
+    if path in trace.nodes:
+        return path
+    t = Recorder(trace).at(f"lens.{point}")
+    x = trace.value_of(trace.step(f"fwd/{point}"))
     with torch.no_grad():
-        for point in points:
-            path = f"fwd/lens.{point}.probs"
-            if path not in trace.nodes:
-                t = tape.at(f"lens.{point}")
-                x = trace.value_of(trace.step(f"fwd/{point}"))
-                x = model.ln_final(x, t.at("ln_final")) if model.ln_final is not None else x
-                W_U = model.unembed.weight(t.at("unembed"))
-                t("probs", ops.softmax_probs, t("logits", ops.unembed, x, W_U, model.unembed.b_U))
-            glimpses.append(Glimpse(point, path, trace.value_of(trace.nodes[path])[0]))
-    return glimpses
+        if model.ln_final is not None:
+            own = {name: _weight(trace, f"ln_final.{name}") for name in model.ln_final.state_dict()}
+            x = torch.func.functional_call(model.ln_final, own, (x, t.at("ln_final")))
+        b_U = None if model.unembed.b_U is None else _weight(trace, "unembed.b_U")
+        t("probs", ops.softmax_probs, t("logits", ops.unembed, x, _unembedding(trace), b_U))
+    return path
+
+
+def _weight(trace: Trace, name: str) -> Tensor:
+    return trace.value_of(trace.step(f"weight/{name}"))
+
+
+def _unembedding(trace: Trace) -> Tensor:
+    """W_U as the pass itself read it: the embedding table read by columns where it is tied."""
+    tied = trace.nodes.get("fwd/unembed.W_U")
+    return _weight(trace, "unembed.W_U") if tied is None else trace.value_of(tied)

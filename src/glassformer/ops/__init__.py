@@ -19,6 +19,8 @@ from glassformer.ops.linear import mlp_in as mlp_in
 from glassformer.ops.linear import mlp_out as mlp_out
 from glassformer.ops.linear import unembed as unembed
 from glassformer.ops.loss import IGNORED as IGNORED
+from glassformer.ops.loss import best_prob as best_prob
+from glassformer.ops.loss import best_token as best_token
 from glassformer.ops.loss import softmax_probs as softmax_probs
 from glassformer.ops.loss import unembed_cross_entropy as unembed_cross_entropy
 from glassformer.ops.norm import layer_norm as layer_norm

@@ -46,6 +46,23 @@ probs = op(
     says="Divided by their sum, they are the probabilities of the next token.",
 )
 
+best_prob = op(
+    "best_prob",
+    "best_prob[batch, pos] = max(vocab, probs[batch, pos, vocab])",
+    "probs",
+    lambda probs: probs.amax(-1),
+    says="The highest probability at each position.",
+)
+
+best_token = op(
+    "best_token",
+    "best_token[batch, pos] = -max(vocab,"
+    " select(probs[batch, pos, vocab] == best_prob[batch, pos], -vocab, -inf))",
+    "probs best_prob",
+    lambda probs, best_prob: (probs == best_prob[..., None]).int().argmax(-1),
+    says="The token that has it; of equal ones the lowest token id.",
+)
+
 log_partition = op(
     "log_partition",
     "log_partition[batch, pos] = log(logits_sum[batch, pos]) + logits_max[batch, pos]",

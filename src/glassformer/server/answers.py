@@ -52,6 +52,7 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wa
         target=request.target,
         backward=request.backward,
         optimizer=request.optimizer,
+        lens=request.lens,
         edits=edits,
         drawing=drawing or Drawing(),
         float64=request.float64,

@@ -143,5 +143,6 @@ def _run(trace: Trace) -> dict[str, Any]:
         "floor": None,
         "suggested_prompt": "",
         "suggested_target": None,
+        "examples": [],
         "recipe": None,
     }

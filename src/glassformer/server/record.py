@@ -13,6 +13,7 @@ from glassformer import ops
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
+from glassformer.lab.lens import guesses_bytes, record_guesses
 from glassformer.model import Transformer
 from glassformer.model.watch import estimated_bytes
 from glassformer.ops.loss import probs
@@ -26,6 +27,9 @@ LIGHT_BYTES = 300_000_000
 
 BUDGET_BYTES = 2_000_000_000
 """The largest trace there may be."""
+
+LENS_PART = 24
+"""The logit lens is recorded unasked while it takes at most this part of the light bytes."""
 
 OPTIMIZER_VALUES = 9  # per weight: m and v before and after, g, decayed, denominator, change, new
 
@@ -46,14 +50,16 @@ class Wish:
     """What to record of a prompt.
 
     `target`: the word asked for after the last token; without it the last position asks nothing.
-    `backward`, `optimizer`: None records them while the trace stays below `light_bytes`. `edits`:
-    address to new value; an edited pass has no optimizer's step.
+    `backward`, `optimizer`, `lens` (what would be said after every addition to the stream): None
+    records them while the trace stays below `light_bytes`. `edits`: address to new value; an
+    edited pass has no optimizer's step.
     """
 
     prompt: str
     target: str | None = None
     backward: bool | None = None
     optimizer: bool | None = None
+    lens: bool | None = None
     edits: Mapping[str, float | Tensor] = field(default_factory=dict)
     drawing: Drawing = Drawing()
     float64: bool = False
@@ -107,7 +113,7 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
     target = None if wish.target is None else token_of(learner.tokenizer, wish.target)
     tokens = torch.tensor([ids])
     targets = targets_of(tokens, target)
-    backward, optimizer = _scope(learner.model, tokens, targets, wish)
+    backward, optimizer, lens = _scope(learner.model, tokens, targets, wish)
     if optimizer and targets is not None:
         trace = learner.learn(tokens, targets, wanted)[0].trace
     else:
@@ -121,6 +127,8 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
         )
         trace.labels = labels(learner.tokenizer, ids)
     add_probs(trace)
+    if lens:
+        record_guesses(learner.model, trace)
     how = wish.drawing
     chosen = record_choice(trace, how.sampling, seed=how.seed, index=how.index)
     return Recorded(trace, ids, target, backward, optimizer, chosen)
@@ -162,8 +170,8 @@ def in_float64(learner: Learner) -> Learner:
 
 def _scope(
     model: Transformer, ids: Tensor, targets: Tensor | None, wish: Wish
-) -> tuple[bool, bool]:
-    """Whether to record the gradients, and the optimizer's step; refuses what is too large."""
+) -> tuple[bool, bool, bool]:
+    """Whether to record gradients, optimizer's step and lens; refuses what is too large."""
     can_learn = targets is not None
     if (wish.backward or wish.optimizer) and not can_learn:
         raise ApiError(
@@ -178,13 +186,17 @@ def _scope(
     backward = can_learn and _wanted(wish.backward, learning, wish)
     optimizer = backward and not wish.edits and _wanted(wish.optimizer, updating, wish)
     size = updating if optimizer else learning if backward else forward
+    reading = guesses_bytes(model.config, ids.shape[1])
+    lens = _wanted(wish.lens, LENS_PART * reading, wish)
+    size += reading if lens else 0
     if size > BUDGET_BYTES:
         raise OverBudgetError(
             f"this trace would hold about {size / 1e9:.3g} GB of values and the server keeps at"
             f" most {BUDGET_BYTES / 1e9:.3g}; shorten the text"
             + (" or leave out backward and optimizer" if backward else "")
+            + (" or leave out the lens" if lens else "")
         )
-    return backward, optimizer
+    return backward, optimizer, lens
 
 
 def _wanted(asked: bool | None, size: int, wish: Wish) -> bool:

@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 import torch
 
-from glassformer.errors import GlassformerError
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Transformer
 from glassformer.server.errors import ApiError
+from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.learner import Learner, open_learner, open_model
 from glassformer.training.replay import saved_states
-from glassformer.training.run import read_description, read_metrics
+from glassformer.training.run import DATA, read_description, read_metrics
 
 OPEN_MODELS = 3
 """Models held in memory, the last ones used."""
@@ -86,7 +86,8 @@ class Source:
         """RunInfo of the page's contract."""
         config, folder = self.config, self.folder
         recipe = read_description(folder).recipe if folder and self.kind == "run" else None
-        prompt, target = suggestion(tokenizer, config.n_ctx)
+        suited = examples(tokenizer, config.n_ctx, folder / DATA if folder else None)
+        prompt, target = suited[0]
         return {
             **self.summary(),
             "kind": self.kind,
@@ -105,6 +106,7 @@ class Source:
             "floor": self.metrics()["floor"],
             "suggested_prompt": prompt,
             "suggested_target": target,
+            "examples": [prompt for prompt, _ in suited],
             "recipe": recipe.to_dict() if recipe else None,
         }
 
@@ -193,26 +195,6 @@ class Runs:
             while len(self._models) > OPEN_MODELS:
                 self._models.popitem(last=False)
         return learner
-
-
-def suggestion(tokenizer: Tokenizer, n_ctx: int) -> tuple[str, str | None]:
-    """A first prompt that this model can read, and a word that may come next."""
-    for prompt, target in SUGGESTIONS if tokenizer.kind == "words" else SUGGESTIONS[-1:]:
-        try:
-            fits = len(tokenizer.encode(prompt)) <= n_ctx
-        except GlassformerError:  # words that it does not know
-            continue
-        if fits and not tokenizer.unknown_words(prompt):
-            return prompt, target
-    return tokenizer.token(0), None
-
-
-SUGGESTIONS = (
-    ("the easiest trick to teach a dog is", None),
-    ("the cat sat on the", "mat"),
-    ("the cat sat on", "the"),
-    ("Once upon a time", None),
-)
 
 
 @lru_cache(maxsize=64)

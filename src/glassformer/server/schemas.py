@@ -59,8 +59,9 @@ class Sampling(Input):
 class TraceRequest(Input):
     """What to record of a prompt.
 
-    backward and optimizer: null (the default) records them while the trace stays light, below 300
-    MB of values; true insists. The loss asks for the text's own next tokens and, at the last
+    backward, optimizer and lens (what the model would say after every addition to the residual
+    stream): null (the default) records them while the trace stays light, below 300 MB of values, 12
+    MB of them the lens; true insists. The loss asks for the text's own next tokens and, at the last
     position, for `target` where it is given.
     """
 
@@ -69,6 +70,7 @@ class TraceRequest(Input):
     target: Annotated[str, Field(max_length=1000)] | None = None
     backward: bool | None = None
     optimizer: bool | None = None
+    lens: bool | None = None
     at_step: Count | None = None
     edits: Annotated[dict[str, float | Patch], Field(max_length=1000)] = {}
     sampling: Sampling | None = None
@@ -154,6 +156,7 @@ class RunInfo(RunSummary):
     floor: float | None
     suggested_prompt: str
     suggested_target: str | None
+    examples: list[str] = Field(description="Prompts that suit the model, the best first.")
     recipe: dict[str, Any] | None
 
 

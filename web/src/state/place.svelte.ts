@@ -19,6 +19,13 @@ class Place {
     return within(route.number("head"), this.heads);
   }
 
+  /** What is wrong with the block that the URL asks for, in one sentence. */
+  get problem(): string {
+    const asked = route.get("block");
+    if (asked === undefined || (Number(asked) >= 0 && Number(asked) < this.blocks)) return "";
+    return `There is no block ${asked}: they go from 0 to ${this.blocks - 1}. This is block ${this.block}.`;
+  }
+
   get blocks(): number {
     return session.trace?.ofKind("fwd").filter((step) => /^fwd\/blocks\.\d+\.resid_post$/.test(step.address)).length || 1;
   }

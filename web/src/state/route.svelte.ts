@@ -13,6 +13,7 @@ export const TITLES: Record<View, string> = {
 const FIELDS = [
   "at", // the address that is open: a tensor, or one number of it
   "run", "prompt", "target", "step", // which trace: a run, a text, the word asked for, a training step
+  "lens", // "1": record the logit lens, however much it holds
   "edits", // JSON: what was changed by hand
   "with", // JSON: the other side of a comparison, a request for a second trace
   "value", // the value that a comparison follows through the blocks

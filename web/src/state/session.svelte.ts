@@ -1,5 +1,6 @@
 /** What is open: the run, the trace of the prompt, and the trace that it is compared with. */
 import { findSource, SourceError, type About, type Edits, type Opened, type Request, type RunInfo, type RunSummary, type Sampling } from "../source";
+import { isSpecial } from "../trace/trace";
 import { route } from "./route.svelte";
 
 type Loading = "loading" | "ready" | "failed";
@@ -39,6 +40,21 @@ class Session {
     return this.second;
   }
 
+  /** The prompt with the chosen token joined to it; null where that is no text or has no room. */
+  get grown(): string | null {
+    const { about, run } = this;
+    if (!about?.chosen || !run || !this.source.live || about.ids.length >= run.n_ctx) return null;
+    const { token } = about.chosen;
+    if (isSpecial(token)) return null;
+    return about.prompt + (run.tokenizer.kind !== "words" || /^\s/.test(token) ? "" : " ") + token;
+  }
+
+  /** Run a prompt: nothing of the last one's place, edits and comparison stays. */
+  ask(prompt: string | null, stage?: string): void {
+    const none = { at: null, pos: null, target: null, edits: null, with: null, side: null, draw: null, drawn: null };
+    if (prompt !== null) route.go(stage ? { ...none, prompt, stage } : { ...none, prompt });
+  }
+
   /** What the URL asks for, of a run. */
   request(run: RunInfo | null = this.run): Request {
     const first = this.source.first;
@@ -47,6 +63,7 @@ class Session {
       prompt: route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
       target: route.get("target") ?? first?.target ?? (route.get("prompt") === undefined ? run?.suggested_target : null) ?? null,
       at_step: route.get("step") === undefined ? (first?.at_step ?? null) : route.number("step"),
+      lens: route.get("lens") ? true : undefined,
       edits: route.json<Edits>("edits") ?? {},
       sampling: route.json<Sampling>("draw"),
     };

@@ -1,7 +1,7 @@
 /** A formula tree as MathML, which browsers draw and screen readers speak without a library. */
 import { NEGATION, PRECEDENCE, constant, sides, type Formula, type Node } from "./formula";
 
-const AXES: Record<string, string> = { batch: "b", pos: "p", query: "q", key: "k", head: "h", vocab: "v" };
+const AXES: Record<string, string> = { batch: "b", pos: "p", query: "q", key: "k", head: "h", vocab: "v", d_model: "d", d_head: "i", d_mlp: "m" };
 const OPERATORS: Record<string, string> = { "*": "·", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠", "%": "mod", "-": "−" };
 
 export function mathml(formula: Formula, symbol: string): string {

@@ -28,12 +28,12 @@ interface Plan {
 const INTO: (Plan & { act: string })[] = [
   {
     id: "embedding", act: "Meaning", title: "Each id looks up its row",
-    sentence: "The embedding table holds one row of numbers for every token of the vocabulary; a token's id picks its row.",
+    sentence: "The embedding table has a row of numbers for every token of the vocabulary; a token's id picks its row.",
     names: ["embed", "embed_scaled", "embed_normalized"],
   },
   {
     id: "position", act: "Order", title: "Where each token stands",
-    sentence: "A second vector, one for every position, is added, so that the same word at another place is another vector.",
+    sentence: "Every position has a vector too; it is added, so that the same word at another place is another vector.",
     names: ["pos_embed", "resid_start", "embed_dropped"],
   },
 ];
@@ -41,7 +41,7 @@ const INTO: (Plan & { act: string })[] = [
 const BLOCK: Plan[] = [
   {
     id: "norm-1", title: "A common measure",
-    sentence: "Before attention looks at a token's vector it is brought to a standard size: its mean is subtracted and it is divided by its spread.",
+    sentence: "Before attention looks at a vector it is brought to a standard size: less its mean, divided by its spread.",
     names: ["ln1.*"],
   },
   {
@@ -51,57 +51,57 @@ const BLOCK: Plan[] = [
   },
   {
     id: "qk-norm", title: "One length for all",
-    sentence: "Queries and keys are divided by their own size, so that only their direction counts when they are compared.",
+    sentence: "Queries and keys are divided by their own size: only their directions are compared.",
     names: ["attn.q_normed*", "attn.k_normed*"], faces: ["attn.q_normed", "attn.k_normed"],
   },
   {
     id: "rotary", title: "Position enters by turning",
-    sentence: "Queries and keys are turned by an angle that grows with the token's place; when two are compared, only the distance between them is left.",
+    sentence: "Queries and keys are turned by an angle that grows with the token's place; between two of them only their distance is left.",
     names: ["attn.rot_q*", "attn.rot_k*"], faces: ["attn.rot_q", "attn.rot_k"],
   },
   {
     id: "scores", title: "How well do they match?",
-    sentence: "Every query is multiplied with every key, dimension by dimension, and the products are added up: a large sum means a good match. Divided by the root of their number, it does not grow with the width of a head.",
+    sentence: "Every query is multiplied with every key, number by number, and the products are added up: a large sum is a good match. Divided by the root of their count, it does not grow with the width of a head.",
     names: ["attn.scores_raw", "attn.scores_scaled"], faces: ["attn.scores_raw", "attn.scores_scaled"],
   },
   {
     id: "mask", title: "No looking ahead",
-    sentence: "A token may look at itself and at what came before; the scores of later tokens become minus infinity.",
+    sentence: "A token may look at itself and at what came before; scores of later tokens become minus infinity.",
     names: ["attn.attn_scores"],
   },
   {
     id: "softmax", title: "Scores become shares",
-    sentence: "Each row of scores is exponentiated and divided by its sum, so that every token has one whole attention to give away.",
+    sentence: "Each row of scores is exponentiated and divided by its sum: every token has one whole attention to give away.",
     names: ["attn.pattern_max", "attn.pattern_exp", "attn.pattern_sum", "attn.pattern"],
   },
   {
     id: "mix", title: "Values are mixed",
-    sentence: "Each token collects the values of the tokens it looks at, each weighed by its share of attention.",
+    sentence: "Each token collects the values of the tokens it looks at, each times its share of attention.",
     names: ["attn.z"],
   },
   {
     id: "merge", title: "The heads are put together",
-    sentence: "Every head has its own mix; one more weight matrix turns them into one vector for the token.",
+    sentence: "Every head has its own mix; one more matrix turns them into one vector for the token.",
     names: ["attn.attn_out*"],
   },
   {
     id: "resid-mid", title: "Added to what was there",
-    sentence: "What attention found is added to the token's vector; nothing that was there before is lost.",
+    sentence: "What attention found is added to the token's vector; what was there before stays in the sum.",
     names: ["resid_mid"],
   },
   {
     id: "norm-2", title: "A common measure again",
-    sentence: "The sum is brought to a standard size before the feed-forward layer sees it.",
+    sentence: "The sum is brought to a standard size for the feed-forward layer.",
     names: ["ln2.*"],
   },
   {
     id: "mlp", title: "Each token by itself",
-    sentence: "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet here.",
+    sentence: "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
     names: ["mlp.*"], faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
   },
   {
     id: "resid-post", title: "Added again",
-    sentence: "What the feed-forward layer made is added too; the block is done, and the next one starts from here.",
+    sentence: "What the feed-forward layer made is added too; the next block starts from here.",
     names: ["resid_post"],
   },
 ];
@@ -109,17 +109,17 @@ const BLOCK: Plan[] = [
 const OUT: (Plan & { act: string })[] = [
   {
     id: "final-norm", act: "Logits", title: "One last measure",
-    sentence: "After the last block the vectors are brought to a standard size once more.",
+    sentence: "After the last block the vectors are brought to a standard size again.",
     names: ["ln_final.*"],
   },
   {
     id: "logits", act: "Logits", title: "A score for every word",
-    sentence: "Each vector is compared with a column for every token of the vocabulary; the result is one score, a logit, for each.",
+    sentence: "Each vector is multiplied with a column for every token of the vocabulary: one score, a logit, for each.",
     names: ["logits"],
   },
   {
     id: "probabilities", act: "Softmax", title: "Scores become probabilities",
-    sentence: "The logits are exponentiated and divided by their sum: now they are probabilities of what comes next.",
+    sentence: "Exponentiated and divided by their sum, the logits are probabilities of what comes next.",
     names: ["logits_max", "logits_exp", "logits_sum", "probs"],
   },
 ];
@@ -127,7 +127,7 @@ const OUT: (Plan & { act: string })[] = [
 const BACK: (Plan & { act: string })[] = [
   {
     id: "loss", act: "How wrong?", title: "The loss: surprise at what really came",
-    sentence: "Now the text itself is the exam: after each token the right answer is the token that really came. Where it had probability p, the loss is minus the logarithm of p: nothing for a sure hit, much for a surprise.",
+    sentence: "Now the text is the exam: after each token the right answer is the one that really came. Where it had probability p, the loss is -log p: nothing for a sure hit, much for a surprise.",
     names: ["log_partition", "target_logit", "token_loss", "loss"],
   },
 ];
@@ -143,6 +143,10 @@ export function stages(trace: Trace, block: number): Stage[] {
   ];
   for (const plan of INTO) found.push(...planned(plan, plan.act, "", forward, null));
   for (const plan of BLOCK) found.push(...planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block));
+  const guess = trace.steps.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
+  if (guess) {
+    found.push(stage("guess", "Block by block", "What it would say so far", "The last norm and the unembedding, put to the stream before its end, tell what the model would say if it stopped there.", [guess], guess));
+  }
   for (const plan of OUT) found.push(...planned(plan, plan.act, "", forward, null));
   const chosen = trace.steps.get("choose/token") ?? null;
   const choice = trace.ofKind("choose");
@@ -158,7 +162,7 @@ export function stages(trace: Trace, block: number): Stage[] {
   const updates = trace.ofKind("opt");
   if (updates.length) {
     const table = updates.find((step) => step.address === "opt/embed.W_E") ?? updates.at(-1)!;
-    found.push(stage("update", "Better weights", "Every weight takes a small step", "The optimizer moves each weight against its gradient, a little; next time the right token is a little more probable.", updates, table));
+    found.push(stage("update", "Better weights", "Every weight takes a small step", "The optimizer moves each weight against its gradient, a little: before plus change is after.", updates, table));
   }
   return found;
 }

@@ -148,6 +148,9 @@ export function shortAddress(trace: Trace, where: Address): string {
 /** The symbol of a value in a formula's left side; a gradient's starts with d_. */
 export const symbol = (path: string): string => (path.startsWith("bwd/") ? `d_${shortOf(path)}` : shortOf(path));
 
+/** Whether a token stands for no letters, such as <eos>. */
+export const isSpecial = (token: string): boolean => /^<.+>$/.test(token);
+
 const CONTROL: Record<string, string> = { "\n": "␊", "\r": "␍", "\t": "␉" };
 
 /** A token as people can see it: spaces at its ends show, control characters are spelled. */

@@ -1,0 +1,188 @@
+"""The story and the map as a reader goes through them: stages, the logit lens, round again."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from glassformer.interop import save
+from glassformer.lab.lens import additions
+from glassformer.model import Config, Transformer
+from glassformer.ops.render import number
+from glassformer.server.record import Wish, record
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.learner import open_learner
+from tests.browser.serving import serve
+from tests.browser.test_page import problems, settle
+
+PROMPT = "the easiest trick to teach a dog is"
+SMALL = urlencode({"run": "small", "prompt": PROMPT})
+
+
+def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    learner = open_learner(str(run_folder))
+    trace = record(learner, Wish(PROMPT)).trace
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(f"{server}#/map?{SMALL}")
+    for point in additions(learner.model.config):
+        tokens = trace[f"lens.{point}.best_token[batch=0]"].tolist()
+        probs = trace[f"lens.{point}.best_prob[batch=0]"].tolist()
+        said = page.get_by_role("list", name=f"What it would say at {point}").get_by_role("link")
+        expect(said).to_have_count(len(tokens))
+        expected = [
+            f"{learner.tokenizer.token(token)}{number(prob, 3)}"
+            for token, prob in zip(tokens, probs, strict=True)
+        ]
+        assert said.all_text_contents() == expected
+
+
+def test_a_guess_opens_the_arithmetic_of_its_probability(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?{SMALL}&pos=2")
+    at = page.get_by_role("list", name="What it would say at blocks.0.resid_mid")
+    link = at.get_by_role("link").nth(0)
+    shown = link.locator(".digits").inner_text()
+    link.click()
+    card = page.locator("[data-address^='fwd/lens.blocks.0.resid_mid.probs']")
+    expect(card.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+    assert number(float(card.get_by_test_id("value").inner_text()), 3) == shown
+
+
+def test_the_next_token_joins_the_prompt_with_one_key_and_the_story_starts_anew(
+    page: Page, server: str
+) -> None:
+    page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat&stage=choice")
+    settle(page)
+    chosen = page.locator(".rail .next .text").inner_text()
+    page.keyboard.press("r")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"“the cat sat {chosen}”")
+    expect(page).to_have_url(re.compile("stage=text"))
+    page.locator(".rail .next").click()
+    expect(page.locator(".rail .token:not(.next)")).to_have_count(5)
+
+
+def test_the_walk_ends_where_the_context_does(page: Page, server: str) -> None:
+    prompt = "+".join(["the"] * 6)  # all that fits into miniature
+    page.goto(f"{server}#/story?run=miniature&prompt={prompt}&stage=choice")
+    expect(page.get_by_text("6 tokens are all that fit this model")).to_be_visible()
+    expect(page.locator(".rail .next")).to_be_disabled()
+
+
+@pytest.mark.parametrize("run", ["small", "miniature"])
+def test_every_example_prompt_is_of_words_that_the_model_knows(
+    page: Page, server: str, run: str
+) -> None:
+    page.goto(f"{server}#/story?run={run}")
+    settle(page)
+    page.get_by_role("button", name="Edit prompt").click()
+    examples = page.locator(".rail form .small button")
+    texts = examples.all_inner_texts()
+    assert len(texts) > 1
+    page.get_by_role("button", name="Cancel").click()
+    for text in texts:
+        page.get_by_role("button", name="Edit prompt").click()
+        examples.get_by_text(text, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(f"“{text}”")
+        assert "<unk>" not in page.locator(".rail .token .text").all_inner_texts()
+
+
+def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?run=small&prompt=the+zebra+is")
+    expect(
+        page.get_by_text("<unk> stands where a word is not in the vocabulary").first
+    ).to_be_visible()
+
+
+@pytest.mark.parametrize("view", ["story", "map"])
+def test_a_block_that_there_is_not_is_answered(page: Page, server: str, view: str) -> None:
+    page.goto(f"{server}#/{view}?{SMALL}&block=9")
+    alert = page.locator("main").get_by_role("alert")
+    expect(alert).to_have_text("There is no block 9: they go from 0 to 1. This is block 1.")
+    page.goto(f"{server}#/{view}?{SMALL}&block=1")
+    expect(alert).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_stage_that_a_link_names_is_in_sight_and_marked(
+    page: Page, server: str, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{server}#/story?{SMALL}&stage=update")
+    marked = page.get_by_role("navigation", name="Stages of the story").locator("[aria-current]")
+    title = page.get_by_role("heading", level=2, name="Every weight takes a small step")
+    page.wait_for_timeout(1500)  # what is drawn late has pushed the page about
+    expect(marked).to_have_text("Every weight takes a small step")
+    for seen in (marked, title):
+        box = seen.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 844
+        assert 0 <= box["x"] < width
+
+
+def test_before_plus_change_is_after(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?{SMALL}&stage=update")
+    rows = page.locator("[data-stage=update] tbody tr").filter(has=page.get_by_role("rowheader"))
+    expect(rows.first).to_be_visible()
+    for row in rows.all():
+        before, change, after = map(float, row.get_by_role("link").all_inner_texts()[:3])
+        # each is written with four digits
+        assert before + change == pytest.approx(after, abs=1e-3 * max(abs(before), abs(after)))
+
+
+def test_the_story_has_every_stage_of_the_way(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?{SMALL}")
+    settle(page)
+    stages = page.locator("[data-stage]").evaluate_all("all => all.map((s) => s.dataset.stage)")
+    assert stages == [
+        *("text", "tokens", "ids", "embedding", "norm-1", "qkv", "qk-norm", "rotary", "scores"),
+        *("mask", "softmax", "mix", "merge", "resid-mid", "norm-2", "mlp", "resid-post", "guess"),
+        *("final-norm", "logits", "probabilities", "choice", "loss", "gradients", "update"),
+    ]
+
+
+BAD = """() => {
+    const bad = [0xb3, 0x26, 0x1e];
+    return [...document.querySelectorAll("[data-stage=softmax] li canvas")].map((canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return data.some((_, i) => i % 4 === 0 && bad.every((part, k) => data[i + k] === part));
+    });
+}"""
+
+
+def test_a_thumbnail_of_numbers_shows_no_colour_of_what_is_none(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?{SMALL}&stage=softmax")
+    expect(page.locator("[data-stage=softmax] li canvas")).to_have_count(3)
+    page.wait_for_timeout(800)
+    assert page.evaluate(BAD) == [False, False, False]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of a model whose vocabulary is so large that the lens is not recorded unasked."""
+    folder = tmp_path_factory.mktemp("wide") / "wide"
+    words = [f"word{i}" for i in range(30_000)]
+    tokenizer = Tokenizer.from_words(words)
+    config = Config(tokenizer.vocab_size, n_ctx=32, d_model=8, n_layers=2, n_heads=2)
+    torch.manual_seed(0)
+    save(Transformer(config), tokenizer, folder)
+    with serve(str(folder)) as url:
+        yield url
+
+
+def test_a_large_models_stream_is_read_early_on_request(page: Page, wide: str) -> None:
+    prompt = " ".join(f"word{i}" for i in range(20))
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(f"{wide}#/map?{urlencode({'prompt': prompt})}")
+    ask = page.get_by_role("button", name="Read the stream early")
+    expect(page.get_by_text("About 28.8 MB more")).to_be_visible()
+    ask.click()
+    said = page.get_by_role("list", name="What it would say at blocks.1.resid_mid")
+    expect(said.get_by_role("link")).to_have_count(8)
+    expect(page.get_by_text("tokens 12 to 19 of 20")).to_be_visible()
+    expect(ask).to_have_count(0)
+    assert problems(page) == []
