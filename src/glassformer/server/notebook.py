@@ -7,17 +7,18 @@ from math import prod
 from typing import Any
 
 from glassformer.errors import GlassformerError
+from glassformer.server.examples import examples
 from glassformer.server.export import pack, page_data, page_html, trace_data
 from glassformer.server.page import is_built
 from glassformer.server.record import add_probs
-from glassformer.server.runs import Runs, suggestion
+from glassformer.server.runs import Runs
 from glassformer.show.notebook import run_html as plain_run
 from glassformer.show.notebook import trace_html as plain_html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.file import step_table
 from glassformer.trace.values_file import ValuesFile
-from glassformer.training.run import PastRun
+from glassformer.training.run import DATA, PastRun
 
 VALUE_BYTES = 4_000_000
 """A larger trace is shown as a table: a notebook's file carries every output in full."""
@@ -46,7 +47,7 @@ def run_html(run: PastRun) -> str:
     try:
         runs = Runs([str(run.folder)])
         tokenizer = Tokenizer.load(run.folder)
-        prompt, target = suggestion(tokenizer, run.description.model.n_ctx)
+        prompt, target = examples(tokenizer, run.description.model.n_ctx, run.folder / DATA)[0]
         data = page_data(
             runs, prompt, target=target, value_bytes=VALUE_BYTES, snapshot_bytes=VALUE_BYTES // 2
         )

@@ -4,10 +4,7 @@ import { untrack } from "svelte";
 
 export const VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"] as const;
 export type View = (typeof VIEWS)[number];
-export const TITLES: Record<View, string> = {
-  story: "Story", map: "Map", attention: "Attention", playground: "Playground",
-  lab: "Lab", training: "Training", tokens: "Tokens", weights: "Weights",
-};
+export const title = (view: View): string => view[0].toUpperCase() + view.slice(1);
 
 /** What can be given in the URL beside the view; all of it text, absent where it is the default. */
 const FIELDS = [
