@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.measure import HEADER, machine
+from glassformer.memory import use_huge_pages
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -17,6 +18,7 @@ SECONDS = 40.0
 
 
 def main(arguments: list[str]) -> int:
+    use_huge_pages()  # as the command line does, for us and for every peer
     known = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(known)}")

@@ -1,6 +1,8 @@
 """A trace keeps what was asked for and knows what each value was for."""
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
+from weakref import ref
 
 import pytest
 import torch
@@ -202,3 +204,17 @@ def test_a_recording_ends_once_it_is_no_longer_wanted():
     )  # asked again after it said no, it would raise another error
     with pytest.raises(NotWantedError, match="nobody waits"):
         model.watch(ids, wanted=lambda: next(answers))
+
+
+@pytest.mark.parametrize("look", [False, True], ids=["never looked at", "looked at"])
+def test_a_trace_that_is_let_go_is_freed_at_once(look):
+    trace = watched()
+    if look:
+        assert trace.nodes
+    gone = ref(trace)
+    gc.disable()
+    try:
+        del trace
+        assert gone() is None, "a cycle keeps its values until the garbage collector comes"
+    finally:
+        gc.enable()

@@ -15,6 +15,7 @@ import typer.core
 import typer.main
 
 from glassformer.errors import GlassformerError
+from glassformer.memory import use_huge_pages
 
 # verb -> what it does; the verb's function is `command` in the module of the same name beside this
 VERBS: dict[str, str] = {
@@ -116,4 +117,5 @@ def fail(message: str) -> int:
 
 
 def main() -> None:
+    use_huge_pages()
     sys.exit(run())

@@ -1,0 +1,128 @@
+"""Where a tensor comes from: which step's value it is, or which leaf's, or a view of which."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+from weakref import ref
+
+from torch import Tensor
+
+from glassformer.ops.formula import Formula
+from glassformer.ops.op import Op
+from glassformer.trace.step import Step
+
+
+class Provenance:
+    """Knows every tensor by identity, and makes the steps of calls out of that.
+
+    An operand that is the value of no step and no part of a leaf is an error, so no number can
+    enter unexplained. What it says of a call it can also say later, as long as the tensors live; it
+    does not know the trace, which holds it until then, so that a trace is freed when it is let go.
+    `edited`: the paths of values that were changed by hand.
+    """
+
+    def __init__(self, nodes: Iterable[Step], edited: Collection[str] = ()) -> None:
+        self.seen: set[int] = {id(None)}  # every known tensor, and the storages of leaves
+        self._edited = edited
+        self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
+        self._views: dict[tuple[Any, ...], str] = {}
+        for step in nodes:  # a recording may go on from what the trace holds
+            if step.value is not None:
+                self._known[id(step.value)] = ref(step.value), step.path
+                self.seen.add(id(step.value))
+                if step.op is None:
+                    self.seen.add(step.value.untyped_storage()._cdata)
+                    self._views.setdefault(_view_key(step.value), step.path)
+
+    def look_closer(self, op: Op, operands: tuple[Any, ...]) -> None:
+        """An operand that was not seen yet must lie in a leaf; what it is of it is found later."""
+        for operand, tensor in zip(op.operands, operands, strict=False):
+            if not isinstance(tensor, Tensor) or id(tensor) in self.seen:
+                continue
+            if tensor.untyped_storage()._cdata not in self.seen:
+                raise _from_nowhere(op, operand)
+
+    def leaf(
+        self, path: str, value: Tensor, now: Tensor, version: int, axes: tuple[str, ...]
+    ) -> Iterator[Step]:
+        """The one step that a leaf is."""
+        # two names for the same numbers (a tied matrix, transposed or not): the first one stands
+        self._known[id(value)] = ref(value), self._views.setdefault(_view_key(now), path)
+        yield Step(path, None, None, {}, {}, axes, now.shape, now.dtype, now, version=version)
+
+    def steps(
+        self,
+        prefix: str,
+        name: str | tuple[str, ...],
+        op: Op,
+        operands: tuple[Any, ...],
+        params: dict[str, Any],
+        result: Any,
+    ) -> Iterator[Step]:
+        """The steps of one call, a step to an output."""
+        names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
+        given = op.bind(*operands, **params) if op.bind else operands
+        sources = {
+            operand: self._path(tensor, op, operand)
+            for operand, tensor in zip(op.operands, given, strict=False)
+            if tensor is not None
+        }
+        formulas = _formulas(op, tuple(sources))
+        paths = [f"{prefix}{own}" for own in names]
+        for formula, path in zip(formulas, paths, strict=True):
+            sources[formula.name] = path  # one output's formula may read another output
+        for path, formula, value in zip(paths, formulas, values, strict=True):
+            yield self.step(path, op.name, formula, sources, params, value)
+
+    def step(
+        self,
+        path: str,
+        op: str,
+        formula: Formula,
+        sources: Mapping[str, str],
+        params: Mapping[str, Any],
+        value: Tensor,
+    ) -> Step:
+        """The step of one computed value; `sources` are the paths of the formula's operands."""
+        self._known[id(value)] = ref(value), path
+        return Step(
+            path,
+            op,
+            formula,
+            {operand: sources[operand] for operand in formula.operands},
+            {param: params[param] for param in formula.params},
+            formula.axes,
+            value.shape,
+            value.dtype,
+            value.detach() if value.requires_grad else value,
+            path in self._edited,
+        )
+
+    def _path(self, tensor: Tensor, op: Op, operand: str) -> str:
+        known = self._known.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        path = self._views.get(_view_key(tensor))
+        if path is None:
+            raise _from_nowhere(op, operand)
+        return path
+
+
+def _from_nowhere(op: Op, operand: str) -> RuntimeError:
+    return RuntimeError(
+        f"operand {operand!r} of op {op.name!r} is the value of no step, weight or constant;"
+        " compute it on the tape or register it with leaf()"
+    )
+
+
+@cache
+def _formulas(op: Op, given: tuple[str, ...]) -> tuple[Formula, ...]:
+    """The op's formulas for the operands that are there."""
+    return tuple(formula.without(frozenset(op.operands) - {*given}) for formula in op.outputs)
+
+
+def _view_key(tensor: Tensor) -> tuple[Any, ...]:
+    storage = tensor.untyped_storage()._cdata
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
