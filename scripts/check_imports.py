@@ -3,8 +3,8 @@
     ops <- trace <- model <- interop <- generation <- training <- lab <- server <- cli
 
 A package may import those before it in this line. `text` and `show` know `ops` and `trace` only,
-and every package after `model` may use them. `errors`, `files` and `memory` are for all. Nothing inside
-imports from the top, `glassformer` itself: it only gathers the public names.
+and every package after `model` may use them. `errors`, `files` and `memory` are for all. Nothing
+inside imports from the top, `glassformer` itself: it only gathers the public names.
 
     python scripts/check_imports.py         prints file:line and the rule broken; exit code 1 if any
 """
