@@ -3,14 +3,17 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from glassformer.ops import attention
 
+LONG = sys.modules["glassformer.ops.attention"].LONG  # `attention` there is the op
 
-def operands(wanted: bool) -> list[torch.Tensor]:
+
+def operands(wanted: bool, n: int = 5) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shape = (2, 5, 3, 4)  # [batch, pos, head, d_head]
+    shape = (2, n, 3, 4)  # [batch, pos, head, d_head]
     return [
         torch.randn(shape, generator=generator).bfloat16().requires_grad_(wanted) for _ in "qkv"
     ]
@@ -25,8 +28,9 @@ def test_with_gradients_it_is_the_fp32_attention_of_the_same_numbers():
     assert torch.equal(z, exact.bfloat16())
 
 
-def test_without_gradients_it_is_torchs_own():
-    q, k, v = operands(wanted=False)
+@pytest.mark.parametrize(("wanted", "n"), [(False, 5), (True, LONG)])
+def test_without_gradients_and_for_long_texts_it_is_torchs_own(wanted, n):
+    q, k, v = operands(wanted, n)
     with torch.autocast("cpu", torch.bfloat16):
         z = attention.kernel(q, k, v, None, causal=True)
     assert torch.equal(z, attention.kernel(q, k, v, None, causal=True))
