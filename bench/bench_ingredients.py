@@ -3,29 +3,29 @@
 Trained and scored inside the training part (its first 90% train, its last 10% are scored), where
 the choices were made; the validation part is not touched. Each row: the loss without the choice,
 beside the loss of the whole recipe after as many steps from the same seed (two seeds of it tell how
-much is noise), and how long a step takes beside the recipe's. Eager, so that nothing is compiled a
-dozen times. The last rows are additions that the recipe goes without.
+much is noise), and how long a step takes beside the recipe's, in turns. Eager, so that nothing is
+compiled a dozen times. The last rows are additions that the recipe goes without.
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from bench.bench_quality import FAST, FULL, read_text, validation_loss, write_characters
-from bench.measure import Row
-from glassformer.model import Config, Transformer, load_preset
-from glassformer.text.blocks import Blocks
+from bench.bench_quality import (
+    FAST,
+    FULL,
+    make_loop,
+    read_text,
+    trained,
+    validation_loss,
+    write_characters,
+)
+from bench.measure import Row, alternate, compare
 from glassformer.text.shard import Shard
-from glassformer.training.data import BlocksData
 from glassformer.training.loop import Loop
-from glassformer.training.recipe import Recipe
 
 STEPS = 300
 RECIPE = "the recipe"
@@ -64,32 +64,19 @@ def run(seconds: float, text: Path | None = None) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         characters = read_text(text)
         shard = write_characters(Path(folder) / "tokens", characters[: len(characters) * 9 // 10])
-        whole = trained(shard, steps, Without(RECIPE))
-        loss, took = validation_loss(whole, shard), typical_seconds(whole)
+        loss = validation_loss(trained(loop_of(shard, steps, Without(RECIPE))), shard)
         yield Row(f"{RECIPE}, {steps} steps", loss, "nats")
-        again = validation_loss(trained(shard, steps, Without(RECIPE), seed=1), shard)
-        yield Row(f"{RECIPE}, another seed", again, "nats", RECIPE, loss)
+        again = trained(loop_of(shard, steps, Without(RECIPE), seed=1))
+        yield Row(f"{RECIPE}, another seed", validation_loss(again, shard), "nats", RECIPE, loss)
         for change in TAKEN_BACK:
-            loop = trained(shard, steps, change)
+            loop = trained(loop_of(shard, steps, change))
             yield Row(change.what, validation_loss(loop, shard), "nats", RECIPE, loss)
-            yield Row("  a step of it takes", typical_seconds(loop) / took, "x", RECIPE, 1.0)
+            choices = {change.what: change, RECIPE: Without(RECIPE)}
+            turns = {
+                name: loop_of(shard, STEPS, choice).advance for name, choice in choices.items()
+            }
+            yield compare("  a step of it", alternate(turns, seconds / 40), change.what, RECIPE)
 
 
-def trained(shard: Shard, steps: int, change: Without, seed: int = 0) -> Loop:
-    preset = load_preset(FAST)
-    quiet = {"eval_every": 0, "sample_every": 0, "save_every": 0, "compile": False}
-    training = {**preset["training"], **quiet, "steps": steps, "seed": seed, **change.training}
-    sizes = {**preset["model"], "vocab_size": shard.header.vocab_size, **change.model}
-    torch.manual_seed(seed)
-    config = Config.from_dict(sizes)
-    data = BlocksData(Blocks(shard, config.n_ctx), seed)
-    loop = Loop(Transformer(config).train(), data, Recipe.from_dict(training))
-    while loop.step < steps:
-        loop.advance()
-    return loop
-
-
-def typical_seconds(loop: Loop) -> float:
-    """The median time of a step."""
-    ends = [row["seconds"] for row in loop.rows if "seconds" in row]
-    return statistics.median(b - a for a, b in pairwise(ends))
+def loop_of(shard: Shard, steps: int, change: Without, seed: int = 0) -> Loop:
+    return make_loop(FAST, shard, steps, seed, change.model, {**change.training, "compile": False})

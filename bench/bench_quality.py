@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -177,14 +178,24 @@ def make_nano(shard: Shard) -> NanoTraining:
     return NanoTraining(NanoGPT(config), tokens, config.n_ctx, 12)
 
 
-def make_loop(name: str, shard: Shard, steps: int, seed: int = 0) -> Loop:
-    """A recipe's training of its own model, with nothing between its steps."""
+def make_loop(
+    name: str,
+    shard: Shard,
+    steps: int,
+    seed: int = 0,
+    sizes: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> Loop:
+    """A recipe's training of its own model, with nothing between its steps.
+
+    sizes, training: fields of the model and of the recipe that are to be others.
+    """
     preset = load_preset(name)
-    quiet = {"eval_every": 0, "sample_every": 0, "save_every": 0}
-    recipe = Recipe.from_dict({**preset["training"], **quiet, "steps": steps, "seed": seed})
+    quiet = {"eval_every": 0, "sample_every": 0, "save_every": 0, "steps": steps, "seed": seed}
+    recipe = Recipe.from_dict({**preset["training"], **quiet, **(training or {})})
     torch.manual_seed(seed)
-    vocabulary = shard.header.vocab_size
-    config = Config.from_dict({**preset["model"], "vocab_size": vocabulary})
+    vocabulary = {"vocab_size": shard.header.vocab_size}
+    config = Config.from_dict({**preset["model"], **vocabulary, **(sizes or {})})
     model = Transformer(config).train()
     return Loop(model, BlocksData(Blocks(shard, config.n_ctx), seed), recipe)
 

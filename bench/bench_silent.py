@@ -1,9 +1,10 @@
-"""Tracing off costs nothing: our silent model against the same calls in plain PyTorch.
+"""Tracing off costs nothing: our silent model against the same calls without a tape.
 
-Both have the same weights and give the same logits, bit for bit. All figures are processor time on
-one thread: what is asked for is a percent, and waiting for a second thread or for other programs is
-many. The target holds for the upper end of the interval. Compiling for the first time adds
-some seconds to the first run.
+The peer (`bench.plain.PlainGPT`) is plain PyTorch but for the product of matrices, which is ours in
+both; `bench_train` has peers with PyTorch's own. Both have the same weights and give the same
+logits, bit for bit. All figures are processor time on one thread: what is asked for is a percent,
+and waiting for a second thread or for other programs is many. The target holds for the upper end of
+the interval. Compiling for the first time adds some seconds to the first run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bench.measure import Row, alternate, compare, one_thread
 from bench.plain import PlainGPT
 from glassformer.model import Config, Transformer
 
-OURS, PEER = "silent", "the same, plain PyTorch"
+OURS, PEER = "silent", "the same calls, no tape"
 SMALL = Config(vocab_size=65, n_ctx=64, d_model=128, n_layers=4, n_heads=4)
 LARGER = Config(vocab_size=512, n_ctx=128, d_model=384, n_layers=6, n_heads=6)
 TARGET = ("<=", 1.03)

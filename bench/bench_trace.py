@@ -83,10 +83,10 @@ def forward_traces(
     times = alternate(runs, seconds, calls, time.process_time)
     of_silent, of_lens = targets
     yield compare(what, times, WATCH, FORWARD, ("<=", of_silent))
-    yield compare(f"{what}, with its table", times, TABLE, FORWARD)
+    yield compare(f"{what}, with its table", times, TABLE, FORWARD, ("<=", of_silent))
     if cached is not None:
         yield compare(what, times, WATCH, LENS, ("<=", of_lens))
-        yield compare(f"{what}, with its table", times, TABLE, LENS)
+        yield compare(f"{what}, with its table", times, TABLE, LENS, ("<=", of_lens))
         yield compare(f"{what} of TransformerLens", times, LENS, FORWARD)
 
 

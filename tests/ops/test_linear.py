@@ -55,6 +55,35 @@ def test_a_product_and_its_gradients_are_those_of_float64(rows, width, out, bias
         assert torch.allclose(b.grad.double(), upstream.double().sum(0), atol=1e-4)
 
 
+@pytest.mark.parametrize("wanted", ["rows", "W", "b", "rows b", "W b"])
+def test_whatever_asks_for_a_gradient_gets_one(wanted):
+    torch.manual_seed(0)
+    shapes = {"rows": (64, 128), "W": (128, 384), "b": (384,)}
+    given = {n: torch.randn(s, requires_grad=n in wanted.split()) for n, s in shapes.items()}
+    product(**given).square().mean().backward()
+    assert {name for name, tensor in given.items() if tensor.grad is not None} == {*wanted.split()}
+
+
+def test_a_gradient_has_a_gradient():
+    torch.manual_seed(0)
+    x, W = torch.randn(64, 128, requires_grad=True), torch.randn(128, 384, requires_grad=True)
+
+    def curvature(x: torch.Tensor, W: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        (d_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(d_x.square().sum(), W)[0]
+
+    ours = curvature(x, W, product(x, W, None))
+    exact_x, exact_W = (t.detach().double().requires_grad_() for t in (x, W))
+    exact = curvature(exact_x, exact_W, exact_x @ exact_W)
+    assert (ours - exact).abs().max() <= 1e-5 * exact.abs().max()  # four fp32 products in a row
+
+
+def test_onednn_that_is_switched_off_is_not_asked():
+    x, W = torch.randn(64, 128), torch.randn(128, 384)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(product(x, W, None), x @ W)
+
+
 def test_a_product_of_its_own_is_compiled_into_one_graph():
     # without the tests' type checks, which do not go with torch.compile
     code = f"""

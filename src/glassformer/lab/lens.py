@@ -63,13 +63,15 @@ def additions(config: Config) -> list[str]:
     return ["blocks.0.resid_pre", *added]
 
 
-def guesses_bytes(config: Config, n_tokens: int) -> int:
-    """Bytes of values that `record_guesses` adds to a trace in float32, next to nothing left out.
+def guesses_bytes(config: Config, n_tokens: int, itemsize: int) -> int:
+    """Bytes of values that `record_guesses` adds to a trace, next to nothing left out.
+
+    `itemsize`: bytes of one number of the model.
 
     Logits, exponentials and probabilities of the vocabulary; five values in the norm.
     """
     points = 2 * config.n_layers
-    return 4 * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
+    return itemsize * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
 
 
 def _read(model: Transformer, trace: Trace, point: str) -> str:

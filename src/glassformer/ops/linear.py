@@ -17,16 +17,17 @@ def affine(x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
 
 
 def product(rows: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
-    """rows [row, in] @ W [in, out] + b [out]: by oneDNN where it is the faster one."""
+    """rows [row, in] @ W [in, out] + b [out]: large ones in fp32 on the CPU by oneDNN."""
     if not _suits_onednn(rows, W):
         return rows @ W if b is None else torch.addmm(b, rows, W)
-    if torch.is_grad_enabled() and (rows.requires_grad or W.requires_grad):
+    given = (rows, W) if b is None else (rows, W, b)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
         y: Tensor = _Product.apply(rows, W, b)
         return y
     return _onednn(rows, W, b)
 
 
-ONEDNN = torch.backends.mkldnn.is_available()
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 LEAST_ROWS, LEAST_PRODUCTS = 4, 2**20
 """Below them MKL's shorter call wins: 3 against 13 microseconds for a row times 128 x 384."""
 
@@ -35,6 +36,7 @@ def _suits_onednn(rows: Tensor, W: Tensor) -> bool:
     # MKL multiplies fp32 at a third of an AMD processor's speed; narrower types are oneDNN's anyway
     return (
         ONEDNN
+        and torch.backends.mkldnn.enabled
         and len(rows) >= LEAST_ROWS
         and rows.numel() * W.shape[1] >= LEAST_PRODUCTS
         and rows.dtype == W.dtype == torch.float32
@@ -54,7 +56,7 @@ def _onednn(left: Tensor, right: Tensor, b: Tensor | None = None) -> Tensor:
 
 # torch's compiler takes oneDNN's product for weights that never change; under a name of ours it
 # calls it as it is
-_LIBRARY = torch.library.Library("glassformer", "DEF")
+_LIBRARY = torch.library.Library("glassformer", "FRAGMENT")
 _LIBRARY.define("onednn_product(Tensor left, Tensor right, Tensor? b) -> Tensor")
 _LIBRARY.impl("onednn_product", _onednn, "CPU")
 
@@ -74,13 +76,14 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        # each is a product again, by whom it suits, and can be differentiated in its turn
         (d_y,), (rows, W) = upstream, ctx.saved_tensors
         wanted_rows, wanted_W, wanted_b = ctx.needs_input_grad
-        d_rows = _onednn(d_y, W.T) if wanted_rows else None
+        d_rows = product(d_y, W.T, None) if wanted_rows else None
         d_W = None
         if wanted_W:  # in W's own memory order: a tied W_U is the embedding table, turned
             turned = not W.is_contiguous()
-            d_W = _onednn(d_y.T, rows).T if turned else _onednn(rows.T, d_y)
+            d_W = product(d_y.T, rows, None).T if turned else product(rows.T, d_y, None)
         return d_rows, d_W, d_y.sum(0) if wanted_b else None
 
 

@@ -44,6 +44,8 @@ def trace_html(trace: Trace) -> str:
 def run_html(run: PastRun) -> str:
     """A run's loss and what it wrote; beneath, where it is small, the page about it."""
     parts = plain_run(run.folder.name, run.rows, run.description.recipe.steps)
+    if not is_built():
+        return parts
     try:
         runs = Runs([str(run.folder)])
         tokenizer = Tokenizer.load(run.folder)
@@ -53,7 +55,7 @@ def run_html(run: PastRun) -> str:
         )
     except GlassformerError:  # too large for a page, or not a model yet
         return parts
-    if not is_built() or sum(len(trace["values"]) for trace in data["traces"]) > 2 * VALUE_BYTES:
+    if sum(len(trace["values"]) for trace in data["traces"]) > 2 * VALUE_BYTES:
         return parts
     return parts + _frame("The run, number by number", data)
 

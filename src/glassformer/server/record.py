@@ -186,7 +186,7 @@ def _scope(
     backward = can_learn and _wanted(wish.backward, learning, wish)
     optimizer = backward and not wish.edits and _wanted(wish.optimizer, updating, wish)
     size = updating if optimizer else learning if backward else forward
-    reading = guesses_bytes(model.config, ids.shape[1])
+    reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
     lens = _wanted(wish.lens, LENS_PART * reading, wish)
     size += reading if lens else 0
     if size > BUDGET_BYTES:

@@ -122,19 +122,16 @@ class Trace:
         path, value = step.path, step.value
         if path in self._nodes:
             raise RuntimeError(f"two steps are named {path!r}; give each its own name")
-        self._nodes[path] = step
-        if value is None:
-            return
-        storage = value.untyped_storage()._cdata
-        if step.op is None:
-            self._leaf_storages.add(storage)
-        elif not (self.keeps_all or self.keeps(path)):
+        if value is not None and step.op is None:
+            self._leaf_storages.add(value.untyped_storage()._cdata)
+        elif value is not None and not (self.keeps_all or self.keeps(path)):
             step.value = None
-        elif storage not in self._leaf_storages:
+        elif value is not None and value.untyped_storage()._cdata not in self._leaf_storages:
             # a tied unembedding is the embedding table seen otherwise, and takes no memory
-            self._nbytes += value.nbytes
-            if self.budget_bytes is not None and self._nbytes > self.budget_bytes:
+            if self.budget_bytes is not None and self._nbytes + value.nbytes > self.budget_bytes:
                 raise OverBudgetError(f"a trace of more than {self.budget_bytes:,} bytes")
+            self._nbytes += value.nbytes
+        self._nodes[path] = step
 
     def keeps(self, path: str) -> bool:
         """Whether the value of the step at `path` is held on to."""
