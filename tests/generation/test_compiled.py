@@ -176,6 +176,20 @@ def test_a_number_made_outside_the_tape_is_noticed_when_it_is_compiled():
         CompiledStep(Sneaky(TINY).eval())
 
 
+def test_a_compiled_step_keeps_the_weights_that_it_points_to():
+    model = speaking(TINY, gain=4.0).float()
+    ids = torch.tensor([[1, 2, 3]])
+    expected = steps_of(model, ids, 2)
+    cache = Cache(TINY, [2], dtype=torch.float32)
+    with torch.inference_mode():
+        model(ids[:, :2], cache=cache)
+    program = CompiledStep(model).on(cache)
+    model.double()  # lets the memory of the weights go
+    reused = [torch.full_like(p, torch.nan, dtype=torch.float32) for p in model.parameters()]
+    assert torch.equal(program.step(ids[:, 2:]), expected)
+    del reused
+
+
 def test_a_step_beyond_the_cache_is_refused():
     cache = Cache(TINY, [1], capacity=2)
     program = CompiledStep(Transformer(TINY).eval()).on(cache)

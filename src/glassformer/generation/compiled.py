@@ -119,7 +119,7 @@ class _Notes:
                 raise not_on_the_tape(value)
             layout = Layout(_fixed(value.shape), _fixed(value.stride()))
             self._know(value, _Place(f"constants[{len(self.constants)}]", layout))
-            self.constants.append(value)
+            self.constants.append(value.detach())  # its memory stays, wherever the model goes
         return self._places[id(value)]
 
     def _is_weight(self, value: Tensor) -> bool:

@@ -55,7 +55,8 @@ class Packed:
         self.compiled = compiled
         self.kernels: dict[str, Kernel] = dict(_kernels(model, layout))
         self.small = _small(model)
-        self._versions = _versions(model)
+        self._parameters = tuple(model.parameters())
+        self._versions = _versions(self._parameters)
 
     def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits [batch, pos, vocab] of ids [batch, pos]."""
@@ -69,9 +70,16 @@ class Packed:
 
     def check_fresh(self) -> None:
         """Raise if the model was trained, or changed otherwise, after its weights were packed."""
-        if _versions(self.model) != self._versions:
+        if _versions(self.model.parameters()) != self._versions:
             raise GlassformerError(
                 "the model's weights have changed since they were packed; pack it again"
+            )
+
+    def check_still_fresh(self) -> None:
+        """The same in the middle of a text: looking for the parameters would take longer."""
+        if _versions(self._parameters) != self._versions:
+            raise GlassformerError(
+                "the model's weights have changed while a text was coming; begin the text again"
             )
 
 
@@ -244,8 +252,8 @@ def _small(model: nn.Module) -> bool:
     return sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
 
 
-def _versions(model: nn.Module) -> list[tuple[torch.dtype, int, int]]:
-    return [(p.dtype, p.data_ptr(), p._version) for p in model.parameters()]
+def _versions(parameters: Iterable[Tensor]) -> list[tuple[int, int]]:
+    return [(p.data_ptr(), p._version) for p in parameters]
 
 
 SMALL = 32 << 20
