@@ -1,5 +1,8 @@
 """The compiled step: the text that comes without it, and without a compiler one as well."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -144,6 +147,103 @@ def test_without_a_working_compiler_it_is_said_and_the_text_is_the_same(
     assert packed.compiled is None
     assert list(generate(packed, [1], temperature=0)) == list(generate(model, [1], temperature=0))
     assert not list(tmp_path.rglob("*.so"))
+
+
+def noted(model: Transformer, match: str) -> None:
+    """Packing says why there is no compiled step, and texts come without one."""
+    with pytest.warns(UserWarning, match=f"without a compiled step: {match}"):
+        packed = pack(model)
+    assert packed.compiled is None
+    assert list(generate(packed, [1], temperature=0)) == list(generate(model, [1], temperature=0))
+
+
+def test_a_missing_compiler_is_named_with_what_to_do(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    said = ".*'no-such-compiler'; install a C compiler, or name one in \\$CC"
+    noted(speaking(TINY, gain=4.0).float(), said)
+
+
+def test_without_a_home_it_is_said_and_the_text_is_the_same(monkeypatch):
+    def nobody(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    noted(speaking(TINY, gain=4.0).float(), "there is no home .* folder in \\$XDG_CACHE_HOME")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_nothing_is_run_from_a_folder_that_others_may_write_to(mode, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack(Transformer(TINY))
+    (tmp_path / "glassformer" / "steps").chmod(mode)
+    noted(speaking(TINY, gain=4.0).float(), ".*others may write to it.* in \\$XDG_CACHE_HOME")
+
+
+def test_nothing_is_run_from_another_user_s_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack(Transformer(TINY))
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+    noted(speaking(TINY, gain=4.0).float(), ".*another user's")
+
+
+def test_the_folder_of_libraries_is_for_its_user_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = os.umask(0)
+    try:
+        assert pack(Transformer(TINY)).compiled is not None
+    finally:
+        os.umask(before)
+    assert (tmp_path / "glassformer" / "steps").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_library_that_a_crash_left_empty_is_compiled_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "glassformer" / "steps").mkdir(mode=0o700, parents=True)
+    # the name that it will have: a library once loaded must not be cut short
+    monkeypatch.setattr(c_library, "_compile", lambda _compiler, _source, library: library.touch())
+    with pytest.warns(UserWarning, match="file too short"):
+        pack(Transformer(TINY))
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert pack(Transformer(TINY)).compiled is not None
+    (library,) = tmp_path.rglob("*.so")
+    assert library.stat().st_size > 0
+
+
+def compiler(folder: Path, script: str) -> str:
+    """A compiler of one's own."""
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_a_new_version_of_the_compiler_compiles_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for version in (1, 2, 2):
+        script = f'[ "$1" = --version ] && echo {version} || exec cc "$@"'
+        monkeypatch.setenv("CC", compiler(tmp_path, script))
+        assert pack(Transformer(TINY)).compiled is not None
+    assert len(list(tmp_path.rglob("*.so"))) == 2
+
+
+def test_a_compiler_that_does_not_know_this_processor_compiles_without(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = 'case "$*" in *-march*) exit 1;; esac; exec cc "$@"'
+    monkeypatch.setenv("CC", compiler(tmp_path, script))
+    assert pack(Transformer(TINY)).compiled is not None
+
+
+def test_of_what_a_failed_compiler_says_the_error_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = """[ "$1" = --version ] && exit
+for i in $(seq 9); do echo "step.c:$i: note: much is said before what matters" >&2; done
+echo "step.c:10: error: it is too late" >&2
+exit 1"""
+    monkeypatch.setenv("CC", compiler(tmp_path, script))
+    noted(speaking(TINY, gain=4.0).float(), ".*error: it is too late$")
 
 
 def test_where_nothing_can_be_kept_it_is_said_and_the_text_is_the_same(monkeypatch, tmp_path):
