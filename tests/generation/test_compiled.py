@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation import c_library
+from glassformer.generation import compiled as compiled_module
 from glassformer.generation import packed as packed_module
 from glassformer.generation.cache import Cache
 from glassformer.generation.compiled import CompiledStep
@@ -272,8 +273,25 @@ def test_a_number_made_outside_the_tape_is_noticed_when_it_is_compiled():
         def residual(self, ids, t, cache=None):
             return super().residual(ids, t, cache) * 2
 
+    model = Sneaky(TINY).train()
     with pytest.raises(RuntimeError, match="compute it on the tape"):
-        CompiledStep(Sneaky(TINY).eval())
+        CompiledStep(model)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_formula_without_loops_is_not_compiled_and_it_is_said(monkeypatch):
+    def c_function(*_):
+        raise ValueError("a drawn number has no arithmetic")
+
+    monkeypatch.setattr(compiled_module, "c_function", c_function)
+    noted(speaking(TINY, gain=4.0).float(), "a drawn number has no arithmetic")
+
+
+def test_a_step_with_dropout_is_not_compiled_and_it_is_said():
+    model = Transformer(TINY.replace(dropout=0.5)).eval()
+    model.blocks[1].train()
+    with pytest.warns(UserWarning, match="without a compiled step: kept is no operand"):
+        assert pack(model).compiled is None
 
 
 def test_a_compiled_step_keeps_the_weights_that_it_points_to():

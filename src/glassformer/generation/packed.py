@@ -21,6 +21,7 @@ from glassformer.generation.c_library import NotCompiledError
 from glassformer.generation.cache import Cache
 from glassformer.generation.compiled import CompiledStep
 from glassformer.model.block import Block
+from glassformer.model.evaluating import evaluating
 from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import SILENT
@@ -91,7 +92,8 @@ def as_stored(model: Transformer, compiled: bool = False) -> Packed:
 def _compiled_step(model: Transformer) -> CompiledStep | None:
     """The step in C, for models on the CPU in float32 or float64.
 
-    Where the compiler is missing or fails, a warning says so, and texts come by the flat program.
+    Where the compiler is missing or fails, or an op has no loops, a warning says so, and texts
+    come by the flat program.
     """
     if model.config.n_ctx == 1:
         return None  # there is no step after the first token's
@@ -267,16 +269,12 @@ def generating(packed: Packed) -> Iterator[None]:
     The kernels of a single row are so short that threads mostly wait for each other, and on a busy
     machine for the scheduler.
     """
-    model = packed.model
-    threads, training = torch.get_num_threads(), model.training
-    if training:
-        model.eval()
+    threads = torch.get_num_threads()
     if packed.small:
         torch.set_num_threads(1)
     try:
-        yield
+        with evaluating(packed.model):
+            yield
     finally:
         if packed.small:
             torch.set_num_threads(threads)
-        if training:
-            model.train()
