@@ -110,7 +110,7 @@ def doubled(model: Transformer) -> None:
 
 def trained(model: Transformer) -> None:
     with torch.no_grad():
-        model.blocks[1].mlp.b_in.add_(1)
+        model.embed.W_E.add_(1)
 
 
 @pytest.mark.parametrize("change", [doubled, trained])

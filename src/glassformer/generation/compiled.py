@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glassformer.errors import GlassformerError
 from glassformer.generation.c_library import NotCompiledError, c_library
 from glassformer.generation.cache import Cache
 from glassformer.model.evaluating import evaluating
@@ -35,11 +36,18 @@ LINE = 16
 class CompiledStep:
     """One new token for a single text, on one thread; `on(cache)` gives a text its program.
 
-    For models on the CPU in float32 or float64. Raises NotCompiledError without a C compiler,
-    or where an op's formula has no loops.
+    Raises GlassformerError for weights that are not on the CPU in float32 or float64, and
+    NotCompiledError without a C compiler, or where an op's formula has no loops.
     """
 
     def __init__(self, model: Transformer) -> None:
+        kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
+        if kinds not in [{("cpu", dtype)} for dtype in REALS]:
+            found = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
+            raise GlassformerError(
+                "a step is compiled for weights on the CPU, all in float32 or all in float64, and"
+                f" these are {found}; compile model.cpu().float()"
+            )
         notes = _Notes(model)
         self.source = notes.source()
         self.dtype, self.vocab_size = notes.dtype, model.config.vocab_size

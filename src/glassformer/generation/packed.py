@@ -84,13 +84,13 @@ class Packed:
             )
 
 
-def as_stored(model: Transformer, compiled: bool = False) -> Packed:
-    """The model with its matrices as they are, nothing is copied; its step in C if it shall be."""
-    return Packed(model, _Stored, _compiled_step(model) if compiled else None)
+def as_stored(model: Transformer) -> Packed:
+    """The model with its matrices as they are; nothing is copied."""
+    return Packed(model, _Stored)
 
 
 def _compiled_step(model: Transformer) -> CompiledStep | None:
-    """The step in C, for models on the CPU in float32 or float64.
+    """The step in C.
 
     Where the compiler is missing or fails, or an op has no loops, a warning says so, and texts
     come by the flat program.
