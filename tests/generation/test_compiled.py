@@ -59,13 +59,14 @@ def steps_of(model: Transformer, ids: Tensor, start: int) -> Tensor:
 @pytest.mark.parametrize("model", models(), ids=range(len(KINDS) + 6))
 def test_a_compiled_step_gives_the_logits_of_the_model_at_every_length(model, dtype):
     model = model.to(dtype)
-    ids = torch.randint(model.config.vocab_size, (1, model.config.n_ctx))
+    text = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.config.vocab_size, (1, model.config.n_ctx), generator=text)
     with torch.inference_mode():
         expected = model(ids)[:, 2:]
     eps = torch.finfo(dtype).eps
     # products of other shapes sum in another order, and exp, tanh and erf are a few units off
     gap = (steps_of(model, ids, 2) - expected).abs().max() / expected.abs().max()
-    assert gap < 16 * eps  # 6 units are the most that these models showed
+    assert gap < 16 * eps  # 10 are the most that twelve texts of each showed
 
 
 @pytest.mark.parametrize("how", [{"temperature": 0}, {"temperature": 0.8, "top_p": 0.9}])
