@@ -13,9 +13,10 @@ from tests.chromium import find_chromium
 # Tiny models are slower with two threads when the machine is loaded.
 torch.set_num_threads(1)
 
-# Compiled kernels are kept from run to run, apart from those of other projects.
+# What is compiled is kept from run to run, apart from the developer's own and other projects'.
 root = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root / ".torchinductor"))
+os.environ["XDG_CACHE_HOME"] = str(root / ".caches")
 
 # Annotations, shapes included, are checked at every call. torch.compile does not go with these
 # checks, so tests of compiled code run it in a subprocess, where this hook is not installed.

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
+from glassformer.errors import GlassformerError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file's content in one move, once the new content is safely on the disk."""
@@ -61,5 +63,10 @@ def sync(path: Path) -> None:
 
 def cache_folder() -> Path:
     """Where compiled code is kept: not in the system's temporary folder, which is emptied."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise GlassformerError(
+            "there is no home folder to keep compiled code in; name a folder in $XDG_CACHE_HOME"
+        ) from error
     return Path(caches) / "glassformer"

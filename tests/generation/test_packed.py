@@ -104,6 +104,27 @@ def test_weights_that_were_moved_or_widened_after_packing_are_refused(weights):
             generate(packed, [1])
 
 
+def doubled(model: Transformer) -> None:
+    model.double()
+
+
+def trained(model: Transformer) -> None:
+    with torch.no_grad():
+        model.embed.W_E.add_(1)
+
+
+@pytest.mark.parametrize("change", [doubled, trained])
+@pytest.mark.parametrize("packing", [as_stored, pack])
+def test_a_model_that_changes_in_the_middle_of_a_text_ends_it_with_an_error(packing, change):
+    model = Transformer(TINY).eval()
+    text = generate(packing(model), [1], temperature=0)
+    next(text)
+    next(text)
+    change(model)
+    with pytest.raises(GlassformerError, match="while a text was coming; begin the text again"):
+        next(text)
+
+
 def test_an_unknown_width_of_weights_is_answered_with_the_known_ones():
     with pytest.raises(GlassformerError, match="'int4' is none of float32, bfloat16, int8"):
         pack(Transformer(TINY), "int4")

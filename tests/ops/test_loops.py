@@ -1,7 +1,10 @@
 """What the C of a formula computes is what the formula says, for every op."""
 
 import ctypes
+import platform
 import random
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +99,22 @@ def test_a_matrix_wider_than_a_tile_is_multiplied_whole(turned):
     (found,) = computed([(formula, operands, {}, (n_out,))], torch.float32)
     expected = operands["x"].double() @ W.double() + operands["b"].double()
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or platform.machine() != "x86_64",
+    reason="only glibc on x86-64 has functions of many numbers",
+)
+@pytest.mark.parametrize(
+    ("minor", "names"), [(17, ""), (22, "exp expf"), (35, "erf erff exp expf tanh tanhf")]
+)
+def test_of_many_numbers_only_what_this_glibc_computes_is_asked_for(minor, names):
+    version = f"#undef __GLIBC_MINOR__\n#define __GLIBC_MINOR__ {minor}\n"
+    source = preamble("float").replace("#if", f"{version}#if", 1)
+    command = ["cc", "-U__clang__", "-E", "-P", "-"]
+    said = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"notinbranch\"\)\)\) \w+ (\w+)\(", said)
+    assert sorted(found) == names.split()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
+from glassformer.training.compiling import compiled
 from glassformer.training.evaluate import Score
 from glassformer.training.loop import train
 from glassformer.training.run import Description, Run, read_metrics
@@ -217,6 +218,19 @@ def test_a_fault_of_the_model_is_no_fault_of_the_compiler(monkeypatch):
         train(model, small_data(), small_recipe(compile=True))
 
 
+def test_compiling_needs_no_home_where_another_place_is_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    loss = small_model().loss
+    assert compiled(loss) is loss
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    with pytest.raises(GlassformerError, match=r"no home folder .* folder in \$XDG_CACHE_HOME"):
+        compiled(loss)
+
+
 def test_a_compiler_that_fails_is_reported_and_training_goes_on_eagerly(monkeypatch):
     def no_compiler(_, dynamic):  # noqa: ARG001
         def compiled(*_):
@@ -274,6 +288,7 @@ def test_bf16_training_learns_and_keeps_its_weights_in_fp32():
 
 COMPILED = """
 import torch
+from glassformer.training.compiling import compiled
 from glassformer.training.evaluate import Score
 from glassformer.training.loop import train
 from tests.training.small import small_data, small_model, small_recipe

@@ -9,16 +9,18 @@ import platform
 import shlex
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from glassformer.errors import GlassformerError
-from glassformer.files import cache_folder
+from glassformer.files import cache_folder, sync
 
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno", "-fPIC")
+NATIVE = "-march=native"
+FLAGS = ("-O3", "-std=gnu11", "-fopenmp-simd", "-fno-math-errno", "-fPIC", "-shared")
 
 
 class NotCompiledError(GlassformerError):
-    """No C compiler, one that failed, or no place for what it makes."""
+    """No C compiler, one that failed, no place for what it makes, or a formula without loops."""
 
 
 def c_library(source: str) -> ctypes.CDLL:
@@ -26,28 +28,63 @@ def c_library(source: str) -> ctypes.CDLL:
 
     Raises NotCompiledError.
     """
-    compiler = os.environ.get("CC") or "cc"
-    said = "\n".join((compiler, *FLAGS, _processor(), source))
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    made_for = (_run([*compiler, "--version"]), *platform.libc_ver(), _processor())
+    said = "\n".join((*compiler, *made_for, NATIVE, *FLAGS, source))
     key = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
-    library = cache_folder() / "steps" / f"{key}.so"
     try:
-        if not library.exists():
-            library.parent.mkdir(parents=True, exist_ok=True)
-            _compile(shlex.split(compiler), source, library)
+        library = _own_folder() / f"{key}.so"
+        if library.exists():
+            with suppress(OSError):  # it does not load: a crash, or a full disk, cut it short
+                return ctypes.CDLL(str(library))
+        _compile(compiler, source, library)
         return ctypes.CDLL(str(library))
-    except subprocess.CalledProcessError as error:
-        raise NotCompiledError(f"{compiler}: {error.stderr.strip()[:200]}") from error
-    except OSError as error:  # no compiler, or no folder that can be written to and run from
+    except OSError as error:  # no folder that can be written to and run from
+        raise NotCompiledError(f"{error}; name another folder in $XDG_CACHE_HOME") from error
+
+
+def _own_folder() -> Path:
+    """Where libraries are kept. What lies there is run, so nobody else may write to it."""
+    try:
+        folder = cache_folder() / "steps"
+    except GlassformerError as error:
         raise NotCompiledError(str(error)) from error
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.stat()
+    if about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        raise NotCompiledError(
+            f"{folder} is another user's, or others may write to it, and what lies there is run;"
+            " name a folder of your own in $XDG_CACHE_HOME"
+        )
+    return folder
 
 
 def _compile(compiler: list[str], source: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         file, built = Path(folder, "step.c"), Path(folder, "step.so")
         file.write_text(source, encoding="ascii")
-        command = [*compiler, *FLAGS, "-shared", str(file), "-o", str(built), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        rest = [*FLAGS, str(file), "-o", str(built), "-lm"]
+        try:
+            _run([*compiler, NATIVE, *rest])
+        except NotCompiledError:  # Apple's clang before 15 does not know it on arm64
+            _run([*compiler, *rest])
+        sync(built)
         built.replace(library)
+
+
+def _run(command: list[str]) -> str:
+    """What the compiler prints."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}
+        )
+    except OSError as error:
+        raise NotCompiledError(f"{error}; install a C compiler, or name one in $CC") from error
+    if done.returncode:
+        lines = done.stderr.splitlines() or [f"exit code {done.returncode}"]
+        fault = next((line for line in lines if "error:" in line), lines[0])
+        raise NotCompiledError(f"{command[0]}: {fault[:400]}")
+    return done.stdout
 
 
 def _processor() -> str:

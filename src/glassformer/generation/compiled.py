@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassformer.generation.c_library import c_library
+from glassformer.errors import GlassformerError
+from glassformer.generation.c_library import NotCompiledError, c_library
 from glassformer.generation.cache import Cache
+from glassformer.model.evaluating import evaluating
 from glassformer.model.transformer import Transformer
 from glassformer.ops.c_expressions import preamble
 from glassformer.ops.formula import Formula
@@ -34,10 +36,18 @@ LINE = 16
 class CompiledStep:
     """One new token for a single text, on one thread; `on(cache)` gives a text its program.
 
-    For models on the CPU in float32 or float64. Raises NotCompiledError without a C compiler.
+    Raises GlassformerError for weights that are not on the CPU in float32 or float64, and
+    NotCompiledError without a C compiler, or where an op's formula has no loops.
     """
 
     def __init__(self, model: Transformer) -> None:
+        kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
+        if kinds not in [{("cpu", dtype)} for dtype in REALS]:
+            found = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
+            raise GlassformerError(
+                "a step is compiled for weights on the CPU, all in float32 or all in float64, and"
+                f" these are {found}; compile model.cpu().float()"
+            )
         notes = _Notes(model)
         self.source = notes.source()
         self.dtype, self.vocab_size = notes.dtype, model.config.vocab_size
@@ -102,11 +112,8 @@ class _Notes:
         ids, self._position = torch.tensor([[0]]), torch.tensor([self.length])
         self._know(ids, _Place("&token", Layout((ONE, ONE), (NONE, NONE), whole=True)))
         self._know(self._position, _Place("&position", Layout((ONE,), (NONE,), whole=True)))
-        training = model.training
-        model.eval()  # no dropout
-        with torch.inference_mode():
+        with evaluating(model), torch.inference_mode():
             logits = model(ids, self, self)
-        model.train(training)
         self._copy(logits, "logits")
 
     def _know(self, value: Tensor, place: _Place) -> None:
@@ -119,7 +126,7 @@ class _Notes:
                 raise not_on_the_tape(value)
             layout = Layout(_fixed(value.shape), _fixed(value.stride()))
             self._know(value, _Place(f"constants[{len(self.constants)}]", layout))
-            self.constants.append(value)
+            self.constants.append(value.detach())  # its memory stays, wherever the model goes
         return self._places[id(value)]
 
     def _is_weight(self, value: Tensor) -> bool:
@@ -161,12 +168,17 @@ class _Notes:
         value: Tensor,
     ) -> None:
         operands = sorted(formula.operands)
+        if drawn := formula.operands - places.keys():  # outputs of the same op
+            raise NotCompiledError(f"{', '.join(drawn)} is no operand: {formula}")
         layouts = {operand: places[operand].layout for operand in operands}
         known = lengths(formula, layouts)
         axes = zip(formula.axes, _fixed(value.shape), strict=True)
         shape = tuple(known.get(axis, length) for axis, length in axes)
         numbers = {name: params[name] for name in formula.params}
-        code = c_function("{}", formula, layouts, shape, numbers)
+        try:
+            code = c_function("{}", formula, layouts, shape, numbers)
+        except ValueError as error:
+            raise NotCompiledError(str(error)) from error
         function = self._functions.setdefault(code, f"{formula.name}_{len(self._functions)}")
         place = _Place(f"scratch + {self.scratch}", dense(shape))
         size = prod(length.times * (self._n_ctx if length.grows else 1) for length in shape)

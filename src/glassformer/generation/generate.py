@@ -198,6 +198,7 @@ class _Texts:
     @torch.inference_mode()
     def advance(self) -> None:
         """One more token for every unfinished text."""
+        self.packed.check_still_fresh()
         going = self.unfinished
         for row, scores in zip(going, self._logits(going), strict=True):
             text = self.texts[row]

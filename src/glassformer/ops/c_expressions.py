@@ -18,8 +18,13 @@ PREAMBLE = """\
 #if defined(__GLIBC__) && defined(__x86_64__) && !defined(__clang__)
 /* glibc computes these for many numbers at once, and tells the compiler so only in -ffast-math */
 #define MANY __attribute__((simd("notinbranch")))
-MANY float expf(float); MANY float tanhf(float); MANY float erff(float);
-MANY double exp(double); MANY double tanh(double); MANY double erf(double);
+#if __GLIBC_PREREQ(2, 22)
+MANY float expf(float); MANY double exp(double);
+#endif
+#if __GLIBC_PREREQ(2, 35)
+MANY float tanhf(float); MANY double tanh(double);
+MANY float erff(float); MANY double erf(double);
+#endif
 #endif
 /* inlined into their callers, functions take three times as long to compile */
 #define APART static __attribute__((noinline))

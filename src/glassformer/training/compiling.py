@@ -18,5 +18,6 @@ def compiled(loss: LossFunction) -> LossFunction:
     What was compiled is kept in the cache folder unless TORCHINDUCTOR_CACHE_DIR names another
     place: the first time takes 15 to 30 seconds, later runs of the same sizes about 5.
     """
-    os.environ.setdefault(CACHE, str(cache_folder() / "inductor"))
+    if CACHE not in os.environ:  # a cache folder need not exist where another place is named
+        os.environ[CACHE] = str(cache_folder() / "inductor")
     return torch.compile(loss, dynamic=False)
