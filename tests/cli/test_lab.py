@@ -325,6 +325,10 @@ def test_no_line_is_wider_than_the_terminal_and_a_pipe_gets_plain_text(
         (("neighbours", MODEL, "cats"), "'cats' is not one of the 6 tokens"),
         (("analogy", MODEL, "cat", "cat", "dog"), "three different tokens"),
         (("neighbours", "no-such-run", "cat"), "there is no folder and no preset 'no-such-run'"),
+        (
+            ("lens", "classic", TEXT),
+            "classic is a preset: sizes with random weights and no tokenizer",
+        ),
         (("ablat", MODEL), "No such command 'ablat'. Did you mean"),
     ],
 )

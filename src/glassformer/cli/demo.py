@@ -53,7 +53,8 @@ def command(
             tell_outcome(outcome, prepared, console)
             raise typer.Exit(128 + stopped_by)
         model, tokenizer = prepared.model.cpu().eval(), run.tokenizer
-    tell_score(measure(model, tokenizer, MEASURED), console)
+    score = measure(model, tokenizer, MEASURED)
+    tell_score(score, console)
 
     chapter(console, 2, "It completes what it is given")
     greedy = Answers(model, tokenizer, Sampling(temperature=0), max_tokens=12, stop=["."])
@@ -72,6 +73,7 @@ def command(
         console.print(f"  {file}")
 
     chapter(console, 5, "Your turn")
+    tell_score(score, console)
     folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
     console.print(f"The model, its metrics and its checkpoints are in {out}.")
     if shutil.which("glassformer") is None:

@@ -53,7 +53,7 @@ def config_of(name: str | Path) -> Config:
 def _unknown(name: str) -> GlassformerError:
     return GlassformerError(
         f"there is no folder and no preset {name!r}.{did_you_mean(name, preset_names())}"
-        f" Presets: {', '.join(preset_names())}."
+        f" Presets: {', '.join(preset_names())}; OWNER/NAME is a model on the Hugging Face hub."
     )
 
 
