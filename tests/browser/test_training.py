@@ -1,6 +1,7 @@
 """Training on the page: its past under a slider, one number's life, a run started from it."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -165,6 +166,27 @@ def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
     expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_enabled()
     expect(page.get_by_test_id("searched")).to_contain_text(f"{found.updates} of the 60 updates")
     assert len(asked) == 2
+
+
+def test_what_was_found_of_one_run_is_not_shown_of_another(
+    page: Page, run_folder: Path, tmp_path: Path
+) -> None:
+    twin = shutil.copytree(run_folder, tmp_path / "twin")
+    with serve(str(run_folder), str(twin)) as url:
+        moved = page.get_by_test_id("moved")
+        search = page.get_by_role("button", name="Which batch moved it most?")
+        page.goto(training(url, at=WEIGHT))
+        search.click()
+        expect(moved).to_be_visible(timeout=60 * SECONDS)
+        page.goto(training(url, at=WEIGHT, run="twin"))
+        expect(page.get_by_label("Run")).to_have_value("twin")
+        expect(page.get_by_test_id("followed")).to_be_visible()
+        expect(moved).to_have_count(0)
+        search.click()
+        expect(moved).to_be_visible(timeout=60 * SECONDS)
+        page.goto(training(url, at=WEIGHT, run="twin", prompt="the dog"))
+        expect(page.get_by_test_id("followed")).to_be_visible()
+        expect(moved).to_have_count(0)
 
 
 @pytest.mark.heavy
