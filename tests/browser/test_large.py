@@ -103,6 +103,18 @@ def test_every_point_of_the_overview_is_the_largest_of_its_block(
     assert (blue == (largest > 0))[strong].all()
 
 
+def test_the_overview_is_drawn_in_the_colours_of_the_theme(page: Page, wide: str) -> None:
+    page.emulate_media(color_scheme="light")
+    page.goto(wide + at("weight/embed.W_E"))
+    expect(page.locator("figcaption")).to_contain_text("65 × 1")
+    canvas = overview(page).locator("canvas")
+    light = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    page.get_by_role("button", name="Switch to dark").click()
+    page.wait_for_function(
+        "(was) => document.querySelector('figure canvas').toDataURL() !== was", arg=light
+    )
+
+
 def test_the_frame_is_moved_by_pointer_and_the_link_holds_it(page: Page, wide: str) -> None:
     page.goto(wide + at("weight/embed.W_E"))
     box = overview(page).bounding_box()
@@ -113,6 +125,16 @@ def test_the_frame_is_moved_by_pointer_and_the_link_holds_it(page: Page, wide: s
     page.wait_for_url("**window=*")
     page.reload()
     expect(part(page)).to_have_text(moved)
+
+
+def test_a_frame_on_its_way_does_not_move_that_of_the_next_matrix(page: Page, wide: str) -> None:
+    page.goto(wide + at("weight/embed.W_E"))
+    overview(page).press("PageDown")
+    expect(part(page)).to_contain_text("vocab 820 to 883")
+    page.evaluate("(to) => { location.hash = to; }", at("weight/unembed.W_U"))
+    page.wait_for_timeout(400)  # a frame settles within 250 ms
+    expect(part(page)).to_have_text("64 × 64 of 65 × 8,200: d_model 0 to 63, vocab 0 to 63")
+    assert "window" not in page.url
 
 
 def test_the_frame_is_moved_by_keys(page: Page, wide: str) -> None:

@@ -1,6 +1,8 @@
 """Training on the page: its past under a slider, one number's life, a run started from it."""
 
+import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -165,6 +167,58 @@ def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
     expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_enabled()
     expect(page.get_by_test_id("searched")).to_contain_text(f"{found.updates} of the 60 updates")
     assert len(asked) == 2
+
+
+def test_what_was_found_of_one_run_is_not_shown_of_another(
+    page: Page, run_folder: Path, tmp_path: Path
+) -> None:
+    twin = shutil.copytree(run_folder, tmp_path / "twin")
+    with serve(str(run_folder), str(twin)) as url:
+        moved = page.get_by_test_id("moved")
+        search = page.get_by_role("button", name="Which batch moved it most?")
+        page.goto(training(url, at=WEIGHT))
+        search.click()
+        expect(moved).to_be_visible(timeout=60 * SECONDS)
+        page.goto(training(url, at=WEIGHT, run="twin"))
+        expect(page.get_by_label("Run")).to_have_value("twin")
+        expect(page.get_by_test_id("followed")).to_be_visible()
+        expect(moved).to_have_count(0)
+        search.click()
+        expect(moved).to_be_visible(timeout=60 * SECONDS)
+        page.goto(training(url, at=WEIGHT, run="twin", prompt="the dog"))
+        expect(page.get_by_test_id("followed")).to_be_visible()
+        expect(moved).to_have_count(0)
+
+
+def test_of_two_updates_that_moved_it_as_far_the_first_is_named(page: Page, server: str) -> None:
+    def stretch(since: int, step: int, change: float) -> dict[str, object]:
+        moved = {"from": 0, "to": change, "change": change, "step": step, "batch": ["a text"]}
+        points = [{"step": step, "value": 0.0} for step in (0, 32, 60)]
+        ends = {"since": since, "until": 60 if since else 32, "others": [0]}
+        return {"address": WEIGHT, "points": points, "moved": moved, **ends}
+
+    def answer(route: Route) -> None:
+        first = (route.request.post_data_json or {}).get("since") is None
+        route.fulfill(json=stretch(32, 40, 0.5) if first else stretch(0, 7, -0.5))
+
+    page.route("**/api/biography", answer)
+    page.goto(training(server, at=WEIGHT))
+    page.get_by_role("button", name="Which batch moved it most?").click()
+    expect(page.get_by_test_id("searched")).to_contain_text("All 60 updates")
+    expect(page.get_by_test_id("moved")).to_contain_text("The update of step 7 moved it most")
+
+
+def test_two_equal_held_out_losses_in_a_row_are_two_points(page: Page, server: str) -> None:
+    told = {"steps": 9, "loss": 2.0, "held_out": 1.5, "floor": None, "tokens_per_second": 1.0}
+    events = [{**told, "step": step, "measured": step % 3 == 0} for step in range(10)]
+    body = "".join(f"event: progress\ndata: {json.dumps(event)}\n\n" for event in events)
+    page.route(
+        "**/api/trainings/*/events",
+        lambda route: route.fulfill(content_type="text/event-stream", body=body),
+    )
+    page.goto(training(server, training="flat"))
+    chart = page.get_by_role("img", name="The loss of flat so far")
+    expect(chart.locator("circle")).to_have_count(4)
 
 
 @pytest.mark.heavy

@@ -59,6 +59,8 @@ def test_a_training_is_followed_to_its_end_and_joins_the_runs(tmp_path):
         assert {p["step"]: p["loss"] for p in progress if p["step"]} == losses
         assert {p["steps"] for p in progress} == {10}
         assert progress[-1]["held_out"] is not None
+        measured = [(p["step"], p["held_out"]) for p in progress if p["measured"]]
+        assert measured == [(row["step"], row["val_loss"]) for row in rows if "val_loss" in row]
         samples = [data["text"] for event, data in told if event == "sample"]
         assert samples == [row["sample"] for row in rows if "sample" in row]
         assert len(samples) == 10

@@ -101,7 +101,7 @@ class Training:
         """Everything that happened so far, then what happens, to its end."""
         seen = 0
         progress: dict[str, Any] = {"step": 0, "steps": self.steps, "loss": None, "held_out": None}
-        progress |= {"floor": None, "tokens_per_second": None}
+        progress |= {"floor": None, "tokens_per_second": None, "measured": False}
         while True:
             running = self.running  # asked before reading, so that the last rows are not missed
             rows = await asyncio.to_thread(read_metrics, self.folder / "metrics.jsonl")
@@ -110,7 +110,8 @@ class Training:
                     yield "sample", {"step": row["step"], "text": row["sample"]}
                 told = {name: row[key] for name, key in ROW.items() if key in row}
                 if told:
-                    progress = {**progress, **told, "step": row["step"]}
+                    told |= {"step": row["step"], "measured": "held_out" in told}
+                    progress = {**progress, **told}
                     yield "progress", progress
             seen = len(rows)
             if not running:

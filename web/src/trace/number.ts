@@ -42,6 +42,12 @@ export function plain(value: number): string {
   return String(Number(value.toPrecision(6)));
 }
 
+/** A change for people: its sign is always told. */
+export const signed = (value: number): string => (value > 0 ? "+" : "") + number(value);
+
+/** The class in whose colour a signed number is written. */
+export const tone = (value: number): string => (value > 0 ? "positive" : value < 0 ? "negative" : "");
+
 /** A number in full: the shortest spelling that reads back the same double. */
 export function full(value: number): string {
   if (Object.is(value, -0)) return "-0";

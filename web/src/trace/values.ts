@@ -94,7 +94,11 @@ export class Values {
     const tiles = this.missing(step, from, to);
     const parts = this.reader.part ? split(from, to, this.tileBytes / DTYPES[step.dtype].bytes) : [];
     if (!parts.length || tiles.size <= parts.length + 1) await Promise.all([...tiles].map((at) => this.tile(at, step)));
-    else await Promise.all(parts.map(async ([one, other]) => this.scatter(step, one, other, await this.part(step, one, other))));
+    else {
+      const found = await Promise.all(parts.map(([one, other]) => this.part(step, one, other)));
+      this.makeRoom(); // once: a box does not throw its own first parts away
+      parts.forEach(([one, other], i) => this.scatter(step, one, other, found[i]));
+    }
   }
 
   /** Of every block of the elements [from, to) the number of largest magnitude: found by the server, or here where the numbers are. */
@@ -167,10 +171,13 @@ export class Values {
     return found;
   }
 
-  private scatter(step: Step, from: number[], to: number[], numbers: Numbers): void {
+  private makeRoom(): void {
     let held = 0;
     for (const known of this.single.values()) held += known.size;
     if (held > KEPT_SINGLE) this.single.clear();
+  }
+
+  private scatter(step: Step, from: number[], to: number[], numbers: Numbers): void {
     const known = this.single.get(step) ?? this.single.set(step, new Map()).get(step)!;
     let i = 0;
     each(step, from, to, (flat) => known.set(flat, numbers[i++]));

@@ -16,6 +16,8 @@ interface Progress {
   steps: number;
   loss: number | null;
   held_out: number | null;
+  /** Whether this event is what told `held_out`. */
+  measured: boolean;
   floor: number | null;
   tokens_per_second: number | null;
 }
@@ -95,14 +97,11 @@ class Live {
   }
 }
 
-/** One row a step; a number that no new event told is not repeated. */
+/** One row a step; a held-out loss stands at the step that it was measured after. */
 function rowsOf(heard: Progress[]): Metrics["rows"] {
   const rows = new Map<number, Metrics["rows"][number]>();
-  let held: number | null = null;
-  for (const { step, loss, held_out, tokens_per_second } of heard) {
-    const fresh = held_out === held ? (rows.get(step)?.held_out ?? null) : held_out;
-    held = held_out;
-    rows.set(step, { step, loss, held_out: fresh, tokens_per_second });
+  for (const { step, loss, held_out, measured, tokens_per_second } of heard) {
+    rows.set(step, { step, loss, held_out: measured ? held_out : (rows.get(step)?.held_out ?? null), tokens_per_second });
   }
   return [...rows.values()];
 }
