@@ -95,8 +95,8 @@ def test_the_last_of_two_runs_asked_for_is_the_one_that_is_shown(page: Page, ser
     expect(page.locator("main")).to_contain_text("109,440 numbers")
 
 
-def test_going_on_to_a_narrower_matrix_stays_inside_it(page: Page, server: str) -> None:
+def test_going_on_to_another_matrix_begins_at_its_first_number(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.mlp.pre")
     page.get_by_role("grid").press("Control+End")
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.resid_mid")
-    expect(page.get_by_role("gridcell")).to_contain_text("d_model 3")
+    expect(page.get_by_role("gridcell")).to_contain_text("pos 0 the, d_model 0")
