@@ -183,6 +183,24 @@ def test_a_guess_is_read_with_the_weights_of_an_edited_pass():
     assert torch.allclose(begun, stopped["probs"].amax(-1), rtol=1e-12, atol=0)
 
 
+class Unexchanged(dict):
+    """A module's parameters; other threads that watch the same model read them meanwhile."""
+
+    def __setitem__(self, name, value):
+        raise AssertionError(f"{name} was exchanged")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "fast", "no norms"])
+def test_reading_early_never_touches_the_model_that_others_are_reading(kind):
+    config = config_of(kind)
+    model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
+    trace = model.watch(ids)
+    for module in model.modules():
+        module.__dict__["_parameters"] = Unexchanged(module._parameters)
+    record_guesses(model, trace)
+    assert torch.equal(trace["lens.blocks.1.resid_post.best_prob"], trace["probs"].amax(-1))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("kind", ["gpt2", "fast", "no norms"])
 def test_the_lens_says_beforehand_how_much_it_will_hold(kind, dtype):

@@ -83,18 +83,20 @@ def _read(model: Transformer, trace: Trace, point: str) -> str:
     x = trace.value_of(trace.step(f"fwd/{point}"))
     with torch.no_grad():
         if model.ln_final is not None:
-            own = {name: _weight(trace, f"ln_final.{name}") for name in model.ln_final.state_dict()}
-            x = torch.func.functional_call(model.ln_final, own, (x, t.at("ln_final")))
-        b_U = None if model.unembed.b_U is None else _weight(trace, "unembed.b_U")
+            w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
+            x = model.ln_final.with_weights(x, w, b, t.at("ln_final"))
+        b_U = _weight(trace, "unembed.b_U")
         t("probs", ops.softmax_probs, t("logits", ops.unembed, x, _unembedding(trace), b_U))
     return path
 
 
-def _weight(trace: Trace, name: str) -> Tensor:
-    return trace.value_of(trace.step(f"weight/{name}"))
+def _weight(trace: Trace, name: str) -> Tensor | None:
+    """A weight as the pass read it; None where the model has none of that name."""
+    step = trace.nodes.get(f"weight/{name}")
+    return None if step is None else trace.value_of(step)
 
 
-def _unembedding(trace: Trace) -> Tensor:
+def _unembedding(trace: Trace) -> Tensor | None:
     """W_U as the pass itself read it: the embedding table read by columns where it is tied."""
     tied = trace.nodes.get("fwd/unembed.W_U")
     return _weight(trace, "unembed.W_U") if tied is None else trace.value_of(tied)

@@ -27,9 +27,19 @@ class Norm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape
     ) -> Float[Tensor, "batch pos d_model"]:
+        return self.with_weights(x, self.w, self.b, t)
+
+    def with_weights(
+        self,
+        x: Float[Tensor, "batch pos d_model"],
+        w: Tensor | None,
+        b: Tensor | None,
+        t: Tape,
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The same norm with another gain and bias than its own."""
         if self.rms:
-            return t("normalized", ops.rms_norm, x, self.w, eps=self.eps)
-        return t("normalized", ops.layer_norm, x, self.w, self.b, eps=self.eps)
+            return t("normalized", ops.rms_norm, x, w, eps=self.eps)
+        return t("normalized", ops.layer_norm, x, w, b, eps=self.eps)
 
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         if self.w is not None:
