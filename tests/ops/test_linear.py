@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from glassformer.ops import linear
 from glassformer.ops.linear import LEAST_PRODUCTS, product
 
 SIZES = [
@@ -16,6 +17,13 @@ SIZES = [
 ]
 GAMMA = 2e-6
 """Relative to the sum of absolute terms: sums of 1,024 fp32 terms, rounded in whatever order."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["MKL", "oneDNN"])
+def multiplier(request, monkeypatch):
+    """Both, whichever suits the processor of this machine."""
+    monkeypatch.setattr(linear, "ONEDNN", request.param)
+    return request.param
 
 
 def terms(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -84,11 +92,20 @@ def test_onednn_that_is_switched_off_is_not_asked():
         assert torch.equal(product(x, W, None), x @ W)
 
 
-def test_a_product_of_its_own_is_compiled_into_one_graph():
+@pytest.mark.parametrize(("maker", "amd"), [("AuthenticAMD", True), ("GenuineIntel", False)])
+def test_the_processor_says_who_made_it(maker, amd, monkeypatch):
+    monkeypatch.setattr(linear.Path, "is_file", lambda _: True)
+    monkeypatch.setattr(linear.Path, "read_text", lambda _: f"vendor_id\t: {maker}\n")
+    assert linear._is_amd() == amd
+
+
+def test_a_product_of_its_own_is_compiled_into_one_graph(multiplier):
     # without the tests' type checks, which do not go with torch.compile
     code = f"""
 import torch
+from glassformer.ops import linear
 from glassformer.ops.linear import product
+linear.ONEDNN = {multiplier}
 x = torch.randn(64, 128, requires_grad=True)
 W = torch.randn(128, {LEAST_PRODUCTS // 128 // 64 + 1}, requires_grad=True)
 eager = product(x, W, None)
