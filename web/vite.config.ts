@@ -5,15 +5,15 @@ import { viteSingleFile } from "vite-plugin-singlefile";
 /** What Svelte is able to do and this page has no use for: of each file the text that goes, and what stands there instead. */
 const UNUSED: Record<string, [string, string][]> = {
   // no server renders this page
-  "client/dom/hydration.js": [["export let hydrating = false;", "export const hydrating = false;"], ["hydrating = value;", ""]],
+  "internal/client/dom/hydration.js": [["export let hydrating = false;", "export const hydrating = false;"], ["hydrating = value;", ""]],
   // no component awaits in its markup, for which there is a flag
-  "client/reactivity/async.js": [["if (async.length === 0 && pending.length === 0) {\n\t\tfn(deriveds);\n\t\treturn;\n\t}", "return fn(deriveds);"], ["is_runes() ? derived : derived_safe_equal", "derived"]],
-  "client/dom/blocks/branches.js": [["var defer = should_defer_append();", "const defer = false;"]],
-  "client/dom/blocks/each.js": [["var defer = should_defer_append();", "const defer = false;"]],
+  "internal/client/reactivity/async.js": [["if (async.length === 0 && pending.length === 0) {\n\t\tfn(deriveds);\n\t\treturn;\n\t}", "return fn(deriveds);"], ["is_runes() ? derived : derived_safe_equal", "derived"]],
+  "internal/client/dom/blocks/branches.js": [["var defer = should_defer_append();", "const defer = false;"]],
+  "internal/client/dom/blocks/each.js": [["var defer = should_defer_append();", "const defer = false;"]],
   // every component is written with runes
-  "client/reactivity/sources.js": [["is_runes() &&", ""], ["is_runes() &&", ""], ["var runes = is_runes();", "const runes = true;"]],
-  "client/dom/blocks/key.js": [["var legacy = !is_runes();", "const legacy = false;"]],
-  "client/runtime.js": [["is_runes() &&", ""]],
+  "internal/client/reactivity/sources.js": [["is_runes() &&", ""], ["is_runes() &&", ""], ["var runes = is_runes();", "const runes = true;"]],
+  "internal/client/dom/blocks/key.js": [["var legacy = !is_runes();", "const legacy = false;"]],
+  "internal/client/runtime.js": [["is_runes() &&", ""]],
   // a list that only a server reads
   "utils.js": [["...DOM_BOOLEAN_ATTRIBUTES,", ""]],
 };
@@ -21,7 +21,7 @@ const met = new Set<string>();
 const unused: Plugin = {
   name: "unused",
   transform(code, id) {
-    const file = Object.keys(UNUSED).find((file) => id.endsWith(`svelte/src/${file.replace(/^(client)/, "internal/$1")}`));
+    const file = Object.keys(UNUSED).find((file) => id.endsWith(`svelte/src/${file}`));
     if (!file) return;
     met.add(file);
     for (const [text, instead] of UNUSED[file]) {
