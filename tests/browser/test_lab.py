@@ -186,6 +186,7 @@ def test_the_token_that_another_one_follows_is_named_apart_from_the_words_around
 def test_the_lab_leaves_no_wide_gap_on_a_wide_screen(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(lab(server))
+    expect(page.get_by_test_id("losses")).to_be_visible()
     tiles = [tile.bounding_box() for tile in page.locator("[data-path*='blocks.0.attn']").all()]
     stream = page.locator("[data-path='fwd/blocks.0.resid_mid']").bounding_box()
     last = tiles[-1]
@@ -199,3 +200,12 @@ def test_the_lab_leaves_no_wide_gap_on_a_wide_screen(page: Page, server: str) ->
     assert left
     assert right
     assert loss["x"] == left["x"] < right["x"]
+
+
+def test_an_unknown_word_of_the_other_text_is_said_to_be(page: Page, server: str) -> None:
+    page.goto(lab(server, way="patch"))
+    page.get_by_label("Another text").fill("the zebra is")
+    said = page.get_by_role("region", name="Edits").get_by_test_id("unknown")
+    expect(said).to_contain_text("<unk> stands where a word is not in the vocabulary")
+    page.get_by_label("Another text").fill(OTHER)
+    expect(said).to_have_count(0)
