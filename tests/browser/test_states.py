@@ -120,7 +120,7 @@ def test_a_run_that_has_steps_left_is_called_unfinished(
         expect(page.locator("main header")).to_contain_text(f"It is {says}.")
         options = page.get_by_label("Run").locator("option")
         expect(options).to_have_text(
-            ["small · 109,440 parameters", f"stopped · 109,440 parameters · {says}"]
+            ["small · 109,440 parameters", f"stopped · {says} · 109,440 parameters"]
         )
         page.goto(f"{url}#/training?run=small&prompt=the+dog")
         expect(page.locator("main header")).to_contain_text("small was trained here")
@@ -137,7 +137,10 @@ def test_without_a_server_the_prompt_is_seen_and_its_fields_only_read(
     file = tmp_path / "page.html"
     export(str(run_folder), PROMPT, file)
     page.goto(f"{file.as_uri()}#/playground")
-    expect(page.locator(".rail .token").nth(7)).to_be_in_viewport()
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.reload()
+        expect(page.locator(".rail .token").nth(7)).to_be_in_viewport()
     ground = page.locator("body").evaluate(BACKGROUND)
     for name in ("Prompt", "The other text"):
         field = page.get_by_role("textbox", name=name, exact=True)
