@@ -2,19 +2,37 @@ import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 import { viteSingleFile } from "vite-plugin-singlefile";
 
-let guarded = false;
-/** No server renders this page, so the flag by which Svelte guards taking such a page over is false for good: what it guards, 2.6 KB, goes. */
-const neverHydrated: Plugin = {
-  name: "never-hydrated",
+/** What Svelte is able to do and this page has no use for: of each file the text that goes, and what stands there instead. */
+const UNUSED: Record<string, [string, string][]> = {
+  // no server renders this page
+  "internal/client/dom/hydration.js": [["export let hydrating = false;", "export const hydrating = false;"], ["hydrating = value;", ""]],
+  // no component awaits in its markup, for which there is a flag
+  "internal/client/reactivity/async.js": [["if (async.length === 0 && pending.length === 0) {\n\t\tfn(deriveds);\n\t\treturn;\n\t}", "return fn(deriveds);"], ["is_runes() ? derived : derived_safe_equal", "derived"]],
+  "internal/client/dom/blocks/branches.js": [["var defer = should_defer_append();", "const defer = false;"]],
+  "internal/client/dom/blocks/each.js": [["var defer = should_defer_append();", "const defer = false;"]],
+  // every component is written with runes
+  "internal/client/reactivity/sources.js": [["is_runes() &&", ""], ["is_runes() &&", ""], ["var runes = is_runes();", "const runes = true;"]],
+  "internal/client/dom/blocks/key.js": [["var legacy = !is_runes();", "const legacy = false;"]],
+  "internal/client/runtime.js": [["is_runes() &&", ""]],
+  // a list that only a server reads
+  "utils.js": [["...DOM_BOOLEAN_ATTRIBUTES,", ""]],
+};
+const met = new Set<string>();
+const unused: Plugin = {
+  name: "unused",
   transform(code, id) {
-    if (!id.endsWith("svelte/src/internal/client/dom/hydration.js")) return;
-    const found = code.replace("export let hydrating = false;", "export const hydrating = false;").replace("hydrating = value;", "");
-    if (!found.includes("const hydrating")) this.error("Svelte's flag for hydration has moved");
-    guarded = true;
-    return { code: found, map: null };
+    const file = Object.keys(UNUSED).find((file) => id.endsWith(`svelte/src/${file}`));
+    if (!file) return;
+    met.add(file);
+    for (const [text, instead] of UNUSED[file]) {
+      if (!code.includes(text)) this.error(`Svelte has moved “${text}”`);
+      code = code.replace(text, instead);
+    }
+    return { code, map: null };
   },
   buildEnd(error) {
-    if (!error && !guarded) this.error("Svelte's file for hydration has moved");
+    const missed = Object.keys(UNUSED).filter((file) => !met.has(file));
+    if (!error && missed.length) this.error(`Svelte has moved ${missed.join(", ")}`);
   },
 };
 
@@ -23,6 +41,6 @@ const pure = { unknownGlobalSideEffects: false } as const;
 const minify = { compress: { target: "es2022", maxIterations: 10, treeshake: pure }, mangle: true, codegen: true } as const;
 
 export default defineConfig({
-  plugins: [neverHydrated, svelte(), viteSingleFile({ removeViteModuleLoader: true })],
+  plugins: [unused, svelte(), viteSingleFile({ removeViteModuleLoader: true })],
   build: { target: "es2022", rolldownOptions: { treeshake: pure, output: { minify } }, reportCompressedSize: true },
 });

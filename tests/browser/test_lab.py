@@ -17,6 +17,7 @@ from tests.browser.test_page import problems
 
 PROMPT = "the easiest trick to teach a dog is"
 OTHER = "the easiest trick to teach a cat is"
+BACKGROUND = "(node) => getComputedStyle(node).backgroundColor"
 CLOSE = 2e-4  # the page prints four digits
 
 
@@ -137,6 +138,10 @@ def test_an_exported_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_pa
     page.goto(f"{file.as_uri()}#/lab")
     expect(page.get_by_text("An edit needs the model to run again")).to_be_visible()
     expect(page.get_by_role("switch", name="Head 0 of block 0")).to_be_disabled()
+    page.get_by_role("button", name="Change a number").click()
+    address = page.get_by_label("Address", exact=True)
+    expect(address).not_to_be_editable()
+    assert address.evaluate(BACKGROUND) == page.locator("body").evaluate(BACKGROUND)
     expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
 
 
@@ -156,3 +161,51 @@ def test_an_edit_that_cannot_be_read_leaves_the_lab_standing(
     if isinstance(edits, dict):
         page.get_by_role("button", name="is not an edit that can be read").click()
         expect(page.get_by_text("Nothing is edited yet")).to_be_visible()
+
+
+def test_the_loss_says_that_after_the_last_token_nothing_is_asked(page: Page, server: str) -> None:
+    page.goto(lab(server))
+    losses = page.get_by_test_id("losses")
+    expect(losses).to_contain_text(
+        "Nothing is asked after the last token, “is”, so it does not count in the mean."
+    )
+    page.goto(lab(server, target="sit"))
+    expect(losses).to_contain_text("at each next token and at “sit” after the last, is")
+    expect(losses).not_to_contain_text("Nothing is asked")
+
+
+def test_the_token_that_another_one_follows_is_named_apart_from_the_words_around(
+    page: Page, server: str
+) -> None:
+    page.goto(lab(server))
+    title = page.get_by_role("region", name="Predictions").get_by_role("heading")
+    expect(title).to_have_text("The token after is position 7")
+    expect(title.locator("b")).to_have_text("is")
+
+
+def test_the_lab_leaves_no_wide_gap_on_a_wide_screen(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(lab(server))
+    expect(page.get_by_test_id("losses")).to_be_visible()
+    tiles = [tile.bounding_box() for tile in page.locator("[data-path*='blocks.0.attn']").all()]
+    stream = page.locator("[data-path='fwd/blocks.0.resid_mid']").bounding_box()
+    last = tiles[-1]
+    assert last
+    assert stream
+    assert stream["x"] - (last["x"] + last["width"]) < last["width"]
+    edits, predictions = (page.get_by_role("region", name=n) for n in ("Edits", "Predictions"))
+    loss = page.get_by_role("region", name="Loss").bounding_box()
+    left, right = edits.bounding_box(), predictions.bounding_box()
+    assert loss
+    assert left
+    assert right
+    assert loss["x"] == left["x"] < right["x"]
+
+
+def test_an_unknown_word_of_the_other_text_is_said_to_be(page: Page, server: str) -> None:
+    page.goto(lab(server, way="patch"))
+    page.get_by_label("Another text").fill("the zebra is")
+    said = page.get_by_role("region", name="Edits").get_by_test_id("unknown")
+    expect(said).to_contain_text("<unk> stands where a word is not in the vocabulary")
+    page.get_by_label("Another text").fill(OTHER)
+    expect(said).to_have_count(0)

@@ -1,8 +1,10 @@
 """Matrices too large for the screen: in blocks, through a window, and counted by the server."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 from playwright.sync_api import Locator, Page, Request, expect
 
 import glassformer as gf
+from glassformer.lab.changes import changes, watch_text
+from glassformer.lab.edits import without_head
 from glassformer.lab.embeddings import nearest
 from glassformer.model import Transformer
 from glassformer.server.export import export
@@ -201,6 +205,45 @@ def test_a_column_of_a_large_matrix_is_one_request(page: Page, served: str) -> N
     columns = [url for url in asked if "unembed.W_U" in url]
     assert len(columns) == 1
     assert len(asked) <= 4, asked
+
+
+def test_a_column_too_long_for_one_answer_is_put_together_in_order(
+    page: Page, tmp_path: Path
+) -> None:
+    config = ODD.replace(vocab_size=78, d_model=WIDTH, n_layers=1, n_ctx=8, d_mlp=17_000)
+    gf.save(random_model(config), Tokenizer.from_words(WORDS[:78]), tmp_path / "deep")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with serve(str(tmp_path / "deep")) as url:
+        page.goto(url + at("fwd/blocks.0.mlp.mlp_out[pos=2,d_model=3]", view="tokens"))
+        expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+    parts = [url for url in asked if "/part?" in url and "W_out" in url]
+    assert len(parts) == 2, asked  # of at most 64 KiB: 16,384 numbers
+    # and none of it again: the column touches 68 tiles
+    assert sum("/values" in url for url in asked) < 20, asked
+
+
+def test_what_is_too_large_to_be_sent_is_compared_by_the_server(
+    page: Page, served: str, model: Transformer
+) -> None:
+    n = 70
+    ids = torch.arange(n)[None]
+    edit = without_head(model.config, layer=0, head=1)
+    before, after = watch_text(model, ids), watch_text(model, ids, edit)
+    large = next(one for one in changes(before, after) if one.path == "fwd/logits")
+    assert large.of > 1 << 19
+    other = quote(json.dumps({"edits": {"fwd/blocks.0.attn.z[head=1]": 0}}))
+    page.goto(f"{served}#/lab?prompt={'+'.join(WORDS[:n])}&with={other}")
+    tile = page.locator("[data-path='fwd/logits']")
+    expect(tile).to_have_attribute("data-relative", re.compile(r"\d"))
+    shown = float(tile.get_attribute("data-relative") or "nan")
+    assert shown == pytest.approx(large.relative, rel=1e-3)
+    page.get_by_text("Every value that changed").first.click()
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="logits", exact=True))
+    expect(row.locator("td").last).to_have_text(f"{large.numbers:,} of {large.of:,}")
+    expect(row.get_by_role("link").last).to_have_attribute(
+        "href", re.compile(re.escape(quote(large.address, safe="")))
+    )
 
 
 def test_a_large_histogram_counts_every_number(page: Page, wide: str, table: np.ndarray) -> None:

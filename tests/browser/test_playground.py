@@ -227,6 +227,29 @@ def test_without_a_server_the_sliders_work_and_going_on_says_what_it_needs(
     assert problems(page) == []
 
 
+def test_an_unknown_word_of_the_other_text_is_said_to_be(page: Page, server: str) -> None:
+    visit(page, server, **{"with": {"prompt": "the zebra is"}})
+    said = page.get_by_role("region", name="Side by side").get_by_test_id("unknown")
+    expect(said).to_contain_text("<unk> stands where a word is not in the vocabulary")
+
+
+def test_on_a_wide_screen_the_blocks_stand_beside_the_difference(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    visit(page, server, **{"with": {"prompt": PROMPT.replace("dog", "cat")}})
+    difference = page.get_by_text("difference: the second minus the first")
+    expect(difference).to_be_visible()
+    left = difference.bounding_box()
+    right = page.get_by_role("heading", name="Block by block").bounding_box()
+    assert left
+    assert right
+    assert right["x"] > left["x"] + 400
+    assert abs(right["y"] - left["y"]) < 40
+    view, main = page.locator(".playground").bounding_box(), page.locator("main").bounding_box()
+    assert view
+    assert main
+    assert view["width"] == main["width"]
+
+
 def test_it_fits_a_telephone(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     visit(page, server, sampling={"top_k": 3}, **{"with": {"prompt": "the dog"}})

@@ -1,12 +1,16 @@
 """What the page says when something is missing, late or gone."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
+from glassformer.server.export import export
 from tests.browser.serving import serve
+from tests.browser.test_lab import BACKGROUND
 
 PROMPT = "the easiest trick to teach a dog is"
 
@@ -100,3 +104,46 @@ def test_going_on_to_another_matrix_begins_at_its_first_number(page: Page, serve
     page.get_by_role("grid").press("Control+End")
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.resid_mid")
     expect(page.get_by_role("gridcell")).to_contain_text("pos 0 the, d_model 0")
+
+
+def test_a_run_that_has_steps_left_is_called_unfinished(
+    page: Page, run_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    shutil.copytree(run_folder, folder)
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    done = "".join(row for row in rows if json.loads(row)["step"] <= 20)
+    (folder / "metrics.jsonl").write_text(done)
+    says = "unfinished: 20 of the 60 steps planned"
+    with serve(str(run_folder), str(folder)) as url:
+        page.goto(f"{url}#/training?run=stopped&prompt=the+dog")
+        expect(page.locator("main header")).to_contain_text(f"It is {says}.")
+        options = page.get_by_label("Run").locator("option")
+        expect(options).to_have_text(
+            ["small · 109,440 parameters", f"stopped · {says} · 109,440 parameters"]
+        )
+        page.goto(f"{url}#/training?run=small&prompt=the+dog")
+        expect(page.locator("main header")).to_contain_text("small was trained here")
+        expect(page.locator("main header")).not_to_contain_text("unfinished")
+        page.goto(f"{url}#/playground?run=small&prompt=the+dog")
+        page.get_by_label("Compare with").select_option("run")
+        others = page.get_by_label("The other run").locator("option")
+        expect(others).to_have_text(["choose a run", f"stopped · {says}"])
+
+
+def test_without_a_server_the_prompt_is_seen_and_its_fields_only_read(
+    page: Page, run_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "page.html"
+    export(str(run_folder), PROMPT, file)
+    page.goto(f"{file.as_uri()}#/playground")
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.reload()
+        expect(page.locator(".rail .token").nth(7)).to_be_in_viewport()
+    ground = page.locator("body").evaluate(BACKGROUND)
+    for name in ("Prompt", "The other text"):
+        field = page.get_by_role("textbox", name=name, exact=True)
+        expect(field).not_to_be_editable()
+        expect(field).to_have_accessible_description(re.compile("needs the model: open the run"))
+        assert field.evaluate(BACKGROUND) == ground

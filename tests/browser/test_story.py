@@ -91,19 +91,46 @@ def test_every_example_prompt_is_of_words_that_the_model_knows(
         assert "<unk>" not in page.locator(".rail .token .text").all_inner_texts()
 
 
-def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str) -> None:
-    page.goto(f"{server}#/story?run=small&prompt=the+zebra+is")
-    expect(
-        page.get_by_text("<unk> stands where a word is not in the vocabulary").first
-    ).to_be_visible()
+VIEWS = ["story", "map", "attention", "playground", "lab", "training"]
 
 
-@pytest.mark.parametrize("view", ["story", "map"])
-def test_a_block_that_there_is_not_is_answered(page: Page, server: str, view: str) -> None:
-    page.goto(f"{server}#/{view}?{SMALL}&block=9")
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str, view: str) -> None:
+    page.goto(f"{server}#/{view}?run=small&prompt=the+zebra+is")
+    said = page.get_by_test_id("unknown").first
+    expect(said).to_be_visible()
+    expect(said).to_contain_text("<unk> stands where a word is not in the vocabulary")
+    page.goto(f"{server}#/{view}?{SMALL}")
+    expect(page.locator(".rail .token").nth(7)).to_be_visible()
+    expect(said).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", ["story", "map", "attention"])
+@pytest.mark.parametrize(
+    ("asked", "good", "says"),
+    [
+        ("block=9", "block=1", "There is no block 9: they go from 0 to 1. This is block 1."),
+        ("head=-1", "head=0", "There is no head -1: they go from 0 to 3. This is head 0."),
+        ("pos=1.5", "pos=1", "There is no token 1.5: they go from 0 to 7. This is token 1."),
+        ("pos=x", "pos=7", "There is no token x: they go from 0 to 7. This is token 7."),
+    ],
+)
+def test_a_place_that_there_is_not_is_answered(
+    page: Page, server: str, view: str, asked: str, good: str, says: str
+) -> None:
+    page.goto(f"{server}#/{view}?{SMALL}&{asked}")
     alert = page.locator("main").get_by_role("alert")
-    expect(alert).to_have_text("There is no block 9: they go from 0 to 1. This is block 1.")
-    page.goto(f"{server}#/{view}?{SMALL}&block=1")
+    expect(alert).to_have_text(says)
+    page.goto(f"{server}#/{view}?{SMALL}&{good}")
+    expect(alert).to_have_count(0)
+
+
+def test_a_stage_that_there_is_not_is_answered(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?{SMALL}&stage=nonsense")
+    alert = page.locator("main").get_by_role("alert")
+    page.wait_for_timeout(500)  # the story has found its place
+    expect(alert).to_have_text("There is no stage “nonsense” in this story. This is its beginning.")
+    page.keyboard.press("j")
     expect(alert).to_have_count(0)
 
 

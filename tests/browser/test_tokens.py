@@ -137,7 +137,7 @@ def test_an_exported_page_shows_the_recorded_prompt(
     page.goto(f"{out.as_uri()}#/tokens?cut=3")
     expect(page.locator(".chips > li")).to_have_count(len(tokenizer.encode("the newest")))
     expect(page.get_by_text("step 4 of")).to_be_visible()
-    expect(page.get_by_text("the page needs its server")).to_be_visible()
+    expect(page.get_by_text("Another text needs the tokenizer")).to_be_visible()
     expect(page.get_by_label("Your text")).not_to_be_editable()
 
 

@@ -1,5 +1,7 @@
 """Two passes beside each other: what is switched off is off, what is patched is there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -153,3 +155,16 @@ def test_what_is_not_there_is_refused(call, message):
 def test_only_values_can_be_patched(model, ids):
     with pytest.raises(GlassformerError, match="is not a value of the forward pass"):
         patched(["weight/embed.W_E"], watch_text(model, ids))
+
+
+def test_a_value_subtracted_in_parts_has_moved_as_far(model, ids, monkeypatch):
+    edit = without_head(model.config, layer=1, head=2)
+    before, after = watch_text(model, ids), watch_text(model, ids, edit)
+    whole = changes(before, after)
+    monkeypatch.setattr("glassformer.lab.changes.AT_A_TIME", 5)
+    parts = changes(before, after)
+    assert [replace(one, relative=0) for one in parts] == [
+        replace(one, relative=0) for one in whole
+    ]
+    # the squares are added in another order
+    assert [one.relative for one in parts] == pytest.approx([one.relative for one in whole], 1e-12)

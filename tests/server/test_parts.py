@@ -164,3 +164,50 @@ def test_a_picture_that_takes_too_long_is_refused_with_its_size(about, monkeypat
     monkeypatch.setattr("glassformer.server.answers.PICTURE_WORK", 10.0)
     message = error(ask(about, "picture", address="weight/embed.W_E"), 422, "over_budget")
     assert "products" in message
+
+
+def moved(about, other, address: str, status: int = 200) -> dict:
+    answer = ask(about, "change", address=address, other=other["id"])
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_a_change_between_two_traces_is_that_of_their_recorded_numbers(about, values):
+    head = "fwd/blocks.0.attn.z"
+    other = open_trace(
+        server, edits={f"{head}[head=0]": 0.5}, float64=about["precision"] == "float64"
+    )
+    after = read_safetensors(whole_values(server, other))
+    for path in (head, SCORES, "fwd/logits", W_IN):
+        found = moved(about, other, path)
+        was, now = values[path].double(), after[path].double()
+        gap = torch.where(was == now, 0.0, now - was)
+        assert found["numbers"] == int((gap != 0).sum()), path
+        assert found["of"] == gap.numel()
+        assert abs(found["largest"]) == gap.abs().max()
+        assert found["edited"] == (path == head)
+        length = was[was.isfinite()].norm().item()
+        assert found["relative"] == pytest.approx(gap.norm().item() / length, rel=1e-12)
+    first = moved(about, other, "fwd/logits")["address"]
+    place = tuple(int(part.split("=")[1]) for part in first.split("[")[1][:-1].split(","))
+    assert (after["fwd/logits"].double() - values["fwd/logits"].double())[place] == moved(
+        about, other, "fwd/logits"
+    )["largest"]
+
+
+def test_a_change_of_what_was_zero_has_no_share(about):
+    zeros = {"fwd/blocks.0.attn.attn_out": 0.0}
+    double = about["precision"] == "float64"
+    other = open_trace(server, edits=zeros, float64=double)
+    back = moved(other, about, "fwd/blocks.0.attn.attn_out")
+    assert back["relative"] is None
+    assert back["numbers"] > 0
+
+
+def test_values_that_cannot_be_subtracted_are_refused_in_one_line(about):
+    shorter = open_trace(server, prompt="the cat")
+    query = {"address": "fwd/logits", "other": shorter["id"]}
+    message = error(ask(about, "change", **query), 422, "invalid")
+    assert "compare texts with as many tokens" in message
+    error(ask(about, "change", **{**query, "address": "fwd/logits[pos=0]"}), 422, "invalid")
+    error(ask(about, "change", **{**query, "other": "none"}), 404, "unknown_trace")

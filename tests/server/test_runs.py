@@ -54,6 +54,7 @@ def test_a_run_tells_what_the_page_shows_of_it():
     assert info["name"] == "red house"
     assert info["kind"] == "run"
     assert info["steps_done"] == STEPS
+    assert info["steps_left"] == 0
     assert info["snapshots"] == [0, 1, 2, 4, 8, STEPS]
     assert info["parameters"] == sum(p.numel() for p in learner.model.parameters())
     assert info["config"] == learner.model.config.to_dict()
@@ -62,6 +63,30 @@ def test_a_run_tells_what_the_page_shows_of_it():
     weights = {view.name: list(view.value.shape) for view in learner.model.views()}
     assert {w["name"]: w["shape"] for w in info["weights"]} == weights
     assert sum(w["share"] for w in info["weights"]) == pytest.approx(1)
+
+
+def test_a_run_tells_how_many_of_its_steps_are_not_done(tmp_path):
+    folder = tmp_path / "stopped"
+    shutil.copytree(trained(), folder)
+    server = client(str(folder), "miniature")
+    rows = read_metrics(folder / "metrics.jsonl")
+    kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= 5]
+    (folder / "metrics.jsonl").write_text("".join(kept))
+    run, preset = server.get("/api/runs").json()["runs"]
+    assert (run["steps_done"], run["steps_left"]) == (5, STEPS - 5)
+    assert preset["steps_left"] is None
+
+
+@pytest.mark.parametrize(("losses", "left"), [([3, 2, 1], 7), ([3, 1, 2], 7), ([1, 2, 2], 0)])
+def test_a_run_that_its_patience_ended_has_no_steps_left(tmp_path, losses, left):
+    folder = tmp_path / "patient"
+    shutil.copytree(trained(), folder)
+    described = json.loads((folder / "run.json").read_text())
+    described["recipe"]["patience"] = 2
+    (folder / "run.json").write_text(json.dumps(described))
+    rows = [{"step": i + 3, "val_loss": loss} for i, loss in enumerate(losses)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert client(str(folder)).get("/api/runs/patient").json()["steps_left"] == left
 
 
 def test_the_suggested_prompts_can_be_traced_and_hold_no_unknown_word():

@@ -7,6 +7,7 @@ export interface RunSummary {
   name: string;
   parameters: number;
   steps_done: number | null;
+  steps_left: number | null;
   loss: number | null;
 }
 

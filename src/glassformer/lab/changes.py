@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.lab.edits import Edit
+from glassformer.lab.numbers import AT_A_TIME
 from glassformer.model import Transformer
 from glassformer.ops.loss import surprise_steps
-from glassformer.trace import Address, Recorder, Step, Trace
+from glassformer.trace import Address, Recorder, Trace
 
 
 @dataclass(frozen=True)
@@ -74,35 +76,49 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
 
 def changes(before: Trace, after: Trace) -> list[Change]:
     """Every step whose value differs, in the order of the pass."""
-    found = []
-    for step in before.steps:
-        other = after.nodes.get(step.path)
-        if other is None or other.value is None or step.value is None:
-            continue
-        if step.shape != other.shape:
-            raise GlassformerError(
-                f"{step.path} is {[*step.shape]} in one pass and {[*other.shape]} in the other;"
-                " compare texts with as many tokens"
-            )
-        change = _change(other, before.value_of(step), after.value_of(other))
-        if change is not None:
-            found.append(change)
-    return found
+    kept = [
+        {step.path for step in trace.steps if step.value is not None} for trace in (before, after)
+    ]
+    paths = [step.path for step in before.steps if step.path in kept[0] & kept[1]]
+    return [found for path in paths if (found := change(before, after, path)).numbers]
 
 
-def _change(step: Step, before: Tensor, after: Tensor) -> Change | None:
-    # masked scores are minus infinity on both sides: no change
-    gap = torch.where(before == after, 0.0, after.double() - before.double())
-    moved = int((gap != 0).sum())
-    if not moved:
-        return None
-    flat = int(gap.abs().argmax())
-    index = torch.unravel_index(torch.tensor(flat), gap.shape)
+def change(before: Trace, after: Trace, path: str) -> Change:
+    """How far the value of one path moved, in float64; nowhere: by 0, at its first number.
+
+    Masked scores are minus infinity on both sides, which is no change.
+
+    Errors: values of different shapes.
+    """
+    step, other = before.step(path), after.step(path)
+    if step.shape != other.shape:
+        raise GlassformerError(
+            f"{step.path} is {[*step.shape]} in one pass and {[*other.shape]} in the other;"
+            " compare texts with as many tokens"
+        )
+    numbers, moved, length = 0, 0.0, 0.0
+    farthest: list[tuple[int, float]] = []  # of every part: where, and by how much
+    sides = (before.value_of(step), after.value_of(other))
+    parts = (side.detach().reshape(-1).split(AT_A_TIME) for side in sides)
+    for k, (was, now) in enumerate(zip(*parts, strict=True)):
+        gap = torch.where(was == now, 0.0, now.double() - was.double())
+        at = int(gap.abs().argmax())
+        farthest.append((k * AT_A_TIME + at, gap[at].item()))
+        numbers += int((gap != 0).sum())
+        moved += _squares(gap)
+        length += _squares(was.double())
+    by = torch.tensor([gap for _, gap in farthest], dtype=torch.float64)
+    place, largest = farthest[int(by.abs().argmax())]
+    index = torch.unravel_index(torch.tensor(place), tuple(step.shape))
     where = Address(
         step.kind, step.name, tuple((a, int(i)) for a, i in zip(step.axes, index, strict=True))
     )
-    size = before.double().nan_to_num(neginf=0.0).norm().item()
-    length = gap.nan_to_num(neginf=0.0, posinf=0.0).norm().item()
-    relative = length / size if size else float("inf")
-    largest = gap.flatten()[flat].item()
-    return Change(step.path, largest, str(where), relative, moved, gap.numel(), step.edited)
+    relative = 0.0 if moved == 0 else math.sqrt(moved / length) if length else math.inf
+    return Change(
+        step.path, largest, str(where), relative, numbers, math.prod(step.shape), other.edited
+    )
+
+
+def _squares(numbers: Tensor) -> float:
+    """The sum of the squares of those that are finite."""
+    return numbers.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).square_().sum().item()

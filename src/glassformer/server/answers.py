@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.biography import Followed, Point, stretches
+from glassformer.lab.changes import change
 from glassformer.lab.embeddings import Neighbour, analogy, flattened, nearest
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server.errors import ApiError
@@ -96,6 +99,22 @@ def counts(trace: Trace, address: str) -> dict[str, Any]:
             {"from": start, "to": stop, "count": count}
             for (start, stop), count in zip(pairwise(edges), found.counts, strict=True)
         ],
+    }
+
+
+def moved(before: Trace, after: Trace, address: str) -> dict[str, Any]:
+    """How far one value moved from one trace to another."""
+    for trace in (before, after):
+        whole_value(trace, address)
+    found = change(before, after, address)
+
+    def finite(number: float) -> float | None:
+        return number if math.isfinite(number) else None
+
+    return {
+        **asdict(found),
+        "largest": finite(found.largest),
+        "relative": finite(found.relative),
     }
 
 

@@ -189,6 +189,18 @@ def create_app(
         return await workers.run(partial(answers.counts, traces[trace].recorded.trace, address))
 
     @app.get(
+        "/api/traces/{trace}/change", response_model=schemas.Change, responses=refusals(READING)
+    )
+    async def change(
+        trace: str,
+        address: schemas.Path,
+        other: Annotated[str, Query(max_length=100, description="The trace after the change.")],
+    ) -> Any:
+        """How far a value moved from this trace to another one."""
+        before, after = (traces[one].recorded.trace for one in (trace, other))
+        return await readers.run(partial(answers.moved, before, after, address))
+
+    @app.get(
         "/api/traces/{trace}/picture",
         response_class=Response,
         responses=binary("Little-endian float64: two shares, every row's x, every row's y."),

@@ -124,6 +124,7 @@ def _run(trace: Trace) -> dict[str, Any]:
         "name": "this trace",
         "parameters": total,
         "steps_done": None,
+        "steps_left": None,
         "loss": None,
         "kind": "preset",
         "path": None,

@@ -79,6 +79,7 @@ class Source:
             "name": self.name,
             "parameters": self.parameters,
             "steps_done": rows[-1]["step"] if rows else None,
+            "steps_left": self.steps_left,
             "loss": losses[-1] if losses else None,
         }
 
@@ -114,6 +115,18 @@ class Source:
     def snapshots(self) -> list[int]:
         """The steps of training that can be looked at, in order."""
         return steps_saved(self.folder / "snapshots") if self.folder else []
+
+    @property
+    def steps_left(self) -> int | None:
+        """Steps that the recipe still plans: none once its patience has ended the run."""
+        if self.folder is None or self.kind != "run":
+            return None
+        recipe, rows = read_description(self.folder).recipe, self.metrics()["rows"]
+        losses = [row["held_out"] for row in rows if row["held_out"] is not None]
+        waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        if recipe.patience and waited >= recipe.patience:
+            return 0
+        return max(recipe.steps - (rows[-1]["step"] if rows else 0), 0)
 
     def metrics(self) -> dict[str, Any]:
         """Metrics of the page's contract: one row for each step, in order."""

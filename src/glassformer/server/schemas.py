@@ -128,6 +128,9 @@ class RunSummary(BaseModel):
     name: str
     parameters: int
     steps_done: int | None
+    steps_left: int | None = Field(
+        description="Steps that the run's recipe still plans; null for what was not trained here."
+    )
     loss: float | None
 
 
@@ -225,6 +228,23 @@ class Counts(BaseModel):
     largest: int
     finite: int
     bins: list[Bin]
+
+
+class Change(BaseModel):
+    """How far a value moved from one trace to another, subtracted in float64.
+
+    largest: the change of the number that changed most, found at `address`. relative: the length
+    of the change over the length of the value before; null where that is 0. numbers: how many
+    changed, of `of`.
+    """
+
+    path: str
+    largest: float | None
+    address: str
+    relative: float | None
+    numbers: int
+    of: int
+    edited: bool
 
 
 class Pair(BaseModel):

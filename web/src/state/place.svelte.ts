@@ -1,29 +1,33 @@
 /** Where in the story the reader is: which token, block and head are followed. */
+import { stages } from "../trace/story";
 import { route } from "./route.svelte";
 import { session } from "./session.svelte";
-
-const within = (value: number, n: number) => Math.min(Math.max(value, 0), Math.max(n - 1, 0));
 
 class Place {
   /** The followed token; the last one unless another was chosen. */
   get pos(): number {
-    const n = session.about?.ids.length ?? 1;
-    return within(route.number("pos", n - 1), n);
+    return this.index("pos", this.tokens, this.tokens - 1);
   }
 
   get block(): number {
-    return within(route.number("block"), this.blocks);
+    return this.index("block", this.blocks);
   }
 
   get head(): number {
-    return within(route.number("head"), this.heads);
+    return this.index("head", this.heads);
   }
 
-  /** What is wrong with the block that the URL asks for, in one sentence. */
-  get problem(): string {
-    const asked = route.get("block");
-    if (asked === undefined || (Number(asked) >= 0 && Number(asked) < this.blocks)) return "";
-    return `There is no block ${asked}: they go from 0 to ${this.blocks - 1}. This is block ${this.block}.`;
+  /** What the URL asks for and there is not, and what is shown instead: a sentence each. */
+  get problems(): string[] {
+    const asked = [["token", "pos", this.tokens], ["block", "block", this.blocks], ["head", "head", this.heads]] as const;
+    const found = asked.flatMap(([what, field, n]) => {
+      const [wanted, shown] = [route.get(field), this[field]];
+      if (wanted === undefined || Number(wanted) === shown) return [];
+      return `There is no ${what} ${wanted}: ${n > 1 ? `they go from 0 to ${n - 1}. This is` : "the only one is"} ${what} ${shown}.`;
+    });
+    const [stage, trace] = [route.get("stage"), session.trace];
+    const told = route.view !== "story" || !stage || !trace || stages(trace, this.block).some(({ id }) => id === stage);
+    return told ? found : [...found, `There is no stage “${stage}” in this story. This is its beginning.`];
   }
 
   get blocks(): number {
@@ -33,6 +37,15 @@ class Place {
   get heads(): number {
     const pattern = session.trace?.steps.get("fwd/blocks.0.attn.pattern");
     return pattern?.shape[pattern.axes.indexOf("head")] ?? 1;
+  }
+
+  private get tokens(): number {
+    return session.about?.ids.length ?? 1;
+  }
+
+  /** The index that the URL asks for, or the nearest there is. */
+  private index(field: "pos" | "block" | "head", n: number, otherwise = 0): number {
+    return Math.min(Math.max(Math.trunc(route.number(field, otherwise)), 0), n - 1);
   }
 }
 

@@ -1,6 +1,5 @@
 /** Two traces beside each other: how far every recorded value moved, and a value of their differences. */
-import { format } from "./address";
-import { isWhole, size, strides, Trace, type Step } from "./trace";
+import { addressOf, isWhole, size, Trace, type Step } from "./trace";
 
 /**
  * How far one step's value moved. `largest`: the change of the number that changed most, with its
@@ -43,7 +42,7 @@ export async function change(before: Trace, after: Trace, path: string): Promise
     if (Number.isFinite(was[i])) length += was[i] * was[i];
   });
   const relative = moved === 0 ? 0 : Math.sqrt(moved / length);
-  return { path, largest: gap[at] ?? 0, address: format(path, indexOf(steps[0], at)), relative, numbers, of: size(steps[0]), edited: steps[1].edited };
+  return { path, largest: gap[at] ?? 0, address: addressOf(steps[0], at), relative, numbers, of: size(steps[0]), edited: steps[1].edited };
 }
 
 /** A trace that holds one value: the differences, after minus before, in float64. */
@@ -54,9 +53,4 @@ export async function differenceTrace(before: Trace, after: Trace, path: string)
   const bytes = gap.buffer as ArrayBuffer;
   const step: Step = { ...steps[0], op: null, formula: null, operands: {}, consumers: [], dtype: "float64", bytes: [0, bytes.byteLength] };
   return new Trace({ ...before.table, steps: [step] }, { bytes: async (begin, end) => bytes.slice(begin, end) });
-}
-
-function indexOf(step: Step, flat: number): Record<string, number> {
-  const by = strides(step);
-  return Object.fromEntries(step.axes.map((axis, d) => [axis, Math.floor(flat / by[d]) % step.shape[d]]));
 }

@@ -1,7 +1,6 @@
 /** Two traces beside each other: what tells them apart, and the numbers after their last tokens. */
 import type { About, Opened, RunSummary } from "../../../source";
-import { WHOLE } from "../../../parts/grid";
-import { size, type Step, type Trace } from "../../../trace/trace";
+import type { Step, Trace } from "../../../trace/trace";
 
 /** What a side is called: only what differs from the other. */
 export function nameOf(about: About, other: About, runs: RunSummary[]): string {
@@ -61,7 +60,7 @@ export function comparable(one: Trace, two: Trace, lastOnly: boolean): string[] 
     .filter((step) => step.address.startsWith(BLOCK))
     .filter((step) => {
       const match = two.steps.get(step.address);
-      if (!match?.bytes || !step.bytes || (!lastOnly && size(step) > WHOLE)) return false;
+      if (!match?.bytes || !step.bytes) return false;
       return lastOnly ? step.axes[1] === "pos" && withoutPos(match) === withoutPos(step) : match.shape.join() === step.shape.join();
     })
     .map((step) => step.address.slice(BLOCK.length));
