@@ -1,6 +1,7 @@
 """Every gradient is explained by its consumers, and agrees with autograd and with nudges."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -183,6 +184,27 @@ def test_a_trace_notices_that_its_weights_were_changed():
         model.weights()["blocks.0.attn.W_Q"].mul_(2)
     with pytest.raises(GlassformerError, match="changed after this trace"):
         trace.explain("blocks.0.attn.q[batch=0,pos=0,head=0,d_head=0]")
+
+
+def test_a_gradient_is_not_checked_against_weights_that_were_changed():
+    model, _, _, trace = watched(config_of("gpt2"), 2)
+    with torch.no_grad():
+        model.weights()["blocks.0.attn.W_Q"].mul_(2)
+    with pytest.raises(GlassformerError, match="changed after this trace"):
+        trace.explain("bwd/blocks.0.resid_pre[batch=0,pos=0,d_model=0]", check=True)
+
+
+def test_gradients_checked_at_the_same_time_are_those_checked_one_after_the_other():
+    *_, trace = watched(config_of("gpt2"), 2)
+    *_, again = watched(config_of("gpt2"), 2)
+    rng = random.Random(0)
+    addresses = [
+        some_address(step, rng) for step in gradients_of(trace) if "weight/" + step.name in trace.nodes
+    ]
+    alone = [trace.explain(address, check=True).difference for address in addresses]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda a: again.explain(a, check=True).difference, addresses))
+    assert together == alone
 
 
 def test_a_trace_over_its_budget_is_refused_with_the_size_it_would_have_had():

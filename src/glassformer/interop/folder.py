@@ -58,9 +58,8 @@ def load_folder(
     folder = Path(folder)
     with Tensors(folder) as tensors:
         config, names = match(folder / "config.json", tensors)
-        with torch.device("meta"):
-            model = Transformer(config).to(dtype or tensors.widest_dtype(list(names.values())))
-        model.to_empty(device=device or "cpu")
+        dtype = dtype or tensors.widest_dtype(list(names.values()))
+        model = Transformer.unfilled(config, dtype, device or "cpu")
         parameters = dict(model.named_parameters())
         with torch.no_grad():
             for ours, theirs in names.items():
