@@ -125,6 +125,12 @@ class Float64Rerun:
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
         self._turn = Lock()
 
+    @property
+    def held(self) -> list[Tensor]:
+        """The weights of the copy, if it was made."""
+        copy = self.__dict__.get("_copy")
+        return [] if copy is None else [*copy.parameters()]
+
     @cached_property
     def _copy(self) -> Transformer:
         if self._model.training and self._model.config.dropout:

@@ -17,6 +17,11 @@ ROUNDING = 2.0**-52
 class Rerun(Protocol):
     """The recorded pass again in float64, with one number changed."""
 
+    @property
+    def held(self) -> list[Tensor]:
+        """The weights that it keeps for itself."""
+        ...
+
     def value(self, where: Address) -> float:
         """The number at an address, in float64."""
         ...
