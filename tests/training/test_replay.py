@@ -41,7 +41,9 @@ def test_replays_at_the_same_time_draw_the_dropout_of_training(run):
     folder, weights = run
     steps = [3, 7, 12, 13] * 2
     with ThreadPoolExecutor(4) as pool:
-        for step, (model, *_) in zip(steps, pool.map(partial(state_at, folder), steps), strict=True):
+        for step, (model, *_) in zip(
+            steps, pool.map(partial(state_at, folder), steps), strict=True
+        ):
             for name, parameter in model.named_parameters():
                 assert torch.equal(parameter, weights[step][name]), (step, name)
 

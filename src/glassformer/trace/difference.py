@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from glassformer.errors import GlassformerError
 from glassformer.trace.address import Address
 
 STEP = 1e-4
@@ -51,6 +53,11 @@ class FiniteDifference:
 def finite_difference(rerun: Rerun, where: Address) -> FiniteDifference:
     """Nudge the number at `where` (a value or a weight) up and down by h and by h/2."""
     at = rerun.value(where)
+    if not math.isfinite(at):
+        raise GlassformerError(
+            f"{where} is {at}, which no nudge changes, so its gradient has no finite difference;"
+            " check that of a finite number"
+        )
     h = STEP * max(1.0, abs(at))
 
     def slope(h: float) -> tuple[float, float]:
