@@ -147,7 +147,7 @@ def test_save_that_fails_midway_leaves_what_was_there(tmp_path, monkeypatch, the
         raise SafetensorError("No space left on device")  # what it raises on a full disk
 
     monkeypatch.setattr(tensors_module, "save_file", fill_the_disk)
-    with pytest.raises(GlassformerError, match="could not be written to .*: No space left"):
+    with pytest.raises(GlassformerError, match=r"could not be written to .*: No space left"):
         save(random_model(ODD, seed=1), None, folder)
     if there_already:
         assert same_weights(load_folder(folder)[0], first)
