@@ -255,8 +255,9 @@ def axis_sizes(body: Node, operands: Mapping[str, Tensor]) -> dict[str, int]:
 
 def _additions(node: Node) -> int:
     """How many additions a chain of them makes."""
-    adds = isinstance(node, Binary) and node.operator == "+"
-    return 1 + _additions(node.a) + _additions(node.b) if adds else 0
+    if not isinstance(node, Binary) or node.operator != "+":
+        return 0
+    return 1 + _additions(node.a) + _additions(node.b)
 
 
 def _finite(error: ArrayLike) -> np.ndarray:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from torch import Tensor
+
 from glassformer.errors import GlassformerError
 from glassformer.trace.address import Address
 
