@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -208,3 +209,15 @@ def test_numbers_are_put_in_so_that_the_line_can_be_redone_by_hand(body, arithme
     formula = Formula.parse(f"y = {body}")
     _, _, run = evaluate(formula, operands, {"scale": 0.7}, at={}, sizes={"i": 2})
     assert with_numbers(formula.body, run, {}) == arithmetic
+
+
+@given(st.integers(0, 9_999))
+def test_a_chain_of_additions_may_be_added_up_in_any_order(seed):
+    scales = torch.tensor([1e-3, 1e-3, 1e-2, 1.0])  # as the branches of a residual stream are
+    terms = torch.randn(4, generator=torch.Generator().manual_seed(seed)) * scales
+    chain = Formula.parse("y = a[()] + b[()] + c[()] + d[()]")
+    operands = dict(zip("abcd", terms, strict=True))
+    exact, bound, _ = evaluate(chain, operands, dtype=torch.float32, at={})
+    for order in permutations(terms):
+        added = ((order[0] + order[1]) + order[2]) + order[3]
+        assert abs(added.double().item() - exact) <= bound

@@ -6,12 +6,15 @@ import shutil
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.interop.folder import save
 from glassformer.lab.biography import biography
+from glassformer.model import Config, Transformer
 from glassformer.server.examples import examples
 from glassformer.server.runs import Runs
 from glassformer.text.shard import write_shard
@@ -21,7 +24,8 @@ from glassformer.training.learner import open_learner
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.run import read_metrics
-from tests.server.served import client, error
+from tests.server.served import client, error, open_trace, step_table
+from tests.training.replayed import train_run
 
 TEXT = "the cat sat on the mat. a red dog ran to the house. " * 40
 STEPS = 12
@@ -260,3 +264,66 @@ def test_neighbours_are_the_nearest_tokens():
     assert not {row["id"] for row in found} & {0, 1, 2}
     error(server.post("/api/neighbours", json={**request, "plus": 1}), 422, "invalid")
     error(server.post("/api/neighbours", json={**request, "token": 99}), 422, "invalid")
+
+
+def test_a_model_that_was_replaced_is_read_anew(tmp_path):
+    folder = tmp_path / "model"
+    tokenizer = Tokenizer.from_words(["the", "cat", "sat"])
+    server = client("miniature")
+
+    def served() -> tuple[int, float]:
+        info = server.get("/api/runs/model").json()
+        about = open_trace(server, "model", prompt="the cat sat")
+        address = {"address": "weight/embed.W_E"}
+        mean = server.get(f"/api/traces/{about['id']}/counts", params=address).json()["mean"]
+        return info["parameters"], mean
+
+    for seed, d_model in ((0, 4), (1, 4), (2, 6)):
+        torch.manual_seed(seed)
+        model = Transformer(Config(vocab_size=3, n_ctx=8, d_model=d_model, n_layers=1, n_heads=2))
+        save(model, tokenizer, folder)
+        if not seed:
+            server = client(str(folder))
+        parameters = sum(p.numel() for p in model.parameters())
+        assert served() == (parameters, model.embed.W_E.double().mean().item())
+
+
+def test_a_run_that_was_trained_anew_is_read_anew(tmp_path):
+    folder = tmp_path / "run"
+    train_run(folder, steps=2)
+    server = client(str(folder))
+    for lr in (1e-2, 3e-2):
+        if lr > 1e-2:
+            shutil.rmtree(folder)
+            train_run(folder, steps=2, lr=lr)
+        about = open_trace(server, "run", prompt="the cat sat", backward=False)
+        place = step_of(step_table(server, about), "weight/embed.W_E")["bytes"]
+        asked = {"range": f"bytes={place[0]}-{place[1] - 1}"}
+        content = server.get(f"/api/traces/{about['id']}/values", headers=asked).content
+        weights = open_learner(str(folder)).model.embed.W_E
+        assert torch.equal(
+            torch.frombuffer(bytearray(content), dtype=torch.float32), weights.flatten()
+        )
+
+
+def step_of(table: dict[str, Any], address: str) -> dict[str, Any]:
+    return next(step for step in table["steps"] if step["address"] == address)
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(trained(), folder)
+    server, alone = client("miniature", str(folder)), client(str(folder))
+    (folder / "metrics.jsonl").write_text("no json\n{}\n")
+    assert [run["id"] for run in server.get("/api/runs").json()["runs"]] == ["miniature"]
+    for answer in (server.get("/api/runs/broken"), alone.get("/api/runs")):
+        assert "line 1 is not JSON" in error(answer, 422, "invalid")
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_an_error_of_one_line(monkeypatch):
+    def gone(*_: object) -> None:
+        Path("/nowhere/model.safetensors").stat()
+
+    monkeypatch.setattr("glassformer.server.answers.near", gone)
+    answer = client("miniature").post("/api/neighbours", json={"run": "miniature", "token": 0})
+    assert "/nowhere/model.safetensors" in error(answer, 404, "unknown_run")

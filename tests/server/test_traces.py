@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -207,7 +208,7 @@ def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
 def test_the_least_used_trace_goes_first():
     learner = open_learner("miniature")
     made = [LiveTrace(learner, Wish(PROMPT, backward=False), Asked("miniature")) for _ in range(3)]
-    store = TraceStore(held_bytes=2 * made[0].nbytes)
+    store = TraceStore(held_bytes=3 * made[0].nbytes - 1)
     store.add(made[0])
     store.add(made[1])
     assert store[made[0].id] is made[0]  # used again
@@ -215,6 +216,30 @@ def test_the_least_used_trace_goes_first():
     assert store[made[0].id] is made[0]
     with pytest.raises(GlassformerError, match="open the prompt again"):
         store[made[1].id]
+
+
+def test_weights_that_no_open_model_shares_count_among_what_is_held():
+    learner = open_learner("miniature")
+    weights = sum(p.nbytes for p in learner.model.parameters())
+    store = TraceStore()
+
+    def grown(**wish: Any) -> int:
+        """How much more than its values a trace adds, once another is the last."""
+        before = store.nbytes
+        trace = LiveTrace(learner, Wish(PROMPT, optimizer=False, **wish), Asked("miniature"))
+        store.add(trace)
+        assert store[plain.id] is plain
+        return store.nbytes - before - trace.nbytes
+
+    plain = LiveTrace(learner, Wish(PROMPT), Asked("miniature"))
+    store.add(plain)
+    assert grown() < weights
+    assert grown(float64=True) >= 2 * weights
+    assert grown(edits={"weight/blocks.0.mlp.b_in[d_mlp=0]": 1.0}) >= weights
+    before = store.nbytes
+    plain.recorded.trace.explain("bwd/embed.W_E[vocab=0,d_model=0]", check=True)
+    store.add(LiveTrace(learner, Wish(PROMPT, backward=False), Asked("miniature")))
+    assert store.nbytes >= before + 2 * weights  # the float64 copy that was nudged
 
 
 def test_ids_cannot_be_guessed():

@@ -202,3 +202,11 @@ def test_an_answer_that_takes_too_long_is_an_error():
         workers.close()
 
     run(story())
+
+
+def test_work_that_takes_the_next_of_nothing_ends_in_an_error():
+    async def story() -> None:
+        with pytest.raises(RuntimeError, match="nothing to take the next of"):
+            await Workers(seconds=5).run(lambda: next(iter(())))
+
+    run(story())

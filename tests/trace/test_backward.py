@@ -1,6 +1,8 @@
 """Every gradient is explained by its consumers, and agrees with autograd and with nudges."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
+from glassformer.trace import Address
 from tests.model.variety import (
     VARIETY,
     config_of,
@@ -32,6 +35,15 @@ def watched(config, seed, dtype=torch.float64):
 
 def gradients_of(trace):
     return [step for step in trace.steps if step.kind == "bwd"]
+
+
+def finite_address(trace, step, rng):
+    """A gradient of a number that can be nudged: a masked score can't."""
+    kind = "fwd" if f"fwd/{step.name}" in trace.nodes else "weight"
+    while True:
+        where = Address.parse(some_address(step, rng))
+        if trace[replace(where, kind=kind)].isfinite():
+            return str(where)
 
 
 def assert_explained(trace, address):
@@ -85,7 +97,7 @@ def test_a_finite_difference_finds_the_same_slope(name):
     rng = random.Random(1)
     steps = [step for step in gradients_of(trace) if step.name != "loss"]
     for step in rng.sample(steps, min(6, len(steps))):
-        explanation = trace.explain(some_address(step, rng), check=True)
+        explanation = trace.explain(finite_address(trace, step, rng), check=True)
         difference = explanation.difference
         assert difference is not None
         gap = abs(explanation.value - difference.value)
@@ -98,7 +110,7 @@ def test_finite_differences_agree_on_random_configurations(config, seed):
     *_, trace = watched(config, seed)
     rng = random.Random(seed)
     for step in rng.sample(gradients_of(trace)[1:], 4):
-        explanation = trace.explain(some_address(step, rng), check=True)
+        explanation = trace.explain(finite_address(trace, step, rng), check=True)
         assert explanation.difference is not None
         gap = abs(explanation.value - explanation.difference.value)
         allowed = max(1e-6 * abs(explanation.value), explanation.difference.error)
@@ -133,6 +145,14 @@ def test_a_masked_score_has_no_gradient():
     assert trace["bwd/blocks.0.attn.scores_scaled[batch=0,head=0,query=1,key=3]"] == 0.0
     explanation = trace.explain("bwd/blocks.0.attn.scores_scaled[batch=0,head=0,query=1,key=3]")
     assert explanation.recomputed == 0.0
+
+
+def test_a_masked_score_is_not_nudged():
+    *_, trace = watched(config_of("gpt2"), 2)
+    with pytest.raises(
+        GlassformerError, match=r"attn_scores\[.*\] is -inf, which no nudge changes"
+    ):
+        trace.explain("bwd/blocks.0.attn.attn_scores[batch=0,head=0,query=1,key=3]", check=True)
 
 
 def test_a_kink_is_flagged():
@@ -183,6 +203,29 @@ def test_a_trace_notices_that_its_weights_were_changed():
         model.weights()["blocks.0.attn.W_Q"].mul_(2)
     with pytest.raises(GlassformerError, match="changed after this trace"):
         trace.explain("blocks.0.attn.q[batch=0,pos=0,head=0,d_head=0]")
+
+
+def test_a_gradient_is_not_checked_against_weights_that_were_changed():
+    model, _, _, trace = watched(config_of("gpt2"), 2)
+    with torch.no_grad():
+        model.weights()["blocks.0.attn.W_Q"].mul_(2)
+    with pytest.raises(GlassformerError, match="changed after this trace"):
+        trace.explain("bwd/blocks.0.resid_pre[batch=0,pos=0,d_model=0]", check=True)
+
+
+def test_gradients_checked_at_the_same_time_are_those_checked_one_after_the_other():
+    *_, trace = watched(config_of("gpt2"), 2)
+    *_, again = watched(config_of("gpt2"), 2)
+    rng = random.Random(0)
+    addresses = [
+        some_address(step, rng)
+        for step in gradients_of(trace)
+        if "weight/" + step.name in trace.nodes
+    ]
+    alone = [trace.explain(address, check=True).difference for address in addresses]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda a: again.explain(a, check=True).difference, addresses))
+    assert together == alone
 
 
 def test_a_trace_over_its_budget_is_refused_with_the_size_it_would_have_had():

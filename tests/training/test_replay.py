@@ -1,14 +1,18 @@
 """A run's past can be gone through again: the same bits, and nothing of the run is touched."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config
+from glassformer.model import Config, Transformer, build_preset
+from glassformer.server.record import in_float64
 from glassformer.training import checkpoint as ck
+from glassformer.training.learner import open_learner
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import Replay, saved_states, state_at
 from tests.training.replayed import STEPS, train_run
@@ -31,6 +35,26 @@ def test_the_state_after_any_step_is_that_of_training_bit_for_bit(run):
         assert recipe.steps == STEPS
         for name, parameter in model.named_parameters():
             assert torch.equal(parameter, weights[step][name]), (step, name)
+
+
+def test_replays_at_the_same_time_draw_the_dropout_of_training(run):
+    folder, weights = run
+    steps = [3, 7, 12, 13] * 2
+    with ThreadPoolExecutor(4) as pool:
+        for step, (model, *_) in zip(
+            steps, pool.map(partial(state_at, folder), steps), strict=True
+        ):
+            for name, parameter in model.named_parameters():
+                assert torch.equal(parameter, weights[step][name]), (step, name)
+
+
+def test_models_that_are_loaded_draw_no_random_numbers(run):
+    before = torch.get_rng_state()
+    model = state_at(run[0], 8).model
+    build_preset("worked_example")
+    in_float64(open_learner(str(run[0])))
+    Transformer.unfilled(model.config)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_replay_from_the_start_ends_in_the_checkpoint_moments_and_all(run):

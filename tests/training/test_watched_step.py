@@ -183,6 +183,17 @@ def test_a_step_that_was_saved_explains_itself_in_a_process_that_never_trained(t
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["A", "Each"]
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, MUON], ids=lambda r: r.optimizer)
+def test_axes_of_length_one_are_updated_too(recipe):
+    config = config_of("post-norm").replace(vocab_size=1, d_head=1, d_mlp=1)
+    model = random_model(config, 1)
+    ids = random_ids(config, 1)
+    watched = watch_step(model, zero_moments(model), ids, ids, recipe, lr=0.1, t=1)
+    for view in watched.model.views():
+        new = watched.trace.value_of(watched.trace.step(f"opt/{view.name}"))
+        assert torch.equal(view.value, new)
+
+
 def test_watching_a_step_changes_nothing():
     model = random_model(config_of("gpt2"), 4)
     before = {name: p.clone() for name, p in model.named_parameters()}

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
@@ -36,12 +37,18 @@ def save(model: Transformer, tokenizer: Tokenizer | None, folder: str | Path) ->
     dtype = str(model.embed.W_E.dtype).removeprefix("torch.")
     family = own if gpt2.in_the_way(config) else gpt2
     settings = {**family.write_config(config), **special, "dtype": dtype, **own.note(config)}
-    with staged(Path(folder)) as stage:
-        write_tensors(stage / FILE, family.write_tensors(model))
-        write_atomically(stage / "config.json", json.dumps(settings, indent=2))
-        write_atomically(stage / "generation_config.json", json.dumps(special, indent=2))
-        if tokenizer is not None:
-            tokenizer.save(stage)
+    try:
+        with staged(Path(folder)) as stage:
+            write_tensors(stage / FILE, family.write_tensors(model))
+            write_atomically(stage / "config.json", json.dumps(settings, indent=2))
+            write_atomically(stage / "generation_config.json", json.dumps(special, indent=2))
+            if tokenizer is not None:
+                tokenizer.save(stage)
+    except (OSError, SafetensorError) as error:
+        raise GlassformerError(
+            f"the model could not be written to {folder}: {error}; free some space, mend the folder"
+            " or name another"
+        ) from error
 
 
 def load_folder(
@@ -58,9 +65,8 @@ def load_folder(
     folder = Path(folder)
     with Tensors(folder) as tensors:
         config, names = match(folder / "config.json", tensors)
-        with torch.device("meta"):
-            model = Transformer(config).to(dtype or tensors.widest_dtype(list(names.values())))
-        model.to_empty(device=device or "cpu")
+        dtype = dtype or tensors.widest_dtype(list(names.values()))
+        model = Transformer.unfilled(config, dtype, device or "cpu")
         parameters = dict(model.named_parameters())
         with torch.no_grad():
             for ours, theirs in names.items():

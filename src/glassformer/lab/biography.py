@@ -139,13 +139,14 @@ class Followed:
         nearest(folder, 0)  # refuses a folder whose past is not known
         self.folder = folder
         self.where = _resolved(folder, where, ids)
-        self.axes, self.read = _reader(folder, self.where, ids)
         self.steps = list(saved_states(folder))
         if len(self.steps) < 2:
+            saved = f"one step only, {self.steps[0]}" if self.steps else "no step"
             raise GlassformerError(
-                f"{folder} has saved one step only, {self.steps[0]}; a biography takes two or more,"
+                f"{folder} has saved {saved}; a biography takes two or more,"
                 " so train on or leave snapshot_mb above 0"
             )
+        self.axes, self.read = _reader(state_at(folder, self.steps[0]).model, self.where, ids)
 
     def points(self) -> list[Point]:
         """What it was at every saved step."""
@@ -232,7 +233,9 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
     return where
 
 
-def _reader(folder: Path, where: Address, ids: Tensor | None) -> tuple[tuple[str, ...], Reader]:
+def _reader(
+    model: Transformer, where: Address, ids: Tensor | None
+) -> tuple[tuple[str, ...], Reader]:
     """The axes that are left at the address, and what reads it from a model."""
 
     def weight(model: Transformer) -> Tensor:
@@ -245,7 +248,6 @@ def _reader(folder: Path, where: Address, ids: Tensor | None) -> tuple[tuple[str
         model.train(was_training)
         return trace[where].clone()
 
-    model = state_at(folder, next(iter(saved_states(folder)))).model
     if where.kind == "weight":
         view = next(view for view in model.views() if view.name == where.name)
         axes, shape = view.axes, tuple(view.value.shape)

@@ -55,7 +55,8 @@ class Transformer(nn.Module):
     torch.Size([1, 3, 11])
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, generator: torch.Generator | None = None) -> None:
+        """New weights; `generator` draws them, PyTorch's own if there is none."""
         super().__init__()
         self.config = config
         self.embed = Embed(config)
@@ -66,9 +67,21 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.ln_final = Norm(config) if config.final_norm else None
         self.unembed = Unembed(config, self.embed)
-        self.init_weights()
+        self.init_weights(generator)
 
-    def init_weights(self) -> None:
+    @classmethod
+    def unfilled(
+        cls,
+        config: Config,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> Transformer:
+        """A model whose weights are about to be loaded: nothing is drawn for them."""
+        with torch.device("meta"):
+            model = cls(config).to(dtype)
+        return model.to_empty(device=device)
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Normal weights, zero biases, unit gains; what is added to the stream starts smaller.
 
         Sources: Radford et al. 2019, section 2.3: residual projections are scaled by
@@ -87,7 +100,8 @@ class Transformer(nn.Module):
             if last.startswith("b") or (self.config.zero_init and (into_stream or last == "W_U")):
                 nn.init.zeros_(parameter)
             else:
-                nn.init.normal_(parameter, std=residual_std if into_stream else std)
+                deviation = residual_std if into_stream else std
+                nn.init.normal_(parameter, std=deviation, generator=generator)
 
     def forward(
         self,

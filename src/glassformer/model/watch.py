@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cached_property, partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -112,13 +113,23 @@ def _watch(
 
 
 class Float64Rerun:
-    """A watched pass again, on a float64 copy of the model made when it is first needed."""
+    """A watched pass again, on a float64 copy of the model made when it is first needed.
+
+    Threads take turns: a weight is nudged in the copy itself.
+    """
 
     def __init__(
         self, model: Transformer, ids: Tensor, targets: Tensor | None, edit: Edits
     ) -> None:
         self._model, self._ids, self._targets = model, ids, targets
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
+        self._turn = Lock()
+
+    @property
+    def held(self) -> list[Tensor]:
+        """The weights of the copy, if it was made."""
+        copy = self.__dict__.get("_copy")
+        return [] if copy is None else [*copy.parameters()]
 
     @cached_property
     def _copy(self) -> Transformer:
@@ -127,21 +138,24 @@ class Float64Rerun:
         return deepcopy(self._model).double()
 
     def value(self, where: Address) -> float:
-        if where.kind == "weight":
-            return self._weight(where).item()
-        edit = self._edit
-        trace = watch(self._copy, self._ids, self._targets, where.name, edit=edit)
-        return trace[where].item()
+        with self._turn:
+            if where.kind == "weight":
+                return self._weight(where).item()
+            edit = self._edit
+            trace = watch(self._copy, self._ids, self._targets, where.name, edit=edit)
+            return trace[where].item()
 
     def loss(self, where: Address, value: float) -> float:
-        if where.kind == "weight":
+        with self._turn:
+            if where.kind != "weight":
+                return self._run({**self._edit, str(where): value})
             weight = self._weight(where)
             before = weight.clone()
             weight.fill_(value)
-            loss = self._run(self._edit)
-            weight.copy_(before)
-            return loss
-        return self._run({**self._edit, str(where): value})
+            try:
+                return self._run(self._edit)
+            finally:
+                weight.copy_(before)
 
     def _run(self, edit: Edits) -> float:
         return watch(self._copy, self._ids, self._targets, "loss", edit=edit)["loss"].item()

@@ -160,6 +160,8 @@ class Evaluation:
 
     def _added_to(self, node: Node, value: np.ndarray, error: np.ndarray) -> np.ndarray:
         """The error of a value that is added to a node: to a sum's, perhaps before its terms."""
+        if additions := _additions(node):
+            return np.asarray(error + additions * self.roundoff * np.abs(value))
         n, body = 1, node
         while isinstance(body, Reduce) and body.kind == "sum":
             n, body = n * self.sizes[body.axis], body.body
@@ -249,6 +251,13 @@ def axis_sizes(body: Node, operands: Mapping[str, Tensor]) -> dict[str, int]:
                 if isinstance(index, Axis):
                     sizes[index.name] = operands[node.operand].shape[dimension]
     return sizes
+
+
+def _additions(node: Node) -> int:
+    """How many additions a chain of them makes."""
+    if not isinstance(node, Binary) or node.operator != "+":
+        return 0
+    return 1 + _additions(node.a) + _additions(node.b)
 
 
 def _finite(error: ArrayLike) -> np.ndarray:

@@ -106,7 +106,7 @@ def create_app(
     @app.get("/api/runs", response_model=schemas.RunList, responses=refusals(READING))
     def list_runs() -> Any:
         """Every run that is served."""
-        return {"runs": [source.summary() for source in runs.there]}
+        return {"runs": runs.summaries()}
 
     @app.get("/api/runs/{run}", response_model=schemas.RunInfo, responses=refusals(READING))
     async def run_info(run: str) -> Any:
@@ -305,6 +305,16 @@ def _answer_errors(app: FastAPI) -> None:
         assert isinstance(error, GlassformerError)
         code = code_of(error)
         return JSONResponse(body(code, str(error)), STATUS[code])
+
+    @app.exception_handler(OSError)
+    def unreadable(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, OSError)
+        gone = isinstance(error, FileNotFoundError)
+        code = "unknown_run" if gone else "invalid"
+        why = "it was moved or deleted meanwhile; put it back" if gone else "mend that"
+        return JSONResponse(
+            body(code, f"a file of the run can't be read: {error}; {why}"), STATUS[code]
+        )
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: Exception) -> JSONResponse:

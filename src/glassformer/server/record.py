@@ -162,10 +162,10 @@ def add_probs(trace: Trace) -> None:
 def in_float64(learner: Learner) -> Learner:
     """The same learner, computing in float64."""
     # a float32 number is a float64 number: nothing is rounded
-    copy = Transformer(learner.model.config).double().eval()
+    copy = Transformer.unfilled(learner.model.config, torch.float64)
     copy.load_state_dict(learner.model.state_dict())
     moments = {name: moment.double() for name, moment in learner.moments.items()}
-    return replace(learner, model=copy, moments=moments)
+    return replace(learner, model=copy.eval(), moments=moments)
 
 
 def _scope(

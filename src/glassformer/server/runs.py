@@ -6,12 +6,13 @@ import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from glassformer.errors import GlassformerError
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Transformer
 from glassformer.server.errors import ApiError
@@ -26,6 +27,9 @@ OPEN_MODELS = 3
 """Models held in memory, the last ones used."""
 
 Kind = Literal["run", "folder", "preset"]
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Files by name, and which they are: inode, time and size; another file has another one."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,25 @@ class Source:
                 " deleted, or its training has only begun; put it back, wait, or choose another",
             )
 
-    @cached_property
-    def config(self) -> Config:
-        if self.folder is not None and self.kind == "run":
-            return read_description(self.folder).model
-        return config_of(self.where)
+    @property
+    def stamp(self) -> Stamp:
+        """What says whether the folder still holds the same model or run, whatever its step."""
+        if self.folder is None:
+            return ()
+        names = {"config.json", "run.json", "tokenizer.json"}
+        if not steps_saved(self.folder / "checkpoints"):  # a training writes it again and again
+            names |= {path.name for path in self.folder.glob("*.safetensors")}
+        paths = (self.folder / name for name in sorted(names))
+        return tuple((path.name, *_state(path)) for path in paths if path.is_file())
 
-    @cached_property
+    @property
+    def config(self) -> Config:
+        return _config(self, self.stamp)
+
+    @property
     def parameters(self) -> int:
         """Stored numbers of the model."""
-        with torch.device("meta"):
-            return sum(p.numel() for p in Transformer(self.config).parameters())
+        return _parameters(self.config)
 
     def summary(self) -> dict[str, Any]:
         """RunSummary of the page's contract."""
@@ -133,8 +145,7 @@ class Source:
         path = self.folder / "metrics.jsonl" if self.folder else None
         if path is None or not path.is_file():
             return {"rows": [], "floor": None}
-        now = path.stat()
-        return _metrics(path, (now.st_ino, now.st_mtime_ns, now.st_size))
+        return _metrics(path, _state(path))
 
 
 class Runs:
@@ -142,7 +153,7 @@ class Runs:
 
     def __init__(self, names: list[str]) -> None:
         self._sources: dict[str, Source] = {}
-        self._models: OrderedDict[tuple[str, int | None, int], Learner] = OrderedDict()
+        self._models: OrderedDict[tuple[str, int | None, int, Stamp], Learner] = OrderedDict()
         self._lock = threading.Lock()
         for name in names:
             self.add(name)
@@ -184,6 +195,18 @@ class Runs:
             sources = list(self._sources.values())
         return [source for source in sources if source.there]
 
+    def summaries(self) -> list[dict[str, Any]]:
+        """RunSummary of every run that can be read; raises only if none of them can."""
+        found, errors = [], []
+        for source in self.there:
+            try:
+                found.append(source.summary())
+            except (GlassformerError, OSError) as error:
+                errors.append(error)  # it is told when this run is asked for
+        if errors and not found:
+            raise errors[0]
+        return found
+
     def learner(self, run: str, at_step: int | None = None) -> Learner:
         """A run's model as it was after a step; None: as it is now."""
         source = self[run]
@@ -194,7 +217,7 @@ class Runs:
                 f"{source.name!r} was not trained here, so it has no steps; leave them out",
             )
         newest = saved[-1] if saved else 0
-        key = (run, at_step, newest)
+        key = (run, at_step, newest, source.stamp)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
@@ -208,6 +231,25 @@ class Runs:
             while len(self._models) > OPEN_MODELS:
                 self._models.popitem(last=False)
         return learner
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    now = path.stat()
+    return now.st_ino, now.st_mtime_ns, now.st_size
+
+
+@lru_cache(maxsize=64)
+def _config(source: Source, _stamp: Stamp) -> Config:
+    """The configuration in a folder, read again only when its `_stamp` is another."""
+    if source.folder is not None and source.kind == "run":
+        return read_description(source.folder).model
+    return config_of(source.where)
+
+
+@lru_cache(maxsize=64)
+def _parameters(config: Config) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in Transformer(config).parameters())
 
 
 @lru_cache(maxsize=64)

@@ -6,9 +6,12 @@ import gzip
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
+
+from torch import Tensor
 
 from glassformer.server.errors import ApiError
 from glassformer.server.record import Drawing, Recorded, Wish, record
@@ -19,7 +22,7 @@ from glassformer.trace.values_file import ValuesFile
 from glassformer.training.learner import Learner
 
 HELD_BYTES = 4_000_000_000
-"""Values of all live traces together."""
+"""Of all live traces together: values, and weights that are not those of the last one used."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,19 @@ class LiveTrace:
 
     @property
     def nbytes(self) -> int:
-        return self.recorded.trace.nbytes
+        """Bytes of the values, weights apart."""
+        return self.recorded.trace.nbytes + self.values.copied
+
+    @property
+    def weights(self) -> dict[int, int]:
+        """Every memory of the weights that this trace keeps alive, and its bytes."""
+        rerun = self.recorded.trace.rerun
+        return self._leaves | _memories(rerun.held if rerun else [])
+
+    @cached_property
+    def _leaves(self) -> dict[int, int]:
+        leaves = self.recorded.trace.leaves
+        return _memories(leaf.value for leaf in leaves if leaf.value is not None)
 
     def _about(self, learner: Learner, wish: Wish, asked: Asked) -> dict[str, Any]:
         """TraceAbout of the page's contract."""
@@ -78,6 +93,11 @@ class LiveTrace:
         }
 
 
+def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:
+    found = (tensor.untyped_storage() for tensor in tensors)
+    return {memory.data_ptr(): memory.nbytes() for memory in found}
+
+
 def _name(tokenizer: Tokenizer, token: int) -> str:
     """A token's text; models may have more rows than their tokenizer has tokens."""
     return tokenizer.token(token) if token < tokenizer.vocab_size else f"<{token}>"
@@ -100,7 +120,12 @@ class TraceStore:
 
     @property
     def nbytes(self) -> int:
-        return sum(trace.nbytes for trace in self._traces.values())
+        """What they take, but for the weights of the last one used: its model is open anyway."""
+        traces = [*self._traces.values()]
+        weights = {memory: n for trace in traces for memory, n in trace.weights.items()}
+        shared = traces[-1].weights if traces else {}
+        own = sum(n for memory, n in weights.items() if memory not in shared)
+        return own + sum(trace.nbytes for trace in traces)
 
     def __getitem__(self, trace_id: str) -> LiveTrace:
         with self._lock:

@@ -40,7 +40,7 @@ class Workers:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "glassformer")
             self._inside += 1
-            future = self._pool.submit(work)
+            future = self._pool.submit(_finished, work)
         future.add_done_callback(self._leave)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
@@ -69,3 +69,10 @@ class Workers:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    except StopIteration as error:  # a future can't carry it, and would never be done
+        raise RuntimeError("there was nothing to take the next of") from error

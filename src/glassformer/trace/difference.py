@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
 from glassformer.trace.address import Address
 
 STEP = 1e-4
@@ -16,6 +20,11 @@ ROUNDING = 2.0**-52
 @runtime_checkable  # so that the tests can check annotations
 class Rerun(Protocol):
     """The recorded pass again in float64, with one number changed."""
+
+    @property
+    def held(self) -> list[Tensor]:
+        """The weights that it keeps for itself."""
+        ...
 
     def value(self, where: Address) -> float:
         """The number at an address, in float64."""
@@ -46,6 +55,11 @@ class FiniteDifference:
 def finite_difference(rerun: Rerun, where: Address) -> FiniteDifference:
     """Nudge the number at `where` (a value or a weight) up and down by h and by h/2."""
     at = rerun.value(where)
+    if not math.isfinite(at):
+        raise GlassformerError(
+            f"{where} is {at}, which no nudge changes, so its gradient has no finite difference;"
+            " check that of a finite number"
+        )
     h = STEP * max(1.0, abs(at))
 
     def slope(h: float) -> tuple[float, float]:

@@ -108,6 +108,7 @@ class Explanation:
                 f"{self.address} has no finite difference: that checks a gradient (bwd/...) of a"
                 " pass that was watched here with backward=True"
             )
+        self.trace.check_leaves()
         name, index = self.step.name, tuple(self.at.items())
         kind = "fwd" if f"fwd/{name}" in self.trace.nodes else "weight"
         return finite_difference(rerun, Address(kind, name, index))

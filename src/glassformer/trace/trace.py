@@ -214,6 +214,11 @@ class Trace:
             )
         return step.value
 
+    def check_leaves(self) -> None:
+        """Raise if a weight was changed since, so that the pass can't be run again as it was."""
+        for leaf in self.leaves:
+            self.value_of(leaf)
+
     def fused_gap(self) -> float:
         """The largest difference between the recorded logits and those of the fused kernels."""
         if self.silent_logits is None:
@@ -222,8 +227,7 @@ class Trace:
                 " watch it anew in model.eval() mode"
             )
         recorded = self.value_of(self.step("logits"))
-        for leaf in self.leaves:
-            self.value_of(leaf)  # refuses weights that have changed since
+        self.check_leaves()
         with torch.no_grad():
             return (self.silent_logits() - recorded).abs().max().item()
 

@@ -95,6 +95,15 @@ class ValuesFile:
             self._bytes[i] = raw_bytes(self._values[i])
         return self._bytes[i]
 
+    @property
+    def copied(self) -> int:
+        """Bytes of the values that were copied to be read."""
+        return sum(
+            part.nbytes
+            for i, part in [*self._bytes.items()]
+            if part.ctypes.data != self._values[i].data_ptr()
+        )
+
 
 def raw_bytes(value: Tensor) -> np.ndarray:
     """A tensor's bytes, row-major; its own memory where that is how they lie."""

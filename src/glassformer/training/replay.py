@@ -43,7 +43,7 @@ def state_at(folder: Path, step: int) -> State:
         return replay.state
     description = read_description(folder)
     checkpoint = ck.load_checkpoint(found.folder)
-    model = Transformer(description.model)
+    model = Transformer.unfilled(description.model)
     model.load_state_dict(checkpoint.tensors["model"])
     tokenizer = Tokenizer.load(folder)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
@@ -97,7 +97,7 @@ class Replay:
         self.recipe = recipe = description.recipe
         data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
         data.blocks.shard.verify()
-        self._loop = Loop(Transformer(description.model), data, recipe)
+        self._loop = Loop(Transformer.unfilled(description.model), data, recipe)
         self._loop.restore(start.folder)
         # what is done between steps has no part in them
         self._loop.recipe = recipe.replace(eval_every=0, sample_every=0, save_every=0, patience=0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -21,13 +23,20 @@ class NonFiniteError(GlassformerError):
     """The loss or its gradient is not a number: stopped before the weights were changed."""
 
 
-def seed_dropout(recipe: Recipe, step: int, micro: int) -> None:
+_drawing = Lock()  # torch draws dropout from one generator, which all threads share
+
+
+@contextmanager
+def seeded_dropout(recipe: Recipe, step: int, micro: int) -> Iterator[None]:
     """Seed torch for one forward pass, so that dropout is a function of (seed, step, pass).
 
-    A resumed or replayed step then draws the same masks, and no generator state needs saving.
+    A resumed or replayed step then draws the same masks, also while another thread replays, and no
+    generator state needs saving.
     """
-    # an odd multiplier keeps the numbers apart; torch keeps 64 bits
-    torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + micro)
+    with _drawing:
+        # an odd multiplier keeps the numbers apart; torch keeps 64 bits
+        torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + micro)
+        yield
 
 
 def accumulate_gradient(
@@ -48,9 +57,8 @@ def accumulate_gradient(
     loss = torch.zeros((), device=device)
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         ids, targets = (tensor.to(device, non_blocking=True) for tensor in batch)
-        if model.config.dropout:
-            seed_dropout(recipe, step, micro)
-        with autocast(device, recipe.dtype):
+        dropping = seeded_dropout(recipe, step, micro) if model.config.dropout else nullcontext()
+        with dropping, autocast(device, recipe.dtype):
             part = loss_of(ids, targets)
         if len(batches) > 1:
             part = part * (count / sum(counts))

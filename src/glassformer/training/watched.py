@@ -86,7 +86,7 @@ def watch_step(
     changed = deepcopy(model)
     with torch.no_grad():
         for view in changed.views():
-            view.value.copy_(trace[f"opt/{view.name}"])
+            view.value.copy_(trace.value_of(trace.step(f"opt/{view.name}")))
     return WatchedStep(trace, changed, after)
 
 

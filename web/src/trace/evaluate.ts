@@ -178,7 +178,7 @@ export class Evaluation {
 
   /** The error that a value gains by being added to a node: to a sum's, perhaps before its terms. */
   private addedTo(node: Node, value: number): number {
-    if (node[0] !== "sum") return 0;
+    if (node[0] !== "sum") return additions(node) * this.roundoff * Math.abs(value);
     let n = 1;
     for (; node[0] === "sum"; node = node[2]) n *= this.sizes[node[1]];
     return this.gamma(n) * Math.abs(value);
@@ -236,6 +236,11 @@ export class Evaluation {
     this.bound = finite(bound + this.tiny);
     return value;
   }
+}
+
+/** How many additions a chain of them makes. */
+function additions(node: Node): number {
+  return node[0] === "+" ? 1 + additions(node[1]) + additions(node[2]) : 0;
 }
 
 /** The length of every axis that indexes some operand directly. */
