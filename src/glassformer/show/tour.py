@@ -67,7 +67,8 @@ def _side_by_side(trace: Trace, sheet: Sheet, told: list[Chapter], titles: list[
         if sections[0].title:
             sheet.line()
             sheet.line(("  " + sections[0].title, "bold"))
-            sheet.prose(REGISTRY[first[-1].op].says, indent=2)
+            if first[-1].op in REGISTRY:
+                sheet.prose(REGISTRY[first[-1].op].says, indent=2)
         rows: list[list[Cell]] = []
         for same in zip(*map(stages, sections), strict=True):
             rows.append([same[0].short, _size(same[0])])
