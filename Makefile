@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: setup ## train a small GPT, ask it something, see every stage of the answer
+demo: setup ## train a small GPT, ask it something, walk through the answer
 	$(BIN)/glassformer demo
 
 test: page ## run the quick tests

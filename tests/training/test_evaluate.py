@@ -42,5 +42,17 @@ def test_evaluation_leaves_out_dropout_and_leaves_the_model_as_it_was(tmp_path):
     assert model.training
 
 
+def broken_batches():
+    yield from ()
+    raise OSError("the disk has gone")
+
+
+def test_an_evaluation_that_fails_leaves_the_model_as_it_was():
+    model = small_model(dropout=0.5).train()
+    with pytest.raises(OSError, match="the disk has gone"):
+        evaluate(model, broken_batches())
+    assert model.training
+
+
 def test_a_hopeless_model_has_infinite_perplexity_instead_of_an_error():
     assert Score(nats=1e6, n_tokens=1).perplexity == math.inf

@@ -133,5 +133,9 @@ def test_the_demo_trains_answers_explains_and_draws(tmp_path):
     for words in ("above the floor", "right (", "blocks.0.attn.pattern", "attention.png"):
         assert words in shown.stdout
     assert "<unk>" not in shown.stdout
+    for stage in ("embed", "normalized", "attn_out", "mlp_out", "resid_post", "logits"):
+        assert f"  {stage} " in shown.stdout
+    assert shown.stdout.count(": agrees") == 1
+    assert len(shown.stdout.splitlines()) <= 160
     assert (run / "pictures/loss.png").stat().st_size > 1000
     assert steps_saved(run / "checkpoints") == [0, 3]

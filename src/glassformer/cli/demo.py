@@ -15,8 +15,10 @@ from glassformer.cli.answer import Answers
 from glassformer.cli.progress import plain_console
 from glassformer.cli.train import tell_outcome, train_showing
 from glassformer.generation.sampling import Sampling
+from glassformer.show.explanation import short_address, tell_arithmetic
 from glassformer.show.plots.all import draw_all
-from glassformer.show.terminal import tell
+from glassformer.show.sheet import Sheet
+from glassformer.show.tour import tell_tour
 from glassformer.training.learner import labels
 from glassformer.training.prepare import Choices, new_run, resumed_run
 from glassformer.training.run import read_metrics
@@ -62,30 +64,38 @@ def command(
         console.print(f"  ({why})", style="dim")
         greedy.complete(prompt)
 
-    chapter(console, 3, f"Every stage of one answer: {LEARNED!r}")
+    chapter(console, 3, f"The stages of one answer: {LEARNED!r}")
+    folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
     ids = tokenizer.encode(LEARNED)
     trace = model.watch(torch.tensor([ids]))
     trace.labels = labels(tokenizer, ids)
-    tell(trace)
+    tell_tour(trace, Sheet())
+    console.print("\nEvery number of every stage:")
+    console.print(f"  glassformer trace {folder} {prompt}")
 
-    chapter(console, 4, "Pictures")
+    chapter(console, 4, "How one number was made")
+    probable = int(trace.value_of(trace.step("probs"))[0, -1].argmax())
+    found = trace.explain(f"fwd/probs[pos={len(ids) - 1},vocab={probable}]")
+    tell_arithmetic(found, Sheet())
+    console.print("\nIts operands, and theirs, down to the weights:")
+    console.print(f"  glassformer explain {folder} {prompt} \\")
+    console.print(f"    '{short_address(trace, found.address)}' --follow 3")
+
+    chapter(console, 5, "Pictures")
     for file in draw_all(trace, out / "pictures", read_metrics(out / "metrics.jsonl")):
         console.print(f"  {file}")
 
-    chapter(console, 5, "Your turn")
+    chapter(console, 6, "Your turn")
     tell_score(score, console)
-    folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
     console.print(f"The model, its metrics and its checkpoints are in {out}.")
     if shutil.which("glassformer") is None:
         console.print("Let the shell find the command first: source .venv/bin/activate")
-    for command_line in (
-        f"glassformer serve {folder}",
-        f"glassformer ask {folder}",
-        f"glassformer trace {folder} {prompt} --layer 0",
-        f"glassformer explain {folder} {prompt} 'fwd/blocks.0.attn.pattern[head=0,query=3,key=1]'",
-        "glassformer train YOUR_TEXT.txt --out runs/mine",
+    for command_line, what in (
+        (f"glassformer serve {folder}", "every number, in a browser"),
+        (f"glassformer ask {folder}", "your own prompts"),
+        ("glassformer train YOUR_TEXT.txt --out runs/mine", "your own text"),
     ):
-        console.print(f"  {command_line}")
+        console.print(f"  {command_line:<48} # {what}")
 
 
 def tell_score(score: StorylandScore, console: Console) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model import Transformer
+from glassformer.model.evaluating import evaluating
 from glassformer.trace import Address
 from glassformer.trace.trace import NotWantedError, Wanted, always
 from glassformer.training.data import Batch
@@ -243,10 +244,8 @@ def _reader(
 
     def value(model: Transformer) -> Tensor:
         assert ids is not None, "a value is read on a prompt"
-        was_training = model.training
-        trace = model.eval().watch(ids, keep=where.name)
-        model.train(was_training)
-        return trace[where].clone()
+        with evaluating(model):
+            return model.watch(ids, keep=where.name)[where].clone()
 
     if where.kind == "weight":
         view = next(view for view in model.views() if view.name == where.name)

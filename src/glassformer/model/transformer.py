@@ -221,6 +221,7 @@ class Transformer(nn.Module):
         if self.ln_embed is not None:
             yield from self.ln_embed.views(source, "ln_embed.")
         for layer, block in enumerate(self.blocks):
+            # a ModuleList's items are modules to the type checker, not the blocks they are
             yield from block.views(source, f"blocks.{layer}.")  # type: ignore[union-attr]
         if self.ln_final is not None:
             yield from self.ln_final.views(source, "ln_final.")

@@ -18,6 +18,7 @@ SOURCE = "Vaswani et al. 2017, eq. 1"
 def split_heads(W_QKV: Tensor, n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views W_Q, W_K, W_V [head, d_model, d_head] of the fused [d_model, 3 * head * d_head]."""
     d_model = W_QKV.shape[0]
+    # unbind gives a tuple of the axis's length, which its type does not know: here and below 3
     return W_QKV.view(d_model, 3, n_heads, -1).permute(1, 2, 0, 3).unbind(0)  # type: ignore[return-value]
 
 

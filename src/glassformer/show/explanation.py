@@ -33,6 +33,11 @@ def tell_explanation(
     _Telling(explanation, Sheet(console), everything).tell(follow)
 
 
+def tell_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
+    """Print one number, its formula with the numbers put in, and its check: no operands."""
+    _Telling(explanation, sheet, everything=False).tell_arithmetic()
+
+
 def short_address(trace: Trace, address: str) -> str:
     """The address without its axes of length 1, whose only index is understood.
 
@@ -65,21 +70,14 @@ class _Telling:
 
     def tell(self, follow: int) -> None:
         sheet, explanation = self.sheet, self.explanation
-        address = short_address(self.trace, explanation.address)
-        sheet.prose(f"{address} = {number(explanation.value, 6)}", "bold", hanging=4)
-        words = words_of(self.trace, explanation.at)
-        if words:
-            sheet.prose(words, QUIET, hanging=2)
-        sheet.prose(explanation.says)
+        self._number()
         if explanation.source:
             sheet.prose(f"Source: {explanation.source}", QUIET)
         if explanation.formula:
             self._section("Formula")
             sheet.prose(explanation.formula, "italic", indent=2, hanging=4)
             self._section("With the numbers put in")
-            for line in explanation.arithmetic.splitlines():
-                space = len(line) - len(line.lstrip())
-                sheet.prose(line.strip(), indent=2 + space, hanging=4)
+            self._arithmetic()
             self._terms()
             self._operands()
             self._check()
@@ -88,6 +86,30 @@ class _Telling:
         if follow > 0:
             self._section(f"Where its operands come from, {follow} deep")
             _Tree(self.trace, sheet, self.everything).grow(explanation, follow)
+
+    def tell_arithmetic(self) -> None:
+        explanation = self.explanation
+        self._number()
+        self.sheet.prose(explanation.formula, "italic", indent=2, hanging=4)
+        self._arithmetic()
+        verdict = "agrees" if explanation.agrees else "DOES NOT AGREE"
+        again = f"in float64 {explanation.recomputed!r}: {verdict}"
+        self.sheet.prose(f"recorded {explanation.value!r}, {again}", QUIET, indent=2, hanging=2)
+
+    def _number(self) -> None:
+        """The address and its value, what the indices stand for, what the number is."""
+        sheet, explanation = self.sheet, self.explanation
+        address = short_address(self.trace, explanation.address)
+        sheet.prose(f"{address} = {number(explanation.value, 6)}", "bold", hanging=4)
+        words = words_of(self.trace, explanation.at)
+        if words:
+            sheet.prose(words, QUIET, hanging=2)
+        sheet.prose(explanation.says)
+
+    def _arithmetic(self) -> None:
+        for line in self.explanation.arithmetic.splitlines():
+            space = len(line) - len(line.lstrip())
+            self.sheet.prose(line.strip(), indent=2 + space, hanging=4)
 
     def _section(self, title: str) -> None:
         self.sheet.line()

@@ -40,7 +40,7 @@ def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
     sheet.title("The prediction")
     if len(probs) > 1:
         _after_each(trace, sheet, probs, everything)
-    _next(trace, sheet, probs, everything)
+    tell_next(trace, sheet, probs, everything)
 
 
 def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool) -> None:
@@ -74,10 +74,13 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
         sheet.prose(f"… {rows.says('pos')}; --all shows them", QUIET, indent=2)
 
 
-def _next(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool) -> None:
+def tell_next(
+    trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool, best: int = BEST
+) -> None:
+    """Print the table of the next token, the `best` most probable ones of it."""
     last = probs[-1]
     n = len(last)
-    shown = best_tokens(last, n if everything or n <= BEST + 1 else BEST)
+    shown = best_tokens(last, n if everything or n <= best + 1 else best)
     step = trace.nodes.get("fwd/logits")
     logits = array(trace, step)[0, -1] if step is not None and step.value is not None else None
     text = index_label(trace, "pos", len(probs) - 1)

@@ -62,6 +62,7 @@ def print_table(
     head = [_word(sheet, c.title, width, c) for c, width in zip(columns, widths, strict=True)]
     sheet.line(" " * indent, ((" " * GAP).join(head), QUIET))
     bars = {
+        # a column of bars holds numbers alone
         i: _Scale([float(row[i]) for row in rows], widths[i], column.whole)  # type: ignore[arg-type]
         for i, column in enumerate(columns)
         if isinstance(column, Bars)

@@ -198,6 +198,7 @@ class Trace:
                 f"{where} is not one number; also give {', '.join(missing)},"
                 f" for example {self._example(step, where)}"
             )
+        # none of them is a slice: that is the error above
         at = {axis: int(i) for axis, i in zip(step.axes, slices, strict=True)}  # type: ignore[arg-type]
         return Explanation(self, step, at, check)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from glassformer.model import Transformer
+from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
 
@@ -46,14 +47,12 @@ def evaluate(
 ) -> Score:
     """The model's surprise at every target of the batches, without dropout."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     nats, n_tokens = 0.0, 0
-    for batch in batches:
-        with autocast(device, dtype):
-            loss = model.loss(batch.ids.to(device), batch.targets.to(device))
-        n = batch.n_targets
-        nats += loss.item() * n
-        n_tokens += n
-    model.train(was_training)
+    with evaluating(model):
+        for batch in batches:
+            with autocast(device, dtype):
+                loss = model.loss(batch.ids.to(device), batch.targets.to(device))
+            n = batch.n_targets
+            nats += loss.item() * n
+            n_tokens += n
     return Score(nats, n_tokens, n_bytes)

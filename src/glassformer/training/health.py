@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer.model import Transformer
+from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 
 
@@ -50,10 +51,8 @@ def update_to_weight(model: nn.Module, before: dict[str, Tensor]) -> dict[str, f
 def dead_units(model: Transformer, batch: Batch) -> dict[str, float]:
     """The fraction of each layer's neurons whose activation is above 0 at no token of the batch."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    trace = model.watch(batch.ids.to(device), keep="*.mlp.post")
-    model.train(was_training)
+    with evaluating(model):
+        trace = model.watch(batch.ids.to(device), keep="*.mlp.post")
     dead: dict[str, float] = {}
     for layer in range(model.config.n_layers):
         post = trace[f"blocks.{layer}.mlp.post"].reshape(-1, model.config.d_mlp)

@@ -13,6 +13,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.model import Config, Transformer
+from glassformer.model.evaluating import evaluating
 from glassformer.training import checkpoint as ck
 from glassformer.training.compiling import compiled
 from glassformer.training.data import Batch, Data
@@ -148,16 +149,16 @@ class Loop:
         recipe, started = self.recipe, time.perf_counter()
         step = self.step + 1
         last = step == recipe.steps
-        evaluating = falls_due(step, recipe.eval_every, last)
+        due = falls_due(step, recipe.eval_every, last)
         batches = self.batches(step)
         loss = self.gradient(batches, step)
-        layers = gradient_norms(self.model) if evaluating else {}
+        layers = gradient_norms(self.model) if due else {}
         try:
             loss_value, norm = clip_and_check(self.model, loss, batches, recipe, step)
         except NonFiniteError as error:
             raise self.with_batch_saved(error, batches, step) from error
         named = self.model.named_parameters()
-        before = {n: p.detach().clone() for n, p in named} if evaluating else {}
+        before = {n: p.detach().clone() for n, p in named} if due else {}
         lr = learning_rate(recipe, step)
         self.optimizer.step(lr)
         self.step = step
@@ -173,15 +174,14 @@ class Loop:
                 "seconds": self.seconds,
             }
         )
-        if evaluating:
+        if due:
             changes = update_to_weight(self.model, before)
             self.evaluate(health={"grad_norm": layers, "update_to_weight": changes})
         elif EARLY_FROM <= step < recipe.eval_every and self.keeps(step):
             self.measure()  # the loss falls fastest before the first evaluation is due
         if self.sample is not None and falls_due(step, recipe.sample_every, last):
-            self.model.eval()
-            self.report({"step": step, "sample": self.sample(self.model)})
-            self.model.train()
+            with evaluating(self.model):
+                self.report({"step": step, "sample": self.sample(self.model)})
         self.snapshot()
         if not last and falls_due(step, recipe.save_every):
             self.save()

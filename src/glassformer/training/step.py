@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
+from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
 from glassformer.training.recipe import Recipe
@@ -98,22 +99,20 @@ def find_non_finite(model: Transformer, batches: Sequence[Batch], recipe: Recipe
         if not view.value.isfinite().all():
             return f"the weight {view.name} is not finite"
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     found: dict[str, int] = {}  # name -> the step's place in the pass
-    for batch in batches:
-        for ids, targets in zip(*batch, strict=True):  # one block at a time bounds the memory
-            with autocast(device, recipe.dtype):
-                trace = model.watch(ids[None].to(device), targets[None].to(device))
-            for place, recorded in enumerate(trace.steps):
-                value = trace.value_of(recorded)
-                masked = recorded.name.endswith("attn_scores")  # -inf by design
-                if not (value.nan_to_num(neginf=0.0) if masked else value).isfinite().all() or (
-                    masked and value.isnan().any()
-                ):
-                    found.setdefault(recorded.path, place)
-                    break
-    model.train(was_training)
+    with evaluating(model):
+        for batch in batches:
+            for ids, targets in zip(*batch, strict=True):  # one block at a time bounds the memory
+                with autocast(device, recipe.dtype):
+                    trace = model.watch(ids[None].to(device), targets[None].to(device))
+                for place, recorded in enumerate(trace.steps):
+                    value = trace.value_of(recorded)
+                    masked = recorded.name.endswith("attn_scores")  # -inf by design
+                    if not (value.nan_to_num(neginf=0.0) if masked else value).isfinite().all() or (
+                        masked and value.isnan().any()
+                    ):
+                        found.setdefault(recorded.path, place)
+                        break
     if found:
         return f"the first value that is not finite is {min(found, key=found.__getitem__)}"
     accumulate_gradient(model, model.loss, batches, recipe, step)

@@ -15,6 +15,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
+from glassformer.model.evaluating import evaluating
 from glassformer.text import storyland
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard import Shard, write_shard
@@ -78,28 +79,26 @@ class StorylandScore(NamedTuple):
 def measure(model: Transformer, tokenizer: Tokenizer, n: int = FRESH) -> StorylandScore:
     """Score a model on n documents it can't have seen, each on its own."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     fresh = [*documents(FRESH_SEED, n)]
     nats, n_tokens = 0.0, 0
     right: dict[str, int] = {}
     asked: dict[str, int] = {}
-    for start in range(0, n, ROWS):
-        chosen = fresh[start : start + ROWS]
-        ids, targets, spans = _rows(tokenizer, chosen, model.config.n_ctx)
-        logits = model(ids.to(device)).float().cpu()
-        surprise = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
-        )
-        nats += float(surprise)
-        n_tokens += int((targets >= 0).sum())
-        hits = logits.argmax(-1) == targets  # [document, pos]
-        for document, row, answers in zip(chosen, hits, spans, strict=True):
-            kind = document.kind
-            for places in answers:
-                asked[kind] = asked.get(kind, 0) + 1
-                right[kind] = right.get(kind, 0) + int(row[places].all())
-    model.train(was_training)
+    with evaluating(model):
+        for start in range(0, n, ROWS):
+            chosen = fresh[start : start + ROWS]
+            ids, targets, spans = _rows(tokenizer, chosen, model.config.n_ctx)
+            logits = model(ids.to(device)).float().cpu()
+            surprise = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+            )
+            nats += float(surprise)
+            n_tokens += int((targets >= 0).sum())
+            hits = logits.argmax(-1) == targets  # [document, pos]
+            for document, row, answers in zip(chosen, hits, spans, strict=True):
+                kind = document.kind
+                for places in answers:
+                    asked[kind] = asked.get(kind, 0) + 1
+                    right[kind] = right.get(kind, 0) + int(row[places].all())
     floor = sum(document.nats for document in fresh) / n_tokens
     return StorylandScore(nats / n_tokens, floor, right, asked)
 
