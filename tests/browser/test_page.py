@@ -134,8 +134,10 @@ def test_a_wide_formula_is_shaded_at_the_edge_and_reached_by_keys(page: Page, se
 
 def test_the_optimizers_names_are_said_in_words(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?at=opt/embed.W_E[vocab=3,d_model=1]")
-    table = page.get_by_label("One number explained").get_by_role("table").filter(
-        has_text="after the update"
+    table = (
+        page.get_by_label("One number explained")
+        .get_by_role("table")
+        .filter(has_text="after the update")
     )
     for words in ("learning rate", "first moment", "second moment", "weight after decay"):
         expect(table).to_contain_text(words)
