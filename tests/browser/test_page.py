@@ -107,3 +107,48 @@ def test_the_story_is_stepped_through_with_keys(page: Page, server: str) -> None
     settle(page)
     page.keyboard.press("j")
     expect(page).to_have_url(re.compile("stage=tokens"))
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_cell_of_an_address_is_outlined_and_in_sight(
+    page: Page, server: str, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{server}#/map?at=fwd/embed[pos=3,d_model=60]")
+    outlined = page.locator(".addressed")
+    expect(outlined).to_be_in_viewport(ratio=0.9)
+    cell, dock = outlined.bounding_box(), page.locator(".dock").bounding_box()
+    assert cell is not None
+    assert dock is not None
+    assert cell["x"] + cell["width"] <= dock["x"] or cell["y"] + cell["height"] <= dock["y"]
+
+
+def test_a_wide_formula_is_shaded_at_the_edge_and_reached_by_keys(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server}#/map?at={CELL}")
+    for region in page.locator(".dock .formula, .dock section.scroll-x").all():
+        assert region.get_attribute("tabindex") == "0"
+        shades = region.evaluate("e => getComputedStyle(e).backgroundAttachment")
+        assert shades == "local, local, scroll, scroll"
+
+
+def test_the_optimizers_names_are_said_in_words(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?at=opt/embed.W_E[vocab=3,d_model=1]")
+    table = (
+        page.get_by_label("One number explained")
+        .get_by_role("table")
+        .filter(has_text="after the update")
+    )
+    for words in ("learning rate", "first moment", "second moment", "weight after decay"):
+        expect(table).to_contain_text(words)
+
+
+def test_on_a_telephone_nothing_touches_the_edges(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for view in VIEWS:
+        page.goto(f"{server}#/{view}")
+        settle(page)
+        box = page.locator("main").bounding_box()
+        assert box is not None
+        assert box["x"] >= 16
+        assert box["x"] + box["width"] <= 374

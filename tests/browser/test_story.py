@@ -213,3 +213,37 @@ def test_a_large_models_stream_is_read_early_on_request(page: Page, wide: str) -
     expect(page.get_by_text("tokens 12 to 19 of 20")).to_be_visible()
     expect(ask).to_have_count(0)
     assert problems(page) == []
+
+
+def test_of_a_peaked_prediction_the_story_shows_every_bar_and_says_how(
+    page: Page, server: str
+) -> None:
+    page.goto(f"{server}#/story?run=small&prompt=Once+there")  # one token has nearly all
+    intro = page.locator(".intro")
+    expect(intro.get_by_text("on a log scale, in steps of ten times")).to_be_visible()
+    widths = intro.locator(".fill").evaluate_all("all => all.map((b) => b.clientWidth)")
+    assert len(widths) == 5
+    assert widths[1] > 10
+    assert min(widths) > 1
+    intro.get_by_label("bars on a log scale").uncheck()
+    expect(page).to_have_url(re.compile("bars=plain"))
+    expect(intro.get_by_text("Bars go from 0 to 1.")).to_be_visible()
+
+
+def test_the_digits_of_a_weight_show_that_it_changed(page: Page, server: str) -> None:
+    page.goto(f"{server}#/story?{SMALL}&stage=update")
+    rows = page.locator("[data-stage=update] tbody tr").filter(has=page.get_by_role("rowheader"))
+    expect(rows.first).to_be_visible()
+    for row in rows.all():
+        before, change, after = map(float, row.get_by_role("link").all_inner_texts()[:3])
+        assert after - before == pytest.approx(change, rel=0.2)  # its first digit is seen
+
+
+def test_the_last_stage_is_marked_and_in_sight_at_once(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 844})
+    page.goto(f"{server}#/story?{SMALL}")
+    settle(page)
+    page.keyboard.press("End")
+    marked = page.get_by_role("navigation", name="Stages of the story").locator("[aria-current]")
+    expect(marked).to_have_text("Every weight takes a small step", timeout=500)
+    expect(marked).to_be_in_viewport(timeout=500)

@@ -140,7 +140,8 @@ function labels(
     const every = Math.max(Math.ceil(13 / cell.height), 1);
     for (let r = shown.r0; r < shown.r1; r++) {
       const y = head + r * cell.height - scroll.y;
-      if (y + cell.height / 2 < head + 5) continue; // its label would stand in the column heads
+      const middle = Math.max(y + cell.height / 2, head + 7); // below the column heads
+      if (middle > y + cell.height) continue;
       const chosen = look.marked === r;
       if (look.marked === r) {
         context.fillStyle = mark;
@@ -148,7 +149,7 @@ function labels(
       }
       if (r % every && !chosen) continue;
       context.fillStyle = chosen ? ink : quiet;
-      context.fillText(clip(context, rowLabel(plane, r), side - 12), side - 8, y + cell.height / 2);
+      context.fillText(clip(context, rowLabel(plane, r), side - 12), side - 8, middle);
     }
   }
   if (!plane.columnAxis) return;

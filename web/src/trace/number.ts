@@ -45,6 +45,10 @@ export function plain(value: number): string {
 /** A change for people: its sign is always told. */
 export const signed = (value: number): string => (value > 0 ? "+" : "") + number(value);
 
+/** As many significant digits as it takes to see that a value changed by so much. */
+export const digitsFor = (value: number, change: number): number =>
+  change ? Math.min(Math.max(4, Math.floor(Math.log10(Math.abs(value / change))) + 3), 9) : 4;
+
 /** The class in whose colour a signed number is written. */
 export const tone = (value: number): string => (value > 0 ? "positive" : value < 0 ? "negative" : "");
 
