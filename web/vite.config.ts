@@ -14,6 +14,10 @@ const UNUSED: Record<string, [string, string][]> = {
   "internal/client/reactivity/sources.js": [["is_runes() &&", ""], ["is_runes() &&", ""], ["var runes = is_runes();", "const runes = true;"]],
   "internal/client/dom/blocks/key.js": [["var legacy = !is_runes();", "const legacy = false;"]],
   "internal/client/runtime.js": [["is_runes() &&", ""]],
+  "internal/client/reactivity/props.js": [["((flags & PROPS_IS_IMMUTABLE) !== 0 ? derived : derived_safe_equal)", "derived"], ["STATE_SYMBOL in props || LEGACY_PROPS in props", "false"], ["[initial_value, is_store_sub] = capture_store_binding(() => /** @type {V} */ (props[key]))", "initial_value = props[key]"], ["var is_store_sub", "const is_store_sub"], ["var legacy_parent = props.$$legacy", "const legacy_parent = false"]],
+  // no list lets one choose several, has a default of its own or shows the chosen one in its own way; no field is a date
+  "internal/client/dom/elements/bindings/select.js": [["var multiple = select.multiple", "const multiple = false"], ["if (select.multiple) {\n\t\t//", "if (false) {\n\t\t//"], ["if (select.multiple) {\n\t\t\tvalue", "if (false) {\n\t\t\tvalue"], ["if (entries.every(is_selectedcontent_mutation)) return;", ""], ["if ('__defaultValue' in select) {", "if (false) {"]],
+  "internal/client/dom/elements/bindings/input.js": [["if (input.type === 'date' && !value && !input.value) {", "if (false) {"]],
   // a list that only a server reads
   "utils.js": [["...DOM_BOOLEAN_ATTRIBUTES,", ""]],
 };

@@ -1,5 +1,6 @@
 /** What is open: the run, the trace of the prompt, and the trace that it is compared with. */
 import { findSource, SourceError, type About, type Edits, type Opened, type Request, type RunInfo, type RunSummary, type Sampling } from "../source";
+import type { Address } from "../trace/address";
 import { isSpecial } from "../trace/trace";
 import { route } from "./route.svelte";
 
@@ -30,6 +31,18 @@ class Session {
   get trace() {
     return this.main?.trace ?? null;
   }
+
+  /** What the URL's address names in the trace, or why it names nothing. */
+  located = $derived.by((): { where: Address | null; problem: string } => {
+    const at = route.get("at");
+    try {
+      return { where: (at && this.trace?.locate(at)) || null, problem: "" };
+    } catch (error) {
+      return { where: null, problem: (error as Error).message };
+    }
+  });
+  /** The one number that the URL names. */
+  cell = $derived(this.located.where && this.trace!.isCell(this.located.where) ? this.located.where : null);
 
   get about(): About | null {
     return this.main?.about ?? null;

@@ -1,4 +1,5 @@
 /** A model's weights as a folder: which part of the model each belongs to. */
+import { count } from "../../trace/number";
 import type { Weight } from "../../source";
 
 export interface Part {
@@ -63,4 +64,4 @@ const WORDS: Record<string, string> = {
 export const meaning = (setting: string): string => WORDS[setting] ?? "";
 
 /** A setting's value in plain words. */
-export const spelled = (value: unknown): string => (value === true ? "yes" : value === false ? "no" : typeof value === "number" && Number.isInteger(value) ? value.toLocaleString("en") : String(value));
+export const spelled = (value: unknown): string => (value === true ? "yes" : value === false ? "no" : typeof value === "number" && Number.isInteger(value) ? count(value) : String(value));
