@@ -139,7 +139,12 @@ def test_the_optimizers_names_are_said_in_words(page: Page, server: str) -> None
         .get_by_role("table")
         .filter(has_text="after the update")
     )
-    for words in ("learning rate", "first moment", "second moment", "weight after decay"):
+    for words in (
+        "learning rate",
+        "mean of the gradients",
+        "mean of the squared",
+        "shrinks a little",
+    ):
         expect(table).to_contain_text(words)
 
 

@@ -143,11 +143,12 @@ function labels(
       const middle = Math.max(y + cell.height / 2, head + 7); // below the column heads
       if (middle > y + cell.height) continue;
       const chosen = look.marked === r;
-      if (look.marked === r) {
+      if (chosen) {
         context.fillStyle = mark;
         context.fillRect(0, y, side - 3, cell.height - 1);
       }
-      if (r % every && !chosen) continue;
+      const near = look.marked !== null && Math.abs(r - look.marked) < every; // its label has no room beside the marked one's
+      if (!chosen && (near || r % every)) continue;
       context.fillStyle = chosen ? ink : quiet;
       context.fillText(clip(context, rowLabel(plane, r), side - 12), side - 8, middle);
     }
