@@ -92,13 +92,6 @@ def test_onednn_that_is_switched_off_is_not_asked():
         assert torch.equal(product(x, W, None), x @ W)
 
 
-@pytest.mark.parametrize(("maker", "amd"), [("AuthenticAMD", True), ("GenuineIntel", False)])
-def test_the_processor_says_who_made_it(maker, amd, monkeypatch):
-    monkeypatch.setattr(linear.Path, "is_file", lambda _: True)
-    monkeypatch.setattr(linear.Path, "read_text", lambda _: f"vendor_id\t: {maker}\n")
-    assert linear._is_amd() == amd
-
-
 def test_a_product_of_its_own_is_compiled_into_one_graph(multiplier):
     # without the tests' type checks, which do not go with torch.compile
     code = f"""
