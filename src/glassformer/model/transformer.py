@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -221,8 +221,7 @@ class Transformer(nn.Module):
         if self.ln_embed is not None:
             yield from self.ln_embed.views(source, "ln_embed.")
         for layer, block in enumerate(self.blocks):
-            # a ModuleList's items are modules to the type checker, not the blocks they are
-            yield from block.views(source, f"blocks.{layer}.")  # type: ignore[union-attr]
+            yield from cast("Block", block).views(source, f"blocks.{layer}.")
         if self.ln_final is not None:
             yield from self.ln_final.views(source, "ln_final.")
         yield from self.unembed.views(source, "unembed.")

@@ -19,20 +19,22 @@ SOURCE = "Vaswani et al. 2017, eq. 1"
 def split_heads(W_QKV: Tensor, n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views W_Q, W_K, W_V [head, d_model, d_head] of the fused [d_model, 3 * head * d_head]."""
     d_model = W_QKV.shape[0]
-    # unbind gives a tuple of the axis's length, which its type does not know: here and below 3
-    return W_QKV.view(d_model, 3, n_heads, -1).permute(1, 2, 0, 3).unbind(0)  # type: ignore[return-value]
+    W_Q, W_K, W_V = W_QKV.view(d_model, 3, n_heads, -1).permute(1, 2, 0, 3).unbind(0)
+    return W_Q, W_K, W_V
 
 
 def split_bias(b_QKV: Tensor, n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views b_Q, b_K, b_V [head, d_head] of the fused [3 * head * d_head]."""
-    return b_QKV.view(3, n_heads, -1).unbind(0)  # type: ignore[return-value]
+    b_Q, b_K, b_V = b_QKV.view(3, n_heads, -1).unbind(0)
+    return b_Q, b_K, b_V
 
 
 def _project(
     x: Tensor, W_QKV: Tensor, b_QKV: Tensor | None, n_heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     fused = affine(x, W_QKV, b_QKV)  # [batch, pos, 3 * head * d_head]
-    return fused.view(*x.shape[:-1], 3, n_heads, -1).unbind(-3)  # type: ignore[return-value]
+    q, k, v = fused.view(*x.shape[:-1], 3, n_heads, -1).unbind(-3)
+    return q, k, v
 
 
 def _bind_projections(
@@ -145,7 +147,7 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        # on an Intel processor with AMX, torch 2.13 compiles a gradient of k that is not one
+        # on an Intel processor with AMX, torch 2.13 compiles k's gradient from unwritten memory
         if AMD and torch.compiler.is_compiling() and causal and mask is None:
             return _in_blocks(q, k, v)
         if q.shape[1] < LONG:

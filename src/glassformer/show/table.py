@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from rich.cells import cell_len
 
@@ -63,7 +64,7 @@ def print_table(
     sheet.line(" " * indent, ((" " * GAP).join(head), QUIET))
     bars = {
         # a column of bars holds numbers alone
-        i: _Scale([float(row[i]) for row in rows], widths[i], column.whole)  # type: ignore[arg-type]
+        i: _Scale([float(cast("float", row[i])) for row in rows], widths[i], column.whole)
         for i, column in enumerate(columns)
         if isinstance(column, Bars)
     }

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -199,7 +199,7 @@ class Trace:
                 f" for example {self._example(step, where)}"
             )
         # none of them is a slice: that is the error above
-        at = {axis: int(i) for axis, i in zip(step.axes, slices, strict=True)}  # type: ignore[arg-type]
+        at = {axis: int(cast("int", i)) for axis, i in zip(step.axes, slices, strict=True)}
         return Explanation(self, step, at, check)
 
     def value_of(self, step: Step) -> Tensor:

@@ -1,5 +1,5 @@
 /** How long the bar of a probability is: as it is, or on a log scale where one token has nearly all. */
-import { route } from "../../state/route.svelte";
+import { route } from "../state/route.svelte";
 
 const PEAKED = 0.02; // the bar of a second token below it tells nothing
 const MOST = 12; // decades
