@@ -49,6 +49,17 @@ class VerbGroup(typer.core.TyperGroup):
         return name, command if name is None else load_verb(name, self.package), rest
 
 
+class Verb(typer.core.TyperCommand):
+    """A verb whose help puts no `<bool>` beside its switches: they take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
 def load_verb(name: str, package: str = VerbGroup.package) -> Any:
     """Import a verb's module and return its command, ready to be run or to print its help.
 
@@ -62,7 +73,7 @@ def load_verb(name: str, package: str = VerbGroup.package) -> Any:
         list_verbs(group, module.VERBS)
         return typer.main.get_command(group)
     verb = typer.Typer(add_completion=False)
-    verb.command(name)(module.command)
+    verb.command(name, cls=Verb)(module.command)
     return typer.main.get_command(verb)
 
 

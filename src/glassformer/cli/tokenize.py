@@ -68,7 +68,10 @@ def command(
             "--lowercase train one; give one or the other"
         )
     if tokenizer is not None:
-        engine = Tokenizer.load(tokenizer)
+        try:
+            engine = Tokenizer.load(tokenizer)
+        except GlassformerError as error:
+            raise GlassformerError(f"--tokenizer: {error}") from error
     else:
         engine = _train(kind or "bpe", corpus, vocab_size, lowercase, trace)
     replay = engine.trace(text) if trace else None

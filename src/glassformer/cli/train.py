@@ -56,7 +56,8 @@ def command(
         ),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(metavar="bpe|chars|words|FOLDER", help="How text is split.")
+        str | None,
+        typer.Option(metavar="KIND", help="How text is split: bpe, chars, words or a folder's."),
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None,
     field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",

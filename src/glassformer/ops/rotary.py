@@ -76,8 +76,9 @@ rotate = op(
 
 def _rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
-    turned = torch.cat((-b, a), -1)
-    return torch.addcmul(x * rot_cos[..., None, :], turned, rot_sin[..., None, :])
+    half = a.shape[-1]  # both halves have the same angles
+    cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]
+    return torch.cat((torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)), -1)
 
 
 def _rotary_steps(t: Tape, name: str, x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:

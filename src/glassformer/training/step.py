@@ -76,8 +76,7 @@ def clip_and_check(
     Raises NonFiniteError, which names where the first number went wrong, if either is not finite.
     Source: Pascanu et al. 2013, algorithm 1.
     """
-    greatest = recipe.clip or math.inf
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), greatest)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # the one wait
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
         what = (
@@ -90,6 +89,9 @@ def clip_and_check(
             f" stopped before the update, so the weights are those after step {step - 1};"
             " a lower lr, a longer warm-up or a smaller clip is the usual cure"
         )
+    greatest = recipe.clip or math.inf
+    if norm_value > 0.99 * greatest:  # else every number would be multiplied by 1
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), greatest, norm)
     return loss_value, norm_value
 
 
