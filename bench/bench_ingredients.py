@@ -40,6 +40,7 @@ class Without(NamedTuple):
 
 
 TAKEN_BACK = (
+    Without("four layers in place of three", {"n_layers": 4}),
     Without("AdamW in place of Muon", {}, {"optimizer": "adamw"}),
     Without("learned in place of rotary positions", {"position": "learned"}),
     Without("GELU in place of squared ReLU", {"activation": "gelu"}),

@@ -1,11 +1,22 @@
 """The quality benchmark trains what it says, and scores all of the validation part."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench.bench_quality import CLASSIC, FAST, make_loop, spread_row, validation_loss, write_text
+from bench.bench_quality import (
+    CLASSIC,
+    FAST,
+    TURN,
+    Nano,
+    Race,
+    make_loop,
+    spread_row,
+    validation_loss,
+    write_text,
+)
 from glassformer.text.blocks import Blocks
 
 TEXT = "the cat sat on the mat and the dog sat on the log, said the king of the dogs. " * 60
@@ -33,6 +44,20 @@ def test_every_character_of_the_last_tenth_is_scored_once(shard):
     assert n == blocks.n_validation == round(len(shard) / 10)
     # an untrained classic model guesses all but uniformly
     assert abs(validation_loss(loop, shard) - torch.tensor(shard.header.vocab_size).log()) < 0.1
+
+
+def test_nanogpts_vocabulary_is_the_characters_of_the_text(shard):
+    nano, n = Nano(shard), len(set(TEXT))
+    assert nano.training.model.wte.num_embeddings == n
+    # untrained it guesses all but uniformly among them
+    assert abs(nano.loss() - math.log(n)) < 0.1
+
+
+def test_a_race_is_all_steps_of_one_and_some_of_the_other_between(shard):
+    race, loop = Race(shard, 4, 1.9, False), make_loop(CLASSIC, shard, 7)
+    ended, nano = race.train(loop)
+    assert (ended.step, race.nano.training.n) == (7, 20 * TURN)
+    assert nano > 0
 
 
 def test_a_row_of_some_seeds_is_their_median_and_names_their_range():

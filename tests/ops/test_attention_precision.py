@@ -83,7 +83,7 @@ def gradients(loss, narrow):
     return torch.autograd.grad(value, list(model.parameters()))
 found, exact = gradients(compiled(model.loss), True), gradients(model.loss, False)
 for (name, _), a, b in zip(model.named_parameters(), found, exact, strict=True):
-    # one direction: 8 bits of mantissa through four layers
+    # one direction: 8 bits of mantissa through every layer
     assert torch.cosine_similarity(a.flatten(), b.flatten(), 0) > 0.99, name
     assert abs(a.norm() / b.norm() - 1) < 0.05, name
 """

@@ -59,6 +59,8 @@ def test_a_recipe_brings_its_model_and_takes_other_sizes(glassformer, text, tmp_
     described = read_description(run)
     assert described.recipe.optimizer == {"fast": "muon", "classic": "adamw"}[recipe]
     assert described.model.tied == (recipe == "classic")
+    # the feed-forward layer stays three and four times as wide as the stream
+    assert described.model.d_mlp == {"fast": 48, "classic": 64}[recipe]
     assert not described.model.attn_bias
     assert not described.model.mlp_bias
 

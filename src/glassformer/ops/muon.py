@@ -28,7 +28,7 @@ look_ahead = op(
     "look_ahead",
     "ahead[element] = g[element] + momentum * (m[element] - g[element])",
     "g m",
-    lambda g, m, momentum: g.lerp(m, momentum),
+    lambda g, m, momentum, out=None: torch.lerp(g, m, momentum, out=out),
     says="The averaged gradient, with the newest one counted once more (Nesterov).",
     source=SOURCE,
 )

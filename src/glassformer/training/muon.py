@@ -79,7 +79,7 @@ class Muon:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights]
         for w, g, m, ahead in zip(weights, gradients, averages, self._ahead, strict=True):
             m.lerp_(g, 1 - self.momentum)
-            ahead.copy_(ops.look_ahead.kernel(g, m, momentum=self.momentum))
+            ops.look_ahead.kernel(g, m, momentum=self.momentum, out=ahead)
             w.mul_(1 - lr * self.decay)
         for members in self._stacks.values():
             stack = torch.stack([ahead for _, ahead in members])  # [weight, d_model, rest]

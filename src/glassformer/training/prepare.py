@@ -71,6 +71,9 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
         else:
             tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
             sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
+            if "d_mlp" in preset["model"] and "d_mlp" not in choices.model:
+                # as many times the stream's width as in the preset
+                sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset["model"]["d_model"]
             config = Config.from_dict(sizes)
             refuse_larger_than_memory(config)
             model = Transformer(config)
