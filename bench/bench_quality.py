@@ -47,7 +47,7 @@ from glassformer.training.storyland import documents
 FULL = 40.0  # seconds of --seconds from which on the whole protocol is run
 STEPS, SEEDS = NanoTraining.STEPS, (0, 1, 2)
 SPARE = 0.02  # of the time: later steps may take longer than those of the pilot
-TURN = 10  # of nanoGPT's steps, between
+TURN, WARM = 10, 3  # of nanoGPT's steps between, and before these: its data come into the cache
 PARTS = 20  # of a training
 CHARACTERS = 1_115_394  # of Storyland, as many as tiny Shakespeare has
 CLASSIC, FAST, NANO = "classic", "fast", "nanoGPT"
@@ -153,6 +153,7 @@ class Race:
         for part in range(PARTS):
             for _ in range(n * part // PARTS, n * (part + 1) // PARTS):
                 loop.advance()
+            self.nano.seconds(WARM)
             took.append(self.nano.seconds(TURN) / TURN)
         return loop, statistics.mean(took)
 

@@ -9,7 +9,9 @@ import torch
 from bench.bench_quality import (
     CLASSIC,
     FAST,
+    PARTS,
     TURN,
+    WARM,
     Nano,
     Race,
     make_loop,
@@ -56,7 +58,7 @@ def test_nanogpts_vocabulary_is_the_characters_of_the_text(shard):
 def test_a_race_is_all_steps_of_one_and_some_of_the_other_between(shard):
     race, loop = Race(shard, 4, 1.9, False), make_loop(CLASSIC, shard, 7)
     ended, nano = race.train(loop)
-    assert (ended.step, race.nano.training.n) == (7, 20 * TURN)
+    assert (ended.step, race.nano.training.n) == (7, PARTS * (WARM + TURN))
     assert nano > 0
 
 

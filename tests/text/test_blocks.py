@@ -58,12 +58,41 @@ def test_a_batch_is_a_function_of_seed_and_step_alone(documents, mode):
 def test_the_order_of_the_data_is_the_one_written_down_here(stream):
     """A change of it would break the resumption of every run: see `Blocks.batch`."""
     x, _ = Blocks(stream, n_ctx=8).batch(step=5, seed=42, batch_size=6)
-    assert x[:, 0].tolist() == [51, 92, 33, 38, 168, 154]
+    assert x[:, 0].tolist() == [98, 42, 74, 66, 114, 130]
 
 
-def test_a_smaller_batch_is_the_beginning_of_a_larger_one(documents):
-    blocks = Blocks(documents, n_ctx=8, mode="documents")
-    assert torch.equal(blocks.batch(1, 2, 4)[0], blocks.batch(1, 2, 64)[0][:4])
+@pytest.mark.parametrize("mode", ["stream", "documents"])
+def test_the_blocks_are_one_sequence_whatever_a_batch_holds(documents, mode):
+    blocks = Blocks(documents, n_ctx=8, mode=mode)
+    small = torch.cat([blocks.batch(step, 2, 6)[0] for step in range(30)])
+    large = torch.cat([blocks.batch(step, 2, 45)[0] for step in range(4)])
+    assert torch.equal(small, large)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_part_of_a_stream_is_seen_once_before_any_is_seen_twice(stream, number):
+    blocks = Blocks(stream, n_ctx=8)
+    n = 172 // 8  # whole blocks in a pass
+    _, y = blocks.batch(step=number, seed=5, batch_size=n)
+    assert len(set(y.flatten().tolist())) == 8 * n
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_document_begins_one_block_before_any_begins_two(documents, number):
+    blocks = Blocks(documents, n_ctx=16, mode="documents")
+    n = int((documents.documents < blocks.n_train).sum())
+    x, _ = blocks.batch(step=number, seed=5, batch_size=n)
+    eos = documents.header.eos_id
+    begun = [int(row[1] if row[0] == eos else row[0]) for row in x]
+    assert sorted(begun) == sorted(documents.tokens[documents.documents[:n]].tolist())
+    assert abs(sum(int(row[0]) == eos for row in x) - n / 2) <= 1
+
+
+def test_each_pass_has_an_order_of_its_own(stream):
+    blocks = Blocks(stream, n_ctx=8)
+    passes = [blocks.batch(number, 5, 21)[0][:, 0] for number in range(3)]
+    moves = {tuple((starts[1:] - starts[:-1]).remainder(172).tolist()) for starts in passes}
+    assert len(moves) == 3
 
 
 def test_a_stream_block_starts_anywhere_in_the_training_part_and_never_leaves_it(stream):

@@ -1,10 +1,12 @@
 """Blocks of tokens to train on, and to evaluate on: X [batch, pos] and Y, the token after each.
 
-Which blocks a training step sees depends on (seed, step) alone, so there is no loader state: a
-resumed run, or one on more machines, goes on with the same data.
+The training blocks are one sequence, cut into batches: every part of the text once, in an order
+that the seed decides, then again in another order, and so on. What a step sees follows from seed,
+step and the size of a batch, so there is no loader state: a resumed run goes on with the same data.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice, pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -78,22 +80,33 @@ class Blocks:
         return len(self.shard) - self.split
 
     def batch(self, step: int, seed: int, batch_size: int) -> Batch:
-        """Return X and Y [batch, pos] of a training step; a function of (seed, step) alone.
+        """Return X and Y [batch, pos] of a training step (the first is 0).
 
-        A smaller batch is the beginning of a larger one, so that the rows can be shared out.
+        The blocks are numbers step * batch_size to (step + 1) * batch_size - 1 of the sequence.
         """
-        key = np.array([seed % 2**64, step], dtype=np.uint64)
-        # raw bits, because they, unlike NumPy's distributions, never change between versions
-        bits = np.random.Philox(key=key).random_raw(batch_size)
-        fractions = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # in [0, 1)
-        if self.mode == "stream":
-            starts = (fractions * (self.split - self.n_ctx)).astype(np.int64)
-        else:
-            chosen = (fractions * self._n_documents).astype(np.int64)
-            starts = self.shard.documents[chosen].astype(np.int64)
-            starts -= (bits & np.uint64(1)).astype(np.int64)  # the separator before it
-        windows = [Window(int(start) + 1, self.split) for start in starts]
-        return _blocks(self.shard, self.n_ctx, windows)
+        numbers = np.arange(step * batch_size, (step + 1) * batch_size)
+        passes, places = np.divmod(numbers, self._n_blocks)
+        starts = np.empty_like(numbers)
+        for number in np.unique(passes):
+            mine = passes == number
+            starts[mine] = self._starts(places[mine], seed, int(number))
+        return _blocks(self.shard, self.n_ctx, [Window(int(s) + 1, self.split) for s in starts])
+
+    @property
+    def _n_blocks(self) -> int:
+        """Blocks in one pass over the training part."""
+        if self.mode == "documents":
+            return self._n_documents
+        return max(1, (self.split - self.n_ctx) // self.n_ctx)
+
+    def _starts(self, places: np.ndarray, seed: int, number: int) -> np.ndarray:
+        """Where the blocks at some places of a pass begin: pass `number`, in its own order."""
+        chosen = shuffled(self._n_blocks, seed, number)[places].astype(np.int64)
+        if self.mode == "stream":  # laid end to end around the text, from a place of the pass's own
+            n_starts = self.split - self.n_ctx
+            first = int(_philox(seed, number, part=1).random_raw()) % n_starts
+            return (first + chosen * self.n_ctx) % n_starts
+        return self.shard.documents[chosen].astype(np.int64) - places % 2  # from the separator on
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
         """Yield X and Y [batch, pos] over the whole validation part, always the same.
@@ -151,6 +164,23 @@ class Blocks:
                 first += self.n_ctx
         if end > first:
             yield Window(first, end)
+
+
+@lru_cache(maxsize=2)  # a batch may end one pass and begin the next
+def shuffled(n: int, seed: int, number: int) -> np.ndarray:
+    """The numbers 0 to n - 1 in the order of pass `number`: always the same one.
+
+    >>> shuffled(6, seed=0, number=0).tolist()
+    [1, 0, 5, 3, 4, 2]
+    """
+    drawn = _philox(seed, number).random_raw((n + 1) // 2).view(np.uint32)[:n]
+    return drawn.argsort(kind="stable").astype(np.uint32)
+
+
+def _philox(seed: int, number: int, part: int = 0) -> np.random.Philox:
+    # raw bits, because they, unlike NumPy's distributions, never change between versions
+    key = np.array([seed % 2**64, number], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=[0, 0, 0, part])
 
 
 def whole_text(shard: Shard, n_ctx: int, batch_size: int) -> Iterator[Batch]:

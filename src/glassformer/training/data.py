@@ -53,12 +53,12 @@ class Data(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What must be equal for a run to be resumed: fingerprints, split, block length."""
+        """What must be equal for a run to be resumed: fingerprints, split, block length, order."""
         ...
 
 
 class BlocksData:
-    """Blocks of a token shard, in the order that `seed` decides."""
+    """Blocks of a token shard, pass after pass in an order that `seed` decides."""
 
     def __init__(self, blocks: Blocks, seed: int = 0, floor: float | None = None) -> None:
         self.blocks, self.seed, self._floor = blocks, seed, floor
@@ -94,6 +94,7 @@ class BlocksData:
             "n_validation": blocks.n_validation,
             "n_ctx": blocks.n_ctx,
             "mode": blocks.mode,
+            "order": "passes",  # runs that lack it drew their blocks with replacement
             "seed": self.seed,
         }
 
