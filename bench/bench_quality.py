@@ -3,12 +3,12 @@
 The text (--text FILE, else 1.1 MB of Storyland) is read by characters; the first 90% train, the
 loss is the mean over the whole last 10%, in blocks of 64. The clock is nanoGPT's published
 arithmetic (`bench.plain`): the time of its 2,000 steps. Its vocabulary is the characters that the
-text has; ours has the 256 bytes for all others besides. Our `classic` is the same recipe as a
-configuration of our model: as low a loss. `fast` then trains for as many steps as fit nanoGPT's
-time and a tenth of it; a pilot in turns with nanoGPT says how many. A machine that others use is
-now quick and now slow, so between steps of `fast` nanoGPT takes some now and then, and the share of
-the time stands beside the loss: the seconds of all steps of `fast` over those that nanoGPT's 2,000
-would have taken at that rate.
+text has, and our separator; ours has the 256 bytes for all others besides. Our `classic` is the
+same recipe as a configuration of our model: as low a loss. `fast` then trains for as many steps as
+fit nanoGPT's time and a tenth of it; a pilot in turns with nanoGPT says how many. A machine that
+others use is now quick and now slow, so between steps of `fast` nanoGPT takes some now and then,
+and the share of the time stands beside the loss: the seconds of all steps of `fast` over those that
+nanoGPT's 2,000 would have taken at that rate.
 Training time is that of the steps, with the compiled code loaded; what loading it takes, from a
 warm and from a cold cache, and the start of the process stand in rows of their own. Each loss of
 `fast` is the median of three seeds. Hyperparameters were chosen on the last tenth of the training
@@ -85,7 +85,7 @@ def run(seconds: float, text: Path | None = None) -> Iterator[Row]:
 
 
 class Nano:
-    """nanoGPT's training, with the sizes of `classic`, over the characters that the text has."""
+    """nanoGPT's training, with the sizes of `classic`, over the tokens that the text has."""
 
     def __init__(self, shard: Shard) -> None:
         sizes = load_preset(CLASSIC)["model"]

@@ -128,11 +128,12 @@ def test_the_demo_trains_answers_explains_and_draws(tmp_path):
         command, capture_output=True, text=True, encoding="utf-8", env=environment
     )
     assert shown.returncode == 0, shown.stderr
+    tokenizer = Tokenizer.load(run)
     for prompt, _ in demo.PROMPTS:
         assert prompt in shown.stdout
+        assert tokenizer.unknown_words(prompt) == []
     for words in ("above the floor", "right (", "blocks.0.attn.pattern", "attention.png"):
         assert words in shown.stdout
-    assert "<unk>" not in shown.stdout
     for stage in ("embed", "normalized", "attn_out", "mlp_out", "resid_post", "logits"):
         assert f"  {stage} " in shown.stdout
     assert shown.stdout.count(": agrees") == 1
