@@ -24,6 +24,7 @@ from glassformer.model.block import Block
 from glassformer.model.evaluating import evaluating
 from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
+from glassformer.ops.processor import AMD
 from glassformer.trace import SILENT
 
 WEIGHTS: dict[str, torch.dtype] = {
@@ -120,7 +121,9 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
 
     For a model in float32 on the CPU, packed in float32, the decoding step of a single text is
     compiled from the model's formulas: half a second for a small one, the first time that this
-    machine sees a model of its shape. A small model's matrices are then left where they are.
+    machine sees a model of its shape. A small model's matrices are then left where they are. The
+    step runs on one thread. Where the processor is not AMD's, one core reads a large model's
+    weights more slowly than the library on all of them, so such a model stays as it is stored.
 
     >>> from glassformer.model import Config
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
@@ -140,6 +143,8 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     if weights == "int8":
         return Packed(model, _Int8)
     as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
+    if as_it_is and not AMD and not _small(model):
+        return as_stored(model)
     step = _compiled_step(model) if as_it_is else None
     if as_it_is and _small(model):
         return Packed(model, _Stored, step)
