@@ -101,10 +101,6 @@ def test_a_matrix_wider_than_a_tile_is_multiplied_whole(turned):
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or platform.machine() != "x86_64",
-    reason="only glibc on x86-64 has functions of many numbers",
-)
 @pytest.mark.parametrize(
     ("minor", "names"), [(17, ""), (22, "exp expf"), (35, "erf erff exp expf tanh tanhf")]
 )
@@ -114,7 +110,8 @@ def test_of_many_numbers_only_what_this_glibc_computes_is_asked_for(minor, names
     command = ["cc", "-U__clang__", "-E", "-P", "-"]
     said = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
     found = re.findall(r"notinbranch\"\)\)\) \w+ (\w+)\(", said)
-    assert sorted(found) == names.split()
+    has_any = platform.libc_ver()[0] == "glibc" and platform.machine() == "x86_64"
+    assert sorted(found) == (names.split() if has_any else [])
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,28 @@ VERBS: dict[str, str] = {
 }
 
 
+def _without_types(options: list[Any]) -> list[Any]:
+    """Options whose help puts no `<bool>` beside those that take no value."""
+    for option in options:
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    return options
+
+
+class Verb(typer.core.TyperCommand):
+    """A command of ours."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
 class VerbGroup(typer.core.TyperGroup):
     """A group of commands that imports a verb's module when the verb is run or completed."""
 
     package = "glassformer.cli"
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
@@ -47,17 +65,6 @@ class VerbGroup(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else load_verb(name, self.package), rest
-
-
-class Verb(typer.core.TyperCommand):
-    """A verb whose help puts no `<bool>` beside its switches: they take no value."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        params = super().get_params(ctx)
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
-        return params
 
 
 def load_verb(name: str, package: str = VerbGroup.package) -> Any:

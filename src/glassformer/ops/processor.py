@@ -1,4 +1,4 @@
-"""Which processor computes: two kernels are chosen by who made it."""
+"""Which processor computes: some kernels are chosen by who made it."""
 
 from __future__ import annotations
 

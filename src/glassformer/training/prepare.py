@@ -71,7 +71,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
         else:
             tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
             sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
-            if "d_mlp" in preset["model"] and "d_mlp" not in choices.model:
+            if "d_mlp" in sizes:
                 # as many times the stream's width as in the preset
                 sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset["model"]["d_model"]
             config = Config.from_dict(sizes)
