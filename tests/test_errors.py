@@ -1,11 +1,15 @@
 """The nearest known name, and that annotations are enforced while testing."""
 
+import importlib
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from glassformer.errors import did_you_mean
+import glassformer
+from glassformer.errors import UnsupportedPlatformError, did_you_mean
 
 names = st.lists(st.text(min_size=1, max_size=8), max_size=6)
 
@@ -23,3 +27,11 @@ def test_a_known_name_in_other_case_is_suggested(known: str):
 def test_annotations_are_enforced_while_testing():
     with pytest.raises(TypeCheckError):
         did_you_mean(2, ["gpt2"])  # pyright: ignore[reportArgumentType]
+
+
+def test_another_system_is_refused_in_one_line_at_import(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "name", "nt")
+    with pytest.raises(UnsupportedPlatformError, match="runs on Linux and macOS") as raised:
+        importlib.reload(glassformer)
+    assert isinstance(raised.value, ImportError)
+    assert "\n" not in str(raised.value)

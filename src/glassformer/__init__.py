@@ -10,6 +10,10 @@ The public names live in the modules that define them and are imported when firs
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from glassformer.errors import check_platform
+
+check_platform()
+
 if TYPE_CHECKING:
     from glassformer.errors import GlassformerError as GlassformerError
     from glassformer.generation.generate import generate as generate

@@ -1,6 +1,7 @@
 """The one error that Glassformer raises for what its user can mend, and the nearest known name."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -14,6 +15,19 @@ class GlassformerError(Exception):
     ...
     glassformer.errors.GlassformerError: d_model=10 does not split into n_heads=4 heads; try 8 or 12
     """
+
+
+class UnsupportedPlatformError(GlassformerError, ImportError):
+    """This system lacks what Glassformer needs: raised by `import glassformer`."""
+
+
+def check_platform() -> None:
+    """Raise unless this is a POSIX system, whose calls lock runs and count the memory."""
+    if os.name != "posix":
+        raise UnsupportedPlatformError(
+            "Glassformer runs on Linux and macOS, and this is another system; on Windows, use it"
+            " inside WSL (https://learn.microsoft.com/windows/wsl/install)"
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -204,8 +204,7 @@ def sample(model: Transformer, tokenizer: Tokenizer, seed: int) -> str:
 def tell_plan(plan: Plan, console: Console) -> None:
     """Say what is to be expected before it begins."""
     memory = f"{plan.state_bytes / 1e6:,.0f} MB of weights, gradients and optimizer"
-    if plan.peak_bytes is not None:
-        memory += f"; {plan.peak_bytes / 1e6:,.0f} MB in all at the peak of the trial steps"
+    memory += f"; {plan.peak_bytes / 1e6:,.0f} MB in all at the peak of the trial steps"
     console.print(f"model   {plan.parameters:,} parameters")
     console.print(f"text    {plan.n_tokens:,} training tokens; {plan.verdict()}")
     console.print(f"memory  {memory}")

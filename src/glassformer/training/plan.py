@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import resource
 import statistics
 import time
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class Plan(NamedTuple):
     seconds_per_step: float
     state_bytes: int
     """Weights, gradients and optimizer state."""
-    peak_bytes: int | None
+    peak_bytes: int
     """The most this process (on CUDA: the device) held in the trial steps."""
 
     @property
@@ -113,13 +114,9 @@ def refuse_larger_than_memory(config: Config) -> None:
         )
 
 
-def peak_bytes(device: torch.device) -> int | None:
-    """The most memory in use so far; None where the system does not tell."""
+def peak_bytes(device: torch.device) -> int:
+    """The most memory in use so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if os.uname().sysname == "Darwin" else peak * 1024
