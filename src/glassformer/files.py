@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
+import platformdirs
+
 from glassformer.errors import GlassformerError
 
 
@@ -64,9 +66,8 @@ def sync(path: Path) -> None:
 def cache_folder() -> Path:
     """Where compiled code is kept: not in the system's temporary folder, which is emptied."""
     try:
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return platformdirs.user_cache_path("glassformer", appauthor=False)
     except RuntimeError as error:
         raise GlassformerError(
             "there is no home folder to keep compiled code in; name a folder in $XDG_CACHE_HOME"
         ) from error
-    return Path(caches) / "glassformer"

@@ -1,4 +1,4 @@
-"""How memory is asked for; nothing heavy is imported here."""
+"""How much memory there is, and how it is asked for; nothing heavy is imported here."""
 
 import os
 
@@ -11,3 +11,10 @@ def use_huge_pages() -> None:
     importer's memory is asked for is not for a library to set.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def machine_memory() -> int:
+    """Bytes of memory in this machine, in use or not."""
+    import psutil
+
+    return psutil.virtual_memory().total

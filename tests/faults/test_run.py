@@ -113,7 +113,7 @@ def test_a_run_folder_in_use_is_refused_and_free_again_when_its_process_is_gone(
     lock = take_lock(tmp_path / "run")
     with pytest.raises(GlassformerError, match=rf"in use by .* \(process {os.getpid()}\)"):
         Run.create(tmp_path / "run")
-    os.close(lock)
+    lock.release()
     Run.create(tmp_path / "run").close()
 
 
@@ -203,3 +203,25 @@ def test_a_line_of_metrics_that_was_cut_short_is_left_out_and_a_broken_one_is_na
     file.write_text("{oops\n" + json.dumps(row) + "\n")
     with pytest.raises(GlassformerError, match=r"metrics\.jsonl, line 1 is not JSON"):
         read_metrics(file)
+
+
+def test_the_lock_of_a_killed_process_does_not_block_and_a_living_one_is_named_each_time(tmp_path):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from glassformer.training.run import take_lock\n"
+        "lock = take_lock(Path(sys.argv[1]))\n"
+        "print('held', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    for _ in range(2):  # being refused does not wipe out who holds it
+        with pytest.raises(GlassformerError, match=rf"\(process {holder.pid}\)"):
+            take_lock(tmp_path)
+    holder.kill()
+    holder.wait()
+    take_lock(tmp_path).release()

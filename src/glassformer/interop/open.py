@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import hub
 from glassformer.interop.folder import load_folder, read_config
+from glassformer.memory import machine_memory
 from glassformer.model import Config, Transformer, build_preset, load_preset, preset_names
 from glassformer.text.tokenizer import Tokenizer
 
@@ -72,7 +72,7 @@ def _load_preset(
 def _refuse_larger_than_memory(name: str, config: Config) -> None:
     with torch.device("meta"):
         needed = 4 * sum(parameter.numel() for parameter in Transformer(config).parameters())
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = machine_memory()
     if needed > there:
         raise GlassformerError(
             f"{name}'s weights take {needed / 1e9:,.0f} GB and this machine has {there / 1e9:,.0f};"

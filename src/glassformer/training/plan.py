@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.memory import machine_memory
 from glassformer.model import Config, Transformer
 from glassformer.training.data import Data
 from glassformer.training.loop import Loop
@@ -106,7 +107,7 @@ def refuse_larger_than_memory(config: Config) -> None:
     with torch.device("meta"):
         parameters = sum(p.numel() for p in Transformer(config).parameters())
     needed = BYTES_PER_PARAMETER * parameters
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = machine_memory()
     if needed > there:
         raise GlassformerError(
             f"training {parameters:,} parameters takes {needed / 1e9:,.0f} GB for weights, gradient"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from filelock import FileLock, Timeout
+
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.interop.folder import save as save_folder
@@ -164,7 +166,7 @@ class Run:
     def close(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
-        os.close(self._lock)
+        self._lock.release()
 
     def __enter__(self) -> Run:
         return self
@@ -219,20 +221,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def take_lock(folder: Path) -> int:
+def take_lock(folder: Path) -> FileLock:
     """Lock a run folder against a second writer; the system frees the lock when we end."""
-    import fcntl
-
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    path = folder / LOCK
+    lock = FileLock(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(descriptor, 32).decode() or "unknown"
-        os.close(descriptor)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        owner = path.read_bytes()[:32].decode(errors="replace")
         raise GlassformerError(
-            f"{folder} is in use by another training process (process {owner});"
+            f"{folder} is in use by another training process"
+            f" (process {owner if owner.isdecimal() else 'unknown'});"
             " wait for it, stop it, or give another --out"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor
+    path.write_text(str(os.getpid()))
+    return lock
