@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.watching import AtStep, Run
-from glassformer.lab.in_context import (
+from glassformer.lab.in_context_learning import (
     Reading,
     Repeats,
     Score,

@@ -10,7 +10,7 @@ import typer
 
 from glassformer.cli.lab.subject import All, Subject, at_position, tell_explain
 from glassformer.cli.watching import AtStep, Prompt, Run
-from glassformer.lab.lens import Glimpse, logit_lens
+from glassformer.lab.logit_lens import Glimpse, logit_lens
 from glassformer.ops.render import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
