@@ -12,6 +12,7 @@ import typer
 from torch import Tensor
 
 from glassformer.cli.lab.subject import tell_explain
+from glassformer.cli.streams import say
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.ops import IGNORED
 from glassformer.ops.render import number
@@ -79,7 +80,7 @@ def command(
             asked = _asked(learner, targets)
             guess = 1 / learner.model.config.vocab_size
             file = write(draw_lesson(updates, probs, asked, guess), out / "lesson.png")
-            typer.echo(f"\n{file}")
+            say(f"\n{file}")
 
 
 def _tell_one(

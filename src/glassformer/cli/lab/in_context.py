@@ -11,6 +11,7 @@ import typer
 from matplotlib.figure import Figure
 
 from glassformer.cli.lab.subject import Subject
+from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Run
 from glassformer.lab.in_context_learning import (
     Reading,
@@ -61,7 +62,7 @@ def command(
     subject, sheet = Subject(run, at_step), Sheet()
     for name, figure in _report(subject, sheet):
         if out is not None:
-            typer.echo(f"  picture: {write(figure, out / f'{name}.png')}")
+            say(f"  picture: {write(figure, out / f'{name}.png')}")
 
 
 def _report(subject: Subject, sheet: Sheet) -> Pictures:
