@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page
 
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.server.record import Wish, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address

@@ -15,7 +15,7 @@ from glassformer.cli.watching import note_replay
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.biography import SECONDS, Biography, Point, biography
 from glassformer.model import Transformer
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write

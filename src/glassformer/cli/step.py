@@ -15,7 +15,7 @@ from glassformer.cli.lab.subject import tell_explain
 from glassformer.cli.streams import say
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.ops import IGNORED
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.plots.learning import draw_lesson
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet

@@ -22,7 +22,7 @@ from glassformer.lab.in_context_learning import (
     measure_repeats,
     read_texts,
 )
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.plots.in_context import (
     draw_examples,
     draw_induction,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from glassformer.lab.embeddings import Neighbor
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.plots.style import (
     INK,
     TICK,
