@@ -30,7 +30,7 @@ READ_CARDS = """async ([hash, addresses]) => {
         const begun = performance.now();
         let card = null;
         while (!(card = document.querySelector(`[data-address="${address}"]`))) {
-            if (performance.now() - begun > 5000) throw new Error(`no card for ${address}`);
+            if (performance.now() - begun > 20000) throw new Error(`no card for ${address}`);
             await new Promise((resolve) => setTimeout(resolve, 4));
         }
         found.push({
