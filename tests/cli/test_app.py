@@ -120,6 +120,26 @@ def test_an_unknown_option_is_one_line_and_says_where_the_options_are_listed():
     assert shown.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("step", "miniature", "the cat", "--lr", "1", "--lr", "2"), "--lr"),
+        (("train", "--compile", "--no-compile"), "--compile/--no-compile"),
+        (("lab", "lens", "miniature", "the cat", "--at-step", "1", "--at-step", "2"), "--at-step"),
+    ],
+)
+def test_an_option_given_twice_is_refused_and_the_first_not_dropped(
+    monkeypatch, capsys, arguments, option
+):
+    monkeypatch.setattr(sys, "argv", ["glassformer", *arguments])
+    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
+    cli.list_verbs(app, cli.VERBS)
+    monkeypatch.setattr(cli, "app", app)
+    assert cli.run() == 2
+    assert f"error: {option} is given twice; give it once. See" in capsys.readouterr().err
+
+
 def test_a_reader_that_goes_away_early_causes_no_traceback():
     reader, writer = os.pipe()
     os.close(reader)

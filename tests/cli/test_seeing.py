@@ -66,6 +66,9 @@ def test_layer_only_and_all_are_passed_on(glassformer: Command):
     assert one.count("[batch") >= 1
     assert "blocks.0.attn.pattern  [" in one
     assert "embed  [" not in one
+    two = glassformer("trace", "worked_example", TEXT, "--only", "*.pattern", "--only", "probs")
+    assert "blocks.0.attn.pattern  [" in two.stdout
+    assert "probs  [batch" in two.stdout
     everything = glassformer("trace", "worked_example", TEXT, "--all").stdout
     assert "left out" not in everything
     assert "blocks.0.attn.pattern_exp  [" in everything

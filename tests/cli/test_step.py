@@ -12,7 +12,7 @@ import typer
 
 import glassformer as gf
 from glassformer.cli import app as cli
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number
 from glassformer.training.learner import open_learner
 from glassformer.training.replay import state_at
 from tests.training.replayed import train_run
@@ -122,6 +122,42 @@ def test_repeated_steps_take_the_probability_of_mat_from_an_eighth_towards_one(
     assert (tmp_path / "lesson.png").stat().st_size > 5_000
 
 
+def test_a_learning_rate_that_overshoots_is_told_in_words(glassformer: Command, tmp_path: Path):
+    many = glassformer("step", *MINIATURE, "--steps", "5", "--lr", "10", "--out", tmp_path)
+    assert many.code == 0, many.stderr
+    said = " ".join(many.stdout.split())
+    assert "Update 1 overshot: the loss rose from 2.080 to 1.882e+05. At learning rate 10" in said
+    assert "diverged" not in said
+    broken = glassformer("step", *MINIATURE, "--steps", "5", "--lr", "1e5", "--out", tmp_path)
+    assert broken.code == 0, broken.stderr
+    said = " ".join(broken.stdout.split())
+    assert "After update 2 it is nan: it diverged" in said
+    assert re.findall(r"^ +(\d) ", broken.stdout, re.MULTILINE) == ["0", "1", "2"]
+    one = glassformer("step", *MINIATURE, "--lr", "1e10")
+    assert "the loss rose from 2.080 to nan" in " ".join(one.stdout.split())
+    usual = glassformer("step", *MINIATURE, "--steps", "5")
+    assert "overshot" not in usual.stdout
+
+
+def test_a_model_whose_numbers_overflow_is_told_in_words_everywhere(
+    glassformer: Command, tmp_path: Path
+):
+    model, tokenizer = gf.load("miniature")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e19)
+    gf.save(model, tokenizer, tmp_path / "large")
+    lesson = (tmp_path / "large", TEXT, "--target", "mat")
+    for more in ((), ("--steps", "3")):
+        ended = glassformer("step", *lesson, *more)
+        assert (ended.code, ended.stderr.count("\n")) == (2, 1)
+        assert "so there is no step to make" in ended.stderr
+    ended = glassformer("plot", tmp_path / "large", TEXT, "--out", tmp_path)
+    assert (ended.code, ended.stderr.count("\n")) == (2, 1)
+    assert "there is no prediction" in ended.stderr
+    assert "there is no prediction" in glassformer("trace", tmp_path / "large", TEXT).stdout
+
+
 def test_printed_commands_explain_what_was_printed(glassformer: Command):
     shown = glassformer("step", *MINIATURE).stdout
     address = re.findall(r"'(opt/[^']+)'", shown)[-1]
@@ -207,6 +243,7 @@ def test_biography_tells_and_draws(glassformer: Command, run_folder: Path, tmp_p
         (("step", "RUN", "the cat", "--from-step", "99"), "beyond the run"),
         (("step", "miniature", "cat"), "no next token"),
         (("step", "miniature", TEXT, "--lr", "0"), "lr=0"),
+        (("step", "miniature", TEXT, "--lr", "1e38"), "no fp32 weight could follow"),
         (("step", "miniature", TEXT, "--target", "zebra"), "zebra"),
         (("explain", "miniature", TEXT, "opt/blocks.0.attn.W_Z"), "Did you mean"),
         (("explain", "RUN", "the cat", "@step=77 logits[pos=0,vocab=0]"), "beyond the run"),

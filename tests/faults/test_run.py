@@ -1,6 +1,7 @@
 """Signals, second writers and folders that can't be written: nothing is lost, one line says why."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -169,6 +170,24 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_keeps_the_batch(t
     assert steps_saved(tmp_path / "run/checkpoints") == [0, 5]  # the last good ones
     last = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()][-1]
     assert last["step"] == 6
+
+
+@pytest.mark.parametrize("changes", [{"eval_every": 1}, {"eval_every": 0, "save_every": 1}])
+def test_an_update_that_spoils_the_model_is_told_and_never_saved(tmp_path, changes):
+    model, recipe = small_model(), small_recipe(sample_every=0, **changes)
+
+    def spoil(row):
+        if row["step"] == 6 and "loss" in row:
+            with torch.no_grad():
+                model.weights()["embed.W_E"].fill_(math.inf)
+
+    with new_run(tmp_path / "run", model, recipe) as run, pytest.raises(NonFiniteError) as failure:
+        train(model, small_data(), recipe, run=run, report=spoil)
+    assert re.match(r"step 6: .*: training diverged, .* at learning rate 0\.0", str(failure.value))
+    assert "the checkpoint of step 5 is whole" in str(failure.value)
+    assert steps_saved(tmp_path / "run/checkpoints")[-1] == 5
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    assert all(math.isfinite(row.get("val_loss", 0)) for row in rows)
 
 
 def test_a_tokenizer_that_was_exchanged_is_refused_by_its_fingerprint(tmp_path):

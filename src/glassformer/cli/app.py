@@ -14,7 +14,6 @@ import typer
 import typer.core
 import typer.main
 
-from glassformer.cli.streams import say, spell_what_can_be_spelled
 from glassformer.errors import GlassformerError
 from glassformer.memory import use_huge_pages
 
@@ -45,11 +44,26 @@ def _without_types(options: list[Any]) -> list[Any]:
     return options
 
 
+def _refuse_repeats(command: Any, ctx: Any, args: list[str]) -> None:
+    """Options that take one value refuse a second one: the first would be lost without a word."""
+    given = command.make_parser(ctx).parse_args(args=[*args])[2]
+    for option in (param for param in given if param.param_type_name == "option"):
+        harmless = option.multiple or (option.is_flag and not option.secondary_opts)  # on is on
+        if given.count(option) > 1 and not harmless and not ctx.resilient_parsing:
+            ctx.fail(
+                f"{'/'.join(option.opts + option.secondary_opts)} is given twice; give it once"
+            )
+
+
 class Verb(typer.core.TyperCommand):
     """A command of ours."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_repeats(self, ctx, args)
+        return super().parse_args(ctx, args)
 
 
 class VerbGroup(typer.core.TyperGroup):
@@ -100,7 +114,7 @@ def glassformer(
 ) -> None:
     """A transformer language model with glass walls: every number has a name and an explanation."""
     if version:
-        say(f"glassformer {importlib.metadata.version('glassformer')}")
+        typer.echo(f"glassformer {importlib.metadata.version('glassformer')}")
         raise typer.Exit
 
 
@@ -109,7 +123,6 @@ list_verbs(app, VERBS)
 
 def run() -> int:
     """Run the command line and return its exit code; an error is one line on stderr."""
-    spell_what_can_be_spelled()
     try:
         result = app(prog_name="glassformer", standalone_mode=False)
         sys.stdout.flush()
@@ -132,7 +145,7 @@ def run() -> int:
 
 
 def fail(message: str) -> int:
-    say(f"error: {' '.join(message.split())}", error=True)
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
     return 2
 
 

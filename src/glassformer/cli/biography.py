@@ -10,12 +10,11 @@ import torch
 import typer
 from torch import Tensor
 
-from glassformer.cli.streams import say
 from glassformer.cli.watching import note_replay
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.biography import SECONDS, Biography, Point, biography
 from glassformer.model import Transformer
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number
 from glassformer.show.labels import visible
 from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write
@@ -71,9 +70,9 @@ def command(
     _tell_path(sheet, life)
     _tell_turn(sheet, life, run, tokenizer)
     if out is not None:
-        say()
+        typer.echo()
         for file in _draw(life, out):
-            say(file)
+            typer.echo(file)
 
 
 def _size(value: Tensor) -> float:

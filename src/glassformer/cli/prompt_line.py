@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+import typer
+
 from glassformer.cli.answer import Answers
-from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.show.sheet import Sheet
 
@@ -43,7 +44,7 @@ def converse(answers: Answers) -> None:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    say("Write a text to continue, /help for commands, /quit to leave.")
+    typer.echo("Write a text to continue, /help for commands, /quit to leave.")
     completer = WordCompleter(list(COMMANDS), sentence=True)
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
     while True:
@@ -57,9 +58,9 @@ def converse(answers: Answers) -> None:
             if not obey(answers, line):
                 return
         except GlassformerError as error:
-            say(f"error: {error}", error=True)
+            typer.echo(f"error: {error}", err=True)
         except KeyboardInterrupt:
-            say("(interrupted)")
+            typer.echo("(interrupted)")
 
 
 def obey(answers: Answers, line: str) -> bool:
@@ -76,16 +77,16 @@ def obey(answers: Answers, line: str) -> bool:
         case "quit":
             return False
         case "help":
-            say(HELP)
+            typer.echo(HELP)
         case "settings":
-            say(settings(answers))
+            typer.echo(settings(answers))
         case "why":
             answers.tell_choice(Sheet(), number(command, value or "1", int) - 1)
         case "trace":
             answers.tell_trace()
         case _:
             change(answers, command, value)
-            say(settings(answers))
+            typer.echo(settings(answers))
     return True
 
 

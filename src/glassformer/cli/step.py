@@ -12,10 +12,10 @@ import typer
 from torch import Tensor
 
 from glassformer.cli.lab.subject import tell_explain
-from glassformer.cli.streams import say
 from glassformer.cli.watching import Prompt, Run, note_replay
+from glassformer.errors import GlassformerError
 from glassformer.ops import IGNORED
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number
 from glassformer.show.plots.learning import draw_lesson
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
@@ -73,14 +73,15 @@ def command(
             biggest = max(found, key=lambda e: abs(e.largest))
             tell_explain(sheet, run, prompt, biggest.address, *options)
     if steps > 1 or out is not None:
-        updates, probs = _repeat(learner, ids, targets, steps)
+        updates, losses = _repeat(learner, ids, targets, steps)
         if steps > 1:
-            _tell_many(learner, targets, updates, probs, sheet)
+            _tell_many(learner, targets, updates, losses, sheet)
         if out is not None:
             asked = _asked(learner, targets)
             guess = 1 / learner.model.config.vocab_size
+            probs = [math.exp(-loss) for loss in losses]
             file = write(draw_lesson(updates, probs, asked, guess), out / "lesson.png")
-            say(f"\n{file}")
+            typer.echo(f"\n{file}")
 
 
 def _tell_one(
@@ -89,6 +90,7 @@ def _tell_one(
     """Tell the next update; return its trace."""
     recipe, t = learner.recipe, learner.done + 1
     watched, taught = learner.learn(ids, targets)
+    _refuse_no_number(watched.trace["fwd/loss"].item(), watched.trace["opt/grad_norm"].item())
     after = taught.model.watch(ids, targets)
     sheet.prose(f"Update {t}, at learning rate {number(learner.next_lr)}", "bold")
     if recipe.optimizer == "muon":
@@ -104,37 +106,42 @@ def _tell_one(
         QUIET,
     )
     tell_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
+    losses = [trace["fwd/loss"].item() for trace in (watched.trace, after)]
+    _tell_overshoot(learner, [learner.done, taught.done], losses, sheet)
     return watched.trace
 
 
 def _repeat(
     learner: Learner, ids: Tensor, targets: Tensor, steps: int
 ) -> tuple[list[int], list[float]]:
-    """Make the same update again and again; return their numbers and exp(-loss) before each, and
-    after the last."""
-    updates, probs = [], []
-    for _ in range(steps):
-        watched, taught = learner.learn(ids, targets)
+    """Make the same update again and again, as long as the loss is a number.
+
+    Returns how many updates the model had, and its loss then: before the first and after each.
+    """
+    loss = learner.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
+    _refuse_no_number(loss)
+    updates, losses = [learner.done], [loss]
+    while len(losses) <= steps and math.isfinite(loss):
+        _, learner = learner.learn(ids, targets)
+        loss = learner.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
         updates.append(learner.done)
-        probs.append(math.exp(-watched.trace["fwd/loss"].item()))
-        learner = taught
-    last = learner.model.watch(ids, targets, keep="loss")
-    return [*updates, learner.done], [*probs, math.exp(-last["fwd/loss"].item())]
+        losses.append(loss)
+    return updates, losses
 
 
 def _tell_many(
     learner: Learner,
     targets: Tensor,
     updates: list[int],
-    probs: list[float],
+    losses: list[float],
     sheet: Sheet,
 ) -> None:
     many = int((targets != IGNORED).sum()) > 1
     what = "typical probability of what is asked" if many else f"p({_asked(learner, targets)})"
-    sheet.prose(f"The same step {len(updates) - 1} times: how {what} grows", "bold")
+    sheet.prose(f"The same step {len(updates) - 1} times: what becomes of {what}", "bold")
     sheet.line()
     rows: list[list[Cell]] = [
-        [str(updates[i]), number(probs[i]), number(-math.log(probs[i])), probs[i]]
+        [str(updates[i]), number(p := math.exp(-losses[i])), number(losses[i]), p]
         for i in log_spaced(len(updates) - 1, ROWS)
     ]
     right = {"right": True}
@@ -142,6 +149,38 @@ def _tell_many(
     print_table(sheet, [*columns, Column("loss", **right), Bars(whole=1.0)], rows)
     if many:
         sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
+    _tell_overshoot(learner, updates, losses, sheet)
+
+
+def _tell_overshoot(
+    learner: Learner, updates: list[int], losses: list[float], sheet: Sheet
+) -> None:
+    """Say it in words where an update made the loss larger, or no number at all."""
+    rises = (i for i in range(1, len(losses)) if not losses[i] <= losses[i - 1])
+    first = next(rises, None)
+    if first is None:
+        return
+    was, now = number(losses[first - 1]), number(losses[first])
+    words = (
+        f"Update {updates[first]} overshot: the loss rose from {was} to {now}. At learning rate"
+        f" {learner.next_lr:g} a step goes past the place where the loss is smallest."
+    )
+    if not math.isfinite(losses[-1]):
+        words += (
+            f" After update {updates[-1]} it is {number(losses[-1])}: it diverged, beyond what fp32"
+            " can hold, so there is no next step."
+        )
+    sheet.line()
+    sheet.prose(f"{words} A smaller --lr takes smaller steps.")
+
+
+def _refuse_no_number(loss: float, length: float = 0.0) -> None:
+    if not math.isfinite(loss + length):
+        raise GlassformerError(
+            f"the loss of this text is {number(loss)}, its gradient's length {number(length)}:"
+            " with these weights the numbers overflow, so there is no step to make; take a"
+            " --from-step before they did, or train again at a smaller --lr"
+        )
 
 
 def _asked(learner: Learner, targets: Tensor) -> str:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
 from glassformer.show.terminal import tell
 
@@ -20,7 +19,11 @@ def command(
         list[int] | None, typer.Option(min=0, help="Show this layer alone; may be repeated.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Show the values whose names fit, as in '*.pattern'.")
+        list[str] | None,
+        typer.Option(
+            help="Show the values whose names fit, as in '*.pattern'; may be repeated.",
+            metavar="PATTERN",
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every stage, layer, head, row and column.")
@@ -30,14 +33,14 @@ def command(
 ) -> None:
     """Show every stage from a prompt to the next token, in numbers."""
     trace = watch(run, prompt, at_step)
-    tell(trace, layers=layer or (), only=only, everything=everything)
+    tell(trace, layers=layer or (), only=only or (), everything=everything)
     if save is not None:
         trace.save(save)
-        say(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
-    if only is None and not layer:
+        typer.echo(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
+    if not only and not layer:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
         place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
-        say("\nHow was a number made? For example the largest probability:")
-        say(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")
+        typer.echo("\nHow was a number made? For example the largest probability:")
+        typer.echo(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")
         at = "" if at_step is None else f"@step={at_step} "
-        say(f"    '{at}fwd/probs[{place}]'")
+        typer.echo(f"    '{at}fwd/probs[{place}]'")

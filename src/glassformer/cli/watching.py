@@ -8,7 +8,6 @@ from typing import Annotated
 import torch
 import typer
 
-from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
 from glassformer.model import Transformer
 from glassformer.model.watch import Edits
@@ -53,7 +52,7 @@ def open_run(run: str, at_step: int | None = None) -> tuple[Transformer, Tokeniz
 def note_replay(start: int, end: int) -> None:
     """Say that a replay will take a while, if it will."""
     if end - start >= LONG_REPLAY:
-        say(f"(replaying {end - start} updates, from step {start} to {end})", error=True)
+        typer.echo(f"(replaying {end - start} updates, from step {start} to {end})", err=True)
 
 
 def metrics_file(run: str) -> Path | None:

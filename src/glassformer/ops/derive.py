@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from glassformer.errors import GlassformerError
 from glassformer.ops.formula import (
     Axis,
     Binary,
@@ -30,22 +31,38 @@ from glassformer.ops.formula import (
 
 ZERO, ONE = Number(0), Number(1)
 
+FLAT = ("<", "<=", ">", ">=", "==", "!=", "//")
+"""Operators whose value stays as it is for any small change of their operands."""
+
+
+class _NoRuleError(Exception):
+    """What has no derivative here, by name."""
+
 
 def gradient(formula: Formula, operand: str, axes: tuple[str, ...]) -> Formula | None:
     """The gradient that one op sends to one of its operands, or None where none flows.
 
     `axes` are the operand's own axes. The result reads the upstream gradient as ``d_NAME`` (NAME is
-    the formula's name), the op's own output as NAME, and the op's operands.
+    the formula's name), the op's own output as NAME, and the op's operands. None also where the
+    operand is read only where a small change has no effect: a comparison, an index.
+
+    Errors: a function or operator of the operand that has no rule here.
 
     >>> str(gradient(Formula.parse("y[i] = sum(j, W[i, j] * x[j])"), "x", ("j",)))
     'd_x[j] = sum(i, d_y[i] * W[i, j])'
     """
     body = _fresh(formula, frozenset(axes))
     upstream = Read(f"d_{formula.name}", tuple(Axis(axis) for axis in body.axes))
-    parts = [
-        _gather(index, adjoint, body.axes + bound, axes)
-        for index, adjoint, bound in _reads_of(body, operand, upstream)
-    ]
+    try:
+        parts = [
+            _gather(index, adjoint, body.axes + bound, axes)
+            for index, adjoint, bound in _reads_of(body, operand, upstream)
+        ]
+    except _NoRuleError as error:
+        raise GlassformerError(
+            f"can't differentiate {formula} by {operand}: there is no rule for {error};"
+            " write it with operations that have one"
+        ) from None
     if not parts:
         return None
     total = parts[0]
@@ -109,8 +126,7 @@ def _pull(
         case Read(name, index):
             if name == operand:
                 yield index, adjoint, bound
-        case Unary(function, x):
-            slope = _slope(function, x, output or node)
+        case Unary(function, x) if (slope := _slope(function, x, output or node)) is not None:
             yield from _pull(x, operand, _times(adjoint, slope), bound, None)
         case Binary("+", a, b):
             yield from _pull(a, operand, adjoint, bound, None)
@@ -125,9 +141,14 @@ def _pull(
             yield from _pull(a, operand, Binary("/", adjoint, b), bound, None)
             fall = Binary("/", _times(adjoint, output or node), b)
             yield from _pull(b, operand, Unary("neg", fall), bound, None)
-        case Binary("**", a, Number(power)):
-            slope = Binary("*", Number(power), Binary("**", a, Number(power - 1)))
+        case Binary("**", a, b):
+            less = Number(b.value - 1) if isinstance(b, Number) else Binary("-", b, ONE)
+            slope = Binary("*", b, Binary("**", a, less))
             yield from _pull(a, operand, _times(adjoint, slope), bound, None)
+            growth = Binary("*", output or node, Unary("log", a))
+            yield from _pull(b, operand, _times(adjoint, growth), bound, None)
+        case Binary() if node.operator in FLAT:
+            return
         case Select(condition, a, b):
             yield from _pull(a, operand, Select(condition, adjoint, ZERO), bound, None)
             yield from _pull(b, operand, Select(condition, ZERO, adjoint), bound, None)
@@ -141,7 +162,16 @@ def _pull(
                 body, operand, _share_of_max(node, adjoint, output), (*bound, axis), None
             )
         case _:
-            return
+            if any(isinstance(part, Read) and part.operand == operand for part in walk(node)):
+                raise _NoRuleError(_name(node))
+
+
+def _name(node: Node) -> str:
+    match node:
+        case Unary(name) | Binary(name) | Reduce(name):
+            return name
+        case _:
+            return type(node).__name__
 
 
 def _share_of_max(node: Reduce, adjoint: Node, output: Node | None) -> Node:
@@ -153,7 +183,8 @@ def _share_of_max(node: Reduce, adjoint: Node, output: Node | None) -> Node:
     return Select(Binary("==", node.body, largest), Binary("/", adjoint, count), ZERO)
 
 
-def _slope(function: str, x: Node, value: Node) -> Node:
+def _slope(function: str, x: Node, value: Node) -> Node | None:
+    """The slope of a function at x, where it is `value`; None where there is no rule for it."""
     match function:
         case "neg":
             return Number(-1)
@@ -174,8 +205,10 @@ def _slope(function: str, x: Node, value: Node) -> Node:
             return Unary("neg", Unary("sin", x))
         case "abs":
             return Unary("sign", x)
-        case _:
+        case "sign":
             return ZERO
+        case _:
+            return None
 
 
 def _times(a: Node, b: Node) -> Node:

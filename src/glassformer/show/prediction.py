@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width
@@ -15,6 +15,7 @@ from glassformer.trace import Trace
 
 BEST = 10
 NUMBER = 10  # columns of a number
+NO_NUMBERS = "The probabilities of the next token are no numbers (nan), so there is no prediction."
 BAR = "color(99)"
 
 
@@ -79,6 +80,10 @@ def tell_next(
 ) -> None:
     """Print the table of the next token, the `best` most probable ones of it."""
     last = probs[-1]
+    if not np.isfinite(last).all():
+        sheet.line()
+        sheet.prose(NO_NUMBERS, "bold", indent=2)
+        return
     n = len(last)
     shown = best_tokens(last, n if everything or n <= best + 1 else best)
     step = trace.nodes.get("fwd/logits")

@@ -152,7 +152,8 @@ def _slice(trace: Trace, path: str, head: int | None) -> tuple[tuple[str, ...], 
 
 def _unit(*arrays: np.ndarray) -> float:
     """The power of ten in which the largest number has three digits."""
-    largest = max((float(np.abs(values).max()) for values in arrays if values.size), default=0.0)
+    finite = [np.abs(values[np.isfinite(values)]) for values in arrays]
+    largest = max((float(values.max()) for values in finite if values.size), default=0.0)
     if not largest:
         return 1.0
     power = math.floor(math.log10(largest)) - 2
@@ -160,7 +161,8 @@ def _unit(*arrays: np.ndarray) -> float:
 
 
 def _cell(value: float, unit: float) -> Part:
-    text = ZERO if value == 0 else str(round(value / unit))
+    whole = round(value / unit) if math.isfinite(value) else value
+    text = ZERO if value == 0 else str(whole)
     return f"{text:>{CELL}}", signed_style(value)
 
 

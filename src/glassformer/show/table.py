@@ -9,7 +9,7 @@ from typing import cast
 
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number
 from glassformer.show.matrix import signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
 
@@ -30,8 +30,8 @@ class Column:
 class Bars:
     """A column of bars in the room that the words leave; its cells are numbers.
 
-    With a negative number among them they go to both sides of a line, zero. `whole` is the number
-    of the longest bar; 0: the largest there is.
+    With a negative number among them they go to both sides of a line, zero; nan has no bar. `whole`
+    is the number of the longest bar; 0: the largest finite one there is.
     """
 
     title: str = ""
@@ -122,11 +122,11 @@ class _Scale:
     def __init__(self, values: Sequence[float], width: int, whole: float) -> None:
         largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
         self.largest = whole or largest or 1.0
-        self.two_sided = min(values, default=0.0) < 0
+        self.two_sided = any(v < 0 for v in values)
         self.width = (width - 1) // 2 if self.two_sided else width
 
     def bar(self, value: float) -> str:
-        share = min(abs(value) / self.largest, 1.0)
+        share = 0.0 if math.isnan(value) else min(abs(value) / self.largest, 1.0)
         bar = "█" * round(self.width * share)
         if not self.two_sided:
             return bar.ljust(self.width)

@@ -10,8 +10,7 @@ from rich.console import Console
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.ops import REGISTRY
 from glassformer.ops.formula import Formula
-from glassformer.ops.render import to_text
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number, to_text
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import SPACE, index_label
@@ -49,16 +48,17 @@ def tell(
     console: Console | None = None,
     *,
     layers: Iterable[int] = (),
-    only: str | None = None,
+    only: str | Iterable[str] = (),
     everything: bool = False,
 ) -> None:
     """Print a trace as a story.
 
-    `layers`: these layers alone; `only`: the steps whose names fit a pattern (and weights, as in
-    ``weight/*W_Q``); `everything`: every step, layer, head, row and column. Whatever is left out is
-    said where it would stand.
+    `layers`: these layers alone; `only`: the steps whose names fit a pattern, or one of several
+    (and weights, as in ``weight/*W_Q``); `everything`: every step, layer, head, row and column.
+    Whatever is left out is said where it would stand.
     """
-    Story(trace, Sheet(console), everything).tell(sorted(set(layers)), only)
+    patterns = (only,) if isinstance(only, str) else tuple(only)
+    Story(trace, Sheet(console), everything).tell(sorted(set(layers)), patterns)
 
 
 class Story:
@@ -70,14 +70,14 @@ class Story:
         self._said = ""
         self._renamed: list[str] = []
 
-    def tell(self, layers: list[int], only: str | None) -> None:
+    def tell(self, layers: list[int], only: tuple[str, ...]) -> None:
         unknown = [layer for layer in layers if layer >= n_layers(self.trace)]
         if unknown:
             raise GlassformerError(
                 f"there is no layer {unknown[0]}; this model's layers are 0 to"
                 f" {n_layers(self.trace) - 1}"
             )
-        if only is not None:
+        if only:
             self._only(only, layers)
             return
         self.sheet.prose(HOW_TO_READ, QUIET)
@@ -134,17 +134,20 @@ class Story:
             says = Fold(n, shown[0] + 1, n - shown[1]).says("layer")
             self._left_out(f"{says}; --layer {layer} shows one, --all shows all", "")
 
-    def _only(self, pattern: str, layers: list[int]) -> None:
-        steps = matching(self.trace, pattern)
-        if layers:
-            steps = [step for step in steps if layer_of(step) in layers]
-        if not steps:
-            names = [step.name for step in self.trace.steps]
-            raise GlassformerError(
-                f"no value is named {pattern!r} in this trace.{did_you_mean(pattern, names)}"
-                " Write for example --only '*.pattern' or --only 'blocks.0.*'"
-            )
-        for step in steps:
+    def _only(self, patterns: tuple[str, ...], layers: list[int]) -> None:
+        found: dict[str, Step] = {}
+        for pattern in patterns:
+            steps = matching(self.trace, pattern)
+            if layers:
+                steps = [step for step in steps if layer_of(step) in layers]
+            if not steps:
+                names = [step.name for step in self.trace.steps]
+                raise GlassformerError(
+                    f"no value is named {pattern!r} in this trace.{did_you_mean(pattern, names)}"
+                    " Write for example --only '*.pattern' or --only 'blocks.0.*'"
+                )
+            found |= {step.path: step for step in steps}
+        for step in found.values():
             self._group([step], told_below=False)
 
     def _section(self, steps: list[Step]) -> None:

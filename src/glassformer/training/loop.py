@@ -73,7 +73,8 @@ def train(
     (nats per token), `health`, `sample`. should_stop: asked between steps; if true, training saves
     and returns. A run with checkpoints goes on from the newest, bit for bit (fp32, CPU).
 
-    Raises NonFiniteError before an update that would spoil the weights.
+    Raises NonFiniteError before an update that would spoil the weights, or where one has: nothing
+    that is not finite is saved.
 
     >>> import tempfile
     >>> from glassformer.model import Config
@@ -225,6 +226,8 @@ class Loop:
         started = time.perf_counter()
         held_out = self.data.held_out(self.recipe.batch_size)
         val_loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
+        if not math.isfinite(val_loss):
+            raise NonFiniteError(self.diverged(f"the held-out loss is {val_loss}"))
         row: Row = {"step": self.step, "val_loss": val_loss}
         if self.data.floor is not None:
             row["floor"] = self.data.floor
@@ -274,12 +277,25 @@ class Loop:
         """A checkpoint, then the model in the run folder, then the older checkpoints go."""
         if self.run is None:
             return
+        wrong = next((n for n, p in self.model.named_parameters() if not p.isfinite().all()), None)
+        if wrong is not None:
+            raise NonFiniteError(self.diverged(f"the weight {wrong} is no longer finite"))
         started = time.perf_counter()
         ck.save_checkpoint(self.run.checkpoints, self.step, self.contents())
         self.run.export(self.model)
         best = self.best_step if self.recipe.patience else None
         ck.prune_checkpoints(self.run.checkpoints, KEPT_CHECKPOINTS, spare=best)
         self.report({"step": self.step, "checkpoint_seconds": time.perf_counter() - started})
+
+    def diverged(self, what: str) -> str:
+        """What to say when an update has spoiled the model."""
+        kept = ck.steps_saved(self.run.checkpoints) if self.run is not None else []
+        whole = f"; the checkpoint of step {kept[-1]} is whole" if kept else ""
+        return (
+            f"step {self.step}: {what}: training diverged, its steps overshoot at learning rate"
+            f" {learning_rate(self.recipe, max(self.step, 1)):g}{whole}; train again with a lower"
+            " lr or a longer warm-up"
+        )
 
     def keeps(self, step: int) -> bool:
         return self.snapshots is not None and self.snapshots.due(step)

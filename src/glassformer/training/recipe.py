@@ -11,6 +11,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 DECAYS = ("cosine", "linear")
 DTYPES = ("fp32", "bf16")
 OPTIMIZERS = ("adamw", "muon")
+LARGEST = 1e10  # of any rate: two of them multiplied are still fp32 numbers
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Recipe:
         for name, value in dataclasses.asdict(self).items():
             if not isinstance(value, str | bool) and not 0 <= value < float("inf"):
                 raise GlassformerError(f"{name}={value} must be a finite number, 0 or more")
+            if isinstance(value, float) and value > LARGEST:
+                raise GlassformerError(
+                    f"{name}={value} is beyond {LARGEST:.0e}, where no fp32 weight could follow;"
+                    " give a smaller one"
+                )
         for name, usual in {"lr": "1e-3", "muon_lr": "0.04"}.items():
             if getattr(self, name) == 0:
                 raise GlassformerError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.spelling import number
+from glassformer.ops.render import number
 from glassformer.show.plots.style import (
     INK,
     TICK,
@@ -17,7 +18,7 @@ from glassformer.show.plots.style import (
     open_frame,
     title,
 )
-from glassformer.show.prediction import BEST, best_tokens
+from glassformer.show.prediction import BEST, NO_NUMBERS, best_tokens
 from glassformer.show.values import probabilities
 from glassformer.trace import Trace
 
@@ -30,6 +31,8 @@ def draw_next_token(trace: Trace) -> Figure:
     if probs is None:
         raise GlassformerError("the trace holds no logits; watch with keep='*'")
     last = probs[-1]
+    if not np.isfinite(last).all():
+        raise GlassformerError(f"{NO_NUMBERS} `glassformer trace` shows where the numbers overflow")
     tokens = best_tokens(last, BEST)
     words = trace.labels.get("vocab", ())
     names = [drawable(words[t], 24) if t < len(words) else f"id {t}" for t in tokens]
