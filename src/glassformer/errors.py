@@ -4,17 +4,25 @@ import difflib
 import os
 from collections.abc import Iterable
 
+from glassformer.safe_text import harmless
+
 
 class GlassformerError(Exception):
     """Something the caller can mend: its message is one line of fact, cause and fix.
 
-    The command line prints it as `error: ...` and exits with code 2.
+    The command line prints it as `error: ...` and exits with code 2. What it quotes (a file's name,
+    what stands in the file) can't steer the terminal that shows it.
 
     >>> raise GlassformerError("d_model=10 does not split into n_heads=4 heads; try 8 or 12")
     Traceback (most recent call last):
     ...
     glassformer.errors.GlassformerError: d_model=10 does not split into n_heads=4 heads; try 8 or 12
+    >>> str(GlassformerError("there is no file \x1b[2J"))
+    'there is no file \\\\x1b[2J'
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(harmless(message))
 
 
 class UnsupportedPlatformError(GlassformerError, ImportError):

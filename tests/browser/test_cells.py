@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page
 
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.server.record import Wish, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
@@ -30,7 +30,7 @@ READ_CARDS = """async ([hash, addresses]) => {
         const begun = performance.now();
         let card = null;
         while (!(card = document.querySelector(`[data-address="${address}"]`))) {
-            if (performance.now() - begun > 5000) throw new Error(`no card for ${address}`);
+            if (performance.now() - begun > 20000) throw new Error(`no card for ${address}`);
             await new Promise((resolve) => setTimeout(resolve, 4));
         }
         found.push({

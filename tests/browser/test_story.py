@@ -10,9 +10,9 @@ import torch
 from playwright.sync_api import Page, expect
 
 from glassformer.interop import save
-from glassformer.lab.lens import additions
+from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Transformer
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.server.record import Wish, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import open_learner

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import glassformer as gf
-from glassformer.lab.embeddings import Neighbour, analogy, nearest
+from glassformer.lab.embeddings import Neighbor, analogy, nearest
 from glassformer.model import Transformer
 from glassformer.server.export import export
 from glassformer.text.tokenizer import Tokenizer
@@ -85,11 +85,11 @@ def numbers(table: Locator) -> dict[str, list[float]]:
     }
 
 
-def expected(found: list[Neighbour]) -> dict[str, list[float]]:
+def expected(found: list[Neighbor]) -> dict[str, list[float]]:
     return {WORDS[n.token]: [n.dot, n.length, n.cosine] for n in found}
 
 
-def same(shown: dict[str, list[float]], found: list[Neighbour]) -> None:
+def same(shown: dict[str, list[float]], found: list[Neighbor]) -> None:
     wanted = expected(found)
     assert list(shown) == list(wanted)
     for word, values in wanted.items():

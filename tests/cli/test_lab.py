@@ -23,7 +23,7 @@ from glassformer.errors import GlassformerError
 from glassformer.lab.changes import changes, watch_text
 from glassformer.lab.edits import without_head
 from glassformer.model import Config
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.table import signed
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import token_of

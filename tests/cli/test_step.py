@@ -12,7 +12,7 @@ import typer
 
 import glassformer as gf
 from glassformer.cli import app as cli
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.training.learner import open_learner
 from glassformer.training.replay import state_at
 from tests.training.replayed import train_run

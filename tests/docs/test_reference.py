@@ -10,7 +10,7 @@ import torch
 
 import glassformer as gf
 from glassformer.cli.app import VERBS
-from glassformer.lab.lens import record_guesses
+from glassformer.lab.logit_lens import record_guesses
 from glassformer.ops import REGISTRY, Composite
 from glassformer.trace import Trace
 from tests.model.variety import VARIETY, config_of, random_ids, random_model

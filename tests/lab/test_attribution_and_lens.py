@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
-from glassformer.lab.attribution import attribute
 from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import without_head, without_layer
-from glassformer.lab.lens import guesses_bytes, logit_lens, record_guesses
+from glassformer.lab.logit_attribution import attribute
+from glassformer.lab.logit_lens import guesses_bytes, logit_lens, record_guesses
 from tests.model.variety import config_of, configs, random_ids, random_model
 
 

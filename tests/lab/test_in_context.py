@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
-from glassformer.lab.in_context import (
+from glassformer.lab.in_context_learning import (
     Reading,
     accuracy_by_examples,
     induction_score,

@@ -8,7 +8,7 @@ from rich.console import Console
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.choice import candidates, tell_choice, why
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace

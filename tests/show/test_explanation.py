@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.explanation import short_address, tell_explanation
 from tests.show.traces import Screen, small, wide
 

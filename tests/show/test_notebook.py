@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.html import STRONGEST, png
 from glassformer.show.notebook import run_html, trace_html
 from glassformer.trace import RENDERERS
@@ -120,7 +120,7 @@ def test_an_explanation_shows_formula_operands_and_verdict():
     assert repr(explanation.value) in text
     assert "agrees" in text
     assert "weight/blocks.1.attn.W_Q[head=1,d_model=7,d_head=2]" in text
-    assert number(explanation.terms[-1].running) in text
+    assert explanation.terms[-1].running in text
 
 
 def test_a_leaf_and_a_masked_cell_show_themselves():

@@ -47,7 +47,8 @@ export interface Sampling {
 }
 
 /** What a value becomes: a number, or a value of another trace, which a text stands for where links must last. */
-export type Edit = number | { trace: string; address: string } | { prompt: string; address: string };
+export type Edit =
+  number | { trace: string; address: string } | { prompt: string; address: string };
 export type Edits = Record<string, Edit>;
 
 /** What a trace is asked for with. */
@@ -81,7 +82,12 @@ export interface About {
 }
 
 export interface Metrics {
-  rows: { step: number; loss: number | null; held_out: number | null; tokens_per_second: number | null }[];
+  rows: {
+    step: number;
+    loss: number | null;
+    held_out: number | null;
+    tokens_per_second: number | null;
+  }[];
   floor: number | null;
 }
 
@@ -94,7 +100,14 @@ export interface Pair {
 
 export interface TokenizedText {
   text: string;
-  steps: { op: "split" | "merge" | "look up"; word: number | null; pieces: string[]; merge: Pair | null; considered: Pair[]; ids: number[] }[];
+  steps: {
+    op: "split" | "merge" | "look up";
+    word: number | null;
+    pieces: string[];
+    merge: Pair | null;
+    considered: Pair[];
+    ids: number[];
+  }[];
   tokens: { id: number; token: string; bytes: number[]; text: string }[];
 }
 
@@ -117,7 +130,10 @@ export interface Opened {
 
 /** What went wrong, in one sentence for people; `code` tells kinds apart. */
 export class SourceError extends Error {
-  constructor(message: string, readonly code: string) {
+  constructor(
+    message: string,
+    readonly code: string,
+  ) {
     super(message);
   }
 }
@@ -140,7 +156,8 @@ export interface Source {
   events(path: string): EventSource;
 }
 
-const OFFLINE = "This file holds recorded numbers but no model that could run. Open the run with: glassformer serve";
+const OFFLINE =
+  "This file holds recorded numbers but no model that could run. Open the run with: glassformer serve";
 
 class ServerSource implements Source {
   readonly live = true;
@@ -158,8 +175,12 @@ class ServerSource implements Source {
     const at = `/api/traces/${encodeURIComponent(about.id)}`;
     const table = await this.ask<Table>(`${at}/trace.json`, undefined, signal);
     const reader: Reader = {
-      bytes: (begin, end) => this.read(`${at}/values`, { headers: { Range: `bytes=${begin}-${end - 1}` } }),
-      part: (address, begin, end, block) => this.read(`${at}/part?${new URLSearchParams({ address, begin: String(begin), end: String(end), block: String(block) })}`),
+      bytes: (begin, end) =>
+        this.read(`${at}/values`, { headers: { Range: `bytes=${begin}-${end - 1}` } }),
+      part: (address, begin, end, block) =>
+        this.read(
+          `${at}/part?${new URLSearchParams({ address, begin: String(begin), end: String(end), block: String(block) })}`,
+        ),
     };
     return { about, trace: new Trace(table, reader) };
   }
@@ -169,7 +190,13 @@ class ServerSource implements Source {
     const found = await Promise.all(
       Object.entries(edits ?? {}).map(async ([address, edit]): Promise<[string, Edit]> => {
         if (typeof edit === "number" || "trace" in edit) return [address, edit];
-        const wish: Request = { run, at_step, prompt: edit.prompt, backward: false, optimizer: false };
+        const wish: Request = {
+          run,
+          at_step,
+          prompt: edit.prompt,
+          backward: false,
+          optimizer: false,
+        };
         const { id } = await this.ask<About>("/api/traces", wish, signal);
         return [address, { trace: id, address: edit.address }];
       }),
@@ -178,7 +205,11 @@ class ServerSource implements Source {
   }
 
   async ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-    const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    const post = {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    };
     const answer = await this.fetch(path, body === undefined ? { signal } : { ...post, signal });
     return answer.json();
   }
@@ -193,11 +224,17 @@ class ServerSource implements Source {
       answer = await fetch(path, options);
     } catch (error) {
       if ((error as Error).name === "AbortError") throw error;
-      throw new SourceError("The server does not answer. Is glassformer serve still running?", "gone");
+      throw new SourceError(
+        "The server does not answer. Is glassformer serve still running?",
+        "gone",
+      );
     }
     if (answer.ok) return answer;
     const found = await answer.json().catch(() => null);
-    throw new SourceError(found?.error?.message ?? `the server answered ${answer.status}`, found?.error?.code ?? String(answer.status));
+    throw new SourceError(
+      found?.error?.message ?? `the server answered ${answer.status}`,
+      found?.error?.code ?? String(answer.status),
+    );
   }
 }
 
@@ -232,7 +269,9 @@ class FileSource implements Source {
   }
 
   steps(run: RunInfo, prompt: string): number[] {
-    const held = this.data.traces.filter(({ about }) => about.run === run.id && about.prompt === prompt);
+    const held = this.data.traces.filter(
+      ({ about }) => about.run === run.id && about.prompt === prompt,
+    );
     return held.flatMap(({ about }) => about.at_step ?? []).sort((a, b) => a - b);
   }
 
@@ -268,7 +307,10 @@ const matches = (about: About, request: Request): boolean =>
 async function unpack(stored: Exported["traces"][number]): Promise<Opened> {
   const [table, values] = await Promise.all([unzip(stored.table), unzip(stored.values)]);
   const bytes = async (begin: number, end: number) => values.slice(begin, end);
-  return { about: stored.about, trace: new Trace(JSON.parse(new TextDecoder().decode(table)), { bytes }) };
+  return {
+    about: stored.about,
+    trace: new Trace(JSON.parse(new TextDecoder().decode(table)), { bytes }),
+  };
 }
 
 async function unzip(base64: string): Promise<ArrayBuffer> {

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 import torch
-import typer
 
+from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
@@ -17,8 +17,9 @@ from glassformer.generation.packed import Packed, pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
 from glassformer.model import Transformer
+from glassformer.safe_text import harmless
 from glassformer.show.choice import tell_choice, token_text
-from glassformer.show.labels import harmless, visible
+from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.terminal import tell
 from glassformer.text.tokenizer import Tokenizer
@@ -134,7 +135,7 @@ class Answers:
 def note(text: str) -> None:
     """Something the reader should know, beside the text itself."""
     sys.stdout.flush()
-    typer.echo(f"note: {text}", err=True)
+    say(f"note: {text}", error=True)
 
 
 def write(text: str) -> None:

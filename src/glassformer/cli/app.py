@@ -14,6 +14,7 @@ import typer
 import typer.core
 import typer.main
 
+from glassformer.cli.streams import say, spell_what_can_be_spelled
 from glassformer.errors import GlassformerError
 from glassformer.memory import use_huge_pages
 
@@ -114,7 +115,7 @@ def glassformer(
 ) -> None:
     """A transformer language model with glass walls: every number has a name and an explanation."""
     if version:
-        typer.echo(f"glassformer {importlib.metadata.version('glassformer')}")
+        say(f"glassformer {importlib.metadata.version('glassformer')}")
         raise typer.Exit
 
 
@@ -123,6 +124,7 @@ list_verbs(app, VERBS)
 
 def run() -> int:
     """Run the command line and return its exit code; an error is one line on stderr."""
+    spell_what_can_be_spelled()
     try:
         result = app(prog_name="glassformer", standalone_mode=False)
         sys.stdout.flush()
@@ -145,7 +147,7 @@ def run() -> int:
 
 
 def fail(message: str) -> int:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    say(f"error: {' '.join(message.split())}", error=True)
     return 2
 
 

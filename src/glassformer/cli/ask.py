@@ -10,6 +10,7 @@ import typer
 from glassformer.cli.answer import Answers, note
 from glassformer.cli.choosing import MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
 from glassformer.cli.prompt_line import converse
+from glassformer.cli.streams import read_stdin
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.generation.sampling import Sampling
 from glassformer.show.sheet import Sheet
@@ -67,7 +68,7 @@ def command(
     answers = Answers(model, tokenizer, sampling, max_tokens, stop or [], seed, weights)
     if prompt is None and sys.stdin.isatty():
         return converse(answers)
-    text: str = sys.stdin.read().removesuffix("\n") if prompt is None else prompt
+    text: str = read_stdin().removesuffix("\n") if prompt is None else prompt
     answer = answers.complete(text)
     if (sys.stdout.isatty() if table is None else table) and answer.chosen:
         sheet = Sheet()

@@ -10,11 +10,12 @@ import torch
 import typer
 from torch import Tensor
 
+from glassformer.cli.streams import say
 from glassformer.cli.watching import note_replay
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.biography import SECONDS, Biography, Point, biography
 from glassformer.model import Transformer
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write
@@ -70,9 +71,9 @@ def command(
     _tell_path(sheet, life)
     _tell_turn(sheet, life, run, tokenizer)
     if out is not None:
-        typer.echo()
+        say()
         for file in _draw(life, out):
-            typer.echo(file)
+            say(file)
 
 
 def _size(value: Tensor) -> float:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from glassformer.cli.answer import Answers
-from glassformer.cli.progress import plain_console
+from glassformer.cli.console import SafeConsole
 from glassformer.cli.train import tell_outcome, train_showing
 from glassformer.generation.sampling import Sampling
 from glassformer.show.explanation import short_address, tell_arithmetic
@@ -43,7 +43,7 @@ def command(
 
     A demo that was interrupted goes on where it was; one that is finished is shown again.
     """
-    console = plain_console()
+    console = SafeConsole()
     chapter(console, 1, "A GPT learns to read Storyland")
     if (out / "run.json").exists():
         prepared = resumed_run(out, device)

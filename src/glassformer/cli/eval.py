@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from typing import Annotated, Any
 
 import typer
 
-from glassformer.cli.progress import plain_console
+from glassformer.cli.console import SafeConsole
+from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
@@ -53,9 +53,9 @@ def command(
     else:
         rows = _on_text(model, tokenizer, Corpus(texts or [], field=field))
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        say_json(rows)
         return
-    console = plain_console()
+    console = SafeConsole()
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"

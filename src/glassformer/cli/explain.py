@@ -14,7 +14,7 @@ from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import generate
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.edits import Edit, written
-from glassformer.lab.lens import logit_lens, record_guesses
+from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.show.choice import TOKEN, tell_choice
 from glassformer.show.explanation import tell_explanation
 from glassformer.show.sheet import Sheet

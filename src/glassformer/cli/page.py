@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.server.export import page_data, write_page
 from glassformer.server.runs import Runs
@@ -29,10 +30,8 @@ def command(
     """
     data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
     write_page(data, out)
-    typer.echo(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
+    say(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
     about = data["traces"][0]["about"]
     left_out = [what for what in ("backward", "optimizer") if not about[what]]
     if left_out and len(about["ids"]) > 1:
-        typer.echo(
-            f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them."
-        )
+        say(f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them.")

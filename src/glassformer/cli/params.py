@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from glassformer.cli.console import SafeConsole
+from glassformer.cli.streams import say_json
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Transformer
 from glassformer.model.views import View
@@ -103,7 +103,7 @@ def command(
     config = config_of(model)
     rows = count(config)
     if as_json:
-        typer.echo(json.dumps(_as_data(model, rows), indent=2))
+        say_json(_as_data(model, rows))
     else:
         _print(model, config, rows)
 
@@ -126,7 +126,7 @@ def _as_data(model: str, rows: list[Row]) -> dict[str, object]:
 
 def _print(model: str, config: Config, rows: list[Row]) -> None:
     totals = _totals(rows)
-    console = Console(highlight=False, markup=False)
+    console = SafeConsole()
     console.print(f"{model}: {totals['total']:,} parameters\n", style="bold", soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("component")

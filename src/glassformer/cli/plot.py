@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run, metrics_file, watch
 from glassformer.show.plots.all import draw_all
 from glassformer.training.run import read_metrics
@@ -30,6 +31,6 @@ def command(
     trace = watch(run, prompt, at_step)
     rows = read_metrics(metrics) if metrics is not None else []
     for file in draw_all(trace, out, rows, format.value):
-        typer.echo(file)
+        say(file)
     if not rows:
-        typer.echo(f"(no loss curve: {run} has no metrics.jsonl)")
+        say(f"(no loss curve: {run} has no metrics.jsonl)")

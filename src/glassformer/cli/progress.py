@@ -10,15 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from glassformer.safe_text import harmless
+
 Row = dict[str, Any]
 
 SECONDS_BETWEEN_LINES = 10.0  # of plain output, evaluations apart
 SMOOTHING = 0.1  # of a new step in the shown loss and speed
-
-
-def plain_console() -> Console:
-    """A console that prints words as they are: no line breaks in paths, no markup in brackets."""
-    return Console(highlight=False, markup=False, soft_wrap=True)
 
 
 class TrainingDisplay:
@@ -101,7 +98,7 @@ class TrainingDisplay:
         return "  ".join(parts)
 
     def _say(self, text: str, style: str = "") -> None:
-        self._bar.console.print(text, style=style)
+        self._bar.console.print(harmless(text), style=style)
 
 
 class _Numbers(ProgressColumn):

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-import typer
-
 from glassformer.cli.answer import Answers
+from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.show.sheet import Sheet
 
@@ -44,7 +43,7 @@ def converse(answers: Answers) -> None:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    typer.echo("Write a text to continue, /help for commands, /quit to leave.")
+    say("Write a text to continue, /help for commands, /quit to leave.")
     completer = WordCompleter(list(COMMANDS), sentence=True)
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
     while True:
@@ -58,9 +57,9 @@ def converse(answers: Answers) -> None:
             if not obey(answers, line):
                 return
         except GlassformerError as error:
-            typer.echo(f"error: {error}", err=True)
+            say(f"error: {error}", error=True)
         except KeyboardInterrupt:
-            typer.echo("(interrupted)")
+            say("(interrupted)")
 
 
 def obey(answers: Answers, line: str) -> bool:
@@ -77,16 +76,16 @@ def obey(answers: Answers, line: str) -> bool:
         case "quit":
             return False
         case "help":
-            typer.echo(HELP)
+            say(HELP)
         case "settings":
-            typer.echo(settings(answers))
+            say(settings(answers))
         case "why":
             answers.tell_choice(Sheet(), number(command, value or "1", int) - 1)
         case "trace":
             answers.tell_trace()
         case _:
             change(answers, command, value)
-            typer.echo(settings(answers))
+            say(settings(answers))
     return True
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import typer
 import uvicorn
 
+from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError
 from glassformer.server.app import create_app
 from glassformer.server.guard import check_bind
@@ -51,7 +52,7 @@ def command(
     app = create_app(Runs(runs or ["miniature"]), host=host, token=token)
     listener = listen(host, port)
     url = url_of(host, listener.getsockname()[1])
-    typer.echo(f"Glassformer is at {url}  (Ctrl-C ends it)")
+    say(f"Glassformer is at {url}  (Ctrl-C ends it)")
     if show:
         webbrowser.open(url if token is None else f"{url}?token={quote(token)}")
     config = uvicorn.Config(

@@ -12,10 +12,11 @@ import typer
 from torch import Tensor
 
 from glassformer.cli.lab.subject import tell_explain
+from glassformer.cli.streams import say
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.errors import GlassformerError
 from glassformer.ops import IGNORED
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.plots.learning import draw_lesson
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
@@ -81,7 +82,7 @@ def command(
             guess = 1 / learner.model.config.vocab_size
             probs = [math.exp(-loss) for loss in losses]
             file = write(draw_lesson(updates, probs, asked, guess), out / "lesson.png")
-            typer.echo(f"\n{file}")
+            say(f"\n{file}")
 
 
 def _tell_one(

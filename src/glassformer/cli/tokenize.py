@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.cells import cell_len
 
+from glassformer.cli.streams import read_stdin, say_json
 from glassformer.errors import GlassformerError
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
@@ -60,7 +59,7 @@ def command(
     trace: Annotated[bool, typer.Option("--trace", help="Replay every merge.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    text = sys.stdin.read() if text == "-" else text
+    text = read_stdin() if text == "-" else text
     trained = kind is not None or corpus or vocab_size is not None or lowercase
     if tokenizer is not None and trained:
         raise GlassformerError(
@@ -78,7 +77,7 @@ def command(
     if replay is not None:
         _refuse_long_words(replay)
     if as_json:
-        typer.echo(json.dumps(_as_data(engine, text, replay), indent=2, ensure_ascii=False))
+        say_json(_as_data(engine, text, replay))
         return
     sheet = Sheet()
     source = str(tokenizer) if tokenizer else f"trained now on {', '.join(corpus or ['Storyland'])}"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
 from glassformer.show.terminal import tell
 
@@ -36,11 +37,11 @@ def command(
     tell(trace, layers=layer or (), only=only or (), everything=everything)
     if save is not None:
         trace.save(save)
-        typer.echo(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
+        say(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
     if not only and not layer:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
         place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
-        typer.echo("\nHow was a number made? For example the largest probability:")
-        typer.echo(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")
+        say("\nHow was a number made? For example the largest probability:")
+        say(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")
         at = "" if at_step is None else f"@step={at_step} "
-        typer.echo(f"    '{at}fwd/probs[{place}]'")
+        say(f"    '{at}fwd/probs[{place}]'")

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out, plain_console
+from glassformer.cli.console import SafeConsole
+from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
 from glassformer.model import Transformer
@@ -128,7 +129,7 @@ def command(
             "a resumed run goes on exactly as it was started, so --resume takes only --out and"
             " --device; to train on in another way, start a new run --from it"
         )
-    console = plain_console()
+    console = SafeConsole()
     prepared = resumed_run(out, device) if resume else new_run(out, choices)
     with prepared.run:
         outcome, stopped_by = train_showing(prepared, console, tensorboard=tensorboard)

@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
+from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
 from glassformer.model import Transformer
 from glassformer.model.watch import Edits
@@ -52,7 +53,7 @@ def open_run(run: str, at_step: int | None = None) -> tuple[Transformer, Tokeniz
 def note_replay(start: int, end: int) -> None:
     """Say that a replay will take a while, if it will."""
     if end - start >= LONG_REPLAY:
-        typer.echo(f"(replaying {end - start} updates, from step {start} to {end})", err=True)
+        say(f"(replaying {end - start} updates, from step {start} to {end})", error=True)
 
 
 def metrics_file(run: str) -> Path | None:

@@ -17,7 +17,7 @@ ROWS = 4096  # of a table, turned into float64 at a time
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """A token and how nearly its vector points the way that was asked about.
 
     cosine = dot / (length * asked): `length` is that of the token's vector, `asked` of the other.
@@ -30,7 +30,7 @@ class Neighbour:
     asked: float
 
 
-def neighbours(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> list[Neighbour]:
+def neighbours(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> list[Neighbor]:
     """The n tokens whose embeddings point most nearly the same way as `vector` [d_model].
 
     W_E [vocab, d_model]; everything in float64.
@@ -40,18 +40,18 @@ def neighbours(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> 
     cosines = dots / (lengths * asked).clamp_min(TINY)
     order = torch.argsort(cosines, descending=True, stable=True).tolist()
     return [
-        Neighbour(i, cosines[i].item(), dots[i].item(), lengths[i].item(), asked.item())
+        Neighbor(i, cosines[i].item(), dots[i].item(), lengths[i].item(), asked.item())
         for i in order
         if i not in without
     ][:n]
 
 
-def nearest(W_E: Tensor, token: int, n: int = 10) -> list[Neighbour]:
+def nearest(W_E: Tensor, token: int, n: int = 10) -> list[Neighbor]:
     """The n tokens nearest to one token, itself left out."""
     return neighbours(W_E, W_E[token], n, frozenset({token}))
 
 
-def analogy(W_E: Tensor, a: int, b: int, c: int, n: int = 10) -> list[Neighbour]:
+def analogy(W_E: Tensor, a: int, b: int, c: int, n: int = 10) -> list[Neighbor]:
     """The tokens nearest to a - b + c: as a is to b, so is ... to c; the three are left out.
 
     The words' vectors are brought to length 1 first, so that frequent words do not win by length.

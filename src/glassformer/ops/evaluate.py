@@ -171,7 +171,7 @@ class Evaluation:
         self, function: str, x: np.ndarray, error: np.ndarray, u: float
     ) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(all="ignore"):
-            value = np.asarray(_FUNCTIONS[function](x))
+            value = np.asarray(FUNCTIONS[function](x))
             slope = np.abs(_SLOPES[function](x, value))
             exact = function in ("neg", "abs", "sign")
             own = 0.0 if exact else FUNCTION_ULPS * u * np.abs(value) + self.tiny
@@ -185,7 +185,7 @@ class Evaluation:
         self, operator: str, a: np.ndarray, ea: np.ndarray, b: np.ndarray, eb: np.ndarray, u: float
     ) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(all="ignore"):
-            value = np.asarray(_OPERATORS[operator](a, b))
+            value = np.asarray(OPERATORS[operator](a, b))
             if operator in ("<", "<=", ">", ">=", "==", "!="):
                 self.kinks |= bool(np.any(np.asarray(a == b) & _is_float(a)))
                 return value, NO_ERROR
@@ -276,7 +276,7 @@ def _is_float(x: np.ndarray) -> bool:
 
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
 
-_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "neg": np.negative,
     "exp": np.exp,
     "log": np.log,
@@ -303,7 +303,7 @@ _SLOPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "abs": lambda x, y: np.ones_like(y),
 }
 
-_OPERATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+OPERATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,

@@ -14,7 +14,7 @@ from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.changes import change
-from glassformer.lab.embeddings import Neighbour, analogy, flattened, nearest
+from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server.errors import ApiError
 from glassformer.server.parts import whole_value
@@ -227,7 +227,7 @@ def near(runs: Runs, request: NeighboursRequest) -> dict[str, Any]:
                 "invalid", f"there is no token {token}; ids are 0 to {tokenizer.vocab_size - 1}"
             )
     W_E = learner.model.embed.W_E[: tokenizer.vocab_size]
-    found: list[Neighbour]
+    found: list[Neighbor]
     if request.minus is not None and request.plus is not None:
         found = analogy(W_E, request.token, request.minus, request.plus, request.count)
     elif request.minus is None and request.plus is None:

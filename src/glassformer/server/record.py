@@ -13,7 +13,7 @@ from glassformer import ops
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
-from glassformer.lab.lens import guesses_bytes, record_guesses
+from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import Transformer
 from glassformer.model.watch import estimated_bytes
 from glassformer.ops.loss import probs

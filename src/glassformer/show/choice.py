@@ -8,7 +8,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.labels import word_at
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.values import array

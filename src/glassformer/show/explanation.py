@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, signed_style
@@ -131,30 +131,40 @@ class _Telling:
             if len(group) == len(terms)
         }
         fold = self._fold(len(terms))
-        indices = [
-            " ".join(index_label(self.trace, axis, i) for axis, i in term.index.items())
-            for term in terms
-        ]
+        digits = terms.digits(fold.shown)
         axis = " ".join(terms[0].index)
-        room = sheet.width - len(INDENT) - (NUMBER + 2) * (2 + len(beside))
-        if room < len(axis):
-            beside = {}
-            room = sheet.width - len(INDENT) - (NUMBER + 2) * 2
-        width = min(max(len(axis), *(len(sheet.spell(indices[i])) for i in fold.shown)), room)
-        names = [_last_name(path) for path in beside]
-        head = [sheet.cell(axis, width)]
-        names += ["term", "sum so far"]
-        head += [f"  {sheet.cell(name, NUMBER, right=True)}" for name in names]
-        sheet.line(INDENT, ("".join(head), QUIET))
+        names = [*map(_last_name, beside), "term", "sum so far"]
+        rows: list[tuple[str, list[tuple[str, str]]]] = []
         for i in fold.places:
             if i is None:
-                sheet.line(INDENT, (sheet.cell("…", width), QUIET))
+                start, stop = fold.head, fold.head + fold.missing
+                blank = [("", "")] * len(beside)
+                rest = [(terms.sum_of(start, stop), QUIET), (terms[stop - 1].running, QUIET)]
+                rows.append((f"… {fold.missing} more", blank + rest))
                 continue
+            term = terms[i]
+            words = " ".join(index_label(self.trace, axis, at) for axis, at in term.index.items())
             values = [group[i].value for group in beside.values()]
-            row: list[Part] = [sheet.cell(indices[i], width)]
-            for value in [*values, terms[i].value, terms[i].running]:
-                row.append((f"  {number(value):>{NUMBER}}", signed_style(value)))
-            sheet.line(INDENT, *row)
+            row = [(number(value, digits), signed_style(value)) for value in values]
+            row += [(text, signed_style(float(text))) for text in (term.text, term.running)]
+            rows.append((words, row))
+        widths = [
+            max(len(name), *(len(row[column][0]) for _, row in rows))
+            for column, name in enumerate(names)
+        ]
+        room = sheet.width - len(INDENT) - sum(widths) - 2 * len(widths)
+        if room < len(axis):  # the operands are told below as well
+            room += sum(widths[: len(beside)]) + 2 * len(beside)
+            names, widths = names[len(beside) :], widths[len(beside) :]
+        width = min(max(len(axis), *(len(sheet.spell(words)) for words, _ in rows)), room)
+        head = [f"  {name:>{w}}" for name, w in zip(names, widths, strict=True)]
+        sheet.line(INDENT, (sheet.cell(axis, width) + "".join(head), QUIET))
+        for words, row in rows:
+            cells = zip(row[-len(widths) :], widths, strict=True)
+            parts: list[Part] = [(f"  {text:>{w}}", style) for (text, style), w in cells]
+            sheet.line(INDENT, sheet.cell(words, width), *parts)
+        if not terms.column.holds:
+            sheet.prose("They add up with more digits than there is room for.", QUIET, indent=2)
         self._left_out(fold.says(axis))
 
     def _operands(self) -> None:

@@ -54,20 +54,6 @@ def _written(letter: str) -> str:
     return letter.encode("unicode_escape").decode() if ord(letter) > 31 else f"\\x{ord(letter):02x}"
 
 
-def harmless(text: str) -> str:
-    """Running text that can't steer a terminal: what is no visible letter is written out.
-
-    >>> harmless("a cat\\n\\x1b[2J\\r"), harmless("caf\u00e9 \u202eabc")
-    ('a cat\\n\\\\x1b[2J\\\\r', 'caf\u00e9 \\\\u202eabc')
-    """
-    return "".join(
-        letter
-        if letter in "\n\t" or unicodedata.category(letter)[0] != "C"
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
 def plain(text: str) -> str:
     """The text in ASCII: our own signs have stand-ins, any other letter is escaped.
 

@@ -9,7 +9,8 @@ from io import BytesIO
 from typing import Any
 
 from glassformer.ops import REGISTRY
-from glassformer.ops.render import number, to_text
+from glassformer.ops.render import to_text
+from glassformer.ops.spelling import number
 from glassformer.show.explanation import short_address, words_of
 from glassformer.show.fold import Fold
 from glassformer.show.html import (
@@ -229,15 +230,17 @@ def _terms(explanation: Explanation) -> str:
     axis = " ".join(terms[0].index)
     names = [path.rpartition("/")[2].rpartition(".")[2] for path in beside]
     fold = Fold.of(len(terms), *TERMS)
+    digits = terms.digits(fold.shown)
     rows = []
     for i in fold.places:
         if i is None:
-            rows.append(["…"])
+            start, stop = fold.head, fold.head + fold.missing
+            rest = [terms.sum_of(start, stop), terms[stop - 1].running]
+            rows.append([f"… {fold.missing} more", *[""] * len(beside), *rest])
             continue
         words = [index_label(explanation.trace, a, at) for a, at in terms[i].index.items()]
-        values = [group[i].value for group in beside.values()]
-        values += [terms[i].value, terms[i].running]
-        rows.append([" ".join(words), *map(number, values)])
+        values = [number(group[i].value, digits) for group in beside.values()]
+        rows.append([" ".join(words), *values, terms[i].text, terms[i].running])
     drawn = table([axis, *names, "term", "sum so far"], rows)
     return details("The sum, term by term", drawn, quiet(fold.says(axis)), opened=True)
 

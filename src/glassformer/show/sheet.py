@@ -6,6 +6,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from glassformer.safe_text import harmless
 from glassformer.show.labels import plain
 
 Part = str | tuple[str, str]
@@ -24,7 +25,8 @@ class Sheet:
         self.width = max(self.console.width, 60)
 
     def spell(self, text: str) -> str:
-        """The text in the letters that the console's encoding has."""
+        """The text in letters that the console's encoding has and that steer no terminal."""
+        text = harmless(text)
         return plain(text) if self.console.options.ascii_only else text
 
     def clip(self, text: str, width: int) -> str:

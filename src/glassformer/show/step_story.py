@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassformer.ops import IGNORED
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.explanation import short_address
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label

@@ -9,7 +9,7 @@ from typing import cast
 
 from rich.cells import cell_len
 
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.matrix import signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
 

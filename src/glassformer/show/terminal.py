@@ -10,7 +10,8 @@ from rich.console import Console
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.ops import REGISTRY
 from glassformer.ops.formula import Formula
-from glassformer.ops.render import number, to_text
+from glassformer.ops.render import to_text
+from glassformer.ops.spelling import number
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import SPACE, index_label

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from glassformer.errors import GlassformerError
+from glassformer.ops.arithmetic import Line, Put, Terms, line, put_in, terms
 from glassformer.ops.evaluate import Evaluation, evaluate
-from glassformer.ops.formula import Drawn, Formula, Number, Select
+from glassformer.ops.formula import Drawn, Formula
 from glassformer.ops.op import REGISTRY
-from glassformer.ops.render import Term, number, terms, to_latex, with_numbers
+from glassformer.ops.render import to_latex
+from glassformer.ops.spelling import number
 from glassformer.trace.address import Address
 from glassformer.trace.difference import FiniteDifference, finite_difference
 from glassformer.trace.html import html
@@ -178,10 +180,10 @@ class Explanation:
         }
 
     @cached_property
-    def terms(self) -> Sequence[Term]:
+    def terms(self) -> Terms:
         """The terms of the formula's sum with the running sum; empty where nothing is summed."""
         if self._run is None or self.step.formula is None:
-            return []
+            return Terms((), np.zeros(0), lambda index: Put(0.0))
         return terms(self.step.formula.body, self._run, self.at)
 
     @property
@@ -211,14 +213,41 @@ class Explanation:
 
     @cached_property
     def arithmetic(self) -> str:
-        """The formula with numbers put in, as text that can be redone by hand."""
+        """The formula with numbers put in: evaluated as printed, it gives the printed result.
+
+        Operands have the fewest digits, from 4 to 9, with which that is so. Where 9 are not enough,
+        as where two numbers almost cancel, the line says ≈ in place of =.
+        """
+        return self._arithmetic(self.line)
+
+    @property
+    def arithmetic_in_full(self) -> str:
+        """The same with every operand to its last digit."""
+        return self._arithmetic(self.line_in_full)
+
+    @cached_property
+    def line(self) -> Line | None:
+        """The arithmetic as data; None where nothing was computed."""
+        return self._line(full=False)
+
+    @cached_property
+    def line_in_full(self) -> Line | None:
+        """The arithmetic in full as data."""
+        return self._line(full=True)
+
+    def _line(self, full: bool) -> Line | None:
         if self._run is None or self.step.formula is None:
+            return None
+        result = self.recomputed if self.step.dtype.is_floating_point else int(self.recomputed)
+        return line(put_in(self.step.formula.body, self._run, self.at), result, full=full)
+
+    def _arithmetic(self, line: Line | None) -> str:
+        if line is None:
             return f"{self.address} = {number(self.value)}"
-        body = self.step.formula.body
-        lines = [f"{self._symbol} = {with_numbers(body, self._run, self.at)}"]
-        if not isinstance(body, (Number, Select)) or self.terms:
-            lines.append(f"{' ' * len(self._symbol)} = {number(self.recomputed, 6)}")
-        return "\n".join(lines)
+        text = f"{self._symbol} = {line.numbers}"
+        if line.result:
+            text += f"\n{' ' * len(self._symbol)} {line.relation} {line.result}"
+        return text
 
     def __str__(self) -> str:
         lines = [f"{self.address} = {number(self.value, 6)}", self.says]

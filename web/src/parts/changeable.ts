@@ -7,8 +7,13 @@ export function changeable(trace: Trace, text: string): { where: Address | null;
   try {
     const where = trace.locate(text);
     const { path } = where;
-    if (!["fwd", "weight"].includes(kindOf(path))) return { where: null, problem: `${path} only follows from others; choose a value of the forward pass (fwd/) or a weight.` };
-    if (isWhole(trace.step(path))) return { where: null, problem: `${path} holds whole numbers, which stay as they are.` };
+    if (!["fwd", "weight"].includes(kindOf(path)))
+      return {
+        where: null,
+        problem: `${path} only follows from others; choose a value of the forward pass (fwd/) or a weight.`,
+      };
+    if (isWhole(trace.step(path)))
+      return { where: null, problem: `${path} holds whole numbers, which stay as they are.` };
     return { where, problem: "" };
   } catch (error) {
     return { where: null, problem: (error as Error).message };

@@ -3,7 +3,15 @@ import { format } from "../trace/address";
 import { full } from "../trace/number";
 import type { Palette } from "./paint";
 import { colorOf } from "./paint";
-import { columnLabel, fetchWindow, isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
+import {
+  columnLabel,
+  fetchWindow,
+  isMasked,
+  layout,
+  rowLabel,
+  type Plane,
+  type Scale,
+} from "./grid";
 
 /** Offer a file to the reader. */
 export function save(name: string, content: BlobPart, type: string): void {
@@ -14,18 +22,26 @@ export function save(name: string, content: BlobPart, type: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const quoted = (cell: string): string => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+const quoted = (cell: string): string =>
+  /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
 // a token such as "=" or "+" must not become a formula in a spreadsheet
 const harmless = (cell: string): string => (/^[=+\-@\t]/.test(cell) ? `'${cell}` : cell);
 
 /** Rows of cells as CSV. */
 export const csv = (rows: (string | number)[][]): string =>
-  rows.map((row) => row.map((cell) => typeof cell === "number" ? full(cell) : quoted(harmless(cell))).join(",")).join("\n");
+  rows
+    .map((row) =>
+      row.map((cell) => (typeof cell === "number" ? full(cell) : quoted(harmless(cell)))).join(","),
+    )
+    .join("\n");
 
 /** All numbers of a plane, with its labels, in full precision. */
 export async function planeCsv(p: Plane): Promise<string> {
   const values = await planeValues(p);
-  const head = [`${p.rowAxis ?? ""}\\${p.columnAxis ?? ""}`, ...Array.from({ length: p.columns }, (_, c) => columnLabel(p, c))];
+  const head = [
+    `${p.rowAxis ?? ""}\\${p.columnAxis ?? ""}`,
+    ...Array.from({ length: p.columns }, (_, c) => columnLabel(p, c)),
+  ];
   return csv([head, ...values.map((row, r) => [rowLabel(p, r), ...row])]);
 }
 
@@ -36,13 +52,33 @@ export async function planeSvg(p: Plane, scale: Scale, palette: Palette): Promis
   const [side, head] = [110, 24];
   const [width, height] = [side + p.columns * cell, head + p.rows * cell];
   const fill = (value: number, r: number, c: number) =>
-    isMasked(p, r, c) ? palette.color("hatch") : (colorOf(value, scale, palette) ?? palette.color(Number.isFinite(value) ? "surface" : "bad"));
+    isMasked(p, r, c)
+      ? palette.color("hatch")
+      : (colorOf(value, scale, palette) ??
+        palette.color(Number.isFinite(value) ? "surface" : "bad"));
   const rects = values.flatMap((row, r) =>
-    row.map((value, c) => `<rect x="${side + c * cell}" y="${head + r * cell}" width="${cell - 0.5}" height="${cell - 0.5}" fill="${fill(value, r, c)}"/>`),
+    row.map(
+      (value, c) =>
+        `<rect x="${side + c * cell}" y="${head + r * cell}" width="${cell - 0.5}" height="${cell - 0.5}" fill="${fill(value, r, c)}"/>`,
+    ),
   );
-  const text = (x: number, y: number, anchor: string, words: string) => `<text x="${x}" y="${y}" text-anchor="${anchor}">${escape(words)}</text>`;
-  const rows = p.rowAxis && cell >= 8 ? values.map((_, r) => text(side - 6, head + (r + 0.7) * cell, "end", rowLabel(p, r))) : [];
-  const columns = p.columnAxis && cell >= 14 ? Array.from({ length: p.columns }, (_, c) => text(side + (c + 0.5) * cell, head - 6, "middle", p.trace.word(p.columnAxis!, p.first.column + c) || String(p.first.column + c))) : [];
+  const text = (x: number, y: number, anchor: string, words: string) =>
+    `<text x="${x}" y="${y}" text-anchor="${anchor}">${escape(words)}</text>`;
+  const rows =
+    p.rowAxis && cell >= 8
+      ? values.map((_, r) => text(side - 6, head + (r + 0.7) * cell, "end", rowLabel(p, r)))
+      : [];
+  const columns =
+    p.columnAxis && cell >= 14
+      ? Array.from({ length: p.columns }, (_, c) =>
+          text(
+            side + (c + 0.5) * cell,
+            head - 6,
+            "middle",
+            p.trace.word(p.columnAxis!, p.first.column + c) || String(p.first.column + c),
+          ),
+        )
+      : [];
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="monospace" font-size="10" fill="${palette.color("ink")}">` +
     `<title>${escape(named(p))}</title><rect width="${width}" height="${height}" fill="${palette.color("surface")}"/>${[...rects, ...rows, ...columns].join("")}</svg>`
@@ -58,16 +94,30 @@ export async function png(svg: string): Promise<Blob> {
   canvas.width = image.width * 2;
   canvas.height = image.height * 2;
   canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the picture could not be made")))));
+  return new Promise((resolve, reject) =>
+    canvas.toBlob((blob) =>
+      blob ? resolve(blob) : reject(new Error("the picture could not be made")),
+    ),
+  );
 }
 
 /** What a plane is: the value's address with the indices that are held. */
-export const named = (p: Plane): string => format(p.step.address, Object.fromEntries(Object.entries(p.fixed).filter(([axis]) => axis !== "batch")));
+export const named = (p: Plane): string =>
+  format(
+    p.step.address,
+    Object.fromEntries(Object.entries(p.fixed).filter(([axis]) => axis !== "batch")),
+  );
 
-const escape = (text: string): string => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/"/g, "&quot;");
+const escape = (text: string): string =>
+  text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/"/g, "&quot;");
 
 async function planeValues(p: Plane): Promise<number[][]> {
   await fetchWindow(p, 0, p.rows, 0, p.columns);
   const { base, byRow, byColumn } = layout(p);
-  return Array.from({ length: p.rows }, (_, r) => Array.from({ length: p.columns }, (_, c) => p.trace.values.peek(p.step, base + r * byRow + c * byColumn) ?? NaN));
+  return Array.from({ length: p.rows }, (_, r) =>
+    Array.from(
+      { length: p.columns },
+      (_, c) => p.trace.values.peek(p.step, base + r * byRow + c * byColumn) ?? NaN,
+    ),
+  );
 }

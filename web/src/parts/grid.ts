@@ -1,5 +1,13 @@
 /** A matrix seen in a trace: two axes of a value, the others held at one index each. */
-import { hasMask, isMasked as maskedAt, isWhole, itemBytes, strides, type Step, type Trace } from "../trace/trace";
+import {
+  hasMask,
+  isMasked as maskedAt,
+  isWhole,
+  itemBytes,
+  strides,
+  type Step,
+  type Trace,
+} from "../trace/trace";
 
 export interface Plane {
   trace: Trace;
@@ -15,10 +23,17 @@ export interface Plane {
 }
 
 /** The plane of a step; by default its last two axes, everything else at index 0. */
-export function plane(trace: Trace, step: Step, fixed: Record<string, number> = {}, axes?: [string | null, string | null]): Plane {
+export function plane(
+  trace: Trace,
+  step: Step,
+  fixed: Record<string, number> = {},
+  axes?: [string | null, string | null],
+): Plane {
   const [rowAxis, columnAxis] = axes ?? defaultAxes(trace, step);
   const length = (axis: string | null) => (axis === null ? 1 : step.shape[step.axes.indexOf(axis)]);
-  const held = Object.fromEntries(step.axes.filter((a) => a !== rowAxis && a !== columnAxis).map((a) => [a, fixed[a] ?? 0]));
+  const held = Object.fromEntries(
+    step.axes.filter((a) => a !== rowAxis && a !== columnAxis).map((a) => [a, fixed[a] ?? 0]),
+  );
   const of = { rows: length(rowAxis), columns: length(columnAxis) };
   return { trace, step, rowAxis, columnAxis, ...of, fixed: held, first: { row: 0, column: 0 }, of };
 }
@@ -27,13 +42,20 @@ export function plane(trace: Trace, step: Step, fixed: Record<string, number> = 
 export function windowAt(p: Plane, row: number, column: number): Plane {
   const [rows, columns] = [Math.min(p.rows, SIDE), Math.min(p.columns, SIDE)];
   const within = (from: number, n: number) => Math.min(Math.max(Math.round(from) || 0, 0), n);
-  return { ...p, rows, columns, first: { row: within(row, p.rows - rows), column: within(column, p.columns - columns) } };
+  return {
+    ...p,
+    rows,
+    columns,
+    first: { row: within(row, p.rows - rows), column: within(column, p.columns - columns) },
+  };
 }
 
 export const SIDE = 64;
 
-export const rowLabel = (p: Plane, row: number): string => (p.rowAxis ? p.trace.label(p.rowAxis, p.first.row + row) : "");
-export const columnLabel = (p: Plane, column: number): string => (p.columnAxis ? p.trace.label(p.columnAxis, p.first.column + column) : "");
+export const rowLabel = (p: Plane, row: number): string =>
+  p.rowAxis ? p.trace.label(p.rowAxis, p.first.row + row) : "";
+export const columnLabel = (p: Plane, column: number): string =>
+  p.columnAxis ? p.trace.label(p.columnAxis, p.first.column + column) : "";
 
 function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
   const { axes } = step;
@@ -51,7 +73,12 @@ function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
 export function indexAt(p: Plane, row: number, column: number): Record<string, number> {
   const at: Record<string, number> = {};
   for (const axis of p.step.axes) {
-    at[axis] = axis === p.rowAxis ? p.first.row + row : axis === p.columnAxis ? p.first.column + column : p.fixed[axis];
+    at[axis] =
+      axis === p.rowAxis
+        ? p.first.row + row
+        : axis === p.columnAxis
+          ? p.first.column + column
+          : p.fixed[axis];
   }
   return at;
 }
@@ -70,9 +97,19 @@ export const isMasked = (p: Plane, row: number, column: number): boolean =>
   hasMask(p.step) && maskedAt(p.step, indexAt(p, row, column));
 
 /** Fetch the cells of a window of the plane. */
-export function fetchWindow(p: Plane, r0: number, r1: number, c0: number, c1: number): Promise<void> {
+export function fetchWindow(
+  p: Plane,
+  r0: number,
+  r1: number,
+  c0: number,
+  c1: number,
+): Promise<void> {
   const [from, last] = [indexAt(p, r0, c0), indexAt(p, r1 - 1, c1 - 1)];
-  return p.trace.values.fetchBox(p.step, p.step.axes.map((axis) => from[axis]), p.step.axes.map((axis) => last[axis] + 1));
+  return p.trace.values.fetchBox(
+    p.step,
+    p.step.axes.map((axis) => from[axis]),
+    p.step.axes.map((axis) => last[axis] + 1),
+  );
 }
 
 /** A value in blocks: of each the number of largest magnitude. */
@@ -87,19 +124,38 @@ export interface Blocks {
 const LONGEST = 65536; // bytes of an answer; single numbers come in as many tiles as it takes
 
 /** A value in at most so many blocks along the axes that are named; the others are held at one index. */
-export async function blocksOf(trace: Trace, step: Step, most: Record<string, number>, fixed: Record<string, number> = {}): Promise<Blocks> {
+export async function blocksOf(
+  trace: Trace,
+  step: Step,
+  most: Record<string, number>,
+  fixed: Record<string, number> = {},
+): Promise<Blocks> {
   const { axes, shape } = step;
   const from = axes.map((axis) => (axis in most ? 0 : (fixed[axis] ?? 0)));
   const to = axes.map((axis, d) => (axis in most ? shape[d] : from[d] + 1));
-  let [block, counts, room] = [shape, shape, 1];
-  do {
-    block = axes.map((axis, d) => Math.ceil(shape[d] / Math.max(Math.floor((most[axis] ?? 1) * room), 1)));
-    counts = axes.map((_, d) => Math.ceil((to[d] - from[d]) / block[d]));
+  const cut = (room: number) => {
+    const block = axes.map((axis, d) =>
+      Math.ceil(shape[d] / Math.max(Math.floor((most[axis] ?? 1) * room), 1)),
+    );
+    return { block, counts: axes.map((_, d) => Math.ceil((to[d] - from[d]) / block[d])) };
+  };
+  let [room, { block, counts }] = [1, cut(1)];
+  while (
+    block.some((side) => side > 1) &&
+    counts.reduce((a, b) => a * b, itemBytes(step)) > LONGEST
+  ) {
     room *= 0.9;
-  } while (block.some((side) => side > 1) && counts.reduce((a, b) => a * b, itemBytes(step)) > LONGEST);
+    ({ block, counts } = cut(room));
+  }
   const by = strides({ ...step, shape: counts });
-  const named = (numbers: number[]) => Object.fromEntries(axes.map((axis, d) => [axis, numbers[d]]));
-  return { values: await trace.values.blocks(step, from, to, block), block: named(block), counts: named(counts), by: named(by) };
+  const named = (numbers: number[]) =>
+    Object.fromEntries(axes.map((axis, d) => [axis, numbers[d]]));
+  return {
+    values: await trace.values.blocks(step, from, to, block),
+    block: named(block),
+    counts: named(counts),
+    by: named(by),
+  };
 }
 
 /** Whether all of the block of a plane was masked. */
@@ -116,7 +172,15 @@ export interface Scale {
   largest: number;
 }
 
-const PROBABILITIES = new Set(["row_divide", "share", "probs", "keep_top_k", "keep_nucleus", "keep_min_p", "accumulate"]);
+const PROBABILITIES = new Set([
+  "row_divide",
+  "share",
+  "probs",
+  "keep_top_k",
+  "keep_nucleus",
+  "keep_min_p",
+  "accumulate",
+]);
 
 export function scaleKind(step: Step): Scale["kind"] {
   if (isWhole(step)) return "ids";
@@ -134,8 +198,13 @@ export async function scaleOf(trace: Trace, step: Step): Promise<Scale> {
   const kind = scaleKind(step);
   let largest = kind === "probability" ? 1 : 0;
   if (kind === "signed") {
-    const { values } = await blocksOf(trace, step, Object.fromEntries(step.axes.map((axis) => [axis, FEW])));
-    for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]));
+    const { values } = await blocksOf(
+      trace,
+      step,
+      Object.fromEntries(step.axes.map((axis) => [axis, FEW])),
+    );
+    for (let i = 0; i < values.length; i++)
+      if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]));
   }
   const scale = { kind, largest: largest || 1 };
   scales.set(step.address, scale);

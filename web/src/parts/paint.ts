@@ -24,7 +24,11 @@ export interface Look {
 const FONT = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
 /** Make the canvas as sharp as the screen; returns what to draw with, in CSS pixels. */
-export function sharpen(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+export function sharpen(
+  canvas: HTMLCanvasElement,
+  width: number,
+  height: number,
+): CanvasRenderingContext2D {
   const ratio = devicePixelRatio || 1;
   canvas.width = Math.max(Math.round(width * ratio), 1);
   canvas.height = Math.max(Math.round(height * ratio), 1);
@@ -37,16 +41,28 @@ export function sharpen(canvas: HTMLCanvasElement, width: number, height: number
 export function colorOf(value: number, scale: Scale, palette: Palette): string | null {
   if (scale.kind === "ids" || !Number.isFinite(value)) return null;
   const share = Math.max(Math.min(value / scale.largest, 1), -1);
-  return scale.kind === "probability" ? palette.probability(Math.max(share, 0)) : palette.signed(share);
+  return scale.kind === "probability"
+    ? palette.probability(Math.max(share, 0))
+    : palette.signed(share);
 }
 
-export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scroll: { x: number; y: number }, palette: Palette): void {
+export function paint(
+  canvas: HTMLCanvasElement,
+  plane: Plane,
+  look: Look,
+  scroll: { x: number; y: number },
+  palette: Palette,
+): void {
   const context = sharpen(canvas, look.width, look.height);
   const { side, head, cell } = look;
   const { base, byRow, byColumn } = layout(plane);
   const values = plane.trace.values;
   const whole = isWhole(plane.step);
-  const [ink, surface, line] = [palette.color("ink"), palette.color("surface"), palette.color("line")];
+  const [ink, surface, line] = [
+    palette.color("ink"),
+    palette.color("surface"),
+    palette.color("line"),
+  ];
   const r0 = Math.floor(scroll.y / cell.height);
   const c0 = Math.floor(scroll.x / cell.width);
   const r1 = Math.min(Math.ceil((scroll.y + look.height - head) / cell.height), plane.rows);
@@ -61,7 +77,8 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
   context.textBaseline = "middle";
   context.font = `12px ${FONT}`;
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
-  const valueAt = (r: number, c: number) => values.peek(plane.step, base + r * byRow + c * byColumn);
+  const valueAt = (r: number, c: number) =>
+    values.peek(plane.step, base + r * byRow + c * byColumn);
   const masked = (r: number, c: number) => isMasked(plane, r, c);
   for (let r = r0; r < r1; r++) {
     for (let c = c0; c < c1; c++) {
@@ -70,7 +87,14 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
       if (masked(r, c)) {
         const from = c;
         while (c + 1 < c1 && masked(r, c + 1)) c++;
-        hatch(context, x, y, (c - from + 1) * cell.width - gap, cell.height - gap, palette.color("hatch"));
+        hatch(
+          context,
+          x,
+          y,
+          (c - from + 1) * cell.width - gap,
+          cell.height - gap,
+          palette.color("hatch"),
+        );
         continue;
       }
       const value = valueAt(r, c);
@@ -78,7 +102,12 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
       const fill = colorOf(value, look.scale, palette);
       if (fill) {
         context.fillStyle = fill;
-        context.fillRect(x, y, cell.width - gap + (gap ? 0 : 0.5), cell.height - gap + (gap ? 0 : 0.5));
+        context.fillRect(
+          x,
+          y,
+          cell.width - gap + (gap ? 0 : 0.5),
+          cell.height - gap + (gap ? 0 : 0.5),
+        );
       } else if (!Number.isFinite(value)) {
         context.fillStyle = palette.color("bad");
         context.fillRect(x, y, cell.width - gap, cell.height - gap);
@@ -95,7 +124,12 @@ export function paint(canvas: HTMLCanvasElement, plane: Plane, look: Look, scrol
 }
 
 /** Paint a picture of one dot a number; it is as large as it has dots. */
-export function dots(canvas: HTMLCanvasElement, rows: number, columns: number, color: (row: number, column: number) => string | null): void {
+export function dots(
+  canvas: HTMLCanvasElement,
+  rows: number,
+  columns: number,
+  color: (row: number, column: number) => string | null,
+): void {
   canvas.width = columns;
   canvas.height = rows;
   const image = new ImageData(columns, rows);
@@ -112,7 +146,13 @@ export function dots(canvas: HTMLCanvasElement, rows: number, columns: number, c
 }
 
 /** A cell that is stronger than its colour says: a notch in its corner. */
-function corner(context: CanvasRenderingContext2D, x: number, y: number, cell: { width: number; height: number }, ink: string): void {
+function corner(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  cell: { width: number; height: number },
+  ink: string,
+): void {
   const side = Math.min(6, cell.width, cell.height);
   context.fillStyle = ink;
   context.beginPath();
@@ -162,11 +202,21 @@ function labels(
   const every = Math.max(Math.ceil((words ? 44 : wide) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
     const x = side + c * cell.width - scroll.x;
-    if (c % every || x < side - cell.width / 2 || (cell.width < 30 && x + (cell.width + wide) / 2 > look.width)) continue; // it would be cut off
+    if (
+      c % every ||
+      x < side - cell.width / 2 ||
+      (cell.width < 30 && x + (cell.width + wide) / 2 > look.width)
+    )
+      continue; // it would be cut off
     context.fillStyle = quiet;
     const index = plane.first.column + c;
-    const label = words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, index) : String(index);
-    context.fillText(clip(context, label, Math.max(cell.width * every - 2, 24)), x + cell.width / 2, head / 2);
+    const label =
+      words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, index) : String(index);
+    context.fillText(
+      clip(context, label, Math.max(cell.width * every - 2, 24)),
+      x + cell.width / 2,
+      head / 2,
+    );
   }
   context.strokeStyle = line;
   context.lineWidth = 1;
@@ -183,7 +233,14 @@ function clip(context: CanvasRenderingContext2D, text: string, room: number): st
   return `${text.slice(0, end)}…`;
 }
 
-export function hatch(context: CanvasRenderingContext2D, x: number, y: number, width: number, height: number, color: string): void {
+export function hatch(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  color: string,
+): void {
   context.save();
   context.beginPath();
   context.rect(x, y, width, height);

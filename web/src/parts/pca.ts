@@ -26,18 +26,29 @@ export function twoDirections(values: Float64Array, rows: number, width: number)
     for (let i = 0; i < rows; i++) sum += values[i * width + k];
     return sum / rows;
   });
-  const covariance = outer(values.slice(0, rows * width).map((value, i) => value - centre[i % width]), rows, width);
+  const covariance = outer(
+    values.slice(0, rows * width).map((value, i) => value - centre[i % width]),
+    rows,
+    width,
+  );
   const total = covariance.reduce((sum, row, k) => sum + row[k], 0) || 1;
   const first = strongest(covariance, null);
   const second = strongest(covariance, first.direction);
   const place = (table: Float64Array, n: number): Places => {
     const along = (direction: Float64Array) => {
       const zero = dot(centre, direction);
-      return Float64Array.from({ length: n }, (_, i) => dot(table.subarray(i * width, (i + 1) * width), direction) - zero);
+      return Float64Array.from(
+        { length: n },
+        (_, i) => dot(table.subarray(i * width, (i + 1) * width), direction) - zero,
+      );
     };
     return { x: along(first.direction), y: along(second.direction) };
   };
-  return { ...place(values, rows), place, shares: [first.strength / total, second.strength / total] };
+  return {
+    ...place(values, rows),
+    place,
+    shares: [first.strength / total, second.strength / total],
+  };
 }
 
 /** The sum over rows of each row's products with itself: n times the covariance. */
@@ -53,8 +64,14 @@ function outer(centred: Float64Array, rows: number, width: number): Float64Array
 }
 
 /** The eigenvector of largest eigenvalue at right angles to `without`, by power iteration; its largest entry is positive. */
-function strongest(matrix: Float64Array[], without: Float64Array | null): { direction: Float64Array; strength: number } {
-  const start = matrix.reduce((best, row, k) => (free(row, without) > free(matrix[best], without) ? k : best), 0);
+function strongest(
+  matrix: Float64Array[],
+  without: Float64Array | null,
+): { direction: Float64Array; strength: number } {
+  const start = matrix.reduce(
+    (best, row, k) => (free(row, without) > free(matrix[best], without) ? k : best),
+    0,
+  );
   let direction = unit(apart(matrix[start], without));
   for (let round = 0; round < ROUNDS; round++) {
     const next = unit(apart(times(matrix, direction), without));
@@ -63,11 +80,15 @@ function strongest(matrix: Float64Array[], without: Float64Array | null): { dire
     if (moved < SETTLED) break;
   }
   const strength = dot(direction, times(matrix, direction));
-  const peak = direction.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+  const peak = direction.reduce(
+    (best, value) => (Math.abs(value) > Math.abs(best) ? value : best),
+    0,
+  );
   return { direction: peak < 0 ? direction.map((value) => -value) : direction, strength };
 }
 
-const times = (matrix: Float64Array[], vector: Float64Array) => Float64Array.from(matrix, (row) => dot(row, vector));
+const times = (matrix: Float64Array[], vector: Float64Array) =>
+  Float64Array.from(matrix, (row) => dot(row, vector));
 const free = (vector: Float64Array, without: Float64Array | null) => norm(apart(vector, without));
 
 function apart(vector: Float64Array, without: Float64Array | null): Float64Array {

@@ -13,10 +13,17 @@ export interface BarScale {
 
 /** The scale for bars of tokens with these probabilities on each side; the reader's choice goes before the page's. */
 export function barScale(...sides: number[][]): BarScale {
-  const [, second] = sides[0].map((_, i) => Math.max(...sides.map((probs) => probs[i]))).sort((a, b) => b - a);
+  const [, second] = sides[0]
+    .map((_, i) => Math.max(...sides.map((probs) => probs[i])))
+    .sort((a, b) => b - a);
   const asked = route.get("bars");
-  if (asked ? asked !== "log" : !(second < PEAKED)) return { decades: 0, share: (p) => p, says: "Bars go from 0 to 1." };
+  if (asked ? asked !== "log" : !(second < PEAKED))
+    return { decades: 0, share: (p) => p, says: "Bars go from 0 to 1." };
   const least = Math.min(...sides.flat().filter((p) => p > 0));
   const decades = Math.min(Math.floor(1 - Math.log10(least)), MOST);
-  return { decades, share: (p) => Math.max(1 + Math.log10(p) / decades, 0), says: `Bars go from 1e-${decades} to 1 on a log scale, in steps of ten times.` };
+  return {
+    decades,
+    share: (p) => Math.max(1 + Math.log10(p) / decades, 0),
+    says: `Bars go from 1e-${decades} to 1 on a log scale, in steps of ten times.`,
+  };
 }

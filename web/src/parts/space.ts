@@ -14,11 +14,16 @@ export class Space {
   readonly lengths: Float64Array;
 
   /** values: `tokens` rows of `width` numbers each. */
-  constructor(readonly values: Float64Array, readonly tokens: number, readonly width: number) {
+  constructor(
+    readonly values: Float64Array,
+    readonly tokens: number,
+    readonly width: number,
+  ) {
     this.lengths = Float64Array.from({ length: tokens }, (_, i) => norm(this.row(i)));
   }
 
-  row = (token: number): Float64Array => this.values.subarray(token * this.width, (token + 1) * this.width);
+  row = (token: number): Float64Array =>
+    this.values.subarray(token * this.width, (token + 1) * this.width);
 
   /** The tokens nearest to one token, itself left out. */
   nearest(token: number, count: number): Neighbour[] {
@@ -27,8 +32,14 @@ export class Space {
 
   /** The tokens nearest to a - b + c, each brought to length 1 first; the three are left out. */
   analogy(a: number, b: number, c: number, count: number): Neighbour[] {
-    const [ua, ub, uc] = [a, b, c].map((token) => this.row(token).map((value) => value / Math.max(this.lengths[token], TINY)));
-    return this.along(ua.map((value, k) => value - ub[k] + uc[k]), count, [a, b, c]);
+    const [ua, ub, uc] = [a, b, c].map((token) =>
+      this.row(token).map((value) => value / Math.max(this.lengths[token], TINY)),
+    );
+    return this.along(
+      ua.map((value, k) => value - ub[k] + uc[k]),
+      count,
+      [a, b, c],
+    );
   }
 
   private along(vector: Float64Array, count: number, without: number[]): Neighbour[] {

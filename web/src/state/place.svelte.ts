@@ -19,19 +19,33 @@ class Place {
 
   /** What the URL asks for and there is not, and what is shown instead: a sentence each. */
   get problems(): string[] {
-    const asked = [["token", "pos", this.tokens], ["block", "block", this.blocks], ["head", "head", this.heads]] as const;
+    const asked = [
+      ["token", "pos", this.tokens],
+      ["block", "block", this.blocks],
+      ["head", "head", this.heads],
+    ] as const;
     const found = asked.flatMap(([what, field, n]) => {
       const [wanted, shown] = [route.get(field), this[field]];
       if (wanted === undefined || Number(wanted) === shown) return [];
       return `There is no ${what} ${wanted}: ${n > 1 ? `they go from 0 to ${n - 1}. This is` : "the only one is"} ${what} ${shown}.`;
     });
     const [stage, trace] = [route.get("stage"), session.trace];
-    const told = route.view !== "story" || !stage || !trace || stages(trace, this.block).some(({ id }) => id === stage);
-    return told ? found : [...found, `There is no stage “${stage}” in this story. This is its beginning.`];
+    const told =
+      route.view !== "story" ||
+      !stage ||
+      !trace ||
+      stages(trace, this.block).some(({ id }) => id === stage);
+    return told
+      ? found
+      : [...found, `There is no stage “${stage}” in this story. This is its beginning.`];
   }
 
   get blocks(): number {
-    return session.trace?.ofKind("fwd").filter((step) => /^fwd\/blocks\.\d+\.resid_post$/.test(step.address)).length || 1;
+    return (
+      session.trace
+        ?.ofKind("fwd")
+        .filter((step) => /^fwd\/blocks\.\d+\.resid_post$/.test(step.address)).length || 1
+    );
   }
 
   get heads(): number {

@@ -2,28 +2,48 @@
 
 import { untrack } from "svelte";
 
-export const VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"] as const;
+export const VIEWS = [
+  "story",
+  "map",
+  "attention",
+  "playground",
+  "lab",
+  "training",
+  "tokens",
+  "weights",
+] as const;
 export type View = (typeof VIEWS)[number];
 export const title = (view: View): string => view[0].toUpperCase() + view.slice(1);
 
 /** What can be given in the URL beside the view; all of it text, absent where it is the default. */
 const FIELDS = [
   "at", // the address that is open: a tensor, or one number of it
-  "run", "prompt", "target", "step", // which trace: a run, a text, the word asked for, a training step
+  "run",
+  "prompt",
+  "target",
+  "step", // which trace: a run, a text, the word asked for, a training step
   "lens", // "1": record the logit lens, however much it holds
   "edits", // JSON: what was changed by hand
   "with", // JSON: the other side of a comparison, a request for a second trace
   "value", // the value that a comparison follows through the blocks
   "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
-  "stage", "block", "head", "pos", // where in the story
+  "stage",
+  "block",
+  "head",
+  "pos", // where in the story
   "window", // row,column: the part of a large matrix that is read number by number
   "sampling", // JSON: how the playground chooses the next token
   "drawn", // JSON: the tokens that the playground has added to the prompt
   "draw", // JSON: the choice that the trace itself recorded, with its seed and index
-  "text", "cut", // the token view: the text, and which step of cutting it
-  "part", "sort", "matrix", // the weight view: matrices or embeddings, their order, the one whose numbers are counted
-  "near", "analogy", "zoom", // the embedding map: a token, three tokens a,b,c, and x,y,scale
+  "text",
+  "cut", // the token view: the text, and which step of cutting it
+  "part",
+  "sort",
+  "matrix", // the weight view: matrices or embeddings, their order, the one whose numbers are counted
+  "near",
+  "analogy",
+  "zoom", // the embedding map: a token, three tokens a,b,c, and x,y,scale
   "way", // how the lab edits: off, number or patch
   "training", // a training that was started from the page
   "log", // "1": training steps on a logarithmic scale
@@ -68,7 +88,10 @@ class Route {
 
   /** Change the place without a new entry: a slider that is being dragged, a token under the finger. */
   adjust(change: Partial<Record<Field, string | number | null>>): void {
-    this.write("replaceState", untrack(() => this.href(change)));
+    this.write(
+      "replaceState",
+      untrack(() => this.href(change)),
+    );
   }
 
   /** Go where a link of this page points. */

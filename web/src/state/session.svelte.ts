@@ -1,5 +1,15 @@
 /** What is open: the run, the trace of the prompt, and the trace that it is compared with. */
-import { findSource, SourceError, type About, type Edits, type Opened, type Request, type RunInfo, type RunSummary, type Sampling } from "../source";
+import {
+  findSource,
+  SourceError,
+  type About,
+  type Edits,
+  type Opened,
+  type Request,
+  type RunInfo,
+  type RunSummary,
+  type Sampling,
+} from "../source";
 import type { Address } from "../trace/address";
 import { isSpecial } from "../trace/trace";
 import { route } from "./route.svelte";
@@ -42,7 +52,9 @@ class Session {
     }
   });
   /** The one number that the URL names. */
-  cell = $derived(this.located.where && this.trace!.isCell(this.located.where) ? this.located.where : null);
+  cell = $derived(
+    this.located.where && this.trace!.isCell(this.located.where) ? this.located.where : null,
+  );
 
   get about(): About | null {
     return this.main?.about ?? null;
@@ -64,7 +76,16 @@ class Session {
 
   /** Run a prompt: nothing of the last one's place, edits and comparison stays. */
   ask(prompt: string | null, stage?: string): void {
-    const none = { at: null, pos: null, target: null, edits: null, with: null, side: null, draw: null, drawn: null };
+    const none = {
+      at: null,
+      pos: null,
+      target: null,
+      edits: null,
+      with: null,
+      side: null,
+      draw: null,
+      drawn: null,
+    };
     if (prompt !== null) route.go(stage ? { ...none, prompt, stage } : { ...none, prompt });
   }
 
@@ -74,7 +95,11 @@ class Session {
     return {
       run: this.wanted,
       prompt: route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
-      target: route.get("target") ?? first?.target ?? (route.get("prompt") === undefined ? run?.suggested_target : null) ?? null,
+      target:
+        route.get("target") ??
+        first?.target ??
+        (route.get("prompt") === undefined ? run?.suggested_target : null) ??
+        null,
       at_step: route.get("step") === undefined ? (first?.at_step ?? null) : route.number("step"),
       lens: route.get("lens") ? true : undefined,
       edits: route.json<Edits>("edits") ?? {},
@@ -87,7 +112,11 @@ class Session {
     try {
       if (!this.runs.length) this.runs = await this.source.runs();
       const id = this.wanted;
-      if (!id) throw new SourceError("There is no run to open. Train one, or start the server with one.", "empty");
+      if (!id)
+        throw new SourceError(
+          "There is no run to open. Train one, or start the server with one.",
+          "empty",
+        );
       const run = this.run?.id === id ? this.run : await this.source.run(id);
       if (id !== this.wanted) return; // another run was asked for meanwhile
       await Promise.all([this.loadMain(run), this.loadOther(run)]);
@@ -111,7 +140,8 @@ class Session {
 
   private fail(error: Error): void {
     if (error.name === "AbortError") return;
-    this.problem = error instanceof SourceError ? error : new SourceError(error.message, "unexpected");
+    this.problem =
+      error instanceof SourceError ? error : new SourceError(error.message, "unexpected");
     this.state = "failed";
   }
 
@@ -166,7 +196,8 @@ class Session {
     this.otherLoading = request !== null;
     let [opened, problem]: [Opened | null, string] = [null, ""];
     try {
-      if (request) opened = this.watched(await this.source.open({ ...this.request(run), ...request }));
+      if (request)
+        opened = this.watched(await this.source.open({ ...this.request(run), ...request }));
     } catch (error) {
       problem = (error as Error).message;
     }

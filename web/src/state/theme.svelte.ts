@@ -48,7 +48,10 @@ class Theme {
 
   color(name: string): string {
     const { colors } = this; // asked for each dot of a picture, and asking the styles is slow
-    return colors.get(name) ?? colors.set(name, this.styles.getPropertyValue(`--${name}`).trim()).get(name)!;
+    return (
+      colors.get(name) ??
+      colors.set(name, this.styles.getPropertyValue(`--${name}`).trim()).get(name)!
+    );
   }
 
   /** Blue for a positive share of the scale, orange for a negative one; `share` is from -1 to 1. */
@@ -73,7 +76,11 @@ class Theme {
       // small numbers stay visible: the ramp rises quickly at first
       return Array.from({ length: SHADES }, (_, i) => mixed(zero, end, (i / (SHADES - 1)) ** 0.7));
     };
-    return { positive: ramp("positive"), negative: ramp("negative"), probability: ramp("probability") };
+    return {
+      positive: ramp("positive"),
+      negative: ramp("negative"),
+      probability: ramp("probability"),
+    };
   }
 }
 

@@ -24,7 +24,11 @@ export function pair(before: Trace, after: Trace, path: string): [Step, Step] | 
 }
 
 /** After minus before, number by number; equal infinities have not moved. */
-async function gaps(before: Trace, after: Trace, [one, two]: [Step, Step]): Promise<{ gap: Float64Array; was: Float64Array }> {
+async function gaps(
+  before: Trace,
+  after: Trace,
+  [one, two]: [Step, Step],
+): Promise<{ gap: Float64Array; was: Float64Array }> {
   const [was, is] = await Promise.all([before.values.all(one), after.values.all(two)]);
   return { gap: was.map((value, i) => (value === is[i] ? 0 : is[i] - value)), was };
 }
@@ -42,15 +46,38 @@ export async function change(before: Trace, after: Trace, path: string): Promise
     if (Number.isFinite(was[i])) length += was[i] * was[i];
   });
   const relative = moved === 0 ? 0 : Math.sqrt(moved / length);
-  return { path, largest: gap[at] ?? 0, address: addressOf(steps[0], at), relative, numbers, of: size(steps[0]), edited: steps[1].edited };
+  return {
+    path,
+    largest: gap[at] ?? 0,
+    address: addressOf(steps[0], at),
+    relative,
+    numbers,
+    of: size(steps[0]),
+    edited: steps[1].edited,
+  };
 }
 
 /** A trace that holds one value: the differences, after minus before, in float64. */
-export async function differenceTrace(before: Trace, after: Trace, path: string): Promise<Trace | null> {
+export async function differenceTrace(
+  before: Trace,
+  after: Trace,
+  path: string,
+): Promise<Trace | null> {
   const steps = pair(before, after, path);
   if (!steps) return null;
   const { gap } = await gaps(before, after, steps);
   const bytes = gap.buffer as ArrayBuffer;
-  const step: Step = { ...steps[0], op: null, formula: null, operands: {}, consumers: [], dtype: "float64", bytes: [0, bytes.byteLength] };
-  return new Trace({ ...before.table, steps: [step] }, { bytes: async (begin, end) => bytes.slice(begin, end) });
+  const step: Step = {
+    ...steps[0],
+    op: null,
+    formula: null,
+    operands: {},
+    consumers: [],
+    dtype: "float64",
+    bytes: [0, bytes.byteLength],
+  };
+  return new Trace(
+    { ...before.table, steps: [step] },
+    { bytes: async (begin, end) => bytes.slice(begin, end) },
+  );
 }

@@ -1,6 +1,9 @@
 /** Local derivatives: how much one computed number moves for a small move of each number it read. */
 import { Evaluation, SLOPES, type Reads } from "./evaluate";
-import { COMPARISONS, REDUCTIONS, type Node } from "./formula";
+import { isBinary, isCall, isReduction, type Binary, type Node, type Reduction } from "./formula";
+
+/** Operators whose value no small move changes. */
+const FLAT = new Set<string>(["<", "<=", ">", ">=", "==", "!=", "//", "%"]);
 
 type Env = Record<string, number>;
 
@@ -10,27 +13,26 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
 
   function send(node: Node, env: Env, upstream: number): void {
     if (upstream === 0) return;
-    const kind = node[0];
-    if (kind === "read") {
+    if (node[0] === "read") {
       const flat = run.place(node[1], node[2], env);
       const known = found.get(node[1])!;
       known.set(flat, (known.get(flat) ?? 0) + upstream);
-    } else if (kind === "select") {
+    } else if (node[0] === "select") {
       send(run.quietly(node[1], env) ? node[2] : node[3], env, upstream);
-    } else if (kind === "max") {
+    } else if (node[0] === "max") {
       toLargest(node, env, upstream);
-    } else if (REDUCTIONS.has(kind)) {
-      const share = kind === "mean" ? upstream / run.size(node[1]) : upstream;
+    } else if (isReduction(node)) {
+      const share = node[0] === "mean" ? upstream / run.size(node[1]) : upstream;
       run.each([node[1]], env, (inner) => send(node[2], inner, share));
-    } else if (node.length === 2 && kind in SLOPES) {
+    } else if (isCall(node)) {
       const x = run.quietly(node[1], env);
-      send(node[1], env, upstream * SLOPES[kind](x, run.quietly(node, env)));
-    } else if (node.length === 3 && !COMPARISONS.has(kind) && kind !== "//" && kind !== "%") {
+      send(node[1], env, upstream * SLOPES[node[0]](x, run.quietly(node, env)));
+    } else if (isBinary(node) && !FLAT.has(node[0])) {
       toSides(node, env, upstream);
     }
   }
 
-  function toLargest(node: Node, env: Env, upstream: number): void {
+  function toLargest(node: Reduction, env: Env, upstream: number): void {
     const largest = run.quietly(node, env);
     const ties: Env[] = [];
     run.each([node[1]], env, (inner) => {
@@ -39,7 +41,7 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
     for (const inner of ties) send(node[2], inner, upstream / ties.length);
   }
 
-  function toSides(node: Node, env: Env, upstream: number): void {
+  function toSides(node: Binary, env: Env, upstream: number): void {
     const [operator, left, right] = node;
     if (operator === "+" || operator === "-") {
       send(left, env, upstream);

@@ -9,7 +9,7 @@ export function erf(x: number): number {
   if (Math.abs(x) >= TOP) return Math.sign(x);
   let term = x;
   let sum = x;
-  for (let n = 1; Math.abs(term) > Math.abs(sum) * Number.EPSILON / 4; n++) {
+  for (let n = 1; Math.abs(term) > (Math.abs(sum) * Number.EPSILON) / 4; n++) {
     term *= (2 * x * x) / (2 * n + 1);
     sum += term;
   }

@@ -3,7 +3,21 @@
  * from it: the same running error analysis as Python's `ops.evaluate` (Higham 2002, 3.1 and 3.3).
  */
 import { erf } from "./erf";
-import { COMPARISONS, REDUCTIONS, constant, plainNumber, type Node, walk } from "./formula";
+import {
+  isBinary,
+  isCall,
+  isComparison,
+  isReduction,
+  plainNumber,
+  walk,
+  type Binary,
+  type Call,
+  type FunctionName,
+  type Node,
+  type Operator,
+  type Reduction,
+  type Select,
+} from "./formula";
 import { isWhole, type Step, type Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./values";
 
@@ -36,7 +50,10 @@ export class Evaluation {
   ) {
     this.roundoff = (ROUNDOFF[step.dtype] ?? 0) + ROUNDOFF.float64;
     this.tiny = TINY[step.dtype] ?? 0;
-    this.sizes = { ...axisSizes(tree, operands), ...Object.fromEntries(step.axes.map((a, d) => [a, step.shape[d]])) };
+    this.sizes = {
+      ...axisSizes(tree, operands),
+      ...Object.fromEntries(step.axes.map((a, d) => [a, step.shape[d]])),
+    };
   }
 
   size = (axis: string): number => this.sizes[axis];
@@ -52,10 +69,9 @@ export class Evaluation {
   }
 
   run(node: Node, env: Env): number {
-    const kind = node[0];
-    switch (kind) {
+    switch (node[0]) {
       case "number":
-        return this.constant(constant(node));
+        return this.constant(plainNumber(node[1]));
       case "param":
         return this.constant(plainNumber(this.params[node[1]]));
       case "axis":
@@ -69,8 +85,10 @@ export class Evaluation {
       case "drawn":
         throw new Error("a drawn number has no arithmetic");
     }
-    if (REDUCTIONS.has(kind)) return this.reduce(kind, node[1], node[2], env);
-    return node.length === 2 ? this.unary(kind, node[1], env) : this.binary(kind, node[1], node[2], env);
+    if (isReduction(node)) return this.reduce(node, env);
+    if (isCall(node)) return this.unary(node, env);
+    if (isBinary(node)) return this.binary(node, env);
+    throw new Error(`this page does not know the function “${node[0]}”`);
   }
 
   private exact(value: number): number {
@@ -89,17 +107,21 @@ export class Evaluation {
   place(operand: string, index: Node[], env: Env): number {
     const { shape } = this.operands[operand];
     let place = 0;
-    for (let d = 0; d < shape.length; d++) place = place * shape[d] + Math.trunc(this.run(index[d], env));
+    for (let d = 0; d < shape.length; d++)
+      place = place * shape[d] + Math.trunc(this.run(index[d], env));
     return place;
   }
 
   /** Fetch what a formula reads at places that its axes alone tell; what else it reads shows when it is run. */
   async fetch(tree: Node, at: Env): Promise<void> {
     const boxes = [...walk(tree)].flatMap((node) => {
+      if (node[0] !== "read") return [];
       const step = this.operands[node[1]];
-      if (node[0] !== "read" || (node[2] as Node[]).some(([kind]) => kind !== "axis")) return [];
-      const from = (node[2] as Node[]).map(([, axis]) => at[axis] ?? 0);
-      return [this.trace.values.fetchBox(step, from, from.map((i, d) => (node[2][d][1] in at ? i + 1 : step.shape[d])))];
+      const axes = node[2].flatMap((index) => (index[0] === "axis" ? [index[1]] : []));
+      if (axes.length < node[2].length) return [];
+      const from = axes.map((axis) => at[axis] ?? 0);
+      const to = axes.map((axis, d) => (axis in at ? from[d] + 1 : step.shape[d]));
+      return [this.trace.values.fetchBox(step, from, to)];
     });
     await Promise.all(boxes);
   }
@@ -121,11 +143,12 @@ export class Evaluation {
     return value;
   }
 
-  private select(node: Node, env: Env): number {
+  private select(node: Select, env: Env): number {
     const kinks = this.kinks;
     const chosen = this.run(node[1], env);
     // a count is flat on both sides of an equality
-    if (![...walk(node[2]), ...walk(node[3])].some((part) => part[0] === "read")) this.kinks = kinks;
+    if (![...walk(node[2]), ...walk(node[3])].some((part) => part[0] === "read"))
+      this.kinks = kinks;
     const a = this.run(node[2], env);
     const [bound, real] = [this.bound, this.real];
     const b = this.run(node[3], env);
@@ -135,8 +158,9 @@ export class Evaluation {
     return a;
   }
 
-  private reduce(kind: string, axis: string, body: Node, env: Env): number {
+  private reduce([kind, axis, inside]: Reduction, env: Env): number {
     const axes = [axis];
+    let body = inside;
     while (kind === "sum" && body[0] === "sum") {
       axes.push(body[1]); // a sum of sums may be added up in any order: it is one sum
       body = body[2];
@@ -197,25 +221,27 @@ export class Evaluation {
     turn(0);
   }
 
-  private unary(name: string, body: Node, env: Env): number {
+  private unary([name, body]: Call, env: Env): number {
     const x = this.run(body, env);
     const error = this.bound;
     const value = FUNCTIONS[name](x);
     const exact = name === "neg" || name === "abs" || name === "sign";
     let carried = error > 0 ? Math.abs(SLOPES[name](x, value)) * error : 0;
     if (name === "sqrt") carried = Math.min(carried, Math.sqrt(error));
-    this.bound = finite(carried + (exact ? 0 : FUNCTION_ULPS * this.roundoff * Math.abs(value) + this.tiny));
+    this.bound = finite(
+      carried + (exact ? 0 : FUNCTION_ULPS * this.roundoff * Math.abs(value) + this.tiny),
+    );
     if (!exact) this.real = true;
     return value;
   }
 
-  private binary(operator: string, left: Node, right: Node, env: Env): number {
+  private binary([operator, left, right]: Binary, env: Env): number {
     const a = this.run(left, env);
     const [ea, realA] = [this.bound, this.real];
     const b = this.run(right, env);
     const [eb, realB] = [this.bound, this.real];
     const value = OPERATORS[operator](a, b);
-    if (COMPARISONS.has(operator)) {
+    if (isComparison(operator)) {
       if (a === b && realA) this.kinks = true;
       return this.exact(value);
     }
@@ -226,9 +252,11 @@ export class Evaluation {
     }
     const rounding = this.roundoff * Math.abs(value);
     let bound: number;
-    if (operator === "+" || operator === "-") bound = ea + this.addedTo(right, a) + (eb + this.addedTo(left, b)) + rounding;
+    if (operator === "+" || operator === "-")
+      bound = ea + this.addedTo(right, a) + (eb + this.addedTo(left, b)) + rounding;
     else if (operator === "*") bound = Math.abs(a) * eb + Math.abs(b) * ea + ea * eb + rounding;
-    else if (operator === "/") bound = (ea + Math.abs(value) * eb) / Math.max(Math.abs(b) - eb, 1e-300) + rounding;
+    else if (operator === "/")
+      bound = (ea + Math.abs(value) * eb) / Math.max(Math.abs(b) - eb, 1e-300) + rounding;
     else {
       const relative = (Math.abs(b) * ea) / Math.abs(a) + Math.abs(Math.log(Math.abs(a))) * eb;
       bound = Math.abs(value) * relative + FUNCTION_ULPS * rounding;
@@ -248,7 +276,7 @@ function axisSizes(tree: Node, operands: Record<string, Step>): Record<string, n
   const sizes: Record<string, number> = {};
   for (const node of walk(tree)) {
     if (node[0] !== "read") continue;
-    (node[2] as Node[]).forEach((index, d) => {
+    node[2].forEach((index, d) => {
       if (index[0] === "axis") sizes[index[1]] = operands[node[1]].shape[d];
     });
   }
@@ -258,13 +286,21 @@ function axisSizes(tree: Node, operands: Record<string, Step>): Record<string, n
 // inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)
 const finite = (error: number): number => (Number.isFinite(error) ? error : 0);
 
-const FUNCTIONS: Record<string, (x: number) => number> = {
-  neg: (x) => -x, exp: Math.exp, log: Math.log, sqrt: Math.sqrt, tanh: Math.tanh, erf,
-  sin: Math.sin, cos: Math.cos, sign: Math.sign, abs: Math.abs,
+const FUNCTIONS: Record<FunctionName, (x: number) => number> = {
+  neg: (x) => -x,
+  exp: Math.exp,
+  log: Math.log,
+  sqrt: Math.sqrt,
+  tanh: Math.tanh,
+  erf,
+  sin: Math.sin,
+  cos: Math.cos,
+  sign: Math.sign,
+  abs: Math.abs,
 };
 
 /** d function / dx, given x and the function's value. */
-export const SLOPES: Record<string, (x: number, y: number) => number> = {
+export const SLOPES: Record<FunctionName, (x: number, y: number) => number> = {
   neg: () => -1,
   exp: (_, y) => y,
   log: (x) => 1 / x,
@@ -277,7 +313,7 @@ export const SLOPES: Record<string, (x: number, y: number) => number> = {
   abs: (x) => Math.sign(x),
 };
 
-const OPERATORS: Record<string, (a: number, b: number) => number> = {
+const OPERATORS: Record<Operator, (a: number, b: number) => number> = {
   "+": (a, b) => a + b,
   "-": (a, b) => a - b,
   "*": (a, b) => a * b,
@@ -296,7 +332,11 @@ const OPERATORS: Record<string, (a: number, b: number) => number> = {
 const ROUNDS = 6; // an index may itself be read from a tile that has to come first
 
 /** Run `work` until every number that it read is here. */
-export async function whenHere<T>(trace: Trace, evaluation: () => Evaluation, work: (run: Evaluation) => T): Promise<{ run: Evaluation; result: T }> {
+export async function whenHere<T>(
+  trace: Trace,
+  evaluation: () => Evaluation,
+  work: (run: Evaluation) => T,
+): Promise<{ run: Evaluation; result: T }> {
   for (let round = 0; round < ROUNDS; round++) {
     const run = evaluation();
     const result = work(run);
@@ -305,4 +345,3 @@ export async function whenHere<T>(trace: Trace, evaluation: () => Evaluation, wo
   }
   throw new Error("the operands of this number could not be read");
 }
-

@@ -2,7 +2,7 @@
 import { format, type Address } from "./address";
 import { derivatives } from "./derive";
 import { Evaluation, whenHere } from "./evaluate";
-import type { Formula, Node } from "./formula";
+import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { terms, withNumbers, type Piece, type Terms } from "./render";
 import { addressOf, flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
@@ -20,7 +20,11 @@ export interface Operand {
 export class Operands {
   private places: number[];
 
-  constructor(private step: Step, private reads: Map<number, number>, private slopes: Map<number, number>) {
+  constructor(
+    private step: Step,
+    private reads: Map<number, number>,
+    private slopes: Map<number, number>,
+  ) {
     this.places = [...reads.keys()];
   }
 
@@ -31,7 +35,12 @@ export class Operands {
   at(i: number): Operand {
     const place = this.places[i];
     const value = this.reads.get(place)!;
-    return { address: addressOf(this.step, place), value, text: number(value, 4, isWhole(this.step)), derivative: this.slopes.get(place) ?? 0 };
+    return {
+      address: addressOf(this.step, place),
+      value,
+      text: number(value, 4, isWhole(this.step)),
+      derivative: this.slopes.get(place) ?? 0,
+    };
   }
 
   first(n: number): Operand[] {
@@ -63,18 +72,30 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   const step = trace.step(where.path);
   const at = where.index;
   const formula = trace.formula(step);
-  const operands = Object.fromEntries(Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]));
+  const operands = Object.fromEntries(
+    Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]),
+  );
   const evaluation = () => new Evaluation(trace, operands, step.params, formula!.tree, step);
   const computed = formula && formula.tree[0] !== "drawn";
-  const [value] = await Promise.all([trace.values.one(step, flat(step, at)), computed && evaluation().fetch(formula.tree, at)]);
+  const [value] = await Promise.all([
+    trace.values.one(step, flat(step, at)),
+    computed && evaluation().fetch(formula.tree, at),
+  ]);
   const found: Explanation = {
     address: format(step.address, Object.fromEntries(step.axes.map((axis) => [axis, at[axis]]))),
-    step, at, value,
+    step,
+    at,
+    value,
     text: number(value, 6, isWhole(step)),
     formula,
     symbol: symbol(step.address),
-    numbersPutIn: [], terms: null, groups: [],
-    recomputed: value, error: 0, bound: 0, agrees: true,
+    numbersPutIn: [],
+    terms: null,
+    groups: [],
+    recomputed: value,
+    error: 0,
+    bound: 0,
+    agrees: true,
     flags: flags(value, step, at),
   };
   if (!computed) return found;
@@ -83,7 +104,10 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     // PyTorch may arrange an equal formula otherwise and round each factor once more
     found.bound = run.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
   });
-  found.error = Object.is(value, found.recomputed) || value === found.recomputed ? 0 : Math.abs(value - found.recomputed);
+  found.error =
+    Object.is(value, found.recomputed) || value === found.recomputed
+      ? 0
+      : Math.abs(value - found.recomputed);
   if (Number.isNaN(value) && Number.isNaN(found.recomputed)) found.error = 0;
   found.agrees = found.error <= found.bound;
   found.terms = terms(formula.tree, run, at);
@@ -96,15 +120,21 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
 function flags(value: number, step: Step, at: Record<string, number>): string[] {
   const found: string[] = [];
   if (isMasked(step, at)) found.push("masked: a later position, which this one may not look at");
-  else if (!Number.isFinite(value) && !Number.isNaN(value)) found.push("infinite: follow the operands to where it first appears");
-  if (Number.isNaN(value)) found.push("not a number: follow the operands to where it first appears");
-  if (step.edited) found.push("edited: this number was set by hand, so its formula does not explain it");
+  else if (!Number.isFinite(value) && !Number.isNaN(value))
+    found.push("infinite: follow the operands to where it first appears");
+  if (Number.isNaN(value))
+    found.push("not a number: follow the operands to where it first appears");
+  if (step.edited)
+    found.push("edited: this number was set by hand, so its formula does not explain it");
   return found;
 }
 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
-  const groups = new Map<string, { step: Step; reads: Map<number, number>; slopes: Map<number, number> }>();
+  const groups = new Map<
+    string,
+    { step: Step; reads: Map<number, number>; slopes: Map<number, number> }
+  >();
   for (const [operand, reads] of run.reads) {
     const step = run.operands[operand];
     const known = groups.get(step.address);
@@ -112,10 +142,14 @@ function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Expla
     else {
       // one value under two names
       for (const [place, value] of reads) known.reads.set(place, value);
-      for (const [place, slope] of slopes.get(operand)!) known.slopes.set(place, (known.slopes.get(place) ?? 0) + slope);
+      for (const [place, slope] of slopes.get(operand)!)
+        known.slopes.set(place, (known.slopes.get(place) ?? 0) + slope);
     }
   }
-  return [...groups].map(([path, { step, reads, slopes }]) => ({ path, operands: new Operands(step, reads, slopes) }));
+  return [...groups].map(([path, { step, reads, slopes }]) => ({
+    path,
+    operands: new Operands(step, reads, slopes),
+  }));
 }
 
 /** Where a number goes: every step that read it, with the axes that are decided by its own index. */
@@ -131,16 +165,19 @@ function decided(trace: Trace, consumer: Step, where: Address): Record<string, n
   const formula = trace.formula(consumer);
   const index: Record<string, number> = {};
   if (!formula) return index;
-  const names = Object.keys(consumer.operands).filter((name) => consumer.operands[name] === where.path);
+  const names = Object.keys(consumer.operands).filter(
+    (name) => consumer.operands[name] === where.path,
+  );
   const own = trace.step(where.path).axes;
   const visit = (node: Node): void => {
     if (node[0] === "read" && names.includes(node[1])) {
-      (node[2] as Node[]).forEach((part, d) => {
+      node[2].forEach((part, d) => {
         const at = where.index[own[d]];
-        if (part[0] === "axis" && consumer.axes.includes(part[1]) && at !== undefined) index[part[1]] = at;
+        if (part[0] === "axis" && consumer.axes.includes(part[1]) && at !== undefined)
+          index[part[1]] = at;
       });
     }
-    for (const part of node) if (Array.isArray(part)) Array.isArray(part[0]) ? part.forEach(visit) : visit(part as Node);
+    children(node).forEach(visit);
   };
   visit(formula.tree);
   consumer.axes.forEach((axis, d) => {

@@ -1,5 +1,15 @@
-/** A formula tree as trace files hold it: nested lists, `["*", ["number", 2], ["read", "x", [["axis", "i"]]]]`. */
-export type Node = [string, ...any[]];
+/**
+ * A formula tree as trace files hold it: nested lists,
+ * `["*", ["number", 2], ["read", "x", [["axis", "i"]]]]`.
+ */
+export type Node = Leaf | Read | Select | Reduction | Call | Binary;
+type Leaf =
+  ["number", number | string] | ["axis", string] | ["size", string] | ["param", string] | ["drawn"];
+export type Read = ["read", string, Node[]];
+export type Select = ["select", Node, Node, Node];
+export type Reduction = ["sum" | "mean" | "max", string, Node];
+export type Call = [FunctionName, Node];
+export type Binary = [Operator, Node, Node];
 
 export interface Formula {
   name: string;
@@ -9,18 +19,52 @@ export interface Formula {
   latex: string;
 }
 
-export const REDUCTIONS = new Set(["sum", "mean", "max"]);
-export const FUNCTIONS = new Set(["exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "sign", "abs", "neg"]);
-export const COMPARISONS = new Set(["<", "<=", ">", ">=", "==", "!="]);
+const FUNCTIONS = [
+  "exp",
+  "log",
+  "sqrt",
+  "tanh",
+  "erf",
+  "sin",
+  "cos",
+  "sign",
+  "abs",
+  "neg",
+] as const;
+export type FunctionName = (typeof FUNCTIONS)[number];
+
+/** How tightly an operator binds; more binds tighter. */
+export const PRECEDENCE = {
+  "<": 0,
+  "<=": 0,
+  ">": 0,
+  ">=": 0,
+  "==": 0,
+  "!=": 0,
+  "+": 1,
+  "-": 1,
+  "*": 2,
+  "/": 2,
+  "//": 2,
+  "%": 2,
+  "**": 4,
+} as const;
+export const NEGATION = 3;
+export type Operator = keyof typeof PRECEDENCE;
+
+export const isReduction = (node: Node): node is Reduction =>
+  node[0] === "sum" || node[0] === "mean" || node[0] === "max";
+export const isCall = (node: Node): node is Call =>
+  (FUNCTIONS as readonly string[]).includes(node[0]);
+export const isBinary = (node: Node): node is Binary => node[0] in PRECEDENCE;
+export const isComparison = (operator: Operator): boolean => PRECEDENCE[operator] === 0;
 
 export function children(node: Node): Node[] {
-  const [kind] = node;
-  if (kind === "read") return node[2];
-  if (kind === "select") return [node[1], node[2], node[3]];
-  if (REDUCTIONS.has(kind)) return [node[2]];
-  if (FUNCTIONS.has(kind)) return [node[1]];
-  if (["number", "axis", "size", "param", "drawn"].includes(kind)) return [];
-  return [node[1], node[2]];
+  if (node[0] === "read") return node[2];
+  if (node[0] === "select") return [node[1], node[2], node[3]];
+  if (isReduction(node)) return [node[2]];
+  if (isCall(node)) return [node[1]];
+  return isBinary(node) ? [node[1], node[2]] : [];
 }
 
 export function* walk(node: Node): Generator<Node> {
@@ -29,19 +73,11 @@ export function* walk(node: Node): Generator<Node> {
 }
 
 /** A number of a trace file; infinities are text there. */
-export const plainNumber = (value: number | string): number => Number(String(value).replace("inf", "Infinity"));
-
-export const constant = (node: Node): number => plainNumber(node[1]);
-
-/** How tightly an operator binds; more binds tighter. */
-export const PRECEDENCE: Record<string, number> = {
-  "<": 0, "<=": 0, ">": 0, ">=": 0, "==": 0, "!=": 0,
-  "+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4,
-};
-export const NEGATION = 3;
+export const plainNumber = (value: number | string): number =>
+  Number(String(value).replace("inf", "Infinity"));
 
 /** What each side of an operator must bind like to stand without brackets. */
-export function sides(operator: string): [number, number] {
+export function sides(operator: Operator): [number, number] {
   const level = PRECEDENCE[operator];
   if (operator === "**") return [level + 1, level];
   return level === 0 ? [1, 1] : [level, level + 1];

@@ -11,10 +11,19 @@ export interface Guess {
 
 /** The guess after every token at a point such as `blocks.0.resid_mid`. */
 export async function guessesAt(trace: Trace, point: string): Promise<Guess[]> {
-  const [tokens, probs] = ["best_token", "best_prob"].map((name) => trace.step(`fwd/lens.${point}.${name}`));
+  const [tokens, probs] = ["best_token", "best_prob"].map((name) =>
+    trace.step(`fwd/lens.${point}.${name}`),
+  );
   const [ids, shares] = await Promise.all([trace.values.all(tokens), trace.values.all(probs)]);
-  return [...ids].map((token, pos) => ({ token, prob: shares[pos], address: format(probs.operands.probs, { batch: 0, pos, vocab: token }) }));
+  return [...ids].map((token, pos) => ({
+    token,
+    prob: shares[pos],
+    address: format(probs.operands.probs, { batch: 0, pos, vocab: token }),
+  }));
 }
 
 /** The points where guesses were recorded, from the start of the stream to its end. */
-export const points = (trace: Trace): string[] => trace.ofKind("fwd").flatMap(({ address }) => /^fwd\/lens\.(.+)\.best_token$/.exec(address)?.[1] ?? []);
+export const points = (trace: Trace): string[] =>
+  trace
+    .ofKind("fwd")
+    .flatMap(({ address }) => /^fwd\/lens\.(.+)\.best_token$/.exec(address)?.[1] ?? []);

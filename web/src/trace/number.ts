@@ -21,7 +21,9 @@ const EXACT = 60; // places: a float64 from 1e-4 on that ends in a 5 to be round
 function halfToEven(rounded: string, exact: string): string {
   const at = rounded.includes(".") ? rounded.length : rounded.length + 1;
   const last = Number(rounded.at(-1));
-  return last % 2 === 1 && /^50*$/.test(exact.slice(at)) ? rounded.slice(0, -1) + (last - 1) : rounded;
+  return last % 2 === 1 && /^50*$/.test(exact.slice(at))
+    ? rounded.slice(0, -1) + (last - 1)
+    : rounded;
 }
 
 /** As Python's `%e`: at least two digits of exponent. */
@@ -50,7 +52,8 @@ export const digitsFor = (value: number, change: number): number =>
   change ? Math.min(Math.max(4, Math.floor(Math.log10(Math.abs(value / change))) + 3), 9) : 4;
 
 /** The class in whose colour a signed number is written. */
-export const tone = (value: number): string => (value > 0 ? "positive" : value < 0 ? "negative" : "");
+export const tone = (value: number): string =>
+  value > 0 ? "positive" : value < 0 ? "negative" : "";
 
 /** A number in full: the shortest spelling that reads back the same double. */
 export function full(value: number): string {

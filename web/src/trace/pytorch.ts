@@ -1,6 +1,6 @@
 /** A snippet that recomputes a shown number from the run's folder and asserts it. */
 import type { About, RunInfo } from "../source";
-import { REDUCTIONS, constant, plainNumber, walk, type Node } from "./formula";
+import { isBinary, isReduction, plainNumber, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
 import { number } from "./number";
 import { isWhole, type Trace } from "./trace";
@@ -9,19 +9,38 @@ import { isWhole, type Trace } from "./trace";
  * Runnable Python for an explained number of the forward pass, a gradient or an update; "" where there
  * is none: of a run that is not open, a pass patched from another, or a choice that was drawn.
  */
-export function pytorch(found: Explanation, about: About, run: RunInfo | null, trace: Trace): string {
+export function pytorch(
+  found: Explanation,
+  about: About,
+  run: RunInfo | null,
+  trace: Trace,
+): string {
   const isPatched = Object.values(about.edits).some((edit) => typeof edit !== "number");
   const isDrawn = found.step.address.startsWith("choose/") && about.sampling !== null;
   if (run === null || isPatched || isDrawn) return "";
   const folder = run.path ?? run.name;
-  const lines = ["import torch", "import glassformer as gf", "", ...opened(about, folder), "whole = lambda path: trace.value_of(trace.step(path)).detach()"];
+  const lines = [
+    "import torch",
+    "import glassformer as gf",
+    "",
+    ...opened(about, folder),
+    "whole = lambda path: trace.value_of(trace.step(path)).detach()",
+  ];
   const { formula, step } = found;
   const index = step.axes.map((axis) => found.at[axis]).join(", ");
   lines.push(`recorded = whole("${step.address}")${index ? `[${index}]` : ""}`);
-  if (!formula || formula.tree[0] === "drawn") return [...lines, `assert recorded.item() == ${spell(found.value)}`, "print(recorded.item())"].join("\n");
-  for (const [name, path] of Object.entries(step.operands)) lines.push(`${name} = whole("${path}")${isWhole(trace.step(path)) ? "" : ".double()"}`);
-  for (const [name, value] of Object.entries(step.params)) if (used(formula.tree, name)) lines.push(`${name} = ${spell(plainNumber(value))}`);
-  for (const axis of step.axes) lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${step.shape[step.axes.indexOf(axis)]}`);
+  if (!formula || formula.tree[0] === "drawn")
+    return [
+      ...lines,
+      `assert recorded.item() == ${spell(found.value)}`,
+      "print(recorded.item())",
+    ].join("\n");
+  for (const [name, path] of Object.entries(step.operands))
+    lines.push(`${name} = whole("${path}")${isWhole(trace.step(path)) ? "" : ".double()"}`);
+  for (const [name, value] of Object.entries(step.params))
+    if (used(formula.tree, name)) lines.push(`${name} = ${spell(plainNumber(value))}`);
+  for (const axis of step.axes)
+    lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${step.shape[step.axes.indexOf(axis)]}`);
   lines.push(
     `recomputed = torch.as_tensor(${code(formula.tree, step.operands)}).double()`,
     `torch.testing.assert_close(recomputed, recorded.double(), rtol=0, atol=${spell(Math.max(found.bound, Number.MIN_VALUE))})`,
@@ -39,35 +58,46 @@ function opened(about: About, folder: string): string[] {
   return [`trace = gf.watch(${options.join(", ")})`];
 }
 
-const used = (tree: Node, name: string): boolean => [...walk(tree)].some((node) => node[0] === "param" && node[1] === name);
-const spell = (value: number): string => (Number.isFinite(value) ? String(value) : `float("${number(value)}")`);
-
-const FUNCTIONS: Record<string, string> = { sign: "torch.sign", abs: "torch.abs" };
+const used = (tree: Node, name: string): boolean =>
+  [...walk(tree)].some((node) => node[0] === "param" && node[1] === name);
+const spell = (value: number): string =>
+  Number.isFinite(value) ? String(value) : `float("${number(value)}")`;
 
 function code(node: Node, operands: Record<string, string>): string {
-  const [kind, a, b, c] = node;
   const inner = (part: Node) => code(part, operands);
-  if (kind === "number") return spell(constant(node));
-  if (kind === "axis" || kind === "param") return a;
-  if (kind === "size") return `size_${a}`;
-  if (kind === "read") return b.length ? `${a}[${(b as Node[]).map(inner).join(", ")}]` : a;
-  if (kind === "select") return `(${inner(b)} if ${inner(a)} else ${inner(c)})`;
-  if (REDUCTIONS.has(kind)) {
-    const length = lengthOf(a, b);
-    const items = `${inner(b)} for ${a} in range(${length})`;
+  switch (node[0]) {
+    case "number":
+      return spell(plainNumber(node[1]));
+    case "axis":
+    case "param":
+      return node[1];
+    case "size":
+      return `size_${node[1]}`;
+    case "read":
+      return node[2].length ? `${node[1]}[${node[2].map(inner).join(", ")}]` : node[1];
+    case "select":
+      return `(${inner(node[2])} if ${inner(node[1])} else ${inner(node[3])})`;
+    case "drawn":
+      throw new Error("a drawn number has no arithmetic");
+    case "neg":
+      return `-(${inner(node[1])})`;
+  }
+  if (isReduction(node)) {
+    const [kind, axis, body] = node;
+    const length = lengthOf(axis, body);
+    const items = `${inner(body)} for ${axis} in range(${length})`;
     if (kind === "max") return `max(${items})`;
     return kind === "sum" ? `sum(${items})` : `(sum(${items}) / ${length})`;
   }
-  if (kind === "neg") return `-(${inner(a)})`;
-  if (node.length === 2) return `${FUNCTIONS[kind] ?? `torch.${kind}`}(torch.as_tensor(${inner(a)}))`;
-  return `(${inner(a)} ${kind} ${inner(b)})`;
+  if (isBinary(node)) return `(${inner(node[1])} ${node[0]} ${inner(node[2])})`;
+  return `torch.${node[0]}(torch.as_tensor(${inner(node[1])}))`;
 }
 
 /** The length of a summed axis, read off the first operand that it indexes. */
 function lengthOf(axis: string, body: Node): string {
   for (const node of walk(body)) {
     if (node[0] !== "read") continue;
-    const d = (node[2] as Node[]).findIndex((index) => index[0] === "axis" && index[1] === axis);
+    const d = node[2].findIndex((index) => index[0] === "axis" && index[1] === axis);
     if (d >= 0) return `${node[1]}.shape[${d}]`;
   }
   return `size_${axis}`;

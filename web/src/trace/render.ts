@@ -1,6 +1,15 @@
 /** A formula with its numbers put in, in the same words as Python's `ops.render.with_numbers`. */
 import type { Evaluation } from "./evaluate";
-import { FUNCTIONS, NEGATION, PRECEDENCE, REDUCTIONS, sides, type Node } from "./formula";
+import {
+  NEGATION,
+  PRECEDENCE,
+  isBinary,
+  isCall,
+  isReduction,
+  sides,
+  type Node,
+  type Reduction,
+} from "./formula";
 import { number, plain } from "./number";
 import { addressOf, isWhole } from "./trace";
 
@@ -28,36 +37,49 @@ const bracket = (pieces: Piece[], level: number, outer: number): Piece[] =>
   level < outer ? [{ text: "(" }, ...pieces, { text: ")" }] : pieces;
 
 function numbers(node: Node, run: Evaluation, env: Env, outer: number): Piece[] {
-  const kind = node[0];
-  if (kind === "read") {
-    const step = run.operands[node[1]];
-    const text = number(run.quietly(node, env), 4, isWhole(step));
-    return signed([{ text, address: addressOf(step, run.place(node[1], node[2], env)) }], outer);
+  switch (node[0]) {
+    case "read": {
+      const step = run.operands[node[1]];
+      const text = number(run.quietly(node, env), 4, isWhole(step));
+      const address = addressOf(step, run.place(node[1], node[2], env));
+      return signed([{ text, address }], outer);
+    }
+    case "number":
+    case "axis":
+    case "size":
+    case "param": {
+      const value = run.quietly(node, env);
+      return signed([{ text: Number.isInteger(value) ? plain(value) : number(value) }], outer);
+    }
+    case "drawn":
+      return [{ text: "drawn" }];
+    case "neg":
+      return bracket([{ text: "-" }, ...numbers(node[1], run, env, NEGATION)], NEGATION, outer);
+    case "select":
+      return numbers(run.quietly(node[1], env) ? node[2] : node[3], run, env, outer);
   }
-  if (kind === "number" || kind === "axis" || kind === "size" || kind === "param") {
-    const value = run.quietly(node, env);
-    return signed([{ text: Number.isInteger(value) ? plain(value) : number(value) }], outer);
-  }
-  if (kind === "drawn") return [{ text: "drawn" }];
-  if (kind === "neg") return bracket([{ text: "-" }, ...numbers(node[1], run, env, NEGATION)], NEGATION, outer);
-  if (kind === "select") return numbers(run.quietly(node[1], env) ? node[2] : node[3], run, env, outer);
-  if (REDUCTIONS.has(kind)) return reduced(node, run, env, outer);
-  if (FUNCTIONS.has(kind)) return [{ text: `${kind}(` }, ...numbers(node[1], run, env, 0), { text: ")" }];
-  const level = PRECEDENCE[kind];
-  const [left, right] = sides(kind);
+  if (isReduction(node)) return reduced(node, run, env, outer);
+  if (!isBinary(node))
+    return [{ text: `${node[0]}(` }, ...numbers(node[1], run, env, 0), { text: ")" }];
+  const [operator, a, b] = node;
+  const [left, right] = sides(operator);
   // a negative number on the right of any operator stands in brackets
-  const line = [...numbers(node[1], run, env, left), { text: ` ${kind} ` }, ...numbers(node[2], run, env, Math.max(right, 1))];
-  return bracket(line, level, outer);
+  const line = [
+    ...numbers(a, run, env, left),
+    { text: ` ${operator} ` },
+    ...numbers(b, run, env, Math.max(right, 1)),
+  ];
+  return bracket(line, PRECEDENCE[operator], outer);
 }
 
 const signed = (pieces: Piece[], outer: number): Piece[] =>
   pieces[0].text.startsWith("-") && outer > 0 ? [{ text: "(" }, ...pieces, { text: ")" }] : pieces;
 
-function reduced(node: Node, run: Evaluation, env: Env, outer: number): Piece[] {
-  const [kind, axis, body] = node;
+function reduced([kind, axis, body]: Reduction, run: Evaluation, env: Env, outer: number): Piece[] {
   const n = run.size(axis);
   if (n === 1 && kind !== "mean") return numbers(body, run, { ...env, [axis]: 0 }, outer);
-  const shown = n <= SHOWN_TERMS ? Array.from({ length: n }, (_, i) => i) : [0, 1, 2, null, n - 2, n - 1];
+  const shown =
+    n <= SHOWN_TERMS ? Array.from({ length: n }, (_, i) => i) : [0, 1, 2, null, n - 2, n - 1];
   const line: Piece[] = [];
   shown.forEach((i, place) => {
     if (place) line.push({ text: kind === "max" ? ", " : " + " });
@@ -99,6 +121,6 @@ export function terms(tree: Node, run: Evaluation, at: Env): Terms {
 
 function outermostSum(node: Node): Node | null {
   if (node[0] === "sum" || node[0] === "mean") return node;
-  if (node[0] in PRECEDENCE) return outermostSum(node[1]) ?? outermostSum(node[2]);
-  return FUNCTIONS.has(node[0]) ? outermostSum(node[1]) : null;
+  if (isBinary(node)) return outermostSum(node[1]) ?? outermostSum(node[2]);
+  return isCall(node) ? outermostSum(node[1]) : null;
 }

@@ -27,80 +27,114 @@ interface Plan {
 
 const INTO: (Plan & { act: string })[] = [
   {
-    id: "embedding", act: "Meaning", title: "Each id looks up its row",
-    sentence: "The embedding table has a row of numbers for every token of the vocabulary; a token's id picks its row.",
+    id: "embedding",
+    act: "Meaning",
+    title: "Each id looks up its row",
+    sentence:
+      "The embedding table has a row of numbers for every token of the vocabulary; a token's id picks its row.",
     names: ["embed", "embed_scaled", "embed_normalized"],
   },
   {
-    id: "position", act: "Order", title: "Where each token stands",
-    sentence: "Every position has a vector too; it is added, so that the same word at another place is another vector.",
+    id: "position",
+    act: "Order",
+    title: "Where each token stands",
+    sentence:
+      "Every position has a vector too; it is added, so that the same word at another place is another vector.",
     names: ["pos_embed", "resid_start", "embed_dropped"],
   },
 ];
 
 const BLOCK: Plan[] = [
   {
-    id: "norm-1", title: "A common measure",
-    sentence: "Before attention looks at a vector it is brought to a standard size: less its mean, divided by its spread.",
+    id: "norm-1",
+    title: "A common measure",
+    sentence:
+      "Before attention looks at a vector it is brought to a standard size: less its mean, divided by its spread.",
     names: ["ln1.*"],
   },
   {
-    id: "qkv", title: "Query, key and value",
-    sentence: "Three weight matrices turn each vector into three: what the token looks for, what it offers to be found by, and what it will hand over.",
-    names: ["attn.q", "attn.k", "attn.v"], faces: ["attn.q", "attn.k", "attn.v"],
+    id: "qkv",
+    title: "Query, key and value",
+    sentence:
+      "Three weight matrices turn each vector into three: what the token looks for, what it offers to be found by, and what it will hand over.",
+    names: ["attn.q", "attn.k", "attn.v"],
+    faces: ["attn.q", "attn.k", "attn.v"],
   },
   {
-    id: "qk-norm", title: "One length for all",
+    id: "qk-norm",
+    title: "One length for all",
     sentence: "Queries and keys are divided by their own size: only their directions are compared.",
-    names: ["attn.q_normed*", "attn.k_normed*"], faces: ["attn.q_normed", "attn.k_normed"],
+    names: ["attn.q_normed*", "attn.k_normed*"],
+    faces: ["attn.q_normed", "attn.k_normed"],
   },
   {
-    id: "rotary", title: "Position enters by turning",
-    sentence: "Queries and keys are turned by an angle that grows with the token's place; between two of them only their distance is left.",
-    names: ["attn.rot_q*", "attn.rot_k*"], faces: ["attn.rot_q", "attn.rot_k"],
+    id: "rotary",
+    title: "Position enters by turning",
+    sentence:
+      "Queries and keys are turned by an angle that grows with the token's place; between two of them only their distance is left.",
+    names: ["attn.rot_q*", "attn.rot_k*"],
+    faces: ["attn.rot_q", "attn.rot_k"],
   },
   {
-    id: "scores", title: "How well do they match?",
-    sentence: "Every query is multiplied with every key, number by number, and the products are added up: a large sum is a good match. Divided by the root of their count, it does not grow with the width of a head.",
-    names: ["attn.scores_raw", "attn.scores_scaled"], faces: ["attn.scores_raw", "attn.scores_scaled"],
+    id: "scores",
+    title: "How well do they match?",
+    sentence:
+      "Every query is multiplied with every key, number by number, and the products are added up: a large sum is a good match. Divided by the root of their count, it does not grow with the width of a head.",
+    names: ["attn.scores_raw", "attn.scores_scaled"],
+    faces: ["attn.scores_raw", "attn.scores_scaled"],
   },
   {
-    id: "mask", title: "No looking ahead",
-    sentence: "A token may look at itself and at what came before; scores of later tokens become minus infinity.",
+    id: "mask",
+    title: "No looking ahead",
+    sentence:
+      "A token may look at itself and at what came before; scores of later tokens become minus infinity.",
     names: ["attn.attn_scores"],
   },
   {
-    id: "softmax", title: "Scores become shares",
-    sentence: "Each row of scores is exponentiated and divided by its sum: every token has one whole attention to give away.",
+    id: "softmax",
+    title: "Scores become shares",
+    sentence:
+      "Each row of scores is exponentiated and divided by its sum: every token has one whole attention to give away.",
     names: ["attn.pattern_max", "attn.pattern_exp", "attn.pattern_sum", "attn.pattern"],
   },
   {
-    id: "mix", title: "Values are mixed",
-    sentence: "Each token collects the values of the tokens it looks at, each times its share of attention.",
+    id: "mix",
+    title: "Values are mixed",
+    sentence:
+      "Each token collects the values of the tokens it looks at, each times its share of attention.",
     names: ["attn.z"],
   },
   {
-    id: "merge", title: "The heads are put together",
-    sentence: "Every head has its own mix; one more matrix turns them into one vector for the token.",
+    id: "merge",
+    title: "The heads are put together",
+    sentence:
+      "Every head has its own mix; one more matrix turns them into one vector for the token.",
     names: ["attn.attn_out*"],
   },
   {
-    id: "resid-mid", title: "Added to what was there",
-    sentence: "What attention found is added to the token's vector; what was there before stays in the sum.",
+    id: "resid-mid",
+    title: "Added to what was there",
+    sentence:
+      "What attention found is added to the token's vector; what was there before stays in the sum.",
     names: ["resid_mid"],
   },
   {
-    id: "norm-2", title: "A common measure again",
+    id: "norm-2",
+    title: "A common measure again",
     sentence: "The sum is brought to a standard size for the feed-forward layer.",
     names: ["ln2.*"],
   },
   {
-    id: "mlp", title: "Each token by itself",
-    sentence: "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
-    names: ["mlp.*"], faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
+    id: "mlp",
+    title: "Each token by itself",
+    sentence:
+      "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
+    names: ["mlp.*"],
+    faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
   },
   {
-    id: "resid-post", title: "Added again",
+    id: "resid-post",
+    title: "Added again",
     sentence: "What the feed-forward layer made is added too; the next block starts from here.",
     names: ["resid_post"],
   },
@@ -108,26 +142,37 @@ const BLOCK: Plan[] = [
 
 const OUT: (Plan & { act: string })[] = [
   {
-    id: "final-norm", act: "Logits", title: "One last measure",
+    id: "final-norm",
+    act: "Logits",
+    title: "One last measure",
     sentence: "After the last block the vectors are brought to a standard size again.",
     names: ["ln_final.*"],
   },
   {
-    id: "logits", act: "Logits", title: "A score for every word",
-    sentence: "Each vector is multiplied with a column for every token of the vocabulary: one score, a logit, for each.",
+    id: "logits",
+    act: "Logits",
+    title: "A score for every word",
+    sentence:
+      "Each vector is multiplied with a column for every token of the vocabulary: one score, a logit, for each.",
     names: ["logits"],
   },
   {
-    id: "probabilities", act: "Softmax", title: "Scores become probabilities",
-    sentence: "Exponentiated and divided by their sum, the logits are probabilities of what comes next.",
+    id: "probabilities",
+    act: "Softmax",
+    title: "Scores become probabilities",
+    sentence:
+      "Exponentiated and divided by their sum, the logits are probabilities of what comes next.",
     names: ["logits_max", "logits_exp", "logits_sum", "probs"],
   },
 ];
 
 const BACK: (Plan & { act: string })[] = [
   {
-    id: "loss", act: "How wrong?", title: "The loss: surprise at what really came",
-    sentence: "Now the text is the exam: after each token the right answer is the one that really came. Where it had probability p, the loss is -log p: nothing for a sure hit, much for a surprise.",
+    id: "loss",
+    act: "How wrong?",
+    title: "The loss: surprise at what really came",
+    sentence:
+      "Now the text is the exam: after each token the right answer is the one that really came. Where it had probability p, the loss is -log p: nothing for a sure hit, much for a surprise.",
     names: ["log_partition", "target_logit", "token_loss", "loss"],
   },
 ];
@@ -137,48 +182,141 @@ export function stages(trace: Trace, block: number): Stage[] {
   const forward = trace.ofKind("fwd");
   const ids = trace.steps.get("token/ids") ?? null;
   const found: Stage[] = [
-    stage("text", "Text", "It starts with a text", "A language model is given a text and asked one thing: which token comes next?", [], null),
-    stage("tokens", "Tokens", "The text is cut into tokens", "Tokens are the pieces that the model knows: words, parts of words or single characters.", [], null),
-    stage("ids", "Token ids", "Every token is a number", "The vocabulary is a numbered list of all tokens; from here on the model sees only the numbers.", ids ? [ids] : [], ids),
+    stage(
+      "text",
+      "Text",
+      "It starts with a text",
+      "A language model is given a text and asked one thing: which token comes next?",
+      [],
+      null,
+    ),
+    stage(
+      "tokens",
+      "Tokens",
+      "The text is cut into tokens",
+      "Tokens are the pieces that the model knows: words, parts of words or single characters.",
+      [],
+      null,
+    ),
+    stage(
+      "ids",
+      "Token ids",
+      "Every token is a number",
+      "The vocabulary is a numbered list of all tokens; from here on the model sees only the numbers.",
+      ids ? [ids] : [],
+      ids,
+    ),
   ];
   for (const plan of INTO) found.push(...planned(plan, plan.act, "", forward, null));
-  for (const plan of BLOCK) found.push(...planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block));
+  for (const plan of BLOCK)
+    found.push(...planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block));
   const guess = trace.steps.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
   if (guess) {
-    found.push(stage("guess", "Block by block", "What it would say so far", "The last norm and the unembedding, put to the stream before its end, tell what the model would say if it stopped there.", [guess], guess));
+    found.push(
+      stage(
+        "guess",
+        "Block by block",
+        "What it would say so far",
+        "The last norm and the unembedding, put to the stream before its end, tell what the model would say if it stopped there.",
+        [guess],
+        guess,
+      ),
+    );
   }
   for (const plan of OUT) found.push(...planned(plan, plan.act, "", forward, null));
   const chosen = trace.steps.get("choose/token") ?? null;
   const choice = trace.ofKind("choose");
   if (choice.length) {
-    found.push(stage("choice", "Next token", "One token is chosen", "The most probable token is taken, or one is drawn by its probability; joined to the text, it starts the same walk again.", choice, chosen ?? choice.at(-1)!));
+    found.push(
+      stage(
+        "choice",
+        "Next token",
+        "One token is chosen",
+        "The most probable token is taken, or one is drawn by its probability; joined to the text, it starts the same walk again.",
+        choice,
+        chosen ?? choice.at(-1)!,
+      ),
+    );
   }
   for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
   const gradients = trace.ofKind("bwd");
   if (gradients.length) {
     const logits = trace.steps.get("bwd/logits") ?? gradients[0];
-    found.push(stage("gradients", "Who is to blame?", "The surprise travels back", "By the chain rule, every number learns how the loss would change if it were a little larger: its gradient.", gradients, logits));
+    found.push(
+      stage(
+        "gradients",
+        "Who is to blame?",
+        "The surprise travels back",
+        "By the chain rule, every number learns how the loss would change if it were a little larger: its gradient.",
+        gradients,
+        logits,
+      ),
+    );
   }
   const updates = trace.ofKind("opt");
   if (updates.length) {
     const table = updates.find((step) => step.address === "opt/embed.W_E") ?? updates.at(-1)!;
-    found.push(stage("update", "Better weights", "Every weight takes a small step", "The optimizer moves each weight against its gradient, a little: before plus change is after.", updates, table));
+    found.push(
+      stage(
+        "update",
+        "Better weights",
+        "Every weight takes a small step",
+        "The optimizer moves each weight against its gradient, a little: before plus change is after.",
+        updates,
+        table,
+      ),
+    );
   }
   return found;
 }
 
-const stage = (id: string, act: string, title: string, sentence: string, steps: Step[], main: Step | null): Stage => ({
-  id, act, title, sentence, steps, main, faces: main ? [main] : [], block: null,
+const stage = (
+  id: string,
+  act: string,
+  title: string,
+  sentence: string,
+  steps: Step[],
+  main: Step | null,
+): Stage => ({
+  id,
+  act,
+  title,
+  sentence,
+  steps,
+  main,
+  faces: main ? [main] : [],
+  block: null,
 });
 
-function planned(plan: Plan, act: string, prefix: string, forward: Step[], block: number | null): Stage[] {
-  const steps = plan.names.flatMap((pattern) => forward.filter((step) => fits(step.address, `fwd/${prefix}${pattern}`)));
+function planned(
+  plan: Plan,
+  act: string,
+  prefix: string,
+  forward: Step[],
+  block: number | null,
+): Stage[] {
+  const steps = plan.names.flatMap((pattern) =>
+    forward.filter((step) => fits(step.address, `fwd/${prefix}${pattern}`)),
+  );
   const unique = [...new Set(steps)].sort((a, b) => forward.indexOf(a) - forward.indexOf(b));
   if (!unique.length) return [];
-  const named = (plan.faces ?? []).map((name) => unique.find((step) => step.address === `fwd/${prefix}${name}`));
+  const named = (plan.faces ?? []).map((name) =>
+    unique.find((step) => step.address === `fwd/${prefix}${name}`),
+  );
   const faces = named.filter((step) => step !== undefined);
   if (!faces.length) faces.push(unique.at(-1)!);
-  return [{ id: plan.id, act, title: plan.title, sentence: plan.sentence, steps: unique, main: faces[0], faces, block }];
+  return [
+    {
+      id: plan.id,
+      act,
+      title: plan.title,
+      sentence: plan.sentence,
+      steps: unique,
+      main: faces[0],
+      faces,
+      block,
+    },
+  ];
 }
 
 const fits = (address: string, pattern: string): boolean =>

@@ -35,9 +35,14 @@ export class Trace {
   readonly steps: Map<string, Step>;
   readonly values: Values;
 
-  constructor(readonly table: Table, reader: Reader) {
+  constructor(
+    readonly table: Table,
+    reader: Reader,
+  ) {
     if (table.format !== "glassformer-trace" || table.version !== 1) {
-      throw new Error(`this is ${table.format} version ${table.version}; the page reads glassformer-trace version 1`);
+      throw new Error(
+        `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 1`,
+      );
     }
     this.steps = new Map(table.steps.map((step) => [step.address, step]));
     this.values = new Values(reader, table.tile_bytes);
@@ -45,7 +50,10 @@ export class Trace {
 
   step(path: string): Step {
     const step = this.steps.get(path);
-    if (!step) throw new Error(`no value is named ${path} in this trace; near it: ${nearest(path, this.steps.keys()).join(", ")}`);
+    if (!step)
+      throw new Error(
+        `no value is named ${path} in this trace; near it: ${nearest(path, this.steps.keys()).join(", ")}`,
+      );
     return step;
   }
 
@@ -73,13 +81,15 @@ export class Trace {
   /** One plain sentence about how the value is made. */
   says(step: Step): string {
     if (step.op === null) {
-      if (step.address.startsWith("weight/")) return "A trained parameter: training changes it, a forward pass does not.";
+      if (step.address.startsWith("weight/"))
+        return "A trained parameter: training changes it, a forward pass does not.";
       return step.address.startsWith("token/") ? "A token id, given with the text." : "A constant.";
     }
     if (step.op === "gradient") {
       return "How fast the loss grows with this number: the sum, over every step that read it, of that step's own gradient times its local derivative.";
     }
-    if (step.op === "gradient_norm") return "The length of the whole gradient: the root of all its squares, summed.";
+    if (step.op === "gradient_norm")
+      return "The length of the whole gradient: the root of all its squares, summed.";
     return this.table.ops[step.op]?.says ?? "";
   }
 
@@ -93,8 +103,12 @@ export class Trace {
     const step = this.step(path);
     for (const [axis, i] of Object.entries(index)) {
       const n = step.shape[step.axes.indexOf(axis)];
-      if (n === undefined) throw new Error(`${path} has no axis ${axis}; its axes are ${step.axes.join(", ") || "none: it is one number"}`);
-      if (i >= n) throw new Error(`${axis}=${i} is outside ${path}: ${axis} goes from 0 to ${n - 1}`);
+      if (n === undefined)
+        throw new Error(
+          `${path} has no axis ${axis}; its axes are ${step.axes.join(", ") || "none: it is one number"}`,
+        );
+      if (i >= n)
+        throw new Error(`${axis}=${i} is outside ${path}: ${axis} goes from 0 to ${n - 1}`);
     }
     const whole: Record<string, number> = {};
     step.axes.forEach((axis, d) => {
@@ -104,7 +118,8 @@ export class Trace {
     return { path, index: whole };
   }
 
-  isCell = (where: Address): boolean => Object.keys(where.index).length === this.step(where.path).axes.length;
+  isCell = (where: Address): boolean =>
+    Object.keys(where.index).length === this.step(where.path).axes.length;
 }
 
 export const size = (step: Step): number => step.shape.reduce((a, b) => a * b, 1);
@@ -127,7 +142,12 @@ export function flat(step: Step, index: Record<string, number>): number {
 /** The address of the number at a place of the row-major value. */
 export function addressOf(step: Step, place: number): string {
   const by = strides(step);
-  return format(step.address, Object.fromEntries(step.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % step.shape[d]])));
+  return format(
+    step.address,
+    Object.fromEntries(
+      step.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % step.shape[d]]),
+    ),
+  );
 }
 
 const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;
@@ -136,7 +156,8 @@ const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;
 export const hasMask = (step: Step): boolean => AFTER_THE_MASK.test(step.address);
 
 /** Whether the element of a value at an index was masked. */
-export const isMasked = (step: Step, at: Record<string, number>): boolean => hasMask(step) && at.key > at.query;
+export const isMasked = (step: Step, at: Record<string, number>): boolean =>
+  hasMask(step) && at.key > at.query;
 
 /** The address without its axes of length 1, whose only index is understood. */
 export function shortAddress(trace: Trace, where: Address): string {
@@ -146,7 +167,8 @@ export function shortAddress(trace: Trace, where: Address): string {
 }
 
 /** The symbol of a value in a formula's left side; a gradient's starts with d_. */
-export const symbol = (path: string): string => (path.startsWith("bwd/") ? `d_${shortOf(path)}` : shortOf(path));
+export const symbol = (path: string): string =>
+  path.startsWith("bwd/") ? `d_${shortOf(path)}` : shortOf(path);
 
 /** Whether a token stands for no letters, such as <eos>. */
 export const isSpecial = (token: string): boolean => /^<.+>$/.test(token);
@@ -163,7 +185,9 @@ export function visible(token: string): string {
     if (letter === " ") return letter;
     if (CONTROL[letter]) return CONTROL[letter];
     const code = letter.codePointAt(0)!;
-    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+    return code < 256
+      ? `\\x${code.toString(16).padStart(2, "0")}`
+      : `\\u${code.toString(16).padStart(4, "0")}`;
   });
   return "␣".repeat(start) + (/^\p{M}/u.test(written) ? "◌" : "") + written + "␣".repeat(end);
 }

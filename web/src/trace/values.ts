@@ -17,7 +17,10 @@ interface Dtype {
   read: (buffer: ArrayBuffer) => Numbers;
 }
 
-const whole = (kind: { BYTES_PER_ELEMENT: number; new (buffer: ArrayBuffer): ArrayLike<number | bigint> }): Dtype => ({
+const whole = (kind: {
+  BYTES_PER_ELEMENT: number;
+  new (buffer: ArrayBuffer): ArrayLike<number | bigint>;
+}): Dtype => ({
   bytes: kind.BYTES_PER_ELEMENT,
   whole: true,
   read: (buffer) => Float64Array.from(new kind(buffer) as ArrayLike<number>, Number),
@@ -26,8 +29,17 @@ const whole = (kind: { BYTES_PER_ELEMENT: number; new (buffer: ArrayBuffer): Arr
 export const DTYPES: Record<string, Dtype> = {
   float32: { bytes: 4, whole: false, read: (buffer) => new Float32Array(buffer) },
   float64: { bytes: 8, whole: false, read: (buffer) => new Float64Array(buffer) },
-  bfloat16: { bytes: 2, whole: false, read: (buffer) => new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer) },
-  float16: { bytes: 2, whole: false, read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16) },
+  bfloat16: {
+    bytes: 2,
+    whole: false,
+    read: (buffer) =>
+      new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer),
+  },
+  float16: {
+    bytes: 2,
+    whole: false,
+    read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16),
+  },
   int64: whole(BigInt64Array),
   int32: whole(Int32Array),
   int16: whole(Int16Array),
@@ -41,13 +53,25 @@ function float16(bits: number): number {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -14 * (fraction / 1024);
+  return exponent
+    ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024)
+    : sign * 2 ** -14 * (fraction / 1024);
 }
 
 /** The half distance from 1 to the next larger number of a dtype; 0 for whole numbers, which are exact. */
-export const ROUNDOFF: Record<string, number> = { float64: 2 ** -53, float32: 2 ** -24, float16: 2 ** -11, bfloat16: 2 ** -8 };
+export const ROUNDOFF: Record<string, number> = {
+  float64: 2 ** -53,
+  float32: 2 ** -24,
+  float16: 2 ** -11,
+  bfloat16: 2 ** -8,
+};
 /** The smallest normal number of a dtype. */
-export const TINY: Record<string, number> = { float64: 2 ** -1022, float32: 2 ** -126, float16: 2 ** -14, bfloat16: 2 ** -126 };
+export const TINY: Record<string, number> = {
+  float64: 2 ** -1022,
+  float32: 2 ** -126,
+  float16: 2 ** -14,
+  bfloat16: 2 ** -126,
+};
 
 const KEPT_TILES = 4096;
 const KEPT_PARTS = 512;
@@ -62,7 +86,10 @@ export class Values {
   private parts = new Map<string, Promise<Numbers>>();
   private single = new Map<Step, Map<number, number>>();
 
-  constructor(private reader: Reader, private tileBytes: number) {}
+  constructor(
+    private reader: Reader,
+    private tileBytes: number,
+  ) {}
 
   /** One number, or undefined while it is not here. */
   peek(step: Step, flat: number): number | undefined {
@@ -92,8 +119,11 @@ export class Values {
   /** Fetch what is missing of the elements [from, to) along every axis: a column touches a tile for each few rows, and is one part. */
   async fetchBox(step: Step, from: number[], to: number[]): Promise<void> {
     const tiles = this.missing(step, from, to);
-    const parts = this.reader.part ? split(from, to, this.tileBytes / DTYPES[step.dtype].bytes) : [];
-    if (!parts.length || tiles.size <= parts.length + 1) await Promise.all([...tiles].map((at) => this.tile(at, step)));
+    const parts = this.reader.part
+      ? split(from, to, this.tileBytes / DTYPES[step.dtype].bytes)
+      : [];
+    if (!parts.length || tiles.size <= parts.length + 1)
+      await Promise.all([...tiles].map((at) => this.tile(at, step)));
     else {
       const found = await Promise.all(parts.map(([one, other]) => this.part(step, one, other)));
       this.makeRoom(); // once: a box does not throw its own first parts away
@@ -103,14 +133,17 @@ export class Values {
 
   /** Of every block of the elements [from, to) the number of largest magnitude: found by the server, or here where the numbers are. */
   async blocks(step: Step, from: number[], to: number[], block: number[]): Promise<Numbers> {
-    if (this.reader.part && block.some((side) => side > 1) && this.missing(step, from, to).size > 1) return this.part(step, from, to, block);
+    if (this.reader.part && block.some((side) => side > 1) && this.missing(step, from, to).size > 1)
+      return this.part(step, from, to, block);
     await this.fetchBox(step, from, to);
     const counts = block.map((side, d) => Math.ceil((to[d] - from[d]) / side));
     const found = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
     const by = strides(step);
     const turn = (d: number, flat: number, place: number): void => {
       if (d === by.length) found[place] = larger(found[place], this.peek(step, flat)!);
-      else for (let i = from[d]; i < to[d]; i++) turn(d + 1, flat + i * by[d], place * counts[d] + Math.floor((i - from[d]) / block[d]));
+      else
+        for (let i = from[d]; i < to[d]; i++)
+          turn(d + 1, flat + i * by[d], place * counts[d] + Math.floor((i - from[d]) / block[d]));
     };
     turn(0, 0, 0);
     return found;
@@ -141,7 +174,11 @@ export class Values {
   private held(step: Step, from: number, to: number): Promise<Numbers[]> {
     const { bytes } = DTYPES[step.dtype];
     const wanted: Promise<Numbers>[] = [];
-    for (let k = Math.floor((from * bytes) / this.tileBytes); k * this.tileBytes < to * bytes; k++) {
+    for (
+      let k = Math.floor((from * bytes) / this.tileBytes);
+      k * this.tileBytes < to * bytes;
+      k++
+    ) {
       wanted.push(this.tile(begin(step) + k * this.tileBytes, step));
     }
     return Promise.all(wanted);
@@ -155,7 +192,11 @@ export class Values {
     const rows = to.map((end, d) => (d === last ? from[d] + 1 : end));
     each(step, from, rows, (flat) => {
       const end = flat + (last < 0 ? 1 : to[last] - from[last]);
-      for (let k = Math.floor((flat * bytes) / this.tileBytes); k * this.tileBytes < end * bytes; k++) {
+      for (
+        let k = Math.floor((flat * bytes) / this.tileBytes);
+        k * this.tileBytes < end * bytes;
+        k++
+      ) {
         const at = begin(step) + k * this.tileBytes;
         if (!this.tiles.has(at)) found.add(at);
       }
@@ -163,9 +204,16 @@ export class Values {
     return found;
   }
 
-  private part(step: Step, from: number[], to: number[], block: number[] = from.map(() => 1)): Promise<Numbers> {
+  private part(
+    step: Step,
+    from: number[],
+    to: number[],
+    block: number[] = from.map(() => 1),
+  ): Promise<Numbers> {
     const key = [step.address, from, to, block].join(";");
-    const found = this.parts.get(key) ?? this.told(this.reader.part!(step.address, from, to, block).then(DTYPES[step.dtype].read));
+    const found =
+      this.parts.get(key) ??
+      this.told(this.reader.part!(step.address, from, to, block).then(DTYPES[step.dtype].read));
     keep(this.parts, key, found, KEPT_PARTS);
     found.catch(() => this.parts.delete(key));
     return found;
@@ -241,7 +289,9 @@ function split(from: number[], to: number[], most: number): [number[], number[]]
 export function larger(one: number, other: number): number {
   if (Number.isNaN(one) || other === -Infinity) return one;
   const [was, is] = [Math.abs(one), Math.abs(other)];
-  return one === -Infinity || Number.isNaN(is) || is > was || (is === was && other > one) ? other : one;
+  return one === -Infinity || Number.isNaN(is) || is > was || (is === was && other > one)
+    ? other
+    : one;
 }
 
 function begin(step: Step): number {

@@ -10,7 +10,7 @@ from glassformer.cli.lab.nearness import tell_cosine, tell_map, tell_neighbours
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.watching import AtStep, Run
 from glassformer.lab.embeddings import analogy
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.sheet import Sheet
 from glassformer.show.table import Column, print_table

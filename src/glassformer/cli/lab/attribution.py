@@ -8,7 +8,7 @@ import typer
 
 from glassformer.cli.lab.subject import All, Subject, at_position
 from glassformer.cli.watching import AtStep, Prompt, Run
-from glassformer.lab.attribution import Share, attribute
+from glassformer.lab.logit_attribution import Share, attribute
 from glassformer.show.explanation import short_address
 from glassformer.show.labels import index_label
 from glassformer.show.prediction import token_name

@@ -10,7 +10,7 @@ from glassformer.cli.lab.subject import Subject, tell_explain
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import Change, changes, next_token_shifts
 from glassformer.lab.edits import Edit
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.explanation import short_address
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label

@@ -11,8 +11,9 @@ import typer
 from matplotlib.figure import Figure
 
 from glassformer.cli.lab.subject import Subject
+from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Run
-from glassformer.lab.in_context import (
+from glassformer.lab.in_context_learning import (
     Reading,
     Repeats,
     Score,
@@ -21,7 +22,7 @@ from glassformer.lab.in_context import (
     measure_repeats,
     read_texts,
 )
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.plots.in_context import (
     draw_examples,
     draw_induction,
@@ -61,7 +62,7 @@ def command(
     subject, sheet = Subject(run, at_step), Sheet()
     for name, figure in _report(subject, sheet):
         if out is not None:
-            typer.echo(f"  picture: {write(figure, out / f'{name}.png')}")
+            say(f"  picture: {write(figure, out / f'{name}.png')}")
 
 
 def _report(subject: Subject, sheet: Sheet) -> Pictures:

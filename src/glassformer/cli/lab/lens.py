@@ -9,9 +9,10 @@ import numpy as np
 import typer
 
 from glassformer.cli.lab.subject import All, Subject, at_position, tell_explain
+from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run
-from glassformer.lab.lens import Glimpse, logit_lens
-from glassformer.ops.render import number
+from glassformer.lab.logit_lens import Glimpse, logit_lens
+from glassformer.ops.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
 from glassformer.show.matrix import ROWS_HEAD, ROWS_TAIL
@@ -63,7 +64,7 @@ def command(
 
         names = [_point(glimpse) for glimpse in glimpses]
         probs = [glimpse.probs.double().cpu().numpy() for glimpse in glimpses]
-        typer.echo(write(draw_lens(trace, names, probs), out))
+        say(write(draw_lens(trace, names, probs), out))
 
 
 def _point(glimpse: Glimpse) -> str:

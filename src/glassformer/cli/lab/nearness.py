@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 
-from glassformer.lab.embeddings import Neighbour
-from glassformer.ops.render import number
+from glassformer.lab.embeddings import Neighbor
+from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.text.tokenizer import Tokenizer
 
 
-def tell_neighbours(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbour]) -> None:
+def tell_neighbours(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
     """The nearest tokens, best first."""
     rows: list[list[Cell]] = [
         [
@@ -38,7 +38,7 @@ def tell_neighbours(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbour]) 
     print_table(sheet, columns, rows)
 
 
-def tell_cosine(sheet: Sheet, near: Neighbour, asked: str) -> None:
+def tell_cosine(sheet: Sheet, near: Neighbor, asked: str) -> None:
     """The nearest one's cosine with the numbers put in, and what they were computed from."""
     sheet.line()
     sheet.line(("How the first was found", "bold underline"))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.render import number
+from glassformer.ops.spelling import number
 from glassformer.show.plots.style import (
     INK,
     TICK,

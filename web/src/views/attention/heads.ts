@@ -9,17 +9,24 @@ const PATHS: Record<Seen, (block: number) => string> = {
   gradient: (block) => `bwd/blocks.${block}.attn.pattern`,
 };
 
-export const stepOf = (trace: Trace, seen: Seen, block: number): Step => trace.step(PATHS[seen](block));
+export const stepOf = (trace: Trace, seen: Seen, block: number): Step =>
+  trace.step(PATHS[seen](block));
 
 /** The flat place of the first number of a row [head, query]. */
-const rowAt = (step: Step, head: number, query: number): number => (head * step.shape[2] + query) * step.shape[3];
+const rowAt = (step: Step, head: number, query: number): number =>
+  (head * step.shape[2] + query) * step.shape[3];
 
 /** All numbers of one head [query, key], row-major. */
 export const headValues = (trace: Trace, step: Step, head: number): Promise<Float64Array> =>
   trace.values.range(step, rowAt(step, head, 0), rowAt(step, head + 1, 0));
 
 /** The key that a query looks at most, and its share; null while the numbers are not here. */
-export function looksAt(trace: Trace, step: Step, head: number, query: number): { key: number; share: number } | null {
+export function looksAt(
+  trace: Trace,
+  step: Step,
+  head: number,
+  query: number,
+): { key: number; share: number } | null {
   const from = rowAt(step, head, query);
   let best: { key: number; share: number } | null = null;
   for (let key = 0; key <= query; key++) {
@@ -31,12 +38,19 @@ export function looksAt(trace: Trace, step: Step, head: number, query: number): 
 }
 
 /** The mean share that tokens after the first give to themselves, to the one before and to the first. */
-export function habits(pattern: Float64Array, n: number): { itself: number; before: number; first: number } {
+export function habits(
+  pattern: Float64Array,
+  n: number,
+): { itself: number; before: number; first: number } {
   const sums = { itself: 0, before: 0, first: 0 };
   for (let query = 1; query < n; query++) {
     sums.itself += pattern[query * n + query];
     sums.before += pattern[query * n + query - 1];
     sums.first += pattern[query * n];
   }
-  return { itself: sums.itself / (n - 1), before: sums.before / (n - 1), first: sums.first / (n - 1) };
+  return {
+    itself: sums.itself / (n - 1),
+    before: sums.before / (n - 1),
+    first: sums.first / (n - 1),
+  };
 }

@@ -4,7 +4,8 @@ import { route } from "../../state/route.svelte";
 import { nameOf, parse, type Address } from "../../trace/address";
 import { full } from "../../trace/number";
 
-const isRecord = (given: unknown): given is Record<string, unknown> => typeof given === "object" && given !== null && !Array.isArray(given);
+const isRecord = (given: unknown): given is Record<string, unknown> =>
+  typeof given === "object" && given !== null && !Array.isArray(given);
 
 /** The edits of the URL as they stand there; a link may hold what no edit can be. */
 export function editsNow(): Edits {
@@ -14,7 +15,10 @@ export function editsNow(): Edits {
 
 /** Where an edit is made; null for one that cannot be read. */
 export function placeOf(address: string, edit: unknown): Address | null {
-  const patch = isRecord(edit) && typeof edit.address === "string" && typeof (edit.prompt ?? edit.trace) === "string";
+  const patch =
+    isRecord(edit) &&
+    typeof edit.address === "string" &&
+    typeof (edit.prompt ?? edit.trace) === "string";
   try {
     return typeof edit === "number" || patch ? parse(address) : null;
   } catch {
@@ -27,9 +31,15 @@ const sameEdit = (one: Edit, two: Edit | undefined): boolean =>
 
 /** Whether a pass differs from another by these edits and nothing else. */
 export function isEdited(after: Opened, before: Opened, edits: Edits): boolean {
-  const alike = (["run", "prompt", "target", "at_step"] as const).every((what) => after.about[what] === before.about[what]);
+  const alike = (["run", "prompt", "target", "at_step"] as const).every(
+    (what) => after.about[what] === before.about[what],
+  );
   const [asked, made] = [Object.entries(edits), after.about.edits];
-  return alike && asked.length === Object.keys(made).length && asked.every(([address, edit]) => sameEdit(edit, made[address]));
+  return (
+    alike &&
+    asked.length === Object.keys(made).length &&
+    asked.every(([address, edit]) => sameEdit(edit, made[address]))
+  );
 }
 
 export function setEdits(edits: Edits): void {
@@ -40,11 +50,16 @@ export function setEdits(edits: Edits): void {
 export const add = (more: Edits): void => setEdits({ ...editsNow(), ...more });
 
 export function remove(...addresses: string[]): void {
-  setEdits(Object.fromEntries(Object.entries(editsNow()).filter(([address]) => !addresses.includes(address))));
+  setEdits(
+    Object.fromEntries(
+      Object.entries(editsNow()).filter(([address]) => !addresses.includes(address)),
+    ),
+  );
 }
 
 /** One attention head's mix becomes zero, so that the merge has nothing of it to write. */
-export const headOff = (block: number, head: number): string => `fwd/blocks.${block}.attn.z[head=${head}]`;
+export const headOff = (block: number, head: number): string =>
+  `fwd/blocks.${block}.attn.z[head=${head}]`;
 export const attentionOff = (block: number): string => `fwd/blocks.${block}.attn.attn_out`;
 export const mlpOff = (block: number): string => `fwd/blocks.${block}.mlp.mlp_out`;
 
@@ -56,7 +71,8 @@ export function says(address: string, edit: Edit): string {
   const part = /^fwd\/blocks\.(\d+)\.(attn\.z|attn\.attn_out|mlp\.mlp_out)$/.exec(path);
   const axes = Object.keys(index);
   if (edit === 0 && part) {
-    if (part[2] === "attn.z" && axes.join() === "head") return `Head ${index.head} of block ${part[1]} is off`;
+    if (part[2] === "attn.z" && axes.join() === "head")
+      return `Head ${index.head} of block ${part[1]} is off`;
     if (part[2] === "attn.attn_out" && !axes.length) return `Attention of block ${part[1]} is off`;
     if (part[2] === "mlp.mlp_out" && !axes.length) return `Feed-forward of block ${part[1]} is off`;
   }

@@ -15,9 +15,21 @@ export function network(trace: Trace, blocks: number): Part[] {
   return [
     { title: "Embedding", stream: there(["resid_start", "embed"]).slice(0, 1), branch: [] },
     ...Array.from({ length: blocks }, (_, block) => [
-      { title: `Attention ${block}`, branch: there(ATTENTION.map((name) => `blocks.${block}.attn.${name}`)), stream: there([`blocks.${block}.resid_mid`]) },
-      { title: `Feed-forward ${block}`, branch: there(MLP.map((name) => `blocks.${block}.mlp.${name}`)), stream: there([`blocks.${block}.resid_post`]) },
+      {
+        title: `Attention ${block}`,
+        branch: there(ATTENTION.map((name) => `blocks.${block}.attn.${name}`)),
+        stream: there([`blocks.${block}.resid_mid`]),
+      },
+      {
+        title: `Feed-forward ${block}`,
+        branch: there(MLP.map((name) => `blocks.${block}.mlp.${name}`)),
+        stream: there([`blocks.${block}.resid_post`]),
+      },
     ]).flat(),
-    { title: "Out", branch: there(["ln_final.normalized", "logits", "probs", "token_loss", "loss"]), stream: [] },
+    {
+      title: "Out",
+      branch: there(["ln_final.normalized", "logits", "probs", "token_loss", "loss"]),
+      stream: [],
+    },
   ];
 }

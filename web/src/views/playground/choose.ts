@@ -12,7 +12,13 @@ export interface Settings {
   repetition_penalty: number;
 }
 
-export const UNCHANGED: Settings = { temperature: 1, top_k: null, top_p: null, min_p: null, repetition_penalty: 1 };
+export const UNCHANGED: Settings = {
+  temperature: 1,
+  top_k: null,
+  top_p: null,
+  min_p: null,
+  repetition_penalty: 1,
+};
 
 /** A setting that cuts, and how many of the most probable tokens it leaves. */
 export interface Cut {
@@ -36,7 +42,8 @@ export interface Choice {
 export function penalise(scores: Float64Array, ids: number[], penalty: number): Float64Array {
   if (penalty === 1) return scores;
   const found = scores.slice();
-  for (const id of new Set(ids)) found[id] = scores[id] > 0 ? scores[id] / penalty : scores[id] * penalty;
+  for (const id of new Set(ids))
+    found[id] = scores[id] > 0 ? scores[id] / penalty : scores[id] * penalty;
   return found;
 }
 
@@ -55,7 +62,8 @@ export function reranked(order: Uint32Array, scores: Float64Array, ids: number[]
   let [rank, next] = [0, 0];
   for (const id of order) {
     if (moved.has(id)) continue;
-    while (next < waiting.length && first(scores)(waiting[next], id) < 0) found[rank++] = waiting[next++];
+    while (next < waiting.length && first(scores)(waiting[next], id) < 0)
+      found[rank++] = waiting[next++];
     found[rank++] = id;
   }
   found.set(waiting.slice(next), rank);
@@ -65,14 +73,25 @@ export function reranked(order: Uint32Array, scores: Float64Array, ids: number[]
 /** What may be drawn; `order` is that of the scores, kept by the caller while only other settings move. */
 export function choose(scores: Float64Array, order: Uint32Array, settings: Settings): Choice {
   const greedy = settings.temperature === 0;
-  const scaled = greedy || settings.temperature === 1 ? scores : scores.map((score) => score / settings.temperature);
+  const scaled =
+    greedy || settings.temperature === 1
+      ? scores
+      : scores.map((score) => score / settings.temperature);
   const sorted = scaled === scores ? order : byIdWhereEqual(order, scaled);
   const uncut = softmax(scaled, scaled[sorted[0]]);
-  const { cuts, leaves } = greedy ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 } : cut(uncut, sorted, settings);
+  const { cuts, leaves } = greedy
+    ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 }
+    : cut(uncut, sorted, settings);
   const kept = new Float64Array(uncut.length);
   for (let rank = 0; rank < leaves; rank++) kept[sorted[rank]] = uncut[sorted[rank]];
   const probs = cuts.length ? shares(kept) : uncut;
-  return { order: sorted, softmax: uncut, probs, cumulative: accumulate(probs, sorted.subarray(0, leaves)), cuts };
+  return {
+    order: sorted,
+    softmax: uncut,
+    probs,
+    cumulative: accumulate(probs, sorted.subarray(0, leaves)),
+    cuts,
+  };
 }
 
 /** The rank on whose part of the line the number u falls. */
@@ -87,9 +106,14 @@ export function fallsOn(cumulative: Float64Array, u: number): number {
 }
 
 /** The setting that cut the token of this rank; null for one that may be drawn. */
-export const cutBy = (choice: Choice, rank: number): Cut | null => choice.cuts.find(({ leaves }) => rank >= leaves) ?? null;
+export const cutBy = (choice: Choice, rank: number): Cut | null =>
+  choice.cuts.find(({ leaves }) => rank >= leaves) ?? null;
 
-function cut(softmax: Float64Array, order: Uint32Array, { top_k, top_p, min_p }: Settings): { cuts: Cut[]; leaves: number } {
+function cut(
+  softmax: Float64Array,
+  order: Uint32Array,
+  { top_k, top_p, min_p }: Settings,
+): { cuts: Cut[]; leaves: number } {
   const cuts: Cut[] = [];
   let leaves = order.length;
   const leave = (by: Cut["by"], n: number) => {
@@ -113,7 +137,7 @@ function cut(softmax: Float64Array, order: Uint32Array, { top_k, top_p, min_p }:
 /** Dividing can make different scores equal; the lower id then goes first. */
 function byIdWhereEqual(order: Uint32Array, scores: Float64Array): Uint32Array {
   const sorted = order.slice();
-  for (let from = 0; from < sorted.length; ) {
+  for (let from = 0; from < sorted.length;) {
     let to = from + 1;
     while (to < sorted.length && scores[sorted[to]] === scores[sorted[from]]) to++;
     if (to - from > 1) sorted.subarray(from, to).sort();
@@ -122,7 +146,10 @@ function byIdWhereEqual(order: Uint32Array, scores: Float64Array): Uint32Array {
   return sorted;
 }
 
-export function softmax(scores: Float64Array, highest = scores.reduce((a, b) => Math.max(a, b))): Float64Array {
+export function softmax(
+  scores: Float64Array,
+  highest = scores.reduce((a, b) => Math.max(a, b)),
+): Float64Array {
   return shares(scores.map((score) => Math.exp(score - highest)));
 }
 

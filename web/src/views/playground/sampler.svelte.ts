@@ -17,7 +17,12 @@ interface Drawn {
   tokens: [id: number, text: string][];
 }
 
-const text = ({ start, tokens, at }: Drawn): string => start + tokens.slice(0, at).map(([, added]) => added).join("");
+const text = ({ start, tokens, at }: Drawn): string =>
+  start +
+  tokens
+    .slice(0, at)
+    .map(([, added]) => added)
+    .join("");
 
 class Sampler {
   /** The settings in use: those of the URL, else those the trace was recorded with, else none. */
@@ -48,7 +53,8 @@ class Sampler {
   /** Whether the trace holds this very choice as recorded steps. */
   get recorded(): boolean {
     const { about } = session;
-    const same = (a: Sampling) => Object.entries(this.sampling).every(([name, value]) => a[name as keyof Sampling] === value);
+    const same = (a: Sampling) =>
+      Object.entries(this.sampling).every(([name, value]) => a[name as keyof Sampling] === value);
     return this.draft.u === null && about?.sampling != null && same(about.sampling);
   }
 
@@ -80,15 +86,29 @@ class Sampler {
 
   private go(drawn: Drawn): void {
     const sampling = JSON.stringify({ ...this.draft, u: null });
-    route.go({ prompt: text(drawn), drawn: drawn.tokens.length ? JSON.stringify(drawn) : null, sampling, draw: null, target: null, pos: null, at: null });
+    route.go({
+      prompt: text(drawn),
+      drawn: drawn.tokens.length ? JSON.stringify(drawn) : null,
+      sampling,
+      draw: null,
+      target: null,
+      pos: null,
+      at: null,
+    });
   }
 }
 
 function isDrawn(given: unknown): given is Drawn {
   const { start, at, tokens } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
-  const isToken = (one: unknown) => Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
+  const isToken = (one: unknown) =>
+    Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
   const isCount = (n: number, of: number) => Number.isInteger(n) && n >= 0 && n <= of;
-  return typeof start === "string" && Array.isArray(tokens) && tokens.every(isToken) && isCount(at as number, tokens.length);
+  return (
+    typeof start === "string" &&
+    Array.isArray(tokens) &&
+    tokens.every(isToken) &&
+    isCount(at as number, tokens.length)
+  );
 }
 
 /** What of a hand-written URL can be used. */
@@ -104,7 +124,9 @@ function checked(given: Partial<Record<keyof Draft, unknown>>): Partial<Draft> {
   };
   const optional = ["top_k", "top_p", "min_p", "u"];
   const good = ([name, value]: [string, unknown]) =>
-    value === null ? optional.includes(name) : typeof value === "number" && (allowed[name as keyof Draft]?.(value) ?? false);
+    value === null
+      ? optional.includes(name)
+      : typeof value === "number" && (allowed[name as keyof Draft]?.(value) ?? false);
   return Object.fromEntries(Object.entries(given).filter(good));
 }
 

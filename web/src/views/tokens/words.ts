@@ -20,7 +20,12 @@ export function wordsOf(found: TokenizedText): Word[] {
   let used = 0;
   found.steps.forEach((step, at) => {
     if (step.word === null) return;
-    words[step.word] ??= { text: split?.pieces[step.word] ?? found.text, first: at, last: at, tokens: [] };
+    words[step.word] ??= {
+      text: split?.pieces[step.word] ?? found.text,
+      first: at,
+      last: at,
+      tokens: [],
+    };
     if (step.op !== "look up") return;
     words[step.word].last = at;
     words[step.word].tokens = found.tokens.slice(used, (used += step.ids.length));
@@ -31,7 +36,8 @@ export function wordsOf(found: TokenizedText): Word[] {
 export const quoted = (text: string): string => `“${visible(text)}”`;
 
 /** The place, among the pieces before a merge, of the left piece that it joins: the leftmost pair of lowest rank. */
-export const placeOf = (step: Step): number => step.considered.findIndex((pair) => pair.rank === step.merge?.rank);
+export const placeOf = (step: Step): number =>
+  step.considered.findIndex((pair) => pair.rank === step.merge?.rank);
 
 /** One step in one sentence. */
 export function says(step: Step, word: Word | undefined): string {
@@ -39,21 +45,29 @@ export function says(step: Step, word: Word | undefined): string {
   if (step.op === "look up") {
     const ids = step.pieces.map((piece, i) => `${quoted(piece)} is ${step.ids[i]}`).join(", ");
     const unknown = word?.tokens.some((token) => token.bytes.length === 0);
-    return unknown ? `The vocabulary does not have all of ${quoted(word!.text)}: ${ids}.` : `The vocabulary has the numbers: ${ids}.`;
+    return unknown
+      ? `The vocabulary does not have all of ${quoted(word!.text)}: ${ids}.`
+      : `The vocabulary has the numbers: ${ids}.`;
   }
   if (step.op === "merge") {
     const { left, right, rank } = step.merge!;
     const known = step.considered.filter((pair) => pair.rank !== null).length;
-    const among = known > 1 ? `the lowest rank of the ${known} pairs that were learned` : "the only pair here that was learned";
+    const among =
+      known > 1
+        ? `the lowest rank of the ${known} pairs that were learned`
+        : "the only pair here that was learned";
     return `${quoted(left)} and ${quoted(right)} become ${quoted(step.pieces[placeOf(step)])}: rank ${rank}, ${among}.`;
   }
-  if (step.word === null) return `The text is split into ${pieces} ${pieces === 1 ? "word" : "words"}.`;
+  if (step.word === null)
+    return `The text is split into ${pieces} ${pieces === 1 ? "word" : "words"}.`;
   return `${quoted(word?.text ?? "")} starts as ${pieces} ${pieces === 1 ? "piece" : "pieces"}.`;
 }
 
 /** What this kind of tokenizer does, and whether there are merges to replay. */
 export const KINDS: Record<string, string> = {
   bpe: "Byte-pair encoding: each word starts as its bytes, and the pair that was learned first (the lowest rank) is joined, again and again, until no neighbours are a pair that was learned.",
-  words: "A word-level tokenizer: it has no merges. The text is split into words and punctuation, and each is looked up whole; a word that the vocabulary lacks becomes the token for unknown words.",
-  chars: "A character-level tokenizer: it has no merges. Each character is looked up by itself; one that the vocabulary lacks becomes its bytes.",
+  words:
+    "A word-level tokenizer: it has no merges. The text is split into words and punctuation, and each is looked up whole; a word that the vocabulary lacks becomes the token for unknown words.",
+  chars:
+    "A character-level tokenizer: it has no merges. Each character is looked up by itself; one that the vocabulary lacks becomes its bytes.",
 };

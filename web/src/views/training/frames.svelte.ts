@@ -13,7 +13,11 @@ export class Frames {
   private wanted = 0;
   private ended = false;
 
-  constructor(private source: Source, private request: Request, readonly steps: number[]) {}
+  constructor(
+    private source: Source,
+    private request: Request,
+    readonly steps: number[],
+  ) {}
 
   /** Open the frames: the one at `index`, the last, which others are compared with, then outwards. */
   async around(index: number): Promise<void> {
@@ -44,9 +48,16 @@ export class Frames {
   }
 
   private async open(step: number): Promise<void> {
-    const opened = await this.source.open({ ...this.request, at_step: step, backward: false, optimizer: false });
+    const opened = await this.source.open({
+      ...this.request,
+      at_step: step,
+      backward: false,
+      optimizer: false,
+    });
     const { trace } = opened;
-    const shown = trace.table.steps.filter((one) => SHOWN.test(one.address) && one.bytes && size(one) <= WHOLE);
+    const shown = trace.table.steps.filter(
+      (one) => SHOWN.test(one.address) && one.bytes && size(one) <= WHOLE,
+    );
     await Promise.all(shown.map((one) => trace.values.fetch(one, 0, size(one))));
     this.opened = new Map(this.opened).set(step, opened);
     this.problem = "";

@@ -66,14 +66,27 @@ class Live {
       this.heard = [];
       this.samples = [];
     };
-    const on = (name: string, then: (data: never) => void) => events.addEventListener(name, (event) => then(JSON.parse((event as MessageEvent).data) as never));
+    const on = (name: string, then: (data: never) => void) =>
+      events.addEventListener(name, (event) =>
+        then(JSON.parse((event as MessageEvent).data) as never),
+      );
     on("progress", (progress: Progress) => this.hear(progress));
-    on("sample", (sample: { step: number; text: string }) => (this.samples = [...this.samples, sample]));
-    on("done", ({ run, reason }: { run: string; reason?: string }) => this.finish(reason === "stopped" ? "stopped" : "done", run));
+    on(
+      "sample",
+      (sample: { step: number; text: string }) => (this.samples = [...this.samples, sample]),
+    );
+    on("done", ({ run, reason }: { run: string; reason?: string }) =>
+      this.finish(reason === "stopped" ? "stopped" : "done", run),
+    );
     events.addEventListener("error", (event) => {
       const told = (event as MessageEvent).data as string | undefined;
       if (told) this.finish("failed", "", (JSON.parse(told) as { message: string }).message);
-      else if (events.readyState === EventSource.CLOSED) this.finish("failed", "", "The server has started anew and knows this training no more; what was saved is in its run's folder.");
+      else if (events.readyState === EventSource.CLOSED)
+        this.finish(
+          "failed",
+          "",
+          "The server has started anew and knows this training no more; what was saved is in its run's folder.",
+        );
       else this.lost = true;
     });
   }
@@ -101,7 +114,12 @@ class Live {
 function rowsOf(heard: Progress[]): Metrics["rows"] {
   const rows = new Map<number, Metrics["rows"][number]>();
   for (const { step, loss, held_out, measured, tokens_per_second } of heard) {
-    rows.set(step, { step, loss, held_out: measured ? held_out : (rows.get(step)?.held_out ?? null), tokens_per_second });
+    rows.set(step, {
+      step,
+      loss,
+      held_out: measured ? held_out : (rows.get(step)?.held_out ?? null),
+      tokens_per_second,
+    });
   }
   return [...rows.values()];
 }

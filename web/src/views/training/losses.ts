@@ -10,7 +10,13 @@ function points({ rows }: Metrics, key: "loss" | "held_out"): Point[] {
 export const lossSeries = (metrics: Metrics) =>
   [
     { name: "training loss", points: points(metrics, "loss"), color: theme.color("fwd") },
-    { name: "held-out loss", points: points(metrics, "held_out"), color: theme.color("negative"), dots: true },
+    {
+      name: "held-out loss",
+      points: points(metrics, "held_out"),
+      color: theme.color("negative"),
+      dots: true,
+    },
   ].filter((one) => one.points.length);
 
-export const floorOf = ({ floor }: Metrics) => (floor === null ? null : { value: floor, name: "floor of the held-out text" });
+export const floorOf = ({ floor }: Metrics) =>
+  floor === null ? null : { value: floor, name: "floor of the held-out text" };

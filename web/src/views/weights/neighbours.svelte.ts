@@ -15,7 +15,10 @@ const COUNT = 10;
 const REST = 120; // ms: a pointer that passes over tokens asks the server nothing
 
 /** The answer to a question that may change; call it while a component is set up. */
-export function neighbours(question: () => Question): { readonly rows: Neighbour[]; readonly problem: string } {
+export function neighbours(question: () => Question): {
+  readonly rows: Neighbour[];
+  readonly problem: string;
+} {
   let answer = $state.raw({ to: "", rows: [] as Neighbour[], problem: "" });
   const asked = $derived(JSON.stringify(question(), ["run", "token", "minus", "plus"]));
   const large = $derived(question().large);
@@ -23,7 +26,9 @@ export function neighbours(question: () => Question): { readonly rows: Neighbour
   const local = $derived.by((): Neighbour[] => {
     const { space, token, minus, plus } = question();
     if (!space || token === null) return [];
-    return minus != null && plus != null ? space.analogy(token, minus, plus, COUNT) : space.nearest(token, COUNT);
+    return minus != null && plus != null
+      ? space.analogy(token, minus, plus, COUNT)
+      : space.nearest(token, COUNT);
   });
 
   $effect(() => {

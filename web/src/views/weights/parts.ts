@@ -22,7 +22,8 @@ export function partsOf(weights: Weight[]): Part[] {
   const parts = new Map<string, Part>();
   for (const weight of weights) {
     const name = partOf(weight.name);
-    const part = parts.get(name) ?? parts.set(name, { name, weights: [], parameters: 0, share: 0 }).get(name)!;
+    const part =
+      parts.get(name) ?? parts.set(name, { name, weights: [], parameters: 0, share: 0 }).get(name)!;
     part.weights.push(weight);
     part.parameters += weight.parameters;
     part.share += weight.share;
@@ -30,7 +31,8 @@ export function partsOf(weights: Weight[]): Part[] {
   return [...parts.values()];
 }
 
-export const percent = (share: number): string => (share > 0 && share < 0.001 ? "under 0.1%" : `${(share * 100).toFixed(1)}%`);
+export const percent = (share: number): string =>
+  share > 0 && share < 0.001 ? "under 0.1%" : `${(share * 100).toFixed(1)}%`;
 
 const WORDS: Record<string, string> = {
   vocab_size: "tokens in the vocabulary",
@@ -44,7 +46,8 @@ const WORDS: Record<string, string> = {
   rotary_base: "base of the rotary wavelengths",
   qk_norm: "queries and keys are brought to a standard length",
   norm: "how a vector is brought to a standard length",
-  norm_position: "where the norms stand: before each branch (pre), after each addition (post) or nowhere",
+  norm_position:
+    "where the norms stand: before each branch (pre), after each addition (post) or nowhere",
   embed_norm: "a norm before the first block",
   final_norm: "a norm before the unembedding",
   norm_gain: "norms have learned gains",
@@ -64,4 +67,11 @@ const WORDS: Record<string, string> = {
 export const meaning = (setting: string): string => WORDS[setting] ?? "";
 
 /** A setting's value in plain words. */
-export const spelled = (value: unknown): string => (value === true ? "yes" : value === false ? "no" : typeof value === "number" && Number.isInteger(value) ? count(value) : String(value));
+export const spelled = (value: unknown): string =>
+  value === true
+    ? "yes"
+    : value === false
+      ? "no"
+      : typeof value === "number" && Number.isInteger(value)
+        ? count(value)
+        : String(value);

@@ -25,7 +25,11 @@ export function statistics(values: Float64Array): Statistics {
   const spread = Math.sqrt(finite.reduce((sum, value) => sum + (value - mean) ** 2, 0) / n);
   const reach = finite.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const width = (2 * reach || 1) / BINS;
-  const bins = Array.from({ length: BINS }, (_, k) => ({ from: (k - BINS / 2) * width, to: (k + 1 - BINS / 2) * width, count: 0 }));
+  const bins = Array.from({ length: BINS }, (_, k) => ({
+    from: (k - BINS / 2) * width,
+    to: (k + 1 - BINS / 2) * width,
+    count: 0,
+  }));
   let largest = 0;
   values.forEach((value, i) => {
     if (!Number.isFinite(value)) return;

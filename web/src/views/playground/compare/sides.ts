@@ -7,7 +7,8 @@ export function nameOf(about: About, other: About, runs: RunSummary[]): string {
   const parts = [
     about.prompt !== other.prompt && `“${about.prompt}”`,
     about.run !== other.run && (runs.find(({ id }) => id === about.run)?.name ?? about.run),
-    about.at_step !== other.at_step && (about.at_step === null ? "the last step" : `step ${about.at_step}`),
+    about.at_step !== other.at_step &&
+      (about.at_step === null ? "the last step" : `step ${about.at_step}`),
     Object.keys(about.edits).length > 0 && "with edits",
   ];
   return parts.filter(Boolean).join(", ") || "as it is";
@@ -27,7 +28,8 @@ export interface TokenPair {
   probs: [number, number];
 }
 
-const alike = (one: string[], two: string[]): boolean => one.length === two.length && one.every((word, id) => word === two[id]);
+const alike = (one: string[], two: string[]): boolean =>
+  one.length === two.length && one.every((word, id) => word === two[id]);
 
 /** The tokens that are most probable on either side, matched by id in one vocabulary and by their text across two. */
 export async function leading(one: Opened, two: Opened, count: number): Promise<TokenPair[]> {
@@ -35,9 +37,14 @@ export async function leading(one: Opened, two: Opened, count: number): Promise<
   const probs = await Promise.all(sides.map(({ trace }) => lastOf(trace, trace.step("fwd/probs"))));
   const words = sides.map(({ trace }) => trace.table.labels.vocab ?? []);
   const same = one.about.run === two.about.run || alike(words[0], words[1]);
-  const places = same ? [] : words.map((list) => new Map(list.map((word, id): [string, number] => [word, id]).reverse()));
-  const across = (id: number, from: 0 | 1): number | null => (same ? id : (places[1 - from].get(words[from][id]) ?? null));
-  const best = probs.map((values) => [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, count));
+  const places = same
+    ? []
+    : words.map((list) => new Map(list.map((word, id): [string, number] => [word, id]).reverse()));
+  const across = (id: number, from: 0 | 1): number | null =>
+    same ? id : (places[1 - from].get(words[from][id]) ?? null);
+  const best = probs.map((values) =>
+    [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, count),
+  );
   const pairs: TokenPair["ids"][] = [
     ...best[0].map((id): TokenPair["ids"] => [id, across(id, 0)]),
     ...best[1].map((id): TokenPair["ids"] => [across(id, 1), id]),
@@ -61,7 +68,9 @@ export function comparable(one: Trace, two: Trace, lastOnly: boolean): string[] 
     .filter((step) => {
       const match = two.steps.get(step.address);
       if (!match?.bytes || !step.bytes) return false;
-      return lastOnly ? step.axes[1] === "pos" && withoutPos(match) === withoutPos(step) : match.shape.join() === step.shape.join();
+      return lastOnly
+        ? step.axes[1] === "pos" && withoutPos(match) === withoutPos(step)
+        : match.shape.join() === step.shape.join();
     })
     .map((step) => step.address.slice(BLOCK.length));
 }

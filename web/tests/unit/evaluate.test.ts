@@ -1,0 +1,182 @@
+import { describe, expect, test } from "vitest";
+import { derivatives } from "../../src/trace/derive";
+import { erf } from "../../src/trace/erf";
+import { Evaluation } from "../../src/trace/evaluate";
+import { consumers, explain } from "../../src/trace/explain";
+import type { Node } from "../../src/trace/formula";
+import { spelled, terms, withNumbers } from "../../src/trace/render";
+import { axis, n, read, traceOf } from "../made";
+
+const X = [0.5, -1.25, 2, 0.75];
+const TABLE = [10, 20, 30];
+
+/** A number y computed by `tree` from x[i], a table[pos] and a row of ids. */
+function computed(tree: Node, params = {}) {
+  return traceOf({
+    "fwd/x": { axes: ["i"], shape: [4], values: X },
+    "weight/table": { axes: ["pos"], shape: [3], values: TABLE },
+    "token/ids": { axes: ["i"], shape: [4], values: [2, 0, 1, 2], whole: true },
+    "fwd/y": {
+      values: [NaN],
+      from: { x: "fwd/x", table: "weight/table", ids: "token/ids" },
+      tree,
+      params,
+    },
+  });
+}
+
+async function run(tree: Node, params = {}, at: Record<string, number> = {}) {
+  const trace = computed(tree, params);
+  for (const step of trace.steps.values()) await trace.values.all(step);
+  const step = trace.step("fwd/y");
+  const operands = Object.fromEntries(
+    Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]),
+  );
+  const evaluation = new Evaluation(trace, operands, params, tree, step);
+  return { evaluation, value: evaluation.run(tree, at) };
+}
+
+const valueOf = async (tree: Node, params = {}, at = {}) => (await run(tree, params, at)).value;
+
+describe("evaluation", () => {
+  test("sums, means and maxima run over the whole axis", async () => {
+    expect(await valueOf(["sum", "i", read("x", "i")])).toBe(2);
+    expect(await valueOf(["mean", "i", read("x", "i")])).toBe(0.5);
+    expect(await valueOf(["max", "i", read("x", "i")])).toBe(2);
+  });
+
+  test("an index may itself be read", async () => {
+    const looked: Node = ["read", "table", [["read", "ids", [axis("i")]]]];
+    expect(await valueOf(["sum", "i", looked])).toBe(30 + 10 + 20 + 30);
+  });
+
+  test("a parameter, an axis' index and its size are numbers", async () => {
+    expect(await valueOf(["+", ["param", "eps"], n(1)], { eps: 0.25 })).toBe(1.25);
+    expect(await valueOf(["sum", "i", ["*", axis("i"), read("x", "i")]])).toBe(0 - 1.25 + 4 + 2.25);
+    expect(await valueOf(["+", ["size", "i"], ["*", n(0), read("x", "i")]], {}, { i: 1 })).toBe(4);
+  });
+
+  test("a choice takes one side, division and remainder are those of Python", async () => {
+    expect(await valueOf(["select", ["<", n(1), n(2)], n(5), n(6)])).toBe(5);
+    expect(await valueOf(["//", n(-7), n(2)])).toBe(-4);
+    expect(await valueOf(["%", n(-7), n(3)])).toBe(2);
+  });
+
+  test("a function that this page does not know is named", async () => {
+    await expect(valueOf(["gamma", n(1)] as unknown as Node)).rejects.toThrow("“gamma”");
+  });
+
+  test("what was read is remembered, and the bound covers rounding", async () => {
+    const { evaluation } = await run(["sum", "i", read("x", "i")]);
+    expect([...evaluation.reads.get("x")!]).toEqual(X.map((value, i) => [i, value]));
+    expect(evaluation.bound).toBeGreaterThan(0);
+    expect(evaluation.bound).toBeLessThan(1e-14);
+  });
+});
+
+describe("derivatives", () => {
+  const TREES: Record<string, Node> = {
+    "a product": ["*", read("x", "i"), ["exp", read("x", "i")]],
+    "a quotient": ["/", ["sin", read("x", "i")], ["+", n(3), read("x", "i")]],
+    "a power": ["**", ["+", n(3), read("x", "i")], n(2.5)],
+    "a power of a constant": ["**", n(2), read("x", "i")],
+    "a difference": ["-", ["tanh", read("x", "i")], ["cos", read("x", "i")]],
+    "a root and a logarithm": ["log", ["sqrt", ["+", n(3), read("x", "i")]]],
+    "erf, abs and a sign": ["+", ["erf", read("x", "i")], ["neg", ["abs", read("x", "i")]]],
+    "a choice": ["select", [">", read("x", "i"), n(0)], ["*", n(3), read("x", "i")], n(0)],
+    "a remainder is flat": ["%", read("x", "i"), n(1)],
+    "a mean of squares": ["mean", "i", ["*", read("x", "i"), read("x", "i")]],
+    "a maximum": ["max", "i", read("x", "i")],
+  };
+  const STEP = 1e-6;
+
+  test.each(Object.entries(TREES))("of %s are its slopes", async (name, tree) => {
+    for (const i of [0, 1, 2, 3]) {
+      const { evaluation } = await run(tree, {}, { i });
+      const slopes = derivatives(evaluation, tree, { i }).get("x")!;
+      for (const place of [0, 1, 2, 3]) {
+        const moved = async (by: number) => {
+          X[place] += by;
+          const value = await valueOf(tree, {}, { i });
+          X[place] -= by;
+          return value;
+        };
+        // a central difference is good to about its step squared
+        const slope = name.includes("flat")
+          ? 0
+          : ((await moved(STEP)) - (await moved(-STEP))) / (2 * STEP);
+        expect(slopes.get(place) ?? 0).toBeCloseTo(slope, 6);
+      }
+    }
+  });
+
+  test("equal largest numbers share the slope", async () => {
+    const away: Node = ["-", read("table", "pos"), n(20)];
+    const tree: Node = ["max", "pos", ["*", away, away]]; // 100, 0, 100
+    const { evaluation } = await run(tree);
+    expect([...derivatives(evaluation, tree, {}).get("table")!]).toEqual([
+      [0, -10],
+      [2, 10],
+    ]);
+  });
+});
+
+test("erf is odd, and right to the last places", () => {
+  expect(erf(0)).toBe(0);
+  expect(erf(-1)).toBe(-erf(1));
+  expect(erf(0.5)).toBeCloseTo(0.5204998778130465, 15);
+  expect(erf(7)).toBe(1);
+});
+
+describe("an explained number", () => {
+  const tree: Node = ["/", ["sum", "i", ["*", read("x", "i"), read("x", "i")]], n(4)];
+  const square = X.reduce((sum, x) => sum + x * x, 0) / 4;
+
+  const made = (value: number) =>
+    traceOf({
+      "fwd/x": { axes: ["i"], shape: [4], values: X },
+      "fwd/y": { values: [value], from: { x: "fwd/x" }, tree },
+    });
+
+  test("is computed again and agrees", async () => {
+    const found = await explain(made(square), { path: "fwd/y", index: {} });
+    expect(found.agrees).toBe(true);
+    expect(found.groups.map(({ path, operands }) => [path, operands.length])).toEqual([
+      ["fwd/x", 4],
+    ]);
+    expect(found.groups[0].operands.at(2)).toMatchObject({
+      address: "fwd/x[i=2]",
+      value: 2,
+      derivative: 1,
+    });
+  });
+
+  test("is told not to agree where it was changed", async () => {
+    expect((await explain(made(square + 1e-9), { path: "fwd/y", index: {} })).agrees).toBe(false);
+  });
+
+  test("has its terms with the sum after each", async () => {
+    const { evaluation } = await run(tree);
+    expect(terms(tree, evaluation, {})).toEqual({
+      axes: ["i"],
+      sizes: [4],
+      values: [0.25, 1.5625, 4, 0.5625],
+      running: [0.25, 1.8125, 5.8125, 6.375],
+    });
+  });
+
+  test("puts its numbers in, a negative one on the right in brackets", async () => {
+    const line = withNumbers(tree, (await run(tree)).evaluation, {});
+    expect(spelled(line)).toBe(
+      "(0.5000 * 0.5000 + (-1.250) * (-1.250) + 2.000 * 2.000 + 0.7500 * 0.7500) / 4",
+    );
+    expect(line.filter((piece) => piece.address).map((piece) => piece.address)).toContain(
+      "fwd/x[i=3]",
+    );
+  });
+
+  test("leads to what reads it, with the axes that are decided", () => {
+    const found = consumers(made(square), { path: "fwd/x", index: { i: 1 } });
+    expect(found.map(({ address }) => address)).toEqual(["fwd/y"]);
+  });
+});

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import { format, nearest, parse } from "../../src/trace/address";
+import { addressOf, flat, Trace, visible } from "../../src/trace/trace";
+import { larger } from "../../src/trace/values";
+import { traceOf } from "../made";
+
+describe("an address", () => {
+  test("is read as it is written", () => {
+    const text = "fwd/blocks.0.attn.pattern[head=0,query=3]";
+    const { path, index } = parse(text);
+    expect(index).toEqual({ head: 0, query: 3 });
+    expect(format(path, index)).toBe(text);
+  });
+
+  test.each([
+    ["fwd/x[i=one]", "“i=one” is not axis=index"],
+    ["nowhere/x", "unknown kind “nowhere”"],
+    ["a b", "is not an address"],
+  ])("%s is answered in words", (text, words) => expect(() => parse(text)).toThrow(words));
+
+  test("that is mistyped meets its neighbors", () => {
+    const known = ["fwd/resid_mid", "fwd/resid_post", "weight/W_E"];
+    expect(nearest("fwd/resid_pots", known, 1)).toEqual(["fwd/resid_post"]);
+  });
+});
+
+describe("a trace", () => {
+  const values = Array.from({ length: 24 }, (_, i) => i / 8);
+  const trace = traceOf({ "fwd/x": { axes: ["pos", "i"], shape: [3, 8], values } });
+  const step = trace.step("fwd/x");
+
+  test("finds a number by its indices, and its indices by its place", async () => {
+    expect(flat(step, { pos: 2, i: 5 })).toBe(21);
+    expect(addressOf(step, 21)).toBe("fwd/x[pos=2,i=5]");
+    expect(await trace.values.one(step, 21)).toBe(21 / 8);
+  });
+
+  test("reads across its tiles", async () => {
+    expect([...(await trace.values.range(step, 5, 19))]).toEqual(values.slice(5, 19));
+  });
+
+  test("says which index is outside, and which axes there are", () => {
+    expect(() => trace.locate("fwd/x[pos=3]")).toThrow("pos goes from 0 to 2");
+    expect(() => trace.locate("fwd/x[key=0]")).toThrow("its axes are pos, i");
+  });
+
+  test("needs no kind where a name is known", () => {
+    expect(trace.locate("x[pos=1]")).toEqual({ path: "fwd/x", index: { pos: 1 } });
+  });
+
+  test("of another version is refused by its version", () => {
+    const table = { ...trace.table, version: 9 };
+    expect(() => new Trace(table, { bytes: async () => new ArrayBuffer(0) })).toThrow("version 9");
+  });
+});
+
+test("spaces and control characters of a token can be seen", () => {
+  expect([" the", "\n", "a b", "", "\u200b"].map(visible)).toEqual([
+    "␣the",
+    "␊",
+    "a b",
+    '""',
+    "\\u200b",
+  ]);
+});
+
+test("of two numbers the larger magnitude stands for a block, a nan before all, -inf after all", () => {
+  expect(larger(1, -2)).toBe(-2);
+  expect(larger(NaN, 5)).toBe(NaN);
+  expect(larger(-Infinity, 0.5)).toBe(0.5);
+});
