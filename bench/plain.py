@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glassformer.kernels.product import affine
 from glassformer.model import Config
-from glassformer.ops.linear import affine
 
 
 class PlainAttention(nn.Module):

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.generation.sampling import Sampling
-from glassformer.ops.sampling import uniform
+from glassformer.kernels.choose import uniform
 from glassformer.server.record import Drawing, Wish, record
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner

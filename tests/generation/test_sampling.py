@@ -21,8 +21,8 @@ from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
+from glassformer.kernels.choose import HEAD, uniform
 from glassformer.ops.formula import Drawn
-from glassformer.ops.sampling import HEAD, uniform
 from glassformer.trace import Recorder, Trace
 from tests.generation.models import TINY, speaking
 

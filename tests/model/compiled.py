@@ -9,8 +9,8 @@ import sys
 import torch
 from torch._dynamo.utils import counters
 
+from glassformer.kernels import cross_entropy
 from glassformer.model import Config, Transformer
-from glassformer.ops import chunked_loss
 
 KINDS = {
     "pre-norm, tied": {},
@@ -46,7 +46,7 @@ def main(backend: str) -> None:
         config = Config(vocab_size=17, n_ctx=8, d_model=12, n_layers=2, n_heads=3, **changes)
         model = Transformer(config)
         ids, targets = torch.randint(17, (2, 2, 8))
-        chunked_loss.CHUNK = 100 if name == "loss in chunks" else 2**24
+        cross_entropy.CHUNK = 100 if name == "loss in chunks" else 2**24
         torch._dynamo.reset()
         counters.clear()
         compiled = torch.compile(model.loss, fullgraph=True, backend=backend)

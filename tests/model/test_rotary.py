@@ -2,7 +2,8 @@
 
 import torch
 
-from glassformer.ops.rotary import rotary, rotary_angles
+from glassformer.kernels.positions import rotary_angles
+from glassformer.ops.rotary import rotary
 
 # float64: sines and cosines of angles up to 60 radians, then two products
 ROUNDING = 1e-12

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import glassformer.ops
-from glassformer.ops.embedding import sinusoid_table
+from glassformer.kernels.positions import rotary_angles, sinusoid_table
 from glassformer.ops.loss import IGNORED
-from glassformer.ops.rotary import rotary_angles
 
 for module in pkgutil.iter_modules(glassformer.ops.__path__):  # each registers its ops
     importlib.import_module(f"glassformer.ops.{module.name}")
@@ -151,17 +150,19 @@ CASES: dict[str, Case] = {
     "tie": lambda d: ((d.normal("vocab d_model"),), {}),
     # norm
     "mean": lambda d: ((d.normal("batch pos d_model"),), {}),
-    "centre": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos")), {}),
+    "center": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos")), {}),
     "square": lambda d: ((d.normal("batch pos d_model"),), {}),
     "variance": lambda d: ((d.normal("batch pos d_model") ** 2,), {}),
     "norm_scale": lambda d: ((d.normal("batch pos").abs(),), {"eps": 1e-5}),
-    "standardise": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
+    "standardize": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
+    "normalize": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
     "gain_and_bias": lambda d: (
         (d.normal("batch pos d_model"), d.normal("d_model"), d.maybe("d_model")), {}
     ),
     "rms_square": lambda d: ((d.normal("batch pos d_model"),), {}),
     "rms_mean_square": lambda d: ((d.normal("batch pos d_model") ** 2,), {}),
     "rms_scale": lambda d: ((d.normal("batch pos").abs(),), {"eps": 1e-5}),
+    "rms_normalize": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
     "rms_divide": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
     # attention
     "project_qkv": _project_qkv,
@@ -224,7 +225,7 @@ CASES: dict[str, Case] = {
     "next_logits": lambda d: (
         (d.normal("batch pos vocab"),), {"row": d.size("batch") - 1, "last": d.size("pos") - 1}
     ),
-    "penalise": lambda d: ((d.normal("vocab").double(), d.ids()), {"row": 0, "penalty": 1.3}),
+    "penalize": lambda d: ((d.normal("vocab").double(), d.ids()), {"row": 0, "penalty": 1.3}),
     "temper": lambda d: ((d.normal("vocab").double(),), {"temperature": 0.7}),
     "highest": lambda d: ((d.normal("vocab").double(),), {}),
     "exponentiate": lambda d: ((d.normal("vocab").double(), torch.tensor(2.5).double()), {}),
@@ -274,7 +275,7 @@ CASES: dict[str, Case] = {
     "orthogonal_update": lambda d: (
         (d.normal("d_model rest"), d.normal("d_model rest")), {"lr": 0.02, "scale": 2.0}
     ),
-    "orthogonalise": lambda d: ((d.normal("d_model rest"),), {"dtype": d.dtype}),
+    "orthogonalize": lambda d: ((d.normal("d_model rest"),), {"dtype": d.dtype}),
     "weight_change": lambda d: ((d.normal("element"), d.normal("element")), {}),
     # composites
     "layer_norm": lambda d: (

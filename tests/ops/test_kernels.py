@@ -93,7 +93,7 @@ TOLERANCE = {
     "unembed_cross_entropy": lambda t: 8 + 4 * _largest(t, "fwd/logits"),
     "rotary": lambda t: 8 * _largest(t, "const/operand_0"),
     "head_norm": lambda t: 8 * (1 + _largest(t, "const/operand_0")),
-    "orthogonalise": lambda t: 0.0,  # of one matrix, these are the same products
+    "orthogonalize": lambda t: 0.0,  # of one matrix, these are the same products
     "choose": lambda t: 0.0,  # a token
 }
 

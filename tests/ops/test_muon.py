@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.ops.muon import orthogonalise, straighten
+from glassformer.ops.muon import orthogonalize, straighten
 from glassformer.ops.optimizer import over
 
 SHAPES = st.tuples(st.integers(2, 12), st.integers(2, 12))
@@ -23,7 +23,7 @@ def test_singular_values_come_near_one_and_directions_stay(shape, seed):
     U, _, Vh = torch.linalg.svd(random_matrix(shape, seed), full_matrices=False)
     n = min(shape)
     matrix = U @ torch.diag(torch.linspace(1.0, 0.2, n, dtype=torch.float64)) @ Vh
-    turned = orthogonalise.kernel(matrix, torch.float64)
+    turned = orthogonalize.kernel(matrix, torch.float64)
     inside = U.T @ turned @ Vh.T
     assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-12
     assert (inside.diagonal() > 0.65).all()
@@ -32,15 +32,15 @@ def test_singular_values_come_near_one_and_directions_stay(shape, seed):
 
 def test_the_polynomial_is_the_same_from_either_side():
     matrix = random_matrix((5, 9), 3)
-    there, back = (orthogonalise.kernel(m, torch.float64) for m in (matrix, matrix.T))
+    there, back = (orthogonalize.kernel(m, torch.float64) for m in (matrix, matrix.T))
     torch.testing.assert_close(there, back.T, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_a_stack_is_turned_as_each_of_its_matrices(dtype):
     stack = torch.stack([random_matrix((16, 24), seed) for seed in range(6)]).to(torch.float32)
-    together = orthogonalise.kernel(stack, dtype).double()
-    alone = torch.stack([orthogonalise.kernel(matrix, dtype) for matrix in stack]).double()
+    together = orthogonalize.kernel(stack, dtype).double()
+    alone = torch.stack([orthogonalize.kernel(matrix, dtype) for matrix in stack]).double()
     # entries of size 1; five iterations multiply a rounding by at most 3.4^5 = 480
     assert (together - alone).abs().max() < 500 * torch.finfo(dtype).eps
     relative = (together - alone).norm() / alone.norm()
@@ -48,7 +48,7 @@ def test_a_stack_is_turned_as_each_of_its_matrices(dtype):
 
 
 def test_a_matrix_of_zeros_stays_one():
-    assert (orthogonalise.kernel(torch.zeros(3, 4), torch.float32) == 0).all()
+    assert (orthogonalize.kernel(torch.zeros(3, 4), torch.float32) == 0).all()
 
 
 def test_a_weight_of_three_axes_is_written_out_in_them():

@@ -20,11 +20,11 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.c_library import NotCompiledError
 from glassformer.generation.cache import Cache
 from glassformer.generation.compiled import CompiledStep
+from glassformer.kernels import choices
 from glassformer.model.block import Block
 from glassformer.model.evaluating import evaluating
 from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
-from glassformer.ops.processor import AMD
 from glassformer.trace import SILENT
 
 WEIGHTS: dict[str, torch.dtype] = {
@@ -122,8 +122,8 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     For a model in float32 on the CPU, packed in float32, the decoding step of a single text is
     compiled from the model's formulas: half a second for a small one, the first time that this
     machine sees a model of its shape. A small model's matrices are then left where they are. The
-    step runs on one thread. Where the processor is not AMD's, one core reads a large model's
-    weights more slowly than the library on all of them, so such a model stays as it is stored.
+    step runs on one thread. Where `kernels.choices` says so, a large model stays as it is
+    stored: one core then reads its weights more slowly than the library on all of them.
 
     >>> from glassformer.model import Config
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
@@ -143,7 +143,7 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     if weights == "int8":
         return Packed(model, _Int8)
     as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
-    if as_it_is and not AMD and not _small(model):
+    if as_it_is and not choices.LARGE_FP32_IS_PACKED.value and not _small(model):
         return as_stored(model)
     step = _compiled_step(model) if as_it_is else None
     if as_it_is and _small(model):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.kernels.positions import sinusoid_table
 from glassformer.model import Config, Transformer
-from glassformer.ops.embedding import sinusoid_table
 
 ACTIVATIONS = {  # the name `transformers` has for it -> ours
     "gelu_new": "gelu_tanh",

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glassformer import ops
+from glassformer.kernels.product import split_bias, split_heads
 from glassformer.model.config import Config
 from glassformer.model.rotary import Rotation
 from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
-from glassformer.ops.attention import split_bias, split_heads
 
 
 @runtime_checkable  # so that the tests can check annotations

@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer import ops
+from glassformer.kernels.positions import sinusoid_table
 from glassformer.model.config import Config
 from glassformer.model.fixed_table import FixedTable
 from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
-from glassformer.ops.embedding import sinusoid_table
 
 
 class Embed(nn.Module):

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer import ops
+from glassformer.kernels.positions import rotary_angles
 from glassformer.model.config import Config
 from glassformer.model.fixed_table import FixedTable
 from glassformer.ops import Tape
-from glassformer.ops.rotary import rotary_angles
 
 Rotation = tuple[Float[Tensor, "*batch pos d_head"], Float[Tensor, "*batch pos d_head"]]
 """Cosines and sines of the angle at each position and dimension."""

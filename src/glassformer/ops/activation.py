@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glassformer.ops.elementwise import multiply
 from glassformer.ops.op import Composite, Op, Tape, composite, op
+from glassformer.ops.rows import square
 
 _PRE = "pre[batch, pos, d_mlp]"
 
@@ -22,11 +24,11 @@ relu = op(
     source="Nair and Hinton 2010",
 )
 
-squared = op(
+squared = square.over(
     "squared",
-    "post[batch, pos, d_mlp] = post_relu[batch, pos, d_mlp] * post_relu[batch, pos, d_mlp]",
-    "post_relu",
-    torch.square,
+    "post",
+    {"A": "batch pos d_mlp"},
+    {"x": "post_relu"},
     says="What is left is squared, so that strong sums count for more.",
     source="So et al. 2021, section 4.1",
 )
@@ -44,11 +46,11 @@ normal_cdf = op(
     source=GELU,
 )
 
-gate = op(
+gate = multiply.over(
     "gate",
-    f"post[batch, pos, d_mlp] = {_PRE} * post_gate[batch, pos, d_mlp]",
-    "pre post_gate",
-    torch.mul,
+    "post",
+    {"B": "", "A": "batch pos d_mlp"},
+    {"x": "pre", "factor": "post_gate"},
     says="The neuron's sum passes in proportion to its gate, a number between 0 and 1.",
 )
 

@@ -1,123 +1,71 @@
-"""Matrix products with the weights on the right: y = x W + b."""
+"""Matrix products: every learned matrix of the model, and the products of two values."""
 
 from __future__ import annotations
 
-from typing import Any
+from glassformer.kernels import product
+from glassformer.ops.op import template
 
-import torch
-from torch import Tensor
-
-from glassformer.ops.op import op
-from glassformer.ops.processor import AMD
-
-
-def affine(x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
-    """x [..., in] @ W [in, out] + b [out]."""
-    rows = x.reshape(-1, x.shape[-1])
-    return product(rows, W, b).view(*x.shape[:-1], W.shape[-1])
-
-
-def product(rows: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
-    """rows [row, in] @ W [in, out] + b [out]: large ones in fp32 on an AMD processor by oneDNN."""
-    if not _suits_onednn(rows, W):
-        return rows @ W if b is None else torch.addmm(b, rows, W)
-    given = (rows, W) if b is None else (rows, W, b)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
-        y: Tensor = _Product.apply(rows, W, b)
-        return y
-    return _onednn(rows, W, b)
-
-
-ONEDNN = (
-    torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise") and AMD
+linear = template(
+    "linear",
+    "y[*B, *O] = sum(*I, x[*B, *I] * W[*I, *O]) + b[*O]",
+    "x W b",
+    product.affine,
+    source="Vaswani et al. 2017, section 3.3",
 )
-"""MKL multiplies fp32 at a third of an AMD processor's speed; on Intel's it is the quicker one."""
 
-LEAST_ROWS, LEAST_PRODUCTS = 4, 2**20
-"""Below them MKL's shorter call wins: 3 against 13 microseconds for a row times 128 x 384."""
+contract = template(
+    "contract",
+    "y[*O] = sum(*I, a[*O, *I] * b[*O, *I])",
+    "a b",
+    lambda a, b: a @ b,
+)
 
-
-def _suits_onednn(rows: Tensor, W: Tensor) -> bool:
-    # narrower types than fp32 are oneDNN's anyway
-    return (
-        ONEDNN
-        and torch.backends.mkldnn.enabled
-        and len(rows) >= LEAST_ROWS
-        and rows.numel() * W.shape[1] >= LEAST_PRODUCTS
-        and rows.dtype == W.dtype == torch.float32
-        and rows.device.type == "cpu"
-        and not torch.is_autocast_enabled("cpu")
-    )
-
-
-def _onednn(left: Tensor, right: Tensor, b: Tensor | None = None) -> Tensor:
-    """left [m, k] @ right [k, n] + b [n], all fp32 on the CPU, in any memory order."""
-    if torch.compiler.is_compiling():
-        y: Tensor = torch.ops.glassformer.onednn_product(left, right, b)
-    else:
-        y = torch.ops.mkldnn._linear_pointwise(left, right.T, b, "none", [], "")
-    return y
-
-
-# torch's compiler takes oneDNN's product for weights that never change; under a name of ours it
-# calls it as it is
-_LIBRARY = torch.library.Library("glassformer", "FRAGMENT")
-_LIBRARY.define("onednn_product(Tensor left, Tensor right, Tensor? b) -> Tensor")
-_LIBRARY.impl("onednn_product", _onednn, "CPU")
-
-
-@torch.library.register_fake("glassformer::onednn_product", lib=_LIBRARY)
-def _shaped_as_onednn(left: Tensor, right: Tensor, _b: Tensor | None) -> Tensor:
-    return left.new_empty(left.shape[0], right.shape[1])
-
-
-class _Product(torch.autograd.Function):
-    """oneDNN's product with its gradients, which torch does not define for it."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
-        ctx.save_for_backward(rows, W)
-        return _onednn(rows, W, b)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        # each is a product again, by whom it suits, and can be differentiated in its turn
-        (d_y,), (rows, W) = upstream, ctx.saved_tensors
-        wanted_rows, wanted_W, wanted_b = ctx.needs_input_grad
-        d_rows = product(d_y, W.T, None) if wanted_rows else None
-        d_W = None
-        if wanted_W:  # in W's own memory order: a tied W_U is the embedding table, turned
-            turned = not W.is_contiguous()
-            d_W = product(d_y.T, rows, None).T if turned else product(rows.T, d_y, None)
-        return d_rows, d_W, d_y.sum(0) if wanted_b else None
-
-
-mlp_in = op(
+mlp_in = linear.over(
     "mlp_in",
-    "pre[batch, pos, d_mlp]"
-    " = sum(d_model, x[batch, pos, d_model] * W_in[d_model, d_mlp]) + b_in[d_mlp]",
-    "x W_in b_in",
-    affine,
+    "pre",
+    {"B": "batch pos", "I": "d_model", "O": "d_mlp"},
+    {"W": "W_in", "b": "b_in"},
     says="Every neuron weighs the numbers of the token's vector and adds its bias.",
     source="Vaswani et al. 2017, eq. 2",
 )
 
-mlp_out = op(
+mlp_out = linear.over(
     "mlp_out",
-    "mlp_out[batch, pos, d_model]"
-    " = sum(d_mlp, post[batch, pos, d_mlp] * W_out[d_mlp, d_model]) + b_out[d_model]",
-    "post W_out b_out",
-    affine,
+    "mlp_out",
+    {"B": "batch pos", "I": "d_mlp", "O": "d_model"},
+    {"x": "post", "W": "W_out", "b": "b_out"},
     says="What the active neurons write is summed, back to the width of the stream.",
     source="Vaswani et al. 2017, eq. 2",
 )
 
-unembed = op(
+unembed = linear.over(
     "unembed",
-    "logits[batch, pos, vocab]"
-    " = sum(d_model, x[batch, pos, d_model] * W_U[d_model, vocab]) + b_U[vocab]",
-    "x W_U b_U",
-    affine,
+    "logits",
+    {"B": "batch pos", "I": "d_model", "O": "vocab"},
+    {"W": "W_U", "b": "b_U"},
     says="Each vocabulary entry's column is dotted with the final vector: its score, or logit.",
     source="Vaswani et al. 2017, section 3.4",
+    role="score",
+)
+
+project_qkv = linear.over(
+    "project_qkv",
+    ("q", "k", "v"),
+    {"B": "batch pos", "I": "d_model", "O": "head d_head"},
+    tuple({"W": f"W_{x}[head, d_model, d_head]", "b": f"b_{x}"} for x in "QKV"),
+    kernel=product.project_qkv,
+    bind=product.bind_qkv,
+    says="Each token's vector is turned into a query, a key and a value for every head.",
+    source="Vaswani et al. 2017, section 3.2.2",
+)
+
+merge_heads = linear.over(
+    "merge_heads",
+    "attn_out",
+    {"B": "batch pos", "I": "head d_head", "O": "d_model"},
+    {"x": "z", "W": "W_O", "b": "b_O"},
+    kernel=product.merge_heads,
+    bind=lambda z, W_O, b_O: (z, W_O.view(z.shape[-2], z.shape[-1], -1), b_O),
+    says="The heads' mixes are joined by one more matrix, back to the width of the stream.",
+    source="Vaswani et al. 2017, section 3.2.2",
 )

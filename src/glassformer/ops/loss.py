@@ -3,63 +3,31 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from glassformer.ops.chunked_loss import chunked_cross_entropy, fits_whole
-from glassformer.ops.linear import affine, unembed
+from glassformer.kernels import cross_entropy as kernels
+from glassformer.ops import softmax
+from glassformer.ops.linear import unembed
 from glassformer.ops.op import Tape, composite, op
+from glassformer.ops.rows import row_argmax, row_max
 
-IGNORED = -100
+IGNORED = kernels.IGNORED
 """A target that does not count: the model is not asked there."""
 
-logits_max = op(
-    "logits_max",
-    "logits_max[batch, pos] = max(vocab, logits[batch, pos, vocab])",
-    "logits",
-    lambda logits: logits.amax(-1),
-    says="The largest logit at each position.",
-)
-
-logits_exp = op(
-    "logits_exp",
-    "logits_exp[batch, pos, vocab] = exp(logits[batch, pos, vocab] - logits_max[batch, pos])",
-    "logits logits_max",
-    # subtract the maximum: exp(89) overflows fp32
-    lambda logits, logits_max: (logits - logits_max[..., None]).exp_(),
-    says="Every logit is exponentiated, after the largest was subtracted.",
-)
-
-logits_sum = op(
-    "logits_sum",
-    "logits_sum[batch, pos] = sum(vocab, logits_exp[batch, pos, vocab])",
-    "logits_exp",
-    lambda logits_exp: logits_exp.sum(-1),
-    says="The exponentials are summed over the vocabulary.",
-)
-
-probs = op(
-    "probs",
-    "probs[batch, pos, vocab] = logits_exp[batch, pos, vocab] / logits_sum[batch, pos]",
-    "logits_exp logits_sum",
-    lambda logits_exp, logits_sum: logits_exp / logits_sum[..., None],
-    says="Divided by their sum, they are the probabilities of the next token.",
-)
-
-best_prob = op(
+best_prob = row_max.over(
     "best_prob",
-    "best_prob[batch, pos] = max(vocab, probs[batch, pos, vocab])",
-    "probs",
-    lambda probs: probs.amax(-1),
+    "best_prob",
+    softmax.PLACES,
+    {"x": "probs"},
     says="The highest probability at each position.",
+    role="probability",
 )
 
-best_token = op(
+best_token = row_argmax.over(
     "best_token",
-    "best_token[batch, pos] = -max(vocab,"
-    " select(probs[batch, pos, vocab] == best_prob[batch, pos], -vocab, -inf))",
-    "probs best_prob",
-    lambda probs, best_prob: (probs == best_prob[..., None]).int().argmax(-1),
+    "best_token",
+    softmax.PLACES,
+    {"x": "probs", "largest": "best_prob"},
     says="The token that has it; of equal ones the lowest token id.",
 )
 
@@ -102,22 +70,6 @@ mean_loss = op(
 )
 
 
-def _fused(x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor) -> Tensor:
-    if not fits_whole(x, W_U):
-        rows = x.flatten(0, -2)
-        return chunked_cross_entropy(rows, W_U, b_U, targets.flatten(), IGNORED)
-    logits = affine(x, W_U, b_U)
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
-
-
-def cross_entropy_steps(t: Tape, name: str, logits: Tensor, targets: Tensor) -> Tensor:
-    """Loss from logits [batch, pos, vocab] and targets [batch, pos]."""
-    largest = t("logits_max", logits_max, logits)
-    exponentials = t("logits_exp", logits_exp, logits, largest)
-    total = t("logits_sum", logits_sum, exponentials)
-    return surprise_steps(t, name, logits, largest, total, targets)
-
-
 def surprise_steps(
     t: Tape, name: str, logits: Tensor, largest: Tensor, total: Tensor, targets: Tensor
 ) -> Tensor:
@@ -132,30 +84,23 @@ def _steps(
     t: Tape, name: str, x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor
 ) -> Tensor:
     logits = t("logits", unembed, x, W_U, b_U)
-    return cross_entropy_steps(t, name, logits, targets)
+    largest, _, total = softmax.parts(t, "logits", softmax.over_vocabulary, logits)
+    return surprise_steps(t, name, logits, largest, total, targets)
 
 
 unembed_cross_entropy = composite(
     "unembed_cross_entropy",
-    _fused,
+    kernels.unembed_cross_entropy,
     _steps,
     says="Every next token is guessed, and the surprise at the right ones is averaged.",
     source="Shannon 1948, section 7",
 )
 
 
-def softmax_probs_steps(t: Tape, name: str, logits: Tensor) -> Tensor:
-    """Probabilities of the next token from logits [batch, pos, vocab]."""
-    largest = t("logits_max", logits_max, logits)
-    exponentials = t("logits_exp", logits_exp, logits, largest)
-    total = t("logits_sum", logits_sum, exponentials)
-    return t(name, probs, exponentials, total)
-
-
 softmax_probs = composite(
     "softmax_probs",
     lambda logits: torch.softmax(logits, -1),
-    softmax_probs_steps,
+    lambda t, name, logits: softmax.steps(t, name, softmax.over_vocabulary, logits, "logits"),
     says="Scores become probabilities that sum to 1.",
     source="Bridle 1990",
 )

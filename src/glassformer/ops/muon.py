@@ -15,15 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from glassformer.kernels import newton_schulz as kernels
+from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op
 
 SOURCE = "Jordan et al. 2024, Muon"
 NEWTON_SCHULZ = "Jordan et al. 2024, Muon, Newton-Schulz iteration"
-A, B, C = 3.4445, -4.7750, 2.0315
-"""x -> A x + B x^3 + C x^5 brings singular values from (0, 1] to about 0.7 to 1.2 in few steps."""
-ITERATIONS = 5
-TINY = 1e-7  # a matrix of zeros stays one
-
 look_ahead = op(
     "look_ahead",
     "ahead[element] = g[element] + momentum * (m[element] - g[element])",
@@ -37,7 +34,7 @@ matrix_length = op(
     "matrix_length",
     "length = sqrt(sum(d_model, sum(rest, ahead[d_model, rest] * ahead[d_model, rest])))",
     "ahead",
-    lambda ahead: ahead.square().sum((-2, -1)).sqrt_(),
+    kernels.matrix_length,
     says="The root of all its squares, summed: no singular value is larger.",
     source=NEWTON_SCHULZ,
 )
@@ -46,25 +43,20 @@ shorten = op(
     "shorten",
     "x[d_model, rest] = ahead[d_model, rest] / (length[()] + tiny)",
     "ahead length",
-    lambda ahead, length, tiny, dtype: (ahead / (length + tiny)[..., None, None]).to(dtype),
+    kernels.shorten,
     says="Divided by it, the matrix has singular values of at most 1.",
     source=NEWTON_SCHULZ,
 )
 
-gram = op(
+gram = contract.over(
     "gram",
-    "gram[d_model, other] = sum(rest, x[d_model, rest] * x[other, rest])",
-    "x",
-    lambda x: x @ x.mT,
+    "gram",
+    {"O": "d_model other", "I": "rest"},
+    {"a": "x[d_model, rest]", "b": "x[other, rest]"},
+    kernel=lambda x: x @ x.mT,
     says="Each row is dotted with each row: how far are they from being perpendicular?",
     source=NEWTON_SCHULZ,
 )
-
-
-def _add_product(base: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:
-    """beta base + alpha left @ right, for one matrix or a stack of them."""
-    fused = torch.addmm if base.ndim == 2 else torch.baddbmm
-    return fused(base, left, right, beta=beta, alpha=alpha)
 
 
 polynomial = op(
@@ -72,7 +64,7 @@ polynomial = op(
     "poly[d_model, other] = b * gram[d_model, other]"
     " + c * sum(between, gram[d_model, between] * gram[between, other])",
     "gram",
-    lambda gram, b, c: _add_product(gram, gram, gram, b, c),
+    lambda gram, b, c: kernels.add_product(gram, gram, gram, b, c),
     says="What the rows must take from each other to come closer to being perpendicular.",
     source=NEWTON_SCHULZ,
 )
@@ -82,34 +74,26 @@ straighten = op(
     "next[d_model, rest]"
     " = a * x[d_model, rest] + sum(other, poly[d_model, other] * x[other, rest])",
     "x poly",
-    lambda x, poly, a: _add_product(x, poly, x, a, 1.0),
+    lambda x, poly, a: kernels.add_product(x, poly, x, a, 1.0),
     says="Every singular value s becomes a s + b s^3 + c s^5, which is nearer to 1.",
     source=NEWTON_SCHULZ,
 )
 
 
-def _orthogonalise(ahead: Tensor, dtype: torch.dtype) -> Tensor:
-    x = shorten.kernel(ahead, matrix_length.kernel(ahead), tiny=TINY, dtype=dtype)
-    for _ in range(ITERATIONS):
-        poly = polynomial.kernel(gram.kernel(x), b=B, c=C)
-        x = straighten.kernel(x, poly, a=A)
-    return x
-
-
-def _orthogonalise_steps(t: Tape, name: str, ahead: Tensor, dtype: torch.dtype) -> Tensor:
+def _orthogonalize_steps(t: Tape, name: str, ahead: Tensor, dtype: torch.dtype) -> Tensor:
     length = t(f"{name}_length", matrix_length, ahead)
-    x = t(f"{name}_0", shorten, ahead, length, tiny=TINY, dtype=dtype)
-    for i in range(1, ITERATIONS + 1):
+    x = t(f"{name}_0", shorten, ahead, length, tiny=kernels.TINY, dtype=dtype)
+    for i in range(1, kernels.ITERATIONS + 1):
         rows = t(f"{name}_gram_{i}", gram, x)
-        poly = t(f"{name}_poly_{i}", polynomial, rows, b=B, c=C)
-        x = t(name if i == ITERATIONS else f"{name}_{i}", straighten, x, poly, a=A)
+        poly = t(f"{name}_poly_{i}", polynomial, rows, b=kernels.B, c=kernels.C)
+        x = t(name if i == kernels.ITERATIONS else f"{name}_{i}", straighten, x, poly, a=kernels.A)
     return x
 
 
-orthogonalise = composite(
-    "orthogonalise",
-    _orthogonalise,
-    _orthogonalise_steps,
+orthogonalize = composite(
+    "orthogonalize",
+    kernels.orthogonalize,
+    _orthogonalize_steps,
     says="The nearest matrix whose rows are perpendicular and of equal length, or almost.",
     source=NEWTON_SCHULZ,
 )

@@ -1,107 +1,193 @@
-"""Layer normalisation, whole and in steps."""
+"""The norms, whole and in steps: layer norm, RMS norm, and the RMS norm of queries and keys.
+
+RMS norm is layer norm without the mean: a vector keeps its direction and is brought to a root mean
+square of 1. Of every head's query and key it is QK-norm: scores then measure direction alone, and
+stay small while the weights grow. Sources: Ba et al. 2016, eq. 3; Zhang and Sennrich 2019, eq. 4;
+Henry et al. 2020 (queries and keys).
+"""
 
 from __future__ import annotations
 
-import torch
+from typing import NamedTuple
+
 from torch import Tensor
 
-from glassformer.ops.op import Tape, composite, op
+from glassformer.kernels import norm as kernels
+from glassformer.ops.op import Op, Role, Tape, composite, op
+from glassformer.ops.rows import root, row_divide, row_mean, row_subtract, square
 
-SOURCE = "Ba et al. 2016, eq. 3"
+LAYER, RMS = "Ba et al. 2016, eq. 3", "Zhang and Sennrich 2019, eq. 4"
 
-mean = op(
-    "mean",
-    "mean[batch, pos] = mean(d_model, x[batch, pos, d_model])",
-    "x",
-    lambda x: x.mean(-1),
-    says="The mean of the vector's numbers.",
-    source=SOURCE,
-)
+VECTOR = {"B": "batch pos", "A": "d_model"}
+HEAD = {"B": "batch pos head", "A": "d_head"}
 
-centre = op(
-    "centre",
-    "centred[batch, pos, d_model] = x[batch, pos, d_model] - mean[batch, pos]",
-    "x mean",
-    lambda x, mean: x - mean[..., None],
-    says="The mean is taken away, so that the numbers are centred on zero.",
-    source=SOURCE,
-)
+mean = row_mean.over("mean", "mean", VECTOR, says="The mean of the vector's numbers.", source=LAYER)
 
-square = op(
-    "square",
-    "squared[batch, pos, d_model] = centred[batch, pos, d_model] * centred[batch, pos, d_model]",
+center = row_subtract.over(
+    "center",
     "centred",
-    lambda centred: centred * centred,
-    says="Each centred number is squared.",
-    source=SOURCE,
-)
-
-variance = op(
-    "variance",
-    "variance[batch, pos] = mean(d_model, squared[batch, pos, d_model])",
-    "squared",
-    lambda squared: squared.mean(-1),
-    says="The mean of the squares is the variance.",
-    source=SOURCE,
-)
-
-norm_scale = op(
-    "norm_scale",
-    "scale[batch, pos] = sqrt(variance[batch, pos] + eps)",
-    "variance",
-    lambda variance, eps: (variance + eps).sqrt_(),
-    says="The square root of the variance, kept away from zero by eps, is the scale.",
-    source=SOURCE,
-)
-
-standardise = op(
-    "standardise",
-    "standardized[batch, pos, d_model] = centred[batch, pos, d_model] / scale[batch, pos]",
-    "centred scale",
-    lambda centred, scale: centred / scale[..., None],
-    says="Divided by the scale, the numbers have mean 0 and variance 1.",
-    source=SOURCE,
+    VECTOR,
+    {"row": "mean"},
+    says="The mean is taken away, so that the numbers are centered on zero.",
+    source=LAYER,
+    role="intermediate",
 )
 
 
-def _gain_and_bias(x: Tensor, w: Tensor | None, b: Tensor | None) -> Tensor:
-    if w is None:
-        return x if b is None else x + b
-    return x * w if b is None else torch.addcmul(b, x, w)
+class Length(NamedTuple):
+    """How long a vector is: every number squared, the mean of the squares, its root."""
 
+    square: Op
+    mean_square: Op
+    scale: Op
+
+
+layer_length = Length(
+    square.over(
+        "square",
+        "squared",
+        {"A": "batch pos d_model"},
+        {"x": "centred"},
+        says="Each centered number is squared.",
+        source=LAYER,
+        role="intermediate",
+    ),
+    row_mean.over(
+        "variance",
+        "variance",
+        VECTOR,
+        {"x": "squared"},
+        says="The mean of the squares is the variance.",
+        source=LAYER,
+    ),
+    root.over(
+        "norm_scale",
+        "scale",
+        {"B": "batch pos"},
+        {"x": "variance"},
+        says="The square root of the variance, kept away from zero by eps, is the scale.",
+        source=LAYER,
+    ),
+)
+
+
+def _rms_length(prefix: str, B: str, A: str) -> Length:
+    return Length(
+        square.over(
+            f"{prefix}_square",
+            "squared",
+            {"A": f"{B} {A}"},
+            says="Each number is squared.",
+            source=RMS,
+            role="intermediate",
+        ),
+        row_mean.over(
+            f"{prefix}_mean_square",
+            "mean_square",
+            {"B": B, "A": A},
+            {"x": "squared"},
+            says="The mean of the squares.",
+            source=RMS,
+        ),
+        root.over(
+            f"{prefix}_scale",
+            "scale",
+            {"B": B},
+            {"x": "mean_square"},
+            says="Its square root, kept away from zero by eps: the typical size of the numbers.",
+            source=RMS,
+        ),
+    )
+
+
+rms_length, head_length = _rms_length("rms", **VECTOR), _rms_length("head", **HEAD)
+
+
+def _standardize(name: str, x: str, axes: dict[str, str], role: Role, output: str) -> Op:
+    layer = x == "centred"
+    return row_divide.over(
+        name,
+        output,
+        axes,
+        {"x": x, "row": "scale"},
+        says="Divided by the scale, the numbers have mean 0 and variance 1."
+        if layer
+        else "Divided by it, the vector keeps its direction and has a standard length.",
+        source=LAYER if layer else RMS,
+        role=role,
+    )
+
+
+layer_standardize = _standardize("standardize", "centred", VECTOR, "intermediate", "standardized")
+layer_normalize = _standardize("normalize", "centred", VECTOR, "normalized", "standardized")
+rms_standardize = _standardize("rms_divide", "x", VECTOR, "intermediate", "standardized")
+rms_normalize = _standardize("rms_normalize", "x", VECTOR, "normalized", "standardized")
+head_normalize = _standardize("head_divide", "x", HEAD, "normalized", "normed")
 
 gain_and_bias = op(
     "gain_and_bias",
     "normalized[batch, pos, d_model] = standardized[batch, pos, d_model] * w[d_model] + b[d_model]",
     "standardized w b",
-    _gain_and_bias,
+    kernels.gain_and_bias,
     says="A learned gain stretches each dimension; a learned bias, where there is one, shifts it.",
-    source=SOURCE,
+    source=LAYER,
+    role="normalized",
 )
 
 
-def _layer_norm(x: Tensor, w: Tensor | None, b: Tensor | None, eps: float) -> Tensor:
-    return torch.layer_norm(x, (x.shape[-1],), w, b, eps)
+def _scale(
+    t: Tape, length: Length, x: Tensor, eps: float, prefix: str = "", mean: str = "mean_square"
+) -> Tensor:
+    squared = t(f"{prefix}squared", length.square, x)
+    mean_square = t(f"{prefix}{mean}", length.mean_square, squared)
+    return t(f"{prefix}scale", length.scale, mean_square, eps=eps)
 
 
 def _layer_norm_steps(
     t: Tape, name: str, x: Tensor, w: Tensor | None, b: Tensor | None, eps: float
 ) -> Tensor:
-    mu = t("mean", mean, x)
-    centred = t("centred", centre, x, mu)
-    squared = t("squared", square, centred)
-    var = t("variance", variance, squared)
-    scale = t("scale", norm_scale, var, eps=eps)
+    centered = t("centred", center, x, t("mean", mean, x))
+    scale = _scale(t, layer_length, centered, eps, mean="variance")
     if w is None and b is None:
-        return t(name, standardise, centred, scale)
-    standardized = t("standardized", standardise, centred, scale)
+        return t(name, layer_normalize, centered, scale)
+    standardized = t("standardized", layer_standardize, centered, scale)
     return t(name, gain_and_bias, standardized, w, b)
 
 
 layer_norm = composite(
     "layer_norm",
-    _layer_norm,
+    kernels.layer_norm,
     _layer_norm_steps,
     says="Each token's vector is brought to mean 0 and variance 1, then stretched and shifted.",
-    source=SOURCE,
+    source=LAYER,
+)
+
+
+def _rms_norm_steps(t: Tape, name: str, x: Tensor, w: Tensor | None, eps: float) -> Tensor:
+    scale = _scale(t, rms_length, x, eps)
+    if w is None:
+        return t(name, rms_normalize, x, scale)
+    standardized = t("standardized", rms_standardize, x, scale)
+    return t(name, gain_and_bias, standardized, w, None)
+
+
+rms_norm = composite(
+    "rms_norm",
+    kernels.rms_norm,
+    _rms_norm_steps,
+    says="Each token's vector keeps its direction and gets a standard length, then is stretched.",
+    source=RMS,
+)
+
+
+def _head_norm_steps(t: Tape, name: str, x: Tensor, eps: float) -> Tensor:
+    return t(name, head_normalize, x, _scale(t, head_length, x, eps, f"{name}_"))
+
+
+head_norm = composite(
+    "head_norm",
+    kernels.head_norm,
+    _head_norm_steps,
+    says="The vector keeps its direction and gets a standard length.",
+    source=RMS,
 )

@@ -1,19 +1,39 @@
-"""What an op is: a formula, its axes, its source and the kernel that computes it fast.
+"""What an op is: a formula, its axes, its role, its source and the kernel that computes it fast.
 
-An elementary `Op` declares one formula per output. A `Composite` has a fused kernel and the same
-computation as sub-steps, each an op of its own; it is the only kind of thing in Glassformer that is
-written twice, and each has a parity test.
+An elementary `Op` has one formula per output. Most are a `Template` over some axes: the matrices of
+a model are all one linear op, its softmaxes and norms the same few steps. A `Composite` has a fused
+kernel and the same computation as sub-steps, each an op of its own; it is the only kind of thing in
+Glassformer that is written twice, and each has a parity test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 from torch import Tensor
 
 from glassformer.ops.formula import Formula
+from glassformer.ops.template import Axes, expand, groups_of
+
+Role = Literal[
+    "value",  # a number that has no other role
+    "stream",  # what the residual stream holds
+    "score",  # how well something fits, of any size and sign
+    "masked_score",  # a score, minus infinity where nothing may be looked at
+    "probability",  # between 0 and 1
+    "normalized",  # a vector brought to a standard length
+    "copy",  # the same numbers under another name
+    "intermediate",  # on the way between two values that are worth a look
+    "change",  # by how much a weight moved
+]
+"""What an output is to a reader; viewers choose scales, pictures and order by it."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+Kernel = Callable[..., Any]
+Bind = Callable[..., tuple[Tensor | None, ...]]
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -32,15 +52,81 @@ class Op:
     `outputs`: a formula per output; one output's formula may read another output (a dropout mask).
     `operands`: names of the kernel's tensor arguments, as the formulas use them. `bind` turns the
     kernel's arguments into those operands where they differ (fused queries, keys and values).
+    `declaration`: the name under which its formula was declared: a template's, or its own.
     """
 
     name: str
     says: str
     outputs: tuple[Formula, ...]
     operands: tuple[str, ...]
-    kernel: Callable[..., Any]
+    kernel: Kernel
     source: str = ""
-    bind: Callable[..., tuple[Tensor | None, ...]] | None = None
+    bind: Bind | None = None
+    role: Role = "value"
+    declaration: str = ""
+
+
+AS_DECLARED: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """An op over any axes: ``y[*B, *O] = sum(*I, x[*B, *I] * W[*I, *O]) + b[*O]``.
+
+    ``*B`` stands for any number of axes, a bare capital letter for one axis; see `ops.template`.
+    """
+
+    name: str
+    formula: str
+    operands: tuple[str, ...]
+    kernel: Kernel
+    says: str
+    source: str
+    role: Role
+
+    def over(
+        self,
+        name: str,
+        output: str | tuple[str, ...],
+        axes: Mapping[str, str],
+        operands: Mapping[str, str] | tuple[Mapping[str, str], ...] = AS_DECLARED,
+        *,
+        kernel: Kernel | None = None,
+        says: str = "",
+        source: str = "",
+        role: Role | None = None,
+        bind: Bind | None = None,
+    ) -> Op:
+        """The op `name` over `axes`: a group's name to its axes, separated by spaces.
+
+        `output` names the result; `operands` gives the template's operands other names, and where
+        their axes stand in another order, that order: ``{"W": "W_Q[head, d_model, d_head]"}``. An
+        op with several outputs has a tuple of both. What is not given is the template's.
+
+        """
+        names = (output,) if isinstance(output, str) else output
+        renamed = (operands,) if isinstance(operands, Mapping) else operands
+        groups: Axes = {group: tuple(text.split()) for group, text in axes.items()}
+        if groups.keys() != groups_of(self.formula):
+            raise ValueError(f"{name}: {self.formula} is over {sorted(groups_of(self.formula))}")
+        outputs = tuple(
+            expand(self.formula, own, groups, other)
+            for own, other in zip(names, renamed, strict=True)
+        )
+        read = [other.get(o, o).partition("[")[0] for o in self.operands for other in renamed]
+        return _register(
+            Op(
+                name,
+                says or self.says,
+                outputs,
+                tuple(dict.fromkeys(read)),
+                kernel or self.kernel,
+                source or self.source,
+                bind,
+                role or self.role,
+                self.name,
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +135,13 @@ class Composite:
 
     name: str
     says: str
-    kernel: Callable[..., Any]
+    kernel: Kernel
     steps: Callable[..., Any]
     source: str = ""
 
 
 REGISTRY: dict[str, Op | Composite] = {}
+TEMPLATES: dict[str, Template] = {}
 Declared = TypeVar("Declared", Op, Composite)
 
 
@@ -62,19 +149,38 @@ def op(
     name: str,
     formula: str | tuple[str, ...],
     operands: str,
-    kernel: Callable[..., Any],
+    kernel: Kernel,
     says: str,
     source: str = "",
-    bind: Callable[..., tuple[Tensor | None, ...]] | None = None,
+    bind: Bind | None = None,
+    role: Role = "value",
 ) -> Op:
-    """Declare an elementary op; `operands` are names separated by spaces."""
+    """Declare an elementary op that has one use; `operands` are names separated by spaces."""
     texts = (formula,) if isinstance(formula, str) else formula
     outputs = tuple(Formula.parse(text) for text in texts)
-    return _register(Op(name, says, outputs, tuple(operands.split()), kernel, source, bind))
+    return _register(
+        Op(name, says, outputs, tuple(operands.split()), kernel, source, bind, role, name)
+    )
+
+
+def template(
+    name: str,
+    formula: str,
+    operands: str,
+    kernel: Kernel,
+    says: str = "",
+    source: str = "",
+    role: Role = "value",
+) -> Template:
+    """Declare an elementary op over any axes; `Template.over` makes ops of it."""
+    if name in TEMPLATES:
+        raise ValueError(f"template {name!r} is declared twice")
+    TEMPLATES[name] = Template(name, formula, tuple(operands.split()), kernel, says, source, role)
+    return TEMPLATES[name]
 
 
 def composite(
-    name: str, kernel: Callable[..., Any], steps: Callable[..., Any], says: str, source: str = ""
+    name: str, kernel: Kernel, steps: Callable[..., Any], says: str, source: str = ""
 ) -> Composite:
     """Declare a composite op."""
     return _register(Composite(name, says, kernel, steps, source))

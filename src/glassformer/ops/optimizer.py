@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import torch
 
+from glassformer.ops.elementwise import multiply
 from glassformer.ops.formula import Axis, Formula, Node, Read, Reduce, children_mapped
-from glassformer.ops.op import op
+from glassformer.ops.op import op, template
+from glassformer.ops.rows import row_subtract
 
 CLIPPING = "Pascanu et al. 2013, algorithm 1"
 ADAMW = "Loshchilov and Hutter 2019, algorithm 2"
@@ -35,11 +37,11 @@ clip_factor = op(
     source=CLIPPING,
 )
 
-clipped_gradient = op(
+clipped_gradient = multiply.over(
     "clipped_gradient",
-    "g[element] = d_w[element] * clip[()]",
-    "d_w clip",
-    lambda d_w, clip: d_w * clip,
+    "g",
+    {"B": "element", "A": ""},
+    {"x": "d_w", "factor": "clip"},
     says="The gradient that the optimizer sees.",
     source=CLIPPING,
 )
@@ -62,22 +64,30 @@ second_moment = op(
     source=ADAMW,
 )
 
-first_correction = op(
-    "first_correction",
-    "bias_1 = 1 - beta1 ** t",
+bias_correction = template(
+    "bias_correction",
+    "y[*B] = 1 - beta ** t",
     "",
-    lambda beta1, t: torch.tensor(1 - beta1**t, dtype=torch.float64),
-    says="The running mean started at zero; divided by this, it no longer leans that way.",
+    lambda beta, t: torch.tensor(1 - beta**t, dtype=torch.float64),
     source=ADAMW,
 )
 
-second_correction = op(
+first_correction = bias_correction.over(
+    "first_correction",
+    "bias_1",
+    {"B": ""},
+    {"beta": "beta1"},
+    kernel=lambda beta1, t: bias_correction.kernel(beta1, t),
+    says="The running mean started at zero; divided by this, it no longer leans that way.",
+)
+
+second_correction = bias_correction.over(
     "second_correction",
-    "bias_2 = 1 - beta2 ** t",
-    "",
-    lambda beta2, t: torch.tensor(1 - beta2**t, dtype=torch.float64),
+    "bias_2",
+    {"B": ""},
+    {"beta": "beta2"},
+    kernel=lambda beta2, t: bias_correction.kernel(beta2, t),
     says="The same correction for the squares.",
-    source=ADAMW,
 )
 
 decayed_weight = op(
@@ -109,12 +119,14 @@ updated_weight = op(
     source=ADAMW,
 )
 
-weight_change = op(
+weight_change = row_subtract.over(
     "weight_change",
-    "change[element] = new[element] - w[element]",
-    "new w",
-    torch.sub,
+    "change",
+    {"B": "element", "A": ""},
+    {"x": "new", "row": "w"},
+    kernel=torch.sub,
     says="By how much the weight moved in this step.",
+    role="change",
 )
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import torch
 
+from glassformer.ops.elementwise import add_to, copy
 from glassformer.ops.op import op
 
-carry = op(
-    "carry",
-    "out[batch, pos, d_model] = x[batch, pos, d_model]",
-    "x",
-    lambda x: x,
-    says="The residual stream is handed on unchanged.",
+carry = copy.over(
+    "carry", "out", {"A": "batch pos d_model"}, says="The residual stream is handed on unchanged."
 )
 
-add = op(
+add = add_to.over(
     "add",
-    "out[batch, pos, d_model] = residual[batch, pos, d_model] + branch[batch, pos, d_model]",
-    "residual branch",
-    torch.add,
+    "out",
+    {"B": "", "A": "batch pos d_model"},
+    {"x": "residual", "more": "branch"},
     says="The branch's output is added back to the residual stream.",
     source="He et al. 2016, eq. 1",
+    role="stream",
 )
 
 dropout = op(

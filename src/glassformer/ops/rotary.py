@@ -7,22 +7,14 @@ Source: Su et al. 2021, eq. 34; pairs as in GPT-NeoX, which are the paper's in a
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glassformer.kernels import positions as kernels
 from glassformer.ops.op import Tape, composite, op
 
 SOURCE = "Su et al. 2021, eq. 34"
 _ANGLE = "position[pos] / base ** (2 * (d_head % half) / width)"
-
-
-def rotary_angles(n_ctx: int, d_head: int, base: float) -> Tensor:
-    """The angle of every position and dimension, [n_ctx, d_head], in float64."""
-    half = d_head // 2
-    dimension = torch.arange(d_head, dtype=torch.float64) % half
-    position = torch.arange(n_ctx, dtype=torch.float64)[:, None]
-    return position / base ** (2 * dimension / d_head)
 
 
 rotary_cos = op(
@@ -44,19 +36,13 @@ rotary_sin = op(
 )
 
 
-def _turn(x: Tensor, half: int) -> Tensor:
-    turned = x.roll(half, -1)
-    turned[..., :half].neg_()
-    return turned
-
-
 quarter_turn = op(
     "quarter_turn",
     "turned[batch, pos, head, d_head] = select(d_head < half,"
     " -x[batch, pos, head, (d_head + half) % (2 * half)],"
     " x[batch, pos, head, (d_head + half) % (2 * half)])",
     "x",
-    _turn,
+    kernels.quarter_turn,
     says="Each pair (a, b) of the vector becomes (-b, a): a turn by 90 degrees.",
     source=SOURCE,
 )
@@ -74,13 +60,6 @@ rotate = op(
 )
 
 
-def _rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, -1)
-    half = a.shape[-1]  # both halves have the same angles
-    cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]
-    return torch.cat((torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)), -1)
-
-
 def _rotary_steps(t: Tape, name: str, x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
     turned = t(f"{name}_turned", quarter_turn, x, half=x.shape[-1] // 2)
     return t(name, rotate, x, turned, rot_cos, rot_sin)
@@ -88,7 +67,7 @@ def _rotary_steps(t: Tape, name: str, x: Tensor, rot_cos: Tensor, rot_sin: Tenso
 
 rotary = composite(
     "rotary",
-    _rotary,
+    kernels.rotary,
     _rotary_steps,
     says="A query or key is turned by an angle that tells its place.",
     source=SOURCE,

@@ -7,12 +7,14 @@ model's dtype, so that a choice can be redone anywhere; equal scores are ranked 
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
+from glassformer.kernels import choose as kernels
+from glassformer.ops import softmax
+from glassformer.ops.embedding import look_up
 from glassformer.ops.op import Tape, composite, op
+from glassformer.ops.rows import row_argmax
 
 NUCLEUS = "Holtzman et al. 2019, section 3.1"
 
@@ -20,25 +22,21 @@ next_logits = op(
     "next_logits",
     "next_logits[vocab] = logits[row, last, vocab]",
     "logits",
-    lambda logits, row, last: logits[row, last].detach().cpu().double(),
+    kernels.next_logits,
     says="The scores after the last token: one for every token that could come next.",
+    role="score",
 )
 
 
-def _penalise(scores: Tensor, ids: Tensor, row: int, penalty: float) -> Tensor:
-    penalised = torch.where(scores > 0, scores / penalty, scores * penalty)
-    seen = torch.zeros_like(scores, dtype=torch.bool).index_fill_(0, ids[row].cpu(), True)
-    return torch.where(seen, penalised, scores)
-
-
-penalise = op(
-    "penalise",
+penalize = op(
+    "penalize",
     "penalised[vocab] = select(sum(pos, select(ids[row, pos] == vocab, 1, 0)) > 0,"
     " select(scores[vocab] > 0, scores[vocab] / penalty, scores[vocab] * penalty), scores[vocab])",
     "scores ids",
-    _penalise,
+    kernels.penalize,
     says="A token that the text already has gets a lower score.",
     source="Keskar et al. 2019, section 4.1",
+    role="score",
 )
 
 temper = op(
@@ -48,40 +46,7 @@ temper = op(
     lambda scores, temperature: scores / temperature,
     says="Divided by the temperature: below 1 the differences grow, above 1 they shrink.",
     source="Ackley et al. 1985, eq. 5",
-)
-
-highest = op(
-    "highest",
-    "highest = max(vocab, scores[vocab])",
-    "scores",
-    lambda scores: scores.amax(-1),
-    says="The highest score.",
-)
-
-exponentiate = op(
-    "exponentiate",
-    "exponentials[vocab] = exp(scores[vocab] - highest[()])",
-    "scores highest",
-    # subtract the maximum: exp(710) overflows float64
-    lambda scores, highest: (scores - highest).exp_(),
-    says="Every score is exponentiated, after the highest was subtracted.",
-)
-
-total = op(
-    "total",
-    "total = sum(vocab, weights[vocab])",
-    "weights",
-    lambda weights: weights.sum(-1),
-    says="What all candidates have together.",
-)
-
-share = op(
-    "share",
-    "share[vocab] = weights[vocab] / total[()]",
-    "weights total",
-    torch.div,
-    says="Divided by what all have together, they are probabilities that sum to 1.",
-    source="Bridle 1990",
+    role="score",
 )
 
 ranks = op(
@@ -108,13 +73,8 @@ keep_top_k = op(
     lambda probs, ranks, k: torch.where(ranks < k, probs, 0.0),
     says="Only the k most probable tokens may be drawn.",
     source="Fan et al. 2018, section 5.4",
+    role="probability",
 )
-
-
-def _accumulate(probs: Tensor, order: Tensor) -> Tensor:
-    running = probs[order].cumsum(-1)
-    # divided by the last one, the line ends at exactly 1, however the sum was rounded
-    return running / running[-1]
 
 
 accumulate = op(
@@ -122,8 +82,9 @@ accumulate = op(
     "cumulative[rank] = sum(other, select(other <= rank, probs[order[other]], 0))"
     " / sum(other, probs[order[other]])",
     "probs order",
-    _accumulate,
+    kernels.accumulate,
     says="Where each candidate's part of the line from 0 to 1 ends, the most probable first.",
+    role="probability",
 )
 
 nucleus_size = op(
@@ -142,6 +103,7 @@ keep_nucleus = op(
     lambda probs, ranks, nucleus_size: torch.where(ranks < nucleus_size, probs, 0.0),
     says="Only the smallest set of most probable tokens that has top_p together may be drawn.",
     source=NUCLEUS,
+    role="probability",
 )
 
 keep_min_p = op(
@@ -151,27 +113,15 @@ keep_min_p = op(
     lambda probs, order, min_p: torch.where(probs >= min_p * probs[order[0]], probs, 0.0),
     says="Only tokens at least min_p times as probable as the most probable one may be drawn.",
     source="Nguyen et al. 2024, section 3",
+    role="probability",
 )
-
-
-def uniform(seed: int, index: int) -> float:
-    """A number u, 0 <= u < 1, for the token `index` of a text: the same on every machine.
-
-    The first 53 bits of BLAKE2b("seed/index"), as a fraction. Nothing but these two numbers goes
-    in, so neither a cache nor a batch nor streaming can change what is drawn.
-
-    >>> uniform(0, 0), uniform(0, 1)
-    (0.1709622343137528, 0.9998441623847016)
-    """
-    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 draw = op(
     "draw",
     "u = drawn",
     "",
-    lambda seed, index: torch.tensor(uniform(seed, index), dtype=torch.float64),
+    lambda seed, index: torch.tensor(kernels.uniform(seed, index), dtype=torch.float64),
     says="A number drawn evenly between 0 and 1, from the seed and the token's index.",
 )
 
@@ -183,73 +133,25 @@ drawn_rank = op(
     says="The candidate on whose part of the line the drawn number fell.",
 )
 
-drawn_token = op(
+drawn_token = look_up.over(
     "drawn_token",
-    "token = order[drawn_rank[()]]",
-    "order drawn_rank",
-    lambda order, drawn_rank: order[drawn_rank],
+    "token",
+    {"B": "", "O": ""},
+    {"W": "order", "ids": "drawn_rank"},
+    kernel=lambda order, drawn_rank: order[drawn_rank],
     says="The token of that rank: the one that was chosen.",
 )
 
-argmax = op(
+argmax = row_argmax.over(
     "argmax",
-    "token = -max(vocab, select(scores[vocab] == highest[()], -vocab, -inf))",
-    "scores highest",
-    lambda scores, highest: (scores == highest).int().argmax(),
+    "token",
+    softmax.CANDIDATES,
+    {"x": "scores", "largest": "highest"},
+    kernel=lambda scores, highest: (scores == highest).int().argmax(),
     says="The token with the highest score; of equal ones the lowest token id.",
 )
 
-# --- all of it, fast and in steps ---------------------------------------------------------------
-
-HEAD = 256
-"""Candidates that are sorted at first; rarely does a draw or a cut reach beyond them."""
-
-
-def _leading(scores: Tensor, n: int) -> Tensor:
-    """The tokens with the n highest scores, and those equal to the last of these, sorted."""
-    if n >= len(scores):
-        return scores.argsort(descending=True, stable=True)
-    leading = (scores >= scores.topk(n).values[-1]).nonzero()[:, 0]
-    return leading[scores[leading].argsort(descending=True, stable=True)]
-
-
-def _choose(
-    logits: Tensor,
-    ids: Tensor,
-    *,
-    row: int,
-    last: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repetition_penalty: float,
-    seed: int,
-    index: int,
-) -> Tensor:
-    scores = next_logits.kernel(logits, row, last)
-    if repetition_penalty != 1:
-        scores = penalise.kernel(scores, ids, row, repetition_penalty)
-    if temperature == 0:
-        return scores.argmax()
-    probs = torch.softmax(scores / temperature, -1)
-    u = uniform(seed, index)
-    cut = top_p is not None or min_p is not None
-    for n in (HEAD, len(scores)) if top_k is None else (top_k,):
-        tokens = _leading(scores / temperature, n)[:top_k]
-        complete = top_k is not None or len(tokens) == len(scores)
-        kept = probs[tokens]
-        if top_p is not None:
-            mass = kept.sum() if complete else 1.0
-            kept = kept[: int((kept.cumsum(-1) / mass < top_p).sum()) + 1]
-        if min_p is not None:
-            kept = kept[kept >= min_p * kept[0]]
-        whole = complete or len(kept) < len(tokens)  # nothing that was not sorted can be drawn
-        line = kept.cumsum(-1)
-        place = int(((line / line[-1] if whole else line) <= u).sum())
-        if whole or (not cut and place < len(kept)):
-            return tokens[place]
-    raise AssertionError("the line ends at 1, so every u < 1 falls on it")
+# --- all of it, in steps ------------------------------------------------------------------------
 
 
 def _choose_steps(
@@ -270,15 +172,17 @@ def _choose_steps(
 ) -> Tensor:
     scores = t("next_logits", next_logits, logits, row=row, last=last)
     if repetition_penalty != 1:
-        scores = t("penalised", penalise, scores, ids, row=row, penalty=repetition_penalty)
+        scores = t("penalized", penalize, scores, ids, row=row, penalty=repetition_penalty)
     if temperature == 0:
-        return t(name, argmax, scores, t("highest", highest, scores))
+        return t(name, argmax, scores, t("highest", softmax.over_candidates.largest, scores))
     if temperature != 1:
         scores = t("scaled", temper, scores, temperature=temperature)
-    exponentials = t("exponentials", exponentiate, scores, t("highest", highest, scores))
+    of_all = softmax.over_candidates
+    largest = t("highest", of_all.largest, scores)
+    exponentials = t("exponentials", of_all.exponentials, scores, largest)
     cut = any(setting is not None for setting in (top_k, top_p, min_p))
-    sum_of_all = t("total", total, exponentials)
-    probs = t("softmax" if cut else "probs", share, exponentials, sum_of_all)
+    sum_of_all = t("total", of_all.total, exponentials)
+    probs = t("softmax" if cut else "probs", of_all.share, exponentials, sum_of_all)
     rank_of = t("ranks", ranks, scores)
     tokens = t("order", order, rank_of)
     if top_k is not None:
@@ -290,7 +194,7 @@ def _choose_steps(
     if min_p is not None:
         probs = t("min_p", keep_min_p, probs, tokens, min_p=min_p)
     if cut:
-        probs = t("probs", share, probs, t("kept", total, probs))
+        probs = t("probs", of_all.share, probs, t("kept", of_all.total, probs))
     line = t("cumulative", accumulate, probs, tokens)
     u = t("u", draw, seed=seed, index=index)
     return t(name, drawn_token, tokens, t("drawn_rank", drawn_rank, line, u))
@@ -298,7 +202,7 @@ def _choose_steps(
 
 choose = composite(
     "choose",
-    _choose,
+    kernels.choose,
     _choose_steps,
     says="One token is chosen: the most probable one, or one drawn by its probability.",
 )

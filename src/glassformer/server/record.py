@@ -16,7 +16,7 @@ from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import Transformer
 from glassformer.model.watch import estimated_bytes
-from glassformer.ops.loss import probs
+from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.trace import OverBudgetError, Wanted, always
@@ -156,7 +156,7 @@ def add_probs(trace: Trace) -> None:
         exponentials, total = (
             trace.value_of(trace.step(f"fwd/{name}")) for name in ("logits_exp", "logits_sum")
         )
-        Recorder(trace)("probs", probs, exponentials, total)
+        Recorder(trace)("probs", softmax.over_vocabulary.share, exponentials, total)
 
 
 def in_float64(learner: Learner) -> Learner:

@@ -29,6 +29,7 @@ from glassformer.show.values import (
     array,
     axis_labels,
     first_text,
+    is_attention,
     layout,
     masked_cells,
     matrices,
@@ -150,7 +151,7 @@ def _attention(trace: Trace) -> str:
     layers = []
     for chapter in chapters(trace):
         for step in (s for section in chapter.sections for s in section.steps):
-            if step.op == "row_divide" and step.value is not None:
+            if is_attention(step) and step.value is not None:
                 title = f"Layer {chapter.layer}: attention, rows look at columns"
                 layers.append(details(title, _maps(trace, step), opened=chapter.layer == 0))
     return "".join(layers)
@@ -209,7 +210,7 @@ def _value(trace: Trace, step: Step) -> list[str]:
         columns = axis_labels(trace, lay.column, matrix.shape[1])
         corner = lay.row or ""
         where = " ".join(f"{axis} {i}" for axis, i in zip(lay.lead, index, strict=True))
-        drawn = matrix_table(matrix, rows, columns, corner, folds, masked, step.short != "pattern")
+        drawn = matrix_table(matrix, rows, columns, corner, folds, masked, not is_attention(step))
         parts.append(quiet(where) + drawn)
     axes = [*lay.lead, lay.row or "", lay.column or ""]
     said = [fold.says(axis) for axis, fold in zip(axes, [*lead, *folds], strict=True)]

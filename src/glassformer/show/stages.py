@@ -7,24 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from glassformer.ops.op import Role
 from glassformer.trace import Step, Trace
 
-# told in one line unless everything is asked for: what lies between two numbers that are shown
-BETWEEN = {
-    "carry",
-    "tie",
-    "centre",
-    "square",
-    "rms_square",
-    "head_square",
-    "scale_scores",
-    "row_max",
-    "row_exp",
-    "row_sum",
-    "logits_max",
-    "logits_exp",
-    "logits_sum",
-}
+# told in one line unless everything is asked for
+BETWEEN: set[Role | None] = {"copy", "intermediate"}
 _BLOCK = re.compile(r"(?:.*\.)?blocks\.(\d+)\.")
 _SECTIONS = {"ln1": "Norm", "ln2": "Norm", "attn": "Attention", "mlp": "Feed-forward layer"}
 
@@ -91,7 +78,7 @@ def _section_title(step: Step) -> str:
 
 def is_between(step: Step) -> bool:
     """Whether a step is a stage on the way to one that is shown."""
-    return step.op in BETWEEN or step.short == "standardized"
+    return step.role in BETWEEN
 
 
 def matching(trace: Trace, pattern: str) -> list[Step]:

@@ -45,7 +45,7 @@ class Extreme(NamedTuple):
 
 def weights_of(trace: Trace) -> list[str]:
     """The weights that the watched step changes, by name."""
-    steps = [step for step in trace.steps if step.op == "weight_change"]
+    steps = [step for step in trace.steps if step.role == "change"]
     return [step.name.removesuffix(".change") for step in steps]
 
 

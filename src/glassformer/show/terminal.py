@@ -23,6 +23,7 @@ from glassformer.show.values import (
     array,
     axis_labels,
     first_text,
+    is_attention,
     layout,
     masked_cells,
     matrices,
@@ -222,7 +223,7 @@ class Story:
     def _value(self, step: Step) -> None:
         shape = layout(step)
         is_map = {"query", "key"} <= set(step.axes)
-        weights = step.op == "row_divide"
+        weights = is_attention(step)
         lead_n = [size(step, axis) for axis in shape.lead]
         folds = [self._lead_fold(n, weights) for n in lead_n]
         said: list[str] = []

@@ -11,7 +11,14 @@ from glassformer.show.prediction import tell_next
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.stages import Chapter, Section, chapters, is_between
 from glassformer.show.table import Cell, Column, print_table
-from glassformer.show.values import array, axis_labels, masked_cells, matrices, probabilities
+from glassformer.show.values import (
+    array,
+    axis_labels,
+    is_attention,
+    masked_cells,
+    matrices,
+    probabilities,
+)
 from glassformer.trace import Step, Trace
 
 HOW_TO_READ = (
@@ -95,7 +102,7 @@ def _of_last_token(trace: Trace, step: Step) -> float:
 
 def _attention(trace: Trace, sheet: Sheet) -> None:
     """What one head looks at: the first of the first layer."""
-    step = next((step for step in trace.steps if step.op == "row_divide"), None)
+    step = next((step for step in trace.steps if is_attention(step)), None)
     if step is None:
         return
     sheet.line()

@@ -24,6 +24,11 @@ class Layout:
     column: str | None
 
 
+def is_attention(step: Step) -> bool:
+    """Whether a value is who attends to whom, query by key."""
+    return step.role == "probability" and {"query", "key"} <= set(step.axes)
+
+
 def layout(step: Step) -> Layout:
     """How to lay out a step; of a batch the first text is shown."""
     axes = [axis for axis in step.axes if axis != "batch"]
@@ -81,7 +86,7 @@ def masked_cells(trace: Trace, step: Step) -> np.ndarray:
     """Which [query, key] cells are masked: keys later than the query, where the step was masked."""
     scores = trace.nodes.get(f"{step.path.rpartition('.')[0]}.attn_scores")
     shape = size(step, "query"), size(step, "key")
-    if scores is None or scores.op != "causal_mask" or step.op in ("dot_products", "scale_scores"):
+    if scores is None or scores.role != "masked_score" or step.role == "score":
         return np.zeros(shape, dtype=bool)
     return np.triu(np.ones(shape, dtype=bool), 1)
 

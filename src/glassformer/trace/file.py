@@ -1,13 +1,13 @@
 """A trace on disk: ``trace.json`` says what there is, ``values.safetensors`` holds the numbers.
 
-``trace.json`` (version 1; any other program may read it):
+``trace.json`` (version 2; any other program may read it):
 
-- ``format``: "glassformer-trace", ``version``: 1, ``values``: the values' file name;
+- ``format``: "glassformer-trace", ``version``: 2, ``values``: the values' file name;
 - ``tile_bytes``: read a value in tiles of this many bytes: tile k of a value with ``bytes`` [b, e]
   is [b + k * tile_bytes, min(b + (k + 1) * tile_bytes, e)], offsets into the values' file, numbers
   little-endian and row-major; no number straddles two tiles;
 - ``labels``: axis to readable names of its indices;
-- ``ops``: op name to its plain sentence and its source;
+- ``ops``: op name to its plain sentence, its source and its role (`ops.op.Role`);
 - ``formulas``: each with ``name``, ``axes``, ``tree`` (see `ops.formula.to_json`), ``text`` and
   ``latex``;
 - ``steps``, leaves first: ``address`` (kind/name), ``op`` (null for a leaf), ``formula`` (index
@@ -33,13 +33,13 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.ops.formula import Formula, from_json, to_json
-from glassformer.ops.op import REGISTRY
+from glassformer.ops.op import REGISTRY, Op
 from glassformer.ops.render import to_latex
 from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
 from glassformer.trace.values_file import Extents, ValuesFile
 
-FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 1, 65536
+FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 2, 65536
 STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
 
 
@@ -92,13 +92,19 @@ def step_table(trace: Trace, extents: Extents) -> str:
         "values": VALUES_FILE,
         "tile_bytes": TILE_BYTES,
         "labels": {axis: list(names) for axis, names in trace.labels.items()},
-        "ops": {n: {"says": REGISTRY[n].says, "source": REGISTRY[n].source} for n in used if n},
+        "ops": {name: _declared(name) for name in used if name},
     }
     return (
         f"{json.dumps(head)[:-1]},\n"
         f'"formulas": {_lines(_written(formula) for formula in formulas)},\n'
         f'"steps": {_lines(steps)}}}\n'
     )
+
+
+def _declared(name: str) -> dict[str, str]:
+    declared = REGISTRY[name]
+    assert isinstance(declared, Op), "a composite records its steps"
+    return {"says": declared.says, "source": declared.source, "role": declared.role}
 
 
 @lru_cache(maxsize=4096)  # the formulas of a model are those of its next trace

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glassformer.ops.formula import Formula
+from glassformer.ops.op import REGISTRY, Op, Role
 
 GRADIENT = "gradient"
 """The op name of every step of the backward pass."""
@@ -49,6 +50,14 @@ class Step:
     def short(self) -> str:
         """The last part of the name, as the formula's left side: ``pattern``."""
         return self.path.rpartition(".")[2].rpartition("/")[2]
+
+    @property
+    def role(self) -> Role | None:
+        """What the value is to a reader, by its op; None for a leaf."""
+        if self.op is None:
+            return None
+        declared = REGISTRY.get(self.op)
+        return declared.role if isinstance(declared, Op) else "value"
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Muon over the matrices of the blocks, all of one shape orthogonalised in one stack."""
+"""Muon over the matrices of the blocks, all of one shape orthogonalized in one stack."""
 
 from __future__ import annotations
 
@@ -83,6 +83,6 @@ class Muon:
             w.mul_(1 - lr * self.decay)
         for members in self._stacks.values():
             stack = torch.stack([ahead for _, ahead in members])  # [weight, d_model, rest]
-            steps = ops.orthogonalise.kernel(stack, work_dtype(stack)).to(stack.dtype)
+            steps = ops.orthogonalize.kernel(stack, work_dtype(stack)).to(stack.dtype)
             for (weight, _), step in zip(members, steps.unbind(), strict=True):
                 weight.value.sub_(step, alpha=lr * weight.scale)

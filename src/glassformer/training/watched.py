@@ -199,7 +199,7 @@ class _Step:
         ahead, decayed = (as_matrix(values[q], axes) for q in ("ahead", "decayed"))
         known = {id(ahead): sources["ahead"], id(decayed): sources["decayed"]}
         tape = _MatrixTape(self, view, known)
-        turned = muon.orthogonalise.steps(tape, f"{name}.step", ahead, work_dtype(ahead))
+        turned = muon.orthogonalize.steps(tape, f"{name}.step", ahead, work_dtype(ahead))
         new = tape(name, muon.orthogonal_update, decayed, turned, lr=lr, scale=scale)
         own = {"new": f"opt/{name}", "w": f"weight/{name}"}
         new = in_shape(new, view)

@@ -24,7 +24,7 @@ from glassformer.show.plots.style import (
     title,
 )
 from glassformer.show.stages import forward_steps, layer_of
-from glassformer.show.values import array, masked_cells
+from glassformer.show.values import array, is_attention, masked_cells
 from glassformer.trace import Step, Trace
 
 WITH_NUMBERS = 8  # tokens at most for the weights to be written in their cells
@@ -37,9 +37,7 @@ def patterns(trace: Trace) -> dict[int, Step]:
     return {
         layer: step
         for step in forward_steps(trace)
-        if step.op == "row_divide"
-        and step.value is not None
-        and (layer := layer_of(step)) is not None
+        if is_attention(step) and step.value is not None and (layer := layer_of(step)) is not None
     }
 
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from glassformer.ops import linear
-from glassformer.ops.linear import LEAST_PRODUCTS, product
+from glassformer.kernels import product as kernels
+from glassformer.kernels.product import LEAST_PRODUCTS, product
 
 SIZES = [
     (64, 128, 384),  # oneDNN's
@@ -22,7 +22,7 @@ GAMMA = 2e-6
 @pytest.fixture(autouse=True, params=[False, True], ids=["MKL", "oneDNN"])
 def multiplier(request, monkeypatch):
     """Both, whichever suits the processor of this machine."""
-    monkeypatch.setattr(linear, "ONEDNN", request.param)
+    monkeypatch.setattr(kernels, "ONEDNN", request.param)
     return request.param
 
 
@@ -96,9 +96,9 @@ def test_a_product_of_its_own_is_compiled_into_one_graph(multiplier):
     # without the tests' type checks, which do not go with torch.compile
     code = f"""
 import torch
-from glassformer.ops import linear
-from glassformer.ops.linear import product
-linear.ONEDNN = {multiplier}
+from glassformer.kernels import product as kernels
+from glassformer.kernels.product import product
+kernels.ONEDNN = {multiplier}
 x = torch.randn(64, 128, requires_grad=True)
 W = torch.randn(128, {LEAST_PRODUCTS // 128 // 64 + 1}, requires_grad=True)
 eager = product(x, W, None)

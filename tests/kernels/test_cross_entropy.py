@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from bench.measure import peak_bytes
+from glassformer.kernels import cross_entropy
 from glassformer.model import Config, Transformer
-from glassformer.ops import IGNORED, chunked_loss, unembed_cross_entropy
+from glassformer.ops import IGNORED, unembed_cross_entropy
 
 
 def operands(n: int, vocab: int, dtype: torch.dtype, bias: bool = True):
@@ -38,8 +39,8 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, b
     leaves = [p for p in (x, W, b) if p is not None]
     expected = plain(x, W, b, targets)
     gradients = torch.autograd.grad(3 * expected, leaves)
-    monkeypatch.setattr(chunked_loss, "CHUNK", rows * 11 if rows < 20 else 219)
-    assert not chunked_loss.fits_whole(x, W)
+    monkeypatch.setattr(cross_entropy, "CHUNK", rows * 11 if rows < 20 else 219)
+    assert not cross_entropy.fits_whole(x, W)
     loss = unembed_cross_entropy.kernel(x, W, b, targets)
     # float64, sums of twenty numbers of size 1
     torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
@@ -50,7 +51,7 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, b
 def test_without_gradients_it_is_the_loss_alone(monkeypatch):
     x, W, b, targets = operands(20, 11, torch.float64)
     expected = plain(x, W, b, targets)
-    monkeypatch.setattr(chunked_loss, "CHUNK", 50)
+    monkeypatch.setattr(cross_entropy, "CHUNK", 50)
     with torch.no_grad():
         loss = unembed_cross_entropy.kernel(x, W, b, targets)
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-13, atol=0)
@@ -60,7 +61,7 @@ def test_without_gradients_it_is_the_loss_alone(monkeypatch):
 def test_in_bf16_it_stays_within_bf16_of_the_fp32_loss(monkeypatch):
     x, W, b, targets = operands(40, 11, torch.float32)
     expected = torch.autograd.grad(plain(x, W, b, targets), [x, W])
-    monkeypatch.setattr(chunked_loss, "CHUNK", 50)
+    monkeypatch.setattr(cross_entropy, "CHUNK", 50)
     with torch.autocast("cpu", torch.bfloat16):
         loss = unembed_cross_entropy.kernel(x, W, b, targets)
     assert loss.dtype == torch.float32
@@ -76,7 +77,7 @@ def test_a_tied_model_learns_the_same_from_chunks(monkeypatch):
     model = Transformer(config).double()
     ids, targets = torch.randint(13, (2, 3, 8))
     whole = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
-    monkeypatch.setattr(chunked_loss, "CHUNK", 40)
+    monkeypatch.setattr(cross_entropy, "CHUNK", 40)
     chunked = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
     for own, reference in zip(chunked, whole, strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-11, atol=1e-14)

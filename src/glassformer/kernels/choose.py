@@ -1,0 +1,92 @@
+"""The choice of a token, sorting no more candidates than it has to."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def uniform(seed: int, index: int) -> float:
+    """A number u, 0 <= u < 1, for the token `index` of a text: the same on every machine.
+
+    The first 53 bits of BLAKE2b("seed/index"), as a fraction. Nothing but these two numbers goes
+    in, so neither a cache nor a batch nor streaming can change what is drawn.
+
+    >>> uniform(0, 0), uniform(0, 1)
+    (0.1709622343137528, 0.9998441623847016)
+    """
+    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def next_logits(logits: Tensor, row: int, last: int) -> Tensor:
+    """The scores [vocab] at one place of logits [batch, pos, vocab], in float64 on the CPU."""
+    return logits[row, last].detach().cpu().double()
+
+
+def penalize(scores: Tensor, ids: Tensor, row: int, penalty: float) -> Tensor:
+    """Scores [vocab] in which what row `row` of ids [batch, pos] has already is lowered."""
+    penalized = torch.where(scores > 0, scores / penalty, scores * penalty)
+    seen = torch.zeros_like(scores, dtype=torch.bool).index_fill_(0, ids[row].cpu(), True)
+    return torch.where(seen, penalized, scores)
+
+
+def accumulate(probs: Tensor, order: Tensor) -> Tensor:
+    """Where each candidate's part of the line from 0 to 1 ends, probs [vocab] in this order."""
+    running = probs[order].cumsum(-1)
+    # divided by the last one, the line ends at exactly 1, however the sum was rounded
+    return running / running[-1]
+
+
+HEAD = 256
+"""Candidates that are sorted at first; rarely does a draw or a cut reach beyond them."""
+
+
+def _leading(scores: Tensor, n: int) -> Tensor:
+    """The tokens with the n highest scores, and those equal to the last of these, sorted."""
+    if n >= len(scores):
+        return scores.argsort(descending=True, stable=True)
+    leading = (scores >= scores.topk(n).values[-1]).nonzero()[:, 0]
+    return leading[scores[leading].argsort(descending=True, stable=True)]
+
+
+def choose(
+    logits: Tensor,
+    ids: Tensor,
+    *,
+    row: int,
+    last: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    repetition_penalty: float,
+    seed: int,
+    index: int,
+) -> Tensor:
+    """The id of the chosen token, from logits [batch, pos, vocab]; see `ops.sampling`."""
+    scores = next_logits(logits, row, last)
+    if repetition_penalty != 1:
+        scores = penalize(scores, ids, row, repetition_penalty)
+    if temperature == 0:
+        return scores.argmax()
+    probs = torch.softmax(scores / temperature, -1)
+    u = uniform(seed, index)
+    cut = top_p is not None or min_p is not None
+    for n in (HEAD, len(scores)) if top_k is None else (top_k,):
+        tokens = _leading(scores / temperature, n)[:top_k]
+        complete = top_k is not None or len(tokens) == len(scores)
+        kept = probs[tokens]
+        if top_p is not None:
+            mass = kept.sum() if complete else 1.0
+            kept = kept[: int((kept.cumsum(-1) / mass < top_p).sum()) + 1]
+        if min_p is not None:
+            kept = kept[kept >= min_p * kept[0]]
+        whole = complete or len(kept) < len(tokens)  # nothing that was not sorted can be drawn
+        line = kept.cumsum(-1)
+        place = int(((line / line[-1] if whole else line) <= u).sum())
+        if whole or (not cut and place < len(kept)):
+            return tokens[place]
+    raise AssertionError("the line ends at 1, so every u < 1 falls on it")

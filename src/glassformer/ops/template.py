@@ -1,0 +1,96 @@
+"""A formula over any axes, written out for some.
+
+In a template's text ``*B`` stands for a group of axes, none or several, and a bare capital letter
+for exactly one; ``sum(*I, body)`` sums over all of I. Written out, a group is its axes in order:
+
+    y[*B, *O] = sum(*I, x[*B, *I] * W[*I, *O])      with B = batch pos, I = head d_head, O = d_model
+    y[batch, pos, d_model] = sum(head, sum(d_head, x[batch, pos, head, d_head] * W[...]))
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from glassformer.ops.formula import REDUCTIONS, Formula
+
+Axes = Mapping[str, tuple[str, ...]]
+"""The axes that each group stands for, in order."""
+
+
+def groups_of(text: str) -> set[str]:
+    """The groups of a template: names in capitals that are not an operand.
+
+    >>> sorted(groups_of("y[*B, A] = x[*B, A] * W[A]"))
+    ['A', 'B']
+    """
+    tree = ast.parse(text.partition("=")[2].strip(), mode="eval")
+    left = ast.parse(text.partition("=")[0].strip(), mode="eval")
+    operands = {n.value for n in (*ast.walk(tree), *ast.walk(left)) if isinstance(n, ast.Subscript)}
+    names = [n for n in (*ast.walk(tree), *ast.walk(left)) if isinstance(n, ast.Name)]
+    return {n.id for n in names if n.id.isupper() and n not in operands}
+
+
+def expand(text: str, output: str, axes: Axes, operands: Mapping[str, str]) -> Formula:
+    """A template's formula for these axes, with its output and operands renamed.
+
+    Parameters too. An operand's new name may come with its axes in another order, or fewer of them.
+
+    >>> axes = {"O": ("head", "query", "key"), "I": ("d_head",)}
+    >>> names = {"a": "q[query, head, d_head]", "b": "k[key, head, d_head]"}
+    >>> str(expand("y[*O] = sum(*I, a[*O, *I] * b[*O, *I])", "scores", axes, names))
+    'scores[head, query, key] = sum(d_head, q[query, head, d_head] * k[key, head, d_head])'
+    """
+    left, _, right = text.partition("=")
+    target = ast.parse(left.strip(), mode="eval").body
+    body = ast.parse(right.strip(), mode="eval").body
+    written = _Written(axes, operands)
+    own = written.indices(target.slice) if isinstance(target, ast.Subscript) else []
+    inside = ", ".join(ast.unparse(index) for index in own)
+    name = f"{output}[{inside}]" if inside else output
+    return Formula.parse(f"{name} = {ast.unparse(written.visit(body))}")
+
+
+class _Written(ast.NodeTransformer):
+    """Groups become their axes, operands get their own names."""
+
+    def __init__(self, axes: Axes, operands: Mapping[str, str]) -> None:
+        self.axes, self.operands = axes, operands
+
+    def indices(self, index: ast.expr) -> list[ast.expr]:
+        parts = index.elts if isinstance(index, ast.Tuple) else [index]
+        return [written for part in parts for written in self._index(part)]
+
+    def _index(self, part: ast.expr) -> list[ast.expr]:
+        if isinstance(part, ast.Starred) and isinstance(part.value, ast.Name):
+            return [ast.Name(axis) for axis in self.axes[part.value.id]]
+        return [self.visit(part)]
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id in self.axes:
+            (axis,) = self.axes[node.id]
+            return ast.Name(axis)
+        return ast.Name(self.operands.get(node.id, node.id))
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        assert isinstance(node.value, ast.Name), ast.unparse(node)
+        own = self.operands.get(node.value.id, node.value.id)
+        index = self.indices(node.slice)
+        name, _, order = own.partition("[")
+        if order:
+            chosen = ast.parse(f"({order.removesuffix(']')},)", mode="eval").body
+            assert isinstance(chosen, ast.Tuple), own
+            known = {ast.unparse(part) for part in index}
+            if not {ast.unparse(part) for part in chosen.elts} <= known:
+                raise ValueError(f"{own}: the template reads {ast.unparse(node)}")
+            index = chosen.elts
+        return ast.Subscript(ast.Name(name), ast.Tuple(index))
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        assert isinstance(node.func, ast.Name), ast.unparse(node)
+        if node.func.id not in REDUCTIONS:
+            return ast.Call(node.func, [self.visit(argument) for argument in node.args], [])
+        run, body = node.args[0], self.visit(node.args[1])
+        for axis in reversed(self._index(run)):
+            body = ast.Call(node.func, [axis, body], [])
+        return body
