@@ -172,7 +172,7 @@ def _choose_steps(
 ) -> Tensor:
     scores = t("next_logits", next_logits, logits, row=row, last=last)
     if repetition_penalty != 1:
-        scores = t("penalized", penalize, scores, ids, row=row, penalty=repetition_penalty)
+        scores = t("penalised", penalize, scores, ids, row=row, penalty=repetition_penalty)
     if temperature == 0:
         return t(name, argmax, scores, t("highest", softmax.over_candidates.largest, scores))
     if temperature != 1:

@@ -1,8 +1,8 @@
 """A trace on disk: ``trace.json`` says what there is, ``values.safetensors`` holds the numbers.
 
-``trace.json`` (version 2; any other program may read it):
+``trace.json`` (version 1; any other program may read it):
 
-- ``format``: "glassformer-trace", ``version``: 2, ``values``: the values' file name;
+- ``format``: "glassformer-trace", ``version``: 1, ``values``: the values' file name;
 - ``tile_bytes``: read a value in tiles of this many bytes: tile k of a value with ``bytes`` [b, e]
   is [b + k * tile_bytes, min(b + (k + 1) * tile_bytes, e)], offsets into the values' file, numbers
   little-endian and row-major; no number straddles two tiles;
@@ -39,7 +39,7 @@ from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
 from glassformer.trace.values_file import Extents, ValuesFile
 
-FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 2, 65536
+FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 1, 65536
 STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
 
 
