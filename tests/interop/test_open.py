@@ -14,10 +14,12 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import hub, load
 from glassformer.interop import open as opening
 from glassformer.interop.folder import save
+from glassformer.interop.open import config_of
 from glassformer.model import Config, build_preset, load_preset
 from tests.interop.models import ODD, random_ids, random_model, same_weights
 
 NAME = "some-owner/some-model"
+HUB_NAME = f"hf:{NAME}"
 
 
 def test_public_names_are_these():
@@ -89,19 +91,27 @@ def test_file_is_not_a_folder(tmp_path):
         load(file)
 
 
-@pytest.mark.parametrize("name", ["./a/b", "/a/b", "a/b/c", "a\\b", "a/", "~/a", "runs/story"])
-def test_path_that_is_not_there_is_never_looked_up_on_the_hub(name, monkeypatch):
-    monkeypatch.setattr(hub, "download", lambda _: pytest.fail("asked the hub"))
-    with pytest.raises(GlassformerError, match="there is no folder and no preset"):
-        load(name)
+@pytest.mark.parametrize(
+    "name", ["./a/b", "/a/b", "a/b/c", "a\\b", "a/", "~/a", "runs/story", "a/b"]
+)
+def test_what_is_no_folder_is_said_without_asking_the_network(name, monkeypatch):
+    monkeypatch.setattr(hub, "_download", lambda *_: pytest.fail("asked the hub"))
+    for opened in (load, config_of):
+        with pytest.raises(GlassformerError, match="there is no folder and no preset"):
+            opened(name)
 
 
-def test_mistyped_name_in_a_folder_that_is_there_is_never_looked_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "download", lambda _: pytest.fail("asked the hub"))
+def test_mistyped_folder_is_answered_with_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    with pytest.raises(GlassformerError, match="there is no folder and no preset"):
-        load("models/stroy")
+    save(random_model(ODD), None, tmp_path / "runs/demo")
+    with pytest.raises(GlassformerError, match=r"no preset 'runz/demo'. Did you mean 'runs/demo'"):
+        load("runz/demo")
+
+
+@pytest.mark.parametrize("name", ["gpt4", "GPT-4", "gpt-4o"])
+def test_what_was_never_published_is_said_so(name):
+    with pytest.raises(GlassformerError, match=f"the size of {name} is not published"):
+        config_of(name)
 
 
 # --- the hub --------------------------------------------------------------------------------------
@@ -130,15 +140,16 @@ def test_hub_model_in_the_local_cache_needs_no_network(cache):
     model = random_model(ODD)
     save(model, None, cached_snapshot(cache))
     assert same_weights(load(NAME)[0], model)
+    assert config_of(NAME) == ODD
 
 
 @pytest.mark.usefixtures("cache")
 def test_hub_out_of_reach_is_said_plainly_with_what_to_do_instead():
     with pytest.raises(GlassformerError) as caught:
-        load(NAME)
+        load(HUB_NAME)
     message = str(caught.value)
     assert "\n" not in message
-    assert f"there is no folder '{NAME}', it is not in the local cache" in message
+    assert f"'{NAME}' is not in the local cache" in message
     assert f"run `hf download {NAME} --local-dir FOLDER`, copy FOLDER here" in message
 
 
@@ -155,7 +166,7 @@ def test_only_json_and_safetensors_are_fetched(monkeypatch, tmp_path):
         return str(tmp_path / "fetched")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert load(NAME)[0].config == ODD
+    assert load(HUB_NAME)[0].config == ODD
     assert asked == [(NAME, True), (NAME, False)]
 
 
@@ -170,7 +181,7 @@ def test_part_of_a_model_in_the_cache_is_completed(cache, monkeypatch, tmp_path)
         return str(tmp_path / "fetched")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert load(NAME)[0].config == ODD
+    assert load(HUB_NAME)[0].config == ODD
 
 
 @pytest.mark.usefixtures("cache")
@@ -181,14 +192,14 @@ def test_name_that_the_hub_does_not_know_is_said_plainly(monkeypatch):
         raise errors.RepositoryNotFoundError.__new__(errors.RepositoryNotFoundError)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    with pytest.raises(GlassformerError, match="hub has no public model of that name"):
-        load(NAME)
+    with pytest.raises(GlassformerError, match=f"hub has no public model '{NAME}'"):
+        load(HUB_NAME)
 
 
 def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(GlassformerError, match=r"pip install 'glassformer\[hub\]'"):
-        load(NAME)
+        load(HUB_NAME)
 
 
 def test_hub_model_of_the_published_layout_loads(cache):

@@ -118,6 +118,26 @@ def test_a_model_of_pieces_is_prompted_with_sentences_of_its_own_text(tmp_path, 
     assert examples(tokenizer, 64, tmp_path / "moved")[0][0] == "Once upon a time"
 
 
+@pytest.mark.parametrize("kind", ["bpe", "chars"])
+def test_a_text_without_spaces_and_a_short_context_have_prompts_too(tmp_path, kind):
+    text = "天地玄黃宇宙洪荒日月盈昃辰宿列張寒來暑往秋收冬藏" * 4
+    tokenizer = Tokenizer.train(kind, [text], vocab_size=300)
+    write_shard(tmp_path, [text], tokenizer)
+    for n_ctx in (64, 8):
+        prompt, _ = examples(tokenizer, n_ctx, tmp_path)[0]
+        assert text.startswith(prompt)
+        assert len(prompt) > 1
+        assert len(tokenizer.encode(prompt)) < n_ctx
+
+
+def test_words_of_the_runs_own_text_go_first_where_it_is_asked(tmp_path):
+    text = "the cat sat on the mat . " * 20
+    tokenizer = Tokenizer.train("words", ["a cat sat . " + text])
+    write_shard(tmp_path, ["a cat sat . " + text], tokenizer)
+    assert examples(tokenizer, 64, tmp_path)[0] == ("the cat sat on the", "mat")
+    assert examples(tokenizer, 64, tmp_path, own_first=True)[0][0].startswith("a cat sat")
+
+
 def test_the_metrics_are_those_of_the_training_one_row_a_step():
     found = client(str(trained())).get("/api/runs/red-house/metrics").json()
     lines = (trained() / "metrics.jsonl").read_text().splitlines()

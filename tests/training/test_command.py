@@ -1,7 +1,7 @@
 """`glassformer train` and `eval`, as a person types them."""
 
 import json
-import shutil
+import shlex
 import sys
 from pathlib import Path
 
@@ -100,6 +100,9 @@ def test_training_says_what_to_expect_shows_the_loss_and_leaves_a_model(
     assert "knowing nothing" in shown
     assert "step      6  it writes:" in shown
     assert "done after step 6; held-out loss" in shown
+    command = shlex.split(shown.splitlines()[-1])
+    assert command[:3] == ["glassformer", "ask", str(run)]
+    assert TEXT.startswith(command[3])  # of the run's own text
     model, tokenizer = load_folder(run)
     assert tokenizer is not None
     assert tokenizer.decode(tokenizer.encode("the dog")) == "the dog"
@@ -127,12 +130,58 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_end(
     assert weights_equal(straight, halves)
 
 
-def test_a_run_that_ended_before_its_first_step_is_not_resumed(glassformer, text, tmp_path):
-    glassformer("train", text, "--out", tmp_path / "run", *TINY)
-    shutil.rmtree(tmp_path / "run/checkpoints")
-    code, _, said = glassformer("train", "--out", tmp_path / "run", "--resume")
-    assert code == 2
-    assert "it ended before its first step; delete it and start again" in said
+@pytest.mark.parametrize("moment", ["make_plan", "train", "Loop.save"])
+def test_a_run_killed_before_its_first_checkpoint_is_resumed_to_the_same_end(
+    glassformer, text, tmp_path, monkeypatch, moment
+):
+    options = [*TINY, "--dropout", "0.2", "--patience", "5"]
+    glassformer("train", text, "--out", tmp_path / "straight", *options)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    place = "training.loop" if "." in moment else "cli.train"
+    monkeypatch.setattr(f"glassformer.{place}.{moment}", killed)
+    with pytest.raises(Killed):
+        glassformer("train", text, "--out", tmp_path / "killed", *options)
+    monkeypatch.undo()
+    assert steps_saved(tmp_path / "killed/checkpoints") == []
+
+    torch.manual_seed(99)  # the state of torch's generator must not matter
+    code, _, said = glassformer("train", "--out", tmp_path / "killed", "--resume")
+    assert (code, said) == (0, "")
+    straight, resumed = (load_folder(tmp_path / name)[0] for name in ("straight", "killed"))
+    assert weights_equal(straight, resumed)
+    losses = [
+        [
+            (row["step"], row.get("loss"), row.get("val_loss"), row.get("unigram_loss"))
+            for row in rows
+        ]
+        for rows in (read_metrics(tmp_path / n / "metrics.jsonl") for n in ("straight", "killed"))
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_start_that_was_killed_before_there_was_a_run_is_started_again(
+    glassformer, text, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr("glassformer.training.run.write_atomically", killed)  # of run.json
+    with pytest.raises(Killed):
+        glassformer("train", text, "--out", tmp_path / "run", *TINY)
+    monkeypatch.undo()
+    assert (tmp_path / "run/model.safetensors").is_file()
+    code, shown, said = glassformer("train", text, "--out", tmp_path / "run", *TINY)
+    assert (code, said) == (0, "")
+    assert "done after step 6" in shown
 
 
 def test_resuming_takes_no_other_settings(glassformer, tmp_path):

@@ -81,6 +81,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, changes
             assert torch.equal(tensor, ends[1].tensors[kind][name]), name
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_samples_after_a_resume_are_the_uninterrupted_runs(tmp_path, dropout):
+    recipe = small_recipe(sample_every=1)
+
+    def draw(model):  # takes its numbers from torch's own generator
+        return str(torch.multinomial(model(torch.tensor([[0]]))[0, -1].softmax(0), 8, True))
+
+    def samples(name, sittings):
+        for stop_at in sittings:
+            torch.manual_seed(stop_at)
+            model, end = small_model(dropout=dropout), stop_after(stop_at)
+            opened = new_run(tmp_path / name, model, recipe) if stop_at == sittings[0] else None
+            with opened or Run.reopen(tmp_path / name) as run:
+                train(model, small_data(), recipe, run=run, sample=draw, should_stop=end)
+        rows = read_metrics(tmp_path / name / "metrics.jsonl")
+        return {row["step"]: row["sample"] for row in rows if "sample" in row}
+
+    assert samples("straight", [99]) == samples("halves", [3, 8, 99])
+
+
 def test_a_killed_run_repeats_the_steps_since_its_checkpoint_and_its_metrics_have_no_doubles(
     tmp_path,
 ):

@@ -96,10 +96,10 @@ def _shape(view: View) -> tuple[int, ...]:
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="PRESET|FOLDER", help="What to count.")],
+    model: Annotated[str, typer.Argument(metavar="PRESET|FOLDER|hf:OWNER/NAME")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Count a preset's or a folder's parameters, without making its weights."""
+    """Count the parameters of a preset, a folder or a hub model, without making its weights."""
     config = config_of(model)
     rows = count(config)
     if as_json:

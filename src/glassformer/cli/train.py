@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
 from glassformer.model import Transformer
+from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.loop import Outcome, train
@@ -222,7 +224,7 @@ def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None
     result = f"; {held_out(last)}" if last else ""
     if outcome.reason == "stopped":
         console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
-        console.print(f"go on with:  glassformer train --out {folder} --resume")
+        console.print(f"go on with:  glassformer train --out {shlex.quote(str(folder))} --resume")
         return
     if outcome.reason == "early":
         console.print(
@@ -232,7 +234,9 @@ def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None
     else:
         console.print(f"done after step {outcome.step:,}{result}")
     console.print(f"the model is in {folder}; ask it:")
-    console.print(f'  glassformer ask {folder} "Once upon a time"')
+    n_ctx, own = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
+    prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=own)[0][0]
+    console.print(f"  glassformer ask {shlex.quote(str(folder))} {shlex.quote(prompt)}")
 
 
 class Stop:

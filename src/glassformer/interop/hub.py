@@ -15,48 +15,69 @@ FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
 ]
+CONFIG = ["config.json"]
+"""What a model's sizes need."""
+
+PREFIX = "hf:"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def is_name(name: str) -> bool:
-    """Whether this can only be meant as a hub's OWNER/NAME, and not as a mistyped folder.
+def find(name: str, files: list[str] = FILES) -> Path | None:
+    """The local folder of a hub model: a cached one by its name, any as ``hf:OWNER/NAME``.
 
-    >>> is_name("openai-community/gpt2"), is_name("gpt2"), is_name("./runs/story")
-    (True, False, False)
+    The network is asked only for a name that begins with ``hf:``, and only for what is not cached.
+    None where the name is neither.
+
+    >>> find("runz/demo") is None, find("gpt2") is None, find("./runs/story") is None
+    (True, True, True)
     """
-    owner = name.partition("/")[0]
-    return _NAME.fullmatch(name) is not None and owner != "runs" and not Path(owner).exists()
+    plain = name.removeprefix(PREFIX)
+    if not _NAME.fullmatch(plain):
+        if name.startswith(PREFIX):
+            raise GlassformerError(
+                f"{name!r} is no name of a hub model; write {PREFIX}OWNER/NAME, for example"
+                f" {PREFIX}openai-community/gpt2"
+            )
+        return None
+    return _cached(plain, files) or (_download(plain, files) if plain != name else None)
 
 
-def download(name: str) -> Path:
-    """The local folder of a hub model: from the cache if it is there, else fetched once."""
+def _cached(name: str, files: list[str]) -> Path | None:
+    """Where the hub's library keeps all of these files of a model, if it does."""
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ModuleNotFoundError:
+        return None
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(name, allow_patterns=files, local_files_only=True)
+        )
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+        return None
+    needed = ["config.json"] if files == CONFIG else ["config.json", "*.safetensors"]
+    return folder if all(any(folder.glob(pattern)) for pattern in needed) else None
+
+
+def _download(name: str, files: list[str]) -> Path:
     try:
         import huggingface_hub
         from huggingface_hub import errors
     except ModuleNotFoundError:
         raise GlassformerError(
-            f"there is no folder {name!r}; to fetch it from the Hugging Face hub install the extra:"
+            f"to fetch {name!r} from the Hugging Face hub install the extra:"
             " pip install 'glassformer[hub]'"
         ) from None
     try:
-        cached = Path(
-            huggingface_hub.snapshot_download(name, allow_patterns=FILES, local_files_only=True)
-        )
-        if (cached / "config.json").is_file() and any(cached.glob("*.safetensors")):
-            return cached
-    except errors.LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=FILES))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=files))
     except errors.RepositoryNotFoundError as error:
         raise GlassformerError(
-            f"there is no folder {name!r}, and the Hugging Face hub has no public model of that"
-            " name; check the spelling"
+            f"the Hugging Face hub has no public model {name!r}; check the spelling"
         ) from error
     except Exception as error:
         raise GlassformerError(
-            f"there is no folder {name!r}, it is not in the local cache, and the Hugging Face hub"
-            f" can't be reached ({_reason(error)}); on a machine that reaches it run `hf download"
+            f"{name!r} is not in the local cache, and the Hugging Face hub can't be reached"
+            f" ({_reason(error)}); on a machine that reaches it run `hf download"
             f" {name} --local-dir FOLDER`, copy FOLDER here and give its path"
         ) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -13,6 +15,8 @@ from glassformer.memory import machine_memory
 from glassformer.model import Config, Transformer, build_preset, load_preset, preset_names
 from glassformer.text.tokenizer import Tokenizer
 
+MOST_FOLDERS = 1_000  # looked at for one of a similar name
+
 
 def load(
     name: str | Path, dtype: torch.dtype | None = None, device: str | torch.device | None = None
@@ -20,9 +24,10 @@ def load(
     """Open a model and its tokenizer, ready for use (`model.eval()`).
 
     name: a folder that `save`, `glassformer train` or `transformers` (GPT-2) wrote; else a preset,
-    with its own weights or new ones from seed 0; else OWNER/NAME on the Hugging Face hub, from
-    where it is downloaded (extra `hub`) unless it is in the local cache. dtype: of the weights;
-    None keeps the stored one. The tokenizer is None where there is none.
+    with its own weights or new ones from seed 0; else OWNER/NAME in the Hugging Face hub's local
+    cache; ``hf:OWNER/NAME`` is downloaded (extra `hub`) where it is not in the cache, and nothing
+    else asks the network. dtype: of the weights; None keeps the stored one. The tokenizer is None
+    where there is none.
 
     >>> model, tokenizer = load("worked_example")
     >>> logits = model(torch.tensor([tokenizer.encode("the cat sat on")]))
@@ -36,24 +41,33 @@ def load(
         raise GlassformerError(f"{path} is a file; give the folder that holds the model")
     if str(name) in preset_names():
         return _load_preset(str(name), dtype, device)
-    if hub.is_name(str(name)):
-        return load_folder(hub.download(str(name)), dtype, device)
+    if (folder := hub.find(str(name))) is not None:
+        return load_folder(folder, dtype, device)
     raise _unknown(str(name))
 
 
 def config_of(name: str | Path) -> Config:
-    """The configuration of a folder or a preset, without weights."""
+    """The configuration of a folder, a preset or a hub's model (see `load`), without weights."""
     if Path(name).is_dir():
         return read_config(name)
     if str(name) in preset_names():
         return Config.preset(str(name))
+    if (folder := hub.find(str(name), hub.CONFIG)) is not None:
+        return read_config(folder)
     raise _unknown(str(name))
 
 
 def _unknown(name: str) -> GlassformerError:
+    if re.fullmatch(r"(?i)gpt-?4.*", name):
+        return GlassformerError(
+            f"the size of {name} is not published: GPT-4's report (OpenAI 2023, section 2) leaves"
+            " it out, so there is nothing to count or load; gpt3 is the largest with known sizes"
+        )
+    folders = (str(path.parent) for path in islice(Path().glob("*/*/config.json"), MOST_FOLDERS))
     return GlassformerError(
-        f"there is no folder and no preset {name!r}.{did_you_mean(name, preset_names())}"
-        f" Presets: {', '.join(preset_names())}; OWNER/NAME is a model on the Hugging Face hub."
+        f"there is no folder and no preset {name!r}."
+        f"{did_you_mean(name, [*preset_names(), *folders])}"
+        f" Presets: {', '.join(preset_names())}; hf:OWNER/NAME is a model on the Hugging Face hub."
     )
 
 

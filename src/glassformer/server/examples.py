@@ -35,16 +35,31 @@ PIECES = (
 
 
 def examples(
-    tokenizer: Tokenizer, n_ctx: int, data: Path | None = None
+    tokenizer: Tokenizer, n_ctx: int, data: Path | None = None, own_first: bool = False
 ) -> list[tuple[str, str | None]]:
     """Some prompts of at most `n_ctx` tokens that the model can read, the best first.
 
-    `data`: the tokens that the model was trained on.
+    `data`: the tokens that the model was trained on; `own_first`: its text goes before WORDS.
     """
-    own = [(prompt, None) for prompt in beginnings(tokenizer, data)] if data else []
-    known = [*WORDS, *own] if tokenizer.kind == "words" else own or [*PIECES]
+    starts = beginnings(tokenizer, data) if data else ()
+    own = [(shortened(tokenizer, n_ctx, start), None) for start in starts]
+    words = [*own, *WORDS] if own_first else [*WORDS, *own]
+    known = words if tokenizer.kind == "words" else own or [*PIECES]
     fitting = (pair for pair in dict.fromkeys(known) if _fits(tokenizer, n_ctx, pair[0]))
     return [*islice(fitting, SHOWN)] or [(tokenizer.token(0), None)]
+
+
+def shortened(tokenizer: Tokenizer, n_ctx: int, start: str) -> str:
+    """As many of a text's first words, or of its first word's letters, as leave room to go on.
+
+    >>> letters = Tokenizer.train("chars", ["all happy families"])
+    >>> [shortened(letters, n_ctx, "all happy families") for n_ctx in (64, 12, 3)]
+    ['all happy families', 'all happy', 'al']
+    """
+    words = start.split(" ")
+    shorter = [" ".join(words[:n]) for n in range(len(words), 0, -1)]
+    shorter += [words[0][:n] for n in range(len(words[0]) - 1, 0, -1)]
+    return next((text for text in shorter if _fits(tokenizer, n_ctx - 1, text)), start)
 
 
 def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
@@ -59,7 +74,11 @@ def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
         ids = [i for i in shard.tokens[begin : begin + WINDOW].tolist() if i != separator]
         # the first sentence may have lost its beginning
         sentences = re.split(r"(?<=[.!?\n])\s+", tokenizer.decode(ids).strip())[place > 0 :]
-        start = " ".join(sentences)[: LETTERS + 1].rpartition(" ")[0].strip()
+        lines = " ".join(sentences).splitlines() or [""]
+        start = lines[0][: LETTERS + 1]
+        if len(start) > LETTERS:  # up to a word's end, where the script has spaces
+            start = start.rpartition(" ")[0] or start[:LETTERS]
+        start = start.strip()
         if start:
             yield start
 

@@ -98,8 +98,9 @@ class Source:
     def info(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """RunInfo of the page's contract."""
         config, folder = self.config, self.folder
-        recipe = read_description(folder).recipe if folder and self.kind == "run" else None
-        suited = examples(tokenizer, config.n_ctx, folder / DATA if folder else None)
+        run = read_description(folder) if folder and self.kind == "run" else None
+        own_first = run is not None and run.corpus.get("kind") == "text"
+        suited = examples(tokenizer, config.n_ctx, folder / DATA if folder else None, own_first)
         prompt, target = suited[0]
         return {
             **self.summary(),
@@ -120,7 +121,7 @@ class Source:
             "suggested_prompt": prompt,
             "suggested_target": target,
             "examples": [prompt for prompt, _ in suited],
-            "recipe": recipe.to_dict() if recipe else None,
+            "recipe": run.recipe.to_dict() if run else None,
         }
 
     @property

@@ -125,8 +125,8 @@ def open_run(
         if str(run) in preset_names():
             raise GlassformerError(
                 f"{run} is a preset: sizes with random weights and no tokenizer, so it can't read a"
-                " text; give a trained model's folder, or OWNER/NAME on the Hugging Face hub, such"
-                " as openai-community/gpt2"
+                " text; give a trained model's folder, or hf:OWNER/NAME on the Hugging Face hub,"
+                " such as hf:openai-community/gpt2"
             )
         raise GlassformerError(
             f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json"

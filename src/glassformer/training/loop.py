@@ -35,6 +35,7 @@ from glassformer.training.step import (
     NonFiniteError,
     accumulate_gradient,
     clip_and_check,
+    seeded_sampling,
 )
 
 KEPT_CHECKPOINTS = 2  # the newest, and one to go back to
@@ -137,6 +138,8 @@ class Loop:
 
     def begin(self) -> None:
         """Before the first step: what plain guesses lose, and what the untrained model does."""
+        if self.run is not None:
+            self.run.forget_after(-1)  # what a start that was ended had measured
         config = self.model.config
         unigram = unigram_loss(self.data.counts(), self.data.held_out(self.recipe.batch_size))
         guesses = {"uniform_loss": uniform_loss(config.vocab_size), "unigram_loss": unigram}
@@ -181,8 +184,9 @@ class Loop:
         elif EARLY_FROM <= step < recipe.eval_every and self.keeps(step):
             self.measure()  # the loss falls fastest before the first evaluation is due
         if self.sample is not None and falls_due(step, recipe.sample_every, last):
-            with evaluating(self.model):
-                self.report({"step": step, "sample": self.sample(self.model)})
+            with evaluating(self.model), seeded_sampling(recipe, step):
+                text = self.sample(self.model)
+            self.report({"step": step, "sample": text})
         self.snapshot()
         if not last and falls_due(step, recipe.save_every):
             self.save()

@@ -12,6 +12,7 @@ import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import load
+from glassformer.interop.folder import load_folder
 from glassformer.model import Config, Transformer, load_preset
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
@@ -87,7 +88,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
             described |= {"kind": "storyland", "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
         description = Description(model.config, recipe, described, tokenizer.fingerprint)
-        run.describe(description, tokenizer)
+        run.describe(description, tokenizer, model)
     except BaseException:
         run.close()
         raise
@@ -99,15 +100,11 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
     where = choose_device(device)
     run = Run.reopen(folder)
     try:
-        if not steps_saved(run.checkpoints):
-            raise GlassformerError(
-                f"{folder} has no checkpoint: it ended before its first step; delete it and start"
-                " again"
-            )
         described = run.description
         recipe = described.recipe
-        torch.manual_seed(recipe.seed)
-        model = Transformer(described.model)
+        model = Transformer.unfilled(described.model)
+        if not steps_saved(run.checkpoints):  # the folder holds the model that begins
+            model.load_state_dict(load_folder(folder)[0].state_dict())
         data = open_data(run.data, described.corpus, run.tokenizer, recipe)
         data.blocks.shard.verify()
     except BaseException:

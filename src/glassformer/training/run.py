@@ -24,6 +24,13 @@ from glassformer.training.recipe import Recipe
 
 FORMAT = 1
 LOCK, DATA = "lock", "data"
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 
 
 class Description(NamedTuple):
@@ -94,18 +101,25 @@ class Run:
             raise GlassformerError(
                 f"{folder} holds a run already; go on with it by --resume, or give another --out"
             )
-        # a run that ended before it was described left these
-        if any(path.name not in (LOCK, DATA) for path in folder.iterdir()):
+        if any(not _left_by_a_start(path) for path in folder.iterdir()):
             run.close()
             raise GlassformerError(
                 f"{folder} is not empty and holds no run; give --out a new folder"
             )
         return run
 
-    def describe(self, description: Description, tokenizer: Tokenizer) -> None:
-        """Write down what is going to be trained, and how."""
+    def describe(
+        self, description: Description, tokenizer: Tokenizer, model: Transformer | None = None
+    ) -> None:
+        """Write down what is going to be trained, and how; `model`, as it is before its first step.
+
+        From here on the run can be resumed: run.json is the last of the files.
+        """
         self._tokenizer = tokenizer
-        tokenizer.save(self.folder)
+        if model is None:
+            tokenizer.save(self.folder)
+        else:
+            self.export(model)
         content = json.dumps({"format": FORMAT, **description.to_dict()}, indent=1)
         write_atomically(self.folder / "run.json", content)
 
@@ -173,6 +187,14 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _left_by_a_start(path: Path) -> bool:
+    """Whether a start that ended before its run was described may have left this file."""
+    begun = path.parent / DATA
+    return path.name in (LOCK, DATA) or (
+        begun.is_dir() and (path.name in MODEL_FILES or path.suffix == ".tmp")
+    )
 
 
 def read_description(folder: Path) -> Description:

@@ -40,6 +40,17 @@ def seeded_dropout(recipe: Recipe, step: int, micro: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def seeded_sampling(recipe: Recipe, step: int) -> Iterator[None]:
+    """Seed torch for what is sampled after a step; its generator is then as if nothing had been.
+
+    A resumed run's samples are those of an uninterrupted one, whatever was drawn before.
+    """
+    with _drawing, torch.random.fork_rng():
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        yield
+
+
 def accumulate_gradient(
     model: Transformer,
     loss_of: LossFunction,
