@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
+from glassformer.cli.serve import listen
 from glassformer.server.app import create_app
+from glassformer.server.connections import Server
 from glassformer.server.runs import Runs
 from glassformer.server.work import Workers
 
@@ -28,6 +34,23 @@ def client(
         Runs(list(runs) or ["miniature"]), host=host, token=token, folder=folder, workers=workers
     )
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+
+
+@contextmanager
+def listening(
+    app: ASGIApp | None = None, workers: Workers | None = None
+) -> Iterator[tuple[int, Server]]:
+    """A real server, of this application or of miniature, and its port, while it runs."""
+    listener = listen("127.0.0.1", 0)
+    server = Server(app or create_app(Runs(["miniature"]), workers=workers))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield listener.getsockname()[1], server
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def open_trace(server: TestClient, run: str = "miniature", **wishes: Any) -> dict[str, Any]:

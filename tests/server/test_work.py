@@ -10,16 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from glassformer.cli.serve import listen
-from glassformer.server.app import create_app
 from glassformer.server.errors import ApiError
-from glassformer.server.runs import Runs
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
 from glassformer.trace.trace import NotWantedError
+from tests.server.served import listening
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -30,18 +27,9 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def serving(workers: Workers | None = None) -> Iterator[str]:
-    """A real server, on a port of its own."""
-    app = create_app(Runs(["miniature"]), workers=workers)
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    """The address of a real server."""
+    with listening(workers=workers) as (port, _):
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_cheap_request_is_answered_at_once_while_a_trace_is_recorded(monkeypatch):

@@ -5,25 +5,20 @@ from __future__ import annotations
 import errno
 import socket
 import webbrowser
-from collections.abc import Callable
-from types import FrameType
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
-import uvicorn
 
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError
 from glassformer.server.app import create_app
+from glassformer.server.connections import Server
 from glassformer.server.guard import check_bind
 from glassformer.server.runs import Runs
 
 PORT, PORTS = 8000, 100
 """The first port to try where none is given, and how many."""
-
-GRACE_SECONDS = 2
-"""How long a page that watches a training is waited for at the end."""
 
 
 def command(
@@ -55,31 +50,13 @@ def command(
     say(f"Glassformer is at {url}  (Ctrl-C ends it)")
     if show:
         webbrowser.open(url if token is None else f"{url}?token={quote(token)}")
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = Server(config, app.state.leave)
+    server = Server(app, app.state.leave)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn passes on the signal that it ended by
         pass
     finally:
         listener.close()
-
-
-class Server(uvicorn.Server):
-    """A server that calls `leave` when it is asked to end, before it waits for open answers."""
-
-    def __init__(self, config: uvicorn.Config, leave: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._leave = leave
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._leave()
-        super().handle_exit(sig, frame)
 
 
 def url_of(host: str, port: int) -> str:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from glassformer.errors import GlassformerError
 from glassformer.server import answers, schemas
-from glassformer.server.errors import STATUS, body, code_of
+from glassformer.server.errors import RETRY_SECONDS, STATUS, body, code_of
 from glassformer.server.guard import Guard
 from glassformer.server.page import SERVED, fill, served_policy, template
 from glassformer.server.parts import read_part
@@ -35,19 +35,23 @@ ERRORS = {
     413: "The body is too long.",
     415: "The body is not JSON.",
     416: "Outside the file, or too many bytes.",
+    431: "The headers are too long.",
     422: "What was asked can't be done: why, and what helps.",
     503: "Too much to do already, or it took too long.",
 }
 
+UNREADABLE = ("json_invalid", "finite_number", "int_parsing_size")
+"""What is wrong with a body, or a number, that is not even well formed: 400 and not 422."""
+
 READS = 64
 """How many reads of recorded traces may wait; a page asks for some tiles at a time."""
 
-ALWAYS = (401, 403, 404, 413, 415, 422, 503)
-READING, WRITING = ALWAYS, (400, *ALWAYS)
+ALWAYS = (400, 401, 403, 404, 413, 415, 422, 431, 503)
 
 
-def refusals(statuses: tuple[int, ...], json: bool = True) -> dict[int | str, dict[str, Any]]:
+def refusals(*more: int, json: bool = True) -> dict[int | str, dict[str, Any]]:
     """How an endpoint may refuse, for its description; json: whether it answers in JSON itself."""
+    statuses = sorted({*ALWAYS, *more})
     reference = {"schema": {"$ref": "#/components/schemas/Error"}}
     how = {"model": schemas.Error} if json else {"content": {"application/json": reference}}
     return {status: {"description": ERRORS[status], **how} for status in statuses}
@@ -56,7 +60,7 @@ def refusals(statuses: tuple[int, ...], json: bool = True) -> dict[int | str, di
 def binary(what: str, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """How an endpoint answers whose answer is a row of bytes."""
     content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-    refused = refusals((416, *WRITING), json=False)
+    refused = refusals(416, json=False)
     return {**refused, status: {"description": what, "content": content}}
 
 
@@ -96,36 +100,36 @@ def create_app(
     app.add_middleware(Guard, host=host, token=token)
     _answer_errors(app)
 
-    @app.get("/", response_class=HTMLResponse, responses=refusals(READING, json=False))
+    @app.get("/", response_class=HTMLResponse, responses=refusals(json=False))
     def page() -> HTMLResponse:
         """The page."""
         html = template()
         headers = {"content-security-policy": served_policy(html)}
         return HTMLResponse(fill(html, SERVED), headers=headers)
 
-    @app.get("/api/runs", response_model=schemas.RunList, responses=refusals(READING))
+    @app.get("/api/runs", response_model=schemas.RunList, responses=refusals())
     def list_runs() -> Any:
         """Every run that is served."""
         return {"runs": runs.summaries()}
 
-    @app.get("/api/runs/{run}", response_model=schemas.RunInfo, responses=refusals(READING))
+    @app.get("/api/runs/{run}", response_model=schemas.RunInfo, responses=refusals())
     async def run_info(run: str) -> Any:
         """One run: its configuration, its weights' shapes, its snapshots."""
         return await workers.run(lambda: runs[run].info(runs.learner(run).tokenizer))
 
-    @app.get("/api/runs/{run}/metrics", response_model=schemas.Metrics, responses=refusals(READING))
+    @app.get("/api/runs/{run}/metrics", response_model=schemas.Metrics, responses=refusals())
     def metrics(run: str) -> Any:
         """The loss of every step, and the floor that no model can beat, where it is known."""
         return runs[run].metrics()
 
-    @app.post("/api/traces", response_model=schemas.TraceAbout, responses=refusals(WRITING))
+    @app.post("/api/traces", response_model=schemas.TraceAbout, responses=refusals())
     async def open_trace(request: schemas.TraceRequest) -> Any:
         """Record a prompt; its values are then read from the trace's two files."""
         trace = await workers.run_while_wanted(partial(answers.open_trace, runs, traces, request))
         traces.add(trace)  # here: what nobody waits for any more is not held
         return trace.about
 
-    @app.get("/api/traces/{trace}/trace.json", responses=refusals(READING))
+    @app.get("/api/traces/{trace}/trace.json", responses=refusals())
     async def step_table(trace: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
         """The step table, as documented in the reference of the trace format."""
         found = traces[trace]
@@ -181,16 +185,12 @@ def create_app(
         content = await readers.run(partial(read_part, found, address, begin, end, block))
         return Response(content, media_type="application/octet-stream")
 
-    @app.get(
-        "/api/traces/{trace}/counts", response_model=schemas.Counts, responses=refusals(READING)
-    )
+    @app.get("/api/traces/{trace}/counts", response_model=schemas.Counts, responses=refusals())
     async def counts(trace: str, address: schemas.Path) -> Any:
         """The numbers of a value, counted in float64: mean, spread, the largest, a histogram."""
         return await workers.run(partial(answers.counts, traces[trace].recorded.trace, address))
 
-    @app.get(
-        "/api/traces/{trace}/change", response_model=schemas.Change, responses=refusals(READING)
-    )
+    @app.get("/api/traces/{trace}/change", response_model=schemas.Change, responses=refusals())
     async def change(
         trace: str,
         address: schemas.Path,
@@ -222,13 +222,13 @@ def create_app(
     @app.get(
         "/api/traces/{trace}/difference",
         response_model=schemas.Difference,
-        responses=refusals(READING),
+        responses=refusals(),
     )
     async def difference(trace: str, address: Annotated[str, Query(max_length=500)]) -> Any:
         """A gradient checked by nudging the number: a central difference of the loss, float64."""
         return await workers.run(partial(answers.difference, traces[trace], address))
 
-    @app.post("/api/tokenize", response_model=schemas.TokenizedText, responses=refusals(WRITING))
+    @app.post("/api/tokenize", response_model=schemas.TokenizedText, responses=refusals())
     async def tokenize(request: schemas.TokenizeRequest) -> Any:
         """How a text becomes tokens: split, merge by merge, look up."""
 
@@ -237,12 +237,12 @@ def create_app(
 
         return await workers.run(work)
 
-    @app.post("/api/biography", response_model=schemas.Biography, responses=refusals(WRITING))
+    @app.post("/api/biography", response_model=schemas.Biography, responses=refusals())
     async def biography(request: schemas.BiographyRequest) -> Any:
         """One number through training, and the update that moved it most."""
         return await workers.run_while_wanted(partial(answers.lived, runs, request))
 
-    @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=refusals(WRITING))
+    @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=refusals())
     async def neighbours(request: schemas.NeighboursRequest) -> Any:
         """The tokens whose embeddings point most nearly the same way."""
         return await workers.run(partial(answers.near, runs, request))
@@ -260,9 +260,7 @@ def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
     def found(training: str) -> Training:
         return trainings[training]
 
-    @app.post(
-        "/api/trainings", response_model=schemas.Training, responses=refusals((409, *WRITING))
-    )
+    @app.post("/api/trainings", response_model=schemas.Training, responses=refusals(409))
     def start(request: schemas.TrainingRequest) -> Any:
         """Train a small run from a text, in a process of its own; one at a time."""
         return named(trainings.start(request))
@@ -270,7 +268,7 @@ def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
     @app.get(
         "/api/trainings/{training}/events",
         response_class=EventSourceResponse,
-        responses=refusals(READING, json=False),
+        responses=refusals(json=False),
     )
     async def events(training: Annotated[Training, Depends(found)]) -> AsyncIterator[Any]:
         """What happens, from the start: progress, sample; done or error at the end."""
@@ -280,7 +278,7 @@ def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
     @app.post(
         "/api/trainings/{training}/stop",
         response_model=schemas.Training,
-        responses=refusals(WRITING),
+        responses=refusals(),
     )
     def stop(training: Annotated[Training, Depends(found)]) -> Any:
         """Ask a training to save and end; its events say when it has."""
@@ -290,7 +288,7 @@ def _add_trainings(app: FastAPI, trainings: Trainings) -> None:
     @app.post(
         "/api/trainings/{training}/resume",
         response_model=schemas.Training,
-        responses=refusals((409, *WRITING)),
+        responses=refusals(409),
     )
     def resume(training: str) -> Any:
         """Go on with a training that was stopped, from where it saved."""
@@ -304,7 +302,8 @@ def _answer_errors(app: FastAPI) -> None:
     def mendable(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, GlassformerError)
         code = code_of(error)
-        return JSONResponse(body(code, str(error)), STATUS[code])
+        later = {"retry-after": str(RETRY_SECONDS[code])} if code in RETRY_SECONDS else None
+        return JSONResponse(body(code, str(error)), STATUS[code], later)
 
     @app.exception_handler(OSError)
     def unreadable(_: Request, error: Exception) -> JSONResponse:
@@ -321,7 +320,7 @@ def _answer_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        broken = first["type"] == "json_invalid"
+        broken = first["type"] in UNREADABLE
         code = "bad_request" if broken else "invalid"
         return JSONResponse(body(code, f"{place}: {first['msg']}"), STATUS[code])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import PromptTooLongError
 from glassformer.trace.trace import OverBudgetError
@@ -19,6 +21,7 @@ STATUS = {
     "body_too_large": 413,
     "wrong_content_type": 415,
     "range_not_satisfiable": 416,
+    "headers_too_large": 431,
     "invalid": 422,
     "over_budget": 422,
     "too_long": 422,
@@ -26,6 +29,9 @@ STATUS = {
     "too_slow": 503,
 }
 """Code to HTTP status."""
+
+RETRY_SECONDS = {"busy": 1, "too_slow": 10}
+"""Code to the Retry-After of what may well succeed later."""
 
 
 class ApiError(GlassformerError):
@@ -52,3 +58,10 @@ def code_of(error: GlassformerError) -> str:
 def body(code: str, message: str) -> dict[str, object]:
     """The JSON of an error, its message on one line."""
     return {"error": {"message": " ".join(message.split()), "code": code}}
+
+
+def encoded(content: dict[str, object]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A JSON answer, and its headers."""
+    text = json.dumps(content).encode() if content else b""
+    length = str(len(text)).encode()
+    return text, [(b"content-type", b"application/json"), (b"content-length", length)]

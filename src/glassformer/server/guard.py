@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
-import json
+import re
+from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,12 +15,32 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glassformer.errors import GlassformerError
-from glassformer.server.errors import STATUS, ApiError, body
+from glassformer.server.errors import STATUS, ApiError, body, encoded
 
 BODY_BYTES = 2 << 20
+HEADER_BYTES = 65536
+TOO_LONG = f"a request's address and headers may have {HEADER_BYTES:,} bytes at most"
 COOKIE = "glassformer-token"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
+
+PIECE_BYTES = 65536
+"""An answer is handed on in pieces, each when its reader has taken the one before."""
+
+ONCE = (
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "authorization",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    "range",
+)
+"""Headers that two readers could read in two ways if they came twice."""
+
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[0-9a-z.-]{1,253})(?::([0-9]{1,5}))?", re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,15}")
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -61,7 +82,8 @@ class Guard:
 
     Host: on loopback a server answers to loopback names alone, so that a foreign site whose name
     is made to point here (DNS rebinding) is turned away. Origin and Sec-Fetch-Site: other sites
-    can't send anything but a GET, whose answer they can't read. Bodies: JSON, up to `BODY_BYTES`.
+    can't send anything but a GET, whose answer they can't read. Headers of `ONCE` must not come
+    twice. Bodies: JSON, up to `BODY_BYTES`. Answers leave in pieces of `PIECE_BYTES`.
     Token, if there is one: as a bearer, or once as ``?token=`` and then as a cookie.
     """
 
@@ -78,10 +100,12 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+            for piece in _pieces(message):
+                await send(piece)
 
         headers = Headers(scope=scope)
         try:
+            _check_headers(scope, headers)
             self._check_host(headers)
             self._check_site(scope["method"], headers)
             if self._token is not None and not self._knows_token(headers):
@@ -89,6 +113,8 @@ class Guard:
             content = await _read(scope, headers, receive)
         except ApiError as error:
             return await _answer(send_guarded, STATUS[error.code], body(error.code, str(error)))
+        if content is None:
+            return None
         return await self._serve(scope, content, receive, send_guarded)
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
@@ -108,7 +134,8 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
-        if self._hosts is not None and _hostname(host) not in self._hosts:
+        name = _hostname(host)
+        if name is None or (self._hosts is not None and name not in self._hosts):
             raise ApiError(
                 "forbidden", f"this server does not answer to the name {host!r}; use 127.0.0.1"
             )
@@ -154,28 +181,42 @@ class Guard:
         return await _answer(send, 303, {}, headers)
 
 
-def _hostname(host: str) -> str:
-    """The name in a Host header, without its port.
+def _check_headers(scope: Scope, headers: Headers) -> None:
+    size = len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers.raw)
+    if size > HEADER_BYTES:
+        raise ApiError("headers_too_large", TOO_LONG)
+    twice = [name for name in ONCE if len(headers.getlist(name)) > 1]
+    if "content-length" in headers and "transfer-encoding" in headers:
+        twice = ["content-length or transfer-encoding"]
+    if twice:
+        raise ApiError("bad_request", f"a request has one {twice[0]} header, and this one has two")
 
-    >>> _hostname("localhost:8000"), _hostname("[::1]:8000"), _hostname("::1")
-    ('localhost', '::1', '')
+
+def _hostname(host: str) -> str | None:
+    """The name in a Host header, without its port; None where the header is malformed.
+
+    >>> _hostname("LocalHost:8000"), _hostname("[::1]:8000"), _hostname("::1")
+    ('localhost', '::1', None)
     """
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, _, port = host.partition(":")
-    return name.lower() if not port or port.isdecimal() else ""
+    match = _HOST.fullmatch(host)
+    if match is None or int(match[2] or 0) > 65535:
+        return None
+    return match[1].strip("[]").lower()
 
 
-async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes:
-    """A request's whole body, if it is JSON and not too long."""
+async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
+    """A request's whole body, if it is JSON and not too long; None: its client has gone."""
     content = bytearray()
     declared = headers.get("content-length", "0")
-    more = not (declared.isdecimal() and int(declared) > BODY_BYTES)
-    too_long = not more
+    if _LENGTH.fullmatch(declared) is None:
+        raise ApiError("bad_request", "content-length must be a whole number of bytes")
+    more, too_long = True, int(declared) > BODY_BYTES
     while more and not too_long:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         content += message.get("body", b"")
-        more = message["type"] == "http.request" and message.get("more_body", False)
+        more = message.get("more_body", False)
         too_long = len(content) > BODY_BYTES
     if too_long:
         raise ApiError("body_too_large", f"a request's body may have {BODY_BYTES:,} bytes at most")
@@ -183,6 +224,15 @@ async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes:
     if scope["method"] not in SAFE and kind != "application/json" and (content or kind):
         raise ApiError("wrong_content_type", "a request's content-type must be application/json")
     return bytes(content)
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """A message as it is, or one with a long body as several."""
+    content = message.get("body", b"")
+    last = max(len(content) - 1, 0) // PIECE_BYTES * PIECE_BYTES
+    for begin in range(0, last, PIECE_BYTES):
+        yield {**message, "body": content[begin : begin + PIECE_BYTES], "more_body": True}
+    yield {**message, "body": content[last:]} if last else message
 
 
 def _replay(content: bytes, gone: asyncio.Future[Message]) -> Receive:
@@ -202,9 +252,7 @@ def _replay(content: bytes, gone: asyncio.Future[Message]) -> Receive:
 async def _answer(
     send: Send, status: int, content: dict[str, object], headers: dict[str, str] | None = None
 ) -> None:
-    text = json.dumps(content).encode() if content else b""
-    fields = {"content-type": "application/json", "content-length": str(len(text))}
-    fields |= headers or {}
-    raw = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
+    text, fields = encoded(content)
+    more = [(n.encode(), value.encode("latin-1")) for n, value in (headers or {}).items()]
+    await send({"type": "http.response.start", "status": status, "headers": [*fields, *more]})
     await send({"type": "http.response.body", "body": text})

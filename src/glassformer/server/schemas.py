@@ -72,7 +72,7 @@ class TraceRequest(Input):
     optimizer: bool | None = None
     lens: bool | None = None
     at_step: Count | None = None
-    edits: Annotated[dict[str, float | Patch], Field(max_length=1000)] = {}
+    edits: Annotated[dict[Path, float | Patch], Field(max_length=1000)] = {}
     sampling: Sampling | None = None
     float64: bool = False
 

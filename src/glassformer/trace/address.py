@@ -23,9 +23,10 @@ KINDS: dict[str, str] = {
 }
 
 _ADDRESS = re.compile(
-    r"(?P<at>(?:@(?:step|token)=\d+\s*)*)/?(?:(?P<kind>[a-z]+)/)?"
+    r"(?P<at>(?:@(?:step|token)=[0-9]{1,18}\s*)*)/?(?:(?P<kind>[a-z]+)/)?"
     r"(?P<name>[A-Za-z_][\w.]*)\s*(?:\[(?P<index>[^\]]*)\])?"
 )
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Address:
             raise GlassformerError(
                 f"unknown kind {kind!r} in {text!r}; kinds are {', '.join(KINDS)}"
             )
-        at = dict(re.findall(r"@(step|token)=(\d+)", match["at"]))
+        at = dict(re.findall(r"@(step|token)=([0-9]+)", match["at"]))
         index = tuple(
             _index(part, text) for part in (match["index"] or "").split(",") if part.strip()
         )
@@ -106,7 +107,7 @@ class Address:
 
 def _index(part: str, text: str) -> tuple[str, int]:
     axis, equals, number = (piece.strip() for piece in part.partition("="))
-    if not equals or not axis.isidentifier() or not number.isdecimal():
+    if not equals or not axis.isidentifier() or not _NUMBER.fullmatch(number):
         raise GlassformerError(
             f"{part.strip()!r} in {text!r} is not axis=index; write for example head=0"
         )

@@ -1,0 +1,201 @@
+"""Clients that are slow, silent or too many hold up nobody else, and are let go."""
+
+import contextlib
+import errno
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from glassformer.server.connections import PATIENCE, Server, most_connections
+from glassformer.server.guard import PIECE_BYTES, Guard
+from tests.server.served import listening
+
+Result = TypeVar("Result")
+
+BIG = b"x" * 30_000_000  # more than the kernel holds for a reader
+HEAD = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+
+
+async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers "/" with a few bytes, and any other path with many."""
+    await receive()
+    content = b"ok" if scope["path"] == "/" else BIG
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await Guard(plain)(scope, receive, send)
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[tuple[int, Server]]:
+    """A server that is soon impatient, and its port."""
+    for what in PATIENCE:
+        monkeypatch.setitem(PATIENCE, what, 1.0)
+    with listening(app) as found:
+        yield found
+
+
+@pytest.fixture
+def port(server) -> int:
+    return server[0]
+
+
+def opened(port: int, sent: bytes = b"") -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client.sendall(sent)
+    return client
+
+
+def everything(client: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    found = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while part := client.recv(1 << 16):
+            found += part
+    return bytes(found)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET",
+        HEAD,
+        POST + b"content-length: 9\r\n\r\n{",
+        POST + b"transfer-encoding: chunked\r\n\r\n",
+    ],
+    ids=["silent", "half a line", "half the headers", "half a body", "half of the chunks"],
+)
+def test_who_does_not_end_a_request_is_let_go_and_others_are_answered(port, begun):
+    slow = [opened(port, begun) for _ in range(20)]
+    assert httpx.get(f"http://127.0.0.1:{port}/").text == "ok"
+    for client in slow:
+        assert everything(client) == b""
+
+
+def test_a_byte_now_and_then_buys_no_more_time(port):
+    client = opened(port, HEAD)
+    begun = time.monotonic()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while time.monotonic() < begun + 15:
+            client.sendall(b"x")
+            time.sleep(0.1)
+    assert time.monotonic() < begun + 10
+
+
+def test_a_connection_that_asks_again_and_again_is_kept(port):
+    client, found = opened(port), b""
+    for asked in range(1, 9):
+        client.sendall(HEAD + b"\r\n")
+        while found.count(b"\r\n0\r\n\r\n") < asked:  # the last chunk
+            part = client.recv(4096)
+            assert part
+            found += part
+        time.sleep(0.2)
+
+
+def test_a_reader_that_does_not_read_holds_little_and_is_let_go(server):
+    port, state = server[0], server[1].server_state
+    client = opened(port, b"GET /big" + HEAD[5:] + b"\r\n")
+    (held,) = until(lambda: [one for one in state.connections if one.flow.write_paused])
+    assert held.transport.get_write_buffer_size() <= 2 * PIECE_BYTES
+    until(lambda: not state.connections)
+    assert len(everything(client)) < len(BIG)
+
+
+def test_a_reader_that_is_slow_and_steady_gets_everything(port):
+    client = opened(port, b"GET /big" + HEAD[5:] + b"connection: close\r\n\r\n")
+    found, begun = 0, time.monotonic()
+    while part := client.recv(1 << 20):
+        found += len(part)
+        time.sleep(0.03)
+    assert time.monotonic() - begun > PATIENCE["read"]
+    assert found > len(BIG)
+
+
+def until(found: Callable[[], Result]) -> Result:
+    """What is found, once it is."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")
+
+
+def test_beyond_the_most_connections_the_longest_idle_makes_room(port, monkeypatch):
+    monkeypatch.setattr("glassformer.server.connections.CONNECTIONS", 8)
+    monkeypatch.setitem(PATIENCE, "head", 60)
+    silent = [opened(port) for _ in range(30)]
+    assert httpx.get(f"http://127.0.0.1:{port}/", timeout=10).text == "ok"
+    ended = 0
+    for client in silent:
+        client.settimeout(0.01)
+        with contextlib.suppress(TimeoutError):
+            ended += everything(client) == b""
+    assert 30 - 8 <= ended < 30
+
+
+def test_the_most_connections_leave_files_for_everything_else(monkeypatch):
+    for files, most in ((128, 40), (1024, 256), (1 << 20, 256), (20, 4)):
+        monkeypatch.setattr("resource.getrlimit", lambda _, files=files: (files, files))
+        assert most_connections() == most
+
+
+def test_a_lack_of_files_is_logged_once_and_passes(port, monkeypatch, caplog):
+    accept, tried = socket.socket.accept, []
+
+    def fails(listener: socket.socket) -> tuple[socket.socket, object]:
+        tried.append(listener)
+        if len(tried) < 40:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    with caplog.at_level(logging.ERROR):
+        monkeypatch.setattr(socket.socket, "accept", fails)
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=20).text == "ok"
+    assert len(tried) >= 40
+    assert [record.getMessage() for record in caplog.records] == [
+        "new connections wait: [Errno 24] Too many open files"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"nonsense\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (HEAD + b"host: 127.0.0.1\r\n\r\n", 400, "bad_request"),
+        (
+            HEAD + b"origin: http://127.0.0.1\r\norigin: http://evil.example\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (POST + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}", 400, "bad_request"),
+        (POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n", 400, "bad_request"),
+        (POST + b"content-length: " + b"9" * 5000 + b"\r\n\r\n", 400, "bad_request"),
+        (
+            POST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (POST + b"transfer-encoding: gzip\r\n\r\n", 400, "bad_request"),
+        (HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", 431, "headers_too_large"),
+    ],
+)
+def test_what_is_not_one_clear_request_is_refused_as_any_error_is_told(port, sent, status, code):
+    with opened(port, sent) as client:
+        head, _, content = everything(client).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert json.loads(content)["error"]["code"] == code
