@@ -1,14 +1,19 @@
 """Other sites and other machines are kept out; what comes in is JSON and short."""
 
+import asyncio
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from glassformer.cli.serve import listen
 from glassformer.errors import GlassformerError
-from glassformer.server.guard import BODY_BYTES, check_bind
+from glassformer.server.guard import BODY_BYTES, ONCE, check_bind
 from tests.server.served import client, error
 
 server = client()
@@ -17,17 +22,86 @@ JSON = {"content-type": "application/json"}
 BODY = {"run": "miniature", "text": "the cat"}
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:80"])
+OURS = ["127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:80", "[::1]"]
+NOT_OURS = {
+    "empty": "",
+    "another name": "evil.example",
+    "ours, then another name": "127.0.0.1.evil.example",
+    "a name within a foreign one": "localhost.evil.example:8000",
+    "no end of the brackets": "[::1",
+    "something after the brackets": "[::1]evil.example",
+    "a user before it": "user@localhost",
+    "our name as a user": "localhost@evil.example",
+    "a port that is none": "localhost:x",
+    "no port after the colon": "localhost:",
+    "a port beyond all": "localhost:99999",
+    "a long port": "localhost:" + "8" * 5000,
+    "two ports": "localhost:80:80",
+    "a dot at the end": "localhost.",
+    "IPv6 without brackets": "::1",
+    "IPv6 with a zone": "[::1%lo]",
+    "another IPv6": "[::2]",
+    "IPv4 in brackets": "[127.0.0.1]",
+    "this machine, written otherwise": "2130706433",
+    "a space before": " localhost",
+    "a space within": "local host",
+    "a tab": "localhost\t",
+    "a path": "localhost/",
+    "two names": "localhost,evil.example",
+    "digits of another script": "localhost:\N{SUPERSCRIPT TWO}",
+}
+
+
+@pytest.mark.parametrize("host", OURS)
 def test_loopback_names_are_answered(host):
     assert server.get("/api/runs", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", "localhost:x"]
-)
-def test_a_foreign_name_that_points_here_is_turned_away(host):
-    error(server.get("/api/runs", headers={"host": host}), 403, "forbidden")
-    error(server.get("/", headers={"host": host}), 403, "forbidden")
+@pytest.mark.parametrize("host", NOT_OURS.values(), ids=NOT_OURS)
+def test_a_foreign_or_malformed_name_that_points_here_is_turned_away(host):
+    headers = {"host": host.encode("latin-1")}
+    error(server.get("/api/runs", headers=headers), 403, "forbidden")
+    error(server.get("/", headers=headers), 403, "forbidden")
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_a_header_that_could_be_read_in_two_ways_comes_once(name):
+    twice = [("host", "127.0.0.1")] * (name != "host") + [(name, "1"), (name, "1")]
+    assert f"one {name} header" in error(ask(server, twice), 400, "bad_request")
+
+
+def test_a_body_has_one_length_and_short_headers():
+    both = [("host", "127.0.0.1"), ("content-length", "2"), ("transfer-encoding", "chunked")]
+    error(ask(server, both), 400, "bad_request")
+    for length in ("-1", "1e3", "+1", "9" * 5000):
+        error(ask(server, [*both[:1], ("content-length", length)]), 400, "bad_request")
+    long = [*both[:1], ("x", "y" * 65536)]
+    error(ask(server, long), 431, "headers_too_large")
+
+
+def ask(server: TestClient, headers: list[tuple[str, str]]) -> httpx.Response:
+    """The answer to a request with these headers and no others, given to the application itself."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/runs",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def asked() -> None:
+        await server.app(scope, receive, send)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, asked()).result()
+    return httpx.Response(sent[0]["status"], content=sent[1]["body"])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +131,41 @@ def test_a_body_must_be_json(kind):
 
 def test_broken_json_is_a_bad_request():
     error(server.post("/api/tokenize", content="{", headers=JSON), 400, "bad_request")
+
+
+def test_a_number_that_no_program_can_read_is_a_bad_request():
+    for number in ("1" * 5000, "NaN", "Infinity", "1e400", "-1e400"):
+        content = f'{{"run": "miniature", "token": {number}}}'
+        error(server.post("/api/neighbours", content=content, headers=JSON), 400, "bad_request")
+        content = f'{{"run": "miniature", "prompt": "the cat", "edits": {{"fwd/embed": {number}}}}}'
+        error(server.post("/api/traces", content=content, headers=JSON), 400, "bad_request")
+    trace = server.post("/api/traces", json={"run": "miniature", "prompt": "the cat"}).json()["id"]
+    asked = {"address": "weight/embed.W_E", "rows": "1" * 5000}
+    answer = server.get(f"/api/traces/{trace}/picture", params=asked)
+    error(answer, 400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"fwd/embed[pos=" + "1" * 400 + "]": 1},
+        {"fwd/embed[pos=" + "1" * 5000 + "]": 1},
+        {"@step=" + "1" * 400 + " fwd/embed": 1},
+        {"fwd/embed[pos=0,d_model=0]": 10**400},
+        {"fwd/embed[pos=0,d_model=0]": 1e308},
+        {"weight/embed.W_E[vocab=0,d_model=0]": -1e308},
+    ],
+)
+def test_an_edit_beyond_every_bound_is_refused_in_one_line(edits):
+    request = {"run": "miniature", "prompt": "the cat", "edits": edits}
+    answer = server.post("/api/traces", content=json.dumps(request), headers=JSON)
+    assert answer.status_code in (400, 422)
+    assert "\n" not in answer.json()["error"]["message"]
+
+
+def test_brackets_in_brackets_are_a_bad_request():
+    for content in ("[" * 100_000, '{"run":' + "[" * 100_000 + "]" * 100_000 + "}"):
+        error(server.post("/api/traces", content=content, headers=JSON), 400, "bad_request")
 
 
 def test_a_long_body_is_refused_whether_or_not_it_tells_its_length():

@@ -2,10 +2,16 @@
 
 import contextlib
 import json
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -146,6 +152,100 @@ def test_a_server_that_ends_lets_its_training_save(tmp_path):
     rows = read_metrics(tmp_path / "runs" / "pasted" / "metrics.jsonl")
     saved = max(row["step"] for row in rows if "checkpoint_seconds" in row)
     assert saved == max(row["step"] for row in rows)
+
+
+def stubborn(monkeypatch) -> None:
+    """A training that takes no notice of being asked to stop."""
+    script = 'trap "" INT TERM; echo begun; exec sleep 60'
+    monkeypatch.setattr("glassformer.server.trainings.TRAIN", ["sh", "-c", script])
+
+
+def until_begun(tmp_path) -> None:
+    deadline = time.monotonic() + 20
+    while (tmp_path / "runs" / "pasted.log").read_text() != "begun\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_training_that_can_not_stop_is_killed(tmp_path, monkeypatch):
+    stubborn(monkeypatch)
+    monkeypatch.setattr("glassformer.server.trainings.STOP_SECONDS", 0.3)
+    with server(tmp_path) as served:
+        training = served.post("/api/trainings", json={"text": TEXT}).json()["id"]
+        until_begun(tmp_path)
+        served.post(f"/api/trainings/{training}/stop")
+        message = "stopped before its first step: there is nothing to save"
+        assert events(served, training) == [("error", {"message": message})]
+
+
+def test_a_server_ends_soon_whatever_it_trains(tmp_path, monkeypatch):
+    stubborn(monkeypatch)
+    with server(tmp_path) as served:
+        served.post("/api/trainings", json={"text": TEXT})
+        until_begun(tmp_path)
+        began = time.monotonic()
+    assert 3 < time.monotonic() - began < 5
+
+
+CHILD = """
+import runpy, sys, time
+from glassformer.server import child
+child.POLL_SECONDS, child.PATIENCE_SECONDS = 0.1, 0.5
+def train(*_, **__):
+    print("begun", flush=True)
+    time.sleep(60)
+runpy.run_module = train
+child.main()
+"""
+
+
+def child(out: Path) -> subprocess.Popen[bytes]:
+    """A training as the server starts it, which does nothing for a minute."""
+    command = [sys.executable, "-c", CHILD, "train", "--out", str(out)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    return process
+
+
+def test_a_training_whose_server_was_killed_says_so_and_ends(tmp_path):
+    process = child(tmp_path / "run")
+    _, told = process.communicate()  # closes its standard input, as the end of the server does
+    assert process.returncode == -signal.SIGTERM
+    assert told.decode().strip() == "the server that started this training has gone"
+
+
+def test_a_training_whose_folder_was_deleted_says_so_and_ends(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text("{}")
+    process = child(out)
+    with process:
+        time.sleep(0.5)
+        shutil.rmtree(out)
+        assert process.wait(20) == -signal.SIGKILL
+        assert process.stderr is not None
+        assert b"the run's folder was moved or deleted" in process.stderr.read()
+
+
+@pytest.mark.heavy
+def test_a_run_whose_server_was_killed_is_saved_and_can_go_on(tmp_path):
+    command = [sys.executable, "-m", "glassformer", "serve", "--no-open", "--port", "0"]
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    with server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[3]
+        request = {"text": TEXT, "steps": 5000}
+        httpx.post(f"{url}api/trainings", json=request, timeout=30).raise_for_status()
+        until_step(tmp_path, "pasted", 2)
+        server.kill()
+    log = tmp_path / "runs" / "pasted.log"
+    deadline = time.monotonic() + 60
+    while "go on with:" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "the server that started this training has gone" in log.read_text()
 
 
 @pytest.mark.parametrize(

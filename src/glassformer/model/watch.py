@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cached_property, partial
@@ -250,4 +251,10 @@ def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: float | Tens
             f"{where} is {[*value[place].shape]} here and the new value is {[*new.shape]}; give"
             " one number, a value of this shape, or the address of a part"
         )
+    if value.is_floating_point() and isinstance(new, float | int):
+        largest = torch.finfo(value.dtype).max
+        if abs(new) > largest and not math.isinf(new):
+            raise GlassformerError(
+                f"{new} is beyond the numbers of {where}; the largest there is {largest:.6g}"
+            )
     value[place] = new

@@ -39,7 +39,9 @@ ONCE = (
 )
 """Headers that two readers could read in two ways if they came twice."""
 
-_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[0-9a-z.-]{1,253})(?::([0-9]{1,5}))?", re.IGNORECASE)
+_HOST = re.compile(
+    r"(\[[0-9a-f]*:[0-9a-f:.]*\]|[0-9a-z.-]{1,253})(?::([0-9]{1,5}))?", re.IGNORECASE
+)
 _LENGTH = re.compile(r"[0-9]{1,15}")
 
 HEADERS = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 PROMPT_CHARACTERS = 100_000
 TEXT_CHARACTERS = 1_000_000
@@ -13,6 +15,8 @@ TRAINING_STEPS = 5_000
 
 def _whole(value: Any) -> Any:
     """16.0 is a whole number in JSON; true is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite_number", "Input should be a finite number")
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -1,7 +1,8 @@
 """Small runs from pasted text: each trained by `glassformer train` in a process of its own.
 
-A process can be stopped as a person would stop it (SIGINT: it saves and ends) and does not hold up
-the server. What it has done is read from the run's metrics.jsonl.
+A process can be stopped as a person would stop it (SIGINT: it saves and ends; where that takes too
+long, it is killed) and does not hold up the server. It ends with the server, see `child`. What it
+has done is read from the run's metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from glassformer.files import write_atomically
 from glassformer.server.errors import ApiError
 from glassformer.server.runs import Runs, Source
 from glassformer.server.schemas import TrainingRequest
+from glassformer.training.checkpoint import steps_saved
 from glassformer.training.run import read_metrics
 
-TRAIN = [sys.executable, "-m", "glassformer", "train"]
+TRAIN = [sys.executable, "-m", "glassformer.server.child", "train"]
 
 STEPS = 600
 FEWEST_CHARACTERS = 100
@@ -31,8 +34,11 @@ SAMPLES, EVALUATIONS = 10, 20
 """How often in a training it writes something of its own, and is measured on held-out text."""
 
 POLL_SECONDS = 0.25
-PATIENCE_SECONDS = 20
-"""How long a training that was asked to stop may take to save."""
+STOP_SECONDS, LEAVE_SECONDS = 8.0, 3.5
+"""How long a training that was asked to stop may take to save: while the server runs, at its end.
+
+A step, an evaluation and a checkpoint take a second or two. What is killed has its last checkpoint.
+"""
 
 STOPPED = (-signal.SIGINT, 128 + signal.SIGINT)
 """How the process ends after SIGINT."""
@@ -66,7 +72,7 @@ class Training:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*TRAIN, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # never written to: it closes with this process
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": threads},
@@ -80,22 +86,35 @@ class Training:
 
     @property
     def running(self) -> bool:
-        return self._process.poll() is None
+        if self._process.poll() is None:
+            return True
+        self._loose()
+        return False
 
     def stop(self) -> None:
-        """Ask it to save and end."""
-        if self.running:
+        """Ask it to save and end; if it does not in time, it is killed."""
+        if self.running and not self._told_to_stop:
             self._told_to_stop = True
             self._process.send_signal(signal.SIGINT)
+            threading.Thread(target=self._end, args=[STOP_SECONDS], daemon=True).start()
 
-    def end(self) -> None:
-        """Stop it and wait; one that does not end by itself is killed."""
+    def close(self, seconds: float) -> None:
+        """Stop it and wait so long at most."""
         self.stop()
+        self._end(seconds)
+        self._loose()
+
+    def _loose(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def _end(self, seconds: float) -> None:
+        process = self._process
         try:
-            self._process.wait(PATIENCE_SECONDS)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
 
     async def events(self) -> AsyncIterator[Event]:
         """Everything that happened so far, then what happens, to its end."""
@@ -126,7 +145,9 @@ class Training:
         if code == 0 or code in STOPPED:
             reason = "finished" if code == 0 else "stopped"
             return "done", {"run": self.source.id, "reason": reason}
-        if self._told_to_stop:  # Python was still loading
+        if self._told_to_stop:
+            if steps_saved(self.folder / "checkpoints"):  # it was killed
+                return "done", {"run": self.source.id, "reason": "stopped"}
             return "error", {"message": "stopped before its first step: there is nothing to save"}
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1].removeprefix("error: ") if lines else f"it ended with code {code}"
@@ -188,13 +209,17 @@ class Trainings:
         return training
 
     def leave(self) -> None:
-        """Tell no more events: the server is about to end, and waits for who listens."""
+        """The server is about to end: tell no more events, and have what is running save itself."""
         self._leaving.set()
+        for training in self._trainings.values():
+            training.stop()
 
     def close(self) -> None:
-        """Stop what is running; it can be resumed."""
+        """End what is running; it can be resumed."""
+        self.leave()
+        deadline = time.monotonic() + LEAVE_SECONDS
         for training in self._trainings.values():
-            training.end()
+            training.close(max(deadline - time.monotonic(), 0.0))
 
     def _refuse_a_second(self) -> None:
         for training in self._trainings.values():

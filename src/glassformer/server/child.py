@@ -1,0 +1,50 @@
+"""`glassformer train` as the server's child: it ends when its server or its folder has gone.
+
+The server holds the other end of its standard input, which closes with the server, however that
+ends: SIGKILL too.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 30.0
+"""How long a training whose server has gone may take to save; nobody waits for it any more."""
+
+
+def main() -> None:
+    """Run the command line that follows, and watch."""
+    out = Path(sys.argv[sys.argv.index("--out") + 1])
+    threading.Thread(target=watch, args=[out], daemon=True).start()
+    runpy.run_module("glassformer", run_name="__main__")
+
+
+def watch(out: Path) -> None:
+    """Save and end when standard input closes; end at once when the run in `out` disappears."""
+    begun = False
+    while not select.select([0], [], [], POLL_SECONDS)[0] or os.read(0, 1024):
+        there = (out / "run.json").exists()
+        if begun and not there:
+            _end(b"the run's folder was moved or deleted, so its training has ended")
+        begun = begun or there
+    os.write(2, b"\nthe server that started this training has gone\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_SECONDS)
+    _end(b"it took too long to save; the last checkpoint is intact")
+
+
+def _end(why: bytes) -> None:
+    os.write(2, b"\n" + why + b"\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
