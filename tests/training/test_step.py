@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
+from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
 from glassformer.trace import SILENT
 from glassformer.training.data import Batch
+from glassformer.training.evaluate import evaluate
 from glassformer.training.optimizer import Optimizer
 from glassformer.training.step import (
     NonFiniteError,
@@ -33,6 +35,24 @@ def test_accumulated_batches_give_the_gradient_of_one_big_batch():
     for name, gradient in gradients(model).items():
         # float64 sums of a few hundred terms in another order
         torch.testing.assert_close(gradient, expected[name], rtol=1e-12, atol=1e-15)
+
+
+def test_a_batch_that_asks_for_nothing_takes_no_part_wherever_it_stands():
+    model, recipe = small_model().double(), small_recipe()
+    asked = small_data().batch(0, 2)
+    nothing = Batch(asked.ids, torch.full_like(asked.targets, -100))
+    loss = accumulate_gradient(model, model.loss, [asked], recipe, step=1)
+    expected = gradients(model)
+    for batches in ([nothing, asked], [asked, nothing], [nothing, asked, nothing]):
+        assert accumulate_gradient(model, model.loss, batches, recipe, step=1) == loss
+        assert all(torch.equal(g, expected[name]) for name, g in gradients(model).items())
+        assert evaluate(model, batches).loss == evaluate(model, [asked]).loss
+    for measured in (
+        lambda: accumulate_gradient(model, model.loss, [nothing, nothing], recipe, step=1),
+        lambda: evaluate(model, [nothing]),
+    ):
+        with pytest.raises(GlassformerError, match="no target is asked for in any"):
+            measured()
 
 
 def test_the_same_step_draws_the_same_dropout_and_another_step_another():

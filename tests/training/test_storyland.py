@@ -79,6 +79,7 @@ class Copier(Transformer):
         self.table = table
 
     def forward(self, ids, tape=SILENT, cache=None):  # noqa: ARG002
+        ids = torch.as_tensor(ids)
         logits = torch.zeros(*ids.shape, self.config.vocab_size)
         for row, tokens in enumerate(ids.tolist()):
             for place in range(len(tokens)):

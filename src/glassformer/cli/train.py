@@ -211,6 +211,7 @@ def tell_plan(plan: Plan, console: Console) -> None:
     console.print(f"model   {plan.parameters:,} parameters")
     console.print(f"text    {plan.n_tokens:,} training tokens; {plan.verdict()}")
     console.print(f"memory  {memory}")
+    console.print(f"numbers {plan.precision}")
     console.print(
         f"time    about {duration(plan.seconds)}: {plan.steps:,} steps of"
         f" {plan.seconds_per_step * 1000:,.0f} ms for {plan.tokens_per_step:,} tokens"

@@ -15,6 +15,7 @@ from glassformer.generation.compiled import CompiledProgram
 from glassformer.generation.packed import Packed, as_stored, generating
 from glassformer.generation.program import Program
 from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.model.ids import Ids, one_text
 from glassformer.model.transformer import Transformer
 from glassformer.trace import SILENT
 
@@ -31,7 +32,7 @@ threads of the flat program; with more the flat program is ahead. Small models h
 
 def generate(
     model: Transformer | Packed,
-    ids: Sequence[int] | Tensor,
+    ids: Ids,
     *,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
@@ -52,7 +53,10 @@ def generate(
     and in a batch. seed=None draws a fresh one; `Generation.seed` says which. `pack(model)` lays a
     large model's weights out so that many tokens come faster.
 
-    Errors: no token, a token outside the vocabulary, more tokens than n_ctx, settings out of range.
+    `ids` are one text's, [pos] or [1, pos]; `generate_batch` continues several.
+
+    Errors: no token, a token outside the vocabulary, more tokens than n_ctx, settings out of range,
+    scores that are no numbers.
 
     >>> from glassformer.model import Config
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
@@ -61,7 +65,7 @@ def generate(
     (6, 'context')
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    prompt = [int(i) for i in ids]
+    prompt = one_text(ids)
     seed = fresh_seed() if seed is None else seed
     return _Texts(
         _packed(model), [prompt], [seed], sampling, max_new_tokens, frozenset(stop_ids), use_cache
@@ -70,7 +74,7 @@ def generate(
 
 def generate_batch(
     model: Transformer | Packed,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Ids] | Tensor,
     *,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
@@ -89,7 +93,7 @@ def generate_batch(
     of a small model with a compiled step come one after another; it is the quicker way.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    rows = [[int(i) for i in ids] for ids in prompts]
+    rows = [one_text(ids) for ids in prompts]
     seed = fresh_seed() if seed is None else seed
     seeds = [seed + i for i in range(len(rows))]
     packed, end = _packed(model), (sampling, max_new_tokens, frozenset(stop_ids), use_cache)

@@ -41,21 +41,36 @@ FIXED: dict[str, tuple[Any, ...]] = {  # settings that change the computation ->
 }
 
 _IGNORED = """
-    _attn_implementation _attn_implementation_autoset _commit_hash _name_or_path _num_labels
-    architectures attn_implementation attn_pdrop auto_map bad_words_ids begin_suppress_tokens
-    bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id
-    diversity_penalty do_sample dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size
-    eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
-    forced_eos_token_id glassformer gradient_checkpointing id2label initializer_range label2id
-    length_penalty max_length min_length model_type n_ctx no_repeat_ngram_size num_beam_groups
-    num_beams num_return_sequences output_attentions output_hidden_states output_past
-    output_scores pad_token_id prefix problem_type remove_invalid_values repetition_penalty
-    return_dict return_dict_in_generate sep_token_id summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params
-    temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torch_dtype
-    torchscript transformers_version typical_p use_bfloat16 use_cache
+    architectures attn_implementation attn_pdrop auto_map bos_token_id chunk_size_feed_forward
+    cross_attention_hidden_size custom_pipelines decoder_start_token_id dtype embd_pdrop
+    eos_token_id eos_token_ids finetuning_task glassformer gradient_checkpointing id2label
+    initializer_range keys_to_ignore_at_inference label2id language license mask_token_id
+    model_type n_ctx n_special num_labels output_attentions output_hidden_states output_past
+    pad_token_id predict_special_tokens prefix problem_type pretrained_model_name_or_path
+    return_dict sep_token_id summary_activation summary_first_dropout summary_proj_to_labels
+    summary_type summary_use_proj task_specific_params tf_legacy_loss tie_encoder_decoder
+    tokenizer_class torch_dtype torchscript transformers.js_config transformers_version
+    transformers_weights unk_token_id unsloth_fixed unsloth_version use_bfloat16 use_cache
+    use_return_dict vocab_size_or_config_json_file xla_device
 """
-IGNORED = frozenset(_IGNORED.split())  # settings that leave the logits as they are
+# how text is generated: old versions wrote into config.json what is in generation_config.json now
+_GENERATION = """
+    assistant_confidence_threshold assistant_early_exit assistant_ensemble_weight
+    assistant_lookbehind bad_words_ids begin_suppress_tokens cache_config cache_implementation
+    compile_config constraints continuous_batching_config disable_compile diversity_penalty
+    do_sample dola_layers early_stopping encoder_no_repeat_ngram_size encoder_repetition_penalty
+    epsilon_cutoff eta_cutoff exponential_decay_length_penalty force_words_ids
+    forced_bos_token_id forced_decoder_ids forced_eos_token_id generation_config
+    generation_kwargs guidance_scale is_assistant length_penalty low_memory max_cache_len
+    max_length max_matching_ngram_size max_new_tokens max_time min_length min_new_tokens min_p
+    no_repeat_ngram_size num_assistant_tokens num_assistant_tokens_schedule num_beam_groups
+    num_beams num_return_sequences output_logits output_scores penalty_alpha prefill_chunk_size
+    prompt_lookup_num_tokens remove_invalid_values renormalize_logits repetition_penalty
+    return_dict_in_generate return_legacy_cache sequence_bias speculation_type stop_strings
+    suppress_tokens target_lookbehind temperature token_healing top_h top_k top_p typical_p
+    use_mtp watermarking_config
+"""
+IGNORED = frozenset(f"{_IGNORED} {_GENERATION}".split())  # they leave the logits as they are
 
 DEFAULTS: dict[str, Any] = {  # what `transformers` takes for a setting that config.json leaves out
     "vocab_size": 50257,
@@ -84,7 +99,11 @@ _BUFFER = re.compile(
 
 
 def read_config(settings: Mapping[str, Any]) -> Config:
-    """Our configuration for GPT-2's settings; a setting that is not known is refused by name.
+    """Our configuration for GPT-2's settings; one that might change a logit is refused by name.
+
+    Read past are those that `transformers` has or had for other ends (`IGNORED`), those that a
+    program keeps for itself, whose names begin with "_", and unknown ones that are empty: null,
+    "", [] or {}. Any other unknown setting is refused, since another program may compute by it.
 
     `dropout` becomes `resid_pdrop`; `embd_pdrop` and `attn_pdrop` matter in training only and are
     not taken over.
@@ -99,11 +118,12 @@ def read_config(settings: Mapping[str, Any]) -> Config:
                 f"{name}={value!r} is a GPT-2 that Glassformer does not compute; it can take"
                 f" {' or '.join(map(repr, FIXED[name]))}"
             )
-        if name not in FIXED and name not in DEFAULTS and name not in IGNORED:
-            known = [*DEFAULTS, *FIXED, *IGNORED]
+        known = name in FIXED or name in DEFAULTS or name in IGNORED
+        if not known and not name.startswith("_") and value not in (None, "", [], {}):
+            names = [*DEFAULTS, *FIXED, *IGNORED]
             raise GlassformerError(
                 f"{name!r} is no known setting of a GPT-2, and it might change what the model"
-                f" computes; take it out if it does not.{did_you_mean(name, known)}"
+                f" computes; take it out if it does not.{did_you_mean(name, names)}"
             )
     given = {**DEFAULTS, **{name: v for name, v in settings.items() if name in DEFAULTS}}
     for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer import ops
@@ -16,6 +16,7 @@ from glassformer.model.attention import KeyValueCache
 from glassformer.model.block import Block
 from glassformer.model.config import Config
 from glassformer.model.embed import Embed, PosEmbed
+from glassformer.model.ids import Ids, as_ids, refuse_outside
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotary
 from glassformer.model.views import Source, View, itself
@@ -105,7 +106,7 @@ class Transformer(nn.Module):
 
     def forward(
         self,
-        ids: Int[Tensor, "batch pos"],
+        ids: Ids,
         tape: Tape = SILENT,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
@@ -116,19 +117,21 @@ class Transformer(nn.Module):
 
     def loss(
         self,
-        ids: Int[Tensor, "batch pos"],
-        targets: Int[Tensor, "batch pos"],
+        ids: Ids,
+        targets: Ids,
         tape: Tape = SILENT,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
         x = self.residual(ids, tape)
+        targets = self._targets(targets, x.shape[:2])
         W_U = self.unembed.weight(tape.at("unembed"))
         return tape("loss", ops.unembed_cross_entropy, x, W_U, self.unembed.b_U, targets)
 
     def residual(
-        self, ids: Int[Tensor, "batch pos"], t: Tape, cache: KeyValueCache | None = None
+        self, ids: Ids, t: Tape, cache: KeyValueCache | None = None
     ) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream after the last block and the final norm."""
+        ids = self._ids(ids)
         n = ids.shape[1]
         start = cache.length if cache is not None else 0
         if start + n > self.config.n_ctx:
@@ -162,8 +165,8 @@ class Transformer(nn.Module):
 
     def watch(
         self,
-        ids: Int[Tensor, "batch pos"],
-        targets: Int[Tensor, "batch pos"] | None = None,
+        ids: Ids,
+        targets: Ids | None = None,
         *,
         keep: str | Iterable[str] = "*",
         backward: bool = False,
@@ -173,6 +176,7 @@ class Transformer(nn.Module):
     ) -> Trace:
         """Run once, eagerly, and record every value on the way under its name.
 
+        `ids` are one text's, [pos], or those of texts of one length, [batch, pos]; a list will do.
         Without targets the trace ends in `logits` and `probs`; with targets also in `loss`. `keep`
         selects the values to hold on to, for example ``"*.resid_*,logits"``. `backward` adds the
         gradient of the loss for every value and weight, under ``bwd/``. `edit` changes values or
@@ -180,38 +184,29 @@ class Transformer(nn.Module):
         A trace whose values would take more than `budget_bytes` is refused with its size.
         `wanted` is asked at every step, and recording ends once it is false.
         """
-        self._check_ids(ids)
+        ids = self._ids(ids)
         if targets is not None:
-            self._check_targets(targets, ids)
+            targets = self._targets(targets, ids.shape)
+            if not targets.is_meta and bool((targets == ops.IGNORED).all()):
+                raise GlassformerError("every target is ignored: give at least one to be asked for")
         return watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, wanted)
 
-    def _check_ids(self, ids: Tensor) -> None:
-        if ids.ndim != 2 or ids.numel() == 0:
-            raise GlassformerError(
-                f"ids must be [batch, pos] with a token in it, not {[*ids.shape]}"
-            )
-        if ids.device.type != "meta":
-            self._check_vocabulary(ids)
+    def _ids(self, ids: Ids) -> Tensor:
+        """Ids as [batch, pos], each with a row in the table; on an accelerator nobody waits."""
+        return as_ids(ids, self.config.vocab_size if _is_read(ids) else None)
 
-    def _check_targets(self, targets: Tensor, ids: Tensor) -> None:
-        if targets.shape != ids.shape:
+    def _targets(self, targets: Ids, shape: torch.Size) -> Tensor:
+        """Targets as [batch, pos], as many as ids; outside the vocabulary is `ops.IGNORED` only."""
+        read = _is_read(targets)
+        targets = as_ids(targets, what="targets")
+        if targets.shape != shape:
             raise GlassformerError(
-                f"targets {[*targets.shape]} must have the shape of ids, {[*ids.shape]}: one next"
+                f"targets {[*targets.shape]} must have the shape of ids, {[*shape]}: one next"
                 " token for each"
             )
-        if targets.device.type != "meta":
-            asked = targets[targets != ops.IGNORED]
-            if not asked.numel():
-                raise GlassformerError("every target is ignored: give at least one to be asked for")
-            self._check_vocabulary(asked)
-
-    def _check_vocabulary(self, ids: Tensor) -> None:
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= self.config.vocab_size:
-            raise GlassformerError(
-                f"token id {low if low < 0 else high} is outside the vocabulary of"
-                f" {self.config.vocab_size}; use the tokenizer that the model was trained with"
-            )
+        if read:
+            refuse_outside(targets.masked_fill(targets == ops.IGNORED, 0), self.config.vocab_size)
+        return targets
 
     def views(self, source: Source = itself) -> Iterator[View]:
         """Every parameter under its TransformerLens name, as views of what `source` gives."""
@@ -250,6 +245,12 @@ class Transformer(nn.Module):
         with torch.no_grad():
             for name, tensor in tensors.items():
                 weights[name].copy_(tensor)
+
+
+def _is_read(ids: Ids) -> bool:
+    """Whether the ids' own numbers can be looked at without waiting for a device."""
+    plain = not isinstance(ids, Tensor) or (type(ids) is Tensor and ids.device.type == "cpu")
+    return plain and not torch.compiler.is_compiling()
 
 
 def _as_tensor(name: str, value: Tensor | list[Any]) -> Tensor:

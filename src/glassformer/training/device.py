@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model import Transformer
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
@@ -33,3 +34,34 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]
     if dtype == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def widen(model: Transformer) -> None:
+    """Make weights stored in half precision float32, in place; others stay as they are.
+
+    An update is a thousandth of its weight, and bfloat16 has three digits: it would be rounded
+    away. Source: Micikevicius et al. 2018, "Mixed Precision Training", section 3.1.
+    """
+    if model.embed.W_E.dtype in (torch.float16, torch.bfloat16):
+        model.float()
+
+
+def precision(model: Transformer, dtype: str) -> str:
+    """In which precision a model is going to be trained, and how its weights were stored.
+
+    >>> from glassformer.model import Config
+    >>> model = Transformer(Config(vocab_size=4, n_ctx=8, d_model=6, n_layers=1, n_heads=2))
+    >>> precision(model, "bf16")
+    'weights in float32, products in bfloat16'
+    >>> precision(model.half(), "fp32")
+    'weights and products in float32, saved in float32; they were stored in float16'
+    """
+    stored = model.embed.W_E.dtype
+    kept = torch.float32 if stored in (torch.float16, torch.bfloat16) else stored
+    weights, was = (str(t).removeprefix("torch.") for t in (kept, stored))
+    how = (
+        f"weights in {weights}, products in bfloat16"
+        if dtype == "bf16"
+        else f"weights and products in {weights}"
+    )
+    return how if stored == kept else f"{how}, saved in {weights}; they were stored in {was}"

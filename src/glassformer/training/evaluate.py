@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
@@ -50,9 +51,15 @@ def evaluate(
     nats, n_tokens = 0.0, 0
     with evaluating(model):
         for batch in batches:
+            n = batch.n_targets
+            if not n:
+                continue
             with autocast(device, dtype):
                 loss = model.loss(batch.ids.to(device), batch.targets.to(device))
-            n = batch.n_targets
             nats += loss.item() * n
             n_tokens += n
+    if not n_tokens:
+        raise GlassformerError(
+            "no target is asked for in any batch, so there is no loss to measure"
+        )
     return Score(nats, n_tokens, n_bytes)

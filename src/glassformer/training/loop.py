@@ -17,6 +17,7 @@ from glassformer.model.evaluating import evaluating
 from glassformer.training import checkpoint as ck
 from glassformer.training.compiling import compiled
 from glassformer.training.data import Batch, Data
+from glassformer.training.device import widen
 from glassformer.training.evaluate import evaluate
 from glassformer.training.health import (
     dead_units,
@@ -69,6 +70,8 @@ def train(
 ) -> Outcome:
     """Train `model` in place, on the device it is on; in a `run`, leave checkpoints and metrics.
 
+    Weights in half precision become float32 first, and stay so.
+
     report: called with every row of metrics, those that metrics.jsonl holds: `loss`, `lr`,
     `grad_norm`, `tokens_per_second`, `seconds` of each step; now and then `val_loss` and `floor`
     (nats per token), `health`, `sample`. should_stop: asked between steps; if true, training saves
@@ -106,6 +109,7 @@ class Loop:
         report: Callable[[Row], None] = lambda row: None,
         sample: Callable[[Transformer], str] | None = None,
     ) -> None:
+        widen(model)
         self.model, self.data, self.recipe, self.run = model, data, recipe, run
         self.sample = sample
         self.report_to = report

@@ -15,6 +15,7 @@ from glassformer.errors import GlassformerError
 from glassformer.memory import machine_memory
 from glassformer.model import Config, Transformer
 from glassformer.training.data import Data
+from glassformer.training.device import precision
 from glassformer.training.loop import Loop
 from glassformer.training.recipe import Recipe
 
@@ -36,6 +37,8 @@ class Plan(NamedTuple):
     """Weights, gradients and optimizer state."""
     peak_bytes: int
     """The most this process (on CUDA: the device) held in the trial steps."""
+    precision: str = "weights and products in float32"
+    """What is computed and kept in which dtype."""
 
     @property
     def seconds(self) -> float:
@@ -99,6 +102,7 @@ def make_plan(model: Transformer, data: Data, recipe: Recipe) -> Plan:
         statistics.median(took[1:] or took),
         BYTES_PER_PARAMETER * parameters,
         peak_bytes(device),
+        precision(model, recipe.dtype),
     )
 
 

@@ -66,8 +66,14 @@ def accumulate_gradient(
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
     counts = [batch.n_targets for batch in batches]
+    if not sum(counts):
+        raise GlassformerError(
+            f"step {step}: no target is asked for in any of its {len(batches)} batches; mask fewer"
+        )
     loss = torch.zeros((), device=device)
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+        if not count:
+            continue  # the mean over nothing is no number
         ids, targets = (tensor.to(device, non_blocking=True) for tensor in batch)
         dropping = seeded_dropout(recipe, step, micro) if model.config.dropout else nullcontext()
         with dropping, autocast(device, recipe.dtype):
@@ -116,8 +122,9 @@ def find_non_finite(model: Transformer, batches: Sequence[Batch], recipe: Recipe
     with evaluating(model):
         for batch in batches:
             for ids, targets in zip(*batch, strict=True):  # one block at a time bounds the memory
+                asked = targets[None].to(device) if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
-                    trace = model.watch(ids[None].to(device), targets[None].to(device))
+                    trace = model.watch(ids[None].to(device), asked)
                 for place, recorded in enumerate(trace.steps):
                     value = trace.value_of(recorded)
                     masked = recorded.name.endswith("attn_scores")  # -inf by design

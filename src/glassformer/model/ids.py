@@ -1,0 +1,102 @@
+"""Token ids as people give them: one text or several, as lists, arrays or tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+
+Ids = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]]
+"""One text's ids [pos], or those of several texts of one length [batch, pos]."""
+
+
+def as_ids(ids: Ids, vocab_size: int | None = None, what: str = "ids") -> Int[Tensor, "batch pos"]:
+    """Ids as a tensor [batch, pos]; one text [pos] is a batch of one.
+
+    vocab_size: ids outside 0 to vocab_size - 1 are refused; None: any whole number is taken.
+
+    Errors: no token, no whole numbers, texts of different lengths, other axes than these.
+
+    >>> as_ids([1, 2, 3])
+    tensor([[1, 2, 3]])
+    >>> as_ids([[1, 2], [3]])
+    Traceback (most recent call last):
+    ...
+    glassformer.errors.GlassformerError: ids hold texts of 2 and 1 tokens; give texts of one length
+    """
+    found = _tensor(ids, what)
+    if found.ndim == 1:
+        found = found[None]
+    if found.ndim != 2 or found.numel() == 0:
+        raise GlassformerError(
+            f"{what} must be [pos] or [batch, pos] with a token in it, not {[*found.shape]}"
+        )
+    if vocab_size is not None and not found.is_meta:
+        refuse_outside(found, vocab_size)
+    return found
+
+
+def one_text(ids: Ids) -> list[int]:
+    """The ids of one text, from [pos] or [1, pos]; [] for no token.
+
+    >>> one_text(torch.tensor([[1, 2, 3]]))
+    [1, 2, 3]
+    """
+    found = _tensor(ids, "ids")
+    if found.ndim == 2 and len(found) > 1:
+        raise GlassformerError(
+            f"ids {[*found.shape]} are {len(found)} texts, and one is continued here; give [pos]"
+            " or [1, pos], or all of them to generate_batch"
+        )
+    if found.ndim not in (1, 2):
+        raise GlassformerError(f"ids must be [pos] or [1, pos], not {[*found.shape]}")
+    return found.flatten().tolist()
+
+
+def refuse_outside(ids: Tensor, vocab_size: int) -> None:
+    """Raise for an id that the model has no row for."""
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise GlassformerError(
+            f"token id {low if low < 0 else high} is outside the vocabulary of"
+            f" {vocab_size}; use the tokenizer that the model was trained with"
+        )
+
+
+def _tensor(ids: Any, what: str) -> Tensor:
+    """Whole numbers as a tensor of int64, in which targets have to be."""
+    if not isinstance(ids, Tensor):
+        ids = _from_values(ids, what)
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        kind = str(ids.dtype).removeprefix("torch.")
+        raise GlassformerError(f"{what} are whole numbers, not {kind}; use ids from encode()")
+    return ids.long()
+
+
+def _from_values(ids: Any, what: str) -> Tensor:
+    rows: list[Any] = []
+    try:
+        rows = [ids] if isinstance(ids, str) else [*ids]
+        return torch.as_tensor(np.asarray(rows) if rows else np.empty(0, np.int64))
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        lengths = [len(row) for row in rows if isinstance(row, Sequence | Tensor | np.ndarray)]
+        if len(set(lengths)) > 1:
+            other = next(n for n in lengths if n != lengths[0])
+            raise GlassformerError(
+                f"{what} hold texts of {lengths[0]} and {other} tokens; give texts of one length"
+            ) from None
+        raise GlassformerError(
+            f"{what} are whole numbers, [pos] or [batch, pos], not {_short(ids)}; encode() makes"
+            " them of a text"
+        ) from None
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
