@@ -25,6 +25,10 @@ class GlassformerError(Exception):
         super().__init__(harmless(message))
 
 
+class GlassformerWarning(UserWarning):
+    """Something the caller should know and need not mend: the command line prints `note: ...`."""
+
+
 class UnsupportedPlatformError(GlassformerError, ImportError):
     """This system lacks what Glassformer needs: raised by `import glassformer`."""
 

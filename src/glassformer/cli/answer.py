@@ -9,9 +9,10 @@ from typing import TextIO
 
 import torch
 
-from glassformer.cli.streams import say
+from glassformer.cli.streams import note
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
+from glassformer.generation.defaults import end_ids
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
 from glassformer.generation.packed import Packed, pack
 from glassformer.generation.sampling import Sampling
@@ -57,7 +58,7 @@ class Answers:
     def complete(self, prompt: str) -> Generation:
         """Print a prompt and stream what the model makes follow it."""
         eos = self.tokenizer.eos_id
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode_prompt(prompt)
         if not ids and eos is not None:
             ids = [eos]  # what stands before every text
         unknown = self.tokenizer.unknown_words(prompt)
@@ -74,7 +75,7 @@ class Answers:
             min_p=settings.min_p,
             repetition_penalty=settings.repetition_penalty,
             seed=self.seed,
-            stop_ids=() if eos is None else (eos,),
+            stop_ids=end_ids(self.model, self.tokenizer),
         )
         self.last = generation
         pieces = stream_text(generation, self.tokenizer, self.stop)
@@ -106,7 +107,7 @@ class Answers:
         trace = self._watch(before, "logits,probs")
         trace.keep = ["*"]  # of the choice, every step
         token = record_choice(trace, last.sampling, seed=last.seed, index=index)
-        text = visible(self.tokenizer.decode(before[-8:]))
+        text = visible(self.tokenizer.decode_known(before[-8:]))
         sheet.prose(f"Token {index + 1}, after '{'…' if len(before) > 8 else ''}{text}':", QUIET)
         tell_choice(trace, sheet)
         if token != chosen[index]:
@@ -130,12 +131,6 @@ class Answers:
         if self.last is None:
             raise GlassformerError("there is no answer yet; write a prompt first")
         return self.last
-
-
-def note(text: str) -> None:
-    """Something the reader should know, beside the text itself."""
-    sys.stdout.flush()
-    say(f"note: {text}", error=True)
 
 
 def write(text: str) -> None:

@@ -14,7 +14,7 @@ import typer
 import typer.core
 import typer.main
 
-from glassformer.cli.streams import say, spell_what_can_be_spelled
+from glassformer.cli.streams import say, spell_what_can_be_spelled, warnings_as_notes
 from glassformer.errors import GlassformerError
 from glassformer.memory import use_huge_pages
 
@@ -126,7 +126,8 @@ def run() -> int:
     """Run the command line and return its exit code; an error is one line on stderr."""
     spell_what_can_be_spelled()
     try:
-        result = app(prog_name="glassformer", standalone_mode=False)
+        with warnings_as_notes():
+            result = app(prog_name="glassformer", standalone_mode=False)
         sys.stdout.flush()
     except GlassformerError as error:
         return fail(str(error))

@@ -7,13 +7,25 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.answer import Answers, note
-from glassformer.cli.choosing import MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
+from glassformer.cli.answer import Answers
+from glassformer.cli.choosing import (
+    NO_DEFAULTS,
+    MinP,
+    RepetitionPenalty,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    chosen,
+    tell_defaults,
+)
 from glassformer.cli.prompt_line import converse
-from glassformer.cli.streams import read_stdin
+from glassformer.cli.streams import note, read_stdin
 from glassformer.cli.watching import AtStep, Run, open_run
-from glassformer.generation.sampling import Sampling
+from glassformer.generation.defaults import defaults
 from glassformer.show.sheet import Sheet
+
+MAX_TOKENS = 100
 
 
 def command(
@@ -26,13 +38,19 @@ def command(
         ),
     ] = None,
     max_tokens: Annotated[
-        int, typer.Option(min=0, help="At most this many new tokens.", metavar="N")
-    ] = 100,
-    temperature: Temperature = 1.0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="At most this many new tokens.",
+            metavar="N",
+            show_default=f"what the model's folder says, else {MAX_TOKENS}",
+        ),
+    ] = None,
+    temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = 1.0,
+    repetition_penalty: RepetitionPenalty = None,
     seed: Seed = None,
     stop: Annotated[
         list[str] | None,
@@ -63,8 +81,20 @@ def command(
     reaches the end of the context ends there, and says so. Without a prompt,
     on a terminal, you are asked for one after the other.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    asked: dict[str, float | None] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    chosen(NO_DEFAULTS, **asked)  # refuses what can't be, before a model is opened
     model, tokenizer = open_run(run, at_step)
+    said = defaults(model)
+    tell_defaults(said, {**asked, "max_new_tokens": max_tokens})
+    if max_tokens is None:
+        max_tokens = MAX_TOKENS if said.max_new_tokens is None else said.max_new_tokens
+    sampling = chosen(said, **asked)
     answers = Answers(model, tokenizer, sampling, max_tokens, stop or [], seed, weights)
     if prompt is None and sys.stdin.isatty():
         return converse(answers)

@@ -62,7 +62,7 @@ def command(
     tokenizer = Tokenizer.load(run)
     ids = None
     if prompt is not None:
-        tokens = tokenizer.encode(prompt)
+        tokens = tokenizer.encode_prompt(prompt)
         check_prompt(model, tokens)
         ids = torch.tensor([tokens])
     life = biography(run, where, ids, note_replay, seconds)

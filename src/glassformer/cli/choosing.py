@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
+from glassformer.cli.streams import note
+from glassformer.generation.defaults import Defaults
+from glassformer.generation.sampling import Sampling
+
 PANEL = "How a token is chosen"
 
 Temperature = Annotated[
-    float,
-    typer.Option(help="Divides the scores: 0 is greedy, above 1 is wilder.", rich_help_panel=PANEL),
+    float | None,
+    typer.Option(
+        help="Divides the scores: 0 is greedy, above 1 is wilder.",
+        show_default="what the model's folder says, else 1",
+        rich_help_panel=PANEL,
+    ),
 ]
 TopK = Annotated[
     int | None,
@@ -31,12 +40,35 @@ MinP = Annotated[
     ),
 ]
 RepetitionPenalty = Annotated[
-    float,
+    float | None,
     typer.Option(
-        help="Above 1, holds back tokens that the text already has.", rich_help_panel=PANEL
+        help="Above 1, holds back tokens that the text already has.",
+        show_default="what the model's folder says, else 1",
+        rich_help_panel=PANEL,
     ),
 ]
 Seed = Annotated[
     int | None,
     typer.Option(help="The same seed draws the same tokens.", rich_help_panel=PANEL),
 ]
+
+NO_DEFAULTS = Defaults({}, None, [])
+
+
+def chosen(defaults: Defaults, **asked: float | None) -> Sampling:
+    """How a token is chosen: as asked, and where nothing was, as the model's folder says."""
+    return Sampling(**{**defaults.given, **{k: v for k, v in asked.items() if v is not None}})
+
+
+def tell_defaults(defaults: Defaults, asked: Mapping[str, float | None]) -> None:
+    """Say what the folder's generation_config.json decides, and what of it is left out."""
+    given = {**defaults.given, "max_new_tokens": defaults.max_new_tokens}
+    used = [
+        f"{name}={value}"
+        for name, value in given.items()
+        if value is not None and asked[name] is None
+    ]
+    if used:
+        note(f"as the folder's generation_config.json says: {', '.join(used)}")
+    if defaults.not_done:
+        note(f"generation_config.json asks for what is not done: {', '.join(defaults.not_done)}")

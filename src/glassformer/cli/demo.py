@@ -66,7 +66,7 @@ def command(
 
     chapter(console, 3, f"The stages of one answer: {LEARNED!r}")
     folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
-    ids = tokenizer.encode(LEARNED)
+    ids = tokenizer.encode_prompt(LEARNED)
     trace = model.watch(torch.tensor([ids]))
     trace.labels = labels(tokenizer, ids)
     tell_tour(trace, Sheet())

@@ -18,7 +18,7 @@ from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import whole_text
 from glassformer.training.device import choose_device
-from glassformer.training.evaluate import evaluate
+from glassformer.training.evaluate import evaluate, perplexity
 from glassformer.training.health import uniform_loss
 from glassformer.training.storyland import measure
 
@@ -58,6 +58,8 @@ def command(
     console = SafeConsole()
     width = max(len(name) for name in rows)
     for name, value in rows.items():
+        if value is None:  # e^700 and more
+            value = math.inf
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
         console.print(f"{name.replace('_', ' '):<{width}}  {shown}")
 
@@ -70,7 +72,7 @@ def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[s
         )
     return {
         "loss": score.loss,
-        "perplexity": score.perplexity,
+        "perplexity": finite(score.perplexity),
         "bits_per_byte": score.bits_per_byte,
         "uniform_loss": uniform_loss(model.config.vocab_size),
         "tokens": score.n_tokens,
@@ -84,7 +86,12 @@ def _on_storyland(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
         "loss": score.loss,
         "floor": score.floor,
         "above_the_floor": score.loss - score.floor,
-        "perplexity": math.exp(score.loss),
+        "perplexity": finite(perplexity(score.loss)),
         "answers_right": sum(score.right.values()) / sum(score.asked.values()),
         **{f"answers_right_in_{kind}": share for kind, share in sorted(score.accuracy.items())},
     }
+
+
+def finite(number: float) -> float | None:
+    """The number, or None where it is infinite, which JSON can't say."""
+    return number if math.isfinite(number) else None

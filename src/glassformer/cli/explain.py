@@ -7,12 +7,22 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.choosing import MinP, RepetitionPenalty, Seed, Temperature, TopK, TopP
+from glassformer.cli.choosing import (
+    NO_DEFAULTS,
+    MinP,
+    RepetitionPenalty,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    chosen,
+    tell_defaults,
+)
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
+from glassformer.generation.defaults import defaults
 from glassformer.generation.generate import generate
-from glassformer.generation.sampling import Sampling
 from glassformer.lab.edits import Edit, written
 from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.show.choice import TOKEN, tell_choice
@@ -47,11 +57,11 @@ def command(
             metavar="ADDRESS=VALUE",
         ),
     ] = None,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = 1.0,
+    repetition_penalty: RepetitionPenalty = None,
     seed: Seed = 0,
     target: Annotated[
         str | None,
@@ -74,7 +84,14 @@ def command(
     choose/token and what leads to it explain which token comes next, and
     '@token=5 choose/token' the choice five tokens later.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    asked: dict[str, float | None] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    chosen(NO_DEFAULTS, **asked)  # refuses what can't be, before a model is opened
     where = Address.parse(address)
     at_step = at_step if where.step is None else where.step
     changed: Edit = dict(written(text) for text in edit or ())
@@ -83,13 +100,17 @@ def command(
         found = trace.explain(where, check=check)
         return tell_explanation(found, everything=everything, follow=follow)
     model, tokenizer = open_run(run, at_step)
-    ids = tokenizer.encode(prompt)
+    ids = tokenizer.encode_prompt(prompt)
     index, seed = where.token or 0, seed or 0
     if len(ids) + index > model.config.n_ctx:
         raise GlassformerError(
             f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"
             f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
         )
+    said = defaults(model)
+    sampling = chosen(said, **asked)
+    if index or where.kind == "choose":
+        tell_defaults(said, {**asked, "max_new_tokens": index})
     how = {"seed": seed, **asdict(sampling)}
     ids += list(generate(model, ids, max_new_tokens=index, **how))
     trace = watch_ids(model, tokenizer, ids, changed)

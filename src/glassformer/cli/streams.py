@@ -6,8 +6,12 @@ import io
 import json
 import re
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, GlassformerWarning
 from glassformer.safe_text import harmless
 
 
@@ -23,6 +27,28 @@ def say(text: object = "", *, error: bool = False) -> None:
     stream = sys.stderr if error else sys.stdout
     stream.write(f"{harmless(str(text))}\n")
     stream.flush()
+
+
+def note(text: str) -> None:
+    """Something the reader should know, beside what was asked for."""
+    sys.stdout.flush()
+    say(f"note: {text}", error=True)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Meanwhile our own warnings are notes; those of other packages stay as they are."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, GlassformerWarning):
+                note(str(message))
+            else:
+                usual(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def say_json(data: object) -> None:

@@ -40,6 +40,8 @@ def command(
         say(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
     if not only and not layer:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
+        if not probs[-1].isfinite().all():
+            return
         place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
         say("\nHow was a number made? For example the largest probability:")
         say(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")

@@ -199,9 +199,9 @@ def train_showing(
 
 def sample(model: Transformer, tokenizer: Tokenizer, seed: int) -> str:
     """What the model writes of its own accord."""
-    start = tokenizer.eos_id if tokenizer.eos_id is not None else 0
+    start = tokenizer.begin_ids or [tokenizer.eos_id or 0]
     length = min(SAMPLE_TOKENS, model.config.n_ctx - 1)
-    return tokenizer.decode(generate(model, [start], max_new_tokens=length, seed=seed))
+    return tokenizer.decode_known(generate(model, start, max_new_tokens=length, seed=seed))
 
 
 def tell_plan(plan: Plan, console: Console) -> None:

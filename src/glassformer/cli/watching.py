@@ -32,7 +32,7 @@ AtStep = Annotated[
 def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
     """Read a prompt with a run's model and record every value, tokens as its labels."""
     model, tokenizer = open_run(run, at_step)
-    return watch_ids(model, tokenizer, tokenizer.encode(prompt))
+    return watch_ids(model, tokenizer, tokenizer.encode_prompt(prompt))
 
 
 def watch_ids(

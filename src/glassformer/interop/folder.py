@@ -18,8 +18,10 @@ from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
 from glassformer.interop import gpt2, own
 from glassformer.interop.match import match, read_settings
+from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
 from glassformer.model import Config, Transformer
+from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 
 
@@ -32,16 +34,15 @@ def save(model: Transformer, tokenizer: Tokenizer | None, folder: str | Path) ->
     refuse_larger_vocabulary(tokenizer, config, "the tokenizer", "the model")
     for name, tensor in model.state_dict().items():
         refuse_non_finite(name, tensor)
-    eos_id = tokenizer.eos_id if tokenizer is not None else None
-    special = {"bos_token_id": eos_id, "eos_token_id": eos_id}  # one token stands between documents
     dtype = str(model.embed.W_E.dtype).removeprefix("torch.")
     family = own if gpt2.in_the_way(config) else gpt2
-    settings = {**family.write_config(config), **special, "dtype": dtype, **own.note(config)}
+    said, generation = write_said(model.said, tokenizer)
+    settings = {**said, **family.write_config(config), "dtype": dtype, **own.note(config)}
     try:
         with staged(Path(folder)) as stage:
             write_tensors(stage / FILE, family.write_tensors(model))
             write_atomically(stage / "config.json", json.dumps(settings, indent=2))
-            write_atomically(stage / "generation_config.json", json.dumps(special, indent=2))
+            write_atomically(stage / GENERATION, json.dumps(generation, indent=2))
             if tokenizer is not None:
                 tokenizer.save(stage)
     except (OSError, SafetensorError) as error:
@@ -59,8 +60,9 @@ def load_folder(
     """Read a folder that `save` or `transformers` wrote (GPT-2), ready for use (`model.eval()`).
 
     dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
-    tokenizer.json. Everything is checked before memory is taken: settings, names, shapes; then that
-    every number is finite and, in folders of ours, the one that was written.
+    tokenizer.json, and no vocab.json with merges.txt. Everything is checked before memory is taken:
+    settings, names, shapes; then that every number is finite and, in folders of ours, the one that
+    was written. What the folder says beside these is in `model.said`.
     """
     folder = Path(folder)
     with Tensors(folder) as tensors:
@@ -72,11 +74,12 @@ def load_folder(
             for ours, theirs in names.items():
                 tensor = tensors.read(theirs)
                 parameters[ours].copy_(tensor.T if theirs == gpt2.HEAD else tensor)
+    model.said = read_said(folder)
     tokenizer = None
-    if (folder / "tokenizer.json").is_file():
+    if tokenizer_files.is_there(folder):
         tokenizer = Tokenizer.load(folder)
         refuse_larger_vocabulary(
-            tokenizer, config, str(folder / "tokenizer.json"), str(folder / "config.json")
+            tokenizer, config, str(tokenizer_files.main(folder)), str(folder / "config.json")
         )
     return model.eval(), tokenizer
 

@@ -14,6 +14,11 @@ FILES = [
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
 ]
 CONFIG = ["config.json"]
 """What a model's sizes need."""

@@ -16,7 +16,8 @@ from glassformer.model import Config, Transformer
 
 KEY = "glassformer"
 VERSION = 1
-SETTINGS = ("architectures", "model_type", "dtype", "bos_token_id", "eos_token_id", KEY)
+IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+SETTINGS = ("architectures", "model_type", "dtype", *IDS, KEY)
 
 
 def note(config: Config) -> dict[str, Any]:

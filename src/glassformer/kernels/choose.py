@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from glassformer.kernels.finite import refuse_no_numbers
+
 
 def uniform(seed: int, index: int) -> float:
     """A number u, 0 <= u < 1, for the token `index` of a text: the same on every machine.
@@ -22,7 +24,11 @@ def uniform(seed: int, index: int) -> float:
 
 
 def next_logits(logits: Tensor, row: int, last: int) -> Tensor:
-    """The scores [vocab] at one place of logits [batch, pos, vocab], in float64 on the CPU."""
+    """The scores [vocab] at one place of logits [batch, pos, vocab], in float64 on the CPU.
+
+    Raises GlassformerError for scores from which nothing can be chosen.
+    """
+    refuse_no_numbers(logits[row, last])
     return logits[row, last].detach().cpu().double()
 
 

@@ -13,6 +13,7 @@ from glassformer.errors import GlassformerError
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
 from glassformer.model import Transformer
+from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
 
@@ -50,6 +51,7 @@ def watch_text(model: Transformer, ids: Tensor, edit: Edit | None = None) -> Tra
     A single token has no next one: its trace has no loss.
     """
     trace = model.watch(ids, edit=edit)
+    refuse_no_numbers(trace.value_of(trace.step("fwd/logits")))
     if ids.shape[1] > 1:
         targets = torch.full_like(ids, ops.IGNORED)
         targets[:, :-1] = ids[:, 1:]

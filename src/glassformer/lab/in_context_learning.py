@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
+from glassformer.kernels.finite import refuse_no_loss, refuse_no_numbers
 from glassformer.text.storyland import Document
 from glassformer.text.tokenizer import Tokenizer
 
@@ -139,10 +140,12 @@ def measure_repeats(model: Transformer, tokens: Sequence[int]) -> Repeats:
         for layer in range(model.config.n_layers)
     ]
     queries = _after_previous(ids[:1, :-1])[1]
+    losses = trace.value_of(trace.step("fwd/token_loss")).mean(0).cpu()
+    refuse_no_loss(losses.sum().item(), model.embed.W_E.dtype)
     return Repeats(
         n=n,
         sequences=len(ids),
-        loss=trace.value_of(trace.step("fwd/token_loss")).mean(0).cpu(),
+        loss=losses,
         induction=torch.stack([induction_score(p, ids[:, :-1]) for p in patterns]).cpu(),
         uniform=(1 / (queries + 1).double()).mean().item(),
     )
@@ -165,7 +168,9 @@ def read_texts(model: Transformer, tokenizer: Tokenizer, texts: Sequence[str]) -
         # what stands after a text's end changes nothing before it
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
         with torch.no_grad():
-            logits = model(ids.to(model.embed.W_E.device))[:, :-1].float().cpu()
+            logits = model(ids.to(model.embed.W_E.device))[:, :-1]
+        refuse_no_numbers(logits)
+        logits = logits.float().cpu()
         targets = ids[:, 1:]
         surprises = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), targets, reduction="none"

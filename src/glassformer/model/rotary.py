@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -17,15 +19,20 @@ Rotation = tuple[Float[Tensor, "*batch pos d_head"], Float[Tensor, "*batch pos d
 """Cosines and sines of the angle at each position and dimension."""
 
 
+def _turned(function: Callable[[Tensor], Tensor], n_ctx: int, d_head: int, base: float) -> Tensor:
+    """Cosine or sine of every angle; a function of a module, so that a model can be pickled."""
+    return function(rotary_angles(n_ctx, d_head, base))
+
+
 class Rotary(nn.Module):
     """Tables of cosines and sines, shared by all layers and heads."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.base, self.d_head = config.rotary_base, config.d_head
-        angles = partial(rotary_angles, config.n_ctx, config.d_head, config.rotary_base)
-        self.cos = FixedTable(lambda: angles().cos())
-        self.sin = FixedTable(lambda: angles().sin())
+        sizes = (config.n_ctx, config.d_head, config.rotary_base)
+        self.cos = FixedTable(partial(_turned, torch.cos, *sizes))
+        self.sin = FixedTable(partial(_turned, torch.sin, *sizes))
 
     def forward(self, position: Int[Tensor, "*batch pos"], t: Tape) -> Rotation:
         sizes = {"base": self.base, "half": self.d_head // 2, "width": self.d_head}

@@ -19,6 +19,7 @@ from glassformer.model.embed import Embed, PosEmbed
 from glassformer.model.ids import Ids, as_ids, refuse_outside
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotary
+from glassformer.model.said import Said
 from glassformer.model.views import Source, View, itself
 from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
@@ -60,6 +61,8 @@ class Transformer(nn.Module):
         """New weights; `generator` draws them, PyTorch's own if there is none."""
         super().__init__()
         self.config = config
+        self.said = Said()
+        """What the folder it was loaded from says beside these: end tokens, how to generate."""
         self.embed = Embed(config)
         added = config.position in ("learned", "sinusoidal")
         self.pos_embed = PosEmbed(config) if added else None

@@ -182,7 +182,7 @@ def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, An
     tokenizer = Tokenizer.load(source.folder)
     ids = None
     if request.prompt is not None:
-        tokens = tokenizer.encode(request.prompt)
+        tokens = tokenizer.encode_prompt(request.prompt)
         check_prompt(runs.learner(request.run).model, tokens)
         ids = torch.tensor([tokens])
     followed = Followed(source.folder, Address.parse(request.address), ids)

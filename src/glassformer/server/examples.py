@@ -85,7 +85,7 @@ def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
 
 def _fits(tokenizer: Tokenizer, n_ctx: int, prompt: str) -> bool:
     try:
-        n = len(tokenizer.encode(prompt))
+        n = len(tokenizer.encode_prompt(prompt))
     except GlassformerError:  # words that it does not know
         return False
     return 0 < n <= n_ctx and not tokenizer.unknown_words(prompt)

@@ -91,7 +91,7 @@ def page_data(
 
 def check_size(learner: Learner, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
-    ids = learner.tokenizer.encode(prompt)
+    ids = learner.tokenizer.encode_prompt(prompt)
     check_prompt(learner.model, ids)
     weights = sum(p.nbytes for p in learner.model.parameters())
     size = weights + estimated_bytes(learner.model, torch.tensor([ids]))

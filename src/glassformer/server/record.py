@@ -106,7 +106,7 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
-    ids = learner.tokenizer.encode(wish.prompt)
+    ids = learner.tokenizer.encode_prompt(wish.prompt)
     check_prompt(learner.model, ids)
     if wish.float64:
         learner = in_float64(learner)

@@ -12,6 +12,7 @@ from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.values import array, axis_labels, probabilities
 from glassformer.trace import Trace
+from glassformer.trace.step import Step
 
 BEST = 10
 NUMBER = 10  # columns of a number
@@ -39,9 +40,21 @@ def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
     if probs is None:
         return
     sheet.title("The prediction")
+    if not np.isfinite(probs).all():
+        first = next((s.path for s in trace.steps if s.kind == "fwd" and _breaks(trace, s)), "")
+        sheet.prose(f"There is none: the scores are no numbers, beginning with {first}.", indent=2)
+        return
     if len(probs) > 1:
         _after_each(trace, sheet, probs, everything)
     tell_next(trace, sheet, probs, everything)
+
+
+def _breaks(trace: Trace, step: Step) -> bool:
+    """Whether a value holds what is no number; masked scores are minus infinity by design."""
+    if step.value is None:
+        return False
+    value = trace.value_of(step)
+    return bool((value.isnan() | (value == float("inf"))).any())
 
 
 def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool) -> None:

@@ -138,6 +138,9 @@ def _write(
     dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
     eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     separator = np.array(eos, dtype=np.uint32)
+    # a template that begins with the separator itself finds it there already
+    begin = [] if tokenizer.begin_ids == eos else tokenizer.begin_ids
+    beginning = np.array(begin, dtype=np.uint32)
     digest = hashlib.sha256()
     n_tokens = n_documents = n_bytes = 0
     inside = False  # of a document
@@ -148,6 +151,8 @@ def _write(
         for piece, ids in zip(batch, tokenizer.encode_arrays(texts), strict=True):
             if not inside:
                 starts.append(end)
+                parts.append(beginning)
+                end += len(beginning)
             inside = not piece.ends_document
             parts += [ids] if inside else [ids, separator]
             end += len(ids) + (0 if inside else len(separator))
@@ -159,7 +164,7 @@ def _write(
         n_documents += len(starts)
         n_bytes += sum(len(text.encode()) for text in texts)
         progress(n_bytes)
-    if n_tokens <= len(separator) * (1 + n_documents):
+    if n_tokens <= len(separator) * (1 + n_documents) + len(beginning) * n_documents:
         raise GlassformerError(
             f"the texts hold no token of this {tokenizer.kind} tokenizer; give a text with words"
         )

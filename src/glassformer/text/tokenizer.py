@@ -6,6 +6,7 @@ and others read.
 
 import hashlib
 import json
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,7 @@ import numpy as np
 import tokenizers
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.files import write_atomically
-from glassformer.text import engines
+from glassformer.text import engines, tokenizer_files
 from glassformer.text.bulk import Bulk, bulk
 from glassformer.text.merges import LearnedMerge, MergeTable, count_learned
 from glassformer.text.text_trace import TextTrace, replay
@@ -28,7 +28,6 @@ from glassformer.text.vocabulary import Vocabulary
 KINDS = ("chars", "words", "bpe")
 DEFAULT_BPE_VOCAB_SIZE = 512
 BULK_CHARACTERS = 2**18  # from here on, making tiktoken's tables pays
-_USUAL_EOS = (engines.EOS, "<|endoftext|>", "</s>", "<|end_of_text|>", "[SEP]")
 
 
 class Tokenizer:
@@ -51,9 +50,10 @@ class Tokenizer:
         *,
         eos: str | None = None,
         merges_learned: Sequence[LearnedMerge] | None = None,
+        beside: tokenizer_files.Beside | None = None,
     ) -> None:
-        engine.no_truncation()  # a file may ask for either; a text is then cut off silently
-        engine.no_padding()
+        self._switched_off = tokenizer_files.SwitchedOff(engine)
+        self._beside = beside or tokenizer_files.Beside()
         engine.encode_special_tokens = True  # "<eos>" in a text is text
         self.engine = engine
         self.eos = eos
@@ -135,22 +135,15 @@ class Tokenizer:
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a folder that holds a tokenizer.json, or such a file itself.
 
-        The separator between documents is the `eos_token` of the tokenizer_config.json beside it.
+        Without one, GPT-2's vocab.json and merges.txt are read. The separator between documents is
+        the `eos_token` of the tokenizer_config.json beside it. What the folder says beyond that is
+        written back by `save`.
         """
-        path = Path(path)
-        file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file():
-            raise GlassformerError(
-                f"there is no {file}; give a folder that holds a tokenizer.json, or such a file"
-            )
-        try:
-            engine = tokenizers.Tokenizer.from_str(file.read_text("utf-8"))
-        except Exception as error:  # the engine raises plain Exceptions
-            raise GlassformerError(
-                f"{file} is not a tokenizer.json that this version of tokenizers reads: {error}"
-            ) from error
-        eos = _eos_of(file.with_name("tokenizer_config.json"), engine)
-        return cls(engine, eos=eos)
+        engine, beside = tokenizer_files.read(Path(path))
+        eos = tokenizer_files.named(beside, engine, "eos_token")
+        if eos is None and "eos_token" not in beside.config:
+            eos = tokenizer_files.usual_eos(engine)
+        return cls(engine, eos=eos, beside=beside)
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
@@ -163,10 +156,8 @@ class Tokenizer:
             "clean_up_tokenization_spaces": False,
             "split_special_tokens": True,
         }
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "tokenizer.json", self.engine.to_str(pretty=True))
-        write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2))
+        content = self._switched_off.content(self.engine)
+        tokenizer_files.write(Path(folder), content, config, self._beside)
 
     @property
     def kind(self) -> str:
@@ -189,6 +180,23 @@ class Tokenizer:
         """The token between documents; None if this tokenizer has none."""
         return None if self.eos is None else self.engine.token_to_id(self.eos)
 
+    @property
+    def bos_id(self) -> int | None:
+        """The token that a folder names as the first of a text; the separator if it names none."""
+        bos = tokenizer_files.named(self._beside, self.engine, "bos_token")
+        return self.eos_id if bos is None else self.engine.token_to_id(bos)
+
+    @property
+    def pad_id(self) -> int | None:
+        """The token that a folder names to fill short texts up; nothing here needs one."""
+        pad = tokenizer_files.named(self._beside, self.engine, "pad_token")
+        return None if pad is None else self.engine.token_to_id(pad)
+
+    @cached_property
+    def begin_ids(self) -> list[int]:
+        """What the tokenizer's own template puts before every text, as <s>; mostly nothing."""
+        return tokenizer_files.begin_ids(self.content["post_processor"])
+
     @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of the tokenizer.json's content: equal when every text gets equal ids."""
@@ -197,6 +205,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; raises for a word outside a vocabulary that has no `<unk>`."""
         return self.encode_batch([text])[0]
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the ids of a text as a model reads it: `begin_ids`, and those of `encode`."""
+        return [*self.begin_ids, *self.encode(text)]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of several texts at once, on all cores."""
@@ -227,6 +239,13 @@ class Tokenizer:
         """Return the text of ids; special tokens stand for none, broken UTF-8 for U+FFFD."""
         known = [self.vocabulary.known(token_id) for token_id in ids]
         return self.engine.decode(known, skip_special_tokens=True)
+
+    def decode_known(self, ids: Iterable[SupportsIndex]) -> str:
+        """Return the text of ids that a model gave: one without a token spells nothing.
+
+        A model may have more ids than its tokenizer has tokens: vocabularies are padded.
+        """
+        return self.decode(i for i in ids if 0 <= operator.index(i) < self.vocab_size)
 
     def token(self, token_id: SupportsIndex) -> str:
         """Return a token's text; bytes that are no whole character are named, as in "<0xE2>"."""
@@ -323,26 +342,3 @@ def _some(texts: Iterable[str]) -> Iterator[str]:
         raise GlassformerError(
             "there is no text to train a tokenizer on; give texts with characters"
         )
-
-
-def _eos_of(config: Path, engine: tokenizers.Tokenizer) -> str | None:
-    """Return the separator that a tokenizer_config.json names, or a usual one in the vocabulary."""
-    usual = next((name for name in _USUAL_EOS if engine.token_to_id(name) is not None), None)
-    if config.is_file():
-        try:
-            named = dict(json.loads(config.read_text("utf-8")))
-        except (ValueError, TypeError) as error:
-            raise GlassformerError(
-                f"{config} is no JSON object: {error}; save the tokenizer again"
-            ) from error
-        if "eos_token" not in named:
-            return usual
-        eos = named["eos_token"]
-        eos = eos.get("content") if isinstance(eos, dict) else eos
-        if eos is not None and (not isinstance(eos, str) or engine.token_to_id(eos) is None):
-            raise GlassformerError(
-                f"{config} names {eos!r} as eos_token and tokenizer.json has no such token; the "
-                "two files belong to different tokenizers"
-            )
-        return eos
-    return usual

@@ -11,6 +11,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
 from glassformer.model.evaluating import evaluating
+from glassformer.kernels.finite import refuse_no_loss
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
 
@@ -30,7 +31,7 @@ class Score(NamedTuple):
     @property
     def perplexity(self) -> float:
         """exp(loss): as unsure as if it chose among so many equally probable tokens."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf  # exp(709) is the last in fp64
+        return perplexity(self.loss)
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -40,6 +41,11 @@ class Score(NamedTuple):
         3.0
         """
         return None if self.n_bytes is None else self.nats / math.log(2) / self.n_bytes
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where float64 ends."""
+    return math.exp(loss) if loss < 700 else math.inf  # exp(709) is the last in fp64
 
 
 @torch.no_grad()
@@ -62,4 +68,5 @@ def evaluate(
         raise GlassformerError(
             "no target is asked for in any batch, so there is no loss to measure"
         )
+    refuse_no_loss(nats, model.embed.W_E.dtype)
     return Score(nats, n_tokens, n_bytes)

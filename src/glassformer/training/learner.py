@@ -12,6 +12,7 @@ from torch import Tensor
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.interop.open import load, load_preset, preset_names
+from glassformer.interop.said import read_said
 from glassformer.model import Transformer
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
@@ -47,7 +48,7 @@ class Learner:
 
         Without a target its own next tokens are asked, with one only what follows the last.
         """
-        tokens = self.tokenizer.encode(text)
+        tokens = self.tokenizer.encode_prompt(text)
         check_prompt(self.model, tokens)
         ids = torch.tensor([tokens])
         targets = torch.full_like(ids, IGNORED)
@@ -119,6 +120,7 @@ def open_run(
     if at_step is not None:
         report(nearest(Path(run), at_step).step, at_step)
         state = state_at(Path(run), at_step)
+        state.model.said = read_said(Path(run))
         return state.model, state.tokenizer
     model, tokenizer = load(run)
     if tokenizer is None:
@@ -129,15 +131,18 @@ def open_run(
                 " such as hf:openai-community/gpt2"
             )
         raise GlassformerError(
-            f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json"
+            f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json,"
+            " or with vocab.json and merges.txt. Of another form transformers makes one:"
+            " AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
         )
     return model, tokenizer
 
 
 def labels(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Sequence[str]]:
-    """Words for positions and for the vocabulary."""
+    """Words for positions and for the vocabulary; an id without a token is named by its number."""
     words = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
-    return {"pos": [words[token] for token in ids], "vocab": words}
+    pos = [words[token] if token < len(words) else f"<{token}>" for token in ids]
+    return {"pos": pos, "vocab": words}
 
 
 def token_of(tokenizer: Tokenizer, word: str) -> int:

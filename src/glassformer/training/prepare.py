@@ -13,6 +13,7 @@ import torch
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import load
 from glassformer.interop.folder import load_folder
+from glassformer.interop.said import read_said
 from glassformer.model import Config, Transformer, load_preset
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
@@ -105,6 +106,7 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
         model = Transformer.unfilled(described.model)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
             model.load_state_dict(load_folder(folder)[0].state_dict())
+        model.said = read_said(folder)
         data = open_data(run.data, described.corpus, run.tokenizer, recipe)
         data.blocks.shard.verify()
     except BaseException:
@@ -136,6 +138,7 @@ def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:
     if "dropout" in choices.model:
         changed = Transformer(model.config.replace(dropout=choices.model["dropout"]))
         changed.load_state_dict(model.state_dict())
+        changed.said = model.said
         model = changed
     return model, tokenizer
 

@@ -39,7 +39,7 @@ class Subject:
 
     def ids(self, prompt: str) -> Tensor:
         """A prompt's tokens [1, pos]."""
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode_prompt(prompt)
         check_prompt(self.model, ids)
         return torch.tensor([ids])
 

@@ -1,0 +1,82 @@
+"""How a model's folder asks for text to be generated: its generation_config.json."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.sampling import Sampling
+from glassformer.model import Transformer
+from glassformer.text.tokenizer import Tokenizer
+
+SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+NOTHING: dict[str, tuple[Any, ...]] = {  # settings that are not done here -> what asks for nothing
+    "num_beams": (None, 1),
+    "num_beam_groups": (None, 1),
+    "no_repeat_ngram_size": (None, 0),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "encoder_repetition_penalty": (None, 1, 1.0),
+    "typical_p": (None, 1, 1.0),
+    "penalty_alpha": (None, 0, 0.0),
+    "min_length": (None, 0),
+    "min_new_tokens": (None, 0),
+    "bad_words_ids": (None, []),
+    "suppress_tokens": (None, []),
+    "begin_suppress_tokens": (None, []),
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "sequence_bias": (None, {}),
+    "stop_strings": (None, []),
+    "guidance_scale": (None, 1, 1.0),
+    "epsilon_cutoff": (None, 0, 0.0),
+    "eta_cutoff": (None, 0, 0.0),
+    "top_h": (None,),
+    "exponential_decay_length_penalty": (None,),
+    "watermarking_config": (None,),
+}
+
+
+class Defaults(NamedTuple):
+    """`given`: the settings of `Sampling` that the folder names; `not_done`: what is left out."""
+
+    given: dict[str, Any]
+    max_new_tokens: int | None
+    not_done: list[str]
+
+
+def defaults(model: Transformer) -> Defaults:
+    """How a model's folder asks for text: greedy where it says do_sample=false.
+
+    Errors: a setting that can't be, named with the file.
+
+    >>> from glassformer.model import Config
+    >>> from glassformer.model.said import Said
+    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> model.said = Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4})
+    >>> defaults(model)
+    Defaults(given={'top_k': 40}, max_new_tokens=None, not_done=['num_beams=4'])
+    """
+    said = model.said.generation
+    given = {name: said[name] for name in SETTINGS if said.get(name) is not None}
+    if given.get("top_k") == 0:
+        del given["top_k"]  # there it means: all of them
+    if said.get("do_sample") is False:
+        given["temperature"] = 0
+    most = said.get("max_new_tokens")
+    try:
+        Sampling(**given)
+        if most is not None and (type(most) is not int or most < 0):
+            raise GlassformerError(f"max_new_tokens={most!r} is not a whole number of 0 or more")
+    except GlassformerError as error:
+        raise GlassformerError(
+            f"the folder's generation_config.json: {error}; mend it or take it out"
+        ) from error
+    found = {name: said[name] for name in NOTHING if name in said}
+    left = [f"{name}={value!r}" for name, value in found.items() if value not in NOTHING[name]]
+    return Defaults(given, most, left)
+
+
+def end_ids(model: Transformer, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens at which a text ends: those that the folder names, else the tokenizer's own."""
+    own = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    return model.said.end_ids or own

@@ -1,0 +1,61 @@
+"""What a folder says beside configuration and weights: read, checked, and written back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glassformer.errors import GlassformerError
+from glassformer.interop import gpt2, own
+from glassformer.interop.jsons import read_json
+from glassformer.model.said import Said
+from glassformer.text.tokenizer import Tokenizer
+
+GENERATION = "generation_config.json"
+OURS = {  # settings of config.json that are about the file, and written anew
+    *("_name_or_path", "architectures", "attn_pdrop", "auto_map", "dtype", "embd_pdrop"),
+    *("glassformer", "initializer_range", "model_type", "n_ctx", "torch_dtype"),
+    *("transformers_version", "transformers_weights"),
+}
+
+
+def read_said(folder: Path) -> Said:
+    """What config.json and generation_config.json say; token ids are whole numbers, or lists.
+
+    Nothing, where the folder has no config.json yet, as a run before its first export.
+    """
+    if not (folder / "config.json").is_file():
+        return Said()
+    settings = read_json(folder / "config.json")
+    names = {*gpt2.ALIASES, *gpt2.DEFAULTS, *gpt2.FIXED, *OURS}
+    config = {name: value for name, value in settings.items() if name not in names}
+    file = folder / GENERATION
+    generation = read_json(file) if file.is_file() else {}
+    for path, content in ((folder / "config.json", config), (file, generation)):
+        for name in own.IDS:
+            _check_ids(path, name, content.get(name))
+    return Said(config, generation)
+
+
+def write_said(said: Said, tokenizer: Tokenizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings for config.json and for generation_config.json.
+
+    What the folder said stands; where it named no tokens, those of the tokenizer do.
+    """
+    tokens: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
+    if tokenizer is not None:
+        tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+        tokens |= {} if tokenizer.pad_id is None else {"pad_token_id": tokenizer.pad_id}
+    return {**tokens, **said.config}, said.generation or {**tokens, **_ids(said.config)}
+
+
+def _ids(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: config[name] for name in own.IDS if name in config}
+
+
+def _check_ids(path: Path, name: str, value: Any) -> None:
+    ids = value if isinstance(value, list) else [value]
+    if value is not None and not all(type(token) is int for token in ids):
+        raise GlassformerError(
+            f"{path}: {name}={value!r} is no token's id; give a whole number or a list of them"
+        )

@@ -1,0 +1,29 @@
+"""What a model's folder says beside its configuration and its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Said:
+    """Settings that change no logit, as they were read; `save` writes them back.
+
+    `config`: those of config.json; `generation`: generation_config.json.
+
+    >>> Said(generation={"eos_token_id": [7, 9]}).end_ids
+    (7, 9)
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    generation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens at which a text ends, as generation_config.json says, else config.json."""
+        for said in (self.generation, self.config):
+            ids = said.get("eos_token_id")
+            if ids is not None:
+                return tuple(ids) if isinstance(ids, list) else (ids,)
+        return ()
