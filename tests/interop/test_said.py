@@ -139,7 +139,7 @@ def test_end_tokens_are_those_of_generation_config_then_of_config_then_of_the_to
     [
         ({"eos_token_id": "</s>"}, "eos_token_id='</s>' is no token's id"),
         ({"eos_token_id": [1, None]}, "is no token's id"),
-        ({"temperature": "hot"}, "generation_config.json: temperature='hot' is not a number"),
+        ({"temperature": -1}, "generation_config.json: temperature=-1 is negative"),
         ({"max_new_tokens": -1}, "max_new_tokens=-1 is not a whole number"),
     ],
 )

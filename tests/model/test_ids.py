@@ -11,6 +11,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.model.ids import as_ids, one_text
+from glassformer.text.tokenizer import Tokenizer
 from tests.model.variety import config_of, random_model
 
 ONE_TEXT: list[Any] = [
@@ -27,6 +28,7 @@ import numpy, torch
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
 from glassformer.model import Config, Transformer
+from glassformer.text.tokenizer import Tokenizer
 
 model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
 for ids in ("the cat", 5, None, [1.0, 2.0], torch.tensor([True]), [None], [2**70],
@@ -39,6 +41,14 @@ for ids in ("the cat", 5, None, [1.0, 2.0], torch.tensor([True]), [None], [2**70
             assert "ids" in str(error) and "\\n" not in str(error), error
         else:
             raise AssertionError(ids)
+tokenizer = Tokenizer.train("chars", ["abc"])
+for wrong in (["a"], None, 5):
+    try:
+        tokenizer.encode(wrong)
+    except GlassformerError as error:
+        assert "is no text" in str(error)
+    else:
+        raise AssertionError(wrong)
 print("all refused")
 """
 
@@ -62,6 +72,16 @@ def test_what_are_no_ids_is_refused_in_one_line_everywhere():
     """In a process of its own: in tests, the annotations would answer first."""
     done = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True)
     assert done.stdout == "all refused\n", done.stderr
+
+
+def test_decode_takes_one_text_with_or_without_a_batch_of_one():
+    tokenizer = Tokenizer.train("chars", ["abc"])
+    ids = tokenizer.encode("cab")
+    for one in (ids, [ids], torch.tensor(ids), torch.tensor([ids]), np.array([ids])):
+        assert tokenizer.decode(one) == "cab"
+    for several in ([ids, ids], torch.tensor([ids, ids])):
+        with pytest.raises(GlassformerError, match="decode takes the ids of one text"):
+            tokenizer.decode(several)
 
 
 def test_texts_of_different_lengths_are_told_so():

@@ -13,6 +13,7 @@ from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
+from glassformer.kernels.finite import refuse_no_loss
 from glassformer.text.corpus import Corpus
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -52,14 +53,14 @@ def command(
         rows = _on_storyland(model, tokenizer)
     else:
         rows = _on_text(model, tokenizer, Corpus(texts or [], field=field))
+    if as_json:  # which has no infinity
+        say_json({name: value if math.isfinite(value) else None for name, value in rows.items()})
+    refuse_no_loss(rows["loss"], model.embed.W_E.dtype)
     if as_json:
-        say_json(rows)
         return
     console = SafeConsole()
     width = max(len(name) for name in rows)
     for name, value in rows.items():
-        if value is None:  # e^700 and more
-            value = math.inf
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
         console.print(f"{name.replace('_', ' '):<{width}}  {shown}")
 
@@ -72,7 +73,7 @@ def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[s
         )
     return {
         "loss": score.loss,
-        "perplexity": finite(score.perplexity),
+        "perplexity": score.perplexity,
         "bits_per_byte": score.bits_per_byte,
         "uniform_loss": uniform_loss(model.config.vocab_size),
         "tokens": score.n_tokens,
@@ -86,12 +87,7 @@ def _on_storyland(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
         "loss": score.loss,
         "floor": score.floor,
         "above_the_floor": score.loss - score.floor,
-        "perplexity": finite(perplexity(score.loss)),
+        "perplexity": perplexity(score.loss),
         "answers_right": sum(score.right.values()) / sum(score.asked.values()),
         **{f"answers_right_in_{kind}": share for kind, share in sorted(score.accuracy.items())},
     }
-
-
-def finite(number: float) -> float | None:
-    """The number, or None where it is infinite, which JSON can't say."""
-    return number if math.isfinite(number) else None

@@ -19,7 +19,8 @@ def refuse_no_numbers(scores: Tensor) -> None:
     if not bool(top.isfinite().all()):
         found = top[~top.isfinite()].flatten()[0].item()
         raise GlassformerError(
-            f"the scores of the next token are no numbers ({found}); {why(scores.dtype)}"
+            f"the scores of the next token are no numbers ({found}), so there is no prediction;"
+            f" {why(scores.dtype)}"
         )
 
 

@@ -13,6 +13,7 @@ from glassformer.errors import GlassformerError
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
 from glassformer.model import Transformer
+from glassformer.model.ids import Ids, as_ids
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
@@ -45,11 +46,12 @@ class Change:
     edited: bool
 
 
-def watch_text(model: Transformer, ids: Tensor, edit: Edit | None = None) -> Trace:
+def watch_text(model: Transformer, ids: Ids, edit: Edit | None = None) -> Trace:
     """One pass over ids [batch, pos] that ends in `probs`, and in `loss` over its own next tokens.
 
     A single token has no next one: its trace has no loss.
     """
+    ids = as_ids(ids)
     trace = model.watch(ids, edit=edit)
     refuse_no_numbers(trace.value_of(trace.step("fwd/logits")))
     if ids.shape[1] > 1:

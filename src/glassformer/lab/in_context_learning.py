@@ -154,10 +154,11 @@ def measure_repeats(model: Transformer, tokens: Sequence[int]) -> Repeats:
 def read_texts(model: Transformer, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Reading]:
     """Every token of each text, as far as the context goes, guessed from all before it.
 
-    Each text stands after the separator between documents; without one its first token, before
-    which there is nothing, is not guessed.
+    Each text stands after what every text begins with, mostly the separator; without one its first
+    token, before which there is nothing, is not guessed.
     """
-    separator = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    separator = tokenizer.begin_ids[-1:] or eos
     skipped = 1 - len(separator)
     readings = []
     for at in range(0, len(texts), BATCH):

@@ -15,6 +15,7 @@ from torch.autograd.graph import Node
 
 from glassformer import ops
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model.ids import Ids, as_ids
 from glassformer.trace import Address, Recorder, Trace
 from glassformer.trace.backward import add_gradients
 from glassformer.trace.tape import Editor
@@ -59,16 +60,16 @@ def watch(
 
 def estimated_bytes(
     model: Transformer,
-    ids: Tensor,
-    targets: Tensor | None = None,
+    ids: Ids,
+    targets: Ids | None = None,
     keep: str | Iterable[str] = "*",
     backward: bool = False,
 ) -> int:
     """Bytes that a trace would hold, from shapes alone: the pass on the meta device."""
     with torch.device("meta"):
         meta = type(model)(model.config).to(model.embed.W_E.dtype).train(model.training)
-    targets = None if targets is None else targets.to("meta")
-    return _watch(meta, ids.to("meta"), targets, Trace(keep), backward, NOTHING).nbytes
+    asked = None if targets is None else as_ids(targets, what="targets").to("meta")
+    return _watch(meta, as_ids(ids).to("meta"), asked, Trace(keep), backward, NOTHING).nbytes
 
 
 def _gigabytes(n: int) -> str:

@@ -42,7 +42,8 @@ def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
     sheet.title("The prediction")
     if not np.isfinite(probs).all():
         first = next((s.path for s in trace.steps if s.kind == "fwd" and _breaks(trace, s)), "")
-        sheet.prose(f"There is none: the scores are no numbers, beginning with {first}.", indent=2)
+        sheet.line()
+        sheet.prose(f"{NO_NUMBERS} The first value that is none: {first}.", "bold", indent=2)
         return
     if len(probs) > 1:
         _after_each(trace, sheet, probs, everything)

@@ -29,6 +29,9 @@ KINDS = ("chars", "words", "bpe")
 DEFAULT_BPE_VOCAB_SIZE = 512
 BULK_CHARACTERS = 2**18  # from here on, making tiktoken's tables pays
 
+Ids = Iterable[SupportsIndex] | Iterable[Iterable[SupportsIndex]]
+"""One text's, [pos] or [1, pos]: a list, an array or a tensor."""
+
 
 class Tokenizer:
     """Text to token ids and back.
@@ -212,6 +215,11 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of several texts at once, on all cores."""
+        others = [type(text).__name__ for text in texts if not isinstance(text, str)]
+        if others:
+            raise GlassformerError(
+                f"{others[0]} is no text; encode takes one text, encode_batch a list of them"
+            )
         try:
             encodings = self.engine.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # the engine raises TypeError and plain Exceptions
@@ -235,17 +243,20 @@ class Tokenizer:
                 pass
         return [np.array(ids, dtype=np.uint32) for ids in self.encode_batch(texts)]
 
-    def decode(self, ids: Iterable[SupportsIndex]) -> str:
-        """Return the text of ids; special tokens stand for none, broken UTF-8 for U+FFFD."""
-        known = [self.vocabulary.known(token_id) for token_id in ids]
+    def decode(self, ids: Ids) -> str:
+        """Return the text of ids; special tokens stand for none, broken UTF-8 for U+FFFD.
+
+        `ids` are one text's, [pos] or [1, pos].
+        """
+        known = [self.vocabulary.known(token_id) for token_id in _one_text(ids)]
         return self.engine.decode(known, skip_special_tokens=True)
 
-    def decode_known(self, ids: Iterable[SupportsIndex]) -> str:
+    def decode_known(self, ids: Ids) -> str:
         """Return the text of ids that a model gave: one without a token spells nothing.
 
         A model may have more ids than its tokenizer has tokens: vocabularies are padded.
         """
-        return self.decode(i for i in ids if 0 <= operator.index(i) < self.vocab_size)
+        return self.decode(i for i in _one_text(ids) if 0 <= i < self.vocab_size)
 
     def token(self, token_id: SupportsIndex) -> str:
         """Return a token's text; bytes that are no whole character are named, as in "<0xE2>"."""
@@ -330,6 +341,20 @@ class Tokenizer:
         """The merges that encode a word; None if the model is no BPE."""
         model = self.content["model"]
         return MergeTable(model) if model["type"] == "BPE" else None
+
+
+def _one_text(ids: Ids) -> list[int]:
+    """Ids of one text as whole numbers, without the axis of a batch of one."""
+    rows: list[Any] = [*ids]
+    if len(rows) == 1 and (isinstance(rows[0], list) or getattr(rows[0], "ndim", 0) == 1):
+        rows = [*rows[0]]
+    try:
+        return [operator.index(token_id) for token_id in rows]
+    except (TypeError, ValueError):
+        raise GlassformerError(
+            "decode takes the ids of one text, whole numbers [pos] or [1, pos]; decode several"
+            " texts one by one"
+        ) from None
 
 
 def _some(texts: Iterable[str]) -> Iterator[str]:
