@@ -77,9 +77,11 @@ def test_what_are_no_ids_is_refused_in_one_line_everywhere():
 def test_decode_takes_one_text_with_or_without_a_batch_of_one():
     tokenizer = Tokenizer.train("chars", ["abc"])
     ids = tokenizer.encode("cab")
-    for one in (ids, [ids], torch.tensor(ids), torch.tensor([ids]), np.array([ids])):
+    forms: list[Any] = [ids, [ids], torch.tensor(ids), torch.tensor([ids]), np.array([ids])]
+    for one in forms:
         assert tokenizer.decode(one) == "cab"
-    for several in ([ids, ids], torch.tensor([ids, ids])):
+    both: list[Any] = [[ids, ids], torch.tensor([ids, ids])]
+    for several in both:
         with pytest.raises(GlassformerError, match="decode takes the ids of one text"):
             tokenizer.decode(several)
 

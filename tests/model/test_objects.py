@@ -13,8 +13,8 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT
 from glassformer.training.recipe import Recipe
 
-SIZES = {"vocab_size": 11, "n_ctx": 8, "d_model": 8, "n_layers": 1, "n_heads": 2}
-CHANGES = [
+SIZES: dict[str, Any] = {"vocab_size": 11, "n_ctx": 8, "d_model": 8, "n_layers": 1, "n_heads": 2}
+CHANGES: list[dict[str, Any]] = [
     {},
     {"tied": False, "head_bias": True},
     {"norm": "rms", "norm_bias": False, "qk_norm": True, "embed_norm": True},
