@@ -206,7 +206,6 @@ def test_a_run_from_a_folder_keeps_what_it_says_also_when_it_is_resumed(folder, 
     with prepared.run as run:
         run.export(prepared.model)
     assert unchanged(tmp_path / "run", folder)
-    (tmp_path / "run" / "checkpoints" / "step-000000").mkdir(parents=True)
     resumed = resumed_run(tmp_path / "run")
     with resumed.run as run:
         run.export(resumed.model)

@@ -12,8 +12,8 @@ from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
 from glassformer.kernels.finite import refuse_no_loss
+from glassformer.model import Transformer
 from glassformer.text.corpus import Corpus
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer

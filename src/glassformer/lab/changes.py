@@ -10,11 +10,11 @@ from torch import Tensor
 
 from glassformer import ops
 from glassformer.errors import GlassformerError
+from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
 from glassformer.model import Transformer
 from glassformer.model.ids import Ids, as_ids
-from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
 

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
 from glassformer.kernels.finite import refuse_no_loss, refuse_no_numbers
+from glassformer.model import Transformer
 from glassformer.text.storyland import Document
 from glassformer.text.tokenizer import Tokenizer
 
