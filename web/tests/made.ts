@@ -16,7 +16,7 @@ export interface Made {
 export function traceOf(values: Record<string, Made>): Trace {
   const table: Table = {
     format: "glassformer-trace",
-    version: 1,
+    version: 2,
     tile_bytes: 64, // 8 numbers, so that a value of some size lies in several tiles
     labels: { pos: ["the", "cat", "sat"] },
     ops: {},
@@ -31,6 +31,7 @@ export function traceOf(values: Record<string, Made>): Trace {
     table.steps.push({
       address,
       op: tree ? "made" : null,
+      role: tree ? "value" : null,
       formula: tree ? table.formulas.length - 1 : null,
       operands: from,
       consumers: Object.keys(values).filter((to) =>

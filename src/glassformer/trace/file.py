@@ -1,17 +1,17 @@
 """A trace on disk: ``trace.json`` says what there is, ``values.safetensors`` holds the numbers.
 
-``trace.json`` (version 1; any other program may read it):
+``trace.json`` (version 2; any other program may read it):
 
-- ``format``: "glassformer-trace", ``version``: 1, ``values``: the values' file name;
+- ``format``: "glassformer-trace", ``version``: 2, ``values``: the values' file name;
 - ``tile_bytes``: read a value in tiles of this many bytes: tile k of a value with ``bytes`` [b, e]
   is [b + k * tile_bytes, min(b + (k + 1) * tile_bytes, e)], offsets into the values' file, numbers
   little-endian and row-major; no number straddles two tiles;
 - ``labels``: axis to readable names of its indices;
-- ``ops``: op name to its plain sentence, its source and its role (`ops.op.Role`);
+- ``ops``: op name to its plain sentence and its source;
 - ``formulas``: each with ``name``, ``axes``, ``tree`` (see `ops.formula.to_json`), ``text`` and
   ``latex``;
-- ``steps``, leaves first: ``address`` (kind/name), ``op`` (null for a leaf), ``formula`` (index
-  into ``formulas``, null for a leaf), ``operands`` (the formula's operand name to an address),
+- ``steps``, leaves first: ``address`` (kind/name), ``op`` and ``role`` (null for a leaf; roles are
+  those of `ops.op.Role`), ``formula`` (index into ``formulas``, null for a leaf), ``operands`` (the formula's operand name to an address),
   ``consumers`` (addresses), ``params`` (an infinite one as "inf"), ``axes``, ``shape``, ``dtype``,
   ``bytes`` (null where the value was not kept) and ``edited``.
 """
@@ -33,13 +33,13 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.ops.formula import Formula, from_json, to_json
-from glassformer.ops.op import REGISTRY, Op
+from glassformer.ops.op import REGISTRY
 from glassformer.ops.render import to_latex
 from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
 from glassformer.trace.values_file import Extents, ValuesFile
 
-FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 1, 65536
+FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 2, 65536
 STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
 
 
@@ -74,6 +74,7 @@ def step_table(trace: Trace, extents: Extents) -> str:
         row = {
             "address": step.path,
             "op": step.op,
+            "role": step.role,
             "formula": formulas[step.formula] if step.formula is not None else None,
             "operands": step.operands,
             "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(step.path))),
@@ -92,19 +93,13 @@ def step_table(trace: Trace, extents: Extents) -> str:
         "values": VALUES_FILE,
         "tile_bytes": TILE_BYTES,
         "labels": {axis: list(names) for axis, names in trace.labels.items()},
-        "ops": {name: _declared(name) for name in used if name},
+        "ops": {n: {"says": REGISTRY[n].says, "source": REGISTRY[n].source} for n in used if n},
     }
     return (
         f"{json.dumps(head)[:-1]},\n"
         f'"formulas": {_lines(_written(formula) for formula in formulas)},\n'
         f'"steps": {_lines(steps)}}}\n'
     )
-
-
-def _declared(name: str) -> dict[str, str]:
-    declared = REGISTRY[name]
-    assert isinstance(declared, Op), "a composite records its steps"
-    return {"says": declared.says, "source": declared.source, "role": declared.role}
 
 
 @lru_cache(maxsize=4096)  # the formulas of a model are those of its next trace

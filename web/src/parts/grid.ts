@@ -172,19 +172,9 @@ export interface Scale {
   largest: number;
 }
 
-const PROBABILITIES = new Set([
-  "row_divide",
-  "share",
-  "probs",
-  "keep_top_k",
-  "keep_nucleus",
-  "keep_min_p",
-  "accumulate",
-]);
-
 export function scaleKind(step: Step): Scale["kind"] {
   if (isWhole(step)) return "ids";
-  return step.op !== null && PROBABILITIES.has(step.op) ? "probability" : "signed";
+  return step.role === "probability" ? "probability" : "signed";
 }
 
 const FEW = 8; // blocks along each axis: the largest of the largest is the largest

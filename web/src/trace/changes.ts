@@ -70,6 +70,8 @@ export async function differenceTrace(
   const step: Step = {
     ...steps[0],
     op: null,
+    // a difference has a sign, and is masked where what it is of was
+    role: steps[0].role === "probability" ? "masked_score" : steps[0].role,
     formula: null,
     operands: {},
     consumers: [],

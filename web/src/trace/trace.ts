@@ -2,10 +2,23 @@ import { format, KINDS, nameOf, nearest, parse, shortOf, type Address } from "./
 import type { Formula } from "./formula";
 import { DTYPES, Values, type Reader } from "./values";
 
+/** What a value is to a reader; Python's `ops.op.Role`. */
+export type Role =
+  | "value"
+  | "stream"
+  | "score"
+  | "masked_score"
+  | "probability"
+  | "normalized"
+  | "copy"
+  | "intermediate"
+  | "change";
+
 /** One recorded value: a row of the step table of a trace file. */
 export interface Step {
   address: string;
   op: string | null;
+  role: Role | null;
   formula: number | null;
   operands: Record<string, string>;
   consumers: string[];
@@ -39,9 +52,9 @@ export class Trace {
     readonly table: Table,
     reader: Reader,
   ) {
-    if (table.format !== "glassformer-trace" || table.version !== 1) {
+    if (table.format !== "glassformer-trace" || table.version !== 2) {
       throw new Error(
-        `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 1`,
+        `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 2`,
       );
     }
     this.steps = new Map(table.steps.map((step) => [step.address, step]));
@@ -150,10 +163,13 @@ export function addressOf(step: Step, place: number): string {
   );
 }
 
-const AFTER_THE_MASK = /^fwd\/.*\.(attn_scores|pattern_exp|pattern)$/;
-
 /** Whether a value has masked cells: those where a query would look at a later key. */
-export const hasMask = (step: Step): boolean => AFTER_THE_MASK.test(step.address);
+export const hasMask = (step: Step): boolean =>
+  step.role !== null &&
+  step.role !== "score" &&
+  step.address.startsWith("fwd/") &&
+  step.axes.includes("query") &&
+  step.axes.includes("key");
 
 /** Whether the element of a value at an index was masked. */
 export const isMasked = (step: Step, at: Record<string, number>): boolean =>
