@@ -154,12 +154,13 @@ def test_hub_out_of_reach_is_said_plainly_with_what_to_do_instead():
 
 
 @pytest.mark.usefixtures("cache")
-def test_only_json_and_safetensors_are_fetched(monkeypatch, tmp_path):
+def test_only_text_and_safetensors_are_fetched(monkeypatch, tmp_path):
     asked = []
 
     def snapshot_download(name, *, allow_patterns, local_files_only=False):
         asked.append((name, local_files_only))
-        assert all(pattern.endswith((".json", ".safetensors")) for pattern in allow_patterns)
+        harmless = (".json", ".safetensors", "merges.txt", "chat_template.jinja")
+        assert all(pattern.endswith(harmless) for pattern in allow_patterns)
         if local_files_only:
             raise errors.LocalEntryNotFoundError("not here")
         save(random_model(ODD), None, tmp_path / "fetched")

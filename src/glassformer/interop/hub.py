@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub, by OWNER/NAME; only JSON and safetensors files are fetched."""
+"""Models on the Hugging Face hub, by OWNER/NAME; only text and safetensors are fetched."""
 
 from __future__ import annotations
 
