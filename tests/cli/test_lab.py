@@ -29,6 +29,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import token_of
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description
+from tests.calculator import calculate, gives, last_digit
 from tests.generation.models import speaking
 
 MODEL, TEXT = "worked_example", "the cat sat on"
@@ -93,11 +94,17 @@ def test_the_next_token_table_holds_the_numbers_of_both_passes(glassformer: Comm
     assert len(rows) == 6
     for token in range(6):
         p, q = before["probs"][-1, token].item(), after["probs"][-1, token].item()
-        expected = [str(token), number(p), number(q), signed(q - p)]
-        assert rows[tokenizer.token(token)][:4] == expected
+        told, was, now, change = rows[tokenizer.token(token)][:4]
+        assert (int(told), float(was), float(now)) == (
+            token,
+            pytest.approx(p, abs=last_digit(was) / 2),
+            pytest.approx(q, abs=last_digit(now) / 2),
+        )
+        assert gives(f"{was} + {change}", now)
     loss = next(row for row in section(ended.stdout, "surprise in nats") if row[0] == "mean")
     was, now = before["loss"].item(), after["loss"].item()
-    assert loss[-3:] == [number(was), number(now), signed(now - was)]
+    assert [float(x) for x in loss[-3:-1]] == pytest.approx([was, now], rel=1e-3)
+    assert gives(f"{loss[-3]} + {loss[-1]}", loss[-2])
     target = next(row for row in section(ended.stdout, "surprise in nats") if row[0] == "mat")
     mat = tokenizer.id("mat")
     was, now = (-trace["probs"][-1, mat].double().log().item() for trace in (before, after))
@@ -210,8 +217,11 @@ def test_attribution_prints_the_sum_the_logit_and_their_difference(glassformer: 
     gap = float(told["sum of all 4 shares"]) - float(told["recorded logit"])
     assert float(told["difference"]) == pytest.approx(gap, rel=0.05)
     shares = [row for row in section(ended.stdout, "The logit of mat") if "fwd/" in row[-1]]
-    sizes = [abs(float(next(w for w in row if re.fullmatch(r"[+-][\d.e-]+", w)))) for row in shares]
+    printed = [next(w for w in row if re.fullmatch(r"[+-][\d.e-]+", w)) for row in shares]
+    sizes = [abs(float(share)) for share in printed]
     assert sizes == sorted(sizes, reverse=True)
+    total = re.findall(r"sum as printed +(\S+)", ended.stdout)[0]
+    assert gives(" + ".join(f"({share})" for share in printed), total)
     assert len(shares) == 4
 
 
@@ -221,9 +231,10 @@ def test_the_nearest_word_comes_with_its_arithmetic(glassformer: Command):
     cat, dog = (W_E[tokenizer.id(word)] for word in ("cat", "dog"))
     told = glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
     assert [row[1] for row in section(told, "Nearest to cat")[1:]] == ["dog", "mat"]
-    lengths = (cat @ cat) ** 0.5, (dog @ dog) ** 0.5
-    product = f"{number(cat @ dog)} / ({number(lengths[0])} x {number(lengths[1])})"
-    assert f"= {product} = {number(cat @ dog / lengths[0] / lengths[1], 6)}" in told
+    cosine = number(cat @ dog / ((cat @ cat) * (dog @ dog)) ** 0.5, 6)
+    product = re.findall(rf"= (\S+ / \(\S+ \* \S+\)) = {cosine}", told)[0]
+    assert gives(product, cosine)
+    assert calculate(product.partition("/")[0]) == pytest.approx(cat @ dog)
     assert "weight/embed.W_E[vocab=1]" in told
     assert "weight/embed.W_E[vocab=5]" in told
 

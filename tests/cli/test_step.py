@@ -12,9 +12,10 @@ import typer
 
 import glassformer as gf
 from glassformer.cli import app as cli
-from glassformer.ops.spelling import number
+from glassformer.ops.spelling import compared, number
 from glassformer.training.learner import open_learner
 from glassformer.training.replay import state_at
+from tests.calculator import gives
 from tests.training.replayed import train_run
 
 TEXT = "the cat sat on a"
@@ -64,7 +65,13 @@ def test_the_story_shows_the_numbers_of_the_watched_step(glassformer: Command):
     watched, taught = learner.learn(ids, targets)
     before = watched.trace["fwd/loss"].item()
     after = taught.model.watch(ids, targets)["fwd/loss"].item()
-    assert f"The loss: {number(before)} before, {number(after)} after" in shown.stdout
+    was, now, change = compared([before], [after])[0]
+    assert f"The loss: {was} before, {now} after ({change})" in shown.stdout
+    p, surprise = re.findall(r"4 a +mat +(\S+) +(\S+) ", shown.stdout)[0]
+    assert gives(f"-log({p})", surprise)
+    assert f"{number(before)} nats" in shown.stdout
+    row = re.findall(r"4 a +mat +(\S+) +(\S+) +(\S+) +█", shown.stdout)[0]
+    assert gives(f"{row[0]} + {row[2]}", row[1])
     assert f"{number(watched.trace['opt/grad_norm'].item())} (opt/grad_norm)" in shown.stdout
     found = re.findall(r"(-?[\d.e-]+)  (opt/\S+\.change\S*)", shown.stdout)
     assert len(found) == 3
@@ -91,12 +98,12 @@ def test_every_gradient_and_change_of_the_miniature_is_in_its_grids(glassformer:
         cells += len(re.findall(r"(?<=[ │])(?:-?\d+|\.)(?= |$)", line))
     # each weight twice, and the numbers in the rows' labels
     assert cells >= 2 * n_weights
-    match = re.search(r"unembed\.W_U  x(\S+), b x(\S+)\n.*\n(.*)\n", grids)
+    match = re.search(r"unembed\.W_U  x(\S+) *\n.*\n(.*)\n", grids)
     assert match is not None
-    first = [int(cell) for cell in re.findall(r"-?\d+", match[3])[1:]]
+    first = [int(cell) for cell in re.findall(r"-?\d+", match[2])[1:]]
     gradients = (trace["bwd/unembed.W_U[vocab=0]"] / float(match[1])).tolist()
     changes = (trace["opt/unembed.W_U.change[vocab=0]"] / 1e-4).tolist()
-    bias = [trace["bwd/unembed.b_U[vocab=0]"].item() / float(match[2])]
+    bias = [trace["bwd/unembed.b_U[vocab=0]"].item() / float(match[1])]
     moved = [trace["opt/unembed.b_U.change[vocab=0]"].item() / 1e-4]
     assert [float(c) for c in first] == pytest.approx(
         [*gradients, *bias, *changes, *moved], abs=0.5001

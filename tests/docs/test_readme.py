@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from glassformer.cli import app as cli
+from tests.calculator import holds
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,6 +54,15 @@ def test_the_python_example_prints_what_is_shown():
     test = doctest.DocTestParser().get_doctest(example, {}, "README", "README.md", 0)
     assert test.examples
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_arithmetic_in_the_readme_is_true_as_printed():
+    lines = re.findall(r"^ *(\w+ = .+)\n +(= \S+)$", README, re.M)
+    assert len(lines) >= 2
+    for numbers, result in lines:
+        assert holds(f"{numbers} {result}"), numbers
+    u, low, high = re.findall(r"u = (\S+) fell into \[(\S+), (\S+)\)", README)[0]
+    assert float(low) <= float(u) < float(high)
 
 
 def test_every_command_is_in_the_table_with_what_it_does():

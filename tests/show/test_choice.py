@@ -1,8 +1,10 @@
 """The table behind a choice: every number is a recorded one, and why it was this token."""
 
+import re
 from io import BytesIO, TextIOWrapper
 
 import pytest
+import torch
 from rich.console import Console
 
 from glassformer.errors import GlassformerError
@@ -12,6 +14,7 @@ from glassformer.ops.spelling import number
 from glassformer.show.choice import candidates, tell_choice, why
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace
+from tests.calculator import gives
 from tests.show.traces import small, wide
 
 
@@ -20,10 +23,10 @@ def chosen(trace: Trace, seed: int = 0, **settings) -> Trace:
     return trace
 
 
-def told(trace: Trace, width: int = 80, encoding: str = "utf-8") -> str:
+def told(trace: Trace, width: int = 80, encoding: str = "utf-8", n: int = 10) -> str:
     raw = BytesIO()
     page = TextIOWrapper(raw, encoding=encoding)
-    tell_choice(trace, Sheet(Console(file=page, width=width)))
+    tell_choice(trace, Sheet(Console(file=page, width=width)), n)
     page.flush()
     return raw.getvalue().decode(encoding)
 
@@ -84,6 +87,19 @@ def test_cut_tokens_are_called_cut_and_the_chosen_one_is_marked():
     assert next(line for line in lines if line.startswith("→")).split()[-4] == str(token)
 
 
+def test_a_token_that_underflowed_is_told_apart_from_a_cut_one():
+    trace = small()
+    logits, probs = (trace.value_of(trace.step(name)) for name in ("fwd/logits", "fwd/probs"))
+    logits[0, -1] = torch.arange(12) * -10.0
+    logits[0, -1, 11] = -800
+    probs.copy_(logits.softmax(-1))
+    text = told(chosen(trace, temperature=0.9, top_k=11), n=12)
+    row = next(line.split() for line in text.splitlines() if line.split()[1:2] == ["11"])
+    assert row[2:] == ["<1e-45", "<5e-324", "<5e-324", "<5e-324"]
+    assert "it became 0" in text
+    assert "e-…" not in text  # a number is never cut
+
+
 def test_why_gives_the_number_drawn_and_both_intervals():
     for seed in range(20):
         trace = chosen(small(), seed, temperature=3.0)
@@ -95,9 +111,14 @@ def test_why_gives_the_number_drawn_and_both_intervals():
         assert low <= reason.u < high
         assert reason.best_probability == pytest.approx(float(trace["choose/probs"].max()))
         assert (reason.token == reason.best) == (reason.rank == 0)
-        assert number(reason.u) in str(reason)
+        u, start, end = re.findall(r"u = (\S+) fell into \[(\S+), (\S+)\)", str(reason))[0]
+        assert float(start) <= float(u) < float(end)
+        assert [float(x) for x in (u, start, end)] == pytest.approx([reason.u, low, high], abs=5e-5)
+        assert gives(f"{end} - {start}", number(reason.probability, 3))
         if reason.rank:
-            assert f"has [0, {number(reason.best_probability)}): u was too large" in str(reason)
+            best = re.findall(r"has \[0, (\S+)\): u was too large", str(reason))[0]
+            assert reason.best_probability == pytest.approx(float(best), abs=5e-5)
+            assert float(best) <= float(u)
         else:
             assert str(reason).endswith("It is the most probable of 12.")
 

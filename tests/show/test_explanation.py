@@ -7,6 +7,7 @@ from rich.cells import cell_len
 
 from glassformer.ops.spelling import number
 from glassformer.show.explanation import short_address, tell_explanation
+from tests.calculator import calculate, gives, last_digit
 from tests.show.traces import Screen, small, wide
 
 Q = "blocks.1.attn.q[pos=3,head=1,d_head=2]"
@@ -46,15 +47,15 @@ def test_the_running_sum_is_the_sum_of_the_terms_and_each_the_product_of_its_fac
     trace = small()
     rows = under(told(trace.explain(Q)).lines, "The sum, term by term")
     assert rows[0].split() == ["d_model", "normalized", "W_Q", "term", "sum", "so", "far"]
-    total = 0.0
+    terms: list[str] = []
     for row in rows[1:]:
-        _, x, w, term, running = map(float, row.split())
-        assert term == pytest.approx(x * w, rel=2e-3)  # four digits of each are shown
-        total += term
-        assert running == pytest.approx(total, abs=2e-3)
-    assert total == pytest.approx(
-        trace[Q].item() - trace["weight/blocks.1.attn.b_Q[head=1,d_head=2]"].item(), abs=2e-3
-    )
+        _, x, w, term, running = row.split()
+        assert gives(f"{x} * {w}", term)
+        terms.append(f"({term})")
+        unit = last_digit(running)
+        assert calculate(" + ".join(terms)) == pytest.approx(float(running), abs=unit / 100)
+    total = trace[Q].item() - trace["weight/blocks.1.attn.b_Q[head=1,d_head=2]"].item()
+    assert calculate(" + ".join(terms)) == pytest.approx(total, rel=1e-5)
 
 
 def test_long_sums_are_folded_and_all_unfolds_them():
@@ -63,6 +64,9 @@ def test_long_sums_are_folded_and_all_unfolds_them():
     assert "d_model 6 to 93 left out (88 of 96); --all shows them" in folded
     assert "W_Q operands 6 to 93 left out (88 of 96); --all shows them" in folded
     assert "left out" not in whole
+    rest, so_far = re.findall(r"… 88 more +(\S+) +(\S+)", folded)[0]
+    before = re.findall(r"^  5 .* (\S+)$", folded, re.M)[0]
+    assert gives(f"{before} + ({rest})", so_far)
     assert whole.count("weight/blocks.1.attn.W_Q[") == 96
 
 

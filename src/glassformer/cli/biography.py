@@ -20,7 +20,7 @@ from glassformer.show.labels import visible
 from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.show.table import Bars, Cell, Column, comparisons, difference, print_table
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.training.run import read_description
@@ -140,11 +140,9 @@ def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -
         index = dict(address.index) | dict(zip(life.axes, at, strict=True))
         address = address.element(**index)
         sheet.prose(f"The number that moved most: {address}", indent=2, hanging=4)
-    rows: list[list[Cell]] = [
-        ["before", number(turn.before[at].item())],
-        ["after", number(turn.after[at].item())],
-        ["change", difference(change[at].item())],
-    ]
+    told = comparisons([turn.before[at].item()], [turn.after[at].item()])[0]
+    names = ("before", "after", "change")
+    rows: list[list[Cell]] = [[name, cell] for name, cell in zip(names, told, strict=True)]
     if turn.gradient is not None:
         rows.append(["its gradient, clipped", difference(turn.gradient[at].item())])
     for name, rate in turn.rates.items():

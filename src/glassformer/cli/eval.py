@@ -24,6 +24,8 @@ from glassformer.training.health import uniform_loss
 from glassformer.training.storyland import measure
 
 ROWS = 16  # blocks at once
+PLACES, FINEST = 4, 9  # of the numbers shown
+LOSSES = ("loss", "floor", "above_the_floor")
 
 
 def command(
@@ -60,9 +62,29 @@ def command(
         return
     console = SafeConsole()
     width = max(len(name) for name in rows)
+    finer = _places(rows)
     for name, value in rows.items():
-        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+        places = finer if name in LOSSES else PLACES
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{places}f}"
         console.print(f"{name.replace('_', ' '):<{width}}  {shown}")
+
+
+def _places(rows: dict[str, Any]) -> int:
+    """The fewest places of the losses with which what follows from them does so as printed."""
+    for places in range(PLACES, FINEST):
+        loss = round(rows["loss"], places)
+        derived = {"perplexity": math.exp(loss)}
+        if "bytes" in rows:
+            derived["bits_per_byte"] = loss * rows["tokens"] / rows["bytes"] / math.log(2)
+        same = all(
+            f"{value:.{PLACES}f}" == f"{rows[name]:.{PLACES}f}" for name, value in derived.items()
+        )
+        if "floor" in rows:
+            above = loss - round(rows["floor"], places)
+            same &= f"{above:.{places}f}" == f"{rows['above_the_floor']:.{places}f}"
+        if same:
+            return places
+    return FINEST
 
 
 def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, Any]:

@@ -75,6 +75,9 @@ def command(
         bool, typer.Option("--check", help="Compare a gradient with a finite difference.")
     ] = False,
     at_step: AtStep = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Write the arithmetic with all digits.")
+    ] = False,
 ) -> None:
     """Show how one number was made: formula, arithmetic, operands, and a check.
 
@@ -98,7 +101,7 @@ def command(
     if belongs_to_a_step(where.path) or target is not None:
         trace = _learning(run, at_step, prompt, target, where, changed)
         found = trace.explain(where, check=check)
-        return tell_explanation(found, everything=everything, follow=follow)
+        return tell_explanation(found, everything=everything, follow=follow, full=full)
     model, tokenizer = open_run(run, at_step)
     ids = tokenizer.encode_prompt(prompt)
     index, seed = where.token or 0, seed or 0
@@ -119,7 +122,8 @@ def command(
         record_guesses(model, trace)
     if where.kind == "choose":
         record_choice(trace, sampling, seed=seed, index=index)
-    tell_explanation(trace.explain(where, check=check), everything=everything, follow=follow)
+    found = trace.explain(where, check=check)
+    tell_explanation(found, everything=everything, follow=follow, full=full)
     if where.path == TOKEN:
         sheet = Sheet()
         sheet.line()

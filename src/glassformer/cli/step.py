@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor
@@ -21,6 +22,7 @@ from glassformer.show.plots.learning import draw_lesson
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, extreme, tell_step, weights_of
+from glassformer.show.surprise import surprises
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner
@@ -141,10 +143,10 @@ def _tell_many(
     what = "typical probability of what is asked" if many else f"p({_asked(learner, targets)})"
     sheet.prose(f"The same step {len(updates) - 1} times: what becomes of {what}", "bold")
     sheet.line()
-    rows: list[list[Cell]] = [
-        [str(updates[i]), number(p := math.exp(-losses[i])), number(losses[i]), p]
-        for i in log_spaced(len(updates) - 1, ROWS)
-    ]
+    rows: list[list[Cell]] = []
+    for i in log_spaced(len(updates) - 1, ROWS):
+        told = surprises(np.array([losses[i]]), [0])
+        rows.append([str(updates[i]), *told.probabilities, *told.surprises, math.exp(-losses[i])])
     right = {"right": True}
     columns = [Column("updates", **right), Column("probability" if many else what, **right)]
     print_table(sheet, [*columns, Column("loss", **right), Bars(whole=1.0)], rows)

@@ -20,8 +20,8 @@ columns that are added up.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -107,7 +107,11 @@ class Digits:
         return "=" if self.holds else "≈"
 
 
-def fewest_digits(result: float, evaluated: Callable[[int], float]) -> Digits:
+def fewest_digits(
+    result: float,
+    evaluated: Callable[[int], float],
+    result_digits: Sequence[int] = RESULT_DIGITS,
+) -> Digits:
     """With how many digits a line must be printed to be true as printed.
 
     `evaluated(d)` is the line's value when its operands are spelled with d digits.
@@ -116,11 +120,11 @@ def fewest_digits(result: float, evaluated: Callable[[int], float]) -> Digits:
     Digits(operands=4, result=6, holds=True)
     """
     with_digits = cache(evaluated)
-    for digits in RESULT_DIGITS:
+    for digits in result_digits:
         for d in OPERAND_DIGITS:
             if same(with_digits(d), result, digits):
                 return Digits(d, digits, holds=True)
-    return Digits(OPERAND_DIGITS[-1], RESULT_DIGITS[-1], holds=False)
+    return Digits(OPERAND_DIGITS[-1], result_digits[-1], holds=False)
 
 
 def full_digits(result: float, evaluated: Callable[[int], float]) -> Digits:
@@ -130,6 +134,32 @@ def full_digits(result: float, evaluated: Callable[[int], float]) -> Digits:
         if same(value, result, digits):
             return Digits(FULL, digits, holds=True)
     return Digits(FULL, RESULT_DIGITS[-1], holds=False)
+
+
+def compared(before: Sequence[float], after: Sequence[float]) -> list[tuple[str, str, str]]:
+    """Rows of two numbers and their difference as printed: before + difference = after.
+
+    All rows have the same places: those that the largest difference needs.
+
+    >>> compared([0.125, 0.5], [0.12512345, 0.49])
+    [('0.1250', '0.1251', '+0.0001'), ('0.5000', '0.4900', '-0.0100')]
+    >>> compared([0.125], [0.12512345])
+    [('0.125000', '0.125123', '+0.000123')]
+    """
+    pairs = np.array([before, after], np.float64)
+    real = np.asarray(np.isfinite(pairs).all(axis=0))
+    if not real.any():
+        column = Fixed(0)
+    else:
+        finite = pairs[:, real]
+        column = Fixed.of_difference(*finite[:, np.abs(finite[1] - finite[0]).argmax()].tolist())
+    rows = []
+    for (was, now), known in zip(pairs.T.tolist(), real.tolist(), strict=True):
+        start, end = (int(column.units(value)) for value in (was, now))
+        sign = "+" if end > start else ""
+        told = column.text(start), column.text(end), sign + column.text(end - start)
+        rows.append(told if known else (number(was), number(now), number(now - was)))
+    return rows
 
 
 def _exponent(value: float) -> int:
@@ -160,24 +190,43 @@ class Fixed:
         The largest term has 4 to 9 significant digits; the sum agrees to 6, else 5, else 4 digits.
         """
         finite = terms[np.isfinite(terms)]
-        largest, total = float(np.abs(finite).max(initial=0.0)), float(finite.sum())
-        if largest == 0:
-            return cls(0)
-        e = _exponent(largest)
-        exponent = 0 if -4 <= e <= 5 else e
-        most = [max(digits - 1 - e, -exponent) for digits in OPERAND_DIGITS]
+        total = float(finite.sum())
+        columns = cls.columns(finite)
         for digits in RESULT_DIGITS:
-            for places in most:
-                column = cls(places, exponent)
+            for column in columns:
                 if same(column.value(int(column.units(finite).sum())), total, digits):
                     return column
-        return cls(most[-1], exponent, holds=False)
+        return replace(columns[-1], holds=False)
+
+    @classmethod
+    def of_difference(cls, before: float, after: float) -> Fixed:
+        """The fewest places with which before + difference = after, 3 digits of it at least.
+
+        Where 9 digits of the larger number are not enough, the difference is that of the numbers
+        as printed.
+        """
+        pair, difference = np.array([before, after]), after - before
+        columns = cls.columns(pair)
+        for column in columns:
+            was, now = column.units(pair)
+            change = int(column.units(difference))
+            if now - was == change and (difference == 0 or abs(change) >= 100):
+                return column
+        return columns[-1]
+
+    @classmethod
+    def columns(cls, values: np.ndarray) -> list[Fixed]:
+        """Columns in which the largest of these numbers has 4, 5, ... 9 significant digits."""
+        largest = float(np.abs(values).max(initial=0.0))
+        e = _exponent(largest) if largest else 0
+        exponent = 0 if -4 <= e <= 5 else e
+        places = dict.fromkeys(max(digits - 1 - e, -exponent) for digits in OPERAND_DIGITS)
+        return [cls(at, exponent) for at in places]
 
     def units(self, values: np.ndarray | float) -> np.ndarray:
         """How many units each number is; ties to the even one, 0 for what is not finite."""
-        return np.rint(np.nan_to_num(_scaled(values, self.places), posinf=0, neginf=0)).astype(
-            np.int64
-        )
+        scaled = np.nan_to_num(_scaled(values, self.places), posinf=0, neginf=0)
+        return np.asarray(np.rint(scaled)).astype(np.int64)
 
     def value(self, units: int) -> float:
         """The number that `text` writes."""
@@ -195,4 +244,4 @@ class Fixed:
 def _scaled(values: np.ndarray | float, places: int) -> np.ndarray:
     """values x 10^places, where 10^places may be beyond what a float64 holds."""
     half = places // 2
-    return np.asarray(values, np.float64) * 10.0**half * 10.0 ** (places - half)
+    return np.asarray(np.asarray(values, np.float64) * 10.0**half * 10.0 ** (places - half))

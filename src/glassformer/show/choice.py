@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from rich.cells import cell_len
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.spelling import number
+from glassformer.ops.spelling import Fixed, number, same
 from glassformer.show.labels import word_at
 from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.surprise import odds
 from glassformer.show.values import array
 from glassformer.trace import Trace
 
 TOKEN = "choose/token"
 _CUTS = ("top_k", "top_p", "min_p")
 NAME_WIDTH = 20
+PLACES = range(4, 18)  # of numbers on the line from 0 to 1
+RARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,11 @@ def tell_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
     chosen = int(_recorded(trace, TOKEN))
     stages = list(rows[0].probabilities)
     heads = [_head(trace, stage) for stage in stages]
-    widths = [max(7, *map(len, head)) for head in heads]
+    table = [_spelled(trace, row) for row in rows]
+    widths = [
+        max(7, *map(len, head), *map(len, column))
+        for head, column in zip(heads, zip(*table, strict=True), strict=True)
+    ]
     names = [sheet.spell(row.text) for row in rows]
     room = sheet.width - 9 - sum(widths) - 2 * len(widths)
     width = min(max(cell_len(name) for name in ["token", *names]), NAME_WIDTH, max(room, 5))
@@ -94,15 +102,36 @@ def tell_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
         token, token_id = ("token", "id") if line == tall - 1 else ("", "")
         cells = [sheet.cell(title, w, right=True) for title, w in zip(titles, widths, strict=True)]
         sheet.line((f"  {sheet.cell(token, width)} {token_id:>6}  {'  '.join(cells)}", QUIET))
-    for row, name in zip(rows, names, strict=True):
-        cells = [
-            sheet.cell(number(row.probabilities[s], 3) if row.probabilities[s] else "cut", w, True)
-            for s, w in zip(stages, widths, strict=True)
-        ]
+    for row, name, texts in zip(rows, names, table, strict=True):
+        cells = [sheet.cell(text, w, right=True) for text, w in zip(texts, widths, strict=True)]
         mark = sheet.spell("→" if row.token == chosen else " ")[:1]
         line = f"{mark} {sheet.cell(name, width)} {row.token:>6}  {'  '.join(cells)}"
         sheet.line((line, "bold" if row.token == chosen else ""))
+    if any(text.startswith("<") for texts in table for text in texts):
+        sheet.prose("<: less than the number type can hold, so it became 0", QUIET, indent=2)
     sheet.prose(str(why(trace)))
+
+
+def _spelled(trace: Trace, row: Candidate) -> list[str]:
+    """A candidate's probability at each stage, and why where it is 0."""
+    told = []
+    for stage, probability in row.probabilities.items():
+        if probability:
+            told.append(number(probability, 3))
+        elif stage != "model" and _was_cut(trace, row.token):
+            told.append("cut")
+        else:
+            path = "fwd/probs" if stage == "model" else "choose/exponentials"
+            holds = torch.finfo(trace.nodes[path].dtype)
+            told.append(f"<{holds.smallest_normal * holds.eps:.0e}")
+    return told
+
+
+def _was_cut(trace: Trace, token: int) -> bool:
+    """Whether a setting took a token out; else it has no probability because it underflowed."""
+    if "choose/softmax" not in trace.nodes:
+        return False
+    return bool(_recorded(trace, "choose/softmax")[token] > 0)
 
 
 def _head(trace: Trace, stage: str) -> list[str]:
@@ -145,17 +174,32 @@ class Why:
     def __str__(self) -> str:
         if self.u is None or self.interval is None:
             return f"{self.text} has the highest score, and a greedy choice takes that."
-        low, high = (number(end) for end in self.interval)
+        u, low, high, best = self._on_the_line(self.u, *self.interval)
+        rare = f" ({odds(self.probability)})" if self.probability < RARE else ""
         says = (
-            f"{self.text} was chosen: the drawn number u = {number(self.u)} fell into"
-            f" [{low}, {high}), its part of the line from 0 to 1."
+            f"{self.text} was chosen: the drawn number u = {u} fell into"
+            f" [{low}, {high}), its part of the line from 0 to 1{rare}."
         )
         if self.rank == 0:
             return f"{says} It is the most probable of {self.left}."
         return (
             f"{says} It is number {self.rank + 1} of {self.left}; the most probable,"
-            f" {self.best_text}, has [0, {number(self.best_probability)}): u was too large for it."
+            f" {self.best_text}, has [0, {best}): u was too large for it."
         )
+
+    def _on_the_line(self, u: float, low: float, high: float) -> list[str]:
+        """u, both ends and the best one's end, with the fewest places that show where u fell."""
+        numbers = np.array([u, low, high, self.best_probability])
+        texts: list[str] = []
+        for places in PLACES:
+            column = Fixed(places)
+            units = column.units(numbers).tolist()
+            texts = [column.text(unit) for unit in units]
+            at, start, end, best = units
+            fell = start <= at < end and (self.rank == 0 or best <= at)
+            if fell and same(column.value(end - start), self.probability, 3):
+                break
+        return texts
 
 
 def why(trace: Trace) -> Why:

@@ -15,6 +15,7 @@ from glassformer.trace.address import Address
 ROWS = (6, 2)  # terms and operands shown from the start and from the end
 BRANCHES = (2, 1)  # operands shown of each value that a number of a tree read
 NUMBER = 11
+TOKENS = ("argmax", "drawn_token", "best_token", "order")  # ops whose numbers are token ids
 GOOD, BAD = "color(33)", "bold color(166)"
 
 
@@ -24,18 +25,19 @@ def tell_explanation(
     *,
     everything: bool = False,
     follow: int = 0,
+    full: bool = False,
 ) -> None:
     """Print how one number was made.
 
     `everything`: all terms and operands of long sums; `follow`: this many levels of operands as a
-    tree, which ends at weights and tokens.
+    tree, which ends at weights and tokens; `full`: the arithmetic with every digit.
     """
-    _Telling(explanation, Sheet(console), everything).tell(follow)
+    _Telling(explanation, Sheet(console), everything, full).tell(follow)
 
 
 def tell_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
     """Print one number, its formula with the numbers put in, and its check: no operands."""
-    _Telling(explanation, sheet, everything=False).tell_arithmetic()
+    _Telling(explanation, sheet, everything=False, full=False).tell_arithmetic()
 
 
 def short_address(trace: Trace, address: str) -> str:
@@ -64,8 +66,11 @@ def _last_name(address: str) -> str:
 
 
 class _Telling:
-    def __init__(self, explanation: Explanation, sheet: Sheet, everything: bool) -> None:
+    def __init__(
+        self, explanation: Explanation, sheet: Sheet, everything: bool, full: bool
+    ) -> None:
         self.explanation, self.sheet, self.everything = explanation, sheet, everything
+        self.full = full
         self.trace = explanation.trace
 
     def tell(self, follow: int) -> None:
@@ -101,15 +106,23 @@ class _Telling:
         sheet, explanation = self.sheet, self.explanation
         address = short_address(self.trace, explanation.address)
         sheet.prose(f"{address} = {number(explanation.value, 6)}", "bold", hanging=4)
-        words = words_of(self.trace, explanation.at)
-        if words:
-            sheet.prose(words, QUIET, hanging=2)
+        words = [words_of(self.trace, explanation.at)]
+        if explanation.step.op in TOKENS:
+            token = int(explanation.value)
+            words += [words_of(self.trace, {"vocab": token})]
+        if any(words):
+            sheet.prose(", ".join(filter(None, words)), QUIET, hanging=2)
         sheet.prose(explanation.says)
 
     def _arithmetic(self) -> None:
-        for line in self.explanation.arithmetic.splitlines():
+        explanation = self.explanation
+        arithmetic = explanation.arithmetic_in_full if self.full else explanation.arithmetic
+        for line in arithmetic.splitlines():
             space = len(line) - len(line.lstrip())
             self.sheet.prose(line.strip(), indent=2 + space, hanging=4)
+        if "≈" in arithmetic and not self.full:
+            told = "≈: the operands nearly cancel, so more digits count; --full shows them all"
+            self.sheet.prose(told, QUIET, indent=2, hanging=2)
 
     def _section(self, title: str) -> None:
         self.sheet.line()

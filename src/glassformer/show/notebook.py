@@ -25,6 +25,7 @@ from glassformer.show.html import (
 from glassformer.show.labels import index_label
 from glassformer.show.prediction import BEST, best_tokens, token_name
 from glassformer.show.stages import chapters, is_between, n_layers
+from glassformer.show.surprise import with_rest
 from glassformer.show.values import (
     array,
     axis_labels,
@@ -135,14 +136,14 @@ def _next_token(trace: Trace) -> str:
     last = probs[-1]
     shown = best_tokens(last, BEST)
     rows = []
-    for token in shown:
+    texts, rest = with_rest(last[shown])
+    for token, prob in zip(shown, texts, strict=True):
         width = f"width: {16 * last[token] / last[shown[0]]:.2f}em"
         bar = tag("td", tag("span", class_="bar", style=width), style="text-align: left")
         name = tag("th", escape(token_name(trace, token)), scope="row")
-        rows.append(tag("tr", name + tag("td", escape(number(last[token].item()))) + bar))
-    rest = 1 - float(last[shown].sum())
+        rows.append(tag("tr", name + tag("td", prob) + bar))
     left_out = len(last) - len(shown)
-    said = f"{left_out} of {len(last)} tokens left out, together {number(rest)}" if left_out else ""
+    said = f"{left_out} of {len(last)} tokens left out, together {rest}" if left_out else ""
     title = "The most probable next tokens"
     return details(title, tag("table", "".join(rows)), quiet(said), opened=True)
 

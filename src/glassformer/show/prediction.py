@@ -10,6 +10,7 @@ from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width
 from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.surprise import with_rest
 from glassformer.show.values import array, axis_labels, probabilities
 from glassformer.trace import Trace
 from glassformer.trace.step import Step
@@ -110,16 +111,16 @@ def tell_next(
     head = f"rank  {sheet.cell('token', width)}  {'id':>6}  {'logit':>10}  {'prob':>10}  "
     room = max(min(sheet.width - len(INDENT) - cell_len(head), 24), 0)
     sheet.line(INDENT, (head, QUIET))
-    for rank, (token, name) in enumerate(zip(shown, names, strict=True), 1):
+    texts, rest = with_rest(last[shown])
+    for rank, (token, name, prob) in enumerate(zip(shown, names, texts, strict=True), 1):
         logit = "" if logits is None else number(logits[token].item())
         row = f"{rank:>4}  {sheet.cell(name, width)}  {token:>6}  {logit:>10}"
         bar = "█" * round(room * last[token] / last[shown[0]])
-        sheet.line(INDENT, f"{row}  {number(last[token].item()):>10}  ", (bar, BAR))
+        sheet.line(INDENT, f"{row}  {prob:>10}  ", (bar, BAR))
     if room:
         sheet.prose("the longest bar is the most probable token's", QUIET, indent=2)
     if len(shown) < n:
-        rest = 1 - last[shown].sum()
-        left_out = f"{n - len(shown)} of {n} tokens left out, together {number(rest.item())}"
+        left_out = f"{n - len(shown)} of {n} tokens left out, together {rest}"
         sheet.prose(f"… {left_out}; --all shows them", QUIET, indent=2)
     sheet.line()
     sheet.prose(f"The prediction: {token_name(trace, shown[0])}", "bold", indent=2)

@@ -17,11 +17,13 @@ from glassformer.trace import Trace
 CELL = 5  # a space, a sign, three digits
 BETWEEN = " │"
 ZERO = "."
+NEGLIGIBLE = 1e-3
+"""No grid has a unit smaller than this share of the largest gradients': less is 0 to all others."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A weight's gradients, in units, and its changes [row, column]; a bias is one more of them."""
+    """A weight's gradients and its changes [row, column]; a bias is one more of them."""
 
     title: str
     rows: list[str]
@@ -55,16 +57,21 @@ class Grid:
             for start in range(0, len(self.columns), n)
         ]
 
-    def lines(self, unit: float) -> list[list[Part]]:
-        """Title, column labels, rows; each line exactly `width` wide. `unit`: of the changes."""
+    def lines(self, least: float, unit: float) -> list[list[Part]]:
+        """Title, column labels, rows; each line exactly `width` wide.
+
+        `least`: the smallest unit of gradients; `unit`: that of the changes.
+        """
+        own = max(_unit(self.gradients), least)
+        title = f"{self.title}  x{own:.0e}".replace("e-0", "e-")
         labels = "".join(f"{label[: CELL - 1]:>{CELL}}" for label in self.columns)
         head = " " * self.label_width + labels
         lines: list[list[Part]] = [
-            [(self.title[: self.width].ljust(self.width), "bold")],
+            [(title[: self.width].ljust(self.width), "bold")],
             [(head, QUIET), BETWEEN, (labels, QUIET)],
         ]
         for row, label in enumerate(self.rows):
-            left = [_cell(value, 1.0) for value in self.gradients[row].tolist()]
+            left = [_cell(value, own) for value in self.gradients[row].tolist()]
             right = [_cell(value, unit) for value in self.changes[row].tolist()]
             lines.append([(label.ljust(self.label_width), QUIET), *left, BETWEEN, *right])
         return lines
@@ -74,6 +81,7 @@ def print_grids(trace: Trace, names: Sequence[str], sheet: Sheet) -> None:
     """Print the grids of these weights, as many beside each other as fit."""
     grids = [part for grid in grids_of(trace, names) for part in grid.parts(sheet.width)]
     unit = _unit(*(grid.changes for grid in grids))
+    least = _unit(*(grid.gradients for grid in grids)) * NEGLIGIBLE
     sheet.prose(
         "Left of each line the gradient, in the unit of its title (x1e-3: thousandths); right of it"
         f" the change, in units of {unit:g}. 0 is less than half a unit, a dot exactly zero; b is"
@@ -83,10 +91,10 @@ def print_grids(trace: Trace, names: Sequence[str], sheet: Sheet) -> None:
     shelf: list[Grid] = []
     for grid in grids:
         if shelf and sum(g.width + GAP for g in shelf) + grid.width > sheet.width:
-            _print_shelf(shelf, unit, sheet)
+            _print_shelf(shelf, least, unit, sheet)
             shelf = []
         shelf.append(grid)
-    _print_shelf(shelf, unit, sheet)
+    _print_shelf(shelf, least, unit, sheet)
 
 
 def grids_of(trace: Trace, names: Sequence[str]) -> list[Grid]:
@@ -124,12 +132,8 @@ def _grid(
     columns = [str(i) for i in range(gradients.shape[1])] if axes[1] else [""]
     short = name.removeprefix("blocks.")
     title = f"{short} head {head}" if several else short
-    unit = _unit(gradients)
-    gradients, title = gradients / unit, f"{title}  x{unit:.0e}".replace("e-0", "e-")
     if bias is not None:
         (axis, *_), g = _slice(trace, f"bwd/{bias}", head)
-        unit = _unit(g)
-        g, title = g / unit, f"{title}, b x{unit:.0e}".replace("e-0", "e-")
         c = _slice(trace, f"opt/{bias}.change", head)[1]
         if axis == axes[1]:
             rows = [*rows, "b"]
@@ -166,9 +170,9 @@ def _cell(value: float, unit: float) -> Part:
     return f"{text:>{CELL}}", signed_style(value)
 
 
-def _print_shelf(shelf: Sequence[Grid], unit: float, sheet: Sheet) -> None:
+def _print_shelf(shelf: Sequence[Grid], least: float, unit: float, sheet: Sheet) -> None:
     height = max(grid.height for grid in shelf)
-    columns = [grid.lines(unit) for grid in shelf]
+    columns = [grid.lines(least, unit) for grid in shelf]
     for row in range(height):
         parts: list[Part] = []
         for grid, lines in zip(shelf, columns, strict=True):

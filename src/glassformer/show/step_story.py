@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassformer.ops import IGNORED
-from glassformer.ops.spelling import number
+from glassformer.ops.spelling import FULL, compared, fewest_digits, number, spelled
 from glassformer.show.explanation import short_address
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
@@ -16,7 +16,8 @@ from glassformer.show.matrix import INDENT, signed_style
 from glassformer.show.prediction import best_tokens, token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_grid import print_grids
-from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.show.surprise import surprises
+from glassformer.show.table import Bars, Cell, Column, comparisons, print_table
 from glassformer.show.values import array, probabilities
 from glassformer.trace import Address, Trace
 
@@ -89,24 +90,24 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     assert probs is not None, "a watched step records its logits"
     places = asked(trace)
     fold = Fold.whole(len(places)) if everything else Fold.of(len(places), *ROWS)
+    losses = array(trace, trace.nodes["fwd/token_loss"])[0, [pos for pos, _ in places]]
+    losses = losses.astype(np.float64)
+    told = surprises(losses, fold.shown, _loss(trace))
     rows: list[list[Cell]] = []
-    for pos, token in (places[i] for i in fold.shown):
+    shown = zip(fold.shown, told.probabilities, told.surprises, strict=True)
+    for (pos, token), p, surprise in ((places[i], p, surprise) for i, p, surprise in shown):
         best = best_tokens(probs[pos], 1)[0]
-        p = float(probs[pos, token])
-        rows.append(
-            [
-                index_label(trace, "pos", pos),
-                token_name(trace, token),
-                number(p),
-                number(-np.log(p).item()),
-                f"{token_name(trace, best)} {number(float(probs[pos, best]))}",
-            ]
-        )
+        words = [index_label(trace, "pos", pos), token_name(trace, token)]
+        # the number first, so that a narrow terminal cuts the word
+        guess = f"{number(float(probs[pos, best]))} {token_name(trace, best)}"
+        rows.append([*words, p, surprise, guess])
     right = {"right": True}
     columns = [Column("after", most=18), Column("asked", most=14)]
     columns += [Column("probability", **right), Column("surprise", **right)]
     print_table(sheet, [*columns, Column("best guess", most=None)], rows)
-    _left_out(sheet, fold.says("asked token"))
+    if fold.missing:
+        rest = told.together(losses[fold.head : fold.head + fold.missing])
+        _left_out(sheet, f"{fold.says('asked token')}, their surprises sum to {rest}")
     if len(places) == 1:
         pos = places[0][0]
         best = best_tokens(probs[pos], GUESSES)
@@ -120,14 +121,17 @@ def _gradient(story: StepStory, sheet: Sheet) -> None:
     trace = story.trace
     norm, clip = (trace[f"opt/{name}"].item() for name in ("grad_norm", "clip"))
     sheet.title("The gradient: how the loss would grow with each number")
-    limit = number(story.clip)
+    limit = spelled(story.clip, FULL)
+    length = number(norm)
     if not story.clip:
         said = "it is used as it is"
     elif clip < 1:
+        digits = fewest_digits(clip, lambda d: story.clip / float(number(norm, d)), (4,))
+        length = number(norm, digits.operands)
         said = f"longer than {limit}, so all of it is multiplied by {number(clip)} (opt/clip)"
     else:
         said = f"not longer than {limit}, so it is used as it is"
-    sheet.prose(f"Its length, over all weights: {number(norm)} (opt/grad_norm); {said}.", indent=2)
+    sheet.prose(f"Its length, over all weights: {length} (opt/grad_norm); {said}.", indent=2)
 
 
 def _gradients(trace: Trace, names: list[str], sheet: Sheet, everything: bool) -> None:
@@ -166,18 +170,19 @@ def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
     assert after is not None, "so does the pass after it"
     places = asked(trace)
     fold = Fold.whole(len(places)) if everything else Fold.of(len(places), *ROWS)
-    rows: list[list[Cell]] = []
-    for pos, token in (places[i] for i in fold.shown):
-        p, q = float(before[pos, token]), float(after[pos, token])
-        words = [index_label(trace, "pos", pos), token_name(trace, token)]
-        rows.append([*words, number(p), number(q), difference(q - p), q - p])
+    shown = [places[i] for i in fold.shown]
+    p, q = ([float(probs[at]) for at in shown] for probs in (before, after))
+    rows: list[list[Cell]] = [
+        [index_label(trace, "pos", pos), token_name(trace, token), *told, now - was]
+        for (pos, token), told, was, now in zip(shown, comparisons(p, q), p, q, strict=True)
+    ]
     columns = [Column("after", most=18), Column("asked", most=14)]
     columns += [Column(title, right=True) for title in ("before", "after", "difference")]
     print_table(sheet, [*columns, Bars()], rows)
     _left_out(sheet, fold.says("asked token"))
-    was, now = _loss(trace), _loss(story.after)
+    was, now, change = compared([_loss(trace)], [_loss(story.after)])[0]
     sheet.prose(
-        f"The loss: {number(was)} before, {number(now)} after ({difference(now - was)[0]}).",
+        f"The loss: {was} before, {now} after ({change}).",
         "bold",
         indent=2,
     )

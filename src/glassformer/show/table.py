@@ -9,7 +9,7 @@ from typing import cast
 
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.ops.spelling import compared, number
 from glassformer.show.matrix import signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
 
@@ -48,6 +48,13 @@ def signed(value: float, digits: int = 4) -> str:
     ('+0.2500', '-0.2500', '0')
     """
     return f"+{number(value, digits)}" if value > 0 else number(value, digits)
+
+
+def comparisons(before: Sequence[float], after: Sequence[float]) -> list[tuple[str, str, Part]]:
+    """Rows of before, after, and their difference in its colour, all as they add up."""
+    styles = [signed_style(now - was) for was, now in zip(before, after, strict=True)]
+    told = zip(compared(before, after), styles, strict=True)
+    return [(was, now, (change, style)) for (was, now, change), style in told]
 
 
 def difference(value: float, digits: int = 4) -> Part:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from glassformer.cli.lab.subject import All, Subject, at_position
 from glassformer.cli.watching import AtStep, Prompt, Run
-from glassformer.lab.logit_attribution import Share, attribute
+from glassformer.lab.logit_attribution import attribute
+from glassformer.ops.spelling import Fixed
 from glassformer.show.explanation import short_address
 from glassformer.show.labels import index_label
+from glassformer.show.matrix import signed_style
 from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.table import Bars, Cell, Column, difference, print_table, signed
+from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.training.learner import token_of
 
 SHOWN = 16
@@ -52,7 +55,17 @@ def command(
     )
     shares = sorted(found.shares, key=lambda share: -abs(share.logits))
     shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]
-    rows = [_row(share, short_address(trace, share.address)) for share in shown]
+    column = Fixed.of_sum(np.array([share.logits for share in shares]))
+    units = column.units(np.array([share.logits for share in shares])).tolist()
+    rows: list[list[Cell]] = [
+        [
+            share.part,
+            (_signed(column, unit), signed_style(share.logits)),
+            share.logits,
+            short_address(trace, share.address),
+        ]
+        for share, unit in zip(shown, units, strict=False)
+    ]
     columns = [
         Column("part", most=24),
         Column("share", right=True),
@@ -62,12 +75,13 @@ def command(
     print_table(sheet, columns, rows)
     rest = shares[len(shown) :]
     if rest:
-        together = signed(sum(share.logits for share in rest))
+        together = _signed(column, sum(units[len(shown) :]))
         said = f"… {len(rest)} smaller shares left out, together {together}; --all shows them"
         sheet.prose(said, QUIET, indent=2, hanging=2)
     sheet.line()
     dtype = str(logits.dtype).removeprefix("torch.")
     for what, value in (
+        ("sum as printed", column.text(sum(units))),
         (f"sum of all {len(shares)} shares", f"{found.total!r} (float64)"),
         ("recorded logit", f"{found.logit!r} ({dtype})"),
         ("difference", f"{found.total - found.logit:.1e}"),
@@ -82,5 +96,5 @@ def command(
         )
 
 
-def _row(share: Share, address: str) -> list[Cell]:
-    return [share.part, difference(share.logits), share.logits, address]
+def _signed(column: Fixed, units: int) -> str:
+    return ("+" if units > 0 else "") + column.text(units)

@@ -10,13 +10,13 @@ from glassformer.cli.lab.subject import Subject, tell_explain
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import Change, changes, next_token_shifts
 from glassformer.lab.edits import Edit
-from glassformer.ops.spelling import number
+from glassformer.ops.spelling import compared, number
 from glassformer.show.explanation import short_address
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
 from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.show.table import Bars, Cell, Column, comparisons, difference, print_table
 from glassformer.trace import Trace
 from glassformer.training.learner import token_of
 
@@ -71,10 +71,11 @@ def _tell_how(
     """The command that explains the number that changed most, as it is after the edit."""
     address = short_address(before, change.address)
     was, now = before[change.address].item(), after[change.address].item()
+    before_text, after_text, _ = compared([was], [now])[0]
     sheet.line()
     sheet.prose(
         f"{change.path.partition('/')[2]} changed most, and of its numbers this one:"
-        f" {number(was)} before, {number(now)} after. How was it made?"
+        f" {before_text} before, {after_text} after. How was it made?"
     )
     numbers = [(a, value) for a, value in edit.items() if isinstance(value, float)]
     options = [f"--edit {shlex.quote(f'{a}={value!r}'.removesuffix('.0'))}" for a, value in numbers]
@@ -98,16 +99,10 @@ class _Comparison:
         self.sheet.title(f"The next token, after {index_label(self.before, 'pos', n - 1)}")
         shown = vocab if self.everything else TOKENS
         shifts = next_token_shifts(self.before, self.after, shown)
+        told = comparisons([s.before for s in shifts], [s.after for s in shifts])
         rows: list[list[Cell]] = [
-            [
-                token_name(self.before, shift.token),
-                str(shift.token),
-                number(shift.before),
-                number(shift.after),
-                difference(shift.after - shift.before),
-                shift.after - shift.before,
-            ]
-            for shift in shifts
+            [token_name(self.before, s.token), str(s.token), *row, s.after - s.before]
+            for s, row in zip(shifts, told, strict=True)
         ]
         right = {"right": True}
         columns = [
@@ -123,14 +118,16 @@ class _Comparison:
             self._left_out(f"{vocab - len(shifts)} of {vocab} tokens left out")
 
     def _loss(self, target: int | None) -> None:
-        rows: list[list[Cell]] = []
+        both = self.before, self.after
+        found: list[tuple[str, list[float]]] = []
         if "fwd/loss" in self.before.nodes:
-            was, now = (trace["fwd/loss"].item() for trace in (self.before, self.after))
-            rows.append(_surprise("mean of the prompt's own next tokens (the loss)", was, now))
+            what = "mean of the prompt's own next tokens (the loss)"
+            found.append((what, [trace["fwd/loss"].item() for trace in both]))
         if target is not None:
-            was, now = (_surprise_at_the_end(trace, target) for trace in (self.before, self.after))
-            name = token_name(self.before, target)
-            rows.append(_surprise(f"{name} as the next token", was, now))
+            what = f"{token_name(self.before, target)} as the next token"
+            found.append((what, [_surprise_at_the_end(trace, target) for trace in both]))
+        told = comparisons([was for _, (was, _) in found], [now for _, (_, now) in found])
+        rows: list[list[Cell]] = [[what, *row] for (what, _), row in zip(found, told, strict=True)]
         if rows:
             self.sheet.line()
             columns = [Column("surprise in nats", most=48)]
@@ -187,10 +184,6 @@ class _Comparison:
 
     def _left_out(self, what: str) -> None:
         self.sheet.prose(f"… {what}; --all shows them", QUIET, indent=2, hanging=2)
-
-
-def _surprise(what: str, was: float, now: float) -> list[Cell]:
-    return [what, number(was), number(now), difference(now - was)]
 
 
 def _surprise_at_the_end(trace: Trace, token: int) -> float:

@@ -31,7 +31,7 @@ from glassformer.show.plots.in_context import (
 )
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.table import Bars, Cell, Column, difference, print_table
+from glassformer.show.table import Bars, Cell, Column, comparisons, print_table
 from glassformer.text.storyland import documents
 from glassformer.training.run import read_description
 
@@ -106,8 +106,8 @@ def _tell_repeats(sheet: Sheet, repeats: Repeats) -> Pictures:
         rows.append([place, copy, number(mean), mean])
     columns = [Column("position"), Column("the tokens are"), Column("surprise", right=True), Bars()]
     print_table(sheet, columns, rows)
-    gain = difference(repeats.second - repeats.first)
-    sheet.line(f"  new {number(repeats.first)}, again {number(repeats.second)}, difference ", gain)
+    new, again, gain = comparisons([repeats.first], [repeats.second])[0]
+    sheet.line(f"  new {new}, again {again}, difference ", gain)
     yield "surprise-by-position", draw_repeats(loss.numpy(), n, repeats.first, repeats.second)
 
 

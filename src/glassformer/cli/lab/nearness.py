@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from glassformer.lab.embeddings import Neighbor
+from glassformer.ops.arithmetic import Joined, Put, line
 from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
@@ -42,9 +43,10 @@ def tell_cosine(sheet: Sheet, near: Neighbor, asked: str) -> None:
     """The nearest one's cosine with the numbers put in, and what they were computed from."""
     sheet.line()
     sheet.line(("How the first was found", "bold underline"))
-    sheet.line("  cosine = dot / (length x length)")
-    lengths = f"({number(near.asked)} x {number(near.length)})"
-    sheet.line(f"         = {number(near.dot)} / {lengths} = {number(near.cosine, 6)}")
+    sheet.line("  cosine = dot / (length * length)")
+    quotient = Joined("/", Put(near.dot), Joined("*", Put(near.asked), Put(near.length)))
+    found = line(quotient, near.cosine)
+    sheet.line(f"         = {found.numbers} {found.relation} {found.result}")
     sheet.line(f"  of {asked}")
     sheet.line(f"  and weight/embed.W_E[vocab={near.token}]")
 

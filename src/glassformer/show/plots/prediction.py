@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.spelling import number
 from glassformer.show.plots.style import (
     INK,
     TICK,
@@ -19,6 +18,7 @@ from glassformer.show.plots.style import (
     title,
 )
 from glassformer.show.prediction import BEST, NO_NUMBERS, best_tokens
+from glassformer.show.surprise import with_rest
 from glassformer.show.values import probabilities
 from glassformer.trace import Trace
 
@@ -44,9 +44,10 @@ def draw_next_token(trace: Trace) -> Figure:
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     longest = max(values)
-    for place, value in zip(places, values, strict=True):
+    texts, rest = with_rest(last[tokens])
+    for place, value, text in zip(places, values, texts, strict=True):
         end = value + 0.012 * longest
-        axes.text(end, place, number(value, 3), va="center", size=TICK, color=INK)
+        axes.text(end, place, text, va="center", size=TICK, color=INK)
     axes.set_xlim(0, min(longest * 1.14, 1.14))
     name_axes(axes, "probability of being the next token", "")
     open_frame(axes)
@@ -54,7 +55,6 @@ def draw_next_token(trace: Trace) -> Figure:
     axes.tick_params(axis="y", length=0)
     as_written(axes.get_yticklabels())
     if len(tokens) < len(last):
-        rest = number(max(1 - sum(values), 0.0), 3)
         note(figure, f"the other {len(last) - len(tokens):,} tokens together: {rest}")
     title(figure, f"What comes after “{_end_of_text(trace, len(probs))}”?")
     return figure

@@ -1,0 +1,111 @@
+"""Whoever types a printed line into a calculator gets the printed result."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from glassformer.generation.choice import record_choice
+from glassformer.generation.sampling import Sampling
+from glassformer.lab.logit_lens import logit_lens, record_guesses
+from glassformer.ops.op import REGISTRY, Op
+from glassformer.trace import Explanation, Trace
+from glassformer.trace.address import Address
+from glassformer.trace.step import GRADIENT, Step
+from glassformer.training.recipe import Recipe
+from glassformer.training.watched import watch_step, zero_moments
+from tests.calculator import gives, holds, last_digit
+from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
+
+SETTINGS = (
+    Sampling(temperature=0.7, top_k=6, top_p=0.9, min_p=0.05, repetition_penalty=1.3),
+    Sampling(temperature=0),
+)
+GRADIENTS = 12  # each of them has a formula of its own
+CHOOSING = ("gpt2", "rms", "no biases")
+
+
+def traces(seed: int) -> Iterator[Trace]:
+    """Training steps by both optimizers on models of every kind; choices, dropout, a lens."""
+    for number, name in enumerate(VARIETY):
+        model = random_model(config_of(name), seed, torch.float32)
+        ids = random_ids(model.config, seed)
+        targets = random_targets(model.config, seed, ids)
+        moments = {at: torch.rand_like(zero) for at, zero in zero_moments(model).items()}
+        recipe = Recipe(optimizer=("adamw", "muon")[number % 2], clip=0.5)
+        yield watch_step(model, moments, ids, targets, recipe, lr=9.7e-4, t=2).trace
+        for sampling in SETTINGS if name in CHOOSING else ():
+            trace = model.watch(ids[:1])
+            record_choice(trace, sampling, seed=seed, index=0)
+            yield trace
+    model = random_model(config_of("gpt2").replace(dropout=0.3), seed, torch.float32)
+    trace = model.watch(random_ids(model.config, seed, batch=1))
+    logit_lens(model, trace)
+    record_guesses(model, trace)
+    yield trace
+    yield model.train().watch(random_ids(model.config, seed))
+
+
+def explanations(draw: random.Random) -> Iterator[Explanation]:
+    """Of every trace, random numbers of each op."""
+    for trace in traces(seed=draw.randrange(1000)):
+        by_op: dict[str | None, list[Step]] = {}
+        for step in trace.nodes.values():
+            if step.formula is not None:
+                by_op.setdefault(step.op, []).append(step)
+        for op, steps in by_op.items():
+            for step in draw.sample(steps, min(GRADIENTS if op == GRADIENT else 1, len(steps))):
+                yield trace.explain(random_address(step, draw))
+
+
+def random_address(step: Step, draw: random.Random) -> str:
+    index = tuple((a, draw.randrange(n)) for a, n in zip(step.axes, step.shape, strict=True))
+    return str(Address(step.kind, step.name, index))
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Explanation]:
+    return [*explanations(random.Random(7))]
+
+
+def test_arithmetic_evaluated_as_printed_gives_the_printed_result_to_its_last_digit(found):
+    met = set()
+    for explanation in found:
+        arithmetic = explanation.arithmetic
+        met.add((explanation.step.kind, explanation.step.op))
+        if "≈" not in arithmetic and "drawn" not in arithmetic:
+            assert holds(arithmetic), (explanation.address, arithmetic)
+    assert {name for name, op in REGISTRY.items() if isinstance(op, Op)} <= {op for _, op in met}
+    assert {kind for kind, _ in met} == {"fwd", "bwd", "opt", "choose"}
+
+
+def test_of_a_hundred_lines_three_at_most_need_more_than_nine_digits(found):
+    says = Counter("≈" in explanation.arithmetic for explanation in found)
+    assert says[False] > 600
+    assert says[True] <= 0.03 * says.total()
+
+
+def test_a_line_that_needs_more_digits_is_true_in_full(found):
+    approximate = [e for e in found if "≈" in e.arithmetic]
+    assert approximate
+    for explanation in approximate:
+        in_full = explanation.arithmetic_in_full
+        assert "≈" in in_full or holds(in_full), in_full
+    # what is left is cancellation beyond float64 itself
+    assert sum("≈" in e.arithmetic_in_full for e in approximate) <= 0.5 * len(approximate)
+
+
+def test_the_terms_of_a_sum_add_up_as_they_are_printed(found):
+    summed = [e for e in found if len(e.terms) > 1 and e.terms.column.holds]
+    assert len(summed) > 50
+    for explanation in summed[:50]:
+        terms = explanation.terms
+        unit = last_digit(terms[0].text)
+        so_far = 0
+        for term in terms:
+            so_far += round(float(term.text) / unit)
+            assert round(float(term.running) / unit) == so_far
+        middle = terms.sum_of(1, len(terms))
+        assert gives(f"{terms[0].text} + ({middle})", terms[-1].running)
