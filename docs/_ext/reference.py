@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pkgutil import iter_modules
 from types import CodeType
 from typing import Any
@@ -16,18 +16,17 @@ from sphinx.util.typing import ExtensionMetadata
 from glassformer import ops
 from glassformer.cli.app import VERBS, load_verb
 from glassformer.ops.axes import AXES
-from glassformer.ops.op import REGISTRY, Composite, Op
+from glassformer.ops.op import REGISTRY, TEMPLATES, Composite, Op
 from glassformer.ops.render import to_latex
 from glassformer.trace.address import KINDS
 
 FAMILIES = {  # module in glassformer.ops -> its title, in story order; others follow by their name
     "embedding": "Embeddings and positions",
-    "norm": "Normalisation",
+    "norm": "Normalization: layer norm, RMS norm, QK-norm",
     "linear": "Linear layers",
-    "rms_norm": "RMS norm, of tokens and of queries and keys",
     "rotary": "Rotary positions",
     "attention": "Attention",
-    "softmax": "Softmax over the keys",
+    "softmax": "Softmax: over keys, the vocabulary, the candidates",
     "activation": "Activations",
     "residual": "The residual stream",
     "loss": "Probabilities and loss",
@@ -41,12 +40,12 @@ def families() -> dict[str, list[Op | Composite]]:
     """Title to ops: every op of the registry, under the module that declares it."""
     modules = dict.fromkeys([*FAMILIES, *(found.name for found in iter_modules(ops.__path__))])
     held = {
-        name: [*vars(importlib.import_module(f"glassformer.ops.{name}")).values()]
+        name: [*_ops_in(vars(importlib.import_module(f"glassformer.ops.{name}")).values())]
         for name in modules
     }
     found: dict[str, list[Op | Composite]] = {}
     for op in REGISTRY.values():
-        homes = [name for name, values in held.items() if any(op is value for value in values)]
+        homes = [name for name, own in held.items() if any(op is value for value in own)]
         if not homes:
             raise LookupError(f"the op {op.name!r} is a name of no module in glassformer.ops")
         found.setdefault(homes[0], []).append(op)
@@ -55,6 +54,15 @@ def families() -> dict[str, list[Op | Composite]]:
         for name in modules
         if name in found
     }
+
+
+def _ops_in(values: Iterable[Any]) -> Iterator[Op | Composite]:
+    """The ops among some values; those of a softmax or a norm stand together in a tuple."""
+    for value in values:
+        if isinstance(value, Op | Composite):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _ops_in(value)
 
 
 def ops_text() -> str:
@@ -75,6 +83,9 @@ def _op_text(op: Op | Composite, inside: dict[str, list[str]]) -> str:
             lines += ["```{math}", to_latex(formula), "```\n"]
         axes = list(dict.fromkeys(axis for formula in op.outputs for axis in formula.axes))
         facts = {
+            "Template": f"`{TEMPLATES[op.declaration].formula}`"
+            if op.declaration in TEMPLATES
+            else "",
             "Axes": ", ".join(f"`{axis}`" for axis in axes) or "none: one number",
             "Reads": ", ".join(f"`{operand}`" for operand in op.operands),
             "Step of": ", ".join(
@@ -97,11 +108,16 @@ def sub_steps(op: Composite) -> list[str]:
 
     def visit(function: Any) -> None:
         function = inspect.unwrap(function)  # the tests wrap functions in type checks
-        for name in _global_names(function.__code__):
+        names = [*_global_names(function.__code__)]
+        for name in names:
             value = function.__globals__.get(name)
-            if isinstance(value, Op | Composite):
-                seen[value.name] = None
-            elif inspect.isfunction(value) and value.__module__.startswith("glassformer.ops."):
+            of_module = vars(value) if inspect.ismodule(value) else {}
+            parts = [of_module[other] for other in names if other in of_module]
+            seen.update((op.name, None) for op in _ops_in([value, *parts]))
+            for part in parts:
+                if inspect.isfunction(part) and part.__module__.startswith("glassformer.ops."):
+                    visit(part)
+            if inspect.isfunction(value) and value.__module__.startswith("glassformer.ops."):
                 visit(value)
 
     visit(op.steps)

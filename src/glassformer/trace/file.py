@@ -11,9 +11,10 @@
 - ``formulas``: each with ``name``, ``axes``, ``tree`` (see `ops.formula.to_json`), ``text`` and
   ``latex``;
 - ``steps``, leaves first: ``address`` (kind/name), ``op`` and ``role`` (null for a leaf; roles are
-  those of `ops.op.Role`), ``formula`` (index into ``formulas``, null for a leaf), ``operands`` (the formula's operand name to an address),
-  ``consumers`` (addresses), ``params`` (an infinite one as "inf"), ``axes``, ``shape``, ``dtype``,
-  ``bytes`` (null where the value was not kept) and ``edited``.
+  those of `ops.op.Role`), ``formula`` (index into ``formulas``, null for a leaf), ``operands`` (the
+  formula's operand name to an address), ``consumers`` (addresses), ``params`` (an infinite one as
+  "inf"), ``axes``, ``shape``, ``dtype``, ``bytes`` (null where the value was not kept) and
+  ``edited``.
 """
 
 from __future__ import annotations
