@@ -1,18 +1,21 @@
 """Every number on the page is the one that Python explains, on the server and in the file."""
 
 import json
+import math
 import random
 import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-from glassformer.ops.spelling import number
+from glassformer.ops.spelling import number, spelled
 from glassformer.server.record import Wish, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
@@ -20,6 +23,8 @@ from glassformer.training.learner import open_learner
 
 PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
 CELLS_OF_EACH_OP = 5
+NEARLY = 0.03
+"""At most this share of lines says ≈, where numbers cancel."""
 
 # opens every address in turn and returns what its card says
 READ_CARDS = """async ([hash, addresses]) => {
@@ -37,7 +42,10 @@ READ_CARDS = """async ([hash, addresses]) => {
             address,
             value: text(card, "value"),
             arithmetic: text(card, "arithmetic"),
+            relation: text(card, "relation"),
             recomputed: text(card, "recomputed"),
+            running: [...card.querySelectorAll("[data-term]")].map((row) =>
+                [...row.querySelectorAll("td")].slice(-2).map((cell) => cell.textContent)),
             agrees: card.querySelector("[data-testid=check]")?.dataset.agrees ?? null,
             operands: card.querySelectorAll("[data-operand]").length,
         });
@@ -79,24 +87,64 @@ def per_op(addresses: list[str]) -> int:
     return len(addresses) if addresses[0].startswith("bwd/") else CELLS_OF_EACH_OP
 
 
-def check(found: Iterable[dict[str, str | None]], trace: Trace) -> None:
+def check(found: Iterable[dict[str, Any]], trace: Trace) -> None:
+    """Every card says what Python says, and its lines are true as they are printed."""
+    lines, nearly = 0, []
     for card in found:
         address = card["address"]
-        assert address
         explanation = trace.explain(address)
         assert card["value"] == number(explanation.value, 6), address
-        if explanation.operands:
-            assert card["agrees"] == "true", address
-            real = explanation.step.dtype.is_floating_point
-            recomputed = explanation.recomputed if real else int(explanation.recomputed)
-            assert card["recomputed"] == number(recomputed, 6), address
-            shown = re.sub(r"\s+", " ", card["arithmetic"] or "").strip()
-            assert shown == first_line(explanation), address
-            assert int(card["operands"] or 0) > 0
+        if explanation.line is None or not explanation.operands:
+            continue
+        assert card["agrees"] == "true", address
+        assert int(card["operands"]) > 0
+        shown = re.sub(r"\s+", " ", card["arithmetic"]).strip()
+        assert shown == first_line(explanation), address
+        if explanation.line.result:
+            told = (card["relation"], card["recomputed"])
+            assert told == (explanation.line.relation, explanation.line.result), address
+            lines += 1
+            if card["relation"] == "≈":
+                nearly.append(shown)
+            else:
+                assert rounds_to(typed(card["arithmetic"]), card["recomputed"]), (shown, told)
+        check_running(card["running"])
+    assert len(nearly) <= NEARLY * lines, nearly
 
 
 def first_line(explanation: Explanation) -> str:
     return re.sub(r"\s+", " ", explanation.arithmetic.splitlines()[0]).strip()
+
+
+FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos")
+
+
+def typed(line: str) -> float:
+    """What a calculator gives for a line as it is printed."""
+    text = re.sub(r"\s+", " ", line).partition(" = ")[2]
+    text = re.sub(r" \([^()]*(\([^()]*\)[^()]*)*: (yes|no)\)\s*$", "", text)  # what a select asked
+    text = re.sub(r"\((?:all )?[\d,]+ (?:more )?(?:are|sum to) ([^)]*)\)", r"(\1)", text)
+    text = re.sub(r"\(the largest of \d+ more is ([^)]*)\)", r"(\1)", text)
+    known = {name: getattr(math, name) for name in FUNCTIONS}
+    sign = {"sign": lambda x: math.copysign(1, x) if x else 0}
+    names = {**known, **sign, "max": max, "abs": abs, "pi": math.pi, "inf": math.inf}
+    return float(eval(text, {"__builtins__": {}}, names))
+
+
+def rounds_to(value: float, printed: str) -> bool:
+    """Whether a value is the printed number, rounded as that is."""
+    if value == float(printed):
+        return True
+    mantissa = printed.lstrip("-").partition("e")[0].replace(".", "").lstrip("0")
+    return any(spelled(value, digits) == printed for digits in {4, 5, 6, len(mantissa)})
+
+
+def check_running(rows: list[list[str]]) -> None:
+    """The sum so far is, to its last digit, the sum of the terms as printed."""
+    total = Decimal(0)
+    for term, so_far in rows:
+        total += Decimal(term)
+        assert total == Decimal(so_far), rows
 
 
 def route(**fields: object) -> str:
@@ -156,3 +204,15 @@ def test_a_copied_snippet_recomputes_the_number_and_asserts_it(page: Page, serve
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(SNIPPETS)
+
+
+def test_full_precision_is_a_click_away(page: Page, server: str, trace: Trace) -> None:
+    address = "fwd/blocks.0.attn.scores_raw[batch=0,head=0,query=3,key=1]"
+    page.goto(server + route(run="small", prompt=PROMPT, target=TARGET, at=address))
+    card = page.locator(f'[data-address="{address}"]')
+    card.get_by_role("button", name="full precision").click()
+    line = trace.explain(address).line_in_full
+    assert line is not None
+    expect(card.get_by_test_id("recomputed")).to_have_text(line.result)
+    shown = re.sub(r"\s+", " ", card.get_by_test_id("arithmetic").inner_text()).strip()
+    assert shown == f"scores_raw = {line.numbers}"

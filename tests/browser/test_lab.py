@@ -206,6 +206,6 @@ def test_an_unknown_word_of_the_other_text_is_said_to_be(page: Page, server: str
     page.goto(lab(server, way="patch"))
     page.get_by_label("Another text").fill("the zebra is")
     said = page.get_by_role("region", name="Edits").get_by_test_id("unknown")
-    expect(said).to_contain_text("<unk> stands where a word is not in the vocabulary")
+    expect(said).to_contain_text("The model doesn't know “zebra”")
     page.get_by_label("Another text").fill(OTHER)
     expect(said).to_have_count(0)

@@ -99,7 +99,7 @@ def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str, vi
     page.goto(f"{server}#/{view}?run=small&prompt=the+zebra+is")
     said = page.get_by_test_id("unknown").first
     expect(said).to_be_visible()
-    expect(said).to_contain_text("<unk> stands where a word is not in the vocabulary")
+    expect(said).to_contain_text("The model doesn't know “zebra”")
     page.goto(f"{server}#/{view}?{SMALL}")
     expect(page.locator(".rail .token").nth(7)).to_be_visible()
     expect(said).to_have_count(0)
@@ -167,8 +167,17 @@ def test_the_story_has_every_stage_of_the_way(page: Page, server: str) -> None:
     stages = page.locator("[data-stage]").evaluate_all("all => all.map((s) => s.dataset.stage)")
     assert stages == [
         *("text", "tokens", "ids", "embedding", "norm-1", "qkv", "qk-norm", "rotary", "scores"),
-        *("mask", "softmax", "mix", "merge", "resid-mid", "norm-2", "mlp", "resid-post", "guess"),
-        *("final-norm", "logits", "probabilities", "choice", "loss", "gradients", "update"),
+        *("mask", "softmax", "mix", "merge", "resid-mid", "norm-2", "mlp", "resid-post", "blocks"),
+        *(
+            "guess",
+            "final-norm",
+            "logits",
+            "probabilities",
+            "choice",
+            "loss",
+            "gradients",
+            "update",
+        ),
     ]
 
 
@@ -215,19 +224,20 @@ def test_a_large_models_stream_is_read_early_on_request(page: Page, wide: str) -
     assert problems(page) == []
 
 
-def test_of_a_peaked_prediction_the_story_shows_every_bar_and_says_how(
+def test_bars_are_linear_and_small_chances_are_said_in_words_unless_a_reader_asks_for_a_log_scale(
     page: Page, server: str
 ) -> None:
     page.goto(f"{server}#/story?run=small&prompt=Once+there")  # one token has nearly all
     intro = page.locator(".intro")
+    expect(intro.get_by_text("Bars go from 0 to 100%.")).to_be_visible()
+    expect(intro.locator("li").last).to_contain_text(re.compile(r"%|1 in [\d,]+"))
+    intro.get_by_label("bars on a log scale").check()
+    expect(page).to_have_url(re.compile("bars=log"))
     expect(intro.get_by_text("on a log scale, in steps of ten times")).to_be_visible()
     widths = intro.locator(".fill").evaluate_all("all => all.map((b) => b.clientWidth)")
     assert len(widths) == 5
     assert widths[1] > 10
     assert min(widths) > 1
-    intro.get_by_label("bars on a log scale").uncheck()
-    expect(page).to_have_url(re.compile("bars=plain"))
-    expect(intro.get_by_text("Bars go from 0 to 1.")).to_be_visible()
 
 
 def test_the_digits_of_a_weight_show_that_it_changed(page: Page, server: str) -> None:

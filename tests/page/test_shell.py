@@ -6,7 +6,7 @@ from glassformer.server.page import template
 from scripts import page
 
 SHELL_KB = 160
-"""docs/decisions/0023: what the page may weigh, gzipped, without data."""
+"""docs/decisions/0024: what the page may weigh, gzipped, without data."""
 
 
 def test_the_shell_is_at_most_160_kb_gzipped() -> None:

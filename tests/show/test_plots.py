@@ -141,13 +141,14 @@ def test_the_loss_curve_shows_loss_floor_and_guesses():
     assert legend[4].endswith("nothing: 2.480")
 
 
-def test_the_running_mean_is_the_mean_of_the_latest_steps():
+def test_the_running_mean_is_that_of_the_steps_around_and_does_not_lag():
     axes = draw_loss(ROWS).axes[0]
     mean = axes.lines[1]
     assert "mean of 5 steps" in str(mean.get_label())
-    latest = np.mean([2.5 / step for step in range(96, 101)])
-    assert np.asarray(mean.get_ydata())[-1] == pytest.approx(latest)
-    assert np.asarray(mean.get_xdata())[0] == 5
+    x, y = np.asarray(mean.get_xdata()), np.asarray(mean.get_ydata())
+    assert x.tolist() == list(range(1, 101))
+    assert y[49] == pytest.approx(np.mean([2.5 / step for step in range(48, 53)]))
+    assert y[-1] == pytest.approx(np.mean([2.5 / step for step in range(98, 101)]))
 
 
 def test_the_plane_of_the_map_is_that_of_the_singular_vectors():

@@ -88,7 +88,10 @@ export interface Metrics {
     held_out: number | null;
     tokens_per_second: number | null;
   }[];
+  /** Losses that need no model, where they are known. */
   floor: number | null;
+  unigram_loss: number | null;
+  uniform_loss: number | null;
 }
 
 export interface Pair {
@@ -245,6 +248,13 @@ interface Exported {
   texts: Record<string, TokenizedText[]>;
 }
 
+export const NO_METRICS: Metrics = {
+  rows: [],
+  floor: null,
+  unigram_loss: null,
+  uniform_loss: null,
+};
+
 class FileSource implements Source {
   readonly live = false;
   private opened = new Map<string, Promise<Opened>>();
@@ -252,7 +262,7 @@ class FileSource implements Source {
   constructor(private data: Exported) {}
 
   runs = async () => this.data.runs;
-  metrics = async (id: string) => this.data.metrics[id] ?? { rows: [], floor: null };
+  metrics = async (id: string) => this.data.metrics[id] ?? NO_METRICS;
 
   async run(id: string): Promise<RunInfo> {
     const found = this.data.runs.find((run) => run.id === id) ?? this.data.runs[0];

@@ -145,7 +145,7 @@ class Source:
         """Metrics of the page's contract: one row for each step, in order."""
         path = self.folder / "metrics.jsonl" if self.folder else None
         if path is None or not path.is_file():
-            return {"rows": [], "floor": None}
+            return {"rows": [], **NO_GUESSES}
         return _metrics(path, _state(path))
 
 
@@ -253,11 +253,15 @@ def _parameters(config: Config) -> int:
         return sum(p.numel() for p in Transformer(config).parameters())
 
 
+NO_GUESSES = {"floor": None, "unigram_loss": None, "uniform_loss": None}
+"""What is known of the loss without a model, by its key in metrics.jsonl."""
+
+
 @lru_cache(maxsize=64)
 def _metrics(path: Path, _state: tuple[int, int, int]) -> dict[str, Any]:
     """The metrics in a file, read again only when its `_state` is another."""
     by_step: dict[int, dict[str, Any]] = {}
-    floor = None
+    known: dict[str, Any] = dict(NO_GUESSES)
     for row in read_metrics(path):
         merged = by_step.setdefault(
             row["step"],
@@ -266,8 +270,8 @@ def _metrics(path: Path, _state: tuple[int, int, int]) -> dict[str, Any]:
         merged["loss"] = row.get("loss", merged["loss"])
         merged["held_out"] = row.get("val_loss", merged["held_out"])
         merged["tokens_per_second"] = row.get("tokens_per_second", merged["tokens_per_second"])
-        floor = row.get("floor", floor)
-    return {"rows": [by_step[step] for step in sorted(by_step)], "floor": floor}
+        known |= {name: row[name] for name in NO_GUESSES if name in row}
+    return {"rows": [by_step[step] for step in sorted(by_step)], **known}
 
 
 def _weights(config: Config, parameters: int) -> list[dict[str, Any]]:

@@ -175,8 +175,12 @@ class MetricsRow(BaseModel):
 
 
 class Metrics(BaseModel):
+    """Losses by step; the floor, and the losses of two guesses that need no model, where known."""
+
     rows: list[MetricsRow]
     floor: float | None
+    unigram_loss: float | None
+    uniform_loss: float | None
 
 
 class Chosen(BaseModel):

@@ -70,6 +70,10 @@ function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
   return [axes[axes.length - 2], axes[axes.length - 1]];
 }
 
+/** How many planes are drawn beside one another: one for each head, unless heads are its rows or columns. */
+export const besides = (p: Plane): number =>
+  "head" in p.fixed ? p.step.shape[p.step.axes.indexOf("head")] : 1;
+
 export function indexAt(p: Plane, row: number, column: number): Record<string, number> {
   const at: Record<string, number> = {};
   for (const axis of p.step.axes) {

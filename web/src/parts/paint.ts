@@ -2,7 +2,7 @@
 import { number } from "../trace/number";
 import { isWhole } from "../trace/trace";
 import { channels } from "../state/theme.svelte";
-import { isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
+import { columnLabel, isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
 
 export interface Palette {
   color(name: string): string;
@@ -15,11 +15,18 @@ export interface Look {
   head: number;
   cell: { width: number; height: number };
   numbered: boolean;
+  /** Shares are written with two decimals, and those that would be 0.00 not at all. */
+  brief: boolean;
+  /** Words of columns are written upwards. */
+  turned: boolean;
   scale: Scale;
   marked: number | null;
   width: number;
   height: number;
 }
+
+/** Pixels: a word over a narrower column is turned. */
+export const UPRIGHT = 44;
 
 const FONT = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
@@ -115,13 +122,17 @@ export function paint(
       if (Math.abs(value) > look.scale.largest) corner(context, x, y, cell, ink); // beyond the scale
       if (look.numbered) {
         context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
-        context.fillText(number(value, 4, whole), x + cell.width - 6, y + cell.height / 2);
+        const text = look.brief ? briefly(value) : number(value, 4, whole);
+        context.fillText(text, x + cell.width - (look.brief ? 2 : 6), y + cell.height / 2);
       }
     }
   }
   context.restore();
   labels(context, plane, look, scroll, { r0, r1, c0, c1 }, palette, line);
 }
+
+/** A share with two decimals; nothing where that would be zero. */
+const briefly = (share: number): string => (share < 0.005 ? "" : share.toFixed(2));
 
 /** Paint a picture of one dot a number; it is as large as it has dots. */
 export function dots(
@@ -198,6 +209,7 @@ function labels(
   context.fillRect(0, 0, look.width, head);
   context.textAlign = "center";
   const words = plane.trace.word(plane.columnAxis, 0) !== "";
+  if (look.turned) return turnedLabels(context, plane, look, scroll, shown, quiet, line);
   const wide = Math.max(8 * String(plane.first.column + plane.columns).length + 6, 30);
   const every = Math.max(Math.ceil((words ? 44 : wide) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
@@ -210,20 +222,49 @@ function labels(
       continue; // it would be cut off
     context.fillStyle = quiet;
     const index = plane.first.column + c;
-    const label =
-      words && cell.width >= 40 ? plane.trace.word(plane.columnAxis, index) : String(index);
+    const label = words ? plane.trace.word(plane.columnAxis, index) : String(index);
     context.fillText(
       clip(context, label, Math.max(cell.width * every - 2, 24)),
       x + cell.width / 2,
       head / 2,
     );
   }
+  underline(context, look, line);
+}
+
+function underline(context: CanvasRenderingContext2D, { side, head, width }: Look, line: string) {
   context.strokeStyle = line;
   context.lineWidth = 1;
   context.beginPath();
   context.moveTo(side, head - 0.5);
-  context.lineTo(look.width, head - 0.5);
+  context.lineTo(width, head - 0.5);
   context.stroke();
+}
+
+/** The words of narrow columns, read upwards; of very narrow ones every second, third, ... */
+function turnedLabels(
+  context: CanvasRenderingContext2D,
+  plane: Plane,
+  look: Look,
+  scroll: { x: number; y: number },
+  shown: { c0: number; c1: number },
+  color: string,
+  line: string,
+): void {
+  const { side, head, cell } = look;
+  const every = Math.max(Math.ceil(13 / cell.width), 1);
+  context.fillStyle = color;
+  context.textAlign = "left";
+  for (let c = shown.c0; c < shown.c1; c++) {
+    const x = side + c * cell.width - scroll.x + cell.width / 2;
+    if (c % every || x < side) continue;
+    context.save();
+    context.translate(x, head - 4);
+    context.rotate(-Math.PI / 2);
+    context.fillText(clip(context, columnLabel(plane, c), head - 8), 0, 0);
+    context.restore();
+  }
+  underline(context, look, line);
 }
 
 function clip(context: CanvasRenderingContext2D, text: string, room: number): string {

@@ -1,7 +1,6 @@
-/** How long the bar of a probability is: as it is, or on a log scale where one token has nearly all. */
+/** How long the bar of a probability is: as it is, or on a log scale where the reader asks for it. */
 import { route } from "../state/route.svelte";
 
-const PEAKED = 0.02; // the bar of a second token below it tells nothing
 const MOST = 12; // decades
 
 export interface BarScale {
@@ -11,16 +10,16 @@ export interface BarScale {
   says: string;
 }
 
-/** The scale for bars of tokens with these probabilities on each side; the reader's choice goes before the page's. */
+/** The powers of ten from the least of some probabilities to 1. */
+export function decadesOf(probs: number[]): number {
+  return Math.min(Math.floor(1 - Math.log10(Math.min(...probs.filter((p) => p > 0)))), MOST);
+}
+
+/** The scale for bars of tokens with these probabilities on each side. */
 export function barScale(...sides: number[][]): BarScale {
-  const [, second] = sides[0]
-    .map((_, i) => Math.max(...sides.map((probs) => probs[i])))
-    .sort((a, b) => b - a);
-  const asked = route.get("bars");
-  if (asked ? asked !== "log" : !(second < PEAKED))
-    return { decades: 0, share: (p) => p, says: "Bars go from 0 to 1." };
-  const least = Math.min(...sides.flat().filter((p) => p > 0));
-  const decades = Math.min(Math.floor(1 - Math.log10(least)), MOST);
+  if (route.get("bars") !== "log")
+    return { decades: 0, share: (p) => p, says: "Bars go from 0 to 100%." };
+  const decades = decadesOf(sides.flat());
   return {
     decades,
     share: (p) => Math.max(1 + Math.log10(p) / decades, 0),

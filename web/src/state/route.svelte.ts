@@ -47,7 +47,7 @@ const FIELDS = [
   "way", // how the lab edits: off, number or patch
   "training", // a training that was started from the page
   "log", // "1": training steps on a logarithmic scale
-  "bars", // "log" or "plain": how probabilities are drawn, where the reader has chosen
+  "bars", // "log": probabilities are drawn on a logarithmic scale
   "hide", // controls that a teacher has hidden
 ] as const;
 export type Field = (typeof FIELDS)[number];

@@ -24,7 +24,7 @@ import { ROUNDOFF, TINY } from "./values";
 const FUNCTION_ULPS = 8;
 const SUM_ROUNDOFF = ROUNDOFF.float32 + ROUNDOFF.float64;
 
-type Env = Record<string, number>;
+export type Env = Record<string, number>;
 /** The numbers read of each operand, by their place in it. */
 export type Reads = Map<string, Map<number, number>>;
 
@@ -286,7 +286,7 @@ function axisSizes(tree: Node, operands: Record<string, Step>): Record<string, n
 // inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)
 const finite = (error: number): number => (Number.isFinite(error) ? error : 0);
 
-const FUNCTIONS: Record<FunctionName, (x: number) => number> = {
+export const FUNCTIONS: Record<FunctionName, (x: number) => number> = {
   neg: (x) => -x,
   exp: Math.exp,
   log: Math.log,
@@ -313,7 +313,7 @@ export const SLOPES: Record<FunctionName, (x: number, y: number) => number> = {
   abs: (x) => Math.sign(x),
 };
 
-const OPERATORS: Record<Operator, (a: number, b: number) => number> = {
+export const OPERATORS: Record<Operator, (a: number, b: number) => number> = {
   "+": (a, b) => a + b,
   "-": (a, b) => a - b,
   "*": (a, b) => a * b,

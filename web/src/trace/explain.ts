@@ -4,7 +4,7 @@ import { derivatives } from "./derive";
 import { Evaluation, whenHere } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
-import { terms, withNumbers, type Piece, type Terms } from "./render";
+import { line, putIn, terms, type Line, type Terms } from "./arithmetic";
 import { addressOf, flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
 
 /** One number that went in. */
@@ -56,7 +56,10 @@ export interface Explanation {
   text: string;
   formula: Formula | null;
   symbol: string;
-  numbersPutIn: Piece[];
+  /** The arithmetic, true as printed; null where nothing was computed. */
+  line: Line | null;
+  /** The same with every operand to its last digit. */
+  inFull: () => Line | null;
   terms: Terms | null;
   /** Operands by the value they are elements of, in reading order. */
   groups: { path: string; operands: Operands }[];
@@ -89,7 +92,8 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     text: number(value, 6, isWhole(step)),
     formula,
     symbol: symbol(step.address),
-    numbersPutIn: [],
+    line: null,
+    inFull: () => null,
     terms: null,
     groups: [],
     recomputed: value,
@@ -111,7 +115,10 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   if (Number.isNaN(value) && Number.isNaN(found.recomputed)) found.error = 0;
   found.agrees = found.error <= found.bound;
   found.terms = terms(formula.tree, run, at);
-  found.numbersPutIn = withNumbers(formula.tree, run, at);
+  const printed = putIn(formula.tree, run, at);
+  const write = (full: boolean) => line(printed, found.recomputed, isWhole(step), full);
+  found.line = write(false);
+  found.inFull = () => write(true);
   found.groups = grouped(run, formula.tree, at);
   if (run.kinks) found.flags.push("kink: exactly at the corner, where the slope is not unique");
   return found;

@@ -1,47 +1,27 @@
-/**
- * A number for people, spelled as Python's `ops.render.number` does: `digits` significant digits,
- * whole numbers of integer values, e-notation beyond 1e-4 and 10^(digits+1).
- */
-export function number(value: number, digits = 4, whole = false): string {
-  if (whole) return String(value);
-  if (Number.isNaN(value)) return "nan";
-  if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
-  if (value === 0) return "0";
-  const exponent = Math.floor(Math.log10(Math.abs(value)));
-  if (exponent >= -4 && exponent < digits + 1) {
-    const places = Math.max(digits - 1 - exponent, 0);
-    return halfToEven(value.toFixed(places), value.toFixed(EXACT));
+/** Numbers as people read them; those of arithmetic are spelled in `spelling`. */
+import { number } from "./spelling";
+
+export { number };
+
+/** Names of powers of a thousand, from a million on. */
+const LARGE = ["million", "billion", "trillion"];
+
+/** A probability for people: in per cent, or as one in so many where that would be a long fraction. */
+export function chance(p: number): string {
+  if (!(p > 0)) return p === 0 ? "0%" : number(p);
+  if (p === 1) return "100%";
+  if (p >= 0.001) {
+    const percent = 100 * p;
+    // as many decimals as it takes to be less than all of it
+    const most = Math.ceil(-Math.log10(100 - percent) - 1e-6);
+    const places = percent >= 1 ? Math.min(Math.max(most, 1), 9) : 2;
+    return `${percent.toFixed(places)}%`;
   }
-  return scientific(value, digits);
-}
-
-const EXACT = 60; // places: a float64 from 1e-4 on that ends in a 5 to be rounded has fewer
-
-/** JavaScript rounds a number half-way between two away from zero, Python to the even one. */
-function halfToEven(rounded: string, exact: string): string {
-  const at = rounded.includes(".") ? rounded.length : rounded.length + 1;
-  const last = Number(rounded.at(-1));
-  return last % 2 === 1 && /^50*$/.test(exact.slice(at))
-    ? rounded.slice(0, -1) + (last - 1)
-    : rounded;
-}
-
-/** As Python's `%e`: at least two digits of exponent. */
-function scientific(value: number, digits: number): string {
-  const [rounded, exponent] = value.toExponential(digits - 1).split("e");
-  const mantissa = halfToEven(rounded, value.toExponential(EXACT).split("e")[0]);
-  const power = Math.abs(Number(exponent));
-  return `${mantissa}e${Number(exponent) < 0 ? "-" : "+"}${power < 10 ? "0" : ""}${power}`;
-}
-
-/** A constant of a formula, as Python's `%g`. */
-export function plain(value: number): string {
-  if (!Number.isFinite(value)) return number(value);
-  const exponent = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)));
-  if (exponent < -4 || exponent >= 6) {
-    return scientific(value, 6).replace(/\.?0+e/, "e");
-  }
-  return String(Number(value.toPrecision(6)));
+  const of = Number((1 / p).toPrecision(2));
+  const group = Math.floor(Math.log10(of) / 3) - 2;
+  if (group < 0) return `1 in ${count(of)}`;
+  if (group >= LARGE.length) return `1 in 10^${Math.round(-Math.log10(p))}`;
+  return `1 in ${Number((of / 10 ** (3 * group + 6)).toPrecision(2))} ${LARGE[group]}`;
 }
 
 /** A change for people: its sign is always told. */

@@ -48,8 +48,7 @@ const BLOCK: Plan[] = [
   {
     id: "norm-1",
     title: "A common measure",
-    sentence:
-      "Before attention looks at a vector it is brought to a standard size: less its mean, divided by its spread.",
+    sentence: "",
     names: ["ln1.*"],
   },
   {
@@ -121,7 +120,7 @@ const BLOCK: Plan[] = [
   {
     id: "norm-2",
     title: "A common measure again",
-    sentence: "The sum is brought to a standard size for the feed-forward layer.",
+    sentence: "",
     names: ["ln2.*"],
   },
   {
@@ -145,7 +144,7 @@ const OUT: (Plan & { act: string })[] = [
     id: "final-norm",
     act: "Logits",
     title: "One last measure",
-    sentence: "After the last block the vectors are brought to a standard size again.",
+    sentence: "",
     names: ["ln_final.*"],
   },
   {
@@ -208,8 +207,20 @@ export function stages(trace: Trace, block: number): Stage[] {
     ),
   ];
   for (const plan of INTO) found.push(...planned(plan, plan.act, "", forward, null));
-  for (const plan of BLOCK)
-    found.push(...planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block));
+  const within = BLOCK.flatMap((plan) =>
+    planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block),
+  );
+  // a norm may stand before its layer or after it
+  found.push(...within.sort((a, b) => forward.indexOf(a.steps[0]) - forward.indexOf(b.steps[0])));
+  const blocks = forward.filter(({ address }) => /^fwd\/blocks\.\d+\.resid_post$/.test(address));
+  if (blocks.length > 1) {
+    const others =
+      blocks.length === 2 ? "the other block does" : `the other ${blocks.length - 1} blocks do`;
+    const sentence = `This was block ${block}; ${others} the same with weights of their own. Choose one to walk through it.`;
+    found.push(
+      stage("blocks", "Every block", "The same again in every block", sentence, blocks, null),
+    );
+  }
   const guess = trace.steps.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
   if (guess) {
     found.push(
@@ -305,18 +316,40 @@ function planned(
   );
   const faces = named.filter((step) => step !== undefined);
   if (!faces.length) faces.push(unique.at(-1)!);
+  const sentence = plan.sentence || normSentence(unique, forward);
   return [
     {
       id: plan.id,
       act,
       title: plan.title,
-      sentence: plan.sentence,
+      sentence,
       steps: unique,
       main: faces[0],
       faces,
       block,
     },
   ];
+}
+
+/** What a norm does, and where: before a layer, after it, or at the end. */
+function normSentence(steps: Step[], forward: Step[]): string {
+  const centers = steps.some(({ address }) => /\.mean$/.test(address));
+  const how = centers
+    ? "its mean is subtracted and it is divided by its spread"
+    : "it is divided by the root of its mean square";
+  const first = forward[forward.indexOf(steps.at(-1)!) + 1]?.address ?? "";
+  const last = steps[0].address.startsWith("fwd/ln_final");
+  const when = last ? "After the last block" : normPlace(first);
+  return `${when} a vector is brought to a standard size: ${how}.`;
+}
+
+/** Where a norm stands, by what comes after it. */
+function normPlace(next: string): string {
+  if (/\.attn\./.test(next)) return "Before attention reads it,";
+  if (/\.mlp\./.test(next)) return "Before the feed-forward layer reads it,";
+  return /\.resid_/.test(next)
+    ? "Before a layer's output is added,"
+    : "After a layer has added to it,";
 }
 
 const fits = (address: string, pattern: string): boolean =>

@@ -4,7 +4,7 @@ import { erf } from "../../src/trace/erf";
 import { Evaluation } from "../../src/trace/evaluate";
 import { consumers, explain } from "../../src/trace/explain";
 import type { Node } from "../../src/trace/formula";
-import { spelled, terms, withNumbers } from "../../src/trace/render";
+import { line, plainText, putIn, terms } from "../../src/trace/arithmetic";
 import { axis, n, read, traceOf } from "../made";
 
 const X = [0.5, -1.25, 2, 0.75];
@@ -155,24 +155,32 @@ describe("an explained number", () => {
     expect((await explain(made(square + 1e-9), { path: "fwd/y", index: {} })).agrees).toBe(false);
   });
 
-  test("has its terms with the sum after each", async () => {
+  test("has its terms with the sum after each, all with the same places", async () => {
     const { evaluation } = await run(tree);
-    expect(terms(tree, evaluation, {})).toEqual({
-      axes: ["i"],
-      sizes: [4],
-      values: [0.25, 1.5625, 4, 0.5625],
-      running: [0.25, 1.8125, 5.8125, 6.375],
-    });
+    const found = terms(tree, evaluation, {})!;
+    expect(found.values.map((_, i) => [found.text(i), found.soFar(i)])).toEqual([
+      ["0.2500", "0.2500"],
+      ["1.5625", "1.8125"],
+      ["4.0000", "5.8125"],
+      ["0.5625", "6.3750"],
+    ]);
   });
 
   test("puts its numbers in, a negative one on the right in brackets", async () => {
-    const line = withNumbers(tree, (await run(tree)).evaluation, {});
-    expect(spelled(line)).toBe(
-      "(0.5000 * 0.5000 + (-1.250) * (-1.250) + 2.000 * 2.000 + 0.7500 * 0.7500) / 4",
+    const { evaluation, value } = await run(tree);
+    const found = line(putIn(tree, evaluation, {}), value);
+    expect(`${plainText(found.numbers)} ${found.relation} ${found.result}`).toBe(
+      "(0.5 * 0.5 + (-1.25) * (-1.25) + 2 * 2 + 0.75 * 0.75) / 4 = 1.59375",
     );
-    expect(line.filter((piece) => piece.address).map((piece) => piece.address)).toContain(
-      "fwd/x[i=3]",
-    );
+    expect(found.numbers.flatMap((piece) => piece.address ?? [])).toContain("fwd/x[i=3]");
+  });
+
+  test("says that it is only nearly equal where numbers cancel", async () => {
+    const close: Node = ["-", n(1 / 3), n(1 / 3 - 1e-11)];
+    const { evaluation, value } = await run(close);
+    const printed = putIn(close, evaluation, {});
+    expect(line(printed, value).relation).toBe("≈");
+    expect(line(printed, value, false, true).relation).toBe("=");
   });
 
   test("leads to what reads it, with the axes that are decided", () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { bytes, count, digitsFor, full, number, plain, signed } from "../../src/trace/number";
+import { bytes, chance, count, digitsFor, full, signed } from "../../src/trace/number";
+import { constant, number, spelled } from "../../src/trace/spelling";
 
 describe("a number for people", () => {
   test.each([
@@ -10,7 +11,8 @@ describe("a number for people", () => {
     [0, "0"],
     [-0, "0"],
     [0.00001234, "1.234e-05"],
-    [99999, "99999"],
+    [99994, "99994"],
+    [99999, "1.000e+05"],
     [1e-4, "0.0001000"],
   ])("%s is written %s", (value, text) => expect(number(value)).toBe(text));
 
@@ -23,14 +25,29 @@ describe("a number for people", () => {
   });
 });
 
-test("a constant is written as Python's %g writes it", () => {
-  expect([1e-5, 0.044715, 100000, 1234567, 2.5].map(plain)).toEqual([
-    "1e-05",
-    "0.044715",
-    "100000",
-    "1.23457e+06",
-    "2.5",
-  ]);
+test("zeros at the end say that something was rounded", () => {
+  expect(spelled(0.5, 4)).toBe("0.5");
+  expect(spelled(0.50001, 4)).toBe("0.5000");
+  expect(spelled(1234000, 4)).toBe("1.234e+06");
+});
+
+test("a constant is written exactly", () => {
+  expect([Math.PI, 1e-5, 0.044715, 64].map(constant)).toEqual(["pi", "1e-05", "0.044715", "64"]);
+});
+
+describe("a chance", () => {
+  test.each([
+    [0.9996, "99.96%"],
+    [0.9999999, "99.99999%"],
+    [0.5, "50.0%"],
+    [0.0123, "1.2%"],
+    [0.00234, "0.23%"],
+    [5.966e-5, "1 in 17,000"],
+    [4e-8, "1 in 25 million"],
+    [3e-20, "1 in 10^20"],
+    [0, "0%"],
+    [1, "100%"],
+  ])("of %s is %s", (p, text) => expect(chance(p)).toBe(text));
 });
 
 test("a change tells its sign", () => {

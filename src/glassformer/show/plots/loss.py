@@ -67,11 +67,14 @@ def _series(rows: list[dict[str, Any]], key: str) -> np.ndarray:
 
 
 def _window(n: int) -> int:
-    return max(n // 50, 5)
+    return max(n // 50 // 2 * 2 + 1, 5)
 
 
 def _running_mean(series: np.ndarray) -> np.ndarray:
-    """The mean over the latest steps, from where there are enough of them."""
-    width = _window(len(series))
-    means = np.convolve(series[:, 1], np.ones(width) / width, mode="valid")
-    return np.stack([series[width - 1 :, 0], means], -1)
+    """The mean over the steps around each one, so that it doesn't lag; at the ends there are fewer."""
+    side = _window(len(series)) // 2
+    sums = np.concatenate([[0.0], np.cumsum(series[:, 1])])
+    at = np.arange(len(series))
+    first, last = np.maximum(at - side, 0), np.minimum(at + side, len(series) - 1)
+    means = (sums[last + 1] - sums[first]) / (last + 1 - first)
+    return np.stack([series[:, 0], means], -1)

@@ -1,5 +1,5 @@
 /** A training that was started from the page: what its events tell. */
-import type { Metrics, Source } from "../../source";
+import { NO_METRICS, type Metrics, type Source } from "../../source";
 
 export interface Wish {
   /** Without one, Storyland is learned. */
@@ -30,7 +30,7 @@ class Live {
   /** Whether the events stopped coming, and the browser tries to hear them again. */
   lost = $state(false);
   progress = $state.raw<Progress | null>(null);
-  metrics = $state.raw<Metrics>({ rows: [], floor: null });
+  metrics = $state.raw<Metrics>(NO_METRICS);
   samples = $state.raw<{ step: number; text: string }[]>([]);
   private events: EventSource | null = null;
   private heard: Progress[] = [];
@@ -105,7 +105,8 @@ class Live {
     this.drawing = requestAnimationFrame(() => {
       this.drawing = 0;
       this.progress = this.heard.at(-1) ?? null;
-      this.metrics = { rows: rowsOf(this.heard), floor: this.progress?.floor ?? null };
+      const floor = this.progress?.floor ?? null;
+      this.metrics = { ...NO_METRICS, rows: rowsOf(this.heard), floor };
     });
   }
 }

@@ -18,5 +18,10 @@ export const lossSeries = (metrics: Metrics) =>
     },
   ].filter((one) => one.points.length);
 
-export const floorOf = ({ floor }: Metrics) =>
-  floor === null ? null : { value: floor, name: "floor of the held-out text" };
+/** The levels that a loss is measured against. */
+export const levelsOf = (metrics: Metrics) =>
+  [
+    { name: "floor of the held-out text", value: metrics.floor, floor: true },
+    { name: "guessing by how often each token occurs", value: metrics.unigram_loss, floor: false },
+    { name: "guessing without knowing anything", value: metrics.uniform_loss, floor: false },
+  ].flatMap(({ value, ...level }) => (value === null ? [] : [{ ...level, value }]));

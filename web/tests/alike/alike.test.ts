@@ -1,0 +1,84 @@
+/** Cases that Python wrote (tests/page/test_alike.py): TypeScript writes the same texts. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { parse } from "../../src/trace/address";
+import { plainText, type Line } from "../../src/trace/arithmetic";
+import { explain } from "../../src/trace/explain";
+import { constant, Fixed, FULL, number, spelled } from "../../src/trace/spelling";
+import { Trace } from "../../src/trace/trace";
+
+type Told = [string, string, string] | null;
+
+interface Cases {
+  trace: string;
+  numbers: { value: string; texts: string[] }[];
+  columns: { terms: number[]; holds: boolean; texts: string[] }[];
+  cells: {
+    address: string;
+    lines: [Told, Told];
+    terms: [string, string][];
+    digits: number;
+    agrees: boolean;
+  }[];
+}
+
+const path = process.env.GLASSFORMER_CASES;
+if (!path) throw new Error("Python makes the cases: python -m pytest tests/page");
+const cases = JSON.parse(readFileSync(path, "utf8")) as Cases;
+
+const python = (text: string): number => Number(text.replace("inf", "Infinity"));
+
+test("every number is spelled as Python spells it", () => {
+  const wrong = cases.numbers.filter(({ value, texts }) => {
+    const x = python(value);
+    const found = [
+      ...[2, 4, 6].map((digits) => number(x, digits)),
+      ...[4, 9, FULL].map((digits) => spelled(x, digits)),
+      constant(x),
+    ];
+    return found.join() !== texts.join();
+  });
+  expect(cases.numbers.length).toBeGreaterThan(5000);
+  expect(wrong).toEqual([]);
+});
+
+test("every column has the places that Python gives it", () => {
+  for (const { terms, holds, texts } of cases.columns) {
+    const column = Fixed.ofSum(terms);
+    expect(column.holds).toBe(holds);
+    expect(terms.map((term) => column.text(column.units(term)))).toEqual(texts);
+  }
+});
+
+function opened(folder: string): Trace {
+  const table = JSON.parse(readFileSync(`${folder}/trace.json`, "utf8"));
+  const file = readFileSync(`${folder}/${table.values}`);
+  const bytes = async (begin: number, end: number) =>
+    new Uint8Array(file.subarray(begin, end)).buffer;
+  return new Trace(table, { bytes });
+}
+
+const told = (line: Line | null): Told =>
+  line && [plainText(line.numbers), line.relation, line.result];
+
+/** In full precision sums of many numbers, added in another order, may differ in their last digit. */
+const rounded = (told: Told) =>
+  told?.map((text) => text.replace(/\d[\d.]*(e[+-]\d+)?/g, (x) => Number(x).toPrecision(14)));
+
+test("every line and every running sum is the text that Python prints", async () => {
+  const trace = opened(cases.trace);
+  for (const { address, lines, terms, digits, agrees } of cases.cells) {
+    const found = await explain(trace, parse(address));
+    const shown = terms.map((_, i) => i);
+    expect(
+      {
+        line: told(found.line),
+        full: rounded(told(found.inFull())),
+        terms: shown.map((i) => [found.terms!.text(i), found.terms!.soFar(i)]),
+        digits: shown.length ? found.terms!.digits(shown) : 0,
+        agrees: found.agrees,
+      },
+      address,
+    ).toEqual({ line: lines[0], full: rounded(lines[1]), terms, digits, agrees });
+  }
+});
