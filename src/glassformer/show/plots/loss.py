@@ -71,7 +71,7 @@ def _window(n: int) -> int:
 
 
 def _running_mean(series: np.ndarray) -> np.ndarray:
-    """The mean over the steps around each one, so that it doesn't lag; at the ends there are fewer."""
+    """The mean over the steps around each one, fewer at the ends: it doesn't lag."""
     side = _window(len(series)) // 2
     sums = np.concatenate([[0.0], np.cumsum(series[:, 1])])
     at = np.arange(len(series))
