@@ -44,7 +44,7 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
     p = after.value_of(after.step("fwd/probs"))[0, -1]
     for row in page.get_by_test_id("predictions").locator("tbody tr").all():
         token = int(row.get_attribute("data-token") or -1)
-        shown = float(row.get_by_test_id("after").inner_text())
+        shown = float(row.get_by_test_id("after").get_attribute("title") or "")
         assert shown == pytest.approx(p[token].item(), rel=1e-3, abs=1e-7)
     losses = page.get_by_test_id("losses").locator("a")
     expect(losses).to_have_count(2)
