@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 from safetensors.torch import load as read_safetensors
 
 from glassformer.errors import GlassformerError
+from glassformer.interop import save
+from glassformer.model import Config, Transformer
 from glassformer.ops import IGNORED
 from glassformer.server.ranges import parse_range
 from glassformer.server.record import Wish, record
 from glassformer.server.traces import Asked, LiveTrace, TraceStore
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.learner import open_learner
 from tests.server.served import PROMPT, client, error, open_trace, step_table, whole_values
@@ -251,3 +255,24 @@ def test_ids_cannot_be_guessed():
 def test_a_step_table_is_json_that_any_program_reads():
     text = server.get(f"/api/traces/{open_trace(server)['id']}/trace.json").text
     assert json.loads(text)["format"] == "glassformer-trace"
+
+
+def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
+    """Also those that no text spells: half a character, the end of the text."""
+    tokenizer = Tokenizer.train("bpe", ["the cat sat 犬は"], vocab_size=258)
+    config = Config(vocab_size=tokenizer.vocab_size, n_ctx=16, d_model=8, n_layers=1, n_heads=1)
+    save(Transformer(config), tokenizer, tmp_path / "bytes")
+    learner = open_learner(str(tmp_path / "bytes"))
+    whole = tokenizer.encode("cat 犬は")
+    half = len(whole) - 4  # two of the three bytes of a character, and one more after it
+    added = tuple(whole[half : len(whole) - 1])
+    assert all(re.fullmatch("<0x..>", tokenizer.token(token)) for token in added)
+    wish = Wish(tokenizer.decode(whole[:3]), added=added, backward=False)
+    live = LiveTrace(learner, wish, Asked("bytes"))
+    assert live.about["ids"] == [*tokenizer.encode(wish.prompt), *added]
+    assert live.about["added"] == list(added)
+    assert "<0x" not in live.about["prompt"]
+    finished = Wish("cat ", added=tuple(tokenizer.encode("犬")), backward=False)
+    assert LiveTrace(learner, finished, Asked("bytes")).about["prompt"] == "cat 犬"
+    with pytest.raises(GlassformerError, match=f"no token {tokenizer.vocab_size} to add"):
+        record(learner, Wish("cat", added=(tokenizer.vocab_size,)))

@@ -27,7 +27,7 @@ export interface RunInfo extends RunSummary {
   vocab_size: number;
   tied: boolean;
   weights: Weight[];
-  tokenizer: { kind: string; [field: string]: unknown };
+  tokenizer: { kind: string; eos?: number | null; [field: string]: unknown };
   snapshots: number[];
   floor: number | null;
   suggested_prompt: string;
@@ -62,12 +62,16 @@ export interface Request {
   at_step?: number | null;
   edits?: Edits;
   sampling?: Sampling | null;
+  /** Ids of tokens drawn after the prompt. */
+  added?: number[];
 }
 
 export interface About {
   id: string;
   run: string;
+  /** The text, with that of the added tokens. */
   prompt: string;
+  added: number[];
   ids: number[];
   tokens: string[];
   target: string | null;

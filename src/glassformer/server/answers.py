@@ -58,6 +58,7 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wa
         lens=request.lens,
         edits=edits,
         drawing=drawing or Drawing(),
+        added=tuple(request.added),
         float64=request.float64,
     )
     written = request.model_dump()["edits"]

@@ -62,6 +62,7 @@ class Wish:
     lens: bool | None = None
     edits: Mapping[str, float | Tensor] = field(default_factory=dict)
     drawing: Drawing = Drawing()
+    added: tuple[int, ...] = ()
     float64: bool = False
     light_bytes: int = LIGHT_BYTES
 
@@ -106,7 +107,13 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
-    ids = learner.tokenizer.encode_prompt(wish.prompt)
+    ids = [*learner.tokenizer.encode_prompt(wish.prompt), *wish.added]
+    if max(wish.added, default=0) >= learner.tokenizer.vocab_size:
+        raise ApiError(
+            "invalid",
+            f"there is no token {max(wish.added)} to add; ids are 0 to"
+            f" {learner.tokenizer.vocab_size - 1}",
+        )
     check_prompt(learner.model, ids)
     if wish.float64:
         learner = in_float64(learner)

@@ -115,6 +115,7 @@ class Source:
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
                 "fingerprint": tokenizer.fingerprint,
+                "eos": tokenizer.eos_id,
             },
             "snapshots": self.snapshots,
             "floor": self.metrics()["floor"],

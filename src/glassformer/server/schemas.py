@@ -78,6 +78,14 @@ class TraceRequest(Input):
     at_step: Count | None = None
     edits: Annotated[dict[Path, float | Patch], Field(max_length=1000)] = {}
     sampling: Sampling | None = None
+    added: Annotated[
+        list[Count],
+        Field(
+            max_length=PROMPT_CHARACTERS,
+            description="Ids of tokens that were drawn after the prompt, such as a part of a"
+            " character, which no text spells.",
+        ),
+    ] = []
     float64: bool = False
 
 
@@ -191,7 +199,8 @@ class Chosen(BaseModel):
 class TraceAbout(BaseModel):
     id: str
     run: str
-    prompt: str
+    prompt: str = Field(description="The text, with that of the added tokens.")
+    added: list[int]
     ids: list[int]
     tokens: list[str]
     target: str | None

@@ -76,7 +76,8 @@ class LiveTrace:
         return {
             "id": self.id,
             "run": asked.run,
-            "prompt": wish.prompt,
+            "prompt": _text(tokenizer, wish, found.ids),
+            "added": list(wish.added),
             "ids": found.ids,
             "tokens": [tokenizer.token(token) for token in found.ids],
             "target": None if found.target is None else tokenizer.token(found.target),
@@ -96,6 +97,14 @@ class LiveTrace:
 def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:
     found = (tensor.untyped_storage() for tensor in tensors)
     return {memory.data_ptr(): memory.nbytes() for memory in found}
+
+
+def _text(tokenizer: Tokenizer, wish: Wish, ids: list[int]) -> str:
+    """The prompt with the text of the tokens that were added to it."""
+    if not wish.added:
+        return wish.prompt
+    before, whole = (tokenizer.decode(part) for part in (ids[: -len(wish.added)], ids))
+    return wish.prompt + whole[len(before) :] if whole.startswith(before) else whole
 
 
 def _name(tokenizer: Tokenizer, token: int) -> str:

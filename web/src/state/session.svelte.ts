@@ -12,6 +12,7 @@ import {
 } from "../source";
 import type { Address } from "../trace/address";
 import { isSpecial } from "../trace/trace";
+import { idsOf, isDrawn, textOf } from "./drawn";
 import { route } from "./route.svelte";
 
 type Loading = "loading" | "ready" | "failed";
@@ -92,9 +93,13 @@ class Session {
   /** What the URL asks for, of a run. */
   request(run: RunInfo | null = this.run): Request {
     const first = this.source.first;
+    const given = route.json("drawn");
+    // drawn tokens are given by their ids: a part of a character has no text of its own
+    const drawn = isDrawn(given) && textOf(given) === route.get("prompt") ? given : null;
     return {
       run: this.wanted,
-      prompt: route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
+      prompt: drawn?.start ?? route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
+      added: drawn ? idsOf(drawn) : undefined,
       target:
         route.get("target") ??
         first?.target ??
@@ -188,6 +193,14 @@ class Session {
     }
   }
 
+  /** The other side of a comparison; ids belong to one text and one tokenizer. */
+  private beside(run: RunInfo, request: Partial<Request>): Request {
+    const own = this.request(run);
+    const another = request.prompt !== undefined || request.run !== undefined;
+    const prompt = route.get("prompt") ?? own.prompt;
+    return { ...own, ...(another ? { prompt, added: undefined } : {}), ...request };
+  }
+
   private async loadOther(run: RunInfo): Promise<void> {
     const request = route.json<Partial<Request>>("with");
     const asked = request ? JSON.stringify([this.request(run), request]) : "";
@@ -196,8 +209,7 @@ class Session {
     this.otherLoading = request !== null;
     let [opened, problem]: [Opened | null, string] = [null, ""];
     try {
-      if (request)
-        opened = this.watched(await this.source.open({ ...this.request(run), ...request }));
+      if (request) opened = this.watched(await this.source.open(this.beside(run, request)));
     } catch (error) {
       problem = (error as Error).message;
     }

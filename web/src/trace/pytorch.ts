@@ -17,7 +17,7 @@ export function pytorch(
 ): string {
   const isPatched = Object.values(about.edits).some((edit) => typeof edit !== "number");
   const isDrawn = found.step.address.startsWith("choose/") && about.sampling !== null;
-  if (run === null || isPatched || isDrawn) return "";
+  if (run === null || isPatched || isDrawn || about.added?.length) return "";
   const folder = run.path ?? run.name;
   const lines = [
     "import torch",

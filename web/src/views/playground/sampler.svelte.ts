@@ -2,27 +2,13 @@
 import type { Sampling } from "../../source";
 import { route } from "../../state/route.svelte";
 import { session } from "../../state/session.svelte";
+import { isDrawn, textOf, type Drawn } from "../../state/drawn";
+import { isSpecial } from "../../trace/trace";
 import { UNCHANGED } from "./choose";
 import { uniform } from "./uniform";
 
 /** The settings, the seed, and a number `u` where the reader moved it by hand. */
 export type Draft = Omit<Sampling, "index"> & { u: number | null };
-
-interface Drawn {
-  /** The text before them: that of another prompt has other tokens after it. */
-  start: string;
-  /** How many of the tokens are in the prompt now; the others were taken back. */
-  at: number;
-  /** Their ids, and what each added to the text. */
-  tokens: [id: number, text: string][];
-}
-
-const text = ({ start, tokens, at }: Drawn): string =>
-  start +
-  tokens
-    .slice(0, at)
-    .map(([, added]) => added)
-    .join("");
 
 class Sampler {
   /** The settings in use: those of the URL, else those the trace was recorded with, else none. */
@@ -34,8 +20,10 @@ class Sampler {
 
   drawn = $derived.by((): Drawn => {
     const given = route.json("drawn");
-    const prompt = session.about?.prompt ?? "";
-    return isDrawn(given) && text(given) === prompt ? given : { start: prompt, at: 0, tokens: [] };
+    const prompt = route.get("prompt") ?? session.about?.prompt ?? "";
+    return isDrawn(given) && textOf(given) === prompt
+      ? given
+      : { start: prompt, at: 0, tokens: [] };
   });
 
   /** Whether the URL names drawn tokens that cannot be read. */
@@ -58,13 +46,6 @@ class Sampler {
     return this.draft.u === null && about?.sampling != null && same(about.sampling);
   }
 
-  /** Whether the tokens in the text are those that were drawn; joined, a text can be cut another way. */
-  get faithful(): boolean {
-    const { at, tokens } = this.drawn;
-    const ids = session.about?.ids.slice(-at) ?? [];
-    return at === 0 || tokens.slice(0, at).every(([id], i) => ids[i] === id);
-  }
-
   change(part: Partial<Draft>): void {
     route.adjust({ sampling: JSON.stringify({ ...this.draft, ...part }) });
   }
@@ -72,8 +53,9 @@ class Sampler {
   /** Join a token to the text and go on. */
   take(id: number, token: string): void {
     const apart = session.run?.tokenizer.kind === "words" && !/^\s/.test(token) ? " " : "";
+    const added = isSpecial(token) ? "" : apart + token;
     const { start, at, tokens } = this.drawn;
-    this.go({ start, at: at + 1, tokens: [...tokens.slice(0, at), [id, apart + token]] });
+    this.go({ start, at: at + 1, tokens: [...tokens.slice(0, at), [id, added]] });
   }
 
   undo(): void {
@@ -87,7 +69,7 @@ class Sampler {
   private go(drawn: Drawn): void {
     const sampling = JSON.stringify({ ...this.draft, u: null });
     route.go({
-      prompt: text(drawn),
+      prompt: textOf(drawn),
       drawn: drawn.tokens.length ? JSON.stringify(drawn) : null,
       sampling,
       draw: null,
@@ -96,19 +78,6 @@ class Sampler {
       at: null,
     });
   }
-}
-
-function isDrawn(given: unknown): given is Drawn {
-  const { start, at, tokens } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
-  const isToken = (one: unknown) =>
-    Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
-  const isCount = (n: number, of: number) => Number.isInteger(n) && n >= 0 && n <= of;
-  return (
-    typeof start === "string" &&
-    Array.isArray(tokens) &&
-    tokens.every(isToken) &&
-    isCount(at as number, tokens.length)
-  );
 }
 
 /** What of a hand-written URL can be used. */

@@ -1,0 +1,32 @@
+/** The tokens that the playground has drawn after a prompt, as the URL holds them. */
+export interface Drawn {
+  /** The text before them: that of another prompt has other tokens after it. */
+  start: string;
+  /** How many of the tokens are in the prompt now; the others were taken back. */
+  at: number;
+  /** Their ids, and what each added to the text: nothing where it is part of a character. */
+  tokens: [id: number, text: string][];
+}
+
+/** The text with the tokens that are in it. */
+export const textOf = ({ start, tokens, at }: Drawn): string =>
+  start +
+  tokens
+    .slice(0, at)
+    .map(([, added]) => added)
+    .join("");
+
+export const idsOf = ({ tokens, at }: Drawn): number[] => tokens.slice(0, at).map(([id]) => id);
+
+export function isDrawn(given: unknown): given is Drawn {
+  const { start, at, tokens } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
+  const isToken = (one: unknown) =>
+    Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
+  const isCount = (n: number, of: number) => Number.isInteger(n) && n >= 0 && n <= of;
+  return (
+    typeof start === "string" &&
+    Array.isArray(tokens) &&
+    tokens.every(isToken) &&
+    isCount(at as number, tokens.length)
+  );
+}
