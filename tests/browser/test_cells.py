@@ -158,13 +158,13 @@ def test_hundreds_of_served_cells_say_what_python_says(
     assert len(cells) > 200
     start = route(run="small", prompt=PROMPT, target=TARGET)
     page.goto(server + start)
-    page.wait_for_selector("main h2")
+    page.wait_for_selector(".rail .token", state="attached")
     check(page.evaluate(READ_CARDS, [start, cells]), trace)
 
 
 def test_the_exported_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
     page.goto(exported.as_uri())
-    page.wait_for_selector("h1")
+    page.wait_for_selector(".rail .token", state="attached")
     check(page.evaluate(READ_CARDS, ["#/attention?", some_cells(trace, seed=2)]), trace)
 
 
