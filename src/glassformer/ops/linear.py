@@ -25,7 +25,7 @@ mlp_in = linear.over(
     "pre",
     {"B": "batch pos", "I": "d_model", "O": "d_mlp"},
     {"W": "W_in", "b": "b_in"},
-    says="Every neuron weighs the numbers of the token's vector and adds its bias.",
+    says="Every neuron weighs the numbers of the token's vector and adds its bias, if any.",
     source="Vaswani et al. 2017, eq. 2",
 )
 
