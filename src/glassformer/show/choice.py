@@ -194,7 +194,8 @@ class Why:
         for places in PLACES:
             column = Fixed(places)
             units = column.units(numbers).tolist()
-            texts = [column.text(unit) for unit in units]
+            written = zip(units, numbers.tolist(), strict=True)
+            texts = [column.text(unit) if value else "0" for unit, value in written]
             at, start, end, best = units
             fell = start <= at < end and (self.rank == 0 or best <= at)
             if fell and same(column.value(end - start), self.probability, 3):
