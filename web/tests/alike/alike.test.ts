@@ -1,4 +1,4 @@
-/** Cases that Python wrote (tests/page/test_alike.py): TypeScript writes the same texts. */
+/** Cases that Python wrote (tests/page/test_typescript.py): TypeScript writes the same texts. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parse } from "../../src/trace/address";

@@ -100,3 +100,8 @@ def test_few_lines_are_only_nearly_equal(cases: tuple[Path, dict[str, Any]]) -> 
     assert len(lines) > 500
     nearly = [line for line in lines if line[1] == "≈"]
     assert len(nearly) <= LINES_NEARLY_EQUAL * len(lines), nearly
+
+
+def test_the_unit_tests_of_the_page_pass() -> None:
+    # in this file, so that no two workers install the page's tools at once
+    page.run_script("test:unit")
