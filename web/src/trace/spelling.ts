@@ -128,8 +128,7 @@ export class Fixed {
     const finite = terms.filter(Number.isFinite);
     const largest = finite.reduce((most, term) => Math.max(most, Math.abs(term)), 0);
     const total = pairwise(finite);
-    if (largest === 0) return new Fixed(0);
-    const e = exponentOf(largest.toExponential(6));
+    const e = largest ? exponentOf(largest.toExponential(6)) : 0;
     const exponent = e >= -4 && e <= 5 ? 0 : e;
     const most = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
     for (const digits of RESULT_DIGITS) {
