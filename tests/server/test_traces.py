@@ -15,7 +15,7 @@ from glassformer.model import Config, Transformer
 from glassformer.ops import IGNORED
 from glassformer.server.ranges import parse_range
 from glassformer.server.record import Wish, record
-from glassformer.server.traces import Asked, LiveTrace, TraceStore
+from glassformer.server.traces import STEP_BYTES, Asked, LiveTrace, TraceStore, held_bytes
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.learner import open_learner
@@ -212,7 +212,7 @@ def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
 def test_the_least_used_trace_goes_first():
     learner = open_learner("miniature")
     made = [LiveTrace(learner, Wish(PROMPT, backward=False), Asked("miniature")) for _ in range(3)]
-    store = TraceStore(held_bytes=3 * made[0].nbytes - 1)
+    store = TraceStore(3 * made[0].nbytes - 1)
     store.add(made[0])
     store.add(made[1])
     assert store[made[0].id] is made[0]  # used again
@@ -220,6 +220,28 @@ def test_the_least_used_trace_goes_first():
     assert store[made[0].id] is made[0]
     with pytest.raises(GlassformerError, match="open the prompt again"):
         store[made[1].id]
+
+
+def test_what_is_held_counts_steps_and_tables_and_is_a_share_of_the_memory(monkeypatch):
+    trace = LiveTrace(open_learner("miniature"), Wish(PROMPT), Asked("miniature"))
+    before = trace.nbytes
+    assert before > STEP_BYTES * len(trace.recorded.trace.nodes)
+    tables = len(trace.table) + len(trace.table_gzip)
+    assert trace.nbytes == before + tables + trace.values.copied
+    for memory, held in ((4 << 30, (4 << 30) // 8), (64 << 30, 1_000_000_000)):
+        monkeypatch.setattr("glassformer.server.traces.machine_memory", lambda n=memory: n)
+        assert held_bytes() == held
+
+
+def test_no_more_traces_are_held_than_python_looks_through_quickly(monkeypatch):
+    monkeypatch.setattr("glassformer.server.traces.HELD_TRACES", 2)
+    learner, store = open_learner("miniature"), TraceStore()
+    made = [LiveTrace(learner, Wish(PROMPT, backward=False), Asked("miniature")) for _ in range(3)]
+    for trace in made:
+        store.add(trace)
+    with pytest.raises(GlassformerError, match="open the prompt again"):
+        store[made[0].id]
+    assert store[made[1].id] is made[1]
 
 
 def test_weights_that_no_open_model_shares_count_among_what_is_held():

@@ -198,3 +198,10 @@ def test_work_that_takes_the_next_of_nothing_ends_in_an_error():
             await Workers(seconds=5).run(lambda: next(iter(())))
 
     run(story())
+
+
+def test_who_is_refused_for_lack_of_room_is_told_when_to_come_again():
+    with serving(Workers(threads=0, queue=0)) as url:
+        request = {"run": "miniature", "text": "the cat"}
+        answer = httpx.post(f"{url}/api/tokenize", json=request, timeout=30)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

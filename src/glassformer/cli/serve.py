@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
+import os
 import socket
+import sys
 import webbrowser
 from typing import Annotated
 from urllib.parse import quote
@@ -19,6 +22,9 @@ from glassformer.server.runs import Runs
 
 PORT, PORTS = 8000, 100
 """The first port to try where none is given, and how many."""
+
+SWITCH_SECONDS = 0.0005
+"""How long a recording may hold Python's lock while a read waits for it; Python's own: 0.005."""
 
 
 def command(
@@ -37,6 +43,15 @@ def command(
     token: Annotated[
         str | None, typer.Option(help="What browsers must know to be let in.", metavar="WORD")
     ] = None,
+    trace_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1024,
+            metavar="GB",
+            help="What recorded traces may take together. Default: 1, or an eighth of the memory.",
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
 ) -> None:
     """Serve the page: walk through a model and touch every number.
@@ -44,19 +59,25 @@ def command(
     Ctrl-C ends it. Models are opened when they are first looked at.
     """
     check_bind(host, token)
-    app = create_app(Runs(runs or ["miniature"]), host=host, token=token)
+    trace_bytes = None if trace_memory is None else int(trace_memory * 1e9)
+    app = create_app(Runs(runs or ["miniature"]), host=host, token=token, trace_bytes=trace_bytes)
     listener = listen(host, port)
     url = url_of(host, listener.getsockname()[1])
     say(f"Glassformer is at {url}  (Ctrl-C ends it)")
     if show:
         webbrowser.open(url if token is None else f"{url}?token={quote(token)}")
     server = Server(app, app.state.leave)
+    gc.freeze()  # what is there for good is not looked through again and again
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn passes on the signal that it ended by
         pass
     finally:
         listener.close()
+    if app.state.busy():  # nobody is there to take the answer, and Python would wait for it
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def url_of(host: str, port: int) -> str:

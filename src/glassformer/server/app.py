@@ -43,6 +43,9 @@ ERRORS = {
 UNREADABLE = ("json_invalid", "finite_number", "int_parsing_size")
 """What is wrong with a body, or a number, that is not even well formed: 400 and not 422."""
 
+RECORDINGS = 64
+"""How much long work may wait: one request of each of 64 pages; more are told to come again."""
+
 READS = 64
 """How many reads of recorded traces may wait; a page asks for some tiles at a time."""
 
@@ -71,14 +74,15 @@ def create_app(
     token: str | None = None,
     folder: Path = Path("runs"),
     workers: Workers | None = None,
+    trace_bytes: int | None = None,
 ) -> FastAPI:
     """The application that serves `runs`; see `Guard` for host and token.
 
-    folder: where new runs go that are started from the page.
+    folder: where new runs go that are started from the page. trace_bytes: see `TraceStore`.
     """
-    workers = workers or Workers()
+    workers = workers or Workers(queue=RECORDINGS)
     readers = Workers(queue=READS)  # of what is recorded: never behind a recording
-    traces = TraceStore()
+    traces = TraceStore(trace_bytes)
     trainings = Trainings(runs, folder)
 
     @asynccontextmanager
@@ -97,6 +101,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.leave = trainings.leave
+    app.state.busy = lambda: workers.busy or readers.busy
     app.add_middleware(Guard, host=host, token=token)
     _answer_errors(app)
 

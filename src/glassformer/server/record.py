@@ -25,7 +25,7 @@ from glassformer.training.learner import Learner, labels, open_learner, token_of
 LIGHT_BYTES = 300_000_000
 """Backward and optimizer are recorded unasked while the values stay below this."""
 
-BUDGET_BYTES = 2_000_000_000
+BUDGET_BYTES = 1_000_000_000
 """The largest trace there may be."""
 
 LENS_PART = 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import secrets
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from glassformer.memory import machine_memory
 from glassformer.server.errors import ApiError
 from glassformer.server.record import Drawing, Recorded, Wish, record
 from glassformer.text.tokenizer import Tokenizer
@@ -21,8 +23,19 @@ from glassformer.trace.trace import Wanted, always
 from glassformer.trace.values_file import ValuesFile
 from glassformer.training.learner import Learner
 
-HELD_BYTES = 4_000_000_000
-"""Of all live traces together: values, and weights that are not those of the last one used."""
+HELD_BYTES, HELD_SHARE = 1_000_000_000, 8
+"""The most that all live traces take together: this, or an eighth of the machine's memory."""
+
+HELD_TRACES = 128
+"""How many there are at most: a page has one to four, and Python looks through all of them."""
+
+STEP_BYTES = 2_500
+"""What a step takes beside its value: measured, 1,900 to 2,200 bytes of Python objects."""
+
+
+def held_bytes() -> int:
+    """The default of what all live traces may take together."""
+    return min(HELD_BYTES, machine_memory() // HELD_SHARE)
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,11 @@ class LiveTrace:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values, weights apart."""
-        return self.recorded.trace.nbytes + self.values.copied
+        """Bytes of values, steps and written tables, weights apart."""
+        trace = self.recorded.trace
+        tables = (self.__dict__.get(name, b"") for name in ("table", "table_gzip"))
+        values = trace.nbytes + self.values.copied
+        return values + STEP_BYTES * len(trace.nodes) + sum(len(table) for table in tables)
 
     @property
     def weights(self) -> dict[int, int]:
@@ -115,8 +131,9 @@ def _name(tokenizer: Tokenizer, token: int) -> str:
 class TraceStore:
     """The live traces by id."""
 
-    def __init__(self, held_bytes: int = HELD_BYTES) -> None:
-        self._held_bytes = held_bytes
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._held_bytes = held_bytes() if most_bytes is None else most_bytes
+        self._gone = 0
         self._traces: OrderedDict[str, LiveTrace] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -124,8 +141,17 @@ class TraceStore:
         """Hold a trace; those not looked at for longest go until all fit. The newest stays."""
         with self._lock:
             self._traces[trace.id] = trace
-            while len(self._traces) > 1 and self.nbytes > self._held_bytes:
-                self._traces.popitem(last=False)
+            while len(self._traces) > 1 and self._full:
+                _, gone = self._traces.popitem(last=False)
+                self._gone += gone.nbytes
+            if self._gone > self._held_bytes // 8:
+                gone = None
+                gc.collect()  # a trace holds itself in circles, which counting does not free
+                self._gone = 0
+
+    @property
+    def _full(self) -> bool:
+        return len(self._traces) > HELD_TRACES or self.nbytes > self._held_bytes
 
     @property
     def nbytes(self) -> int:
