@@ -77,6 +77,25 @@ def test_a_signal_saves_at_the_step_says_how_to_go_on(tmp_path, number, code):
     assert load_folder(run)[0].config.d_model == 8  # the folder is a model already
 
 
+def test_ctrl_c_while_a_library_learns_the_vocabulary_ends_at_once(tmp_path):
+    program = (
+        "import ctypes, sys\n"
+        "from glassformer.cli import app, train\n"
+        "def new_run(*_):\n"
+        "    print('begun', flush=True)\n"
+        "    ctypes.CDLL(None).sleep(60)\n"  # no Python runs, as in the tokenizer's library
+        "train.new_run = new_run\n"
+        f"sys.argv = ['glassformer', 'train', '--out', {str(tmp_path / 'run')!r}]\n"
+        "app.main()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT
+    process.stdout.close()
+
+
 def test_a_second_signal_leaves_at_once_and_the_old_checkpoint_is_intact(tmp_path):
     run = tmp_path / "run"
     program = (

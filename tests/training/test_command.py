@@ -49,7 +49,7 @@ def glassformer(monkeypatch, capsys):
 @pytest.mark.parametrize("recipe", ["fast", "classic"])
 def test_a_recipe_brings_its_model_and_takes_other_sizes(glassformer, text, tmp_path, recipe):
     run = tmp_path / recipe
-    sizes = [*TINY[2:], "--d-model", "16", "--n-heads", "2"]
+    sizes = [*TINY[2:4], "--d-model", "16", "--n-layers", "1", "--n-heads", "2", *TINY[10:]]
     options = [] if recipe == "classic" else ["--dtype", "fp32", "--no-compile"]
     code, shown, said = glassformer(
         "train", text, "--out", run, "--recipe", recipe, *sizes, *options
@@ -267,7 +267,8 @@ def test_bad_input_is_one_line_and_no_run_is_left_half_made(
     if content is not None:
         path.write_bytes(content)
     run = tmp_path / "run"
-    code, shown, complaint = glassformer("train", path, "--out", run, *TINY, *options)
+    tiny = [pair for pair in zip(TINY[::2], TINY[1::2], strict=True) if pair[0] not in options]
+    code, shown, complaint = glassformer("train", path, "--out", run, *sum(tiny, ()), *options)
     assert code == 2, shown
     assert said in complaint
     assert complaint.startswith("error: ")
@@ -279,9 +280,16 @@ def test_bad_input_is_one_line_and_no_run_is_left_half_made(
 
 
 def test_a_model_larger_than_the_machine_is_refused_before_it_is_made(glassformer, text, tmp_path):
-    code, _, said = glassformer("train", text, "--out", tmp_path / "run", "--preset", "gpt3")
-    assert code == 2
-    assert "GB for weights, gradient and optimizer, and this machine has" in said
+    for options in (
+        ["--preset", "gpt3"],
+        ["--d-model", "1000000", "--n-heads", "1"],
+        ["--n-layers", "1000000000"],
+        ["--n-ctx", "1000000000000"],
+        ["--batch-size", "1000000000000"],
+    ):
+        code, _, said = glassformer("train", text, "--out", tmp_path / "run", *options)
+        assert (code, said.count("\n")) == (2, 1), said
+        assert "GB, more than 80% of this machine" in said or "the most there can be" in said
 
 
 def test_a_bad_row_is_answered_with_file_and_line(glassformer, tmp_path):

@@ -132,7 +132,8 @@ def command(
             " --device; to train on in another way, start a new run --from it"
         )
     console = SafeConsole()
-    prepared = resumed_run(out, device) if resume else new_run(out, choices)
+    with ending_at_once():
+        prepared = resumed_run(out, device) if resume else new_run(out, choices)
     with prepared.run:
         outcome, stopped_by = train_showing(prepared, console, tensorboard=tensorboard)
     tell_outcome(outcome, prepared, console)
@@ -248,6 +249,16 @@ class Stop:
 
     def asked(self) -> bool:
         return self.signal is not None
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Ctrl-C ends the process here and now, also inside a library: there is nothing to save yet."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,6 @@ from glassformer.interop.jsons import read_json
 from glassformer.interop.tensors import Tensors
 from glassformer.model import Config, Transformer
 
-MAX_SIZE = 2**20  # of any one dimension
-MAX_LAYERS = 2**12
 MAX_TABLE = 2**27  # numbers in a table of fixed positions, whose size no file bounds
 FAMILIES = {"gpt2": gpt2.read_config, own.KEY: own.read_config}
 _LAYER = re.compile(r"(?:transformer\.h|blocks)\.(\d{1,9})\.")
@@ -68,10 +66,6 @@ def match(path: Path, tensors: Tensors) -> tuple[Config, dict[str, str]]:
 
 
 def _refuse_huge(config: Config) -> None:
-    for name in ("n_layers", "vocab_size", "n_ctx", "d_model", "n_heads", "d_head", "d_mlp"):
-        size, most = getattr(config, name), MAX_LAYERS if name == "n_layers" else MAX_SIZE
-        if size > most:
-            raise GlassformerError(f"{name}={size:,} is more than {most:,}, the most there can be")
     fixed = config.position in ("sinusoidal", "rotary")
     if fixed and config.n_ctx * max(config.d_model, config.d_head) > MAX_TABLE:
         raise GlassformerError(

@@ -11,7 +11,6 @@ import torch
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import hub
 from glassformer.interop.folder import load_folder, read_config
-from glassformer.memory import machine_memory
 from glassformer.model import Config, Transformer, build_preset, load_preset, preset_names
 from glassformer.text.tokenizer import Tokenizer
 
@@ -74,21 +73,9 @@ def _unknown(name: str) -> GlassformerError:
 def _load_preset(
     name: str, dtype: torch.dtype | None, device: str | torch.device | None
 ) -> tuple[Transformer, Tokenizer | None]:
-    _refuse_larger_than_memory(name, Config.preset(name))
     model = build_preset(name, dtype or torch.float32).to(device or "cpu")
     own = load_preset(name).get("tokenizer", {})
     tokenizer = None
     if "vocabulary" in own:
         tokenizer = Tokenizer.from_words(own["vocabulary"], lowercase=own.get("lowercase", False))
     return model.eval(), tokenizer
-
-
-def _refuse_larger_than_memory(name: str, config: Config) -> None:
-    with torch.device("meta"):
-        needed = 4 * sum(parameter.numel() for parameter in Transformer(config).parameters())
-    there = machine_memory()
-    if needed > there:
-        raise GlassformerError(
-            f"{name}'s weights take {needed / 1e9:,.0f} GB and this machine has {there / 1e9:,.0f};"
-            f" `glassformer params {name}` counts them without making them"
-        )

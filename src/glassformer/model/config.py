@@ -12,6 +12,9 @@ from typing import Any
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.ops import ACTIVATIONS
 
+MAX_SIZE = 2**20  # of any one dimension
+MAX_LAYERS = 2**12
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": ("learned", "sinusoidal", "rotary", "none"),
     "norm": ("layer", "rms"),
@@ -74,6 +77,12 @@ class Config:
         for name in ("vocab_size", "n_ctx", "d_model", "n_layers", "n_heads"):
             if getattr(self, name) < 1:
                 raise GlassformerError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("n_layers", "vocab_size", "n_ctx", "d_model", "n_heads", "d_head", "d_mlp"):
+            size, most = getattr(self, name), MAX_LAYERS if name == "n_layers" else MAX_SIZE
+            if size > most:
+                raise GlassformerError(
+                    f"{name}={size:,} is more than {most:,}, the most there can be"
+                )
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:

@@ -20,6 +20,7 @@ from glassformer.model.ids import Ids, as_ids, refuse_outside
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotary
 from glassformer.model.said import Said
+from glassformer.model.size import refuse_larger_than_memory
 from glassformer.model.views import Source, View, itself
 from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
@@ -60,6 +61,8 @@ class Transformer(nn.Module):
     def __init__(self, config: Config, generator: torch.Generator | None = None) -> None:
         """New weights; `generator` draws them, PyTorch's own if there is none."""
         super().__init__()
+        if torch.get_default_device().type != "meta":
+            refuse_larger_than_memory(config, 4, "the weights")
         self.config = config
         self.said = Said()
         """What the folder it was loaded from says beside these: end tokens, how to generate."""
@@ -81,6 +84,7 @@ class Transformer(nn.Module):
         device: str | torch.device = "cpu",
     ) -> Transformer:
         """A model whose weights are about to be loaded: nothing is drawn for them."""
+        refuse_larger_than_memory(config, dtype.itemsize, "the weights")
         with torch.device("meta"):
             model = cls(config).to(dtype)
         return model.to_empty(device=device)

@@ -15,6 +15,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Transformer
+from glassformer.model.size import parameter_count
 from glassformer.server.errors import ApiError
 from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
@@ -79,7 +80,7 @@ class Source:
     @property
     def parameters(self) -> int:
         """Stored numbers of the model."""
-        return _parameters(self.config)
+        return parameter_count(self.config)
 
     def summary(self) -> dict[str, Any]:
         """RunSummary of the page's contract."""
@@ -246,12 +247,6 @@ def _config(source: Source, _stamp: Stamp) -> Config:
     if source.folder is not None and source.kind == "run":
         return read_description(source.folder).model
     return config_of(source.where)
-
-
-@lru_cache(maxsize=64)
-def _parameters(config: Config) -> int:
-    with torch.device("meta"):
-        return sum(p.numel() for p in Transformer(config).parameters())
 
 
 NO_GUESSES = {"floor": None, "unigram_loss": None, "uniform_loss": None}

@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from glassformer.errors import GlassformerError
-from glassformer.memory import machine_memory
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Transformer, size
 from glassformer.training.data import Data
 from glassformer.training.device import precision
 from glassformer.training.loop import Loop
@@ -106,17 +104,16 @@ def make_plan(model: Transformer, data: Data, recipe: Recipe) -> Plan:
     )
 
 
-def refuse_larger_than_memory(config: Config) -> None:
-    """Raise before anything is allocated if the machine can't even hold the weights' state."""
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in Transformer(config).parameters())
-    needed = BYTES_PER_PARAMETER * parameters
-    there = machine_memory()
-    if needed > there:
-        raise GlassformerError(
-            f"training {parameters:,} parameters takes {needed / 1e9:,.0f} GB for weights, gradient"
-            f" and optimizer, and this machine has {there / 1e9:,.0f}; take a smaller model"
-        )
+def refuse_larger_than_memory(config: Config, batch_size: int) -> None:
+    """Raise before anything is allocated if the machine can't hold what training takes at least.
+
+    Of a batch, what the backward pass reads again of every block: queries, keys, values, what is
+    mixed of them, and the neurons.
+    """
+    each = config.n_layers * (4 * config.n_heads * config.d_head + config.d_mlp)
+    values = 4 * batch_size * config.n_ctx * each
+    what = f"weights, gradient, optimizer and a batch of {batch_size:,} x {config.n_ctx:,} tokens"
+    size.refuse_larger_than_memory(config, BYTES_PER_PARAMETER, what, values)
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -77,7 +77,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
                 # as many times the stream's width as in the preset
                 sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset["model"]["d_model"]
             config = Config.from_dict(sizes)
-            refuse_larger_than_memory(config)
+            refuse_larger_than_memory(config, recipe.batch_size)
             model = Transformer(config)
         n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
         described: dict[str, Any] = {"n_ctx": n_ctx}
@@ -103,6 +103,7 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
     try:
         described = run.description
         recipe = described.recipe
+        refuse_larger_than_memory(described.model, recipe.batch_size)
         model = Transformer.unfilled(described.model)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
             model.load_state_dict(load_folder(folder)[0].state_dict())

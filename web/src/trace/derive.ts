@@ -1,9 +1,17 @@
 /** Local derivatives: how much one computed number moves for a small move of each number it read. */
 import { Evaluation, SLOPES, type Reads } from "./evaluate";
-import { isBinary, isCall, isReduction, type Binary, type Node, type Reduction } from "./formula";
+import {
+  isBinary,
+  isCall,
+  isReduction,
+  walk,
+  type Binary,
+  type Node,
+  type Reduction,
+} from "./formula";
 
 /** Operators whose value no small move changes. */
-const FLAT = new Set<string>(["<", "<=", ">", ">=", "==", "!=", "//", "%"]);
+const FLAT = new Set<string>(["<", "<=", ">", ">=", "==", "!=", "//"]);
 
 type Env = Record<string, number>;
 
@@ -54,6 +62,9 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
     } else if (operator === "/") {
       send(left, env, upstream / b);
       send(right, env, (-upstream * a) / (b * b));
+    } else if (operator === "%") {
+      if ([...walk(node)].some(([kind]) => kind === "read"))
+        throw new Error("can't differentiate %: there is no rule for it");
     } else {
       send(left, env, upstream * b * a ** (b - 1));
       if (a > 0) send(right, env, upstream * a ** b * Math.log(a));

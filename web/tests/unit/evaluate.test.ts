@@ -84,7 +84,7 @@ describe("derivatives", () => {
     "a root and a logarithm": ["log", ["sqrt", ["+", n(3), read("x", "i")]]],
     "erf, abs and a sign": ["+", ["erf", read("x", "i")], ["neg", ["abs", read("x", "i")]]],
     "a choice": ["select", [">", read("x", "i"), n(0)], ["*", n(3), read("x", "i")], n(0)],
-    "a remainder is flat": ["%", read("x", "i"), n(1)],
+    "a floor is flat": ["//", read("x", "i"), n(1)],
     "a mean of squares": ["mean", "i", ["*", read("x", "i"), read("x", "i")]],
     "a maximum": ["max", "i", read("x", "i")],
   };
@@ -108,6 +108,12 @@ describe("derivatives", () => {
         expect(slopes.get(place) ?? 0).toBeCloseTo(slope, 6);
       }
     }
+  });
+
+  test("a remainder of what is read has no rule, and says so", async () => {
+    const tree: Node = ["%", read("x", "i"), n(1)];
+    const { evaluation } = await run(tree, {}, { i: 0 });
+    expect(() => derivatives(evaluation, tree, { i: 0 })).toThrow("can't differentiate %");
   });
 
   test("equal largest numbers share the slope", async () => {

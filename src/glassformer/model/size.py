@@ -1,0 +1,41 @@
+"""How large a model is, by arithmetic: asked before any of it is made."""
+
+from __future__ import annotations
+
+from glassformer.errors import GlassformerError
+from glassformer.memory import machine_memory
+from glassformer.model.config import Config
+
+SHARE = 0.8  # of the machine's memory, the most that may be asked for
+
+
+def parameter_count(config: Config) -> int:
+    """The number of parameters, tied ones counted once.
+
+    >>> parameter_count(Config.preset("gpt2"))
+    124439808
+    """
+    c, heads = config, config.n_heads * config.d_head
+    norm = c.d_model * (c.norm_gain + c.norm_bias)
+    attention = 4 * c.d_model * heads + c.attn_bias * (3 * heads + c.d_model)
+    mlp = 2 * c.d_model * c.d_mlp + c.mlp_bias * (c.d_mlp + c.d_model)
+    block = attention + mlp + 2 * norm * (c.norm_position != "none")
+    learned = c.n_ctx * c.d_model * (c.position == "learned")
+    head = c.vocab_size * (c.d_model * (not c.tied) + c.head_bias)
+    ends = norm * (c.embed_norm + c.final_norm)
+    return c.vocab_size * c.d_model + learned + c.n_layers * block + ends + head
+
+
+def refuse_larger_than_memory(config: Config, bytes_each: int, what: str, more: int = 0) -> None:
+    """Raise where `bytes_each` for every parameter, and `more` bytes, are beyond the machine.
+
+    what: that which takes them, in words.
+    """
+    parameters = parameter_count(config)
+    needed, there = bytes_each * parameters + more, machine_memory()
+    if needed > SHARE * there:
+        raise GlassformerError(
+            f"{what} of a model with {parameters:,} parameters would take {needed / 1e9:,.3g} GB,"
+            f" more than {SHARE:.0%} of this machine's {there / 1e9:,.3g} GB;"
+            " give smaller sizes (`glassformer params` counts without making anything)"
+        )
