@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from glassformer.safe_text import harmless
 
+LONGEST_NAME = 200  # characters; comparing takes time by the square of them
+
 
 class GlassformerError(Exception):
     """Something the caller can mend: its message is one line of fact, cause and fix.
@@ -52,6 +54,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("llama", ["gpt2", "miniature"])
     ''
     """
+    if len(name) > LONGEST_NAME:
+        return ""
     spellings = {spelling.lower(): spelling for spelling in known}
     nearest = difflib.get_close_matches(name.lower(), spellings, n=1)
     return f" Did you mean {spellings[nearest[0]]!r}?" if nearest else ""

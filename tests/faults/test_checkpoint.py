@@ -21,7 +21,7 @@ from glassformer.training.checkpoint import (
     step_folder,
     steps_saved,
 )
-from tests.faults.writer import contents
+from tests.faults.writer import BEGUN, contents
 
 WRITER = Path(__file__).with_name("writer.py")
 
@@ -140,6 +140,7 @@ def test_a_checkpoint_of_another_format_is_refused_by_its_version(tmp_path, monk
 def test_a_checkpoint_is_plain_safetensors_and_json(tmp_path):
     folder = save_checkpoint(tmp_path, 4, contents(4))
     assert safetensors.torch.load_file(folder / "model.safetensors")["a"].shape == (300, 100)
-    assert json.loads((folder / "state.json").read_text()) == {"format": 1, "step": 4, "note": 4}
+    state = json.loads((folder / "state.json").read_text())
+    assert state == {"format": 1, "step": 4, "note": 4, **BEGUN}
     files = {"manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"}
     assert {path.name for path in folder.iterdir()} == files

@@ -220,9 +220,9 @@ def test_a_tokenizer_that_was_exchanged_is_refused_by_its_fingerprint(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "is damaged"),
+        ("{", r"run\.json is not valid JSON"),
         ('{"format": 7}', "format 7, this version reads 1"),
-        ('{"format": 1}', "is damaged"),
+        ('{"format": 1}', r"run\.json has no 'model'; restore it or train again"),
         (None, "is not a run: it has no run.json"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_line_of_metrics_that_was_cut_short_is_left_out_and_a_broken_one_is_na
     file.write_text(json.dumps(row) + '\n{"step": 2, "lo')
     assert read_metrics(file) == [row]
     file.write_text("{oops\n" + json.dumps(row) + "\n")
-    with pytest.raises(GlassformerError, match=r"metrics\.jsonl, line 1 is not JSON"):
+    with pytest.raises(GlassformerError, match=r"metrics\.jsonl, line 1 is not valid JSON"):
         read_metrics(file)
 
 

@@ -12,10 +12,14 @@ import torch
 from glassformer.training.checkpoint import Checkpoint, prune_checkpoints, save_checkpoint
 
 
+NOTHING = {"model": {}, "recipe": {}, "data": {}}
+BEGUN = {"seconds": 0.0, "best": [float("inf"), 0, 0], "identity": NOTHING}
+
+
 def contents(step: int) -> Checkpoint:
     """Tensors whose every number says the step."""
     filled = {name: torch.full((300, 100), float(step)) for name in ("a", "b", "c")}
-    return Checkpoint({"model": filled, "optimizer": dict(filled)}, {"note": step})
+    return Checkpoint({"model": filled, "optimizer": dict(filled)}, {"note": step, **BEGUN})
 
 
 if __name__ == "__main__":

@@ -289,7 +289,7 @@ def test_tensor_in_two_files_is_refused(folder):
 def test_damaged_digests_are_refused(folder):
     path = folder / "model.safetensors"
     save_file(load_file(path), path, metadata={"glassformer.sha256": "[1"})
-    assert "glassformer.sha256 in its header is damaged" in refusal(folder)
+    assert "glassformer.sha256 in its header is not valid JSON" in refusal(folder)
 
 
 # --- config.json ----------------------------------------------------------------------------------

@@ -337,7 +337,7 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(tmp_path):
     (folder / "metrics.jsonl").write_text("no json\n{}\n")
     assert [run["id"] for run in server.get("/api/runs").json()["runs"]] == ["miniature"]
     for answer in (server.get("/api/runs/broken"), alone.get("/api/runs")):
-        assert "line 1 is not JSON" in error(answer, 422, "invalid")
+        assert "line 1 is not valid JSON" in error(answer, 422, "invalid")
 
 
 def test_a_file_that_goes_away_while_it_is_read_is_an_error_of_one_line(monkeypatch):

@@ -183,9 +183,9 @@ def test_a_shard_that_was_cut_off_or_changed_is_refused_by_file(tmp_path):
     ("content", "message"),
     [
         (None, "is no token shard"),
-        ("{", "is damaged"),
-        ("[]", "is damaged"),
-        ('{"format": 1}', "is damaged"),
+        ("{", "is not valid JSON"),
+        ("[]", "must hold a JSON object"),
+        ('{"format": 1}', "has no 'dtype'"),
         ('{"format": 2}', "has format 2"),
     ],
 )

@@ -11,8 +11,8 @@ import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import gpt2, own
-from glassformer.interop.jsons import read_json
 from glassformer.interop.tensors import Tensors
+from glassformer.jsons import read_json
 from glassformer.model import Config, Transformer
 
 MAX_TABLE = 2**27  # numbers in a table of fixed positions, whose size no file bounds

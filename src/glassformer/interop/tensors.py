@@ -12,15 +12,14 @@ from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.interop.jsons import read_json
+from glassformer.interop.tensor_file import TensorFile
+from glassformer.jsons import parse_object, read_json
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -44,7 +43,7 @@ class Tensors:
         self.folder = folder
         self._stack = ExitStack()
         self._file_of: dict[str, str] = {}
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, TensorFile] = {}
         self._digests: dict[str, str] = {}
 
     def __enter__(self) -> Tensors:
@@ -66,20 +65,15 @@ class Tensors:
 
     def _read_header(self, file: str) -> None:
         path = self.folder / file
-        try:
-            opened = self._stack.enter_context(safe_open(path, "pt"))
-        except SafetensorError as error:
-            raise GlassformerError(
-                f"{path} is no whole safetensors file ({error}); copy or save it again"
-            ) from error
-        for name in opened.keys():  # noqa: SIM118 (it is no dictionary)
+        opened = self._stack.enter_context(TensorFile(path))
+        for name in opened.names:
             if name in self._file_of:
                 raise GlassformerError(
                     f"{name} is in both {self._file_of[name]} and {path}; keep one of them"
                 )
             self._file_of[name] = file
         self._open[file] = opened
-        self._digests |= _digests(path, opened.metadata() or {})
+        self._digests |= _digests(path, opened.metadata)
 
     @property
     def names(self) -> list[str]:
@@ -90,11 +84,11 @@ class Tensors:
         return f"{name} in {self.folder / self._file_of[name]}"
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._slice(name).get_shape())
+        return self._file(name).shape(name)
 
     def dtype(self, name: str) -> torch.dtype:
         """The dtype of a tensor; weights are floating-point numbers, anything else is refused."""
-        stored = self._slice(name).get_dtype()
+        stored = self._file(name).dtype(name)
         if stored not in FLOATS:
             raise GlassformerError(
                 f"{self.place(name)} holds {stored} numbers; weights are {', '.join(FLOATS)}:"
@@ -108,7 +102,7 @@ class Tensors:
 
     def read(self, name: str) -> Tensor:
         """A tensor's numbers: those that were written, and finite."""
-        tensor = self._open[self._file_of[name]].get_tensor(name)
+        tensor = self._file(name).read(name)
         if name in self._digests and digest(tensor) != self._digests[name]:
             raise GlassformerError(
                 f"{self.place(name)} does not hold the numbers that were written (its SHA-256"
@@ -117,8 +111,8 @@ class Tensors:
         refuse_non_finite(self.place(name), tensor)
         return tensor
 
-    def _slice(self, name: str) -> Any:
-        return self._open[self._file_of[name]].get_slice(name)
+    def _file(self, name: str) -> TensorFile:
+        return self._open[self._file_of[name]]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -176,10 +170,5 @@ def _files(folder: Path) -> list[str]:
 
 
 def _digests(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
-    try:
-        digests = json.loads(metadata.get(DIGESTS, "{}"))
-    except ValueError:
-        digests = None
-    if not isinstance(digests, dict):
-        raise GlassformerError(f"{path}: {DIGESTS} in its header is damaged; save the folder again")
-    return digests
+    said = metadata.get(DIGESTS, "{}").encode(errors="surrogatepass")
+    return parse_object(said, Path(f"{path}: {DIGESTS} in its header"), "save the folder again")

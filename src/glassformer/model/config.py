@@ -73,7 +73,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
+            object.__setattr__(self, field.name, typed(field, getattr(self, field.name)))
         for name in ("vocab_size", "n_ctx", "d_model", "n_layers", "n_heads"):
             if getattr(self, name) < 1:
                 raise GlassformerError(f"{name}={getattr(self, name)} must be at least 1")
@@ -154,7 +154,7 @@ class Config:
             raise GlassformerError(
                 f"the model configuration lacks {', '.join(missing)}; say what it is to be"
             )
-        return cls(**{name: _typed(known[name], value) for name, value in data.items()})
+        return cls(**{name: typed(known[name], value) for name, value in data.items()})
 
     @classmethod
     def preset(cls, name: str) -> Config:
@@ -165,7 +165,7 @@ class Config:
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
 
 
-def _typed(field: dataclasses.Field[Any], value: Any) -> Any:
+def typed(field: dataclasses.Field[Any], value: Any) -> Any:
     """The value if it is of the field's type, a whole number as the number that it is."""
     kind = str(field.type)
     if kind == "float" and type(value) is int and abs(value) < 2**53:

@@ -11,6 +11,7 @@ from io import BufferedIOBase
 from typing import NamedTuple
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.jsons import kind
 
 BLOCK_BYTES = 2**17  # small enough that all cores get some of a batch of pieces
 LONGEST_WORD = 2**24  # characters; one "word" this long is no text, and could not be tokenized
@@ -82,7 +83,7 @@ def _row_text(line: str, place: str, field: str) -> str:
         ) from error
     if not isinstance(row, dict):
         raise GlassformerError(
-            f"{place} is {_kind(row)}, not an object; each line must be one object, as in "
+            f"{place} is {kind(row)}, not an object; each line must be one object, as in "
             f'{{"{field}": "Once upon a time ..."}}'
         )
     if field not in row:
@@ -93,7 +94,7 @@ def _row_text(line: str, place: str, field: str) -> str:
     document = row[field]
     if not isinstance(document, str):
         raise GlassformerError(
-            f"{place}: the field {field!r} is {_kind(document)}, not text; name the one that holds "
+            f"{place}: the field {field!r} is {kind(document)}, not text; name the one that holds "
             "the text with --field, or leave this row out"
         )
     surrogate = re.search("[\ud800-\udfff]", document)
@@ -103,14 +104,6 @@ def _row_text(line: str, place: str, field: str) -> str:
             f"U+{ord(surrogate[0]):04X}, half of a character; leave it out"
         )
     return document
-
-
-def _kind(value: object) -> str:
-    """Return what JSON calls a value, for an error message."""
-    if value is None:
-        return "null"
-    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
-    return names.get(type(value), "an object")
 
 
 class Utf8:

@@ -14,14 +14,15 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
+from glassformer.jsons import LARGEST, STRICT, Count, Schema, Sha256
 from glassformer.text.reading import Piece
 from glassformer.text.tokenizer import Tokenizer
 
@@ -30,21 +31,29 @@ HEADER = "shard.json"
 BATCH_CHARACTERS = 2**21  # encoded at once: bounds the memory that writing takes
 
 
-@dataclass(frozen=True, slots=True)
-class ShardHeader:
+FileName = Annotated[str, Field(pattern=r"^[\w-]+\.bin$", max_length=100)]
+"""The name of a file beside shard.json."""
+
+
+class ShardHeader(BaseModel, frozen=True):
     """What shard.json says."""
+
+    model_config = STRICT
 
     format: int
     dtype: Literal["uint16", "uint32"]
-    n_tokens: int  # separators included
-    n_documents: int
-    n_bytes: int  # of the text, in UTF-8
-    vocab_size: int
-    eos_id: int | None
-    tokenizer: str  # its fingerprint
-    sha256: str  # of the tokens
-    tokens_file: str
-    documents_file: str
+    n_tokens: Annotated[int, Field(ge=1, le=LARGEST // 8)]  # separators included
+    n_documents: Annotated[int, Field(ge=1, le=LARGEST // 8)]
+    n_bytes: Count  # of the text, in UTF-8
+    vocab_size: Annotated[int, Field(ge=1, le=2**32)]
+    eos_id: Count | None
+    tokenizer: Sha256  # its fingerprint
+    sha256: Sha256  # of the tokens
+    tokens_file: FileName
+    documents_file: FileName
+
+
+_HEADER = Schema(ShardHeader)
 
 
 class Shard:
@@ -117,7 +126,7 @@ def write_shard(
         with files[0].open("xb") as tokens, files[1].open("xb") as documents:
             header = _write(tokens, documents, _pieces(texts, tokenizer), tokenizer, progress)
         before = _read_header(folder) if (folder / HEADER).exists() else None
-        write_atomically(folder / HEADER, json.dumps(asdict(header), indent=2))
+        write_atomically(folder / HEADER, json.dumps(header.model_dump(), indent=2))
     except BaseException:
         for file in files:
             file.unlink(missing_ok=True)
@@ -218,16 +227,7 @@ def _read_header(folder: Path) -> ShardHeader:
     file = folder / HEADER
     if not file.is_file():
         raise GlassformerError(f"there is no {file}, so {folder} is no token shard; write it first")
-    try:
-        content = json.loads(file.read_text("utf-8"))
-        if content["format"] != FORMAT:
-            raise GlassformerError(
-                f"{file} has format {content['format']}, and this version of Glassformer reads "
-                f"format {FORMAT}; write the shard again"
-            )
-        return ShardHeader(**content)
-    except (ValueError, TypeError, KeyError) as error:
-        raise GlassformerError(f"{file} is damaged ({error}); write the shard again") from error
+    return _HEADER.read(file, "write the shard again", version=FORMAT)
 
 
 def _maps(folder: Path, header: ShardHeader) -> tuple[np.memmap, np.memmap]:

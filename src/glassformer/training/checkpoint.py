@@ -12,18 +12,64 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+from pydantic import Field, with_config
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
 from glassformer.files import sync
+from glassformer.interop.tensor_file import TensorFile
+from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256
+from glassformer.model import Transformer
+from glassformer.training.optimizer import moments_of
+from glassformer.training.recipe import Recipe
 
 FORMAT = 1
 TEMPORARY = ".tmp"
+
+
+Manifest = with_config(STRICT)(
+    TypedDict(
+        "Manifest",
+        {"model.safetensors": Sha256, "optimizer.safetensors": Sha256, "state.json": Sha256},
+    )
+)
+"""The schema of manifest.json: the SHA-256 of every other file."""
+
+
+@with_config(OPEN)
+class Identity(TypedDict):
+    """What a checkpoint must agree with to be gone on from."""
+
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    data: dict[str, Any]
+
+
+@with_config(OPEN)
+class State(TypedDict):
+    """The schema of state.json: what the next step depends on beside the tensors.
+
+    `best`: the best held-out loss (infinite before the first), its step, and the evaluations since.
+    """
+
+    format: int
+    step: Count
+    seconds: Annotated[float, Field(ge=0)]
+    best: Annotated[
+        tuple[Annotated[float, Field(allow_inf_nan=True)], Count, Count], Field(strict=False)
+    ]
+    identity: Identity
+
+
+_MANIFEST = Schema(Manifest)
+_STATE = Schema(State)
 
 
 class Checkpoint(NamedTuple):
@@ -78,32 +124,55 @@ def save_checkpoint(parent: Path, step: int, checkpoint: Checkpoint) -> Path:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint and check every byte of it against its manifest."""
-    manifest = _read_json(folder / "manifest.json")
+    fix = _otherwise(folder)
+    manifest = _MANIFEST.read(folder / "manifest.json", fix)
     for name, expected in manifest.items():
         path = folder / name
         if not path.is_file():
-            raise GlassformerError(f"{path} is missing; {_otherwise(folder)}")
+            raise GlassformerError(f"{path} is missing; {fix}")
         if sha256(path) != expected:
             raise GlassformerError(
-                f"{path} is not what was saved (its SHA-256 differs from manifest.json);"
-                f" {_otherwise(folder)}"
+                f"{path} is not what was saved (its SHA-256 differs from manifest.json); {fix}"
             )
-    state = _read_json(folder / "state.json")
-    if state["format"] != FORMAT:
-        raise GlassformerError(
-            f"{folder} has checkpoint format {state['format']}, this version reads {FORMAT};"
-            " use the version of Glassformer that wrote it"
-        )
+    state = _STATE.read(folder / "state.json", fix, version=FORMAT)
     if state["step"] != int(folder.name.removeprefix("step-")):
         raise GlassformerError(
-            f"{folder} holds step {state['step']}, not the step of its name; {_otherwise(folder)}"
+            f"{folder} holds step {state['step']}, not the step of its name; {fix}"
         )
-    tensors = {
-        Path(name).stem: safetensors.torch.load_file(folder / name)
-        for name in manifest
-        if name.endswith(".safetensors")
-    }
-    return Checkpoint(tensors, state)
+    tensors = {}
+    for name in ("model", "optimizer"):
+        with TensorFile(folder / f"{name}.safetensors", fix) as file:
+            tensors[name] = file.read_all()
+    return Checkpoint(tensors, {**state})
+
+
+def fill(model: Transformer, recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
+    """Give a model the weights of a checkpoint; they and the moments must be of its shapes."""
+    wanted = {"model": model.state_dict(), "optimizer": moments_of(model, recipe)}
+    for name, tensors in wanted.items():
+        _refuse_others(folder, f"{name}.safetensors", checkpoint.tensors[name], tensors)
+    model.load_state_dict(checkpoint.tensors["model"])
+
+
+def _refuse_others(
+    folder: Path, file: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> None:
+    """Raise for tensors that are not those of the run's model: names, shapes, kind of number."""
+    for name in (*wanted, *found):
+        if name not in found:
+            problem = f"lacks the tensor {name}"
+        elif name not in wanted:
+            problem = f"holds {name!r}, which is no tensor of this run"
+        elif found[name].shape != wanted[name].shape:
+            problem = (
+                f"holds {name} as {[*found[name].shape]}, and by run.json it is"
+                f" {[*wanted[name].shape]}"
+            )
+        elif not found[name].is_floating_point():
+            problem = f"holds {name} as {found[name].dtype}, and weights are fractions"
+        else:
+            continue
+        raise DamagedFileError(folder / file, problem, _otherwise(folder), name)
 
 
 def prune_checkpoints(parent: Path, keep: int, spare: int | None = None) -> None:
@@ -130,15 +199,6 @@ def remove_leftovers(parent: Path) -> None:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GlassformerError(
-            f"{path} can't be read: {error}; {_otherwise(path.parent)}"
-        ) from error
 
 
 def _otherwise(folder: Path) -> str:

@@ -251,8 +251,8 @@ class Loop:
 
     def end(self, reason: str) -> Outcome:
         if reason == "early" and self.run is not None:
-            best = ck.load_checkpoint(ck.step_folder(self.run.checkpoints, self.best_step))
-            self.model.load_state_dict(best.tensors["model"])
+            folder = ck.step_folder(self.run.checkpoints, self.best_step)
+            ck.fill(self.model, self.recipe, ck.load_checkpoint(folder), folder)
             self.run.export(self.model)
         self.model.eval()
         return Outcome(reason, self.step, self.rows)
@@ -330,7 +330,7 @@ class Loop:
                 " resume with what the run was started with, or start a new run --from it"
             )
         self.step = checkpoint.state["step"]
-        self.model.load_state_dict(checkpoint.tensors["model"])
+        ck.fill(self.model, self.recipe, checkpoint, folder)
         self.optimizer.restore(checkpoint.tensors["optimizer"], self.step)
         self.seconds = checkpoint.state["seconds"]
         self.best_loss, self.best_step, self.waited = checkpoint.state["best"]

@@ -60,6 +60,17 @@ class Optimizer:
             self.adamw.state[parameter] = {"step": count, **state}
 
 
+def moments_of(model: Transformer, recipe: Recipe) -> dict[str, Tensor]:
+    """The names of the optimizer's tensors, each with the parameter whose shape it has."""
+    averaged = muon_parameters(model, recipe)  # Muon keeps one moment, AdamW two
+    return {
+        f"{moment}.{name}": parameter
+        for name, parameter in model.named_parameters()
+        for quantity, moment in MOMENTS.items()
+        if quantity == "m" or name not in averaged
+    }
+
+
 def muon_lr(recipe: Recipe, lr: float) -> float:
     """Muon's learning rate where AdamW's is `lr`: both follow the one schedule."""
     return recipe.muon_lr * lr / recipe.lr

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model.config import typed
 
 DECAYS = ("cosine", "linear")
 DTYPES = ("fp32", "bf16")
@@ -60,7 +61,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            self._check_type(field)
+            object.__setattr__(self, field.name, typed(field, getattr(self, field.name)))
         for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise GlassformerError(f"{name}={getattr(self, name)} must be at least 1")
@@ -91,13 +92,6 @@ class Recipe:
                     f"{name}={value!r} is none of {', '.join(allowed)}."
                     f"{did_you_mean(value, allowed)}"
                 )
-
-    def _check_type(self, field: dataclasses.Field[Any]) -> None:
-        value, kind = getattr(self, field.name), str(field.type)
-        if kind == "float" and type(value) is int:
-            object.__setattr__(self, field.name, float(value))
-        elif type(value).__name__ != kind:
-            raise GlassformerError(f"{field.name}={value!r} must be of type {kind}")
 
     @property
     def blocks_per_step(self) -> int:

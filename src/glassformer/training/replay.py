@@ -44,7 +44,7 @@ def state_at(folder: Path, step: int) -> State:
     description = read_description(folder)
     checkpoint = ck.load_checkpoint(found.folder)
     model = Transformer.unfilled(description.model)
-    model.load_state_dict(checkpoint.tensors["model"])
+    ck.fill(model, description.recipe, checkpoint, found.folder)
     tokenizer = Tokenizer.load(folder)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
 

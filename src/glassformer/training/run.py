@@ -10,13 +10,25 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple, Required
 
 from filelock import FileLock, Timeout
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.interop.folder import save as save_folder
+from glassformer.jsons import (
+    OPEN,
+    STRICT,
+    Count,
+    DamagedFileError,
+    Schema,
+    Sha256,
+    parse_object,
+    self_checking,
+)
 from glassformer.model import Config, Transformer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.html import html
@@ -31,6 +43,57 @@ MODEL_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+
+
+@with_config(STRICT)
+class RunFile(TypedDict):
+    """The schema of run.json; what `corpus` must hold is up to who reads it."""
+
+    format: int
+    model: Annotated[Config, self_checking(Config.from_dict)]
+    recipe: Annotated[Recipe, self_checking(Recipe.from_dict)]
+    corpus: dict[str, Any]
+    tokenizer: Sha256
+
+
+Measured = Annotated[float, Field(allow_inf_nan=True)]
+"""A number that training measured; one that overflowed says so."""
+
+ByLayer = dict[str, Measured]
+
+
+@with_config(OPEN)
+class Health(TypedDict, total=False):
+    grad_norm: ByLayer
+    update_to_weight: ByLayer
+    dead_units: ByLayer
+
+
+@with_config(OPEN)
+class Row(TypedDict, total=False):
+    """The schema of a line of metrics.jsonl: what was measured at a step; losses in nats."""
+
+    step: Required[Count]
+    loss: Measured
+    lr: Measured
+    grad_norm: Measured
+    tokens_per_second: Measured
+    seconds: Measured
+    val_loss: Measured
+    floor: Measured
+    eval_seconds: Measured
+    uniform_loss: Measured
+    unigram_loss: Measured
+    health: Health
+    sample: str
+    note: str
+    checkpoint_seconds: Measured
+    snapshot_seconds: Measured
+
+
+FIX = "restore it or train again"
+_RUN = Schema(RunFile)
+_ROW = Schema(Row)
 
 
 class Description(NamedTuple):
@@ -205,41 +268,25 @@ def read_description(folder: Path) -> Description:
             f"{folder} is not a run: it has no run.json; start one with"
             f" `glassformer train TEXT --out {folder}`"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise GlassformerError(
-                f"{path} has format {content['format']}, this version reads {FORMAT};"
-                " use the version of Glassformer that wrote it"
-            )
-        return Description(
-            Config.from_dict(content["model"]),
-            Recipe.from_dict(content["recipe"]),
-            content["corpus"],
-            content["tokenizer"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise GlassformerError(
-            f"{path} is damaged ({error!r}); restore it or train again"
-        ) from error
+    content = _RUN.read(path, FIX, version=FORMAT)
+    return Description(content["model"], content["recipe"], content["corpus"], content["tokenizer"])
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
     rows = []
-    for place, line in enumerate(lines, 1):
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines, 1):
+        place = Path(f"{path}, line {number}")
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            if place == len(lines):
+            content = parse_object(line, place, "take the line out")
+        except DamagedFileError:
+            if number == len(lines):
                 break
-            raise GlassformerError(f"{path}, line {place} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise GlassformerError(f"{path}, line {place} is no JSON object")
-        rows.append(row)
+            raise
+        rows.append({**_ROW.check(content, place, "take the line out")})
     return rows
 
 
