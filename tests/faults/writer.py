@@ -11,7 +11,6 @@ import torch
 
 from glassformer.training.checkpoint import Checkpoint, prune_checkpoints, save_checkpoint
 
-
 NOTHING = {"model": {}, "recipe": {}, "data": {}}
 BEGUN = {"seconds": 0.0, "best": [float("inf"), 0, 0], "identity": NOTHING}
 

@@ -331,8 +331,10 @@ def to_json(node: Node) -> Any:
 def from_json(data: Any) -> Node:
     """The tree that `to_json` wrote; raises ValueError on anything else."""
     match data:
-        case ["number", value]:
-            return Number(float(value) if isinstance(value, str) else value)
+        case ["number", ("inf" | "-inf") as infinite]:
+            return Number(float(infinite))
+        case ["number", int() | float() as value] if not isinstance(value, bool):
+            return Number(value)
         case ["axis", str(name)]:
             return Axis(name)
         case ["drawn"]:

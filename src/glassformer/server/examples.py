@@ -66,12 +66,12 @@ def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
     """How sentences of a text begin, from places spread over it."""
     try:
         shard = Shard(data, tokenizer=tokenizer)
-    except GlassformerError:  # the run was moved without its data, or it is of another tokenizer
+        begins = [place * len(shard) // SHOWN for place in range(SHOWN)]
+        windows = [shard.ids(slice(begin, begin + WINDOW)).tolist() for begin in begins]
+    except GlassformerError:  # moved without its data, damaged, or of another tokenizer
         return
-    separator = shard.header.eos_id
-    for place in range(SHOWN):
-        begin = place * len(shard) // SHOWN
-        ids = [i for i in shard.tokens[begin : begin + WINDOW].tolist() if i != separator]
+    for place, window in enumerate(windows):
+        ids = [i for i in window if i != shard.header.eos_id]
         # the first sentence may have lost its beginning
         sentences = re.split(r"(?<=[.!?\n])\s+", tokenizer.decode(ids).strip())[place > 0 :]
         lines = " ".join(sentences).splitlines() or [""]

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -263,10 +264,11 @@ def _metrics(path: Path, _state: tuple[int, int, int]) -> dict[str, Any]:
             row["step"],
             {"step": row["step"], "loss": None, "held_out": None, "tokens_per_second": None},
         )
-        merged["loss"] = row.get("loss", merged["loss"])
-        merged["held_out"] = row.get("val_loss", merged["held_out"])
-        merged["tokens_per_second"] = row.get("tokens_per_second", merged["tokens_per_second"])
-        known |= {name: row[name] for name in NO_GUESSES if name in row}
+        finite = {name: x for name, x in row.items() if not isinstance(x, float) or isfinite(x)}
+        merged["loss"] = finite.get("loss", merged["loss"])
+        merged["held_out"] = finite.get("val_loss", merged["held_out"])
+        merged["tokens_per_second"] = finite.get("tokens_per_second", merged["tokens_per_second"])
+        known |= {name: finite[name] for name in NO_GUESSES if name in finite}
     return {"rows": [by_step[step] for step in sorted(by_step)], **known}
 
 

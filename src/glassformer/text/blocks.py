@@ -127,7 +127,7 @@ class Blocks:
         """Return how often each token is a target in the training part."""
         counts = np.zeros(self.shard.header.vocab_size, dtype=np.int64)
         for first in range(1, self.split, 2**24):  # a part at a time, so that memory stays flat
-            tokens = self.shard.tokens[first : min(first + 2**24, self.split)]
+            tokens = self.shard.ids(slice(first, min(first + 2**24, self.split)))
             counts += np.bincount(tokens, minlength=len(counts))
         return torch.from_numpy(counts)
 
@@ -214,7 +214,7 @@ def _blocks(shard: Shard, n_ctx: int, windows: Sequence[Window]) -> Batch:
     ends = np.array([window.end for window in windows], dtype=np.int64)[:, None]
     places = firsts - 1 + np.arange(n_ctx + 1)  # [batch, pos + 1]
     inside = places < ends
-    tokens = shard.tokens[np.where(inside, places, 0)].astype(np.int64)
+    tokens = shard.ids(np.where(inside, places, 0))
     x = np.where(inside, tokens, shard.header.eos_id or 0)[:, :-1]
     y = np.where(inside, tokens, IGNORED)[:, 1:]
     return torch.from_numpy(x), torch.from_numpy(y)

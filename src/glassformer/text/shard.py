@@ -22,12 +22,13 @@ from pydantic import BaseModel, Field
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
-from glassformer.jsons import LARGEST, STRICT, Count, Schema, Sha256
+from glassformer.jsons import LARGEST, STRICT, Count, DamagedFileError, Schema, Sha256
 from glassformer.text.reading import Piece
 from glassformer.text.tokenizer import Tokenizer
 
 FORMAT = 1
 HEADER = "shard.json"
+FIX = "write the shard again"
 BATCH_CHARACTERS = 2**21  # encoded at once: bounds the memory that writing takes
 
 
@@ -71,6 +72,17 @@ class Shard:
                 f"{self.header.tokenizer[:12]}, this one's is {tokenizer.fingerprint[:12]}); write "
                 "it again with this one"
             )
+        if (self.header.eos_id or 0) >= self.header.vocab_size:
+            problem = f"has an eos_id beyond its vocab_size, {self.header.vocab_size:,}"
+            raise DamagedFileError(self.folder / HEADER, problem, FIX, "eos_id")
+        if tokenizer is not None and self.header.vocab_size != tokenizer.vocab_size:
+            raise DamagedFileError(
+                self.folder / HEADER,
+                f"says vocab_size {self.header.vocab_size:,} and its tokenizer has"
+                f" {tokenizer.vocab_size:,} tokens",
+                FIX,
+                "vocab_size",
+            )
         try:
             self.tokens, self.documents = _maps(self.folder, self.header)
         except FileNotFoundError as error:
@@ -90,7 +102,10 @@ class Shard:
         return self.header.sha256
 
     def verify(self) -> None:
-        """Read all tokens and raise if a bit of them has changed since they were written."""
+        """Read all tokens and raise if a bit of them has changed since they were written.
+
+        Documents must begin one after the other within the tokens; no file says their SHA-256.
+        """
         with (self.folder / self.header.tokens_file).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != self.header.sha256:
@@ -98,6 +113,25 @@ class Shard:
                 f"{self.folder / self.header.tokens_file} has changed since it was written (its "
                 "SHA-256 is another one); write the shard again"
             )
+        starts = self.documents
+        if starts[-1] > len(self) or (starts[1:] < starts[:-1]).any():
+            raise DamagedFileError(
+                self.folder / self.header.documents_file,
+                "does not hold the places of documents, one after the other within the tokens",
+                FIX,
+            )
+
+    def ids(self, places: slice | np.ndarray) -> np.ndarray:
+        """The token ids at some places, int64; one beyond the vocabulary is refused."""
+        ids = self.tokens[places].astype(np.int64)
+        if ids.size and ids.max() >= self.header.vocab_size:
+            raise DamagedFileError(
+                self.folder / self.header.tokens_file,
+                f"holds the token id {ids.max():,}, and the vocabulary ends at"
+                f" {self.header.vocab_size - 1:,}",
+                FIX,
+            )
+        return ids
 
 
 def write_shard(
@@ -227,7 +261,7 @@ def _read_header(folder: Path) -> ShardHeader:
     file = folder / HEADER
     if not file.is_file():
         raise GlassformerError(f"there is no {file}, so {folder} is no token shard; write it first")
-    return _HEADER.read(file, "write the shard again", version=FORMAT)
+    return _HEADER.read(file, FIX, version=FORMAT)
 
 
 def _maps(folder: Path, header: ShardHeader) -> tuple[np.memmap, np.memmap]:

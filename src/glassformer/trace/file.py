@@ -23,25 +23,68 @@ import json
 import math
 import mmap
 import os
+import reprlib
 import shutil
 from collections.abc import Iterable
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, with_config
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
+from glassformer.jsons import STRICT, Count, DamagedFileError, Schema, parse_object
 from glassformer.ops.formula import Formula, from_json, to_json
 from glassformer.ops.op import REGISTRY
 from glassformer.ops.render import to_latex
+from glassformer.trace.address import KINDS, Address
+from glassformer.trace.explain import WITHOUT_DECLARATION, Explanation
 from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
-from glassformer.trace.values_file import Extents, ValuesFile
+from glassformer.trace.values_file import DTYPES, Extents, ValuesFile
 
 FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 2, 65536
 STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
+FIX = "save it again"
+DEEPEST_TREE = 2000  # a sum over all weights nests as deep as there are weights
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
+
+
+@with_config(STRICT)
+class FormulaRow(TypedDict):
+    name: str
+    axes: list[str]
+    tree: list[Any]
+
+
+@with_config(STRICT)
+class StepRow(TypedDict):
+    address: Annotated[str, Field(pattern=rf"^({'|'.join(KINDS)})/[A-Za-z_][\w.]*$")]
+    op: str | None
+    formula: Count | None
+    operands: dict[str, str]
+    params: dict[str, float | Literal["inf", "-inf", "nan"]]
+    axes: list[str]
+    shape: list[Count]
+    dtype: Annotated[str, Field(pattern=f"^({'|'.join(_DTYPES)})$")]
+    bytes: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
+    edited: bool
+
+
+@with_config(STRICT)
+class Table(TypedDict):
+    """The schema of trace.json, as far as it is read; `format` and `version` are read before."""
+
+    labels: dict[str, list[str]]
+    formulas: list[FormulaRow]
+    steps: list[StepRow]
+
+
+_TABLE = Schema(Table)
 
 
 def save(trace: Trace, folder: Path) -> Path:
@@ -122,40 +165,80 @@ def _lines(rows: Iterable[str]) -> str:
 
 def load(folder: Path) -> Trace:
     """Open a saved trace; values stay on disk until they are asked for."""
+    path = folder / STEPS_FILE
     try:
-        table = json.loads((folder / STEPS_FILE).read_text(encoding="utf-8"))
+        data = path.read_bytes()
         stored = _map(folder / VALUES_FILE)
     except (OSError, ValueError) as error:
         raise GlassformerError(
             f"{folder} holds no readable trace ({error}); write one with trace.save(folder)"
         ) from error
-    if table.get("format") != FORMAT or table.get("version") != VERSION:
+    content = parse_object(data, path, FIX, deepest=DEEPEST_TREE)
+    if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise GlassformerError(
-            f"{folder / STEPS_FILE} is {table.get('format')!r} version {table.get('version')!r};"
+            f"{path} is {reprlib.repr(content.get('format'))} version"
+            f" {reprlib.repr(content.get('version'))};"
             f" this Glassformer reads {FORMAT!r} version {VERSION}: save the trace again"
         )
+    table = _TABLE.check(content, path, FIX)
     try:
         formulas = [
             Formula(f["name"], tuple(f["axes"]), from_json(f["tree"])) for f in table["formulas"]
         ]
-        trace = StoredTrace(stored)
-        trace.labels = table["labels"]
+        trace = StoredTrace(path, stored)
+        trace.labels = {**table["labels"]}
+        seen: set[str] = set()
         for row in table["steps"]:
-            trace.add(_step(row, formulas))
+            if row["address"] in seen:
+                raise ValueError(f"two steps are named {row['address']!r}")
+            seen.add(row["address"])
+            step = _step(row, formulas)
+            _refuse_wrong_operands(step)
+            trace.add(step)
             if row["bytes"] is not None:
                 trace.place(row["address"], *row["bytes"])
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise GlassformerError(
-            f"{folder / STEPS_FILE} is damaged ({type(error).__name__}: {error}); save it again"
-        ) from error
+        _refuse_loose_ends(trace)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(path, f"is damaged ({error})", FIX) from error
     return trace
+
+
+def _refuse_wrong_operands(step: Step) -> None:
+    """Raise for a step that its formula could not be worked out for."""
+    if len(step.axes) != len(step.shape):
+        raise ValueError(f"{step.path} has {len(step.axes)} axes and {len(step.shape)} sizes")
+    if step.op is not None and step.op not in REGISTRY and step.op not in WITHOUT_DECLARATION:
+        raise ValueError(f"{step.path} has the op {step.op!r}, which this Glassformer has not")
+    if (step.op is None) != (step.formula is None):
+        raise ValueError(f"{step.path} has an op or a formula and not the other")
+    if step.formula is None:
+        return
+    if step.formula.axes != step.axes:
+        raise ValueError(f"{step.path} has other axes than its formula")
+    missing = {*step.formula.operands} - {*step.operands} | {*step.formula.params} - {*step.params}
+    if missing:
+        raise ValueError(f"{step.path} lacks {', '.join(sorted(missing))}, which its formula reads")
+
+
+def _refuse_loose_ends(trace: Trace) -> None:
+    """Raise for an operand that is not there, and for a value made of itself."""
+    sources = {path: [*step.operands.values()] for path, step in trace.nodes.items()}
+    for path, read in sources.items():
+        for source in read:
+            if source not in sources:
+                raise ValueError(f"{path} reads {source!r}, which is not there")
+    try:
+        TopologicalSorter(sources).prepare()
+    except CycleError as error:
+        raise ValueError(f"{error.args[1][0]} is made of itself") from error
 
 
 class StoredTrace(Trace):
     """A trace whose values are views of a memory-mapped file."""
 
-    def __init__(self, stored: mmap.mmap) -> None:
+    def __init__(self, path: Path, stored: mmap.mmap) -> None:
         super().__init__()
+        self._path = path
         self._stored = stored
         self._bytes: dict[str, tuple[int, int]] = {}
 
@@ -174,28 +257,42 @@ class StoredTrace(Trace):
             step.value = raw.view(step.dtype).view(step.shape)
         return super().value_of(step)
 
+    def explain(self, address: str | Address, *, check: bool = False) -> Explanation:
+        """See `Trace.explain`; operands that do not fit their formula are the file's fault."""
+        try:
+            return super().explain(address, check=check)
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+            problem = f"has a step that can't be worked out, {address} ({error})"
+            raise DamagedFileError(self._path, problem, FIX) from error
+
 
 def _finite(value: float) -> float | str:
     """What JSON can say: it has no infinity (a training that does not clip has one)."""
     return value if math.isfinite(value) else str(value)
 
 
-def _step(row: dict[str, Any], formulas: list[Formula]) -> Step:
-    dtype = getattr(torch, row["dtype"])
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{row['dtype']!r} is not a dtype")
+def _step(row: StepRow, formulas: list[Formula]) -> Step:
     return Step(
         path=row["address"],
         op=row["op"],
-        formula=None if row["formula"] is None else formulas[row["formula"]],
+        formula=_formula(row, formulas),
         operands=row["operands"],
         params={name: float(v) if isinstance(v, str) else v for name, v in row["params"].items()},
         axes=tuple(row["axes"]),
         shape=tuple(row["shape"]),
-        dtype=dtype,
+        dtype=_DTYPES[row["dtype"]],
         value=None,
         edited=row["edited"],
     )
+
+
+def _formula(row: StepRow, formulas: list[Formula]) -> Formula | None:
+    number = row["formula"]
+    if number is None:
+        return None
+    if number >= len(formulas):
+        raise ValueError(f"{row['address']} has formula {number} of {len(formulas)}")
+    return formulas[number]
 
 
 def _map(path: Path) -> mmap.mmap:

@@ -6,14 +6,17 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import torch
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
+from glassformer.jsons import LARGEST, OPEN, DamagedFileError, Schema
 from glassformer.model import Config, Transformer, load_preset
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
@@ -24,11 +27,23 @@ from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import Description, Run
+from glassformer.training.run import FIX, Description, Run
 from glassformer.training.storyland import documents, open_storyland, write_storyland
 
 TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
+
+
+@with_config(OPEN)
+class TrainingCorpus(TypedDict):
+    """What run.json says of a corpus; of Storyland also its `floor`, nats per token."""
+
+    kind: Literal["storyland", "text"]
+    n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
+    floor: NotRequired[float]
+
+
+_CORPUS = Schema(TrainingCorpus)
 
 
 @dataclass(frozen=True)
@@ -119,12 +134,16 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
 def open_data(
     folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe
 ) -> BlocksData:
-    """The tokens that a run keeps in `folder`, as blocks."""
-    if corpus["kind"] == "storyland":
-        n_ctx, floor = corpus["n_ctx"], corpus["floor"]
-        return open_storyland(folder, tokenizer, n_ctx, recipe.seed, floor)
+    """The tokens that a run keeps in `folder`, as blocks; `corpus` is its run.json's."""
+    file = folder.parent / "run.json"
+    described = _CORPUS.check(corpus, file, FIX, within="corpus")
+    if described["kind"] == "storyland":
+        floor = described.get("floor")
+        if floor is None:
+            raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
+        return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor)
     shard = Shard(folder, tokenizer=tokenizer)
-    return BlocksData(Blocks(shard, corpus["n_ctx"]), recipe.seed)
+    return BlocksData(Blocks(shard, described["n_ctx"]), recipe.seed)
 
 
 def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:

@@ -20,7 +20,7 @@ from glassformer.training.data import Batch
 from glassformer.training.loop import Loop, Row
 from glassformer.training.prepare import open_data
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import DATA, read_description
+from glassformer.training.run import DATA, open_tokenizer, read_description
 
 
 class State(NamedTuple):
@@ -45,7 +45,7 @@ def state_at(folder: Path, step: int) -> State:
     checkpoint = ck.load_checkpoint(found.folder)
     model = Transformer.unfilled(description.model)
     ck.fill(model, description.recipe, checkpoint, found.folder)
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = open_tokenizer(folder, description)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
 
 
@@ -93,7 +93,7 @@ class Replay:
     def __init__(self, folder: Path, step: int) -> None:
         start = nearest(folder, step)
         description = read_description(folder)
-        self.tokenizer = Tokenizer.load(folder)
+        self.tokenizer = open_tokenizer(folder, description)
         self.recipe = recipe = description.recipe
         data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
         data.blocks.shard.verify()

@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
+from glassformer.interop.folder import refuse_larger_vocabulary
 from glassformer.interop.folder import save as save_folder
 from glassformer.jsons import (
     OPEN,
@@ -191,7 +192,7 @@ class Run:
         """Open a run to go on with it."""
         description = read_description(folder)
         run = cls(folder)
-        run._tokenizer = tokenizer = Tokenizer.load(folder)
+        run._tokenizer = tokenizer = open_tokenizer(folder, description)
         if tokenizer.fingerprint != description.tokenizer:
             raise GlassformerError(
                 f"the tokenizer in {folder} is not the one the run was started with"
@@ -270,6 +271,18 @@ def read_description(folder: Path) -> Description:
         )
     content = _RUN.read(path, FIX, version=FORMAT)
     return Description(content["model"], content["recipe"], content["corpus"], content["tokenizer"])
+
+
+def open_tokenizer(folder: Path, description: Description) -> Tokenizer:
+    """The tokenizer in a run folder; one with more tokens than the run's model is refused."""
+    tokenizer = Tokenizer.load(folder)
+    refuse_larger_vocabulary(
+        tokenizer,
+        description.model,
+        str(folder / "tokenizer.json"),
+        str(folder / "run.json"),
+    )
+    return tokenizer
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

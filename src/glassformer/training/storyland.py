@@ -53,6 +53,11 @@ def open_storyland(
 ) -> BlocksData:
     """Blocks of the documents in a folder, each from the start of a document."""
     shard = Shard(folder, tokenizer=tokenizer)
+    if len(shard.documents) <= HELD_OUT:
+        raise GlassformerError(
+            f"{folder} holds {len(shard.documents):,} documents, and {HELD_OUT} of Storyland's are"
+            " held out alone; restore it or train again"
+        )
     first_held_out = int(shard.documents[-HELD_OUT])
     share = (len(shard) - first_held_out) / len(shard)
     return BlocksData(Blocks(shard, n_ctx, mode="documents", validation=share), seed, floor)

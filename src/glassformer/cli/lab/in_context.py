@@ -86,7 +86,7 @@ def _report(subject: Subject, sheet: Sheet) -> Pictures:
 def _why_not_storyland(run: str) -> str:
     if not (Path(run) / "run.json").is_file():
         return f"{run} is no run folder, so nothing says that it was trained on Storyland"
-    if read_description(Path(run)).corpus["kind"] != "storyland":
+    if read_description(Path(run)).corpus.get("kind") != "storyland":
         return f"{run} was trained on other text than Storyland, whose patterns it never saw"
     return ""
 
