@@ -9,9 +9,12 @@ from pathlib import Path
 
 import torch
 
+from glassformer.model import Config
 from glassformer.training.checkpoint import Checkpoint, prune_checkpoints, save_checkpoint
+from glassformer.training.recipe import Recipe
 
-NOTHING = {"model": {}, "recipe": {}, "data": {}}
+MODEL = Config(vocab_size=2, n_ctx=2, d_model=2, n_layers=1, n_heads=1).to_dict()
+NOTHING = {"model": MODEL, "recipe": Recipe().to_dict(), "data": {}}
 BEGUN = {"seconds": 0.0, "best": [float("inf"), 0, 0], "identity": NOTHING}
 
 

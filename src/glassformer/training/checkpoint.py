@@ -25,8 +25,8 @@ from typing_extensions import TypedDict
 from glassformer.errors import GlassformerError
 from glassformer.files import sync
 from glassformer.interop.tensor_file import TensorFile
-from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256
-from glassformer.model import Transformer
+from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256, self_checking
+from glassformer.model import Config, Transformer
 from glassformer.training.optimizer import moments_of
 from glassformer.training.recipe import Recipe
 
@@ -45,10 +45,13 @@ Manifest = with_config(STRICT)(
 
 @with_config(OPEN)
 class Identity(TypedDict):
-    """What a checkpoint must agree with to be gone on from."""
+    """What a checkpoint must agree with to be gone on from.
 
-    model: dict[str, Any]
-    recipe: dict[str, Any]
+    It may have been saved before some fields existed: these had their defaults.
+    """
+
+    model: Annotated[dict[str, Any], self_checking(lambda d: Config.from_dict(d).to_dict())]
+    recipe: Annotated[dict[str, Any], self_checking(lambda d: Recipe.from_dict(d).to_dict())]
     data: dict[str, Any]
 
 

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config, Transformer
+from glassformer.model import Transformer
 from glassformer.model.evaluating import evaluating
 from glassformer.training import checkpoint as ck
 from glassformer.training.compiling import compiled
@@ -323,7 +323,7 @@ class Loop:
     def restore(self, folder: Path) -> None:
         """Be where a checkpoint was saved, after checking that everything else is as it was."""
         checkpoint = ck.load_checkpoint(folder)
-        changed = differences(with_defaults(checkpoint.state["identity"]), self.identity())
+        changed = differences(checkpoint.state["identity"], self.identity())
         if changed:
             raise GlassformerError(
                 f"{folder} was saved by another run than this one: {'; '.join(changed)};"
@@ -355,12 +355,6 @@ class Loop:
 
 def falls_due(step: int, every: int, last: bool = False) -> bool:
     return every > 0 and (last or step % every == 0)
-
-
-def with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
-    """An identity that may have been saved before some fields existed: these had their defaults."""
-    model, recipe = Config.from_dict(identity["model"]), Recipe.from_dict(identity["recipe"])
-    return {**identity, "model": model.to_dict(), "recipe": recipe.to_dict()}
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

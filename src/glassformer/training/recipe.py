@@ -107,10 +107,10 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """A recipe from its fields, as in a preset's [training]; an unknown one is refused."""
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = {field.name: field for field in dataclasses.fields(cls)}
         for name in data:
             if name not in known:
                 raise GlassformerError(
                     f"{name!r} is not a field of a training recipe.{did_you_mean(name, known)}"
                 )
-        return cls(**data)
+        return cls(**{name: typed(known[name], value) for name, value in data.items()})

@@ -1,0 +1,239 @@
+"""Every file of a run, damaged in every way: whoever reads it succeeds or says in one line why not."""
+
+import hashlib
+import itertools
+import json
+import random
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glassformer.errors import GlassformerError
+from glassformer.interop.open import load
+from glassformer.server.runs import Runs
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace.trace import Trace
+from glassformer.training.learner import open_learner
+from glassformer.training.loop import Loop
+from glassformer.training.prepare import resumed_run
+from glassformer.training.replay import Replay
+from glassformer.training.run import load_run
+from tests.training.replayed import STEPS, train_run
+
+ESCAPE = "\\u001b[2J\\n"
+VALUES = [
+    *("null", "true", "-1", "0", "1.5", "NaN", "Infinity", "1e400", "9" * 30, "9" * 5000),
+    *('"x"', '"\\ud800"', f'"{ESCAPE}"', f'"{"y" * 100_000}"', "[]", "{}", '[{"a": 1}]'),
+    *("[" * 100_000, "[" * 300 + "]" * 300),
+]
+BYTES: list[Callable[[bytes], bytes]] = [
+    lambda _: b"",
+    lambda data: data[: len(data) // 2],
+    lambda data: b"\xff" + data,
+    lambda data: b"\xef\xbb\xbf" + data,
+    lambda data: data.replace(b'"', b"\x00"),
+    lambda _: b"[1, 2]",
+    lambda _: b"null",
+]
+JSON = [
+    *("run.json", "metrics.jsonl", "data/shard.json", "config.json", "tokenizer_config.json"),
+    *(f"checkpoints/step-{STEPS:06d}/{name}.json" for name in ("state", "manifest")),
+]
+TENSORS = [
+    "model.safetensors",
+    *(f"checkpoints/step-{STEPS:06d}/{name}.safetensors" for name in ("model", "optimizer")),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("damaged") / "run"
+    train_run(folder)
+    return folder
+
+
+def resume(run: Path) -> None:
+    prepared = resumed_run(run)
+    with prepared.run as opened:
+        loop = Loop(prepared.model, prepared.data, prepared.recipe)
+        loop.restore(opened.checkpoints / f"step-{STEPS:06d}")
+
+
+def step(run: Path) -> None:
+    learner = open_learner(str(run))
+    learner.learn(*learner.lesson("the cat sat"))
+
+
+def explain(run: Path) -> None:
+    model, tokenizer = load(run)
+    assert tokenizer is not None
+    model.watch(torch.tensor([tokenizer.encode("the cat")])).explain("fwd/probs[pos=1,vocab=0]")
+
+
+def serve(run: Path) -> None:
+    source = Runs([str(run)])["run"]
+    json.dumps(source.info(Tokenizer.load(run)), allow_nan=False)
+    json.dumps(source.metrics(), allow_nan=False)
+
+
+READERS: list[Callable[[Path], object]] = [
+    *(load_run, resume, step, explain, serve),
+    lambda run: Replay(run, STEPS),
+]
+
+
+def damaged_json(data: bytes) -> Iterator[bytes]:
+    """Each field left out, and each made everything else that JSON can say."""
+    text = data.decode()
+    if "\n{" in text:  # lines of JSON: one in the middle
+        before, line, after = text.partition(text.splitlines()[1])
+        yield from (before.encode() + bad + after.encode() for bad in damaged_json(line.encode()))
+        return
+    content = json.loads(text)
+    for place in places(content):
+        yield json.dumps(changed(content, place, None)).encode()
+        whole = json.dumps(changed(content, place, "HERE"))
+        yield from (whole.replace('"HERE"', value).encode() for value in VALUES)
+
+
+def places(content: Any) -> Iterator[tuple[Any, ...]]:
+    if isinstance(content, dict):
+        for name, child in content.items():
+            yield (name,)
+            yield from ((name, *deeper) for deeper in places(child))
+
+
+def changed(content: dict[str, Any], place: tuple[Any, ...], value: str | None) -> dict[str, Any]:
+    """A copy with one field left out, or made `value`."""
+    copy = json.loads(json.dumps(content))
+    inner = copy
+    for name in place[:-1]:
+        inner = inner[name]
+    del inner[place[-1]]
+    if value is not None:
+        inner[place[-1]] = value
+    return copy
+
+
+def damaged_tensors(data: bytes) -> Iterator[bytes]:
+    """A header that lies about names, dtypes, shapes and places, or is no header."""
+    size = struct.unpack("<Q", data[:8])[0]
+    header, numbers = json.loads(data[8 : 8 + size]), data[8 + size :]
+    first = next(name for name in header if name != "__metadata__")
+    about = header[first]
+    others: list[dict[str, Any]] = [
+        *({**header, first: {**about, "dtype": d}} for d in ("I32", "F8_E4M3", "C64", "F999", 3)),
+        *({**header, first: {**about, "shape": s}} for s in ([1], [-1], [2**62, 4], "x", None)),
+        *({**header, first: {**about, "data_offsets": o}} for o in ([0, 1], [4, 0], [0, 2**60])),
+        {**{n: v for n, v in header.items() if n != first}, "\x1b[2J\nname": about},
+        {**header, first: {**about, "shape": about["shape"][::-1]}},
+        {**header, "__metadata__": {"glassformer.sha256": "[" * 100_000}},
+        {**header, "__metadata__": 3},
+        {},
+    ]
+    for other in others:
+        text = json.dumps(other).encode()
+        yield struct.pack("<Q", len(text)) + text + numbers
+    yield struct.pack("<Q", 2**63) + data[8:]
+    yield data[:8] + b"[" * size + numbers
+
+
+def cases(run: Path) -> list[tuple[str, bytes]]:
+    """A file's name and what it is damaged to."""
+    found = []
+    for names, damage in ((JSON, damaged_json), (TENSORS, damaged_tensors)):
+        for name in names:
+            data = (run / name).read_bytes()
+            found += [(name, change(data)) for change in BYTES]
+            found += [(name, bad) for bad in damage(data)]
+    return found
+
+
+def check(run: Path, name: str, bad: bytes, readers: list[Callable[[Path], object]]) -> int:
+    """Read a run with one damaged file; return how often it was refused."""
+    path = run / name
+    manifest = path.with_name("manifest.json")
+    kept = {path: path.read_bytes()}
+    refused = 0
+    if "checkpoints" in name and path != manifest:  # as somebody does who signs what they changed
+        kept[manifest] = manifest.read_bytes()
+        signed = {**json.loads(kept[manifest]), path.name: hashlib.sha256(bad).hexdigest()}
+        manifest.write_text(json.dumps(signed))
+    path.write_bytes(bad)
+    try:
+        for reader in readers:
+            try:
+                reader(run)
+            except GlassformerError as error:
+                refused += 1
+                said = str(error)
+                assert said.isprintable() or "\n" not in said.strip(), said
+                assert "\x1b" not in said
+                assert len(said) < 3000, said[:200]
+            except Exception as error:
+                raise AssertionError(f"{name} as {bad[:200]!r}... ended in {error!r}") from error
+    finally:
+        for file, data in kept.items():
+            file.write_bytes(data)
+    return refused
+
+
+def test_some_hundred_damaged_files_of_a_run_are_read_or_refused_in_one_line(run):
+    chosen = random.Random(0).sample(cases(run), 250)
+    refused = sum(
+        check(run, name, bad, [reader])
+        for (name, bad), reader in zip(chosen, itertools.cycle(READERS), strict=False)
+    )
+    assert refused > 50
+    for reader in READERS:
+        reader(run)  # and the run is as it was
+
+
+@pytest.mark.heavy
+def test_every_damaged_file_of_a_run_is_read_or_refused_in_one_line_by_every_reader(run):
+    assert sum(check(run, name, bad, READERS) for name, bad in cases(run)) > 1000
+
+
+def test_a_self_made_trace_is_read_or_refused_in_one_line(tmp_path):
+    model, tokenizer = load("worked_example")
+    assert tokenizer is not None
+    folder = model.watch(torch.tensor([tokenizer.encode("the cat")])).save(tmp_path / "trace")
+    path = folder / "trace.json"
+    table = json.loads(path.read_text())
+    made = next(row for row in table["steps"] if row["operands"])
+    named = {row["address"]: row for row in table["steps"]}
+
+    def refusal(**changes: Any) -> str:
+        steps = [{**row, **changes} if row is made else row for row in table["steps"]]
+        path.write_text(json.dumps({**table, "steps": steps}))
+        with pytest.raises(GlassformerError) as refused:
+            Trace.load(folder)
+        return str(refused.value)
+
+    operand = next(iter(made["operands"]))
+    assert "is made of itself" in refusal(operands={**made["operands"], operand: made["address"]})
+    assert "is not there" in refusal(operands={**made["operands"], operand: "fwd/nowhere"})
+    assert f"lacks {operand}" in refusal(operands={})
+    assert "two steps are named" in refusal(address=next(iter(named)))
+    assert "other axes than its formula" in refusal(axes=made["axes"][::-1])
+    assert "axes and" in refusal(shape=[1])
+    assert "steps[" in refusal(dtype="float7")
+    assert "do not fit" in refusal(bytes=[0, 1])
+    assert "has formula 999 of" in refusal(formula=999)
+    whole = json.dumps(table)
+    fields = [(name, value) for name in made for value in VALUES]
+    for name, value in random.Random(0).sample(fields, 60):
+        steps = [{**row, name: "HERE"} if row is made else row for row in table["steps"]]
+        text = json.dumps({**table, "steps": steps})
+        path.write_text(text.replace('"HERE"', value))
+        try:
+            trace = Trace.load(folder)
+            trace.explain("fwd/probs[pos=1,vocab=0]")
+        except GlassformerError as error:
+            assert "\x1b" not in str(error)
+    path.write_text(whole)
+    assert Trace.load(folder).explain("fwd/probs[pos=1,vocab=0]").agrees
