@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from glassformer.safe_text import harmless
 
+LONGEST_MESSAGE = 2000  # characters; what is longer quotes a file, and its middle is left out
 LONGEST_NAME = 200  # characters; comparing takes time by the square of them
 
 
@@ -13,7 +14,7 @@ class GlassformerError(Exception):
     """Something the caller can mend: its message is one line of fact, cause and fix.
 
     The command line prints it as `error: ...` and exits with code 2. What it quotes (a file's name,
-    what stands in the file) can't steer the terminal that shows it.
+    what stands in the file) can't steer the terminal that shows it, nor fill it.
 
     >>> raise GlassformerError("d_model=10 does not split into n_heads=4 heads; try 8 or 12")
     Traceback (most recent call last):
@@ -24,7 +25,7 @@ class GlassformerError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(harmless(message))
+        super().__init__(_shortened(harmless(message)))
 
 
 class GlassformerWarning(UserWarning):
@@ -42,6 +43,13 @@ def check_platform() -> None:
             "Glassformer runs on Linux and macOS, and this is another system; on Windows, use it"
             " inside WSL (https://learn.microsoft.com/windows/wsl/install)"
         )
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    half = LONGEST_MESSAGE // 2
+    return f"{message[:half]} [...] {message[-half:]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ class DamagedFileError(GlassformerError):
     """
 
     def __init__(self, file: Path, problem: str, fix: str, field: str | None = None) -> None:
-        super().__init__(f"{file} {_shortened(problem)}; {fix}")
+        super().__init__(f"{file} {problem}; {fix}")
         self.file, self.field = file, field
 
 
@@ -150,11 +150,6 @@ def _problem(field: str, error: Any) -> str:
         return f"has a wrong {field}: {error['msg'].removeprefix('Value error, ')}"
     said = error["msg"].replace("Input should", "it should")
     return f"has {reprlib.repr(error['input'])} as {field}, and {said}"
-
-
-def _shortened(text: str, most: int = 600) -> str:
-    """A text of a line or two, whatever a file had in it."""
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def _place(loc: Iterable[str | int]) -> str:

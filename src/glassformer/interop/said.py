@@ -7,7 +7,7 @@ from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import gpt2, own
-from glassformer.interop.jsons import read_json
+from glassformer.jsons import read_json
 from glassformer.model.said import Said
 from glassformer.text.tokenizer import Tokenizer
 
