@@ -33,8 +33,8 @@ def test_every_op_is_in_the_reference_with_its_sentence():
 def test_a_composites_sub_steps_are_those_that_it_records():
     norm: set[str | None] = set()
     for gain in (True, False):
-        sizes = {"n_ctx": 4, "d_model": 6, "n_layers": 1, "n_heads": 2}
-        model = gf.Transformer(gf.Config(11, **sizes, norm_gain=gain, norm_bias=gain))
+        config = gf.Config(11, 4, 6, 1, 2, norm_gain=gain, norm_bias=gain)
+        model = gf.Transformer(config)
         trace = model.watch(torch.tensor([[1, 2, 3]]), torch.tensor([[2, 3, 4]]))
         norm |= {step.op for step in trace.steps if ".ln1." in step.name}
     layer_norm = REGISTRY["layer_norm"]
