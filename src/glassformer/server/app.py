@@ -101,7 +101,6 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.leave = trainings.leave
-    app.state.busy = lambda: workers.busy or readers.busy
     app.add_middleware(Guard, host=host, token=token)
     _answer_errors(app)
 

@@ -97,8 +97,12 @@ class Guard:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
+        begun = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -117,7 +121,12 @@ class Guard:
             return await _answer(send_guarded, STATUS[error.code], body(error.code, str(error)))
         if content is None:
             return None
-        return await self._serve(scope, content, receive, send_guarded)
+        try:
+            return await self._serve(scope, content, receive, send_guarded)
+        except asyncio.CancelledError:  # the server ends
+            if not begun:
+                ending = body("busy", "the server is ending; start it again")
+                await _answer(send_guarded, STATUS["busy"], ending, {"retry-after": "10"})
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
@@ -126,13 +135,11 @@ class Guard:
         serving = asyncio.ensure_future(self._app(scope, _replay(content, gone), send))
         try:
             await asyncio.wait({serving, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
         finally:
             gone.cancel()
-            serving.cancel()
+            serving.cancel()  # of what is done it changes nothing
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")

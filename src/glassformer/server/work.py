@@ -63,11 +63,6 @@ class Workers:
         with self._lock:
             self._inside -= 1
 
-    @property
-    def busy(self) -> bool:
-        """Whether something runs, or waits to."""
-        return self._inside > 0
-
     def close(self) -> None:
         """Drop what is waiting; what is running ends by itself."""
         with self._lock:
