@@ -23,6 +23,12 @@ from glassformer.server.runs import Runs
 PORT, PORTS = 8000, 100
 """The first port to try where none is given, and how many."""
 
+COLLECTING = (700, 10, 200)
+"""How seldom Python looks through everything for circles; its own: (700, 10, 10).
+
+It holds up every read meanwhile. Traces are freed without it: one leaves a hundred small objects.
+"""
+
 SWITCH_SECONDS = 0.0005
 """How long a recording may hold Python's lock while a read waits for it; Python's own: 0.005."""
 
@@ -68,6 +74,7 @@ def command(
         webbrowser.open(url if token is None else f"{url}?token={quote(token)}")
     server = Server(app, app.state.leave)
     gc.freeze()  # what is there for good is not looked through again and again
+    gc.set_threshold(*COLLECTING)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         server.run(sockets=[listener])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import secrets
 import threading
@@ -133,7 +132,6 @@ class TraceStore:
 
     def __init__(self, most_bytes: int | None = None) -> None:
         self._held_bytes = held_bytes() if most_bytes is None else most_bytes
-        self._gone = 0
         self._traces: OrderedDict[str, LiveTrace] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -142,12 +140,7 @@ class TraceStore:
         with self._lock:
             self._traces[trace.id] = trace
             while len(self._traces) > 1 and self._full:
-                _, gone = self._traces.popitem(last=False)
-                self._gone += gone.nbytes
-            if self._gone > self._held_bytes // 8:
-                gone = None
-                gc.collect()  # a trace holds itself in circles, which counting does not free
-                self._gone = 0
+                self._traces.popitem(last=False)
 
     @property
     def _full(self) -> bool:
