@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -16,9 +17,11 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
-from glassformer.training.checkpoint import load_checkpoint, steps_saved
+from glassformer.jsons import Schema
+from glassformer.text.shard import ShardHeader
+from glassformer.training.checkpoint import Manifest, State, load_checkpoint, steps_saved
 from glassformer.training.loop import train
-from glassformer.training.run import Run, read_metrics, take_lock
+from glassformer.training.run import Run, load_run, read_metrics, take_lock
 from glassformer.training.step import NonFiniteError
 from tests.training.small import small_data, small_model, small_recipe
 from tests.training.test_loop import new_run
@@ -263,3 +266,22 @@ def test_the_lock_of_a_killed_process_does_not_block_and_a_living_one_is_named_e
     holder.kill()
     holder.wait()
     take_lock(tmp_path).release()
+
+
+def test_the_files_of_a_run_that_version_0_1_0_wrote_are_read_as_they_were_written():
+    """Stored copies: what a schema asks must never be more than an older version wrote."""
+    written = Path(__file__).with_name("written_by_0.1.0")
+
+    def content(name: str) -> dict[str, Any]:
+        return json.loads((written / name).read_text())
+
+    run = load_run(written)
+    assert {"format": 1, **run.description.to_dict()} == content("run.json")
+    lines = (written / "metrics.jsonl").read_text().splitlines()
+    assert run.rows == [json.loads(line) for line in lines]
+    assert Schema(ShardHeader).read(written / "shard.json", "").model_dump() == content(
+        "shard.json"
+    )
+    assert Schema(Manifest).read(written / "manifest.json", "") == content("manifest.json")
+    state = Schema(State).read(written / "state.json", "", version=1)
+    assert {**state, "best": [*state["best"]]} == content("state.json")

@@ -238,7 +238,7 @@ def test_vocab_and_merges_are_read_and_written_as_a_tokenizer_json(folder, tmp_p
     [
         ("tokenizer_config.json", '{"tokenizer_class": "CTRLTokenizer"}', "of a CTRLTokenizer"),
         ("added_tokens.json", '{"<|user|>": 7}', "has id 7 and would be 3 after vocab.json"),
-        ("added_tokens.json", "[", "is no JSON object"),
+        ("added_tokens.json", "[", "is not valid JSON"),
         ("merges.txt", "a z\n", "are no vocabulary of a BPE"),
     ],
 )

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from glassformer.errors import GlassformerError, GlassformerWarning
 from glassformer.files import write_atomically
+from glassformer.jsons import parse_object
 
 CONFIG = "tokenizer_config.json"
 KEPT = ("special_tokens_map.json", "chat_template.jinja")  # text that is passed on as it is
@@ -214,12 +215,7 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def _parsed(name: str, text: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise GlassformerError(
-            f"{name} is no JSON object: {error}; save the tokenizer again"
-        ) from error
+    return parse_object(text.encode(), Path(name), "save the tokenizer again")
 
 
 def _text(file: Path) -> str:

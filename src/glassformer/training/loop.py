@@ -369,5 +369,5 @@ def differences(saved: dict[str, Any], now: dict[str, Any], prefix: str = "") ->
         if isinstance(old, dict) and isinstance(new, dict):
             changed += differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            changed.append(f"{prefix}{name} was {old} and is {new}")
+            changed.append(f"{prefix}{name} was {old!r} and is {new!r}")
     return changed
