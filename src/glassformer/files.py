@@ -27,6 +27,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
+def ordinary_mode(path: Path) -> Iterator[None]:
+    """What a library writes to `path` meanwhile may be read by whom the umask lets read new files.
+
+    safetensors writes files that only their owner may read.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(mode)
+
+
+@contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """A folder to write files into; when all are there they move to `folder`, each in one move.
 

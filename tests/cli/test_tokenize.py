@@ -146,6 +146,28 @@ def test_without_a_tokenizer_one_is_trained_on_storyland(tokenize):
     assert "11 characters, 11 bytes in UTF-8: " in shown
 
 
+def test_a_run_before_the_text_is_the_tokenizer(tokenize, tmp_path):
+    Tokenizer.train("words", [STORY]).save(tmp_path)
+    run = str(tmp_path)
+    assert tokenize(run, "the cat") == tokenize("the cat", "--tokenizer", run)
+    for words in ((run, "the", "cat"), (run, "the cat", "--tokenizer", run)):
+        with pytest.raises(GlassformerError, match="put it in quotes"):
+            tokenize(*words)
+
+
+def test_fewer_tokens_than_asked_for_and_merges_left_out_are_said(tokenize, story):
+    shown = tokenize("ant", "--corpus", story, "--vocab-size", "9000", "--trace")
+    assert "9,000 tokens were asked for" in shown
+    n = len(Tokenizer.train("bpe", [STORY], vocab_size=9000).content["model"]["merges"])
+    assert f"learned, 12 of {n} (--all shows all)" in shown
+    whole = tokenize("ant", "--corpus", story, "--vocab-size", "9000", "--trace", "--all")
+    assert "--all" not in whole
+    assert whole.count("\n") == shown.count("\n") + n - 12
+    shown = tokenize("ant", "--corpus", story, "--vocab-size", "258", "--trace")
+    assert "learned, 12 of" not in shown
+    assert "were asked for" not in shown
+
+
 def test_help_gives_examples(tokenize):
     shown = tokenize("--help")
     assert "glassformer tokenize" in shown

@@ -1,8 +1,10 @@
 """Streaming: every piece is final, no character comes in halves, and a stop text is never shown."""
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
@@ -14,6 +16,29 @@ from tests.generation.models import speaking
 CORPUS = ["the cat sat on the mat, and the dog sat on the cat. 日本 é 🐈 " * 4]
 BPE = Tokenizer.train("bpe", CORPUS, vocab_size=300)
 WORDS = Tokenizer.train("words", CORPUS)
+CHARS = Tokenizer.train("chars", ["abc at the"])
+
+
+def sentence_pieces() -> Tokenizer:
+    """A tokenizer as Llama has it: ▁ for a space, bytes for unseen characters."""
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "t"]
+    vocab = {name: index for index, name in enumerate(names)}
+    engine = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True))
+    engine.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    engine.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return Tokenizer(engine)
+
+
+PIECES = sentence_pieces()
 
 
 def pieces(tokenizer: Tokenizer, ids: list[int], prompt: str = "", stop: tuple[str, ...] = ()):
@@ -34,11 +59,23 @@ def test_no_piece_holds_half_a_character(text):
     assert not any("\ufffd" in piece for piece in got)
 
 
+@pytest.mark.parametrize("tokenizer", [BPE, CHARS, PIECES], ids=["bpe", "chars", "SentencePiece"])
 @settings(max_examples=200)
-@given(st.lists(st.integers(0, BPE.vocab_size - 1), max_size=30))
-def test_of_any_tokens_the_pieces_are_what_they_decode_to(ids):
-    got, _ = pieces(BPE, ids)
-    assert "".join(got) == BPE.decode(ids)
+@given(raw=st.lists(st.sampled_from([*"日é🐈 at".encode(), 0x80, 0xE2, 0xFF, 0xF0]), max_size=20))
+def test_of_any_bytes_the_pieces_are_what_utf_8_says(tokenizer, raw):
+    said = bytes(raw).decode("utf-8", "replace")  # Python's own decoder
+    ids = [
+        tokenizer.id(f"<0x{byte:02X}>") if byte > 127 else tokenizer.id(chr(byte)) for byte in raw
+    ]
+    got, _ = pieces(tokenizer, ids)
+    assert "".join(got) == tokenizer.decode(ids)
+    assert tokenizer.decode(ids) == (said.removeprefix(" ") if tokenizer is PIECES else said)
+
+
+def test_a_character_that_began_in_the_prompt_comes_whole():
+    first, *others = [CHARS.id(f"<0x{byte:02X}>") for byte in "日".encode()]
+    stream = TextStream(CHARS, [CHARS.id("a"), first])
+    assert [stream.push(token) for token in others] == ["", "日"]
 
 
 @given(st.lists(st.integers(0, WORDS.vocab_size - 1), max_size=12), st.booleans())
@@ -58,8 +95,8 @@ def test_a_character_of_several_tokens_comes_when_its_last_byte_does():
 
 def test_bytes_that_are_no_character_are_shown_as_broken():
     stream = TextStream(BPE)
-    assert stream.push(BPE.id("<0xFF>")) == ""
-    assert stream.push(BPE.id("t")) == "\ufffdt"
+    assert stream.push(BPE.id("<0xFF>")) == "\ufffd"
+    assert stream.push(BPE.id("t")) == "t"
     stream = TextStream(BPE)
     stream.push(BPE.id("<0xE2>"))
     assert stream.finish() == "\ufffd"

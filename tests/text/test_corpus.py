@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+from unittest.mock import patch
 
 import pytest
 import tokenizers
@@ -211,3 +212,22 @@ def test_a_word_too_long_to_be_one_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path, "dna.txt", b"acgt" * 2**20)
     with pytest.raises(GlassformerError, match=r"3,276,800 characters up to line 1 have no space"):
         list(Corpus(path).pieces())
+
+
+@given(
+    st.lists(st.text(alphabet="ab \n7|<>é", max_size=12), min_size=1, max_size=6),
+    st.integers(1, 40),
+)
+def test_a_separator_makes_documents_wherever_the_blocks_of_a_file_end(texts, block):
+    content = " <|eos|>\n".join(texts)
+    file = io.BufferedReader(io.BytesIO(content.encode()))
+    with patch.object(reading, "BLOCK_BYTES", block):
+        pieces = list(text_pieces(file, "stories.txt", "<|eos|>"))
+    documents, parts = [], []
+    for piece in pieces:
+        parts.append(piece.text)
+        if piece.ends_document:
+            documents.append("".join(parts))
+            parts = []
+    assert parts == []
+    assert documents == [text.strip() for text in content.split("<|eos|>") if text.strip()]

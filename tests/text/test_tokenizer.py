@@ -1,6 +1,7 @@
 """Facts about the tokenizer: what comes back, what is refused, and what other programs read."""
 
 import json
+import random
 import time
 import unicodedata
 
@@ -219,6 +220,21 @@ def _seconds(tokenizer, text):
     start = time.process_time()
     tokenizer.encode(text)
     return time.process_time() - start
+
+
+def test_learning_from_one_word_of_400k_letters_takes_a_second():
+    word = "".join(random.Random(0).choices("ACGT", k=400_000))
+    began = time.process_time()
+    tokenizer = Tokenizer.train("bpe", [word, " " * 400_000])
+    assert time.process_time() - began < 15  # 1 s; in one part it took 44 s
+    assert tokenizer.vocab_size == 512
+    assert tokenizer.decode(tokenizer.encode(word)) == word
+
+
+def test_a_long_word_learned_in_parts_has_the_merges_of_the_whole():
+    word = "abab" * 1_000  # 4,000 letters, in four parts
+    merges = Tokenizer.train("bpe", [word], vocab_size=260).content["model"]["merges"]
+    assert merges == [["a", "b"], ["ab", "ab"], ["abab", "abab"]]
 
 
 @pytest.mark.parametrize("tokenizer", [BPE, CHARS, WORDS], ids=["bpe", "chars", "words"])

@@ -1,7 +1,9 @@
 """`glassformer train` and `eval`, as a person types them."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import typer
 
 from glassformer.cli import app
 from glassformer.interop.folder import load_folder
+from glassformer.text.shard import Shard
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
 from glassformer.training.run import read_description, read_metrics
 from tests.training.small import weights_equal
@@ -255,6 +258,8 @@ def test_tensorboard_gets_the_losses(glassformer, text, tmp_path):
         (b"abc", [], "give more text or"),
         (TEXT.encode(), ["--preset", "shakespear"], "no preset is named"),
         (TEXT.encode(), ["--tokenizer", "byte"], "is neither a folder nor one of chars"),
+        (TEXT.encode(), ["--vocab-size", "0"], "leaves no room for a character"),
+        (TEXT.encode(), ["--seed", str(2**64)], "give one below 2^64"),
         (TEXT.encode(), ["--lr", "0"], "leave every weight as it is"),
         (TEXT.encode(), ["--d-model", "10", "--n-heads", "4"], "does not split into"),
         (TEXT.encode(), ["--device", "tpu"], "is none of auto"),
@@ -277,6 +282,73 @@ def test_bad_input_is_one_line_and_no_run_is_left_half_made(
     assert not (run / "run.json").exists()
     path.write_text(TEXT)
     assert glassformer("train", path, "--out", run, *TINY)[0] == 0  # the folder is free
+
+
+@pytest.mark.parametrize("seed", ["20260131123045", str(2**64 - 1)])
+def test_a_date_and_the_largest_number_are_seeds(glassformer, text, tmp_path, seed):
+    options = ["--dropout", "0.1", "--seed", seed]
+    code, _, said = glassformer("train", text, "--out", tmp_path / "run", *TINY, *options)
+    assert (code, said) == (0, "")
+
+
+def test_every_file_of_a_run_may_be_read_by_whom_the_umask_lets(glassformer, text, tmp_path):
+    run = tmp_path / "run"
+    before = os.umask(0o027)
+    try:
+        glassformer("train", text, "--out", run, *TINY)
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in run.rglob("*") if path.is_file()}
+    assert len(modes) > 9
+    assert {path: mode for path, mode in modes.items() if mode != 0o640} == {}
+
+
+def test_a_folder_named_as_a_kind_or_a_preset_is_in_nobodys_way(
+    glassformer, text, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("chars", "text", "worked_example"):
+        (tmp_path / name).mkdir()
+    code, _, said = glassformer("train", text, "--out", "run", *TINY)
+    assert code == 0, said
+    assert read_description(Path("run")).model.vocab_size > 257  # all bytes, and the text's letters
+    code, _, said = glassformer("eval", "worked_example", text)
+    assert (code, "is not one of this tokenizer's" in said) == (2, True)
+
+
+def test_the_commands_to_type_next_can_be_pasted(glassformer, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("my run", "it's", "-run", "a\x1b[2J"):
+        _, shown, _ = glassformer("train", text, f"--out={folder}", *TINY)
+        typed = subprocess.run(
+            ["bash", "-c", f"printf '%s\\0' {shown.splitlines()[-1]}"], capture_output=True
+        ).stdout.decode()
+        words = [word for word in typed.split("\0") if word not in ("--", "")]
+        assert words[:3] == ["glassformer", "ask", folder]
+        assert "\x1b" not in shown
+
+
+def test_a_text_of_one_token_can_not_be_measured(glassformer, tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("cat")
+    code, _, said = glassformer("eval", "worked_example", path)
+    assert code == 2
+    assert "there is nothing to measure: the text is one token" in said
+
+
+def test_separators_in_a_text_are_said_to_be_letters_or_are_obeyed(glassformer, tmp_path):
+    path = tmp_path / "stories.txt"
+    path.write_text("A cat sat.\n<|endoftext|>\nThe dog ran home.\n<|endoftext|>\n" * 20)
+    _, shown, _ = glassformer("train", path, "--out", tmp_path / "letters", *TINY)
+    assert "note: <|endoftext|> stands 40 times in the text and is read as letters" in shown
+    assert Shard(tmp_path / "letters" / "data").header.n_documents == 1
+    separator = ["--separator", "<|endoftext|>"]
+    _, shown, _ = glassformer("train", path, "--out", tmp_path / "run", *TINY, *separator)
+    assert "endoftext" not in shown
+    assert Shard(tmp_path / "run" / "data").header.n_documents == 40
+    _, _, said = glassformer("eval", tmp_path / "run", path)
+    assert "note: <|endoftext|> stands 40 times" in said
+    assert glassformer("eval", tmp_path / "run", path, *separator)[2] == ""
 
 
 def test_a_model_larger_than_the_machine_is_refused_before_it_is_made(glassformer, text, tmp_path):

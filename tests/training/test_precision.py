@@ -50,7 +50,7 @@ def test_a_run_from_a_half_folder_is_resumed_and_replayed_bit_for_bit(tmp_path, 
     )
 
     def trained(name: str, stop_after: int = 6) -> Transformer:
-        model, data, asked, run = new_run(tmp_path / name, choices)
+        model, data, asked, run, _ = new_run(tmp_path / name, choices)
         rows: list[object] = []
         with run:
             train(
@@ -66,7 +66,7 @@ def test_a_run_from_a_half_folder_is_resumed_and_replayed_bit_for_bit(tmp_path, 
     whole = trained("whole")
     assert whole.embed.W_E.dtype == torch.float32
     trained("stopped", stop_after=3)
-    model, data, asked, run = resumed_run(tmp_path / "stopped")
+    model, data, asked, run, _ = resumed_run(tmp_path / "stopped")
     with run:
         train(model, data, asked, run=run)
     assert weights_equal(model, whole)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import torch
 import typer
 from torch import Tensor
 
+from glassformer.cli import pasted
 from glassformer.cli.streams import say
 from glassformer.cli.watching import note_replay
 from glassformer.generation.generate import check_prompt
@@ -160,8 +160,9 @@ def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -
         sheet.prose(f"… {len(texts) - BLOCKS} more", QUIET, indent=4)
     sheet.line()
     sheet.prose("How would such an update be made of another text? From the same state:")
-    text = shlex.quote(" ".join(texts[0].split()[:8]))
-    sheet.line(f"  glassformer step {shlex.quote(str(run))} --from-step {turn.step - 1} \\")
+    words = " ".join(texts[0].split()[:8])
+    verb, text, *option = pasted.parts("step", [run, words], f"--from-step {turn.step - 1}")
+    sheet.line(f"  {' '.join([verb, *option])} \\")
     sheet.line(f"    {text}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
+from glassformer.cli import pasted
 from glassformer.cli.answer import Answers
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.train import tell_outcome, train_showing
@@ -65,21 +65,21 @@ def command(
         greedy.complete(prompt)
 
     chapter(console, 3, f"The stages of one answer: {LEARNED!r}")
-    folder, prompt = shlex.quote(str(out)), shlex.quote(LEARNED)
     ids = tokenizer.encode_prompt(LEARNED)
     trace = model.watch(torch.tensor([ids]))
     trace.labels = labels(tokenizer, ids)
     tell_tour(trace, Sheet())
     console.print("\nEvery number of every stage:")
-    console.print(f"  glassformer trace {folder} {prompt}")
+    console.print(f"  {' '.join(pasted.parts('trace', [out, LEARNED]))}")
 
     chapter(console, 4, "How one number was made")
     probable = int(trace.value_of(trace.step("probs"))[0, -1].argmax())
     found = trace.explain(f"fwd/probs[pos={len(ids) - 1},vocab={probable}]")
     tell_arithmetic(found, Sheet())
     console.print("\nIts operands, and theirs, down to the weights:")
-    console.print(f"  glassformer explain {folder} {prompt} \\")
-    console.print(f"    '{short_address(trace, found.address)}' --follow 3")
+    words = [out, LEARNED, short_address(trace, found.address)]
+    verb, *others = pasted.parts("explain", words, "--follow 3")
+    console.print(f"  {verb} \\\n    {' '.join(others)}")
 
     chapter(console, 5, "Pictures")
     for file in draw_all(trace, out / "pictures", read_metrics(out / "metrics.jsonl")):
@@ -91,8 +91,8 @@ def command(
     if shutil.which("glassformer") is None:
         console.print("Let the shell find the command first: source .venv/bin/activate")
     for command_line, what in (
-        (f"glassformer serve {folder}", "every number, in a browser"),
-        (f"glassformer ask {folder}", "your own prompts"),
+        (*pasted.parts("serve", [out]), "every number, in a browser"),
+        (*pasted.parts("ask", [out]), "your own prompts"),
         ("glassformer train YOUR_TEXT.txt --out runs/mine", "your own text"),
     ):
         console.print(f"  {command_line:<48} # {what}")

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from glassformer.cli.console import SafeConsole
-from glassformer.cli.streams import say_json
-from glassformer.cli.watching import AtStep, Run, open_run
+from glassformer.cli.streams import say, say_json
+from glassformer.cli.watching import AtStep, Run, Separator, open_run
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_loss
 from glassformer.model import Transformer
 from glassformer.text.corpus import Corpus
-from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import whole_text
 from glassformer.training.device import choose_device
 from glassformer.training.evaluate import evaluate, perplexity
 from glassformer.training.health import uniform_loss
+from glassformer.training.prepare import write_corpus
 from glassformer.training.storyland import measure
 
 ROWS = 16  # blocks at once
@@ -38,6 +38,7 @@ def command(
         bool, typer.Option("--storyland", help="Measure on fresh Storyland, beside its floor.")
     ] = False,
     field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
+    separator: Separator = None,
     device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     at_step: AtStep = None,
@@ -54,7 +55,7 @@ def command(
     if storyland:
         rows = _on_storyland(model, tokenizer)
     else:
-        rows = _on_text(model, tokenizer, Corpus(texts or [], field=field))
+        rows = _on_text(model, tokenizer, Corpus(texts or [], field=field, separator=separator))
     if as_json:  # which has no infinity
         say_json({name: value if math.isfinite(value) else None for name, value in rows.items()})
     refuse_no_loss(rows["loss"], model.embed.W_E.dtype)
@@ -89,7 +90,14 @@ def _places(rows: dict[str, Any]) -> int:
 
 def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        shard = write_shard(folder, corpus.pieces(), tokenizer)
+        shard, notes = write_corpus(folder, corpus, tokenizer)
+        for note in notes:
+            say(f"note: {note}", error=True)
+        if len(shard) == 1:
+            raise GlassformerError(
+                "there is nothing to measure: the text is one token, and none stands before it to"
+                " predict it from; give a longer text"
+            )
         score = evaluate(
             model, whole_text(shard, model.config.n_ctx, ROWS), n_bytes=shard.header.n_bytes
         )

@@ -22,7 +22,7 @@ from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run,
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.defaults import defaults
-from glassformer.generation.generate import generate
+from glassformer.generation.generate import check_prompt, generate
 from glassformer.lab.edits import Edit, written
 from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.show.choice import TOKEN, tell_choice
@@ -105,6 +105,7 @@ def command(
     model, tokenizer = open_run(run, at_step)
     ids = tokenizer.encode_prompt(prompt)
     index, seed = where.token or 0, seed or 0
+    check_prompt(model, ids)
     if len(ids) + index > model.config.n_ctx:
         raise GlassformerError(
             f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import torch
 import typer
 from torch import Tensor
 
+from glassformer.cli import pasted
 from glassformer.cli.lab.subject import tell_explain
 from glassformer.cli.streams import say
 from glassformer.cli.watching import Prompt, Run, note_replay
@@ -68,7 +68,7 @@ def command(
     if steps == 1:
         trace = _tell_one(learner, ids, targets, sheet, everything)
         if lr is None:  # explain knows the run's own alone
-            options = [] if target is None else [f"--target {shlex.quote(target)}"]
+            options = [] if target is None else [f"--target {pasted.word(target)}"]
             options += [] if from_step is None else [f"--at-step {from_step}"]
             sheet.line()
             sheet.prose("How was a change made? For example the biggest:")

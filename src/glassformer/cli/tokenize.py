@@ -40,7 +40,14 @@ Examples:
 
 
 def command(
-    text: Annotated[str, typer.Argument(help="The text; - reads standard input.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RUN] TEXT",
+            help="The text; - reads standard input. A run's folder before it is --tokenizer RUN.",
+            show_default=False,
+        ),
+    ],
     tokenizer: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="A folder with a tokenizer.json, or such a file."),
@@ -57,8 +64,17 @@ def command(
     ] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Words in lower case.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Replay every merge.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With --trace, show every merge that training learned.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
+    *run, text = words
+    if len(run) > 1 or (run and tokenizer is not None):
+        raise GlassformerError(
+            f"{len(words)} texts are given, and one is shown at a time; put it in quotes"
+        )
+    tokenizer = Path(run[0]) if run else tokenizer
     text = read_stdin() if text == "-" else text
     trained = kind is not None or corpus or vocab_size is not None or lowercase
     if tokenizer is not None and trained:
@@ -82,8 +98,13 @@ def command(
     sheet = Sheet()
     source = str(tokenizer) if tokenizer else f"trained now on {', '.join(corpus or ['Storyland'])}"
     sheet.prose(f"{engine.kind} tokenizer of {engine.vocab_size:,} tokens, {source}", QUIET)
+    if vocab_size is not None and engine.vocab_size < vocab_size:
+        sheet.prose(
+            f"{vocab_size:,} tokens were asked for; the text that it was trained on has"
+            f" {'no more pairs that come up twice' if engine.kind == 'bpe' else 'no more'}"
+        )
     if replay is not None:
-        _print_learned(sheet, engine)
+        _print_learned(sheet, engine, everything)
         _print_words(sheet, replay)
     _print_tokens(sheet, engine, text)
 
@@ -170,12 +191,14 @@ def _print_tokens(sheet: Sheet, tokenizer: Tokenizer, text: str) -> None:
         sheet.prose(f"not in the vocabulary, so they became <unk>: {words}", "bold")
 
 
-def _print_learned(sheet: Sheet, tokenizer: Tokenizer) -> None:
-    """Print the first merges as training learned them."""
+def _print_learned(sheet: Sheet, tokenizer: Tokenizer, everything: bool) -> None:
+    """Print the merges as training learned them, the first or all."""
     learned = tokenizer.merges_learned
     if not learned:
         return
-    sheet.title(f"The merges that training learned, {MERGES_SHOWN} of {len(learned)}")
+    shown = learned if everything else learned[:MERGES_SHOWN]
+    some = f", {len(shown)} of {len(learned)} (--all shows all)"
+    sheet.title(f"The merges that training learned{some if len(shown) < len(learned) else ''}")
     rows = [
         (
             str(merge.rank),
@@ -183,7 +206,7 @@ def _print_learned(sheet: Sheet, tokenizer: Tokenizer) -> None:
             visible(merge.left + merge.right),
             f"{merge.count:,}",
         )
-        for merge in learned[:MERGES_SHOWN]
+        for merge in shown
     ]
     _print_table(sheet, ("rank", "pair", "becomes", "times it stood in the text"), rows)
 

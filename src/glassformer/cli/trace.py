@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from glassformer.cli import pasted
 from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
 from glassformer.show.terminal import tell
@@ -44,6 +44,6 @@ def command(
             return
         place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
         say("\nHow was a number made? For example the largest probability:")
-        say(f"  glassformer explain {shlex.quote(run)} {shlex.quote(prompt)} \\")
         at = "" if at_step is None else f"@step={at_step} "
-        say(f"    '{at}fwd/probs[{place}]'")
+        verb, text, address = pasted.parts("explain", [run, prompt, f"{at}fwd/probs[{place}]"])
+        say(f"  {verb} {text} \\\n    {address}")

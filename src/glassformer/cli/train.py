@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from glassformer.cli import pasted
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out
+from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
 from glassformer.model import Transformer
@@ -64,6 +65,7 @@ def command(
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None,
     field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
+    separator: Separator = None,
     n_ctx: Annotated[int | None, typer.Option(help="Positions the model reads at most.")] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     n_layers: Annotated[int | None, typer.Option(help="Blocks.")] = None,
@@ -118,6 +120,7 @@ def command(
     choices = Choices(
         texts=tuple(texts or ()),
         text_field=field,
+        separator=separator,
         preset=preset,
         start_from=start_from,
         tokenizer=tokenizer,
@@ -168,7 +171,9 @@ def train_showing(
     prepared: Prepared, console: Console, tensorboard: bool = False
 ) -> tuple[Outcome, int | None]:
     """Train with a display; return how it ended, and the signal that asked for it, if one did."""
-    model, data, recipe, run = prepared
+    model, data, recipe, run, notes = prepared
+    for note in notes:
+        console.print(f"note: {note}")
     done = steps_saved(run.checkpoints)
     if done and done[-1] == recipe.steps:
         console.print(f"{run.folder} is trained already, to the end")
@@ -226,7 +231,7 @@ def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None
     result = f"; {held_out(last)}" if last else ""
     if outcome.reason == "stopped":
         console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
-        console.print(f"go on with:  glassformer train --out {shlex.quote(str(folder))} --resume")
+        console.print(f"go on with:  glassformer train --out {pasted.word(folder)} --resume")
         return
     if outcome.reason == "early":
         console.print(
@@ -238,7 +243,7 @@ def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None
     console.print(f"the model is in {folder}; ask it:")
     n_ctx, own = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
     prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=own)[0][0]
-    console.print(f"  glassformer ask {shlex.quote(str(folder))} {shlex.quote(prompt)}")
+    console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
 
 
 class Stop:

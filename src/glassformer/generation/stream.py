@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import Generation
 from glassformer.text.tokenizer import Tokenizer
-
-BROKEN = "\ufffd"
-"""What decoding gives for bytes that are no UTF-8 character, or not yet one."""
-
-UNFINISHED = 3
-"""A character of UTF-8 has up to four bytes, so at most this many wait for their last one."""
 
 
 class TextStream:
@@ -37,17 +32,18 @@ class TextStream:
         self.stopped = False
         self.text = ""
         """All that was given out."""
-        self._ids = self._named(prompt)
-        self._start = len(self._decoded())  # the prompt is decoded along: words need their spaces
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._ids: list[int] = []
+        self._read(prompt)
+        # the prompt is decoded along, because words need their spaces
+        self._start = len(self._whole_characters())
 
     def push(self, token: int) -> str:
         """Take a token; return the text that it settles, often "" and sometimes several letters."""
         if self.stopped:
             return ""
-        self._ids += self._named([token])
-        decoded = self._decoded()
-        broken = len(decoded) - len(decoded.rstrip(BROKEN))
-        return self._give(decoded[: len(decoded) - min(broken, UNFINISHED)], held=True)
+        self._read([token])
+        return self._give(self._whole_characters(), held=True)
 
     def finish(self) -> str:
         """No more tokens: return what was held back."""
@@ -76,9 +72,17 @@ class TextStream:
     def _decoded(self) -> str:
         return self.tokenizer.decode(self._ids)
 
-    def _named(self, ids: Sequence[int]) -> list[int]:
-        # a model may have more ids than its tokenizer has tokens: those spell nothing
-        return [token for token in ids if token < self.tokenizer.vocab_size]
+    def _whole_characters(self) -> str:
+        """The decoded text, less the U+FFFD for a character whose last bytes are still to come."""
+        pending, _ = self._utf8.getstate()
+        return self._decoded().removesuffix("\ufffd") if pending else self._decoded()
+
+    def _read(self, ids: Sequence[int]) -> None:
+        for token in ids:
+            # a model may have more ids than its tokenizer has tokens: those spell nothing
+            if token < self.tokenizer.vocab_size:
+                self._ids.append(token)
+                self._utf8.decode(self.tokenizer.token_bytes(token))
 
 
 def stream_text(

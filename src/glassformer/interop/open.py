@@ -34,9 +34,9 @@ def load(
     'cat'
     """
     path = Path(name)
-    if path.is_dir():
+    if _is_folder(path):
         return load_folder(path, dtype, device)
-    if path.exists():
+    if path.is_file():
         raise GlassformerError(f"{path} is a file; give the folder that holds the model")
     if str(name) in preset_names():
         return _load_preset(str(name), dtype, device)
@@ -47,13 +47,18 @@ def load(
 
 def config_of(name: str | Path) -> Config:
     """The configuration of a folder, a preset or a hub's model (see `load`), without weights."""
-    if Path(name).is_dir():
+    if _is_folder(Path(name)):
         return read_config(name)
     if str(name) in preset_names():
         return Config.preset(str(name))
     if (folder := hub.find(str(name), hub.CONFIG)) is not None:
         return read_config(folder)
     raise _unknown(str(name))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder is meant; one that merely has a preset's name is in nobody's way."""
+    return path.is_dir() and (str(path) not in preset_names() or (path / "config.json").exists())
 
 
 def _unknown(name: str) -> GlassformerError:

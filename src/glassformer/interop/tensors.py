@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.files import ordinary_mode
 from glassformer.interop.tensor_file import TensorFile
 from glassformer.jsons import parse_object, read_json
 
@@ -119,7 +120,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file whose header holds the SHA-256 of each tensor."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digests = {name: digest(tensor) for name, tensor in plain.items()}
-    save_file(plain, path, metadata={"format": "pt", DIGESTS: json.dumps(digests)})
+    with ordinary_mode(path):
+        save_file(plain, path, metadata={"format": "pt", DIGESTS: json.dumps(digests)})
 
 
 def digest(tensor: Tensor) -> str:

@@ -8,7 +8,8 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -33,8 +34,9 @@ class Corpus:
     """Text to train on or to measure: files, folders, or "-" for standard input, in that order.
 
     A file of JSON lines (.jsonl, .ndjson) holds a document per row, its text in `field`. Any other
-    file is one document. Of a folder all text files (.txt, .text, .md, .rst) and JSON lines are
-    read, those of folders in it too, in the order of their paths; hidden ones are left out.
+    file is one document, or as many as `separator` separates, as "<|endoftext|>" often does. Of a
+    folder all text files (.txt, .text, .md, .rst) and JSON lines are read, those of folders in it
+    too, in the order of their paths; hidden ones are left out.
 
     >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -43,8 +45,19 @@ class Corpus:
     ['One day.', 'Then.']
     """
 
-    def __init__(self, paths: str | Path | Sequence[str | Path], *, field: str = "text") -> None:
-        self.field = field
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        field: str = "text",
+        separator: str | None = None,
+    ) -> None:
+        if separator is not None and not separator.strip():
+            raise GlassformerError(
+                "a separator must have letters or signs, as '<|endoftext|>' has; white space alone"
+                " stands in the documents too"
+            )
+        self.field, self.separator = field, separator
         self._given = [paths] if isinstance(paths, str | Path) else list(paths)
         self.sources = [source for path in self._given for source in _sources(path)]
         self._copies: dict[str, Path] = {}  # where each stream's copy is
@@ -65,7 +78,7 @@ class Corpus:
                 if source.path.suffix.lower() in ROW_SUFFIXES:
                     pieces = json_lines(file, source.name, self.field)
                 else:
-                    pieces = text_pieces(file, source.name)
+                    pieces = text_pieces(file, source.name, self.separator)
                 for piece in pieces:
                     has_text = True
                     yield piece
@@ -73,6 +86,14 @@ class Corpus:
             raise GlassformerError(
                 f"there is no text in {', '.join(map(str, self._given))}; give files with text"
             )
+
+    def pieces_counting(self, marks: Iterable[str], found: Counter[str]) -> Iterator[Piece]:
+        """Yield the pieces, and count in `found` how often each mark stands in them as text."""
+        for piece in self.pieces():
+            for mark in marks:
+                if mark in piece.text:
+                    found[mark] += piece.text.count(mark)
+            yield piece
 
     def texts(self) -> Iterator[str]:
         """Yield the text of each piece, as training a tokenizer needs it."""

@@ -5,6 +5,7 @@ words  a token per word and per punctuation mark; a word outside the vocabulary 
 bpe    byte-level byte-pair encoding: bytes, and the pairs of tokens merged most often in training
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,6 +17,9 @@ from glassformer.text.vocabulary import byte_name
 
 EOS = "<eos>"  # stands between documents; token 0 of every tokenizer trained here
 UNK = "<unk>"
+
+LONG_WORD = 1_000  # characters
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{LONG_WORD}}}|(?<!\s)\s{{{LONG_WORD}}}")  # may be such a word
 
 _LETTER = r"[\p{L}\p{M}\p{N}_]"
 _OF = rf"['’][sS](?!{_LETTER})"  # "dog's" is two words, as in GPT-2: dog, and 's
@@ -104,7 +108,9 @@ def train_bpe(
 ) -> tokenizers.Tokenizer:
     """Return a byte-level BPE tokenizer; it ends below `vocab_size` when no pair comes up twice.
 
-    The words of the texts are counted into `words`, if given.
+    Learning takes the square of a word's length, so a word of more than LONG_WORD characters (DNA,
+    base64) is learned from in parts of that length. It is still encoded as one word. The words of
+    the texts are counted into `words`, if given.
     """
     smallest = 1 + 256
     if vocab_size < smallest:
@@ -122,10 +128,28 @@ def train_bpe(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
+    texts = _in_short_words(texts, engine.pre_tokenizer)
     if words is not None:
         texts = _counted(texts, engine.pre_tokenizer, words)
     engine.train_from_iterator(texts, trainer=trainer)
     return engine
+
+
+def _in_short_words(texts: Iterable[str], splitter: pre_tokenizers.PreTokenizer) -> Iterator[str]:
+    """Pass texts through, each cut inside its words of more than LONG_WORD characters.
+
+    >>> splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    >>> [len(part) for part in _in_short_words(["A" * 2500, "a cat"], splitter)]
+    [1000, 1000, 500, 5]
+    """
+    for text in texts:
+        begin = 0
+        if _LONG_RUN.search(text):
+            for _, (start, end) in splitter.pre_tokenize_str(text):
+                for cut in range(start + LONG_WORD, end, LONG_WORD):
+                    yield text[begin:cut]
+                    begin = cut
+        yield text[begin:]
 
 
 def _counted(

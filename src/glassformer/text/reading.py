@@ -29,24 +29,37 @@ class Piece(NamedTuple):
     ends_document: bool
 
 
-def text_pieces(file: BufferedIOBase, name: str) -> Iterator[Piece]:
-    """Yield a text file, which is one document, in pieces of about BLOCK_BYTES.
+def text_pieces(file: BufferedIOBase, name: str, separator: str | None = None) -> Iterator[Piece]:
+    """Yield a text file in pieces of about BLOCK_BYTES.
 
-    A piece ends where a tokenizer splits in any case, at the end of a line if possible, so that
-    the pieces have the tokens of the whole.
+    The file is one document, or with a `separator` as many as it separates, less the white space
+    at their ends. A piece ends where a tokenizer splits in any case, at the end of a line if
+    possible, so that the pieces have the tokens of the whole.
     """
     decoder = Utf8(name)
-    text, searched = "", 0
+    text, searched, inside = "", 0, False  # of a document
     block = file.read(BLOCK_BYTES)
     while block:
         text += decoder.decode(block)
         block = file.read(BLOCK_BYTES)
-        end = _LINE_END.match(text, searched) or _WORD_END.match(text, searched)
+        if separator is not None:
+            *documents, text = text.split(separator)
+            for document in documents:
+                document = document.rstrip() if inside else document.strip()
+                if document or inside:
+                    yield Piece(document, ends_document=True)
+                inside = False
+            if documents:
+                searched = 0
+            if not inside:
+                text = text.lstrip()
+        uncut = len(text) if separator is None else max(0, len(text) - len(separator))
+        end = _LINE_END.match(text, searched, uncut) or _WORD_END.match(text, searched, uncut)
         if block and end:
             yield Piece(text[: end.end()], ends_document=False)
-            text, searched = text[end.end() :], 0
+            text, searched, inside = text[end.end() :], 0, True
         else:
-            searched = max(0, len(text) - 1)
+            searched = max(0, uncut - 1)
         if len(text) > LONGEST_WORD:
             raise GlassformerError(
                 f"{name}: {len(text):,} characters up to line {decoder.line:,} have no space and "
@@ -54,7 +67,9 @@ def text_pieces(file: BufferedIOBase, name: str) -> Iterator[Piece]:
                 "is it text? If so, break it into lines"
             )
     text += decoder.decode(b"", final=True)
-    if text:
+    if separator is not None:
+        text = text.rstrip() if inside else text.strip()
+    if text or inside:
         yield Piece(text, ends_document=True)
 
 

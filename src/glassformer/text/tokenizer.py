@@ -23,7 +23,7 @@ from glassformer.text import engines, tokenizer_files
 from glassformer.text.bulk import Bulk, bulk
 from glassformer.text.merges import LearnedMerge, MergeTable, count_learned
 from glassformer.text.text_trace import TextTrace, replay
-from glassformer.text.vocabulary import Vocabulary
+from glassformer.text.vocabulary import Vocabulary, stripped_by_byte_fallback
 
 KINDS = ("chars", "words", "bpe")
 DEFAULT_BPE_VOCAB_SIZE = 512
@@ -200,6 +200,11 @@ class Tokenizer:
         """What the tokenizer's own template puts before every text, as <s>; mostly nothing."""
         return tokenizer_files.begin_ids(self.content["post_processor"])
 
+    @property
+    def usual_separators(self) -> set[str]:
+        """What stands between documents in the texts of others; letters like any, to `encode`."""
+        return {*tokenizer_files.USUAL_EOS} | ({self.eos} if self.eos else set())
+
     @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of the tokenizer.json's content: equal when every text gets equal ids."""
@@ -249,6 +254,10 @@ class Tokenizer:
         `ids` are one text's, [pos] or [1, pos].
         """
         known = [self.vocabulary.known(token_id) for token_id in _one_text(ids)]
+        if self._stripped is not None:
+            # for one broken byte the engine gives up whole characters beside it too
+            raw = b"".join(map(self.vocabulary.bytes, known))
+            return raw.decode("utf-8", "replace").removeprefix(self._stripped)
         return self.engine.decode(known, skip_special_tokens=True)
 
     def decode_known(self, ids: Ids) -> str:
@@ -327,6 +336,10 @@ class Tokenizer:
         pieces = ["one", " two", "\nthree", "\n\n 4", "\r\n5", "\tsix 七", "。八"]
         words = [word for piece in pieces for word in self.split(piece)]
         return self.split("".join(pieces)) == words
+
+    @cached_property
+    def _stripped(self) -> str | None:
+        return stripped_by_byte_fallback(self.content)
 
     @cached_property
     def _bulk(self) -> Bulk | None:

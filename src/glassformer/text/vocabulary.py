@@ -80,6 +80,31 @@ def spelling(engine: dict[str, Any]) -> Callable[[str], bytes]:
     return name_to_bytes
 
 
+def stripped_by_byte_fallback(engine: dict[str, Any]) -> str | None:
+    """What decoding takes away at a text's start, where it otherwise joins the tokens' bytes.
+
+    None: it does more than that, or has no tokens of single bytes.
+
+    >>> stripped_by_byte_fallback({"decoder": {"type": "ByteFallback"}})
+    ''
+    """
+    stages = [*_stages(engine.get("decoder"))]
+    if {"type": "ByteFallback"} not in stages:
+        return None
+    stripped = ""
+    for stage in stages:
+        match stage:
+            case {"type": "Strip", "content": " ", "start": 0 | 1 as start, "stop": 0}:
+                stripped = " " * start
+            case {"type": "ByteFallback" | "Fuse"}:
+                pass
+            case {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}:
+                pass
+            case _:
+                return None
+    return stripped
+
+
 def _letters_to_bytes(name: str) -> bytes:
     byte_of = byte_of_letter()
     if all(letter in byte_of for letter in name):

@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
-from glassformer.files import sync
+from glassformer.files import ordinary_mode, sync
 from glassformer.interop.tensor_file import TensorFile
 from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256, self_checking
 from glassformer.model import Config, Transformer
@@ -106,7 +106,9 @@ def save_checkpoint(parent: Path, step: int, checkpoint: Checkpoint) -> Path:
         temporary.mkdir()
         for name, tensors in checkpoint.tensors.items():
             plain = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-            safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
+            path = temporary / f"{name}.safetensors"
+            with ordinary_mode(path):
+                safetensors.torch.save_file(plain, path)
         state = {"format": FORMAT, "step": step, **checkpoint.state}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.files import ordinary_mode
 from glassformer.model import Transformer
 from glassformer.model.evaluating import evaluating
 from glassformer.training import checkpoint as ck
@@ -349,7 +350,8 @@ class Loop:
             for micro, batch in enumerate(batches)
             for name, tensor in batch._asdict().items()
         }
-        safetensors.torch.save_file(tensors, path)
+        with ordinary_mode(path):
+            safetensors.torch.save_file(tensors, path)
         return NonFiniteError(f"{error}; the batch is in {path}")
 
 

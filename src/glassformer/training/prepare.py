@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ class Choices:
 
     texts: tuple[str, ...] = ()
     text_field: str = "text"  # where rows of JSON lines have it
+    separator: str | None = None  # of documents in a text file
     preset: str | None = None
     start_from: str | None = None
     tokenizer: str | None = None
@@ -68,6 +70,7 @@ class Prepared(NamedTuple):
     data: Data
     recipe: Recipe
     run: Run
+    notes: tuple[str, ...] = ()  # what the person should know before it begins
 
 
 def new_run(folder: Path, choices: Choices) -> Prepared:
@@ -79,7 +82,10 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
     recipe = Recipe.from_dict(
         {**(FINE_TUNING if tuning else preset.get("training", {})), **choices.recipe}
     )
-    corpus = Corpus(choices.texts, field=choices.text_field) if choices.texts else None
+    corpus = None
+    if choices.texts:
+        corpus = Corpus(choices.texts, field=choices.text_field, separator=choices.separator)
+    notes: tuple[str, ...] = ()
     run = Run.create(folder)
     try:
         torch.manual_seed(recipe.seed)
@@ -98,7 +104,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
         described: dict[str, Any] = {"n_ctx": n_ctx}
         if corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
-            write_shard(run.data, corpus.pieces(), tokenizer)
+            _, notes = write_corpus(run.data, corpus, tokenizer)
         else:
             floor = write_storyland(run.data, tokenizer, recipe)
             described |= {"kind": "storyland", "floor": floor}
@@ -108,7 +114,22 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
     except BaseException:
         run.close()
         raise
-    return Prepared(model.to(device), data, recipe, run)
+    return Prepared(model.to(device), data, recipe, run, notes)
+
+
+def write_corpus(
+    folder: str | Path, corpus: Corpus, tokenizer: Tokenizer
+) -> tuple[Shard, tuple[str, ...]]:
+    """Tokenize a corpus into a shard; say which marks between documents were read as letters."""
+    found: Counter[str] = Counter()
+    shard = write_shard(
+        folder, corpus.pieces_counting(tokenizer.usual_separators, found), tokenizer
+    )
+    return shard, tuple(
+        f"{mark} stands {count:,} time{'' if count == 1 else 's'} in the text and is read as"
+        f" letters; if it separates the documents of a text file, add --separator '{mark}'"
+        for mark, count in sorted(found.items())
+    )
 
 
 def resumed_run(folder: Path, device: str = "auto") -> Prepared:
@@ -147,7 +168,8 @@ def open_data(
 
 
 def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:
-    if choices.tokenizer or choices.vocab_size or set(choices.model) - {"n_ctx", "dropout"}:
+    kept = (choices.tokenizer, choices.vocab_size)
+    if kept != (None, None) or set(choices.model) - {"n_ctx", "dropout"}:
         raise GlassformerError(
             "a model that is trained further keeps its sizes and its tokenizer; leave them out, or"
             " leave out --from to train a new one"
@@ -165,7 +187,7 @@ def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:
 
 def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -> Tokenizer:
     asked = choices.tokenizer or table.get("kind", "bpe")
-    if Path(asked).exists():
+    if asked not in KINDS and Path(asked).exists():  # ./words is a folder of that name
         return Tokenizer.load(asked)
     if asked not in KINDS:
         raise GlassformerError(
@@ -176,10 +198,11 @@ def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -
     if own and "vocabulary" in table and choices.vocab_size is None:
         return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
     texts = corpus.texts() if corpus is not None else _storyland_texts()
+    size = choices.vocab_size
     return Tokenizer.train(
         asked,
         first_characters(texts, TOKENIZER_CHARACTERS),
-        vocab_size=choices.vocab_size or (table.get("vocab_size") if own else None),
+        vocab_size=table.get("vocab_size") if own and size is None else size,
         lowercase=own and table.get("lowercase", False),
     )
 

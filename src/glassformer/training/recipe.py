@@ -73,6 +73,8 @@ class Recipe:
                     f"{name}={value} is beyond {LARGEST:.0e}, where no fp32 weight could follow;"
                     " give a smaller one"
                 )
+        if self.seed >= 2**64:
+            raise GlassformerError(f"seed={self.seed} has more than 64 bits; give one below 2^64")
         for name, usual in {"lr": "1e-3", "muon_lr": "0.04"}.items():
             if getattr(self, name) == 0:
                 raise GlassformerError(

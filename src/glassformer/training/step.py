@@ -36,7 +36,7 @@ def seeded_dropout(recipe: Recipe, step: int, micro: int) -> Iterator[None]:
     """
     with _drawing:
         # an odd multiplier keeps the numbers apart; torch keeps 64 bits
-        torch.manual_seed((recipe.seed * 1_000_003 + step) * 1_009 + micro)
+        torch.manual_seed(((recipe.seed * 1_000_003 + step) * 1_009 + micro) % 2**64)
         yield
 
 
@@ -47,7 +47,7 @@ def seeded_sampling(recipe: Recipe, step: int) -> Iterator[None]:
     A resumed run's samples are those of an uninterrupted one, whatever was drawn before.
     """
     with _drawing, torch.random.fork_rng():
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**64)
         yield
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 
+from glassformer.cli import pasted
 from glassformer.cli.lab.subject import Subject, tell_explain
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import Change, changes, next_token_shifts
@@ -78,7 +78,7 @@ def _tell_how(
         f" {before_text} before, {after_text} after. How was it made?"
     )
     numbers = [(a, value) for a, value in edit.items() if isinstance(value, float)]
-    options = [f"--edit {shlex.quote(f'{a}={value!r}'.removesuffix('.0'))}" for a, value in numbers]
+    options = [f"--edit {pasted.word(f'{a}={value!r}'.removesuffix('.0'))}" for a, value in numbers]
     tell_explain(sheet, subject.run, prompt, address, *options, *subject.options)
     if len(numbers) < len(edit):
         sheet.prose("(explain shows it as it was before)", QUIET, indent=2)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from glassformer.cli import pasted
 from glassformer.lab.embeddings import Neighbor
 from glassformer.ops.arithmetic import Joined, Put, line
 from glassformer.ops.spelling import number
@@ -53,8 +52,9 @@ def tell_cosine(sheet: Sheet, near: Neighbor, asked: str) -> None:
 
 def tell_map(sheet: Sheet, run: str) -> None:
     sheet.line()
+    plot = " ".join(pasted.parts("plot", [run, "TEXT"]))
     sheet.prose(
-        f"The whole table as a map in two dimensions: glassformer plot {shlex.quote(run)} TEXT",
+        f"The whole table as a map in two dimensions: {plot}",
         QUIET,
         hanging=2,
     )

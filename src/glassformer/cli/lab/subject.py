@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import torch
 import typer
 from torch import Tensor
 
+from glassformer.cli import pasted
 from glassformer.cli.watching import open_run
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
@@ -61,8 +61,8 @@ def at_position(trace: Trace, pos: int) -> int:
 
 def tell_explain(sheet: Sheet, run: str, prompt: str, address: str, *options: str) -> None:
     """The command that explains a number, ready to be pasted."""
-    start, text = f"glassformer explain {shlex.quote(run)}", shlex.quote(prompt)
+    start, text, *others = pasted.parts("explain", [run, prompt, address], *options)
     fits = len(start) + len(text) + 5 <= sheet.width
     lines = [f"{start} {text}"] if fits else [start, text]
-    for line in " \\\n  ".join([*lines, shlex.quote(address), *options]).splitlines():
+    for line in " \\\n  ".join([*lines, *others]).splitlines():
         sheet.line(f"  {line}")
