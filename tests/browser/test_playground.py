@@ -139,19 +139,20 @@ def test_the_reason_for_an_improbable_token_is_given_with_its_numbers(
     page: Page, server: str
 ) -> None:
     visit(page, server, sampling={"u": 0.99})
-    expect(page.get_by_text("and not the most probable one?")).to_contain_text("u = 0.9900 lies")
+    expect(page.get_by_text("and not the most probable one?")).to_contain_text("u = 0.99 lies")
 
 
 def test_sampling_on_can_be_undone_and_redone_and_is_what_generate_would_draw(
     page: Page, server: str, learner: Learner
 ) -> None:
     visit(page, server, sampling={"seed": 5})
-    texts = [PROMPT]
+    texts, ids = [PROMPT], learner.tokenizer.encode(PROMPT)
     for index in range(3):
         expected = int(recorded(learner, Sampling(), 5, index, texts[-1])["choose/token"])
         assert chosen(page) == expected
         page.get_by_role("button", name="and go on").click()
-        texts.append(f"{texts[-1]} {learner.tokenizer.token(expected)}")
+        ids.append(expected)
+        texts.append(learner.tokenizer.decode(ids))
         expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[-1])
         expect(page.get_by_text("Running the model again")).to_have_count(0)
     for name, text in [("Undo", texts[2]), ("Undo", texts[1]), ("Redo", texts[2])]:
@@ -356,6 +357,6 @@ def test_of_a_peaked_prediction_every_bar_is_seen_and_the_line_has_room_for_the_
         assert chosen(page) == int(trace["choose/order"][rank])
     scale.uncheck()
     expect(page.get_by_text("Bars go from 0 to 100%.")).to_be_visible()
-    line.fill("0.5")
+    line.fill("0.5")  # the line stays wide towards 1, however the bars are drawn
+    page.wait_for_url(lambda url: f'"u":{1 - 10 ** (-0.5 * decades)}' in unquote(url))
     assert "bars=log" not in page.url
-    assert '"u":0.5' in unquote(page.url)
