@@ -2,10 +2,10 @@
 
     kernels <- ops <- trace <- model <- interop <- generation <- training <- lab <- server <- cli
 
-A package may import those before it in this line. `text` and `show` know those up to `trace` only,
-and every package after `model` may use them. `errors`, `files`, `jsons`, `memory` and `safe_text`
-are for all. Nothing inside imports from the top, `glassformer` itself: it only gathers the public
-names.
+A package may import those before it in this line. `text` and `show` know those up to `trace` only;
+`model` may use `text`, and every package after it both. `describe`, `errors`, `files`, `jsons`,
+`memory` and `safe_text` are for all. Nothing inside imports from the top, `glassformer` itself: it
+only gathers the public names.
 
     python scripts/check_imports.py         prints file:line and the rule broken; exit code 1 if any
 """
@@ -19,8 +19,8 @@ LINE = (
     *("kernels", "ops", "trace", "model", "interop"),
     *("generation", "training", "lab", "server", "cli"),
 )
-SIDE = ("text", "show")  # they know those up to trace, and serve every package after model
-BASE = ("errors", "files", "jsons", "memory", "safe_text")  # for all, and they know only each other
+SIDE = {"text": "model", "show": "interop"}  # they know those up to trace; who may use them first
+BASE = ("describe", "errors", "files", "jsons", "memory", "safe_text")  # for all; know each other
 PACKAGES = {*LINE, *SIDE, *BASE}
 TOP = {"glassformer", "glassformer.__main__"}  # these may import anything
 
@@ -29,9 +29,9 @@ def allowed(package: str) -> set[str]:
     """Return the packages that `package` may import, itself among them.
 
     >>> sorted(allowed("show"))
-    ['errors', 'files', 'jsons', 'kernels', 'memory', 'ops', 'safe_text', 'show', 'trace']
-    >>> "text" in allowed("model"), "text" in allowed("training")
-    (False, True)
+    ['describe', 'errors', 'files', 'jsons', 'kernels', 'memory', 'ops', 'safe_text', 'show', 'trace']
+    >>> "text" in allowed("trace"), "text" in allowed("model"), "show" in allowed("model")
+    (False, True, False)
     """
     known = {package, *BASE}
     if package in BASE:
@@ -39,8 +39,8 @@ def allowed(package: str) -> set[str]:
     if package in SIDE:
         return known | {"kernels", "ops", "trace"}
     place = LINE.index(package)
-    after_model = place > LINE.index("model")
-    return known | set(LINE[:place]) | (set(SIDE) if after_model else set())
+    sides = {side for side, first in SIDE.items() if place >= LINE.index(first)}
+    return known | set(LINE[:place]) | sides
 
 
 def imported_modules(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str]]:

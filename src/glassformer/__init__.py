@@ -15,6 +15,7 @@ from glassformer.errors import check_platform
 check_platform()
 
 if TYPE_CHECKING:
+    from glassformer import lab as lab
     from glassformer.errors import GlassformerError as GlassformerError
     from glassformer.generation.generate import generate as generate
     from glassformer.generation.generate import generate_batch as generate_batch
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     from glassformer.model.transformer import Transformer as Transformer
     from glassformer.server.record import watch as watch
     from glassformer.text.tokenizer import Tokenizer as Tokenizer
+    from glassformer.trace.explain import Explanation as Explanation
     from glassformer.trace.trace import Trace as Trace
     from glassformer.training.loop import train as train
     from glassformer.training.recipe import Recipe as Recipe
     from glassformer.training.run import load_run as load_run
+    from glassformer.training.watched import watch_step as watch_step
 
 _HOME = {  # public name -> the module that defines it; the imports above say the same to checkers
     "Config": "glassformer.model.config",
+    "Explanation": "glassformer.trace.explain",
     "GlassformerError": "glassformer.errors",
     "Recipe": "glassformer.training.recipe",
     "Tokenizer": "glassformer.text.tokenizer",
@@ -39,19 +43,25 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "Transformer": "glassformer.model.transformer",
     "generate": "glassformer.generation.generate",
     "generate_batch": "glassformer.generation.generate",
+    "lab": "glassformer",  # a module of it
     "load": "glassformer.interop.open",
     "load_run": "glassformer.training.run",
     "pack": "glassformer.generation.packed",
     "save": "glassformer.interop.folder",
     "train": "glassformer.training.loop",
     "watch": "glassformer.server.record",
+    "watch_step": "glassformer.training.watched",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    home = _HOME[name]
+    if home == __name__:
+        value: Any = importlib.import_module(f"{home}.{name}")
+    else:
+        value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

@@ -40,7 +40,7 @@ def test_watched_steps_leave_the_weights_that_adamw_leaves_bit_for_bit(name, dty
     ids = random_ids(model.config, 1)
     targets = random_targets(model.config, 1, ids)
     for t in range(1, 6):
-        watched = watch_step(model, moments, ids, targets, RECIPE, lr=RECIPE.lr, t=t)
+        watched = watch_step(model, ids, targets, recipe=RECIPE, moments=moments, lr=RECIPE.lr, t=t)
         same = plain.watch(ids, targets, backward=True).parameter_gradients
         for parameter_name, parameter in plain.named_parameters():
             parameter.grad = same[parameter_name].clone()
@@ -93,7 +93,7 @@ def test_watched_steps_leave_the_weights_that_muon_leaves_bit_for_bit(name, dtyp
     ids = random_ids(model.config, 1)
     targets = random_targets(model.config, 1, ids)
     for t in range(1, 4):
-        watched = watch_step(model, moments, ids, targets, MUON, lr=MUON.lr, t=t)
+        watched = watch_step(model, ids, targets, recipe=MUON, moments=moments, lr=MUON.lr, t=t)
         for n, gradient in plain.watch(ids, targets, backward=True).parameter_gradients.items():
             plain.get_parameter(n).grad = gradient.clone()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), MUON.clip)
@@ -115,7 +115,7 @@ def test_training_in_stacks_stays_near_the_watched_step(dtype, gap):
     model = random_model(config_of("fast"), 4, dtype)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
-    watched = watch_step(model, zero_moments(model), ids, targets, MUON, lr=MUON.lr, t=1)
+    watched = watch_step(model, ids, targets, recipe=MUON, lr=MUON.lr, t=1)
     muon = Muon(model, MUON)
     for n, parameter in model.named_parameters():
         parameter.grad = watched.trace.parameter_gradients[n] * watched.trace["opt/clip"]
@@ -133,7 +133,7 @@ def test_every_number_of_the_update_is_explained(dtype, recipe):
     targets = random_targets(model.config, 4, ids)
     moments = zero_moments(model)
     for t in (1, 2):
-        watched = watch_step(model, moments, ids, targets, recipe, lr=0.02, t=t)
+        watched = watch_step(model, ids, targets, recipe=recipe, moments=moments, lr=0.02, t=t)
         model, moments = watched.model, watched.moments
     rng = random.Random(0)
     updates = [step for step in watched.trace.steps if step.kind == "opt"]
@@ -150,7 +150,7 @@ def test_a_new_weight_leads_back_to_its_gradient_and_up_to_the_loss(recipe):
     model = random_model(config_of("gpt2"), 4)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
-    trace = watch_step(model, zero_moments(model), ids, targets, recipe, lr=0.02, t=1).trace
+    trace = watch_step(model, ids, targets, recipe=recipe, lr=0.02, t=1).trace
     waiting, seen = ["opt/blocks.0.attn.W_Q"], set()
     while waiting:
         path = waiting.pop()
@@ -174,7 +174,7 @@ def test_a_step_that_was_saved_explains_itself_in_a_process_that_never_trained(t
     model = random_model(config_of("gpt2"), 4)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
-    trace = watch_step(model, zero_moments(model), ids, targets, MUON, lr=0.02, t=1).trace
+    trace = watch_step(model, ids, targets, recipe=MUON, lr=0.02, t=1).trace
     trace.save(tmp_path / "trace")
     asked = ["opt/clip", "opt/blocks.0.mlp.W_in.step_gram_2[d_model=3,other=2]"]
     command = [sys.executable, "-c", READ_IN_A_FRESH_PROCESS, str(tmp_path / "trace"), *asked]
@@ -188,7 +188,7 @@ def test_axes_of_length_one_are_updated_too(recipe):
     config = config_of("post-norm").replace(vocab_size=1, d_head=1, d_mlp=1)
     model = random_model(config, 1)
     ids = random_ids(config, 1)
-    watched = watch_step(model, zero_moments(model), ids, ids, recipe, lr=0.1, t=1)
+    watched = watch_step(model, ids, ids, recipe=recipe, lr=0.1, t=1)
     for view in watched.model.views():
         new = watched.trace.value_of(watched.trace.step(f"opt/{view.name}"))
         assert torch.equal(view.value, new)
@@ -200,7 +200,7 @@ def test_watching_a_step_changes_nothing():
     moments = zero_moments(model)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
-    watched = watch_step(model, moments, ids, targets, RECIPE, lr=0.02, t=1)
+    watched = watch_step(model, ids, targets, recipe=RECIPE, moments=moments, lr=0.02, t=1)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert all((value == 0).all() for value in moments.values())
     changed = dict(watched.model.named_parameters())
@@ -211,7 +211,7 @@ def test_the_fused_kernel_stays_within_a_few_roundings_of_the_watched_update():
     model = random_model(config_of("gpt2"), 4, torch.float32)
     ids = random_ids(model.config, 4)
     targets = random_targets(model.config, 4, ids)
-    watched = watch_step(model, zero_moments(model), ids, targets, RECIPE, lr=0.02, t=1)
+    watched = watch_step(model, ids, targets, recipe=RECIPE, lr=0.02, t=1)
     for name, parameter in model.named_parameters():
         parameter.grad = watched.trace.parameter_gradients[name].clone()
     torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip)

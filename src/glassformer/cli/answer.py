@@ -25,7 +25,6 @@ from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.terminal import tell
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.training.learner import labels
 
 
 @dataclass
@@ -123,9 +122,7 @@ class Answers:
 
     def _watch(self, ids: list[int], keep: str) -> Trace:
         device = self.model.embed.W_E.device
-        trace = self.model.watch(torch.tensor([ids], device=device), keep=keep)
-        trace.labels = labels(self.tokenizer, ids)
-        return trace
+        return self.model.watch(torch.tensor([ids], device=device), keep=keep)
 
     def _answered(self) -> Generation:
         if self.last is None:

@@ -19,7 +19,6 @@ from glassformer.show.explanation import short_address, tell_arithmetic
 from glassformer.show.plots.all import draw_all
 from glassformer.show.sheet import Sheet
 from glassformer.show.tour import tell_tour
-from glassformer.training.learner import labels
 from glassformer.training.prepare import Choices, new_run, resumed_run
 from glassformer.training.run import read_metrics
 from glassformer.training.storyland import StorylandScore, measure
@@ -67,7 +66,6 @@ def command(
     chapter(console, 3, f"The stages of one answer: {LEARNED!r}")
     ids = tokenizer.encode_prompt(LEARNED)
     trace = model.watch(torch.tensor([ids]))
-    trace.labels = labels(tokenizer, ids)
     tell_tour(trace, Sheet())
     console.print("\nEvery number of every stage:")
     console.print(f"  {' '.join(pasted.parts('trace', [out, LEARNED]))}")

@@ -29,7 +29,7 @@ from glassformer.show.choice import TOKEN, tell_choice
 from glassformer.show.explanation import tell_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
-from glassformer.training.learner import labels, open_learner
+from glassformer.training.learner import open_learner
 
 ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
 
@@ -117,7 +117,7 @@ def command(
         tell_defaults(said, {**asked, "max_new_tokens": index})
     how = {"seed": seed, **asdict(sampling)}
     ids += list(generate(model, ids, max_new_tokens=index, **how))
-    trace = watch_ids(model, tokenizer, ids, changed)
+    trace = watch_ids(model, ids, changed)
     if where.name.startswith("lens."):
         logit_lens(model, trace)
         record_guesses(model, trace)
@@ -144,9 +144,7 @@ def _learning(
     learner = open_learner(run, at_step, report=note_replay)
     ids, targets = learner.lesson(prompt, target)
     if where.kind not in ("opt", "const"):
-        trace = learner.model.watch(ids, targets, backward=True, edit=edit)
-        trace.labels = labels(learner.tokenizer, ids[0].tolist())
-        return trace
+        return learner.model.watch(ids, targets, backward=True, edit=edit)
     if edit:
         raise GlassformerError(
             f"{where} belongs to a training step, which has no edits; leave out --edit, or explain"

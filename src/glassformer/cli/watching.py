@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from glassformer.cli.streams import say
@@ -15,7 +14,6 @@ from glassformer.model.watch import Edits
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training import learner
-from glassformer.training.learner import labels
 
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
 Prompt = Annotated[str, typer.Argument(help="The text to read.")]
@@ -41,17 +39,13 @@ AtStep = Annotated[
 def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
     """Read a prompt with a run's model and record every value, tokens as its labels."""
     model, tokenizer = open_run(run, at_step)
-    return watch_ids(model, tokenizer, tokenizer.encode_prompt(prompt))
+    return watch_ids(model, tokenizer.encode_prompt(prompt))
 
 
-def watch_ids(
-    model: Transformer, tokenizer: Tokenizer, ids: list[int], edit: Edits | None = None
-) -> Trace:
-    """Read tokens and record every value, their texts as its labels."""
+def watch_ids(model: Transformer, ids: list[int], edit: Edits | None = None) -> Trace:
+    """Read tokens and record every value."""
     check_prompt(model, ids)
-    trace = model.watch(torch.tensor([ids]), edit=edit)
-    trace.labels = labels(tokenizer, ids)
-    return trace
+    return model.watch(ids, edit=edit)
 
 
 def open_run(run: str, at_step: int | None = None) -> tuple[Transformer, Tokenizer]:

@@ -8,13 +8,14 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from glassformer.describe import short_repr
 from glassformer.errors import GlassformerError
 
 COLDEST = 1e-6
 """The lowest temperature above 0; scores divided by less could overflow float64."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sampling:
     """Which tokens may be drawn, and how their probabilities are bent first.
 
@@ -75,6 +76,9 @@ class Sampling:
         if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
             kind = "a whole number" if whole else "a number"
             raise GlassformerError(f"{name}={value!r} is not {kind}; give for example {name}=1")
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def greedy(self) -> bool:

@@ -81,6 +81,7 @@ def load_folder(
         refuse_larger_vocabulary(
             tokenizer, config, str(tokenizer_files.main(folder)), str(folder / "config.json")
         )
+    model.tokenizer = tokenizer
     return model.eval(), tokenizer
 
 

@@ -83,4 +83,5 @@ def _load_preset(
     tokenizer = None
     if "vocabulary" in own:
         tokenizer = Tokenizer.from_words(own["vocabulary"], lowercase=own.get("lowercase", False))
+    model.tokenizer = tokenizer
     return model.eval(), tokenizer

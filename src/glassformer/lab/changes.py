@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
 from glassformer.model import Transformer
-from glassformer.model.ids import Ids, as_ids
+from glassformer.model.ids import refuse_outside
+from glassformer.model.texts import Texts, next_tokens
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
 
@@ -24,6 +24,7 @@ class Shift:
     """One token's probability at the last position, before and after."""
 
     token: int
+    word: str
     before: float
     after: float
 
@@ -46,17 +47,16 @@ class Change:
     edited: bool
 
 
-def watch_text(model: Transformer, ids: Ids, edit: Edit | None = None) -> Trace:
-    """One pass over ids [batch, pos] that ends in `probs`, and in `loss` over its own next tokens.
+def watch_text(model: Transformer, text: Texts, edit: Edit | None = None) -> Trace:
+    """One pass over a text that ends in `probs`, and in `loss` over its own next tokens.
 
     A single token has no next one: its trace has no loss.
     """
-    ids = as_ids(ids)
-    trace = model.watch(ids, edit=edit)
+    trace = model.watch(text, edit=edit)
     refuse_no_numbers(trace.value_of(trace.step("fwd/logits")))
+    ids = trace.value_of(trace.step("token/ids"))
     if ids.shape[1] > 1:
-        targets = torch.full_like(ids, ops.IGNORED)
-        targets[:, :-1] = ids[:, 1:]
+        targets = next_tokens(ids)
         tape = Recorder(trace)
         tape.leaf("token", "targets", targets, ("batch", "pos"))
         logits, largest, total = (
@@ -74,8 +74,27 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
     """
     p, q = (trace.value_of(trace.step("fwd/probs"))[0, -1].double() for trace in (before, after))
     tokens = {int(i) for probs in (p, q) for i in probs.topk(min(n, len(probs))).indices}
-    shifts = [Shift(token, p[token].item(), q[token].item()) for token in tokens]
+    shifts = [
+        Shift(token, word_of(before, token), p[token].item(), q[token].item()) for token in tokens
+    ]
     return sorted(shifts, key=lambda s: (-abs(s.after - s.before), s.token))
+
+
+def surprise_at_the_end(trace: Trace, token: int) -> float:
+    """-ln p of a token after the last one of the first text, from the logits, in float64."""
+    logits = trace.value_of(trace.step("fwd/logits"))[0, -1].double()
+    refuse_outside(torch.tensor(token), len(logits))
+    return (logits.logsumexp(0) - logits[token]).item()
+
+
+def word_of(trace: Trace, token: int) -> str:
+    """A token's text as the trace's labels have it, or its id.
+
+    >>> word_of(Trace(), 7)
+    'id 7'
+    """
+    words = trace.labels.get("vocab", ())
+    return words[token] if token < len(words) else f"id {token}"
 
 
 def changes(before: Trace, after: Trace) -> list[Change]:

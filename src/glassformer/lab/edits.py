@@ -7,15 +7,14 @@ means zero: the part's numbers are zero whatever it read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from torch import Tensor
+from collections.abc import Iterable, Sequence
 
 from glassformer.errors import GlassformerError
 from glassformer.model.config import Config
+from glassformer.model.watch import NewValue
 from glassformer.trace import Address, Trace
 
-Edit = dict[str, float | Tensor]
+Edit = dict[str, NewValue]
 
 
 def without_head(config: Config, layer: int, head: int) -> Edit:
@@ -43,15 +42,29 @@ def without_layer(config: Config, layer: int) -> Edit:
     return {f"fwd/blocks.{layer}.attn.attn_out": 0.0, f"fwd/blocks.{layer}.mlp.mlp_out": 0.0}
 
 
+def switched_off(addresses: Iterable[str]) -> Edit:
+    """Any values of the forward pass become zero.
+
+    >>> switched_off(["blocks.0.attn.z[head=1]"])
+    {'fwd/blocks.0.attn.z[head=1]': 0.0}
+    """
+    return {str(where): 0.0 for where in map(_forward, addresses)}
+
+
 def patched(addresses: Sequence[str], source: Trace) -> Edit:
     """Values as they were in another pass; both texts must have as many tokens where it matters."""
-    edits: Edit = {}
-    for text in addresses:
-        where = Address.parse(text)
-        if where.kind != "fwd":
-            raise GlassformerError(f"{text!r} is not a value of the forward pass; patch fwd/...")
-        edits[str(where)] = source[where]
-    return edits
+    return {str(where): source[where] for where in map(_forward, addresses)}
+
+
+def _forward(text: str) -> Address:
+    """The address of a value of the forward pass."""
+    where = Address.parse(text)
+    if where.kind != "fwd":
+        raise GlassformerError(
+            f"{text!r} is not a value of the forward pass; give one, such as"
+            " 'blocks.0.attn.z[head=1]'"
+        )
+    return where
 
 
 def written(text: str) -> tuple[str, float]:

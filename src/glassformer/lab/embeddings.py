@@ -21,6 +21,7 @@ class Neighbor:
     """A token and how nearly its vector points the way that was asked about.
 
     cosine = dot / (length * asked): `length` is that of the token's vector, `asked` of the other.
+    `word` is the token's text, where that is known.
     """
 
     token: int
@@ -28,6 +29,7 @@ class Neighbor:
     dot: float
     length: float
     asked: float
+    word: str = ""
 
 
 def neighbours(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> list[Neighbor]:

@@ -26,7 +26,7 @@ BATCH = 32
 """Texts that pass through the model at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Repeats:
     """What a model does with random tokens that come a second time.
 
@@ -50,6 +50,15 @@ class Repeats:
     def second(self) -> float:
         """Mean surprise within the second copy; its own first token could not be known."""
         return self.loss[self.n :].mean().item()
+
+    def __repr__(self) -> str:
+        layers, heads = self.induction.shape
+        best = int(self.induction.argmax())
+        return (
+            f"<Repeats of {self.n} tokens, {self.sequences} times: {self.first:.4g} nats new,"
+            f" {self.second:.4g} again; highest induction {self.induction.max().item():.3g} of"
+            f" {layers * heads} heads, layer {best // heads} head {best % heads}>"
+        )
 
 
 class Reading(NamedTuple):
@@ -123,6 +132,11 @@ def repeated_tokens(
     drawn = [torch.randperm(len(tokens), generator=generator)[:n] for _ in range(sequences)]
     once = torch.tensor(tokens)[torch.stack(drawn)]
     return torch.cat([once, once], dim=1)
+
+
+def readable_tokens(tokenizer: Tokenizer) -> list[int]:
+    """The tokens that stand for text: <eos> and <unk> add none of their own."""
+    return [i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i)]
 
 
 def measure_repeats(model: Transformer, tokens: Sequence[int]) -> Repeats:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.lab.changes import word_of
 from glassformer.model import Config
 from glassformer.trace import Trace
 
@@ -28,11 +29,12 @@ class Share:
     address: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attribution:
     """All shares of one logit; `total` is their sum, `logit` the recorded number at `address`."""
 
     token: int
+    word: str
     pos: int
     shares: list[Share]
     logit: float
@@ -42,9 +44,17 @@ class Attribution:
     def total(self) -> float:
         return sum(share.logits for share in self.shares)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Attribution of the logit of {self.word!r} at position {self.pos}:"
+            f" {self.logit:.4g} in {len(self.shares)} shares>"
+        )
 
-def attribute(config: Config, trace: Trace, token: int, pos: int = -1) -> Attribution:
+
+def attribute(config: Config, trace: Trace, token: int | None = None, pos: int = -1) -> Attribution:
     """Split the logit of `token` at position `pos` (-1: the last) of a trace's first text.
+
+    token: an id; None: the most probable one.
 
     Shares are computed in float64 from recorded values; their sum equals the recorded logit up to
     the pass's own rounding. Post-norm models are refused: there every block's norm stands between
@@ -68,11 +78,15 @@ def attribute(config: Config, trace: Trace, token: int, pos: int = -1) -> Attrib
             f"there is no position {pos}; the text's positions are 0 to {len(logits) - 1}"
         )
     pos %= len(logits)
+    if token is None:
+        token = int(logits[pos].argmax())
     if not 0 <= token < logits.shape[1]:
         raise GlassformerError(f"there is no token {token}; ids go from 0 to {logits.shape[1] - 1}")
     towards = _Towards(config, trace, token, pos)
     address = f"fwd/logits[pos={pos},vocab={token}]"
-    return Attribution(token, pos, list(towards.shares()), logits[pos, token].item(), address)
+    shares = list(towards.shares())
+    word = word_of(trace, token)
+    return Attribution(token, word, pos, shares, logits[pos, token].item(), address)
 
 
 def _is_after_parts(name: str) -> bool:

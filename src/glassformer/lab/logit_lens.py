@@ -7,22 +7,46 @@ Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from glassformer import ops
+from glassformer.lab.changes import word_of
 from glassformer.model import Config, Transformer
 from glassformer.trace import Recorder, Trace
 
 
-@dataclass(frozen=True)
+class Guess(NamedTuple):
+    """A token as the next one, and its probability."""
+
+    token: int
+    word: str
+    prob: float
+
+
+@dataclass(frozen=True, repr=False)
 class Glimpse:
     """The prediction at one point of the stream: `probs` [pos, vocab], recorded at `address`."""
 
     point: str
     address: str
     probs: Tensor
+    trace: Trace
+
+    def best(self, pos: int = -1, n: int = 5) -> list[Guess]:
+        """The n most probable tokens after position `pos` (-1: the last), the most probable first.
+
+        Of equal ones the lowest id comes first.
+        """
+        row = self.probs[pos].double()
+        order = row.argsort(descending=True, stable=True)[:n].tolist()
+        return [Guess(token, word_of(self.trace, token), row[token].item()) for token in order]
+
+    def __repr__(self) -> str:
+        best = self.best(n=1)[0]
+        return f"<Glimpse at {self.point}: {best.word!r} {best.prob:.3g} after the last token>"
 
 
 def logit_lens(model: Transformer, trace: Trace) -> list[Glimpse]:
@@ -34,7 +58,8 @@ def logit_lens(model: Transformer, trace: Trace) -> list[Glimpse]:
     points = [point for point in additions(model.config) if not point.endswith("resid_mid")]
     paths = {point: _read(model, trace, point) for point in points}
     return [
-        Glimpse(point, path, trace.value_of(trace.nodes[path])[0]) for point, path in paths.items()
+        Glimpse(point, path, trace.value_of(trace.nodes[path])[0], trace)
+        for point, path in paths.items()
     ]
 
 

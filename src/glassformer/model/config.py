@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from glassformer.describe import short_repr
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.ops import ACTIVATIONS
 
@@ -23,7 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Config:
     """A decoder's configuration.
 
@@ -127,6 +128,9 @@ class Config:
                 f" try {near}"
             )
         return self.d_model // self.n_heads
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some fields changed; `d_head` and `d_mlp` follow where they were defaults."""

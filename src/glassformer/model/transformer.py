@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer import ops
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.attention import KeyValueCache
 from glassformer.model.block import Block
@@ -21,9 +22,11 @@ from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotary
 from glassformer.model.said import Said
 from glassformer.model.size import refuse_larger_than_memory
+from glassformer.model.texts import Texts, ids_of, labels
 from glassformer.model.views import Source, View, itself
 from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT, Recorder, Trace
 from glassformer.trace.trace import Wanted, always
 
@@ -53,6 +56,9 @@ class Unembed(nn.Module):
 class Transformer(nn.Module):
     """A decoder-only transformer.
 
+    `tokenizer`, where it is known (`gf.load` sets it), turns texts into its ids and gives its
+    traces words.
+
     >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
     >>> model(torch.tensor([[1, 2, 3]])).shape
     torch.Size([1, 3, 11])
@@ -64,6 +70,7 @@ class Transformer(nn.Module):
         if torch.get_default_device().type != "meta":
             refuse_larger_than_memory(config, 4, "the weights")
         self.config = config
+        self.tokenizer: Tokenizer | None = None
         self.said = Said()
         """What the folder it was loaded from says beside these: end tokens, how to generate."""
         self.embed = Embed(config)
@@ -172,7 +179,7 @@ class Transformer(nn.Module):
 
     def watch(
         self,
-        ids: Ids,
+        text: Texts,
         targets: Ids | None = None,
         *,
         keep: str | Iterable[str] = "*",
@@ -183,20 +190,46 @@ class Transformer(nn.Module):
     ) -> Trace:
         """Run once, eagerly, and record every value on the way under its name.
 
-        `ids` are one text's, [pos], or those of texts of one length, [batch, pos]; a list will do.
+        `text` is a text, or texts of as many tokens each, or their ids, [pos] or [batch, pos], as a
+        tensor or lists; texts need a model that knows its tokenizer, which also gives the trace
+        words. Of one text the axis `batch` has length 1 and may be left out of addresses.
         Without targets the trace ends in `logits` and `probs`; with targets also in `loss`. `keep`
         selects the values to hold on to, for example ``"*.resid_*,logits"``. `backward` adds the
         gradient of the loss for every value and weight, under ``bwd/``. `edit` changes values or
-        weights by address before whatever follows: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
+        weights by address before whatever follows, to a number, a tensor of that shape, or what a
+        function makes of the value: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
         A trace whose values would take more than `budget_bytes` is refused with its size.
         `wanted` is asked at every step, and recording ends once it is false.
+
+        Errors: texts of different lengths; ids outside the vocabulary, or of another shape.
+
+        >>> config = Config(vocab_size=3, n_ctx=8, d_model=6, n_layers=2, n_heads=3)
+        >>> model = Transformer(config, torch.Generator().manual_seed(0))
+        >>> model.tokenizer = Tokenizer.from_words(["the", "cat", "sat"])
+        >>> trace = model.watch("the cat", edit={"blocks.0.attn.z": lambda z: 2 * z})
+        >>> trace["probs"].shape, trace.labels["pos"]
+        (torch.Size([2, 3]), ['the', 'cat'])
         """
-        ids = self._ids(ids)
+        ids = self._ids(ids_of(text, self.tokenizer))
         if targets is not None:
             targets = self._targets(targets, ids.shape)
             if not targets.is_meta and bool((targets == ops.IGNORED).all()):
                 raise GlassformerError("every target is ignored: give at least one to be asked for")
-        return watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, wanted)
+        trace = watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, wanted)
+        if self.tokenizer is not None and not ids.is_meta:
+            trace.labels = labels(self.tokenizer, ids)
+        return trace
+
+    def __repr__(self) -> str:
+        c = self.config
+        size = (
+            f"{counted(c.n_layers, 'layer')} of {counted(c.n_heads, 'head')}, d_model {c.d_model:,}"
+        )
+        reads = f"vocabulary {c.vocab_size:,}, context {c.n_ctx:,}"
+        weights = [*self.parameters()]
+        n = counted(sum(w.numel() for w in weights), "parameter")
+        dtype = str(self.embed.W_E.dtype).removeprefix("torch.")
+        return f"<Transformer: {size}, {reads}; {n}, {dtype} on {self.embed.W_E.device}>"
 
     def _ids(self, ids: Ids) -> Tensor:
         """Ids as [batch, pos], each with a row in the table; on an accelerator nobody waits."""

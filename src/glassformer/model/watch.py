@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import cached_property, partial
 from threading import Lock
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 BUDGET_BYTES = 4 << 30
 """Values that a trace holds at most, unless its caller allows more."""
 
-Edits = Mapping[str, float | Tensor]
+NewValue = float | Tensor | Callable[[Tensor], float | Tensor]
+"""One number, a tensor of the address's shape, or a function of the value that is there."""
+
+Edits = Mapping[str, NewValue]
 """Address of a value or a weight (whole, a slice or one element) to what it shall be instead."""
 
 NOTHING: Edits = {}
@@ -206,8 +209,8 @@ def _reached(loss: Tensor) -> set[Node]:
     return reached
 
 
-def _group(edit: Edits) -> dict[str, list[tuple[Address, float | Tensor]]]:
-    grouped: dict[str, list[tuple[Address, float | Tensor]]] = {}
+def _group(edit: Edits) -> dict[str, list[tuple[Address, NewValue]]]:
+    grouped: dict[str, list[tuple[Address, NewValue]]] = {}
     for text, value in edit.items():
         where = Address.parse(text)
         if where.kind not in ("fwd", "weight"):
@@ -216,7 +219,7 @@ def _group(edit: Edits) -> dict[str, list[tuple[Address, float | Tensor]]]:
     return grouped
 
 
-def _editor(changes: list[tuple[Address, float | Tensor]]) -> Editor:
+def _editor(changes: list[tuple[Address, NewValue]]) -> Editor:
     def edited(value: Tensor, axes: tuple[str, ...]) -> Tensor:
         value = value.clone()
         for where, new in changes:
@@ -227,7 +230,7 @@ def _editor(changes: list[tuple[Address, float | Tensor]]) -> Editor:
 
 
 def _with_weights(
-    model: Transformer, weights: Mapping[str, list[tuple[Address, float | Tensor]]]
+    model: Transformer, weights: Mapping[str, list[tuple[Address, NewValue]]]
 ) -> Transformer:
     """A copy of the model with some weights changed."""
     changed = deepcopy(model)
@@ -244,9 +247,16 @@ def _with_weights(
     return changed
 
 
-def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: float | Tensor) -> None:
-    """Write over the slice at an address, which one number fills."""
+def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: NewValue) -> None:
+    """Write over the slice at an address, which one number fills.
+
+    What a function makes of the slice is put there as a number is: no gradient flows back through.
+    """
     place = where.slices(axes, tuple(value.shape))
+    if callable(new):
+        new = new(value[place].detach().clone())
+        if isinstance(new, Tensor):
+            new = new.detach()
     if isinstance(new, Tensor) and new.ndim and new.shape != value[place].shape:
         raise GlassformerError(
             f"{where} is {[*value[place].shape]} here and the new value is {[*new.shape]}; give"

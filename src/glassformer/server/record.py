@@ -15,12 +15,13 @@ from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import Transformer
+from glassformer.model.texts import next_tokens
 from glassformer.model.watch import estimated_bytes
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.trace import OverBudgetError, Wanted, always
-from glassformer.training.learner import Learner, labels, open_learner, token_of
+from glassformer.training.learner import Learner, open_learner, token_of
 
 LIGHT_BYTES = 300_000_000
 """Backward and optimizer are recorded unasked while the values stay below this."""
@@ -132,7 +133,6 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
             budget_bytes=BUDGET_BYTES,
             wanted=wanted,
         )
-        trace.labels = labels(learner.tokenizer, ids)
     add_probs(trace)
     if lens:
         record_guesses(learner.model, trace)
@@ -153,8 +153,7 @@ def targets_of(ids: Tensor, target: int | None) -> Tensor | None:
     """
     if ids.shape[1] == 1 and target is None:
         return None
-    last = ids.new_full((1, 1), ops.IGNORED if target is None else target)
-    return torch.cat([ids[:, 1:], last], dim=1)
+    return next_tokens(ids, ops.IGNORED if target is None else target)
 
 
 def add_probs(trace: Trace) -> None:
@@ -170,6 +169,7 @@ def in_float64(learner: Learner) -> Learner:
     """The same learner, computing in float64."""
     # a float32 number is a float64 number: nothing is rounded
     copy = Transformer.unfilled(learner.model.config, torch.float64)
+    copy.tokenizer = learner.tokenizer
     copy.load_state_dict(learner.model.state_dict())
     moments = {name: moment.double() for name, moment in learner.moments.items()}
     return replace(learner, model=copy.eval(), moments=moments)

@@ -178,6 +178,15 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return len(self.vocabulary)
 
+    @cached_property
+    def words(self) -> list[str]:
+        """Every token's text, in the order of their ids."""
+        return [self.token(token_id) for token_id in range(self.vocab_size)]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tokenizer":
+        """Itself: it is never changed, and the copy of a model reads text as the model does."""
+        return self
+
     @property
     def eos_id(self) -> int | None:
         """The token between documents; None if this tokenizer has none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from glassformer.generation.generate import check_prompt
 from glassformer.interop.open import load, load_preset, preset_names
 from glassformer.interop.said import read_said
 from glassformer.model import Transformer
+from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.trace import Wanted, always
@@ -51,17 +52,16 @@ class Learner:
         tokens = self.tokenizer.encode_prompt(text)
         check_prompt(self.model, tokens)
         ids = torch.tensor([tokens])
-        targets = torch.full_like(ids, IGNORED)
         if target is not None:
+            targets = torch.full_like(ids, IGNORED)
             targets[0, -1] = token_of(self.tokenizer, target)
-        elif len(tokens) == 1:
+            return ids, targets
+        if len(tokens) == 1:
             raise GlassformerError(
                 f"{text!r} is one token, so it has no next token to learn from; give a longer text"
                 " or --target WORD"
             )
-        else:
-            targets[:, :-1] = ids[:, 1:]
-        return ids, targets
+        return ids, next_tokens(ids)
 
     def learn(
         self, ids: Tensor, targets: Tensor, wanted: Wanted = always
@@ -69,15 +69,14 @@ class Learner:
         """Watch one update; return it and the learner after it."""
         watched = watch_step(
             self.model,
-            self.moments,
             ids,
             targets,
-            self.recipe,
+            recipe=self.recipe,
+            moments=self.moments,
             lr=self.next_lr,
             t=self.done + 1,
             wanted=wanted,
         )
-        watched.trace.labels = labels(self.tokenizer, ids[0].tolist())
         after = replace(self, model=watched.model, moments=watched.moments, done=self.done + 1)
         return watched, after
 
@@ -136,13 +135,6 @@ def open_run(
             " AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
         )
     return model, tokenizer
-
-
-def labels(tokenizer: Tokenizer, ids: list[int]) -> dict[str, Sequence[str]]:
-    """Words for positions and for the vocabulary; an id without a token is named by its number."""
-    words = [tokenizer.token(token) for token in range(tokenizer.vocab_size)]
-    pos = [words[token] if token < len(words) else f"<{token}>" for token in ids]
-    return {"pos": pos, "vocab": words}
 
 
 def token_of(tokenizer: Tokenizer, word: str) -> int:

@@ -114,6 +114,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
     except BaseException:
         run.close()
         raise
+    model.tokenizer = tokenizer
     return Prepared(model.to(device), data, recipe, run, notes)
 
 
@@ -149,6 +150,7 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
     except BaseException:
         run.close()
         raise
+    model.tokenizer = run.tokenizer
     return Prepared(model.to(where), data, recipe, run)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from glassformer.describe import short_repr
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.config import typed
 
@@ -15,7 +16,7 @@ OPTIMIZERS = ("adamw", "muon")
 LARGEST = 1e10  # of any rate: two of them multiplied are still fp32 numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """The choices of a training run; everything that happens follows from them, data and weights.
 
@@ -98,6 +99,9 @@ class Recipe:
     @property
     def blocks_per_step(self) -> int:
         return self.batch_size * self.accumulate
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields changed."""

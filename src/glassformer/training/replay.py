@@ -45,7 +45,7 @@ def state_at(folder: Path, step: int) -> State:
     checkpoint = ck.load_checkpoint(found.folder)
     model = Transformer.unfilled(description.model)
     ck.fill(model, description.recipe, checkpoint, found.folder)
-    tokenizer = open_tokenizer(folder, description)
+    model.tokenizer = tokenizer = open_tokenizer(folder, description)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
 
 
@@ -101,6 +101,7 @@ class Replay:
         self._loop.restore(start.folder)
         # what is done between steps has no part in them
         self._loop.recipe = recipe.replace(eval_every=0, sample_every=0, save_every=0, patience=0)
+        self.model.tokenizer = self.tokenizer
         self.model.train()
         while self.step < step:
             self.advance()

@@ -21,7 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glassformer.errors import GlassformerError
 from glassformer.model import Transformer
+from glassformer.model.ids import Ids, as_ids
+from glassformer.model.texts import Texts, ids_of, next_tokens
 from glassformer.model.views import View
 from glassformer.ops import muon
 from glassformer.ops import optimizer as ops
@@ -37,13 +40,17 @@ Moments = Mapping[str, Tensor]
 """``exp_avg.NAME``, and for AdamW ``exp_avg_sq.NAME``, of every stored parameter."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WatchedStep:
     """The trace of a training step, and what it led to: the changed model and optimizer state."""
 
     trace: Trace
     model: Transformer
     moments: dict[str, Tensor]
+
+    def __repr__(self) -> str:
+        loss = self.trace["fwd/loss"].item()
+        return f"<WatchedStep: loss {loss:.4g} before the update, {len(self.trace.steps):,} values>"
 
 
 def zero_moments(model: nn.Module) -> dict[str, Tensor]:
@@ -57,21 +64,44 @@ def zero_moments(model: nn.Module) -> dict[str, Tensor]:
 
 def watch_step(
     model: Transformer,
-    moments: Moments,
-    ids: Tensor,
-    targets: Tensor,
-    recipe: Recipe,
+    text: Texts,
+    targets: Ids | None = None,
     *,
-    lr: float,
-    t: int,
+    recipe: Recipe | None = None,
+    moments: Moments | None = None,
+    lr: float | None = None,
+    t: int = 1,
     wanted: Wanted = always,
 ) -> WatchedStep:
-    """Watch update number `t` (the first is 1) at learning rate `lr`; nothing given is changed.
+    """Watch one update of all weights, with everything that leads to it; nothing given is changed.
 
-    ids, targets [batch, pos]; `recipe` gives betas, weight decay and the clipping norm. `wanted`:
-    see `Transformer.watch`.
+    text, `wanted`: as for `Transformer.watch`. targets [batch, pos]: what is asked after each
+    token; None: the text's own next tokens. recipe: optimizer, betas, weight decay and clipping
+    norm (None: those of ``Recipe()``); lr: the learning rate (None: the recipe's). moments: the
+    optimizer's state before the step (None: new), `t` the step's number, from 1.
+
+    >>> from glassformer.interop.open import load
+    >>> model, _ = load("worked_example")
+    >>> first = watch_step(model, "the cat sat on the mat", lr=0.01)
+    >>> second = watch_step(
+    ...     first.model, "the cat sat on the mat", moments=first.moments, lr=0.01, t=2
+    ... )
+    >>> first.trace["loss"].item() > second.trace["loss"].item()
+    True
+    >>> first.trace.explain("opt/unembed.b_U[vocab=0]").agrees
+    True
     """
-    trace = model.watch(ids, targets, backward=True, wanted=wanted)
+    recipe = recipe or Recipe()
+    lr = recipe.lr if lr is None else lr
+    moments = zero_moments(model) if moments is None else moments
+    if targets is None:
+        ids = as_ids(ids_of(text, model.tokenizer))
+        if ids.shape[1] == 1:
+            raise GlassformerError(
+                "one token has no next one to learn from; give a longer text, or targets"
+            )
+        text, targets = ids, next_tokens(ids)
+    trace = model.watch(text, targets, backward=True, wanted=wanted)
     gradients = trace.parameter_gradients
     step = _Step(trace, model, recipe, lr, t)
     clip = step.clip(gradients)

@@ -16,7 +16,6 @@ from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import Edit
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace
-from glassformer.training.learner import labels
 
 All = Annotated[bool, typer.Option("--all", help="Show every row.")]
 Target = Annotated[
@@ -45,10 +44,7 @@ class Subject:
 
     def watch(self, prompt: str, edit: Edit | None = None) -> Trace:
         """One pass that ends in `probs` and in the loss over the prompt's own next tokens."""
-        ids = self.ids(prompt)
-        trace = watch_text(self.model, ids, edit)
-        trace.labels = labels(self.tokenizer, ids[0].tolist())
-        return trace
+        return watch_text(self.model, self.ids(prompt), edit)
 
 
 def at_position(trace: Trace, pos: int) -> int:

@@ -1,0 +1,30 @@
+"""What an object says of itself in one line."""
+
+import dataclasses
+from typing import Any
+
+
+def short_repr(thing: Any) -> str:
+    """A dataclass as it could be written: the fields that differ from their defaults.
+
+    >>> @dataclasses.dataclass
+    ... class Ink:
+    ...     color: str
+    ...     width: float = 1.0
+    >>> short_repr(Ink("blue"))
+    "Ink(color='blue')"
+    """
+    fields = [field for field in dataclasses.fields(thing) if field.repr]
+    values = {field.name: getattr(thing, field.name) for field in fields}
+    given = (f.name for f in fields if values[f.name] != f.default)
+    inside = ", ".join(f"{name}={values[name]!r}" for name in given)
+    return f"{type(thing).__name__}({inside})"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "step"), counted(2000, "step")
+    ('1 step', '2,000 steps')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
