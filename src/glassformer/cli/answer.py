@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -56,6 +57,17 @@ class Answers:
 
     def complete(self, prompt: str) -> Generation:
         """Print a prompt and stream what the model makes follow it."""
+        generation, pieces = self.begin(prompt)
+        write(prompt)
+        try:
+            for piece in pieces:
+                write(piece)
+        finally:
+            write("\n")
+        return generation
+
+    def begin(self, prompt: str) -> tuple[Generation, Iterator[str]]:
+        """What the model makes follow a prompt: its tokens, and its text piece by piece."""
         eos = self.tokenizer.eos_id
         ids = self.tokenizer.encode_prompt(prompt)
         if not ids and eos is not None:
@@ -77,14 +89,7 @@ class Answers:
             stop_ids=end_ids(self.model, self.tokenizer),
         )
         self.last = generation
-        pieces = stream_text(generation, self.tokenizer, self.stop)
-        write(prompt)
-        try:
-            for piece in pieces:
-                write(piece)
-        finally:
-            write("\n")
-        return generation
+        return generation, stream_text(generation, self.tokenizer, self.stop)
 
     def tell_end(self, sheet: Sheet) -> None:
         """How the last answer was made, and why it ended."""

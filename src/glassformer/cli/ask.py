@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
 from glassformer.cli.answer import Answers
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.choosing import (
     NO_DEFAULTS,
     MinP,
@@ -20,8 +22,9 @@ from glassformer.cli.choosing import (
     tell_defaults,
 )
 from glassformer.cli.prompt_line import converse
-from glassformer.cli.streams import note, read_stdin
+from glassformer.cli.streams import note, read_stdin, say_json
 from glassformer.cli.watching import AtStep, Run, open_run
+from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import defaults
 from glassformer.show.sheet import Sheet
 
@@ -74,6 +77,7 @@ def command(
         ),
     ] = None,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Complete a prompt with a run's model, token by token.
 
@@ -97,8 +101,12 @@ def command(
     sampling = chosen(said, **asked)
     answers = Answers(model, tokenizer, sampling, max_tokens, stop or [], seed, weights)
     if prompt is None and sys.stdin.isatty():
+        if as_json:
+            raise GlassformerError("--json answers one prompt; give it, or pipe it in")
         return converse(answers)
     text: str = read_stdin().removesuffix("\n") if prompt is None else prompt
+    if as_json:
+        return say_json(_as_data(answers, text))
     answer = answers.complete(text)
     if (sys.stdout.isatty() if table is None else table) and answer.chosen:
         sheet = Sheet()
@@ -108,3 +116,19 @@ def command(
     elif answer.finish_reason == "context":
         note(f"the text ends here: the model reads no more than n_ctx={model.config.n_ctx} tokens")
     return None
+
+
+def _as_data(answers: Answers, prompt: str) -> dict[str, Any]:
+    """One answer: its text, its tokens, how they were chosen, and why it ended."""
+    answer, pieces = answers.begin(prompt)
+    text = "".join(pieces)  # the answer grows as it is read
+    token = answers.tokenizer.token
+    return {
+        "prompt": prompt,
+        "text": text,
+        "prompt_tokens": [{"id": i, "token": token(i)} for i in answer.prompt],
+        "tokens": [{"id": i, "token": token(i)} for i in answer.new],
+        "finish_reason": answer.finish_reason,
+        "seed": answer.seed,
+        "sampling": asdict(answer.sampling),
+    }

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Run, Separator, open_run
@@ -40,7 +41,7 @@ def command(
     field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
     separator: Separator = None,
     device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     at_step: AtStep = None,
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text, or on Storyland.

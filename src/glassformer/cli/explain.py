@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.as_json import AsJson, explanation_data
 from glassformer.cli.choosing import (
     NO_DEFAULTS,
     MinP,
@@ -18,6 +19,7 @@ from glassformer.cli.choosing import (
     chosen,
     tell_defaults,
 )
+from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
@@ -78,6 +80,7 @@ def command(
     full: Annotated[
         bool, typer.Option("--full", help="Write the arithmetic with all digits.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how one number was made: formula, arithmetic, operands, and a check.
 
@@ -101,6 +104,8 @@ def command(
     if belongs_to_a_step(where.path) or target is not None:
         trace = _learning(run, at_step, prompt, target, where, changed)
         found = trace.explain(where, check=check)
+        if as_json:
+            return say_json(explanation_data(found, follow))
         return tell_explanation(found, everything=everything, follow=follow, full=full)
     model, tokenizer = open_run(run, at_step)
     ids = tokenizer.encode_prompt(prompt)
@@ -124,6 +129,8 @@ def command(
     if where.kind == "choose":
         record_choice(trace, sampling, seed=seed, index=index)
     found = trace.explain(where, check=check)
+    if as_json:
+        return say_json(explanation_data(found, follow))
     tell_explanation(found, everything=everything, follow=follow, full=full)
     if where.path == TOKEN:
         sheet = Sheet()

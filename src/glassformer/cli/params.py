@@ -9,6 +9,7 @@ import torch
 import typer
 from rich.table import Table
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
 from glassformer.interop.open import config_of
@@ -97,7 +98,7 @@ def _shape(view: View) -> tuple[int, ...]:
 
 def command(
     model: Annotated[str, typer.Argument(metavar="PRESET|FOLDER|hf:OWNER/NAME")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count the parameters of a preset, a folder or a hub model, without making its weights."""
     config = config_of(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ import typer
 from torch import Tensor
 
 from glassformer.cli import pasted
+from glassformer.cli.as_json import AsJson, token_data, tokens_data
 from glassformer.cli.lab.subject import tell_explain
-from glassformer.cli.streams import say
+from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.errors import GlassformerError
 from glassformer.ops import IGNORED
@@ -21,7 +22,7 @@ from glassformer.ops.spelling import number
 from glassformer.show.plots.learning import draw_lesson
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.step_story import StepStory, extreme, tell_step, weights_of
+from glassformer.show.step_story import StepStory, asked, extreme, tell_step, weights_of
 from glassformer.show.surprise import surprises
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
@@ -56,6 +57,7 @@ def command(
         Path | None, typer.Option(help="Also draw the repeated steps, into this folder.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every row.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Watch one training step: the guess, the surprise, the blame, the changed weights.
 
@@ -64,6 +66,11 @@ def command(
     """
     learner = open_learner(run, from_step, lr, note_replay)
     ids, targets = learner.lesson(prompt, target)
+    if as_json and steps == 1:
+        return say_json(_one_as_data(learner, ids, targets))
+    if as_json:
+        updates, losses = _repeat(learner, ids, targets, steps)
+        return say_json({"lr": learner.next_lr, "updates": updates, "losses": losses})
     sheet = Sheet()
     if steps == 1:
         trace = _tell_one(learner, ids, targets, sheet, everything)
@@ -80,11 +87,47 @@ def command(
         if steps > 1:
             _tell_many(learner, targets, updates, losses, sheet)
         if out is not None:
-            asked = _asked(learner, targets)
+            what = _asked(learner, targets)
             guess = 1 / learner.model.config.vocab_size
             probs = [math.exp(-loss) for loss in losses]
-            file = write(draw_lesson(updates, probs, asked, guess), out / "lesson.png")
+            file = write(draw_lesson(updates, probs, what, guess), out / "lesson.png")
             say(f"\n{file}")
+    return None
+
+
+def _one_as_data(learner: Learner, ids: Tensor, targets: Tensor) -> dict[str, Any]:
+    """The next update: what is asked and how probable it was, and how far each weight moves."""
+    watched, taught = learner.learn(ids, targets)
+    trace, after = watched.trace, taught.model.watch(ids, targets)
+    probs = [t.value_of(t.step("fwd/logits"))[0].double().softmax(-1) for t in (trace, after)]
+    questions = [
+        {
+            "pos": pos,
+            "target": token_data(trace, token),
+            "prob_before": probs[0][pos, token].item(),
+            "prob_after": probs[1][pos, token].item(),
+        }
+        for pos, token in asked(trace)
+    ]
+    return {
+        "tokens": tokens_data(trace),
+        "update": learner.done + 1,
+        "lr": learner.next_lr,
+        "optimizer": learner.recipe.optimizer,
+        "loss_before": trace["fwd/loss"].item(),
+        "loss_after": after["fwd/loss"].item(),
+        "grad_norm": trace["opt/grad_norm"].item(),
+        "clip": trace["opt/clip"].item(),
+        "asked": questions,
+        "weights": [
+            {
+                "name": name,
+                "gradient": extreme(trace, f"bwd/{name}")._asdict(),
+                "change": extreme(trace, f"opt/{name}.change")._asdict(),
+            }
+            for name in weights_of(trace)
+        ],
+    }
 
 
 def _tell_one(

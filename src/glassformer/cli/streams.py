@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import sys
 import warnings
@@ -51,10 +52,13 @@ def warnings_as_notes() -> Iterator[None]:
         yield
 
 
-def say_json(data: object) -> None:
+def say_json(data: object, *, on_one_line: bool = False) -> None:
     """Write JSON for programs; letters outside ASCII stay as they are where they can be spelled.
 
     Those that a terminal obeys, or the console's encoding lacks, are written as JSON escapes them.
+    A number has the digits that give the same float again. JSON has none for what is not finite:
+    that is a string, "NaN", "Infinity" or "-Infinity", as `float()` and JavaScript's `Number()`
+    read it.
     """
     encoding = sys.stdout.encoding or "utf-8"
 
@@ -63,7 +67,24 @@ def say_json(data: object) -> None:
         can_be = letter.encode(encoding, "ignore") and harmless(letter) == letter
         return letter if can_be else json.dumps(letter)[1:-1].replace("\x7f", "\\u007f")
 
-    say(re.sub("[^\n -~]", spelled, json.dumps(data, indent=2, ensure_ascii=False)))
+    indent = None if on_one_line else 2
+    text = json.dumps(spell_non_finite(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    say(re.sub("[^\n -~]", spelled, text))
+
+
+def spell_non_finite(data: Any) -> Any:
+    """The same data with a string in place of every number that JSON can't write.
+
+    >>> spell_non_finite({"loss": [1.5, float("-inf"), float("nan")]})
+    {'loss': [1.5, '-Infinity', 'NaN']}
+    """
+    if isinstance(data, float) and not math.isfinite(data):
+        return "NaN" if math.isnan(data) else "Infinity" if data > 0 else "-Infinity"
+    if isinstance(data, dict):
+        return {key: spell_non_finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [spell_non_finite(value) for value in data]
+    return data
 
 
 def read_stdin() -> str:

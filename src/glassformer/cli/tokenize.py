@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.cells import cell_len
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.streams import read_stdin, say_json
 from glassformer.errors import GlassformerError
 from glassformer.show.labels import visible
@@ -67,7 +68,7 @@ def command(
     everything: Annotated[
         bool, typer.Option("--all", help="With --trace, show every merge that training learned.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     *run, text = words
     if len(run) > 1 or (run and tokenizer is not None):

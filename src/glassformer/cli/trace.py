@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glassformer.cli import pasted
-from glassformer.cli.streams import say
+from glassformer.cli.as_json import AsJson, trace_data
+from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
 from glassformer.show.terminal import tell
+from glassformer.trace import Trace
 
 
 def command(
@@ -31,9 +34,18 @@ def command(
     ] = False,
     save: Annotated[Path | None, typer.Option(help="Also write the trace to this folder.")] = None,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show every stage from a prompt to the next token, in numbers."""
+    """Show every stage from a prompt to the next token, in numbers.
+
+    With --json every step is named, and those that --only, --layer or --all
+    choose have all their numbers.
+    """
     trace = watch(run, prompt, at_step)
+    if as_json:
+        if save is not None:
+            trace.save(save)
+        return say_json(trace_data(trace, _chosen(trace, layer or [], only or [], everything)))
     tell(trace, layers=layer or (), only=only or (), everything=everything)
     if save is not None:
         trace.save(save)
@@ -41,9 +53,25 @@ def command(
     if not only and not layer:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
         if not probs[-1].isfinite().all():
-            return
+            return None
         place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
         say("\nHow was a number made? For example the largest probability:")
         at = "" if at_step is None else f"@step={at_step} "
         verb, text, address = pasted.parts("explain", [run, prompt, f"{at}fwd/probs[{place}]"])
         say(f"  {verb} {text} \\\n    {address}")
+    return None
+
+
+def _chosen(
+    trace: Trace, layers: list[int], patterns: list[str], everything: bool
+) -> frozenset[str]:
+    """The paths of the steps that were asked for by name."""
+    if not (layers or patterns or everything):
+        return frozenset()
+    scopes = tuple(f"blocks.{layer}." for layer in layers)
+    return frozenset(
+        step.path
+        for step in trace.steps
+        if (not layers or step.name.startswith(scopes))
+        and (not patterns or any(fnmatchcase(step.name, pattern) for pattern in patterns))
+    )

@@ -18,6 +18,7 @@ from glassformer.cli import pasted
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out
 from glassformer.cli.watching import Separator
+from glassformer.cli.streams import say_json
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
 from glassformer.model import Transformer
@@ -89,6 +90,9 @@ def command(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for programs.")
+    ] = False,
 ) -> None:
     """Train a model on text, resume a run, or fine-tune a model.
 
@@ -134,12 +138,16 @@ def command(
             "a resumed run goes on exactly as it was started, so --resume takes only --out and"
             " --device; to train on in another way, start a new run --from it"
         )
-    console = SafeConsole()
+    console = SafeConsole(quiet=as_json)
     with ending_at_once():
         prepared = resumed_run(out, device) if resume else new_run(out, choices)
     with prepared.run:
-        outcome, stopped_by = train_showing(prepared, console, tensorboard=tensorboard)
+        outcome, stopped_by = train_showing(
+            prepared, console, tensorboard=tensorboard, event=say_event if as_json else None
+        )
     tell_outcome(outcome, prepared, console)
+    if as_json:
+        say_event("end", {"reason": outcome.reason, "step": outcome.step, "run": str(out)})
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
 
@@ -167,10 +175,32 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def say_event(name: str, row: Row) -> None:
+    """One thing that happened, as JSON on a line of its own."""
+    say_json({"event": name, **row}, on_one_line=True)
+
+
+def event_of(row: Row) -> str:
+    """What a row of the metrics tells.
+
+    >>> event_of({"step": 3, "loss": 2.0}), event_of({"step": 3, "val_loss": 2.0})
+    ('step', 'evaluation')
+    """
+    names = {"loss": "step", "val_loss": "evaluation", "unigram_loss": "baseline"}
+    named = (name for key, name in names.items() if key in row)
+    return next(named, None) or next(key for key in row if key != "step")  # sample, note, health
+
+
 def train_showing(
-    prepared: Prepared, console: Console, tensorboard: bool = False
+    prepared: Prepared,
+    console: Console,
+    tensorboard: bool = False,
+    event: Callable[[str, Row], None] | None = None,
 ) -> tuple[Outcome, int | None]:
-    """Train with a display; return how it ended, and the signal that asked for it, if one did."""
+    """Train with a display; return how it ended, and the signal that asked for it, if one did.
+
+    `event`, where given, is told what is planned and every row as it comes.
+    """
     model, data, recipe, run, notes = prepared
     for note in notes:
         console.print(f"note: {note}")
@@ -180,7 +210,10 @@ def train_showing(
     elif done:
         console.print(f"going on with {run.folder} after step {done[-1]:,} of {recipe.steps:,}")
     else:
-        tell_plan(make_plan(model, data, recipe), console)
+        plan = make_plan(model, data, recipe)
+        tell_plan(plan, console)
+        if event is not None:
+            event("plan", plan._asdict())
     with (
         TrainingDisplay(recipe.steps, console) as display,
         logging_to(run.folder / "tensorboard" if tensorboard else None) as log,
@@ -190,6 +223,8 @@ def train_showing(
         def report(row: Row) -> None:
             display(row)
             log(row)
+            if event is not None:
+                event(event_of(row), row)
 
         outcome = train(
             model,

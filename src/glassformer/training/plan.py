@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     def verdict(self) -> str:
         """Whether the text is enough, in one sentence.
 
-        >>> plan = Plan(1_000_000, 4_096, 1_000, 300_000, 0.05, 16_000_000, None)
+        >>> plan = Plan(1_000_000, 4_096, 1_000, 300_000, 0.05, 16_000_000, 50_000_000)
         >>> plan.verdict()
         '4.1 tokens seen per parameter, each about 14 times: expect the held-out loss to turn\
  upwards; --patience 3 stops there, more text or a smaller model goes further'

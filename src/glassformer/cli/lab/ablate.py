@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare, number_pair
 from glassformer.cli.lab.subject import All, Subject, Target
 from glassformer.cli.watching import AtStep, Prompt, Run
@@ -31,6 +32,7 @@ def command(
     target: Target = None,
     everything: All = False,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Switch off heads, neurons or layers: their numbers become zero. What follows?
 
@@ -57,4 +59,4 @@ def command(
         raise GlassformerError(
             "nothing is switched off; say what: --head 0.2, --neuron 1.37 or --layer 1"
         )
-    compare(subject, prompt, edit, f"Switched off: {', '.join(off)}", target, everything)
+    compare(subject, prompt, edit, f"Switched off: {', '.join(off)}", target, everything, as_json)

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.lab.nearness import tell_cosine, tell_map, tell_neighbours
+from glassformer.cli.as_json import AsJson
+from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbours
 from glassformer.cli.lab.subject import Subject
+from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
 from glassformer.lab.embeddings import analogy
 from glassformer.ops.spelling import number
@@ -24,6 +26,7 @@ def command(
     c: Annotated[str, typer.Argument(help="... so is the answer to this one.")],
     count: Annotated[int, typer.Option("-n", min=1, help="How many to show.", metavar="N")] = 10,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find the tokens nearest to a - b + c, each brought to length 1 first.
 
@@ -35,6 +38,8 @@ def command(
     tokens = [token_of(tokenizer, word) for word in (a, b, c)]
     W_E = subject.model.embed.W_E[: tokenizer.vocab_size]
     found = analogy(W_E, tokens[0], tokens[1], tokens[2], count)
+    if as_json:
+        return say_json(neighbors_data(tokenizer, tokens, found))
     names = [visible(tokenizer.token(token)) for token in tokens]
     sheet = Sheet()
     sheet.title(f"{names[0]} - {names[1]} + {names[2]}")
@@ -55,3 +60,4 @@ def command(
     if found:
         tell_cosine(sheet, found[0], "the vector above")
     tell_map(sheet, run)
+    return None

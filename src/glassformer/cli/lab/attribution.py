@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from glassformer.cli.as_json import AsJson, token_data, tokens_data
 from glassformer.cli.lab.subject import All, Subject, at_position
+from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.lab.logit_attribution import attribute
 from glassformer.ops.spelling import Fixed
@@ -34,6 +37,7 @@ def command(
     ] = -1,
     everything: All = False,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Split one logit into what each part of the model wrote towards it.
 
@@ -47,11 +51,23 @@ def command(
     trace = subject.watch(prompt)
     place = at_position(trace, pos)
     logits = trace.value_of(trace.step("fwd/logits"))[0, place]
-    wanted = int(logits.argmax()) if token is None else token_of(subject.tokenizer, token)
+    wanted = None if token is None else token_of(subject.tokenizer, token)
     found = attribute(subject.model.config, trace, wanted, place)
+    if as_json:
+        return say_json(
+            {
+                "tokens": tokens_data(trace),
+                "of": token_data(trace, found.token),
+                "pos": found.pos,
+                "address": found.address,
+                "logit": found.logit,
+                "total": found.total,
+                "shares": [asdict(share) for share in found.shares],
+            }
+        )
     sheet = Sheet()
     sheet.title(
-        f"The logit of {token_name(trace, wanted)} after {index_label(trace, 'pos', place)}"
+        f"The logit of {token_name(trace, found.token)} after {index_label(trace, 'pos', place)}"
     )
     shares = sorted(found.shares, key=lambda share: -abs(share.logits))
     shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]
@@ -94,6 +110,7 @@ def command(
             " wrote, not what the logit would be without it (that is `lab ablate`).",
             QUIET,
         )
+    return None
 
 
 def _signed(column: Fixed, units: int) -> str:

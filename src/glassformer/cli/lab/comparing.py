@@ -6,9 +6,12 @@ import math
 import re
 
 from glassformer.cli import pasted
+from glassformer.cli.as_json import comparison_data
 from glassformer.cli.lab.subject import Subject, tell_explain
+from glassformer.cli.streams import say_json
 from glassformer.errors import GlassformerError
-from glassformer.lab.changes import Change, changes, next_token_shifts
+from glassformer.lab import experiments
+from glassformer.lab.changes import Change, changes, next_token_shifts, surprise_at_the_end
 from glassformer.lab.edits import Edit
 from glassformer.ops.spelling import compared, number
 from glassformer.show.explanation import short_address
@@ -28,11 +31,21 @@ _BLOCK = re.compile(r"fwd/blocks\.(\d+)\.(.*)")
 
 
 def compare(
-    subject: Subject, prompt: str, edit: Edit, says: str, target: str | None, everything: bool
+    subject: Subject,
+    prompt: str,
+    edit: Edit,
+    says: str,
+    target: str | None,
+    everything: bool,
+    as_json: bool,
 ) -> None:
     """Print both passes beside each other; `says` is what was done, in words."""
     wanted = None if target is None else token_of(subject.tokenizer, target)
-    before, after = subject.watch(prompt), subject.watch(prompt, edit)
+    found = experiments.edit(subject.model, subject.ids(prompt), edit)
+    before, after = found.before, found.after
+    if as_json:
+        n = subject.model.config.vocab_size if everything else TOKENS
+        return say_json(comparison_data(found, n, wanted))
     sheet = Sheet()
     sheet.prose(says, "bold")
     for address in edit:
@@ -46,6 +59,7 @@ def compare(
     if moved:
         largest = max(moved, key=lambda c: c.relative if math.isfinite(c.relative) else 0.0)
         _tell_how(sheet, before, after, largest, subject, prompt, edit)
+    return None
 
 
 def _tell_edit(sheet: Sheet, before: Trace, after: Trace, address: str) -> None:
@@ -125,7 +139,7 @@ class _Comparison:
             found.append((what, [trace["fwd/loss"].item() for trace in both]))
         if target is not None:
             what = f"{token_name(self.before, target)} as the next token"
-            found.append((what, [_surprise_at_the_end(trace, target) for trace in both]))
+            found.append((what, [surprise_at_the_end(trace, target) for trace in both]))
         told = comparisons([was for _, (was, _) in found], [now for _, (_, now) in found])
         rows: list[list[Cell]] = [[what, *row] for (what, _), row in zip(found, told, strict=True)]
         if rows:
@@ -184,12 +198,6 @@ class _Comparison:
 
     def _left_out(self, what: str) -> None:
         self.sheet.prose(f"… {what}; --all shows them", QUIET, indent=2, hanging=2)
-
-
-def _surprise_at_the_end(trace: Trace, token: int) -> float:
-    """-ln p of a token after the last one, from the recorded logits, in float64."""
-    logits = trace.value_of(trace.step("fwd/logits"))[0, -1].double()
-    return (logits.logsumexp(0) - logits[token]).item()
 
 
 def _place(change: Change) -> tuple[int | None, str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare
 from glassformer.cli.lab.subject import All, Subject, Target
 from glassformer.cli.watching import AtStep, Prompt, Run
@@ -24,6 +25,7 @@ def command(
     target: Target = None,
     everything: All = False,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Set values or weights to other numbers. What follows?
 
@@ -34,4 +36,4 @@ def command(
       'weight/unembed.b_U\\[vocab=4]=1'
     """
     edit: Edit = dict(written(text) for text in edits)
-    compare(Subject(run, at_step), prompt, edit, "Edited:", target, everything)
+    compare(Subject(run, at_step), prompt, edit, "Edited:", target, everything, as_json)

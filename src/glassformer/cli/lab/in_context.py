@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from matplotlib.figure import Figure
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.subject import Subject
-from glassformer.cli.streams import say
+from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Run
 from glassformer.lab.in_context_learning import (
     Reading,
@@ -21,6 +23,7 @@ from glassformer.lab.in_context_learning import (
     loss_by_position,
     measure_repeats,
     read_texts,
+    readable_tokens,
 )
 from glassformer.ops.spelling import number
 from glassformer.show.plots.in_context import (
@@ -50,6 +53,7 @@ def command(
         Path | None, typer.Option(help="The folder for the pictures.", metavar="FOLDER")
     ] = None,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what a model learns from its own prompt.
 
@@ -60,16 +64,16 @@ def command(
     glassformer lab in-context runs/latest --out pictures
     """
     subject, sheet = Subject(run, at_step), Sheet()
+    if as_json:
+        return say_json(_as_data(subject))
     for name, figure in _report(subject, sheet):
         if out is not None:
             say(f"  picture: {write(figure, out / f'{name}.png')}")
+    return None
 
 
 def _report(subject: Subject, sheet: Sheet) -> Pictures:
-    tokenizer = subject.tokenizer
-    # <eos> and <unk> add no text of their own
-    tokens = [i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i)]
-    repeats = measure_repeats(subject.model, tokens)
+    repeats = measure_repeats(subject.model, readable_tokens(subject.tokenizer))
     yield from _tell_repeats(sheet, repeats)
     yield from _tell_induction(sheet, repeats)
     why_not = _why_not_storyland(subject.run)
@@ -77,10 +81,39 @@ def _report(subject: Subject, sheet: Sheet) -> Pictures:
     if why_not:
         sheet.prose(f"Left out: {why_not}.")
         return
-    told = [*islice(documents(SEED), TEXTS)]
-    readings = read_texts(subject.model, tokenizer, [document.text for document in told])
-    yield from _tell_examples(sheet, accuracy_by_examples(told, readings))
+    scores, readings = _storyland(subject)
+    yield from _tell_examples(sheet, scores)
     yield from _tell_positions(sheet, readings)
+
+
+def _storyland(subject: Subject) -> tuple[list[Score], list[Reading]]:
+    """How the model reads fresh Storyland, and how often it answers right."""
+    told = [*islice(documents(SEED), TEXTS)]
+    texts = [document.text for document in told]
+    readings = read_texts(subject.model, subject.tokenizer, texts)
+    return accuracy_by_examples(told, readings), readings
+
+
+def _as_data(subject: Subject) -> dict[str, Any]:
+    """The whole report; nats per token, induction in 0 to 1, [layer][head]."""
+    repeats = measure_repeats(subject.model, readable_tokens(subject.tokenizer))
+    data: dict[str, Any] = {
+        "repeated_tokens": repeats.n,
+        "sequences": repeats.sequences,
+        "surprise_by_position": repeats.loss.tolist(),
+        "surprise_first": repeats.first,
+        "surprise_again": repeats.second,
+        "induction": repeats.induction.tolist(),
+        "induction_if_uniform": repeats.uniform,
+        "storyland": None,
+    }
+    if not _why_not_storyland(subject.run):
+        scores, readings = _storyland(subject)
+        data["storyland"] = {
+            "answers": [asdict(score) for score in scores],
+            "surprise_by_position": loss_by_position(readings, LEAST),
+        }
+    return data
 
 
 def _why_not_storyland(run: str) -> str:

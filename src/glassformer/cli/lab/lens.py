@@ -8,8 +8,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from glassformer.cli.as_json import AsJson, lens_data
 from glassformer.cli.lab.subject import All, Subject, at_position, tell_explain
-from glassformer.cli.streams import say
+from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.lab.logit_lens import Glimpse, logit_lens
 from glassformer.ops.spelling import number
@@ -37,6 +38,7 @@ def command(
     ] = None,
     everything: All = False,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Read the residual stream after each layer as if it were the last.
 
@@ -50,6 +52,8 @@ def command(
     subject = Subject(run, at_step)
     trace = subject.watch(prompt)
     glimpses = logit_lens(subject.model, trace)
+    if as_json:
+        return say_json(lens_data(trace, glimpses))
     sheet = Sheet()
     if pos is None:
         _every_position(sheet, trace, glimpses, everything)
@@ -65,6 +69,7 @@ def command(
         names = [_point(glimpse) for glimpse in glimpses]
         probs = [glimpse.probs.double().cpu().numpy() for glimpse in glimpses]
         say(write(draw_lens(trace, names, probs), out))
+    return None
 
 
 def _point(glimpse: Glimpse) -> str:

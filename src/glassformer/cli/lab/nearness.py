@@ -12,6 +12,25 @@ from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.text.tokenizer import Tokenizer
 
 
+def neighbors_data(
+    tokenizer: Tokenizer, asked: list[int], found: list[Neighbor]
+) -> dict[str, object]:
+    """What was asked about and what lies nearest, for programs."""
+    of = [{"id": token, "token": tokenizer.token(token)} for token in asked]
+    near = [
+        {
+            "id": n.token,
+            "token": tokenizer.token(n.token),
+            "cosine": n.cosine,
+            "dot": n.dot,
+            "length": n.length,
+            "length_asked": n.asked,
+        }
+        for n in found
+    ]
+    return {"of": of, "neighbors": near}
+
+
 def tell_neighbours(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
     """The nearest tokens, best first."""
     rows: list[list[Cell]] = [

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.lab.nearness import tell_cosine, tell_map, tell_neighbours
+from glassformer.cli.as_json import AsJson
+from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbours
 from glassformer.cli.lab.subject import Subject
+from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
 from glassformer.lab.embeddings import nearest
 from glassformer.show.labels import visible
@@ -20,6 +22,7 @@ def command(
     word: Annotated[str, typer.Argument(help="A token.")],
     count: Annotated[int, typer.Option("-n", min=1, help="How many to show.", metavar="N")] = 10,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find the tokens whose embeddings point most nearly the same way.
 
@@ -30,9 +33,12 @@ def command(
     tokenizer = subject.tokenizer
     token = token_of(tokenizer, word)
     found = nearest(subject.model.embed.W_E[: tokenizer.vocab_size], token, count)
+    if as_json:
+        return say_json(neighbors_data(tokenizer, [token], found))
     sheet = Sheet()
     sheet.title(f"Nearest to {visible(tokenizer.token(token))} (id {token})")
     tell_neighbours(sheet, tokenizer, found)
     if found:
         tell_cosine(sheet, found[0], f"weight/embed.W_E[vocab={token}]")
     tell_map(sheet, run)
+    return None

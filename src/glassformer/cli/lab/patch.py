@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare
 from glassformer.cli.lab.subject import All, Subject, Target
 from glassformer.cli.watching import AtStep, Prompt, Run
@@ -23,6 +24,7 @@ def command(
     target: Target = None,
     everything: All = False,
     at_step: AtStep = None,
+    as_json: AsJson = False,
 ) -> None:
     """Put values of another prompt into this one. What follows?
 
@@ -32,4 +34,4 @@ def command(
     """
     subject = Subject(run, at_step)
     edit = patched(addresses, subject.watch(source))
-    compare(subject, prompt, edit, f"Patched from {source!r}:", target, everything)
+    compare(subject, prompt, edit, f"Patched from {source!r}:", target, everything, as_json)

@@ -1,0 +1,124 @@
+"""What a command found, as data for programs: the shapes behind `--json`.
+
+A command prints one JSON object, `train` one a line; see `say_json` for how numbers are written.
+A token is {"id", "token"}, a number of a pass {"address", "value"}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from glassformer.lab.changes import word_of
+from glassformer.lab.experiments import Comparison
+from glassformer.lab.logit_lens import Glimpse
+from glassformer.trace import Trace
+from glassformer.trace.explain import Explanation
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+BEST = 10  # tokens of a prediction
+
+
+def token_data(trace: Trace, token: int) -> dict[str, Any]:
+    return {"id": token, "token": word_of(trace, token)}
+
+
+def tokens_data(trace: Trace) -> list[dict[str, Any]]:
+    """The tokens of a trace's first text."""
+    ids = trace.value_of(trace.step("token/ids"))[0].tolist()
+    return [token_data(trace, token) for token in ids]
+
+
+def prediction_data(trace: Trace, n: int = BEST) -> list[dict[str, Any]]:
+    """The n most probable next tokens of the first text, the most probable first."""
+    probs = trace.value_of(trace.step("fwd/probs"))[0, -1].double()
+    order = probs.argsort(descending=True, stable=True)[:n].tolist()
+    return [{**token_data(trace, token), "prob": probs[token].item()} for token in order]
+
+
+def explanation_data(found: Explanation, follow: int = 0) -> dict[str, Any]:
+    """Everything that an explanation says; operands are explained too, `follow` levels deep."""
+    operands: list[dict[str, Any]] = [asdict(operand) for operand in found.operands]
+    if follow:
+        for operand in operands:
+            deeper = found.trace.explain(operand["address"])
+            if deeper.operands:
+                operand["explanation"] = explanation_data(deeper, follow - 1)
+    return {
+        "address": found.address,
+        "value": found.value,
+        "op": found.step.op,
+        "says": found.says,
+        "source": found.source,
+        "formula": found.formula,
+        "latex": found.latex,
+        "arithmetic": found.arithmetic,
+        "operands": operands,
+        "recomputed": found.recomputed,
+        "error": found.error,
+        "bound": found.bound,
+        "agrees": found.agrees,
+        "flags": found.flags,
+        "finite_difference": None if found.difference is None else asdict(found.difference),
+    }
+
+
+def trace_data(trace: Trace, values: frozenset[str]) -> dict[str, Any]:
+    """Every step of a trace in its order; those of the paths in `values` with all their numbers."""
+    steps = []
+    for step in trace.steps:
+        told = {
+            "address": step.path,
+            "op": step.op,
+            "axes": step.axes,
+            "shape": step.shape,
+            "dtype": str(step.dtype).removeprefix("torch."),
+            "operands": step.operands,
+        }
+        if step.path in values:
+            told["values"] = trace.value_of(step).tolist()
+        steps.append(told)
+    return {"tokens": tokens_data(trace), "steps": steps, "prediction": prediction_data(trace)}
+
+
+def comparison_data(found: Comparison, n: int, target: int | None) -> dict[str, Any]:
+    """Both passes beside each other: the n next tokens that moved most, and every changed value."""
+    edits = []
+    for address in found.edit:
+        was, now = found.before[address], found.after[address]
+        edits.append({"address": address, "before": was.tolist(), "after": now.tolist()})
+    data: dict[str, Any] = {
+        "tokens": tokens_data(found.before),
+        "edits": edits,
+        "next_tokens": [
+            {"id": s.token, "token": s.word, "before": s.before, "after": s.after}
+            for s in found.next_tokens(n)
+        ],
+        "loss": None if found.loss is None else _pair(found.loss),
+        "changes": [asdict(change) for change in found.changes()],
+    }
+    if target is not None:
+        data["target"] = {
+            **token_data(found.before, target),
+            "surprise": _pair(found.surprise(target)),
+        }
+    return data
+
+
+def lens_data(trace: Trace, glimpses: list[Glimpse]) -> dict[str, Any]:
+    """The best guesses of every point of the stream after every token."""
+    points = []
+    for glimpse in glimpses:
+        after = [
+            [{"id": g.token, "token": g.word, "prob": g.prob} for g in glimpse.best(pos)]
+            for pos in range(len(glimpse.probs))
+        ]
+        points.append({"point": glimpse.point, "address": glimpse.address, "best": after})
+    return {"tokens": tokens_data(trace), "points": points}
+
+
+def _pair(nats: tuple[float, float]) -> dict[str, float]:
+    return {"before": nats[0], "after": nats[1]}
