@@ -36,7 +36,8 @@ def ids_of(texts: Texts, tokenizer: Tokenizer | None) -> Ids:
     >>> ids_of(["the cat", "a cat"], Tokenizer.from_words(["the", "a", "cat"]))
     [[0, 2], [1, 2]]
     """
-    several = not isinstance(texts, str | Tensor) and len(texts) and isinstance(texts[0], str)
+    listed = isinstance(texts, list | tuple) and len(texts) > 0
+    several = listed and all(isinstance(text, str) for text in texts)
     if not isinstance(texts, str) and not several:
         return cast("Ids", texts)
     given = [texts] if isinstance(texts, str) else cast("Sequence[str]", texts)
