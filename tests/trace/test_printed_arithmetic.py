@@ -35,7 +35,7 @@ def traces(seed: int) -> Iterator[Trace]:
         targets = random_targets(model.config, seed, ids)
         moments = {at: torch.rand_like(zero) for at, zero in zero_moments(model).items()}
         recipe = Recipe(optimizer=("adamw", "muon")[number % 2], clip=0.5)
-        yield watch_step(model, moments, ids, targets, recipe, lr=9.7e-4, t=2).trace
+        yield watch_step(model, ids, targets, recipe=recipe, moments=moments, lr=9.7e-4, t=2).trace
         for sampling in SETTINGS if name in CHOOSING else ():
             trace = model.watch(ids[:1])
             record_choice(trace, sampling, seed=seed, index=0)

@@ -82,13 +82,13 @@ def watch_step(
 
     >>> from glassformer.interop.open import load
     >>> model, _ = load("worked_example")
-    >>> first = watch_step(model, "the cat sat on the mat", lr=0.01)
+    >>> first = watch_step(model, "the cat sat on", lr=0.01)
     >>> second = watch_step(
-    ...     first.model, "the cat sat on the mat", moments=first.moments, lr=0.01, t=2
+    ...     first.model, "the cat sat on", moments=first.moments, lr=0.01, t=2
     ... )
     >>> first.trace["loss"].item() > second.trace["loss"].item()
     True
-    >>> first.trace.explain("opt/unembed.b_U[vocab=0]").agrees
+    >>> first.trace.explain("opt/unembed.W_U[d_model=0,vocab=1]").agrees
     True
     """
     recipe = recipe or Recipe()
