@@ -17,8 +17,8 @@ from rich.console import Console
 from glassformer.cli import pasted
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out
-from glassformer.cli.watching import Separator
 from glassformer.cli.streams import say_json
+from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
 from glassformer.model import Transformer
