@@ -29,3 +29,34 @@ def test_every_public_name_is_there_and_listed(name: str):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Transfromer'"):
         gf.Transfromer  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_every_object_says_in_one_line_what_it_holds():
+    model, tokenizer = gf.load("worked_example")
+    trace = model.watch("the cat sat on")
+    update = gf.watch_step(model, "the cat sat on")
+    explanation = trace.explain("logits[pos=3,vocab=4]")
+    text = gf.generate(model, [0, 1], max_new_tokens=1)
+    said = {
+        "model": model,
+        "config": model.config,
+        "tokenizer": tokenizer,
+        "trace": trace,
+        "update": update,
+        "step": trace.steps[0],
+        "gradients": update.trace.grad,
+        "explanation": explanation,
+        "operands": explanation.operand_groups["weight/unembed.W_U"],
+        "terms": explanation.terms,
+        "recipe": gf.Recipe(),
+        "packed": gf.pack(model),
+        "ablation": gf.lab.ablate(model, "the cat sat on", ["blocks.0.attn.z"]),
+        "text": text,
+    }
+    for name, thing in said.items():
+        assert " object at 0x" not in repr(thing), name
+        assert "\n" not in repr(thing), name
+        assert len(repr(thing)) < 300, name
+    assert repr(explanation) == (
+        "<Explanation of fwd/logits[batch=0,pos=3,vocab=4] = 0.100458; recomputed, it agrees>"
+    )

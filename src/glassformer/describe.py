@@ -21,10 +21,10 @@ def short_repr(thing: Any) -> str:
     return f"{type(thing).__name__}({inside})"
 
 
-def counted(n: int, noun: str) -> str:
-    """A number of things.
+def counted(n: int, noun: str, nouns: str = "") -> str:
+    """A number of things; `nouns`, where the plural does more than end in s.
 
     >>> counted(1, "step"), counted(2000, "step")
     ('1 step', '2,000 steps')
     """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"

@@ -127,6 +127,10 @@ class Generation(Iterator[int]):
         self._batch = batch
         self._given = 0
 
+    def __repr__(self) -> str:
+        ended = self.finish_reason or "going on"
+        return f"<Generation of {len(self.prompt)} + {len(self.new)} tokens, {ended}>"
+
     @property
     def ids(self) -> list[int]:
         """The whole text: prompt and new tokens."""

@@ -61,6 +61,10 @@ class Packed:
         self._versions = _versions(self._parameters)
         self._changes = [changes for _, changes in self._versions]
 
+    def __repr__(self) -> str:
+        step = ", with a compiled step" if self.compiled else ""
+        return f"<Packed{step}, of {self.model!r}>"
+
     def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits [batch, pos, vocab] of ids [batch, pos]."""
         return self.model(ids, _KernelTape(self.kernels), cache)

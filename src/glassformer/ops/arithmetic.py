@@ -339,6 +339,9 @@ class Terms(Sequence[Term]):
         self._units = self.column.units(self._values)
         self._running = np.cumsum(self._units)
 
+    def __repr__(self) -> str:
+        return f"<Sum of {len(self):,} terms over {', '.join(self._axes)}>"
+
     def __len__(self) -> int:
         return self._values.size
 

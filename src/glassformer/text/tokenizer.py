@@ -18,6 +18,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import tokenizers
 
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text import engines, tokenizer_files
 from glassformer.text.bulk import Bulk, bulk
@@ -161,6 +162,9 @@ class Tokenizer:
         }
         content = self._switched_off.content(self.engine)
         tokenizer_files.write(Path(folder), content, config, self._beside)
+
+    def __repr__(self) -> str:
+        return f"<Tokenizer ({self.kind}) of {counted(self.vocab_size, 'entry', 'entries')}>"
 
     @property
     def kind(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.ops.arithmetic import Line, Put, Terms, line, put_in, terms
 from glassformer.ops.evaluate import Evaluation, evaluate
@@ -49,6 +50,9 @@ class Operands(Sequence[Operand]):
             first = np.sort(np.unique(flat, return_index=True)[1])
             flat, values = flat[first], values[first]
         self._source, self._flat, self._values = source, flat, values
+
+    def __repr__(self) -> str:
+        return f"<{counted(len(self), 'number')} of {self._source.path}>"
 
     def __len__(self) -> int:
         return len(self._flat)
@@ -248,6 +252,11 @@ class Explanation:
         if line.result:
             text += f"\n{' ' * len(self._symbol)} {line.relation} {line.result}"
         return text
+
+    def __repr__(self) -> str:
+        verdict = "agrees" if self.agrees else "does not agree"
+        again = f"; recomputed, it {verdict}" if self._run is not None else ""
+        return f"<Explanation of {self.address} = {number(self.value, 6)}{again}>"
 
     def __str__(self) -> str:
         lines = [f"{self.address} = {number(self.value, 6)}", self.says]

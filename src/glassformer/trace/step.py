@@ -14,7 +14,7 @@ GRADIENT = "gradient"
 """The op name of every step of the backward pass."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Step:
     """One recorded value.
 
@@ -36,6 +36,13 @@ class Step:
     value: Tensor | None = field(repr=False)
     edited: bool = False
     version: int = 0
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{a}={n}" for a, n in zip(self.axes, self.shape, strict=True))
+        made = f" by {self.op}" if self.op else ""
+        kept = "" if self.value is not None else ", not kept"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<Step {self.path}[{axes}] {dtype}{made}{kept}>"
 
     @property
     def kind(self) -> str:

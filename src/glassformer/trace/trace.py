@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.trace.address import Address
 from glassformer.trace.difference import Rerun
@@ -261,6 +262,10 @@ class Gradients:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
+
+    def __repr__(self) -> str:
+        n = sum(step.kind == "bwd" for step in self._trace.steps)
+        return f"<Gradients of {counted(n, 'value')}>"
 
     def __getitem__(self, name: str) -> Tensor:
         where = Address.parse(name)
