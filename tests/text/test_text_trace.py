@@ -1,6 +1,8 @@
 """Facts about the replay: it ends in the engine's ids, and what it says of each merge is so."""
 
+import io
 import json
+import tempfile
 from collections import Counter
 from itertools import pairwise
 
@@ -10,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
+from glassformer.text import reading
 from glassformer.text.merges import count_learned, merge_all
+from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 
 STORY = [
@@ -74,7 +78,42 @@ def unigram() -> Tokenizer:
     return Tokenizer(engine)
 
 
+def elsewhere(
+    normalizer: normalizers.Normalizer | None = None,
+    pre_tokenizer: pre_tokenizers.PreTokenizer | None = None,
+    added: AddedToken | None = None,
+) -> Tokenizer:
+    """A BPE that treats the start of a text, or of what follows an added token, in its own way."""
+    engine = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
+    if normalizer is not None:
+        engine.normalizer = normalizer
+    if pre_tokenizer is not None:
+        engine.pre_tokenizer = pre_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=90, special_tokens=["<unk>"], show_progress=False)
+    engine.train_from_iterator(STORY, trainer=trainer)
+    if added is not None:
+        engine.add_tokens([added])
+    return Tokenizer(engine)
+
+
+AN = AddedToken("an")  # looked for in the normalized text, where its own name is normalized too
+LLAMA = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+SPACE_BEFORE = pre_tokenizers.ByteLevel(add_prefix_space=True)
+ELSEWHERE = {
+    "a space before": elsewhere(None, SPACE_BEFORE),
+    "a space before, added": elsewhere(None, SPACE_BEFORE, AN),
+    "▁ at the start, added": elsewhere(None, pre_tokenizers.Metaspace(prepend_scheme="first"), AN),
+    "▁ everywhere, added": elsewhere(None, pre_tokenizers.Metaspace(prepend_scheme="always"), AN),
+    "▁ prepended, added": elsewhere(LLAMA, None, AN),
+    "stripped, added": elsewhere(normalizers.Strip(), SPACE_BEFORE, AN),
+    "lower case, added with spaces": elsewhere(
+        normalizers.Lowercase(),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        AddedToken("An", normalized=True, lstrip=True, rstrip=True),
+    ),
+}
 ALL = {
+    **ELSEWHERE,
     "bpe": BPE,
     "chars": CHARS,
     "words": WORDS,
@@ -95,6 +134,19 @@ def test_the_replay_ends_in_the_ids_of_the_engine(name, text):
     assert trace.tokens == [tokenizer.token(token_id) for token_id in trace.ids]
     looked_up = [step for step in trace.steps if step.op == "look up"]
     assert [token_id for step in looked_up for token_id in step.ids] == trace.ids
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+@given(near_text)
+@settings(max_examples=60)
+def test_a_text_read_in_pieces_has_the_tokens_of_the_whole_wherever_a_tokenizer_marks_its_start(
+    name, text
+):
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(reading, "BLOCK_BYTES", 5)
+        pieces = reading.text_pieces(io.BufferedReader(io.BytesIO(f"an{text}".encode())), "text")
+        shard = write_shard(folder, pieces, ELSEWHERE[name])
+        assert shard.tokens.tolist() == ELSEWHERE[name].encode(f"an{text}")
 
 
 @given(near_text)

@@ -16,6 +16,7 @@ from glassformer.training.schedule import learning_rate
     [
         ("steps", 0, "must be at least 1"),
         ("lr", -0.1, "must be a finite number"),
+        ("steps", 10**20, "the most there can be"),
         ("seed", 2**64, "give one below 2^64"),
         ("muon_lr", 0.0, "would leave every weight as it is"),
         ("momentum", 1.0, "below 1"),

@@ -48,7 +48,7 @@ def command(
         typer.Option(min=0, help="Start where the run was after N updates.", metavar="N"),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Make the same step so often.", metavar="K")
+        int, typer.Option(min=1, max=10_000, help="Make the same step so often.", metavar="K")
     ] = 1,
     lr: Annotated[
         float | None, typer.Option(help="The learning rate instead of the run's own.")

@@ -70,7 +70,7 @@ keep_top_k = op(
     "keep_top_k",
     "top_k[vocab] = select(ranks[vocab] < k, probs[vocab], 0)",
     "probs ranks",
-    lambda probs, ranks, k: torch.where(ranks < k, probs, 0.0),
+    lambda probs, ranks, k: torch.where(ranks < min(k, len(ranks)), probs, 0.0),
     says="Only the k most probable tokens may be drawn.",
     source="Fan et al. 2018, section 5.4",
     role="probability",

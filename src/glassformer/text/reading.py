@@ -19,7 +19,7 @@ LONGEST_WORD = 2**24  # characters; one "word" this long is no text, and could n
 # Between a letter or digit and a white space after it (or a full-width mark, where a script writes
 # no spaces) every pre-tokenizer in use splits, whatever stands further left or right.
 _LINE_END = re.compile(r".*[^\W_](?=[\r\n])", re.DOTALL)
-_WORD_END = re.compile(r".*[^\W_](?=[\s。，、！？；：])", re.DOTALL)
+WORD_END = re.compile(r".*[^\W_](?=[\s。，、！？；：])", re.DOTALL)
 
 
 class Piece(NamedTuple):
@@ -54,7 +54,7 @@ def text_pieces(file: BufferedIOBase, name: str, separator: str | None = None) -
             if not inside:
                 text = text.lstrip()
         uncut = len(text) if separator is None else max(0, len(text) - len(separator))
-        end = _LINE_END.match(text, searched, uncut) or _WORD_END.match(text, searched, uncut)
+        end = _LINE_END.match(text, searched, uncut) or WORD_END.match(text, searched, uncut)
         if block and end:
             yield Piece(text[: end.end()], ends_document=False)
             text, searched, inside = text[end.end() :], 0, True

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from glassformer.errors import GlassformerError
+from glassformer.text.added_tokens import Part, parts
 from glassformer.text.merges import MergeTable, Pair
 
 if TYPE_CHECKING:
@@ -98,9 +99,7 @@ class TextTrace:
 def replay(tokenizer: "Tokenizer", text: str) -> TextTrace:
     """Return how a tokenizer's engine comes from a text to its ids."""
     ids = tokenizer.encode(text)
-    words = [
-        word for part, added in _parts(tokenizer, text) for word in _words(tokenizer, part, added)
-    ]
+    words = [word for part in parts(tokenizer, text) for word in _words(tokenizer, part)]
     show = tokenizer.vocabulary.show
     splits_words = tokenizer.engine.pre_tokenizer is not None
     trace = TextTrace(text, tuple(words), splits_words, tokenizer.merge_table, show)
@@ -112,25 +111,13 @@ def replay(tokenizer: "Tokenizer", text: str) -> TextTrace:
     return trace
 
 
-def _parts(tokenizer: "Tokenizer", text: str) -> Iterator[tuple[str, int | None]]:
-    """Yield the parts of a text between tokens that were added beside the model, and those."""
-    added = tokenizer.engine.get_added_tokens_decoder()
-    begin = 0
-    encoding = tokenizer.engine.encode(text, add_special_tokens=False)
-    for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        if token_id in added and not added[token_id].special:
-            yield text[begin:start], None
-            yield text[start:end], token_id
-            begin = end
-    yield text[begin:], None
-
-
-def _words(tokenizer: "Tokenizer", part: str, added: int | None) -> Iterator[WordTrace]:
-    if added is not None:
-        yield WordTrace(part, (tokenizer.vocabulary.names[added],), (added,), None)
+def _words(tokenizer: "Tokenizer", part: Part) -> Iterator[WordTrace]:
+    if part.added is not None:
+        name = tokenizer.vocabulary.names[part.added]
+        yield WordTrace(part.text, (name,), (part.added,), None)
         return
     table = tokenizer.merge_table
-    for word in tokenizer.split(part):
+    for word in part.words:
         if table is None:
             start = None
             ids = tuple(token.id for token in tokenizer.engine.model.tokenize(word))

@@ -23,11 +23,13 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text import engines, tokenizer_files
 from glassformer.text.bulk import Bulk, bulk
 from glassformer.text.merges import LearnedMerge, MergeTable, count_learned
+from glassformer.text.reading import WORD_END
 from glassformer.text.text_trace import TextTrace, replay
 from glassformer.text.vocabulary import Vocabulary, stripped_by_byte_fallback
 
 KINDS = ("chars", "words", "bpe")
 DEFAULT_BPE_VOCAB_SIZE = 512
+LARGEST_VOCABULARY = 2**31 - 1  # ids are 32 bits
 BULK_CHARACTERS = 2**18  # from here on, making tiktoken's tables pays
 
 Ids = Iterable[SupportsIndex] | Iterable[Iterable[SupportsIndex]]
@@ -91,6 +93,10 @@ class Tokenizer:
             raise GlassformerError(
                 f"lowercase and punctuation are for kind='words', and this is {kind!r}, which "
                 "gives any text back unchanged; leave them out or take kind='words'"
+            )
+        if vocab_size is not None and vocab_size > LARGEST_VOCABULARY:
+            raise GlassformerError(
+                f"vocab_size={vocab_size} is beyond {LARGEST_VOCABULARY:,}; ask for fewer tokens"
             )
         texts = _some(iter([texts] if isinstance(texts, str) else texts))
         if kind == "chars":
@@ -342,8 +348,12 @@ class Tokenizer:
     def splits_where_pieces_end(self) -> bool:
         """Whether pieces of a text, as a corpus gives them, have the tokens of the whole.
 
-        Some tokenizers from elsewhere mark the start of every text, or merge across spaces.
+        Some tokenizers from elsewhere mark the start of every text, merge across spaces, or have
+        added tokens that take in the spaces after them.
         """
+        added = self.engine.get_added_tokens_decoder().values()
+        if any(not t.special and (t.rstrip or WORD_END.match(t.content)) for t in added):
+            return False
         if self.engine.pre_tokenizer is None:
             return self.kind == "chars"
         pieces = ["one", " two", "\nthree", "\n\n 4", "\r\n5", "\tsix 七", "。八"]

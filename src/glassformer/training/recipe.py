@@ -14,6 +14,7 @@ DECAYS = ("cosine", "linear")
 DTYPES = ("fp32", "bf16")
 OPTIMIZERS = ("adamw", "muon")
 LARGEST = 1e10  # of any rate: two of them multiplied are still fp32 numbers
+LARGEST_COUNT = 10**9  # of steps, blocks, passes: centuries of work
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,6 +74,10 @@ class Recipe:
                 raise GlassformerError(
                     f"{name}={value} is beyond {LARGEST:.0e}, where no fp32 weight could follow;"
                     " give a smaller one"
+                )
+            if isinstance(value, int) and name != "seed" and value > LARGEST_COUNT:
+                raise GlassformerError(
+                    f"{name}={value} is beyond {LARGEST_COUNT:,}, the most there can be"
                 )
         if self.seed >= 2**64:
             raise GlassformerError(f"seed={self.seed} has more than 64 bits; give one below 2^64")
