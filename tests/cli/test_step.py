@@ -217,7 +217,7 @@ def test_at_step_and_an_address_at_a_step_are_the_same(glassformer: Command, run
     "arguments",
     [
         ("trace", "RUN", "the cat"),
-        ("ask", "RUN", "the cat", "--max-tokens", "2"),
+        ("ask", "RUN", "the cat", "--max-tokens", "2", "--seed", "1", "--table"),
         ("lab", "lens", "RUN", "the cat"),
         ("lab", "neighbours", "RUN", "cat"),
     ],
