@@ -276,7 +276,7 @@ def test_what_a_run_was_trained_on_decides_whether_storyland_is_asked(
     tmp_path: Path, kind: str, said: str
 ):
     config = Config(vocab_size=9, n_ctx=4, d_model=4, n_layers=1, n_heads=1)
-    description = Description(config, Recipe(), {"kind": kind, "n_ctx": 4}, "")
+    description = Description(config, Recipe(), {"kind": kind, "n_ctx": 4}, "0" * 64)
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, **description.to_dict()}))
     why_not = in_context._why_not_storyland(str(tmp_path))
     assert said in why_not

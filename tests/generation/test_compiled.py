@@ -15,6 +15,7 @@ from glassformer.generation.cache import Cache
 from glassformer.generation.compiled import CompiledStep
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import Packed, as_stored, pack
+from glassformer.kernels import choices
 from glassformer.model import Transformer
 from tests.generation.models import TINY, speaking, various
 
@@ -112,6 +113,17 @@ def test_a_large_model_has_its_compiled_step_where_threads_are_few(threads, used
         torch.set_num_threads(before)
     assert len(used) == used_once  # the batch is read at once, by the flat program
     assert text == together[0].new == list(generate(model, [1, 2], temperature=0))
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_large_model_in_fp32_is_packed_where_the_table_says_so(packs, monkeypatch):
+    chosen = choices.LARGE_FP32_IS_PACKED._replace(value=packs)
+    monkeypatch.setattr(choices, "LARGE_FP32_IS_PACKED", chosen)
+    monkeypatch.setattr(packed_module, "SMALL", 0)
+    model = speaking(TINY, gain=4.0).float()
+    packed = pack(model)
+    assert (packed.compiled is not None) == packs
+    assert [*generate(packed, [1, 2], temperature=0)] == [*generate(model, [1, 2], temperature=0)]
 
 
 def test_two_texts_that_take_turns_do_not_disturb_each_other():

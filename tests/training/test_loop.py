@@ -271,7 +271,7 @@ def test_a_compiler_that_fails_is_reported_and_training_goes_on_eagerly(monkeypa
     ("model_changes", "recipe_changes", "said"),
     [
         ({}, {"lr": 2e-2}, "recipe.lr was 0.01 and is 0.02"),
-        ({"activation": "relu"}, {}, "model.activation was gelu_tanh and is relu"),
+        ({"activation": "relu"}, {}, "model.activation was 'gelu_tanh' and is 'relu'"),
     ],
 )
 def test_resuming_with_other_settings_is_refused_field_by_field(

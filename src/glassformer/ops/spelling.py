@@ -175,8 +175,8 @@ class Fixed:
     written with the same `exponent`, 0.1235e-06.
 
     >>> column = Fixed.of_sum(np.array([0.5, 0.25004, -0.1]))
-    >>> [column.text(unit) for unit in column.units(np.array([0.5, 0.25004, 0.65004]))]
-    ['0.50000', '0.25004', '0.65004']
+    >>> [column.text(unit) for unit in column.units(np.array([0.5, 0.25, 0.75])).tolist()]
+    ['0.50000', '0.25000', '0.75000']
     """
 
     places: int
