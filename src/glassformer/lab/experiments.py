@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import (
     Change,
@@ -73,7 +74,7 @@ class Comparison:
         most = self.next_tokens(1)[0]
         moved = f"p({most.word!r}) {most.before:.3g} -> {most.after:.3g}"
         changed = f"{len(self.changes())} of {len(self.before.steps)} values changed"
-        return f"<Comparison of {len(self.edit)} edits: {moved}, {changed}>"
+        return f"<Comparison of {counted(len(self.edit), 'edit')}: {moved}, {changed}>"
 
 
 def edit(model: Transformer, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
