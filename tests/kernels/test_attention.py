@@ -35,6 +35,7 @@ def test_without_gradients_and_for_long_texts_it_is_torchs_own(wanted, n):
     assert torch.equal(z, attention.kernel(q, k, v, None, causal=True))
 
 
+@pytest.mark.heavy  # guards the processors of one maker
 def test_compiled_it_goes_by_blocks_of_queries_and_differs_by_rounding_only():
     # a process of its own: the tests' type checks do not go with torch.compile
     code = """
@@ -64,6 +65,7 @@ for a, b in zip(found, exact):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.heavy  # guards the processors of one maker
 def test_the_fast_recipe_compiles_to_the_gradient_of_its_eager_pass_on_this_processor():
     # torch's compiler has made gradients of uninitialised memory out of attention by blocks
     code = """

@@ -25,7 +25,7 @@ def test_glassformer_itself_obeys():
         ("ops/a.py", "from glassformer.trace.tape import Tape"),
         ("trace/a.py", "import torch\nimport glassformer.model.config"),
         ("model/a.py", "def f():\n    from ..training import loop"),
-        ("model/a.py", "from glassformer.text import tokenizer"),
+        ("trace/a.py", "from glassformer.text import tokenizer"),
         ("text/a.py", "from glassformer.model.config import Config"),
         ("show/a.py", "from glassformer.text.tokenizer import Tokenizer"),
         ("generation/a.py", "if TYPE_CHECKING:\n    from glassformer.training.loop import Run"),
