@@ -32,108 +32,86 @@ def parts(t: Tape, prefix: str, softmax: Softmax, x: Tensor) -> tuple[Tensor, Te
     return largest, exponentials, t(f"{prefix}_sum", softmax.total, exponentials)
 
 
-ROWS = {"B": "batch head query", "A": "key"}
+class Words(NamedTuple):
+    """What each of the four says."""
 
-over_keys = Softmax(
-    row_max.over(
-        "row_max",
-        "pattern_max",
-        ROWS,
-        {"x": "attn_scores"},
-        says="The largest score of the row.",
-        role="intermediate",
-    ),
-    row_exp.over(
-        "row_exp",
-        "pattern_exp",
-        ROWS,
-        {"x": "attn_scores", "row": "pattern_max"},
-        says="Every score is exponentiated, after the largest was subtracted.",
-        role="intermediate",
-    ),
-    row_sum.over(
-        "row_sum",
-        "pattern_sum",
-        ROWS,
-        {"x": "pattern_exp"},
-        says="The exponentials of the row are summed.",
-        role="intermediate",
-    ),
-    row_divide.over(
-        "row_divide",
-        "pattern",
-        ROWS,
-        {"x": "pattern_exp", "row": "pattern_sum"},
-        says="Divided by their sum, they are weights between 0 and 1 that sum to 1.",
-        source="Vaswani et al. 2017, eq. 1",
+    largest: str
+    exponentials: str
+    total: str
+    share: str
+
+
+def _softmax(
+    ops: tuple[str, str, str, str],
+    outputs: tuple[str, str, str, str],
+    read: tuple[str, str],
+    axes: dict[str, str],
+    words: Words,
+    source: str = "",
+) -> Softmax:
+    """The softmax over some axes; `read`: its scores, and what is added up and shared out."""
+    scores, weights = read
+    largest, total = outputs[0], outputs[2]
+    operands = ({"x": scores}, {"x": scores, "row": largest}, {"x": weights})
+    highest, exponentials, added = (
+        template.over(op, output, axes, operand, says=says, role="intermediate")
+        for template, op, output, operand, says in zip(
+            (row_max, row_exp, row_sum), ops[:3], outputs[:3], operands, words[:3], strict=True
+        )
+    )
+    share = row_divide.over(
+        ops[3],
+        outputs[3],
+        axes,
+        {"x": weights, "row": total},
+        says=words.share,
+        source=source,
         role="probability",
-    ),
-)
+    )
+    return Softmax(highest, exponentials, added, share)
 
+
+KEYS = {"B": "batch head query", "A": "key"}
 PLACES = {"B": "batch pos", "A": "vocab"}
-
-over_vocabulary = Softmax(
-    row_max.over(
-        "logits_max",
-        "logits_max",
-        PLACES,
-        {"x": "logits"},
-        says="The largest logit at each position.",
-        role="intermediate",
-    ),
-    row_exp.over(
-        "logits_exp",
-        "logits_exp",
-        PLACES,
-        {"x": "logits", "row": "logits_max"},
-        says="Every logit is exponentiated, after the largest was subtracted.",
-        role="intermediate",
-    ),
-    row_sum.over(
-        "logits_sum",
-        "logits_sum",
-        PLACES,
-        {"x": "logits_exp"},
-        says="The exponentials are summed over the vocabulary.",
-        role="intermediate",
-    ),
-    row_divide.over(
-        "probs",
-        "probs",
-        PLACES,
-        {"x": "logits_exp", "row": "logits_sum"},
-        says="Divided by their sum, they are the probabilities of the next token.",
-        role="probability",
-    ),
-)
-
 CANDIDATES = {"B": "", "A": "vocab"}
 
-over_candidates = Softmax(
-    row_max.over("highest", "highest", CANDIDATES, {"x": "scores"}, says="The highest score."),
-    row_exp.over(
-        "exponentiate",
-        "exponentials",
-        CANDIDATES,
-        {"x": "scores", "row": "highest"},
-        says="Every score is exponentiated, after the highest was subtracted.",
-        role="intermediate",
+over_keys = _softmax(
+    ("row_max", "row_exp", "row_sum", "row_divide"),
+    ("pattern_max", "pattern_exp", "pattern_sum", "pattern"),
+    ("attn_scores", "pattern_exp"),
+    KEYS,
+    Words(
+        "The largest score of the row.",
+        "Every score is exponentiated, after the largest was subtracted.",
+        "The exponentials of the row are summed.",
+        "Divided by their sum, they are weights between 0 and 1 that sum to 1.",
     ),
-    row_sum.over(
-        "total",
-        "total",
-        CANDIDATES,
-        {"x": "weights"},
-        says="What all candidates have together.",
-        role="intermediate",
+    "Vaswani et al. 2017, eq. 1",
+)
+
+over_vocabulary = _softmax(
+    ("logits_max", "logits_exp", "logits_sum", "probs"),
+    ("logits_max", "logits_exp", "logits_sum", "probs"),
+    ("logits", "logits_exp"),
+    PLACES,
+    Words(
+        "The largest logit at each position.",
+        "Every logit is exponentiated, after the largest was subtracted.",
+        "The exponentials are summed over the vocabulary.",
+        "Divided by their sum, they are the probabilities of the next token.",
     ),
-    row_divide.over(
-        "share",
-        "share",
-        CANDIDATES,
-        {"x": "weights", "row": "total"},
-        says="Divided by what all have together, they are probabilities that sum to 1.",
-        source="Bridle 1990",
-        role="probability",
+)
+
+over_candidates = _softmax(
+    ("highest", "exponentiate", "total", "share"),
+    ("highest", "exponentials", "total", "share"),
+    ("scores", "weights"),
+    CANDIDATES,
+    Words(
+        "The highest score.",
+        "Every score is exponentiated, after the highest was subtracted.",
+        "What all candidates have together.",
+        "Divided by what all have together, they are probabilities that sum to 1.",
     ),
+    "Bridle 1990",
 )
