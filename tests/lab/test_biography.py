@@ -11,7 +11,7 @@ from glassformer.lab.biography import Followed, biography, weight_slice
 from glassformer.model import Transformer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
-from glassformer.trace.trace import NotWantedError
+from glassformer.trace.trace import Cancelled
 from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.training.replayed import STEPS, train_run
@@ -151,7 +151,7 @@ def test_one_saved_step_is_no_biography(tmp_path: Path):
         biography(tmp_path / "r", ELEMENT)
 
 
-def test_a_replay_ends_once_it_is_no_longer_wanted(run):
-    asked = iter([True, True, False])
-    with pytest.raises(NotWantedError, match="it ends at 10"):
+def test_a_replay_ends_once_it_is_cancelled(run):
+    asked = iter([False, False, True])
+    with pytest.raises(Cancelled, match="it ends at 10"):
         Followed(run[0], ELEMENT).replay(8, 13, lambda: next(asked))

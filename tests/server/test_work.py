@@ -15,7 +15,7 @@ from glassformer.server.errors import ApiError
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
-from glassformer.trace.trace import NotWantedError
+from glassformer.trace.trace import Cancelled
 from tests.server.served import listening
 
 
@@ -124,7 +124,7 @@ def test_a_trace_that_nobody_waits_for_any_more_is_recorded_no_further(monkeypat
         hold.wait(30)
         try:
             return LiveTrace(*wish)
-        except NotWantedError:
+        except Cancelled:
             ended.set()
             raise
 

@@ -10,7 +10,7 @@ import torch
 from glassformer import GlassformerError
 from glassformer.trace import Trace
 from glassformer.trace.html import RENDERERS
-from glassformer.trace.trace import NotWantedError
+from glassformer.trace.trace import Cancelled
 from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
 
 
@@ -196,14 +196,13 @@ def test_a_trace_that_cannot_be_run_again_has_no_gap_to_report(tmp_path):
         trace.fused_gap()
 
 
-def test_a_recording_ends_once_it_is_no_longer_wanted():
+def test_a_recording_ends_once_it_is_cancelled():
     config = config_of("gpt2")
     model, ids = random_model(config, 1), random_ids(config, 1)
-    answers = iter(
-        [True] * 40 + [False]
-    )  # asked again after it said no, it would raise another error
-    with pytest.raises(NotWantedError, match="nobody waits"):
-        model.watch(ids, wanted=lambda: next(answers))
+    # asked again after it said yes, it would raise another error
+    answers = iter([False] * 40 + [True])
+    with pytest.raises(Cancelled, match="nobody waits"):
+        model.watch(ids, is_cancelled=lambda: next(answers))
 
 
 @pytest.mark.parametrize("look", [False, True], ids=["never looked at", "looked at"])

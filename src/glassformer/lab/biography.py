@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model import Transformer
 from glassformer.model.evaluating import evaluating
 from glassformer.trace import Address
-from glassformer.trace.trace import NotWantedError, Wanted, always
+from glassformer.trace.trace import CancelCheck, Cancelled, never_cancelled
 from glassformer.training.data import Batch
 from glassformer.training.muon import matrices
 from glassformer.training.optimizer import muon_lr
@@ -153,15 +153,17 @@ class Followed:
         """What it was at every saved step."""
         return _points((step, self.read(state_at(self.folder, step).model)) for step in self.steps)
 
-    def replay(self, start: int, end: int, wanted: Wanted = always) -> tuple[list[Point], Turn]:
+    def replay(
+        self, start: int, end: int, is_cancelled: CancelCheck = never_cancelled
+    ) -> tuple[list[Point], Turn]:
         """Train from one saved step to another again, reading after each update."""
         replay = Replay(self.folder, start)
         path = [Point(start, self.read(replay.model), 0.0)]
         turn: Turn | None = None
         largest = -1.0
         while replay.step < end:
-            if not wanted():
-                raise NotWantedError(f"nobody waits for this any more; it ends at {replay.step}")
+            if is_cancelled():
+                raise Cancelled(f"nobody waits for this any more; it ends at {replay.step}")
             row = replay.advance()
             before, after = path[-1].value, self.read(replay.model)
             path.append(Point(replay.step, after, way(before, after)))

@@ -28,7 +28,7 @@ from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT, Recorder, Trace
-from glassformer.trace.trace import Wanted, always
+from glassformer.trace.trace import CancelCheck, never_cancelled
 
 
 class Unembed(nn.Module):
@@ -186,7 +186,7 @@ class Transformer(nn.Module):
         backward: bool = False,
         edit: Edits | None = None,
         budget_bytes: int = BUDGET_BYTES,
-        wanted: Wanted = always,
+        is_cancelled: CancelCheck = never_cancelled,
     ) -> Trace:
         """Run once, eagerly, and record every value on the way under its name.
 
@@ -199,7 +199,7 @@ class Transformer(nn.Module):
         weights by address before whatever follows, to a number, a tensor of that shape, or what a
         function makes of the value: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
         A trace whose values would take more than `budget_bytes` is refused with its size.
-        `wanted` is asked at every step, and recording ends once it is false.
+        `is_cancelled` is asked at every value, and recording ends once it is true.
 
         Errors: texts of different lengths; ids outside the vocabulary, or of another shape.
 
@@ -215,7 +215,7 @@ class Transformer(nn.Module):
             targets = self._targets(targets, ids.shape)
             if not targets.is_meta and bool((targets == ops.IGNORED).all()):
                 raise GlassformerError("every target is ignored: give at least one to be asked for")
-        trace = watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, wanted)
+        trace = watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled)
         if self.tokenizer is not None and not ids.is_meta:
             trace.labels = labels(self.tokenizer, ids)
         return trace

@@ -19,7 +19,7 @@ from glassformer.model.ids import Ids, as_ids
 from glassformer.trace import Address, Recorder, Trace
 from glassformer.trace.backward import add_gradients
 from glassformer.trace.tape import Editor
-from glassformer.trace.trace import OverBudgetError, Wanted, always
+from glassformer.trace.trace import CancelCheck, OverBudgetError, never_cancelled
 
 if TYPE_CHECKING:
     from glassformer.model.transformer import Transformer
@@ -47,11 +47,11 @@ def watch(
     backward: bool = False,
     edit: Edits = NOTHING,
     budget_bytes: int | None = None,
-    wanted: Wanted = always,
+    is_cancelled: CancelCheck = never_cancelled,
 ) -> Trace:
     """See `Transformer.watch`."""
     try:
-        return _watch(model, ids, targets, Trace(keep, budget_bytes, wanted), backward, edit)
+        return _watch(model, ids, targets, Trace(keep, budget_bytes, is_cancelled), backward, edit)
     except OverBudgetError:
         size = estimated_bytes(model, ids, targets, keep, backward)
         raise OverBudgetError(
@@ -178,10 +178,10 @@ def _backward(model: Transformer, trace: Trace, live: Live, loss: Tensor) -> Non
     """Record every gradient, from the loss backwards and then the weights."""
     reached = _reached(loss)
     kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
-    wanted = {id(value): value for value in kept.values()}
-    wanted.update((id(parameter), parameter) for parameter in model.parameters())
-    found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
-    by_id = {i: g for i, g in zip(wanted, found, strict=True) if g is not None}
+    asked = {id(value): value for value in kept.values()}
+    asked.update((id(parameter), parameter) for parameter in model.parameters())
+    found = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
+    by_id = {i: g for i, g in zip(asked, found, strict=True) if g is not None}
     gradients: dict[str, Tensor | None] = {}
     for path, value in reversed(live.items()):
         if value in reached if isinstance(value, Node) else id(value) in by_id:

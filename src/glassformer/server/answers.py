@@ -31,7 +31,7 @@ from glassformer.server.traces import Asked, LiveTrace, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
-from glassformer.trace.trace import Wanted
+from glassformer.trace.trace import CancelCheck
 from glassformer.trace.values_file import raw_bytes
 
 BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
@@ -39,7 +39,9 @@ TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
 PICTURE_WORK = 2e11  # products, some 20 seconds: GPT-2's largest model takes 1.3e11
 
 
-def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wanted) -> LiveTrace:
+def open_trace(
+    runs: Runs, traces: TraceStore, request: TraceRequest, is_cancelled: CancelCheck
+) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
     learner = runs.learner(request.run, request.at_step)
     drawing = _drawing(request)
@@ -63,7 +65,7 @@ def open_trace(runs: Runs, traces: TraceStore, request: TraceRequest, wanted: Wa
     )
     written = request.model_dump()["edits"]
     asked = Asked(request.run, request.at_step, written, drawing)
-    return LiveTrace(learner, wish, asked, wanted)
+    return LiveTrace(learner, wish, asked, is_cancelled)
 
 
 def _drawing(request: TraceRequest) -> Drawing | None:
@@ -175,7 +177,7 @@ def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
     }
 
 
-def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, Any]:
+def lived(runs: Runs, request: BiographyRequest, is_cancelled: CancelCheck) -> dict[str, Any]:
     """Biography of one number: its saved values, and one stretch between them made again."""
     source = runs[request.run]
     if source.folder is None or source.kind != "run":
@@ -199,7 +201,7 @@ def lived(runs: Runs, request: BiographyRequest, wanted: Wanted) -> dict[str, An
         if start not in followed.steps[:-1]:
             raise ApiError("invalid", f"{start} is no saved step that another one follows")
         end = followed.steps[followed.steps.index(start) + 1]
-    _, turn = followed.replay(start, end, wanted)
+    _, turn = followed.replay(start, end, is_cancelled)
     texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
     before, after = turn.before.item(), turn.after.item()
     return {

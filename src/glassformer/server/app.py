@@ -129,7 +129,9 @@ def create_app(
     @app.post("/api/traces", response_model=schemas.TraceAbout, responses=refusals())
     async def open_trace(request: schemas.TraceRequest) -> Any:
         """Record a prompt; its values are then read from the trace's two files."""
-        trace = await workers.run_while_wanted(partial(answers.open_trace, runs, traces, request))
+        trace = await workers.run_until_cancelled(
+            partial(answers.open_trace, runs, traces, request)
+        )
         traces.add(trace)  # here: what nobody waits for any more is not held
         return trace.about
 
@@ -244,7 +246,7 @@ def create_app(
     @app.post("/api/biography", response_model=schemas.Biography, responses=refusals())
     async def biography(request: schemas.BiographyRequest) -> Any:
         """One number through training, and the update that moved it most."""
-        return await workers.run_while_wanted(partial(answers.lived, runs, request))
+        return await workers.run_until_cancelled(partial(answers.lived, runs, request))
 
     @app.post("/api/neighbours", response_model=schemas.Neighbours, responses=refusals())
     async def neighbours(request: schemas.NeighboursRequest) -> Any:

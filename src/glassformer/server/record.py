@@ -20,7 +20,7 @@ from glassformer.model.watch import estimated_bytes
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
-from glassformer.trace.trace import OverBudgetError, Wanted, always
+from glassformer.trace.trace import CancelCheck, OverBudgetError, never_cancelled
 from glassformer.training.learner import Learner, open_learner, token_of
 
 LIGHT_BYTES = 300_000_000
@@ -103,8 +103,8 @@ def watch(
     return record(open_learner(str(run), at_step), wish).trace
 
 
-def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
-    """Watch a prompt as wished; `wanted`: see `Transformer.watch`.
+def record(learner: Learner, wish: Wish, is_cancelled: CancelCheck = never_cancelled) -> Recorded:
+    """Watch a prompt as wished; `is_cancelled`: see `Transformer.watch`.
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
@@ -123,7 +123,7 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
     targets = targets_of(tokens, target)
     backward, optimizer, lens = _scope(learner.model, tokens, targets, wish)
     if optimizer and targets is not None:
-        trace = learner.learn(tokens, targets, wanted)[0].trace
+        trace = learner.learn(tokens, targets, is_cancelled)[0].trace
     else:
         trace = learner.model.watch(
             tokens,
@@ -131,7 +131,7 @@ def record(learner: Learner, wish: Wish, wanted: Wanted = always) -> Recorded:
             backward=backward,
             edit=dict(wish.edits),
             budget_bytes=BUDGET_BYTES,
-            wanted=wanted,
+            is_cancelled=is_cancelled,
         )
     add_probs(trace)
     if lens:

@@ -18,7 +18,7 @@ from glassformer.server.errors import ApiError
 from glassformer.server.record import Drawing, Recorded, Wish, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.file import step_table
-from glassformer.trace.trace import Wanted, always
+from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.trace.values_file import ValuesFile
 from glassformer.training.learner import Learner
 
@@ -50,9 +50,15 @@ class Asked:
 class LiveTrace:
     """A trace, what it is about, and its two files."""
 
-    def __init__(self, learner: Learner, wish: Wish, asked: Asked, wanted: Wanted = always) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        wish: Wish,
+        asked: Asked,
+        is_cancelled: CancelCheck = never_cancelled,
+    ) -> None:
         self.id = secrets.token_urlsafe(12)
-        self.recorded: Recorded = record(learner, wish, wanted)
+        self.recorded: Recorded = record(learner, wish, is_cancelled)
         self.values = ValuesFile(self.recorded.trace)
         self.about = self._about(learner, wish, asked)
 

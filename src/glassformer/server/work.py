@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from glassformer.server.errors import ApiError
-from glassformer.trace.trace import Wanted
+from glassformer.trace.trace import CancelCheck
 
 Result = TypeVar("Result")
 
@@ -50,11 +50,11 @@ class Workers:
                 f"this took longer than {self._seconds:.0f} seconds; ask for less",
             ) from None
 
-    async def run_while_wanted(self, work: Callable[[Wanted], Result]) -> Result:
-        """As `run`; the function can ask whether it is still waited for, and end if it is not."""
+    async def run_until_cancelled(self, work: Callable[[CancelCheck], Result]) -> Result:
+        """As `run`; the function can ask whether nobody waits any more, and end there."""
         gone = threading.Event()
         try:
-            return await self.run(partial(work, lambda: not gone.is_set()))
+            return await self.run(partial(work, gone.is_set))
         except BaseException:  # cancelled, or too slow
             gone.set()
             raise

@@ -27,16 +27,16 @@ class OverBudgetError(GlassformerError):
     """The values of a trace would take more memory than allowed."""
 
 
-class NotWantedError(GlassformerError):
+class Cancelled(GlassformerError):  # noqa: N818 (as in trio: it is no fault)
     """Whoever asked for it no longer waits."""
 
 
-Wanted = Callable[[], bool]
-"""Whether the result of something long is still waited for; asked on the way."""
+CancelCheck = Callable[[], bool]
+"""Whether nobody waits any more for the result of something long; asked on the way."""
 
 
-def always() -> bool:
-    return True
+def never_cancelled() -> bool:
+    return False
 
 
 class Trace:
@@ -48,20 +48,20 @@ class Trace:
     `parameter_gradients`, after a backward pass, are those of the stored parameters by state_dict
     name; ``bwd/`` names the parts. `rerun` runs the same pass again with one number changed,
     `silent_logits` runs it with the fused kernels.
-    More than `budget_bytes` of values, weights apart, are refused. `wanted` is asked at every step;
-    if false, recording ends there.
+    More than `budget_bytes` of values, weights apart, are refused. `is_cancelled` is asked at every
+    value; if true, recording ends there.
     """
 
     def __init__(
         self,
         keep: str | Iterable[str] = "*",
         budget_bytes: int | None = None,
-        wanted: Wanted = always,
+        is_cancelled: CancelCheck = never_cancelled,
     ) -> None:
         self.keep = keep.split(",") if isinstance(keep, str) else list(keep)
         self.keeps_all = "*" in self.keep
         self.budget_bytes = budget_bytes
-        self.wanted = wanted
+        self.is_cancelled = is_cancelled
         self.labels: dict[str, Sequence[str]] = {}
         self.parameter_gradients: dict[str, Tensor] = {}
         self.rerun: Rerun | None = None
@@ -91,7 +91,7 @@ class Trace:
 
     def add(self, step: Step) -> None:
         """Record one step or leaf; a name may be used once."""
-        self._check_wanted()
+        self._refuse_if_cancelled()
         if self._notes:
             self._write_notes()
         self._put(step)
@@ -101,15 +101,15 @@ class Trace:
 
         `nbytes` is what their values take at most.
         """
-        self._check_wanted()
+        self._refuse_if_cancelled()
         self._notes.append((steps, what))
         self._noted_bytes += nbytes
         if self.budget_bytes is not None and self._noted_bytes > self.budget_bytes:
             self._write_notes()  # counts exactly
 
-    def _check_wanted(self) -> None:
-        if not self.wanted():
-            raise NotWantedError("nobody waits for this trace any more; it was not finished")
+    def _refuse_if_cancelled(self) -> None:
+        if self.is_cancelled():
+            raise Cancelled("nobody waits for this trace any more; it was not finished")
 
     def _write_notes(self) -> None:
         with self._writing:  # two threads may look at once

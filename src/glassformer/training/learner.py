@@ -17,7 +17,7 @@ from glassformer.model import Transformer
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.trace.trace import Wanted, always
+from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import nearest, saved_states, state_at
 from glassformer.training.schedule import learning_rate
@@ -64,7 +64,7 @@ class Learner:
         return ids, next_tokens(ids)
 
     def learn(
-        self, ids: Tensor, targets: Tensor, wanted: Wanted = always
+        self, ids: Tensor, targets: Tensor, is_cancelled: CancelCheck = never_cancelled
     ) -> tuple[WatchedStep, Learner]:
         """Watch one update; return it and the learner after it."""
         watched = watch_step(
@@ -75,7 +75,7 @@ class Learner:
             moments=self.moments,
             lr=self.next_lr,
             t=self.done + 1,
-            wanted=wanted,
+            is_cancelled=is_cancelled,
         )
         after = replace(self, model=watched.model, moments=watched.moments, done=self.done + 1)
         return watched, after

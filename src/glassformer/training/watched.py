@@ -31,7 +31,7 @@ from glassformer.ops import optimizer as ops
 from glassformer.ops.formula import Binary, Formula, Node, Read, Unary
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import Recorder, Trace
-from glassformer.trace.trace import Wanted, always
+from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.training.muon import as_matrix, matrices, muon_parameters, work_dtype
 from glassformer.training.optimizer import EPS, MOMENTS, muon_lr
 from glassformer.training.recipe import Recipe
@@ -71,11 +71,11 @@ def watch_step(
     moments: Moments | None = None,
     lr: float | None = None,
     t: int = 1,
-    wanted: Wanted = always,
+    is_cancelled: CancelCheck = never_cancelled,
 ) -> WatchedStep:
     """Watch one update of all weights, with everything that leads to it; nothing given is changed.
 
-    text, `wanted`: as for `Transformer.watch`. targets [batch, pos]: what is asked after each
+    text, `is_cancelled`: as for `Transformer.watch`. targets [batch, pos]: what is asked after each
     token; None: the text's own next tokens. recipe: optimizer, betas, weight decay and clipping
     norm (None: those of ``Recipe()``); lr: the learning rate (None: the recipe's). moments: the
     optimizer's state before the step (None: new), `t` the step's number, from 1.
@@ -101,7 +101,7 @@ def watch_step(
                 "one token has no next one to learn from; give a longer text, or targets"
             )
         text, targets = ids, next_tokens(ids)
-    trace = model.watch(text, targets, backward=True, wanted=wanted)
+    trace = model.watch(text, targets, backward=True, is_cancelled=is_cancelled)
     gradients = trace.parameter_gradients
     step = _Step(trace, model, recipe, lr, t)
     clip = step.clip(gradients)
