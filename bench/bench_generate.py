@@ -33,7 +33,7 @@ from bench.measure import Row, alternate, compare, one_thread
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import WEIGHTS, Packed, as_stored, pack
 from glassformer.interop import save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
 
 PROMPT, NEW = 64, 128
@@ -54,7 +54,7 @@ def run(seconds: float) -> Iterator[Row]:
 
 
 def small(seconds: float) -> Iterator[Row]:
-    model = Transformer(SMALL).eval()
+    model = Decoder(SMALL).eval()
     prompt = torch.randint(SMALL.vocab_size, (PROMPT,))
     with one_thread():
         compiling = seconds_to_compile(model)
@@ -76,7 +76,7 @@ def small(seconds: float) -> Iterator[Row]:
 
 def several(seconds: float) -> Iterator[Row]:
     """Eight texts of eight lengths, at once and one by one."""
-    model = Transformer(SMALL).eval()
+    model = Decoder(SMALL).eval()
     packed = pack(model)
     prompts = [torch.randint(SMALL.vocab_size, (8 * n,)).tolist() for n in range(1, 9)]
     runs: dict[str, Callable[[], object]] = {
@@ -91,7 +91,7 @@ def several(seconds: float) -> Iterator[Row]:
     yield compare("4 x 128, 8 texts, packed", times, PACKED, "one by one", None, n)
 
 
-def seconds_to_compile(model: Transformer) -> float:
+def seconds_to_compile(model: Decoder) -> float:
     """What packing a small model takes where nothing was compiled before."""
     with tempfile.TemporaryDirectory() as caches, patch.dict(os.environ, XDG_CACHE_HOME=caches):
         start = time.perf_counter()
@@ -100,7 +100,7 @@ def seconds_to_compile(model: Transformer) -> float:
 
 
 def large(seconds: float) -> Iterator[Row]:
-    model = Transformer(Config.preset("gpt2")).eval()
+    model = Decoder(Config.preset("gpt2")).eval()
     prompt = torch.randint(model.config.vocab_size, (PROMPT,))
     packed = {weights: pack(model, weights) for weights in WEIGHTS}
     runs: dict[str, Callable[[], object]] = {OURS: partial(ours, model, prompt)}
@@ -132,13 +132,11 @@ def large(seconds: float) -> Iterator[Row]:
 HOW: dict[str, Any] = {"max_new_tokens": NEW, "temperature": 0}
 
 
-def ours(
-    model: Transformer | Packed, prompt: Sequence[int] | Tensor, use_cache: bool = True
-) -> None:
+def ours(model: Decoder | Packed, prompt: Sequence[int] | Tensor, use_cache: bool = True) -> None:
     assert len(list(generate(model, prompt, use_cache=use_cache, **HOW))) == NEW
 
 
-def peer(model: Transformer, prompt: Tensor, dtype: torch.dtype) -> Callable[[], None]:
+def peer(model: Decoder, prompt: Tensor, dtype: torch.dtype) -> Callable[[], None]:
     with tempfile.TemporaryDirectory() as folder:
         save(model, None, folder)
         theirs: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -157,7 +155,7 @@ def peer(model: Transformer, prompt: Tensor, dtype: torch.dtype) -> Callable[[],
     return once
 
 
-def matrix_elements(model: Transformer) -> int:
+def matrix_elements(model: Decoder) -> int:
     """Numbers of the matrices that a token is multiplied with, the unembedding too."""
     positions = 0 if model.pos_embed is None else model.config.n_ctx * model.config.d_model
     matrices = sum(p.numel() for p in model.parameters() if p.ndim > 1)

@@ -19,7 +19,7 @@ import torch
 
 from bench.measure import Row
 from glassformer.generation.generate import generate
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -39,7 +39,7 @@ def run(seconds: float) -> Iterator[Row]:
         return
     gpu = torch.cuda.get_device_name()
     yield from training(Config.preset("gpt2"), gpu, seconds)
-    model = Transformer(Config.preset("gpt2")).cuda().bfloat16().eval()
+    model = Decoder(Config.preset("gpt2")).cuda().bfloat16().eval()
     yield from decoding(model)
     yield from tracing(model)
 
@@ -59,7 +59,7 @@ def training(config: Config, gpu: str, seconds: float) -> Iterator[Row]:
         words = [f"w{i}" for i in range(1000)]
         tokenizer = Tokenizer.from_words(words)
         shard = write_shard(folder, [" ".join(words * 2000)], tokenizer)
-        model = Transformer(config).cuda().train()
+        model = Decoder(config).cuda().train()
         loop = Loop(model, BlocksData(Blocks(shard, config.n_ctx)), recipe)
         took = timed(loop.advance, seconds)
         tokens = loop.tokens_per_step / took
@@ -77,7 +77,7 @@ def training(config: Config, gpu: str, seconds: float) -> Iterator[Row]:
 def counted(config: Config) -> int:
     """N: all parameters but the positions, a tied table once (it works as the unembedding)."""
     with torch.device("meta"):
-        named = Transformer(config).named_parameters()
+        named = Decoder(config).named_parameters()
     return sum(p.numel() for name, p in named if not name.startswith("pos_embed."))
 
 
@@ -104,7 +104,7 @@ def peak_of(gpu: str) -> float | None:
     return next((peak for name, peak in PEAKS.items() if name in gpu.split()), None)
 
 
-def decoding(model: Transformer) -> Iterator[Row]:
+def decoding(model: Decoder) -> Iterator[Row]:
     prompt = torch.randint(model.config.vocab_size, (PROMPT,), device="cuda")
 
     def once() -> None:
@@ -114,7 +114,7 @@ def decoding(model: Transformer) -> Iterator[Row]:
     yield Row(f"124M, greedy, bf16, {PROMPT} + {NEW} tokens", NEW / timed(once, 5), "tokens/s")
 
 
-def tracing(model: Transformer) -> Iterator[Row]:
+def tracing(model: Decoder) -> Iterator[Row]:
     ids = torch.randint(model.config.vocab_size, (1, PROMPT), device="cuda")
 
     def plain() -> None:

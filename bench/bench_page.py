@@ -20,7 +20,7 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from bench.measure import Row
 from glassformer.interop import load, save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.server.export import page_data
 from glassformer.server.page import template
 from glassformer.server.runs import Runs
@@ -109,7 +109,7 @@ def large_model(page: Page) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place:
         folder = str(Path(place) / "gpt2")
         torch.manual_seed(0)
-        model = Transformer(Config.preset("gpt2")).eval()
+        model = Decoder(Config.preset("gpt2")).eval()
         save(model, made_up_words(model.config.vocab_size), folder)
         prompt = " ".join((WORDS.split() * LENGTH)[:LENGTH])
         forward = forward_seconds(folder, prompt)

@@ -33,7 +33,7 @@ import torch
 
 from bench.measure import Row, alternate, compare, ratio
 from bench.plain import NanoGPT, NanoTraining
-from glassformer.model import Config, Transformer, load_preset
+from glassformer.model import Config, Decoder, load_preset
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard import Shard, write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -220,7 +220,7 @@ def make_loop(
     torch.manual_seed(seed)
     vocabulary = {"vocab_size": shard.header.vocab_size}
     config = Config.from_dict({**preset["model"], **vocabulary, **(sizes or {})})
-    model = Transformer(config).train()
+    model = Decoder(config).train()
     return Loop(model, BlocksData(Blocks(shard, config.n_ctx), seed), recipe)
 
 

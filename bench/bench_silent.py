@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bench.measure import Row, alternate, compare, one_thread
 from bench.plain import PlainGPT
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 OURS, PEER = "silent", "the same calls, no tape"
 SMALL = Config(vocab_size=65, n_ctx=64, d_model=128, n_layers=4, n_heads=4)
@@ -76,10 +76,10 @@ def backward(
     return once
 
 
-def twins(config: Config) -> tuple[Transformer, PlainGPT]:
+def twins(config: Config) -> tuple[Decoder, PlainGPT]:
     """Our model and the plain one with the same weights."""
     torch.manual_seed(0)
-    ours, plain = Transformer(config).eval(), PlainGPT(config).eval()
+    ours, plain = Decoder(config).eval(), PlainGPT(config).eval()
     spelled = (("W_E", "weight"), ("W_pos", "weight"), (".w", ".weight"), (".b", ".bias"))
     renamed = {}
     for name, value in ours.state_dict().items():

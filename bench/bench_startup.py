@@ -14,7 +14,7 @@ from functools import partial
 
 from bench.measure import Row, alternate, compare
 from glassformer.interop import save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.storyland import documents
 
@@ -27,7 +27,7 @@ def run(seconds: float) -> Iterator[Row]:
         texts = [document.text for document in documents("bench", 400)]
         tokenizer = Tokenizer.train("bpe", texts)
         config = Config.preset("storyland").replace(vocab_size=tokenizer.vocab_size)
-        save(Transformer(config), tokenizer, folder)
+        save(Decoder(config), tokenizer, folder)
         glassformer = [sys.executable, "-m", "glassformer"]
         runs: dict[str, Callable[[], object]] = {
             HELP: partial(to_its_end, [*glassformer, "--help"]),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench.measure import Row, alternate, compare, one_thread, peak_bytes
 from glassformer.interop import save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 
@@ -94,7 +94,7 @@ class Passes:
     """One text, and the plain passes over it."""
 
     def __init__(self, config: Config) -> None:
-        self.model = Transformer(config).eval()
+        self.model = Decoder(config).eval()
         self.ids, self.targets = torch.randint(config.vocab_size, (2, 1, LENGTH))
 
     def forward(self) -> Tensor:
@@ -114,7 +114,7 @@ class Passes:
         return self.model.watch(self.ids, self.targets, backward=True, keep=keep)
 
 
-def run_with_cache(model: Transformer, ids: Tensor) -> Callable[[], object] | None:
+def run_with_cache(model: Decoder, ids: Tensor) -> Callable[[], object] | None:
     """TransformerLens's own trace of the same weights, if it is installed."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # it reads a folder; nothing is to be fetched
     try:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from bench.measure import Row, alternate, compare, peak_bytes
 from bench.plain import NanoGPT, NanoTraining
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.ops import unembed_cross_entropy
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard import Shard, write_shard
@@ -76,7 +76,7 @@ def run(seconds: float) -> Iterator[Row]:
 def against(
     name: str, shard: Shard, sizes: Config, recipe: Recipe, calls: int, seconds: float
 ) -> Iterator[Row]:
-    model = Transformer(sizes.replace(vocab_size=shard.header.vocab_size))
+    model = Decoder(sizes.replace(vocab_size=shard.header.vocab_size))
     nano = NanoGPT(model.config)
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in nano.parameters())
     ours = Loop(model.train(), BlocksData(Blocks(shard, sizes.n_ctx)), recipe)

@@ -30,10 +30,10 @@ from glassformer.training.data import BlocksData
 
 model, tokenizer = gf.load("worked_example")
 assert tokenizer is not None
-assert_type(model, gf.Transformer)
+assert_type(model, gf.Decoder)
 assert_type(tokenizer.encode("the cat"), list[int])
 config = gf.Config(vocab_size=6, n_ctx=4, d_model=4, n_layers=1, n_heads=1)
-assert_type(gf.Transformer(config).config, gf.Config)
+assert_type(gf.Decoder(config).config, gf.Config)
 logits: Tensor = model(torch.tensor([[0, 1]]))
 
 trace = model.watch("the cat sat on")
@@ -72,7 +72,7 @@ assert_type(gf.lab.in_context(model), Repeats)
 
 update = gf.watch_step(model, "the cat sat on", recipe=gf.Recipe(lr=0.1))
 assert_type(update.trace, gf.Trace)
-assert_type(update.model, gf.Transformer)
+assert_type(update.model, gf.Decoder)
 assert_type(gf.watch("worked_example", "the cat", target="sat"), gf.Trace)
 
 place = Path(tempfile.mkdtemp())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from glassformer.interop.folder import save as save
     from glassformer.interop.open import load as load
     from glassformer.model.config import Config as Config
-    from glassformer.model.transformer import Transformer as Transformer
+    from glassformer.model.decoder import Decoder as Decoder
     from glassformer.server.record import watch as watch
     from glassformer.text.tokenizer import Tokenizer as Tokenizer
     from glassformer.trace.explain import Explanation as Explanation
@@ -40,7 +40,7 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "Recipe": "glassformer.training.recipe",
     "Tokenizer": "glassformer.text.tokenizer",
     "Trace": "glassformer.trace.trace",
-    "Transformer": "glassformer.model.transformer",
+    "Decoder": "glassformer.model.decoder",
     "generate": "glassformer.generation.generate",
     "generate_batch": "glassformer.generation.generate",
     "lab": "glassformer",  # a module of it

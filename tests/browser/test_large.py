@@ -15,7 +15,7 @@ import glassformer as gf
 from glassformer.lab.changes import changes, watch_text
 from glassformer.lab.edits import without_head
 from glassformer.lab.embeddings import nearest
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.server.export import export
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
@@ -29,18 +29,18 @@ PROMPT = "w0x w7x w77x"
 
 
 @pytest.fixture(scope="module")
-def model() -> Transformer:
+def model() -> Decoder:
     config = ODD.replace(vocab_size=len(WORDS), d_model=WIDTH, n_layers=1, tied=False, n_ctx=300)
     return random_model(config)
 
 
 @pytest.fixture(scope="module")
-def table(model: Transformer) -> np.ndarray:
+def table(model: Decoder) -> np.ndarray:
     return model.embed.W_E.detach().numpy()
 
 
 @pytest.fixture(scope="module")
-def folder(model: Transformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(model: Decoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large") / "wide"
     gf.save(model, Tokenizer.from_words(WORDS), folder)
     return folder
@@ -224,7 +224,7 @@ def test_a_column_too_long_for_one_answer_is_put_together_in_order(
 
 
 def test_what_is_too_large_to_be_sent_is_compared_by_the_server(
-    page: Page, served: str, model: Transformer
+    page: Page, served: str, model: Decoder
 ) -> None:
     n = 70
     ids = torch.arange(n)[None]
@@ -263,7 +263,7 @@ def test_a_large_histogram_counts_every_number(page: Page, wide: str, table: np.
 
 
 def test_a_large_table_has_its_map_and_its_neighbours(
-    page: Page, wide: str, model: Transformer, table: np.ndarray
+    page: Page, wide: str, model: Decoder, table: np.ndarray
 ) -> None:
     page.goto(wide + at("", view="weights", part="embeddings", near="77"))
     rows = saved(page, page.get_by_role("button", name="CSV"))
@@ -287,7 +287,7 @@ def test_a_large_table_has_its_map_and_its_neighbours(
 
 
 def test_the_scores_of_one_head_are_seen_whole_with_their_mask(
-    page: Page, served: str, model: Transformer
+    page: Page, served: str, model: Decoder
 ) -> None:
     n, head = 280, 2
     trace = model.watch(torch.arange(n)[None])

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from glassformer.interop import save
 from glassformer.lab.logit_lens import additions
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.ops.spelling import number
 from glassformer.server.record import Wish, record
 from glassformer.text.tokenizer import Tokenizer
@@ -205,7 +205,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tokenizer = Tokenizer.from_words(words)
     config = Config(tokenizer.vocab_size, n_ctx=32, d_model=8, n_layers=2, n_heads=2)
     torch.manual_seed(0)
-    save(Transformer(config), tokenizer, folder)
+    save(Decoder(config), tokenizer, folder)
     with serve(str(folder)) as url:
         yield url
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import glassformer as gf
 from glassformer.lab.embeddings import Neighbor, analogy, nearest
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.server.export import export
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
@@ -40,7 +40,7 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def model() -> Transformer:
+def model() -> Decoder:
     return random_model(ODD.replace(vocab_size=len(WORDS), tied=False))
 
 

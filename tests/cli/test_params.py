@@ -11,7 +11,7 @@ import torch
 from glassformer.cli import params
 from glassformer.cli.params import count
 from glassformer.interop.folder import save
-from glassformer.model import Config, Transformer, preset_names
+from glassformer.model import Config, Decoder, preset_names
 
 TOTALS = {
     "gpt2": 124_439_808,
@@ -54,7 +54,7 @@ def test_miniature_counts_as_its_seed_lists_it(capsys):
 def test_rows_add_up_to_all_parameters_of_the_model(preset):
     config = Config.preset(preset)
     with torch.device("meta"):
-        whole = sum(p.numel() for p in Transformer(config).parameters())
+        whole = sum(p.numel() for p in Decoder(config).parameters())
     assert sum(row.parameters for row in count(config)) == whole
 
 
@@ -68,7 +68,7 @@ def test_rows_add_up_to_all_parameters_of_the_model(preset):
 )
 def test_rows_add_up_for_every_kind_of_part(changes):
     config = Config(vocab_size=13, n_ctx=5, d_model=6, n_layers=3, n_heads=3, **changes)
-    whole = sum(p.numel() for p in Transformer(config).parameters())
+    whole = sum(p.numel() for p in Decoder(config).parameters())
     assert sum(row.parameters for row in count(config)) == whole
 
 
@@ -88,7 +88,7 @@ def test_counting_gpt3_takes_no_memory_for_its_weights():
 
 def test_folder_is_counted_from_its_config_alone(tmp_path, capsys):
     config = Config(vocab_size=13, n_ctx=5, d_model=6, n_layers=2, n_heads=3)
-    model = Transformer(config)
+    model = Decoder(config)
     save(model, None, tmp_path / "run")
     (tmp_path / "run" / "model.safetensors").unlink()
     counted = as_json(capsys, str(tmp_path / "run"))

@@ -34,7 +34,7 @@ def test_a_composites_sub_steps_are_those_that_it_records():
     norm: set[str | None] = set()
     for gain in (True, False):
         config = gf.Config(11, 4, 6, 1, 2, norm_gain=gain, norm_bias=gain)
-        model = gf.Transformer(config)
+        model = gf.Decoder(config)
         trace = model.watch(torch.tensor([[1, 2, 3]]), torch.tensor([[2, 3, 4]]))
         norm |= {step.op for step in trace.steps if ".ln1." in step.name}
     layer_norm = REGISTRY["layer_norm"]

@@ -6,13 +6,13 @@ import random
 
 import torch
 
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 
-def speaking(config: Config, seed: int = 0, gain: float = 8.0) -> Transformer:
+def speaking(config: Config, seed: int = 0, gain: float = 8.0) -> Decoder:
     """A model in float64 whose matrices are `gain` times their usual random start."""
     torch.manual_seed(seed)
-    model = Transformer(config)
+    model = Decoder(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -20,7 +20,7 @@ def speaking(config: Config, seed: int = 0, gain: float = 8.0) -> Transformer:
     return model.double().eval()
 
 
-def various(seed: int) -> Transformer:
+def various(seed: int) -> Decoder:
     """One of many kinds of models, by its seed."""
     pick = random.Random(seed)
     config = Config(

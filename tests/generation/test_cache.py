@@ -6,13 +6,13 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.cache import Cache
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from tests.generation.models import TINY, speaking, various
 
 DTYPES = [torch.float32, torch.float64]
 
 
-def largest_gap(model: Transformer, ids: Tensor, pieces: list[int]) -> float:
+def largest_gap(model: Decoder, ids: Tensor, pieces: list[int]) -> float:
     """How far cached logits are from uncached ones, in units of roundoff of the largest logit."""
     cache = Cache(model.config, dtype=model.embed.W_E.dtype)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from glassformer.generation.compiled import CompiledStep
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import Packed, as_stored, pack
 from glassformer.kernels import choices
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from tests.generation.models import TINY, speaking, various
 
 MODERN = {
@@ -35,19 +35,19 @@ KINDS += [{"activation": name} for name in ("relu", "gelu", "silu")]
 KINDS += [{"d_model": 15, "n_heads": 3, "d_mlp": 7}, {"vocab_size": 1030, "tied": False}]
 
 
-def models() -> list[Transformer]:
+def models() -> list[Decoder]:
     special = [speaking(TINY.replace(**kind), gain=4.0) for kind in KINDS]
     return [*special, *(various(seed) for seed in range(6))]
 
 
-def compiled(model: Transformer) -> Packed:
+def compiled(model: Decoder) -> Packed:
     """The model as it is, in float64 as well, and its compiled step."""
     packed = as_stored(model)
     packed.compiled = CompiledStep(model)
     return packed
 
 
-def steps_of(model: Transformer, ids: Tensor, start: int) -> Tensor:
+def steps_of(model: Decoder, ids: Tensor, start: int) -> Tensor:
     """Logits of the tokens from `start` on, each read by a compiled step."""
     cache = Cache(model.config, [start], dtype=model.embed.W_E.dtype)
     with torch.inference_mode():
@@ -139,10 +139,10 @@ def test_two_texts_that_take_turns_do_not_disturb_each_other():
 
 
 def test_a_model_in_float32_is_compiled_when_it_is_packed_in_float32_and_no_other():
-    assert pack(Transformer(TINY)).compiled is not None
-    assert pack(Transformer(TINY), "int8").compiled is None
-    assert pack(Transformer(TINY).double()).compiled is None
-    assert as_stored(Transformer(TINY)).compiled is None
+    assert pack(Decoder(TINY)).compiled is not None
+    assert pack(Decoder(TINY), "int8").compiled is None
+    assert pack(Decoder(TINY).double()).compiled is None
+    assert as_stored(Decoder(TINY)).compiled is None
 
 
 def test_another_model_of_the_same_shape_needs_no_compiler(monkeypatch):
@@ -165,7 +165,7 @@ def test_without_a_working_compiler_it_is_said_and_the_text_is_the_same(
     assert not list(tmp_path.rglob("*.so"))
 
 
-def noted(model: Transformer, match: str) -> None:
+def noted(model: Decoder, match: str) -> None:
     """Packing says why there is no compiled step, and texts come without one."""
     with pytest.warns(UserWarning, match=f"without a compiled step: {match}"):
         packed = pack(model)
@@ -192,14 +192,14 @@ def test_without_a_home_it_is_said_and_the_text_is_the_same(monkeypatch):
 @pytest.mark.parametrize("mode", [0o777, 0o770])
 def test_nothing_is_run_from_a_folder_that_others_may_write_to(mode, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pack(Transformer(TINY))
+    pack(Decoder(TINY))
     (tmp_path / "glassformer" / "steps").chmod(mode)
     noted(speaking(TINY, gain=4.0).float(), ".*others may write to it.* in \\$XDG_CACHE_HOME")
 
 
 def test_nothing_is_run_from_another_user_s_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pack(Transformer(TINY))
+    pack(Decoder(TINY))
     monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
     noted(speaking(TINY, gain=4.0).float(), ".*another user's")
 
@@ -208,7 +208,7 @@ def test_the_folder_of_libraries_is_for_its_user_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = os.umask(0)
     try:
-        assert pack(Transformer(TINY)).compiled is not None
+        assert pack(Decoder(TINY)).compiled is not None
     finally:
         os.umask(before)
     assert (tmp_path / "glassformer" / "steps").stat().st_mode & 0o777 == 0o700
@@ -220,10 +220,10 @@ def test_a_library_that_a_crash_left_empty_is_compiled_again(monkeypatch, tmp_pa
     # the name that it will have: a library once loaded must not be cut short
     monkeypatch.setattr(c_library, "_compile", lambda _compiler, _source, library: library.touch())
     with pytest.warns(UserWarning, match="file too short"):
-        pack(Transformer(TINY))
+        pack(Decoder(TINY))
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert pack(Transformer(TINY)).compiled is not None
+    assert pack(Decoder(TINY)).compiled is not None
     (library,) = tmp_path.rglob("*.so")
     assert library.stat().st_size > 0
 
@@ -241,7 +241,7 @@ def test_a_new_version_of_the_compiler_compiles_again(monkeypatch, tmp_path):
     for version in (1, 2, 2):
         script = f'[ "$1" = --version ] && echo {version} || exec cc "$@"'
         monkeypatch.setenv("CC", compiler(tmp_path, script))
-        assert pack(Transformer(TINY)).compiled is not None
+        assert pack(Decoder(TINY)).compiled is not None
     assert len(list(tmp_path.rglob("*.so"))) == 2
 
 
@@ -249,7 +249,7 @@ def test_a_compiler_that_does_not_know_this_processor_compiles_without(monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     script = 'case "$*" in *-march*) exit 1;; esac; exec cc "$@"'
     monkeypatch.setenv("CC", compiler(tmp_path, script))
-    assert pack(Transformer(TINY)).compiled is not None
+    assert pack(Decoder(TINY)).compiled is not None
 
 
 def test_of_what_a_failed_compiler_says_the_error_is_told(monkeypatch, tmp_path):
@@ -276,12 +276,12 @@ def test_a_model_in_training_is_compiled_without_dropout_and_left_in_training():
 
 
 def test_a_model_that_reads_one_token_has_no_step_to_compile():
-    packed = pack(Transformer(TINY.replace(n_ctx=1)))
+    packed = pack(Decoder(TINY.replace(n_ctx=1)))
     assert len(list(generate(packed, [1]))) == 1
 
 
 def test_a_number_made_outside_the_tape_is_noticed_when_it_is_compiled():
-    class Sneaky(Transformer):
+    class Sneaky(Decoder):
         def residual(self, ids, t, cache=None):
             return super().residual(ids, t, cache) * 2
 
@@ -300,7 +300,7 @@ def test_a_formula_without_loops_is_not_compiled_and_it_is_said(monkeypatch):
 
 
 def test_a_step_with_dropout_is_not_compiled_and_it_is_said():
-    model = Transformer(TINY.replace(dropout=0.5)).eval()
+    model = Decoder(TINY.replace(dropout=0.5)).eval()
     model.blocks[1].train()
     with pytest.warns(UserWarning, match="without a compiled step: kept is no operand"):
         assert pack(model).compiled is None
@@ -330,11 +330,11 @@ def test_a_compiled_step_keeps_the_weights_that_it_points_to():
 )
 def test_a_step_for_other_weights_than_c_reads_is_refused(kind, said):
     with pytest.raises(GlassformerError, match=said):
-        CompiledStep(Transformer(TINY).to(**kind))
+        CompiledStep(Decoder(TINY).to(**kind))
 
 
 def test_a_step_for_weights_of_two_kinds_is_refused():
-    model = Transformer(TINY)
+    model = Decoder(TINY)
     model.embed.double()
     with pytest.raises(GlassformerError, match=r"torch.float32 on cpu, torch.float64 on cpu"):
         CompiledStep(model)
@@ -342,7 +342,7 @@ def test_a_step_for_weights_of_two_kinds_is_refused():
 
 def test_a_step_beyond_the_cache_is_refused():
     cache = Cache(TINY, [1], capacity=2)
-    program = CompiledStep(Transformer(TINY).eval()).on(cache)
+    program = CompiledStep(Decoder(TINY).eval()).on(cache)
     cache.advance(1)
     program.step(torch.tensor([[1]]))
     with pytest.raises(GlassformerError, match="3 tokens do not fit a cache of 2 positions"):

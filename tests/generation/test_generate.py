@@ -14,7 +14,7 @@ from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import Generation, generate, generate_batch
 from glassformer.generation.sampling import Sampling
 from glassformer.interop import load
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from tests.generation.models import TINY, speaking, various
 
 SETTINGS = [
@@ -25,7 +25,7 @@ SETTINGS = [
 ]
 
 
-def text_of(model: Transformer, prompt: list[int], **how) -> list[int]:
+def text_of(model: Decoder, prompt: list[int], **how) -> list[int]:
     return list(generate(model, prompt, **how))
 
 

@@ -9,7 +9,7 @@ from glassformer.generation.cache import Cache
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import WEIGHTS, as_stored, pack
 from glassformer.generation.program import Program
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from tests.generation.models import TINY, speaking, various
 
 ALLOWED = {"float32": 1e-5, "bfloat16": 0.04, "int8": 0.04}
@@ -53,7 +53,7 @@ def test_rotary_positions_and_normed_queries_are_in_the_program_too():
 
 
 def test_a_number_made_outside_the_tape_is_noticed_and_not_repeated_forever():
-    class Sneaky(Transformer):
+    class Sneaky(Decoder):
         def residual(self, ids, t, cache=None):
             return super().residual(ids, t, cache) * 2
 
@@ -78,7 +78,7 @@ def test_packed_text_is_the_same_alone_in_a_batch_and_drawn_again(weights):
 def test_int8_takes_widths_that_its_kernel_does_not(width):
     torch.manual_seed(0)
     config = Config(vocab_size=13, n_ctx=8, d_model=width, n_layers=1, n_heads=2)
-    model = Transformer(config).eval()
+    model = Decoder(config).eval()
     ids = torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
         expected, found = model(ids), pack(model, "int8")(ids)
@@ -86,7 +86,7 @@ def test_int8_takes_widths_that_its_kernel_does_not(width):
 
 
 def test_weights_that_were_trained_after_packing_are_refused():
-    model = Transformer(TINY).eval()
+    model = Decoder(TINY).eval()
     packed = pack(model)
     with torch.no_grad():
         model.embed.W_E.add_(1)
@@ -96,19 +96,19 @@ def test_weights_that_were_trained_after_packing_are_refused():
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_weights_that_were_moved_or_widened_after_packing_are_refused(weights):
-    for change in (Transformer.double, Transformer.share_memory):
-        model = Transformer(TINY).eval()
+    for change in (Decoder.double, Decoder.share_memory):
+        model = Decoder(TINY).eval()
         packed = pack(model, weights)
         change(model)
         with pytest.raises(GlassformerError, match="changed since they were packed"):
             generate(packed, [1])
 
 
-def doubled(model: Transformer) -> None:
+def doubled(model: Decoder) -> None:
     model.double()
 
 
-def trained(model: Transformer) -> None:
+def trained(model: Decoder) -> None:
     with torch.no_grad():
         model.embed.W_E.add_(1)
 
@@ -116,7 +116,7 @@ def trained(model: Transformer) -> None:
 @pytest.mark.parametrize("change", [doubled, trained])
 @pytest.mark.parametrize("packing", [as_stored, pack])
 def test_a_model_that_changes_in_the_middle_of_a_text_ends_it_with_an_error(packing, change):
-    model = Transformer(TINY).eval()
+    model = Decoder(TINY).eval()
     text = generate(packing(model), [1], temperature=0)
     next(text)
     next(text)
@@ -127,14 +127,14 @@ def test_a_model_that_changes_in_the_middle_of_a_text_ends_it_with_an_error(pack
 
 def test_an_unknown_width_of_weights_is_answered_with_the_known_ones():
     with pytest.raises(GlassformerError, match="'int4' is none of float32, bfloat16, int8"):
-        pack(Transformer(TINY), "int4")
+        pack(Decoder(TINY), "int4")
 
 
 def test_generating_leaves_the_number_of_threads_as_it_was():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        list(generate(Transformer(TINY), [1], max_new_tokens=3))
+        list(generate(Decoder(TINY), [1], max_new_tokens=3))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -142,6 +142,6 @@ def test_generating_leaves_the_number_of_threads_as_it_was():
 
 def test_int8_off_the_cpu_is_refused():
     with torch.device("meta"):
-        model = Transformer(TINY)
+        model = Decoder(TINY)
     with pytest.raises(GlassformerError, match="on the CPU only, and this model is on meta"):
         pack(model, "int8")

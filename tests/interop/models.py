@@ -4,16 +4,16 @@ import torch
 from hypothesis import strategies as st
 
 from glassformer.interop import gpt2
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.ops import ACTIVATIONS
 
 ODD = Config(vocab_size=97, n_ctx=11, d_model=30, n_layers=3, n_heads=5, d_mlp=44)
 
 
-def random_model(config: Config, dtype: torch.dtype = torch.float32, seed: int = 0) -> Transformer:
+def random_model(config: Config, dtype: torch.dtype = torch.float32, seed: int = 0) -> Decoder:
     """A model whose every parameter is random, gains and biases too, so that none is forgotten."""
     generator = torch.Generator().manual_seed(seed)
-    model = Transformer(config).to(dtype).eval()
+    model = Decoder(config).to(dtype).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             mean = 1.0 if name.endswith(".w") else 0.0
@@ -28,7 +28,7 @@ def random_ids(config: Config, batch: int = 2, seed: int = 0) -> torch.Tensor:
     return torch.randint(config.vocab_size, (batch, config.n_ctx), generator=generator)
 
 
-def same_weights(one: Transformer, other: Transformer) -> bool:
+def same_weights(one: Decoder, other: Decoder) -> bool:
     """Whether two models have the same parameters, bit for bit."""
     ours, theirs = one.state_dict(), other.state_dict()
     return list(ours) == list(theirs) and all(torch.equal(ours[n], theirs[n]) for n in ours)

@@ -17,7 +17,7 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import gpt2
 from glassformer.interop import tensors as tensors_module
 from glassformer.interop.folder import load_folder, save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, configs, random_ids, random_model, same_weights
 
@@ -237,7 +237,7 @@ def test_weights_may_lie_in_several_files(tmp_path):
 
 
 def test_saving_changes_nothing_in_the_model(tmp_path):
-    model = Transformer(Config.preset("miniature"))
+    model = Decoder(Config.preset("miniature"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save(model, None, tmp_path)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())

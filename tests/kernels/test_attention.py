@@ -71,10 +71,10 @@ def test_the_fast_recipe_compiles_to_the_gradient_of_its_eager_pass_on_this_proc
     code = """
 import torch
 from glassformer.interop.open import load_preset
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.training.compiling import compiled
 torch.manual_seed(0)
-model = Transformer(Config.from_dict({**load_preset("fast")["model"], "vocab_size": 65})).train()
+model = Decoder(Config.from_dict({**load_preset("fast")["model"], "vocab_size": 65})).train()
 for parameter in model.parameters():
     torch.nn.init.normal_(parameter, std=0.05)
 ids, targets = torch.randint(65, (2, 24, model.config.n_ctx))

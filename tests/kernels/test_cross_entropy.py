@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from bench.measure import peak_bytes
 from glassformer.kernels import cross_entropy
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.ops import IGNORED, unembed_cross_entropy
 
 
@@ -74,7 +74,7 @@ def test_in_bf16_it_stays_within_bf16_of_the_fp32_loss(monkeypatch):
 def test_a_tied_model_learns_the_same_from_chunks(monkeypatch):
     torch.manual_seed(0)
     config = Config(vocab_size=13, n_ctx=8, d_model=12, n_layers=1, n_heads=2)
-    model = Transformer(config).double()
+    model = Decoder(config).double()
     ids, targets = torch.randint(13, (2, 3, 8))
     whole = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
     monkeypatch.setattr(cross_entropy, "CHUNK", 40)

@@ -8,7 +8,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.lab.biography import Followed, biography, weight_slice
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.trace.trace import Cancelled
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
 def lived(run, where: Address) -> dict[int, torch.Tensor]:
     """What training had at the address after each step."""
     folder, weights = run
-    model = Transformer(read_description(folder).model)
+    model = Decoder(read_description(folder).model)
     found = {}
     for step, values in weights.items():
         model.load_state_dict(values)
@@ -101,7 +101,7 @@ def test_the_turn_has_the_batch_and_the_gradient_of_that_update(run):
     recipe = description.recipe
     data = open_data(folder / "data", description.corpus, Tokenizer.load(folder), recipe)
     first = (life.turn.step - 1) * recipe.accumulate
-    model = Transformer(description.model)
+    model = Decoder(description.model)
     model.load_state_dict(weights[life.turn.step - 1])
     for i, batch in enumerate(life.turn.batches):
         assert torch.equal(batch.ids, data.batch(first + i, recipe.batch_size).ids)
@@ -120,7 +120,7 @@ def test_a_value_is_read_on_the_prompt_as_the_model_of_that_step_reads_it(run):
     life = biography(folder, Address.parse("blocks.0.attn.pattern[head=1]"), ids)
     assert life.axes == ("query", "key")
     assert life.turn.gradient is None
-    model = Transformer(read_description(folder).model).eval()
+    model = Decoder(read_description(folder).model).eval()
     for point in life.points:
         model.load_state_dict(weights[point.step])
         pattern = model.watch(ids)["blocks.0.attn.pattern[head=1]"]

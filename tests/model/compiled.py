@@ -10,7 +10,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from glassformer.kernels import cross_entropy
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 KINDS = {
     "pre-norm, tied": {},
@@ -44,7 +44,7 @@ def main(backend: str) -> None:
     for name, changes in KINDS.items():
         torch.manual_seed(0)
         config = Config(vocab_size=17, n_ctx=8, d_model=12, n_layers=2, n_heads=3, **changes)
-        model = Transformer(config)
+        model = Decoder(config)
         ids, targets = torch.randint(17, (2, 2, 8))
         cross_entropy.CHUNK = 100 if name == "loss in chunks" else 2**24
         torch._dynamo.reset()

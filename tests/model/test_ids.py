@@ -27,10 +27,10 @@ WRONG = """
 import numpy, torch
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 
-model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
 for ids in ("the cat", 5, None, [1.0, 2.0], torch.tensor([True]), [None], [2**70],
             [[1, 2], [3]], torch.zeros(1, 1, 1, dtype=torch.long), numpy.array(3)):
     for taken in (model, model.watch, lambda ids: model.loss(ids, ids),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT
 from glassformer.training.recipe import Recipe
@@ -30,7 +30,7 @@ def pickled(thing: Any) -> Any:
 @pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary", "none"])
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_a_model_of_any_configuration_pickles_and_copies(position, changes):
-    model = Transformer(Config(**SIZES, position=position, **changes)).eval()
+    model = Decoder(Config(**SIZES, position=position, **changes)).eval()
     for copied in (pickled(model), copy.deepcopy(model)):
         assert torch.equal(copied(IDS), model(IDS))
         wide, wide_copy = copy.deepcopy(model).double(), copied.double()
@@ -40,13 +40,13 @@ def test_a_model_of_any_configuration_pickles_and_copies(position, changes):
         assert bool((copied.unembed.weight(SILENT) == 0).all()) == model.config.tied
 
 
-def answer(model: Transformer, queue: multiprocessing.Queue) -> None:
+def answer(model: Decoder, queue: multiprocessing.Queue) -> None:
     queue.put(model(IDS).tolist())
 
 
 @pytest.mark.heavy
 def test_a_model_goes_to_another_process():
-    model = Transformer(Config(**SIZES, position="rotary")).eval()
+    model = Decoder(Config(**SIZES, position="rotary")).eval()
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=answer, args=(model, queue))

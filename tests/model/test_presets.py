@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glassformer import Config, GlassformerError, Transformer
+from glassformer import Config, Decoder, GlassformerError
 from glassformer.model import build_preset
 from tests.model.variety import VARIETY, config_of, random_model
 
@@ -23,7 +23,7 @@ TOTALS = {  # as published, or counted by hand below
 @pytest.mark.parametrize("name", TOTALS)
 def test_a_preset_has_exactly_this_many_parameters(name):
     with torch.device("meta"):
-        model = Transformer(Config.preset(name))
+        model = Decoder(Config.preset(name))
     assert sum(parameter.numel() for parameter in model.parameters()) == TOTALS[name]
     assert sum(view.value.numel() for view in model.views()) == TOTALS[name]
 

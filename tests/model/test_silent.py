@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from tests.model.variety import random_ids, random_model, random_targets
 
 GPT = Config(
@@ -128,6 +128,6 @@ def test_compiled_silent_is_one_graph_and_equal_within_rounding(backend):
 
 def test_a_model_can_be_made_on_the_meta_device():
     with torch.device("meta"):
-        model = Transformer(GPT)
+        model = Decoder(GPT)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
     assert model(torch.zeros(2, 5, dtype=torch.int64, device="meta")).shape == (2, 5, 23)

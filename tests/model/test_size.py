@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config, Transformer, preset_names
+from glassformer.model import Config, Decoder, preset_names
 from glassformer.model.size import parameter_count
 from tests.model.variety import SMALL, VARIETY
 
@@ -16,14 +16,14 @@ from tests.model.variety import SMALL, VARIETY
 def test_the_count_is_that_of_the_parameters_of_every_kind_of_model(kind):
     config = Config.from_dict({**SMALL, **VARIETY[kind]})
     with torch.device("meta"):
-        assert parameter_count(config) == sum(p.numel() for p in Transformer(config).parameters())
+        assert parameter_count(config) == sum(p.numel() for p in Decoder(config).parameters())
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_the_count_is_that_of_every_preset(name):
     config = Config.preset(name)
     with torch.device("meta"):
-        assert parameter_count(config) == sum(p.numel() for p in Transformer(config).parameters())
+        assert parameter_count(config) == sum(p.numel() for p in Decoder(config).parameters())
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_size_that_no_model_has_is_refused_at_once(changes):
 def test_weights_beyond_the_memory_are_refused_at_once_with_the_estimate():
     config = Config.from_dict({**SMALL, "d_model": 2**20 - 4, "n_layers": 4096})
     started = time.perf_counter()
-    for make in (Transformer, Transformer.unfilled):
+    for make in (Decoder, Decoder.unfilled):
         with pytest.raises(GlassformerError) as refused:
             make(config)
         assert re.search(

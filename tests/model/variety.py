@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glassformer import ops
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 SMALL = {"vocab_size": 11, "n_ctx": 7, "d_model": 6, "n_layers": 2, "n_heads": 3, "d_mlp": 8}
 
@@ -73,9 +73,9 @@ def configs() -> st.SearchStrategy[Config]:
     )
 
 
-def random_model(config: Config, seed: int, dtype: torch.dtype = torch.float64) -> Transformer:
+def random_model(config: Config, seed: int, dtype: torch.dtype = torch.float64) -> Decoder:
     """A model whose every weight, biases and gains too, is a random number of unit size."""
-    model = Transformer(config).to(dtype).eval()
+    model = Decoder(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -16,7 +16,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
 from glassformer.interop.folder import load_folder, save
 from glassformer.interop.gpt2 import read_config
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, configs, random_ids, random_model
 from tests.parity.hugging_face import gpt2_model, open_there
@@ -131,7 +131,7 @@ def test_reduced_dtypes_are_read_without_rounding(tmp_path, dtype):
         assert close(wide(ids), theirs.to(torch.float64)(ids).logits)
 
 
-def greedy(model: Transformer, ids: torch.Tensor, n: int) -> torch.Tensor:
+def greedy(model: Decoder, ids: torch.Tensor, n: int) -> torch.Tensor:
     """Prompts [batch, pos] continued by n tokens each, with our own generation and its cache."""
     new = [list(generate(model, row, max_new_tokens=n, temperature=0)) for row in ids]
     return torch.cat([ids, torch.tensor(new)], 1)

@@ -10,7 +10,7 @@ from safetensors.torch import load as read_safetensors
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.server.export import export
 from glassformer.server.page import template
 from glassformer.server.record import Wish, record
@@ -95,7 +95,7 @@ def test_a_page_that_would_be_too_large_is_refused_before_anything_is_recorded(
     monkeypatch.setattr("glassformer.server.export.LiveTrace", recorded)
     tokenizer = Tokenizer.from_words(["the", "cat"])
     # 64 MB in the table of positions alone
-    model = Transformer(Config(vocab_size=2, n_ctx=100_000, d_model=160, n_layers=1, n_heads=1))
+    model = Decoder(Config(vocab_size=2, n_ctx=100_000, d_model=160, n_layers=1, n_heads=1))
     save(model, tokenizer, tmp_path / "wide")
     with pytest.raises(
         GlassformerError, match=r"about 65 MB .* at most 60 MB; .*`glassformer serve`"
@@ -114,7 +114,7 @@ def test_names_and_tokens_cannot_end_the_data_block(tmp_path):
     folder = tmp_path / "<script>alert(1)<!--"
     tokenizer = Tokenizer.train("bpe", [BREAKOUT], vocab_size=270)
     size = tokenizer.vocab_size
-    model = Transformer(Config(vocab_size=size, n_ctx=64, d_model=4, n_layers=1, n_heads=1))
+    model = Decoder(Config(vocab_size=size, n_ctx=64, d_model=4, n_layers=1, n_heads=1))
     save(model, tokenizer, folder)
     export(str(folder), BREAKOUT, tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text(encoding="utf-8")

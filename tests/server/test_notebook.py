@@ -9,7 +9,7 @@ import torch
 
 import glassformer as gf
 from glassformer.interop import save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.server.notebook import trace_html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
@@ -62,7 +62,7 @@ def test_a_prompt_of_words_is_written_with_spaces_between_them():
 def test_a_prompt_of_parts_of_words_is_written_as_it_was(tmp_path, prompt):
     tokenizer = Tokenizer.train("bpe", ["the cat sat on the mat " * 9], vocab_size=270)
     size = tokenizer.vocab_size
-    model = Transformer(Config(vocab_size=size, n_ctx=32, d_model=4, n_layers=1, n_heads=1))
+    model = Decoder(Config(vocab_size=size, n_ctx=32, d_model=4, n_layers=1, n_heads=1))
     save(model, tokenizer, tmp_path / "parts")
     about = shown(gf.watch(str(tmp_path / "parts"), prompt))["traces"][0]["about"]
     assert about["prompt"] == prompt

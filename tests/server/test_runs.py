@@ -14,7 +14,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import save
 from glassformer.lab.biography import biography
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.server.examples import examples
 from glassformer.server.runs import Runs
 from glassformer.text.shard import write_shard
@@ -300,7 +300,7 @@ def test_a_model_that_was_replaced_is_read_anew(tmp_path):
 
     for seed, d_model in ((0, 4), (1, 4), (2, 6)):
         torch.manual_seed(seed)
-        model = Transformer(Config(vocab_size=3, n_ctx=8, d_model=d_model, n_layers=1, n_heads=2))
+        model = Decoder(Config(vocab_size=3, n_ctx=8, d_model=d_model, n_layers=1, n_heads=2))
         save(model, tokenizer, folder)
         if not seed:
             server = client(str(folder))

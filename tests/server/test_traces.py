@@ -11,7 +11,7 @@ from safetensors.torch import load as read_safetensors
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.ops import IGNORED
 from glassformer.server.ranges import parse_range
 from glassformer.server.record import Wish, record
@@ -283,7 +283,7 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     """Also those that no text spells: half a character, the end of the text."""
     tokenizer = Tokenizer.train("bpe", ["the cat sat 犬は"], vocab_size=258)
     config = Config(vocab_size=tokenizer.vocab_size, n_ctx=16, d_model=8, n_layers=1, n_heads=1)
-    save(Transformer(config), tokenizer, tmp_path / "bytes")
+    save(Decoder(config), tokenizer, tmp_path / "bytes")
     learner = open_learner(str(tmp_path / "bytes"))
     whole = tokenizer.encode("cat 犬は")
     half = len(whole) - 4  # two of the three bytes of a character, and one more after it

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 
 from glassformer.model.config import Config
-from glassformer.model.transformer import Transformer
+from glassformer.model.decoder import Decoder
 from glassformer.trace import Trace
 
 WORDS = ["the", " cat", "\n", "\x1b[31m", "<script>", "日本", "\u202e", "é", "$x^2$", "a" * 30]
@@ -29,7 +29,7 @@ def wide(n: int = 20) -> Trace:
 
 def watched(config: Config, n: int, batch: int = 1, targets: bool = False) -> Trace:
     torch.manual_seed(0)
-    model = Transformer(config)
+    model = Decoder(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

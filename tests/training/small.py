@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -17,7 +17,7 @@ N_CTX = 8
 TOKENIZER = Tokenizer.from_words(list("abcdefg"))
 
 
-def small_model(**changes: Any) -> Transformer:
+def small_model(**changes: Any) -> Decoder:
     torch.manual_seed(0)
     sizes = {
         "vocab_size": TOKENIZER.vocab_size,
@@ -26,7 +26,7 @@ def small_model(**changes: Any) -> Transformer:
         "n_layers": 2,
         "n_heads": 2,
     }
-    return Transformer(Config(**{**sizes, **changes}))
+    return Decoder(Config(**{**sizes, **changes}))
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def small_recipe(**changes: Any) -> Recipe:
     return Recipe(**{**choices, "save_every": 5, **changes})
 
 
-def weights_equal(a: Transformer, b: Transformer) -> bool:
+def weights_equal(a: Decoder, b: Decoder) -> bool:
     """Whether all weights are equal to the last bit."""
     pairs = zip(a.parameters(), b.parameters(), strict=True)
     return all(torch.equal(p, q) for p, q in pairs)

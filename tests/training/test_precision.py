@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glassformer.interop import load, save
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.loop import Loop, train
 from glassformer.training.plan import make_plan
@@ -42,14 +42,14 @@ def test_a_run_from_a_half_folder_is_resumed_and_replayed_bit_for_bit(tmp_path, 
     tokenizer = Tokenizer.train("words", ["the cat sat on the mat"])
     config = Config(tokenizer.vocab_size, n_ctx=8, d_model=16, n_layers=1, n_heads=2, dropout=0.1)
     torch.manual_seed(0)
-    save(Transformer(config).to(dtype), tokenizer, tmp_path / "half")
+    save(Decoder(config).to(dtype), tokenizer, tmp_path / "half")
     (tmp_path / "text.txt").write_text("the cat sat on the mat and sat. " * 40)
     recipe = {"steps": 6, "batch_size": 4, "lr": 1e-2, "save_every": 3, "eval_every": 0}
     choices = Choices(
         (str(tmp_path / "text.txt"),), start_from=str(tmp_path / "half"), recipe=recipe
     )
 
-    def trained(name: str, stop_after: int = 6) -> Transformer:
+    def trained(name: str, stop_after: int = 6) -> Decoder:
         model, data, asked, run, _ = new_run(tmp_path / name, choices)
         rows: list[object] = []
         with run:

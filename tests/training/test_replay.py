@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config, Transformer, build_preset
+from glassformer.model import Config, Decoder, build_preset
 from glassformer.server.record import in_float64
 from glassformer.training import checkpoint as ck
 from glassformer.training.learner import open_learner
@@ -53,7 +53,7 @@ def test_models_that_are_loaded_draw_no_random_numbers(run):
     model = state_at(run[0], 8).model
     build_preset("worked_example")
     in_float64(open_learner(str(run[0])))
-    Transformer.unfilled(model.config)
+    Decoder.unfilled(model.config)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.trace import SILENT
 from glassformer.training.data import Batch
 from glassformer.training.evaluate import evaluate
@@ -115,7 +115,7 @@ def test_an_activation_that_overflows_is_named_by_the_step_where_it_first_does()
         step_with(model, small_data().batch(0, 4))
 
 
-class KinkedLoss(Transformer):
+class KinkedLoss(Decoder):
     """A loss that is finite and has no slope: sqrt(x - x) gives 0 and inf - inf."""
 
     def loss(self, ids, targets, tape=SILENT):

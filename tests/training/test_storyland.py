@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glassformer.cli import demo
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT
 from glassformer.training.checkpoint import steps_saved
@@ -71,7 +71,7 @@ def test_fresh_documents_are_neither_trained_on_nor_held_out():
     assert not [text for text in fresh if len(text) > 150 and text in seen]
 
 
-class Copier(Transformer):
+class Copier(Decoder):
     """Knows by heart what follows each known beginning, and of others nothing."""
 
     def __init__(self, config: Config, table: dict[tuple[int, ...], int]) -> None:

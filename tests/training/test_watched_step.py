@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.training.muon import Muon, matrices, muon_parameters, work_dtype
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
@@ -18,7 +18,7 @@ RECIPE = Recipe(lr=3e-2, clip=0.5, weight_decay=0.1, beta1=0.9, beta2=0.97)
 MUON = RECIPE.replace(optimizer="muon", muon_lr=0.05, momentum=0.9)
 
 
-def torch_adamw(model: Transformer) -> torch.optim.AdamW:
+def torch_adamw(model: Decoder) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [
@@ -57,7 +57,7 @@ def test_watched_steps_leave_the_weights_that_adamw_leaves_bit_for_bit(name, dty
 
 @torch.no_grad()
 def muon_by_hand(
-    model: Transformer, averages: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]
+    model: Decoder, averages: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]
 ) -> None:
     """Muon on one matrix after the other, in PyTorch's own functions; the averages change too."""
     recipe, named = MUON, muon_parameters(model, MUON)

@@ -18,7 +18,7 @@ from glassformer.generation.generate import FINISH_REASONS, Generation, generate
 from glassformer.generation.packed import Packed, pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.safe_text import harmless
 from glassformer.show.choice import tell_choice, token_text
 from glassformer.show.labels import visible
@@ -35,7 +35,7 @@ class Answers:
     `weights`, where given, is the width in which they are packed for answering.
     """
 
-    model: Transformer
+    model: Decoder
     tokenizer: Tokenizer
     sampling: Sampling
     max_tokens: int

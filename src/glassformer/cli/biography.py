@@ -14,7 +14,7 @@ from glassformer.cli.streams import say
 from glassformer.cli.watching import note_replay
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.biography import SECONDS, Biography, Point, biography
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.plots.biography import draw_biography, draw_maps
@@ -58,7 +58,7 @@ def command(
     with its batch.
     """
     where = Address.parse(address)
-    model = Transformer(read_description(run).model)
+    model = Decoder(read_description(run).model)
     tokenizer = Tokenizer.load(run)
     ids = None
     if prompt is not None:

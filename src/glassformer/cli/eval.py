@@ -14,7 +14,7 @@ from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Run, Separator, open_run
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_loss
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.text.corpus import Corpus
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import whole_text
@@ -89,7 +89,7 @@ def _places(rows: dict[str, Any]) -> int:
     return FINEST
 
 
-def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, Any]:
+def _on_text(model: Decoder, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         shard, notes = write_corpus(folder, corpus, tokenizer)
         for note in notes:
@@ -112,7 +112,7 @@ def _on_text(model: Transformer, tokenizer: Tokenizer, corpus: Corpus) -> dict[s
     }
 
 
-def _on_storyland(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
+def _on_storyland(model: Decoder, tokenizer: Tokenizer) -> dict[str, Any]:
     score = measure(model, tokenizer)
     return {
         "loss": score.loss,

@@ -13,7 +13,7 @@ from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
 from glassformer.interop.open import config_of
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.model.views import View
 
 BYTES = {"fp32": 4, "bf16": 2}  # per parameter, as it lies in model.safetensors
@@ -61,7 +61,7 @@ def count(config: Config) -> list[Row]:
     [('query', 20), ('key', 20), ('value', 20), ('output', 20), ('MLP up', 80), ('MLP down', 68)]
     """
     with torch.device("meta"):  # one layer tells of all
-        views = {view.name: view for view in Transformer(config.replace(n_layers=1)).views()}
+        views = {view.name: view for view in Decoder(config.replace(n_layers=1)).views()}
     rows = []
     for part, component, weight, bias in COMPONENTS:
         scope = "blocks.0." if part == BLOCK else ""

@@ -21,7 +21,7 @@ from glassformer.cli.streams import say_json
 from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
@@ -238,7 +238,7 @@ def train_showing(
     return outcome, stop.signal
 
 
-def sample(model: Transformer, tokenizer: Tokenizer, seed: int) -> str:
+def sample(model: Decoder, tokenizer: Tokenizer, seed: int) -> str:
     """What the model writes of its own accord."""
     start = tokenizer.begin_ids or [tokenizer.eos_id or 0]
     length = min(SAMPLE_TOKENS, model.config.n_ctx - 1)

@@ -9,7 +9,7 @@ import typer
 
 from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.watch import Edits
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
@@ -42,13 +42,13 @@ def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
     return watch_ids(model, tokenizer.encode_prompt(prompt))
 
 
-def watch_ids(model: Transformer, ids: list[int], edit: Edits | None = None) -> Trace:
+def watch_ids(model: Decoder, ids: list[int], edit: Edits | None = None) -> Trace:
     """Read tokens and record every value."""
     check_prompt(model, ids)
     return model.watch(ids, edit=edit)
 
 
-def open_run(run: str, at_step: int | None = None) -> tuple[Transformer, Tokenizer]:
+def open_run(run: str, at_step: int | None = None) -> tuple[Decoder, Tokenizer]:
     """A run's model and its tokenizer; says when it takes long."""
     return learner.open_run(run, at_step, note_replay)
 

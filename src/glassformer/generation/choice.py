@@ -18,8 +18,8 @@ def record_choice(
     nucleus_cumulative, nucleus_size, top_p, min_p, kept, probs, cumulative, u, drawn_rank, token.
 
     >>> import torch
-    >>> from glassformer.model import Config, Transformer
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> from glassformer.model import Config, Decoder
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> trace = model.watch(torch.tensor([[1, 2, 3]]))
     >>> token = record_choice(trace, Sampling(temperature=0.7, top_k=5), seed=0)
     >>> trace.explain("choose/probs[vocab=3]").agrees, int(trace["choose/token"]) == token

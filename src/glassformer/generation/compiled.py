@@ -20,8 +20,8 @@ from torch import Tensor
 from glassformer.errors import GlassformerError
 from glassformer.generation.c_library import NotCompiledError, c_library
 from glassformer.generation.cache import Cache
+from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
-from glassformer.model.transformer import Transformer
 from glassformer.ops.c_expressions import preamble
 from glassformer.ops.formula import Formula
 from glassformer.ops.loops import NONE, ONE, Extent, Layout, c_function, dense, lengths
@@ -40,7 +40,7 @@ class CompiledStep:
     NotCompiledError without a C compiler, or where an op's formula has no loops.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Decoder) -> None:
         kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
         if kinds not in [{("cpu", dtype)} for dtype in REALS]:
             found = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
@@ -98,7 +98,7 @@ class _Notes:
 
     length = 1  # of the text before the step; any would do
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Decoder) -> None:
         self.dtype = model.embed.W_E.dtype
         self.scratch = 0  # numbers
         self.constants: list[Tensor] = []

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.sampling import Sampling
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 
 SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -44,14 +44,14 @@ class Defaults(NamedTuple):
     not_done: list[str]
 
 
-def defaults(model: Transformer) -> Defaults:
+def defaults(model: Decoder) -> Defaults:
     """How a model's folder asks for text: greedy where it says do_sample=false.
 
     Errors: a setting that can't be, named with the file.
 
     >>> from glassformer.model import Config
     >>> from glassformer.model.said import Said
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> model.said = Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4})
     >>> defaults(model)
     Defaults(given={'top_k': 40}, max_new_tokens=None, not_done=['num_beams=4'])
@@ -76,7 +76,7 @@ def defaults(model: Transformer) -> Defaults:
     return Defaults(given, most, left)
 
 
-def end_ids(model: Transformer, tokenizer: Tokenizer) -> tuple[int, ...]:
+def end_ids(model: Decoder, tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens at which a text ends: those that the folder names, else the tokenizer's own."""
     own = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
     return model.said.end_ids or own

@@ -15,8 +15,8 @@ from glassformer.generation.compiled import CompiledProgram
 from glassformer.generation.packed import Packed, as_stored, generating
 from glassformer.generation.program import Program
 from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.model.decoder import Decoder
 from glassformer.model.ids import Ids, one_text
-from glassformer.model.transformer import Transformer
 from glassformer.trace import SILENT
 
 FINISH_REASONS: dict[str, str] = {
@@ -31,7 +31,7 @@ threads of the flat program; with more the flat program is ahead. Small models h
 
 
 def generate(
-    model: Transformer | Packed,
+    model: Decoder | Packed,
     ids: Ids,
     *,
     max_new_tokens: int | None = None,
@@ -59,7 +59,7 @@ def generate(
     scores that are no numbers.
 
     >>> from glassformer.model import Config
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
     >>> text = generate(model, [1, 2, 3], temperature=0)
     >>> len(list(text)), text.finish_reason
     (6, 'context')
@@ -73,7 +73,7 @@ def generate(
 
 
 def generate_batch(
-    model: Transformer | Packed,
+    model: Decoder | Packed,
     prompts: Sequence[Ids] | Tensor,
     *,
     max_new_tokens: int | None = None,
@@ -188,7 +188,7 @@ class _Texts:
                 text.finish("length")
 
     @property
-    def model(self) -> Transformer:
+    def model(self) -> Decoder:
         return self.packed.model
 
     def _longest(self) -> int:
@@ -277,15 +277,15 @@ class _Texts:
         return Program(self.packed, cache)
 
 
-def _packed(model: Transformer | Packed) -> Packed:
-    return as_stored(model) if isinstance(model, Transformer) else model
+def _packed(model: Decoder | Packed) -> Packed:
+    return as_stored(model) if isinstance(model, Decoder) else model
 
 
 class PromptTooLongError(GlassformerError):
     """A prompt of more tokens than the model reads."""
 
 
-def check_prompt(model: Transformer, ids: Sequence[int]) -> None:
+def check_prompt(model: Decoder, ids: Sequence[int]) -> None:
     """Raise if a text can't be continued: empty, too long, or with ids the model does not know."""
     config = model.config
     if not ids:

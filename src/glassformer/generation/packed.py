@@ -22,8 +22,8 @@ from glassformer.generation.cache import Cache
 from glassformer.generation.compiled import CompiledStep
 from glassformer.kernels import choices
 from glassformer.model.block import Block
+from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
-from glassformer.model.transformer import Transformer
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import SILENT
 
@@ -49,7 +49,7 @@ class Packed:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Decoder,
         layout: Callable[[Tensor, Tensor | None], Product],
         compiled: CompiledStep | None = None,
     ) -> None:
@@ -95,12 +95,12 @@ class Packed:
             )
 
 
-def as_stored(model: Transformer) -> Packed:
+def as_stored(model: Decoder) -> Packed:
     """The model with its matrices as they are; nothing is copied."""
     return Packed(model, _Stored)
 
 
-def _compiled_step(model: Transformer) -> CompiledStep | None:
+def _compiled_step(model: Decoder) -> CompiledStep | None:
     """The step in C.
 
     Where the compiler is missing or fails, or an op has no loops, a warning says so, and texts
@@ -115,7 +115,7 @@ def _compiled_step(model: Transformer) -> CompiledStep | None:
         return None
 
 
-def pack(model: Transformer, weights: str = "float32") -> Packed:
+def pack(model: Decoder, weights: str = "float32") -> Packed:
     """Copy the model's matrices into the layout that generates fastest, for `generate`.
 
     `weights`: "float32"; "bfloat16", half as much to read, with products in bfloat16; or "int8", a
@@ -130,7 +130,7 @@ def pack(model: Transformer, weights: str = "float32") -> Packed:
     stored: one core then reads its weights more slowly than the library on all of them.
 
     >>> from glassformer.model import Config
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> pack(model, "int8")(torch.tensor([[1, 2, 3]])).shape
     torch.Size([1, 3, 11])
     """
@@ -164,7 +164,7 @@ class _Part(NamedTuple):
     arrange: Callable[[Product], Kernel] = lambda product: product
 
 
-def _parts(model: Transformer) -> Iterator[_Part]:
+def _parts(model: Decoder) -> Iterator[_Part]:
     for layer, block in enumerate(cast(Iterable[Block], model.blocks)):
         attn, mlp = block.attn, block.mlp
 
@@ -183,7 +183,7 @@ def _parts(model: Transformer) -> Iterator[_Part]:
 
 
 def _kernels(
-    model: Transformer, layout: Callable[[Tensor, Tensor | None], Product]
+    model: Decoder, layout: Callable[[Tensor, Tensor | None], Product]
 ) -> Iterator[tuple[str, Kernel]]:
     with torch.inference_mode():
         for part in _parts(model):

@@ -20,12 +20,12 @@ from glassformer.interop import gpt2, own
 from glassformer.interop.match import match, read_settings
 from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 
 
-def save(model: Transformer, tokenizer: Tokenizer | None, folder: str | Path) -> None:
+def save(model: Decoder, tokenizer: Tokenizer | None, folder: str | Path) -> None:
     """Write a model and its tokenizer; a reader finds each file whole, the old one or the new.
 
     In a folder that is there already only the files of this model are replaced.
@@ -56,7 +56,7 @@ def load_folder(
     folder: str | Path,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-) -> tuple[Transformer, Tokenizer | None]:
+) -> tuple[Decoder, Tokenizer | None]:
     """Read a folder that `save` or `transformers` wrote (GPT-2), ready for use (`model.eval()`).
 
     dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
@@ -68,7 +68,7 @@ def load_folder(
     with Tensors(folder) as tensors:
         config, names = match(folder / "config.json", tensors)
         dtype = dtype or tensors.widest_dtype(list(names.values()))
-        model = Transformer.unfilled(config, dtype, device or "cpu")
+        model = Decoder.unfilled(config, dtype, device or "cpu")
         parameters = dict(model.named_parameters())
         with torch.no_grad():
             for ours, theirs in names.items():

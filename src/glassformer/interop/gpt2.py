@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.kernels.positions import sinusoid_table
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 ACTIVATIONS = {  # the name `transformers` has for it -> ours
     "gelu_new": "gelu_tanh",
@@ -237,11 +237,11 @@ def tensor_names(config: Config) -> Iterator[tuple[str, str]]:
         yield "unembed.W_U", HEAD
 
 
-def write_tensors(model: Transformer) -> dict[str, Tensor]:
+def write_tensors(model: Decoder) -> dict[str, Tensor]:
     """GPT-2's tensors for our model, for a configuration that has nothing in the way."""
     state = model.state_dict()
     with torch.device("meta"):
-        shapes = Transformer(whole(model.config)).state_dict()
+        shapes = Decoder(whole(model.config)).state_dict()
     tensors = {}
     for ours, theirs in tensor_names(model.config):
         tensor = state.get(ours)

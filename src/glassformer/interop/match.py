@@ -13,7 +13,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import gpt2, own
 from glassformer.interop.tensors import Tensors
 from glassformer.jsons import read_json
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 MAX_TABLE = 2**27  # numbers in a table of fixed positions, whose size no file bounds
 FAMILIES = {"gpt2": gpt2.read_config, own.KEY: own.read_config}
@@ -77,7 +77,7 @@ def _refuse_huge(config: Config) -> None:
 def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Each parameter's shape; nothing is allocated."""
     with torch.device("meta"):
-        return {n: tuple(p.shape) for n, p in Transformer(config).named_parameters()}
+        return {n: tuple(p.shape) for n, p in Decoder(config).named_parameters()}
 
 
 def _match_layers(path: Path, config: Config, stored: Mapping[str, str], tensors: Tensors) -> None:

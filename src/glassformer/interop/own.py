@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 
 KEY = "glassformer"
 VERSION = 1
@@ -52,8 +52,8 @@ def read_config(settings: Mapping[str, Any]) -> Config:
 
 def write_config(_config: Config) -> dict[str, Any]:
     """The settings beside the note, for programs that list models."""
-    return {"architectures": ["Transformer"], "model_type": KEY}
+    return {"architectures": ["Decoder"], "model_type": KEY}
 
 
-def write_tensors(model: Transformer) -> dict[str, Tensor]:
+def write_tensors(model: Decoder) -> dict[str, Tensor]:
     return model.state_dict()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.trace import Address
 from glassformer.trace.trace import CancelCheck, Cancelled, never_cancelled
@@ -24,7 +24,7 @@ from glassformer.training.run import read_description, read_metrics
 SECONDS = 60.0
 """How much of training is replayed in search of an update, unless the caller says otherwise."""
 
-Reader = Callable[[Transformer], Tensor]
+Reader = Callable[[Decoder], Tensor]
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
             f"{where}: a biography is about all steps; leave out @step and @token"
         )
     with torch.device("meta"):
-        weights = [view.name for view in Transformer(read_description(folder).model).views()]
+        weights = [view.name for view in Decoder(read_description(folder).model).views()]
     if where.kind not in ("fwd", "weight"):
         raise GlassformerError(
             f"{where} can't be followed; give a weight (weight/...) or a value (fwd/...)"
@@ -236,15 +236,13 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
     return where
 
 
-def _reader(
-    model: Transformer, where: Address, ids: Tensor | None
-) -> tuple[tuple[str, ...], Reader]:
+def _reader(model: Decoder, where: Address, ids: Tensor | None) -> tuple[tuple[str, ...], Reader]:
     """The axes that are left at the address, and what reads it from a model."""
 
-    def weight(model: Transformer) -> Tensor:
+    def weight(model: Decoder) -> Tensor:
         return weight_slice(model, where)
 
-    def value(model: Transformer) -> Tensor:
+    def value(model: Decoder) -> Tensor:
         assert ids is not None, "a value is read on a prompt"
         with evaluating(model):
             return model.watch(ids, keep=where.name)[where].clone()
@@ -261,7 +259,7 @@ def _reader(
     return left, weight if where.kind == "weight" else value
 
 
-def weight_slice(model: Transformer, where: Address, gradient: bool = False) -> Tensor:
+def weight_slice(model: Decoder, where: Address, gradient: bool = False) -> Tensor:
     """A copy of a weight, or of its gradient, at an address."""
     views = model.views(_gradient) if gradient else model.views()
     view = next(view for view in views if view.name == where.name)

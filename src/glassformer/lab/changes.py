@@ -12,7 +12,7 @@ from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.ids import refuse_outside
 from glassformer.model.texts import Texts, next_tokens
 from glassformer.ops.loss import surprise_steps
@@ -47,7 +47,7 @@ class Change:
     edited: bool
 
 
-def watch_text(model: Transformer, text: Texts, edit: Edit | None = None) -> Trace:
+def watch_text(model: Decoder, text: Texts, edit: Edit | None = None) -> Trace:
     """One pass over a text that ends in `probs`, and in `loss` over its own next tokens.
 
     A single token has no next one: its trace has no loss.

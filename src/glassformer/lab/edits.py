@@ -1,6 +1,6 @@
 """What to change in a pass: heads, neurons and layers switched off, values taken from elsewhere.
 
-Each function returns edits for `Transformer.watch(edit=...)`: address to new value. Switching off
+Each function returns edits for `Decoder.watch(edit=...)`: address to new value. Switching off
 means zero: the part's numbers are zero whatever it read.
 """
 

@@ -23,7 +23,7 @@ from glassformer.lab.edits import (
     without_layer,
     without_neuron,
 )
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.texts import Texts, known_tokenizer
 from glassformer.model.watch import NewValue
 from glassformer.trace import Trace
@@ -37,7 +37,7 @@ class Comparison:
     Both traces end in `probs`, and in `loss` over the text's own next tokens where it has any.
     """
 
-    model: Transformer
+    model: Decoder
     before: Trace
     after: Trace
     edit: Edit
@@ -77,7 +77,7 @@ class Comparison:
         return f"<Comparison of {counted(len(self.edit), 'edit')}: {moved}, {changed}>"
 
 
-def edit(model: Transformer, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
+def edit(model: Decoder, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
     """Read a text with values or weights set to something else. What follows?
 
     edits: address to what it shall be: one number, a tensor of the address's shape, or a function
@@ -99,7 +99,7 @@ def edit(model: Transformer, text: Texts, edits: Mapping[str, NewValue]) -> Comp
 
 
 def ablate(
-    model: Transformer,
+    model: Decoder,
     text: Texts,
     addresses: str | Iterable[str] = (),
     *,
@@ -140,7 +140,7 @@ def ablate(
 
 
 def patch(
-    model: Transformer, text: Texts, addresses: str | Iterable[str], *, source: Texts | Trace
+    model: Decoder, text: Texts, addresses: str | Iterable[str], *, source: Texts | Trace
 ) -> Comparison:
     """Read a text with values of another one put in (activation patching). What follows?
 

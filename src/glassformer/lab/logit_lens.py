@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glassformer import ops
 from glassformer.lab.changes import word_of
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.trace import Recorder, Trace
 
 
@@ -49,7 +49,7 @@ class Glimpse:
         return f"<Glimpse at {self.point}: {best.word!r} {best.prob:.3g} after the last token>"
 
 
-def logit_lens(model: Transformer, trace: Trace) -> list[Glimpse]:
+def logit_lens(model: Decoder, trace: Trace) -> list[Glimpse]:
     """Read every residual stream of a trace as if it were the last; the first text of a batch.
 
     The readings are recorded in the same trace, as ``fwd/lens.POINT.probs``, so that each of their
@@ -63,7 +63,7 @@ def logit_lens(model: Transformer, trace: Trace) -> list[Glimpse]:
     ]
 
 
-def record_guesses(model: Transformer, trace: Trace) -> None:
+def record_guesses(model: Decoder, trace: Trace) -> None:
     """Record what would be said at the start of the stream and after every addition to it.
 
     ``fwd/lens.POINT.best_token`` [batch, pos] and its probability, ``best_prob``; for the last
@@ -99,7 +99,7 @@ def guesses_bytes(config: Config, n_tokens: int, itemsize: int) -> int:
     return itemsize * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
 
 
-def _read(model: Transformer, trace: Trace, point: str) -> str:
+def _read(model: Decoder, trace: Trace, point: str) -> str:
     """The path of the probabilities at a point, which are recorded if they are not yet."""
     path = f"fwd/lens.{point}.probs"
     if path in trace.nodes:

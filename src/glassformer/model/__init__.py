@@ -3,5 +3,5 @@
 from glassformer.model.config import Config as Config
 from glassformer.model.config import load_preset as load_preset
 from glassformer.model.config import preset_names as preset_names
+from glassformer.model.decoder import Decoder as Decoder
 from glassformer.model.preset import build_preset as build_preset
-from glassformer.model.transformer import Transformer as Transformer

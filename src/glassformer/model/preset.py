@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from glassformer.model.config import Config, load_preset
-from glassformer.model.transformer import Transformer
+from glassformer.model.decoder import Decoder
 
 
-def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Transformer:
+def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Decoder:
     """The model of `model/presets/NAME.toml`, with its own weights or new ones from seed 0.
 
     PyTorch's own random state is neither read nor changed.
@@ -17,7 +17,7 @@ def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Transformer:
     torch.Size([6, 4])
     """
     preset = load_preset(name)
-    model = Transformer(Config.from_dict(preset["model"]), torch.Generator().manual_seed(0))
+    model = Decoder(Config.from_dict(preset["model"]), torch.Generator().manual_seed(0))
     model.to(dtype)
     if "weights" in preset:
         model.load_views(preset["weights"])

@@ -22,7 +22,7 @@ from glassformer.trace.tape import Editor
 from glassformer.trace.trace import CancelCheck, OverBudgetError, never_cancelled
 
 if TYPE_CHECKING:
-    from glassformer.model.transformer import Transformer
+    from glassformer.model.decoder import Decoder
 
 BUDGET_BYTES = 4 << 30
 """Values that a trace holds at most, unless its caller allows more."""
@@ -40,7 +40,7 @@ Live = dict[str, Tensor | Node | None]
 
 
 def watch(
-    model: Transformer,
+    model: Decoder,
     ids: Tensor,
     targets: Tensor | None,
     keep: str | Iterable[str],
@@ -49,7 +49,7 @@ def watch(
     budget_bytes: int | None = None,
     is_cancelled: CancelCheck = never_cancelled,
 ) -> Trace:
-    """See `Transformer.watch`."""
+    """See `Decoder.watch`."""
     try:
         return _watch(model, ids, targets, Trace(keep, budget_bytes, is_cancelled), backward, edit)
     except OverBudgetError:
@@ -62,7 +62,7 @@ def watch(
 
 
 def estimated_bytes(
-    model: Transformer,
+    model: Decoder,
     ids: Ids,
     targets: Ids | None = None,
     keep: str | Iterable[str] = "*",
@@ -80,7 +80,7 @@ def _gigabytes(n: int) -> str:
 
 
 def _watch(
-    model: Transformer,
+    model: Decoder,
     ids: Tensor,
     targets: Tensor | None,
     trace: Trace,
@@ -123,9 +123,7 @@ class Float64Rerun:
     Threads take turns: a weight is nudged in the copy itself.
     """
 
-    def __init__(
-        self, model: Transformer, ids: Tensor, targets: Tensor | None, edit: Edits
-    ) -> None:
+    def __init__(self, model: Decoder, ids: Tensor, targets: Tensor | None, edit: Edits) -> None:
         self._model, self._ids, self._targets = model, ids, targets
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
         self._turn = Lock()
@@ -137,7 +135,7 @@ class Float64Rerun:
         return [] if copy is None else [*copy.parameters()]
 
     @cached_property
-    def _copy(self) -> Transformer:
+    def _copy(self) -> Decoder:
         if self._model.training and self._model.config.dropout:
             raise GlassformerError("dropout draws anew in every pass; watch in model.eval() mode")
         return deepcopy(self._model).double()
@@ -174,7 +172,7 @@ def _is_weight(text: str) -> bool:
     return Address.parse(text).kind == "weight"
 
 
-def _backward(model: Transformer, trace: Trace, live: Live, loss: Tensor) -> None:
+def _backward(model: Decoder, trace: Trace, live: Live, loss: Tensor) -> None:
     """Record every gradient, from the loss backwards and then the weights."""
     reached = _reached(loss)
     kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
@@ -229,9 +227,7 @@ def _editor(changes: list[tuple[Address, NewValue]]) -> Editor:
     return edited
 
 
-def _with_weights(
-    model: Transformer, weights: Mapping[str, list[tuple[Address, NewValue]]]
-) -> Transformer:
+def _with_weights(model: Decoder, weights: Mapping[str, list[tuple[Address, NewValue]]]) -> Decoder:
     """A copy of the model with some weights changed."""
     changed = deepcopy(model)
     views = {f"weight/{view.name}": view for view in changed.views()}

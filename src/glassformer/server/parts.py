@@ -21,8 +21,8 @@ def read_part(trace: Trace, address: str, begin: str, end: str, block: str) -> b
     is the whole value and a block one element. The answer is row-major, little-endian and in the
     value's own dtype.
 
-    >>> from glassformer.model import Config, Transformer
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> from glassformer.model import Config, Decoder
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> trace = model.watch(torch.tensor([[1, 2, 3]]))
     >>> column = bytearray(read_part(trace, "weight/blocks.0.mlp.W_in", "0,5", "6,6", ""))
     >>> expected = model.blocks[0].mlp.W_in[:, 5]

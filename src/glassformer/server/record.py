@@ -14,7 +14,7 @@ from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.texts import next_tokens
 from glassformer.model.watch import estimated_bytes
 from glassformer.ops import softmax
@@ -104,7 +104,7 @@ def watch(
 
 
 def record(learner: Learner, wish: Wish, is_cancelled: CancelCheck = never_cancelled) -> Recorded:
-    """Watch a prompt as wished; `is_cancelled`: see `Transformer.watch`.
+    """Watch a prompt as wished; `is_cancelled`: see `Decoder.watch`.
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
@@ -168,7 +168,7 @@ def add_probs(trace: Trace) -> None:
 def in_float64(learner: Learner) -> Learner:
     """The same learner, computing in float64."""
     # a float32 number is a float64 number: nothing is rounded
-    copy = Transformer.unfilled(learner.model.config, torch.float64)
+    copy = Decoder.unfilled(learner.model.config, torch.float64)
     copy.tokenizer = learner.tokenizer
     copy.load_state_dict(learner.model.state_dict())
     moments = {name: moment.double() for name, moment in learner.moments.items()}
@@ -176,7 +176,7 @@ def in_float64(learner: Learner) -> Learner:
 
 
 def _scope(
-    model: Transformer, ids: Tensor, targets: Tensor | None, wish: Wish
+    model: Decoder, ids: Tensor, targets: Tensor | None, wish: Wish
 ) -> tuple[bool, bool, bool]:
     """Whether to record gradients, optimizer's step and lens; refuses what is too large."""
     can_learn = targets is not None

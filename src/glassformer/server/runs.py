@@ -15,7 +15,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.interop.open import config_of
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.model.size import parameter_count
 from glassformer.server.errors import ApiError
 from glassformer.server.examples import examples
@@ -274,7 +274,7 @@ def _metrics(path: Path, _state: tuple[int, int, int]) -> dict[str, Any]:
 
 def _weights(config: Config, parameters: int) -> list[dict[str, Any]]:
     with torch.device("meta"):
-        views = list(Transformer(config).views())
+        views = list(Decoder(config).views())
     return [
         {
             "name": view.name,

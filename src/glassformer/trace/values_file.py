@@ -36,8 +36,8 @@ class ValuesFile:
 
     A value that does not lie row-major in memory (a view) is copied once, when it is first read.
 
-    >>> from glassformer.model import Config, Transformer
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
+    >>> from glassformer.model import Config, Decoder
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> trace = model.watch(torch.tensor([[1, 2, 3]]))
     >>> file = ValuesFile(trace)
     >>> torch.frombuffer(bytearray(file.read(*file.extents["token/ids"])), dtype=torch.int64)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
@@ -36,7 +36,7 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]
     return contextlib.nullcontext()
 
 
-def widen(model: Transformer) -> None:
+def widen(model: Decoder) -> None:
     """Make weights stored in half precision float32, in place; others stay as they are.
 
     An update is a thousandth of its weight, and bfloat16 has three digits: it would be rounded
@@ -46,11 +46,11 @@ def widen(model: Transformer) -> None:
         model.float()
 
 
-def precision(model: Transformer, dtype: str) -> str:
+def precision(model: Decoder, dtype: str) -> str:
     """In which precision a model is going to be trained, and how its weights were stored.
 
     >>> from glassformer.model import Config
-    >>> model = Transformer(Config(vocab_size=4, n_ctx=8, d_model=6, n_layers=1, n_heads=2))
+    >>> model = Decoder(Config(vocab_size=4, n_ctx=8, d_model=6, n_layers=1, n_heads=2))
     >>> precision(model, "bf16")
     'weights in float32, products in bfloat16'
     >>> precision(model.half(), "fp32")

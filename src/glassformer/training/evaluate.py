@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
@@ -49,7 +49,7 @@ def perplexity(loss: float) -> float:
 
 @torch.no_grad()
 def evaluate(
-    model: Transformer, batches: Iterable[Batch], n_bytes: int | None = None, dtype: str = "fp32"
+    model: Decoder, batches: Iterable[Batch], n_bytes: int | None = None, dtype: str = "fp32"
 ) -> Score:
     """The model's surprise at every target of the batches, without dropout."""
     device = next(model.parameters()).device

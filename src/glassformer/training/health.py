@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 
@@ -48,7 +48,7 @@ def update_to_weight(model: nn.Module, before: dict[str, Tensor]) -> dict[str, f
 
 
 @torch.no_grad()
-def dead_units(model: Transformer, batch: Batch) -> dict[str, float]:
+def dead_units(model: Decoder, batch: Batch) -> dict[str, float]:
     """The fraction of each layer's neurons whose activation is above 0 at no token of the batch."""
     device = next(model.parameters()).device
     with evaluating(model):

@@ -13,7 +13,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.interop.open import load, load_preset, preset_names
 from glassformer.interop.said import read_said
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
@@ -31,7 +31,7 @@ Report = Callable[[int, int], None]
 class Learner:
     """A model after `done` updates; `lr` is the next one's learning rate, None: the schedule's."""
 
-    model: Transformer
+    model: Decoder
     tokenizer: Tokenizer
     moments: Moments
     recipe: Recipe
@@ -111,7 +111,7 @@ def open_model(run: str, lr: float | None = None) -> Learner:
 
 def open_run(
     run: str, at_step: int | None = None, report: Report = lambda start, end: None
-) -> tuple[Transformer, Tokenizer]:
+) -> tuple[Decoder, Tokenizer]:
     """A run's model and the tokenizer that turns text into its tokens.
 
     at_step: as it was after so many updates; None: as it is.

@@ -13,7 +13,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.files import ordinary_mode
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training import checkpoint as ck
 from glassformer.training.compiling import compiled
@@ -60,14 +60,14 @@ class Outcome(NamedTuple):
 
 
 def train(
-    model: Transformer,
+    model: Decoder,
     data: Data,
     recipe: Recipe,
     *,
     run: Run | None = None,
     report: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
-    sample: Callable[[Transformer], str] | None = None,
+    sample: Callable[[Decoder], str] | None = None,
 ) -> Outcome:
     """Train `model` in place, on the device it is on; in a `run`, leave checkpoints and metrics.
 
@@ -90,7 +90,7 @@ def train(
     >>> words = Tokenizer.from_words(["one", "two", "three", "four"])
     >>> shard = write_shard(tempfile.mkdtemp(), ["one two three four " * 100], words)
     >>> data = BlocksData(Blocks(shard, n_ctx=8))
-    >>> model = Transformer(Config(vocab_size=4, n_ctx=8, d_model=16, n_layers=1, n_heads=2))
+    >>> model = Decoder(Config(vocab_size=4, n_ctx=8, d_model=16, n_layers=1, n_heads=2))
     >>> outcome = train(model, data, Recipe(steps=60, batch_size=8, lr=1e-2, warmup_steps=5))
     >>> outcome.reason, outcome.val_loss < 0.1
     ('finished', True)
@@ -103,12 +103,12 @@ class Loop:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Decoder,
         data: Data,
         recipe: Recipe,
         run: Run | None = None,
         report: Callable[[Row], None] = lambda row: None,
-        sample: Callable[[Transformer], str] | None = None,
+        sample: Callable[[Decoder], str] | None = None,
     ) -> None:
         widen(model)
         self.model, self.data, self.recipe, self.run = model, data, recipe, run

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.views import Source, itself
 from glassformer.ops import muon as ops
 from glassformer.training.recipe import Recipe
@@ -22,7 +22,7 @@ class Matrix(NamedTuple):
     scale: float
 
 
-def muon_parameters(model: Transformer, recipe: Recipe) -> dict[str, nn.Parameter]:
+def muon_parameters(model: Decoder, recipe: Recipe) -> dict[str, nn.Parameter]:
     """The stored parameters that Muon changes: the matrices inside the blocks."""
     if recipe.optimizer != "muon":
         return {}
@@ -30,7 +30,7 @@ def muon_parameters(model: Transformer, recipe: Recipe) -> dict[str, nn.Paramete
     return {name: p for name, p in named if name.startswith("blocks.") and p.ndim == 2}
 
 
-def matrices(model: Transformer, source: Source = itself) -> Iterator[Matrix]:
+def matrices(model: Decoder, source: Source = itself) -> Iterator[Matrix]:
     """Every weight that Muon changes, on its own: queries, keys and values apart.
 
     The scale sqrt(max(1, out / in)) gives every output about the same change.
@@ -60,7 +60,7 @@ class Muon:
     ahead = g + momentum (m - g). The model must stay on its device. Source: `ops.muon`.
     """
 
-    def __init__(self, model: Transformer, recipe: Recipe) -> None:
+    def __init__(self, model: Decoder, recipe: Recipe) -> None:
         self.parameters = muon_parameters(model, recipe)
         self.momentum, self.decay = recipe.momentum, recipe.weight_decay
         self.averages = {name: torch.zeros_like(p) for name, p in self.parameters.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.training.muon import Muon, muon_parameters
 from glassformer.training.recipe import Recipe
 
@@ -18,7 +18,7 @@ MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}  # as Kingma & Ba 2015, algorithm 
 class Optimizer:
     """AdamW over all parameters, or Muon over the blocks' matrices and AdamW over the rest."""
 
-    def __init__(self, model: Transformer, recipe: Recipe) -> None:
+    def __init__(self, model: Decoder, recipe: Recipe) -> None:
         self.recipe = recipe
         self.named = dict(model.named_parameters())
         self.muon = Muon(model, recipe) if recipe.optimizer == "muon" else None
@@ -60,7 +60,7 @@ class Optimizer:
             self.adamw.state[parameter] = {"step": count, **state}
 
 
-def moments_of(model: Transformer, recipe: Recipe) -> dict[str, Tensor]:
+def moments_of(model: Decoder, recipe: Recipe) -> dict[str, Tensor]:
     """The names of the optimizer's tensors, each with the parameter whose shape it has."""
     averaged = muon_parameters(model, recipe)  # Muon keeps one moment, AdamW two
     return {

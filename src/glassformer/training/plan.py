@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from glassformer.model import Config, Transformer, size
+from glassformer.model import Config, Decoder, size
 from glassformer.training.data import Data
 from glassformer.training.device import precision
 from glassformer.training.loop import Loop
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
         return f"{seen}: enough"
 
 
-def make_plan(model: Transformer, data: Data, recipe: Recipe) -> Plan:
+def make_plan(model: Decoder, data: Data, recipe: Recipe) -> Plan:
     """Try a few steps on a copy that is thrown away, and count what they took."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     device = next(model.parameters()).device

@@ -18,7 +18,7 @@ from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
 from glassformer.jsons import LARGEST, OPEN, DamagedFileError, Schema
-from glassformer.model import Config, Transformer, load_preset
+from glassformer.model import Config, Decoder, load_preset
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
 from glassformer.text.shard import Shard, write_shard
@@ -66,7 +66,7 @@ class Choices:
 class Prepared(NamedTuple):
     """Everything `train` needs."""
 
-    model: Transformer
+    model: Decoder
     data: Data
     recipe: Recipe
     run: Run
@@ -99,7 +99,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
                 sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset["model"]["d_model"]
             config = Config.from_dict(sizes)
             refuse_larger_than_memory(config, recipe.batch_size)
-            model = Transformer(config)
+            model = Decoder(config)
         n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
         described: dict[str, Any] = {"n_ctx": n_ctx}
         if corpus is not None:
@@ -141,7 +141,7 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
         described = run.description
         recipe = described.recipe
         refuse_larger_than_memory(described.model, recipe.batch_size)
-        model = Transformer.unfilled(described.model)
+        model = Decoder.unfilled(described.model)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
             model.load_state_dict(load_folder(folder)[0].state_dict())
         model.said = read_said(folder)
@@ -169,7 +169,7 @@ def open_data(
     return BlocksData(Blocks(shard, described["n_ctx"]), recipe.seed)
 
 
-def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:
+def _loaded(name: str, choices: Choices) -> tuple[Decoder, Tokenizer]:
     kept = (choices.tokenizer, choices.vocab_size)
     if kept != (None, None) or set(choices.model) - {"n_ctx", "dropout"}:
         raise GlassformerError(
@@ -180,7 +180,7 @@ def _loaded(name: str, choices: Choices) -> tuple[Transformer, Tokenizer]:
     if tokenizer is None:
         raise GlassformerError(f"{name} has no tokenizer.json, so it can't read the text; add one")
     if "dropout" in choices.model:
-        changed = Transformer(model.config.replace(dropout=choices.model["dropout"]))
+        changed = Decoder(model.config.replace(dropout=choices.model["dropout"]))
         changed.load_state_dict(model.state_dict())
         changed.said = model.said
         model = changed

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
 from glassformer.training.data import Batch
@@ -26,7 +26,7 @@ from glassformer.training.run import DATA, open_tokenizer, read_description
 class State(NamedTuple):
     """What training had after a step; `moments` as in the checkpoints, ``exp_avg.NAME`` ..."""
 
-    model: Transformer
+    model: Decoder
     moments: dict[str, Tensor]
     recipe: Recipe
     tokenizer: Tokenizer
@@ -43,7 +43,7 @@ def state_at(folder: Path, step: int) -> State:
         return replay.state
     description = read_description(folder)
     checkpoint = ck.load_checkpoint(found.folder)
-    model = Transformer.unfilled(description.model)
+    model = Decoder.unfilled(description.model)
     ck.fill(model, description.recipe, checkpoint, found.folder)
     model.tokenizer = tokenizer = open_tokenizer(folder, description)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
@@ -97,7 +97,7 @@ class Replay:
         self.recipe = recipe = description.recipe
         data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
         data.blocks.shard.verify()
-        self._loop = Loop(Transformer.unfilled(description.model), data, recipe)
+        self._loop = Loop(Decoder.unfilled(description.model), data, recipe)
         self._loop.restore(start.folder)
         # what is done between steps has no part in them
         self._loop.recipe = recipe.replace(eval_every=0, sample_every=0, save_every=0, patience=0)
@@ -107,7 +107,7 @@ class Replay:
             self.advance()
 
     @property
-    def model(self) -> Transformer:
+    def model(self) -> Decoder:
         """As it is now; its parameters' `grad` are the last step's, clipped."""
         return self._loop.model
 

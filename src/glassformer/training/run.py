@@ -30,7 +30,7 @@ from glassformer.jsons import (
     parse_object,
     self_checking,
 )
-from glassformer.model import Config, Transformer
+from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.html import html
 from glassformer.training.recipe import Recipe
@@ -173,7 +173,7 @@ class Run:
         return run
 
     def describe(
-        self, description: Description, tokenizer: Tokenizer, model: Transformer | None = None
+        self, description: Description, tokenizer: Tokenizer, model: Decoder | None = None
     ) -> None:
         """Write down what is going to be trained, and how; `model`, as it is before its first step.
 
@@ -237,7 +237,7 @@ class Run:
         rows = [json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step]
         write_atomically(path, "".join(rows))
 
-    def export(self, model: Transformer) -> None:
+    def export(self, model: Decoder) -> None:
         """Write the model as it is now into the run folder, for `gf.load` and other tools."""
         save_folder(model, self.tokenizer, self.folder)
 

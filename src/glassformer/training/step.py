@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
@@ -52,7 +52,7 @@ def seeded_sampling(recipe: Recipe, step: int) -> Iterator[None]:
 
 
 def accumulate_gradient(
-    model: Transformer,
+    model: Decoder,
     loss_of: LossFunction,
     batches: Sequence[Batch],
     recipe: Recipe,
@@ -86,7 +86,7 @@ def accumulate_gradient(
 
 
 def clip_and_check(
-    model: Transformer, loss: Tensor, batches: Sequence[Batch], recipe: Recipe, step: int
+    model: Decoder, loss: Tensor, batches: Sequence[Batch], recipe: Recipe, step: int
 ) -> tuple[float, float]:
     """Clip the gradient to its greatest allowed norm; return the loss and the norm before that.
 
@@ -112,7 +112,7 @@ def clip_and_check(
     return loss_value, norm_value
 
 
-def find_non_finite(model: Transformer, batches: Sequence[Batch], recipe: Recipe, step: int) -> str:
+def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, step: int) -> str:
     """Say which weight, recorded value or gradient is the first that is not finite."""
     for view in model.views():
         if not view.value.isfinite().all():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.text import storyland
 from glassformer.text.blocks import Blocks
@@ -81,7 +81,7 @@ class StorylandScore(NamedTuple):
 
 
 @torch.no_grad()
-def measure(model: Transformer, tokenizer: Tokenizer, n: int = FRESH) -> StorylandScore:
+def measure(model: Decoder, tokenizer: Tokenizer, n: int = FRESH) -> StorylandScore:
     """Score a model on n documents it can't have seen, each on its own."""
     device = next(model.parameters()).device
     fresh = [*documents(FRESH_SEED, n)]

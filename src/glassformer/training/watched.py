@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Transformer
+from glassformer.model import Decoder
 from glassformer.model.ids import Ids, as_ids
 from glassformer.model.texts import Texts, ids_of, next_tokens
 from glassformer.model.views import View
@@ -45,7 +45,7 @@ class WatchedStep:
     """The trace of a training step, and what it led to: the changed model and optimizer state."""
 
     trace: Trace
-    model: Transformer
+    model: Decoder
     moments: dict[str, Tensor]
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ def zero_moments(model: nn.Module) -> dict[str, Tensor]:
 
 
 def watch_step(
-    model: Transformer,
+    model: Decoder,
     text: Texts,
     targets: Ids | None = None,
     *,
@@ -75,7 +75,7 @@ def watch_step(
 ) -> WatchedStep:
     """Watch one update of all weights, with everything that leads to it; nothing given is changed.
 
-    text, `is_cancelled`: as for `Transformer.watch`. targets [batch, pos]: what is asked after each
+    text, `is_cancelled`: as for `Decoder.watch`. targets [batch, pos]: what is asked after each
     token; None: the text's own next tokens. recipe: optimizer, betas, weight decay and clipping
     norm (None: those of ``Recipe()``); lr: the learning rate (None: the recipe's). moments: the
     optimizer's state before the step (None: new), `t` the step's number, from 1.
@@ -123,7 +123,7 @@ def watch_step(
 class _Step:
     """The numbers of one update and the steps that explain them."""
 
-    def __init__(self, trace: Trace, model: Transformer, recipe: Recipe, lr: float, t: int) -> None:
+    def __init__(self, trace: Trace, model: Decoder, recipe: Recipe, lr: float, t: int) -> None:
         self.trace, self.model, self.recipe, self.lr, self.t = trace, model, recipe, lr, t
         self.muons = muon_parameters(model, recipe)
         self.tape = Recorder(trace, kind="opt")

@@ -53,13 +53,13 @@ class Unembed(nn.Module):
             yield View(f"{scope}b_U", source(self.b_U), ("vocab",))
 
 
-class Transformer(nn.Module):
+class Decoder(nn.Module):
     """A decoder-only transformer.
 
     `tokenizer`, where it is known (`gf.load` sets it), turns texts into its ids and gives its
     traces words.
 
-    >>> model = Transformer(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
+    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3))
     >>> model(torch.tensor([[1, 2, 3]])).shape
     torch.Size([1, 3, 11])
     """
@@ -89,7 +89,7 @@ class Transformer(nn.Module):
         config: Config,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
-    ) -> Transformer:
+    ) -> Decoder:
         """A model whose weights are about to be loaded: nothing is drawn for them."""
         refuse_larger_than_memory(config, dtype.itemsize, "the weights")
         with torch.device("meta"):
@@ -204,7 +204,7 @@ class Transformer(nn.Module):
         Errors: texts of different lengths; ids outside the vocabulary, or of another shape.
 
         >>> config = Config(vocab_size=3, n_ctx=8, d_model=6, n_layers=2, n_heads=3)
-        >>> model = Transformer(config, torch.Generator().manual_seed(0))
+        >>> model = Decoder(config, torch.Generator().manual_seed(0))
         >>> model.tokenizer = Tokenizer.from_words(["the", "cat", "sat"])
         >>> trace = model.watch("the cat", edit={"blocks.0.attn.z": lambda z: 2 * z})
         >>> trace["probs"].shape, trace.labels["pos"]
@@ -229,7 +229,7 @@ class Transformer(nn.Module):
         weights = [*self.parameters()]
         n = counted(sum(w.numel() for w in weights), "parameter")
         dtype = str(self.embed.W_E.dtype).removeprefix("torch.")
-        return f"<Transformer: {size}, {reads}; {n}, {dtype} on {self.embed.W_E.device}>"
+        return f"<Decoder: {size}, {reads}; {n}, {dtype} on {self.embed.W_E.device}>"
 
     def _ids(self, ids: Ids) -> Tensor:
         """Ids as [batch, pos], each with a row in the table; on an accelerator nobody waits."""
