@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.ops.spelling import number
-from glassformer.server.record import Wish, record
+from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner
 from tests.browser.test_page import problems
@@ -24,7 +24,7 @@ def learner(run_folder: Path) -> Learner:
 
 @pytest.fixture(scope="module")
 def trace(learner: Learner) -> Trace:
-    return record(learner, Wish(PROMPT)).trace
+    return record(learner, TraceOptions(PROMPT)).trace
 
 
 def visit(page: Page, server: str, **fields: object) -> None:

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.ops.spelling import number, spelled
-from glassformer.server.record import Wish, record
+from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.training.learner import open_learner
@@ -56,7 +56,7 @@ READ_CARDS = """async ([hash, addresses]) => {
 
 @pytest.fixture(scope="module")
 def trace(run_folder: Path) -> Trace:
-    return record(open_learner(str(run_folder)), Wish(PROMPT, TARGET)).trace
+    return record(open_learner(str(run_folder)), TraceOptions(PROMPT, TARGET)).trace
 
 
 @pytest.fixture(scope="module")

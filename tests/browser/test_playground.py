@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import uniform
-from glassformer.server.record import Drawing, Wish, record
+from glassformer.server.record import SamplingOptions, TraceOptions, record
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner
 from tests.browser.serving import serve
@@ -39,7 +39,9 @@ def learner(run_folder: Path) -> Learner:
 
 
 def recorded(learner: Learner, sampling: Sampling, seed=0, index=0, prompt=PROMPT) -> Trace:
-    return record(learner, Wish(prompt, drawing=Drawing(sampling, seed, index))).trace
+    return record(
+        learner, TraceOptions(prompt, sampling=SamplingOptions(sampling, seed, index))
+    ).trace
 
 
 def visit(page: Page, server: str, **fields: object) -> None:

@@ -13,7 +13,7 @@ from glassformer.interop import save
 from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Decoder
 from glassformer.ops.spelling import number
-from glassformer.server.record import Wish, record
+from glassformer.server.record import TraceOptions, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import open_learner
 from tests.browser.serving import serve
@@ -27,7 +27,7 @@ def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
     page: Page, server: str, run_folder: Path
 ) -> None:
     learner = open_learner(str(run_folder))
-    trace = record(learner, Wish(PROMPT)).trace
+    trace = record(learner, TraceOptions(PROMPT)).trace
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{server}#/map?{SMALL}")
     for point in additions(learner.model.config):

@@ -13,7 +13,7 @@ from glassformer.interop import save
 from glassformer.model import Config, Decoder
 from glassformer.server.export import export
 from glassformer.server.page import template
-from glassformer.server.record import Wish, record
+from glassformer.server.record import TraceOptions, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import open_learner
 from tests.server.served import PROMPT, client, data_block
@@ -39,7 +39,7 @@ def test_the_page_holds_the_whole_trace(tmp_path):
     data = exported(tmp_path, "miniature", PROMPT, target="mat")
     (trace,) = data["traces"]
     tensors = tensors_of(trace)
-    expected = record(open_learner("miniature"), Wish(PROMPT, "mat")).trace
+    expected = record(open_learner("miniature"), TraceOptions(PROMPT, "mat")).trace
     for step in expected.nodes.values():
         assert torch.equal(tensors[step.path], expected.value_of(step))
     table = json.loads(unpacked(trace["table"]))

@@ -16,9 +16,10 @@ from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.changes import change
 from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
 from glassformer.lab.numbers import BINS, counted
+from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.parts import whole_value
-from glassformer.server.record import Drawing, Wish
+from glassformer.server.record import SamplingOptions, TraceOptions
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import (
     BiographyRequest,
@@ -27,7 +28,7 @@ from glassformer.server.schemas import (
     TokenizeRequest,
     TraceRequest,
 )
-from glassformer.server.traces import Asked, LiveTrace, TraceStore
+from glassformer.server.traces import LiveTrace, TraceOrigin, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
@@ -44,41 +45,38 @@ def open_trace(
 ) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
     learner = runs.learner(request.run, request.at_step)
-    drawing = _drawing(request)
     edits: dict[str, float | Tensor] = {}
     for address, new in request.edits.items():
         where = str(Address.parse(address))
         if isinstance(new, Patch):
-            edits[where] = traces[new.trace].recorded.trace[new.address]
+            edits[where] = traces[new.trace].result.trace[new.address]
         else:
             edits[where] = new
-    wish = Wish(
+    options = TraceOptions(
         prompt=request.prompt,
         target=request.target,
         backward=request.backward,
         optimizer=request.optimizer,
         lens=request.lens,
         edits=edits,
-        drawing=drawing or Drawing(),
+        sampling=request.sampling and _sampling(request.sampling),
         added=tuple(request.added),
         float64=request.float64,
     )
     written = request.model_dump()["edits"]
-    asked = Asked(request.run, request.at_step, written, drawing)
-    return LiveTrace(learner, wish, asked, is_cancelled)
+    origin = TraceOrigin(request.run, request.at_step, written)
+    return LiveTrace(learner, options, origin, is_cancelled)
 
 
-def _drawing(request: TraceRequest) -> Drawing | None:
-    if request.sampling is None:
-        return None
-    settings = request.sampling.model_dump()
+def _sampling(options: schemas.Sampling) -> SamplingOptions:
+    settings = options.model_dump()
     seed, index = settings.pop("seed"), settings.pop("index")
-    return Drawing(Sampling(**settings), seed, index)
+    return SamplingOptions(Sampling(**settings), seed, index)
 
 
 def difference(trace: LiveTrace, address: str) -> dict[str, float]:
     """The finite difference that checks a gradient."""
-    found = trace.recorded.trace.explain(address, check=True)
+    found = trace.result.trace.explain(address, check=True)
     assert found.difference is not None, "it was asked for"
     checked = found.difference
     return {

@@ -187,14 +187,14 @@ def create_app(
         begin, end and block have a number for each axis, with commas between. A block stands for
         its number of largest magnitude: a nan where there is one, -inf only where all are.
         """
-        found = traces[trace].recorded.trace
+        found = traces[trace].result.trace
         content = await readers.run(partial(read_part, found, address, begin, end, block))
         return Response(content, media_type="application/octet-stream")
 
     @app.get("/api/traces/{trace}/counts", response_model=schemas.Counts, responses=refusals())
     async def counts(trace: str, address: schemas.Path) -> Any:
         """The numbers of a value, counted in float64: mean, spread, the largest, a histogram."""
-        return await workers.run(partial(answers.counts, traces[trace].recorded.trace, address))
+        return await workers.run(partial(answers.counts, traces[trace].result.trace, address))
 
     @app.get("/api/traces/{trace}/change", response_model=schemas.Change, responses=refusals())
     async def change(
@@ -203,7 +203,7 @@ def create_app(
         other: Annotated[str, Query(max_length=100, description="The trace after the change.")],
     ) -> Any:
         """How far a value moved from this trace to another one."""
-        before, after = (traces[one].recorded.trace for one in (trace, other))
+        before, after = (traces[one].result.trace for one in (trace, other))
         return await readers.run(partial(answers.moved, before, after, address))
 
     @app.get(
@@ -221,7 +221,7 @@ def create_app(
         (row - mean) @ direction, with the eigenvectors of largest eigenvalue of the covariance of
         the rows; the shares are those of the variance that each direction holds.
         """
-        found = traces[trace].recorded.trace
+        found = traces[trace].result.trace
         content = await workers.run(partial(answers.picture, found, address, rows))
         return Response(content, media_type="application/octet-stream")
 

@@ -17,10 +17,10 @@ from glassformer.generation.generate import check_prompt
 from glassformer.model.watch import estimated_bytes
 from glassformer.server import answers
 from glassformer.server.page import fill, sealed, template
-from glassformer.server.record import Wish
+from glassformer.server.record import TraceOptions
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import TokenizeRequest
-from glassformer.server.traces import Asked, LiveTrace
+from glassformer.server.traces import LiveTrace, TraceOrigin
 from glassformer.trace.trace import OverBudgetError
 from glassformer.training.learner import Learner
 
@@ -76,8 +76,8 @@ def page_data(
     check_size(learner, prompt)
     first = LiveTrace(
         learner,
-        Wish(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
-        Asked(source.id, at_step),
+        TraceOptions(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
+        TraceOrigin(source.id, at_step),
     )
     text = answers.tokenized(learner.tokenizer, TokenizeRequest(run=source.id, text=prompt))
     past = packed_snapshots(runs, source.id, prompt, target, snapshot_bytes or SNAPSHOT_BYTES)
@@ -135,8 +135,8 @@ def packed_snapshots(
     def traces(count: int) -> Iterator[dict[str, Any]]:
         for step in spread(steps, count):
             learner = runs.learner(run, step)
-            wish = Wish(prompt, target, backward=False)
-            yield packed(LiveTrace(learner, wish, Asked(run, step)))
+            options = TraceOptions(prompt, target, backward=False)
+            yield packed(LiveTrace(learner, options, TraceOrigin(run, step)))
 
     if not steps:
         return []

@@ -34,26 +34,28 @@ LENS_PART = 24
 
 OPTIMIZER_VALUES = 9  # per weight: m and v before and after, g, decayed, denominator, change, new
 
-GREEDY = Sampling(temperature=0)
-
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingOptions:
     """How the next token is chosen: the settings, the seed and the token's place among the new."""
 
-    sampling: Sampling = GREEDY
+    settings: Sampling
     seed: int = 0
     index: int = 0
 
 
+GREEDY = SamplingOptions(Sampling(temperature=0))
+
+
 @dataclass(frozen=True)
-class Wish:
+class TraceOptions:
     """What to record of a prompt.
 
     `target`: the word asked for after the last token; without it the last position asks nothing.
     `backward`, `optimizer`, `lens` (what would be said after every addition to the stream): None
     records them while the trace stays below `light_bytes`. `edits`: address to new value; an
-    edited pass has no optimizer's step.
+    edited pass has no optimizer's step. `sampling`: how the next token is chosen; None: greedily.
+    `added`: ids of tokens after the prompt's.
     """
 
     prompt: str
@@ -62,14 +64,14 @@ class Wish:
     optimizer: bool | None = None
     lens: bool | None = None
     edits: Mapping[str, float | Tensor] = field(default_factory=dict)
-    drawing: Drawing = Drawing()
+    sampling: SamplingOptions | None = None
     added: tuple[int, ...] = ()
     float64: bool = False
     light_bytes: int = LIGHT_BYTES
 
 
 @dataclass(frozen=True)
-class Recorded:
+class TraceResult:
     """A trace and what it holds; `target` and `chosen` are token ids."""
 
     trace: Trace
@@ -99,29 +101,31 @@ def watch(
     >>> round(trace["fwd/loss"].item(), 4), trace.explain("opt/unembed.b_U[vocab=4]").agrees
     (2.0792, True)
     """
-    wish = Wish(prompt, target, edits=edits or {})
-    return record(open_learner(str(run), at_step), wish).trace
+    options = TraceOptions(prompt, target, edits=edits or {})
+    return record(open_learner(str(run), at_step), options).trace
 
 
-def record(learner: Learner, wish: Wish, is_cancelled: CancelCheck = never_cancelled) -> Recorded:
-    """Watch a prompt as wished; `is_cancelled`: see `Decoder.watch`.
+def record(
+    learner: Learner, options: TraceOptions, is_cancelled: CancelCheck = never_cancelled
+) -> TraceResult:
+    """Record a prompt; `is_cancelled`: see `Decoder.watch`.
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
-    ids = [*learner.tokenizer.encode_prompt(wish.prompt), *wish.added]
-    if max(wish.added, default=0) >= learner.tokenizer.vocab_size:
+    ids = [*learner.tokenizer.encode_prompt(options.prompt), *options.added]
+    if max(options.added, default=0) >= learner.tokenizer.vocab_size:
         raise ApiError(
             "invalid",
-            f"there is no token {max(wish.added)} to add; ids are 0 to"
+            f"there is no token {max(options.added)} to add; ids are 0 to"
             f" {learner.tokenizer.vocab_size - 1}",
         )
     check_prompt(learner.model, ids)
-    if wish.float64:
+    if options.float64:
         learner = in_float64(learner)
-    target = None if wish.target is None else token_of(learner.tokenizer, wish.target)
+    target = None if options.target is None else token_of(learner.tokenizer, options.target)
     tokens = torch.tensor([ids])
     targets = targets_of(tokens, target)
-    backward, optimizer, lens = _scope(learner.model, tokens, targets, wish)
+    backward, optimizer, lens = _scope(learner.model, tokens, targets, options)
     if optimizer and targets is not None:
         trace = learner.learn(tokens, targets, is_cancelled)[0].trace
     else:
@@ -129,16 +133,16 @@ def record(learner: Learner, wish: Wish, is_cancelled: CancelCheck = never_cance
             tokens,
             targets,
             backward=backward,
-            edit=dict(wish.edits),
+            edit=dict(options.edits),
             budget_bytes=BUDGET_BYTES,
             is_cancelled=is_cancelled,
         )
     add_probs(trace)
     if lens:
         record_guesses(learner.model, trace)
-    how = wish.drawing
-    chosen = record_choice(trace, how.sampling, seed=how.seed, index=how.index)
-    return Recorded(trace, ids, target, backward, optimizer, chosen)
+    how = options.sampling or GREEDY
+    chosen = record_choice(trace, how.settings, seed=how.seed, index=how.index)
+    return TraceResult(trace, ids, target, backward, optimizer, chosen)
 
 
 def targets_of(ids: Tensor, target: int | None) -> Tensor | None:
@@ -176,25 +180,27 @@ def in_float64(learner: Learner) -> Learner:
 
 
 def _scope(
-    model: Decoder, ids: Tensor, targets: Tensor | None, wish: Wish
+    model: Decoder, ids: Tensor, targets: Tensor | None, options: TraceOptions
 ) -> tuple[bool, bool, bool]:
     """Whether to record gradients, optimizer's step and lens; refuses what is too large."""
     can_learn = targets is not None
-    if (wish.backward or wish.optimizer) and not can_learn:
+    if (options.backward or options.optimizer) and not can_learn:
         raise ApiError(
             "invalid",
-            f"{wish.prompt!r} is one token, so it has no next token to learn from; give a longer"
+            f"{options.prompt!r} is one token, so it has no next token to learn from; give a longer"
             " text or a target",
         )
     weights = sum(p.nbytes for p in model.parameters())
     forward = estimated_bytes(model, ids)
     learning = 2 * forward + weights
     updating = learning + OPTIMIZER_VALUES * weights
-    backward = can_learn and _wanted(wish.backward, learning, wish)
-    optimizer = backward and not wish.edits and _wanted(wish.optimizer, updating, wish)
+    backward = can_learn and _is_recorded(options.backward, learning, options)
+    optimizer = (
+        backward and not options.edits and _is_recorded(options.optimizer, updating, options)
+    )
     size = updating if optimizer else learning if backward else forward
     reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
-    lens = _wanted(wish.lens, LENS_PART * reading, wish)
+    lens = _is_recorded(options.lens, LENS_PART * reading, options)
     size += reading if lens else 0
     if size > BUDGET_BYTES:
         raise OverBudgetError(
@@ -206,5 +212,5 @@ def _scope(
     return backward, optimizer, lens
 
 
-def _wanted(asked: bool | None, size: int, wish: Wish) -> bool:
-    return size <= wish.light_bytes if asked is None else asked
+def _is_recorded(choice: bool | None, size: int, options: TraceOptions) -> bool:
+    return size <= options.light_bytes if choice is None else choice

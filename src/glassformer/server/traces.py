@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glassformer.memory import machine_memory
 from glassformer.server.errors import ApiError
-from glassformer.server.record import Drawing, Recorded, Wish, record
+from glassformer.server.record import TraceOptions, TraceResult, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.file import step_table
 from glassformer.trace.trace import CancelCheck, never_cancelled
@@ -38,13 +38,12 @@ def held_bytes() -> int:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Where a trace came from, as its reader knows it; `edits` as they were asked for."""
+class TraceOrigin:
+    """Where a trace came from, as its reader knows it; `edits` as the request has them."""
 
     run: str
     at_step: int | None = None
     edits: dict[str, Any] | None = None
-    sampling: Drawing | None = None
 
 
 class LiveTrace:
@@ -53,19 +52,19 @@ class LiveTrace:
     def __init__(
         self,
         learner: Learner,
-        wish: Wish,
-        asked: Asked,
+        options: TraceOptions,
+        origin: TraceOrigin,
         is_cancelled: CancelCheck = never_cancelled,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
-        self.recorded: Recorded = record(learner, wish, is_cancelled)
-        self.values = ValuesFile(self.recorded.trace)
-        self.about = self._about(learner, wish, asked)
+        self.result: TraceResult = record(learner, options, is_cancelled)
+        self.values = ValuesFile(self.result.trace)
+        self.about = self._about(learner, options, origin)
 
     @cached_property
     def table(self) -> bytes:
         """trace.json"""
-        return step_table(self.recorded.trace, self.values.extents).encode()
+        return step_table(self.result.trace, self.values.extents).encode()
 
     @cached_property
     def table_gzip(self) -> bytes:
@@ -74,7 +73,7 @@ class LiveTrace:
     @property
     def nbytes(self) -> int:
         """Bytes of values, steps and written tables, weights apart."""
-        trace = self.recorded.trace
+        trace = self.result.trace
         tables = (self.__dict__.get(name, b"") for name in ("table", "table_gzip"))
         values = trace.nbytes + self.values.copied
         return values + STEP_BYTES * len(trace.nodes) + sum(len(table) for table in tables)
@@ -82,36 +81,38 @@ class LiveTrace:
     @property
     def weights(self) -> dict[int, int]:
         """Every memory of the weights that this trace keeps alive, and its bytes."""
-        rerun = self.recorded.trace.rerun
+        rerun = self.result.trace.rerun
         return self._leaves | _memories(rerun.held if rerun else [])
 
     @cached_property
     def _leaves(self) -> dict[int, int]:
-        leaves = self.recorded.trace.leaves
+        leaves = self.result.trace.leaves
         return _memories(leaf.value for leaf in leaves if leaf.value is not None)
 
-    def _about(self, learner: Learner, wish: Wish, asked: Asked) -> dict[str, Any]:
+    def _about(
+        self, learner: Learner, options: TraceOptions, origin: TraceOrigin
+    ) -> dict[str, Any]:
         """TraceAbout of the page's contract."""
-        found, tokenizer = self.recorded, learner.tokenizer
-        drawing = asked.sampling
+        found, tokenizer = self.result, learner.tokenizer
+        sampling = options.sampling
         return {
             "id": self.id,
-            "run": asked.run,
-            "prompt": _text(tokenizer, wish, found.ids),
-            "added": list(wish.added),
+            "run": origin.run,
+            "prompt": _text(tokenizer, options, found.ids),
+            "added": list(options.added),
             "ids": found.ids,
             "tokens": [tokenizer.token(token) for token in found.ids],
             "target": None if found.target is None else tokenizer.token(found.target),
             "backward": found.backward,
             "optimizer": found.optimizer,
-            "at_step": asked.at_step,
-            "edits": asked.edits or {},
+            "at_step": origin.at_step,
+            "edits": origin.edits or {},
             "sampling": None
-            if drawing is None
-            else {**asdict(drawing.sampling), "seed": drawing.seed, "index": drawing.index},
+            if sampling is None
+            else {**asdict(sampling.settings), "seed": sampling.seed, "index": sampling.index},
             "chosen": {"id": found.chosen, "token": _name(tokenizer, found.chosen)},
             "nbytes": self.values.size,
-            "precision": "float64" if wish.float64 else "float32",
+            "precision": "float64" if options.float64 else "float32",
         }
 
 
@@ -120,12 +121,12 @@ def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:
     return {memory.data_ptr(): memory.nbytes() for memory in found}
 
 
-def _text(tokenizer: Tokenizer, wish: Wish, ids: list[int]) -> str:
+def _text(tokenizer: Tokenizer, options: TraceOptions, ids: list[int]) -> str:
     """The prompt with the text of the tokens that were added to it."""
-    if not wish.added:
-        return wish.prompt
-    before, whole = (tokenizer.decode(part) for part in (ids[: -len(wish.added)], ids))
-    return wish.prompt + whole[len(before) :] if whole.startswith(before) else whole
+    if not options.added:
+        return options.prompt
+    before, whole = (tokenizer.decode(part) for part in (ids[: -len(options.added)], ids))
+    return options.prompt + whole[len(before) :] if whole.startswith(before) else whole
 
 
 def _name(tokenizer: Tokenizer, token: int) -> str:
