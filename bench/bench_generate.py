@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 from bench.bench_quality import make_loop, trained, write_text
 from bench.measure import Row, alternate, compare, one_thread
 from glassformer.generation.generate import generate, generate_batch
-from glassformer.generation.packed import WEIGHTS, Packed, as_stored, pack
+from glassformer.generation.packed import WEIGHTS, PackedModel, pack, unpacked
 from glassformer.interop import save
 from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
@@ -132,7 +132,9 @@ def large(seconds: float) -> Iterator[Row]:
 HOW: dict[str, Any] = {"max_new_tokens": NEW, "temperature": 0}
 
 
-def ours(model: Decoder | Packed, prompt: Sequence[int] | Tensor, use_cache: bool = True) -> None:
+def ours(
+    model: Decoder | PackedModel, prompt: Sequence[int] | Tensor, use_cache: bool = True
+) -> None:
     assert len(list(generate(model, prompt, use_cache=use_cache, **HOW))) == NEW
 
 
@@ -179,7 +181,7 @@ def perplexities() -> Iterator[Row]:
         shard = write_text(Path(folder) / "tokens", None)
         model = trained(make_loop("classic", shard, TRAINED_STEPS)).model.eval()
         batches = list(islice(Blocks(shard, model.config.n_ctx).evaluation(32), 16))
-    whole = perplexity(as_stored(model), batches)
+    whole = perplexity(unpacked(model), batches)
     yield Row("perplexity, trained 4 x 128, as stored", whole, "")
     for weights in WEIGHTS:
         change = perplexity(pack(model, weights), batches) / whole - 1
@@ -187,7 +189,7 @@ def perplexities() -> Iterator[Row]:
 
 
 @torch.inference_mode()
-def perplexity(packed: Packed, batches: list[tuple[Tensor, Tensor]]) -> float:
+def perplexity(packed: PackedModel, batches: list[tuple[Tensor, Tensor]]) -> float:
     loss, count = 0.0, 0
     for ids, targets in batches:
         scores, asked = packed(ids).flatten(0, 1), targets.flatten()

@@ -15,9 +15,9 @@ from sphinx.util.typing import ExtensionMetadata
 
 from glassformer import ops
 from glassformer.cli.app import VERBS, load_verb
+from glassformer.formula.latex import to_latex
 from glassformer.ops.axes import AXES
 from glassformer.ops.op import REGISTRY, TEMPLATES, Composite, Op
-from glassformer.ops.render import to_latex
 from glassformer.trace.address import KINDS
 
 FAMILIES = {  # module in glassformer.ops -> its title, in story order; others follow by their name

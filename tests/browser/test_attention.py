@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Trace
 from glassformer.training.learner import Learner, open_learner

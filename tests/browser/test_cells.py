@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from glassformer.ops.spelling import number, spelled
+from glassformer.formula.spelling import number, spelled
 from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address

@@ -9,10 +9,10 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
+from glassformer.formula.spelling import number
 from glassformer.interop import save
 from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Decoder
-from glassformer.ops.spelling import number
 from glassformer.server.record import TraceOptions, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import open_learner

@@ -20,10 +20,10 @@ from glassformer.cli import lab
 from glassformer.cli.lab import in_context
 from glassformer.cli.watching import open_run
 from glassformer.errors import GlassformerError
+from glassformer.formula.spelling import number
 from glassformer.lab.changes import changes, watch_text
 from glassformer.lab.edits import without_head
 from glassformer.model import Config
-from glassformer.ops.spelling import number
 from glassformer.show.table import signed
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.learner import token_of

@@ -12,7 +12,7 @@ import typer
 
 import glassformer as gf
 from glassformer.cli import app as cli
-from glassformer.ops.spelling import compared, number
+from glassformer.formula.spelling import compared, number
 from glassformer.training.learner import open_learner
 from glassformer.training.replay import state_at
 from tests.calculator import gives

@@ -1,4 +1,4 @@
-"""Packed weights and the flat program: the model's own numbers, by a shorter way."""
+"""Packed weights and the flat plan: the model's own numbers, by a shorter way."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from glassformer.errors import GlassformerError
 from glassformer.generation import packed as packed_module
 from glassformer.generation.cache import Cache
 from glassformer.generation.generate import generate, generate_batch
-from glassformer.generation.packed import WEIGHTS, as_stored, pack
-from glassformer.generation.program import Program
+from glassformer.generation.packed import WEIGHTS, pack, unpacked
+from glassformer.generation.plan import ExecutionPlan
 from glassformer.model import Config, Decoder
 from tests.generation.models import TINY, speaking, various
 
@@ -39,10 +39,10 @@ def test_a_program_gives_the_logits_of_the_model_it_was_taken_from(seed):
     with torch.inference_mode():
         expected = model(ids)
         cache = Cache(model.config, [4, 4], dtype=torch.float64)
-        packed = as_stored(model)
+        packed = unpacked(model)
         packed(ids[:, :4], cache)
-        program = Program(packed, cache)
-        steps = [program.step(ids[:, i : i + 1]) for i in range(4, 9)]
+        plan = ExecutionPlan(packed, cache)
+        steps = [plan.step(ids[:, i : i + 1]) for i in range(4, 9)]
     torch.testing.assert_close(torch.cat(steps, 1), expected[:, 4:], rtol=0, atol=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_a_number_made_outside_the_tape_is_noticed_and_not_repeated_forever():
     model = Sneaky(TINY).eval()
     cache = Cache(model.config, [1])
     with torch.inference_mode(), pytest.raises(RuntimeError, match="compute it on the tape"):
-        Program(as_stored(model), cache).step(torch.tensor([[1]]))
+        ExecutionPlan(unpacked(model), cache).step(torch.tensor([[1]]))
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -114,7 +114,7 @@ def trained(model: Decoder) -> None:
 
 
 @pytest.mark.parametrize("change", [doubled, trained])
-@pytest.mark.parametrize("packing", [as_stored, pack])
+@pytest.mark.parametrize("packing", [unpacked, pack])
 def test_a_model_that_changes_in_the_middle_of_a_text_ends_it_with_an_error(packing, change):
     model = Decoder(TINY).eval()
     text = generate(packing(model), [1], temperature=0)

@@ -19,10 +19,10 @@ from transformers import (
 
 from glassformer import ops
 from glassformer.errors import GlassformerError
+from glassformer.formula.nodes import Drawn
 from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import HEAD, uniform
-from glassformer.ops.formula import Drawn
 from glassformer.trace import Recorder, Trace
 from tests.generation.models import TINY, speaking
 

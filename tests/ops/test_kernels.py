@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from glassformer.formula.evaluate import evaluate, unit_roundoff
+from glassformer.formula.nodes import Drawn
 from glassformer.ops import REGISTRY, Composite, Op
-from glassformer.ops.evaluate import evaluate, unit_roundoff
-from glassformer.ops.formula import Drawn
 from glassformer.trace import Recorder, Trace
 from tests.ops.cases import CASES, draws
 

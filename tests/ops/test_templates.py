@@ -1,19 +1,10 @@
 """An op is a template over axes: what is one formula up to names is declared once."""
 
+from glassformer.formula.nodes import Axis, Node, Param, Read, Reduce, Size, children_mapped, walk
+from glassformer.formula.template import expand, groups_of
+from glassformer.formula.tree import Formula
 from glassformer.ops import REGISTRY, Op
-from glassformer.ops.formula import (
-    Axis,
-    Formula,
-    Node,
-    Param,
-    Read,
-    Reduce,
-    Size,
-    children_mapped,
-    walk,
-)
 from glassformer.ops.op import ROLES, TEMPLATES
-from glassformer.ops.template import expand, groups_of
 
 ELEMENTARY = [op for op in REGISTRY.values() if isinstance(op, Op)]
 FEW = 60

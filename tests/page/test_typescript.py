@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import glassformer as gf
-from glassformer.ops.spelling import FULL, Fixed, constant, number, spelled
+from glassformer.formula.spelling import FULL, Fixed, constant, number, spelled
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save

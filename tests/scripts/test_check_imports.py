@@ -29,7 +29,7 @@ def test_glassformer_itself_obeys():
         ("text/a.py", "from glassformer.model.config import Config"),
         ("show/a.py", "from glassformer.text.tokenizer import Tokenizer"),
         ("generation/a.py", "if TYPE_CHECKING:\n    from glassformer.training.loop import Run"),
-        ("errors.py", "from glassformer.ops import formula"),
+        ("errors.py", "from glassformer.formula import tree"),
         ("cli/a.py", "import glassformer as gf"),
         ("cli/__init__.py", "from .. import Config"),
         ("attic/a.py", "import torch"),

@@ -8,9 +8,9 @@ import torch
 from rich.console import Console
 
 from glassformer.errors import GlassformerError
+from glassformer.formula.spelling import number
 from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
-from glassformer.ops.spelling import number
 from glassformer.show.choice import candidates, tell_choice, why
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace

@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.explanation import short_address, tell_explanation
 from tests.calculator import calculate, gives, last_digit
 from tests.show.traces import Screen, small, wide

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.html import STRONGEST, png
 from glassformer.show.notebook import run_html, trace_html
 from glassformer.trace import RENDERERS

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.attention_map import MASKED
 from glassformer.show.stages import is_between
 from glassformer.show.terminal import tell

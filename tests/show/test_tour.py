@@ -3,7 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.sheet import Sheet
 from glassformer.show.tour import tell_tour
 from tests.show.traces import Screen, small, wide

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.ops.formula import Drawn
+from glassformer.formula.nodes import Drawn
 from glassformer.trace import Trace
 from tests.model.variety import (
     VARIETY,

@@ -15,7 +15,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.choice import record_choice
 from glassformer.generation.defaults import end_ids
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
-from glassformer.generation.packed import Packed, pack
+from glassformer.generation.packed import PackedModel, pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
 from glassformer.model import Decoder
@@ -47,7 +47,7 @@ class Answers:
     def __post_init__(self) -> None:
         self._asked = self.model if self.weights is None else self._packed(self.weights)
 
-    def _packed(self, weights: str) -> Packed:
+    def _packed(self, weights: str) -> PackedModel:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             packed = pack(self.model, weights)

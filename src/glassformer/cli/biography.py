@@ -12,10 +12,10 @@ from torch import Tensor
 from glassformer.cli import pasted
 from glassformer.cli.streams import say
 from glassformer.cli.watching import note_replay
+from glassformer.formula.spelling import number
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.biography import SECONDS, Biography, Point, biography
 from glassformer.model import Decoder
-from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write

@@ -17,8 +17,8 @@ from glassformer.cli.lab.subject import tell_explain
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.errors import GlassformerError
+from glassformer.formula.spelling import number
 from glassformer.ops import IGNORED
-from glassformer.ops.spelling import number
 from glassformer.show.plots.learning import draw_lesson
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet

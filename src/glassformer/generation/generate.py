@@ -10,10 +10,10 @@ from torch import Tensor
 
 from glassformer import ops
 from glassformer.errors import GlassformerError
+from glassformer.generation.c_step import CompiledPlan
 from glassformer.generation.cache import Cache
-from glassformer.generation.compiled import CompiledProgram
-from glassformer.generation.packed import Packed, as_stored, generating
-from glassformer.generation.program import Program
+from glassformer.generation.packed import PackedModel, generating, unpacked
+from glassformer.generation.plan import ExecutionPlan
 from glassformer.generation.sampling import Sampling, fresh_seed
 from glassformer.model.decoder import Decoder
 from glassformer.model.ids import Ids, one_text
@@ -27,11 +27,11 @@ FINISH_REASONS: dict[str, str] = {
 
 FEW_THREADS = 2
 """A compiled step runs on one thread and reads memory as fast as that goes, about as fast as two
-threads of the flat program; with more the flat program is ahead. Small models have one anyway."""
+threads of the flat plan; with more the flat plan is ahead. Small models have one anyway."""
 
 
 def generate(
-    model: Decoder | Packed,
+    model: Decoder | PackedModel,
     ids: Ids,
     *,
     max_new_tokens: int | None = None,
@@ -73,7 +73,7 @@ def generate(
 
 
 def generate_batch(
-    model: Decoder | Packed,
+    model: Decoder | PackedModel,
     prompts: Sequence[Ids] | Tensor,
     *,
     max_new_tokens: int | None = None,
@@ -158,7 +158,7 @@ class Generation(Iterator[int]):
 class _Texts:
     """Several texts, continued together by one model."""
 
-    packed: Packed
+    packed: PackedModel
     prompts: list[list[int]]
     seeds: list[int]
     sampling: Sampling
@@ -181,7 +181,7 @@ class _Texts:
         for row, prompt in zip(self.ids, self.prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
         self.cache: Cache | None = None
-        self.program: Program | CompiledProgram | None = None
+        self.plan: ExecutionPlan | CompiledPlan | None = None
         self.cached: list[int] = []  # whose text each row of the cache is
         if self.max_new_tokens == 0:
             for text in self.texts:
@@ -243,13 +243,13 @@ class _Texts:
         lengths = [len(self.texts[row].prompt) + len(self.texts[row].new) for row in going]
         device = self.model.embed.W_E.device
         with generating(self.packed):
-            if self.program is not None and self.cache is not None:
+            if self.plan is not None and self.cache is not None:
                 self.cache.keep([self.cached.index(row) for row in going])
                 self.cached = going
-                return self.program.step(self._last(going, lengths).to(device))
+                return self.plan.step(self._last(going, lengths).to(device))
             if self.use_cache:
                 self.cache = self._new_cache(lengths)
-                self.program = self._new_program(self.cache)
+                self.plan = self._new_plan(self.cache)
             self.cached = going
             texts = self.ids[going, : max(lengths)].to(device)
             return self.packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
@@ -270,15 +270,15 @@ class _Texts:
             device=W_E.device,
         )
 
-    def _new_program(self, cache: Cache) -> Program | CompiledProgram:
+    def _new_plan(self, cache: Cache) -> ExecutionPlan | CompiledPlan:
         step = self.packed.compiled
         if step is not None and cache.batch == 1 and torch.get_num_threads() <= FEW_THREADS:
             return step.on(cache)
-        return Program(self.packed, cache)
+        return ExecutionPlan(self.packed, cache)
 
 
-def _packed(model: Decoder | Packed) -> Packed:
-    return as_stored(model) if isinstance(model, Decoder) else model
+def _packed(model: Decoder | PackedModel) -> PackedModel:
+    return unpacked(model) if isinstance(model, Decoder) else model
 
 
 class PromptTooLongError(GlassformerError):

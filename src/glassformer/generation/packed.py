@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.generation.c_library import NotCompiledError
+from glassformer.generation.c_step import CompiledStep, NotCompiledError
 from glassformer.generation.cache import Cache
-from glassformer.generation.compiled import CompiledStep
 from glassformer.kernels import choices
 from glassformer.model.block import Block
 from glassformer.model.decoder import Decoder
@@ -40,7 +39,7 @@ Product = Callable[[Tensor], Tensor]
 """x [..., in] to x W + b [..., out]."""
 
 
-class Packed:
+class PackedModel:
     """A model and the kernels that take the place of its matrix products, by the values' names.
 
     What is not a product (embeddings, norms, attention, the residual stream) stays as it is. Where
@@ -63,7 +62,7 @@ class Packed:
 
     def __repr__(self) -> str:
         step = ", with a compiled step" if self.compiled else ""
-        return f"<Packed{step}, of {self.model!r}>"
+        return f"<PackedModel{step}, of {self.model!r}>"
 
     def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits [batch, pos, vocab] of ids [batch, pos]."""
@@ -95,16 +94,16 @@ class Packed:
             )
 
 
-def as_stored(model: Decoder) -> Packed:
+def unpacked(model: Decoder) -> PackedModel:
     """The model with its matrices as they are; nothing is copied."""
-    return Packed(model, _Stored)
+    return PackedModel(model, _Stored)
 
 
 def _compiled_step(model: Decoder) -> CompiledStep | None:
     """The step in C.
 
     Where the compiler is missing or fails, or an op has no loops, a warning says so, and texts
-    come by the flat program.
+    come by the flat plan.
     """
     if model.config.n_ctx == 1:
         return None  # there is no step after the first token's
@@ -115,7 +114,7 @@ def _compiled_step(model: Decoder) -> CompiledStep | None:
         return None
 
 
-def pack(model: Decoder, weights: str = "float32") -> Packed:
+def pack(model: Decoder, weights: str = "float32") -> PackedModel:
     """Copy the model's matrices into the layout that generates fastest, for `generate`.
 
     `weights`: "float32"; "bfloat16", half as much to read, with products in bfloat16; or "int8", a
@@ -145,14 +144,14 @@ def pack(model: Decoder, weights: str = "float32") -> Packed:
             " as bfloat16, or move it with model.cpu()"
         )
     if weights == "int8":
-        return Packed(model, _Int8)
+        return PackedModel(model, _Int8)
     as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
     if as_it_is and not choices.LARGE_FP32_IS_PACKED.value and not _small(model):
-        return as_stored(model)
+        return unpacked(model)
     step = _compiled_step(model) if as_it_is else None
     if as_it_is and _small(model):
-        return Packed(model, _Stored, step)
-    return Packed(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]), step)
+        return PackedModel(model, _Stored, step)
+    return PackedModel(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]), step)
 
 
 class _Part(NamedTuple):
@@ -278,7 +277,7 @@ SMALL = 32 << 20
 
 
 @contextmanager
-def generating(packed: Packed) -> Iterator[None]:
+def generating(packed: PackedModel) -> Iterator[None]:
     """No dropout inside, whatever the model is doing outside, and one thread for a small model.
 
     The kernels of a single row are so short that threads mostly wait for each other, and on a busy

@@ -78,6 +78,5 @@ LARGE_FP32_IS_PACKED = Choice(
     AMD,
     "one core of an Intel processor does not read a 124M model in fp32 at the memory's speed:"
     " packed it wrote 0.85 times as fast as `transformers`, as stored 1.28 times",
-    "tests/generation/test_compiled.py"
-    "::test_a_large_model_in_fp32_is_packed_where_the_table_says_so",
+    "tests/generation/test_c_step.py::test_a_large_model_in_fp32_is_packed_where_the_table_says_so",
 )

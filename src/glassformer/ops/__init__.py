@@ -1,6 +1,6 @@
 """Every formula of Glassformer, in story order; a shape's words are in `ops.axes`.
 
-An op is written once: its formula (data: `ops.formula`), its kernel (PyTorch) and one plain
+An op is written once: its formula (data: `formula.tree`), its kernel (PyTorch) and one plain
 sentence. A model's line reads ``z = t("z", ops.mix, pattern, v)``: one line, one number.
 """
 

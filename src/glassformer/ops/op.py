@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 from torch import Tensor
 
-from glassformer.ops.formula import Formula
-from glassformer.ops.template import Axes, expand, groups_of
+from glassformer.formula.template import Axes, expand, groups_of
+from glassformer.formula.tree import Formula
 
 Role = Literal[
     "value",  # a number that has no other role
@@ -73,7 +73,7 @@ AS_DECLARED: Mapping[str, str] = {}
 class Template:
     """An op over any axes: ``y[*B, *O] = sum(*I, x[*B, *I] * W[*I, *O]) + b[*O]``.
 
-    ``*B`` stands for any number of axes, a bare capital letter for one axis; see `ops.template`.
+    ``*B`` stands for any number of axes, a bare capital letter for one axis: `formula.template`.
     """
 
     name: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import torch
 
+from glassformer.formula.nodes import Axis, Node, Read, Reduce, children_mapped
+from glassformer.formula.tree import Formula
 from glassformer.ops.elementwise import multiply
-from glassformer.ops.formula import Axis, Formula, Node, Read, Reduce, children_mapped
 from glassformer.ops.op import op, template
 from glassformer.ops.rows import row_subtract
 

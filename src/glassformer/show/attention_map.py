@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width, signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet

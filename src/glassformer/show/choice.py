@@ -9,7 +9,7 @@ import torch
 from rich.cells import cell_len
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.spelling import Fixed, number, same
+from glassformer.formula.spelling import Fixed, number, same
 from glassformer.show.labels import word_at
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.surprise import odds

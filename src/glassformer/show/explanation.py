@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, signed_style

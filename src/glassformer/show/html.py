@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 
 VIOLET = (123, 77, 190)  # probabilities: one hue, as strong as the weight

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.sheet import NEGATIVE, POSITIVE, QUIET, Part, Sheet
 

@@ -8,9 +8,8 @@ from html import escape
 from io import BytesIO
 from typing import Any
 
+from glassformer.formula.spelling import number
 from glassformer.ops import REGISTRY
-from glassformer.ops.render import to_text
-from glassformer.ops.spelling import number
 from glassformer.show.explanation import short_address, words_of
 from glassformer.show.fold import Fold
 from glassformer.show.html import (
@@ -191,7 +190,7 @@ def _stages(trace: Trace) -> list[str]:
 def _stage(trace: Trace, step: Step) -> str:
     shape = ", ".join(f"{axis} {n}" for axis, n in zip(step.axes, step.shape, strict=True))
     says = REGISTRY[step.op].says if step.op in REGISTRY else ""
-    formula = tag("pre", escape(to_text(step.formula))) if step.formula is not None else ""
+    formula = tag("pre", escape(str(step.formula))) if step.formula is not None else ""
     if step.value is None:
         return details(f"{step.name} [{shape}]", _sentence(says), formula, quiet("value not kept"))
     return details(f"{step.name} [{shape}]", _sentence(says), formula, *_value(trace, step))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import number
+from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width

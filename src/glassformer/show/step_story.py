@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glassformer.formula.spelling import FULL, compared, fewest_digits, number, spelled
 from glassformer.ops import IGNORED
-from glassformer.ops.spelling import FULL, compared, fewest_digits, number, spelled
 from glassformer.show.explanation import short_address
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label

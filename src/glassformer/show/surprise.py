@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glassformer.ops.spelling import OPERAND_DIGITS, Fixed, number, same
+from glassformer.formula.spelling import OPERAND_DIGITS, Fixed, number, same
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import cast
 
 from rich.cells import cell_len
 
-from glassformer.ops.spelling import compared, number
+from glassformer.formula.spelling import compared, number
 from glassformer.show.matrix import signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
 

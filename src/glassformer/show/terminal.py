@@ -8,10 +8,9 @@ import numpy as np
 from rich.console import Console
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.formula.spelling import number
+from glassformer.formula.tree import Formula
 from glassformer.ops import REGISTRY
-from glassformer.ops.formula import Formula
-from glassformer.ops.render import to_text
-from glassformer.ops.spelling import number
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import SPACE, index_label
@@ -193,7 +192,7 @@ class Story:
         self._said = says
         if step.formula is None:
             return
-        formula = to_text(Formula(step.short, step.formula.axes, step.formula.body))
+        formula = str(Formula(step.short, step.formula.axes, step.formula.body))
         if formula not in self._told:
             self._told.add(formula)
             self.sheet.prose(formula, "italic", indent=2, hanging=4)

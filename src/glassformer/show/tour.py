@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from glassformer.formula.spelling import number
 from glassformer.ops import REGISTRY
-from glassformer.ops.spelling import number
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label

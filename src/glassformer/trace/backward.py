@@ -1,9 +1,10 @@
 """The backward pass, recorded: the gradient of the loss for every value and every weight.
 
 PyTorch's autograd computes the numbers; the formulas say why. A gradient is the sum, over every
-step that read the value, of upstream gradient times local derivative, and each such term is derived
-from that step's own formula (`ops.derive`). So ``bwd/NAME`` is a step like any other: its operands
-are upstream gradients and forward values, and following them ends at ``bwd/loss``, which is 1.
+node that read the value, of upstream gradient times local derivative, and each such term is derived
+from that node's own formula (`formula.derive`). So ``bwd/NAME`` is a node like any other: its
+operands are upstream gradients and forward values, and following them ends at ``bwd/loss``, which
+is 1.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from glassformer.ops.derive import gradient, renamed
-from glassformer.ops.formula import Binary, Formula, Node, Number
+from glassformer.formula.derive import gradient, renamed
+from glassformer.formula.nodes import Binary, Node, Number
+from glassformer.formula.tree import Formula
 from glassformer.trace.step import GRADIENT, Step
 from glassformer.trace.trace import Trace
 

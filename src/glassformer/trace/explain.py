@@ -11,12 +11,13 @@ import numpy as np
 
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
-from glassformer.ops.arithmetic import Line, Put, Terms, line, put_in, terms
-from glassformer.ops.evaluate import Evaluation, evaluate
-from glassformer.ops.formula import Drawn, Formula
+from glassformer.formula.arithmetic import Line, Put, Terms, line, put_in, terms
+from glassformer.formula.evaluate import Evaluation, evaluate
+from glassformer.formula.latex import to_latex
+from glassformer.formula.nodes import Drawn
+from glassformer.formula.spelling import number
+from glassformer.formula.tree import Formula
 from glassformer.ops.op import REGISTRY
-from glassformer.ops.render import to_latex
-from glassformer.ops.spelling import number
 from glassformer.trace.address import Address
 from glassformer.trace.difference import FiniteDifference, finite_difference
 from glassformer.trace.html import html
@@ -143,7 +144,7 @@ class Explanation:
 
     @property
     def formula(self) -> str:
-        """The formula in symbols, in the syntax of `ops.formula`; empty for a leaf."""
+        """The formula in symbols, in the syntax of `formula.tree`; empty for a leaf."""
         return str(self._named_formula) if self._named_formula else ""
 
     @property

@@ -8,7 +8,7 @@
   little-endian and row-major; no number straddles two tiles;
 - ``labels``: axis to readable names of its indices;
 - ``ops``: op name to its plain sentence and its source;
-- ``formulas``: each with ``name``, ``axes``, ``tree`` (see `ops.formula.to_json`), ``text`` and
+- ``formulas``: each with ``name``, ``axes``, ``tree`` (see `formula.tree.to_json`), ``text`` and
   ``latex``;
 - ``steps``, leaves first: ``address`` (kind/name), ``op`` and ``role`` (null for a leaf; roles are
   those of `ops.op.Role`), ``formula`` (index into ``formulas``, null for a leaf), ``operands`` (the
@@ -37,10 +37,10 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
+from glassformer.formula.latex import to_latex
+from glassformer.formula.tree import Formula, from_json, to_json
 from glassformer.jsons import STRICT, Count, DamagedFileError, Schema, parse_object
-from glassformer.ops.formula import Formula, from_json, to_json
 from glassformer.ops.op import REGISTRY
-from glassformer.ops.render import to_latex
 from glassformer.trace.address import KINDS, Address
 from glassformer.trace.explain import WITHOUT_DECLARATION, Explanation
 from glassformer.trace.step import Step

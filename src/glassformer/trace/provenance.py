@@ -9,7 +9,7 @@ from weakref import ref
 
 from torch import Tensor
 
-from glassformer.ops.formula import Formula
+from glassformer.formula.tree import Formula
 from glassformer.ops.op import Op
 from glassformer.trace.step import Step
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from glassformer.ops.formula import Formula
+from glassformer.formula.tree import Formula
 from glassformer.ops.op import REGISTRY, Op, Role
 
 GRADIENT = "gradient"

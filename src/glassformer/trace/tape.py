@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from glassformer.ops.formula import Formula
+from glassformer.formula.tree import Formula
 from glassformer.ops.op import Composite, Op, Tape
 from glassformer.trace.provenance import Provenance
 from glassformer.trace.step import Step

@@ -22,13 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError
+from glassformer.formula.nodes import Binary, Node, Read, Unary
+from glassformer.formula.tree import Formula
 from glassformer.model import Decoder
 from glassformer.model.ids import Ids, as_ids
 from glassformer.model.texts import Texts, ids_of, next_tokens
 from glassformer.model.views import View
 from glassformer.ops import muon
 from glassformer.ops import optimizer as ops
-from glassformer.ops.formula import Binary, Formula, Node, Read, Unary
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.trace import CancelCheck, never_cancelled

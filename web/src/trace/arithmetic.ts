@@ -1,6 +1,6 @@
 /**
  * A formula at one element with its numbers put in: a line of arithmetic that is true as printed.
- * Function by function Python's `ops.arithmetic`, which says the rules; here a printed number also
+ * Function by function Python's `formula.arithmetic`, which says the rules; here a printed number also
  * knows its address.
  */
 import { FUNCTIONS, OPERATORS, type Env, type Evaluation } from "./evaluate";

@@ -1,6 +1,6 @@
 /**
  * A formula's value in float64 at one element, with a bound on how far a rounded computation may be
- * from it: the same running error analysis as Python's `ops.evaluate` (Higham 2002, 3.1 and 3.3).
+ * from it: the same running error analysis as Python's `formula.evaluate` (Higham 2002, 3.1 and 3.3).
  */
 import { erf } from "./erf";
 import {

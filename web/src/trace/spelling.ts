@@ -1,6 +1,6 @@
 /**
  * How numbers are written, and with how many digits, so that printed arithmetic is true as printed:
- * function by function Python's `ops.spelling`, which says the rules.
+ * function by function Python's `formula.spelling`, which says the rules.
  */
 const OPERAND_DIGITS = [4, 5, 6, 7, 8, 9];
 const MOST = 9;

@@ -11,8 +11,8 @@ from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, 
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
+from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import analogy
-from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.sheet import Sheet
 from glassformer.show.table import Column, print_table

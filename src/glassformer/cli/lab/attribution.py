@@ -12,8 +12,8 @@ from glassformer.cli.as_json import AsJson, token_data, tokens_data
 from glassformer.cli.lab.subject import All, Subject, at_position
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.formula.spelling import Fixed
 from glassformer.lab.logit_attribution import attribute
-from glassformer.ops.spelling import Fixed
 from glassformer.show.explanation import short_address
 from glassformer.show.labels import index_label
 from glassformer.show.matrix import signed_style

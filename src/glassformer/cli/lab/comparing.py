@@ -10,10 +10,10 @@ from glassformer.cli.as_json import comparison_data
 from glassformer.cli.lab.subject import Subject, tell_explain
 from glassformer.cli.streams import say_json
 from glassformer.errors import GlassformerError
+from glassformer.formula.spelling import compared, number
 from glassformer.lab import experiments
 from glassformer.lab.changes import Change, changes, next_token_shifts, surprise_at_the_end
 from glassformer.lab.edits import Edit
-from glassformer.ops.spelling import compared, number
 from glassformer.show.explanation import short_address
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label

@@ -15,6 +15,7 @@ from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Run
+from glassformer.formula.spelling import number
 from glassformer.lab.in_context_learning import (
     Reading,
     Repeats,
@@ -25,7 +26,6 @@ from glassformer.lab.in_context_learning import (
     read_texts,
     readable_tokens,
 )
-from glassformer.ops.spelling import number
 from glassformer.show.plots.in_context import (
     draw_examples,
     draw_induction,

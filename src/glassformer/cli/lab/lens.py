@@ -12,8 +12,8 @@ from glassformer.cli.as_json import AsJson, lens_data
 from glassformer.cli.lab.subject import All, Subject, at_position, tell_explain
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.formula.spelling import number
 from glassformer.lab.logit_lens import Glimpse, logit_lens
-from glassformer.ops.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
 from glassformer.show.matrix import ROWS_HEAD, ROWS_TAIL

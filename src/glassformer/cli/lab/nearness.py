@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from glassformer.cli import pasted
+from glassformer.formula.arithmetic import Joined, Put, line
+from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import Neighbor
-from glassformer.ops.arithmetic import Joined, Put, line
-from glassformer.ops.spelling import number
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table

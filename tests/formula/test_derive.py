@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.derive import gradient
-from glassformer.ops.evaluate import evaluate
-from glassformer.ops.formula import Axis, Formula, Read, Unary
+from glassformer.formula.derive import gradient
+from glassformer.formula.evaluate import evaluate
+from glassformer.formula.nodes import Axis, Read, Unary
+from glassformer.formula.tree import Formula
 
 
 @pytest.mark.parametrize(

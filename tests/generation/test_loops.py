@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from glassformer.generation.c_library import c_library
+from glassformer.formula.evaluate import evaluate
+from glassformer.formula.nodes import Drawn
+from glassformer.formula.tree import Formula
+from glassformer.generation.c_step.expressions import preamble
+from glassformer.generation.c_step.library import c_library
+from glassformer.generation.c_step.loops import TILE, Extent, Layout, c_function, dense
 from glassformer.ops import REGISTRY, Op
-from glassformer.ops.c_expressions import preamble
-from glassformer.ops.evaluate import evaluate
-from glassformer.ops.formula import Drawn, Formula
-from glassformer.ops.loops import TILE, Extent, Layout, c_function, dense
 from tests.ops.cases import AXES, CASES, Draws
 
 REALS = {torch.float32: "float", torch.float64: "double"}
@@ -53,7 +54,7 @@ def fixed(lengths) -> tuple[Extent, ...]:
 def written(number: int, call: Call) -> str:
     formula, operands, params, shape = call
     layouts = {
-        o: Layout(fixed(t.shape), fixed(t.stride()), whole=t.dtype == torch.int64)
+        o: Layout(fixed(t.shape), fixed(t.stride()), integer=t.dtype == torch.int64)
         for o, t in operands.items()
     }
     return c_function(f"f{number}", formula, layouts, fixed(shape), params)
@@ -61,7 +62,7 @@ def written(number: int, call: Call) -> str:
 
 def computed(all_calls: list[Call], dtype: torch.dtype) -> Iterator[Tensor]:
     functions = (written(number, call) for number, call in enumerate(all_calls))
-    exported = "\n".join(functions).replace("APART", "")
+    exported = "\n".join(functions).replace("NO_INLINE", "")
     library = c_library(preamble(REALS[dtype]) + exported)
     for number, (formula, operands, _, shape) in enumerate(all_calls):
         out = torch.full(shape, torch.nan, dtype=dtype)

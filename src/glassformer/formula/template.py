@@ -12,7 +12,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from glassformer.ops.formula import REDUCTIONS, Formula
+from glassformer.formula.nodes import REDUCTIONS
+from glassformer.formula.tree import Formula
 
 Axes = Mapping[str, tuple[str, ...]]
 """The axes that each group stands for, in order."""

@@ -1,7 +1,7 @@
 """A decoding step as a flat list of kernel calls: the model is walked once, then the list runs.
 
-Everything a model computes passes through its tape or its cache. So a tape and a cache that take
-down which kernel was called with what have the whole step, for any configuration, and the steps
+Everything a model computes passes through its tape or its cache. So a tape and a cache that capture
+which kernel was called with what have the whole step, for any configuration, and the steps
 that follow run without modules, scopes and names, which cost as much as a small model's arithmetic.
 """
 
@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from glassformer.generation.cache import Cache
-from glassformer.generation.compiled import not_on_the_tape
-from glassformer.generation.packed import Kernel, Packed
+from glassformer.generation.capture import not_on_the_tape
+from glassformer.generation.packed import Kernel, PackedModel
 from glassformer.ops.op import Composite, Op
 
 Call = tuple[Callable[..., Any], tuple[int, ...], tuple[int, ...]]
 """A kernel, the slots of its operands, and the slots that its results go to."""
 
 
-class Program:
+class ExecutionPlan:
     """One new token for every row of a cache; `step` gives the scores of what may follow it."""
 
-    def __init__(self, packed: Packed, cache: Cache) -> None:
+    def __init__(self, packed: PackedModel, cache: Cache) -> None:
         self._packed = packed
         self._cache = cache
         self._calls: list[Call] = []
@@ -36,7 +36,7 @@ class Program:
     def step(self, ids: Tensor) -> Tensor:
         """Read ids [batch, 1] and advance the cache; return logits [batch, 1, vocab]."""
         if not self._calls:
-            return self._take_down(ids)
+            return self._capture(ids)
         cache, values = self._cache, self._values
         values[:3] = ids, cache.positions(1, ids.device), cache.mask(1)
         for kernel, operands, results in self._calls:
@@ -49,21 +49,21 @@ class Program:
         cache.advance(1)
         return values[self._result]
 
-    def _take_down(self, ids: Tensor) -> Tensor:
+    def _capture(self, ids: Tensor) -> Tensor:
         model = self._packed.model
-        notes = _Notes(self._cache, [*model.parameters(), *model.buffers()])
-        notes.inputs = (ids, self._cache.positions(1, ids.device), self._cache.mask(1))
-        for value in notes.inputs:
-            notes.name(value)
-        logits = model(ids, _NotingTape(notes, self._packed.kernels), notes)
-        self._result = notes.slot(logits)
-        self._calls = _needed(notes.calls, self._result)
-        constant = notes.constant
-        self._values = [v if i in constant else None for i, v in enumerate(notes.values)]
+        capture = _Capture(self._cache, [*model.parameters(), *model.buffers()])
+        capture.inputs = (ids, self._cache.positions(1, ids.device), self._cache.mask(1))
+        for value in capture.inputs:
+            capture.name(value)
+        logits = model(ids, _CapturingTape(capture, self._packed.kernels), capture)
+        self._result = capture.slot(logits)
+        self._calls = _needed(capture.calls, self._result)
+        constant = capture.constant
+        self._values = [v if i in constant else None for i, v in enumerate(capture.values)]
         return logits
 
 
-class _Notes:
+class _Capture:
     """The cache that the model sees while its calls are taken down."""
 
     def __init__(self, cache: Cache, constants: Iterable[Tensor]) -> None:
@@ -114,21 +114,21 @@ class _Notes:
         return self.inputs[2]
 
 
-class _NotingTape:
+class _CapturingTape:
     """Computes, and takes down every call."""
 
-    def __init__(self, notes: _Notes, kernels: dict[str, Kernel], scope: str = "") -> None:
-        self._notes, self._kernels, self._scope = notes, kernels, scope
+    def __init__(self, capture: _Capture, kernels: dict[str, Kernel], scope: str = "") -> None:
+        self._capture, self._kernels, self._scope = capture, kernels, scope
 
-    def at(self, scope: str, /) -> _NotingTape:
-        return _NotingTape(self._notes, self._kernels, f"{self._scope}{scope}.")
+    def at(self, scope: str, /) -> _CapturingTape:
+        return _CapturingTape(self._capture, self._kernels, f"{self._scope}{scope}.")
 
     def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
         first = name if isinstance(name, str) else name[0]
         packed = self._kernels.get(f"{self._scope}{first}")
         if packed is not None:
-            return self._notes.call(packed, operands[:1])
-        return self._notes.call(partial(op.kernel, **params) if params else op.kernel, operands)
+            return self._capture.call(packed, operands[:1])
+        return self._capture.call(partial(op.kernel, **params) if params else op.kernel, operands)
 
 
 def _needed(calls: list[Call], result: int) -> list[Call]:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.generation import c_library
-from glassformer.generation import compiled as compiled_module
 from glassformer.generation import packed as packed_module
+from glassformer.generation.c_step import library
+from glassformer.generation.c_step import step as step_module
+from glassformer.generation.c_step.step import CompiledStep
 from glassformer.generation.cache import Cache
-from glassformer.generation.compiled import CompiledStep
 from glassformer.generation.generate import generate, generate_batch
-from glassformer.generation.packed import Packed, as_stored, pack
+from glassformer.generation.packed import PackedModel, pack, unpacked
 from glassformer.kernels import choices
 from glassformer.model import Decoder
 from tests.generation.models import TINY, speaking, various
@@ -40,9 +40,9 @@ def models() -> list[Decoder]:
     return [*special, *(various(seed) for seed in range(6))]
 
 
-def compiled(model: Decoder) -> Packed:
+def compiled(model: Decoder) -> PackedModel:
     """The model as it is, in float64 as well, and its compiled step."""
-    packed = as_stored(model)
+    packed = unpacked(model)
     packed.compiled = CompiledStep(model)
     return packed
 
@@ -52,8 +52,8 @@ def steps_of(model: Decoder, ids: Tensor, start: int) -> Tensor:
     cache = Cache(model.config, [start], dtype=model.embed.W_E.dtype)
     with torch.inference_mode():
         model(ids[:, :start], cache=cache)
-        program = CompiledStep(model).on(cache)
-        return torch.cat([program.step(ids[:, i : i + 1]) for i in range(start, ids.shape[1])], 1)
+        plan = CompiledStep(model).on(cache)
+        return torch.cat([plan.step(ids[:, i : i + 1]) for i in range(start, ids.shape[1])], 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -111,7 +111,7 @@ def test_a_large_model_has_its_compiled_step_where_threads_are_few(threads, used
         together = generate_batch(packed, [[1, 2], [3]], temperature=0)
     finally:
         torch.set_num_threads(before)
-    assert len(used) == used_once  # the batch is read at once, by the flat program
+    assert len(used) == used_once  # the batch is read at once, by the flat plan
     assert text == together[0].new == list(generate(model, [1, 2], temperature=0))
 
 
@@ -142,12 +142,12 @@ def test_a_model_in_float32_is_compiled_when_it_is_packed_in_float32_and_no_othe
     assert pack(Decoder(TINY)).compiled is not None
     assert pack(Decoder(TINY), "int8").compiled is None
     assert pack(Decoder(TINY).double()).compiled is None
-    assert as_stored(Decoder(TINY)).compiled is None
+    assert unpacked(Decoder(TINY)).compiled is None
 
 
 def test_another_model_of_the_same_shape_needs_no_compiler(monkeypatch):
     first = CompiledStep(speaking(TINY, seed=1).float())
-    monkeypatch.setattr(c_library, "_compile", lambda *_: pytest.fail("compiled again"))
+    monkeypatch.setattr(library, "_compile", lambda *_: pytest.fail("compiled again"))
     other = speaking(TINY, seed=2).float()
     assert CompiledStep(other).source == first.source
     assert list(generate(pack(other), [1], temperature=0)) == list(
@@ -218,14 +218,14 @@ def test_a_library_that_a_crash_left_empty_is_compiled_again(monkeypatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "glassformer" / "steps").mkdir(mode=0o700, parents=True)
     # the name that it will have: a library once loaded must not be cut short
-    monkeypatch.setattr(c_library, "_compile", lambda _compiler, _source, library: library.touch())
+    monkeypatch.setattr(library, "_compile", lambda _compiler, _source, file: file.touch())
     with pytest.warns(UserWarning, match="file too short"):
         pack(Decoder(TINY))
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert pack(Decoder(TINY)).compiled is not None
-    (library,) = tmp_path.rglob("*.so")
-    assert library.stat().st_size > 0
+    (file,) = tmp_path.rglob("*.so")
+    assert file.stat().st_size > 0
 
 
 def compiler(folder: Path, script: str) -> str:
@@ -295,7 +295,7 @@ def test_a_formula_without_loops_is_not_compiled_and_it_is_said(monkeypatch):
     def c_function(*_):
         raise ValueError("a drawn number has no arithmetic")
 
-    monkeypatch.setattr(compiled_module, "c_function", c_function)
+    monkeypatch.setattr(step_module, "c_function", c_function)
     noted(speaking(TINY, gain=4.0).float(), "a drawn number has no arithmetic")
 
 
@@ -313,10 +313,10 @@ def test_a_compiled_step_keeps_the_weights_that_it_points_to():
     cache = Cache(TINY, [2], dtype=torch.float32)
     with torch.inference_mode():
         model(ids[:, :2], cache=cache)
-    program = CompiledStep(model).on(cache)
+    plan = CompiledStep(model).on(cache)
     model.double()  # lets the memory of the weights go
     reused = [torch.full_like(p, torch.nan, dtype=torch.float32) for p in model.parameters()]
-    assert torch.equal(program.step(ids[:, 2:]), expected)
+    assert torch.equal(plan.step(ids[:, 2:]), expected)
     del reused
 
 
@@ -342,8 +342,8 @@ def test_a_step_for_weights_of_two_kinds_is_refused():
 
 def test_a_step_beyond_the_cache_is_refused():
     cache = Cache(TINY, [1], capacity=2)
-    program = CompiledStep(Decoder(TINY).eval()).on(cache)
+    plan = CompiledStep(Decoder(TINY).eval()).on(cache)
     cache.advance(1)
-    program.step(torch.tensor([[1]]))
+    plan.step(torch.tensor([[1]]))
     with pytest.raises(GlassformerError, match="3 tokens do not fit a cache of 2 positions"):
-        program.step(torch.tensor([[1]]))
+        plan.step(torch.tensor([[1]]))

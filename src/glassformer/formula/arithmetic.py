@@ -3,7 +3,7 @@
 The formula's tree becomes a tree of what is printed (`put_in`): one number for everything that is
 read, the chosen branch of every select, the shown terms of every reduction. The line's text and its
 value both come from that tree, so the value is what a calculator gives for the text. How many
-digits the numbers need is `ops.spelling.fewest_digits`.
+digits the numbers need is `formula.spelling.fewest_digits`.
 
 A sum (a sum of sums is one sum), mean or maximum of more than `SHOWN_TERMS` terms shows its first
 three and its last two; the rest is one number more, whose true value is spelled like any other
@@ -24,8 +24,8 @@ from typing import overload
 
 import numpy as np
 
-from glassformer.ops.evaluate import FUNCTIONS, OPERATORS, Evaluation
-from glassformer.ops.formula import (
+from glassformer.formula.evaluate import FUNCTIONS, OPERATORS, Evaluation
+from glassformer.formula.nodes import (
     Axis,
     Binary,
     Drawn,
@@ -38,8 +38,7 @@ from glassformer.ops.formula import (
     Size,
     Unary,
 )
-from glassformer.ops.render import NEGATION, PRECEDENCE, bracket, sides
-from glassformer.ops.spelling import (
+from glassformer.formula.spelling import (
     OPERAND_DIGITS,
     Digits,
     Fixed,
@@ -49,6 +48,7 @@ from glassformer.ops.spelling import (
     is_short,
     spelled,
 )
+from glassformer.formula.text import NEGATION, PRECEDENCE, bracket, sides
 
 SHOWN_TERMS = 6
 FIRST, LAST = 3, 2  # of a longer reduction

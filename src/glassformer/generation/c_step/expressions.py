@@ -1,14 +1,14 @@
 """Numbers, functions and operators of formulas as C expressions, each with its type.
 
-What follows from places and parameters alone is whole or double; a model's numbers are `real`, and
-what meets them is brought to it.
+What follows from places and parameters alone is integer or double; a model's numbers are `real`,
+and what meets them is brought to it.
 """
 
 from __future__ import annotations
 
 from math import isfinite
 
-WHOLE, DOUBLE, REAL = "int64_t", "double", "real"
+INTEGER, DOUBLE, REAL = "int64_t", "double", "real"
 """C types of expressions, each wider than the one before; `real` is the type of the model."""
 
 PREAMBLE = """\
@@ -17,17 +17,17 @@ PREAMBLE = """\
 #include <string.h>
 #if defined(__GLIBC__) && defined(__x86_64__) && !defined(__clang__)
 /* glibc computes these for many numbers at once, and tells the compiler so only in -ffast-math */
-#define MANY __attribute__((simd("notinbranch")))
+#define VECTORIZED __attribute__((simd("notinbranch")))
 #if __GLIBC_PREREQ(2, 22)
-MANY float expf(float); MANY double exp(double);
+VECTORIZED float expf(float); VECTORIZED double exp(double);
 #endif
 #if __GLIBC_PREREQ(2, 35)
-MANY float tanhf(float); MANY double tanh(double);
-MANY float erff(float); MANY double erf(double);
+VECTORIZED float tanhf(float); VECTORIZED double tanh(double);
+VECTORIZED float erff(float); VECTORIZED double erf(double);
 #endif
 #endif
 /* inlined into their callers, functions take three times as long to compile */
-#define APART static __attribute__((noinline))
+#define NO_INLINE static __attribute__((noinline))
 """
 
 _SUFFIX = {"float": "f", "double": ""}
@@ -50,13 +50,13 @@ def constant(value: float) -> Typed:
     if not isfinite(value):
         return DOUBLE, "INFINITY" if value > 0 else "(-INFINITY)"
     if float(value).is_integer() and abs(value) < 2**53:
-        return WHOLE, str(int(value))
+        return INTEGER, str(int(value))
     return DOUBLE, repr(float(value))
 
 
 def wider(a: Typed, b: Typed) -> str:
     """The type that holds both."""
-    return max(a[0], b[0], key=(WHOLE, DOUBLE, REAL).index)
+    return max(a[0], b[0], key=(INTEGER, DOUBLE, REAL).index)
 
 
 def cast(kind: str, typed: Typed) -> str:
@@ -71,7 +71,7 @@ def call(function: str, x: Typed) -> Typed:
     if function == "neg":
         return kind, f"(-{code})"
     if function == "sign":
-        return WHOLE, f"(({code} > 0) - ({code} < 0))"
+        return INTEGER, f"(({code} > 0) - ({code} < 0))"
     name = "fabs" if function == "abs" else function
     return (REAL, f"real_{name}({code})") if kind == REAL else (DOUBLE, f"{name}({code})")
 
@@ -80,15 +80,15 @@ def combine(operator: str, a: Typed, b: Typed) -> Typed:
     """An operator of the formula language between two expressions."""
     kind = wider(a, b)
     if operator == "**":
-        if b in ((WHOLE, "2"), (WHOLE, "3")) and kind == REAL:
+        if b in ((INTEGER, "2"), (INTEGER, "3")) and kind == REAL:
             return REAL, f"({' * '.join([a[1]] * int(b[1]))})"
         kind = REAL if kind == REAL else DOUBLE
         return kind, f"{'real_' * (kind == REAL)}pow({cast(kind, a)}, {cast(kind, b)})"
     if operator in ("//", "%"):
-        if kind != WHOLE:
-            raise ValueError(f"{operator} is for whole numbers")
+        if kind != INTEGER:
+            raise ValueError(f"{operator} is for integers")
         operator = operator[0]
-    elif operator == "/" and kind == WHOLE:
+    elif operator == "/" and kind == INTEGER:
         kind = DOUBLE
     code = f"({cast(kind, a)} {operator} {cast(kind, b)})"
-    return (WHOLE if operator in _COMPARISONS else kind), code
+    return (INTEGER if operator in _COMPARISONS else kind), code

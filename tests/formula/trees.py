@@ -9,12 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 from hypothesis import strategies as st
 
-from glassformer.ops.formula import (
+from glassformer.formula.nodes import (
     OPERATORS,
     Axis,
     Binary,
     Drawn,
-    Formula,
     Node,
     Number,
     Param,
@@ -24,6 +23,7 @@ from glassformer.ops.formula import (
     Size,
     Unary,
 )
+from glassformer.formula.tree import Formula
 
 NAMES = st.sampled_from(["x", "W_Q", "b", "scores_raw", "pattern"])
 AXES = st.sampled_from(["batch", "pos", "d_model", "i"])

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassformer.formula.arithmetic import line, put_in
+from glassformer.formula.evaluate import evaluate
+from glassformer.formula.latex import latex, to_latex
+from glassformer.formula.spelling import number
+from glassformer.formula.tree import Formula, from_json, to_json
 from glassformer.ops import REGISTRY, Op
-from glassformer.ops.arithmetic import line, put_in
 from glassformer.ops.axes import AXES
-from glassformer.ops.evaluate import evaluate
-from glassformer.ops.formula import Formula, from_json, to_json
-from glassformer.ops.render import latex, to_latex
-from glassformer.ops.spelling import number
+from tests.formula.trees import SIZES, any_formula, by_python, smooth_body
 from tests.ops import cases  # noqa: F401 (it registers every op)
-from tests.ops.trees import SIZES, any_formula, by_python, smooth_body
 
 # beartype picks random items to check, which hypothesis notices while it draws trees
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

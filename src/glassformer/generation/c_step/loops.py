@@ -11,20 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from glassformer.ops.c_expressions import (
-    REAL,
-    WHOLE,
-    Typed,
-    call,
-    cast,
-    combine,
-    constant,
-    wider,
-)
-from glassformer.ops.formula import (
+from glassformer.formula.nodes import (
     Axis,
     Binary,
-    Formula,
     Node,
     Number,
     Param,
@@ -35,6 +24,17 @@ from glassformer.ops.formula import (
     Unary,
     children,
     walk,
+)
+from glassformer.formula.tree import Formula
+from glassformer.generation.c_step.expressions import (
+    INTEGER,
+    REAL,
+    Typed,
+    call,
+    cast,
+    combine,
+    constant,
+    wider,
 )
 
 TILE = 4096
@@ -47,18 +47,18 @@ UNROLLED = 4
 
 @dataclass(frozen=True)
 class Extent:
-    """A length or a stride; one that `grows` is times `n`, the number of tokens so far."""
+    """A length or a stride; one that `symbolic` is times `n`, the number of tokens so far."""
 
     times: int
-    grows: bool = False
+    symbolic: bool = False
 
     def __mul__(self, other: Extent) -> Extent:
-        if self.grows and other.grows:
+        if self.symbolic and other.symbolic:
             raise ValueError("only one axis of a value may grow")
-        return Extent(self.times * other.times, self.grows or other.grows)
+        return Extent(self.times * other.times, self.symbolic or other.symbolic)
 
     def __str__(self) -> str:
-        return f"({self.times} * n)" if self.grows else str(self.times)
+        return f"({self.times} * n)" if self.symbolic else str(self.times)
 
 
 NONE, ONE = Extent(0), Extent(1)
@@ -66,11 +66,11 @@ NONE, ONE = Extent(0), Extent(1)
 
 @dataclass(frozen=True)
 class Layout:
-    """How an operand lies in memory, in elements; `whole` for 64-bit integers."""
+    """How an operand lies in memory, in elements; `integer` for 64-bit integers."""
 
     shape: tuple[Extent, ...]
     strides: tuple[Extent, ...]
-    whole: bool = False
+    integer: bool = False
 
 
 def dense(shape: tuple[Extent, ...]) -> Layout:
@@ -105,18 +105,18 @@ def c_function(
 
     >>> f = Formula.parse("y[i] = 2 * x[i]")
     >>> print(c_function("twice", f, {"x": dense((Extent(3),))}, (Extent(3),), {}))
-    APART void twice(real *restrict out, const real *restrict x_, int64_t n) {
+    NO_INLINE void twice(real *restrict out, const real *restrict x_, int64_t n) {
       #pragma omp simd
       for (int64_t i = 0; i < 3; i++) {
         out[i] = ((real)2 * x_[i]);
       }
     }
     """
-    types = {o: WHOLE if operands[o].whole else REAL for o in sorted(formula.operands)}
+    types = {o: INTEGER if operands[o].integer else REAL for o in sorted(formula.operands)}
     inputs = "".join(f"const {kind} *restrict {o}_, " for o, kind in types.items())
     sizes = lengths(formula, operands) | dict(zip(formula.axes, shape, strict=True))
     writer = _Writer(formula, operands, sizes, params)
-    writer.open(f"APART void {name}(real *restrict out, {inputs}int64_t n) {{")
+    writer.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t n) {{")
     writer.write()
     return "\n".join(writer.lines)
 
@@ -135,7 +135,7 @@ class _Writer:
         self._depth = 0
         self._formula, self._operands, self._params = formula, operands, params
         self._sizes = sizes
-        self._place = {axis: "0" for axis, size in sizes.items() if size == ONE}  # in C, by axis
+        self._index = {axis: "0" for axis, size in sizes.items() if size == ONE}  # in C, by axis
         self._sums: dict[Reduce, str] = {}  # in C, those that have been added up
         self._counted = frozenset(_counted(formula.body))
         if any(isinstance(n, Reduce) and n.axis in formula.axes for n in walk(formula.body)):
@@ -161,19 +161,19 @@ class _Writer:
         return steps
 
     def write(self) -> None:
-        axes = self._merged(self._formula.axes)
+        axes = self._coalesce_axes(self._formula.axes)
         for axis in axes[:-1]:
             self._loop(axis)
         if axes:
             self._row(axes[-1])
         else:
             for reduce in _outermost(self._formula.body):
-                self._add_up(reduce)
+                self._emit_reduction(reduce)
             self._store()
         while self._depth:
             self._close()
 
-    def _merged(self, axes: Iterable[str]) -> list[str]:
+    def _coalesce_axes(self, axes: Iterable[str]) -> list[str]:
         """The axes longer than one; neighbours that lie as if they were one axis become one."""
         kept: list[str] = []
         for axis in axes:
@@ -190,7 +190,7 @@ class _Writer:
 
     def _as_one(self, outer: str, inner: str) -> bool:
         length = self._sizes[inner]
-        if length.grows or {outer, inner} & self._counted:
+        if length.symbolic or {outer, inner} & self._counted:
             return False
         sums = [node for node in walk(self._formula.body) if isinstance(node, Reduce)]
         nested = sum(
@@ -206,24 +206,24 @@ class _Writer:
     def _row(self, axis: str) -> None:
         """The output along its last axis, and the sums that it takes."""
         reduces = list(_outermost(self._formula.body))
-        along = [r for r in reduces if self._lies_along(r, axis)]
+        along = [r for r in reduces if self._is_unit_stride(r, axis)]
         within = [r for r in reduces if r not in along and self._depends(r, axis)]
         for reduce in reduces:
             if reduce not in along and reduce not in within:
-                self._add_up(reduce)
-        self._place[axis], length = axis, str(self._sizes[axis])
-        if along and (self._sizes[axis].grows or self._sizes[axis].times > TILE):
+                self._emit_reduction(reduce)
+        self._index[axis], length = axis, str(self._sizes[axis])
+        if along and (self._sizes[axis].symbolic or self._sizes[axis].times > TILE):
             self.open(f"for (int64_t start = 0; start < {length}; start += {TILE}) {{")
             self._line(f"int64_t end = {length} - start < {TILE} ? {length} - start : {TILE};")
-            self._place[axis], length = f"(start + {axis})", "end"
+            self._index[axis], length = f"(start + {axis})", "end"
         each = f"for (int64_t {axis} = 0; {axis} < {length}; {axis}++) {{"
         for reduce in along:
-            self._add_up_tile(reduce, axis, each)
+            self._emit_tiled_reduction(reduce, axis, each)
         if not within:
             self._line("#pragma omp simd")
         self.open(each)
         for reduce in within:
-            self._add_up(reduce)
+            self._emit_reduction(reduce)
         self._store()
         self._close()
 
@@ -237,7 +237,7 @@ class _Writer:
         read = any(axis in self._reads[node] for node in nodes if isinstance(node, Read))
         return read or (axis in self._counted and Axis(axis) in nodes)
 
-    def _lies_along(self, reduce: Reduce, axis: str) -> bool:
+    def _is_unit_stride(self, reduce: Reduce, axis: str) -> bool:
         """Whether neighbours along the output's axis are neighbours in an operand."""
         if reduce.kind == "max":
             return False
@@ -245,26 +245,26 @@ class _Writer:
             self._reads[node].get(axis) == ONE for node in walk(reduce) if isinstance(node, Read)
         )
 
-    def _add_up_tile(self, reduce: Reduce, axis: str, each: str) -> None:
+    def _emit_tiled_reduction(self, reduce: Reduce, axis: str, each: str) -> None:
         """All sums of a tile: some terms are added to each, then the next to each."""
         axes, term = self._over(reduce)
         total = f"sum{len(self._sums)}"
         along = self._sizes[axis]
-        width = TILE if along.grows else min(TILE, along.times)
+        width = TILE if along.symbolic else min(TILE, along.times)
         self._line(f"real {total}[{width}] = {{0}};")
         for outer in axes[:-1]:
             self._loop(outer)
         last = axes[-1] if axes else reduce.axis
         length = self._sizes[last]
         self._line("int64_t first = 0;")
-        even = not length.grows and length.times % UNROLLED == 0
+        even = not length.symbolic and length.times % UNROLLED == 0
         for together in (UNROLLED,) if even else (UNROLLED, 1):
             self.open(f"for (; first + {together} <= {length}; first += {together}) {{")
             self._line("#pragma omp simd")
             self.open(each)
             terms = []
             for ahead in range(together):
-                self._place[last] = f"(first + {ahead})"
+                self._index[last] = f"(first + {ahead})"
                 terms.append(self._as(REAL, term))
             self._line(f"{total}[{axis}] += {' + '.join(terms)};")
             self._close()
@@ -273,7 +273,7 @@ class _Writer:
             self._close()
         self._sums[reduce] = self._shared(reduce, f"{total}[{axis}]")
 
-    def _add_up(self, reduce: Reduce) -> None:
+    def _emit_reduction(self, reduce: Reduce) -> None:
         """One sum, mean or maximum."""
         axes, term = self._over(reduce)
         total, largest = f"sum{len(self._sums)}", reduce.kind == "max"
@@ -298,7 +298,7 @@ class _Writer:
             term = term.body
         if any(isinstance(node, Reduce) for node in walk(term)):
             raise ValueError(f"sums in the terms of a sum are an op of their own: {self._formula}")
-        return self._merged(axes), term
+        return self._coalesce_axes(axes), term
 
     def _shared(self, reduce: Reduce, total: str) -> str:
         return f"({total} / {self._sizes[reduce.axis]})" if reduce.kind == "mean" else total
@@ -315,11 +315,11 @@ class _Writer:
             case Param(name):
                 return constant(self._params[name])
             case Axis(name):
-                return WHOLE, self._place[name]
+                return INTEGER, self._index[name]
             case Size(axis):
-                return WHOLE, str(self._sizes[axis])
+                return INTEGER, str(self._sizes[axis])
             case Read(operand, _):
-                kind = WHOLE if self._operands[operand].whole else REAL
+                kind = INTEGER if self._operands[operand].integer else REAL
                 return kind, f"{operand}_[{self._address(node)}]"
             case Reduce():
                 return REAL, self._sums[node]
@@ -338,7 +338,7 @@ class _Writer:
     def _address(self, read: Read) -> str:
         strides = self._operands[read.operand].strides
         computed = " + ".join(
-            _times(self._as(WHOLE, index), stride)
+            _times(self._as(INTEGER, index), stride)
             for index, stride in zip(read.index, strides, strict=True)
             if not isinstance(index, Axis)
         )
@@ -346,7 +346,7 @@ class _Writer:
         return f"{computed} + {direct}" if computed else direct
 
     def _offset(self, steps: Mapping[str, Extent]) -> str:
-        return " + ".join(_times(self._place[axis], step) for axis, step in steps.items()) or "0"
+        return " + ".join(_times(self._index[axis], step) for axis, step in steps.items()) or "0"
 
     # --- lines ---
 
@@ -362,7 +362,7 @@ class _Writer:
         self._line("}")
 
     def _loop(self, axis: str) -> None:
-        self._place[axis] = axis
+        self._index[axis] = axis
         self.open(f"for (int64_t {axis} = 0; {axis} < {self._sizes[axis]}; {axis}++) {{")
 
 

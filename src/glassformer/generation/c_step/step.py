@@ -1,6 +1,6 @@
 """A decoding step as one C function, written from the formulas that the model's tape hands on.
 
-Between the kernels of a flat program Python takes as long as a small model's arithmetic. So the
+Between the kernels of a flat plan Python takes as long as a small model's arithmetic. So the
 model is walked once in elementary ops, as when it is recorded: each op's formula becomes loops,
 each value a place in a scratch buffer, each weight a pointer. Layers share their functions, and
 models of one shape share the compiled file, for weights are no part of it.
@@ -18,13 +18,22 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.c_library import NotCompiledError, c_library
+from glassformer.formula.tree import Formula
+from glassformer.generation.c_step.expressions import preamble
+from glassformer.generation.c_step.library import NotCompiledError, c_library
+from glassformer.generation.c_step.loops import (
+    NONE,
+    ONE,
+    Extent,
+    Layout,
+    c_function,
+    dense,
+    lengths,
+)
 from glassformer.generation.cache import Cache
+from glassformer.generation.capture import not_on_the_tape
 from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
-from glassformer.ops.c_expressions import preamble
-from glassformer.ops.formula import Formula
-from glassformer.ops.loops import NONE, ONE, Extent, Layout, c_function, dense, lengths
 from glassformer.ops.op import Composite, Op
 
 REALS = {torch.float32: "float", torch.float64: "double"}
@@ -34,7 +43,7 @@ LINE = 16
 
 
 class CompiledStep:
-    """One new token for a single text, on one thread; `on(cache)` gives a text its program.
+    """One new token for a single text, on one thread; `on(cache)` gives a text its plan.
 
     Raises GlassformerError for weights that are not on the CPU in float32 or float64, and
     NotCompiledError without a C compiler, or where an op's formula has no loops.
@@ -48,23 +57,23 @@ class CompiledStep:
                 "a step is compiled for weights on the CPU, all in float32 or all in float64, and"
                 f" these are {found}; compile model.cpu().float()"
             )
-        notes = _Notes(model)
-        self.source = notes.source()
-        self.dtype, self.vocab_size = notes.dtype, model.config.vocab_size
-        self.scratch = notes.scratch
-        self._constants = notes.constants  # held, so that their addresses stay theirs
-        self.constants = _addresses(notes.constants)
+        capture = _Capture(model)
+        self.source = capture.source()
+        self.dtype, self.vocab_size = capture.dtype, model.config.vocab_size
+        self.scratch = capture.scratch
+        self._constants = capture.constants  # held, so that their addresses stay theirs
+        self.constants = _addresses(capture.constants)
         self.run = c_library(self.source).step
         self.run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2 + [ctypes.c_void_p]
         self.run.restype = None
 
-    def on(self, cache: Cache) -> CompiledProgram:
+    def on(self, cache: Cache) -> CompiledPlan:
         """The steps of the text whose keys and values are in this cache."""
-        return CompiledProgram(self, cache)
+        return CompiledPlan(self, cache)
 
 
-class CompiledProgram:
-    """What `Program` is, by a compiled step."""
+class CompiledPlan:
+    """What `ExecutionPlan` is, by a compiled step."""
 
     def __init__(self, step: CompiledStep, cache: Cache) -> None:
         self._step, self._cache = step, cache
@@ -93,8 +102,8 @@ class _Place:
     layout: Layout
 
 
-class _Notes:
-    """The tape and the cache that the model is walked with, and what they take down."""
+class _Capture:
+    """The tape and the cache that the model is walked with, and what they capture."""
 
     length = 1  # of the text before the step; any would do
 
@@ -110,8 +119,8 @@ class _Notes:
         owned = (*model.parameters(), *model.buffers())
         self._owned = {tensor.untyped_storage()._cdata for tensor in owned}
         ids, self._position = torch.tensor([[0]]), torch.tensor([self.length])
-        self._know(ids, _Place("&token", Layout((ONE, ONE), (NONE, NONE), whole=True)))
-        self._know(self._position, _Place("&position", Layout((ONE,), (NONE,), whole=True)))
+        self._know(ids, _Place("&token", Layout((ONE, ONE), (NONE, NONE), integer=True)))
+        self._know(self._position, _Place("&position", Layout((ONE,), (NONE,), integer=True)))
         with evaluating(model), torch.inference_mode():
             logits = model(ids, self, self)
         self._copy(logits, "logits")
@@ -139,7 +148,7 @@ class _Notes:
 
     # --- as the model's tape ---
 
-    def at(self, _scope: str, /) -> _Notes:
+    def at(self, _scope: str, /) -> _Capture:
         return self
 
     def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
@@ -181,7 +190,7 @@ class _Notes:
             raise NotCompiledError(str(error)) from error
         function = self._functions.setdefault(code, f"{formula.name}_{len(self._functions)}")
         place = _Place(f"scratch + {self.scratch}", dense(shape))
-        size = prod(length.times * (self._n_ctx if length.grows else 1) for length in shape)
+        size = prod(length.times * (self._n_ctx if length.symbolic else 1) for length in shape)
         self.scratch += -(-size // LINE) * LINE
         self._know(value, place)
         given = ", ".join(places[operand].address for operand in operands)
@@ -196,7 +205,7 @@ class _Notes:
         kept = f"(real *)cache[{half}]"
         self._copy(new, f"{kept} + (n - 1) * {new.numel()}")
         batch, _, *vector = self._place(new).layout.shape
-        layout = dense((batch, Extent(1, grows=True), *vector))
+        layout = dense((batch, Extent(1, symbolic=True), *vector))
         whole = new.expand(1, self.length + 1, -1, -1).clone()
         self._know(whole, _Place(kept, layout))
         return whole
@@ -226,11 +235,3 @@ class _Notes:
 
 def _fixed(lengths: Sequence[int]) -> tuple[Extent, ...]:
     return tuple(map(Extent, lengths))
-
-
-def not_on_the_tape(value: Tensor) -> RuntimeError:
-    """The error of a number that nothing taken down gives."""
-    return RuntimeError(
-        f"a value of shape {[*value.shape]} is no result of a call on the tape, no weight and no"
-        " input; compute it on the tape"
-    )

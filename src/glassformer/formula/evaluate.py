@@ -18,11 +18,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from glassformer.ops.formula import (
+from glassformer.formula.nodes import (
     Axis,
     Binary,
     Drawn,
-    Formula,
     Node,
     Number,
     Param,
@@ -33,6 +32,7 @@ from glassformer.ops.formula import (
     Unary,
     walk,
 )
+from glassformer.formula.tree import Formula
 
 # Library exp, tanh, erf, ... are a few units in the last place off; correctly rounded ones are not.
 FUNCTION_ULPS = 8.0

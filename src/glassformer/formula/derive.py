@@ -12,10 +12,9 @@ import math
 from collections.abc import Iterator, Mapping
 
 from glassformer.errors import GlassformerError
-from glassformer.ops.formula import (
+from glassformer.formula.nodes import (
     Axis,
     Binary,
-    Formula,
     Node,
     Number,
     Param,
@@ -28,6 +27,7 @@ from glassformer.ops.formula import (
     substitute,
     walk,
 )
+from glassformer.formula.tree import Formula
 
 ZERO, ONE = Number(0), Number(1)
 

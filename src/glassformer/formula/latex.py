@@ -1,14 +1,13 @@
-"""A formula as text and as LaTeX."""
+"""A formula as LaTeX."""
 
 from __future__ import annotations
 
 import math
 
-from glassformer.ops.formula import (
+from glassformer.formula.nodes import (
     Axis,
     Binary,
     Drawn,
-    Formula,
     Node,
     Number,
     Param,
@@ -18,71 +17,8 @@ from glassformer.ops.formula import (
     Size,
     Unary,
 )
-
-PRECEDENCE = {
-    **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), 0),
-    **dict.fromkeys(("+", "-"), 1),
-    **dict.fromkeys(("*", "/", "//", "%"), 2),
-    "**": 4,
-}
-NEGATION, ATOM = 3, 9
-
-
-# --- symbols --------------------------------------------------------------------------------------
-
-
-def to_text(formula: Formula) -> str:
-    """The formula in the syntax that `Formula.parse` reads."""
-    left = formula.name + (f"[{', '.join(formula.axes)}]" if formula.axes else "")
-    return f"{left} = {_text(formula.body, 0)}"
-
-
-def _text(node: Node, outer: int) -> str:
-    match node:
-        case Number(math.pi):
-            return "pi"
-        case Number(value):
-            text = str(int(value)) if float(value).is_integer() else repr(value)
-            return bracket(text, NEGATION if value < 0 else ATOM, outer)
-        case Axis(name) | Param(name):
-            return name
-        case Size(axis):
-            return f"size({axis})"
-        case Read(operand, index):
-            return (
-                f"{operand}[{', '.join(_text(i, 0) for i in index)}]" if index else f"{operand}[()]"
-            )
-        case Drawn():
-            return "drawn"
-        case Unary("neg", x):
-            return bracket("-" + _text(x, NEGATION), NEGATION, outer)
-        case Unary(function, x):
-            return f"{function}({_text(x, 0)})"
-        case Select(condition, a, b):
-            return f"select({_text(condition, 0)}, {_text(a, 0)}, {_text(b, 0)})"
-        case Reduce(kind, axis, body):
-            return f"{kind}({axis}, {_text(body, 0)})"
-        case Binary(operator, a, b):
-            level = PRECEDENCE[operator]
-            left, right = sides(operator, level)
-            text = f"{_text(a, left)} {operator} {_text(b, right)}"
-            return bracket(text, level, outer)
-
-
-def sides(operator: str, level: int) -> tuple[int, int]:
-    """The precedence that each side needs to stand without brackets: a - b - c is (a - b) - c."""
-    if operator == "**":
-        return level + 1, level
-    if level == 0:  # Python reads a < b < c as a chain
-        return 1, 1
-    return level, level + 1
-
-
-def bracket(text: str, level: int, outer: int) -> str:
-    return f"({text})" if level < outer else text
-
-
-# --- LaTeX ----------------------------------------------------------------------------------------
+from glassformer.formula.text import NEGATION, PRECEDENCE, sides
+from glassformer.formula.tree import Formula
 
 _LATEX_NUMBERS = {math.inf: r"\infty", -math.inf: r"-\infty", math.pi: r"\pi"}
 _LATEX_OPERATORS = {
