@@ -22,7 +22,7 @@ check: page ## lint, formatting, types, import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
-	$(BIN)/python scripts/check_imports.py
+	$(BIN)/lint-imports
 	$(BIN)/python scripts/page.py --check
 
 bench: setup-dev ## measure speed, memory and quality against named peers
