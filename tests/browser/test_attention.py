@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from glassformer.formula.spelling import number
 from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Trace
-from glassformer.training.learner import Learner, open_learner
+from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.test_page import problems
 
 PROMPT = "the easiest trick to teach a dog is"
@@ -18,13 +18,13 @@ LONG = " ".join(["the dog ran to the hill ."] * 9)
 
 
 @pytest.fixture(scope="module")
-def learner(run_folder: Path) -> Learner:
-    return open_learner(str(run_folder))
+def state(run_folder: Path) -> TrainState:
+    return open_train_state(str(run_folder))
 
 
 @pytest.fixture(scope="module")
-def trace(learner: Learner) -> Trace:
-    return record(learner, TraceOptions(PROMPT)).trace
+def trace(state: TrainState) -> Trace:
+    return record(state, TraceOptions(PROMPT)).trace
 
 
 def visit(page: Page, server: str, **fields: object) -> None:
@@ -45,10 +45,10 @@ def says(trace: Trace, block: int, head: int, query: int) -> str:
 
 @pytest.mark.parametrize("query", [3, 7])
 def test_every_head_says_what_a_token_looks_at_most(
-    page: Page, server: str, trace: Trace, learner: Learner, query: int
+    page: Page, server: str, trace: Trace, state: TrainState, query: int
 ) -> None:
     visit(page, server, pos=query)
-    config = learner.model.config
+    config = state.model.config
     for block in range(config.n_layers):
         for head in range(config.n_heads):
             expect(page.locator(f"[data-head='{block}.{head}']")).to_have_attribute(

@@ -19,7 +19,7 @@ from glassformer.formula.spelling import number, spelled
 from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
-from glassformer.training.learner import open_learner
+from glassformer.training.train_state import open_train_state
 
 PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
 CELLS_OF_EACH_OP = 5
@@ -56,7 +56,7 @@ READ_CARDS = """async ([hash, addresses]) => {
 
 @pytest.fixture(scope="module")
 def trace(run_folder: Path) -> Trace:
-    return record(open_learner(str(run_folder)), TraceOptions(PROMPT, TARGET)).trace
+    return record(open_train_state(str(run_folder)), TraceOptions(PROMPT, TARGET)).trace
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from glassformer.lab.changes import changes, watch_text
 from glassformer.lab.edits import Edit, patched, without_head
 from glassformer.server.export import export
 from glassformer.trace import Trace
-from glassformer.training.learner import Learner, open_learner
+from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.test_page import problems
 
 PROMPT = "the easiest trick to teach a dog is"
@@ -22,13 +22,13 @@ CLOSE = 2e-4  # the page prints four digits
 
 
 @pytest.fixture(scope="module")
-def learner(run_folder: Path) -> Learner:
-    return open_learner(str(run_folder))
+def state(run_folder: Path) -> TrainState:
+    return open_train_state(str(run_folder))
 
 
-def passes(learner: Learner, edit: Edit) -> tuple[Trace, Trace]:
-    ids = torch.tensor([learner.tokenizer.encode(PROMPT)])
-    return watch_text(learner.model, ids), watch_text(learner.model, ids, edit)
+def passes(state: TrainState, edit: Edit) -> tuple[Trace, Trace]:
+    ids = torch.tensor([state.tokenizer.encode(PROMPT)])
+    return watch_text(state.model, ids), watch_text(state.model, ids, edit)
 
 
 def lab(url: str, edits: object = None, **fields: str) -> str:
@@ -61,42 +61,42 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
 
 
 def test_a_head_switched_off_gives_the_probabilities_of_python(
-    page: Page, server: str, learner: Learner
+    page: Page, server: str, state: TrainState
 ) -> None:
     page.goto(lab(server))
     page.get_by_role("switch", name="Head 1 of block 0").click()
-    shows(page, *passes(learner, without_head(learner.model.config, layer=0, head=1)))
+    shows(page, *passes(state, without_head(state.model.config, layer=0, head=1)))
     page.get_by_role("button", name="Take back: Head 1 of block 0").click()
     expect(page.get_by_test_id("after")).to_have_count(0)
 
 
-def test_a_number_is_changed_from_its_card(page: Page, server: str, learner: Learner) -> None:
+def test_a_number_is_changed_from_its_card(page: Page, server: str, state: TrainState) -> None:
     address = "fwd/blocks.0.mlp.post[batch=0,pos=7,d_mlp=3]"
     page.goto(lab(server, at=address).replace("#/lab", "#/map"))
     page.get_by_role("link", name="Change this number").click()
     page.get_by_label("It becomes").fill("2.5")
     page.get_by_role("button", name="Run with this edit").click()
-    shows(page, *passes(learner, {address: 2.5}))
+    shows(page, *passes(state, {address: 2.5}))
 
 
-def test_a_weight_is_edited_in_the_url(page: Page, server: str, learner: Learner) -> None:
+def test_a_weight_is_edited_in_the_url(page: Page, server: str, state: TrainState) -> None:
     address = "weight/blocks.1.mlp.W_out[d_mlp=0]"
     page.goto(lab(server, {address: 1}))
-    shows(page, *passes(learner, {address: 1.0}))
+    shows(page, *passes(state, {address: 1.0}))
 
 
-def test_a_value_is_patched_from_another_text(page: Page, server: str, learner: Learner) -> None:
+def test_a_value_is_patched_from_another_text(page: Page, server: str, state: TrainState) -> None:
     page.goto(lab(server, way="patch"))
     page.get_by_label("Another text").fill(OTHER)
     page.get_by_label("Take from it").select_option("fwd/blocks.0.resid_post")
     page.get_by_label("at its token").select_option("6")
     page.get_by_label("and put it here at").select_option("6")
     page.get_by_role("button", name="Run with this patch").click()
-    ids = torch.tensor([learner.tokenizer.encode(OTHER)])
-    edit = patched(["fwd/blocks.0.resid_post[pos=6]"], learner.model.watch(ids))
-    shows(page, *passes(learner, edit))
+    ids = torch.tensor([state.tokenizer.encode(OTHER)])
+    edit = patched(["fwd/blocks.0.resid_post[pos=6]"], state.model.watch(ids))
+    shows(page, *passes(state, edit))
     page.reload()  # the link holds the text, not a trace that the server may have dropped
-    shows(page, *passes(learner, edit))
+    shows(page, *passes(state, edit))
 
 
 def test_an_edit_that_cannot_be_made_is_refused_beside_the_form(page: Page, server: str) -> None:

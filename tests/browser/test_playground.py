@@ -15,7 +15,7 @@ from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import uniform
 from glassformer.server.record import SamplingOptions, TraceOptions, record
 from glassformer.trace import Trace
-from glassformer.training.learner import Learner, open_learner
+from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 
@@ -34,13 +34,13 @@ SETTINGS = [
 
 
 @pytest.fixture(scope="module")
-def learner(run_folder: Path) -> Learner:
-    return open_learner(str(run_folder))
+def state(run_folder: Path) -> TrainState:
+    return open_train_state(str(run_folder))
 
 
-def recorded(learner: Learner, sampling: Sampling, seed=0, index=0, prompt=PROMPT) -> Trace:
+def recorded(state: TrainState, sampling: Sampling, seed=0, index=0, prompt=PROMPT) -> Trace:
     return record(
-        learner, TraceOptions(prompt, sampling=SamplingOptions(sampling, seed, index))
+        state, TraceOptions(prompt, sampling=SamplingOptions(sampling, seed, index))
     ).trace
 
 
@@ -69,9 +69,9 @@ def chosen(page: Page) -> int:
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=Sampling.says)
 def test_the_bars_and_the_token_are_those_that_python_computes(
-    page: Page, server: str, learner: Learner, sampling: Sampling
+    page: Page, server: str, state: TrainState, sampling: Sampling
 ) -> None:
-    trace = recorded(learner, sampling, seed=3)
+    trace = recorded(state, sampling, seed=3)
     visit(page, server, sampling={**vars(sampling), "seed": 3})
     page.get_by_role("button", name=f"show {SHOWN}").click()
     order, probs = trace["choose/order"].tolist(), trace["choose/probs"].tolist()
@@ -82,8 +82,8 @@ def test_the_bars_and_the_token_are_those_that_python_computes(
     assert chosen(page) == int(trace["choose/token"])
 
 
-def test_greedy_takes_the_most_probable_token(page: Page, server: str, learner: Learner) -> None:
-    trace = recorded(learner, Sampling(temperature=0))
+def test_greedy_takes_the_most_probable_token(page: Page, server: str, state: TrainState) -> None:
+    trace = recorded(state, Sampling(temperature=0))
     visit(page, server, sampling={"temperature": 0})
     assert chosen(page) == int(trace["choose/token"])
     assert bars(page) == {chosen(page): 1.0}
@@ -91,13 +91,13 @@ def test_greedy_takes_the_most_probable_token(page: Page, server: str, learner: 
 
 
 def test_a_slider_moves_the_bars_without_asking_the_server(
-    page: Page, server: str, learner: Learner
+    page: Page, server: str, state: TrainState
 ) -> None:
     visit(page, server)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_label("Temperature", exact=True).press("ArrowRight")
-    expected = recorded(learner, Sampling(temperature=1.05))["choose/probs"]
+    expected = recorded(state, Sampling(temperature=1.05))["choose/probs"]
     assert bars(page) == pytest.approx({t: float(expected[t]) for t in bars(page)}, rel=1e-12)
     assert "1.05" in page.url
     assert asked == []
@@ -124,9 +124,9 @@ def test_the_number_drawn_is_that_of_the_seed_and_the_place(
 
 
 def test_moving_the_number_by_hand_moves_the_choice_along_the_line(
-    page: Page, server: str, learner: Learner
+    page: Page, server: str, state: TrainState
 ) -> None:
-    trace = recorded(learner, Sampling())
+    trace = recorded(state, Sampling())
     visit(page, server)
     line = page.get_by_role("slider", name="The drawn number u")
     for u in (0.0, 0.25, 0.75):
@@ -145,16 +145,16 @@ def test_the_reason_for_an_improbable_token_is_given_with_its_numbers(
 
 
 def test_sampling_on_can_be_undone_and_redone_and_is_what_generate_would_draw(
-    page: Page, server: str, learner: Learner
+    page: Page, server: str, state: TrainState
 ) -> None:
     visit(page, server, sampling={"seed": 5})
-    texts, ids = [PROMPT], learner.tokenizer.encode(PROMPT)
+    texts, ids = [PROMPT], state.tokenizer.encode(PROMPT)
     for index in range(3):
-        expected = int(recorded(learner, Sampling(), 5, index, texts[-1])["choose/token"])
+        expected = int(recorded(state, Sampling(), 5, index, texts[-1])["choose/token"])
         assert chosen(page) == expected
         page.get_by_role("button", name="and go on").click()
         ids.append(expected)
-        texts.append(learner.tokenizer.decode(ids))
+        texts.append(state.tokenizer.decode(ids))
         expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[-1])
         expect(page.get_by_text("Running the model again")).to_have_count(0)
     for name, text in [("Undo", texts[2]), ("Undo", texts[1]), ("Redo", texts[2])]:
@@ -179,18 +179,18 @@ def test_a_choice_can_be_recorded_so_that_its_numbers_have_addresses(
 
 
 def test_two_texts_are_compared_with_signed_differences(
-    page: Page, server: str, learner: Learner
+    page: Page, server: str, state: TrainState
 ) -> None:
     other = PROMPT.replace("dog", "cat")
     visit(page, server, **{"with": {"prompt": other}})
     table = page.get_by_role("table").filter(has_text="difference")
     expect(table.locator("tbody tr")).to_have_count(12)
     before, after = (
-        recorded(learner, Sampling(), prompt=text)["fwd/probs"][-1].double()
+        recorded(state, Sampling(), prompt=text)["fwd/probs"][-1].double()
         for text in (PROMPT, other)
     )
     for row in table.locator("tbody tr").all():
-        token = learner.tokenizer.encode(row.locator("th").inner_text())[0]
+        token = state.tokenizer.encode(row.locator("th").inner_text())[0]
         gap = row.locator("data").get_attribute("value")
         assert float(gap or "nan") == float(after[token] - before[token])
     expect(page.get_by_text("difference: the second minus the first")).to_be_visible()
@@ -217,13 +217,13 @@ def test_a_training_step_and_another_run_can_stand_beside(page: Page, server: st
 
 
 def test_without_a_server_the_sliders_work_and_going_on_says_what_it_needs(
-    page: Page, run_folder: Path, learner: Learner, tmp_path: Path
+    page: Page, run_folder: Path, state: TrainState, tmp_path: Path
 ) -> None:
     out = tmp_path / "page.html"
     command = [sys.executable, "-m", "glassformer", "page", str(run_folder), PROMPT]
     subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
     visit(page, out.as_uri(), sampling={"temperature": 0.7, "seed": 4})
-    assert chosen(page) == int(recorded(learner, Sampling(temperature=0.7), 4)["choose/token"])
+    assert chosen(page) == int(recorded(state, Sampling(temperature=0.7), 4)["choose/token"])
     expect(page.get_by_role("button", name="and go on")).to_be_disabled()
     expect(page.get_by_text("Going on needs the model")).to_be_visible()
     expect(page.get_by_text("A second trace needs the model")).to_be_visible()
@@ -301,10 +301,10 @@ def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_runs_are_compared_number_by_number(
-    page: Page, run_folder: Path, other_run: Path, learner: Learner
+    page: Page, run_folder: Path, other_run: Path, state: TrainState
 ) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
-    traces = [recorded(of, Sampling()) for of in (learner, open_learner(str(other_run)))]
+    traces = [recorded(of, Sampling()) for of in (state, open_train_state(str(other_run)))]
     with serve(str(run_folder), str(other_run)) as url:
         visit(page, url)
         page.get_by_label("Compare with").select_option("another run")
@@ -315,7 +315,7 @@ def test_two_runs_are_compared_number_by_number(
         )
         before, after = (trace["fwd/probs"][-1].double() for trace in traces)
         for row in table.locator("tbody tr").all():
-            token = learner.tokenizer.encode(row.locator("th").inner_text())[0]
+            token = state.tokenizer.encode(row.locator("th").inner_text())[0]
             shown = [float(link.get_attribute("title") or "") for link in row.locator("a").all()]
             assert shown == pytest.approx([float(before[token]), float(after[token])], rel=1e-3)
             gap = row.locator("data").get_attribute("value")
@@ -337,10 +337,10 @@ def test_two_runs_are_compared_number_by_number(
 
 
 def test_of_a_peaked_prediction_every_bar_is_seen_and_the_line_has_room_for_the_rest(
-    page: Page, server: str, learner: Learner
+    page: Page, server: str, state: TrainState
 ) -> None:
     prompt = "Once there"
-    trace = recorded(learner, Sampling(), prompt=prompt)
+    trace = recorded(state, Sampling(), prompt=prompt)
     own = trace["fwd/probs"][-1].double().sort(descending=True)
     assert own.values[0] > 0.9
     visit(page, server, prompt=prompt)

@@ -15,7 +15,7 @@ from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Decoder
 from glassformer.server.record import TraceOptions, record
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.learner import open_learner
+from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems, settle
 
@@ -26,17 +26,17 @@ SMALL = urlencode({"run": "small", "prompt": PROMPT})
 def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
     page: Page, server: str, run_folder: Path
 ) -> None:
-    learner = open_learner(str(run_folder))
-    trace = record(learner, TraceOptions(PROMPT)).trace
+    state = open_train_state(str(run_folder))
+    trace = record(state, TraceOptions(PROMPT)).trace
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{server}#/map?{SMALL}")
-    for point in additions(learner.model.config):
+    for point in additions(state.model.config):
         tokens = trace[f"lens.{point}.best_token[batch=0]"].tolist()
         probs = trace[f"lens.{point}.best_prob[batch=0]"].tolist()
         said = page.get_by_role("list", name=f"What it would say at {point}").get_by_role("link")
         expect(said).to_have_count(len(tokens))
         expected = [
-            f"{learner.tokenizer.token(token)}{number(prob, 3)}"
+            f"{state.tokenizer.token(token)}{number(prob, 3)}"
             for token, prob in zip(tokens, probs, strict=True)
         ]
         assert said.all_text_contents() == expected

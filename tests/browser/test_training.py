@@ -14,8 +14,8 @@ from playwright.sync_api import Page, Route, expect
 from glassformer.lab.biography import biography
 from glassformer.server.export import export
 from glassformer.trace import Address
-from glassformer.training.learner import open_learner
 from glassformer.training.run import read_metrics
+from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 
@@ -41,10 +41,10 @@ def predicts(page: Page, folder: Path, step: int) -> None:
     """The page's next tokens are those of the model after that step."""
     expect(page.get_by_test_id("step")).to_have_text(f"after step {step}", timeout=30 * SECONDS)
     expect(page.get_by_text("reading …")).to_have_count(0, timeout=30 * SECONDS)
-    learner = open_learner(str(folder), step)
-    trace = learner.model.watch(torch.tensor([learner.tokenizer.encode(PROMPT)]))
+    state = open_train_state(str(folder), step)
+    trace = state.model.watch(torch.tensor([state.tokenizer.encode(PROMPT)]))
     p = trace.value_of(trace.step("fwd/probs"))[0, -1]
-    best = [learner.tokenizer.token(int(token)) for token in p.topk(8).indices]
+    best = [state.tokenizer.token(int(token)) for token in p.topk(8).indices]
     rows = page.get_by_role("list", name="The most probable next tokens")
     expect(rows.locator(".token")).to_have_text(best)
     shown = [float(text) for text in rows.locator("a").all_inner_texts()]
@@ -84,7 +84,7 @@ def test_embeddings_and_the_followed_number_move_with_the_slider_too(
     for step in (0, 1, 2, 4, 8):
         expect(page.get_by_test_id("step")).to_have_text(f"after step {step}")
         expect(followed).to_contain_text(f"After step {step} it is")
-        value = open_learner(str(run_folder), step).model.weights()["blocks.0.mlp.W_out"][3, 5]
+        value = open_train_state(str(run_folder), step).model.weights()["blocks.0.mlp.W_out"][3, 5]
         shown = float(followed.locator("b").inner_text())
         assert shown == pytest.approx(value.item(), rel=1e-5)
         pictures.add(canvas.evaluate("(canvas) => canvas.toDataURL()"))
@@ -120,8 +120,8 @@ def test_attention_moves_with_the_slider(page: Page, server: str, run_folder: Pa
         predicts(page, run_folder, step)
         grid.focus()
         grid.press("Control+End")
-        learner = open_learner(str(run_folder), step)
-        trace = learner.model.watch(torch.tensor([learner.tokenizer.encode(PROMPT)]))
+        state = open_train_state(str(run_folder), step)
+        trace = state.model.watch(torch.tensor([state.tokenizer.encode(PROMPT)]))
         share = trace["blocks.1.attn.pattern[head=2,query=7,key=7]"].item()
         shown = float(cell.inner_text().split(", ")[-1])
         assert shown == pytest.approx(share, rel=1e-3)
@@ -141,8 +141,8 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     searched = page.get_by_test_id("searched")
     expect(searched).to_contain_text("All 60 updates were made again", timeout=90 * SECONDS)
     expect(moved).to_contain_text(f"The update of step {found.turn.step}")
-    learner = open_learner(str(run_folder))
-    first = learner.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
+    state = open_train_state(str(run_folder))
+    first = state.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
     expect(moved.get_by_role("listitem").first).to_have_text(first)
 
 

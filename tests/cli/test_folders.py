@@ -18,7 +18,7 @@ from glassformer.generation.sampling import Sampling
 from glassformer.interop import load, save
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.learner import open_run
+from glassformer.training.train_state import open_run
 from tests.generation.models import speaking
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "

@@ -26,9 +26,9 @@ from glassformer.lab.edits import without_head
 from glassformer.model import Config
 from glassformer.show.table import signed
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.learner import token_of
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description
+from glassformer.training.train_state import token_of
 from tests.calculator import calculate, gives, last_digit
 from tests.generation.models import speaking
 

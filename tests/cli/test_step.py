@@ -13,8 +13,8 @@ import typer
 import glassformer as gf
 from glassformer.cli import app as cli
 from glassformer.formula.spelling import compared, number
-from glassformer.training.learner import open_learner
 from glassformer.training.replay import state_at
+from glassformer.training.train_state import open_train_state
 from tests.calculator import gives
 from tests.training.replayed import train_run
 
@@ -60,11 +60,11 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_story_shows_the_numbers_of_the_watched_step(glassformer: Command):
     shown = glassformer("step", *MINIATURE)
     assert shown.code == 0, shown.stderr
-    learner = open_learner("miniature")
-    ids, targets = learner.lesson(TEXT, "mat")
-    watched, taught = learner.learn(ids, targets)
+    state = open_train_state("miniature")
+    ids, targets = state.make_targets(TEXT, "mat")
+    watched, trained = state.train_step(ids, targets)
     before = watched.trace["fwd/loss"].item()
-    after = taught.model.watch(ids, targets)["fwd/loss"].item()
+    after = trained.model.watch(ids, targets)["fwd/loss"].item()
     was, now, change = compared([before], [after])[0]
     assert f"The loss: {was} before, {now} after ({change})" in shown.stdout
     p, surprise = re.findall(r"4 a +mat +(\S+) +(\S+) ", shown.stdout)[0]
@@ -86,7 +86,11 @@ def test_every_gradient_and_change_of_the_miniature_is_in_its_grids(glassformer:
     grids = shown[shown.index("embed.W_E") : shown.index("The biggest changes")]
     assert len(grids.splitlines()) <= 60
     assert max(map(len, shown.splitlines())) <= 100
-    trace = open_learner("miniature").learn(*open_learner("miniature").lesson(TEXT, "mat"))[0].trace
+    trace = (
+        open_train_state("miniature")
+        .train_step(*open_train_state("miniature").make_targets(TEXT, "mat"))[0]
+        .trace
+    )
     n_weights = sum(w.numel() for w in gf.load("miniature")[0].weights().values())
     rows = [line for line in grids.splitlines() if "│" in line]
     labels = sum(len(line) - len(line.lstrip()) > 2 for line in rows)
@@ -126,7 +130,7 @@ def test_repeated_steps_take_the_probability_of_mat_from_an_eighth_towards_one(
     assert probs[0] == pytest.approx(1 / 8, abs=0.01)
     assert probs[30] > 0.9
     assert sorted(probs.values()) == list(probs.values())
-    assert (tmp_path / "lesson.png").stat().st_size > 5_000
+    assert (tmp_path / "learning.png").stat().st_size > 5_000
 
 
 def test_a_learning_rate_that_overshoots_is_told_in_words(glassformer: Command, tmp_path: Path):
@@ -192,11 +196,11 @@ def test_a_run_goes_on_from_its_optimizers_state_at_its_learning_rate(
 ):
     shown = glassformer("step", run_folder, "the cat sat on", "--from-step", "7")
     assert shown.code == 0, shown.stderr
-    learner = open_learner(str(run_folder), 7)
-    assert f"Update 8, at learning rate {number(learner.next_lr)}" in shown.stdout
+    state = open_train_state(str(run_folder), 7)
+    assert f"Update 8, at learning rate {number(state.next_lr)}" in shown.stdout
     state = state_at(run_folder, 7)
     for name, value in state.moments.items():
-        assert torch.equal(learner.moments[name], value)
+        assert torch.equal(state.moments[name], value)
         assert value.abs().max() > 0
 
 

@@ -17,11 +17,11 @@ from glassformer.interop.open import load
 from glassformer.server.runs import Runs
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.trace import Trace
-from glassformer.training.learner import open_learner
 from glassformer.training.loop import Loop
 from glassformer.training.prepare import resumed_run
 from glassformer.training.replay import Replay
 from glassformer.training.run import load_run
+from glassformer.training.train_state import open_train_state
 from tests.training.replayed import STEPS, train_run
 
 ESCAPE = "\\u001b[2J\\n"
@@ -64,8 +64,8 @@ def resume(run: Path) -> None:
 
 
 def step(run: Path) -> None:
-    learner = open_learner(str(run))
-    learner.learn(*learner.lesson("the cat sat"))
+    state = open_train_state(str(run))
+    state.train_step(*state.make_targets("the cat sat"))
 
 
 def explain(run: Path) -> None:

@@ -15,7 +15,7 @@ from glassformer.server.export import export
 from glassformer.server.page import template
 from glassformer.server.record import TraceOptions, record
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.learner import open_learner
+from glassformer.training.train_state import open_train_state
 from tests.server.served import PROMPT, client, data_block
 from tests.server.test_page import BREAKOUT
 from tests.server.test_runs import STEPS, trained
@@ -39,7 +39,7 @@ def test_the_page_holds_the_whole_trace(tmp_path):
     data = exported(tmp_path, "miniature", PROMPT, target="mat")
     (trace,) = data["traces"]
     tensors = tensors_of(trace)
-    expected = record(open_learner("miniature"), TraceOptions(PROMPT, "mat")).trace
+    expected = record(open_train_state("miniature"), TraceOptions(PROMPT, "mat")).trace
     for step in expected.nodes.values():
         assert torch.equal(tensors[step.path], expected.value_of(step))
     table = json.loads(unpacked(trace["table"]))
@@ -66,7 +66,7 @@ def test_a_runs_page_holds_its_snapshots_at_most_eight(tmp_path, monkeypatch):
     assert not any(trace["about"]["backward"] for trace in data["traces"][1:])
     for trace in data["traces"][1:]:
         W_E = tensors_of(trace)["weight/embed.W_E"]
-        learner = open_learner(str(trained()), trace["about"]["at_step"])
+        learner = open_train_state(str(trained()), trace["about"]["at_step"])
         assert torch.equal(W_E, learner.model.embed.W_E)
     monkeypatch.setattr("glassformer.server.export.SNAPSHOTS", 3)
     data = exported(tmp_path, str(trained()), "the cat sat")

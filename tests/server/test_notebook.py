@@ -13,7 +13,7 @@ from glassformer.model import Config, Decoder
 from glassformer.server.notebook import trace_html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.training.learner import open_learner
+from glassformer.training.train_state import open_train_state
 from tests.server.served import data_block
 from tests.server.test_export import tensors_of
 
@@ -33,7 +33,7 @@ def shown(trace: Trace) -> dict[str, Any]:
 def with_targets(**options: Any) -> Trace:
     ids = torch.tensor([[0, 1, 2]])
     targets = torch.tensor([[1, 2, 3]])
-    return open_learner("miniature").model.watch(ids, targets, **options)
+    return open_train_state("miniature").model.watch(ids, targets, **options)
 
 
 def test_a_trace_with_targets_is_shown_with_its_probabilities_and_stays_as_it_was():

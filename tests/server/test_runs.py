@@ -20,10 +20,10 @@ from glassformer.server.runs import Runs
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
-from glassformer.training.learner import open_learner
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.run import read_metrics
+from glassformer.training.train_state import open_train_state
 from tests.server.served import client, error, open_trace, step_table
 from tests.training.replayed import train_run
 
@@ -54,7 +54,7 @@ def test_a_run_tells_what_the_page_shows_of_it():
     server = client(str(trained()))
     assert [run["id"] for run in server.get("/api/runs").json()["runs"]] == ["red-house"]
     info = server.get("/api/runs/red-house").json()
-    learner = open_learner(str(trained()))
+    learner = open_train_state(str(trained()))
     assert info["name"] == "red house"
     assert info["kind"] == "run"
     assert info["steps_done"] == STEPS
@@ -179,7 +179,7 @@ def test_a_trace_at_a_step_is_of_the_model_at_that_step():
         request = {"run": "red-house", "prompt": "the cat sat", "at_step": step}
         about = server.post("/api/traces", json=request).json()
         assert about["at_step"] == step
-        learner = open_learner(str(trained()), step)
+        learner = open_train_state(str(trained()), step)
         logits = learner.model(torch.tensor([about["ids"]]))
         assert about["chosen"]["id"] == int(logits[0, -1].argmax())
     request = {"run": "red-house", "prompt": "the cat sat", "at_step": STEPS + 1}
@@ -250,7 +250,7 @@ def test_a_biography_is_that_of_the_run():
     found = server.post("/api/biography", json={"run": "red-house", "address": address}).json()
     assert [point["step"] for point in found["points"]] == [0, 1, 2, 4, 8, STEPS]
     for point in found["points"]:
-        weights = open_learner(str(trained()), point["step"]).model.weights()
+        weights = open_train_state(str(trained()), point["step"]).model.weights()
         assert point["value"] == weights["blocks.0.attn.W_Q"][0, 1, 2].item()
     moved = found["moved"]
     assert moved["to"] - moved["from"] == moved["change"]
@@ -274,7 +274,7 @@ def test_neighbours_are_the_nearest_tokens():
     server = client("worked_example")
     request = {"run": "worked-example", "token": 0, "count": 3}
     rows = server.post("/api/neighbours", json=request).json()["rows"]
-    W_E = open_learner("worked_example").model.embed.W_E.double()
+    W_E = open_train_state("worked_example").model.embed.W_E.double()
     cosines = torch.cosine_similarity(W_E, W_E[:1], dim=1)
     cosines[0] = -2
     assert [row["id"] for row in rows] == cosines.argsort(descending=True)[:3].tolist()
@@ -320,7 +320,7 @@ def test_a_run_that_was_trained_anew_is_read_anew(tmp_path):
         place = step_of(step_table(server, about), "weight/embed.W_E")["bytes"]
         asked = {"range": f"bytes={place[0]}-{place[1] - 1}"}
         content = server.get(f"/api/traces/{about['id']}/values", headers=asked).content
-        weights = open_learner(str(folder)).model.embed.W_E
+        weights = open_train_state(str(folder)).model.embed.W_E
         assert torch.equal(
             torch.frombuffer(bytearray(content), dtype=torch.float32), weights.flatten()
         )

@@ -18,7 +18,7 @@ from glassformer.server.record import TraceOptions, record
 from glassformer.server.traces import STEP_BYTES, LiveTrace, TraceOrigin, TraceStore, held_bytes
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.training.learner import open_learner
+from glassformer.training.train_state import open_train_state
 from tests.server.served import PROMPT, client, error, open_trace, step_table, whole_values
 
 server = client("miniature", "worked_example")
@@ -32,7 +32,7 @@ def saved(trace: Trace, tmp_path) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("wishes", [{}, {"target": "mat"}, {"backward": False}, {"float64": True}])
 def test_the_served_files_are_the_saved_ones_byte_for_byte(tmp_path, wishes):
     about = open_trace(server, **wishes)
-    again = record(open_learner("miniature"), TraceOptions(PROMPT, **wishes)).trace
+    again = record(open_train_state("miniature"), TraceOptions(PROMPT, **wishes)).trace
     table, values = saved(again, tmp_path)
     assert server.get(f"/api/traces/{about['id']}/trace.json").content == table
     assert whole_values(server, about) == values
@@ -41,7 +41,7 @@ def test_the_served_files_are_the_saved_ones_byte_for_byte(tmp_path, wishes):
 def test_the_served_values_are_a_safetensors_file():
     about = open_trace(server)
     tensors = read_safetensors(whole_values(server, about))
-    expected = record(open_learner("miniature"), TraceOptions(PROMPT)).trace
+    expected = record(open_train_state("miniature"), TraceOptions(PROMPT)).trace
     assert list(tensors) != []
     for path, tensor in tensors.items():
         assert torch.equal(tensor, expected.value_of(expected.step(path)))
@@ -62,7 +62,7 @@ def test_a_trace_holds_forward_backward_update_and_the_next_token():
 
 
 def test_without_a_target_the_last_position_asks_nothing():
-    trace = record(open_learner("miniature"), TraceOptions(PROMPT)).trace
+    trace = record(open_train_state("miniature"), TraceOptions(PROMPT)).trace
     assert trace["token/targets"].tolist() == [1, 2, 3, 0, IGNORED]
 
 
@@ -188,7 +188,7 @@ def test_a_trace_that_is_too_large_is_refused_with_its_size(monkeypatch):
 
 
 def test_a_heavy_model_is_recorded_forward_only_unless_more_is_asked_for():
-    learner = open_learner("miniature")
+    learner = open_train_state("miniature")
     light = record(learner, TraceOptions(PROMPT, light_bytes=10_000))
     assert (light.backward, light.optimizer) == (True, False)
     lightest = record(learner, TraceOptions(PROMPT, light_bytes=100))
@@ -198,7 +198,7 @@ def test_a_heavy_model_is_recorded_forward_only_unless_more_is_asked_for():
 
 
 def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
-    learner = open_learner("miniature")
+    learner = open_train_state("miniature")
     said = "fwd/lens.blocks.0.resid_mid.best_token"
     assert said in record(learner, TraceOptions(PROMPT)).trace.nodes
     assert said not in record(learner, TraceOptions(PROMPT, light_bytes=10_000)).trace.nodes
@@ -210,7 +210,7 @@ def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
 
 
 def test_the_least_used_trace_goes_first():
-    learner = open_learner("miniature")
+    learner = open_train_state("miniature")
     made = [
         LiveTrace(learner, TraceOptions(PROMPT, backward=False), TraceOrigin("miniature"))
         for _ in range(3)
@@ -226,7 +226,7 @@ def test_the_least_used_trace_goes_first():
 
 
 def test_what_is_held_counts_steps_and_tables_and_is_a_share_of_the_memory(monkeypatch):
-    trace = LiveTrace(open_learner("miniature"), TraceOptions(PROMPT), TraceOrigin("miniature"))
+    trace = LiveTrace(open_train_state("miniature"), TraceOptions(PROMPT), TraceOrigin("miniature"))
     before = trace.nbytes
     assert before > STEP_BYTES * len(trace.result.trace.nodes)
     tables = len(trace.table) + len(trace.table_gzip)
@@ -238,7 +238,7 @@ def test_what_is_held_counts_steps_and_tables_and_is_a_share_of_the_memory(monke
 
 def test_no_more_traces_are_held_than_python_looks_through_quickly(monkeypatch):
     monkeypatch.setattr("glassformer.server.traces.HELD_TRACES", 2)
-    learner, store = open_learner("miniature"), TraceStore()
+    learner, store = open_train_state("miniature"), TraceStore()
     made = [
         LiveTrace(learner, TraceOptions(PROMPT, backward=False), TraceOrigin("miniature"))
         for _ in range(3)
@@ -251,7 +251,7 @@ def test_no_more_traces_are_held_than_python_looks_through_quickly(monkeypatch):
 
 
 def test_weights_that_no_open_model_shares_count_among_what_is_held():
-    learner = open_learner("miniature")
+    learner = open_train_state("miniature")
     weights = sum(p.nbytes for p in learner.model.parameters())
     store = TraceStore()
 
@@ -292,7 +292,7 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     tokenizer = Tokenizer.train("bpe", ["the cat sat 犬は"], vocab_size=258)
     config = Config(vocab_size=tokenizer.vocab_size, n_ctx=16, d_model=8, n_layers=1, n_heads=1)
     save(Decoder(config), tokenizer, tmp_path / "bytes")
-    learner = open_learner(str(tmp_path / "bytes"))
+    learner = open_train_state(str(tmp_path / "bytes"))
     whole = tokenizer.encode("cat 犬は")
     half = len(whole) - 4  # two of the three bytes of a character, and one more after it
     added = tuple(whole[half : len(whole) - 1])

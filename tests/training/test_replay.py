@@ -12,9 +12,9 @@ from glassformer.errors import GlassformerError
 from glassformer.model import Config, Decoder, build_preset
 from glassformer.server.record import in_float64
 from glassformer.training import checkpoint as ck
-from glassformer.training.learner import open_learner
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import Replay, saved_states, state_at
+from glassformer.training.train_state import open_train_state
 from tests.training.replayed import STEPS, train_run
 
 SMALLEST = Config(vocab_size=2, n_ctx=1, d_model=1, n_layers=1, n_heads=1)
@@ -52,7 +52,7 @@ def test_models_that_are_loaded_draw_no_random_numbers(run):
     before = torch.get_rng_state()
     model = state_at(run[0], 8).model
     build_preset("worked_example")
-    in_float64(open_learner(str(run[0])))
+    in_float64(open_train_state(str(run[0])))
     Decoder.unfilled(model.config)
     assert torch.equal(torch.get_rng_state(), before)
 

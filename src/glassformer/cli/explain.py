@@ -31,7 +31,7 @@ from glassformer.show.choice import TOKEN, tell_choice
 from glassformer.show.explanation import tell_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
-from glassformer.training.learner import open_learner
+from glassformer.training.train_state import open_train_state
 
 ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
 
@@ -148,16 +148,16 @@ def _learning(
     edit: Edit,
 ) -> Trace:
     """A pass with its gradients and, if that is asked for, the update they lead to."""
-    learner = open_learner(run, at_step, report=note_replay)
-    ids, targets = learner.lesson(prompt, target)
+    state = open_train_state(run, at_step, report=note_replay)
+    ids, targets = state.make_targets(prompt, target)
     if where.kind not in ("opt", "const"):
-        return learner.model.watch(ids, targets, backward=True, edit=edit)
+        return state.model.watch(ids, targets, backward=True, edit=edit)
     if edit:
         raise GlassformerError(
             f"{where} belongs to a training step, which has no edits; leave out --edit, or explain"
             " a gradient (bwd/...) with it"
         )
-    return learner.learn(ids, targets)[0].trace
+    return state.train_step(ids, targets)[0].trace
 
 
 def belongs_to_a_step(path: str) -> bool:

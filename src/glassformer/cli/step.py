@@ -19,15 +19,15 @@ from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.ops import IGNORED
-from glassformer.show.plots.learning import draw_lesson
+from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, asked, extreme, tell_step, weights_of
 from glassformer.show.surprise import surprises
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
-from glassformer.training.learner import Learner, open_learner
 from glassformer.training.optimizer import muon_lr
+from glassformer.training.train_state import TrainState, open_train_state
 
 ROWS = 14  # of the table of repeated steps
 
@@ -64,16 +64,16 @@ def command(
     A run goes on from its optimizer's state, at its learning rate; a preset
     starts anew. Nothing is changed: the step is made on a copy.
     """
-    learner = open_learner(run, from_step, lr, note_replay)
-    ids, targets = learner.lesson(prompt, target)
+    state = open_train_state(run, from_step, lr, note_replay)
+    ids, targets = state.make_targets(prompt, target)
     if as_json and steps == 1:
-        return say_json(_one_as_data(learner, ids, targets))
+        return say_json(_one_as_data(state, ids, targets))
     if as_json:
-        updates, losses = _repeat(learner, ids, targets, steps)
-        return say_json({"lr": learner.next_lr, "updates": updates, "losses": losses})
+        updates, losses = _repeat(state, ids, targets, steps)
+        return say_json({"lr": state.next_lr, "updates": updates, "losses": losses})
     sheet = Sheet()
     if steps == 1:
-        trace = _tell_one(learner, ids, targets, sheet, everything)
+        trace = _tell_one(state, ids, targets, sheet, everything)
         if lr is None:  # explain knows the run's own alone
             options = [] if target is None else [f"--target {pasted.word(target)}"]
             options += [] if from_step is None else [f"--at-step {from_step}"]
@@ -83,22 +83,22 @@ def command(
             biggest = max(found, key=lambda e: abs(e.largest))
             tell_explain(sheet, run, prompt, biggest.address, *options)
     if steps > 1 or out is not None:
-        updates, losses = _repeat(learner, ids, targets, steps)
+        updates, losses = _repeat(state, ids, targets, steps)
         if steps > 1:
-            _tell_many(learner, targets, updates, losses, sheet)
+            _tell_many(state, targets, updates, losses, sheet)
         if out is not None:
-            what = _asked(learner, targets)
-            guess = 1 / learner.model.config.vocab_size
+            what = _asked(state, targets)
+            guess = 1 / state.model.config.vocab_size
             probs = [math.exp(-loss) for loss in losses]
-            file = write(draw_lesson(updates, probs, what, guess), out / "lesson.png")
+            file = write(draw_learning(updates, probs, what, guess), out / "learning.png")
             say(f"\n{file}")
     return None
 
 
-def _one_as_data(learner: Learner, ids: Tensor, targets: Tensor) -> dict[str, Any]:
+def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, Any]:
     """The next update: what is asked and how probable it was, and how far each weight moves."""
-    watched, taught = learner.learn(ids, targets)
-    trace, after = watched.trace, taught.model.watch(ids, targets)
+    watched, trained = state.train_step(ids, targets)
+    trace, after = watched.trace, trained.model.watch(ids, targets)
     probs = [t.value_of(t.step("fwd/logits"))[0].double().softmax(-1) for t in (trace, after)]
     questions = [
         {
@@ -111,9 +111,9 @@ def _one_as_data(learner: Learner, ids: Tensor, targets: Tensor) -> dict[str, An
     ]
     return {
         "tokens": tokens_data(trace),
-        "update": learner.done + 1,
-        "lr": learner.next_lr,
-        "optimizer": learner.recipe.optimizer,
+        "update": state.done + 1,
+        "lr": state.next_lr,
+        "optimizer": state.recipe.optimizer,
         "loss_before": trace["fwd/loss"].item(),
         "loss_after": after["fwd/loss"].item(),
         "grad_norm": trace["opt/grad_norm"].item(),
@@ -131,16 +131,16 @@ def _one_as_data(learner: Learner, ids: Tensor, targets: Tensor) -> dict[str, An
 
 
 def _tell_one(
-    learner: Learner, ids: Tensor, targets: Tensor, sheet: Sheet, everything: bool
+    state: TrainState, ids: Tensor, targets: Tensor, sheet: Sheet, everything: bool
 ) -> Trace:
     """Tell the next update; return its trace."""
-    recipe, t = learner.recipe, learner.done + 1
-    watched, taught = learner.learn(ids, targets)
+    recipe, t = state.recipe, state.done + 1
+    watched, trained = state.train_step(ids, targets)
     _refuse_no_number(watched.trace["fwd/loss"].item(), watched.trace["opt/grad_norm"].item())
-    after = taught.model.watch(ids, targets)
-    sheet.prose(f"Update {t}, at learning rate {number(learner.next_lr)}", "bold")
+    after = trained.model.watch(ids, targets)
+    sheet.prose(f"Update {t}, at learning rate {number(state.next_lr)}", "bold")
     if recipe.optimizer == "muon":
-        rate = number(muon_lr(recipe, learner.next_lr))
+        rate = number(muon_lr(recipe, state.next_lr))
         sheet.prose(
             f"Muon, for the matrices of the blocks: learning rate {rate}, momentum"
             f" {recipe.momentum}; for the rest:",
@@ -153,37 +153,37 @@ def _tell_one(
     )
     tell_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
     losses = [trace["fwd/loss"].item() for trace in (watched.trace, after)]
-    _tell_overshoot(learner, [learner.done, taught.done], losses, sheet)
+    _tell_overshoot(state, [state.done, trained.done], losses, sheet)
     return watched.trace
 
 
 def _repeat(
-    learner: Learner, ids: Tensor, targets: Tensor, steps: int
+    state: TrainState, ids: Tensor, targets: Tensor, steps: int
 ) -> tuple[list[int], list[float]]:
     """Make the same update again and again, as long as the loss is a number.
 
     Returns how many updates the model had, and its loss then: before the first and after each.
     """
-    loss = learner.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
+    loss = state.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
     _refuse_no_number(loss)
-    updates, losses = [learner.done], [loss]
+    updates, losses = [state.done], [loss]
     while len(losses) <= steps and math.isfinite(loss):
-        _, learner = learner.learn(ids, targets)
-        loss = learner.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
-        updates.append(learner.done)
+        _, state = state.train_step(ids, targets)
+        loss = state.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
+        updates.append(state.done)
         losses.append(loss)
     return updates, losses
 
 
 def _tell_many(
-    learner: Learner,
+    state: TrainState,
     targets: Tensor,
     updates: list[int],
     losses: list[float],
     sheet: Sheet,
 ) -> None:
     many = int((targets != IGNORED).sum()) > 1
-    what = "typical probability of what is asked" if many else f"p({_asked(learner, targets)})"
+    what = "typical probability of what is asked" if many else f"p({_asked(state, targets)})"
     sheet.prose(f"The same step {len(updates) - 1} times: what becomes of {what}", "bold")
     sheet.line()
     rows: list[list[Cell]] = []
@@ -195,11 +195,11 @@ def _tell_many(
     print_table(sheet, [*columns, Column("loss", **right), Bars(whole=1.0)], rows)
     if many:
         sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
-    _tell_overshoot(learner, updates, losses, sheet)
+    _tell_overshoot(state, updates, losses, sheet)
 
 
 def _tell_overshoot(
-    learner: Learner, updates: list[int], losses: list[float], sheet: Sheet
+    state: TrainState, updates: list[int], losses: list[float], sheet: Sheet
 ) -> None:
     """Say it in words where an update made the loss larger, or no number at all."""
     rises = (i for i in range(1, len(losses)) if not losses[i] <= losses[i - 1])
@@ -209,7 +209,7 @@ def _tell_overshoot(
     was, now = number(losses[first - 1]), number(losses[first])
     words = (
         f"Update {updates[first]} overshot: the loss rose from {was} to {now}. At learning rate"
-        f" {learner.next_lr:g} a step goes past the place where the loss is smallest."
+        f" {state.next_lr:g} a step goes past the place where the loss is smallest."
     )
     if not math.isfinite(losses[-1]):
         words += (
@@ -229,9 +229,9 @@ def _refuse_no_number(loss: float, length: float = 0.0) -> None:
         )
 
 
-def _asked(learner: Learner, targets: Tensor) -> str:
+def _asked(state: TrainState, targets: Tensor) -> str:
     tokens = targets[targets != IGNORED].tolist()
-    return learner.tokenizer.token(tokens[0]) if len(tokens) == 1 else "what is asked"
+    return state.tokenizer.token(tokens[0]) if len(tokens) == 1 else "what is asked"
 
 
 def log_spaced(last: int, n: int) -> list[int]:

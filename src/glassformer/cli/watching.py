@@ -13,7 +13,7 @@ from glassformer.model import Decoder
 from glassformer.model.watch import Edits
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.training import learner
+from glassformer.training import train_state
 
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
 Prompt = Annotated[str, typer.Argument(help="The text to read.")]
@@ -50,7 +50,7 @@ def watch_ids(model: Decoder, ids: list[int], edit: Edits | None = None) -> Trac
 
 def open_run(run: str, at_step: int | None = None) -> tuple[Decoder, Tokenizer]:
     """A run's model and its tokenizer; says when it takes long."""
-    return learner.open_run(run, at_step, note_replay)
+    return train_state.open_run(run, at_step, note_replay)
 
 
 def note_replay(start: int, end: int) -> None:

@@ -27,7 +27,7 @@ from glassformer.model import Decoder
 from glassformer.model.texts import Texts, known_tokenizer
 from glassformer.model.watch import NewValue
 from glassformer.trace import Trace
-from glassformer.training.learner import token_of
+from glassformer.training.train_state import token_of
 
 
 @dataclass(frozen=True, repr=False)

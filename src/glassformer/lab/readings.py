@@ -18,7 +18,7 @@ from glassformer.model import Decoder
 from glassformer.model.ids import refuse_outside
 from glassformer.model.texts import Texts, known_tokenizer
 from glassformer.trace import Trace
-from glassformer.training.learner import token_of
+from glassformer.training.train_state import token_of
 
 
 def lens(model: Decoder, text: Texts | Trace) -> list[Glimpse]:

@@ -22,7 +22,7 @@ from glassformer.server.runs import Runs
 from glassformer.server.schemas import TokenizeRequest
 from glassformer.server.traces import LiveTrace, TraceOrigin
 from glassformer.trace.trace import OverBudgetError
-from glassformer.training.learner import Learner
+from glassformer.training.train_state import TrainState
 
 VALUE_BYTES = 16_000_000
 """An exported page holds gradients, and the optimizer's step, while its values stay below this."""
@@ -89,7 +89,7 @@ def page_data(
     }
 
 
-def check_size(learner: Learner, prompt: str) -> None:
+def check_size(learner: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
     ids = learner.tokenizer.encode_prompt(prompt)
     check_prompt(learner.model, ids)

@@ -21,7 +21,7 @@ from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.trace import CancelCheck, OverBudgetError, never_cancelled
-from glassformer.training.learner import Learner, open_learner, token_of
+from glassformer.training.train_state import TrainState, open_train_state, token_of
 
 LIGHT_BYTES = 300_000_000
 """Backward and optimizer are recorded unasked while the values stay below this."""
@@ -102,11 +102,11 @@ def watch(
     (2.0792, True)
     """
     options = TraceOptions(prompt, target, edits=edits or {})
-    return record(open_learner(str(run), at_step), options).trace
+    return record(open_train_state(str(run), at_step), options).trace
 
 
 def record(
-    learner: Learner, options: TraceOptions, is_cancelled: CancelCheck = never_cancelled
+    learner: TrainState, options: TraceOptions, is_cancelled: CancelCheck = never_cancelled
 ) -> TraceResult:
     """Record a prompt; `is_cancelled`: see `Decoder.watch`.
 
@@ -127,7 +127,7 @@ def record(
     targets = targets_of(tokens, target)
     backward, optimizer, lens = _scope(learner.model, tokens, targets, options)
     if optimizer and targets is not None:
-        trace = learner.learn(tokens, targets, is_cancelled)[0].trace
+        trace = learner.train_step(tokens, targets, is_cancelled)[0].trace
     else:
         trace = learner.model.watch(
             tokens,
@@ -169,7 +169,7 @@ def add_probs(trace: Trace) -> None:
         Recorder(trace)("probs", softmax.over_vocabulary.share, exponentials, total)
 
 
-def in_float64(learner: Learner) -> Learner:
+def in_float64(learner: TrainState) -> TrainState:
     """The same learner, computing in float64."""
     # a float32 number is a float64 number: nothing is rounded
     copy = Decoder.unfilled(learner.model.config, torch.float64)

@@ -21,9 +21,9 @@ from glassformer.server.errors import ApiError
 from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
-from glassformer.training.learner import Learner, open_learner, open_model
 from glassformer.training.replay import saved_states
 from glassformer.training.run import DATA, read_description, read_metrics
+from glassformer.training.train_state import TrainState, open_model, open_train_state
 
 OPEN_MODELS = 3
 """Models held in memory, the last ones used."""
@@ -157,7 +157,7 @@ class Runs:
 
     def __init__(self, names: list[str]) -> None:
         self._sources: dict[str, Source] = {}
-        self._models: OrderedDict[tuple[str, int | None, int, Stamp], Learner] = OrderedDict()
+        self._models: OrderedDict[tuple[str, int | None, int, Stamp], TrainState] = OrderedDict()
         self._lock = threading.Lock()
         for name in names:
             self.add(name)
@@ -211,7 +211,7 @@ class Runs:
             raise errors[0]
         return found
 
-    def learner(self, run: str, at_step: int | None = None) -> Learner:
+    def learner(self, run: str, at_step: int | None = None) -> TrainState:
         """A run's model as it was after a step; None: as it is now."""
         source = self[run]
         saved = list(saved_states(Path(source.where))) if source.kind == "run" else []
@@ -229,7 +229,7 @@ class Runs:
         if source.kind == "run" and not saved:  # the model alone was kept
             learner = open_model(source.where)
         else:
-            learner = open_learner(source.where, at_step)
+            learner = open_train_state(source.where, at_step)
         with self._lock:
             self._models[key] = learner
             while len(self._models) > OPEN_MODELS:

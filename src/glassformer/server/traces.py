@@ -20,7 +20,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.file import step_table
 from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.trace.values_file import ValuesFile
-from glassformer.training.learner import Learner
+from glassformer.training.train_state import TrainState
 
 HELD_BYTES, HELD_SHARE = 1_000_000_000, 8
 """The most that all live traces take together: this, or an eighth of the machine's memory."""
@@ -51,7 +51,7 @@ class LiveTrace:
 
     def __init__(
         self,
-        learner: Learner,
+        learner: TrainState,
         options: TraceOptions,
         origin: TraceOrigin,
         is_cancelled: CancelCheck = never_cancelled,
@@ -90,7 +90,7 @@ class LiveTrace:
         return _memories(leaf.value for leaf in leaves if leaf.value is not None)
 
     def _about(
-        self, learner: Learner, options: TraceOptions, origin: TraceOrigin
+        self, learner: TrainState, options: TraceOptions, origin: TraceOrigin
     ) -> dict[str, Any]:
         """TraceAbout of the page's contract."""
         found, tokenizer = self.result, learner.tokenizer

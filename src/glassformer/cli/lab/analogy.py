@@ -16,7 +16,7 @@ from glassformer.lab.embeddings import analogy
 from glassformer.show.labels import visible
 from glassformer.show.sheet import Sheet
 from glassformer.show.table import Column, print_table
-from glassformer.training.learner import token_of
+from glassformer.training.train_state import token_of
 
 
 def command(

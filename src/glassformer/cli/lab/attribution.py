@@ -20,7 +20,7 @@ from glassformer.show.matrix import signed_style
 from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table
-from glassformer.training.learner import token_of
+from glassformer.training.train_state import token_of
 
 SHOWN = 16
 

@@ -21,7 +21,7 @@ from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, comparisons, difference, print_table
 from glassformer.trace import Trace
-from glassformer.training.learner import token_of
+from glassformer.training.train_state import token_of
 
 TOKENS = 10
 STATIONS = {"pattern", "z", "attn_out", "resid_mid", "post", "mlp_out", "resid_post"}

@@ -14,7 +14,7 @@ from glassformer.cli.watching import AtStep, Run
 from glassformer.lab.embeddings import nearest
 from glassformer.show.labels import visible
 from glassformer.show.sheet import Sheet
-from glassformer.training.learner import token_of
+from glassformer.training.train_state import token_of
 
 
 def command(

@@ -20,7 +20,9 @@ from glassformer.show.plots.style import (
 )
 
 
-def draw_lesson(updates: Sequence[int], probs: Sequence[float], asked: str, guess: float) -> Figure:
+def draw_learning(
+    updates: Sequence[int], probs: Sequence[float], asked: str, guess: float
+) -> Figure:
     """The probability of what is asked after each update; `guess` is one of the whole vocabulary.
 
     asked: the token's text.

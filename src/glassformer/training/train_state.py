@@ -28,8 +28,8 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Learner:
-    """A model after `done` updates; `lr` is the next one's learning rate, None: the schedule's."""
+class TrainState:
+    """A model in training, after `done` updates; `lr` is the next one's learning rate, None: the schedule's."""
 
     model: Decoder
     tokenizer: Tokenizer
@@ -44,7 +44,7 @@ class Learner:
         step = min(self.done + 1, self.recipe.steps)
         return learning_rate(self.recipe, step) if self.lr is None else self.lr
 
-    def lesson(self, text: str, target: str | None = None) -> tuple[Tensor, Tensor]:
+    def make_targets(self, text: str, target: str | None = None) -> tuple[Tensor, Tensor]:
         """A text's tokens and what is asked after each, both [1, pos].
 
         Without a target its own next tokens are asked, with one only what follows the last.
@@ -63,10 +63,10 @@ class Learner:
             )
         return ids, next_tokens(ids)
 
-    def learn(
+    def train_step(
         self, ids: Tensor, targets: Tensor, is_cancelled: CancelCheck = never_cancelled
-    ) -> tuple[WatchedStep, Learner]:
-        """Watch one update; return it and the learner after it."""
+    ) -> tuple[WatchedStep, TrainState]:
+        """Watch one update; return it and the state after it."""
         watched = watch_step(
             self.model,
             ids,
@@ -81,12 +81,12 @@ class Learner:
         return watched, after
 
 
-def open_learner(
+def open_train_state(
     run: str,
     step: int | None = None,
     lr: float | None = None,
     report: Report = lambda start, end: None,
-) -> Learner:
+) -> TrainState:
     """A run as it was after a step (None: its newest), or any other model, new to training."""
     folder = Path(run)
     if lr is not None:
@@ -96,17 +96,17 @@ def open_learner(
             step = max(saved_states(folder), default=0)
         report(nearest(folder, step).step, step)
         model, moments, recipe, tokenizer = state_at(folder, step)
-        return Learner(model, tokenizer, moments, recipe, step, lr)
+        return TrainState(model, tokenizer, moments, recipe, step, lr)
     return open_model(run, lr)
 
 
-def open_model(run: str, lr: float | None = None) -> Learner:
+def open_model(run: str, lr: float | None = None) -> TrainState:
     """Any model as one that is new to training, whatever it was trained with before."""
     model, tokenizer = open_run(run)
     table = load_preset(run).get("training", {}) if run in preset_names() else {}
     recipe = Recipe.from_dict(table)
     constant = recipe.lr if lr is None else lr
-    return Learner(model.float(), tokenizer, zero_moments(model.float()), recipe, 0, constant)
+    return TrainState(model.float(), tokenizer, zero_moments(model.float()), recipe, 0, constant)
 
 
 def open_run(
