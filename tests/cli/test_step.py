@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -245,6 +246,30 @@ def test_biography_tells_and_draws(glassformer: Command, run_folder: Path, tmp_p
     assert max(map(len, told.stdout.splitlines()[:-2])) <= 100
     assert (tmp_path / "biography.png").stat().st_size > 5_000
     assert (tmp_path / "maps.png").stat().st_size > 5_000
+    for (start, *_), (end, _, length, per_update) in pairwise(saved_steps(told.stdout)):
+        assert gives(f"{length} / ({end} - {start})", per_update)
+
+
+def saved_steps(told: str) -> list[list[str]]:
+    table = told.partition("At every saved step")[2].partition("\n──")[0]
+    rows = [line.rstrip(" █").split() for line in table.splitlines()[2:] if line.strip()]
+    assert len(rows) == 7
+    return rows
+
+
+@pytest.mark.parametrize("d_model", range(4))
+def test_how_far_a_number_moved_per_update_follows_from_the_numbers_beside_it(
+    glassformer: Command, run_folder: Path, d_model: int
+):
+    told = glassformer("biography", run_folder, f"embed.W_E[vocab=1,d_model={d_model}]").stdout
+    for (start, before, *_), (end, after, moved) in pairwise(saved_steps(told)):
+        assert gives(f"abs({after} - {before}) / ({end} - {start})", moved)
+    path = told.partition("replayed")[2].partition("\n──")[0]
+    updates = [line.rstrip(" █").split() for line in path.splitlines()]
+    changes = [row for row in updates if len(row) == 4 and row[0].isdigit()]
+    assert changes
+    for _, before, after, change in changes:
+        assert gives(f"{before} + {change}", after)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """An explanation in the terminal: working addresses, terms that add up, a tree with an end."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from rich.cells import cell_len
@@ -90,6 +91,25 @@ def test_a_tree_follows_as_deep_as_it_is_told():
     assert "└─ " in one
     assert "attn.k[" not in one
     assert "attn.k[" in two
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_number_of_a_tree_stands_above_arithmetic_that_makes_it(full: bool):
+    explanation = small().explain("blocks.0.attn.pattern[head=0,query=2,key=1]")
+    lines = told(explanation, 400, follow=4, full=full).lines
+    tree = [line.lstrip(" │├└─") for line in under(lines, "Where its operands come from, 4 deep")]
+    made = [(above, line) for above, line in pairwise(tree) if " = " in line]
+    assert len(made) > 8
+    for above, line in made:
+        numbers, _, result = line.partition(" = ")
+        assert gives(numbers, result), line
+        # both are rounded, the one to 4 digits or more; float32 rounds numbers of about 1 to 1e-7
+        assert float(above.split()[0]) == pytest.approx(float(result), rel=1e-3, abs=1e-6)
+    # an operand has the digits that the arithmetic above it has
+    first = explanation.line_in_full if full else explanation.line
+    assert first is not None
+    for part in first.numbers.split(" / "):
+        assert any(line.startswith(f"{part}  ") for line in tree), part
 
 
 def test_no_line_is_wider_than_the_terminal_however_deep_the_tree():

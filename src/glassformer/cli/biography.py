@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +16,10 @@ from glassformer.cli.streams import say
 from glassformer.cli.watching import note_replay
 from glassformer.formula.spelling import number
 from glassformer.generation.generate import check_prompt
-from glassformer.lab.biography import SECONDS, Biography, Point, biography
+from glassformer.lab.biography import SECONDS, Biography, biography
 from glassformer.model import Decoder
 from glassformer.show.labels import visible
+from glassformer.show.movement import lengths_per_update, numbers_per_update
 from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
@@ -86,26 +89,34 @@ def _what(life: Biography) -> str:
 
 
 def _tell_points(sheet: Sheet, life: Biography) -> None:
-    first = life.points[0].value
+    points, what = life.points, _what(life)
     sheet.prose(f"{life.address} through training", "bold", hanging=2)
-    if first.numel() > 1:
-        sheet.prose(
+    steps, moved = [p.step for p in points], [p.moved for p in points]
+    sizes = [_size(p.value) for p in points]
+    columns = [_right("after update"), _right(what)]
+    if what == "value":
+        values, per_update = numbers_per_update(sizes, steps, moved)
+        told = [values]
+        says = "moved per update: the change since the line above, by the updates between."
+    else:
+        first = points[0].value
+        lengths, per_update = lengths_per_update(steps, moved)
+        told = [[number(size) for size in sizes], lengths]
+        columns.append(_right("moved"))
+        says = (
             f"{first.numel()} numbers [{', '.join(life.axes)}]; length: the root of their squares,"
-            " summed; moved: the length of the change.",
-            QUIET,
+            " summed; moved: the length of the change since the line above; per update: that by"
+            " the updates between."
         )
+    sheet.prose(says, QUIET)
     sheet.title("At every saved step")
-    _table(sheet, life.points, "moved per update", _what(life))
-
-
-def _table(sheet: Sheet, points: list[Point], moved: str, what: str) -> None:
-    rows: list[list[Cell]] = [
-        [str(p.step), number(_size(p.value)), "" if p is points[0] else number(p.moved), p.moved]
-        for p in points
-    ]
-    right = {"right": True}
-    columns = [Column("after update", **right), Column(what, **right), Column(moved, **right)]
+    rows = [list(row) for row in zip(map(str, steps), *told, per_update, moved, strict=True)]
+    columns.append(_right("moved per update" if what == "value" else "per update"))
     print_table(sheet, [*columns, Bars()], rows)
+
+
+def _right(title: str) -> Column:
+    return Column(title, right=True)
 
 
 def _tell_path(sheet: Sheet, life: Biography) -> None:
@@ -121,10 +132,20 @@ def _tell_path(sheet: Sheet, life: Biography) -> None:
             " --seconds N searches more.",
             QUIET,
         )
-    chosen = sorted(life.path[1:], key=lambda p: -p.moved)[:UPDATES]
-    points = [life.path[0], *sorted(chosen, key=lambda p: p.step)]
-    _table(sheet, points, "moved", _what(life))
-    missing = len(life.path) - len(points)
+    updates = sorted(pairwise(life.path), key=lambda pair: -pair[1].moved)[:UPDATES]
+    updates.sort(key=lambda pair: pair[1].step)
+    befores, afters = ([_size(p.value) for p in side] for side in zip(*updates, strict=True))
+    columns = [_right("update")]
+    told: list[Sequence[Cell]]
+    if _what(life) == "value":
+        told = list(zip(*comparisons(befores, afters), strict=True))
+        columns += map(_right, ("before", "after", "change"))
+    else:
+        told = [[number(now) for now in afters], [number(p.moved) for _, p in updates]]
+        columns += map(_right, ("length after it", "moved"))
+    rows = [[str(p.step), *cells, p.moved] for (_, p), *cells in zip(updates, *told, strict=True)]
+    print_table(sheet, [*columns, Bars()], rows)
+    missing = end - start - len(updates)
     if missing:
         sheet.prose(f"… {missing} updates that moved it less left out", QUIET, indent=2)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from rich.console import Console
 
-from glassformer.formula.spelling import number
+from glassformer.formula.arithmetic import Line
+from glassformer.formula.spelling import OPERAND_DIGITS, number, spelled
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, signed_style
@@ -90,7 +93,7 @@ class _Telling:
             sheet.prose(f"Note: {flag}.", hanging=2)
         if follow > 0:
             self._section(f"Where its operands come from, {follow} deep")
-            _Tree(self.trace, sheet, self.everything).grow(explanation, follow)
+            _Tree(self.trace, sheet, self.everything, self.full).grow(explanation, follow)
 
     def tell_arithmetic(self) -> None:
         explanation = self.explanation
@@ -212,14 +215,19 @@ class _Telling:
 
 
 class _Tree:
-    """Operands of operands; a number that was followed once is not followed again."""
+    """Operands of operands, each with the arithmetic that made it, and with that one's digits.
 
-    def __init__(self, trace: Trace, sheet: Sheet, everything: bool) -> None:
-        self.trace, self.sheet, self.everything = trace, sheet, everything
+    A number that was followed once is not followed again.
+    """
+
+    def __init__(self, trace: Trace, sheet: Sheet, everything: bool, full: bool) -> None:
+        self.trace, self.sheet, self.everything, self.full = trace, sheet, everything, full
         self._seen: set[str] = set()
 
     def grow(self, explanation: Explanation, depth: int, before: str = "  ") -> None:
         self._seen.add(explanation.address)
+        made = self._arithmetic(explanation)
+        digits = OPERAND_DIGITS[0] if made is None else made.digits.operands
         branches: list[Operand | str] = []
         for group in explanation.operand_groups.values():
             fold = Fold.whole(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
@@ -236,19 +244,25 @@ class _Tree:
             inner = None if again else self.trace.explain(operand.address)
             leaf = inner is not None and not inner.operand_groups
             note = " (above)" if again else ""
-            self._line(
-                before + stem, f"{number(operand.value)}  {address}{note}", "bold" if leaf else ""
-            )
+            value = (spelled if self.full else number)(operand.value, digits)
+            self._line(before + stem, f"{value}  {address}{note}", "bold" if leaf else "")
+            made = None if inner is None else self._arithmetic(inner)
+            if made is not None and made.result:
+                below = f"{made.numbers} {made.relation} {made.result}"
+                self._line(before + trunk, below, QUIET)
             if inner is not None and not leaf and depth > 1:
                 self.grow(inner, depth - 1, before + trunk)
+
+    def _arithmetic(self, explanation: Explanation) -> Line | None:
+        return explanation.line_in_full if self.full else explanation.line
 
     def _line(self, before: str, text: str, style: str) -> None:
         """One branch; what does not fit goes on below, under its own start."""
         sheet = self.sheet
         before = sheet.clip(before, sheet.width // 2)
-        text = sheet.spell(text)
         room = sheet.width - len(before)
-        sheet.line(before, (text[:room], style))
-        for start in range(room, len(text), room - 2):
-            blank = "".join("│" if c == "│" or c == "├" else " " for c in before)
-            sheet.line(blank + "  ", (text[start : start + room - 2], style))
+        lines = wrap(sheet.spell(text), room, subsequent_indent="  ", break_on_hyphens=False)
+        sheet.line(before, (lines[0], style))
+        blank = "".join("│" if c == "│" or c == "├" else " " for c in before)
+        for line in lines[1:]:
+            sheet.line(blank, (line, style))
