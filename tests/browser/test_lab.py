@@ -14,6 +14,7 @@ from glassformer.server.export import export
 from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.test_page import problems
+from tests.calculator import gives
 
 PROMPT = "the easiest trick to teach a dog is"
 OTHER = "the easiest trick to teach a cat is"
@@ -46,8 +47,12 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
         token = int(row.get_attribute("data-token") or -1)
         shown = float(row.get_by_test_id("after").get_attribute("title") or "")
         assert shown == pytest.approx(p[token].item(), rel=1e-3, abs=1e-7)
+        was, now, difference = row.locator("td").all_inner_texts()[-3:]
+        assert gives(f"{was.strip().rstrip('%')} + {difference}", now.strip().rstrip("%"))
     losses = page.get_by_test_id("losses").locator("a")
     expect(losses).to_have_count(2)
+    (difference,) = page.get_by_test_id("losses").locator("span.digits").all_inner_texts()
+    assert gives(f"{losses.first.inner_text()} + {difference}", losses.last.inner_text())
     assert float(losses.last.inner_text()) == pytest.approx(after["loss"].item(), rel=CLOSE)
     relative = {change.path: change.relative for change in changes(before, after)}
     expect(page.locator("[data-path='fwd/loss'][data-relative]")).to_have_count(1)

@@ -18,6 +18,7 @@ from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
+from tests.calculator import gives
 
 PROMPT = "the easiest trick to teach a dog is"
 SHOWN = 50
@@ -193,6 +194,8 @@ def test_two_texts_are_compared_with_signed_differences(
         token = state.tokenizer.encode(row.locator("th").inner_text())[0]
         gap = row.locator("data").get_attribute("value")
         assert float(gap or "nan") == float(after[token] - before[token])
+        was, now = (link.inner_text().rstrip("%") for link in row.locator("a").all())
+        assert gives(f"{was} + {row.locator('data').inner_text()}", now)
     expect(page.get_by_text("difference: the second minus the first")).to_be_visible()
     assert problems(page) == []
 

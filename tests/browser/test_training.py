@@ -18,6 +18,7 @@ from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
+from tests.calculator import gives
 
 PROMPT = "the easiest trick to teach a dog is"
 WEIGHT = "weight/blocks.0.mlp.W_out[d_mlp=3,d_model=5]"
@@ -141,6 +142,8 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     searched = page.get_by_test_id("searched")
     expect(searched).to_contain_text("All 60 updates were made again", timeout=90 * SECONDS)
     expect(moved).to_contain_text(f"The update of step {found.turn.step}")
+    was, now, change = moved.locator("span.digits").all_inner_texts()
+    assert gives(f"{was} + {change}", now)
     state = open_train_state(str(run_folder))
     first = state.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
     expect(moved.get_by_role("listitem").first).to_have_text(first)

@@ -273,6 +273,25 @@ def test_how_far_a_number_moved_per_update_follows_from_the_numbers_beside_it(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("step", "RUN", "the cat sat"),
+        ("step", "miniature", TEXT, "--steps", "5"),
+        ("lab", "edit", "RUN", "the cat", "blocks.0.mlp.post[pos=1]=1.0"),
+        ("lab", "ablate", "RUN", "the cat", "--head", "0.1"),
+        ("lab", "neighbours", "RUN", "cat"),
+        ("ask", "RUN", "the cat", "--table", "--max-tokens", "2"),
+    ],
+)
+def test_tables_have_the_digits_that_they_need_and_never_say_nearly(
+    glassformer: Command, run_folder: Path, arguments: tuple[str, ...]
+):
+    told = glassformer(*(str(run_folder) if a == "RUN" else a for a in arguments))
+    assert told.code == 0, told.stderr
+    assert "≈" not in told.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("step", "miniature", TEXT, "--from-step", "3"), "no run.json"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import glassformer as gf
-from glassformer.formula.spelling import FULL, Fixed, constant, number, spelled
+from glassformer.formula.spelling import FULL, Fixed, compared, constant, number, spelled
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save
@@ -48,6 +48,18 @@ def column(draw: random.Random) -> dict[str, Any]:
     return {"terms": terms.tolist(), "holds": fixed.holds, "texts": texts}
 
 
+def comparison(draw: random.Random) -> dict[str, Any]:
+    """Rows of numbers before and after: close ones, far ones, equal ones, and no numbers."""
+    size = 10.0 ** draw.randrange(-8, 8)
+    before = [draw.gauss(0, size) for _ in range(draw.choice((1, 3, 12)))]
+    change = size * 10.0 ** draw.randrange(-7, 1)
+    after = [was + draw.choice((0.0, draw.gauss(0, change))) for was in before]
+    if draw.random() < 0.2:
+        after[0] = draw.choice((math.inf, -math.inf, math.nan))
+    pairs = [[repr(was), repr(now)] for was, now in zip(before, after, strict=True)]
+    return {"pairs": pairs, "texts": compared(before, after)}
+
+
 def cell(explanation: Explanation) -> dict[str, Any]:
     lines = [explanation.line, explanation.line_in_full]
     terms = explanation.terms
@@ -82,6 +94,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "trace": str(place / "trace"),
         "numbers": [spellings(value) for value in some_numbers(draw)],
         "columns": [column(draw) for _ in range(SUMS)],
+        "comparisons": [comparison(draw) for _ in range(SUMS)],
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
     }
     (place / "cases.json").write_text(json.dumps(found))

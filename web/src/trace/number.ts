@@ -1,5 +1,5 @@
 /** Numbers as people read them; those of arithmetic are spelled in `spelling`. */
-import { number } from "./spelling";
+import { compared, number, type Compared } from "./spelling";
 
 export { number };
 
@@ -23,6 +23,12 @@ export function chance(p: number): string {
   if (group >= LARGE.length) return `1 in 10^${Math.round(-Math.log10(p))}`;
   return `1 in ${Number((of / 10 ** (3 * group + 6)).toPrecision(2))} ${LARGE[group]}`;
 }
+
+/** Probabilities before and after in per cent, and their difference in points, which adds up as printed. */
+export const comparedChances = (pairs: [before: number, after: number][]): Compared[] =>
+  compared(pairs.map(([before, after]) => [100 * before, 100 * after])).map(
+    ([before, after, difference]): Compared => [`${before}%`, `${after}%`, difference],
+  );
 
 /** A change for people: its sign is always told. */
 export const signed = (value: number): string => (value > 0 ? "+" : "") + number(value);

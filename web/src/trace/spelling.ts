@@ -126,19 +126,37 @@ export class Fixed {
   /** The fewest places with which the terms as printed add up to their sum, rounded. */
   static ofSum(terms: number[]): Fixed {
     const finite = terms.filter(Number.isFinite);
-    const largest = finite.reduce((most, term) => Math.max(most, Math.abs(term)), 0);
     const total = pairwise(finite);
-    const e = largest ? exponentOf(largest.toExponential(6)) : 0;
-    const exponent = e >= -4 && e <= 5 ? 0 : e;
-    const most = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
+    const columns = Fixed.columns(finite);
     for (const digits of RESULT_DIGITS) {
-      for (const places of most) {
-        const column = new Fixed(places, exponent);
+      for (const column of columns) {
         const units = finite.reduce((sum, term) => sum + column.units(term), 0);
         if (same(column.value(units), total, digits)) return column;
       }
     }
-    return new Fixed(most.at(-1)!, exponent, false);
+    const { places, exponent } = columns.at(-1)!;
+    return new Fixed(places, exponent, false);
+  }
+
+  /** The fewest places with which before + difference = after, 3 digits of it at least. */
+  static ofDifference(before: number, after: number): Fixed {
+    const difference = after - before;
+    const columns = Fixed.columns([before, after]);
+    const holds = (column: Fixed) => {
+      const change = column.units(difference);
+      const adds = column.units(after) - column.units(before) === change;
+      return adds && (difference === 0 || Math.abs(change) >= 100);
+    };
+    return columns.find(holds) ?? columns.at(-1)!;
+  }
+
+  /** Columns in which the largest of these numbers has 4, 5, ... 9 significant digits. */
+  static columns(values: number[]): Fixed[] {
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const e = largest ? exponentOf(largest.toExponential(6)) : 0;
+    const exponent = e >= -4 && e <= 5 ? 0 : e;
+    const places = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
+    return [...new Set(places)].map((at) => new Fixed(at, exponent));
   }
 
   /** How many units a number is; a tie is the even one, 0 for what is not finite. */
@@ -162,6 +180,26 @@ export class Fixed {
     const by = e ? `e${e < 0 ? "-" : "+"}${String(Math.abs(e)).padStart(2, "0")}` : "";
     return `${units < 0 ? "-" : ""}${written}${by}`;
   }
+}
+
+/** Numbers before and after and their difference as printed: before + difference = after. */
+export type Compared = [before: string, after: string, difference: string];
+
+/** Rows of two numbers and their difference, all with the places that the largest one needs. */
+export function compared(pairs: [before: number, after: number][]): Compared[] {
+  const known = (pair: number[]) => pair.every(Number.isFinite);
+  const distance = ([before, after]: number[]) => Math.abs(after - before);
+  const widest = pairs.filter(known).reduce<[number, number] | null>((most, pair) => {
+    return most && distance(most) >= distance(pair) ? most : pair;
+  }, null);
+  const column = widest ? Fixed.ofDifference(...widest) : new Fixed(0);
+  return pairs.map((pair): Compared => {
+    const [before, after] = pair;
+    if (!known(pair)) return [number(before), number(after), number(after - before)];
+    const [start, end] = pair.map((value) => column.units(value));
+    const difference = column.text(end - start);
+    return [column.text(start), column.text(end), end > start ? `+${difference}` : difference];
+  });
 }
 
 /** 10^n as the nearest double, which JavaScript's own power need not be. */

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { parse } from "../../src/trace/address";
 import { plainText, type Line } from "../../src/trace/arithmetic";
 import { explain } from "../../src/trace/explain";
-import { constant, Fixed, FULL, number, spelled } from "../../src/trace/spelling";
+import { compared, constant, Fixed, FULL, number, spelled } from "../../src/trace/spelling";
 import { Trace } from "../../src/trace/trace";
 
 type Told = [string, string, string] | null;
@@ -13,6 +13,7 @@ interface Cases {
   trace: string;
   numbers: { value: string; texts: string[] }[];
   columns: { terms: number[]; holds: boolean; texts: string[] }[];
+  comparisons: { pairs: [string, string][]; texts: Told[] }[];
   cells: {
     address: string;
     lines: [Told, Told];
@@ -47,6 +48,12 @@ test("every column has the places that Python gives it", () => {
     const column = Fixed.ofSum(terms);
     expect(column.holds).toBe(holds);
     expect(terms.map((term) => column.text(column.units(term)))).toEqual(texts);
+  }
+});
+
+test("numbers before and after and their difference are written as Python writes them", () => {
+  for (const { pairs, texts } of cases.comparisons) {
+    expect(compared(pairs.map(([was, now]) => [python(was), python(now)]))).toEqual(texts);
   }
 });
 
