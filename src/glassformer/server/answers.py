@@ -36,7 +36,7 @@ def open_trace(
     runs: Runs, traces: TraceStore, request: schemas.TraceRequest, is_cancelled: CancelCheck
 ) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
-    learner = runs.learner(request.run, request.at_step)
+    state = runs.train_state(request.run, request.at_step)
     edits: dict[str, float | Tensor] = {}
     for address, new in request.edits.items():
         where = str(Address.parse(address))
@@ -56,7 +56,7 @@ def open_trace(
         float64=request.float64,
     )
     origin = TraceOrigin(request.run, request.at_step, request.edits)
-    return LiveTrace(learner, options, origin, is_cancelled)
+    return LiveTrace(state, options, origin, is_cancelled)
 
 
 def _sampling(options: schemas.Sampling) -> SamplingOptions:
@@ -168,7 +168,7 @@ def biography(
     ids = None
     if request.prompt is not None:
         tokens = tokenizer.encode_prompt(request.prompt)
-        check_prompt(runs.learner(request.run).model, tokens)
+        check_prompt(runs.train_state(request.run).model, tokens)
         ids = torch.tensor([tokens])
     followed = Followed(source.folder, Address.parse(request.address), ids)
     if followed.axes:
@@ -204,14 +204,14 @@ def biography(
 
 def neighbors(runs: Runs, request: schemas.NeighborsRequest) -> schemas.Neighbors:
     """The tokens nearest to one, or to token - minus + plus."""
-    learner = runs.learner(request.run)
-    tokenizer = learner.tokenizer
+    state = runs.train_state(request.run)
+    tokenizer = state.tokenizer
     for token in (request.token, request.minus, request.plus):
         if token is not None and token >= tokenizer.vocab_size:
             raise ApiError(
                 "invalid", f"there is no token {token}; ids are 0 to {tokenizer.vocab_size - 1}"
             )
-    W_E = learner.model.embed.W_E[: tokenizer.vocab_size]
+    W_E = state.model.embed.W_E[: tokenizer.vocab_size]
     if request.minus is not None and request.plus is not None:
         nearby = analogy(W_E, request.token, request.minus, request.plus, request.count)
     elif request.minus is None and request.plus is None:

@@ -70,16 +70,16 @@ def page_data(
     value_bytes, snapshot_bytes: what it holds at most; None: VALUE_BYTES, SNAPSHOT_BYTES.
     """
     source = runs.there[0]
-    learner = runs.learner(source.id, at_step)
-    check_size(learner, prompt)
+    state = runs.train_state(source.id, at_step)
+    check_size(state, prompt)
     first = LiveTrace(
-        learner,
+        state,
         TraceOptions(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
         TraceOrigin(source.id, at_step),
     )
-    text = answers.tokenized(learner.tokenizer, schemas.TokenizeRequest(run=source.id, text=prompt))
+    text = answers.tokenized(state.tokenizer, schemas.TokenizeRequest(run=source.id, text=prompt))
     past = packed_snapshots(runs, source.id, prompt, target, snapshot_bytes or SNAPSHOT_BYTES)
-    info = source.info(learner.tokenizer)
+    info = source.info(state.tokenizer)
     return schemas.PageData(
         runs=[info.model_copy(update={"path": source.folder and source.name})],
         traces=[packed(first), *past],
@@ -89,12 +89,12 @@ def page_data(
     )
 
 
-def check_size(learner: TrainState, prompt: str) -> None:
+def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
-    ids = learner.tokenizer.encode_prompt(prompt)
-    check_prompt(learner.model, ids)
-    weights = sum(p.nbytes for p in learner.model.parameters())
-    size = weights + estimated_bytes(learner.model, torch.tensor([ids]))
+    ids = state.tokenizer.encode_prompt(prompt)
+    check_prompt(state.model, ids)
+    weights = sum(p.nbytes for p in state.model.parameters())
+    size = weights + estimated_bytes(state.model, torch.tensor([ids]))
     if size > PAGE_BYTES:
         raise OverBudgetError(
             f"this page would hold about {size / 1e6:,.0f} MB of weights and values, and one file"
@@ -126,9 +126,9 @@ def packed_snapshots(
 
     def traces(count: int) -> Iterator[schemas.PackedTrace]:
         for step in spread(steps, count):
-            learner = runs.learner(run, step)
+            state = runs.train_state(run, step)
             options = TraceOptions(prompt, target, backward=False)
-            yield packed(LiveTrace(learner, options, TraceOrigin(run, step)))
+            yield packed(LiveTrace(state, options, TraceOrigin(run, step)))
 
     if not steps:
         return []

@@ -212,7 +212,7 @@ class Runs:
             raise errors[0]
         return found
 
-    def learner(self, run: str, at_step: int | None = None) -> TrainState:
+    def train_state(self, run: str, at_step: int | None = None) -> TrainState:
         """A run's model as it was after a step; None: as it is now."""
         source = self[run]
         saved = list(saved_states(Path(source.where))) if source.kind == "run" else []
@@ -228,14 +228,14 @@ class Runs:
                 self._models.move_to_end(key)
                 return self._models[key]
         if source.kind == "run" and not saved:  # the model alone was kept
-            learner = open_model(source.where)
+            state = open_model(source.where)
         else:
-            learner = open_train_state(source.where, at_step)
+            state = open_train_state(source.where, at_step)
         with self._lock:
-            self._models[key] = learner
+            self._models[key] = state
             while len(self._models) > OPEN_MODELS:
                 self._models.popitem(last=False)
-        return learner
+        return state
 
 
 def _state(path: Path) -> tuple[int, int, int]:

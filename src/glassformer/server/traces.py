@@ -52,15 +52,15 @@ class LiveTrace:
 
     def __init__(
         self,
-        learner: TrainState,
+        state: TrainState,
         options: TraceOptions,
         origin: TraceOrigin,
         is_cancelled: CancelCheck = never_cancelled,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
-        self.result: TraceResult = record(learner, options, is_cancelled)
+        self.result: TraceResult = record(state, options, is_cancelled)
         self.values = ValuesFile(self.result.trace)
-        self.about = self._about(learner, options, origin)
+        self.about = self._about(state, options, origin)
 
     @cached_property
     def table(self) -> bytes:
@@ -91,9 +91,9 @@ class LiveTrace:
         return _memories(leaf.value for leaf in leaves if leaf.value is not None)
 
     def _about(
-        self, learner: TrainState, options: TraceOptions, origin: TraceOrigin
+        self, state: TrainState, options: TraceOptions, origin: TraceOrigin
     ) -> schemas.TraceAbout:
-        result, tokenizer = self.result, learner.tokenizer
+        result, tokenizer = self.result, state.tokenizer
         return schemas.TraceAbout(
             id=self.id,
             run=origin.run,

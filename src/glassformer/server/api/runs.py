@@ -21,7 +21,7 @@ def list_runs(shared: Shared) -> schemas.RunList:
 async def run_info(run: str, shared: Shared) -> schemas.RunInfo:
     """One run: its configuration, its weights' shapes, its snapshots."""
     runs = shared.runs
-    return await shared.workers.run(lambda: runs[run].info(runs.learner(run).tokenizer))
+    return await shared.workers.run(lambda: runs[run].info(runs.train_state(run).tokenizer))
 
 
 @router.get("/{run}/metrics")
