@@ -1,4 +1,4 @@
-"""The page's TypeScript spells, puts in and adds up as Python does: one text from both."""
+"""The page's TypeScript does what Python does: one text, one token, one number from both."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save
 from scripts import page
+from tests.page import passes, tokenized
 
 NUMBERS, SUMS, CELLS_OF_EACH_STEP = 6000, 300, 3
 LINES_NEARLY_EQUAL = 0.03
@@ -96,12 +97,14 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "columns": [column(draw) for _ in range(SUMS)],
         "comparisons": [comparison(draw) for _ in range(SUMS)],
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
+        "tokenizers": tokenized.cases(place / "tokenizers", draw),
+        "passes": [*passes.cases(place / "passes")],
     }
     (place / "cases.json").write_text(json.dumps(found))
     return place / "cases.json", found
 
 
-def test_python_and_typescript_write_the_same_numbers_lines_and_columns(
+def test_python_and_typescript_write_the_same_texts_tokens_and_numbers(
     cases: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLASSFORMER_CASES", str(cases[0]))

@@ -10,8 +10,7 @@ from typing import Any
 class Said:
     """Settings that change no logit, as they were read; `save` writes them back.
 
-    `config`: those of config.json; `generation`: generation_config.json; `model_type`: the family
-    whose form the folder had, in which it is written again where that expresses the model.
+    `config`: those of config.json; `generation`: generation_config.json.
 
     >>> Said(generation={"eos_token_id": [7, 9]}).end_ids
     (7, 9)
@@ -19,7 +18,6 @@ class Said:
 
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
-    model_type: str = ""
 
     @property
     def end_ids(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import { plainText, type Line } from "../../src/trace/arithmetic";
 import { explain } from "../../src/trace/explain";
 import { compared, constant, Fixed, FULL, number, spelled } from "../../src/trace/spelling";
 import { Trace } from "../../src/trace/trace";
+import { cases } from "./cases";
 
 type Told = [string, string, string] | null;
 
@@ -23,14 +24,12 @@ interface Cases {
   }[];
 }
 
-const path = process.env.GLASSFORMER_CASES;
-if (!path) throw new Error("Python makes the cases: python -m pytest tests/page");
-const cases = JSON.parse(readFileSync(path, "utf8")) as Cases;
+const made = cases<Cases>();
 
 const python = (text: string): number => Number(text.replace("inf", "Infinity"));
 
 test("every number is spelled as Python spells it", () => {
-  const wrong = cases.numbers.filter(({ value, texts }) => {
+  const wrong = made.numbers.filter(({ value, texts }) => {
     const x = python(value);
     const found = [
       ...[2, 4, 6].map((digits) => number(x, digits)),
@@ -39,12 +38,12 @@ test("every number is spelled as Python spells it", () => {
     ];
     return found.join() !== texts.join();
   });
-  expect(cases.numbers.length).toBeGreaterThan(5000);
+  expect(made.numbers.length).toBeGreaterThan(5000);
   expect(wrong).toEqual([]);
 });
 
 test("every column has the places that Python gives it", () => {
-  for (const { terms, holds, texts } of cases.columns) {
+  for (const { terms, holds, texts } of made.columns) {
     const column = Fixed.ofSum(terms);
     expect(column.holds).toBe(holds);
     expect(terms.map((term) => column.text(column.units(term)))).toEqual(texts);
@@ -52,7 +51,7 @@ test("every column has the places that Python gives it", () => {
 });
 
 test("numbers before and after and their difference are written as Python writes them", () => {
-  for (const { pairs, texts } of cases.comparisons) {
+  for (const { pairs, texts } of made.comparisons) {
     expect(compared(pairs.map(([was, now]) => [python(was), python(now)]))).toEqual(texts);
   }
 });
@@ -73,8 +72,8 @@ const rounded = (told: Told) =>
   told?.map((text) => text.replace(/\d[\d.]*(e[+-]\d+)?/g, (x) => Number(x).toPrecision(14)));
 
 test("every line and every running sum is the text that Python prints", async () => {
-  const trace = opened(cases.trace);
-  for (const { address, lines, terms, digits, agrees } of cases.cells) {
+  const trace = opened(made.trace);
+  for (const { address, lines, terms, digits, agrees } of made.cells) {
     const found = await explain(trace, parse(address));
     const shown = terms.map((_, i) => i);
     expect(

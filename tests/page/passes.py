@@ -1,0 +1,94 @@
+"""Passes recorded by Python, with their plans, for the page's engine to make again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.formula.evaluate import evaluate
+from glassformer.formula.tree import Drawn
+from glassformer.model import Config, Decoder
+from glassformer.trace import Trace
+from glassformer.trace.file import save
+from glassformer.trace.plan import Watch, plan
+from glassformer.training.recipe import Recipe
+from glassformer.training.watched import watch_step, zero_moments
+from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
+
+
+def recorded(place: Path, trace: Trace, **more: Any) -> dict[str, Any]:
+    """A trace on disk."""
+    save(trace, place)
+    return {"folder": str(place), "plan": None, "bounds": None, **more}
+
+
+def bounds(trace: Trace) -> Iterator[np.ndarray]:
+    """How far each computed number may be from its formula in float64, value by value."""
+    for step in trace.steps:
+        assert step.formula is not None
+        if isinstance(step.formula.body, Drawn):
+            yield np.zeros(step.shape).ravel()
+            continue
+        _, bound, _ = evaluate(
+            step.formula,
+            {name: trace.value_of(trace.nodes[path]) for name, path in step.operands.items()},
+            step.params,
+            shape=step.shape,
+            dtype=step.dtype,
+            sizes=dict(zip(step.axes, step.shape, strict=True)),
+        )
+        # as `Explanation`: PyTorch may arrange an equal formula otherwise
+        yield np.ascontiguousarray(bound).ravel() * (2 if step.kind in ("bwd", "opt") else 1)
+
+
+def update_of(model: Decoder, recipe: Recipe, ids: Tensor, targets: Tensor) -> Trace:
+    """An update of a model whose optimizer has seen random gradients before."""
+    generator = torch.Generator().manual_seed(3)
+    moments = {
+        name: torch.rand(moment.shape, generator=generator, dtype=torch.float64).to(moment)
+        for name, moment in zero_moments(model).items()
+    }
+    return watch_step(model, ids, targets, recipe=recipe, moments=moments, t=2).trace
+
+
+def varied(config: Config, recipe: Recipe, dtype: torch.dtype) -> Watch:
+    """Watches one update of a small random model."""
+    model = random_model(config, 0, dtype)
+
+    @cache
+    def watch(batch: int, pos: int) -> Trace:
+        ids = random_ids(config, 1, batch, pos)
+        return update_of(model, recipe, ids, random_targets(config, 2, ids))
+
+    return watch
+
+
+TEXTS, TOKENS = 2, 6
+MUON = ("gpt2", "fast", "rotary alone")
+
+
+def cases(place: Path) -> Iterator[dict[str, Any]]:
+    """Updates of models of every kind, and of a few in float32 how far each number may be off.
+
+    Plans are followed in float64, where what is zero but for rounding (the gradient of a key's
+    bias) is too small for AdamW to make a step of.
+    """
+    for name in VARIETY:
+        config = replace(config_of(name), n_layers=1, n_ctx=TOKENS + 1)
+        recipe = Recipe(optimizer="muon" if name in MUON else "adamw", clip=0.5)
+        watch = varied(config, recipe, torch.float64)
+        trace = watch(TEXTS, TOKENS)
+        yield recorded(place / name, trace, name=name, plan=plan(watch, TEXTS, TOKENS))
+        if name in MUON:
+            trace = varied(config, recipe, torch.float32)(TEXTS, TOKENS)
+            allowed = place / f"{name}.bounds"
+            allowed.write_bytes(np.concatenate([*bounds(trace)]).tobytes())
+            of_single = f"{name}, float32"
+            yield recorded(place / of_single, trace, name=of_single, bounds=str(allowed))

@@ -1,0 +1,119 @@
+/** Runs a plan: node after node, each by its tree, over whole arrays. */
+import { Kernel } from "./kernel";
+import { paramsOf, shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
+import { rounding } from "./round";
+
+/** The numbers of every value by its address, row-major. */
+export type Values = Map<string, Float64Array>;
+
+/** Changes the numbers of a value when they have been computed. */
+export type Editor = (numbers: Float64Array, node: PlanNode, shape: number[]) => void;
+
+export interface Pass {
+  lengths: Lengths;
+  /** Weights, tokens and other constants, and numbers that were drawn; what reads one that is missing is left out. */
+  leaves: ReadonlyMap<string, Float64Array>;
+  /** Parameters of single nodes that are other ones than the plan's. */
+  params?: Record<string, Record<string, number>>;
+  edits?: ReadonlyMap<string, Editor>;
+  /** Which nodes are wanted; without it all. */
+  wanted?: (node: PlanNode) => boolean;
+}
+
+interface Step {
+  node: PlanNode;
+  shape: number[];
+  params: Record<string, number>;
+  kernel: Kernel | null;
+}
+
+const KEPT_LENGTHS = 8;
+
+export class Program {
+  private steps = new Map<string, Step[]>();
+  private kernels = new Map<string, Kernel>();
+  private shapes = new Map<string, number[]>();
+
+  constructor(readonly plan: Plan) {
+    if (plan.format !== "glassformer-plan" || plan.version !== 1)
+      throw new Error(
+        `this is ${plan.format} version ${plan.version}; the page runs glassformer-plan version 1`,
+      );
+  }
+
+  run({ lengths, leaves, params = {}, edits, wanted = () => true }: Pass): Values {
+    const values: Values = new Map();
+    for (const step of this.made(lengths)) {
+      const { node, shape } = step;
+      if (!wanted(node)) continue;
+      const numbers = this.computed(step, values, leaves, params[node.address]);
+      if (!numbers) continue;
+      const edit = edits?.get(node.address);
+      const changed = edit && node.op === null ? numbers.slice() : numbers;
+      if (edit) {
+        edit(changed, node, shape);
+        rounding(node.dtype)(changed, 0, changed.length);
+      }
+      values.set(node.address, changed);
+    }
+    return values;
+  }
+
+  private computed(
+    step: Step,
+    values: Values,
+    leaves: Pass["leaves"],
+    params: Record<string, number> | undefined,
+  ): Float64Array | null {
+    const { node, shape } = step;
+    const given = leaves.get(node.address);
+    if (given) return given;
+    if (node.address === POSITION) return Float64Array.from({ length: shape[0] }, (_, i) => i);
+    if (node.formula === null || this.plan.formulas[node.formula].tree[0] === "drawn") return null;
+    const operands = Object.values(node.operands).map((path) => values.get(path));
+    if (operands.includes(undefined)) return null;
+    step.kernel ??= this.kernel(node, shape);
+    return step.kernel.run(
+      operands as Float64Array[],
+      params ? { ...step.params, ...params } : step.params,
+    );
+  }
+
+  private made(lengths: Lengths): Step[] {
+    const key = `${lengths.batch},${lengths.pos}`;
+    const known = this.steps.get(key);
+    const found = known ?? this.plan.nodes.map((node) => stepOf(node, lengths));
+    this.steps.delete(key);
+    this.steps.set(key, found); // the one that was used last is the last to go
+    if (this.steps.size > KEPT_LENGTHS) {
+      this.steps.delete(this.steps.keys().next().value!);
+      this.kernels.clear();
+    }
+    this.shapes = new Map(found.map(({ node, shape }) => [node.address, shape]));
+    return found;
+  }
+
+  /** The kernel of a node; nodes of one formula and shape, as of every block, share theirs. */
+  private kernel(node: PlanNode, shape: number[]): Kernel {
+    const operands = Object.fromEntries(
+      Object.entries(node.operands).map(([name, path]) => [name, this.shapes.get(path)!]),
+    );
+    const key = JSON.stringify([node.formula, shape, node.dtype, operands]);
+    const known = this.kernels.get(key);
+    if (known) return known;
+    const { tree, axes } = this.plan.formulas[node.formula!];
+    const kernel = new Kernel(tree, { axes, shape, dtype: node.dtype }, operands);
+    this.kernels.set(key, kernel);
+    return kernel;
+  }
+}
+
+const stepOf = (node: PlanNode, lengths: Lengths): Step => ({
+  node,
+  shape: shapeOf(node, lengths),
+  params: paramsOf(node, lengths),
+  kernel: null,
+});
+
+/** Where every token stands in its text: 0, 1, 2, ... */
+const POSITION = "const/position";
