@@ -76,8 +76,8 @@ def explain(run: Path) -> None:
 
 def serve(run: Path) -> None:
     source = Runs([str(run)])["run"]
-    json.dumps(source.info(Tokenizer.load(run)), allow_nan=False)
-    json.dumps(source.metrics(), allow_nan=False)
+    json.dumps(source.info(Tokenizer.load(run)).model_dump(), allow_nan=False)
+    json.dumps(source.metrics().model_dump(), allow_nan=False)
 
 
 READERS: list[Callable[[Path], object]] = [

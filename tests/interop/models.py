@@ -3,7 +3,7 @@
 import torch
 from hypothesis import strategies as st
 
-from glassformer.interop import gpt2
+from glassformer.interop.settings import ACTIVATIONS as FAMILIAR
 from glassformer.model import Config, Decoder
 from glassformer.ops import ACTIVATIONS
 
@@ -38,7 +38,7 @@ def same_weights(one: Decoder, other: Decoder) -> bool:
 def configs(draw: st.DrawFn, as_gpt2: bool = False) -> Config:
     """Any small configuration; with `as_gpt2` one that GPT-2's form expresses."""
     flag = st.booleans()
-    activations = sorted(gpt2.ACTIVATIONS.values() if as_gpt2 else ACTIVATIONS)
+    activations = sorted({*FAMILIAR.values()} if as_gpt2 else ACTIVATIONS)
     norm_bias = draw(flag)
     n_heads, d_head = draw(st.integers(1, 4)), draw(st.integers(1, 6))
     d_model = n_heads * d_head if as_gpt2 else draw(st.integers(1, 15))

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from glassformer.errors import GlassformerError
-from glassformer.interop import gpt2
 from glassformer.interop import tensors as tensors_module
 from glassformer.interop.folder import load_folder, save
+from glassformer.interop.match import form_for
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, configs, random_ids, random_model, same_weights
@@ -44,7 +44,7 @@ def test_any_configuration_comes_back_exactly(tmp_path_factory, config):
     assert same_weights(loaded, model)
     assert tokenizer is None
     family = json.loads((folder / "config.json").read_text())["model_type"]
-    assert family == ("glassformer" if gpt2.in_the_way(config) else "gpt2")
+    assert family == form_for(config).model_type
 
 
 @settings(max_examples=25)
@@ -116,7 +116,7 @@ def test_tokenizer_is_saved_and_loaded_with_its_model(tmp_path, kind):
 
 
 def test_architectures_are_always_named(tmp_path):
-    for name, config in {"a": ODD, "b": ODD.replace(final_norm=False)}.items():
+    for name, config in {"a": ODD, "b": ODD.replace(norm_position="none")}.items():
         save(random_model(config), None, tmp_path / name)
         assert json.loads((tmp_path / name / "config.json").read_text())["architectures"]
 

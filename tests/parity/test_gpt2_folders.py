@@ -14,8 +14,8 @@ from transformers import AutoTokenizer, GPT2Model
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
+from glassformer.interop.families import family
 from glassformer.interop.folder import load_folder, save
-from glassformer.interop.gpt2 import read_config
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, configs, random_ids, random_model
@@ -210,7 +210,7 @@ def test_settings_of_the_real_gpt2_are_understood():
         "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
         "vocab_size": 50257,
     }
-    assert read_config(published) == Config.preset("gpt2").replace(dropout=0.1)
+    assert family("gpt2").read_config(published) == Config.preset("gpt2").replace(dropout=0.1)
 
 
 TEXTS = {

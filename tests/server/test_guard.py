@@ -136,7 +136,7 @@ def test_broken_json_is_a_bad_request():
 def test_a_number_that_no_program_can_read_is_a_bad_request():
     for number in ("1" * 5000, "NaN", "Infinity", "1e400", "-1e400"):
         content = f'{{"run": "miniature", "token": {number}}}'
-        error(server.post("/api/neighbours", content=content, headers=JSON), 400, "bad_request")
+        error(server.post("/api/neighbors", content=content, headers=JSON), 400, "bad_request")
         content = f'{{"run": "miniature", "prompt": "the cat", "edits": {{"fwd/embed": {number}}}}}'
         error(server.post("/api/traces", content=content, headers=JSON), 400, "bad_request")
     trace = server.post("/api/traces", json={"run": "miniature", "prompt": "the cat"}).json()["id"]
@@ -209,10 +209,10 @@ def test_an_address_that_is_none_is_refused_in_one_line():
 def test_with_a_token_nothing_is_answered_without_it():
     locked = client(host="0.0.0.0", token=TOKEN)
     for path in ("/", "/api/runs", "/openapi.json", "/nothing"):
-        error(locked.get(path), 401, "unauthorised")
-        error(locked.get(path, params={"token": "wrong"}), 401, "unauthorised")
-        error(locked.get(path, headers={"authorization": "Bearer wrong"}), 401, "unauthorised")
-    error(locked.post("/api/tokenize?token=" + TOKEN, json=BODY), 401, "unauthorised")
+        error(locked.get(path), 401, "unauthorized")
+        error(locked.get(path, params={"token": "wrong"}), 401, "unauthorized")
+        error(locked.get(path, headers={"authorization": "Bearer wrong"}), 401, "unauthorized")
+    error(locked.post("/api/tokenize?token=" + TOKEN, json=BODY), 401, "unauthorized")
     answer = locked.get("/api/runs", headers={"authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200
 

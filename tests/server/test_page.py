@@ -38,7 +38,7 @@ def test_the_policy_names_the_hash_of_each_script_and_style_and_nothing_unsafe()
 
 
 def test_the_served_page_is_sent_with_the_policy_of_its_own_tags(monkeypatch):
-    monkeypatch.setattr("glassformer.server.app.template", lambda: BUILT)
+    monkeypatch.setattr("glassformer.server.api.page.template", lambda: BUILT)
     answer = client().get("/")
     found = directives(answer.headers["content-security-policy"])
     sent = re.search(r'<script type="module">(.*?)</script>', answer.text, re.DOTALL)
@@ -65,7 +65,7 @@ def test_no_name_can_end_the_data_block(text):
 
 
 def test_a_page_that_is_not_built_says_how(monkeypatch):
-    monkeypatch.setattr("glassformer.server.app.template", lambda: page.PLACEHOLDER)
+    monkeypatch.setattr("glassformer.server.api.page.template", lambda: page.PLACEHOLDER)
     answer = client().get("/")
     assert answer.status_code == 200
     assert "make page" in answer.text

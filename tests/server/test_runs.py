@@ -270,20 +270,20 @@ def test_a_biography_is_that_of_the_run():
     assert "not one number" in error(server.post("/api/biography", json=whole), 422, "invalid")
 
 
-def test_neighbours_are_the_nearest_tokens():
+def test_neighbors_are_the_nearest_tokens():
     server = client("worked_example")
     request = {"run": "worked-example", "token": 0, "count": 3}
-    rows = server.post("/api/neighbours", json=request).json()["rows"]
+    rows = server.post("/api/neighbors", json=request).json()["rows"]
     W_E = open_train_state("worked_example").model.embed.W_E.double()
     cosines = torch.cosine_similarity(W_E, W_E[:1], dim=1)
     cosines[0] = -2
     assert [row["id"] for row in rows] == cosines.argsort(descending=True)[:3].tolist()
     assert rows[0]["cosine"] == pytest.approx(cosines.max().item())
     analogy = {**request, "minus": 1, "plus": 2}
-    found = server.post("/api/neighbours", json=analogy).json()["rows"]
+    found = server.post("/api/neighbors", json=analogy).json()["rows"]
     assert not {row["id"] for row in found} & {0, 1, 2}
-    error(server.post("/api/neighbours", json={**request, "plus": 1}), 422, "invalid")
-    error(server.post("/api/neighbours", json={**request, "token": 99}), 422, "invalid")
+    error(server.post("/api/neighbors", json={**request, "plus": 1}), 422, "invalid")
+    error(server.post("/api/neighbors", json={**request, "token": 99}), 422, "invalid")
 
 
 def test_a_model_that_was_replaced_is_read_anew(tmp_path):
@@ -344,6 +344,6 @@ def test_a_file_that_goes_away_while_it_is_read_is_an_error_of_one_line(monkeypa
     def gone(*_: object) -> None:
         Path("/nowhere/model.safetensors").stat()
 
-    monkeypatch.setattr("glassformer.server.answers.near", gone)
-    answer = client("miniature").post("/api/neighbours", json={"run": "miniature", "token": 0})
+    monkeypatch.setattr("glassformer.server.answers.neighbors", gone)
+    answer = client("miniature").post("/api/neighbors", json={"run": "miniature", "token": 0})
     assert "/nowhere/model.safetensors" in error(answer, 404, "unknown_run")

@@ -299,10 +299,10 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     assert all(re.fullmatch("<0x..>", tokenizer.token(token)) for token in added)
     options = TraceOptions(tokenizer.decode(whole[:3]), added=added, backward=False)
     live = LiveTrace(learner, options, TraceOrigin("bytes"))
-    assert live.about["ids"] == [*tokenizer.encode(options.prompt), *added]
-    assert live.about["added"] == list(added)
-    assert "<0x" not in live.about["prompt"]
+    assert live.about.ids == [*tokenizer.encode(options.prompt), *added]
+    assert live.about.added == list(added)
+    assert "<0x" not in live.about.prompt
     finished = TraceOptions("cat ", added=tuple(tokenizer.encode("犬")), backward=False)
-    assert LiveTrace(learner, finished, TraceOrigin("bytes")).about["prompt"] == "cat 犬"
+    assert LiveTrace(learner, finished, TraceOrigin("bytes")).about.prompt == "cat 犬"
     with pytest.raises(GlassformerError, match=f"no token {tokenizer.vocab_size} to add"):
         record(learner, TraceOptions("cat", added=(tokenizer.vocab_size,)))

@@ -31,7 +31,8 @@ def command(
     data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
     write_page(data, out)
     say(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
-    about = data["traces"][0]["about"]
-    left_out = [what for what in ("backward", "optimizer") if not about[what]]
-    if left_out and len(about["ids"]) > 1:
+    about = data.traces[0].about
+    recorded = {"backward": about.backward, "optimizer": about.optimizer}
+    left_out = [part for part, is_there in recorded.items() if not is_there]
+    if left_out and len(about.ids) > 1:
         say(f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them.")

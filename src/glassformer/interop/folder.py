@@ -1,7 +1,7 @@
 """A model as a folder: its configuration, its weights and its tokenizer, as other tools do it.
 
-Where GPT-2 as `transformers` knows it expresses the configuration exactly, the folder is written in
-that form and every program that reads GPT-2 folders reads it; our own configuration stands under
+Where a family that `transformers` knows expresses the configuration exactly, the folder is written
+in that form and every program that reads such folders reads it; our own configuration stands under
 the key "glassformer" and is what comes back here. Any other configuration is written under our own
 names as model_type "glassformer".
 """
@@ -13,11 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
-from glassformer.interop import gpt2, own
-from glassformer.interop.match import match, read_settings
+from glassformer.interop import own
+from glassformer.interop.family import Form, default_tensor
+from glassformer.interop.layouts import Stored, parts_of, shapes_of
+from glassformer.interop.match import form_for, match, read_settings
 from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
 from glassformer.model import Config, Decoder
@@ -35,12 +38,17 @@ def save(model: Decoder, tokenizer: Tokenizer | None, folder: str | Path) -> Non
     for name, tensor in model.state_dict().items():
         refuse_non_finite(name, tensor)
     dtype = str(model.embed.W_E.dtype).removeprefix("torch.")
-    family = own if gpt2.in_the_way(config) else gpt2
+    form = form_for(config, model.said.model_type)
     said, generation = write_said(model.said, tokenizer)
-    settings = {**said, **family.write_config(config), "dtype": dtype, **own.note(config)}
+    settings = {
+        **said,
+        **form.write_config(form.with_all_parameters(config)),
+        "dtype": dtype,
+        **own.note(config),
+    }
     try:
         with staged(Path(folder)) as stage:
-            write_tensors(stage / FILE, family.write_tensors(model))
+            write_tensors(stage / FILE, _tensors(form, model))
             write_atomically(stage / "config.json", json.dumps(settings, indent=2))
             write_atomically(stage / GENERATION, json.dumps(generation, indent=2))
             if tokenizer is not None:
@@ -57,7 +65,7 @@ def load_folder(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> tuple[Decoder, Tokenizer | None]:
-    """Read a folder that `save` or `transformers` wrote (GPT-2), ready for use (`model.eval()`).
+    """Read a folder that `save` or `transformers` wrote, ready for use (`model.eval()`).
 
     dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
     tokenizer.json, and no vocab.json with merges.txt. Everything is checked before memory is taken:
@@ -66,14 +74,10 @@ def load_folder(
     """
     folder = Path(folder)
     with Tensors(folder) as tensors:
-        config, names = match(folder / "config.json", tensors)
-        dtype = dtype or tensors.widest_dtype(list(names.values()))
+        config, held = match(folder / "config.json", tensors)
+        dtype = dtype or tensors.widest_dtype([tensor.name for tensor in held])
         model = Decoder.unfilled(config, dtype, device or "cpu")
-        parameters = dict(model.named_parameters())
-        with torch.no_grad():
-            for ours, theirs in names.items():
-                tensor = tensors.read(theirs)
-                parameters[ours].copy_(tensor.T if theirs == gpt2.HEAD else tensor)
+        _fill(model, held, tensors)
     model.said = read_said(folder)
     tokenizer = None
     if tokenizer_files.is_there(folder):
@@ -83,6 +87,34 @@ def load_folder(
         )
     model.tokenizer = tokenizer
     return model.eval(), tokenizer
+
+
+def _fill(model: Decoder, held: list[Stored], tensors: Tensors) -> None:
+    """Copy the folder's numbers into the model's parameters."""
+    parts = parts_of(dict(model.named_parameters()), model.config)
+    with torch.no_grad():
+        for tensor in held:
+            shapes = [tuple(parts[part].shape) for part in tensor.parts]
+            values = tensor.layout.read(tensors.read(tensor.name), shapes)
+            for part, value in zip(tensor.parts, values, strict=True):
+                parts[part].copy_(value)
+
+
+def _tensors(form: Form, model: Decoder) -> dict[str, Tensor]:
+    """The tensors that the form stores; what our configuration lacks is ones, zeros or a table."""
+    whole = form.with_all_parameters(model.config)
+    parts, shapes = parts_of(model.state_dict(), model.config), shapes_of(whole)
+    dtype = model.embed.W_E.dtype
+
+    def part(name: str) -> Tensor:
+        if name in parts:
+            return parts[name]
+        return default_tensor(name, shapes[name], model.config).to(dtype)
+
+    return {
+        tensor.name: tensor.layout.write([part(name) for name in tensor.parts])
+        for tensor in form.tensors(whole)
+    }
 
 
 def read_config(folder: str | Path) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,59 +9,67 @@ from typing import Any
 import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.interop import gpt2, own
+from glassformer.interop import families, own
+from glassformer.interop.family import Form, default_tensor, differing
+from glassformer.interop.layouts import Shape, Stored, shapes_of
 from glassformer.interop.tensors import Tensors
 from glassformer.jsons import read_json
-from glassformer.model import Config, Decoder
+from glassformer.model import Config
 
 MAX_TABLE = 2**27  # numbers in a table of fixed positions, whose size no file bounds
-FAMILIES = {"gpt2": gpt2.read_config, own.KEY: own.read_config}
-_LAYER = re.compile(r"(?:transformer\.h|blocks)\.(\d{1,9})\.")
+TABLE = "embed.W_E"
 
 
-def read_settings(path: Path) -> tuple[Config, Mapping[str, Any]]:
-    """The configuration that a config.json describes as its family, and the settings themselves."""
-    settings = read_json(path)
-    family = settings.get("model_type")
-    if not isinstance(family, str) or family not in FAMILIES:
+def form_of(path: Path, settings: Mapping[str, Any]) -> Form:
+    """The form that a config.json says it has."""
+    model_type, known = settings.get("model_type"), [*families.names(), own.KEY]
+    if model_type == own.KEY:
+        return own.OWN
+    if not isinstance(model_type, str) or model_type not in known:
         raise GlassformerError(
-            f"{path}: model_type is {family!r}; Glassformer reads {' and '.join(FAMILIES)}."
-            f"{did_you_mean(str(family), FAMILIES)}"
+            f"{path}: model_type is {model_type!r}; Glassformer reads {', '.join(known[:-1])} and"
+            f" {known[-1]}.{did_you_mean(str(model_type), known)}"
         )
+    return families.family(model_type)
+
+
+def form_for(config: Config, preferred: str = "") -> Form:
+    """The form in which a configuration is written: the preferred one if it expresses it."""
+    forms = sorted(families.by_rank(), key=lambda form: form.model_type != preferred)
+    return next((form for form in forms if not form.unsupported_fields(config)), own.OWN)
+
+
+def read_settings(path: Path) -> tuple[Config, Form, Mapping[str, Any]]:
+    """The configuration that a config.json describes, its form, and the settings themselves."""
+    settings = read_json(path)
+    form = form_of(path, settings)
     try:
-        config = FAMILIES[family](settings)
+        config = form.read_config(settings)
         _refuse_huge(config)
     except GlassformerError as error:
         raise GlassformerError(f"{path}: {error}") from error
-    return config, settings
+    return config, form, settings
 
 
-def match(path: Path, tensors: Tensors) -> tuple[Config, dict[str, str]]:
-    """The configuration of a folder, and for each parameter the name of its tensor."""
-    config, settings = read_settings(path)
-    as_gpt2 = settings["model_type"] == "gpt2"
-    stored = {gpt2.full_name(name) if as_gpt2 else name: name for name in tensors.names}
-    if len(stored) < len(tensors.names):
-        raise GlassformerError(
-            f"{tensors.folder} holds tensors both with and without the prefix 'transformer.';"
-            " save the model again"
-        )
-    if as_gpt2:
-        stored = {full: name for full, name in stored.items() if not gpt2.is_buffer(full)}
-    _match_layers(path, config, stored, tensors)
-    shapes = _shapes(config)
-    wanted = dict(gpt2.tensor_names(config)) if as_gpt2 else {name: name for name in shapes}
-    _match_names(path, config, wanted, stored, tensors)
-    names = {ours: stored[full] for ours, full in wanted.items()}
-    for ours, name in names.items():
-        shape = shapes[ours][::-1] if wanted[ours] == gpt2.HEAD else shapes[ours]
-        _match_shape(path, shape, name, tensors)
-    if as_gpt2 and config.tied and gpt2.HEAD in stored:
-        _match_tied(path, stored, tensors)
-    if as_gpt2 and own.KEY in settings:
-        config = _before_folding(path, config, settings, names, tensors)
-    kept = _shapes(config)
-    return config, {ours: name for ours, name in names.items() if ours in kept}
+def match(path: Path, tensors: Tensors) -> tuple[Config, list[Stored]]:
+    """The configuration of a folder, and each of its tensors under the name in the file."""
+    config, form, settings = read_settings(path)
+    files = form.full_names(tensors.names)
+    _match_layers(path, config, form, files, tensors)
+    wanted, shapes = form.tensors(config), shapes_of(config)
+    head = files.get(form.head_name)
+    _match_names(path, config, form, wanted, files, tensors)
+    held = [Stored(files[tensor.name], tensor.parts, tensor.layout) for tensor in wanted]
+    for tensor in held:
+        shape = tensor.layout.shape([shapes[part] for part in tensor.parts])
+        _match_shape(path, shape, tensor.name, tensors)
+    if head is not None and config.tied:
+        table = next(tensor.name for tensor in held if tensor.parts == (TABLE,))
+        _match_tied(path, table, head, tensors)
+    if own.KEY in settings and form is not own.OWN:
+        config = _before_filling(path, config, form, settings, held, tensors)
+    kept = shapes_of(config)
+    return config, [tensor for tensor in held if any(part in kept for part in tensor.parts)]
 
 
 def _refuse_huge(config: Config) -> None:
@@ -74,15 +81,11 @@ def _refuse_huge(config: Config) -> None:
         )
 
 
-def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Each parameter's shape; nothing is allocated."""
-    with torch.device("meta"):
-        return {n: tuple(p.shape) for n, p in Decoder(config).named_parameters()}
-
-
-def _match_layers(path: Path, config: Config, stored: Mapping[str, str], tensors: Tensors) -> None:
-    found = {int(layer[1]) for layer in map(_LAYER.match, stored) if layer}
-    highest = max(found, default=-1)
+def _match_layers(
+    path: Path, config: Config, form: Form, files: Mapping[str, str], tensors: Tensors
+) -> None:
+    layers = {layer for layer in map(form.layer_of, files) if layer is not None}
+    highest = max(layers, default=-1)
     if highest + 1 != config.n_layers:
         raise GlassformerError(
             f"{path} says {config.n_layers:,} layers and the weights in {tensors.folder} are of"
@@ -93,14 +96,16 @@ def _match_layers(path: Path, config: Config, stored: Mapping[str, str], tensors
 def _match_names(
     path: Path,
     config: Config,
-    wanted: Mapping[str, str],
-    stored: Mapping[str, str],
+    form: Form,
+    wanted: list[Stored],
+    files: Mapping[str, str],
     tensors: Tensors,
 ) -> None:
-    missing = [full for full in wanted.values() if full not in stored]
-    if missing == [gpt2.HEAD]:
+    names = [tensor.name for tensor in wanted]
+    missing = [name for name in names if name not in files]
+    if missing == [form.head_name]:
         raise GlassformerError(
-            f"{path} says tie_word_embeddings=false and {tensors.folder} holds no {gpt2.HEAD};"
+            f"{path} says tie_word_embeddings=false and {tensors.folder} holds no {form.head_name};"
             " set it to true if the model uses its embedding table as its head"
         )
     if missing:
@@ -108,66 +113,72 @@ def _match_names(
             f"{tensors.folder} lacks {_some(missing)}; bring together a config.json and weights of"
             " one model"
         )
-    extra = set(stored) - set(wanted.values()) - ({gpt2.HEAD} if config.tied else set())
+    extra = set(files) - set(names) - ({form.head_name} if config.tied else set())
     if extra:
-        unknown = min(extra, key=list(stored).index)
+        unknown = min(extra, key=list(files).index)
         raise GlassformerError(
-            f"{tensors.place(stored[unknown])} is no tensor of the model that {path} describes"
+            f"{tensors.place(files[unknown])} is no tensor of the model that {path} describes"
             f" ({len(extra)} such); Glassformer would compute without it, so take it out or use"
             " the right config.json"
         )
 
 
-def _match_shape(path: Path, shape: tuple[int, ...], name: str, tensors: Tensors) -> None:
+def _match_shape(path: Path, shape: Shape, name: str, tensors: Tensors) -> None:
     tensors.dtype(name)
-    found = tensors.shape(name)
-    if found == shape:
+    stored = tensors.shape(name)
+    if stored == shape:
         return
-    if found == shape[::-1]:
+    if stored == shape[::-1]:
         raise GlassformerError(
-            f"{tensors.place(name)} is transposed: it is {[*found]} and must be {[*shape]}; write"
+            f"{tensors.place(name)} is transposed: it is {[*stored]} and must be {[*shape]}; write"
             " its transpose"
         )
     raise GlassformerError(
-        f"{tensors.place(name)} is {[*found]} and by {path} it must be {[*shape]}; bring together a"
-        " config.json and weights of one model"
+        f"{tensors.place(name)} is {[*stored]} and by {path} it must be {[*shape]}; bring together"
+        " a config.json and weights of one model"
     )
 
 
-def _match_tied(path: Path, stored: Mapping[str, str], tensors: Tensors) -> None:
-    table, head = (tensors.read(stored[n]) for n in ("transformer.wte.weight", gpt2.HEAD))
-    if not torch.equal(table, head):
+def _match_tied(path: Path, table: str, head: str, tensors: Tensors) -> None:
+    if not torch.equal(tensors.read(table), tensors.read(head)):
         raise GlassformerError(
-            f"{path} ties the head to the embedding table and {tensors.place(stored[gpt2.HEAD])}"
+            f"{path} ties the head to the embedding table and {tensors.place(head)}"
             " differs from it; set tie_word_embeddings to false if the head is its own"
         )
 
 
-def _before_folding(
+def _before_filling(
     path: Path,
     config: Config,
+    form: Form,
     settings: Mapping[str, Any],
-    names: Mapping[str, str],
+    held: list[Stored],
     tensors: Tensors,
 ) -> Config:
     """The configuration that was saved here, if the folder still holds what it was written out as.
 
     Another program may have trained or resized the model since and kept our note in config.json:
-    then the note no longer holds, and the GPT-2 that the folder is stands.
+    then the note no longer holds, and the model that the folder is stands.
     """
     try:
-        saved = own.read_note(settings).replace(dropout=config.dropout)
+        saved = own.read_note(settings)
     except GlassformerError as error:
         raise GlassformerError(f"{path}: {error}") from error
-    if gpt2.in_the_way(saved) or gpt2.whole(saved) != config:
+    if form.says("dropout"):
+        saved = saved.replace(dropout=config.dropout)
+    if form.unsupported_fields(saved) or differing(form.with_all_parameters(saved), config):
         return config
-    kept = _shapes(saved)
-    for ours, name in names.items():
-        if ours not in kept:
-            tensor = tensors.read(name)
-            written = gpt2.absent(ours, tuple(tensor.shape), saved).to(tensor.dtype)
+    kept, shapes = shapes_of(saved), shapes_of(config)
+    for tensor in held:
+        if all(part in kept for part in tensor.parts):
+            continue
+        stored = tensors.read(tensor.name)
+        parts = tensor.layout.read(stored, [shapes[part] for part in tensor.parts])
+        for part, value in zip(tensor.parts, parts, strict=True):
+            written = default_tensor(part, tuple(value.shape), saved).to(value.dtype)
             # one rounding of slack: a sine may differ in its last digit from machine to machine
-            if not torch.allclose(tensor, written, rtol=0, atol=torch.finfo(tensor.dtype).eps):
+            slack = torch.finfo(value.dtype).eps
+            if part not in kept and not torch.allclose(value, written, rtol=0, atol=slack):
                 return config
     return saved
 

@@ -6,12 +6,14 @@ back here is the configuration that was saved and not the one it was written out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.interop.layouts import AS_OURS, Stored
 from glassformer.model import Config, Decoder
 
 KEY = "glassformer"
@@ -39,21 +41,48 @@ def read_note(settings: Mapping[str, Any]) -> Config:
     return Config.from_dict(content["config"])
 
 
-def read_config(settings: Mapping[str, Any]) -> Config:
-    """The configuration of a folder in our own form."""
-    for name in settings:
-        if name not in SETTINGS:
-            raise GlassformerError(
-                f"{name!r} is no setting of a Glassformer folder; take it out"
-                f" (there are {', '.join(SETTINGS)})"
-            )
-    return read_note(settings)
+class OwnForm:
+    """What `interop.family.Form` asks for: everything is expressed, and stored as it is."""
+
+    model_type = KEY
+    head_name = ""
+
+    def read_config(self, settings: Mapping[str, Any], /) -> Config:
+        for name in settings:
+            if name not in SETTINGS:
+                raise GlassformerError(
+                    f"{name!r} is no setting of a Glassformer folder; take it out"
+                    f" (there are {', '.join(SETTINGS)})"
+                )
+        return read_note(settings)
+
+    def write_config(self, _config: Config, /) -> dict[str, Any]:
+        """The settings beside the note, for programs that list models."""
+        return {"architectures": ["Decoder"], "model_type": KEY}
+
+    def unsupported_fields(self, _config: Config, /) -> list[str]:
+        return []
+
+    def with_all_parameters(self, config: Config, /) -> Config:
+        return config
+
+    def tensors(self, config: Config, /) -> list[Stored]:
+        with torch.device("meta"):
+            return [Stored(n, (n,), AS_OURS) for n, _ in Decoder(config).named_parameters()]
+
+    def full_names(self, names: Iterable[str], /) -> dict[str, str]:
+        return {name: name for name in names}
+
+    def layer_of(self, name: str, /) -> int | None:
+        found = re.match(r"blocks\.(\d{1,9})\.", name)
+        return int(found[1]) if found else None
+
+    def says(self, _field: str, /) -> bool:
+        return True
+
+    @property
+    def read_settings(self) -> set[str]:
+        return {*SETTINGS} - {*IDS}
 
 
-def write_config(_config: Config) -> dict[str, Any]:
-    """The settings beside the note, for programs that list models."""
-    return {"architectures": ["Decoder"], "model_type": KEY}
-
-
-def write_tensors(model: Decoder) -> dict[str, Tensor]:
-    return model.state_dict()
+OWN = OwnForm()

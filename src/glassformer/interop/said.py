@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.errors import GlassformerError
-from glassformer.interop import gpt2, own
+from glassformer.interop import own
+from glassformer.interop.match import read_settings
 from glassformer.jsons import read_json
 from glassformer.model.said import Said
 from glassformer.text.tokenizer import Tokenizer
 
 GENERATION = "generation_config.json"
 OURS = {  # settings of config.json that are about the file, and written anew
-    *("_name_or_path", "architectures", "attn_pdrop", "auto_map", "dtype", "embd_pdrop"),
-    *("glassformer", "initializer_range", "model_type", "n_ctx", "torch_dtype"),
+    *("_name_or_path", "architectures", "auto_map", "dtype", "glassformer", "initializer_range"),
+    *("model_type", "torch_dtype"),
     *("transformers_version", "transformers_weights"),
 }
 
@@ -26,15 +27,15 @@ def read_said(folder: Path) -> Said:
     """
     if not (folder / "config.json").is_file():
         return Said()
-    settings = read_json(folder / "config.json")
-    names = {*gpt2.ALIASES, *gpt2.DEFAULTS, *gpt2.FIXED, *OURS}
+    ours, form, settings = read_settings(folder / "config.json")
+    names = {*OURS, *form.write_config(ours), *form.read_settings}
     config = {name: value for name, value in settings.items() if name not in names}
     file = folder / GENERATION
     generation = read_json(file) if file.is_file() else {}
     for path, content in ((folder / "config.json", config), (file, generation)):
         for name in own.IDS:
             _check_ids(path, name, content.get(name))
-    return Said(config, generation)
+    return Said(config, generation, form.model_type)
 
 
 def write_said(said: Said, tokenizer: Tokenizer | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -126,7 +126,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def digest(tensor: Tensor) -> str:
     """The SHA-256 of a tensor's bytes, row by row."""
-    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().data).hexdigest()
+    # one dimension by hand: a dimension of length 1 may have any stride, which view refuses
+    numbers = tensor.contiguous().as_strided((tensor.numel(),), (1,))
+    return hashlib.sha256(numbers.view(torch.uint8).numpy().data).hexdigest()
 
 
 def refuse_non_finite(place: str, tensor: Tensor) -> None:

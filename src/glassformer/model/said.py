@@ -10,7 +10,8 @@ from typing import Any
 class Said:
     """Settings that change no logit, as they were read; `save` writes them back.
 
-    `config`: those of config.json; `generation`: generation_config.json.
+    `config`: those of config.json; `generation`: generation_config.json; `model_type`: the family
+    whose form the folder had, in which it is written again where that expresses the model.
 
     >>> Said(generation={"eos_token_id": [7, 9]}).end_ids
     (7, 9)
@@ -18,6 +19,7 @@ class Said:
 
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
+    model_type: str = ""
 
     @property
     def end_ids(self) -> tuple[int, ...]:

@@ -1,33 +1,25 @@
-"""What the endpoints that compute answer with: each from a request to the contract's JSON."""
+"""What the endpoints that compute answer with: each from a request to a model of `schemas`."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from glassformer.generation.generate import check_prompt
 from glassformer.generation.sampling import Sampling
+from glassformer.lab import changes
 from glassformer.lab.biography import Followed, Point, stretches
-from glassformer.lab.changes import change
-from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
+from glassformer.lab.embeddings import analogy, flattened, nearest
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.parts import whole_value
 from glassformer.server.record import SamplingOptions, TraceOptions
 from glassformer.server.runs import Runs
-from glassformer.server.schemas import (
-    BiographyRequest,
-    NeighboursRequest,
-    Patch,
-    TokenizeRequest,
-    TraceRequest,
-)
 from glassformer.server.traces import LiveTrace, TraceOrigin, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
@@ -41,14 +33,14 @@ PICTURE_WORK = 2e11  # products, some 20 seconds: GPT-2's largest model takes 1.
 
 
 def open_trace(
-    runs: Runs, traces: TraceStore, request: TraceRequest, is_cancelled: CancelCheck
+    runs: Runs, traces: TraceStore, request: schemas.TraceRequest, is_cancelled: CancelCheck
 ) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
-    learner = runs.learner(request.run, request.at_step)
+    state = runs.train_state(request.run, request.at_step)
     edits: dict[str, float | Tensor] = {}
     for address, new in request.edits.items():
         where = str(Address.parse(address))
-        if isinstance(new, Patch):
+        if isinstance(new, schemas.Patch):
             edits[where] = traces[new.trace].result.trace[new.address]
         else:
             edits[where] = new
@@ -63,9 +55,8 @@ def open_trace(
         added=tuple(request.added),
         float64=request.float64,
     )
-    written = request.model_dump()["edits"]
-    origin = TraceOrigin(request.run, request.at_step, written)
-    return LiveTrace(learner, options, origin, is_cancelled)
+    origin = TraceOrigin(request.run, request.at_step, request.edits)
+    return LiveTrace(state, options, origin, is_cancelled)
 
 
 def _sampling(options: schemas.Sampling) -> SamplingOptions:
@@ -74,49 +65,40 @@ def _sampling(options: schemas.Sampling) -> SamplingOptions:
     return SamplingOptions(Sampling(**settings), seed, index)
 
 
-def difference(trace: LiveTrace, address: str) -> dict[str, float]:
+def difference(trace: Trace, address: str) -> schemas.Difference:
     """The finite difference that checks a gradient."""
-    found = trace.result.trace.explain(address, check=True)
-    assert found.difference is not None, "it was asked for"
-    checked = found.difference
-    return {
-        "value": checked.value,
-        "error": checked.error,
-        "step": checked.step,
-        "gradient": found.value,
-    }
+    explanation = trace.explain(address, check=True)
+    checked = explanation.difference
+    assert checked is not None, "it was asked for"
+    return schemas.Difference(
+        value=checked.value, error=checked.error, step=checked.step, gradient=explanation.value
+    )
 
 
-def counts(trace: Trace, address: str) -> dict[str, Any]:
+def counts(trace: Trace, address: str) -> schemas.Counts:
     """The numbers of one value, counted."""
-    found = counted(whole_value(trace, address))
-    edges = [(k - BINS / 2) * found.width for k in range(BINS + 1)]
-    return {
-        "mean": found.mean,
-        "spread": found.spread,
-        "largest": found.largest,
-        "finite": found.finite,
-        "bins": [
-            {"from": start, "to": stop, "count": count}
-            for (start, stop), count in zip(pairwise(edges), found.counts, strict=True)
+    result = counted(whole_value(trace, address))
+    edges = [(k - BINS / 2) * result.width for k in range(BINS + 1)]
+    return schemas.Counts(
+        mean=result.mean,
+        spread=result.spread,
+        largest=result.largest,
+        finite=result.finite,
+        bins=[
+            schemas.Bin(from_=start, to=stop, count=count)
+            for (start, stop), count in zip(pairwise(edges), result.counts, strict=True)
         ],
-    }
+    )
 
 
-def moved(before: Trace, after: Trace, address: str) -> dict[str, Any]:
+def change(before: Trace, after: Trace, address: str) -> schemas.Change:
     """How far one value moved from one trace to another."""
     for trace in (before, after):
         whole_value(trace, address)
-    found = change(before, after, address)
-
-    def finite(number: float) -> float | None:
-        return number if math.isfinite(number) else None
-
-    return {
-        **asdict(found),
-        "largest": finite(found.largest),
-        "relative": finite(found.relative),
-    }
+    result = changes.change(before, after, address)
+    numbers = {"largest": result.largest, "relative": result.relative}
+    finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+    return schemas.Change(**{**asdict(result), **finite})
 
 
 def picture(trace: Trace, address: str, rows: int) -> bytes:
@@ -132,51 +114,53 @@ def picture(trace: Trace, address: str, rows: int) -> bytes:
             f"the covariance of this table takes {work:.2g} products, and the server makes at most"
             f" {PICTURE_WORK:.2g}; ask for fewer rows",
         )
-    found = flattened(table)
-    shares = torch.tensor(found.shares, dtype=torch.float64)
-    return raw_bytes(torch.cat([shares, found.x, found.y])).tobytes()
+    plane = flattened(table)
+    shares = torch.tensor(plane.shares, dtype=torch.float64)
+    return raw_bytes(torch.cat([shares, plane.x, plane.y])).tobytes()
 
 
-def tokenized(tokenizer: Tokenizer, request: TokenizeRequest) -> dict[str, Any]:
-    """TokenizedText: every step from the text to its ids."""
+def tokenized(tokenizer: Tokenizer, request: schemas.TokenizeRequest) -> schemas.TokenizedText:
+    """Every step from the text to its ids."""
     if len(request.text) > TEXT_CHARACTERS:
         raise ApiError(
             "too_long",
             f"the text has {len(request.text):,} characters; its merges are shown for up to"
             f" {TEXT_CHARACTERS:,}, so shorten it",
         )
-    found = tokenizer.trace(request.text)
-
-    def pair(pair: Pair) -> dict[str, Any]:
-        return {"left": pair.left, "right": pair.right, "rank": pair.rank}
-
-    return {
-        "text": request.text,
-        "steps": [
-            {
-                "op": step.op,
-                "word": step.word,
-                "pieces": list(step.pieces),
-                "merge": step.merge and pair(step.merge),
-                "considered": [pair(other) for other in step.considered],
-                "ids": list(step.ids),
-            }
-            for step in found.steps
+    trace = tokenizer.trace(request.text)
+    return schemas.TokenizedText(
+        text=request.text,
+        steps=[
+            schemas.TextStep(
+                op=step.op,
+                word=step.word,
+                pieces=list(step.pieces),
+                merge=step.merge and _pair(step.merge),
+                considered=[_pair(pair) for pair in step.considered],
+                ids=list(step.ids),
+            )
+            for step in trace.steps
         ],
-        "tokens": [
-            {
-                "id": token,
-                "token": tokenizer.token(token),
-                "bytes": list(tokenizer.token_bytes(token)),
-                "text": text,
-            }
-            for token, text in zip(found.ids, found.tokens, strict=True)
+        tokens=[
+            schemas.Token(
+                id=token,
+                token=tokenizer.token(token),
+                bytes=list(tokenizer.token_bytes(token)),
+                text=text,
+            )
+            for token, text in zip(trace.ids, trace.tokens, strict=True)
         ],
-    }
+    )
 
 
-def lived(runs: Runs, request: BiographyRequest, is_cancelled: CancelCheck) -> dict[str, Any]:
-    """Biography of one number: its saved values, and one stretch between them made again."""
+def _pair(pair: Pair) -> schemas.Pair:
+    return schemas.Pair(left=pair.left, right=pair.right, rank=pair.rank)
+
+
+def biography(
+    runs: Runs, request: schemas.BiographyRequest, is_cancelled: CancelCheck
+) -> schemas.Biography:
+    """One number's saved values, and one stretch between them made again."""
     source = runs[request.run]
     if source.folder is None or source.kind != "run":
         raise ApiError("invalid", f"{source.name!r} was not trained here, so it has no past")
@@ -184,7 +168,7 @@ def lived(runs: Runs, request: BiographyRequest, is_cancelled: CancelCheck) -> d
     ids = None
     if request.prompt is not None:
         tokens = tokenizer.encode_prompt(request.prompt)
-        check_prompt(runs.learner(request.run).model, tokens)
+        check_prompt(runs.train_state(request.run).model, tokens)
         ids = torch.tensor([tokens])
     followed = Followed(source.folder, Address.parse(request.address), ids)
     if followed.axes:
@@ -202,48 +186,47 @@ def lived(runs: Runs, request: BiographyRequest, is_cancelled: CancelCheck) -> d
     _, turn = followed.replay(start, end, is_cancelled)
     texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
     before, after = turn.before.item(), turn.after.item()
-    return {
-        "address": str(followed.where),
-        "points": [{"step": point.step, "value": point.value.item()} for point in points],
-        "moved": {
-            "from": before,
-            "to": after,
-            "step": turn.step,
-            "change": after - before,
-            "batch": texts[:BATCH_BLOCKS],
-        },
-        "since": start,
-        "until": end,
-        "others": [first for first, _ in others],
-    }
+    return schemas.Biography(
+        address=str(followed.where),
+        points=[schemas.Point(step=point.step, value=point.value.item()) for point in points],
+        moved=schemas.Moved(
+            from_=before,
+            to=after,
+            step=turn.step,
+            change=after - before,
+            batch=texts[:BATCH_BLOCKS],
+        ),
+        since=start,
+        until=end,
+        others=[first for first, _ in others],
+    )
 
 
-def near(runs: Runs, request: NeighboursRequest) -> dict[str, Any]:
+def neighbors(runs: Runs, request: schemas.NeighborsRequest) -> schemas.Neighbors:
     """The tokens nearest to one, or to token - minus + plus."""
-    learner = runs.learner(request.run)
-    tokenizer = learner.tokenizer
+    state = runs.train_state(request.run)
+    tokenizer = state.tokenizer
     for token in (request.token, request.minus, request.plus):
         if token is not None and token >= tokenizer.vocab_size:
             raise ApiError(
                 "invalid", f"there is no token {token}; ids are 0 to {tokenizer.vocab_size - 1}"
             )
-    W_E = learner.model.embed.W_E[: tokenizer.vocab_size]
-    found: list[Neighbor]
+    W_E = state.model.embed.W_E[: tokenizer.vocab_size]
     if request.minus is not None and request.plus is not None:
-        found = analogy(W_E, request.token, request.minus, request.plus, request.count)
+        nearby = analogy(W_E, request.token, request.minus, request.plus, request.count)
     elif request.minus is None and request.plus is None:
-        found = nearest(W_E, request.token, request.count)
+        nearby = nearest(W_E, request.token, request.count)
     else:
         raise ApiError("invalid", "an analogy takes both minus and plus; give both or neither")
-    return {
-        "rows": [
-            {
-                "id": n.token,
-                "token": tokenizer.token(n.token),
-                "cosine": n.cosine,
-                "dot": n.dot,
-                "length": n.length,
-            }
-            for n in found
+    return schemas.Neighbors(
+        rows=[
+            schemas.Neighbor(
+                id=one.token,
+                token=tokenizer.token(one.token),
+                cosine=one.cosine,
+                dot=one.dot,
+                length=one.length,
+            )
+            for one in nearby
         ]
-    }
+    )

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from glassformer.server.errors import STATUS, body, encoded
+from glassformer.server.errors import STATUS, raw_answer
 from glassformer.server.guard import HEADER_BYTES, TOO_LONG
 
 PATIENCE = {
@@ -106,7 +106,7 @@ class Connection(H11Protocol):
             return
         long = getattr(sys.exception(), "error_status_hint", 400) == 431
         code = "headers_too_large" if long else "bad_request"
-        content, headers = encoded(body(code, TOO_LONG if long else msg))
+        content, headers = raw_answer(code, TOO_LONG if long else msg)
         headers = [*headers, (b"connection", b"close")]
         for event in (
             h11.Response(status_code=STATUS[code], headers=headers),

@@ -10,7 +10,7 @@ from glassformer.trace.trace import OverBudgetError
 
 STATUS = {
     "bad_request": 400,
-    "unauthorised": 401,
+    "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
     "unknown_run": 404,
@@ -27,11 +27,17 @@ STATUS = {
     "too_long": 422,
     "busy": 503,
     "too_slow": 503,
+    "ending": 503,
 }
 """Code to HTTP status."""
 
-RETRY_SECONDS = {"busy": 1, "too_slow": 10}
-"""Code to the Retry-After of what may well succeed later."""
+HEADERS = {
+    "unauthorized": {"www-authenticate": "Bearer"},
+    "busy": {"retry-after": "1"},
+    "too_slow": {"retry-after": "10"},
+    "ending": {"retry-after": "10"},
+}
+"""Code to the headers that its answer has, wherever it comes from."""
 
 
 class ApiError(GlassformerError):
@@ -60,8 +66,12 @@ def body(code: str, message: str) -> dict[str, object]:
     return {"error": {"message": " ".join(message.split()), "code": code}}
 
 
-def encoded(content: dict[str, object]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """A JSON answer, and its headers."""
-    text = json.dumps(content).encode() if content else b""
-    length = str(len(text)).encode()
-    return text, [(b"content-type", b"application/json"), (b"content-length", length)]
+def raw_answer(code: str, message: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The bytes of an error's answer and its headers, for where no framework writes them."""
+    content = json.dumps(body(code, message)).encode()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(content)),
+        **HEADERS.get(code, {}),
+    }
+    return content, [(name.encode(), value.encode()) for name, value in headers.items()]

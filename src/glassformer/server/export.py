@@ -7,7 +7,6 @@ import gzip
 import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,11 +14,10 @@ from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
 from glassformer.model.watch import estimated_bytes
-from glassformer.server import answers
+from glassformer.server import answers, schemas
 from glassformer.server.page import fill, sealed, template
 from glassformer.server.record import TraceOptions
 from glassformer.server.runs import Runs
-from glassformer.server.schemas import TokenizeRequest
 from glassformer.server.traces import LiveTrace, TraceOrigin
 from glassformer.trace.trace import OverBudgetError
 from glassformer.training.train_state import TrainState
@@ -42,7 +40,7 @@ def export(
     return write_page(page_data(Runs([run]), prompt, target=target, at_step=at_step), out)
 
 
-def write_page(data: dict[str, Any], out: Path) -> Path:
+def write_page(data: schemas.PageData, out: Path) -> Path:
     """Write the page holding `data` to a file, whole or not at all."""
     html = page_html(data)
     try:
@@ -53,9 +51,9 @@ def write_page(data: dict[str, Any], out: Path) -> Path:
     return out
 
 
-def page_html(data: dict[str, Any]) -> str:
+def page_html(data: schemas.PageData) -> str:
     """The page holding `data`, under a policy that keeps it from loading anything."""
-    return fill(sealed(template()), data)
+    return fill(sealed(template()), data.model_dump(mode="json", by_alias=True))
 
 
 def page_data(
@@ -66,35 +64,37 @@ def page_data(
     at_step: int | None = None,
     value_bytes: int | None = None,
     snapshot_bytes: int | None = None,
-) -> dict[str, Any]:
+) -> schemas.PageData:
     """What an exported page shows of the first run: its traces, its training, its tokens.
 
     value_bytes, snapshot_bytes: what it holds at most; None: VALUE_BYTES, SNAPSHOT_BYTES.
     """
     source = runs.there[0]
-    learner = runs.learner(source.id, at_step)
-    check_size(learner, prompt)
+    state = runs.train_state(source.id, at_step)
+    check_size(state, prompt)
     first = LiveTrace(
-        learner,
+        state,
         TraceOptions(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
         TraceOrigin(source.id, at_step),
     )
-    text = answers.tokenized(learner.tokenizer, TokenizeRequest(run=source.id, text=prompt))
+    text = answers.tokenized(state.tokenizer, schemas.TokenizeRequest(run=source.id, text=prompt))
     past = packed_snapshots(runs, source.id, prompt, target, snapshot_bytes or SNAPSHOT_BYTES)
-    return {
-        **trace_data([packed(first), *past]),
-        "runs": [{**source.info(learner.tokenizer), "path": source.folder and source.name}],
-        "metrics": {source.id: source.metrics()},
-        "texts": {source.id: [text]},
-    }
+    info = source.info(state.tokenizer)
+    return schemas.PageData(
+        runs=[info.model_copy(update={"path": source.folder and source.name})],
+        traces=[packed(first), *past],
+        metrics={source.id: source.metrics()},
+        texts={source.id: [text]},
+        made=made(),
+    )
 
 
-def check_size(learner: TrainState, prompt: str) -> None:
+def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
-    ids = learner.tokenizer.encode_prompt(prompt)
-    check_prompt(learner.model, ids)
-    weights = sum(p.nbytes for p in learner.model.parameters())
-    size = weights + estimated_bytes(learner.model, torch.tensor([ids]))
+    ids = state.tokenizer.encode_prompt(prompt)
+    check_prompt(state.model, ids)
+    weights = sum(p.nbytes for p in state.model.parameters())
+    size = weights + estimated_bytes(state.model, torch.tensor([ids]))
     if size > PAGE_BYTES:
         raise OverBudgetError(
             f"this page would hold about {size / 1e6:,.0f} MB of weights and values, and one file"
@@ -103,45 +103,37 @@ def check_size(learner: TrainState, prompt: str) -> None:
         )
 
 
-def trace_data(traces: list[dict[str, Any]]) -> dict[str, Any]:
-    """A page of packed traces alone."""
-    return {
-        "format": "glassformer-page",
-        "version": 1,
-        "runs": [],
-        "traces": traces,
-        "metrics": {},
-        "texts": {},
-        "made": {"version": importlib.metadata.version("glassformer")},
-    }
+def made() -> dict[str, str]:
+    """What wrote a page."""
+    return {"version": importlib.metadata.version("glassformer")}
 
 
-def packed(trace: LiveTrace) -> dict[str, Any]:
+def packed(trace: LiveTrace) -> schemas.PackedTrace:
     return pack(trace.about, trace.table, trace.values.read(0, trace.values.size))
 
 
-def pack(about: dict[str, Any], table: bytes, values: bytes) -> dict[str, Any]:
+def pack(about: schemas.TraceAbout, table: bytes, values: bytes) -> schemas.PackedTrace:
     """A trace as it stands in the page: both files, compressed, as text."""
-    return {"about": about, "table": _text(table), "values": _text(values)}
+    return schemas.PackedTrace(about=about, table=_text(table), values=_text(values))
 
 
 def packed_snapshots(
-    runs: Runs, run: str, prompt: str, target: str | None, room: int
-) -> list[dict[str, Any]]:
-    """The forward pass after some steps of a run's training, as many as there is room for."""
+    runs: Runs, run: str, prompt: str, target: str | None, budget_bytes: int
+) -> list[schemas.PackedTrace]:
+    """The forward pass after some steps of a run's training, as many as fit into the budget."""
     source = runs[run]
     steps = source.snapshots
 
-    def traces(count: int) -> Iterator[dict[str, Any]]:
+    def traces(count: int) -> Iterator[schemas.PackedTrace]:
         for step in spread(steps, count):
-            learner = runs.learner(run, step)
+            state = runs.train_state(run, step)
             options = TraceOptions(prompt, target, backward=False)
-            yield packed(LiveTrace(learner, options, TraceOrigin(run, step)))
+            yield packed(LiveTrace(state, options, TraceOrigin(run, step)))
 
     if not steps:
         return []
-    size = sum(len(text) for text in _texts(next(traces(1))))
-    count = min(SNAPSHOTS, len(steps), room // size)
+    one = next(traces(1))
+    count = min(SNAPSHOTS, len(steps), budget_bytes // (len(one.table) + len(one.values)))
     return list(traces(count)) if count > 1 else []  # one alone shows no change
 
 
@@ -155,10 +147,6 @@ def spread(steps: list[int], count: int) -> list[int]:
         return steps[-1:]
     last = len(steps) - 1
     return [steps[round(i * last / (count - 1))] for i in range(count)]
-
-
-def _texts(packed: dict[str, Any]) -> tuple[str, str]:
-    return packed["table"], packed["values"]
 
 
 def _text(content: bytes) -> str:

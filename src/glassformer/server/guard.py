@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glassformer.errors import GlassformerError
-from glassformer.server.errors import STATUS, ApiError, body, encoded
+from glassformer.server.errors import STATUS, ApiError, raw_answer
 
 BODY_BYTES = 2 << 20
 HEADER_BYTES = 65536
@@ -118,15 +118,14 @@ class Guard:
                 return await self._admit(scope, send_guarded)
             content = await _read(scope, headers, receive)
         except ApiError as error:
-            return await _answer(send_guarded, STATUS[error.code], body(error.code, str(error)))
+            return await _refuse(send_guarded, error.code, str(error))
         if content is None:
             return None
         try:
             return await self._serve(scope, content, receive, send_guarded)
         except asyncio.CancelledError:  # the server ends
             if not begun:
-                ending = body("busy", "the server is ending; start it again")
-                await _answer(send_guarded, STATUS["busy"], ending, {"retry-after": "10"})
+                await _refuse(send_guarded, "ending", "the server is ending; start it again")
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
@@ -176,8 +175,8 @@ class Guard:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         asked = [value for name, value in query if name == "token"]
         if scope["method"] != "GET" or not any(self._is_token(value) for value in asked):
-            error = body("unauthorised", "this server asks for its token: open /?token=TOKEN once")
-            return await _answer(send, 401, error, {"www-authenticate": "Bearer"})
+            message = "this server asks for its token: open /?token=TOKEN once"
+            return await _refuse(send, "unauthorized", message)
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         cookie = SimpleCookie({COOKIE: self._token or ""})
         cookie[COOKIE].update({"path": "/", "httponly": "true", "samesite": "Strict"})
@@ -186,8 +185,10 @@ class Guard:
         headers = {
             "location": f"{path}?{rest}" if rest else path,
             "set-cookie": cookie[COOKIE].OutputString(),
+            "content-length": "0",
         }
-        return await _answer(send, 303, {}, headers)
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        return await _answer(send, 303, b"", raw)
 
 
 def _check_headers(scope: Scope, headers: Headers) -> None:
@@ -258,10 +259,12 @@ def _replay(content: bytes, gone: asyncio.Future[Message]) -> Receive:
     return again
 
 
+async def _refuse(send: Send, code: str, message: str) -> None:
+    await _answer(send, STATUS[code], *raw_answer(code, message))
+
+
 async def _answer(
-    send: Send, status: int, content: dict[str, object], headers: dict[str, str] | None = None
+    send: Send, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    text, fields = encoded(content)
-    more = [(n.encode(), value.encode("latin-1")) for n, value in (headers or {}).items()]
-    await send({"type": "http.response.start", "status": status, "headers": [*fields, *more]})
-    await send({"type": "http.response.body", "body": text})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

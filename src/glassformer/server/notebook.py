@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from html import escape
 from math import prod
-from typing import Any
 
 from glassformer.errors import GlassformerError
+from glassformer.server import schemas
 from glassformer.server.examples import examples
-from glassformer.server.export import pack, page_data, page_html, trace_data
+from glassformer.server.export import made, pack, page_data, page_html
 from glassformer.server.page import is_built
 from glassformer.server.record import add_probs
 from glassformer.server.runs import Runs
+from glassformer.server.traces import precision_of
 from glassformer.show.notebook import run_html as plain_run
 from glassformer.show.notebook import trace_html as plain_html
 from glassformer.text.tokenizer import Tokenizer
@@ -36,9 +37,9 @@ def trace_html(trace: Trace) -> str:
     if values.size > VALUE_BYTES:
         return plain_html(trace)
     table = step_table(shown, values.extents).encode()
-    about = _about(shown, values.size)
-    data = trace_data([pack(about, table, values.read(0, values.size))])
-    return _frame("The trace, number by number", {**data, "runs": [_run(shown)]})
+    packed = pack(_about(shown, values.size), table, values.read(0, values.size))
+    data = schemas.PageData(runs=[_run(shown)], traces=[packed], made=made())
+    return _frame("The trace, number by number", data)
 
 
 def run_html(run: PastRun) -> str:
@@ -55,12 +56,12 @@ def run_html(run: PastRun) -> str:
         )
     except GlassformerError:  # too large for a page, or not a model yet
         return parts
-    if sum(len(trace["values"]) for trace in data["traces"]) > 2 * VALUE_BYTES:
+    if sum(len(trace.values) for trace in data.traces) > 2 * VALUE_BYTES:
         return parts
     return parts + _frame("The run, number by number", data)
 
 
-def _frame(title: str, data: dict[str, Any]) -> str:
+def _frame(title: str, data: schemas.PageData) -> str:
     html = page_html(data)
     # sandboxed: whatever is in the trace can't reach the notebook
     return (
@@ -89,64 +90,65 @@ def _with_probs(trace: Trace) -> Trace | None:
     return longer
 
 
-def _about(trace: Trace, nbytes: int) -> dict[str, Any]:
-    """TraceAbout of a trace that is all there is to know."""
+def _about(trace: Trace, nbytes: int) -> schemas.TraceAbout:
+    """What a trace alone tells of where it came from."""
     ids = trace.value_of(trace.step("token/ids"))[0].tolist()
     words = list(trace.labels.get("pos", map(str, ids)))
     # tokens of parts of words carry their own spaces
     bare = not any(" " in word for word in trace.labels.get("vocab", words))
     kinds = {step.kind for step in trace.steps}
-    return {
-        "id": "trace",
-        "run": "trace",
-        "prompt": (" " if bare else "").join(words),
-        "ids": ids,
-        "tokens": words,
-        "target": None,
-        "backward": "bwd" in kinds,
-        "optimizer": "opt" in kinds,
-        "at_step": None,
-        "edits": {},
-        "sampling": None,
-        "chosen": None,
-        "nbytes": nbytes,
-        "precision": str(trace.step("logits").dtype).removeprefix("torch."),
-    }
+    return schemas.TraceAbout(
+        id="trace",
+        run="trace",
+        prompt=(" " if bare else "").join(words),
+        added=[],
+        ids=ids,
+        tokens=words,
+        target=None,
+        backward="bwd" in kinds,
+        optimizer="opt" in kinds,
+        at_step=None,
+        edits={},
+        sampling=None,
+        chosen=None,
+        nbytes=nbytes,
+        precision=precision_of(trace),
+    )
 
 
-def _run(trace: Trace) -> dict[str, Any]:
-    """RunInfo as far as a trace tells it."""
+def _run(trace: Trace) -> schemas.RunInfo:
+    """What a trace alone tells of its model."""
     leaves = [step for step in trace.leaves if step.kind == "weight"]
     total = sum(prod(step.shape) for step in leaves)
     logits = trace.step("logits").shape
-    return {
-        "id": "trace",
-        "name": "this trace",
-        "parameters": total,
-        "steps_done": None,
-        "steps_left": None,
-        "loss": None,
-        "kind": "preset",
-        "path": None,
-        "config": {},
-        "n_ctx": logits[1],
-        "vocab_size": logits[-1],
-        "tied": False,
-        "weights": [
-            {
-                "name": step.name,
-                "axes": step.axes,
-                "shape": step.shape,
-                "parameters": prod(step.shape),
-                "share": prod(step.shape) / total,
-            }
+    return schemas.RunInfo(
+        id="trace",
+        name="this trace",
+        parameters=total,
+        steps_done=None,
+        steps_left=None,
+        loss=None,
+        kind="preset",
+        path=None,
+        config={},
+        n_ctx=logits[1],
+        vocab_size=logits[-1],
+        tied=False,
+        weights=[
+            schemas.Weight(
+                name=step.name,
+                axes=list(step.axes),
+                shape=list(step.shape),
+                parameters=prod(step.shape),
+                share=prod(step.shape) / total,
+            )
             for step in leaves
         ],
-        "tokenizer": {"kind": "unknown"},
-        "snapshots": [],
-        "floor": None,
-        "suggested_prompt": "",
-        "suggested_target": None,
-        "examples": [],
-        "recipe": None,
-    }
+        tokenizer=schemas.TokenizerInfo(kind="unknown"),
+        snapshots=[],
+        floor=None,
+        suggested_prompt="",
+        suggested_target=None,
+        examples=[],
+        recipe=None,
+    )

@@ -106,30 +106,30 @@ def watch(
 
 
 def record(
-    learner: TrainState, options: TraceOptions, is_cancelled: CancelCheck = never_cancelled
+    state: TrainState, options: TraceOptions, is_cancelled: CancelCheck = never_cancelled
 ) -> TraceResult:
     """Record a prompt; `is_cancelled`: see `Decoder.watch`.
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
-    ids = [*learner.tokenizer.encode_prompt(options.prompt), *options.added]
-    if max(options.added, default=0) >= learner.tokenizer.vocab_size:
+    ids = [*state.tokenizer.encode_prompt(options.prompt), *options.added]
+    if max(options.added, default=0) >= state.tokenizer.vocab_size:
         raise ApiError(
             "invalid",
             f"there is no token {max(options.added)} to add; ids are 0 to"
-            f" {learner.tokenizer.vocab_size - 1}",
+            f" {state.tokenizer.vocab_size - 1}",
         )
-    check_prompt(learner.model, ids)
+    check_prompt(state.model, ids)
     if options.float64:
-        learner = in_float64(learner)
-    target = None if options.target is None else token_of(learner.tokenizer, options.target)
+        state = in_float64(state)
+    target = None if options.target is None else token_of(state.tokenizer, options.target)
     tokens = torch.tensor([ids])
     targets = targets_of(tokens, target)
-    backward, optimizer, lens = _scope(learner.model, tokens, targets, options)
+    backward, optimizer, lens = _scope(state.model, tokens, targets, options)
     if optimizer and targets is not None:
-        trace = learner.train_step(tokens, targets, is_cancelled)[0].trace
+        trace = state.train_step(tokens, targets, is_cancelled)[0].trace
     else:
-        trace = learner.model.watch(
+        trace = state.model.watch(
             tokens,
             targets,
             backward=backward,
@@ -139,7 +139,7 @@ def record(
         )
     add_probs(trace)
     if lens:
-        record_guesses(learner.model, trace)
+        record_guesses(state.model, trace)
     how = options.sampling or GREEDY
     chosen = record_choice(trace, how.settings, seed=how.seed, index=how.index)
     return TraceResult(trace, ids, target, backward, optimizer, chosen)
@@ -169,14 +169,14 @@ def add_probs(trace: Trace) -> None:
         Recorder(trace)("probs", softmax.over_vocabulary.share, exponentials, total)
 
 
-def in_float64(learner: TrainState) -> TrainState:
-    """The same learner, computing in float64."""
+def in_float64(state: TrainState) -> TrainState:
+    """The same state, computing in float64."""
     # a float32 number is a float64 number: nothing is rounded
-    copy = Decoder.unfilled(learner.model.config, torch.float64)
-    copy.tokenizer = learner.tokenizer
-    copy.load_state_dict(learner.model.state_dict())
-    moments = {name: moment.double() for name, moment in learner.moments.items()}
-    return replace(learner, model=copy.eval(), moments=moments)
+    copy = Decoder.unfilled(state.model.config, torch.float64)
+    copy.tokenizer = state.tokenizer
+    copy.load_state_dict(state.model.state_dict())
+    moments = {name: moment.double() for name, moment in state.moments.items()}
+    return replace(state, model=copy.eval(), moments=moments)
 
 
 def _scope(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -17,6 +17,7 @@ from glassformer.errors import GlassformerError
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Decoder
 from glassformer.model.size import parameter_count
+from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
@@ -83,49 +84,49 @@ class Source:
         """Stored numbers of the model."""
         return parameter_count(self.config)
 
-    def summary(self) -> dict[str, Any]:
-        """RunSummary of the page's contract."""
+    def summary(self) -> schemas.RunSummary:
+        """What a list of runs shows of it."""
         self.check()
-        rows = self.metrics()["rows"]
-        losses = [row["loss"] for row in rows if row["loss"] is not None]
-        return {
-            "id": self.id,
-            "name": self.name,
-            "parameters": self.parameters,
-            "steps_done": rows[-1]["step"] if rows else None,
-            "steps_left": self.steps_left,
-            "loss": losses[-1] if losses else None,
-        }
+        rows = self.metrics().rows
+        losses = [row.loss for row in rows if row.loss is not None]
+        return schemas.RunSummary(
+            id=self.id,
+            name=self.name,
+            parameters=self.parameters,
+            steps_done=rows[-1].step if rows else None,
+            steps_left=self.steps_left,
+            loss=losses[-1] if losses else None,
+        )
 
-    def info(self, tokenizer: Tokenizer) -> dict[str, Any]:
-        """RunInfo of the page's contract."""
+    def info(self, tokenizer: Tokenizer) -> schemas.RunInfo:
+        """All that the page shows of it but its metrics."""
         config, folder = self.config, self.folder
         run = read_description(folder) if folder and self.kind == "run" else None
         own_first = run is not None and run.corpus.get("kind") == "text"
         suited = examples(tokenizer, config.n_ctx, folder / DATA if folder else None, own_first)
         prompt, target = suited[0]
-        return {
-            **self.summary(),
-            "kind": self.kind,
-            "path": str(folder) if folder else None,
-            "config": config.to_dict(),
-            "n_ctx": config.n_ctx,
-            "vocab_size": config.vocab_size,
-            "tied": config.tied,
-            "weights": _weights(config, self.parameters),
-            "tokenizer": {
-                "kind": tokenizer.kind,
-                "vocab_size": tokenizer.vocab_size,
-                "fingerprint": tokenizer.fingerprint,
-                "eos": tokenizer.eos_id,
-            },
-            "snapshots": self.snapshots,
-            "floor": self.metrics()["floor"],
-            "suggested_prompt": prompt,
-            "suggested_target": target,
-            "examples": [prompt for prompt, _ in suited],
-            "recipe": run.recipe.to_dict() if run else None,
-        }
+        return schemas.RunInfo(
+            **dict(self.summary()),
+            kind=self.kind,
+            path=str(folder) if folder else None,
+            config=config.to_dict(),
+            n_ctx=config.n_ctx,
+            vocab_size=config.vocab_size,
+            tied=config.tied,
+            weights=_weights(config, self.parameters),
+            tokenizer=schemas.TokenizerInfo(
+                kind=tokenizer.kind,
+                vocab_size=tokenizer.vocab_size,
+                fingerprint=tokenizer.fingerprint,
+                eos=tokenizer.eos_id,
+            ),
+            snapshots=self.snapshots,
+            floor=self.metrics().floor,
+            suggested_prompt=prompt,
+            suggested_target=target,
+            examples=[prompt for prompt, _ in suited],
+            recipe=run.recipe.to_dict() if run else None,
+        )
 
     @property
     def snapshots(self) -> list[int]:
@@ -137,18 +138,18 @@ class Source:
         """Steps that the recipe still plans: none once its patience has ended the run."""
         if self.folder is None or self.kind != "run":
             return None
-        recipe, rows = read_description(self.folder).recipe, self.metrics()["rows"]
-        losses = [row["held_out"] for row in rows if row["held_out"] is not None]
+        recipe, rows = read_description(self.folder).recipe, self.metrics().rows
+        losses = [row.held_out for row in rows if row.held_out is not None]
         waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         if recipe.patience and waited >= recipe.patience:
             return 0
-        return max(recipe.steps - (rows[-1]["step"] if rows else 0), 0)
+        return max(recipe.steps - (rows[-1].step if rows else 0), 0)
 
-    def metrics(self) -> dict[str, Any]:
-        """Metrics of the page's contract: one row for each step, in order."""
+    def metrics(self) -> schemas.Metrics:
+        """One row for each step, in order."""
         path = self.folder / "metrics.jsonl" if self.folder else None
         if path is None or not path.is_file():
-            return {"rows": [], **NO_GUESSES}
+            return schemas.Metrics(rows=[])
         return _metrics(path, _state(path))
 
 
@@ -199,8 +200,8 @@ class Runs:
             sources = list(self._sources.values())
         return [source for source in sources if source.there]
 
-    def summaries(self) -> list[dict[str, Any]]:
-        """RunSummary of every run that can be read; raises only if none of them can."""
+    def summaries(self) -> list[schemas.RunSummary]:
+        """The summary of every run that can be read; raises only if none of them can."""
         found, errors = [], []
         for source in self.there:
             try:
@@ -211,7 +212,7 @@ class Runs:
             raise errors[0]
         return found
 
-    def learner(self, run: str, at_step: int | None = None) -> TrainState:
+    def train_state(self, run: str, at_step: int | None = None) -> TrainState:
         """A run's model as it was after a step; None: as it is now."""
         source = self[run]
         saved = list(saved_states(Path(source.where))) if source.kind == "run" else []
@@ -227,14 +228,14 @@ class Runs:
                 self._models.move_to_end(key)
                 return self._models[key]
         if source.kind == "run" and not saved:  # the model alone was kept
-            learner = open_model(source.where)
+            state = open_model(source.where)
         else:
-            learner = open_train_state(source.where, at_step)
+            state = open_train_state(source.where, at_step)
         with self._lock:
-            self._models[key] = learner
+            self._models[key] = state
             while len(self._models) > OPEN_MODELS:
                 self._models.popitem(last=False)
-        return learner
+        return state
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -250,38 +251,37 @@ def _config(source: Source, _stamp: Stamp) -> Config:
     return config_of(source.where)
 
 
-NO_GUESSES = {"floor": None, "unigram_loss": None, "uniform_loss": None}
+GUESSES = ("floor", "unigram_loss", "uniform_loss")
 """What is known of the loss without a model, by its key in metrics.jsonl."""
+
+MEASURES = {"loss": "loss", "held_out": "val_loss", "tokens_per_second": "tokens_per_second"}
+"""What a row of metrics has, and its key in metrics.jsonl."""
 
 
 @lru_cache(maxsize=64)
-def _metrics(path: Path, _state: tuple[int, int, int]) -> dict[str, Any]:
+def _metrics(path: Path, _state: tuple[int, int, int]) -> schemas.Metrics:
     """The metrics in a file, read again only when its `_state` is another."""
-    by_step: dict[int, dict[str, Any]] = {}
-    known: dict[str, Any] = dict(NO_GUESSES)
+    by_step: dict[int, dict[str, float]] = {}
+    known: dict[str, float] = {}
     for row in read_metrics(path):
-        merged = by_step.setdefault(
-            row["step"],
-            {"step": row["step"], "loss": None, "held_out": None, "tokens_per_second": None},
-        )
         finite = {name: x for name, x in row.items() if not isinstance(x, float) or isfinite(x)}
-        merged["loss"] = finite.get("loss", merged["loss"])
-        merged["held_out"] = finite.get("val_loss", merged["held_out"])
-        merged["tokens_per_second"] = finite.get("tokens_per_second", merged["tokens_per_second"])
-        known |= {name: finite[name] for name in NO_GUESSES if name in finite}
-    return {"rows": [by_step[step] for step in sorted(by_step)], **known}
+        measured = {name: finite[key] for name, key in MEASURES.items() if key in finite}
+        by_step.setdefault(row["step"], {}).update(measured)
+        known |= {name: finite[name] for name in GUESSES if name in finite}
+    rows = [schemas.MetricsRow(step=step, **by_step[step]) for step in sorted(by_step)]
+    return schemas.Metrics(rows=rows, **known)
 
 
-def _weights(config: Config, parameters: int) -> list[dict[str, Any]]:
+def _weights(config: Config, parameters: int) -> list[schemas.Weight]:
     with torch.device("meta"):
         views = list(Decoder(config).views())
     return [
-        {
-            "name": view.name,
-            "axes": list(view.axes),
-            "shape": list(view.value.shape),
-            "parameters": view.value.numel(),
-            "share": view.value.numel() / parameters,
-        }
+        schemas.Weight(
+            name=view.name,
+            axes=list(view.axes),
+            shape=list(view.value.shape),
+            parameters=view.value.numel(),
+            share=view.value.numel() / parameters,
+        )
         for view in views
     ]

@@ -32,7 +32,7 @@ RunId = Annotated[
 Numbers = Annotated[
     str, Field(max_length=120, pattern=r"^([0-9]{1,12}(,[0-9]{1,12}){0,7})?$", examples=["0,5"])
 ]
-Path = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.pattern[head=0]"])]
+AddressText = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.pattern[head=0]"])]
 
 
 class Input(BaseModel):
@@ -43,7 +43,7 @@ class Patch(Input):
     """A value as it was in another trace."""
 
     trace: Annotated[str, Field(max_length=100)]
-    address: Path
+    address: AddressText
 
 
 class Sampling(Input):
@@ -76,7 +76,7 @@ class TraceRequest(Input):
     optimizer: bool | None = None
     lens: bool | None = None
     at_step: Count | None = None
-    edits: Annotated[dict[Path, float | Patch], Field(max_length=1000)] = {}
+    edits: Annotated[dict[AddressText, float | Patch], Field(max_length=1000)] = {}
     sampling: Sampling | None = None
     added: Annotated[
         list[Count],
@@ -111,12 +111,12 @@ class BiographyRequest(Input):
     """
 
     run: RunId
-    address: Path
+    address: AddressText
     prompt: Text | None = None
     since: Count | None = None
 
 
-class NeighboursRequest(Input):
+class NeighborsRequest(Input):
     """The tokens nearest to one; with minus and plus, to token - minus + plus."""
 
     run: RunId
@@ -158,6 +158,15 @@ class Weight(BaseModel):
     share: float
 
 
+class TokenizerInfo(BaseModel):
+    """What a notebook's trace does not know of its tokenizer is null."""
+
+    kind: str
+    vocab_size: int | None = None
+    fingerprint: str | None = None
+    eos: int | None = None
+
+
 class RunInfo(RunSummary):
     kind: Literal["run", "folder", "preset"]
     path: str | None
@@ -166,7 +175,7 @@ class RunInfo(RunSummary):
     vocab_size: int
     tied: bool
     weights: list[Weight]
-    tokenizer: dict[str, Any]
+    tokenizer: TokenizerInfo
     snapshots: list[int]
     floor: float | None
     suggested_prompt: str
@@ -177,18 +186,18 @@ class RunInfo(RunSummary):
 
 class MetricsRow(BaseModel):
     step: int
-    loss: float | None
-    held_out: float | None
-    tokens_per_second: float | None
+    loss: float | None = None
+    held_out: float | None = None
+    tokens_per_second: float | None = None
 
 
 class Metrics(BaseModel):
     """Losses by step; the floor, and the losses of two guesses that need no model, where known."""
 
     rows: list[MetricsRow]
-    floor: float | None
-    unigram_loss: float | None
-    uniform_loss: float | None
+    floor: float | None = None
+    unigram_loss: float | None = None
+    uniform_loss: float | None = None
 
 
 class Chosen(BaseModel):
@@ -211,7 +220,7 @@ class TraceAbout(BaseModel):
     sampling: Sampling | None
     chosen: Chosen | None
     nbytes: int
-    precision: Literal["float32", "float64"]
+    precision: str = Field(description="What it was computed in.", examples=["float32"])
 
 
 class Difference(BaseModel):
@@ -226,9 +235,7 @@ class Difference(BaseModel):
 class Bin(BaseModel):
     """How many numbers lie in [from, to)."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
-    from_: float = Field(alias="from")
+    from_: float = Field(serialization_alias="from")
     to: float
     count: int
 
@@ -297,6 +304,41 @@ class Training(BaseModel):
     run: str
 
 
+class Progress(BaseModel):
+    """Where a training is; `measured`: whether this event is what tells `held_out`."""
+
+    kind: Literal["progress"] = "progress"
+    step: int
+    steps: int
+    loss: float | None = None
+    held_out: float | None = None
+    measured: bool = False
+    floor: float | None = None
+    tokens_per_second: float | None = None
+
+
+class Sample(BaseModel):
+    """What the model wrote after a step."""
+
+    kind: Literal["sample"] = "sample"
+    step: int
+    text: str
+
+
+class Done(BaseModel):
+    kind: Literal["done"] = "done"
+    run: str
+    reason: Literal["finished", "stopped"]
+
+
+class Failed(BaseModel):
+    kind: Literal["failed"] = "failed"
+    message: str
+
+
+TrainingEvent = Annotated[Progress | Sample | Done | Failed, Field(discriminator="kind")]
+
+
 class Point(BaseModel):
     step: int
     value: float
@@ -305,9 +347,7 @@ class Point(BaseModel):
 class Moved(BaseModel):
     """The update of the stretch that moved it most, and the blocks of text it was made with."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
-    from_: float = Field(alias="from")
+    from_: float = Field(serialization_alias="from")
     to: float
     step: int
     change: float
@@ -323,7 +363,7 @@ class Biography(BaseModel):
     others: list[int] = Field(description="Where the others begin, most movement first.")
 
 
-class Neighbour(BaseModel):
+class Neighbor(BaseModel):
     """cosine = dot / (length * that of the vector asked about), in float64."""
 
     id: int
@@ -333,5 +373,25 @@ class Neighbour(BaseModel):
     length: float
 
 
-class Neighbours(BaseModel):
-    rows: list[Neighbour]
+class Neighbors(BaseModel):
+    rows: list[Neighbor]
+
+
+class PackedTrace(BaseModel):
+    """A trace as it stands in a page: both its files, compressed, in base64."""
+
+    about: TraceAbout
+    table: str
+    values: str
+
+
+class PageData(BaseModel):
+    """What a page without a server shows; the first trace is the one it opens with."""
+
+    format: Literal["glassformer-page"] = "glassformer-page"
+    version: Literal[1] = 1
+    runs: list[RunInfo]
+    traces: list[PackedTrace]
+    metrics: dict[str, Metrics] = {}
+    texts: dict[str, list[TokenizedText]] = {}
+    made: dict[str, str]

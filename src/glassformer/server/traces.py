@@ -6,17 +6,18 @@ import gzip
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
 from glassformer.memory import machine_memory
+from glassformer.server import schemas
 from glassformer.server.errors import ApiError
-from glassformer.server.record import TraceOptions, TraceResult, record
+from glassformer.server.record import SamplingOptions, TraceOptions, TraceResult, record
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Trace
 from glassformer.trace.file import step_table
 from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.trace.values_file import ValuesFile
@@ -43,7 +44,7 @@ class TraceOrigin:
 
     run: str
     at_step: int | None = None
-    edits: dict[str, Any] | None = None
+    edits: Mapping[str, float | schemas.Patch] = field(default_factory=dict)
 
 
 class LiveTrace:
@@ -51,15 +52,15 @@ class LiveTrace:
 
     def __init__(
         self,
-        learner: TrainState,
+        state: TrainState,
         options: TraceOptions,
         origin: TraceOrigin,
         is_cancelled: CancelCheck = never_cancelled,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
-        self.result: TraceResult = record(learner, options, is_cancelled)
+        self.result: TraceResult = record(state, options, is_cancelled)
         self.values = ValuesFile(self.result.trace)
-        self.about = self._about(learner, options, origin)
+        self.about = self._about(state, options, origin)
 
     @cached_property
     def table(self) -> bytes:
@@ -90,35 +91,40 @@ class LiveTrace:
         return _memories(leaf.value for leaf in leaves if leaf.value is not None)
 
     def _about(
-        self, learner: TrainState, options: TraceOptions, origin: TraceOrigin
-    ) -> dict[str, Any]:
-        """TraceAbout of the page's contract."""
-        found, tokenizer = self.result, learner.tokenizer
-        sampling = options.sampling
-        return {
-            "id": self.id,
-            "run": origin.run,
-            "prompt": _text(tokenizer, options, found.ids),
-            "added": list(options.added),
-            "ids": found.ids,
-            "tokens": [tokenizer.token(token) for token in found.ids],
-            "target": None if found.target is None else tokenizer.token(found.target),
-            "backward": found.backward,
-            "optimizer": found.optimizer,
-            "at_step": origin.at_step,
-            "edits": origin.edits or {},
-            "sampling": None
-            if sampling is None
-            else {**asdict(sampling.settings), "seed": sampling.seed, "index": sampling.index},
-            "chosen": {"id": found.chosen, "token": _name(tokenizer, found.chosen)},
-            "nbytes": self.values.size,
-            "precision": "float64" if options.float64 else "float32",
-        }
+        self, state: TrainState, options: TraceOptions, origin: TraceOrigin
+    ) -> schemas.TraceAbout:
+        result, tokenizer = self.result, state.tokenizer
+        return schemas.TraceAbout(
+            id=self.id,
+            run=origin.run,
+            prompt=_text(tokenizer, options, result.ids),
+            added=list(options.added),
+            ids=result.ids,
+            tokens=[tokenizer.token(token) for token in result.ids],
+            target=None if result.target is None else tokenizer.token(result.target),
+            backward=result.backward,
+            optimizer=result.optimizer,
+            at_step=origin.at_step,
+            edits=dict(origin.edits),
+            sampling=options.sampling and _sampling(options.sampling),
+            chosen=schemas.Chosen(id=result.chosen, token=_name(tokenizer, result.chosen)),
+            nbytes=self.values.size,
+            precision=precision_of(result.trace),
+        )
+
+
+def precision_of(trace: Trace) -> str:
+    """The dtype that a trace was computed in."""
+    return str(trace.step("logits").dtype).removeprefix("torch.")
 
 
 def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:
     found = (tensor.untyped_storage() for tensor in tensors)
     return {memory.data_ptr(): memory.nbytes() for memory in found}
+
+
+def _sampling(options: SamplingOptions) -> schemas.Sampling:
+    return schemas.Sampling(**asdict(options.settings), seed=options.seed, index=options.index)
 
 
 def _text(tokenizer: Tokenizer, options: TraceOptions, ids: list[int]) -> str:

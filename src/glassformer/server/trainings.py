@@ -17,12 +17,11 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from glassformer.files import write_atomically
+from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.runs import Runs, Source
-from glassformer.server.schemas import TrainingRequest
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.run import read_metrics
 
@@ -34,7 +33,7 @@ SAMPLES, EVALUATIONS = 10, 20
 """How often in a training it writes something of its own, and is measured on held-out text."""
 
 POLL_SECONDS = 0.25
-STOP_SECONDS, LEAVE_SECONDS = 8.0, 3.5
+STOP_SECONDS, LEAVE_SECONDS = 4.0, 3.5
 """How long a training that was asked to stop may take to save: while the server runs, at its end.
 
 A step, an evaluation and a checkpoint take a second or two. What is killed has its last checkpoint.
@@ -42,8 +41,6 @@ A step, an evaluation and a checkpoint take a second or two. What is killed has 
 
 STOPPED = (-signal.SIGINT, 128 + signal.SIGINT)
 """How the process ends after SIGINT."""
-
-Event = tuple[str, dict[str, Any]]
 
 
 class Training:
@@ -78,6 +75,11 @@ class Training:
                 env={**os.environ, "OMP_NUM_THREADS": threads},
                 start_new_session=True,  # a Ctrl-C for the server is not meant for it
             )
+
+    @property
+    def named(self) -> schemas.Training:
+        """The id under which it is followed, and that of its run."""
+        return schemas.Training(id=self.source.id, run=self.source.id)
 
     @property
     def log(self) -> Path:
@@ -116,22 +118,22 @@ class Training:
             process.kill()
             process.wait()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[schemas.TrainingEvent]:
         """Everything that happened so far, then what happens, to its end."""
         seen = 0
-        progress: dict[str, Any] = {"step": 0, "steps": self.steps, "loss": None, "held_out": None}
-        progress |= {"floor": None, "tokens_per_second": None, "measured": False}
+        progress = schemas.Progress(step=0, steps=self.steps)
         while True:
             running = self.running  # asked before reading, so that the last rows are not missed
             rows = await asyncio.to_thread(read_metrics, self.folder / "metrics.jsonl")
             for row in rows[seen:]:
+                step = row["step"]
                 if "sample" in row:
-                    yield "sample", {"step": row["step"], "text": row["sample"]}
-                told = {name: row[key] for name, key in ROW.items() if key in row}
-                if told:
-                    told |= {"step": row["step"], "measured": "held_out" in told}
-                    progress = {**progress, **told}
-                    yield "progress", progress
+                    yield schemas.Sample(step=step, text=row["sample"])
+                news = {name: row[key] for name, key in ROW.items() if key in row}
+                if news:
+                    news |= {"step": step, "measured": "held_out" in news}
+                    progress = progress.model_copy(update=news)
+                    yield progress
             seen = len(rows)
             if not running:
                 yield self._last()
@@ -140,18 +142,19 @@ class Training:
                 return
             await asyncio.sleep(POLL_SECONDS)
 
-    def _last(self) -> Event:
-        code = self._process.returncode
-        if code == 0 or code in STOPPED:
-            reason = "finished" if code == 0 else "stopped"
-            return "done", {"run": self.source.id, "reason": reason}
+    def _last(self) -> schemas.Done | schemas.Failed:
+        code, run = self._process.returncode, self.source.id
+        if code == 0:
+            return schemas.Done(run=run, reason="finished")
+        was_killed = self._told_to_stop and bool(steps_saved(self.folder / "checkpoints"))
+        if code in STOPPED or was_killed:
+            return schemas.Done(run=run, reason="stopped")
         if self._told_to_stop:
-            if steps_saved(self.folder / "checkpoints"):  # it was killed
-                return "done", {"run": self.source.id, "reason": "stopped"}
-            return "error", {"message": "stopped before its first step: there is nothing to save"}
+            message = "stopped before its first step: there is nothing to save"
+            return schemas.Failed(message=message)
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1].removeprefix("error: ") if lines else f"it ended with code {code}"
-        return "error", {"message": last}
+        return schemas.Failed(message=last)
 
 
 ROW = {
@@ -160,7 +163,7 @@ ROW = {
     "floor": "floor",
     "tokens_per_second": "tokens_per_second",
 }
-"""What progress tells, and its key in metrics.jsonl."""
+"""What progress says, and its key in metrics.jsonl."""
 
 
 class Trainings:
@@ -172,11 +175,11 @@ class Trainings:
         self._leaving = threading.Event()
         self._lock = threading.Lock()
 
-    def start(self, request: TrainingRequest) -> Training:
+    def start(self, request: schemas.TrainingRequest) -> Training:
         """Begin a new run; its text is kept beside it."""
         with self._lock:
             self._refuse_a_second()
-            arguments = lesson(request)
+            arguments = arguments_of(request)
             folder, n = self._new_folder(
                 request.name or ("pasted" if request.text else "storyland")
             )
@@ -244,10 +247,10 @@ class Trainings:
             n += 1
 
 
-def lesson(request: TrainingRequest) -> list[str]:
+def arguments_of(request: schemas.TrainingRequest) -> list[str]:
     """What `train` is told about the model and its recipe; refuses a text too short to learn from.
 
-    >>> lesson(TrainingRequest(text="so it goes, " * 900, preset="fast"))
+    >>> arguments_of(schemas.TrainingRequest(text="so it goes, " * 900, preset="fast"))
     ['--preset', 'fast', '--n-ctx', '64', '--no-compile']
     """
     preset = request.preset or ("text" if request.text is not None else "storyland")

@@ -22,6 +22,12 @@ interface Progress {
   tokens_per_second: number | null;
 }
 
+type TrainingEvent =
+  | ({ kind: "progress" } & Progress)
+  | { kind: "sample"; step: number; text: string }
+  | { kind: "done"; run: string; reason: "finished" | "stopped" }
+  | { kind: "failed"; message: string };
+
 class Live {
   id = $state("");
   run = $state("");
@@ -66,29 +72,30 @@ class Live {
       this.heard = [];
       this.samples = [];
     };
-    const on = (name: string, then: (data: never) => void) =>
-      events.addEventListener(name, (event) =>
-        then(JSON.parse((event as MessageEvent).data) as never),
-      );
-    on("progress", (progress: Progress) => this.hear(progress));
-    on(
-      "sample",
-      (sample: { step: number; text: string }) => (this.samples = [...this.samples, sample]),
-    );
-    on("done", ({ run, reason }: { run: string; reason?: string }) =>
-      this.finish(reason === "stopped" ? "stopped" : "done", run),
-    );
-    events.addEventListener("error", (event) => {
-      const told = (event as MessageEvent).data as string | undefined;
-      if (told) this.finish("failed", "", (JSON.parse(told) as { message: string }).message);
-      else if (events.readyState === EventSource.CLOSED)
+    events.onmessage = ({ data }) => this.take(JSON.parse(data) as TrainingEvent);
+    events.onerror = () => {
+      if (events.readyState !== EventSource.CLOSED) this.lost = true;
+      else
         this.finish(
           "failed",
           "",
           "The server has started anew and knows this training no more; what was saved is in its run's folder.",
         );
-      else this.lost = true;
-    });
+    };
+  }
+
+  private take(event: TrainingEvent): void {
+    switch (event.kind) {
+      case "progress":
+        return this.hear(event);
+      case "sample":
+        this.samples = [...this.samples, event];
+        return;
+      case "done":
+        return this.finish(event.reason === "stopped" ? "stopped" : "done", event.run);
+      case "failed":
+        return this.finish("failed", "", event.message);
+    }
   }
 
   private finish(state: State, run: string, problem = ""): void {

@@ -36,7 +36,7 @@ export function neighbours(question: () => Question): {
     const body = { minus: null, plus: null, ...JSON.parse(to), count: COUNT };
     if (!large || body.token === null) return;
     const ask = () =>
-      session.source.ask<{ rows: Neighbour[] }>("/api/neighbours", body).then(
+      session.source.ask<{ rows: Neighbour[] }>("/api/neighbors", body).then(
         ({ rows }) => to === asked && (answer = { to, rows, problem: "" }),
         (error: Error) => to === asked && (answer = { to, rows: [], problem: error.message }),
       );

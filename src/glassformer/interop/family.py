@@ -1,0 +1,272 @@
+"""A family of model folders, mostly as data: its settings, its tensors, and what it can't express.
+
+Whatever reads or writes folders speaks to the protocol `Form`; a `Family` fulfils it for the forms
+that `transformers` knows, one file each in `interop.families`, and `interop.own` for our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.interop.layouts import AS_OURS, OUT_BY_IN, Layout, Stored, shapes_of
+from glassformer.interop.settings import FIXED, IGNORED, Setting
+from glassformer.kernels.positions import sinusoid_table
+from glassformer.model import Config
+
+Settings = Mapping[str, Any]
+
+OF_TABLES = {"embed.E": AS_OURS, "pos_embed.pos": AS_OURS, "unembed.U": OUT_BY_IN}
+
+TRAINING_ONLY = ("dropout", "init_std", "zero_init")
+"""Fields of a configuration that change no logit of a model whose weights are there."""
+
+
+@runtime_checkable  # so that the tests can check annotations
+class Form(Protocol):
+    """What a folder's form must say of itself."""
+
+    @property
+    def model_type(self) -> str: ...
+
+    @property
+    def head_name(self) -> str:
+        """The tensor of an untied head, or nothing where a tied model never has one."""
+        ...
+
+    def read_config(self, settings: Settings, /) -> Config:
+        """Our configuration for these settings; one that might change a logit is refused."""
+        ...
+
+    def write_config(self, config: Config, /) -> dict[str, Any]:
+        """The settings for a configuration that has no unsupported fields."""
+        ...
+
+    def unsupported_fields(self, config: Config, /) -> list[str]:
+        """What the form can't express, as "field=value"."""
+        ...
+
+    def with_all_parameters(self, config: Config, /) -> Config:
+        """The configuration that computes the same and has every parameter that the form has."""
+        ...
+
+    def tensors(self, config: Config, /) -> list[Stored]:
+        """Every tensor of a configuration that the form expresses, in the model's order."""
+        ...
+
+    def full_names(self, names: Iterable[str], /) -> dict[str, str]:
+        """Of each tensor that counts the name in the form, to the name that it has in the file."""
+        ...
+
+    def layer_of(self, name: str, /) -> int | None:
+        """The layer of a tensor by its full name."""
+        ...
+
+    def says(self, name: str, /) -> bool:
+        """Whether a setting of the form is this field of our configuration."""
+        ...
+
+    @property
+    def read_settings(self) -> set[str]:
+        """The settings that `read_config` looks at."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A form that `transformers` knows.
+
+    Settings: `choices` are fields of our configuration that hold for all of the family, `settings`
+    say the others, `more` what `more_settings` (names to defaults) say together, and `write_more`
+    the way back. `fixed`: what changes the computation, to the values that we compute; `ignored`:
+    what changes no logit, beside the settings of any family; `aliases`: other spellings.
+    `always`: what the form has always, as a field, its value, and the values in whose place ones,
+    zeros or a fixed table do the same.
+
+    Tensors: our modules to theirs, "attn.Q" for W_Q and b_Q, "ln1" for w and b; several, separated
+    by spaces, lie in one tensor. Their names come after the `prefix` for `embeddings` and `end`,
+    after prefix, `layers` and the layer's number for `block`, and alone for the `head`. A matrix
+    has the `layout`, an embedding table ours, the head [out, in]; `layouts` are other ones, by our
+    modules. `buffers`: tensors that are no weights.
+
+    `entering` and `activation` are modules that compute what enters the first block and a neuron's
+    output, for the table of names. Of families that express a configuration the one of the lowest
+    `rank` is written.
+    """
+
+    model_type: str
+    title: str
+    architecture: str
+    settings: tuple[Setting, ...]
+    embeddings: Mapping[str, str]
+    block: Mapping[str, str]
+    end: Mapping[str, str]
+    layers: str
+    prefix: str = "model."
+    head: Mapping[str, str] = field(default_factory=lambda: {"unembed.U": "lm_head"})
+    layout: Layout = OUT_BY_IN
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    buffers: str = ""
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    more: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
+    more_settings: Mapping[str, Any] = field(default_factory=dict)
+    write_more: Callable[[Config], dict[str, Any]] = lambda _: {}
+    fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    ignored: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    always: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
+    entering: str = ""
+    activation: str = ""
+    rank: int = 100
+
+    @property
+    def head_name(self) -> str:
+        return f"{self.head['unembed.U']}.weight"
+
+    def read_config(self, settings: Settings, /) -> Config:
+        """Our configuration for the family's settings.
+
+        Read past are those that `transformers` has or had for other ends, those that a program
+        keeps for itself, whose names begin with "_", and unknown ones that are empty: null, "", []
+        or {}. Any other unknown setting is refused, since another program may compute by it.
+        """
+        settings = {self.aliases.get(name, name): value for name, value in settings.items()}
+        self._refuse_unknown(settings)
+        kinds = {own.name: str(own.type) for own in fields(Config)}
+        own = {
+            s.ours: s.read(settings.get(s.theirs, s.default), kinds[s.ours]) for s in self.settings
+        }
+        given = {
+            **self.more_settings,
+            **{n: settings[n] for n in self.more_settings if n in settings},
+        }
+        return Config.from_dict({**self.choices, **own, **self.more({**settings, **given})})
+
+    def _refuse_unknown(self, settings: Settings) -> None:
+        fixed = {**FIXED, **self.fixed}
+        known = {*(s.theirs for s in self.settings), *self.more_settings}
+        ignored = IGNORED | {*self.ignored.split()}
+        for name, value in settings.items():
+            if name in fixed and value not in fixed[name]:
+                raise GlassformerError(
+                    f"{name}={value!r} is a {self.title} that Glassformer does not compute; it can"
+                    f" take {' or '.join(map(repr, fixed[name]))}"
+                )
+            read_past = name in ignored or name.startswith("_") or value in (None, "", [], {})
+            if not read_past and name not in known and name not in fixed:
+                raise GlassformerError(
+                    f"{name!r} is no known setting of a {self.title}, and it might change what the"
+                    " model computes; take it out if it does"
+                    f" not.{did_you_mean(name, [*known, *fixed, *ignored])}"
+                )
+
+    def write_config(self, config: Config, /) -> dict[str, Any]:
+        own = {s.theirs: s.write(getattr(config, s.ours)) for s in self.settings}
+        head = {"architectures": [self.architecture], "model_type": self.model_type}
+        return {**head, **own, **self.write_more(config)}
+
+    def unsupported_fields(self, config: Config, /) -> list[str]:
+        """What does not come back when the configuration is written and read again."""
+        whole = self.with_all_parameters(config)
+        try:
+            back = self.read_config(self.write_config(whole))
+        except GlassformerError as error:
+            return [str(error)]
+        return differing(whole, back)
+
+    def with_all_parameters(self, config: Config, /) -> Config:
+        for name, value, absent in self.always:
+            if getattr(config, name) in absent:
+                with suppress(GlassformerError):  # an RMS norm has no bias: in the way
+                    config = config.replace(**{name: value})
+        return config
+
+    def tensors(self, config: Config, /) -> list[Stored]:
+        parts = shapes_of(config)
+        return [own for own in self._tensors(config.n_layers) if own.parts[0] in parts]
+
+    def _tensors(self, n_layers: int) -> Iterator[Stored]:
+        for module in self.embeddings.items():
+            yield from self._stored(*module, self.prefix)
+        for layer in range(n_layers):
+            for module in self.block.items():
+                yield from self._stored(*module, f"{self.prefix}{self.layers}{layer}.", layer)
+        for module in self.end.items():
+            yield from self._stored(*module, self.prefix)
+        for module in self.head.items():
+            yield from self._stored(*module, "")
+
+    def _stored(
+        self, ours: str, theirs: str, before: str, layer: int | None = None
+    ) -> Iterator[Stored]:
+        """A module's weight and its bias."""
+        layout = self.layouts.get(ours, OF_TABLES.get(ours, self.layout))
+        scope = "" if layer is None else f"blocks.{layer}."
+        for kind, letter in (("weight", "W"), ("bias", "b")):
+            parts = tuple(scope + _parameter(module, letter) for module in ours.split())
+            yield Stored(f"{before}{theirs}.{kind}", parts, layout)
+
+    def full_names(self, names: Iterable[str], /) -> dict[str, str]:
+        """Some folders leave the prefix of the names out; buffers do not count."""
+        full: dict[str, str] = {}
+        for name in names:
+            whole = name.startswith((self.prefix, *self.head.values()))
+            own = name if whole else f"{self.prefix}{name}"
+            if own in full:
+                raise GlassformerError(
+                    f"tensors are there both with and without the prefix {self.prefix!r}; save the"
+                    " model again"
+                )
+            full[own] = name
+        return {own: n for own, n in full.items() if not re.fullmatch(self.buffers, own)}
+
+    def layer_of(self, name: str, /) -> int | None:
+        found = re.match(rf"{re.escape(self.prefix + self.layers)}(\d{{1,9}})\.", name)
+        return int(found[1]) if found else None
+
+    def says(self, name: str, /) -> bool:
+        return any(setting.ours == name for setting in self.settings)
+
+    @property
+    def read_settings(self) -> set[str]:
+        own = {s.theirs for s in self.settings}
+        return {*own, *self.aliases, *self.fixed, *FIXED, *self.more_settings}
+
+
+def default_tensor(part: str, shape: tuple[int, ...], config: Config) -> Tensor:
+    """The numbers [*shape], in float64, that stand for a part our configuration lacks.
+
+    Ones for a gain, a table for fixed positions, zeros for all that is added.
+    """
+    if part == "pos_embed.W_pos" and config.position == "sinusoidal":
+        return sinusoid_table(*shape)
+    make = torch.ones if part.endswith(".w") else torch.zeros
+    return make(shape, dtype=torch.float64)
+
+
+def _parameter(module: str, letter: str) -> str:
+    """The weight (W) or the bias (b) of a module.
+
+    >>> _parameter("ln1", "W"), _parameter("attn.Q", "b")
+    ('ln1.w', 'attn.b_Q')
+    """
+    scope, _, last = module.rpartition(".")
+    if last.startswith("ln") or last.endswith("norm"):
+        return f"{module}.{letter.lower()}"
+    return f"{scope}.{letter}_{last}"
+
+
+def differing(one: Config, other: Config) -> list[str]:
+    """The fields by which two configurations compute differently, as "field=value" of the first."""
+    return [
+        f"{own.name}={getattr(one, own.name)!r}"
+        for own in fields(Config)
+        if own.name not in TRAINING_ONLY and getattr(one, own.name) != getattr(other, own.name)
+    ]

@@ -1,0 +1,85 @@
+"""How a family stores our parameters: under which name, and in which arrangement.
+
+Ours are [in, out]. Queries, keys and values lie side by side in one matrix W_QKV; here each is a
+part of its own, W_Q, W_K and W_V, with all its heads side by side: [d_model, head * d_head].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glassformer.model import Config, Decoder
+
+Shape = tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """A tensor of theirs from parts of ours, and back: `read(tensor, shapes of the parts)`."""
+
+    write: Callable[[list[Tensor]], Tensor]
+    read: Callable[[Tensor, list[Shape]], Sequence[Tensor]]
+
+    def shape(self, shapes: list[Shape]) -> Shape:
+        """The shape of their tensor; nothing is allocated."""
+        return tuple(self.write([torch.empty(shape, device="meta") for shape in shapes]).shape)
+
+
+class Stored(NamedTuple):
+    """A tensor of a folder: its name, and which parts of ours it holds in which layout."""
+
+    name: str
+    parts: tuple[str, ...]
+    layout: Layout
+
+
+def _apart(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
+    """What lies side by side along the last axis."""
+    return tensor.split([shape[-1] for shape in shapes], -1)
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    return tensor.mT if tensor.ndim == 2 else tensor
+
+
+def _beside(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+AS_OURS = Layout(_beside, _apart)
+"""[in, out], parts side by side."""
+
+OUT_BY_IN = Layout(
+    lambda parts: _turned(_beside(parts)),
+    lambda tensor, shapes: _apart(_turned(tensor), shapes),
+)
+"""[out, in], as torch's Linear stores it, parts one below the other."""
+
+
+def rows_in_front(n: int) -> Layout:
+    """A table whose first n rows are never read: zeros where we write them."""
+    return Layout(
+        lambda parts: torch.cat([torch.zeros_like(parts[0][:1]).expand(n, -1), parts[0]]),
+        lambda tensor, _: [tensor[n:]],
+    )
+
+
+def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """Every parameter, and queries, keys and values of their own: views, nothing is copied."""
+    parts = dict(parameters)
+    width = config.n_heads * config.d_head
+    for name, parameter in parameters.items():
+        if name.endswith("_QKV"):
+            stem, columns = name.removesuffix("QKV"), parameter.split([width] * 3, -1)
+            parts |= {stem + x: own for x, own in zip("QKV", columns, strict=True)}
+    return parts
+
+
+def shapes_of(config: Config) -> dict[str, Shape]:
+    """The shape of every part of a configuration's model; nothing is allocated."""
+    with torch.device("meta"):
+        parameters = dict(Decoder(config).named_parameters())
+    return {name: tuple(part.shape) for name, part in parts_of(parameters, config).items()}

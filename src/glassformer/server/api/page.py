@@ -1,0 +1,19 @@
+"""The page itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from glassformer.server.api.responses import refusals
+from glassformer.server.page import SERVED, fill, served_policy, template
+
+router = APIRouter()
+
+
+@router.get("/", response_class=HTMLResponse, responses=refusals(json=False))
+def page() -> HTMLResponse:
+    """The page."""
+    html = template()
+    headers = {"content-security-policy": served_policy(html)}
+    return HTMLResponse(fill(html, SERVED), headers=headers)

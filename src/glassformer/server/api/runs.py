@@ -1,0 +1,30 @@
+"""The runs that are served, and how their training went."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from glassformer.server import schemas
+from glassformer.server.api.responses import refusals
+from glassformer.server.api.services import Shared
+
+router = APIRouter(prefix="/api/runs", responses=refusals())
+
+
+@router.get("")
+def list_runs(shared: Shared) -> schemas.RunList:
+    """Every run that is served."""
+    return schemas.RunList(runs=shared.runs.summaries())
+
+
+@router.get("/{run}")
+async def run_info(run: str, shared: Shared) -> schemas.RunInfo:
+    """One run: its configuration, its weights' shapes, its snapshots."""
+    runs = shared.runs
+    return await shared.workers.run(lambda: runs[run].info(runs.train_state(run).tokenizer))
+
+
+@router.get("/{run}/metrics")
+def metrics(run: str, shared: Shared) -> schemas.Metrics:
+    """The loss of every step, and the floor that no model can beat, where it is known."""
+    return shared.runs[run].metrics()

@@ -1,0 +1,48 @@
+"""Every error of an endpoint leaves as a status, a code and one line."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from glassformer.errors import GlassformerError
+from glassformer.server.errors import HEADERS, STATUS, body, code_of
+
+HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+"""What the framework refuses by itself: its status to our code."""
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Make the application answer its errors so."""
+
+    @app.exception_handler(GlassformerError)
+    async def mendable(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, GlassformerError)
+        return _answer(code_of(error), str(error))
+
+    @app.exception_handler(OSError)
+    async def unreadable(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, OSError)
+        gone = isinstance(error, FileNotFoundError)
+        fix = "it was moved or deleted meanwhile; put it back" if gone else "mend that"
+        code = "unknown_run" if gone else "invalid"
+        return _answer(code, f"a file of the run can't be read: {error}; {fix}")
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_field(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        return _answer("bad_request", f"{field}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = HTTP_CODES.get(error.status_code, "invalid")
+        return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)
+
+
+def _answer(code: str, message: str) -> JSONResponse:
+    return JSONResponse(body(code, message), STATUS[code], HEADERS.get(code))

@@ -1,0 +1,62 @@
+"""Small models of every family, made by `transformers` with odd sizes and random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 30,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 5,
+    "max_position_embeddings": 19,
+}
+TOKENS = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": None}
+
+# A family's model_type to settings that differ from one variant to the next.
+FAMILIES: dict[str, list[dict[str, Any]]] = {
+    "opt": [
+        {"ffn_dim": 44, "word_embed_proj_dim": 30},
+        {"ffn_dim": 44, "do_layer_norm_before": False, "word_embed_proj_dim": 30},
+        {"ffn_dim": 7, "enable_bias": False, "tie_word_embeddings": False},
+        {"ffn_dim": 7, "layer_norm_elementwise_affine": False, "_remove_final_layer_norm": True},
+    ],
+}
+
+CASES = [
+    (model_type, variant, settings)
+    for model_type, variants in FAMILIES.items()
+    for variant, settings in enumerate(variants)
+]
+
+
+class InDouble(TorchFunctionMode):
+    """Inside, `transformers` computes in float64 what it would narrow to fp32: norms, softmax,
+    rotary angles. What is left between two models is the order of their sums."""
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.float:
+            return args[0].double()
+        wider = [torch.float64 if arg is torch.float32 else arg for arg in args]
+        named = {n: torch.float64 if a is torch.float32 else a for n, a in (kwargs or {}).items()}
+        return func(*wider, **named)
+
+
+def model_there(model_type: str, settings: dict[str, Any]) -> Any:
+    """A model of `transformers` in float64 whose every parameter is random, gains too."""
+    config = AutoConfig.for_model(model_type, **{**SIZES, **TOKENS, **settings})
+    generator = torch.Generator().manual_seed(0)
+    with InDouble():
+        model: Any = AutoModelForCausalLM.from_config(config).to(torch.float64).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(mean + 0.3 * noise)
+    return model
