@@ -43,7 +43,7 @@ def test_every_object_says_in_one_line_what_it_holds():
         "tokenizer": tokenizer,
         "trace": trace,
         "update": update,
-        "step": trace.steps[0],
+        "node": trace.computed[0],
         "gradients": update.trace.grad,
         "explanation": explanation,
         "operands": explanation.operand_groups["weight/unembed.W_U"],

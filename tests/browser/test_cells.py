@@ -168,7 +168,7 @@ def test_the_exported_file_says_the_same(page: Page, exported: Path, trace: Trac
     check(page.evaluate(READ_CARDS, ["#/attention?", some_cells(trace, seed=2)]), trace)
 
 
-def test_the_step_table_of_the_exported_file_is_the_documented_format(exported: Path) -> None:
+def test_the_node_table_of_the_exported_file_is_the_documented_format(exported: Path) -> None:
     text = exported.read_text()
     block = re.search(r'id="glassformer-data">(.*?)</script>', text, re.S)
     assert block

@@ -42,7 +42,7 @@ def lab(url: str, edits: object = None, **fields: str) -> str:
 def shows(page: Page, before: Trace, after: Trace) -> None:
     """The page's probabilities after the edit, its loss and its changes are those of Python."""
     expect(page.get_by_test_id("after").first).to_be_visible()
-    p = after.value_of(after.step("fwd/probs"))[0, -1]
+    p = after.value_of(after.node("fwd/probs"))[0, -1]
     for row in page.get_by_test_id("predictions").locator("tbody tr").all():
         token = int(row.get_attribute("data-token") or -1)
         shown = float(row.get_by_test_id("after").get_attribute("title") or "")

@@ -68,7 +68,7 @@ def chosen(page: Page) -> int:
     return int(page.get_by_test_id("token").get_attribute("data-id") or "")
 
 
-@pytest.mark.parametrize("sampling", SETTINGS, ids=Sampling.says)
+@pytest.mark.parametrize("sampling", SETTINGS, ids=Sampling.summary)
 def test_the_bars_and_the_token_are_those_that_python_computes(
     page: Page, server: str, state: TrainState, sampling: Sampling
 ) -> None:

@@ -44,7 +44,7 @@ def predicts(page: Page, folder: Path, step: int) -> None:
     expect(page.get_by_text("reading …")).to_have_count(0, timeout=30 * SECONDS)
     state = open_train_state(str(folder), step)
     trace = state.model.watch(torch.tensor([state.tokenizer.encode(PROMPT)]))
-    p = trace.value_of(trace.step("fwd/probs"))[0, -1]
+    p = trace.value_of(trace.node("fwd/probs"))[0, -1]
     best = [state.tokenizer.token(int(token)) for token in p.topk(8).indices]
     rows = page.get_by_role("list", name="The most probable next tokens")
     expect(rows.locator(".token")).to_have_text(best)

@@ -51,15 +51,15 @@ def test_trace_names_every_step_and_gives_the_numbers_that_are_asked_for(parsed)
     data = parsed("trace", *CAT, "--only", "*.pattern")
     model, _ = gf.load("worked_example")
     trace = model.watch(CAT[1])
-    assert [step["address"] for step in data["steps"]] == [step.path for step in trace.steps]
-    (pattern,) = [step for step in data["steps"] if "values" in step]
+    assert [node["address"] for node in data["nodes"]] == [node.path for node in trace.computed]
+    (pattern,) = [node for node in data["nodes"] if "values" in node]
     assert torch.equal(torch.tensor(pattern["values"]), trace["blocks.0.attn.pattern"][None, None])
     assert data["prediction"][0]["token"] == "cat"
 
 
 def test_what_json_has_no_number_for_is_a_string(parsed):
     data = parsed("trace", *CAT, "--only", "*.attn_scores")
-    rows = next(step["values"] for step in data["steps"] if "values" in step)
+    rows = next(node["values"] for node in data["nodes"] if "values" in node)
     assert float(rows[0][0][0][1]) == -math.inf
     assert rows[0][0][0][1] == "-Infinity"
 

@@ -120,7 +120,7 @@ def test_the_travel_table_holds_the_changes_and_all_shows_every_one(glassformer:
         row for row in section(told, "difference travels") if "[" in row[-1] or row[0] == "loss"
     ]
     by_name = {change.path.removeprefix("fwd/"): change for change in found}
-    assert f"{len(found)} of {len(before.steps)} steps changed" in told
+    assert f"{len(found)} of {len(before.computed)} values changed" in told
     for row in rows:
         name = f"blocks.{row[0]}.{row[1]}" if row[0].isdecimal() else row[0]
         assert number(by_name[name].relative, 3) in row
@@ -160,7 +160,7 @@ def test_the_command_at_the_end_explains_the_edited_number(glassformer: Command,
 def test_patching_a_prompt_with_itself_says_that_nothing_changed(glassformer: Command):
     ended = glassformer("lab", "patch", MODEL, TEXT, "--from", TEXT, "blocks.0.resid_post")
     assert ended.code == 0
-    assert re.search(r"None of the \d+ steps changed", ended.stdout)
+    assert re.search(r"None of the \d+ values changed", ended.stdout)
 
 
 def test_patching_the_last_stream_gives_the_other_prompts_prediction(glassformer: Command):

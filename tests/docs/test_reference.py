@@ -27,7 +27,7 @@ NAMES = {name.rpartition(".")[2] for name in re.findall(r"(?<!`)`([^`\n]+)`", AD
 def test_every_op_is_in_the_reference_with_its_sentence():
     text = reference.ops_text()
     for name, op in REGISTRY.items():
-        assert f"### `{name}`\n\n{op.says}" in text
+        assert f"### `{name}`\n\n{op.summary}" in text
 
 
 def test_a_composites_sub_steps_are_those_that_it_records():
@@ -36,7 +36,7 @@ def test_a_composites_sub_steps_are_those_that_it_records():
         config = gf.Config(11, 4, 6, 1, 2, norm_gain=gain, norm_bias=gain)
         model = gf.Decoder(config)
         trace = model.watch(torch.tensor([[1, 2, 3]]), torch.tensor([[2, 3, 4]]))
-        norm |= {step.op for step in trace.steps if ".ln1." in step.name}
+        norm |= {step.op for step in trace.computed if ".ln1." in step.name}
     layer_norm = REGISTRY["layer_norm"]
     assert isinstance(layer_norm, Composite)
     assert norm == set(reference.sub_steps(layer_norm))
@@ -68,4 +68,4 @@ def test_every_name_that_a_pass_records_is_on_the_page_of_addresses(name: str):
     trace: Trace = model.watch(random_ids(config, seed=0), random_ids(config, seed=1))
     guessed = model.watch(random_ids(config, seed=0))
     record_guesses(model, guessed)
-    assert {step.short for step in [*trace.steps, *guessed.steps]} <= NAMES
+    assert {step.short for step in [*trace.computed, *guessed.computed]} <= NAMES

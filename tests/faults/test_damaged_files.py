@@ -211,12 +211,12 @@ def test_a_self_made_trace_is_read_or_refused_in_one_line(tmp_path):
     folder = model.watch(torch.tensor([tokenizer.encode("the cat")])).save(tmp_path / "trace")
     path = folder / "trace.json"
     table = json.loads(path.read_text())
-    made = next(row for row in table["steps"] if row["operands"])
-    named = {row["address"]: row for row in table["steps"]}
+    made = next(row for row in table["nodes"] if row["operands"])
+    named = {row["address"]: row for row in table["nodes"]}
 
     def refusal(**changes: Any) -> str:
-        steps = [{**row, **changes} if row is made else row for row in table["steps"]]
-        path.write_text(json.dumps({**table, "steps": steps}))
+        nodes = [{**row, **changes} if row is made else row for row in table["nodes"]]
+        path.write_text(json.dumps({**table, "nodes": nodes}))
         with pytest.raises(GlassformerError) as caught:
             Trace.load(folder)
         return str(caught.value)
@@ -234,8 +234,8 @@ def test_a_self_made_trace_is_read_or_refused_in_one_line(tmp_path):
     whole = json.dumps(table)
     fields = [(name, value) for name in made for value in VALUES]
     for name, value in random.Random(0).sample(fields, 60):
-        steps = [{**row, name: "HERE"} if row is made else row for row in table["steps"]]
-        text = json.dumps({**table, "steps": steps})
+        nodes = [{**row, name: "HERE"} if row is made else row for row in table["nodes"]]
+        text = json.dumps({**table, "nodes": nodes})
         path.write_text(text.replace('"HERE"', value))
         refused(lambda: Trace.load(folder).explain("fwd/probs[pos=1,vocab=0]"))
     path.write_text(whole)

@@ -54,7 +54,7 @@ def recorded(values: list[float] | Tensor, sampling: Sampling, seed: int = 0) ->
 
 def value(trace: Trace, path: str) -> Tensor:
     """The whole value, also of an axis of length 1."""
-    return trace.value_of(trace.step(path))
+    return trace.value_of(trace.node(path))
 
 
 def fast(values: list[float] | Tensor, sampling: Sampling, seed: int = 0, index: int = 0) -> int:
@@ -68,7 +68,7 @@ def fast(values: list[float] | Tensor, sampling: Sampling, seed: int = 0, index:
 @given(scores, samplings, st.integers(0, 10**9))
 def test_every_number_of_a_choice_is_explained_by_its_operands(values, sampling, seed):
     trace = recorded(values, sampling, seed)
-    steps = [step for step in trace.steps if step.kind == "choose"]
+    steps = [step for step in trace.computed if step.kind == "choose"]
     assert {step.short for step in steps} >= {"next_logits", "token"}
     for step in steps:
         i = seed % max(step.shape, default=1)

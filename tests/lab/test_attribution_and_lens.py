@@ -112,9 +112,9 @@ def test_the_lens_at_the_last_layer_is_the_models_own_prediction(config, seed):
 def test_every_number_of_the_lens_is_explained(kind):
     model = random_model(config_of(kind), 0)
     trace = model.watch(random_ids(model.config, 0, batch=1))
-    plain = len(trace.steps)
+    plain = len(trace.computed)
     glimpse = logit_lens(model, trace)[1]
-    for step in trace.steps[plain:]:
+    for step in trace.computed[plain:]:
         at = ",".join(f"{axis}={n - 1}" for axis, n in zip(step.axes, step.shape, strict=True))
         explanation = trace.explain(f"{step.path}[{at}]")
         assert explanation.agrees
@@ -126,9 +126,9 @@ def test_looking_twice_records_once():
     model = random_model(config_of("gpt2"), 0)
     trace = model.watch(random_ids(model.config, 0, batch=1))
     first = logit_lens(model, trace)
-    n = len(trace.steps)
+    n = len(trace.computed)
     assert torch.equal(logit_lens(model, trace)[0].probs, first[0].probs)
-    assert len(trace.steps) == n
+    assert len(trace.computed) == n
 
 
 def test_the_smallest_text_can_be_looked_at_and_attributed():

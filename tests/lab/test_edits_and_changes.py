@@ -52,7 +52,7 @@ def test_without_a_layer_the_stream_passes_it_unchanged(kind):
 def test_patching_a_prompt_with_itself_changes_nothing(config, seed):
     model, ids = random_model(config, seed), random_ids(config, seed, batch=1)
     before = watch_text(model, ids)
-    everything = [step.path for step in before.steps if step.name.startswith("blocks.")]
+    everything = [step.path for step in before.computed if step.name.startswith("blocks.")]
     after = watch_text(model, ids, patched(everything, before))
     assert changes(before, after) == []
 

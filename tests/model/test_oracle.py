@@ -25,15 +25,15 @@ def agrees_with_oracle(config, seed, with_targets):
     known = oracle.forward(
         config.to_dict(), weights, ids.numpy(), None if targets is None else targets.numpy()
     )
-    assert {step.name for step in trace.steps} == set(known)
-    for step in trace.steps:
+    assert {node.name for node in trace.computed} == set(known)
+    for node in trace.computed:
         # float64, numbers of unit size, a dozen roundings: far inside 1e-10
         np.testing.assert_allclose(
-            trace.value_of(step).numpy(),
-            known[step.name],
+            trace.value_of(node).numpy(),
+            known[node.name],
             rtol=1e-10,
             atol=1e-10,
-            err_msg=step.name,
+            err_msg=node.name,
         )
     logits = model(ids).detach().numpy()
     np.testing.assert_allclose(logits, known["logits"], rtol=1e-10, atol=1e-10)

@@ -1,4 +1,4 @@
-"""A kernel and its formula are one thing said twice; so are a fused kernel and its steps."""
+"""A kernel and its formula are one thing said twice; so are a fused kernel and its sub-steps."""
 
 import numpy as np
 import pytest
@@ -24,9 +24,9 @@ def test_every_op_has_a_case():
 
 def test_every_op_says_what_it_does_in_one_sentence():
     for op in REGISTRY.values():
-        assert op.says[0].isupper(), op.name
-        assert op.says[-1] in ".?", op.name
-        assert ". " not in op.says, op.name
+        assert op.summary[0].isupper(), op.name
+        assert op.summary[-1] in ".?", op.name
+        assert ". " not in op.summary, op.name
 
 
 def recorded(op: Op | Composite, args: tuple, params: dict, trace: Trace) -> None:
@@ -50,21 +50,21 @@ def test_a_kernel_computes_its_formula(name, dtype, data):
     args, params = CASES[name](data.draw(draws(dtype)))
     trace = Trace()
     recorded(ELEMENTARY[name], args, params, trace)
-    for step in trace.steps:
-        assert step.formula is not None
-        assert len(step.axes) == len(step.shape)
-        if isinstance(step.formula.body, Drawn):
+    for node in trace.computed:
+        assert node.formula is not None
+        assert len(node.axes) == len(node.shape)
+        if isinstance(node.formula.body, Drawn):
             continue
-        operands = {o: trace.value_of(trace.nodes[path]) for o, path in step.operands.items()}
+        operands = {o: trace.value_of(trace.nodes[path]) for o, path in node.operands.items()}
         value, bound, _ = evaluate(
-            step.formula,
+            node.formula,
             operands,
-            step.params,
-            shape=step.shape,
-            dtype=step.dtype,
-            sizes=dict(zip(step.axes, step.shape, strict=True)),
+            node.params,
+            shape=node.shape,
+            dtype=node.dtype,
+            sizes=dict(zip(node.axes, node.shape, strict=True)),
         )
-        kernel = trace.value_of(step).double().numpy()
+        kernel = trace.value_of(node).double().numpy()
         with np.errstate(invalid="ignore"):
             agrees = (kernel == value) | (np.abs(kernel - value) <= bound)
         assert agrees.all(), (kernel, value, bound)

@@ -76,11 +76,11 @@ def cell(explanation: Explanation) -> dict[str, Any]:
 
 def some_cells(trace: Trace, draw: random.Random) -> list[str]:
     return [
-        str(Address(step.kind, step.name, index))
-        for step in trace.nodes.values()
-        if step.op is not None
+        str(Address(node.kind, node.name, index))
+        for node in trace.nodes.values()
+        if node.op is not None
         for index in {
-            tuple((a, draw.randrange(n)) for a, n in zip(step.axes, step.shape, strict=True))
+            tuple((a, draw.randrange(n)) for a, n in zip(node.axes, node.shape, strict=True))
             for _ in range(CELLS_OF_EACH_STEP)
         }
     ]

@@ -86,7 +86,7 @@ def test_every_activation_is_the_output_that_the_table_says(both):
 def test_values_without_another_name_are_the_ones_in_between(both):
     """What we record and the table leaves out has no name elsewhere: it is listed here."""
     _, ours = both
-    steps = {step.name for step in ours.watch(random_ids(ours.config)).steps}
+    steps = {step.name for step in ours.watch(random_ids(ours.config)).computed}
     named = {name.glassformer for name in activations(ours.config)}
     assert named <= steps
     inner = {name.removeprefix("blocks.0.") for name in steps - named if "blocks.0." in name}

@@ -60,7 +60,7 @@ def open_trace(server: TestClient, run: str = "miniature", **wishes: Any) -> dic
     return answer.json()
 
 
-def step_table(server: TestClient, about: dict[str, Any]) -> dict[str, Any]:
+def node_table(server: TestClient, about: dict[str, Any]) -> dict[str, Any]:
     return server.get(f"/api/traces/{about['id']}/trace.json").json()
 
 

@@ -40,12 +40,12 @@ def test_the_page_holds_the_whole_trace(tmp_path):
     (trace,) = data["traces"]
     tensors = tensors_of(trace)
     expected = record(open_train_state("miniature"), TraceOptions(PROMPT, "mat")).trace
-    for step in expected.nodes.values():
-        assert torch.equal(tensors[step.path], expected.value_of(step))
+    for node in expected.nodes.values():
+        assert torch.equal(tensors[node.path], expected.value_of(node))
     table = json.loads(unpacked(trace["table"]))
-    assert [step["address"] for step in table["steps"]] == [
+    assert [node["address"] for node in table["nodes"]] == [
         *(leaf.path for leaf in expected.leaves),
-        *(step.path for step in expected.steps),
+        *(node.path for node in expected.computed),
     ]
     assert (trace["about"]["backward"], trace["about"]["optimizer"]) == (True, True)
 

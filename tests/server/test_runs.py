@@ -24,7 +24,7 @@ from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
-from tests.server.served import client, error, open_trace, step_table
+from tests.server.served import client, error, node_table, open_trace
 from tests.training.replayed import train_run
 
 TEXT = "the cat sat on the mat. a red dog ran to the house. " * 40
@@ -317,7 +317,7 @@ def test_a_run_that_was_trained_anew_is_read_anew(tmp_path):
             shutil.rmtree(folder)
             train_run(folder, steps=2, lr=lr)
         about = open_trace(server, "run", prompt="the cat sat", backward=False)
-        place = step_of(step_table(server, about), "weight/embed.W_E")["bytes"]
+        place = node_of(node_table(server, about), "weight/embed.W_E")["bytes"]
         asked = {"range": f"bytes={place[0]}-{place[1] - 1}"}
         content = server.get(f"/api/traces/{about['id']}/values", headers=asked).content
         weights = open_train_state(str(folder)).model.embed.W_E
@@ -326,8 +326,8 @@ def test_a_run_that_was_trained_anew_is_read_anew(tmp_path):
         )
 
 
-def step_of(table: dict[str, Any], address: str) -> dict[str, Any]:
-    return next(step for step in table["steps"] if step["address"] == address)
+def node_of(table: dict[str, Any], address: str) -> dict[str, Any]:
+    return next(node for node in table["nodes"] if node["address"] == address)
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(tmp_path):

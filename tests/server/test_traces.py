@@ -19,7 +19,7 @@ from glassformer.server.traces import STEP_BYTES, LiveTrace, TraceOrigin, TraceS
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import open_train_state
-from tests.server.served import PROMPT, client, error, open_trace, step_table, whole_values
+from tests.server.served import PROMPT, client, error, node_table, open_trace, whole_values
 
 server = client("miniature", "worked_example")
 
@@ -44,19 +44,19 @@ def test_the_served_values_are_a_safetensors_file():
     expected = record(open_train_state("miniature"), TraceOptions(PROMPT)).trace
     assert list(tensors) != []
     for path, tensor in tensors.items():
-        assert torch.equal(tensor, expected.value_of(expected.step(path)))
+        assert torch.equal(tensor, expected.value_of(expected.node(path)))
 
 
 def test_a_trace_holds_forward_backward_update_and_the_next_token():
     about = open_trace(server, target="mat")
     assert (about["backward"], about["optimizer"], about["target"]) == (True, True, "mat")
     assert about["tokens"] == ["the", "cat", "sat", "on", "the"]
-    steps = {step["address"]: step for step in step_table(server, about)["steps"]}
-    kinds = {address.partition("/")[0] for address in steps}
+    nodes = {node["address"]: node for node in node_table(server, about)["nodes"]}
+    kinds = {address.partition("/")[0] for address in nodes}
     assert kinds == {"fwd", "bwd", "opt", "choose", "weight", "token", "const"}
-    assert "fwd/probs" in steps
-    assert "fwd/loss" in steps
-    begin, end = steps["token/targets"]["bytes"]
+    assert "fwd/probs" in nodes
+    assert "fwd/loss" in nodes
+    begin, end = nodes["token/targets"]["bytes"]
     targets = torch.frombuffer(bytearray(whole_values(server, about)[begin:end]), dtype=torch.int64)
     assert targets.tolist() == [1, 2, 3, 0, 4]  # the text's own next tokens, then "mat"
 
@@ -69,14 +69,14 @@ def test_without_a_target_the_last_position_asks_nothing():
 def test_one_token_without_a_target_has_no_loss():
     about = open_trace(server, prompt="the")
     assert (about["backward"], about["optimizer"]) == (False, False)
-    assert not any(s["address"] == "fwd/loss" for s in step_table(server, about)["steps"])
+    assert not any(s["address"] == "fwd/loss" for s in node_table(server, about)["nodes"])
     answer = server.post(
         "/api/traces", json={"run": "miniature", "prompt": "the", "backward": True}
     )
     assert "give a longer text or a target" in error(answer, 422, "invalid")
 
 
-def test_the_step_table_is_compressed_for_who_accepts_it():
+def test_the_node_table_is_compressed_for_who_accepts_it():
     path = f"/api/traces/{open_trace(server)['id']}/trace.json"
     plain = server.get(path, headers={"accept-encoding": "identity"})
     packed = server.get(path, headers={"accept-encoding": "gzip"})
@@ -132,7 +132,7 @@ def test_an_edit_changes_what_follows_it_and_is_marked():
     edited = open_trace(server, edits={address: 0.0})
     assert edited["edits"] == {address: 0.0}
     assert (edited["backward"], edited["optimizer"]) == (True, False)
-    marked = [s["address"] for s in step_table(server, edited)["steps"] if s["edited"]]
+    marked = [s["address"] for s in node_table(server, edited)["nodes"] if s["edited"]]
     assert marked == ["fwd/blocks.0.attn.pattern"]
     before, after = (read_safetensors(whole_values(server, a)) for a in (plain, edited))
     assert torch.equal(before["fwd/resid_start"], after["fwd/resid_start"])
@@ -203,9 +203,9 @@ def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
     assert said in record(learner, TraceOptions(PROMPT)).trace.nodes
     assert said not in record(learner, TraceOptions(PROMPT, light_bytes=10_000)).trace.nodes
     assert said in record(learner, TraceOptions(PROMPT, light_bytes=10_000, lens=True)).trace.nodes
-    paths = {step["address"] for step in step_table(server, open_trace(server))["steps"]}
+    paths = {node["address"] for node in node_table(server, open_trace(server))["nodes"]}
     assert said in paths
-    without = {s["address"] for s in step_table(server, open_trace(server, lens=False))["steps"]}
+    without = {s["address"] for s in node_table(server, open_trace(server, lens=False))["nodes"]}
     assert not [path for path in without if "lens" in path]
 
 
@@ -282,7 +282,7 @@ def test_ids_cannot_be_guessed():
     assert {len(trace_id) for trace_id in ids} == {16}  # 96 random bits
 
 
-def test_a_step_table_is_json_that_any_program_reads():
+def test_a_node_table_is_json_that_any_program_reads():
     text = server.get(f"/api/traces/{open_trace(server)['id']}/trace.json").text
     assert json.loads(text)["format"] == "glassformer-trace"
 

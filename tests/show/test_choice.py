@@ -89,7 +89,7 @@ def test_cut_tokens_are_called_cut_and_the_chosen_one_is_marked():
 
 def test_a_token_that_underflowed_is_told_apart_from_a_cut_one():
     trace = small()
-    logits, probs = (trace.value_of(trace.step(name)) for name in ("fwd/logits", "fwd/probs"))
+    logits, probs = (trace.value_of(trace.node(name)) for name in ("fwd/logits", "fwd/probs"))
     logits[0, -1] = torch.arange(12) * -10.0
     logits[0, -1, 11] = -800
     probs.copy_(logits.softmax(-1))

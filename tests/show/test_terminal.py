@@ -60,7 +60,7 @@ def test_every_number_of_a_table_is_the_traces():
 def test_every_stage_is_told_or_named_as_left_out():
     trace = small(4)
     text = told(trace).text
-    for step in trace.steps:
+    for step in trace.computed:
         if is_between(step):
             assert step.short in text
         else:
@@ -70,7 +70,7 @@ def test_every_stage_is_told_or_named_as_left_out():
 def test_all_tells_every_stage_with_its_numbers_and_leaves_nothing_out():
     trace = small(18)
     text = told(trace, everything=True).text
-    assert all(f"{step.name}  [" in text for step in trace.steps)
+    assert all(f"{step.name}  [" in text for step in trace.computed)
     assert "left out" not in text
     assert number(trace["blocks.1.mlp.post[pos=17,d_mlp=11]"].item()) in text
 

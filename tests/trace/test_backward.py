@@ -34,14 +34,14 @@ def watched(config, seed, dtype=torch.float64):
 
 
 def gradients_of(trace):
-    return [step for step in trace.steps if step.kind == "bwd"]
+    return [node for node in trace.computed if node.kind == "bwd"]
 
 
-def finite_address(trace, step, rng):
+def finite_address(trace, node, rng):
     """A gradient of a number that can be nudged: a masked score can't."""
-    kind = "fwd" if f"fwd/{step.name}" in trace.nodes else "weight"
+    kind = "fwd" if f"fwd/{node.name}" in trace.nodes else "weight"
     while True:
-        where = Address.parse(some_address(step, rng))
+        where = Address.parse(some_address(node, rng))
         if trace[replace(where, kind=kind)].isfinite():
             return str(where)
 
@@ -60,8 +60,8 @@ def assert_explained(trace, address):
 def test_every_gradient_of_every_kind_of_model_is_the_sum_of_what_its_consumers_send(name):
     *_, trace = watched(config_of(name), 5)
     rng = random.Random(0)
-    for step in gradients_of(trace):
-        assert_explained(trace, some_address(step, rng))
+    for node in gradients_of(trace):
+        assert_explained(trace, some_address(node, rng))
 
 
 @given(configs(), st.sampled_from([torch.float64, torch.float32]), st.integers(0, 999))
@@ -69,8 +69,8 @@ def test_every_gradient_of_every_kind_of_model_is_the_sum_of_what_its_consumers_
 def test_random_configurations_explain_random_gradients(config, dtype, seed):
     *_, trace = watched(config, seed, dtype)
     rng = random.Random(seed)
-    for step in gradients_of(trace):
-        assert_explained(trace, some_address(step, rng))
+    for node in gradients_of(trace):
+        assert_explained(trace, some_address(node, rng))
 
 
 @given(configs(), st.integers(0, 999))
@@ -95,9 +95,9 @@ def test_recorded_weight_gradients_are_those_of_a_plain_backward_pass(config, se
 def test_a_finite_difference_finds_the_same_slope(name):
     *_, trace = watched(config_of(name), 11)
     rng = random.Random(1)
-    steps = [step for step in gradients_of(trace) if step.name != "loss"]
-    for step in rng.sample(steps, min(6, len(steps))):
-        explanation = trace.explain(finite_address(trace, step, rng), check=True)
+    nodes = [node for node in gradients_of(trace) if node.name != "loss"]
+    for node in rng.sample(nodes, min(6, len(nodes))):
+        explanation = trace.explain(finite_address(trace, node, rng), check=True)
         difference = explanation.difference
         assert difference is not None
         gap = abs(explanation.value - difference.value)
@@ -109,8 +109,8 @@ def test_a_finite_difference_finds_the_same_slope(name):
 def test_finite_differences_agree_on_random_configurations(config, seed):
     *_, trace = watched(config, seed)
     rng = random.Random(seed)
-    for step in rng.sample(gradients_of(trace)[1:], 4):
-        explanation = trace.explain(finite_address(trace, step, rng), check=True)
+    for node in rng.sample(gradients_of(trace)[1:], 4):
+        explanation = trace.explain(finite_address(trace, node, rng), check=True)
         assert explanation.difference is not None
         gap = abs(explanation.value - explanation.difference.value)
         allowed = max(1e-6 * abs(explanation.value), explanation.difference.error)
@@ -133,9 +133,9 @@ def test_every_gradient_leads_up_to_the_loss():
 def test_every_value_that_the_loss_depends_on_has_a_gradient():
     *_, trace = watched(config_of("gpt2"), 2)
     aside = {"probs"}  # shown beside the loss, not part of it
-    for step in trace.steps:
-        if step.kind == "fwd" and step.name not in aside:
-            assert f"bwd/{step.name}" in trace.nodes, step.name
+    for node in trace.computed:
+        if node.kind == "fwd" and node.name not in aside:
+            assert f"bwd/{node.name}" in trace.nodes, node.name
     for leaf in trace.leaves:
         assert (f"bwd/{leaf.name}" in trace.nodes) == (leaf.kind == "weight"), leaf.name
 
@@ -218,9 +218,9 @@ def test_gradients_checked_at_the_same_time_are_those_checked_one_after_the_othe
     *_, again = watched(config_of("gpt2"), 2)
     rng = random.Random(0)
     addresses = [
-        some_address(step, rng)
-        for step in gradients_of(trace)
-        if "weight/" + step.name in trace.nodes
+        some_address(node, rng)
+        for node in gradients_of(trace)
+        if "weight/" + node.name in trace.nodes
     ]
     alone = [trace.explain(address, check=True).difference for address in addresses]
     with ThreadPoolExecutor(4) as pool:
@@ -239,7 +239,7 @@ def test_a_trace_over_its_budget_is_refused_with_the_size_it_would_have_had():
         model.watch(ids, targets, backward=True, budget_bytes=whole - 1)
     assert f"{whole / 1e9:.3g} GB" in str(refusal.value)
     kept = model.watch(ids, targets, keep="*.resid_post,logits", budget_bytes=whole // 10)
-    assert kept.nbytes == sum(s.nbytes for s in kept.steps if s.value is not None)
+    assert kept.nbytes == sum(s.nbytes for s in kept.computed if s.value is not None)
 
 
 def test_what_is_kept_of_a_backward_pass_never_changes_what_there_is():
@@ -250,10 +250,10 @@ def test_what_is_kept_of_a_backward_pass_never_changes_what_there_is():
     whole = model.watch(ids, targets, backward=True)
     few = model.watch(ids, targets, backward=True, keep="*.resid_post,logits")
     assert list(few.nodes) == list(whole.nodes)
-    assert all(few.nodes[p].dtype == step.dtype for p, step in whole.nodes.items())
-    kept = [step for step in few.steps if step.value is not None]
-    assert {step.short for step in kept} == {"resid_post", "logits"}
-    for step in kept:
-        torch.testing.assert_close(step.value, whole.nodes[step.path].value, rtol=0, atol=0)
+    assert all(few.nodes[p].dtype == node.dtype for p, node in whole.nodes.items())
+    kept = [node for node in few.computed if node.value is not None]
+    assert {node.short for node in kept} == {"resid_post", "logits"}
+    for node in kept:
+        torch.testing.assert_close(node.value, whole.nodes[node.path].value, rtol=0, atol=0)
     for name, gradient in whole.parameter_gradients.items():
         torch.testing.assert_close(few.parameter_gradients[name], gradient, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""Nothing is computed behind the trace's back: every number on the way belongs to a step."""
+"""Nothing is computed behind the trace's back: every number on the way belongs to a node."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ class Watcher(TorchDispatchMode):
         return result
 
     def unexplained(self, trace: Trace) -> list[str]:
-        """Operators whose output is the value of no step, weight or constant."""
+        """Operators whose output is the value of no node, weight or constant."""
         known = {trace.value_of(node).untyped_storage().data_ptr() for node in trace.nodes.values()}
         lost = [name for name, made in self.made if made.untyped_storage().data_ptr() not in known]
         for storage, source in self.copied.items():
@@ -62,7 +62,7 @@ def test_every_computed_number_belongs_to_a_step(name, with_targets):
     targets = random_targets(config, 3, ids) if with_targets else None
     with Watcher() as watcher:
         trace = model.watch(ids, targets)
-    assert len(watcher.made) >= len(trace.steps) // 2
+    assert len(watcher.made) >= len(trace.computed) // 2
     assert watcher.unexplained(trace) == []
 
 
@@ -92,7 +92,7 @@ def test_a_number_that_no_step_owns_is_found(monkeypatch):
 def test_an_operand_from_nowhere_is_refused(monkeypatch):
     monkeypatch.setattr("glassformer.model.mlp.MLP.forward", _mlp_off_the_tape)
     model = random_model(config_of("no norms"), 3)
-    with pytest.raises(RuntimeError, match="'post' of op 'mlp_out' is the value of no step"):
+    with pytest.raises(RuntimeError, match="'post' of op 'mlp_out' is the value of no node"):
         model.watch(torch.tensor([[1]]))
 
 
@@ -103,5 +103,5 @@ def _mlp_off_the_tape(self, x, t):
 
 def test_two_steps_of_one_name_are_refused():
     trace = random_model(config_of("gpt2"), 3).watch(torch.tensor([[1]]))
-    with pytest.raises(RuntimeError, match="two steps are named 'fwd/logits'"):
-        trace.add(trace.step("logits"))
+    with pytest.raises(RuntimeError, match="two nodes are named 'fwd/logits'"):
+        trace.add(trace.node("logits"))

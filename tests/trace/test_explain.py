@@ -27,9 +27,9 @@ def watched(config, seed: int, dtype: torch.dtype, with_targets: bool = True) ->
     return model.watch(ids, random_targets(config, seed, ids) if with_targets else None)
 
 
-def some_address(step, rng: random.Random) -> str:
-    index = ",".join(f"{a}={rng.randrange(n)}" for a, n in zip(step.axes, step.shape, strict=True))
-    return f"{step.path}[{index}]"
+def some_address(node, rng: random.Random) -> str:
+    index = ",".join(f"{a}={rng.randrange(n)}" for a, n in zip(node.axes, node.shape, strict=True))
+    return f"{node.path}[{index}]"
 
 
 def same(a: float, b: float) -> bool:
@@ -37,15 +37,15 @@ def same(a: float, b: float) -> bool:
 
 
 def check_every_step(trace: Trace, rng: random.Random, elements: int) -> None:
-    for step in trace.steps:
+    for node in trace.computed:
         for _ in range(elements):
-            explanation = trace.explain(some_address(step, rng))
+            explanation = trace.explain(some_address(node, rng))
             assert explanation.agrees, f"{explanation}"
             assert same(explanation.value, trace[explanation.address].item())
             for operand in explanation.operands:
                 assert same(operand.value, trace[operand.address].item()), operand
-            assert step.short in explanation.arithmetic
-            assert explanation.says
+            assert node.short in explanation.arithmetic
+            assert explanation.summary
             assert explanation.latex
 
 
@@ -75,17 +75,17 @@ def test_following_operands_ends_at_weights_tokens_and_constants(name):
             if not operands:
                 break
             address = rng.choice(operands).address
-        ends.add(trace.step(address).kind)
-        assert trace.step(address).op is None
+        ends.add(trace.node(address).kind)
+        assert trace.node(address).op is None
     assert ends <= {"weight", "token", "const"}
 
 
 def test_every_operand_is_a_node_and_every_leaf_but_unused_rows_is_consumed():
     trace = watched(config_of("gpt2"), 3, torch.float32)
-    for step in trace.steps:
-        assert set(step.operands.values()) <= set(trace.nodes)
-        for operand, path in step.operands.items():
-            assert (step, operand) in trace.consumers(path)
+    for node in trace.computed:
+        assert set(node.operands.values()) <= set(trace.nodes)
+        for operand, path in node.operands.items():
+            assert (node, operand) in trace.consumers(path)
     for leaf in trace.leaves:
         assert trace.consumers(leaf.path), leaf.path
 
@@ -117,9 +117,9 @@ def test_a_relu_exactly_at_its_corner_is_flagged():
 
 def test_a_wrong_recorded_value_does_not_agree():
     trace = watched(config_of("gpt2"), 3, torch.float32)
-    step = trace.step("blocks.0.attn.z")
-    assert step.value is not None
-    step.value[0, 0, 0, 0] += 1e-3
+    node = trace.node("blocks.0.attn.z")
+    assert node.value is not None
+    node.value[0, 0, 0, 0] += 1e-3
     assert not trace.explain("blocks.0.attn.z[batch=0,pos=0,head=0,d_head=0]").agrees
     assert "DOES NOT AGREE" in str(trace.explain("blocks.0.attn.z[batch=0,pos=0,head=0,d_head=0]"))
 
@@ -139,8 +139,8 @@ def test_what_is_not_a_number_is_explained_and_flagged():
 def test_a_bound_is_tight_enough_to_mean_something(name):
     trace = watched(config_of(name), 3, torch.float32)
     rng = random.Random(4)
-    for step in trace.steps:
-        explanation = trace.explain(some_address(step, rng))
+    for node in trace.computed:
+        explanation = trace.explain(some_address(node, rng))
         # float32 has seven digits: an error in the fifth of the largest operand is always caught
         sizes = [abs(o.value) for o in explanation.operands if abs(o.value) < float("inf")]
         assert explanation.bound < 1e-5 * max(1.0, *sizes, *(s * s for s in sizes)), (
@@ -172,10 +172,10 @@ def test_an_explanation_reads_like_a_calculation():
 
 def test_formulas_name_the_step_that_they_explain():
     trace = watched(config_of("gpt2"), 3, torch.float32)
-    for step in trace.steps:
-        index = ",".join(f"{axis}=0" for axis in step.axes)
-        formula = trace.explain(f"{step.path}[{index}]").formula
-        assert formula.startswith(step.short), formula
+    for node in trace.computed:
+        index = ",".join(f"{axis}=0" for axis in node.axes)
+        formula = trace.explain(f"{node.path}[{index}]").formula
+        assert formula.startswith(node.short), formula
 
 
 def test_leaves_are_their_own_explanation():
@@ -186,7 +186,7 @@ def test_leaves_are_their_own_explanation():
         assert leaf.operands == []
         assert leaf.formula == ""
         assert leaf.agrees
-        assert leaf.says
+        assert leaf.summary
 
 
 def test_a_drawn_mask_explains_the_dropped_values():
@@ -194,18 +194,18 @@ def test_a_drawn_mask_explains_the_dropped_values():
     model = random_model(config, 3).train()
     torch.manual_seed(2)
     trace = model.watch(random_ids(config, 3))
-    dropped = [step for step in trace.steps if step.name.endswith("_dropped")]
-    assert [step.name for step in dropped] == [
+    dropped = [node for node in trace.computed if node.name.endswith("_dropped")]
+    assert [node.name for node in dropped] == [
         "embed_dropped",
         *(f"blocks.{i}.{part}_dropped" for i in range(2) for part in ("attn", "mlp")),
     ]
     check_every_step(trace, random.Random(0), elements=3)
-    for step in dropped:
-        kept = trace[step.path.replace("_dropped", "_kept")]
-        source = trace[trace.step(step.path).operands["x"]]
-        torch.testing.assert_close(trace[step.path], source * kept / 0.6)
+    for node in dropped:
+        kept = trace[node.path.replace("_dropped", "_kept")]
+        source = trace[trace.node(node.path).operands["x"]]
+        torch.testing.assert_close(trace[node.path], source * kept / 0.6)
         assert 0 < kept.float().mean() < 1
-    drawn = trace.step("embed_kept")
+    drawn = trace.node("embed_kept")
     assert drawn.formula is not None
     assert isinstance(drawn.formula.body, Drawn)
 
@@ -213,5 +213,5 @@ def test_a_drawn_mask_explains_the_dropped_values():
 def test_in_eval_mode_nothing_is_dropped():
     config = config_of("gpt2").replace(dropout=0.4)
     model = random_model(config, 3).eval()
-    names = [step.name for step in model.watch(random_ids(config, 3)).steps]
+    names = [node.name for node in model.watch(random_ids(config, 3)).computed]
     assert not [name for name in names if "dropped" in name or "kept" in name]

@@ -13,7 +13,7 @@ from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.ops.op import REGISTRY, Op
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
-from glassformer.trace.step import GRADIENT, Step
+from glassformer.trace.node import GRADIENT, Node
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
 from tests.calculator import gives, holds, last_digit
@@ -51,18 +51,18 @@ def traces(seed: int) -> Iterator[Trace]:
 def explanations(draw: random.Random) -> Iterator[Explanation]:
     """Of every trace, random numbers of each op."""
     for trace in traces(seed=draw.randrange(1000)):
-        by_op: dict[str | None, list[Step]] = {}
-        for step in trace.nodes.values():
-            if step.formula is not None:
-                by_op.setdefault(step.op, []).append(step)
-        for op, steps in by_op.items():
-            for step in draw.sample(steps, min(GRADIENTS if op == GRADIENT else 1, len(steps))):
-                yield trace.explain(random_address(step, draw))
+        by_op: dict[str | None, list[Node]] = {}
+        for node in trace.nodes.values():
+            if node.formula is not None:
+                by_op.setdefault(node.op, []).append(node)
+        for op, nodes in by_op.items():
+            for node in draw.sample(nodes, min(GRADIENTS if op == GRADIENT else 1, len(nodes))):
+                yield trace.explain(random_address(node, draw))
 
 
-def random_address(step: Step, draw: random.Random) -> str:
-    index = tuple((a, draw.randrange(n)) for a, n in zip(step.axes, step.shape, strict=True))
-    return str(Address(step.kind, step.name, index))
+def random_address(node: Node, draw: random.Random) -> str:
+    index = tuple((a, draw.randrange(n)) for a, n in zip(node.axes, node.shape, strict=True))
+    return str(Address(node.kind, node.name, index))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_arithmetic_evaluated_as_printed_gives_the_printed_result_to_its_last_di
     met = set()
     for explanation in found:
         arithmetic = explanation.arithmetic
-        met.add((explanation.step.kind, explanation.step.op))
+        met.add((explanation.node.kind, explanation.node.op))
         if "≈" not in arithmetic and "drawn" not in arithmetic:
             assert holds(arithmetic), (explanation.address, arithmetic)
     assert {name for name, op in REGISTRY.items() if isinstance(op, Op)} <= {op for _, op in met}

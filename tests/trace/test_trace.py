@@ -21,16 +21,16 @@ def watched(keep: str | list[str] = "*"):
 
 
 def test_steps_come_in_the_order_of_computation():
-    names = [step.name for step in watched().steps]
+    names = [node.name for node in watched().computed]
     assert names[:4] == ["embed", "pos_embed", "resid_start", "blocks.0.resid_pre"]
     assert names[-7:] == [
         *("logits_max", "logits_exp", "logits_sum"),
         *("log_partition", "target_logit", "token_loss", "loss"),
     ]
-    order = {step.path: i for i, step in enumerate(watched().steps)}
-    for step in watched().steps:
-        for path in step.operands.values():
-            assert order.get(path, -1) < order[step.path]
+    order = {node.path: i for i, node in enumerate(watched().computed)}
+    for node in watched().computed:
+        for path in node.operands.values():
+            assert order.get(path, -1) < order[node.path]
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_steps_come_in_the_order_of_computation():
 )
 def test_only_what_keep_names_is_kept(keep, kept):
     trace, whole = watched(keep), watched()
-    assert {step.name for step in trace.steps if step.value is not None} == kept
-    assert [s.path for s in trace.steps] == [s.path for s in whole.steps]
+    assert {node.name for node in trace.computed if node.value is not None} == kept
+    assert [s.path for s in trace.computed] == [s.path for s in whole.computed]
     for name in kept:
         assert torch.equal(trace[name], whole[name])
-    assert trace.nbytes == sum(whole.step(name).nbytes for name in kept)
-    for step in trace.steps:  # what is not kept still tells its shape
-        assert (step.shape, step.axes) == (whole.nodes[step.path].shape, step.axes)
+    assert trace.nbytes == sum(whole.node(name).nbytes for name in kept)
+    for node in trace.computed:  # what is not kept still tells its shape
+        assert (node.shape, node.axes) == (whole.nodes[node.path].shape, node.axes)
 
 
 @pytest.mark.parametrize("name", VARIETY)
@@ -64,11 +64,11 @@ def test_steps_written_when_someone_looks_are_those_written_during_the_pass(name
     during = model.watch(ids, targets, keep="?*")  # all of them, but by a pattern
     assert late.nbytes == during.nbytes
     assert list(late.nodes) == list(during.nodes)
-    for path, step in during.nodes.items():
+    for path, node in during.nodes.items():
         other = late.nodes[path]
-        assert torch.equal(late.value_of(other), during.value_of(step)), path
+        assert torch.equal(late.value_of(other), during.value_of(node)), path
         for part in ("op", "formula", "operands", "params", "axes", "shape", "dtype", "edited"):
-            assert getattr(other, part) == getattr(step, part), (path, part)
+            assert getattr(other, part) == getattr(node, part), (path, part)
 
 
 def test_weights_changed_before_anyone_looked_are_noticed():
@@ -98,7 +98,7 @@ def test_threads_that_look_at_once_see_one_table():
     for _ in range(20):
         trace = model.watch(ids)
         with ThreadPoolExecutor(4) as threads:
-            tables = list(threads.map(lambda _, t=trace: len(t.steps), range(4)))
+            tables = list(threads.map(lambda _, t=trace: len(t.computed), range(4)))
         assert len(set(tables)) == 1
 
 
@@ -106,9 +106,9 @@ def test_a_tied_unembedding_takes_no_memory_of_its_own():
     config = config_of("gpt2")
     assert config.tied
     trace = random_model(config, 1).watch(random_ids(config, 1))
-    computed = [step for step in trace.steps if step.op != "tie"]
-    assert trace.nbytes == sum(step.nbytes for step in computed)
-    assert len(computed) == len(trace.steps) - 1
+    computed = [node for node in trace.computed if node.op != "tie"]
+    assert trace.nbytes == sum(node.nbytes for node in computed)
+    assert len(computed) == len(trace.computed) - 1
 
 
 def test_a_value_that_was_not_kept_says_how_to_keep_it():
@@ -140,14 +140,14 @@ def test_recorded_values_have_the_declared_axes_and_dtype():
 def test_equal_axes_have_equal_lengths():
     # pos of the position table is its own length; elsewhere one word means one length
     lengths: dict[str, int] = {}
-    for step in watched().steps:
-        for axis, n in zip(step.axes, step.shape, strict=True):
-            assert lengths.setdefault(axis, n) == n, (step.path, axis)
+    for node in watched().computed:
+        for axis, n in zip(node.axes, node.shape, strict=True):
+            assert lengths.setdefault(axis, n) == n, (node.path, axis)
 
 
 def test_every_value_but_the_last_is_consumed():
     trace = watched()
-    unread = [step.name for step in trace.steps if not trace.consumers(step.path)]
+    unread = [node.name for node in trace.computed if not trace.consumers(node.path)]
     assert unread == ["loss"]
 
 
@@ -165,7 +165,9 @@ def test_a_notebook_view_is_found_by_name(monkeypatch):
     monkeypatch.setitem(RENDERERS, "Trace", "builtins:repr")  # a function of one argument will do
     assert trace._repr_html_() == repr(trace)
     monkeypatch.delitem(RENDERERS, "Trace")
-    assert trace._repr_html_() == f"<pre>&lt;Trace of {len(trace.steps)} steps, 8 bytes&gt;</pre>"
+    assert (
+        trace._repr_html_() == f"<pre>&lt;Trace of {len(trace.computed)} nodes, 8 bytes&gt;</pre>"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)

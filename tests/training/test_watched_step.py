@@ -136,7 +136,7 @@ def test_every_number_of_the_update_is_explained(dtype, recipe):
         watched = watch_step(model, ids, targets, recipe=recipe, moments=moments, lr=0.02, t=t)
         model, moments = watched.model, watched.moments
     rng = random.Random(0)
-    updates = [step for step in watched.trace.steps if step.kind == "opt"]
+    updates = [step for step in watched.trace.computed if step.kind == "opt"]
     assert len(updates) > 8 * len(model.weights())
     for step in updates:
         explanation = watched.trace.explain(some_address(step, rng))
@@ -166,7 +166,7 @@ from glassformer.trace import Trace
 trace = Trace.load(sys.argv[1])
 for address in sys.argv[2:]:
     assert trace.explain(address).agrees, address
-    print(trace.explain(address).says)
+    print(trace.explain(address).summary)
 """
 
 
@@ -190,7 +190,7 @@ def test_axes_of_length_one_are_updated_too(recipe):
     ids = random_ids(config, 1)
     watched = watch_step(model, ids, ids, recipe=recipe, lr=0.1, t=1)
     for view in watched.model.views():
-        new = watched.trace.value_of(watched.trace.step(f"opt/{view.name}"))
+        new = watched.trace.value_of(watched.trace.node(f"opt/{view.name}"))
         assert torch.equal(view.value, new)
 
 

@@ -1,6 +1,6 @@
 /** A trace made by hand, for tests: every value float64 but those named as counts, all bytes here. */
 import type { Node } from "../src/trace/formula";
-import { Trace, type Step, type Table } from "../src/trace/trace";
+import { Trace, type TraceNode, type Table } from "../src/trace/trace";
 
 export interface Made {
   axes?: string[];
@@ -10,25 +10,25 @@ export interface Made {
   /** How it was computed: from which values, by which tree. */
   from?: Record<string, string>;
   tree?: Node;
-  params?: Step["params"];
+  params?: TraceNode["params"];
 }
 
 export function traceOf(values: Record<string, Made>): Trace {
   const table: Table = {
     format: "glassformer-trace",
-    version: 2,
+    version: 3,
     tile_bytes: 64, // 8 numbers, so that a value of some size lies in several tiles
     labels: { pos: ["the", "cat", "sat"] },
     ops: {},
     formulas: [],
-    steps: [],
+    nodes: [],
   };
   const parts: BigInt64Array[] = [];
   let at = 0;
   for (const [address, made] of Object.entries(values)) {
     const { axes = [], shape = [], from = {}, tree, params = {} } = made;
     if (tree) table.formulas.push({ name: "y", axes, tree, text: "", latex: "" });
-    table.steps.push({
+    table.nodes.push({
       address,
       op: tree ? "made" : null,
       role: tree ? "value" : null,

@@ -95,7 +95,7 @@ class Answers:
         """How the last answer was made, and why it ended."""
         last = self._answered()
         end = FINISH_REASONS.get(last.finish_reason or "", "interrupted")
-        how = last.sampling.says() + ("" if last.sampling.greedy else f", seed {last.seed}")
+        how = last.sampling.summary() + ("" if last.sampling.greedy else f", seed {last.seed}")
         tokens = f"{len(last.new)} token{'' if len(last.new) == 1 else 's'}"
         sheet.prose(f"{tokens} ({how}). The end: {end}.", QUIET)
 

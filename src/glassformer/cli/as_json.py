@@ -28,13 +28,13 @@ def token_data(trace: Trace, token: int) -> dict[str, Any]:
 
 def tokens_data(trace: Trace) -> list[dict[str, Any]]:
     """The tokens of a trace's first text."""
-    ids = trace.value_of(trace.step("token/ids"))[0].tolist()
+    ids = trace.value_of(trace.node("token/ids"))[0].tolist()
     return [token_data(trace, token) for token in ids]
 
 
 def prediction_data(trace: Trace, n: int = BEST) -> list[dict[str, Any]]:
     """The n most probable next tokens of the first text, the most probable first."""
-    probs = trace.value_of(trace.step("fwd/probs"))[0, -1].double()
+    probs = trace.value_of(trace.node("fwd/probs"))[0, -1].double()
     order = probs.argsort(descending=True, stable=True)[:n].tolist()
     return [{**token_data(trace, token), "prob": probs[token].item()} for token in order]
 
@@ -50,8 +50,8 @@ def explanation_data(found: Explanation, follow: int = 0) -> dict[str, Any]:
     return {
         "address": found.address,
         "value": found.value,
-        "op": found.step.op,
-        "says": found.says,
+        "op": found.node.op,
+        "summary": found.summary,
         "source": found.source,
         "formula": found.formula,
         "latex": found.latex,
@@ -67,21 +67,21 @@ def explanation_data(found: Explanation, follow: int = 0) -> dict[str, Any]:
 
 
 def trace_data(trace: Trace, values: frozenset[str]) -> dict[str, Any]:
-    """Every step of a trace in its order; those of the paths in `values` with all their numbers."""
-    steps = []
-    for step in trace.steps:
+    """The values of a trace in their order; those whose path is in `values` with all numbers."""
+    nodes = []
+    for node in trace.computed:
         told = {
-            "address": step.path,
-            "op": step.op,
-            "axes": step.axes,
-            "shape": step.shape,
-            "dtype": str(step.dtype).removeprefix("torch."),
-            "operands": step.operands,
+            "address": node.path,
+            "op": node.op,
+            "axes": node.axes,
+            "shape": node.shape,
+            "dtype": str(node.dtype).removeprefix("torch."),
+            "operands": node.operands,
         }
-        if step.path in values:
-            told["values"] = trace.value_of(step).tolist()
-        steps.append(told)
-    return {"tokens": tokens_data(trace), "steps": steps, "prediction": prediction_data(trace)}
+        if node.path in values:
+            told["values"] = trace.value_of(node).tolist()
+        nodes.append(told)
+    return {"tokens": tokens_data(trace), "nodes": nodes, "prediction": prediction_data(trace)}
 
 
 def comparison_data(found: Comparison, n: int, target: int | None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def command(
     console.print(f"  {' '.join(pasted.parts('trace', [out, LEARNED]))}")
 
     chapter(console, 4, "How one number was made")
-    probable = int(trace.value_of(trace.step("probs"))[0, -1].argmax())
+    probable = int(trace.value_of(trace.node("probs"))[0, -1].argmax())
     found = trace.explain(f"fwd/probs[pos={len(ids) - 1},vocab={probable}]")
     tell_arithmetic(found, Sheet())
     console.print("\nIts operands, and theirs, down to the weights:")

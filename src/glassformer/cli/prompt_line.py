@@ -120,4 +120,4 @@ def settings(answers: Answers) -> str:
     """What is set, in one line."""
     seed = "a new seed each time" if answers.seed is None else f"seed {answers.seed}"
     stop = f", stop at {', '.join(map(repr, answers.stop))}" if answers.stop else ""
-    return f"{answers.sampling.says()}; at most {answers.max_tokens} tokens, {seed}{stop}"
+    return f"{answers.sampling.summary()}; at most {answers.max_tokens} tokens, {seed}{stop}"

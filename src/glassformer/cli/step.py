@@ -99,7 +99,7 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, A
     """The next update: what is asked and how probable it was, and how far each weight moves."""
     watched, trained = state.train_step(ids, targets)
     trace, after = watched.trace, trained.model.watch(ids, targets)
-    probs = [t.value_of(t.step("fwd/logits"))[0].double().softmax(-1) for t in (trace, after)]
+    probs = [t.value_of(t.node("fwd/logits"))[0].double().softmax(-1) for t in (trace, after)]
     questions = [
         {
             "pos": pos,

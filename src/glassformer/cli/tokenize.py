@@ -183,9 +183,9 @@ def _print_tokens(sheet: Sheet, tokenizer: Tokenizer, text: str) -> None:
         for place, (token, token_id, spelled) in enumerate(_tokens(tokenizer, text))
     ]
     _print_table(sheet, ("place", "token", "id", "bytes"), rows)
-    says = f"{_count(len(text), 'character')}, {_count(len(text.encode()), 'byte')} in UTF-8"
+    summary = f"{_count(len(text), 'character')}, {_count(len(text.encode()), 'byte')} in UTF-8"
     sheet.line()
-    sheet.prose(f"{says}: {_count(len(rows), 'token')}")
+    sheet.prose(f"{summary}: {_count(len(rows), 'token')}")
     unknown = tokenizer.unknown_words(text)
     if unknown:
         words = ", ".join(map(visible, unknown))

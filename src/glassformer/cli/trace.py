@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Show every stage from a prompt to the next token, in numbers.
 
-    With --json every step is named, and those that --only, --layer or --all
+    With --json every value is named, and those that --only, --layer or --all
     choose have all their numbers.
     """
     trace = watch(run, prompt, at_step)
@@ -49,7 +49,7 @@ def command(
     tell(trace, layers=layer or (), only=only or (), everything=everything)
     if save is not None:
         trace.save(save)
-        say(f"\nThe trace is in {save}: {len(trace.steps)} steps, {trace.nbytes:,} bytes.")
+        say(f"\nThe trace is in {save}: {len(trace.computed)} values, {trace.nbytes:,} bytes.")
     if not only and not layer:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
         if not probs[-1].isfinite().all():
@@ -65,13 +65,13 @@ def command(
 def _chosen(
     trace: Trace, layers: list[int], patterns: list[str], everything: bool
 ) -> frozenset[str]:
-    """The paths of the steps that were asked for by name."""
+    """The paths of the nodes that were asked for by name."""
     if not (layers or patterns or everything):
         return frozenset()
     scopes = tuple(f"blocks.{layer}." for layer in layers)
     return frozenset(
-        step.path
-        for step in trace.steps
-        if (not layers or step.name.startswith(scopes))
-        and (not patterns or any(fnmatchcase(step.name, pattern) for pattern in patterns))
+        node.path
+        for node in trace.computed
+        if (not layers or node.name.startswith(scopes))
+        and (not patterns or any(fnmatchcase(node.name, pattern) for pattern in patterns))
     )

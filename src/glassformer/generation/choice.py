@@ -25,8 +25,8 @@ def record_choice(
     >>> trace.explain("choose/probs[vocab=3]").agrees, int(trace["choose/token"]) == token
     (True, True)
     """
-    logits = trace.value_of(trace.step("fwd/logits"))
-    ids = trace.value_of(trace.step("token/ids"))
+    logits = trace.value_of(trace.node("fwd/logits"))
+    ids = trace.value_of(trace.node("token/ids"))
     tape = Recorder(trace, kind="choose")
     last = logits.shape[1] - 1
     settings = sampling.params()

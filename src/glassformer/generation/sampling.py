@@ -25,7 +25,7 @@ class Sampling:
     times as probable as the most probable one; None keeps all. `repetition_penalty` divides the
     positive scores of tokens that the text already has and multiplies negative ones (1: nothing).
 
-    >>> Sampling(temperature=0.7, top_k=40).says()
+    >>> Sampling(temperature=0.7, top_k=40).summary()
     'temperature 0.7, top-k 40'
     >>> Sampling(top_p=1.5)
     Traceback (most recent call last):
@@ -93,7 +93,7 @@ class Sampling:
             "min_p": self.min_p or None,
         }
 
-    def says(self) -> str:
+    def summary(self) -> str:
         """The settings that do something, in the order in which they do it."""
         if self.greedy:
             words = ["greedy"]

@@ -252,8 +252,8 @@ def _reader(model: Decoder, where: Address, ids: Tensor | None) -> tuple[tuple[s
         axes, shape = view.axes, tuple(view.value.shape)
     else:
         assert ids is not None, "a value is read on a prompt"
-        step = model.watch(ids, keep=where.name).step(where)
-        axes, shape = step.axes, step.shape
+        node = model.watch(ids, keep=where.name).node(where)
+        axes, shape = node.axes, node.shape
     places = where.slices(axes, shape)
     left = tuple(a for a, place in zip(axes, places, strict=True) if isinstance(place, slice))
     return left, weight if where.kind == "weight" else value

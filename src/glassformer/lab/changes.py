@@ -31,7 +31,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Change:
-    """How far one step's value moved.
+    """How far one node's value moved.
 
     `largest`: the change of the number that changed most, with its sign, found at `address`;
     `relative`: the length of the change divided by the length of the value before; `numbers`: how
@@ -53,14 +53,14 @@ def watch_text(model: Decoder, text: Texts, edit: Edit | None = None) -> Trace:
     A single token has no next one: its trace has no loss.
     """
     trace = model.watch(text, edit=edit)
-    refuse_no_numbers(trace.value_of(trace.step("fwd/logits")))
-    ids = trace.value_of(trace.step("token/ids"))
+    refuse_no_numbers(trace.value_of(trace.node("fwd/logits")))
+    ids = trace.value_of(trace.node("token/ids"))
     if ids.shape[1] > 1:
         targets = next_tokens(ids)
         tape = Recorder(trace)
         tape.leaf("token", "targets", targets, ("batch", "pos"))
         logits, largest, total = (
-            trace.value_of(trace.step(f"fwd/{name}"))
+            trace.value_of(trace.node(f"fwd/{name}"))
             for name in ("logits", "logits_max", "logits_sum")
         )
         surprise_steps(tape, "loss", logits, largest, total, targets)
@@ -72,7 +72,7 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
 
     The position is the last one; both traces need `probs`, and the first text counts.
     """
-    p, q = (trace.value_of(trace.step("fwd/probs"))[0, -1].double() for trace in (before, after))
+    p, q = (trace.value_of(trace.node("fwd/probs"))[0, -1].double() for trace in (before, after))
     tokens = {int(i) for probs in (p, q) for i in probs.topk(min(n, len(probs))).indices}
     shifts = [
         Shift(token, word_of(before, token), p[token].item(), q[token].item()) for token in tokens
@@ -82,7 +82,7 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
 
 def surprise_at_the_end(trace: Trace, token: int) -> float:
     """-ln p of a token after the last one of the first text, from the logits, in float64."""
-    logits = trace.value_of(trace.step("fwd/logits"))[0, -1].double()
+    logits = trace.value_of(trace.node("fwd/logits"))[0, -1].double()
     refuse_outside(torch.tensor(token), len(logits))
     return (logits.logsumexp(0) - logits[token]).item()
 
@@ -98,11 +98,12 @@ def word_of(trace: Trace, token: int) -> str:
 
 
 def changes(before: Trace, after: Trace) -> list[Change]:
-    """Every step whose value differs, in the order of the pass."""
+    """Every node whose value differs, in the order of the pass."""
     kept = [
-        {step.path for step in trace.steps if step.value is not None} for trace in (before, after)
+        {node.path for node in trace.computed if node.value is not None}
+        for trace in (before, after)
     ]
-    paths = [step.path for step in before.steps if step.path in kept[0] & kept[1]]
+    paths = [node.path for node in before.computed if node.path in kept[0] & kept[1]]
     return [found for path in paths if (found := change(before, after, path)).numbers]
 
 
@@ -113,15 +114,15 @@ def change(before: Trace, after: Trace, path: str) -> Change:
 
     Errors: values of different shapes.
     """
-    step, other = before.step(path), after.step(path)
-    if step.shape != other.shape:
+    node, other = before.node(path), after.node(path)
+    if node.shape != other.shape:
         raise GlassformerError(
-            f"{step.path} is {[*step.shape]} in one pass and {[*other.shape]} in the other;"
+            f"{node.path} is {[*node.shape]} in one pass and {[*other.shape]} in the other;"
             " compare texts with as many tokens"
         )
     numbers, moved, length = 0, 0.0, 0.0
     farthest: list[tuple[int, float]] = []  # of every part: where, and by how much
-    sides = (before.value_of(step), after.value_of(other))
+    sides = (before.value_of(node), after.value_of(other))
     parts = (side.detach().reshape(-1).split(AT_A_TIME) for side in sides)
     for k, (was, now) in enumerate(zip(*parts, strict=True)):
         gap = torch.where(was == now, 0.0, now.double() - was.double())
@@ -132,13 +133,13 @@ def change(before: Trace, after: Trace, path: str) -> Change:
         length += _squares(was.double())
     by = torch.tensor([gap for _, gap in farthest], dtype=torch.float64)
     place, largest = farthest[int(by.abs().argmax())]
-    index = torch.unravel_index(torch.tensor(place), tuple(step.shape))
+    index = torch.unravel_index(torch.tensor(place), tuple(node.shape))
     where = Address(
-        step.kind, step.name, tuple((a, int(i)) for a, i in zip(step.axes, index, strict=True))
+        node.kind, node.name, tuple((a, int(i)) for a, i in zip(node.axes, index, strict=True))
     )
     relative = 0.0 if moved == 0 else math.sqrt(moved / length) if length else math.inf
     return Change(
-        step.path, largest, str(where), relative, numbers, math.prod(step.shape), other.edited
+        node.path, largest, str(where), relative, numbers, math.prod(node.shape), other.edited
     )
 
 

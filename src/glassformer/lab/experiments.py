@@ -73,7 +73,7 @@ class Comparison:
     def __repr__(self) -> str:
         most = self.next_tokens(1)[0]
         moved = f"p({most.word!r}) {most.before:.3g} -> {most.after:.3g}"
-        changed = f"{len(self.changes())} of {len(self.before.steps)} values changed"
+        changed = f"{len(self.changes())} of {len(self.before.computed)} values changed"
         return f"<Comparison of {counted(len(self.edit), 'edit')}: {moved}, {changed}>"
 
 

@@ -150,11 +150,11 @@ def measure_repeats(model: Decoder, tokens: Sequence[int]) -> Repeats:
     ids = repeated_tokens(tokens, n).to(model.embed.W_E.device)
     trace = model.watch(ids[:, :-1], ids[:, 1:], keep="*.attn.pattern,token_loss")
     patterns = [
-        trace.value_of(trace.step(f"fwd/blocks.{layer}.attn.pattern"))
+        trace.value_of(trace.node(f"fwd/blocks.{layer}.attn.pattern"))
         for layer in range(model.config.n_layers)
     ]
     queries = _after_previous(ids[:1, :-1])[1]
-    losses = trace.value_of(trace.step("fwd/token_loss")).mean(0).cpu()
+    losses = trace.value_of(trace.node("fwd/token_loss")).mean(0).cpu()
     refuse_no_loss(losses.sum().item(), model.embed.W_E.dtype)
     return Repeats(
         n=n,

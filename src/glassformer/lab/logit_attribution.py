@@ -66,13 +66,13 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
             "this model normalises after each addition, so its parts do not add up to a logit;"
             " attribution needs norm_position 'pre' or 'none'"
         )
-    edited = next((s for s in trace.steps if s.edited and _is_after_parts(s.name)), None)
+    edited = next((s for s in trace.computed if s.edited and _is_after_parts(s.name)), None)
     if edited is not None:
         raise GlassformerError(
             f"{edited.path} was edited, so what the parts wrote no longer adds up to a logit; edit"
             " a head (attn.z), a neuron (mlp.post) or a weight instead"
         )
-    logits = trace.value_of(trace.step("fwd/logits"))[0]
+    logits = trace.value_of(trace.node("fwd/logits"))[0]
     if not -len(logits) <= pos < len(logits):
         raise GlassformerError(
             f"there is no position {pos}; the text's positions are 0 to {len(logits) - 1}"
@@ -149,4 +149,4 @@ class _Towards:
             yield "position", f"fwd/pos_embed[pos={pos}]", x
 
     def _recorded(self, path: str) -> Tensor:
-        return self.trace.value_of(self.trace.step(path)).double()
+        return self.trace.value_of(self.trace.node(path)).double()

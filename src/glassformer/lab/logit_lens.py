@@ -73,7 +73,7 @@ def record_guesses(model: Decoder, trace: Trace) -> None:
     *early, last = additions(model.config)
     paths = {point: _read(model, trace, point) for point in early} | {last: "fwd/probs"}
     for point, path in paths.items():
-        t, probs = Recorder(trace).at(f"lens.{point}"), trace.value_of(trace.step(path))
+        t, probs = Recorder(trace).at(f"lens.{point}"), trace.value_of(trace.node(path))
         best = t("best_prob", ops.best_prob, probs)
         t("best_token", ops.best_token, probs, best)
 
@@ -105,7 +105,7 @@ def _read(model: Decoder, trace: Trace, point: str) -> str:
     if path in trace.nodes:
         return path
     t = Recorder(trace).at(f"lens.{point}")
-    x = trace.value_of(trace.step(f"fwd/{point}"))
+    x = trace.value_of(trace.node(f"fwd/{point}"))
     with torch.no_grad():
         if model.ln_final is not None:
             w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
@@ -117,8 +117,8 @@ def _read(model: Decoder, trace: Trace, point: str) -> str:
 
 def _weight(trace: Trace, name: str) -> Tensor | None:
     """A weight as the pass read it; None where the model has none of that name."""
-    step = trace.nodes.get(f"weight/{name}")
-    return None if step is None else trace.value_of(step)
+    node = trace.nodes.get(f"weight/{name}")
+    return None if node is None else trace.value_of(node)
 
 
 def _unembedding(trace: Trace) -> Tensor | None:

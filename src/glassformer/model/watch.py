@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd import graph
 
 from glassformer import ops
 from glassformer.errors import GlassformerError, did_you_mean
@@ -35,7 +35,7 @@ Edits = Mapping[str, NewValue]
 
 NOTHING: Edits = {}
 
-Live = dict[str, Tensor | Node | None]
+Live = dict[str, Tensor | graph.Node | None]
 """What the gradients are asked for, by path; see `Recorder`."""
 
 
@@ -108,7 +108,7 @@ def _watch(
             tape.leaf("token", "targets", targets, ("batch", "pos"))
             loss = model.loss(ids, targets, tape)
     for path in values:
-        trace.step(path)  # an edit of a name that does not exist is answered with the nearest
+        trace.node(path)  # an edit of a name that does not exist is answered with the nearest
     if not values and not (model.training and model.config.dropout):
         trace.silent_logits = partial(model, ids)
     if live is not None and loss is not None:
@@ -182,7 +182,7 @@ def _backward(model: Decoder, trace: Trace, live: Live, loss: Tensor) -> None:
     by_id = {i: g for i, g in zip(asked, found, strict=True) if g is not None}
     gradients: dict[str, Tensor | None] = {}
     for path, value in reversed(live.items()):
-        if value in reached if isinstance(value, Node) else id(value) in by_id:
+        if value in reached if isinstance(value, graph.Node) else id(value) in by_id:
             gradients[path] = by_id.get(id(value))
     stored = {
         name: by_id[id(parameter)] if id(parameter) in by_id else torch.zeros_like(parameter)
@@ -195,9 +195,9 @@ def _backward(model: Decoder, trace: Trace, live: Live, loss: Tensor) -> None:
     trace.parameter_gradients = stored
 
 
-def _reached(loss: Tensor) -> set[Node]:
+def _reached(loss: Tensor) -> set[graph.Node]:
     """The autograd nodes that a backward pass from the loss comes to."""
-    reached: set[Node] = set()
+    reached: set[graph.Node] = set()
     ahead = [loss.grad_fn]
     while ahead:
         node = ahead.pop()

@@ -20,7 +20,7 @@ relu = op(
     f"post[batch, pos, d_mlp] = select({_PRE} > 0, {_PRE}, 0)",
     "pre",
     F.relu,
-    says="Negative sums become zero.",
+    summary="Negative sums become zero.",
     source="Nair and Hinton 2010",
 )
 
@@ -29,7 +29,7 @@ squared = square.over(
     "post",
     {"A": "batch pos d_mlp"},
     {"x": "post_relu"},
-    says="What is left is squared, so that strong sums count for more.",
+    summary="What is left is squared, so that strong sums count for more.",
     source="So et al. 2021, section 4.1",
 )
 
@@ -42,7 +42,7 @@ normal_cdf = op(
     f"post_cdf[batch, pos, d_mlp] = 0.5 * (1 + erf({_PRE} / sqrt(2)))",
     "pre",
     lambda pre: (pre / math.sqrt(2)).erf_().add_(1).mul_(0.5),
-    says="The chance that a standard normal number is smaller than the neuron's sum.",
+    summary="The chance that a standard normal number is smaller than the neuron's sum.",
     source=GELU,
 )
 
@@ -51,7 +51,7 @@ gate = multiply.over(
     "post",
     {"B": "", "A": "batch pos d_mlp"},
     {"x": "pre", "factor": "post_gate"},
-    says="The neuron's sum passes in proportion to its gate, a number between 0 and 1.",
+    summary="The neuron's sum passes in proportion to its gate, a number between 0 and 1.",
 )
 
 gelu_argument = op(
@@ -59,7 +59,7 @@ gelu_argument = op(
     f"post_argument[batch, pos, d_mlp] = sqrt(2 / pi) * ({_PRE} + 0.044715 * {_PRE} ** 3)",
     "pre",
     lambda pre: pre.pow(3).mul_(0.044715).add_(pre).mul_(math.sqrt(2 / math.pi)),
-    says="A cubic of the sum that makes tanh follow the normal distribution.",
+    summary="A cubic of the sum that makes tanh follow the normal distribution.",
     source=GELU,
 )
 
@@ -68,7 +68,7 @@ tanh = op(
     "post_tanh[batch, pos, d_mlp] = tanh(post_argument[batch, pos, d_mlp])",
     "post_argument",
     torch.tanh,
-    says="Squeezed between -1 and 1.",
+    summary="Squeezed between -1 and 1.",
 )
 
 half_gate = op(
@@ -76,7 +76,7 @@ half_gate = op(
     f"post[batch, pos, d_mlp] = 0.5 * ({_PRE} + {_PRE} * post_tanh[batch, pos, d_mlp])",
     "pre post_tanh",
     lambda pre, post_tanh: torch.addcmul(pre, pre, post_tanh).mul_(0.5),
-    says="The neuron's sum, weighted by half of one plus the tanh.",
+    summary="The neuron's sum, weighted by half of one plus the tanh.",
     source=GELU,
 )
 
@@ -85,7 +85,7 @@ sigmoid = op(
     f"post_sigmoid[batch, pos, d_mlp] = 1 / (1 + exp(-{_PRE}))",
     "pre",
     torch.sigmoid,
-    says="The logistic function of the sum, between 0 and 1.",
+    summary="The logistic function of the sum, between 0 and 1.",
 )
 
 
@@ -110,7 +110,7 @@ relu_squared = composite(
     "relu_squared",
     lambda pre: F.relu(pre).square(),
     _relu_squared_steps,
-    says="Negative sums become zero, the others are squared.",
+    summary="Negative sums become zero, the others are squared.",
     source="So et al. 2021, section 4.1",
 )
 
@@ -118,7 +118,7 @@ gelu = composite(
     "gelu",
     F.gelu,
     _gelu_steps,
-    says="Each sum is weighted by the chance that a standard normal number is smaller.",
+    summary="Each sum is weighted by the chance that a standard normal number is smaller.",
     source=GELU,
 )
 
@@ -126,7 +126,7 @@ gelu_tanh = composite(
     "gelu_tanh",
     partial(F.gelu, approximate="tanh"),
     _gelu_tanh_steps,
-    says="GELU with tanh in place of the exact normal distribution, as in GPT-2.",
+    summary="GELU with tanh in place of the exact normal distribution, as in GPT-2.",
     source=GELU,
 )
 
@@ -134,7 +134,7 @@ silu = composite(
     "silu",
     F.silu,
     _silu_steps,
-    says="Each sum is weighted by its logistic sigmoid.",
+    summary="Each sum is weighted by its logistic sigmoid.",
     source="Elfwing et al. 2017, eq. 2",
 )
 

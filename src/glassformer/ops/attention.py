@@ -19,7 +19,7 @@ dot_products = contract.over(
     {"O": "batch head query key", "I": "d_head"},
     {"a": "q[batch, query, head, d_head]", "b": "k[batch, key, head, d_head]"},
     kernel=lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1),
-    says="Each query is dotted with each key: how well do they match?",
+    summary="Each query is dotted with each key: how well do they match?",
     source=SOURCE,
     role="score",
 )
@@ -29,7 +29,7 @@ scale_scores = op(
     "scores_scaled[batch, head, query, key] = scores_raw[batch, head, query, key] / sqrt(d_head)",
     "scores_raw",
     lambda scores_raw, d_head: scores_raw / math.sqrt(d_head),
-    says="Divided by the square root of the head's width, so that scores do not grow with it.",
+    summary="Divided by the square root of the head's width, so that scores do not grow with it.",
     source=SOURCE,
     role="score",
 )
@@ -40,7 +40,7 @@ causal_mask = op(
     " = select(key <= query, scores_scaled[batch, head, query, key], -inf)",
     "scores_scaled",
     kernels.causal_mask,
-    says="A query may not look at later keys: their scores become minus infinity.",
+    summary="A query may not look at later keys: their scores become minus infinity.",
     source="Vaswani et al. 2017, section 3.2.3",
     role="masked_score",
 )
@@ -51,7 +51,7 @@ mix = contract.over(
     {"O": "batch pos head d_head", "I": "key"},
     {"a": "pattern[batch, head, pos, key]", "b": "v[batch, key, head, d_head]"},
     kernel=lambda pattern, v: (pattern @ v.transpose(1, 2)).transpose(1, 2),
-    says="The values are mixed, each with its attention weight.",
+    summary="The values are mixed, each with its attention weight.",
     source=SOURCE,
 )
 
@@ -74,6 +74,6 @@ attention = composite(
     "attention",
     kernels.attention,
     _steps,
-    says="Who looks at whom, and what is taken from there: softmax(q k / sqrt(d_head)) v.",
+    summary="Who looks at whom, and what is taken from there: softmax(q k / sqrt(d_head)) v.",
     source=SOURCE,
 )

@@ -17,7 +17,7 @@ embed_tokens = look_up.over(
     {"B": "batch pos", "O": "d_model"},
     {"W": "W_E"},
     kernel=rows,
-    says="Each token id picks its own row of the embedding table.",
+    summary="Each token id picks its own row of the embedding table.",
     role="stream",
 )
 
@@ -26,7 +26,7 @@ embed_positions = look_up.over(
     "pos_embed",
     {"B": "pos", "O": "d_model"},
     {"W": "W_pos", "ids": "position"},
-    says="Each position picks its own row of the position table.",
+    summary="Each position picks its own row of the position table.",
     role="stream",
 )
 
@@ -37,7 +37,7 @@ embed_sinusoid = op(
     " cos(position[pos] / 10000 ** (2 * (d_model // 2) / width)))",
     "position",
     lambda position, table, width: F.embedding(position, table),
-    says="Each position is a fixed pattern of sines and cosines, one wavelength per pair.",
+    summary="Each position is a fixed pattern of sines and cosines, one wavelength per pair.",
     # The paper's i numbers the pairs; ours is d_model // 2.
     source="Vaswani et al. 2017, section 3.5",
     role="stream",
@@ -48,7 +48,7 @@ add_positions = add_to.over(
     "resid_start",
     {"B": "batch", "A": "pos d_model"},
     {"x": "embed", "more": "pos_embed"},
-    says="Meaning plus place: the token's vector and its position's vector are added.",
+    summary="Meaning plus place: the token's vector and its position's vector are added.",
     source="Vaswani et al. 2017, section 3.5",
     role="stream",
 )
@@ -59,6 +59,6 @@ tie = copy.over(
     {"A": "d_model vocab"},
     {"x": "W_E[vocab, d_model]"},
     kernel=lambda W_E: W_E.T,
-    says="The unembedding is the embedding table itself, read by columns.",
+    summary="The unembedding is the embedding table itself, read by columns.",
     source="Press and Wolf 2017",
 )

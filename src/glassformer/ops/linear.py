@@ -25,7 +25,7 @@ mlp_in = linear.over(
     "pre",
     {"B": "batch pos", "I": "d_model", "O": "d_mlp"},
     {"W": "W_in", "b": "b_in"},
-    says="Every neuron weighs the numbers of the token's vector and adds its bias, if any.",
+    summary="Every neuron weighs the numbers of the token's vector and adds its bias, if any.",
     source="Vaswani et al. 2017, eq. 2",
 )
 
@@ -34,7 +34,7 @@ mlp_out = linear.over(
     "mlp_out",
     {"B": "batch pos", "I": "d_mlp", "O": "d_model"},
     {"x": "post", "W": "W_out", "b": "b_out"},
-    says="What the active neurons write is summed, back to the width of the stream.",
+    summary="What the active neurons write is summed, back to the width of the stream.",
     source="Vaswani et al. 2017, eq. 2",
 )
 
@@ -43,7 +43,7 @@ unembed = linear.over(
     "logits",
     {"B": "batch pos", "I": "d_model", "O": "vocab"},
     {"W": "W_U", "b": "b_U"},
-    says="Each vocabulary entry's column is dotted with the final vector: its score, or logit.",
+    summary="Each vocabulary entry's column is dotted with the final vector: its score, or logit.",
     source="Vaswani et al. 2017, section 3.4",
     role="score",
 )
@@ -55,7 +55,7 @@ project_qkv = linear.over(
     tuple({"W": f"W_{x}[head, d_model, d_head]", "b": f"b_{x}"} for x in "QKV"),
     kernel=product.project_qkv,
     bind=product.bind_qkv,
-    says="Each token's vector is turned into a query, a key and a value for every head.",
+    summary="Each token's vector is turned into a query, a key and a value for every head.",
     source="Vaswani et al. 2017, section 3.2.2",
 )
 
@@ -66,6 +66,6 @@ merge_heads = linear.over(
     {"x": "z", "W": "W_O", "b": "b_O"},
     kernel=product.merge_heads,
     bind=lambda z, W_O, b_O: (z, W_O.view(z.shape[-2], z.shape[-1], -1), b_O),
-    says="The heads' mixes are joined by one more matrix, back to the width of the stream.",
+    summary="The heads' mixes are joined by one more matrix, back to the width of the stream.",
     source="Vaswani et al. 2017, section 3.2.2",
 )

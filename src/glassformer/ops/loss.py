@@ -19,7 +19,7 @@ best_prob = row_max.over(
     "best_prob",
     softmax.PLACES,
     {"x": "probs"},
-    says="The highest probability at each position.",
+    summary="The highest probability at each position.",
     role="probability",
 )
 
@@ -28,7 +28,7 @@ best_token = row_argmax.over(
     "best_token",
     softmax.PLACES,
     {"x": "probs", "largest": "best_prob"},
-    says="The token that has it; of equal ones the lowest token id.",
+    summary="The token that has it; of equal ones the lowest token id.",
 )
 
 log_partition = op(
@@ -36,7 +36,7 @@ log_partition = op(
     "log_partition[batch, pos] = log(logits_sum[batch, pos]) + logits_max[batch, pos]",
     "logits_sum logits_max",
     lambda logits_sum, logits_max: logits_sum.log().add_(logits_max),
-    says="The logarithm of the sum, with the subtracted maximum put back.",
+    summary="The logarithm of the sum, with the subtracted maximum put back.",
 )
 
 _ASKED = "targets[batch, pos] >= 0"
@@ -46,7 +46,7 @@ target_logit = op(
     f"target_logit[batch, pos] = logits[batch, pos, select({_ASKED}, targets[batch, pos], 0)]",
     "logits targets",
     lambda logits, targets: logits.gather(-1, targets.clamp_min(0)[..., None])[..., 0],
-    says="The logit of the token that really came next.",
+    summary="The logit of the token that really came next.",
 )
 
 token_loss = op(
@@ -57,7 +57,7 @@ token_loss = op(
     lambda log_partition, target_logit, targets: (log_partition - target_logit).masked_fill_(
         targets < 0, 0.0
     ),
-    says="Minus the log-probability of the right token, in nats: how surprised the model was.",
+    summary="Minus the log-probability of the right token, in nats: how surprised the model was.",
 )
 
 mean_loss = op(
@@ -66,7 +66,7 @@ mean_loss = op(
     f" / sum(batch, sum(pos, select({_ASKED}, 1, 0)))",
     "token_loss targets",
     lambda token_loss, targets: token_loss.sum().div_((targets >= 0).sum()),
-    says="The mean surprise over all positions that were asked: the loss.",
+    summary="The mean surprise over all positions that were asked: the loss.",
 )
 
 
@@ -92,7 +92,7 @@ unembed_cross_entropy = composite(
     "unembed_cross_entropy",
     kernels.unembed_cross_entropy,
     _steps,
-    says="Every next token is guessed, and the surprise at the right ones is averaged.",
+    summary="Every next token is guessed, and the surprise at the right ones is averaged.",
     source="Shannon 1948, section 7",
 )
 
@@ -101,6 +101,6 @@ softmax_probs = composite(
     "softmax_probs",
     lambda logits: torch.softmax(logits, -1),
     lambda t, name, logits: softmax.steps(t, name, softmax.over_vocabulary, logits, "logits"),
-    says="Scores become probabilities that sum to 1.",
+    summary="Scores become probabilities that sum to 1.",
     source="Bridle 1990",
 )

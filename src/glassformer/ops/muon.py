@@ -26,7 +26,7 @@ look_ahead = op(
     "ahead[element] = g[element] + momentum * (m[element] - g[element])",
     "g m",
     lambda g, m, momentum, out=None: torch.lerp(g, m, momentum, out=out),
-    says="The averaged gradient, with the newest one counted once more (Nesterov).",
+    summary="The averaged gradient, with the newest one counted once more (Nesterov).",
     source=SOURCE,
 )
 
@@ -35,7 +35,7 @@ matrix_length = op(
     "length = sqrt(sum(d_model, sum(rest, ahead[d_model, rest] * ahead[d_model, rest])))",
     "ahead",
     kernels.matrix_length,
-    says="The root of all its squares, summed: no singular value is larger.",
+    summary="The root of all its squares, summed: no singular value is larger.",
     source=NEWTON_SCHULZ,
 )
 
@@ -44,7 +44,7 @@ shorten = op(
     "x[d_model, rest] = ahead[d_model, rest] / (length[()] + tiny)",
     "ahead length",
     kernels.shorten,
-    says="Divided by it, the matrix has singular values of at most 1.",
+    summary="Divided by it, the matrix has singular values of at most 1.",
     source=NEWTON_SCHULZ,
 )
 
@@ -54,7 +54,7 @@ gram = contract.over(
     {"O": "d_model other", "I": "rest"},
     {"a": "x[d_model, rest]", "b": "x[other, rest]"},
     kernel=lambda x: x @ x.mT,
-    says="Each row is dotted with each row: how far are they from being perpendicular?",
+    summary="Each row is dotted with each row: how far are they from being perpendicular?",
     source=NEWTON_SCHULZ,
 )
 
@@ -65,7 +65,7 @@ polynomial = op(
     " + c * sum(between, gram[d_model, between] * gram[between, other])",
     "gram",
     lambda gram, b, c: kernels.add_product(gram, gram, gram, b, c),
-    says="What the rows must take from each other to come closer to being perpendicular.",
+    summary="What the rows must take from each other to come closer to being perpendicular.",
     source=NEWTON_SCHULZ,
 )
 
@@ -75,7 +75,7 @@ straighten = op(
     " = a * x[d_model, rest] + sum(other, poly[d_model, other] * x[other, rest])",
     "x poly",
     lambda x, poly, a: kernels.add_product(x, poly, x, a, 1.0),
-    says="Every singular value s becomes a s + b s^3 + c s^5, which is nearer to 1.",
+    summary="Every singular value s becomes a s + b s^3 + c s^5, which is nearer to 1.",
     source=NEWTON_SCHULZ,
 )
 
@@ -94,7 +94,7 @@ orthogonalize = composite(
     "orthogonalize",
     kernels.orthogonalize,
     _orthogonalize_steps,
-    says="The nearest matrix whose rows are perpendicular and of equal length, or almost.",
+    summary="The nearest matrix whose rows are perpendicular and of equal length, or almost.",
     source=NEWTON_SCHULZ,
 )
 
@@ -103,6 +103,6 @@ orthogonal_update = op(
     "new[d_model, rest] = decayed[d_model, rest] - lr * scale * step[d_model, rest]",
     "decayed step",
     lambda decayed, step, lr, scale: decayed.sub(step.to(decayed.dtype), alpha=lr * scale),
-    says="The weight takes a step of the same length in every direction.",
+    summary="The weight takes a step of the same length in every direction.",
     source=SOURCE,
 )

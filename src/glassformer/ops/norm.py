@@ -21,14 +21,16 @@ LAYER, RMS = "Ba et al. 2016, eq. 3", "Zhang and Sennrich 2019, eq. 4"
 VECTOR = {"B": "batch pos", "A": "d_model"}
 HEAD = {"B": "batch pos head", "A": "d_head"}
 
-mean = row_mean.over("mean", "mean", VECTOR, says="The mean of the vector's numbers.", source=LAYER)
+mean = row_mean.over(
+    "mean", "mean", VECTOR, summary="The mean of the vector's numbers.", source=LAYER
+)
 
 center = row_subtract.over(
     "center",
     "centred",
     VECTOR,
     {"row": "mean"},
-    says="The mean is taken away, so that the numbers are centered on zero.",
+    summary="The mean is taken away, so that the numbers are centered on zero.",
     source=LAYER,
     role="intermediate",
 )
@@ -48,7 +50,7 @@ layer_length = Length(
         "squared",
         {"A": "batch pos d_model"},
         {"x": "centred"},
-        says="Each centered number is squared.",
+        summary="Each centered number is squared.",
         source=LAYER,
         role="intermediate",
     ),
@@ -57,7 +59,7 @@ layer_length = Length(
         "variance",
         VECTOR,
         {"x": "squared"},
-        says="The mean of the squares is the variance.",
+        summary="The mean of the squares is the variance.",
         source=LAYER,
     ),
     root.over(
@@ -65,7 +67,7 @@ layer_length = Length(
         "scale",
         {"B": "batch pos"},
         {"x": "variance"},
-        says="The square root of the variance, kept away from zero by eps, is the scale.",
+        summary="The square root of the variance, kept away from zero by eps, is the scale.",
         source=LAYER,
     ),
 )
@@ -77,7 +79,7 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
             f"{prefix}_square",
             "squared",
             {"A": f"{B} {A}"},
-            says="Each number is squared.",
+            summary="Each number is squared.",
             source=RMS,
             role="intermediate",
         ),
@@ -86,7 +88,7 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
             "mean_square",
             {"B": B, "A": A},
             {"x": "squared"},
-            says="The mean of the squares.",
+            summary="The mean of the squares.",
             source=RMS,
         ),
         root.over(
@@ -94,7 +96,7 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
             "scale",
             {"B": B},
             {"x": "mean_square"},
-            says="Its square root, kept away from zero by eps: the typical size of the numbers.",
+            summary="Its square root, kept away from zero by eps: the typical size of the numbers.",
             source=RMS,
         ),
     )
@@ -110,7 +112,7 @@ def _standardize(name: str, x: str, axes: dict[str, str], role: Role, output: st
         output,
         axes,
         {"x": x, "row": "scale"},
-        says="Divided by the scale, the numbers have mean 0 and variance 1."
+        summary="Divided by the scale, the numbers have mean 0 and variance 1."
         if layer
         else "Divided by it, the vector keeps its direction and has a standard length.",
         source=LAYER if layer else RMS,
@@ -129,7 +131,7 @@ gain_and_bias = op(
     "normalized[batch, pos, d_model] = standardized[batch, pos, d_model] * w[d_model] + b[d_model]",
     "standardized w b",
     kernels.gain_and_bias,
-    says="A learned gain stretches each dimension; a learned bias, where there is one, shifts it.",
+    summary="A learned gain stretches each dimension; a learned bias, if there is one, shifts it.",
     source=LAYER,
     role="normalized",
 )
@@ -158,7 +160,7 @@ layer_norm = composite(
     "layer_norm",
     kernels.layer_norm,
     _layer_norm_steps,
-    says="Each token's vector is brought to mean 0 and variance 1, then stretched and shifted.",
+    summary="Each token's vector is brought to mean 0 and variance 1, then stretched and shifted.",
     source=LAYER,
 )
 
@@ -175,7 +177,7 @@ rms_norm = composite(
     "rms_norm",
     kernels.rms_norm,
     _rms_norm_steps,
-    says="Each token's vector keeps its direction and gets a standard length, then is stretched.",
+    summary="Each token's vector keeps its direction, gets a standard length, then is stretched.",
     source=RMS,
 )
 
@@ -188,6 +190,6 @@ head_norm = composite(
     "head_norm",
     kernels.head_norm,
     _head_norm_steps,
-    says="The vector keeps its direction and gets a standard length.",
+    summary="The vector keeps its direction and gets a standard length.",
     source=RMS,
 )

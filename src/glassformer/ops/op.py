@@ -56,7 +56,7 @@ class Op:
     """
 
     name: str
-    says: str
+    summary: str
     outputs: tuple[Formula, ...]
     operands: tuple[str, ...]
     kernel: Kernel
@@ -80,7 +80,7 @@ class Template:
     formula: str
     operands: tuple[str, ...]
     kernel: Kernel
-    says: str
+    summary: str
     source: str
     role: Role
 
@@ -92,7 +92,7 @@ class Template:
         operands: Mapping[str, str] | tuple[Mapping[str, str], ...] = AS_DECLARED,
         *,
         kernel: Kernel | None = None,
-        says: str = "",
+        summary: str = "",
         source: str = "",
         role: Role | None = None,
         bind: Bind | None = None,
@@ -117,7 +117,7 @@ class Template:
         return _register(
             Op(
                 name,
-                says or self.says,
+                summary or self.summary,
                 outputs,
                 tuple(dict.fromkeys(read)),
                 kernel or self.kernel,
@@ -134,7 +134,7 @@ class Composite:
     """A fused kernel, and `steps(t, name, *operands, **params)`, which records what is inside."""
 
     name: str
-    says: str
+    summary: str
     kernel: Kernel
     steps: Callable[..., Any]
     source: str = ""
@@ -150,7 +150,7 @@ def op(
     formula: str | tuple[str, ...],
     operands: str,
     kernel: Kernel,
-    says: str,
+    summary: str,
     source: str = "",
     bind: Bind | None = None,
     role: Role = "value",
@@ -159,7 +159,7 @@ def op(
     texts = (formula,) if isinstance(formula, str) else formula
     outputs = tuple(Formula.parse(text) for text in texts)
     return _register(
-        Op(name, says, outputs, tuple(operands.split()), kernel, source, bind, role, name)
+        Op(name, summary, outputs, tuple(operands.split()), kernel, source, bind, role, name)
     )
 
 
@@ -168,22 +168,24 @@ def template(
     formula: str,
     operands: str,
     kernel: Kernel,
-    says: str = "",
+    summary: str = "",
     source: str = "",
     role: Role = "value",
 ) -> Template:
     """Declare an elementary op over any axes; `Template.over` makes ops of it."""
     if name in TEMPLATES:
         raise ValueError(f"template {name!r} is declared twice")
-    TEMPLATES[name] = Template(name, formula, tuple(operands.split()), kernel, says, source, role)
+    TEMPLATES[name] = Template(
+        name, formula, tuple(operands.split()), kernel, summary, source, role
+    )
     return TEMPLATES[name]
 
 
 def composite(
-    name: str, kernel: Kernel, steps: Callable[..., Any], says: str, source: str = ""
+    name: str, kernel: Kernel, steps: Callable[..., Any], summary: str, source: str = ""
 ) -> Composite:
     """Declare a composite op."""
-    return _register(Composite(name, says, kernel, steps, source))
+    return _register(Composite(name, summary, kernel, steps, source))
 
 
 def _register(declared: Declared) -> Declared:

@@ -25,7 +25,7 @@ sum_of_squares = op(
     "sum_sq = sum(element, d_w[element] * d_w[element])",
     "d_w",
     lambda d_w: (d_w * d_w).sum(),
-    says="The squares of all this weight's gradients, summed.",
+    summary="The squares of all this weight's gradients, summed.",
     source=CLIPPING,
 )
 
@@ -34,7 +34,7 @@ clip_factor = op(
     "clip = select(grad_norm[()] + 1e-06 > max_norm, max_norm / (grad_norm[()] + 1e-06), 1)",
     "grad_norm",
     lambda grad_norm, max_norm: (max_norm / (grad_norm + 1e-6)).clamp(max=1.0),
-    says="A gradient longer than allowed is shortened to the allowed length; others are kept.",
+    summary="A gradient longer than allowed is shortened to the allowed length; others are kept.",
     source=CLIPPING,
 )
 
@@ -43,7 +43,7 @@ clipped_gradient = multiply.over(
     "g",
     {"B": "element", "A": ""},
     {"x": "d_w", "factor": "clip"},
-    says="The gradient that the optimizer sees.",
+    summary="The gradient that the optimizer sees.",
     source=CLIPPING,
 )
 
@@ -52,7 +52,7 @@ first_moment = op(
     "m[element] = m_prev[element] + (1 - beta1) * (g[element] - m_prev[element])",
     "m_prev g",
     lambda m_prev, g, beta1: m_prev.lerp(g, 1 - beta1),
-    says="A running mean of the gradients: which way, on the whole?",
+    summary="A running mean of the gradients: which way, on the whole?",
     source=ADAMW,
 )
 
@@ -61,7 +61,7 @@ second_moment = op(
     "v[element] = beta2 * v_prev[element] + (1 - beta2) * (g[element] * g[element])",
     "v_prev g",
     lambda v_prev, g, beta2: v_prev.mul(beta2).addcmul_(g, g, value=1 - beta2),
-    says="A running mean of the squared gradients: how large, on the whole?",
+    summary="A running mean of the squared gradients: how large, on the whole?",
     source=ADAMW,
 )
 
@@ -79,7 +79,7 @@ first_correction = bias_correction.over(
     {"B": ""},
     {"beta": "beta1"},
     kernel=lambda beta1, t: bias_correction.kernel(beta1, t),
-    says="The running mean started at zero; divided by this, it no longer leans that way.",
+    summary="The running mean started at zero; divided by this, it no longer leans that way.",
 )
 
 second_correction = bias_correction.over(
@@ -88,7 +88,7 @@ second_correction = bias_correction.over(
     {"B": ""},
     {"beta": "beta2"},
     kernel=lambda beta2, t: bias_correction.kernel(beta2, t),
-    says="The same correction for the squares.",
+    summary="The same correction for the squares.",
 )
 
 decayed_weight = op(
@@ -96,7 +96,7 @@ decayed_weight = op(
     "decayed[element] = w[element] * (1 - lr * weight_decay)",
     "w",
     lambda w, lr, weight_decay: w * (1 - lr * weight_decay),
-    says="First the weight shrinks a little towards zero.",
+    summary="First the weight shrinks a little towards zero.",
     source=ADAMW,
 )
 
@@ -105,7 +105,7 @@ update_scale = op(
     "denominator[element] = sqrt(v[element]) / sqrt(bias_2[()]) + eps",
     "v bias_2",
     lambda v, bias_2, eps: (v.sqrt() / bias_2.item() ** 0.5).add_(eps),
-    says="The typical size of this weight's gradients, kept away from zero by eps.",
+    summary="The typical size of this weight's gradients, kept away from zero by eps.",
     source=ADAMW,
 )
 
@@ -116,7 +116,7 @@ updated_weight = op(
     lambda decayed, m, denominator, bias_1, lr: decayed.addcdiv(
         m, denominator, value=-(lr / bias_1.item())
     ),
-    says="Then it steps against the mean gradient, by about lr whatever the gradient's size.",
+    summary="Then it steps against the mean gradient, by about lr whatever the gradient's size.",
     source=ADAMW,
 )
 
@@ -126,7 +126,7 @@ weight_change = row_subtract.over(
     {"B": "element", "A": ""},
     {"x": "new", "row": "w"},
     kernel=torch.sub,
-    says="By how much the weight moved in this step.",
+    summary="By how much the weight moved in this step.",
     role="change",
 )
 

@@ -8,7 +8,10 @@ from glassformer.ops.elementwise import add_to, copy
 from glassformer.ops.op import op
 
 carry = copy.over(
-    "carry", "out", {"A": "batch pos d_model"}, says="The residual stream is handed on unchanged."
+    "carry",
+    "out",
+    {"A": "batch pos d_model"},
+    summary="The residual stream is handed on unchanged.",
 )
 
 add = add_to.over(
@@ -16,7 +19,7 @@ add = add_to.over(
     "out",
     {"B": "", "A": "batch pos d_model"},
     {"x": "residual", "more": "branch"},
-    says="The branch's output is added back to the residual stream.",
+    summary="The branch's output is added back to the residual stream.",
     source="He et al. 2016, eq. 1",
     role="stream",
 )
@@ -30,6 +33,6 @@ dropout = op(
     "x",
     # native_dropout hands out its mask, so a watched pass can be replayed
     lambda x, p: torch.native_dropout(x, p, True),
-    says="In training, some numbers are set to zero at random and the others scaled up.",
+    summary="In training, some numbers are set to zero at random and the others scaled up.",
     source="Srivastava et al. 2014",
 )

@@ -22,7 +22,7 @@ rotary_cos = op(
     f"rot_cos[pos, d_head] = cos({_ANGLE})",
     "position",
     lambda position, table, base, half, width: F.embedding(position, table),
-    says="The cosine of the angle by which each place turns each pair of dimensions.",
+    summary="The cosine of the angle by which each place turns each pair of dimensions.",
     source=SOURCE,
 )
 
@@ -31,7 +31,7 @@ rotary_sin = op(
     f"rot_sin[pos, d_head] = sin({_ANGLE})",
     "position",
     lambda position, table, base, half, width: F.embedding(position, table),
-    says="The sine of the same angle.",
+    summary="The sine of the same angle.",
     source=SOURCE,
 )
 
@@ -43,7 +43,7 @@ quarter_turn = op(
     " x[batch, pos, head, (d_head + half) % (2 * half)])",
     "x",
     kernels.quarter_turn,
-    says="Each pair (a, b) of the vector becomes (-b, a): a turn by 90 degrees.",
+    summary="Each pair (a, b) of the vector becomes (-b, a): a turn by 90 degrees.",
     source=SOURCE,
 )
 
@@ -55,7 +55,7 @@ rotate = op(
     lambda x, turned, rot_cos, rot_sin: (x * rot_cos[..., None, :]).addcmul_(
         turned, rot_sin[..., None, :]
     ),
-    says="A mix of the vector and its quarter turn: the vector, turned by its place's angle.",
+    summary="A mix of the vector and its quarter turn: the vector, turned by its place's angle.",
     source=SOURCE,
 )
 
@@ -69,6 +69,6 @@ rotary = composite(
     "rotary",
     kernels.rotary,
     _rotary_steps,
-    says="A query or key is turned by an angle that tells its place.",
+    summary="A query or key is turned by an angle that tells its place.",
     source=SOURCE,
 )

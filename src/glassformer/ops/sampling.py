@@ -23,7 +23,7 @@ next_logits = op(
     "next_logits[vocab] = logits[row, last, vocab]",
     "logits",
     kernels.next_logits,
-    says="The scores after the last token: one for every token that could come next.",
+    summary="The scores after the last token: one for every token that could come next.",
     role="score",
 )
 
@@ -34,7 +34,7 @@ penalize = op(
     " select(scores[vocab] > 0, scores[vocab] / penalty, scores[vocab] * penalty), scores[vocab])",
     "scores ids",
     kernels.penalize,
-    says="A token that the text already has gets a lower score.",
+    summary="A token that the text already has gets a lower score.",
     source="Keskar et al. 2019, section 4.1",
     role="score",
 )
@@ -44,7 +44,7 @@ temper = op(
     "scaled[vocab] = scores[vocab] / temperature",
     "scores",
     lambda scores, temperature: scores / temperature,
-    says="Divided by the temperature: below 1 the differences grow, above 1 they shrink.",
+    summary="Divided by the temperature: below 1 the differences grow, above 1 they shrink.",
     source="Ackley et al. 1985, eq. 5",
     role="score",
 )
@@ -55,7 +55,7 @@ ranks = op(
     " + select(scores[other] == scores[vocab], select(other < vocab, 1, 0), 0))",
     "scores",
     lambda scores: scores.argsort(descending=True, stable=True).argsort(),
-    says="How many tokens have a higher score; of equal scores the lower token id goes first.",
+    summary="How many tokens have a higher score; of equal scores the lower token id goes first.",
 )
 
 order = op(
@@ -63,7 +63,7 @@ order = op(
     "order[rank] = sum(vocab, select(ranks[vocab] == rank, vocab, 0))",
     "ranks",
     torch.argsort,
-    says="The tokens sorted, the most probable first.",
+    summary="The tokens sorted, the most probable first.",
 )
 
 keep_top_k = op(
@@ -71,7 +71,7 @@ keep_top_k = op(
     "top_k[vocab] = select(ranks[vocab] < k, probs[vocab], 0)",
     "probs ranks",
     lambda probs, ranks, k: torch.where(ranks < min(k, len(ranks)), probs, 0.0),
-    says="Only the k most probable tokens may be drawn.",
+    summary="Only the k most probable tokens may be drawn.",
     source="Fan et al. 2018, section 5.4",
     role="probability",
 )
@@ -83,7 +83,7 @@ accumulate = op(
     " / sum(other, probs[order[other]])",
     "probs order",
     kernels.accumulate,
-    says="Where each candidate's part of the line from 0 to 1 ends, the most probable first.",
+    summary="Where each candidate's part of the line from 0 to 1 ends, the most probable first.",
     role="probability",
 )
 
@@ -92,7 +92,7 @@ nucleus_size = op(
     "nucleus_size = 1 + sum(rank, select(cumulative[rank] < top_p, 1, 0))",
     "cumulative",
     lambda cumulative, top_p: (cumulative < top_p).sum() + 1,
-    says="How many of the most probable tokens it takes to have top_p together.",
+    summary="How many of the most probable tokens it takes to have top_p together.",
     source=NUCLEUS,
 )
 
@@ -101,7 +101,7 @@ keep_nucleus = op(
     "top_p[vocab] = select(ranks[vocab] < nucleus_size[()], probs[vocab], 0)",
     "probs ranks nucleus_size",
     lambda probs, ranks, nucleus_size: torch.where(ranks < nucleus_size, probs, 0.0),
-    says="Only the smallest set of most probable tokens that has top_p together may be drawn.",
+    summary="Only the smallest set of most probable tokens that has top_p together may be drawn.",
     source=NUCLEUS,
     role="probability",
 )
@@ -111,7 +111,7 @@ keep_min_p = op(
     "min_p[vocab] = select(probs[vocab] >= min_p * probs[order[0]], probs[vocab], 0)",
     "probs order",
     lambda probs, order, min_p: torch.where(probs >= min_p * probs[order[0]], probs, 0.0),
-    says="Only tokens at least min_p times as probable as the most probable one may be drawn.",
+    summary="Only tokens at least min_p times as probable as the most probable one may be drawn.",
     source="Nguyen et al. 2024, section 3",
     role="probability",
 )
@@ -122,7 +122,7 @@ draw = op(
     "u = drawn",
     "",
     lambda seed, index: torch.tensor(kernels.uniform(seed, index), dtype=torch.float64),
-    says="A number drawn evenly between 0 and 1, from the seed and the token's index.",
+    summary="A number drawn evenly between 0 and 1, from the seed and the token's index.",
 )
 
 drawn_rank = op(
@@ -130,7 +130,7 @@ drawn_rank = op(
     "drawn_rank = sum(rank, select(cumulative[rank] <= u[()], 1, 0))",
     "cumulative u",
     lambda cumulative, u: (cumulative <= u).sum(),
-    says="The candidate on whose part of the line the drawn number fell.",
+    summary="The candidate on whose part of the line the drawn number fell.",
 )
 
 drawn_token = look_up.over(
@@ -139,7 +139,7 @@ drawn_token = look_up.over(
     {"B": "", "O": ""},
     {"W": "order", "ids": "drawn_rank"},
     kernel=lambda order, drawn_rank: order[drawn_rank],
-    says="The token of that rank: the one that was chosen.",
+    summary="The token of that rank: the one that was chosen.",
 )
 
 argmax = row_argmax.over(
@@ -148,7 +148,7 @@ argmax = row_argmax.over(
     softmax.CANDIDATES,
     {"x": "scores", "largest": "highest"},
     kernel=lambda scores, highest: (scores == highest).int().argmax(),
-    says="The token with the highest score; of equal ones the lowest token id.",
+    summary="The token with the highest score; of equal ones the lowest token id.",
 )
 
 # --- all of it, in steps ------------------------------------------------------------------------
@@ -204,5 +204,5 @@ choose = composite(
     "choose",
     kernels.choose,
     _choose_steps,
-    says="One token is chosen: the most probable one, or one drawn by its probability.",
+    summary="One token is chosen: the most probable one, or one drawn by its probability.",
 )

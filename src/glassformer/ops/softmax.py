@@ -54,8 +54,8 @@ def _softmax(
     largest, total = outputs[0], outputs[2]
     operands = ({"x": scores}, {"x": scores, "row": largest}, {"x": weights})
     highest, exponentials, added = (
-        template.over(op, output, axes, operand, says=says, role="intermediate")
-        for template, op, output, operand, says in zip(
+        template.over(op, output, axes, operand, summary=summary, role="intermediate")
+        for template, op, output, operand, summary in zip(
             (row_max, row_exp, row_sum), ops[:3], outputs[:3], operands, words[:3], strict=True
         )
     )
@@ -64,7 +64,7 @@ def _softmax(
         outputs[3],
         axes,
         {"x": weights, "row": total},
-        says=words.share,
+        summary=words.share,
         source=source,
         role="probability",
     )

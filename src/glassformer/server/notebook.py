@@ -17,7 +17,7 @@ from glassformer.show.notebook import run_html as plain_run
 from glassformer.show.notebook import trace_html as plain_html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.trace.file import step_table
+from glassformer.trace.file import node_table
 from glassformer.trace.values_file import ValuesFile
 from glassformer.training.run import DATA, PastRun
 
@@ -29,14 +29,14 @@ HEIGHT = 760  # pixels
 
 def trace_html(trace: Trace) -> str:
     """The page about a trace; a plain table where the page is missing or the trace is too large."""
-    one_text = "token/ids" in trace.nodes and trace.step("token/ids").shape[0] == 1
+    one_text = "token/ids" in trace.nodes and trace.node("token/ids").shape[0] == 1
     shown = _with_probs(trace) if is_built() and one_text else None
     if shown is None:
         return plain_html(trace)
     values = ValuesFile(shown)
     if values.size > VALUE_BYTES:
         return plain_html(trace)
-    table = step_table(shown, values.extents).encode()
+    table = node_table(shown, values.extents).encode()
     packed = pack(_about(shown, values.size), table, values.read(0, values.size))
     data = schemas.PageData(runs=[_run(shown)], traces=[packed], made=made())
     return _frame("The trace, number by number", data)
@@ -83,8 +83,8 @@ def _with_probs(trace: Trace) -> Trace | None:
     if any(part is None or part.value is None for part in parts):
         return None
     longer = Trace()  # the user's own stays as it is
-    for step in nodes.values():
-        longer.add(step)
+    for node in nodes.values():
+        longer.add(node)
     longer.labels = trace.labels
     add_probs(longer)
     return longer
@@ -92,11 +92,11 @@ def _with_probs(trace: Trace) -> Trace | None:
 
 def _about(trace: Trace, nbytes: int) -> schemas.TraceAbout:
     """What a trace alone tells of where it came from."""
-    ids = trace.value_of(trace.step("token/ids"))[0].tolist()
+    ids = trace.value_of(trace.node("token/ids"))[0].tolist()
     words = list(trace.labels.get("pos", map(str, ids)))
     # tokens of parts of words carry their own spaces
     bare = not any(" " in word for word in trace.labels.get("vocab", words))
-    kinds = {step.kind for step in trace.steps}
+    kinds = {node.kind for node in trace.computed}
     return schemas.TraceAbout(
         id="trace",
         run="trace",
@@ -118,9 +118,9 @@ def _about(trace: Trace, nbytes: int) -> schemas.TraceAbout:
 
 def _run(trace: Trace) -> schemas.RunInfo:
     """What a trace alone tells of its model."""
-    leaves = [step for step in trace.leaves if step.kind == "weight"]
-    total = sum(prod(step.shape) for step in leaves)
-    logits = trace.step("logits").shape
+    leaves = [node for node in trace.leaves if node.kind == "weight"]
+    total = sum(prod(node.shape) for node in leaves)
+    logits = trace.node("logits").shape
     return schemas.RunInfo(
         id="trace",
         name="this trace",
@@ -136,13 +136,13 @@ def _run(trace: Trace) -> schemas.RunInfo:
         tied=False,
         weights=[
             schemas.Weight(
-                name=step.name,
-                axes=list(step.axes),
-                shape=list(step.shape),
-                parameters=prod(step.shape),
-                share=prod(step.shape) / total,
+                name=node.name,
+                axes=list(node.axes),
+                shape=list(node.shape),
+                parameters=prod(node.shape),
+                share=prod(node.shape) / total,
             )
-            for step in leaves
+            for node in leaves
         ],
         tokenizer=schemas.TokenizerInfo(kind="unknown"),
         snapshots=[],

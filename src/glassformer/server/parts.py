@@ -60,7 +60,7 @@ def whole_value(trace: Trace, address: str) -> Tensor:
     where = Address.parse(address)
     if where.index:
         raise ApiError("invalid", f"name the whole value, {where.path}, without indices")
-    return trace.value_of(trace.step(where)).detach()
+    return trace.value_of(trace.node(where)).detach()
 
 
 def largest_of_blocks(value: Tensor, sides: list[int]) -> Tensor:

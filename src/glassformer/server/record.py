@@ -164,7 +164,7 @@ def add_probs(trace: Trace) -> None:
     """Record ``fwd/probs`` of a trace that went on to the loss without it."""
     if "fwd/probs" not in trace.nodes:
         exponentials, total = (
-            trace.value_of(trace.step(f"fwd/{name}")) for name in ("logits_exp", "logits_sum")
+            trace.value_of(trace.node(f"fwd/{name}")) for name in ("logits_exp", "logits_sum")
         )
         Recorder(trace)("probs", softmax.over_vocabulary.share, exponentials, total)
 

@@ -18,7 +18,7 @@ from glassformer.server.errors import ApiError
 from glassformer.server.record import SamplingOptions, TraceOptions, TraceResult, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
-from glassformer.trace.file import step_table
+from glassformer.trace.file import node_table
 from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.trace.values_file import ValuesFile
 from glassformer.training.train_state import TrainState
@@ -65,7 +65,7 @@ class LiveTrace:
     @cached_property
     def table(self) -> bytes:
         """trace.json"""
-        return step_table(self.result.trace, self.values.extents).encode()
+        return node_table(self.result.trace, self.values.extents).encode()
 
     @cached_property
     def table_gzip(self) -> bytes:
@@ -115,7 +115,7 @@ class LiveTrace:
 
 def precision_of(trace: Trace) -> str:
     """The dtype that a trace was computed in."""
-    return str(trace.step("logits").dtype).removeprefix("torch.")
+    return str(trace.node("logits").dtype).removeprefix("torch.")
 
 
 def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:

@@ -1,1 +1,1 @@
-"""A trace made visible: in the terminal, as pictures, in a notebook; it reads Steps and metrics."""
+"""A trace made visible: in the terminal, as pictures, in a notebook; it reads nodes and metrics."""

@@ -30,8 +30,8 @@ def shade(weight: float) -> str:
 
 def legend(masked: bool) -> str:
     """What the blocks mean."""
-    says = [f"{block} {least:g} or more" for least, block in reversed(SHADES[:-1])]
-    return "  ".join([*says, *([f"{MASKED} masked: a later token"] if masked else [])])
+    summary = [f"{block} {least:g} or more" for least, block in reversed(SHADES[:-1])]
+    return "  ".join([*summary, *([f"{MASKED} masked: a later token"] if masked else [])])
 
 
 def print_map(
@@ -70,7 +70,7 @@ def print_map(
         fitting = max((space - SHADE_WIDTH) // wide, 2)
         keys = Fold(n_keys, fitting - fitting // 3, fitting // 3)
         _write(sheet, cells, labels, queries, keys.places, width, wide)
-        return [*_said(queries), keys.says("key"), *([] if signed else [NO_NUMBERS])]
+        return [*_said(queries), keys.summary("key"), *([] if signed else [NO_NUMBERS])]
     _write(sheet, cells, labels, queries, list(range(n_keys)), width, SHADE_WIDTH)
     return [*_said(queries), NO_NUMBERS]
 
@@ -79,7 +79,7 @@ NO_NUMBERS = "the weights as numbers are left out: they do not fit the width"
 
 
 def _said(queries: Fold) -> list[str]:
-    return [queries.says("query")] if queries.missing else []
+    return [queries.summary("query")] if queries.missing else []
 
 
 class _Cells:

@@ -54,9 +54,9 @@ def candidates(trace: Trace, n: int = 10) -> list[Candidate]:
 
 def _stages(trace: Trace) -> dict[str, np.ndarray]:
     """Probabilities [vocab] at every stage that was recorded."""
-    params = trace.step("choose/next_logits").params
+    params = trace.node("choose/next_logits").params
     row, last = int(params["row"]), int(params["last"])
-    stages = {"model": array(trace, trace.step("fwd/probs"))[row, last]}
+    stages = {"model": array(trace, trace.node("fwd/probs"))[row, last]}
     cut = [stage for stage in _CUTS if f"choose/{stage}" in trace.nodes]
     bent = {"choose/penalised", "choose/scaled"} & set(trace.nodes)
     if cut and bent:
@@ -145,9 +145,9 @@ def _head(trace: Trace, stage: str) -> list[str]:
         "min_p": [("min-p", "min_p", "min_p")],
     }
     return [
-        f"{word} {trace.nodes[f'choose/{step}'].params[param]:.3g}"
-        for word, step, param in made_by[stage]
-        if f"choose/{step}" in trace.nodes
+        f"{word} {trace.nodes[f'choose/{name}'].params[param]:.3g}"
+        for word, name, param in made_by[stage]
+        if f"choose/{name}" in trace.nodes
     ]
 
 
@@ -176,14 +176,14 @@ class Why:
             return f"{self.text} has the highest score, and a greedy choice takes that."
         u, low, high, best = self._on_the_line(self.u, *self.interval)
         rare = f" ({odds(self.probability)})" if self.probability < RARE else ""
-        says = (
+        summary = (
             f"{self.text} was chosen: the drawn number u = {u} fell into"
             f" [{low}, {high}), its part of the line from 0 to 1{rare}."
         )
         if self.rank == 0:
-            return f"{says} It is the most probable of {self.left}."
+            return f"{summary} It is the most probable of {self.left}."
         return (
-            f"{says} It is number {self.rank + 1} of {self.left}; the most probable,"
+            f"{summary} It is number {self.rank + 1} of {self.left}; the most probable,"
             f" {self.best_text}, has [0, {best}): u was too large for it."
         )
 

@@ -50,10 +50,10 @@ def short_address(trace: Trace, address: str) -> str:
     'fwd/loss'
     """
     where = Address.parse(address)
-    step = trace.nodes.get(where.path)
-    if step is None:
+    node = trace.nodes.get(where.path)
+    if node is None:
         return address
-    lengths = dict(zip(step.axes, step.shape, strict=True))
+    lengths = dict(zip(node.axes, node.shape, strict=True))
     return str(where.element(**{axis: i for axis, i in where.index if lengths[axis] > 1}))
 
 
@@ -110,12 +110,12 @@ class _Telling:
         address = short_address(self.trace, explanation.address)
         sheet.prose(f"{address} = {number(explanation.value, 6)}", "bold", hanging=4)
         words = [words_of(self.trace, explanation.at)]
-        if explanation.step.op in TOKENS:
+        if explanation.node.op in TOKENS:
             token = int(explanation.value)
             words += [words_of(self.trace, {"vocab": token})]
         if any(words):
             sheet.prose(", ".join(filter(None, words)), QUIET, hanging=2)
-        sheet.prose(explanation.says)
+        sheet.prose(explanation.summary)
 
     def _arithmetic(self) -> None:
         explanation = self.explanation
@@ -181,7 +181,7 @@ class _Telling:
             sheet.line(INDENT, sheet.cell(words, width), *parts)
         if not terms.column.holds:
             sheet.prose("They add up with more digits than there is room for.", QUIET, indent=2)
-        self._left_out(fold.says(axis))
+        self._left_out(fold.summary(axis))
 
     def _operands(self) -> None:
         self._section("Operands: each is an address that explain takes")
@@ -194,11 +194,11 @@ class _Telling:
                 address = short_address(self.trace, group[i].address)
                 value = number(group[i].value)
                 self.sheet.prose(f"{value:>{NUMBER}}  {address}", indent=2, hanging=NUMBER + 2)
-            self._left_out(fold.says(f"{_last_name(group[0].address)} operands"))
+            self._left_out(fold.summary(f"{_last_name(group[0].address)} operands"))
 
     def _check(self) -> None:
         explanation, sheet = self.explanation, self.sheet
-        dtype = str(explanation.step.dtype).removeprefix("torch.")
+        dtype = str(explanation.node.dtype).removeprefix("torch.")
         self._section("Check")
         sheet.line(INDENT, f"recorded    {explanation.value!r} ({dtype})")
         sheet.line(INDENT, f"recomputed  {explanation.recomputed!r} (float64)")
@@ -231,7 +231,7 @@ class _Tree:
         branches: list[Operand | str] = []
         for group in explanation.operand_groups.values():
             fold = Fold.whole(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
-            left_out = fold.says(f"{_last_name(group[0].address)} operands")
+            left_out = fold.summary(f"{_last_name(group[0].address)} operands")
             branches += [left_out if i is None else group[i] for i in fold.places]
         for operand in branches:
             last = operand is branches[-1]

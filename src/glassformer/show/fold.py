@@ -10,9 +10,9 @@ class Fold:
     """Of `n` places the first `head` and the last `tail` are shown.
 
     >>> fold = Fold.of(12, 2, 1)
-    >>> fold.shown, fold.says("d_model")
+    >>> fold.shown, fold.summary("d_model")
     ([0, 1, 11], 'd_model 2 to 10 left out (9 of 12)')
-    >>> Fold.of(3, 2, 1).says("d_model")
+    >>> Fold.of(3, 2, 1).summary("d_model")
     ''
     """
 
@@ -43,7 +43,7 @@ class Fold:
         gap = [None] if self.missing else []
         return [*range(self.head), *gap, *range(self.n - self.tail, self.n)]
 
-    def says(self, axis: str) -> str:
+    def summary(self, axis: str) -> str:
         """The sentence about what is left out; empty when nothing is."""
         if not self.missing:
             return ""

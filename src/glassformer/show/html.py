@@ -124,9 +124,9 @@ def shaded_map(weights: np.ndarray, masked: np.ndarray) -> str:
     pixels = np.empty((*alpha.shape, 4), dtype=np.uint8)
     pixels[..., :3], pixels[..., 3] = VIOLET, alpha
     source = "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
-    says = f"attention map, {len(weights)} tokens"
+    summary = f"attention map, {len(weights)} tokens"
     hatch = tag("div", class_="mask", style=_staircase(len(weights))) if masked.any() else ""
-    return tag("div", f'<img src="{source}" alt="{says}">{hatch}', class_="map")
+    return tag("div", f'<img src="{source}" alt="{summary}">{hatch}', class_="map")
 
 
 def _staircase(n: int) -> str:

@@ -43,7 +43,7 @@ def print_matrix(
     else:
         columns = table.fitting(space)
         table.write(columns.places)
-    return [said for said in (rows.says(axes[0]), columns.says(axes[1])) if said]
+    return [said for said in (rows.summary(axes[0]), columns.summary(axes[1])) if said]
 
 
 def label_width(sheet: Sheet, labels: Sequence[str]) -> int:

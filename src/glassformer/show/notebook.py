@@ -36,7 +36,7 @@ from glassformer.show.values import (
     probabilities,
     size,
 )
-from glassformer.trace import Explanation, Step, Trace
+from glassformer.trace import Explanation, Node, Trace
 
 ROWS, COLUMNS = (12, 4), (8, 2)
 TERMS = (8, 2)
@@ -45,7 +45,7 @@ NUMBERS = 12  # tokens at most for attention to be shown in numbers
 
 def trace_html(trace: Trace) -> str:
     """Tokens, the next token, every head's attention, the stages of the first and last layer."""
-    title = f"{len(trace.steps)} steps, {trace.nbytes:,} bytes"
+    title = f"{len(trace.computed)} values, {trace.nbytes:,} bytes"
     return view(
         tag("strong", "Trace") + " " + tag("span", escape(title), class_="quiet"),
         _tokens(trace),
@@ -65,7 +65,11 @@ def explanation_html(explanation: Explanation) -> str:
     head = (
         tag("code", escape(address)) + " = " + tag("strong", escape(number(explanation.value, 6)))
     )
-    parts = [tag("div", head), quiet(words_of(trace, explanation.at)), _sentence(explanation.says)]
+    parts = [
+        tag("div", head),
+        quiet(words_of(trace, explanation.at)),
+        _sentence(explanation.summary),
+    ]
     if explanation.formula:
         source = f"Source: {explanation.source}" if explanation.source else ""
         parts += [
@@ -116,16 +120,16 @@ def _sentence(text: str) -> str:
 
 
 def _tokens(trace: Trace) -> str:
-    step = trace.nodes.get("token/ids")
-    if step is None:
+    node = trace.nodes.get("token/ids")
+    if node is None:
         return ""
-    ids = first_text(step, array(trace, step))[1]
+    ids = first_text(node, array(trace, node))[1]
     fold = Fold.of(len(ids), 24, 6)
     heads, cells = [""], ["id"]
     for i in fold.places:
         heads.append("…" if i is None else index_label(trace, "pos", i))
         cells.append("…" if i is None else str(ids[i]))
-    return table(heads, [cells]) + quiet(fold.says("pos"))
+    return table(heads, [cells]) + quiet(fold.summary("pos"))
 
 
 def _next_token(trace: Trace) -> str:
@@ -150,19 +154,19 @@ def _next_token(trace: Trace) -> str:
 def _attention(trace: Trace) -> str:
     layers = []
     for chapter in chapters(trace):
-        for step in (s for section in chapter.sections for s in section.steps):
-            if is_attention(step) and step.value is not None:
+        for node in (s for section in chapter.sections for s in section.nodes):
+            if is_attention(node) and node.value is not None:
                 title = f"Layer {chapter.layer}: attention, rows look at columns"
-                layers.append(details(title, _maps(trace, step), opened=chapter.layer == 0))
+                layers.append(details(title, _maps(trace, node), opened=chapter.layer == 0))
     return "".join(layers)
 
 
-def _maps(trace: Trace, step: Step) -> str:
-    masked = masked_cells(trace, step)
+def _maps(trace: Trace, node: Node) -> str:
+    masked = masked_cells(trace, node)
     n = len(masked)
     labels = axis_labels(trace, "query", n)
     maps = []
-    for (head,), weights in matrices(trace, step):
+    for (head,), weights in matrices(trace, node):
         if n <= NUMBERS:
             whole = Fold.whole(n), Fold.whole(n)
             drawn = matrix_table(weights, labels, labels, "query", whole, masked, signed=False)
@@ -179,30 +183,32 @@ def _stages(trace: Trace) -> list[str]:
     for chapter in chapters(trace):
         if chapter.layer is not None and chapter.layer not in fold.shown:
             continue
-        steps = [step for section in chapter.sections for step in section.steps]
-        between = ", ".join(step.short for step in steps if is_between(step))
-        told = [_stage(trace, step) for step in steps if not is_between(step)]
+        nodes = [node for section in chapter.sections for node in section.nodes]
+        between = ", ".join(node.short for node in nodes if is_between(node))
+        told = [_stage(trace, node) for node in nodes if not is_between(node)]
         left_out = quiet(f"stages in between left out: {between}" if between else "")
         found.append(details(chapter.title, *told, left_out))
-    return [*found, quiet(fold.says("layer"))]
+    return [*found, quiet(fold.summary("layer"))]
 
 
-def _stage(trace: Trace, step: Step) -> str:
-    shape = ", ".join(f"{axis} {n}" for axis, n in zip(step.axes, step.shape, strict=True))
-    says = REGISTRY[step.op].says if step.op in REGISTRY else ""
-    formula = tag("pre", escape(str(step.formula))) if step.formula is not None else ""
-    if step.value is None:
-        return details(f"{step.name} [{shape}]", _sentence(says), formula, quiet("value not kept"))
-    return details(f"{step.name} [{shape}]", _sentence(says), formula, *_value(trace, step))
+def _stage(trace: Trace, node: Node) -> str:
+    shape = ", ".join(f"{axis} {n}" for axis, n in zip(node.axes, node.shape, strict=True))
+    summary = REGISTRY[node.op].summary if node.op in REGISTRY else ""
+    formula = tag("pre", escape(str(node.formula))) if node.formula is not None else ""
+    if node.value is None:
+        return details(
+            f"{node.name} [{shape}]", _sentence(summary), formula, quiet("value not kept")
+        )
+    return details(f"{node.name} [{shape}]", _sentence(summary), formula, *_value(trace, node))
 
 
-def _value(trace: Trace, step: Step) -> list[str]:
-    lay = layout(step)
-    is_map = {"query", "key"} <= set(step.axes)
-    masked = masked_cells(trace, step) if is_map else None
-    lead = [Fold.of(size(step, axis), 1, 1) for axis in lay.lead]
+def _value(trace: Trace, node: Node) -> list[str]:
+    lay = layout(node)
+    is_map = {"query", "key"} <= set(node.axes)
+    masked = masked_cells(trace, node) if is_map else None
+    lead = [Fold.of(size(node, axis), 1, 1) for axis in lay.lead]
     parts, folds = [], (Fold.whole(1), Fold.whole(1))
-    for index, matrix in matrices(trace, step):
+    for index, matrix in matrices(trace, node):
         if any(i not in fold.shown for i, fold in zip(index, lead, strict=True)):
             continue
         folds = Fold.of(matrix.shape[0], *ROWS), Fold.of(matrix.shape[1], *COLUMNS)
@@ -210,12 +216,12 @@ def _value(trace: Trace, step: Step) -> list[str]:
         columns = axis_labels(trace, lay.column, matrix.shape[1])
         corner = lay.row or ""
         where = " ".join(f"{axis} {i}" for axis, i in zip(lay.lead, index, strict=True))
-        drawn = matrix_table(matrix, rows, columns, corner, folds, masked, not is_attention(step))
+        drawn = matrix_table(matrix, rows, columns, corner, folds, masked, not is_attention(node))
         parts.append(quiet(where) + drawn)
     axes = [*lay.lead, lay.row or "", lay.column or ""]
-    said = [fold.says(axis) for axis, fold in zip(axes, [*lead, *folds], strict=True)]
-    if "batch" in step.axes and size(step, "batch") > 1:
-        said.append(f"only text 0 of {size(step, 'batch')} is shown")
+    said = [fold.summary(axis) for axis, fold in zip(axes, [*lead, *folds], strict=True)]
+    if "batch" in node.axes and size(node, "batch") > 1:
+        said.append(f"only text 0 of {size(node, 'batch')} is shown")
     return [*parts, quiet("; ".join(filter(None, said)))]
 
 
@@ -243,7 +249,7 @@ def _terms(explanation: Explanation) -> str:
         values = [number(group[i].value, digits) for group in beside.values()]
         rows.append([" ".join(words), *values, terms[i].text, terms[i].running])
     drawn = table([axis, *names, "term", "sum so far"], rows)
-    return details("The sum, term by term", drawn, quiet(fold.says(axis)), opened=True)
+    return details("The sum, term by term", drawn, quiet(fold.summary(axis)), opened=True)
 
 
 def _operands(explanation: Explanation) -> str:
@@ -257,13 +263,13 @@ def _operands(explanation: Explanation) -> str:
                 continue
             address = short_address(explanation.trace, group[i].address)
             rows.append([address, number(group[i].value)])
-        said = fold.says(f"{path.rpartition('.')[2]} operands")
+        said = fold.summary(f"{path.rpartition('.')[2]} operands")
         parts.append(table(["address", "value"], rows) + quiet(said))
     return details("Operands", *parts)
 
 
 def _check(explanation: Explanation) -> str:
-    dtype = str(explanation.step.dtype).removeprefix("torch.")
+    dtype = str(explanation.node.dtype).removeprefix("torch.")
     verdict = "agrees" if explanation.agrees else "DOES NOT AGREE"
     return table(
         ["check", ""],

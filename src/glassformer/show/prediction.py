@@ -13,7 +13,7 @@ from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.surprise import with_rest
 from glassformer.show.values import array, axis_labels, probabilities
 from glassformer.trace import Trace
-from glassformer.trace.step import Step
+from glassformer.trace.node import Node
 
 BEST = 10
 NUMBER = 10  # columns of a number
@@ -42,7 +42,7 @@ def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
         return
     sheet.title("The prediction")
     if not np.isfinite(probs).all():
-        first = next((s.path for s in trace.steps if s.kind == "fwd" and _breaks(trace, s)), "")
+        first = next((s.path for s in trace.computed if s.kind == "fwd" and _breaks(trace, s)), "")
         sheet.line()
         sheet.prose(f"{NO_NUMBERS} The first value that is none: {first}.", "bold", indent=2)
         return
@@ -51,11 +51,11 @@ def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
     tell_next(trace, sheet, probs, everything)
 
 
-def _breaks(trace: Trace, step: Step) -> bool:
+def _breaks(trace: Trace, node: Node) -> bool:
     """Whether a value holds what is no number; masked scores are minus infinity by design."""
-    if step.value is None:
+    if node.value is None:
         return False
-    value = trace.value_of(step)
+    value = trace.value_of(node)
     return bool((value.isnan() | (value == float("inf"))).any())
 
 
@@ -87,7 +87,7 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
             came = f"{sheet.clip(said, min(16, room))}  {number(probs[i, ids[i + 1]].item())}"
         sheet.line(INDENT, f"{sheet.cell(labels[i], width)}  {guess}  {came}")
     if rows.missing:
-        sheet.prose(f"… {rows.says('pos')}; --all shows them", QUIET, indent=2)
+        sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2)
 
 
 def tell_next(
@@ -101,8 +101,8 @@ def tell_next(
         return
     n = len(last)
     shown = best_tokens(last, n if everything or n <= best + 1 else best)
-    step = trace.nodes.get("fwd/logits")
-    logits = array(trace, step)[0, -1] if step is not None and step.value is not None else None
+    node = trace.nodes.get("fwd/logits")
+    logits = array(trace, node)[0, -1] if node is not None and node.value is not None else None
     text = index_label(trace, "pos", len(probs) - 1)
     sheet.line()
     sheet.prose(f"After the last token ({text}), the most probable next tokens:", indent=2)

@@ -1,4 +1,4 @@
-"""The steps of a trace as a story: chapters, their sections, and in each what is told at length."""
+"""The nodes of a trace as a story: chapters, their sections, and in each what is told at length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from glassformer.ops.op import Role
-from glassformer.trace import Step, Trace
+from glassformer.trace import Node, Trace
 
 # told in one line unless everything is asked for
 BETWEEN: set[Role | None] = {"copy", "intermediate"}
@@ -18,10 +18,10 @@ _SECTIONS = {"ln1": "Norm", "ln2": "Norm", "attn": "Attention", "mlp": "Feed-for
 
 @dataclass
 class Section:
-    """Steps of one part of a block, such as attention; `title` is empty outside the parts."""
+    """Nodes of one part of a block, such as attention; `title` is empty outside the parts."""
 
     title: str
-    steps: list[Step] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
 
 
 @dataclass
@@ -33,56 +33,56 @@ class Chapter:
     sections: list[Section] = field(default_factory=list)
 
 
-def layer_of(step: Step) -> int | None:
-    """The number of the block that a step belongs to; None outside the blocks.
+def layer_of(node: Node) -> int | None:
+    """The number of the block that a node belongs to; None outside the blocks.
 
-    A weight's name has the same form as a step's.
+    A weight's name has the same form as a node's.
     """
-    match = _BLOCK.match(step.name)
+    match = _BLOCK.match(node.name)
     return int(match[1]) if match else None
 
 
-def forward_steps(trace: Trace) -> list[Step]:
-    return [step for step in trace.steps if step.kind == "fwd"]
+def forward_nodes(trace: Trace) -> list[Node]:
+    return [node for node in trace.computed if node.kind == "fwd"]
 
 
 def n_layers(trace: Trace) -> int:
-    layers = (layer_of(step) for step in forward_steps(trace))
+    layers = (layer_of(node) for node in forward_nodes(trace))
     return 1 + max((layer for layer in layers if layer is not None), default=-1)
 
 
 def chapters(trace: Trace) -> list[Chapter]:
-    """The steps of the forward pass in story order."""
+    """The nodes of the forward pass in story order."""
     found: list[Chapter] = []
     last = n_layers(trace) - 1
-    for step in forward_steps(trace):
-        layer = layer_of(step)
+    for node in forward_nodes(trace):
+        layer = layer_of(node)
         if not found or found[-1].layer != layer:
             if layer is not None:
                 title = f"Layer {layer} (layers are 0 to {last})" if last else "The one layer"
             else:
                 title = "Numbers become a prediction" if found else "Tokens become vectors"
             found.append(Chapter(title, layer))
-        title = _section_title(step)
+        title = _section_title(node)
         sections = found[-1].sections
         if not sections or sections[-1].title != title:
             sections.append(Section(title))
-        sections[-1].steps.append(step)
+        sections[-1].nodes.append(node)
     return found
 
 
-def _section_title(step: Step) -> str:
-    part = step.name.split(".")[-2] if "." in step.name else ""
+def _section_title(node: Node) -> str:
+    part = node.name.split(".")[-2] if "." in node.name else ""
     return "Norm" if part in ("ln_embed", "ln_final") else _SECTIONS.get(part, "")
 
 
-def is_between(step: Step) -> bool:
-    """Whether a step is a stage on the way to one that is shown."""
-    return step.role in BETWEEN
+def is_between(node: Node) -> bool:
+    """Whether a node is a stage on the way to one that is shown."""
+    return node.role in BETWEEN
 
 
-def matching(trace: Trace, pattern: str) -> list[Step]:
-    """Forward steps whose name, and values whose kind/name, fit a pattern (`*` is any text)."""
+def matching(trace: Trace, pattern: str) -> list[Node]:
+    """Forward nodes whose name, and values whose kind/name, fit a pattern (`*` is any text)."""
     return [
         node
         for node in trace.nodes.values()
@@ -91,16 +91,16 @@ def matching(trace: Trace, pattern: str) -> list[Step]:
     ]
 
 
-def groups(steps: list[Step]) -> Iterator[list[Step]]:
-    """Steps told together: those with one number per token (mean, variance), else one by one."""
-    together: list[Step] = []
-    for step in steps:
-        if step.axes == ("batch", "pos"):
-            together.append(step)
+def groups(nodes: list[Node]) -> Iterator[list[Node]]:
+    """Nodes told together: those with one number per token (mean, variance), else one by one."""
+    together: list[Node] = []
+    for node in nodes:
+        if node.axes == ("batch", "pos"):
+            together.append(node)
             continue
         if together:
             yield together
             together = []
-        yield [step]
+        yield [node]
     if together:
         yield together

@@ -146,12 +146,12 @@ def _grid(
 
 def _slice(trace: Trace, path: str, head: int | None) -> tuple[tuple[str, ...], np.ndarray]:
     """A value without its head axis."""
-    step = trace.nodes[path]
-    value = array(trace, step)
-    if head is None or "head" not in step.axes:
-        return step.axes, value
-    place = step.axes.index("head")
-    return step.axes[:place] + step.axes[place + 1 :], value.take(head, place)
+    node = trace.nodes[path]
+    value = array(trace, node)
+    if head is None or "head" not in node.axes:
+        return node.axes, value
+    place = node.axes.index("head")
+    return node.axes[:place] + node.axes[place + 1 :], value.take(head, place)
 
 
 def _unit(*arrays: np.ndarray) -> float:

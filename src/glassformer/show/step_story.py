@@ -46,17 +46,17 @@ class Extreme(NamedTuple):
 
 def weights_of(trace: Trace) -> list[str]:
     """The weights that the watched step changes, by name."""
-    steps = [step for step in trace.steps if step.role == "change"]
-    return [step.name.removesuffix(".change") for step in steps]
+    nodes = [node for node in trace.computed if node.role == "change"]
+    return [node.name.removesuffix(".change") for node in nodes]
 
 
 def extreme(trace: Trace, path: str) -> Extreme:
     """Length and largest number of a recorded value."""
-    step = trace.nodes[path]
-    value = array(trace, step).astype(np.float64)
+    node = trace.nodes[path]
+    value = array(trace, node).astype(np.float64)
     place = np.unravel_index(int(np.abs(value).argmax()), value.shape)
-    index = tuple((axis, int(i)) for axis, i in zip(step.axes, place, strict=True))
-    address = short_address(trace, str(Address(step.kind, step.name, index)))
+    index = tuple((axis, int(i)) for axis, i in zip(node.axes, place, strict=True))
+    address = short_address(trace, str(Address(node.kind, node.name, index)))
     return Extreme(float(np.sqrt((value**2).sum())), value[place].item(), address)
 
 
@@ -85,7 +85,7 @@ def tell_step(story: StepStory, sheet: Sheet, everything: bool = False) -> None:
 
 def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     trace = story.trace
-    sheet.title("Before: what it says, and how surprised it is")
+    sheet.title("Before: what it summary, and how surprised it is")
     probs = probabilities(trace)
     assert probs is not None, "a watched step records its logits"
     places = asked(trace)
@@ -107,7 +107,7 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     print_table(sheet, [*columns, Column("best guess", most=None)], rows)
     if fold.missing:
         rest = told.together(losses[fold.head : fold.head + fold.missing])
-        _left_out(sheet, f"{fold.says('asked token')}, their surprises sum to {rest}")
+        _left_out(sheet, f"{fold.summary('asked token')}, their surprises sum to {rest}")
     if len(places) == 1:
         pos = places[0][0]
         best = best_tokens(probs[pos], GUESSES)
@@ -179,7 +179,7 @@ def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
     columns = [Column("after", most=18), Column("asked", most=14)]
     columns += [Column(title, right=True) for title in ("before", "after", "difference")]
     print_table(sheet, [*columns, Bars()], rows)
-    _left_out(sheet, fold.says("asked token"))
+    _left_out(sheet, fold.summary("asked token"))
     was, now, change = compared([_loss(trace)], [_loss(story.after)])[0]
     sheet.prose(
         f"The loss: {was} before, {now} after ({change}).",

@@ -28,7 +28,7 @@ from glassformer.show.values import (
     matrices,
     size,
 )
-from glassformer.trace import Step, Trace
+from glassformer.trace import Node, Trace
 
 ALL = "--all shows them"
 NO_LAYER = "without --layer they are shown"
@@ -54,8 +54,8 @@ def tell(
 ) -> None:
     """Print a trace as a story.
 
-    `layers`: these layers alone; `only`: the steps whose names fit a pattern, or one of several
-    (and weights, as in ``weight/*W_Q``); `everything`: every step, layer, head, row and column.
+    `layers`: these layers alone; `only`: the nodes whose names fit a pattern, or one of several
+    (and weights, as in ``weight/*W_Q``); `everything`: every node, layer, head, row and column.
     Whatever is left out is said where it would stand.
     """
     patterns = (only,) if isinstance(only, str) else tuple(only)
@@ -97,7 +97,7 @@ class Story:
                 if section.title:
                     self.sheet.line()
                     self.sheet.line((section.title, "bold underline"))
-                self._section(section.steps)
+                self._section(section.nodes)
         if layers:
             others = n_layers(self.trace) - len(layers)
             noun = "other layer" if others == 1 else "other layers"
@@ -132,103 +132,103 @@ class Story:
         n = n_layers(self.trace)
         if layer - 1 in shown:  # the first of those left out speaks for all
             self.sheet.line()
-            says = Fold(n, shown[0] + 1, n - shown[1]).says("layer")
-            self._left_out(f"{says}; --layer {layer} shows one, --all shows all", "")
+            summary = Fold(n, shown[0] + 1, n - shown[1]).summary("layer")
+            self._left_out(f"{summary}; --layer {layer} shows one, --all shows all", "")
 
     def _only(self, patterns: tuple[str, ...], layers: list[int]) -> None:
-        found: dict[str, Step] = {}
+        found: dict[str, Node] = {}
         for pattern in patterns:
-            steps = matching(self.trace, pattern)
+            nodes = matching(self.trace, pattern)
             if layers:
-                steps = [step for step in steps if layer_of(step) in layers]
-            if not steps:
-                names = [step.name for step in self.trace.steps]
+                nodes = [node for node in nodes if layer_of(node) in layers]
+            if not nodes:
+                names = [node.name for node in self.trace.computed]
                 raise GlassformerError(
                     f"no value is named {pattern!r} in this trace.{did_you_mean(pattern, names)}"
                     " Write for example --only '*.pattern' or --only 'blocks.0.*'"
                 )
-            found |= {step.path: step for step in steps}
-        for step in found.values():
-            self._group([step], told_below=False)
+            found |= {node.path: node for node in nodes}
+        for node in found.values():
+            self._group([node], told_below=False)
 
-    def _section(self, steps: list[Step]) -> None:
-        told = [step for step in steps if self.everything or not is_between(step)]
+    def _section(self, nodes: list[Node]) -> None:
+        told = [node for node in nodes if self.everything or not is_between(node)]
         for group in groups(told):
             self._group(group)
-        between = [step.short for step in steps if step not in told]
+        between = [node.short for node in nodes if node not in told]
         if between:
             self.sheet.line()
             noun = "stage" if len(between) == 1 else "stages"
             self._left_out(f"{len(between)} {noun} in between left out: {', '.join(between)}")
 
-    def _group(self, steps: list[Step], told_below: bool = True) -> None:
+    def _group(self, nodes: list[Node], told_below: bool = True) -> None:
         self.sheet.line()
-        for step in steps:
-            self._heading(step)
-        kept = [step for step in steps if step.value is not None]
-        if len(kept) < len(steps):
+        for node in nodes:
+            self._heading(node)
+        kept = [node for node in nodes if node.value is not None]
+        if len(kept) < len(nodes):
             self._left_out("value not kept: the trace was watched with a narrower keep", "")
         if not kept:
             return
-        wide = "vocab" in steps[0].axes and size(steps[0], "vocab") > WIDE_VOCABULARY
+        wide = "vocab" in nodes[0].axes and size(nodes[0], "vocab") > WIDE_VOCABULARY
         if not kept[0].shape:
             self.sheet.line("  ", number(array(self.trace, kept[0]).item()))
         elif len(kept) > 1:
             self._side_by_side(kept)
         elif wide and told_below and not self.everything:
-            n = size(steps[0], "vocab")
+            n = size(nodes[0], "vocab")
             self._left_out(f"{n} numbers for each token left out; the largest are below", ALL)
         else:
             self._value(kept[0])
 
-    def _heading(self, step: Step, says: str = "") -> None:
+    def _heading(self, node: Node, summary: str = "") -> None:
         """Name and shape; the sentence; the formula where it is new."""
-        axes = ", ".join(f"{axis} {n}" for axis, n in zip(step.axes, step.shape, strict=True))
-        name = step.name if step.op else step.path
+        axes = ", ".join(f"{axis} {n}" for axis, n in zip(node.axes, node.shape, strict=True))
+        name = node.name if node.op else node.path
         self.sheet.prose(f"{name}  [{axes}]", "bold", hanging=2)
-        says = says or (REGISTRY[step.op].says if step.op in REGISTRY else "")
-        if says and says != self._said:
-            self.sheet.prose(says, indent=2)
-        self._said = says
-        if step.formula is None:
+        summary = summary or (REGISTRY[node.op].summary if node.op in REGISTRY else "")
+        if summary and summary != self._said:
+            self.sheet.prose(summary, indent=2)
+        self._said = summary
+        if node.formula is None:
             return
-        formula = str(Formula(step.short, step.formula.axes, step.formula.body))
+        formula = str(Formula(node.short, node.formula.axes, node.formula.body))
         if formula not in self._told:
             self._told.add(formula)
             self.sheet.prose(formula, "italic", indent=2, hanging=4)
         renamed = [
             f"{operand} is {path.removeprefix('fwd/')}"
-            for operand, path in step.operands.items()
+            for operand, path in node.operands.items()
             if self.trace.nodes[path].short != operand
         ]
         if renamed and renamed != self._renamed:
             self.sheet.prose(f"where {', '.join(renamed)}", QUIET, indent=2, hanging=2)
         self._renamed = renamed
 
-    def _side_by_side(self, steps: list[Step]) -> None:
+    def _side_by_side(self, nodes: list[Node]) -> None:
         """One number per token each, as columns of one table."""
-        columns = [first_text(step, array(self.trace, step))[1] for step in steps]
+        columns = [first_text(node, array(self.trace, node))[1] for node in nodes]
         labels = axis_labels(self.trace, "pos", len(columns[0]))
         said = print_matrix(
             self.sheet,
             np.stack(columns, -1),
             labels,
-            [step.short for step in steps],
+            [node.short for node in nodes],
             ("pos", "value"),
             self.everything,
         )
         self._left_out("; ".join(said))
 
-    def _value(self, step: Step) -> None:
-        shape = layout(step)
-        is_map = {"query", "key"} <= set(step.axes)
-        weights = is_attention(step)
-        lead_n = [size(step, axis) for axis in shape.lead]
+    def _value(self, node: Node) -> None:
+        shape = layout(node)
+        is_map = {"query", "key"} <= set(node.axes)
+        weights = is_attention(node)
+        lead_n = [size(node, axis) for axis in shape.lead]
         folds = [self._lead_fold(n, weights) for n in lead_n]
         said: list[str] = []
         shown = [
             (index, matrix)
-            for index, matrix in matrices(self.trace, step)
+            for index, matrix in matrices(self.trace, node)
             if all(i in fold.shown for i, fold in zip(index, folds, strict=True))
         ]
         together = [matrix for _, matrix in shown]
@@ -240,8 +240,8 @@ class Story:
                 )
                 self.sheet.line("  ", (words, "bold"))
             if is_map:
-                labels = axis_labels(self.trace, "query", size(step, "query"))
-                masked = masked_cells(self.trace, step)
+                labels = axis_labels(self.trace, "query", size(node, "query"))
+                masked = masked_cells(self.trace, node)
                 said = attention_map.print_map(
                     self.sheet, matrix, masked, labels, self.everything, not weights, together
                 )
@@ -256,10 +256,12 @@ class Story:
                     together,
                 )
         if is_map:
-            self._legend(step, weights)
-        said = [f.says(axis) for axis, f in zip(shape.lead, folds, strict=True) if f.missing] + said
-        if "batch" in step.axes and size(step, "batch") > 1:
-            said.append(f"only text 0 of {size(step, 'batch')} is shown")
+            self._legend(node, weights)
+        said = [
+            f.summary(axis) for axis, f in zip(shape.lead, folds, strict=True) if f.missing
+        ] + said
+        if "batch" in node.axes and size(node, "batch") > 1:
+            said.append(f"only text 0 of {size(node, 'batch')} is shown")
         self._left_out("; ".join(said))
 
     def _lead_fold(self, n: int, weights: bool) -> Fold:
@@ -267,8 +269,8 @@ class Story:
             return Fold.whole(n)
         return Fold.of(n, MAPS_HEAD, MAPS_TAIL) if weights else Fold.of(n, 1, 1)
 
-    def _legend(self, step: Step, weights: bool) -> None:
-        masked = bool(masked_cells(self.trace, step).any())
+    def _legend(self, node: Node, weights: bool) -> None:
+        masked = bool(masked_cells(self.trace, node).any())
         if weights:
             self.sheet.prose(attention_map.legend(masked), QUIET, indent=2)
         elif masked:

@@ -19,7 +19,7 @@ from glassformer.show.values import (
     matrices,
     probabilities,
 )
-from glassformer.trace import Step, Trace
+from glassformer.trace import Node, Trace
 
 HOW_TO_READ = (
     "One line for each stage: its name, its size, and the first of its numbers for the last token."
@@ -50,7 +50,7 @@ def tell_tour(trace: Trace, sheet: Sheet) -> None:
             sheet.title(" and ".join(names).capitalize())
             _side_by_side(trace, sheet, shown, names)
             if folded.missing:
-                sheet.prose(f"… {folded.says('layer')}", QUIET, indent=2)
+                sheet.prose(f"… {folded.summary('layer')}", QUIET, indent=2)
             _attention(trace, sheet)
     probs = probabilities(trace)
     if probs is not None:
@@ -75,11 +75,11 @@ def _side_by_side(trace: Trace, sheet: Sheet, told: list[Chapter], titles: list[
             sheet.line()
             sheet.line(("  " + sections[0].title, "bold"))
             if first[-1].op in REGISTRY:
-                sheet.prose(REGISTRY[first[-1].op].says, indent=2)
+                sheet.prose(REGISTRY[first[-1].op].summary, indent=2)
         rows: list[list[Cell]] = []
         for same in zip(*map(stages, sections), strict=True):
             rows.append([same[0].short, _size(same[0])])
-            rows[-1] += [number(_of_last_token(trace, step)) for step in same]
+            rows[-1] += [number(_of_last_token(trace, node)) for node in same]
         heads = ["", "", *("" for _ in titles)]  # an empty line sets what has no title apart
         if sections[0].title or sections[0] is told[0].sections[0]:
             heads = ["stage", "size", *titles]
@@ -88,27 +88,27 @@ def _side_by_side(trace: Trace, sheet: Sheet, told: list[Chapter], titles: list[
         print_table(sheet, columns, rows)
 
 
-def _size(step: Step) -> str:
+def _size(node: Node) -> str:
     """The length of every axis, without the batch's."""
-    sizes = zip(step.axes, step.shape, strict=True)
+    sizes = zip(node.axes, node.shape, strict=True)
     return ", ".join(f"{axis} {n}" for axis, n in sizes if axis != "batch")
 
 
-def _of_last_token(trace: Trace, step: Step) -> float:
+def _of_last_token(trace: Trace, node: Node) -> float:
     """A value's first number for the last token of the first text."""
-    at = [n - 1 if axis in LOOKING else 0 for axis, n in zip(step.axes, step.shape, strict=True)]
-    return array(trace, step)[tuple(at)].item()
+    at = [n - 1 if axis in LOOKING else 0 for axis, n in zip(node.axes, node.shape, strict=True)]
+    return array(trace, node)[tuple(at)].item()
 
 
 def _attention(trace: Trace, sheet: Sheet) -> None:
     """What one head looks at: the first of the first layer."""
-    step = next((step for step in trace.steps if is_attention(step)), None)
-    if step is None:
+    node = next((node for node in trace.computed if is_attention(node)), None)
+    if node is None:
         return
     sheet.line()
-    sheet.line((f"  {step.name}, head 0: which token (row) looks at which (column)", "bold"))
-    _, matrix = next(matrices(trace, step))
-    masked = masked_cells(trace, step)
+    sheet.line((f"  {node.name}, head 0: which token (row) looks at which (column)", "bold"))
+    _, matrix = next(matrices(trace, node))
+    masked = masked_cells(trace, node)
     labels = axis_labels(trace, "query", len(matrix))
     said = attention_map.print_map(sheet, matrix, masked, labels, everything=False)
     sheet.prose(attention_map.legend(bool(masked.any())), QUIET, indent=2)
@@ -116,8 +116,8 @@ def _attention(trace: Trace, sheet: Sheet) -> None:
         sheet.prose(f"… {'; '.join(said)}", QUIET, indent=2, hanging=2)
 
 
-def stages(section: Section) -> list[Step]:
-    """A section's steps without those that only lead to another one, as `post_tanh` to `post`."""
-    told = [step for step in section.steps if not is_between(step)]
-    names = [step.short for step in told]
-    return [step for step in told if not any(step.short.startswith(f"{name}_") for name in names)]
+def stages(section: Section) -> list[Node]:
+    """A section's nodes without those that only lead to another one, as `post_tanh` to `post`."""
+    told = [node for node in section.nodes if not is_between(node)]
+    names = [node.short for node in told]
+    return [node for node in told if not any(node.short.startswith(f"{name}_") for name in names)]

@@ -1,4 +1,4 @@
-"""A step's value as matrices: what leads, what goes down, what goes across."""
+"""A node's value as matrices: what leads, what goes down, what goes across."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from glassformer.show.labels import word_at
-from glassformer.trace import Step, Trace
+from glassformer.trace import Node, Trace
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Layout:
     column: str | None
 
 
-def is_attention(step: Step) -> bool:
+def is_attention(node: Node) -> bool:
     """Whether a value is who attends to whom, query by key."""
-    return step.role == "probability" and {"query", "key"} <= set(step.axes)
+    return node.role == "probability" and {"query", "key"} <= set(node.axes)
 
 
-def layout(step: Step) -> Layout:
-    """How to lay out a step; of a batch the first text is shown."""
-    axes = [axis for axis in step.axes if axis != "batch"]
+def layout(node: Node) -> Layout:
+    """How to lay out a node; of a batch the first text is shown."""
+    axes = [axis for axis in node.axes if axis != "batch"]
     row = next((axis for axis in ("pos", "query") if axis in axes), None)
     if row is None:
         if len(axes) < 2:
@@ -41,24 +41,24 @@ def layout(step: Step) -> Layout:
     return Layout(tuple(rest[:-1]), row, rest[-1] if rest else None)
 
 
-def array(trace: Trace, step: Step) -> np.ndarray:
+def array(trace: Trace, node: Node) -> np.ndarray:
     """The value in numpy, exactly: a narrower float is widened, whole numbers stay whole."""
-    value = trace.value_of(step).detach().cpu()
+    value = trace.value_of(node).detach().cpu()
     return (value.double() if value.is_floating_point() else value.to(torch.int64)).numpy()
 
 
-def first_text(step: Step, value: np.ndarray) -> tuple[list[str], np.ndarray]:
+def first_text(node: Node, value: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The axes without the batch, and the value of its first text."""
-    if "batch" not in step.axes:
-        return list(step.axes), value
-    place = step.axes.index("batch")
-    return [axis for axis in step.axes if axis != "batch"], value.take(0, place)
+    if "batch" not in node.axes:
+        return list(node.axes), value
+    place = node.axes.index("batch")
+    return [axis for axis in node.axes if axis != "batch"], value.take(0, place)
 
 
-def matrices(trace: Trace, step: Step) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def matrices(trace: Trace, node: Node) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """(leading index, [row, column]) for every leading index; an absent axis has length 1."""
-    axes, value = first_text(step, array(trace, step))
-    shape = layout(step)
+    axes, value = first_text(node, array(trace, node))
+    shape = layout(node)
     order = [*shape.lead, *(axis for axis in (shape.row, shape.column) if axis is not None)]
     value = value.transpose([axes.index(axis) for axis in order])
     lead = value.shape[: len(shape.lead)]
@@ -78,15 +78,15 @@ def axis_labels(trace: Trace, axis: str | None, n: int) -> list[str]:
     return [f"{i:>{digits}} {word_at(trace, axis, i)}".rstrip() for i in range(n)]
 
 
-def size(step: Step, axis: str | None) -> int:
-    return 1 if axis is None else step.shape[step.axes.index(axis)]
+def size(node: Node, axis: str | None) -> int:
+    return 1 if axis is None else node.shape[node.axes.index(axis)]
 
 
-def masked_cells(trace: Trace, step: Step) -> np.ndarray:
-    """Which [query, key] cells are masked: keys later than the query, where the step was masked."""
-    scores = trace.nodes.get(f"{step.path.rpartition('.')[0]}.attn_scores")
-    shape = size(step, "query"), size(step, "key")
-    if scores is None or scores.role != "masked_score" or step.role == "score":
+def masked_cells(trace: Trace, node: Node) -> np.ndarray:
+    """Which [query, key] cells are masked: keys later than the query, where the node was masked."""
+    scores = trace.nodes.get(f"{node.path.rpartition('.')[0]}.attn_scores")
+    shape = size(node, "query"), size(node, "key")
+    if scores is None or scores.role != "masked_score" or node.role == "score":
         return np.zeros(shape, dtype=bool)
     return np.triu(np.ones(shape, dtype=bool), 1)
 

@@ -13,7 +13,7 @@ from glassformer.errors import GlassformerError
 
 KINDS: dict[str, str] = {
     "fwd": "a value of the forward pass: how was it made?",
-    "bwd": "a gradient of the loss: the sum over every step that consumed the value",
+    "bwd": "a gradient of the loss: the sum over every value made from it",
     "opt": "an optimizer step: how did this weight move?",
     "weight": "a trained parameter, where operands end",
     "token": "a token id, where operands end",
@@ -92,7 +92,7 @@ class Address:
 
     @property
     def path(self) -> str:
-        """Kind and name without indices: the key of a step in its trace."""
+        """Kind and name without indices: the key of a node in its trace."""
         return f"{self.kind}/{self.name}"
 
     def __str__(self) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 from torch import Tensor
 
 from glassformer.formula.derive import gradient, renamed
-from glassformer.formula.nodes import Binary, Node, Number
+from glassformer.formula.nodes import Binary, Number
+from glassformer.formula.nodes import Node as Tree
 from glassformer.formula.tree import Formula
-from glassformer.trace.step import GRADIENT, Step
+from glassformer.trace.node import GRADIENT, Node
 from glassformer.trace.trace import Trace
 
 LOSS = "fwd/loss"
@@ -29,13 +30,13 @@ _Items = tuple[tuple[str, Any], ...]
 
 
 @lru_cache(maxsize=4096)
-def _renamed(local: Formula, names: _Items, params: _Items) -> Node:
+def _renamed(local: Formula, names: _Items, params: _Items) -> Tree:
     """The body of a local gradient in the names of its trace; every layer has the same."""
     return renamed(local, dict(names), dict(params)).body
 
 
 def add_gradients(trace: Trace, gradients: Mapping[str, Tensor | None]) -> None:
-    """Record a ``bwd/`` step for each path of `gradients`; the loss and every consumer included.
+    """Record a ``bwd/`` node for each path of `gradients`; the loss and every consumer included.
 
     None is a gradient that there is and that nobody keeps.
     """
@@ -43,7 +44,7 @@ def add_gradients(trace: Trace, gradients: Mapping[str, Tensor | None]) -> None:
         source = trace.nodes[path]
         formula, operands = _explain(trace, source, gradients)
         trace.add(
-            Step(
+            Node(
                 path=gradient_path(path),
                 op=GRADIENT,
                 formula=formula,
@@ -63,13 +64,13 @@ def gradient_path(path: str) -> str:
 
 
 def _explain(
-    trace: Trace, source: Step, gradients: Mapping[str, Tensor | None]
+    trace: Trace, source: Node, gradients: Mapping[str, Tensor | None]
 ) -> tuple[Formula, dict[str, str]]:
     """The gradient of a value as the sum of what its consumers send back."""
     name = f"d_{source.short}"
     if source.path == LOSS:
         return Formula(name, (), Number(1)), {}
-    total: Node | None = None
+    total: Tree | None = None
     symbols: dict[str, str] = {}  # path -> its name in the formula
     for consumer, operand in trace.consumers(source.path):
         if consumer.path not in gradients or consumer.formula is None:

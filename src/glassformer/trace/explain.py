@@ -21,18 +21,28 @@ from glassformer.ops.op import REGISTRY
 from glassformer.trace.address import Address
 from glassformer.trace.difference import FiniteDifference, finite_difference
 from glassformer.trace.html import html
-from glassformer.trace.step import GRADIENT, Step
+from glassformer.trace.node import GRADIENT, Node
 
 if TYPE_CHECKING:
     from glassformer.trace.trace import Trace
 
 
 WITHOUT_DECLARATION = {
-    GRADIENT: "How fast the loss grows with this number: the sum, over every step that read it, of"
-    " that step's own gradient times its local derivative.",
+    GRADIENT: "How fast the loss grows with this number: the sum, over every value made"
+    " from it, of that value's gradient times the local derivative.",
     "gradient_norm": "The length of the whole gradient: the root of all its squares, summed.",
 }
-"""What the ops say whose formulas are made for each trace."""
+"""One sentence about each op whose formulas are made for each trace."""
+
+
+def op_summary(op: str) -> str:
+    """One plain sentence about an op, declared or not."""
+    return WITHOUT_DECLARATION.get(op) or REGISTRY[op].summary
+
+
+def op_source(op: str | None) -> str:
+    """Paper and equation, where the op has one."""
+    return REGISTRY[op].source if op in REGISTRY else ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Operand:
 class Operands(Sequence[Operand]):
     """The elements of one value that a formula read, once each; made when they are looked at."""
 
-    def __init__(self, source: Step, flat: np.ndarray, values: np.ndarray) -> None:
+    def __init__(self, source: Node, flat: np.ndarray, values: np.ndarray) -> None:
         if (np.diff(flat) <= 0).any():
             first = np.sort(np.unique(flat, return_index=True)[1])
             flat, values = flat[first], values[first]
@@ -82,27 +92,27 @@ class Explanation:
     difference that was asked for with ``check=True``, else None.
     """
 
-    def __init__(self, trace: Trace, step: Step, at: dict[str, int], check: bool = False) -> None:
+    def __init__(self, trace: Trace, node: Node, at: dict[str, int], check: bool = False) -> None:
         self.trace = trace
-        self.step = step
+        self.node = node
         self.at = at
-        recorded = trace.value_of(step)[tuple(at.values())]
+        recorded = trace.value_of(node)[tuple(at.values())]
         self.value: float | int = recorded.item()
         self._run: Evaluation | None = None
         self.recomputed: float | int = self.value
         self.bound = 0.0
-        if step.formula is not None and not isinstance(step.formula.body, Drawn):
-            operands = {o: trace.value_of(trace.nodes[p]) for o, p in step.operands.items()}
+        if node.formula is not None and not isinstance(node.formula.body, Drawn):
+            operands = {o: trace.value_of(trace.nodes[p]) for o, p in node.operands.items()}
             value, bound, self._run = evaluate(
-                step.formula,
+                node.formula,
                 operands,
-                step.params,
+                node.params,
                 at=at,
-                dtype=step.dtype,
-                sizes=dict(zip(step.axes, step.shape, strict=True)),
+                dtype=node.dtype,
+                sizes=dict(zip(node.axes, node.shape, strict=True)),
             )
             self.recomputed, self.bound = value.item(), float(bound)
-            if step.kind in ("bwd", "opt"):
+            if node.kind in ("bwd", "opt"):
                 # PyTorch may arrange an equal formula otherwise and round each factor once more
                 self.bound *= 2
 
@@ -110,37 +120,35 @@ class Explanation:
 
     def _finite_difference(self) -> FiniteDifference:
         rerun = self.trace.rerun
-        if self.step.kind != "bwd" or rerun is None:
+        if self.node.kind != "bwd" or rerun is None:
             raise GlassformerError(
                 f"{self.address} has no finite difference: that checks a gradient (bwd/...) of a"
                 " pass that was watched here with backward=True"
             )
         self.trace.check_leaves()
-        name, index = self.step.name, tuple(self.at.items())
+        name, index = self.node.name, tuple(self.at.items())
         kind = "fwd" if f"fwd/{name}" in self.trace.nodes else "weight"
         return finite_difference(rerun, Address(kind, name, index))
 
     @property
     def address(self) -> str:
-        kind, name = self.step.kind, self.step.name
+        kind, name = self.node.kind, self.node.name
         return str(Address(kind, name, tuple(self.at.items())))
 
     @property
-    def says(self) -> str:
+    def summary(self) -> str:
         """One plain sentence about the op."""
-        if self.step.op is None:
+        if self.node.op is None:
             return {
                 "weight": "A trained parameter: training changes it, a forward pass does not.",
                 "token": "A token id, given with the text.",
-            }.get(self.step.kind, "A constant.")
-        if self.step.op in WITHOUT_DECLARATION:
-            return WITHOUT_DECLARATION[self.step.op]
-        return REGISTRY[self.step.op].says
+            }.get(self.node.kind, "A constant.")
+        return op_summary(self.node.op)
 
     @property
     def source(self) -> str:
         """Paper and equation, where the op has one."""
-        return REGISTRY[self.step.op].source if self.step.op in REGISTRY else ""
+        return op_source(self.node.op)
 
     @property
     def formula(self) -> str:
@@ -154,12 +162,12 @@ class Explanation:
 
     @property
     def _named_formula(self) -> Formula | None:
-        formula = self.step.formula
+        formula = self.node.formula
         return formula and Formula(self._symbol, formula.axes, formula.body)
 
     @property
     def _symbol(self) -> str:
-        return f"d_{self.step.short}" if self.step.kind == "bwd" else self.step.short
+        return f"d_{self.node.short}" if self.node.kind == "bwd" else self.node.short
 
     @property
     def operands(self) -> list[Operand]:
@@ -173,7 +181,7 @@ class Explanation:
             return {}
         read: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for record in self._run.reads:
-            path = self.step.operands[record.operand]
+            path = self.node.operands[record.operand]
             index = np.broadcast_arrays(*record.index)
             shape = index[0].shape if index else ()
             flat = np.ravel_multi_index(index, self.trace.nodes[path].shape) if index else 0
@@ -187,9 +195,9 @@ class Explanation:
     @cached_property
     def terms(self) -> Terms:
         """The terms of the formula's sum with the running sum; empty where nothing is summed."""
-        if self._run is None or self.step.formula is None:
+        if self._run is None or self.node.formula is None:
             return Terms((), np.zeros(0), lambda index: Put(0.0))
-        return terms(self.step.formula.body, self._run, self.at)
+        return terms(self.node.formula.body, self._run, self.at)
 
     @property
     def error(self) -> float:
@@ -210,7 +218,7 @@ class Explanation:
             found.append("masked: a later position, so its score is minus infinity")
         if np.isnan(self.value):
             found.append("not a number: follow the operands to where it first appears")
-        if self.step.edited:
+        if self.node.edited:
             found.append("edited: this number was set by hand, so its formula does not explain it")
         if self._run is not None and self._run.kinks:
             found.append("kink: exactly at the corner, where the slope is not unique")
@@ -241,10 +249,10 @@ class Explanation:
         return self._line(full=True)
 
     def _line(self, full: bool) -> Line | None:
-        if self._run is None or self.step.formula is None:
+        if self._run is None or self.node.formula is None:
             return None
-        result = self.recomputed if self.step.dtype.is_floating_point else int(self.recomputed)
-        return line(put_in(self.step.formula.body, self._run, self.at), result, full=full)
+        result = self.recomputed if self.node.dtype.is_floating_point else int(self.recomputed)
+        return line(put_in(self.node.formula.body, self._run, self.at), result, full=full)
 
     def _arithmetic(self, line: Line | None) -> str:
         if line is None:
@@ -260,7 +268,7 @@ class Explanation:
         return f"<Explanation of {self.address} = {number(self.value, 6)}{again}>"
 
     def __str__(self) -> str:
-        lines = [f"{self.address} = {number(self.value, 6)}", self.says]
+        lines = [f"{self.address} = {number(self.value, 6)}", self.summary]
         if self.formula:
             verdict = "agrees" if self.agrees else "DOES NOT AGREE"
             lines += [

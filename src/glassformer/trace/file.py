@@ -1,16 +1,16 @@
 """A trace on disk: ``trace.json`` says what there is, ``values.safetensors`` holds the numbers.
 
-``trace.json`` (version 2; any other program may read it):
+``trace.json`` (version 3; any other program may read it):
 
-- ``format``: "glassformer-trace", ``version``: 2, ``values``: the values' file name;
+- ``format``: "glassformer-trace", ``version``: 3, ``values``: the values' file name;
 - ``tile_bytes``: read a value in tiles of this many bytes: tile k of a value with ``bytes`` [b, e]
   is [b + k * tile_bytes, min(b + (k + 1) * tile_bytes, e)], offsets into the values' file, numbers
   little-endian and row-major; no number straddles two tiles;
 - ``labels``: axis to readable names of its indices;
-- ``ops``: op name to its plain sentence and its source;
+- ``ops``: op name to its ``summary`` and its ``source``;
 - ``formulas``: each with ``name``, ``axes``, ``tree`` (see `formula.tree.to_json`), ``text`` and
   ``latex``;
-- ``steps``, leaves first: ``address`` (kind/name), ``op`` and ``role`` (null for a leaf; roles are
+- ``nodes``, leaves first: ``address`` (kind/name), ``op`` and ``role`` (null for a leaf; roles are
   those of `ops.op.Role`), ``formula`` (index into ``formulas``, null for a leaf), ``operands`` (the
   formula's operand name to an address), ``consumers`` (addresses), ``params`` (an infinite one as
   "inf"), ``axes``, ``shape``, ``dtype``, ``bytes`` (null where the value was not kept) and
@@ -42,13 +42,13 @@ from glassformer.formula.tree import Formula, from_json, to_json
 from glassformer.jsons import STRICT, Count, DamagedFileError, Schema, parse_object
 from glassformer.ops.op import REGISTRY
 from glassformer.trace.address import KINDS, Address
-from glassformer.trace.explain import WITHOUT_DECLARATION, Explanation
-from glassformer.trace.step import Step
+from glassformer.trace.explain import WITHOUT_DECLARATION, Explanation, op_source, op_summary
+from glassformer.trace.node import Node
 from glassformer.trace.trace import Trace
 from glassformer.trace.values_file import DTYPES, Extents, ValuesFile
 
-FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 2, 65536
-STEPS_FILE, VALUES_FILE = "trace.json", "values.safetensors"
+FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 3, 65536
+TABLE_FILE, VALUES_FILE = "trace.json", "values.safetensors"
 FIX = "save it again"
 DEEPEST_TREE = 2000  # a sum over all weights nests as deep as there are weights
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
@@ -62,7 +62,7 @@ class FormulaRow(TypedDict):
 
 
 @with_config(STRICT)
-class StepRow(TypedDict):
+class NodeRow(TypedDict):
     address: Annotated[str, Field(pattern=rf"^({'|'.join(KINDS)})/[A-Za-z_][\w.]*$")]
     op: str | None
     formula: Count | None
@@ -81,7 +81,7 @@ class Table(TypedDict):
 
     labels: dict[str, list[str]]
     formulas: list[FormulaRow]
-    steps: list[StepRow]
+    nodes: list[NodeRow]
 
 
 _TABLE = Schema(Table)
@@ -89,7 +89,7 @@ _TABLE = Schema(Table)
 
 def save(trace: Trace, folder: Path) -> Path:
     """Write a trace to a folder, whole or not at all; an older trace there is replaced."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / STEPS_FILE).exists():
+    if folder.exists() and any(folder.iterdir()) and not (folder / TABLE_FILE).exists():
         raise GlassformerError(f"{folder} is a folder with other things in it; name a new folder")
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     values = ValuesFile(trace)
@@ -97,8 +97,8 @@ def save(trace: Trace, folder: Path) -> Path:
         temporary.mkdir(parents=True)
         with (temporary / VALUES_FILE).open("wb") as file:
             file.writelines(values.tiles(TILE_BYTES))
-        text = step_table(trace, values.extents)
-        (temporary / STEPS_FILE).write_text(text, encoding="utf-8")
+        text = node_table(trace, values.extents)
+        (temporary / TABLE_FILE).write_text(text, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -108,41 +108,41 @@ def save(trace: Trace, folder: Path) -> Path:
     return folder
 
 
-def step_table(trace: Trace, extents: Extents) -> str:
-    """The text of ``trace.json``, a line to a formula and to a step, given where the bytes lie."""
+def node_table(trace: Trace, extents: Extents) -> str:
+    """The text of ``trace.json``, a line to a formula and to a node, given where the bytes lie."""
     formulas: dict[Formula, int] = {}
-    steps = []
-    for step in [*trace.leaves, *trace.steps]:
-        if step.formula is not None:
-            formulas.setdefault(step.formula, len(formulas))
+    nodes = []
+    for node in [*trace.leaves, *trace.computed]:
+        if node.formula is not None:
+            formulas.setdefault(node.formula, len(formulas))
         row = {
-            "address": step.path,
-            "op": step.op,
-            "role": step.role,
-            "formula": formulas[step.formula] if step.formula is not None else None,
-            "operands": step.operands,
-            "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(step.path))),
-            "params": {name: _finite(value) for name, value in step.params.items()},
-            "axes": step.axes,
-            "shape": step.shape,
-            "dtype": str(step.dtype).removeprefix("torch."),
-            "bytes": extents.get(step.path),
-            "edited": step.edited,
+            "address": node.path,
+            "op": node.op,
+            "role": node.role,
+            "formula": formulas[node.formula] if node.formula is not None else None,
+            "operands": node.operands,
+            "consumers": list(dict.fromkeys(s.path for s, _ in trace.consumers(node.path))),
+            "params": {name: _finite(value) for name, value in node.params.items()},
+            "axes": node.axes,
+            "shape": node.shape,
+            "dtype": str(node.dtype).removeprefix("torch."),
+            "bytes": extents.get(node.path),
+            "edited": node.edited,
         }
-        steps.append(json.dumps(row, allow_nan=False))
-    used = dict.fromkeys(step.op for step in trace.steps if step.op in REGISTRY)
+        nodes.append(json.dumps(row, allow_nan=False))
+    used = dict.fromkeys(node.op for node in trace.computed if node.op is not None)
     head = {
         "format": FORMAT,
         "version": VERSION,
         "values": VALUES_FILE,
         "tile_bytes": TILE_BYTES,
         "labels": {axis: list(names) for axis, names in trace.labels.items()},
-        "ops": {n: {"says": REGISTRY[n].says, "source": REGISTRY[n].source} for n in used if n},
+        "ops": {op: {"summary": op_summary(op), "source": op_source(op)} for op in used},
     }
     return (
         f"{json.dumps(head)[:-1]},\n"
         f'"formulas": {_lines(_written(formula) for formula in formulas)},\n'
-        f'"steps": {_lines(steps)}}}\n'
+        f'"nodes": {_lines(nodes)}}}\n'
     )
 
 
@@ -165,7 +165,7 @@ def _lines(rows: Iterable[str]) -> str:
 
 def load(folder: Path) -> Trace:
     """Open a saved trace; values stay on disk until they are asked for."""
-    path = folder / STEPS_FILE
+    path = folder / TABLE_FILE
     try:
         data = path.read_bytes()
         stored = _map(folder / VALUES_FILE)
@@ -188,13 +188,13 @@ def load(folder: Path) -> Trace:
         trace = StoredTrace(path, stored)
         trace.labels = {**table["labels"]}
         seen: set[str] = set()
-        for row in table["steps"]:
+        for row in table["nodes"]:
             if row["address"] in seen:
-                raise ValueError(f"two steps are named {row['address']!r}")
+                raise ValueError(f"two nodes are named {row['address']!r}")
             seen.add(row["address"])
-            step = _step(row, formulas)
-            _refuse_wrong_operands(step)
-            trace.add(step)
+            node = _node(row, formulas)
+            _refuse_wrong_operands(node)
+            trace.add(node)
             if row["bytes"] is not None:
                 trace.place(row["address"], *row["bytes"])
         _refuse_loose_ends(trace)
@@ -203,26 +203,26 @@ def load(folder: Path) -> Trace:
     return trace
 
 
-def _refuse_wrong_operands(step: Step) -> None:
-    """Raise for a step that its formula could not be worked out for."""
-    if len(step.axes) != len(step.shape):
-        raise ValueError(f"{step.path} has {len(step.axes)} axes and {len(step.shape)} sizes")
-    if step.op is not None and step.op not in REGISTRY and step.op not in WITHOUT_DECLARATION:
-        raise ValueError(f"{step.path} has the op {step.op!r}, which this Glassformer has not")
-    if (step.op is None) != (step.formula is None):
-        raise ValueError(f"{step.path} has an op or a formula and not the other")
-    if step.formula is None:
+def _refuse_wrong_operands(node: Node) -> None:
+    """Raise for a node that its formula could not be worked out for."""
+    if len(node.axes) != len(node.shape):
+        raise ValueError(f"{node.path} has {len(node.axes)} axes and {len(node.shape)} sizes")
+    if node.op is not None and node.op not in REGISTRY and node.op not in WITHOUT_DECLARATION:
+        raise ValueError(f"{node.path} has the op {node.op!r}, which this Glassformer has not")
+    if (node.op is None) != (node.formula is None):
+        raise ValueError(f"{node.path} has an op or a formula and not the other")
+    if node.formula is None:
         return
-    if step.formula.axes != step.axes:
-        raise ValueError(f"{step.path} has other axes than its formula")
-    missing = {*step.formula.operands} - {*step.operands} | {*step.formula.params} - {*step.params}
+    if node.formula.axes != node.axes:
+        raise ValueError(f"{node.path} has other axes than its formula")
+    missing = {*node.formula.operands} - {*node.operands} | {*node.formula.params} - {*node.params}
     if missing:
-        raise ValueError(f"{step.path} lacks {', '.join(sorted(missing))}, which its formula reads")
+        raise ValueError(f"{node.path} lacks {', '.join(sorted(missing))}, which its formula reads")
 
 
 def _refuse_loose_ends(trace: Trace) -> None:
     """Raise for an operand that is not there, and for a value made of itself."""
-    sources = {path: [*step.operands.values()] for path, step in trace.nodes.items()}
+    sources = {path: [*node.operands.values()] for path, node in trace.nodes.items()}
     for path, read in sources.items():
         for source in read:
             if source not in sources:
@@ -243,26 +243,26 @@ class StoredTrace(Trace):
         self._bytes: dict[str, tuple[int, int]] = {}
 
     def place(self, path: str, begin: int, end: int) -> None:
-        """Say where a step's bytes lie; an extent that does not fit its shape is refused."""
-        step = self.nodes[path]
-        if not 0 <= begin <= end <= len(self._stored) or end - begin != step.nbytes:
-            raise ValueError(f"bytes {begin} to {end} of {path} do not fit {step.shape}")
+        """Say where a node's bytes lie; an extent that does not fit its shape is refused."""
+        node = self.nodes[path]
+        if not 0 <= begin <= end <= len(self._stored) or end - begin != node.nbytes:
+            raise ValueError(f"bytes {begin} to {end} of {path} do not fit {node.shape}")
         self._bytes[path] = (begin, end)
 
-    def value_of(self, step: Step) -> Tensor:
-        if step.value is None and step.path in self._bytes:
-            begin, end = self._bytes[step.path]
+    def value_of(self, node: Node) -> Tensor:
+        if node.value is None and node.path in self._bytes:
+            begin, end = self._bytes[node.path]
             # an offset need not be aligned to the dtype, so the numbers are copied
             raw = torch.frombuffer(bytearray(self._stored[begin:end]), dtype=torch.uint8)
-            step.value = raw.view(step.dtype).view(step.shape)
-        return super().value_of(step)
+            node.value = raw.view(node.dtype).view(node.shape)
+        return super().value_of(node)
 
     def explain(self, address: str | Address, *, check: bool = False) -> Explanation:
         """See `Trace.explain`; operands that do not fit their formula are the file's fault."""
         try:
             return super().explain(address, check=check)
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
-            problem = f"has a step that can't be worked out, {address} ({error})"
+            problem = f"has a node that can't be worked out, {address} ({error})"
             raise DamagedFileError(self._path, problem, FIX) from error
 
 
@@ -271,8 +271,8 @@ def _finite(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _step(row: StepRow, formulas: list[Formula]) -> Step:
-    return Step(
+def _node(row: NodeRow, formulas: list[Formula]) -> Node:
+    return Node(
         path=row["address"],
         op=row["op"],
         formula=_formula(row, formulas),
@@ -286,7 +286,7 @@ def _step(row: StepRow, formulas: list[Formula]) -> Step:
     )
 
 
-def _formula(row: StepRow, formulas: list[Formula]) -> Formula | None:
+def _formula(row: NodeRow, formulas: list[Formula]) -> Formula | None:
     number = row["formula"]
     if number is None:
         return None

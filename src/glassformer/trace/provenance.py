@@ -1,4 +1,4 @@
-"""Where a tensor comes from: which step's value it is, or which leaf's, or a view of which."""
+"""Where a tensor comes from: which node's value it is, or which leaf's, or a view of which."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from torch import Tensor
 
 from glassformer.formula.tree import Formula
 from glassformer.ops.op import Op
-from glassformer.trace.step import Step
+from glassformer.trace.node import Node
 
 
 class Provenance:
-    """Knows every tensor by identity, and makes the steps of calls out of that.
+    """Knows every tensor by identity, and makes the nodes of calls out of that.
 
-    An operand that is the value of no step and no part of a leaf is an error, so no number can
+    An operand that is the value of no node and no part of a leaf is an error, so no number can
     enter unexplained. What it says of a call it can also say later, as long as the tensors live; it
     does not know the trace, which holds it until then, so that a trace is freed when it is let go.
     `edited`: the paths of values that were changed by hand.
     """
 
-    def __init__(self, nodes: Iterable[Step], edited: Collection[str] = ()) -> None:
+    def __init__(self, nodes: Iterable[Node], edited: Collection[str] = ()) -> None:
         self.seen: set[int] = {id(None)}  # every known tensor, and the storages of leaves
         self._edited = edited
         self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
         self._views: dict[tuple[Any, ...], str] = {}
-        for step in nodes:  # a recording may go on from what the trace holds
-            if step.value is not None:
-                self._known[id(step.value)] = ref(step.value), step.path
-                self.seen.add(id(step.value))
-                if step.op is None:
-                    self.seen.add(step.value.untyped_storage()._cdata)
-                    self._views.setdefault(_view_key(step.value), step.path)
+        for node in nodes:  # a recording may go on from what the trace holds
+            if node.value is not None:
+                self._known[id(node.value)] = ref(node.value), node.path
+                self.seen.add(id(node.value))
+                if node.op is None:
+                    self.seen.add(node.value.untyped_storage()._cdata)
+                    self._views.setdefault(_view_key(node.value), node.path)
 
     def look_closer(self, op: Op, operands: tuple[Any, ...]) -> None:
         """An operand that was not seen yet must lie in a leaf; what it is of it is found later."""
@@ -46,13 +46,13 @@ class Provenance:
 
     def leaf(
         self, path: str, value: Tensor, now: Tensor, version: int, axes: tuple[str, ...]
-    ) -> Iterator[Step]:
-        """The one step that a leaf is."""
+    ) -> Iterator[Node]:
+        """The one node that a leaf is."""
         # two names for the same numbers (a tied matrix, transposed or not): the first one stands
         self._known[id(value)] = ref(value), self._views.setdefault(_view_key(now), path)
-        yield Step(path, None, None, {}, {}, axes, now.shape, now.dtype, now, version=version)
+        yield Node(path, None, None, {}, {}, axes, now.shape, now.dtype, now, version=version)
 
-    def steps(
+    def nodes(
         self,
         prefix: str,
         name: str | tuple[str, ...],
@@ -60,8 +60,8 @@ class Provenance:
         operands: tuple[Any, ...],
         params: dict[str, Any],
         result: Any,
-    ) -> Iterator[Step]:
-        """The steps of one call, a step to an output."""
+    ) -> Iterator[Node]:
+        """The nodes of one call, a node to an output."""
         names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
         given = op.bind(*operands, **params) if op.bind else operands
         sources = {
@@ -74,9 +74,9 @@ class Provenance:
         for formula, path in zip(formulas, paths, strict=True):
             sources[formula.name] = path  # one output's formula may read another output
         for path, formula, value in zip(paths, formulas, values, strict=True):
-            yield self.step(path, op.name, formula, sources, params, value)
+            yield self.node(path, op.name, formula, sources, params, value)
 
-    def step(
+    def node(
         self,
         path: str,
         op: str,
@@ -84,10 +84,10 @@ class Provenance:
         sources: Mapping[str, str],
         params: Mapping[str, Any],
         value: Tensor,
-    ) -> Step:
-        """The step of one computed value; `sources` are the paths of the formula's operands."""
+    ) -> Node:
+        """The node of one computed value; `sources` are the paths of the formula's operands."""
         self._known[id(value)] = ref(value), path
-        return Step(
+        return Node(
             path,
             op,
             formula,
@@ -112,7 +112,7 @@ class Provenance:
 
 def _from_nowhere(op: Op, operand: str) -> RuntimeError:
     return RuntimeError(
-        f"operand {operand!r} of op {op.name!r} is the value of no step, weight or constant;"
+        f"operand {operand!r} of op {op.name!r} is the value of no node, weight or constant;"
         " compute it on the tape or register it with leaf()"
     )
 

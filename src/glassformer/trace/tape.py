@@ -1,4 +1,4 @@
-"""The tape a model writes on: SILENT computes, a Recorder also keeps every step.
+"""The tape a model writes on: SILENT computes, a Recorder also keeps every node.
 
 The tape is passed, never ambient: context variables and module hooks break under `torch.compile`,
 or capture nothing without saying so. Watch eagerly, compile silently.
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd import graph
 
 from glassformer.formula.tree import Formula
 from glassformer.ops.op import Composite, Op, Tape
+from glassformer.trace.node import Node
 from glassformer.trace.provenance import Provenance
-from glassformer.trace.step import Step
 from glassformer.trace.trace import Trace
 
 Editor = Callable[[Tensor, tuple[str, ...]], Tensor]
@@ -35,7 +35,7 @@ A function with a function on it: calling an object's ``__call__`` takes half as
 
 
 class Recorder:
-    """Runs a composite's sub-steps in place of its kernel and records a Step for every value.
+    """Runs a composite's sub-steps in place of its kernel and records a Node for every value.
 
     `edits` maps the path of a value to what changes it. `live`, where it is given, collects what a
     backward pass starts from: the values that are kept as they are, of others their autograd node.
@@ -46,7 +46,7 @@ class Recorder:
         trace: Trace,
         kind: str = "fwd",
         edits: Mapping[str, Editor] | None = None,
-        live: dict[str, Tensor | Node | None] | None = None,
+        live: dict[str, Tensor | graph.Node | None] | None = None,
     ) -> None:
         self.trace = trace
         self.edits = edits or {}
@@ -88,7 +88,7 @@ class Recorder:
         else:
             nbytes = sum([value.nbytes for value in result])
             seen.update(map(id, result))
-        self._add(nbytes, origins.steps, self._prefix, name, op, operands, params, result)
+        self._add(nbytes, origins.nodes, self._prefix, name, op, operands, params, result)
         return result
 
     def record(
@@ -102,14 +102,14 @@ class Recorder:
     ) -> None:
         """Record one computed value; `sources` are the paths of the formula's operands."""
         self._origins.seen.add(id(value))
-        self.trace.add(self._origins.step(path, op, formula, sources, params, value))
+        self.trace.add(self._origins.node(path, op, formula, sources, params, value))
 
-    def _add(self, nbytes: int, steps: Callable[..., Iterator[Step]], *what: Any) -> None:
+    def _add(self, nbytes: int, nodes: Callable[..., Iterator[Node]], *what: Any) -> None:
         if self._can_wait:
-            self.trace.note(nbytes, steps, *what)
+            self.trace.defer(nbytes, nodes, *what)
             return
-        for step in steps(*what):
-            self.trace.add(step)
+        for node in nodes(*what):
+            self.trace.add(node)
 
     def _settled(self, name: str | tuple[str, ...], op: Op, result: Any) -> Any:
         """The result with its edits, and live if it has to be."""

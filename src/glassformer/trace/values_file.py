@@ -45,28 +45,28 @@ class ValuesFile:
     """
 
     def __init__(self, trace: Trace) -> None:
-        kept = [step for step in trace.nodes.values() if step.value is not None]
+        kept = [node for node in trace.nodes.values() if node.value is not None]
         # the widest first, so that every value is aligned to its own width
-        kept.sort(key=lambda step: -step.dtype.itemsize)
+        kept.sort(key=lambda node: -node.dtype.itemsize)
         header: dict[str, object] = {"__metadata__": {"format": "glassformer-trace"}}
         end = 0
-        for step in kept:
-            begin, end = end, end + step.nbytes
-            header[step.path] = {
-                "dtype": DTYPES[step.dtype],
-                "shape": step.shape,
+        for node in kept:
+            begin, end = end, end + node.nbytes
+            header[node.path] = {
+                "dtype": DTYPES[node.dtype],
+                "shape": node.shape,
                 "data_offsets": (begin, end),
             }
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         self._head = struct.pack("<Q", len(text)) + text
         start = len(self._head)
-        self._values = [trace.value_of(step) for step in kept]
+        self._values = [trace.value_of(node) for node in kept]
         self._bytes: dict[int, np.ndarray] = {}
         self.extents: Extents = {}
-        for step in kept:
-            self.extents[step.path] = (start, start + step.nbytes)
-            start += step.nbytes
+        for node in kept:
+            self.extents[node.path] = (start, start + node.nbytes)
+            start += node.nbytes
         self._begins = [begin for begin, _ in self.extents.values()]
         self.size = start
 

@@ -125,7 +125,7 @@ def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, st
                 asked = targets[None].to(device) if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
                     trace = model.watch(ids[None].to(device), asked)
-                for place, recorded in enumerate(trace.steps):
+                for place, recorded in enumerate(trace.computed):
                     value = trace.value_of(recorded)
                     masked = recorded.name.endswith("attn_scores")  # -inf by design
                     if not (value.nan_to_num(neginf=0.0) if masked else value).isfinite().all() or (

@@ -51,7 +51,9 @@ class WatchedStep:
 
     def __repr__(self) -> str:
         loss = self.trace["fwd/loss"].item()
-        return f"<WatchedStep: loss {loss:.4g} before the update, {len(self.trace.steps):,} values>"
+        return (
+            f"<WatchedStep: loss {loss:.4g} before the update, {len(self.trace.computed):,} values>"
+        )
 
 
 def zero_moments(model: nn.Module) -> dict[str, Tensor]:
@@ -117,7 +119,7 @@ def watch_step(
     changed = deepcopy(model)
     with torch.no_grad():
         for view in changed.views():
-            view.value.copy_(trace.value_of(trace.step(f"opt/{view.name}")))
+            view.value.copy_(trace.value_of(trace.node(f"opt/{view.name}")))
     return WatchedStep(trace, changed, after)
 
 

@@ -12,7 +12,7 @@ export function changeable(trace: Trace, text: string): { where: Address | null;
         where: null,
         problem: `${path} only follows from others; choose a value of the forward pass (fwd/) or a weight.`,
       };
-    if (isWhole(trace.step(path)))
+    if (isWhole(trace.node(path)))
       return { where: null, problem: `${path} holds whole numbers, which stay as they are.` };
     return { where, problem: "" };
   } catch (error) {

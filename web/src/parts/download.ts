@@ -104,7 +104,7 @@ export async function png(svg: string): Promise<Blob> {
 /** What a plane is: the value's address with the indices that are held. */
 export const named = (p: Plane): string =>
   format(
-    p.step.address,
+    p.node.address,
     Object.fromEntries(Object.entries(p.fixed).filter(([axis]) => axis !== "batch")),
   );
 
@@ -117,7 +117,7 @@ async function planeValues(p: Plane): Promise<number[][]> {
   return Array.from({ length: p.rows }, (_, r) =>
     Array.from(
       { length: p.columns },
-      (_, c) => p.trace.values.peek(p.step, base + r * byRow + c * byColumn) ?? NaN,
+      (_, c) => p.trace.values.peek(p.node, base + r * byRow + c * byColumn) ?? NaN,
     ),
   );
 }

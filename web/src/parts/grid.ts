@@ -5,13 +5,13 @@ import {
   isWhole,
   itemBytes,
   strides,
-  type Step,
+  type TraceNode,
   type Trace,
 } from "../trace/trace";
 
 export interface Plane {
   trace: Trace;
-  step: Step;
+  node: TraceNode;
   rowAxis: string | null;
   columnAxis: string | null;
   rows: number;
@@ -22,20 +22,20 @@ export interface Plane {
   of: { rows: number; columns: number };
 }
 
-/** The plane of a step; by default its last two axes, everything else at index 0. */
+/** The plane of a node; by default its last two axes, everything else at index 0. */
 export function plane(
   trace: Trace,
-  step: Step,
+  node: TraceNode,
   fixed: Record<string, number> = {},
   axes?: [string | null, string | null],
 ): Plane {
-  const [rowAxis, columnAxis] = axes ?? defaultAxes(trace, step);
-  const length = (axis: string | null) => (axis === null ? 1 : step.shape[step.axes.indexOf(axis)]);
+  const [rowAxis, columnAxis] = axes ?? defaultAxes(trace, node);
+  const length = (axis: string | null) => (axis === null ? 1 : node.shape[node.axes.indexOf(axis)]);
   const held = Object.fromEntries(
-    step.axes.filter((a) => a !== rowAxis && a !== columnAxis).map((a) => [a, fixed[a] ?? 0]),
+    node.axes.filter((a) => a !== rowAxis && a !== columnAxis).map((a) => [a, fixed[a] ?? 0]),
   );
   const of = { rows: length(rowAxis), columns: length(columnAxis) };
-  return { trace, step, rowAxis, columnAxis, ...of, fixed: held, first: { row: 0, column: 0 }, of };
+  return { trace, node, rowAxis, columnAxis, ...of, fixed: held, first: { row: 0, column: 0 }, of };
 }
 
 /** At most SIDE rows and columns of a plane, beginning where is asked or as near to it as there is room. */
@@ -57,10 +57,10 @@ export const rowLabel = (p: Plane, row: number): string =>
 export const columnLabel = (p: Plane, column: number): string =>
   p.columnAxis ? p.trace.label(p.columnAxis, p.first.column + column) : "";
 
-function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
-  const { axes } = step;
+function defaultAxes(trace: Trace, node: TraceNode): [string | null, string | null] {
+  const { axes } = node;
   if (axes.length === 0) return [null, null];
-  const long = axes.filter((_, d) => step.shape[d] > 1);
+  const long = axes.filter((_, d) => node.shape[d] > 1);
   if (axes.length === 1 || long.length === 1) {
     const axis = long[0] ?? axes[0];
     return trace.word(axis, 0) ? [axis, null] : [null, axis]; // words are read downwards
@@ -72,11 +72,11 @@ function defaultAxes(trace: Trace, step: Step): [string | null, string | null] {
 
 /** How many planes are drawn beside one another: one for each head, unless heads are its rows or columns. */
 export const besides = (p: Plane): number =>
-  "head" in p.fixed ? p.step.shape[p.step.axes.indexOf("head")] : 1;
+  "head" in p.fixed ? p.node.shape[p.node.axes.indexOf("head")] : 1;
 
 export function indexAt(p: Plane, row: number, column: number): Record<string, number> {
   const at: Record<string, number> = {};
-  for (const axis of p.step.axes) {
+  for (const axis of p.node.axes) {
     at[axis] =
       axis === p.rowAxis
         ? p.first.row + row
@@ -89,16 +89,16 @@ export function indexAt(p: Plane, row: number, column: number): Record<string, n
 
 /** The flat place of cell (0, 0), and how far apart rows and columns lie. */
 export function layout(p: Plane): { base: number; byRow: number; byColumn: number } {
-  const by = strides(p.step);
-  const stride = (axis: string | null) => (axis === null ? 0 : by[p.step.axes.indexOf(axis)]);
-  const base = p.step.axes.reduce((sum, axis, d) => sum + (p.fixed[axis] ?? 0) * by[d], 0);
+  const by = strides(p.node);
+  const stride = (axis: string | null) => (axis === null ? 0 : by[p.node.axes.indexOf(axis)]);
+  const base = p.node.axes.reduce((sum, axis, d) => sum + (p.fixed[axis] ?? 0) * by[d], 0);
   const [byRow, byColumn] = [stride(p.rowAxis), stride(p.columnAxis)];
   return { base: base + p.first.row * byRow + p.first.column * byColumn, byRow, byColumn };
 }
 
 /** Whether a cell of the plane was masked. */
 export const isMasked = (p: Plane, row: number, column: number): boolean =>
-  hasMask(p.step) && maskedAt(p.step, indexAt(p, row, column));
+  hasMask(p.node) && maskedAt(p.node, indexAt(p, row, column));
 
 /** Fetch the cells of a window of the plane. */
 export function fetchWindow(
@@ -110,9 +110,9 @@ export function fetchWindow(
 ): Promise<void> {
   const [from, last] = [indexAt(p, r0, c0), indexAt(p, r1 - 1, c1 - 1)];
   return p.trace.values.fetchBox(
-    p.step,
-    p.step.axes.map((axis) => from[axis]),
-    p.step.axes.map((axis) => last[axis] + 1),
+    p.node,
+    p.node.axes.map((axis) => from[axis]),
+    p.node.axes.map((axis) => last[axis] + 1),
   );
 }
 
@@ -130,11 +130,11 @@ const LONGEST = 65536; // bytes of an answer; single numbers come in as many til
 /** A value in at most so many blocks along the axes that are named; the others are held at one index. */
 export async function blocksOf(
   trace: Trace,
-  step: Step,
+  node: TraceNode,
   most: Record<string, number>,
   fixed: Record<string, number> = {},
 ): Promise<Blocks> {
-  const { axes, shape } = step;
+  const { axes, shape } = node;
   const from = axes.map((axis) => (axis in most ? 0 : (fixed[axis] ?? 0)));
   const to = axes.map((axis, d) => (axis in most ? shape[d] : from[d] + 1));
   const cut = (room: number) => {
@@ -146,16 +146,16 @@ export async function blocksOf(
   let [room, { block, counts }] = [1, cut(1)];
   while (
     block.some((side) => side > 1) &&
-    counts.reduce((a, b) => a * b, itemBytes(step)) > LONGEST
+    counts.reduce((a, b) => a * b, itemBytes(node)) > LONGEST
   ) {
     room *= 0.9;
     ({ block, counts } = cut(room));
   }
-  const by = strides({ ...step, shape: counts });
+  const by = strides({ ...node, shape: counts });
   const named = (numbers: number[]) =>
     Object.fromEntries(axes.map((axis, d) => [axis, numbers[d]]));
   return {
-    values: await trace.values.blocks(step, from, to, block),
+    values: await trace.values.blocks(node, from, to, block),
     block: named(block),
     counts: named(counts),
     by: named(by),
@@ -165,7 +165,7 @@ export async function blocksOf(
 /** Whether all of the block of a plane was masked. */
 export function isMaskedBlock(p: Plane, { block }: Blocks, row: number, column: number): boolean {
   const at = indexAt(p, row * block[p.rowAxis!], column * block[p.columnAxis!]);
-  return hasMask(p.step) && maskedAt(p.step, { ...at, query: at.query + block.query - 1 });
+  return hasMask(p.node) && maskedAt(p.node, { ...at, query: at.query + block.query - 1 });
 }
 
 /** Values larger than this are never fetched whole from a server. */
@@ -176,37 +176,37 @@ export interface Scale {
   largest: number;
 }
 
-export function scaleKind(step: Step): Scale["kind"] {
-  if (isWhole(step)) return "ids";
-  return step.role === "probability" ? "probability" : "signed";
+export function scaleKind(node: TraceNode): Scale["kind"] {
+  if (isWhole(node)) return "ids";
+  return node.role === "probability" ? "probability" : "signed";
 }
 
 const FEW = 8; // blocks along each axis: the largest of the largest is the largest
 const known = new WeakMap<Trace, Map<string, Scale>>();
 
 /** The colour scale of a value, the same wherever it is shown: probabilities reach to 1, others to their largest magnitude. */
-export async function scaleOf(trace: Trace, step: Step): Promise<Scale> {
+export async function scaleOf(trace: Trace, node: TraceNode): Promise<Scale> {
   const scales = known.get(trace) ?? known.set(trace, new Map()).get(trace)!;
-  const found = scales.get(step.address);
+  const found = scales.get(node.address);
   if (found) return found;
-  const kind = scaleKind(step);
+  const kind = scaleKind(node);
   let largest = kind === "probability" ? 1 : 0;
   if (kind === "signed") {
     const { values } = await blocksOf(
       trace,
-      step,
-      Object.fromEntries(step.axes.map((axis) => [axis, FEW])),
+      node,
+      Object.fromEntries(node.axes.map((axis) => [axis, FEW])),
     );
     for (let i = 0; i < values.length; i++)
       if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]));
   }
   const scale = { kind, largest: largest || 1 };
-  scales.set(step.address, scale);
+  scales.set(node.address, scale);
   return scale;
 }
 
 /** A matrix in words, for those who hear it. */
 export function summary(p: Plane): string {
   const axes = `${p.rowAxis ?? "one row"} by ${p.columnAxis ?? "one column"}`;
-  return `${p.step.address}: ${axes}, ${p.of.rows} by ${p.of.columns}. Arrow keys move, Enter explains a number.`;
+  return `${p.node.address}: ${axes}, ${p.of.rows} by ${p.of.columns}. Arrow keys move, Enter explains a number.`;
 }

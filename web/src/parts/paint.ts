@@ -64,7 +64,7 @@ export function paint(
   const { side, head, cell } = look;
   const { base, byRow, byColumn } = layout(plane);
   const values = plane.trace.values;
-  const whole = isWhole(plane.step);
+  const whole = isWhole(plane.node);
   const [ink, surface, line] = [
     palette.color("ink"),
     palette.color("surface"),
@@ -85,7 +85,7 @@ export function paint(
   context.font = `12px ${FONT}`;
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
   const valueAt = (r: number, c: number) =>
-    values.peek(plane.step, base + r * byRow + c * byColumn);
+    values.peek(plane.node, base + r * byRow + c * byColumn);
   const masked = (r: number, c: number) => isMasked(plane, r, c);
   for (let r = r0; r < r1; r++) {
     for (let c = c0; c < c1; c++) {
@@ -156,7 +156,7 @@ export function dots(
   canvas.getContext("2d")!.putImageData(image, 0, 0);
 }
 
-/** A cell that is stronger than its colour says: a notch in its corner. */
+/** A cell that is stronger than its colour summary: a notch in its corner. */
 function corner(
   context: CanvasRenderingContext2D,
   x: number,

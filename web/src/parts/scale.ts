@@ -7,7 +7,7 @@ export interface BarScale {
   /** Powers of ten from the shortest bar to 1; 0: the scale is not logarithmic. */
   decades: number;
   share: (p: number) => number;
-  says: string;
+  summary: string;
 }
 
 /** The powers of ten from the least of some probabilities to 1. */
@@ -18,11 +18,11 @@ export function decadesOf(probs: number[]): number {
 /** The scale for bars of tokens with these probabilities on each side. */
 export function barScale(...sides: number[][]): BarScale {
   if (route.get("bars") !== "log")
-    return { decades: 0, share: (p) => p, says: "Bars go from 0 to 100%." };
+    return { decades: 0, share: (p) => p, summary: "Bars go from 0 to 100%." };
   const decades = decadesOf(sides.flat());
   return {
     decades,
     share: (p) => Math.max(1 + Math.log10(p) / decades, 0),
-    says: `Bars go from 1e-${decades} to 1 on a log scale, in steps of ten times.`,
+    summary: `Bars go from 1e-${decades} to 1 on a log scale, in steps of ten times.`,
   };
 }

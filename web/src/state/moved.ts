@@ -6,8 +6,8 @@ import { session } from "./session.svelte";
 
 /** The change of one value, null where it cannot be compared; one too large to be sent is subtracted by the server. */
 export async function moved(before: Opened, after: Opened, path: string): Promise<Change | null> {
-  const steps = pair(before.trace, after.trace, path);
-  if (!steps || size(steps[0]) <= WHOLE || !session.source.live)
+  const nodes = pair(before.trace, after.trace, path);
+  if (!nodes || size(nodes[0]) <= WHOLE || !session.source.live)
     return change(before.trace, after.trace, path);
   const query = new URLSearchParams({ address: path, other: after.about.id });
   const found = await session.source.ask<Change>(`/api/traces/${before.about.id}/change?${query}`);

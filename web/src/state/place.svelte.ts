@@ -44,12 +44,12 @@ class Place {
     return (
       session.trace
         ?.ofKind("fwd")
-        .filter((step) => /^fwd\/blocks\.\d+\.resid_post$/.test(step.address)).length || 1
+        .filter((node) => /^fwd\/blocks\.\d+\.resid_post$/.test(node.address)).length || 1
     );
   }
 
   get heads(): number {
-    const pattern = session.trace?.steps.get("fwd/blocks.0.attn.pattern");
+    const pattern = session.trace?.nodes.get("fwd/blocks.0.attn.pattern");
     return pattern?.shape[pattern.axes.indexOf("head")] ?? 1;
   }
 

@@ -1,8 +1,8 @@
 /** Two traces beside each other: how far every recorded value moved, and a value of their differences. */
-import { addressOf, isWhole, size, Trace, type Step } from "./trace";
+import { addressOf, isWhole, size, Trace, type TraceNode } from "./trace";
 
 /**
- * How far one step's value moved. `largest`: the change of the number that changed most, with its
+ * How far one node's value moved. `largest`: the change of the number that changed most, with its
  * sign, found at `address`; `relative`: the length of the change divided by the length of the value
  * before; `numbers`: how many changed, of `of`.
  */
@@ -16,9 +16,9 @@ export interface Change {
   edited: boolean;
 }
 
-/** Both steps of one path, where they can be subtracted. */
-export function pair(before: Trace, after: Trace, path: string): [Step, Step] | null {
-  const [one, two] = [before.steps.get(path), after.steps.get(path)];
+/** Both nodes of one path, where they can be subtracted. */
+export function pair(before: Trace, after: Trace, path: string): [TraceNode, TraceNode] | null {
+  const [one, two] = [before.nodes.get(path), after.nodes.get(path)];
   const alike = one?.bytes && two?.bytes && !isWhole(one) && one.shape.join() === two.shape.join();
   return alike ? [one, two] : null;
 }
@@ -27,7 +27,7 @@ export function pair(before: Trace, after: Trace, path: string): [Step, Step] | 
 async function gaps(
   before: Trace,
   after: Trace,
-  [one, two]: [Step, Step],
+  [one, two]: [TraceNode, TraceNode],
 ): Promise<{ gap: Float64Array; was: Float64Array }> {
   const [was, is] = await Promise.all([before.values.all(one), after.values.all(two)]);
   return { gap: was.map((value, i) => (value === is[i] ? 0 : is[i] - value)), was };
@@ -35,9 +35,9 @@ async function gaps(
 
 /** The change of one value; null where the traces cannot be compared. */
 export async function change(before: Trace, after: Trace, path: string): Promise<Change | null> {
-  const steps = pair(before, after, path);
-  if (!steps) return null;
-  const { gap, was } = await gaps(before, after, steps);
+  const nodes = pair(before, after, path);
+  if (!nodes) return null;
+  const { gap, was } = await gaps(before, after, nodes);
   let [at, numbers, moved, length] = [0, 0, 0, 0];
   gap.forEach((by, i) => {
     if (by !== 0) numbers++;
@@ -49,11 +49,11 @@ export async function change(before: Trace, after: Trace, path: string): Promise
   return {
     path,
     largest: gap[at] ?? 0,
-    address: addressOf(steps[0], at),
+    address: addressOf(nodes[0], at),
     relative,
     numbers,
-    of: size(steps[0]),
-    edited: steps[1].edited,
+    of: size(nodes[0]),
+    edited: nodes[1].edited,
   };
 }
 
@@ -63,15 +63,15 @@ export async function differenceTrace(
   after: Trace,
   path: string,
 ): Promise<Trace | null> {
-  const steps = pair(before, after, path);
-  if (!steps) return null;
-  const { gap } = await gaps(before, after, steps);
+  const nodes = pair(before, after, path);
+  if (!nodes) return null;
+  const { gap } = await gaps(before, after, nodes);
   const bytes = gap.buffer as ArrayBuffer;
-  const step: Step = {
-    ...steps[0],
+  const node: TraceNode = {
+    ...nodes[0],
     op: null,
     // a difference has a sign, and is masked where what it is of was
-    role: steps[0].role === "probability" ? "masked_score" : steps[0].role,
+    role: nodes[0].role === "probability" ? "masked_score" : nodes[0].role,
     formula: null,
     operands: {},
     consumers: [],
@@ -79,7 +79,7 @@ export async function differenceTrace(
     bytes: [0, bytes.byteLength],
   };
   return new Trace(
-    { ...before.table, steps: [step] },
+    { ...before.table, nodes: [node] },
     { bytes: async (begin, end) => bytes.slice(begin, end) },
   );
 }

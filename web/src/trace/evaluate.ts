@@ -18,7 +18,7 @@ import {
   type Reduction,
   type Select,
 } from "./formula";
-import { isWhole, type Step, type Trace } from "./trace";
+import { isWhole, type TraceNode, type Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./values";
 
 const FUNCTION_ULPS = 8;
@@ -32,7 +32,7 @@ export type Reads = Map<string, Map<number, number>>;
 export class Evaluation {
   readonly reads: Reads = new Map();
   kinks = false;
-  missing: [Step, number][] = [];
+  missing: [TraceNode, number][] = [];
   /** Of the value that `run` returned last: its rounding bound, and whether it is a real number. */
   bound = 0;
   real = false;
@@ -43,16 +43,16 @@ export class Evaluation {
 
   constructor(
     private trace: Trace,
-    readonly operands: Record<string, Step>,
-    private params: Step["params"],
+    readonly operands: Record<string, TraceNode>,
+    private params: TraceNode["params"],
     tree: Node,
-    step: Step,
+    node: TraceNode,
   ) {
-    this.roundoff = (ROUNDOFF[step.dtype] ?? 0) + ROUNDOFF.float64;
-    this.tiny = TINY[step.dtype] ?? 0;
+    this.roundoff = (ROUNDOFF[node.dtype] ?? 0) + ROUNDOFF.float64;
+    this.tiny = TINY[node.dtype] ?? 0;
     this.sizes = {
       ...axisSizes(tree, operands),
-      ...Object.fromEntries(step.axes.map((a, d) => [a, step.shape[d]])),
+      ...Object.fromEntries(node.axes.map((a, d) => [a, node.shape[d]])),
     };
   }
 
@@ -116,24 +116,24 @@ export class Evaluation {
   async fetch(tree: Node, at: Env): Promise<void> {
     const boxes = [...walk(tree)].flatMap((node) => {
       if (node[0] !== "read") return [];
-      const step = this.operands[node[1]];
+      const read = this.operands[node[1]];
       const axes = node[2].flatMap((index) => (index[0] === "axis" ? [index[1]] : []));
       if (axes.length < node[2].length) return [];
       const from = axes.map((axis) => at[axis] ?? 0);
-      const to = axes.map((axis, d) => (axis in at ? from[d] + 1 : step.shape[d]));
-      return [this.trace.values.fetchBox(step, from, to)];
+      const to = axes.map((axis, d) => (axis in at ? from[d] + 1 : read.shape[d]));
+      return [this.trace.values.fetchBox(read, from, to)];
     });
     await Promise.all(boxes);
   }
 
   private read(operand: string, index: Node[], env: Env): number {
     const flat = this.place(operand, index, env);
-    const step = this.operands[operand];
-    const value = this.trace.values.peek(step, flat);
+    const node = this.operands[operand];
+    const value = this.trace.values.peek(node, flat);
     this.bound = 0;
-    this.real = !isWhole(step);
+    this.real = !isWhole(node);
     if (value === undefined) {
-      this.missing.push([step, flat]);
+      this.missing.push([node, flat]);
       return 0;
     }
     if (this.recording) {
@@ -272,7 +272,7 @@ function additions(node: Node): number {
 }
 
 /** The length of every axis that indexes some operand directly. */
-function axisSizes(tree: Node, operands: Record<string, Step>): Record<string, number> {
+function axisSizes(tree: Node, operands: Record<string, TraceNode>): Record<string, number> {
   const sizes: Record<string, number> = {};
   for (const node of walk(tree)) {
     if (node[0] !== "read") continue;

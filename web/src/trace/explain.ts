@@ -5,7 +5,7 @@ import { Evaluation, whenHere } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { line, putIn, terms, type Line, type Terms } from "./arithmetic";
-import { addressOf, flat, isMasked, isWhole, symbol, type Step, type Trace } from "./trace";
+import { addressOf, flat, isMasked, isWhole, symbol, type TraceNode, type Trace } from "./trace";
 
 /** One number that went in. */
 export interface Operand {
@@ -21,7 +21,7 @@ export class Operands {
   private places: number[];
 
   constructor(
-    private step: Step,
+    private node: TraceNode,
     private reads: Map<number, number>,
     private slopes: Map<number, number>,
   ) {
@@ -36,9 +36,9 @@ export class Operands {
     const place = this.places[i];
     const value = this.reads.get(place)!;
     return {
-      address: addressOf(this.step, place),
+      address: addressOf(this.node, place),
       value,
-      text: number(value, 4, isWhole(this.step)),
+      text: number(value, 4, isWhole(this.node)),
       derivative: this.slopes.get(place) ?? 0,
     };
   }
@@ -50,7 +50,7 @@ export class Operands {
 
 export interface Explanation {
   address: string;
-  step: Step;
+  node: TraceNode;
   at: Record<string, number>;
   value: number;
   text: string;
@@ -72,26 +72,26 @@ export interface Explanation {
 
 /** How the number at an address was made; the address gives an index for every axis. */
 export async function explain(trace: Trace, where: Address): Promise<Explanation> {
-  const step = trace.step(where.path);
+  const node = trace.node(where.path);
   const at = where.index;
-  const formula = trace.formula(step);
+  const formula = trace.formula(node);
   const operands = Object.fromEntries(
-    Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]),
+    Object.entries(node.operands).map(([name, path]) => [name, trace.node(path)]),
   );
-  const evaluation = () => new Evaluation(trace, operands, step.params, formula!.tree, step);
+  const evaluation = () => new Evaluation(trace, operands, node.params, formula!.tree, node);
   const computed = formula && formula.tree[0] !== "drawn";
   const [value] = await Promise.all([
-    trace.values.one(step, flat(step, at)),
+    trace.values.one(node, flat(node, at)),
     computed && evaluation().fetch(formula.tree, at),
   ]);
   const found: Explanation = {
-    address: format(step.address, Object.fromEntries(step.axes.map((axis) => [axis, at[axis]]))),
-    step,
+    address: format(node.address, Object.fromEntries(node.axes.map((axis) => [axis, at[axis]]))),
+    node,
     at,
     value,
-    text: number(value, 6, isWhole(step)),
+    text: number(value, 6, isWhole(node)),
     formula,
-    symbol: symbol(step.address),
+    symbol: symbol(node.address),
     line: null,
     inFull: () => null,
     terms: null,
@@ -100,13 +100,13 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     error: 0,
     bound: 0,
     agrees: true,
-    flags: flags(value, step, at),
+    flags: flags(value, node, at),
   };
   if (!computed) return found;
   const { run } = await whenHere(trace, evaluation, (run) => {
     found.recomputed = run.run(formula.tree, at);
     // PyTorch may arrange an equal formula otherwise and round each factor once more
-    found.bound = run.bound * (/^(bwd|opt)/.test(step.address) ? 2 : 1);
+    found.bound = run.bound * (/^(bwd|opt)/.test(node.address) ? 2 : 1);
   });
   found.error =
     Object.is(value, found.recomputed) || value === found.recomputed
@@ -116,7 +116,7 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   found.agrees = found.error <= found.bound;
   found.terms = terms(formula.tree, run, at);
   const printed = putIn(formula.tree, run, at);
-  const write = (full: boolean) => line(printed, found.recomputed, isWhole(step), full);
+  const write = (full: boolean) => line(printed, found.recomputed, isWhole(node), full);
   found.line = write(false);
   found.inFull = () => write(true);
   found.groups = grouped(run, formula.tree, at);
@@ -124,14 +124,14 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   return found;
 }
 
-function flags(value: number, step: Step, at: Record<string, number>): string[] {
+function flags(value: number, node: TraceNode, at: Record<string, number>): string[] {
   const found: string[] = [];
-  if (isMasked(step, at)) found.push("masked: a later position, which this one may not look at");
+  if (isMasked(node, at)) found.push("masked: a later position, which this one may not look at");
   else if (!Number.isFinite(value) && !Number.isNaN(value))
     found.push("infinite: follow the operands to where it first appears");
   if (Number.isNaN(value))
     found.push("not a number: follow the operands to where it first appears");
-  if (step.edited)
+  if (node.edited)
     found.push("edited: this number was set by hand, so its formula does not explain it");
   return found;
 }
@@ -140,12 +140,12 @@ function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Expla
   const slopes = derivatives(run, tree, at);
   const groups = new Map<
     string,
-    { step: Step; reads: Map<number, number>; slopes: Map<number, number> }
+    { node: TraceNode; reads: Map<number, number>; slopes: Map<number, number> }
   >();
   for (const [operand, reads] of run.reads) {
-    const step = run.operands[operand];
-    const known = groups.get(step.address);
-    if (!known) groups.set(step.address, { step, reads, slopes: slopes.get(operand)! });
+    const node = run.operands[operand];
+    const known = groups.get(node.address);
+    if (!known) groups.set(node.address, { node, reads, slopes: slopes.get(operand)! });
     else {
       // one value under two names
       for (const [place, value] of reads) known.reads.set(place, value);
@@ -153,29 +153,29 @@ function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Expla
         known.slopes.set(place, (known.slopes.get(place) ?? 0) + slope);
     }
   }
-  return [...groups].map(([path, { step, reads, slopes }]) => ({
+  return [...groups].map(([path, { node, reads, slopes }]) => ({
     path,
-    operands: new Operands(step, reads, slopes),
+    operands: new Operands(node, reads, slopes),
   }));
 }
 
-/** Where a number goes: every step that read it, with the axes that are decided by its own index. */
-export function consumers(trace: Trace, where: Address): { step: Step; address: string }[] {
-  const step = trace.step(where.path);
-  return step.consumers.filter(trace.has).map((path) => {
-    const consumer = trace.step(path);
-    return { step: consumer, address: format(path, decided(trace, consumer, where)) };
+/** Where a number goes: every node that read it, with the axes that are decided by its own index. */
+export function consumers(trace: Trace, where: Address): { node: TraceNode; address: string }[] {
+  const node = trace.node(where.path);
+  return node.consumers.filter(trace.has).map((path) => {
+    const consumer = trace.node(path);
+    return { node: consumer, address: format(path, decided(trace, consumer, where)) };
   });
 }
 
-function decided(trace: Trace, consumer: Step, where: Address): Record<string, number> {
+function decided(trace: Trace, consumer: TraceNode, where: Address): Record<string, number> {
   const formula = trace.formula(consumer);
   const index: Record<string, number> = {};
   if (!formula) return index;
   const names = Object.keys(consumer.operands).filter(
     (name) => consumer.operands[name] === where.path,
   );
-  const own = trace.step(where.path).axes;
+  const own = trace.node(where.path).axes;
   const visit = (node: Node): void => {
     if (node[0] === "read" && names.includes(node[1])) {
       node[2].forEach((part, d) => {

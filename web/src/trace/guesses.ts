@@ -12,7 +12,7 @@ export interface Guess {
 /** The guess after every token at a point such as `blocks.0.resid_mid`. */
 export async function guessesAt(trace: Trace, point: string): Promise<Guess[]> {
   const [tokens, probs] = ["best_token", "best_prob"].map((name) =>
-    trace.step(`fwd/lens.${point}.${name}`),
+    trace.node(`fwd/lens.${point}.${name}`),
   );
   const [ids, shares] = await Promise.all([trace.values.all(tokens), trace.values.all(probs)]);
   return [...ids].map((token, pos) => ({

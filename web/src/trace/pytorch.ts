@@ -16,7 +16,7 @@ export function pytorch(
   trace: Trace,
 ): string {
   const isPatched = Object.values(about.edits).some((edit) => typeof edit !== "number");
-  const isDrawn = found.step.address.startsWith("choose/") && about.sampling !== null;
+  const isDrawn = found.node.address.startsWith("choose/") && about.sampling !== null;
   if (run === null || isPatched || isDrawn || about.added?.length) return "";
   const folder = run.path ?? run.name;
   const lines = [
@@ -24,25 +24,25 @@ export function pytorch(
     "import glassformer as gf",
     "",
     ...opened(about, folder),
-    "whole = lambda path: trace.value_of(trace.step(path)).detach()",
+    "whole = lambda path: trace.value_of(trace.node(path)).detach()",
   ];
-  const { formula, step } = found;
-  const index = step.axes.map((axis) => found.at[axis]).join(", ");
-  lines.push(`recorded = whole("${step.address}")${index ? `[${index}]` : ""}`);
+  const { formula, node } = found;
+  const index = node.axes.map((axis) => found.at[axis]).join(", ");
+  lines.push(`recorded = whole("${node.address}")${index ? `[${index}]` : ""}`);
   if (!formula || formula.tree[0] === "drawn")
     return [
       ...lines,
       `assert recorded.item() == ${spell(found.value)}`,
       "print(recorded.item())",
     ].join("\n");
-  for (const [name, path] of Object.entries(step.operands))
-    lines.push(`${name} = whole("${path}")${isWhole(trace.step(path)) ? "" : ".double()"}`);
-  for (const [name, value] of Object.entries(step.params))
+  for (const [name, path] of Object.entries(node.operands))
+    lines.push(`${name} = whole("${path}")${isWhole(trace.node(path)) ? "" : ".double()"}`);
+  for (const [name, value] of Object.entries(node.params))
     if (used(formula.tree, name)) lines.push(`${name} = ${spell(plainNumber(value))}`);
-  for (const axis of step.axes)
-    lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${step.shape[step.axes.indexOf(axis)]}`);
+  for (const axis of node.axes)
+    lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${node.shape[node.axes.indexOf(axis)]}`);
   lines.push(
-    `recomputed = torch.as_tensor(${code(formula.tree, step.operands)}).double()`,
+    `recomputed = torch.as_tensor(${code(formula.tree, node.operands)}).double()`,
     `torch.testing.assert_close(recomputed, recorded.double(), rtol=0, atol=${spell(Math.max(found.bound, Number.MIN_VALUE))})`,
     "print(recomputed.item(), recorded.item())",
   );

@@ -1,5 +1,5 @@
 /** The way of a prompt through the model, in stages; each points at the recorded values it is about. */
-import type { Step, Trace } from "./trace";
+import type { TraceNode, Trace } from "./trace";
 
 export interface Stage {
   id: string;
@@ -8,11 +8,11 @@ export interface Stage {
   /** One plain sentence. */
   sentence: string;
   /** The value that the stage is about, shown large. */
-  main: Step | null;
+  main: TraceNode | null;
   /** Values that are its equals, such as keys and values beside queries; `main` is one of them. */
-  faces: Step[];
+  faces: TraceNode[];
   /** The values on the way there, smallest step first; `main` among them. */
-  steps: Step[];
+  nodes: TraceNode[];
   block: number | null;
 }
 
@@ -179,7 +179,7 @@ const BACK: (Plan & { act: string })[] = [
 /** The stages of one trace; the middle ones are those of `block`. */
 export function stages(trace: Trace, block: number): Stage[] {
   const forward = trace.ofKind("fwd");
-  const ids = trace.steps.get("token/ids") ?? null;
+  const ids = trace.nodes.get("token/ids") ?? null;
   const found: Stage[] = [
     stage(
       "text",
@@ -211,7 +211,7 @@ export function stages(trace: Trace, block: number): Stage[] {
     planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block),
   );
   // a norm may stand before its layer or after it
-  found.push(...within.sort((a, b) => forward.indexOf(a.steps[0]) - forward.indexOf(b.steps[0])));
+  found.push(...within.sort((a, b) => forward.indexOf(a.nodes[0]) - forward.indexOf(b.nodes[0])));
   const blocks = forward.filter(({ address }) => /^fwd\/blocks\.\d+\.resid_post$/.test(address));
   if (blocks.length > 1) {
     const others =
@@ -221,7 +221,7 @@ export function stages(trace: Trace, block: number): Stage[] {
       stage("blocks", "Every block", "The same again in every block", sentence, blocks, null),
     );
   }
-  const guess = trace.steps.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
+  const guess = trace.nodes.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
   if (guess) {
     found.push(
       stage(
@@ -235,7 +235,7 @@ export function stages(trace: Trace, block: number): Stage[] {
     );
   }
   for (const plan of OUT) found.push(...planned(plan, plan.act, "", forward, null));
-  const chosen = trace.steps.get("choose/token") ?? null;
+  const chosen = trace.nodes.get("choose/token") ?? null;
   const choice = trace.ofKind("choose");
   if (choice.length) {
     found.push(
@@ -252,7 +252,7 @@ export function stages(trace: Trace, block: number): Stage[] {
   for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
   const gradients = trace.ofKind("bwd");
   if (gradients.length) {
-    const logits = trace.steps.get("bwd/logits") ?? gradients[0];
+    const logits = trace.nodes.get("bwd/logits") ?? gradients[0];
     found.push(
       stage(
         "gradients",
@@ -266,7 +266,7 @@ export function stages(trace: Trace, block: number): Stage[] {
   }
   const updates = trace.ofKind("opt");
   if (updates.length) {
-    const table = updates.find((step) => step.address === "opt/embed.W_E") ?? updates.at(-1)!;
+    const table = updates.find((node) => node.address === "opt/embed.W_E") ?? updates.at(-1)!;
     found.push(
       stage(
         "update",
@@ -286,14 +286,14 @@ const stage = (
   act: string,
   title: string,
   sentence: string,
-  steps: Step[],
-  main: Step | null,
+  nodes: TraceNode[],
+  main: TraceNode | null,
 ): Stage => ({
   id,
   act,
   title,
   sentence,
-  steps,
+  nodes,
   main,
   faces: main ? [main] : [],
   block: null,
@@ -303,18 +303,18 @@ function planned(
   plan: Plan,
   act: string,
   prefix: string,
-  forward: Step[],
+  forward: TraceNode[],
   block: number | null,
 ): Stage[] {
-  const steps = plan.names.flatMap((pattern) =>
-    forward.filter((step) => fits(step.address, `fwd/${prefix}${pattern}`)),
+  const nodes = plan.names.flatMap((pattern) =>
+    forward.filter((node) => fits(node.address, `fwd/${prefix}${pattern}`)),
   );
-  const unique = [...new Set(steps)].sort((a, b) => forward.indexOf(a) - forward.indexOf(b));
+  const unique = [...new Set(nodes)].sort((a, b) => forward.indexOf(a) - forward.indexOf(b));
   if (!unique.length) return [];
   const named = (plan.faces ?? []).map((name) =>
-    unique.find((step) => step.address === `fwd/${prefix}${name}`),
+    unique.find((node) => node.address === `fwd/${prefix}${name}`),
   );
-  const faces = named.filter((step) => step !== undefined);
+  const faces = named.filter((node) => node !== undefined);
   if (!faces.length) faces.push(unique.at(-1)!);
   const sentence = plan.sentence || normSentence(unique, forward);
   return [
@@ -323,7 +323,7 @@ function planned(
       act,
       title: plan.title,
       sentence,
-      steps: unique,
+      nodes: unique,
       main: faces[0],
       faces,
       block,
@@ -332,13 +332,13 @@ function planned(
 }
 
 /** What a norm does, and where: before a layer, after it, or at the end. */
-function normSentence(steps: Step[], forward: Step[]): string {
-  const centers = steps.some(({ address }) => /\.mean$/.test(address));
+function normSentence(nodes: TraceNode[], forward: TraceNode[]): string {
+  const centers = nodes.some(({ address }) => /\.mean$/.test(address));
   const how = centers
     ? "its mean is subtracted and it is divided by its spread"
     : "it is divided by the root of its mean square";
-  const first = forward[forward.indexOf(steps.at(-1)!) + 1]?.address ?? "";
-  const last = steps[0].address.startsWith("fwd/ln_final");
+  const first = forward[forward.indexOf(nodes.at(-1)!) + 1]?.address ?? "";
+  const last = nodes[0].address.startsWith("fwd/ln_final");
   const when = last ? "After the last block" : normPlace(first);
   return `${when} a vector is brought to a standard size: ${how}.`;
 }

@@ -14,8 +14,8 @@ export type Role =
   | "intermediate"
   | "change";
 
-/** One recorded value: a row of the step table of a trace file. */
-export interface Step {
+/** One recorded value: a row of the node table of a trace file. */
+export interface TraceNode {
   address: string;
   op: string | null;
   role: Role | null;
@@ -36,49 +36,49 @@ export interface Table {
   version: number;
   tile_bytes: number;
   labels: Record<string, string[]>;
-  ops: Record<string, { says: string; source: string }>;
+  ops: Record<string, { summary: string; source: string }>;
   formulas: Formula[];
-  steps: Step[];
+  nodes: TraceNode[];
 }
 
 const LABELLED_AS: Record<string, string> = { query: "pos", key: "pos" };
 
-/** A recorded pass, opened from the documented trace format: a step table and a file of numbers. */
+/** A recorded pass, opened from the documented trace format: a node table and a file of numbers. */
 export class Trace {
-  readonly steps: Map<string, Step>;
+  readonly nodes: Map<string, TraceNode>;
   readonly values: Values;
 
   constructor(
     readonly table: Table,
     reader: Reader,
   ) {
-    if (table.format !== "glassformer-trace" || table.version !== 2) {
+    if (table.format !== "glassformer-trace" || table.version !== 3) {
       throw new Error(
-        `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 2`,
+        `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 3`,
       );
     }
-    this.steps = new Map(table.steps.map((step) => [step.address, step]));
+    this.nodes = new Map(table.nodes.map((node) => [node.address, node]));
     this.values = new Values(reader, table.tile_bytes);
   }
 
-  step(path: string): Step {
-    const step = this.steps.get(path);
-    if (!step)
+  node(path: string): TraceNode {
+    const node = this.nodes.get(path);
+    if (!node)
       throw new Error(
-        `no value is named ${path} in this trace; near it: ${nearest(path, this.steps.keys()).join(", ")}`,
+        `no value is named ${path} in this trace; near it: ${nearest(path, this.nodes.keys()).join(", ")}`,
       );
-    return step;
+    return node;
   }
 
-  has = (path: string): boolean => this.steps.has(path);
+  has = (path: string): boolean => this.nodes.has(path);
 
-  formula(step: Step): Formula | null {
-    return step.formula === null ? null : this.table.formulas[step.formula];
+  formula(node: TraceNode): Formula | null {
+    return node.formula === null ? null : this.table.formulas[node.formula];
   }
 
   /** Computed values of one kind, in the order they were computed. */
-  ofKind(kind: string): Step[] {
-    return this.table.steps.filter((step) => step.address.startsWith(`${kind}/`));
+  ofKind(kind: string): TraceNode[] {
+    return this.table.nodes.filter((node) => node.address.startsWith(`${kind}/`));
   }
 
   /** The word that an index of an axis stands for, with its spaces visible; "" where there is none. */
@@ -92,93 +92,86 @@ export class Trace {
   }
 
   /** One plain sentence about how the value is made. */
-  says(step: Step): string {
-    if (step.op === null) {
-      if (step.address.startsWith("weight/"))
-        return "A trained parameter: training changes it, a forward pass does not.";
-      return step.address.startsWith("token/") ? "A token id, given with the text." : "A constant.";
-    }
-    if (step.op === "gradient") {
-      return "How fast the loss grows with this number: the sum, over every step that read it, of that step's own gradient times its local derivative.";
-    }
-    if (step.op === "gradient_norm")
-      return "The length of the whole gradient: the root of all its squares, summed.";
-    return this.table.ops[step.op]?.says ?? "";
+  summary(node: TraceNode): string {
+    if (node.op !== null) return this.table.ops[node.op]?.summary ?? "";
+    if (node.address.startsWith("weight/"))
+      return "A trained parameter: training changes it, a forward pass does not.";
+    return node.address.startsWith("token/") ? "A token id, given with the text." : "A constant.";
   }
 
-  source = (step: Step): string => (step.op && this.table.ops[step.op]?.source) || "";
+  source = (node: TraceNode): string => (node.op && this.table.ops[node.op]?.source) || "";
 
   /** Parse an address and fill in the indices that can only be 0; throws an Error with the nearest names. */
   locate(text: string): Address {
     const { path: parsed, index } = parse(text);
     const kinds = text.includes("/") ? [] : KINDS.map((kind) => `${kind}/${nameOf(parsed)}`);
     const path = kinds.find(this.has) ?? parsed; // without a kind, whatever has the name
-    const step = this.step(path);
+    const node = this.node(path);
     for (const [axis, i] of Object.entries(index)) {
-      const n = step.shape[step.axes.indexOf(axis)];
+      const n = node.shape[node.axes.indexOf(axis)];
       if (n === undefined)
         throw new Error(
-          `${path} has no axis ${axis}; its axes are ${step.axes.join(", ") || "none: it is one number"}`,
+          `${path} has no axis ${axis}; its axes are ${node.axes.join(", ") || "none: it is one number"}`,
         );
       if (i >= n)
         throw new Error(`${axis}=${i} is outside ${path}: ${axis} goes from 0 to ${n - 1}`);
     }
     const whole: Record<string, number> = {};
-    step.axes.forEach((axis, d) => {
+    node.axes.forEach((axis, d) => {
       if (axis in index) whole[axis] = index[axis];
-      else if (step.shape[d] === 1) whole[axis] = 0;
+      else if (node.shape[d] === 1) whole[axis] = 0;
     });
     return { path, index: whole };
   }
 
   isCell = (where: Address): boolean =>
-    Object.keys(where.index).length === this.step(where.path).axes.length;
+    Object.keys(where.index).length === this.node(where.path).axes.length;
 }
 
-export const size = (step: Step): number => step.shape.reduce((a, b) => a * b, 1);
-export const itemBytes = (step: Step): number => DTYPES[step.dtype].bytes;
-export const isWhole = (step: Step): boolean => DTYPES[step.dtype].whole;
+export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a * b, 1);
+export const itemBytes = (node: TraceNode): number => DTYPES[node.dtype].bytes;
+export const isWhole = (node: TraceNode): boolean => DTYPES[node.dtype].whole;
 
 /** How far apart neighbours along each axis lie, in elements. */
-export function strides(step: Step): number[] {
-  const found = step.shape.map(() => 1);
-  for (let d = step.shape.length - 2; d >= 0; d--) found[d] = found[d + 1] * step.shape[d + 1];
+export function strides(node: TraceNode): number[] {
+  const found = node.shape.map(() => 1);
+  for (let d = node.shape.length - 2; d >= 0; d--) found[d] = found[d + 1] * node.shape[d + 1];
   return found;
 }
 
 /** The place of an element in the row-major value. */
-export function flat(step: Step, index: Record<string, number>): number {
-  const by = strides(step);
-  return step.axes.reduce((sum, axis, d) => sum + (index[axis] ?? 0) * by[d], 0);
+export function flat(node: TraceNode, index: Record<string, number>): number {
+  const by = strides(node);
+  return node.axes.reduce((sum, axis, d) => sum + (index[axis] ?? 0) * by[d], 0);
 }
 
 /** The address of the number at a place of the row-major value. */
-export function addressOf(step: Step, place: number): string {
-  const by = strides(step);
+export function addressOf(node: TraceNode, place: number): string {
+  const by = strides(node);
   return format(
-    step.address,
+    node.address,
     Object.fromEntries(
-      step.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % step.shape[d]]),
+      node.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % node.shape[d]]),
     ),
   );
 }
 
 /** Whether a value has masked cells: those where a query would look at a later key. */
-export const hasMask = (step: Step): boolean =>
-  step.role !== null &&
-  step.role !== "score" &&
-  step.address.startsWith("fwd/") &&
-  step.axes.includes("query") &&
-  step.axes.includes("key");
+export const hasMask = (node: TraceNode): boolean =>
+  node.role !== null &&
+  node.role !== "score" &&
+  node.address.startsWith("fwd/") &&
+  node.axes.includes("query") &&
+  node.axes.includes("key");
 
 /** Whether the element of a value at an index was masked. */
-export const isMasked = (step: Step, at: Record<string, number>): boolean =>
-  hasMask(step) && at.key > at.query;
+export const isMasked = (node: TraceNode, at: Record<string, number>): boolean =>
+  hasMask(node) && at.key > at.query;
 
 /** The address without its axes of length 1, whose only index is understood. */
 export function shortAddress(trace: Trace, where: Address): string {
-  const step = trace.step(where.path);
-  const long = step.axes.filter((axis, d) => step.shape[d] > 1 && axis in where.index);
+  const node = trace.node(where.path);
+  const long = node.axes.filter((axis, d) => node.shape[d] > 1 && axis in where.index);
   return format(where.path, Object.fromEntries(long.map((axis) => [axis, where.index[axis]])));
 }
 

@@ -1,4 +1,4 @@
-import { size, strides, type Step } from "./trace";
+import { size, strides, type TraceNode } from "./trace";
 
 /** Where a trace's numbers come from. */
 export interface Reader {
@@ -84,7 +84,7 @@ export class Values {
   private tiles = new Map<number, Numbers>();
   private coming = new Map<number, Promise<Numbers>>();
   private parts = new Map<string, Promise<Numbers>>();
-  private single = new Map<Step, Map<number, number>>();
+  private single = new Map<TraceNode, Map<number, number>>();
 
   constructor(
     private reader: Reader,
@@ -92,55 +92,55 @@ export class Values {
   ) {}
 
   /** One number, or undefined while it is not here. */
-  peek(step: Step, flat: number): number | undefined {
-    const { bytes } = DTYPES[step.dtype];
-    if (flat < 0 || begin(step) + flat * bytes >= step.bytes![1]) return undefined;
+  peek(node: TraceNode, flat: number): number | undefined {
+    const { bytes } = DTYPES[node.dtype];
+    if (flat < 0 || begin(node) + flat * bytes >= node.bytes![1]) return undefined;
     const each = this.tileBytes / bytes;
     const k = Math.floor(flat / each);
-    const tile = this.tiles.get(begin(step) + k * this.tileBytes);
-    return tile ? tile[flat - k * each] : this.single.get(step)?.get(flat);
+    const tile = this.tiles.get(begin(node) + k * this.tileBytes);
+    return tile ? tile[flat - k * each] : this.single.get(node)?.get(flat);
   }
 
   /** Fetch what is missing of the elements [from, to) of a value. */
-  async fetch(step: Step, from: number, to: number): Promise<void> {
-    await this.held(step, from, to);
+  async fetch(node: TraceNode, from: number, to: number): Promise<void> {
+    await this.held(node, from, to);
   }
 
   /** Fetch what is missing of single elements, each tile once. */
-  async fetchEach(wanted: [Step, number][]): Promise<void> {
-    const tiles = new Map<number, Step>();
-    for (const [step, flat] of wanted) {
-      const k = Math.floor((flat * DTYPES[step.dtype].bytes) / this.tileBytes);
-      tiles.set(begin(step) + k * this.tileBytes, step);
+  async fetchEach(wanted: [TraceNode, number][]): Promise<void> {
+    const tiles = new Map<number, TraceNode>();
+    for (const [node, flat] of wanted) {
+      const k = Math.floor((flat * DTYPES[node.dtype].bytes) / this.tileBytes);
+      tiles.set(begin(node) + k * this.tileBytes, node);
     }
-    await Promise.all([...tiles].map(([at, step]) => this.tile(at, step)));
+    await Promise.all([...tiles].map(([at, node]) => this.tile(at, node)));
   }
 
   /** Fetch what is missing of the elements [from, to) along every axis: a column touches a tile for each few rows, and is one part. */
-  async fetchBox(step: Step, from: number[], to: number[]): Promise<void> {
-    const tiles = this.missing(step, from, to);
+  async fetchBox(node: TraceNode, from: number[], to: number[]): Promise<void> {
+    const tiles = this.missing(node, from, to);
     const parts = this.reader.part
-      ? split(from, to, this.tileBytes / DTYPES[step.dtype].bytes)
+      ? split(from, to, this.tileBytes / DTYPES[node.dtype].bytes)
       : [];
     if (!parts.length || tiles.size <= parts.length + 1)
-      await Promise.all([...tiles].map((at) => this.tile(at, step)));
+      await Promise.all([...tiles].map((at) => this.tile(at, node)));
     else {
-      const found = await Promise.all(parts.map(([one, other]) => this.part(step, one, other)));
+      const found = await Promise.all(parts.map(([one, other]) => this.part(node, one, other)));
       this.makeRoom(); // once: a box does not throw its own first parts away
-      parts.forEach(([one, other], i) => this.scatter(step, one, other, found[i]));
+      parts.forEach(([one, other], i) => this.scatter(node, one, other, found[i]));
     }
   }
 
   /** Of every block of the elements [from, to) the number of largest magnitude: found by the server, or here where the numbers are. */
-  async blocks(step: Step, from: number[], to: number[], block: number[]): Promise<Numbers> {
-    if (this.reader.part && block.some((side) => side > 1) && this.missing(step, from, to).size > 1)
-      return this.part(step, from, to, block);
-    await this.fetchBox(step, from, to);
+  async blocks(node: TraceNode, from: number[], to: number[], block: number[]): Promise<Numbers> {
+    if (this.reader.part && block.some((side) => side > 1) && this.missing(node, from, to).size > 1)
+      return this.part(node, from, to, block);
+    await this.fetchBox(node, from, to);
     const counts = block.map((side, d) => Math.ceil((to[d] - from[d]) / side));
     const found = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
-    const by = strides(step);
+    const by = strides(node);
     const turn = (d: number, flat: number, place: number): void => {
-      if (d === by.length) found[place] = larger(found[place], this.peek(step, flat)!);
+      if (d === by.length) found[place] = larger(found[place], this.peek(node, flat)!);
       else
         for (let i = from[d]; i < to[d]; i++)
           turn(d + 1, flat + i * by[d], place * counts[d] + Math.floor((i - from[d]) / block[d]));
@@ -150,16 +150,16 @@ export class Values {
   }
 
   /** A whole value as doubles, row-major. */
-  async all(step: Step): Promise<Float64Array> {
-    return this.range(step, 0, size(step));
+  async all(node: TraceNode): Promise<Float64Array> {
+    return this.range(node, 0, size(node));
   }
 
   /** The elements [from, to) of a value, as doubles. */
-  async range(step: Step, from: number, to: number): Promise<Float64Array> {
-    const each = this.tileBytes / DTYPES[step.dtype].bytes;
+  async range(node: TraceNode, from: number, to: number): Promise<Float64Array> {
+    const each = this.tileBytes / DTYPES[node.dtype].bytes;
     const first = Math.floor(from / each);
     const found = new Float64Array(to - from);
-    (await this.held(step, from, to)).forEach((tile, k) => {
+    (await this.held(node, from, to)).forEach((tile, k) => {
       const start = (first + k) * each;
       found.set(tile.subarray(Math.max(from - start, 0), to - start), Math.max(start - from, 0));
     });
@@ -167,37 +167,37 @@ export class Values {
   }
 
   /** One number. */
-  async one(step: Step, flat: number): Promise<number> {
-    return (await this.range(step, flat, flat + 1))[0];
+  async one(node: TraceNode, flat: number): Promise<number> {
+    return (await this.range(node, flat, flat + 1))[0];
   }
 
-  private held(step: Step, from: number, to: number): Promise<Numbers[]> {
-    const { bytes } = DTYPES[step.dtype];
+  private held(node: TraceNode, from: number, to: number): Promise<Numbers[]> {
+    const { bytes } = DTYPES[node.dtype];
     const wanted: Promise<Numbers>[] = [];
     for (
       let k = Math.floor((from * bytes) / this.tileBytes);
       k * this.tileBytes < to * bytes;
       k++
     ) {
-      wanted.push(this.tile(begin(step) + k * this.tileBytes, step));
+      wanted.push(this.tile(begin(node) + k * this.tileBytes, node));
     }
     return Promise.all(wanted);
   }
 
   /** Where the tiles begin that a box touches and that are not here. */
-  private missing(step: Step, from: number[], to: number[]): Set<number> {
-    const { bytes } = DTYPES[step.dtype];
+  private missing(node: TraceNode, from: number[], to: number[]): Set<number> {
+    const { bytes } = DTYPES[node.dtype];
     const found = new Set<number>();
     const last = from.length - 1;
     const rows = to.map((end, d) => (d === last ? from[d] + 1 : end));
-    each(step, from, rows, (flat) => {
+    each(node, from, rows, (flat) => {
       const end = flat + (last < 0 ? 1 : to[last] - from[last]);
       for (
         let k = Math.floor((flat * bytes) / this.tileBytes);
         k * this.tileBytes < end * bytes;
         k++
       ) {
-        const at = begin(step) + k * this.tileBytes;
+        const at = begin(node) + k * this.tileBytes;
         if (!this.tiles.has(at)) found.add(at);
       }
     });
@@ -205,15 +205,15 @@ export class Values {
   }
 
   private part(
-    step: Step,
+    node: TraceNode,
     from: number[],
     to: number[],
     block: number[] = from.map(() => 1),
   ): Promise<Numbers> {
-    const key = [step.address, from, to, block].join(";");
+    const key = [node.address, from, to, block].join(";");
     const found =
       this.parts.get(key) ??
-      this.told(this.reader.part!(step.address, from, to, block).then(DTYPES[step.dtype].read));
+      this.told(this.reader.part!(node.address, from, to, block).then(DTYPES[node.dtype].read));
     keep(this.parts, key, found, KEPT_PARTS);
     found.catch(() => this.parts.delete(key));
     return found;
@@ -225,13 +225,13 @@ export class Values {
     if (held > KEPT_SINGLE) this.single.clear();
   }
 
-  private scatter(step: Step, from: number[], to: number[], numbers: Numbers): void {
-    const known = this.single.get(step) ?? this.single.set(step, new Map()).get(step)!;
+  private scatter(node: TraceNode, from: number[], to: number[], numbers: Numbers): void {
+    const known = this.single.get(node) ?? this.single.set(node, new Map()).get(node)!;
     let i = 0;
-    each(step, from, to, (flat) => known.set(flat, numbers[i++]));
+    each(node, from, to, (flat) => known.set(flat, numbers[i++]));
   }
 
-  private tile(at: number, step: Step): Promise<Numbers> {
+  private tile(at: number, node: TraceNode): Promise<Numbers> {
     const here = this.tiles.get(at);
     if (here) {
       keep(this.tiles, at, here, KEPT_TILES);
@@ -239,9 +239,9 @@ export class Values {
     }
     let coming = this.coming.get(at);
     if (!coming) {
-      coming = this.told(this.reader.bytes(at, Math.min(at + this.tileBytes, step.bytes![1])))
+      coming = this.told(this.reader.bytes(at, Math.min(at + this.tileBytes, node.bytes![1])))
         .then((buffer) => {
-          const tile = DTYPES[step.dtype].read(buffer);
+          const tile = DTYPES[node.dtype].read(buffer);
           keep(this.tiles, at, tile, KEPT_TILES);
           return tile;
         })
@@ -267,8 +267,8 @@ function keep<K, V>(held: Map<K, V>, key: K, value: V, most: number): void {
 }
 
 /** Visit the elements [from, to) along every axis, row-major. */
-function each(step: Step, from: number[], to: number[], visit: (flat: number) => void): void {
-  const by = strides(step);
+function each(node: TraceNode, from: number[], to: number[], visit: (flat: number) => void): void {
+  const by = strides(node);
   const turn = (d: number, flat: number): void => {
     if (d === by.length) visit(flat);
     else for (let i = from[d]; i < to[d]; i++) turn(d + 1, flat + i * by[d]);
@@ -294,7 +294,7 @@ export function larger(one: number, other: number): number {
     : one;
 }
 
-function begin(step: Step): number {
-  if (!step.bytes) throw new Error(`the value of ${step.address} was not kept in this trace`);
-  return step.bytes[0];
+function begin(node: TraceNode): number {
+  if (!node.bytes) throw new Error(`the value of ${node.address} was not kept in this trace`);
+  return node.bytes[0];
 }

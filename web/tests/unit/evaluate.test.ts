@@ -27,12 +27,12 @@ function computed(tree: Node, params = {}) {
 
 async function run(tree: Node, params = {}, at: Record<string, number> = {}) {
   const trace = computed(tree, params);
-  for (const step of trace.steps.values()) await trace.values.all(step);
-  const step = trace.step("fwd/y");
+  for (const node of trace.nodes.values()) await trace.values.all(node);
+  const node = trace.node("fwd/y");
   const operands = Object.fromEntries(
-    Object.entries(step.operands).map(([name, path]) => [name, trace.step(path)]),
+    Object.entries(node.operands).map(([name, path]) => [name, trace.node(path)]),
   );
-  const evaluation = new Evaluation(trace, operands, params, tree, step);
+  const evaluation = new Evaluation(trace, operands, params, tree, node);
   return { evaluation, value: evaluation.run(tree, at) };
 }
 

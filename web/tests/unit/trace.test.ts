@@ -27,16 +27,16 @@ describe("an address", () => {
 describe("a trace", () => {
   const values = Array.from({ length: 24 }, (_, i) => i / 8);
   const trace = traceOf({ "fwd/x": { axes: ["pos", "i"], shape: [3, 8], values } });
-  const step = trace.step("fwd/x");
+  const node = trace.node("fwd/x");
 
   test("finds a number by its indices, and its indices by its place", async () => {
-    expect(flat(step, { pos: 2, i: 5 })).toBe(21);
-    expect(addressOf(step, 21)).toBe("fwd/x[pos=2,i=5]");
-    expect(await trace.values.one(step, 21)).toBe(21 / 8);
+    expect(flat(node, { pos: 2, i: 5 })).toBe(21);
+    expect(addressOf(node, 21)).toBe("fwd/x[pos=2,i=5]");
+    expect(await trace.values.one(node, 21)).toBe(21 / 8);
   });
 
   test("reads across its tiles", async () => {
-    expect([...(await trace.values.range(step, 5, 19))]).toEqual(values.slice(5, 19));
+    expect([...(await trace.values.range(node, 5, 19))]).toEqual(values.slice(5, 19));
   });
 
   test("says which index is outside, and which axes there are", () => {

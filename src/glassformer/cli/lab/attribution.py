@@ -50,7 +50,7 @@ def command(
     subject = Subject(run, at_step)
     trace = subject.watch(prompt)
     place = at_position(trace, pos)
-    logits = trace.value_of(trace.step("fwd/logits"))[0, place]
+    logits = trace.value_of(trace.node("fwd/logits"))[0, place]
     wanted = None if token is None else token_of(subject.tokenizer, token)
     found = attribute(subject.model.config, trace, wanted, place)
     if as_json:

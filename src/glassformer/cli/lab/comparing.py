@@ -34,12 +34,12 @@ def compare(
     subject: Subject,
     prompt: str,
     edit: Edit,
-    says: str,
+    summary: str,
     target: str | None,
     everything: bool,
     as_json: bool,
 ) -> None:
-    """Print both passes beside each other; `says` is what was done, in words."""
+    """Print both passes beside each other; `summary` is what was done, in words."""
     wanted = None if target is None else token_of(subject.tokenizer, target)
     found = experiments.edit(subject.model, subject.ids(prompt), edit)
     before, after = found.before, found.after
@@ -47,7 +47,7 @@ def compare(
         n = subject.model.config.vocab_size if everything else TOKENS
         return say_json(comparison_data(found, n, wanted))
     sheet = Sheet()
-    sheet.prose(says, "bold")
+    sheet.prose(summary, "bold")
     for address in edit:
         _tell_edit(sheet, before, after, address)
     _Comparison(sheet, before, after, everything).tell(wanted)
@@ -108,8 +108,8 @@ class _Comparison:
         self._travel(changes(self.before, self.after))
 
     def _next_token(self) -> None:
-        n = self.before.step("fwd/probs").shape[1]
-        vocab = self.before.step("fwd/probs").shape[2]
+        n = self.before.node("fwd/probs").shape[1]
+        vocab = self.before.node("fwd/probs").shape[2]
         self.sheet.title(f"The next token, after {index_label(self.before, 'pos', n - 1)}")
         shown = vocab if self.everything else TOKENS
         shifts = next_token_shifts(self.before, self.after, shown)
@@ -149,14 +149,14 @@ class _Comparison:
             print_table(self.sheet, columns, rows)
 
     def _travel(self, found: list[Change]) -> None:
-        sheet, n_steps = self.sheet, len(self.before.steps)
+        sheet, n_values = self.sheet, len(self.before.computed)
         sheet.title("The difference travels")
         if not found:
-            sheet.prose(f"None of the {n_steps} steps changed.", indent=2)
+            sheet.prose(f"None of the {n_values} values changed.", indent=2)
             return
         sheet.prose(
-            f"{len(found)} of {n_steps} steps changed. Relative: the length of the change, by that"
-            " of the value before. Largest: the number that changed most, and where it is.",
+            f"{len(found)} of {n_values} values changed. Relative: the length of the change, by"
+            " that of the value before. Largest: the number that changed most, and where it is.",
             QUIET,
         )
         shown = [change for change in found if self.everything or _is_station(change)]
@@ -169,7 +169,7 @@ class _Comparison:
             if _place(change)[0] is None or _place(change)[0] in kept
         ]
         columns = [
-            Column("step", most=26),
+            Column("value", most=26),
             Column("relative", right=True),
             Bars(),
             Column("largest", right=True),
@@ -180,7 +180,7 @@ class _Comparison:
             hidden = [layers[i] for i in range(fold.n) if i not in fold.shown]
             self._left_out(f"layers {hidden[0]} to {hidden[-1]} left out")
         if len(shown) < len(found):
-            self._left_out(f"{len(found) - len(shown)} steps in between left out")
+            self._left_out(f"{len(found) - len(shown)} values in between left out")
 
     def _row(self, change: Change) -> list[Cell]:
         layer, name = _place(change)

@@ -100,7 +100,7 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
         table.append([index_label(trace, "pos", place), *guesses, came])
     print_table(sheet, columns, table)
     if rows.missing:
-        sheet.prose(f"… {rows.says('pos')}; --all shows them", QUIET, indent=2, hanging=2)
+        sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2, hanging=2)
     missing = len(glimpses) - len(points)
     if missing:
         said = f"… {missing} of {len(glimpses)} columns left out; --pos N has every layer"

@@ -49,7 +49,7 @@ class Subject:
 
 def at_position(trace: Trace, pos: int) -> int:
     """A position of the text, counted from its start; negative ones are counted from its end."""
-    n = trace.step("fwd/probs").shape[1]
+    n = trace.node("fwd/probs").shape[1]
     if not -n <= pos < n:
         raise GlassformerError(f"there is no position {pos}; the text's positions are 0 to {n - 1}")
     return pos % n

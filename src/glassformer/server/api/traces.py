@@ -28,7 +28,7 @@ async def open_trace(request: schemas.TraceRequest, shared: Shared) -> schemas.T
 
 
 @router.get("/{trace}/trace.json", responses=refusals())
-async def step_table(
+async def node_table(
     trace: NamedTrace, shared: Shared, accept_encoding: Annotated[str, Header()] = ""
 ) -> Response:
     """The step table, as documented in the reference of the trace format."""

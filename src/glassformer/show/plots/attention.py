@@ -23,30 +23,30 @@ from glassformer.show.plots.style import (
     note,
     title,
 )
-from glassformer.show.stages import forward_steps, layer_of
+from glassformer.show.stages import forward_nodes, layer_of
 from glassformer.show.values import array, is_attention, masked_cells
-from glassformer.trace import Step, Trace
+from glassformer.trace import Node, Trace
 
 WITH_NUMBERS = 8  # tokens at most for the weights to be written in their cells
 ALL_LABELS = 24  # tokens at most for each to be named; with more, every second, third, ...
 MASKED = "masked: a later token"
 
 
-def patterns(trace: Trace) -> dict[int, Step]:
+def patterns(trace: Trace) -> dict[int, Node]:
     """The attention weights of every layer that kept them."""
     return {
-        layer: step
-        for step in forward_steps(trace)
-        if is_attention(step) and step.value is not None and (layer := layer_of(step)) is not None
+        layer: node
+        for node in forward_nodes(trace)
+        if is_attention(node) and node.value is not None and (layer := layer_of(node)) is not None
     }
 
 
 def draw_layer(trace: Trace, layer: int) -> Figure:
     """Every head of one layer, query row by key column."""
-    step = patterns(trace).get(layer)
-    if step is None:
+    node = patterns(trace).get(layer)
+    if node is None:
         raise GlassformerError(f"the trace holds no attention weights of layer {layer}")
-    weights = array(trace, step)[0]  # [head, query, key]
+    weights = array(trace, node)[0]  # [head, query, key]
     n_heads, n = weights.shape[:2]
     columns = min(n_heads, 2 if n_heads == 4 else 4)
     rows = math.ceil(n_heads / columns)
@@ -54,7 +54,7 @@ def draw_layer(trace: Trace, layer: int) -> Figure:
     figure = new_figure(side * columns + 1.6, side * rows + 1.4)
     panels = figure.subplots(rows, columns, squeeze=False)
     tokens = _tokens(trace, n)
-    masked = masked_cells(trace, step)
+    masked = masked_cells(trace, node)
     for place, axes in enumerate(panels.flat):
         if place >= n_heads:
             axes.set_axis_off()
@@ -84,7 +84,7 @@ def draw_overview(trace: Trace) -> Figure:
     found = patterns(trace)
     if not found:
         raise GlassformerError("the trace holds no attention weights; watch with keep='*'")
-    maps = {layer: array(trace, step)[0] for layer, step in found.items()}
+    maps = {layer: array(trace, node)[0] for layer, node in found.items()}
     n_heads, n = next(iter(maps.values())).shape[:2]
     gap = max(1, n // 12)
     pitch = n + gap
@@ -100,8 +100,8 @@ def draw_overview(trace: Trace) -> Figure:
     colours = PROBABILITY.with_extremes(bad="#ffffff")
     image = axes.imshow(mosaic, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     any_masked = False
-    for row, step in enumerate(found.values()):
-        is_masked = bool(masked_cells(trace, step).any())
+    for row, node in enumerate(found.values()):
+        is_masked = bool(masked_cells(trace, node).any())
         any_masked |= is_masked
         for head in range(n_heads):
             if is_masked:

@@ -73,17 +73,17 @@ def principal_plane(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_embeddings(trace: Trace) -> Figure:
     """The map of the token embeddings; the prompt's tokens stand out."""
-    step = trace.nodes.get(TABLE)
-    if step is None:
+    node = trace.nodes.get(TABLE)
+    if node is None:
         raise GlassformerError("the trace holds no token embeddings")
-    at, shares = principal_plane(array(trace, step))
+    at, shares = principal_plane(array(trace, node))
     ids = trace.nodes.get("token/ids")
     prompt = list(dict.fromkeys(array(trace, ids)[0].tolist())) if ids is not None else []
     figure = new_figure(13, 9.5)
     axes = figure.subplots()
-    says = "a token of the vocabulary", "a token of the prompt"
-    axes.scatter(*at.T, s=16, color="#b7b7c4", linewidths=0, label=says[0])
-    axes.scatter(*at[prompt].T, s=80, color=ORANGE, edgecolors="white", label=says[1], zorder=3)
+    summary = "a token of the vocabulary", "a token of the prompt"
+    axes.scatter(*at.T, s=16, color="#b7b7c4", linewidths=0, label=summary[0])
+    axes.scatter(*at[prompt].T, s=80, color=ORANGE, edgecolors="white", label=summary[1], zorder=3)
     name_axes(
         axes,
         f"first direction ({shares[0]:.0%} of the differences)",

@@ -31,8 +31,8 @@ def draw_learning(
     axes = figure.subplots()
     axes.plot(updates, probs, color=BLUE, linewidth=2.6, marker="o", markersize=5, clip_on=False)
     axes.axhline(guess, color=FAINT, linestyle=":", linewidth=2)
-    says = f"a guess that knows nothing: {guess:.3g}"
-    axes.text(updates[-1], guess + 0.015, says, size=LABEL - 2, color=INK, ha="right")
+    summary = f"a guess that knows nothing: {guess:.3g}"
+    axes.text(updates[-1], guess + 0.015, summary, size=LABEL - 2, color=INK, ha="right")
     axes.set_ylim(0, 1)
     axes.set_xlim(updates[0], updates[-1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

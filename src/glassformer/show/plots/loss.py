@@ -36,12 +36,12 @@ def draw_loss(rows: list[dict[str, Any]]) -> Figure:
         axes.plot(*train.T, color=BLUE, alpha=1 if single else 0.25, linewidth=2 if single else 1)
         shown = train if single else _running_mean(train)
         width = _window(len(train))
-        says = "training" if single else f"training, mean of {width} steps"
-        axes.plot(*shown.T, color=BLUE, linewidth=2.6, label=f"{says}: {shown[-1, 1]:.3f}")
+        summary = "training" if single else f"training, mean of {width} steps"
+        axes.plot(*shown.T, color=BLUE, linewidth=2.6, label=f"{summary}: {shown[-1, 1]:.3f}")
     if len(held_out):
         label = f"held-out text: {held_out[-1, 1]:.3f}"
         axes.plot(*held_out.T, color=ORANGE, linestyle="", marker="o", label=label, clip_on=False)
-    for key, says, colour, dash in (
+    for key, summary, colour, dash in (
         ("floor", "floor of the held-out text, the best that any model can do", GREEN, "--"),
         ("unigram_loss", "guess by how often each token occurs", FAINT, ":"),
         ("uniform_loss", "guess that knows nothing", FAINT, "-."),
@@ -49,7 +49,7 @@ def draw_loss(rows: list[dict[str, Any]]) -> Figure:
         known = _series(rows, key)
         if len(known):
             value = known[-1, 1]
-            label = f"{says}: {value:.3f}"
+            label = f"{summary}: {value:.3f}"
             axes.axhline(value, color=colour, linestyle=dash, linewidth=2.2, label=label)
     name_axes(axes, "training step", "loss (nats per token)")
     open_frame(axes)

@@ -1,5 +1,5 @@
 /** What can be seen of attention heads, read from the recorded numbers. */
-import type { Step, Trace } from "../../trace/trace";
+import type { TraceNode, Trace } from "../../trace/trace";
 
 export type Seen = "scores" | "pattern" | "gradient";
 
@@ -9,28 +9,28 @@ const PATHS: Record<Seen, (block: number) => string> = {
   gradient: (block) => `bwd/blocks.${block}.attn.pattern`,
 };
 
-export const stepOf = (trace: Trace, seen: Seen, block: number): Step =>
-  trace.step(PATHS[seen](block));
+export const nodeOf = (trace: Trace, seen: Seen, block: number): TraceNode =>
+  trace.node(PATHS[seen](block));
 
 /** The flat place of the first number of a row [head, query]. */
-const rowAt = (step: Step, head: number, query: number): number =>
-  (head * step.shape[2] + query) * step.shape[3];
+const rowAt = (node: TraceNode, head: number, query: number): number =>
+  (head * node.shape[2] + query) * node.shape[3];
 
 /** All numbers of one head [query, key], row-major. */
-export const headValues = (trace: Trace, step: Step, head: number): Promise<Float64Array> =>
-  trace.values.range(step, rowAt(step, head, 0), rowAt(step, head + 1, 0));
+export const headValues = (trace: Trace, node: TraceNode, head: number): Promise<Float64Array> =>
+  trace.values.range(node, rowAt(node, head, 0), rowAt(node, head + 1, 0));
 
 /** The key that a query looks at most, and its share; null while the numbers are not here. */
 export function looksAt(
   trace: Trace,
-  step: Step,
+  node: TraceNode,
   head: number,
   query: number,
 ): { key: number; share: number } | null {
-  const from = rowAt(step, head, query);
+  const from = rowAt(node, head, query);
   let best: { key: number; share: number } | null = null;
   for (let key = 0; key <= query; key++) {
-    const share = trace.values.peek(step, from + key);
+    const share = trace.values.peek(node, from + key);
     if (share === undefined) return null;
     if (!best || share > best.share) best = { key, share };
   }

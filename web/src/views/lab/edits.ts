@@ -64,7 +64,7 @@ export const attentionOff = (block: number): string => `fwd/blocks.${block}.attn
 export const mlpOff = (block: number): string => `fwd/blocks.${block}.mlp.mlp_out`;
 
 /** An edit in words. */
-export function says(address: string, edit: Edit): string {
+export function summary(address: string, edit: Edit): string {
   const place = placeOf(address, edit);
   if (!place) return `“${address}” is not an edit that can be read`;
   const { path, index } = place;

@@ -38,7 +38,7 @@ class Sampler {
     return { ...settings, index: this.drawn.at };
   }
 
-  /** Whether the trace holds this very choice as recorded steps. */
+  /** Whether the trace holds this very choice as recorded nodes. */
   get recorded(): boolean {
     const { about } = session;
     const same = (a: Sampling) =>

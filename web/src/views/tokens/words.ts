@@ -40,7 +40,7 @@ export const placeOf = (step: Step): number =>
   step.considered.findIndex((pair) => pair.rank === step.merge?.rank);
 
 /** One step in one sentence. */
-export function says(step: Step, word: Word | undefined): string {
+export function summary(step: Step, word: Word | undefined): string {
   const pieces = step.pieces.length;
   if (step.op === "look up") {
     const ids = step.pieces.map((piece, i) => `${quoted(piece)} is ${step.ids[i]}`).join(", ");

@@ -55,7 +55,7 @@ export class Frames {
       optimizer: false,
     });
     const { trace } = opened;
-    const shown = trace.table.steps.filter(
+    const shown = trace.table.nodes.filter(
       (one) => SHOWN.test(one.address) && one.bytes && size(one) <= WHOLE,
     );
     await Promise.all(shown.map((one) => trace.values.fetch(one, 0, size(one))));

@@ -1,6 +1,6 @@
 /** Two traces beside each other: what tells them apart, and the numbers after their last tokens. */
 import type { About, Opened, RunSummary } from "../../../source";
-import type { Step, Trace } from "../../../trace/trace";
+import type { TraceNode, Trace } from "../../../trace/trace";
 
 /** What a side is called: only what differs from the other. */
 export function nameOf(about: About, other: About, runs: RunSummary[]): string {
@@ -15,10 +15,10 @@ export function nameOf(about: About, other: About, runs: RunSummary[]): string {
 }
 
 /** The numbers [from the last position on] of a value whose second axis is the position. */
-export function lastOf(trace: Trace, step: Step): Promise<Float64Array> {
-  const [, n, ...rest] = step.shape;
+export function lastOf(trace: Trace, node: TraceNode): Promise<Float64Array> {
+  const [, n, ...rest] = node.shape;
   const width = rest.reduce((a, b) => a * b, 1);
-  return trace.values.range(step, (n - 1) * width, n * width);
+  return trace.values.range(node, (n - 1) * width, n * width);
 }
 
 export interface TokenPair {
@@ -34,7 +34,7 @@ const alike = (one: string[], two: string[]): boolean =>
 /** The tokens that are most probable on either side, matched by id in one vocabulary and by their text across two. */
 export async function leading(one: Opened, two: Opened, count: number): Promise<TokenPair[]> {
   const sides = [one, two];
-  const probs = await Promise.all(sides.map(({ trace }) => lastOf(trace, trace.step("fwd/probs"))));
+  const probs = await Promise.all(sides.map(({ trace }) => lastOf(trace, trace.node("fwd/probs"))));
   const words = sides.map(({ trace }) => trace.table.labels.vocab ?? []);
   const same = one.about.run === two.about.run || alike(words[0], words[1]);
   const places = same
@@ -58,27 +58,27 @@ export async function leading(one: Opened, two: Opened, count: number): Promise<
 }
 
 const BLOCK = "fwd/blocks.0.";
-const withoutPos = (step: Step): string => [step.axes[1], ...step.shape.slice(2)].join();
+const withoutPos = (node: TraceNode): string => [node.axes[1], ...node.shape.slice(2)].join();
 
 /** Names of values that every block has and both sides can be compared in. */
 export function comparable(one: Trace, two: Trace, lastOnly: boolean): string[] {
   return one
     .ofKind("fwd")
-    .filter((step) => step.address.startsWith(BLOCK))
-    .filter((step) => {
-      const match = two.steps.get(step.address);
-      if (!match?.bytes || !step.bytes) return false;
+    .filter((node) => node.address.startsWith(BLOCK))
+    .filter((node) => {
+      const match = two.nodes.get(node.address);
+      if (!match?.bytes || !node.bytes) return false;
       return lastOnly
-        ? step.axes[1] === "pos" && withoutPos(match) === withoutPos(step)
-        : match.shape.join() === step.shape.join();
+        ? node.axes[1] === "pos" && withoutPos(match) === withoutPos(node)
+        : match.shape.join() === node.shape.join();
     })
-    .map((step) => step.address.slice(BLOCK.length));
+    .map((node) => node.address.slice(BLOCK.length));
 }
 
 /** How far the last position's numbers moved: the length of the change over the length before. */
 export async function lastMoved(one: Trace, two: Trace, path: string): Promise<number | null> {
   if (!one.has(path) || !two.has(path)) return null;
-  const [was, is] = await Promise.all([lastOf(one, one.step(path)), lastOf(two, two.step(path))]);
+  const [was, is] = await Promise.all([lastOf(one, one.node(path)), lastOf(two, two.node(path))]);
   const length = (values: Float64Array) => Math.hypot(...values);
   return length(was.map((value, i) => is[i] - value)) / length(was);
 }

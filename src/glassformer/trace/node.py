@@ -1,4 +1,4 @@
-"""A step: one named value, the op that made it and the addresses of its operands."""
+"""A node of a trace: one named value, the op that made it and the addresses of its operands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from glassformer.formula.tree import Formula
 from glassformer.ops.op import REGISTRY, Op, Role
 
 GRADIENT = "gradient"
-"""The op name of every step of the backward pass."""
+"""The op name of every node of the backward pass."""
 
 
 @dataclass(slots=True, repr=False)
-class Step:
+class Node:
     """One recorded value.
 
     `path` is kind/name. A leaf (weight, token, constant) has no op and no formula. `operands` maps
@@ -42,7 +42,7 @@ class Step:
         made = f" by {self.op}" if self.op else ""
         kept = "" if self.value is not None else ", not kept"
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"<Step {self.path}[{axes}] {dtype}{made}{kept}>"
+        return f"<Node {self.path}[{axes}] {dtype}{made}{kept}>"
 
     @property
     def kind(self) -> str:
