@@ -225,7 +225,7 @@ def test_a_self_made_trace_is_read_or_refused_in_one_line(tmp_path):
     assert "is made of itself" in refusal(operands={**made["operands"], operand: made["address"]})
     assert "is not there" in refusal(operands={**made["operands"], operand: "fwd/nowhere"})
     assert f"lacks {operand}" in refusal(operands={})
-    assert "two steps are named" in refusal(address=next(iter(named)))
+    assert "two nodes are named" in refusal(address=next(iter(named)))
     assert "other axes than its formula" in refusal(axes=made["axes"][::-1])
     assert "axes and" in refusal(shape=[1])
     assert "steps[" in refusal(dtype="float7")

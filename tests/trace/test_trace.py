@@ -166,7 +166,7 @@ def test_a_notebook_view_is_found_by_name(monkeypatch):
     assert trace._repr_html_() == repr(trace)
     monkeypatch.delitem(RENDERERS, "Trace")
     assert (
-        trace._repr_html_() == f"<pre>&lt;Trace of {len(trace.computed)} nodes, 8 bytes&gt;</pre>"
+        trace._repr_html_() == f"<pre>&lt;Trace of {len(trace.computed)} values, 8 bytes&gt;</pre>"
     )
 
 

@@ -18,12 +18,17 @@ export function kept(trace: Trace, path: string): TraceNode | null {
 }
 
 /** What the probabilities are read or computed from; null where a trace holds neither. */
-export const sourceOf = (trace: Trace): TraceNode | null => kept(trace, PROBS) ?? kept(trace, LOGITS);
+export const sourceOf = (trace: Trace): TraceNode | null =>
+  kept(trace, PROBS) ?? kept(trace, LOGITS);
 
 export const isRecorded = (node: TraceNode): boolean => node.address === PROBS;
 
 /** The probabilities [vocab] of what follows a position. */
-export async function probabilities(trace: Trace, node: TraceNode, pos: number): Promise<Float64Array> {
+export async function probabilities(
+  trace: Trace,
+  node: TraceNode,
+  pos: number,
+): Promise<Float64Array> {
   const row = await rowAt(trace, node, pos);
   return isRecorded(node) ? row : softmax(row);
 }
