@@ -29,7 +29,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TrainState:
-    """A model in training, after `done` updates; `lr` is the next one's learning rate, None: the schedule's."""
+    """A model after `done` updates; `lr` is the next one's learning rate, None: the schedule's."""
 
     model: Decoder
     tokenizer: Tokenizer
