@@ -31,21 +31,21 @@ def recorded(place: Path, trace: Trace, **more: Any) -> dict[str, Any]:
 
 def bounds(trace: Trace) -> Iterator[np.ndarray]:
     """How far each computed number may be from its formula in float64, value by value."""
-    for step in trace.steps:
-        assert step.formula is not None
-        if isinstance(step.formula.body, Drawn):
-            yield np.zeros(step.shape).ravel()
+    for node in trace.computed:
+        assert node.formula is not None
+        if isinstance(node.formula.body, Drawn):
+            yield np.zeros(node.shape).ravel()
             continue
         _, bound, _ = evaluate(
-            step.formula,
-            {name: trace.value_of(trace.nodes[path]) for name, path in step.operands.items()},
-            step.params,
-            shape=step.shape,
-            dtype=step.dtype,
-            sizes=dict(zip(step.axes, step.shape, strict=True)),
+            node.formula,
+            {name: trace.value_of(trace.nodes[path]) for name, path in node.operands.items()},
+            node.params,
+            shape=node.shape,
+            dtype=node.dtype,
+            sizes=dict(zip(node.axes, node.shape, strict=True)),
         )
         # as `Explanation`: PyTorch may arrange an equal formula otherwise
-        yield np.ascontiguousarray(bound).ravel() * (2 if step.kind in ("bwd", "opt") else 1)
+        yield np.ascontiguousarray(bound).ravel() * (2 if node.kind in ("bwd", "opt") else 1)
 
 
 def update_of(model: Decoder, recipe: Recipe, ids: Tensor, targets: Tensor) -> Trace:

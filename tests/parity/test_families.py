@@ -124,7 +124,7 @@ def test_random_values_and_gradients_are_explained_by_their_arithmetic(case):
     targets[0, 2] = IGNORED
     trace = ours.watch(ids, targets, backward=True)
     pick = random.Random(0)
-    nodes = [node for node in trace.steps if node.op is not None]
+    nodes = [node for node in trace.computed if node.op is not None]
     for node in pick.sample(nodes, min(60, len(nodes))):
         index = ",".join(
             f"{axis}={pick.randrange(n)}" for axis, n in zip(node.axes, node.shape, strict=True)

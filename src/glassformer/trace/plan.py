@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from glassformer.errors import GlassformerError
-from glassformer.trace.file import step_table
+from glassformer.trace.file import node_table
 from glassformer.trace.trace import Trace
 
 FORMAT, VERSION = "glassformer-plan", 1
@@ -47,12 +47,12 @@ def plan(watch: Watch, batch: int = 1, pos: int = 2) -> dict[str, Any]:
     Errors: other nodes, trees or leaves for another text.
     """
     base, wider, longer = (
-        json.loads(step_table(watch(*lengths), {}))
+        json.loads(node_table(watch(*lengths), {}))
         for lengths in ((batch, pos), (batch + 1, pos), (batch, pos + 1))
     )
     lengths = {"batch": batch, "pos": pos}
     nodes = []
-    for row, *others in zip(base["steps"], wider["steps"], longer["steps"], strict=True):
+    for row, *others in zip(base["nodes"], wider["nodes"], longer["nodes"], strict=True):
         fixed = [_fixed(own) for own in (row, *others)]
         if fixed[1:] != fixed[:1] * 2:
             raise NoPlanError(f"{row['address']} is another node for another text")

@@ -5,7 +5,7 @@ import { Kernel } from "../../src/engine/kernel";
 import type { Plan } from "../../src/engine/plan";
 import { Program, type Values } from "../../src/engine/program";
 import { plainNumber } from "../../src/trace/formula";
-import type { Step, Table } from "../../src/trace/trace";
+import type { TraceNode, Table } from "../../src/trace/trace";
 import { DTYPES, ROUNDOFF, TINY } from "../../src/trace/values";
 import { cases } from "./cases";
 
@@ -21,28 +21,28 @@ interface Recorded {
 function opened(folder: string): { table: Table; values: Values } {
   const table = JSON.parse(readFileSync(`${folder}/trace.json`, "utf8")) as Table;
   const file = readFileSync(`${folder}/values.safetensors`);
-  const values = table.steps.map((step): [string, Float64Array] => {
-    const raw = new Uint8Array(file.subarray(...step.bytes!)).buffer;
-    return [step.address, Float64Array.from(DTYPES[step.dtype].read(raw))];
+  const values = table.nodes.map((node): [string, Float64Array] => {
+    const raw = new Uint8Array(file.subarray(...node.bytes!)).buffer;
+    return [node.address, Float64Array.from(DTYPES[node.dtype].read(raw))];
   });
   return { table, values: new Map(values) };
 }
 
-const computes = ({ formulas }: Table, { formula }: Step) =>
+const computes = ({ formulas }: Table, { formula }: TraceNode) =>
   formula !== null && formulas[formula].tree[0] !== "drawn";
 
 const isDifferent = (a: number, b: number) => a !== b && !(Number.isNaN(a) && Number.isNaN(b));
 
 /** The address of the first number of a value that is further from Python's than it may be. */
-function outside(step: Step, found: Float64Array, wanted: Float64Array, allowed: Float64Array) {
-  const unit = ROUNDOFF[step.dtype] ?? 0;
+function outside(node: TraceNode, found: Float64Array, wanted: Float64Array, allowed: Float64Array) {
+  const unit = ROUNDOFF[node.dtype] ?? 0;
   const i = found.findIndex(
     (x, i) =>
       isDifferent(x, wanted[i]) &&
       // Python's number is within the bound of the formula's value, and the engine rounds that once
-      !(Math.abs(x - wanted[i]) <= allowed[i] + unit * Math.abs(x) + (TINY[step.dtype] ?? 0)),
+      !(Math.abs(x - wanted[i]) <= allowed[i] + unit * Math.abs(x) + (TINY[node.dtype] ?? 0)),
   );
-  return i < 0 ? null : `${step.address} ${i}: ${found[i]}, not ${wanted[i]} ± ${allowed[i]}`;
+  return i < 0 ? null : `${node.address} ${i}: ${found[i]}, not ${wanted[i]} ± ${allowed[i]}`;
 }
 
 /** The largest error of a pass in float64, of numbers of about 1: some hundred rounded steps follow each other. */
@@ -57,24 +57,24 @@ test.each(bounded)(
   ({ folder, bounds }) => {
     const { table, values } = opened(folder);
     const allowed = new Float64Array(new Uint8Array(readFileSync(bounds!)).buffer);
-    const shapes = new Map(table.steps.map((step) => [step.address, step.shape]));
+    const shapes = new Map(table.nodes.map((node) => [node.address, node.shape]));
     let at = 0;
-    const wrong = table.steps.flatMap((step) => {
-      if (step.op === null) return [];
-      const own = allowed.subarray(at, (at += values.get(step.address)!.length));
-      if (!computes(table, step)) return [];
-      const operands = Object.entries(step.operands);
-      const params = Object.entries(step.params).map(([name, x]) => [name, plainNumber(x)]);
+    const wrong = table.nodes.flatMap((node) => {
+      if (node.op === null) return [];
+      const own = allowed.subarray(at, (at += values.get(node.address)!.length));
+      if (!computes(table, node)) return [];
+      const operands = Object.entries(node.operands);
+      const params = Object.entries(node.params).map(([name, x]) => [name, plainNumber(x)]);
       const kernel = new Kernel(
-        table.formulas[step.formula!].tree,
-        step,
+        table.formulas[node.formula!].tree,
+        node,
         Object.fromEntries(operands.map(([name, path]) => [name, shapes.get(path)!])),
       );
       const found = kernel.run(
         operands.map(([, path]) => values.get(path)!),
         Object.fromEntries(params),
       );
-      return [outside(step, found, values.get(step.address)!, own)];
+      return [outside(node, found, values.get(node.address)!, own)];
     });
     expect(wrong.length).toBeGreaterThan(50);
     expect(at).toBe(allowed.length);
@@ -86,16 +86,16 @@ test.each(planned)(
   "$name: from weights and tokens alone the plan comes to the same pass",
   ({ folder, plan }) => {
     const { table, values } = opened(folder);
-    const ids = table.steps.find(({ address }) => address === "token/ids")!;
+    const ids = table.nodes.find(({ address }) => address === "token/ids")!;
     const [batch, pos] = ids.shape;
     const leaves = new Map(
-      table.steps
-        .filter((step) => !computes(table, step) && step.address !== "const/position")
+      table.nodes
+        .filter((node) => !computes(table, node) && node.address !== "const/position")
         .map(({ address }) => [address, values.get(address)!]),
     );
     const made = new Program(plan!).run({ lengths: { batch, pos }, leaves });
-    expect([...made.keys()].sort()).toEqual(table.steps.map(({ address }) => address).sort());
-    const errors = table.steps.map(({ address }): [number, string] => {
+    expect([...made.keys()].sort()).toEqual(table.nodes.map(({ address }) => address).sort());
+    const errors = table.nodes.map(({ address }): [number, string] => {
       const [found, wanted] = [made.get(address)!, values.get(address)!];
       const size = wanted.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, Math.abs(b)) : a), 1);
       const error = found.map((x, i) => (isDifferent(x, wanted[i]) ? Math.abs(x - wanted[i]) : 0));
