@@ -58,9 +58,9 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
             answer = answers.tokenized(tokenizer, TokenizeRequest(run="", text=text))
         except GlassformerError:  # a word of no vocabulary, and nothing to put in its place
             continue
-        ids = [token["id"] for token in answer["tokens"]]
+        ids = [token.id for token in answer.tokens]
         unknown = tokenizer.unknown_words(text)
-        found.append({"found": answer, "decoded": tokenizer.decode(ids), "unknown": unknown})
+        found.append({"found": answer.model_dump(), "decoded": tokenizer.decode(ids), "unknown": unknown})
     return {
         "name": name,
         "file": str(folder / "tokenizer.json"),

@@ -24,7 +24,8 @@ from typing import overload
 
 import numpy as np
 
-from glassformer.formula.evaluate import FUNCTIONS, OPERATORS, Evaluation
+from glassformer.formula.evaluate import OPERATORS, Evaluation
+from glassformer.formula.functions import RULES
 from glassformer.formula.nodes import (
     Axis,
     Binary,
@@ -268,7 +269,7 @@ def _value(printed: Printed | Rest, digits: int) -> float:
         case Rest():
             return _value(printed.value, digits)
         case Applied(function, x):
-            return FUNCTIONS[function](np.asarray(_value(x, digits), np.float64)).item()
+            return RULES[function].compute(np.asarray(_value(x, digits), np.float64)).item()
         case Joined(operator, a, b):
             left, right = (np.asarray(_value(side, digits), np.float64) for side in (a, b))
             return OPERATORS[operator](left, right).item()

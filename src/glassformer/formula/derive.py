@@ -8,10 +8,10 @@ values are. Source: reverse accumulation, Griewank and Walther 2008, section 3.2
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from glassformer.errors import GlassformerError
+from glassformer.formula.functions import RULES, VALUE, Function, X
 from glassformer.formula.nodes import (
     Axis,
     Binary,
@@ -126,7 +126,8 @@ def _pull(
         case Read(name, index):
             if name == operand:
                 yield index, adjoint, bound
-        case Unary(function, x) if (slope := _slope(function, x, output or node)) is not None:
+        case Unary(function, x) if function in RULES:
+            slope = _slope(RULES[function], x, output or node)
             yield from _pull(x, operand, _times(adjoint, slope), bound, None)
         case Binary("+", a, b):
             yield from _pull(a, operand, adjoint, bound, None)
@@ -183,32 +184,15 @@ def _share_of_max(node: Reduce, adjoint: Node, output: Node | None) -> Node:
     return Select(Binary("==", node.body, largest), Binary("/", adjoint, count), ZERO)
 
 
-def _slope(function: str, x: Node, value: Node) -> Node | None:
-    """The slope of a function at x, where it is `value`; None where there is no rule for it."""
-    match function:
-        case "neg":
-            return Number(-1)
-        case "exp":
-            return value
-        case "log":
-            return Binary("/", ONE, x)
-        case "sqrt":
-            return Binary("/", Number(0.5), value)
-        case "tanh":
-            return Binary("-", ONE, Binary("*", value, value))
-        case "erf":
-            bell = Unary("exp", Unary("neg", Binary("*", x, x)))
-            return Binary("*", Number(2 / math.sqrt(math.pi)), bell)
-        case "sin":
-            return Unary("cos", x)
-        case "cos":
-            return Unary("neg", Unary("sin", x))
-        case "abs":
-            return Unary("sign", x)
-        case "sign":
-            return ZERO
-        case _:
-            return None
+def _slope(rule: Function, x: Node, value: Node) -> Node:
+    """The slope of a function at x, where it is `value`."""
+
+    def put_in(node: Node) -> Node:
+        if node == X:
+            return x
+        return value if node == VALUE else children_mapped(node, put_in)
+
+    return put_in(rule.slope)
 
 
 def _times(a: Node, b: Node) -> Node:

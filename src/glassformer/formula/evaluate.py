@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from glassformer.formula.functions import RULES, X
 from glassformer.formula.nodes import (
     Axis,
     Binary,
@@ -171,14 +172,15 @@ class Evaluation:
         self, function: str, x: np.ndarray, error: np.ndarray, u: float
     ) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(all="ignore"):
-            value = np.asarray(FUNCTIONS[function](x))
-            slope = np.abs(_SLOPES[function](x, value))
-            exact = function in ("neg", "abs", "sign")
-            own = 0.0 if exact else FUNCTION_ULPS * u * np.abs(value) + self.tiny
+            rule = RULES[function]
+            value = np.asarray(rule.compute(x))
+            own = 0.0 if rule.exact else FUNCTION_ULPS * u * np.abs(value) + self.tiny
+            carried = np.where(error > 0, np.abs(_slope(rule.slope, x, value)) * error, 0.0)
             # sqrt has an unbounded slope at 0: the error of a root is at most the root of the error
-            carried = np.where(error > 0, slope * error, 0.0)
             if function == "sqrt":
                 carried = np.minimum(carried, np.sqrt(error))
+            elif function == "abs":  # at 0 it has no slope
+                carried = error
         return value, _finite(carried + own)
 
     def _binary(
@@ -260,6 +262,21 @@ def _additions(node: Node) -> int:
     return 1 + _additions(node.a) + _additions(node.b)
 
 
+def _slope(node: Node, x: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The number that a function's slope is at x, where the function is `value`."""
+    match node:
+        case Number(number):
+            return np.asarray(number)
+        case Param():
+            return x if node == X else value
+        case Unary(function, a):
+            return np.asarray(RULES[function].compute(_slope(a, x, value)))
+        case Binary(operator, a, b):
+            return np.asarray(OPERATORS[operator](_slope(a, x, value), _slope(b, x, value)))
+        case _:
+            raise TypeError(f"a slope is made of numbers, x and value: {node}")
+
+
 def _finite(error: ArrayLike) -> np.ndarray:
     # inf - inf and 0 * inf in the bound come from infinite values, which are exact (a masked score)
     return np.where(np.isfinite(error), error, 0.0)
@@ -273,35 +290,6 @@ def _last(n: int) -> tuple[int, ...]:
 def _is_float(x: np.ndarray) -> bool:
     return np.asarray(x).dtype.kind == "f"
 
-
-_ERF = np.vectorize(math.erf, otypes=[np.float64])
-
-FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "neg": np.negative,
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "tanh": np.tanh,
-    "erf": _ERF,
-    "sin": np.sin,
-    "cos": np.cos,
-    "sign": np.sign,
-    "abs": np.abs,
-}
-
-# |d function / dx|, given x and the function's value: how an error of x is carried on
-_SLOPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "neg": lambda x, y: np.ones_like(y),
-    "exp": lambda x, y: y,
-    "log": lambda x, y: 1 / x,
-    "sqrt": lambda x, y: 0.5 / y,
-    "tanh": lambda x, y: 1 - y * y,
-    "erf": lambda x, y: 2 / math.sqrt(math.pi) * np.exp(-x * x),
-    "sin": lambda x, y: np.cos(x),
-    "cos": lambda x, y: np.sin(x),
-    "sign": lambda x, y: np.zeros_like(y),
-    "abs": lambda x, y: np.ones_like(y),
-}
 
 OPERATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "+": np.add,

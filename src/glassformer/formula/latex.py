@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from glassformer.formula.functions import FUNCTIONS
 from glassformer.formula.nodes import (
     Axis,
     Binary,
@@ -56,16 +57,8 @@ def latex(node: Node, outer: int = 0) -> str:
             return r"\text{drawn}"
         case Unary("neg", x):
             return _parens("-" + latex(x, NEGATION), NEGATION, outer)
-        case Unary("sqrt", x):
-            return rf"\sqrt{{{latex(x)}}}"
-        case Unary("exp", x):
-            return rf"e^{{{latex(x)}}}"
-        case Unary("abs", x):
-            return rf"\left|{latex(x)}\right|"
         case Unary(function, x):
-            name = rf"\{function}" if function in ("log", "tanh", "sin", "cos") else ""
-            name = name or rf"\operatorname{{{function}}}"
-            return rf"{name}\left({latex(x)}\right)"
+            return FUNCTIONS[function].latex % latex(x)
         case Select(condition, a, b):
             cases = (
                 rf"{latex(a)} & \text{{if }} {latex(condition)} \\ {latex(b)} & \text{{otherwise}}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "sign", "abs")
 REDUCTIONS = ("sum", "mean", "max")
 OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "<", "<=", ">", ">=", "==", "!=")
 

@@ -10,7 +10,8 @@ in Python's expression syntax and parsed once, when an op is declared:
   (``W_E[ids[batch, pos], d_model]``);
 - ``sum(axis, body)``, ``mean(axis, body)``, ``max(axis, body)`` run over a whole axis;
 - ``select(condition, a, b)`` is ``a`` where the condition holds and ``b`` elsewhere;
-- ``exp log sqrt tanh erf sin cos`` act on a number; ``size(axis)`` is the length of an axis;
+- ``exp``, ``log`` and the other functions of `formula.functions` act on a number;
+- ``size(axis)`` is the length of an axis;
 - a bare name is an axis (its index as a number) where that axis is in scope, else a parameter of
   the step, such as ``eps``; ``inf`` and ``pi`` are constants; ``drawn`` is a recorded
   random number.
@@ -24,8 +25,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from glassformer.formula.functions import FUNCTIONS, RULES
 from glassformer.formula.nodes import (
-    FUNCTIONS,
     OPERATORS,
     REDUCTIONS,
     Axis,
@@ -241,7 +242,7 @@ def from_json(data: Any) -> Node:
             return Select(from_json(condition), from_json(a), from_json(b))
         case [str(kind), str(axis), body] if kind in REDUCTIONS:
             return Reduce(kind, axis, from_json(body))
-        case [str(function), x] if function in (*FUNCTIONS, "neg"):
+        case [str(function), x] if function in RULES:
             return Unary(function, from_json(x))
         case [str(operator), a, b] if operator in OPERATORS:
             return Binary(operator, from_json(a), from_json(b))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from math import isfinite
 
+from glassformer.formula.functions import FUNCTIONS
+
 INTEGER, DOUBLE, REAL = "int64_t", "double", "real"
 """C types of expressions, each wider than the one before; `real` is the type of the model."""
 
@@ -31,13 +33,13 @@ VECTORIZED float erff(float); VECTORIZED double erf(double);
 """
 
 _SUFFIX = {"float": "f", "double": ""}
-_FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "fabs", "pow")
+_C_NAMES = {name: function.c or name for name, function in FUNCTIONS.items() if name != "sign"}
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
 def preamble(real: str) -> str:
     """What the functions need before them, where `real` is float or double."""
-    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in _FUNCTIONS)
+    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in (*_C_NAMES.values(), "pow"))
     return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}"
 
 
@@ -72,7 +74,7 @@ def call(function: str, x: Typed) -> Typed:
         return kind, f"(-{code})"
     if function == "sign":
         return INTEGER, f"(({code} > 0) - ({code} < 0))"
-    name = "fabs" if function == "abs" else function
+    name = _C_NAMES[function]
     return (REAL, f"real_{name}({code})") if kind == REAL else (DOUBLE, f"{name}({code})")
 
 
