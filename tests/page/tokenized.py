@@ -60,7 +60,9 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
             continue
         ids = [token.id for token in answer.tokens]
         unknown = tokenizer.unknown_words(text)
-        found.append({"found": answer.model_dump(), "decoded": tokenizer.decode(ids), "unknown": unknown})
+        found.append(
+            {"found": answer.model_dump(), "decoded": tokenizer.decode(ids), "unknown": unknown}
+        )
     return {
         "name": name,
         "file": str(folder / "tokenizer.json"),
