@@ -1,6 +1,7 @@
 /** A trace made by hand, for tests: every value float64 but those named as counts, all bytes here. */
 import type { Node } from "../src/trace/formula";
-import { Trace, type TraceNode, type Table } from "../src/trace/trace";
+import type { TraceNode } from "../src/trace/node";
+import { Trace, type Table } from "../src/trace/trace";
 
 export interface Made {
   axes?: string[];

@@ -3,7 +3,7 @@
  * texts and tokens. Python's `trace.plan` writes it; every node has its tree.
  */
 import { plainNumber, type Formula } from "../trace/formula";
-import type { Role } from "../trace/trace";
+import type { Role } from "../trace/node";
 
 /** A count that may grow with the number of texts or of tokens: "pos", or ["pos", -1] for one less. */
 export type Count = number | Length | [Length, number];

@@ -1,6 +1,7 @@
 /** What an address stands for, where that is something that training or an edit changes. */
 import { kindOf, type Address } from "../trace/address";
-import { isWhole, type Trace } from "../trace/trace";
+import { isWhole } from "../trace/node";
+import type { Trace } from "../trace/trace";
 
 /** The place, or why there is none. */
 export function changeable(trace: Trace, text: string): { where: Address | null; problem: string } {

@@ -6,8 +6,8 @@ import {
   itemBytes,
   strides,
   type TraceNode,
-  type Trace,
-} from "../trace/trace";
+} from "../trace/node";
+import type { Trace } from "../trace/trace";
 
 export interface Plane {
   trace: Trace;

@@ -1,6 +1,6 @@
 /** Painting the visible window of a matrix on a canvas. */
 import { number } from "../trace/number";
-import { isWhole } from "../trace/trace";
+import { isWhole } from "../trace/node";
 import { channels } from "../state/theme.svelte";
 import { columnLabel, isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
 

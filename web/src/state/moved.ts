@@ -1,7 +1,7 @@
 import { WHOLE } from "../parts/grid";
 import type { Opened } from "../source";
 import { change, pair, type Change } from "../trace/changes";
-import { size } from "../trace/trace";
+import { size } from "../trace/node";
 import { session } from "./session.svelte";
 
 /** The change of one value, null where it cannot be compared; one too large to be sent is subtracted by the server. */

@@ -27,7 +27,7 @@ import {
   spelled,
   type Digits,
 } from "./spelling";
-import { addressOf } from "./trace";
+import { addressOf } from "./node";
 
 const SHOWN_TERMS = 6;
 const [FIRST, LAST] = [3, 2]; // of a longer reduction

@@ -1,5 +1,6 @@
 /** Two traces beside each other: how far every recorded value moved, and a value of their differences. */
-import { addressOf, isWhole, size, Trace, type TraceNode } from "./trace";
+import { addressOf, isWhole, size, type TraceNode } from "./node";
+import { Trace } from "./trace";
 
 /**
  * How far one node's value moved. `largest`: the change of the number that changed most, with its

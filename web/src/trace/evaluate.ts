@@ -18,8 +18,9 @@ import {
   type Reduction,
   type Select,
 } from "./formula";
-import { isWhole, type TraceNode, type Trace } from "./trace";
-import { ROUNDOFF, TINY } from "./values";
+import { isWhole, type TraceNode } from "./node";
+import type { Trace } from "./trace";
+import { ROUNDOFF, TINY } from "./dtype";
 
 const FUNCTION_ULPS = 8;
 const SUM_ROUNDOFF = ROUNDOFF.float32 + ROUNDOFF.float64;

@@ -5,7 +5,8 @@ import { Evaluation, whenHere } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { line, putIn, terms, type Line, type Terms } from "./arithmetic";
-import { addressOf, flat, isMasked, isWhole, symbol, type TraceNode, type Trace } from "./trace";
+import { addressOf, flat, isMasked, isWhole, type TraceNode } from "./node";
+import { symbol, type Trace } from "./trace";
 
 /** One number that went in. */
 export interface Operand {

@@ -3,7 +3,8 @@ import type { About, RunInfo } from "../source";
 import { isBinary, isReduction, plainNumber, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
 import { number } from "./number";
-import { isWhole, type Trace } from "./trace";
+import { isWhole } from "./node";
+import type { Trace } from "./trace";
 
 /**
  * Runnable Python for an explained number of the forward pass, a gradient or an update; "" where there

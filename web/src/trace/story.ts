@@ -1,5 +1,6 @@
 /** The way of a prompt through the model, in stages; each points at the recorded values it is about. */
-import type { TraceNode, Trace } from "./trace";
+import type { TraceNode } from "./node";
+import type { Trace } from "./trace";
 
 export interface Stage {
   id: string;

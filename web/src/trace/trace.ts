@@ -1,35 +1,7 @@
 import { format, KINDS, nameOf, nearest, parse, shortOf, type Address } from "./address";
 import type { Formula } from "./formula";
-import { DTYPES, Values, type Reader } from "./values";
-
-/** What a value is to a reader; Python's `ops.op.Role`. */
-export type Role =
-  | "value"
-  | "stream"
-  | "score"
-  | "masked_score"
-  | "probability"
-  | "normalized"
-  | "copy"
-  | "intermediate"
-  | "change";
-
-/** One recorded value: a row of the node table of a trace file. */
-export interface TraceNode {
-  address: string;
-  op: string | null;
-  role: Role | null;
-  formula: number | null;
-  operands: Record<string, string>;
-  consumers: string[];
-  /** What JSON has no number for is text: "inf". */
-  params: Record<string, number | string>;
-  axes: string[];
-  shape: number[];
-  dtype: string;
-  bytes: [number, number] | null;
-  edited: boolean;
-}
+import type { TraceNode } from "./node";
+import { Values, type Reader } from "./values";
 
 export interface Table {
   format: string;
@@ -127,46 +99,6 @@ export class Trace {
   isCell = (where: Address): boolean =>
     Object.keys(where.index).length === this.node(where.path).axes.length;
 }
-
-export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a * b, 1);
-export const itemBytes = (node: TraceNode): number => DTYPES[node.dtype].bytes;
-export const isWhole = (node: TraceNode): boolean => DTYPES[node.dtype].whole;
-
-/** How far apart neighbours along each axis lie, in elements. */
-export function strides(node: TraceNode): number[] {
-  const found = node.shape.map(() => 1);
-  for (let d = node.shape.length - 2; d >= 0; d--) found[d] = found[d + 1] * node.shape[d + 1];
-  return found;
-}
-
-/** The place of an element in the row-major value. */
-export function flat(node: TraceNode, index: Record<string, number>): number {
-  const by = strides(node);
-  return node.axes.reduce((sum, axis, d) => sum + (index[axis] ?? 0) * by[d], 0);
-}
-
-/** The address of the number at a place of the row-major value. */
-export function addressOf(node: TraceNode, place: number): string {
-  const by = strides(node);
-  return format(
-    node.address,
-    Object.fromEntries(
-      node.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % node.shape[d]]),
-    ),
-  );
-}
-
-/** Whether a value has masked cells: those where a query would look at a later key. */
-export const hasMask = (node: TraceNode): boolean =>
-  node.role !== null &&
-  node.role !== "score" &&
-  node.address.startsWith("fwd/") &&
-  node.axes.includes("query") &&
-  node.axes.includes("key");
-
-/** Whether the element of a value at an index was masked. */
-export const isMasked = (node: TraceNode, at: Record<string, number>): boolean =>
-  hasMask(node) && at.key > at.query;
 
 /** The address without its axes of length 1, whose only index is understood. */
 export function shortAddress(trace: Trace, where: Address): string {

@@ -1,4 +1,5 @@
-import { size, strides, type TraceNode } from "./trace";
+import { DTYPES, type Numbers } from "./dtype";
+import { size, strides, type TraceNode } from "./node";
 
 /** Where a trace's numbers come from. */
 export interface Reader {
@@ -7,71 +8,6 @@ export interface Reader {
   /** The elements [begin, end) of one value, or of every block of them that of largest magnitude; a server has it. */
   part?(address: string, begin: number[], end: number[], block: number[]): Promise<ArrayBuffer>;
 }
-
-type Numbers = Float32Array | Float64Array;
-
-interface Dtype {
-  bytes: number;
-  whole: boolean;
-  /** From little-endian bytes, which is how every machine with a browser holds numbers. */
-  read: (buffer: ArrayBuffer) => Numbers;
-}
-
-const whole = (kind: {
-  BYTES_PER_ELEMENT: number;
-  new (buffer: ArrayBuffer): ArrayLike<number | bigint>;
-}): Dtype => ({
-  bytes: kind.BYTES_PER_ELEMENT,
-  whole: true,
-  read: (buffer) => Float64Array.from(new kind(buffer) as ArrayLike<number>, Number),
-});
-
-export const DTYPES: Record<string, Dtype> = {
-  float32: { bytes: 4, whole: false, read: (buffer) => new Float32Array(buffer) },
-  float64: { bytes: 8, whole: false, read: (buffer) => new Float64Array(buffer) },
-  bfloat16: {
-    bytes: 2,
-    whole: false,
-    read: (buffer) =>
-      new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer),
-  },
-  float16: {
-    bytes: 2,
-    whole: false,
-    read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16),
-  },
-  int64: whole(BigInt64Array),
-  int32: whole(Int32Array),
-  int16: whole(Int16Array),
-  int8: whole(Int8Array),
-  uint8: whole(Uint8Array),
-  bool: whole(Uint8Array),
-};
-
-function float16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return exponent
-    ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024)
-    : sign * 2 ** -14 * (fraction / 1024);
-}
-
-/** The half distance from 1 to the next larger number of a dtype; 0 for whole numbers, which are exact. */
-export const ROUNDOFF: Record<string, number> = {
-  float64: 2 ** -53,
-  float32: 2 ** -24,
-  float16: 2 ** -11,
-  bfloat16: 2 ** -8,
-};
-/** The smallest normal number of a dtype. */
-export const TINY: Record<string, number> = {
-  float64: 2 ** -1022,
-  float32: 2 ** -126,
-  float16: 2 ** -14,
-  bfloat16: 2 ** -126,
-};
 
 const KEPT_TILES = 4096;
 const KEPT_PARTS = 512;

@@ -5,8 +5,9 @@ import { Kernel } from "../../src/engine/kernel";
 import type { Plan } from "../../src/engine/plan";
 import { Program, type Values } from "../../src/engine/program";
 import { plainNumber } from "../../src/trace/formula";
-import type { TraceNode, Table } from "../../src/trace/trace";
-import { DTYPES, ROUNDOFF, TINY } from "../../src/trace/values";
+import type { TraceNode } from "../../src/trace/node";
+import type { Table } from "../../src/trace/trace";
+import { DTYPES, ROUNDOFF, TINY } from "../../src/trace/dtype";
 import { cases } from "./cases";
 
 interface Recorded {
@@ -34,7 +35,12 @@ const computes = ({ formulas }: Table, { formula }: TraceNode) =>
 const isDifferent = (a: number, b: number) => a !== b && !(Number.isNaN(a) && Number.isNaN(b));
 
 /** The address of the first number of a value that is further from Python's than it may be. */
-function outside(node: TraceNode, found: Float64Array, wanted: Float64Array, allowed: Float64Array) {
+function outside(
+  node: TraceNode,
+  found: Float64Array,
+  wanted: Float64Array,
+  allowed: Float64Array,
+) {
   const unit = ROUNDOFF[node.dtype] ?? 0;
   const i = found.findIndex(
     (x, i) =>

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { format, nearest, parse } from "../../src/trace/address";
-import { addressOf, flat, Trace, visible } from "../../src/trace/trace";
+import { addressOf, flat } from "../../src/trace/node";
+import { Trace, visible } from "../../src/trace/trace";
 import { larger } from "../../src/trace/values";
 import { traceOf } from "../made";
 

@@ -1,5 +1,6 @@
 /** What can be seen of attention heads, read from the recorded numbers. */
-import type { TraceNode, Trace } from "../../trace/trace";
+import type { TraceNode } from "../../trace/node";
+import type { Trace } from "../../trace/trace";
 
 export type Seen = "scores" | "pattern" | "gradient";
 

@@ -1,5 +1,6 @@
 /** The next token's probabilities: as recorded, or the softmax of recorded logits where a trace holds no more. */
-import type { TraceNode, Trace } from "../../trace/trace";
+import type { TraceNode } from "../../trace/node";
+import type { Trace } from "../../trace/trace";
 import { softmax } from "./choose";
 
 export const LOGITS = "fwd/logits";

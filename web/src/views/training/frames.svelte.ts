@@ -1,7 +1,7 @@
 /** The text's forward pass at the steps of training: each opened once, its neighbours ahead of time. */
 import type { Opened, Request, Source } from "../../source";
 import { WHOLE } from "../../parts/grid";
-import { size } from "../../trace/trace";
+import { size } from "../../trace/node";
 
 const SHOWN = /^(weight\/embed\.W_E|fwd\/probs|fwd\/blocks\.\d+\.attn\.pattern)$/; // what the slider moves
 

@@ -1,6 +1,7 @@
 /** Two traces beside each other: what tells them apart, and the numbers after their last tokens. */
 import type { About, Opened, RunSummary } from "../../../source";
-import type { TraceNode, Trace } from "../../../trace/trace";
+import type { TraceNode } from "../../../trace/node";
+import type { Trace } from "../../../trace/trace";
 
 /** What a side is called: only what differs from the other. */
 export function nameOf(about: About, other: About, runs: RunSummary[]): string {
