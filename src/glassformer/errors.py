@@ -22,10 +22,13 @@ class GlassformerError(Exception):
     glassformer.errors.GlassformerError: d_model=10 does not split into n_heads=4 heads; try 8 or 12
     >>> str(GlassformerError("there is no file \x1b[2J"))
     'there is no file \\\\x1b[2J'
+    >>> str(GlassformerError("it says: no such version\\n at line 1"))
+    'it says: no such version  at line 1'
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_shortened(harmless(message)))
+        one_line = message.replace("\n", " ").replace("\t", " ")
+        super().__init__(_shortened(harmless(one_line)))
 
 
 class GlassformerWarning(UserWarning):

@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,23 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.generation.defaults import defaults
+from glassformer.generation.generate import generate
 from glassformer.interop.open import load
+from glassformer.lab.biography import biography
+from glassformer.server.export import export
 from glassformer.server.runs import Runs
+from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Address
 from glassformer.trace.trace import Trace
+from glassformer.training.data import whole_text
+from glassformer.training.evaluate import evaluate
 from glassformer.training.loop import Loop
 from glassformer.training.prepare import resumed_run
 from glassformer.training.replay import Replay
 from glassformer.training.run import load_run
-from glassformer.training.train_state import open_train_state
+from glassformer.training.train_state import open_run, open_train_state
 from tests.training.replayed import STEPS, train_run
 
 ESCAPE = "\\u001b[2J\\n"
@@ -39,20 +48,25 @@ BYTES: list[Callable[[bytes], bytes]] = [
     lambda _: b"[1, 2]",
     lambda _: b"null",
 ]
+SAVED = [f"checkpoints/step-{STEPS:06d}", "snapshots/step-000000", "snapshots/step-000008"]
 JSON = [
     *("run.json", "metrics.jsonl", "data/shard.json", "config.json", "tokenizer_config.json"),
-    *(f"checkpoints/step-{STEPS:06d}/{name}.json" for name in ("state", "manifest")),
+    *("tokenizer.json", "generation_config.json"),
+    *(f"{folder}/{name}.json" for folder in SAVED for name in ("state", "manifest")),
 ]
 TENSORS = [
     "model.safetensors",
-    *(f"checkpoints/step-{STEPS:06d}/{name}.safetensors" for name in ("model", "optimizer")),
+    *(f"{folder}/{name}.safetensors" for folder in SAVED for name in ("model", "optimizer")),
 ]
+WEIGHT = Address.parse("blocks.0.attn.W_K[head=1,d_model=3,d_head=2]")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=["adamw", "muon"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damaged") / "run"
-    train_run(folder)
+    train_run(folder, optimizer=request.param)
+    settings = {"do_sample": True, "temperature": 0.7, "top_k": 3, "eos_token_id": [0]}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -80,9 +94,24 @@ def serve(run: Path) -> None:
     json.dumps(source.metrics().model_dump(), allow_nan=False)
 
 
+def measure(run: Path) -> None:
+    model, tokenizer = open_run(str(run), None)
+    with tempfile.TemporaryDirectory() as folder:
+        shard = write_shard(folder, ["the cat sat on the mat"], tokenizer)
+        evaluate(model, whole_text(shard, model.config.n_ctx, rows=2))
+
+
+def ask(run: Path) -> None:
+    model, tokenizer = open_run(str(run), 8)  # at a snapshot
+    chosen = defaults(model).given
+    list(generate(model, tokenizer.encode_prompt("the cat"), max_new_tokens=2, seed=0, **chosen))
+
+
 READERS: list[Callable[[Path], object]] = [
-    *(load_run, resume, step, explain, serve),
+    *(load_run, resume, step, explain, serve, measure, ask),
     lambda run: Replay(run, STEPS),
+    lambda run: biography(run, WEIGHT, seconds=0),
+    lambda run: export(str(run), "the cat", run.with_name("page.html")),
 ]
 
 
@@ -142,10 +171,18 @@ def damaged_tensors(data: bytes) -> Iterator[bytes]:
     yield data[:8] + b"[" * size + numbers
 
 
+def damaged_numbers(data: bytes) -> Iterator[bytes]:
+    """Tokens, or the places of documents, that are others, too many or too few."""
+    yield from (data[:-1], data + data, data[::-1], data[:2] * (len(data) // 2))
+    yield from (bytes(len(data)), b"\xff" * len(data))
+
+
 def cases(run: Path) -> list[tuple[str, bytes]]:
     """A file's name and what it is damaged to."""
     found = []
-    for names, damage in ((JSON, damaged_json), (TENSORS, damaged_tensors)):
+    numbers = [str(path.relative_to(run)) for path in sorted(run.glob("data/*.bin"))]
+    kinds = ((JSON, damaged_json), (TENSORS, damaged_tensors), (numbers, damaged_numbers))
+    for names, damage in kinds:
         for name in names:
             data = (run / name).read_bytes()
             found += [(name, change(data)) for change in BYTES]
@@ -172,10 +209,16 @@ def check(run: Path, name: str, bad: bytes, reader: Callable[[Path], object]) ->
     path = run / name
     manifest = path.with_name("manifest.json")
     kept = {path: path.read_bytes()}
-    if "checkpoints" in name and path != manifest:  # as somebody does who signs what they changed
-        kept[manifest] = manifest.read_bytes()
-        signed = {**json.loads(kept[manifest]), path.name: hashlib.sha256(bad).hexdigest()}
-        manifest.write_text(json.dumps(signed))
+    # as somebody does who signs what they changed
+    sha256 = hashlib.sha256(bad).hexdigest()
+    signed: dict[Path, dict[str, str]] = {}
+    if manifest.is_file() and path != manifest:
+        signed[manifest] = {path.name: sha256}
+    elif path.name.startswith("tokens-"):
+        signed[path.with_name("shard.json")] = {"sha256": sha256}
+    for file, fields in signed.items():
+        kept[file] = file.read_bytes()
+        file.write_text(json.dumps({**json.loads(kept[file]), **fields}))
     path.write_bytes(bad)
     try:
         return refused(lambda: reader(run), f"{name} as {bad[:200]!r}")
@@ -191,13 +234,13 @@ def read_damaged(run: Path, n: int, seed: int) -> None:
         check(run, name, bad, reader)
         for (name, bad), reader in zip(chosen, itertools.cycle(READERS), strict=False)
     )
-    assert refusals > n // 5
+    assert refusals > n // 6
     for reader in READERS:
         reader(run)  # and the run is as it was
 
 
-def test_some_hundred_damaged_files_of_a_run_are_read_or_refused_in_one_line(run):
-    read_damaged(run, 150, seed=0)
+def test_some_dozen_damaged_files_of_a_run_are_read_or_refused_in_one_line(run):
+    read_damaged(run, 60, seed=0)
 
 
 @pytest.mark.heavy

@@ -1,7 +1,9 @@
 """Facts about token shards: what is in them, that they are whole, and what damage is answered."""
 
+import hashlib
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 from glassformer.errors import GlassformerError
 from glassformer.text import reading
 from glassformer.text import shard as shard_module
+from glassformer.text.blocks import Blocks, whole_text
 from glassformer.text.corpus import Corpus
 from glassformer.text.reading import Piece
 from glassformer.text.shard import HEADER, Shard, write_shard
@@ -194,6 +197,65 @@ def test_a_bad_header_is_answered_with_the_cause(tmp_path, content, message):
         (tmp_path / HEADER).write_text(content)
     with pytest.raises(GlassformerError, match=message):
         Shard(tmp_path)
+
+
+def changed_header(folder: Path, **fields: object) -> None:
+    header = json.loads((folder / HEADER).read_text())
+    (folder / HEADER).write_text(json.dumps(header | fields))
+
+
+def test_an_id_beyond_the_vocabulary_is_refused_by_file_and_id_whoever_signed_it(tmp_path):
+    shard = write_shard(tmp_path, DOCUMENTS * 4, WORDS)
+    file = tmp_path / shard.header.tokens_file
+    tokens = np.frombuffer(file.read_bytes(), "<u2").copy()
+    tokens[3] = 999
+    file.write_bytes(tokens.tobytes())
+    changed_header(tmp_path, sha256=hashlib.sha256(tokens.tobytes()).hexdigest())
+    damaged = Shard(tmp_path, tokenizer=WORDS)
+    damaged.verify()  # nothing says that it was changed
+    said = rf"{file.name} holds the token id 999, and the vocabulary ends at {WORDS.vocab_size - 1}"
+    blocks = Blocks(damaged, n_ctx=4)
+    for read in (
+        blocks.counts,
+        lambda: [blocks.batch(step, seed=0, batch_size=8) for step in range(20)],
+        lambda: list(whole_text(damaged, n_ctx=4, batch_size=2)),
+        lambda: damaged.ids(slice(0, 5)),
+    ):
+        with pytest.raises(GlassformerError, match=said):
+            read()
+
+
+def test_a_shard_of_no_tokens_is_refused_by_field(tmp_path):
+    shard = write_shard(tmp_path, ["the cat"], MINIATURE)
+    (tmp_path / shard.header.tokens_file).write_bytes(b"")
+    changed_header(tmp_path, n_tokens=0, sha256=hashlib.sha256(b"").hexdigest())
+    with pytest.raises(GlassformerError, match=r"shard\.json.*n_tokens"):
+        Shard(tmp_path)
+
+
+@pytest.mark.parametrize("starts", [[2**63, 3, 8, 12], [99, 99, 99, 99], [0, 3, 8, 9999]])
+def test_documents_that_start_outside_the_tokens_are_refused_by_file(tmp_path, starts):
+    shard = write_shard(tmp_path, DOCUMENTS, WORDS)
+    file = tmp_path / shard.header.documents_file
+    file.write_bytes(np.array(starts, "<u8").tobytes())
+    damaged = Shard(tmp_path)
+
+    def read() -> None:
+        blocks = Blocks(damaged, n_ctx=2, mode="documents")
+        list(blocks.evaluation(batch_size=2))
+        blocks.batch(step=0, seed=0, batch_size=8)
+
+    for reader in (damaged.verify, read):
+        with pytest.raises(GlassformerError, match=rf"{file.name} does not hold the places of doc"):
+            reader()
+
+
+def test_documents_out_of_order_are_refused_before_training(tmp_path):
+    shard = write_shard(tmp_path, DOCUMENTS, WORDS)
+    file = tmp_path / shard.header.documents_file
+    file.write_bytes(shard.documents[::-1].tobytes())
+    with pytest.raises(GlassformerError, match="one after the other within the tokens"):
+        Shard(tmp_path).verify()
 
 
 def test_a_corpus_becomes_a_shard(tmp_path, monkeypatch):

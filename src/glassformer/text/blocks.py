@@ -106,7 +106,7 @@ class Blocks:
             n_starts = self.split - self.n_ctx
             first = int(_philox(seed, number, part=1).random_raw()) % n_starts
             return (first + chosen * self.n_ctx) % n_starts
-        return self.shard.documents[chosen].astype(np.int64) - places % 2  # from the separator on
+        return self.shard.starts(chosen) - places % 2  # from the separator on
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
         """Yield X and Y [batch, pos] over the whole validation part, always the same.
@@ -148,11 +148,11 @@ class Blocks:
             )
         n_documents = int(np.searchsorted(starts, self.split))
         n_documents = min(max(n_documents, 1), len(starts) - 1)
-        self.split = int(starts[n_documents])
+        self.split = int(self.shard.starts(slice(n_documents, n_documents + 1))[0])
         return n_documents
 
     def _document_windows(self) -> Iterator[Window]:
-        starts = (int(start) for start in self.shard.documents[self._n_documents :])
+        starts = map(int, self.shard.starts(slice(self._n_documents, None)))
         first = end = self.split
         for start, next_start in pairwise(chain(starts, [len(self.shard)])):
             if end > first and next_start - first > self.n_ctx:

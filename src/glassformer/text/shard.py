@@ -113,13 +113,27 @@ class Shard:
                 f"{self.folder / self.header.tokens_file} has changed since it was written (its "
                 "SHA-256 is another one); write the shard again"
             )
-        starts = self.documents
-        if starts[-1] > len(self) or (starts[1:] < starts[:-1]).any():
-            raise DamagedFileError(
-                self.folder / self.header.documents_file,
-                "does not hold the places of documents, one after the other within the tokens",
-                FIX,
-            )
+        starts = self.starts(slice(None))
+        if (starts[1:] < starts[:-1]).any():
+            raise self._no_documents()
+
+    def starts(self, numbers: slice | np.ndarray) -> np.ndarray:
+        """Where these documents start, int64; a place beyond the tokens is refused.
+
+        With a separator the first document starts behind one.
+        """
+        starts = self.documents[numbers]
+        first = 0 if self.header.eos_id is None else 1
+        if starts.size and (starts.min() < first or starts.max() > len(self)):
+            raise self._no_documents()
+        return starts.astype(np.int64)
+
+    def _no_documents(self) -> DamagedFileError:
+        return DamagedFileError(
+            self.folder / self.header.documents_file,
+            "does not hold the places of documents, one after the other within the tokens",
+            FIX,
+        )
 
     def ids(self, places: slice | np.ndarray) -> np.ndarray:
         """The token ids at some places, int64; one beyond the vocabulary is refused."""

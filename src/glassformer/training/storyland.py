@@ -58,7 +58,7 @@ def open_storyland(
             f"{folder} holds {len(shard.documents):,} documents, and {HELD_OUT} of Storyland's are"
             " held out alone; restore it or train again"
         )
-    first_held_out = int(shard.documents[-HELD_OUT])
+    first_held_out = int(shard.starts(slice(-HELD_OUT, None))[0])
     share = (len(shard) - first_held_out) / len(shard)
     return BlocksData(Blocks(shard, n_ctx, mode="documents", validation=share), seed, floor)
 
