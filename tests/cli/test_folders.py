@@ -148,6 +148,16 @@ def test_several_end_tokens_and_settings_of_the_folder_are_obeyed_and_said(
     n = free.index(stop)
     assert f"{n} token{'s' * (n != 1)} (greedy). The end: a stop token" in done.stdout
     assert "generation_config.json says: temperature=0, max_new_tokens=6" in done.stderr
+    end = tokenizer.decode_known([*ids, *free])[-1]
+    model.said.generation.update(eos_token_id=0, max_length=len(ids) + 5, stop_strings=end)
+    del model.said.generation["max_new_tokens"]
+    save(model, tokenizer, tmp_path / "stops")
+    stopped = glassformer("ask", str(tmp_path / "stops"), "the cat", "--table")
+    assert f"max_length={len(ids) + 5}, stop_strings=['{end}']" in stopped.stderr
+    assert not stopped.stdout.splitlines()[0].removeprefix("the cat").count(end)
+    assert "The end: a stop token or a stop text came" in stopped.stdout
+    longer = glassformer("ask", str(tmp_path / "stops"), "the cat", "--table", "--stop", "zzz")
+    assert "5 tokens (greedy). The end: as many tokens as were asked for" in longer.stdout
     other = glassformer("ask", str(tmp_path / "model"), "the cat", "--temperature", "1")
     assert "temperature=0" not in other.stderr
     said = json.loads((tmp_path / "model" / "generation_config.json").read_text())

@@ -9,8 +9,10 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+import glassformer as gf
 from glassformer.errors import GlassformerError, GlassformerWarning
 from glassformer.generation.defaults import defaults, end_ids
+from glassformer.generation.sampling import Sampling
 from glassformer.interop.folder import load_folder, save
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -113,7 +115,7 @@ def test_end_tokens_settings_and_what_is_not_done_are_known(folder):
     said = defaults(model)
     assert said.given == {"temperature": 0.6, "top_p": 0.9}  # top_k=0: all of them
     assert said.max_new_tokens == 7
-    assert said.not_done == ["no_repeat_ngram_size=3"]
+    assert said.not_done == ("no_repeat_ngram_size=3",)
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (0, 1, 2)
 
 
@@ -141,12 +143,30 @@ def test_end_tokens_are_those_of_generation_config_then_of_config_then_of_the_to
         ({"eos_token_id": [1, None]}, "is no token's id"),
         ({"temperature": -1}, "generation_config.json: temperature=-1 is negative"),
         ({"max_new_tokens": -1}, "max_new_tokens=-1 is not a whole number"),
+        ({"max_length": 2.5}, "max_length=2.5 is not a whole number"),
+        ({"stop_strings": ["a", 3]}, "is neither a text nor a list of texts"),
     ],
 )
 def test_a_generation_config_that_cannot_be_obeyed_is_refused(folder, said, message):
     (folder / "generation_config.json").write_text(json.dumps(said))
     with pytest.raises(GlassformerError, match=message):
         defaults(load(folder)[0])
+
+
+def test_generate_takes_what_is_not_asked_for_from_the_folder(folder):
+    settings = {"temperature": 0.6, "top_k": 5, "repetition_penalty": 1.3, "max_length": 9}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    model, _ = load(folder)
+    text = gf.generate(model, [5, 6, 7], seed=1)
+    assert text.sampling == Sampling(0.6, top_k=5, repetition_penalty=1.3)
+    assert len(list(text)) == 6  # max_length counts the prompt too
+    assert text.finish_reason == "length"
+    long, short = gf.generate_batch(model, [[5, 6, 7, 8], [5]], seed=1)
+    assert (len(long.new), len(short.new)) == (5, 8)
+    assert [*gf.generate(model, [5] * 9)] == []
+    asked = gf.generate(model, [5, 6, 7], temperature=0, top_k=2, max_new_tokens=2, seed=1)
+    assert asked.sampling == Sampling(0, top_k=2, repetition_penalty=1.3)
+    assert len(list(asked)) == 2
 
 
 def test_do_sample_false_is_greedy(folder):

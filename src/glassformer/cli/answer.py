@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TextIO
 
 import torch
@@ -38,7 +38,7 @@ class Answers:
     model: Decoder
     tokenizer: Tokenizer
     sampling: Sampling
-    max_tokens: int
+    max_tokens: int | None  # None: as many as the model's folder says
     stop: list[str] = field(default_factory=list)
     seed: int | None = None
     weights: str | None = None
@@ -75,16 +75,11 @@ class Answers:
         unknown = self.tokenizer.unknown_words(prompt)
         if unknown:
             note(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown))}")
-        settings = self.sampling
         generation = generate(
             self._asked,
             ids,
             max_new_tokens=self.max_tokens,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            min_p=settings.min_p,
-            repetition_penalty=settings.repetition_penalty,
+            **asdict(self.sampling),
             seed=self.seed,
             stop_ids=end_ids(self.model, self.tokenizer),
         )

@@ -18,7 +18,6 @@ from glassformer.cli.choosing import (
     Temperature,
     TopK,
     TopP,
-    chosen,
     tell_defaults,
 )
 from glassformer.cli.prompt_line import converse
@@ -92,14 +91,14 @@ def command(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    chosen(NO_DEFAULTS, **asked)  # refuses what can't be, before a model is opened
+    NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
     model, tokenizer = open_run(run, at_step)
     said = defaults(model)
-    tell_defaults(said, {**asked, "max_new_tokens": max_tokens})
-    if max_tokens is None:
-        max_tokens = MAX_TOKENS if said.max_new_tokens is None else said.max_new_tokens
-    sampling = chosen(said, **asked)
-    answers = Answers(model, tokenizer, sampling, max_tokens, stop or [], seed, weights)
+    tell_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
+    if max_tokens is None and said.most_new(0) is None:
+        max_tokens = MAX_TOKENS
+    sampling, ends = said.sampling(**asked), stop or [*said.stop_strings]
+    answers = Answers(model, tokenizer, sampling, max_tokens, ends, seed, weights)
     if prompt is None and sys.stdin.isatty():
         if as_json:
             raise GlassformerError("--json answers one prompt; give it, or pipe it in")

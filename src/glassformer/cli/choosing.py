@@ -9,7 +9,6 @@ import typer
 
 from glassformer.cli.streams import note
 from glassformer.generation.defaults import Defaults
-from glassformer.generation.sampling import Sampling
 
 PANEL = "How a token is chosen"
 
@@ -52,22 +51,18 @@ Seed = Annotated[
     typer.Option(help="The same seed draws the same tokens.", rich_help_panel=PANEL),
 ]
 
-NO_DEFAULTS = Defaults({}, None, [])
+NO_DEFAULTS = Defaults({})
 
 
-def chosen(defaults: Defaults, **asked: float | None) -> Sampling:
-    """How a token is chosen: as asked, and where nothing was, as the model's folder says."""
-    return Sampling(**{**defaults.given, **{k: v for k, v in asked.items() if v is not None}})
-
-
-def tell_defaults(defaults: Defaults, asked: Mapping[str, float | None]) -> None:
+def tell_defaults(defaults: Defaults, asked: Mapping[str, object]) -> None:
     """Say what the folder's generation_config.json decides, and what of it is left out."""
-    given = {**defaults.given, "max_new_tokens": defaults.max_new_tokens}
-    used = [
-        f"{name}={value}"
-        for name, value in given.items()
-        if value is not None and asked[name] is None
-    ]
+    length = {"max_new_tokens": defaults.max_new_tokens, "max_length": defaults.max_length}
+    length = {name: most for name, most in length.items() if most is not None}
+    used = [f"{name}={value}" for name, value in defaults.given.items() if asked[name] is None]
+    if asked["max_new_tokens"] is None:
+        used += [f"{name}={most}" for name, most in [*length.items()][:1]]
+    if defaults.stop_strings and not asked["stop"]:
+        used.append(f"stop_strings={[*defaults.stop_strings]}")
     if used:
         note(f"as the folder's generation_config.json summary: {', '.join(used)}")
     if defaults.not_done:

@@ -16,7 +16,6 @@ from glassformer.cli.choosing import (
     Temperature,
     TopK,
     TopP,
-    chosen,
     tell_defaults,
 )
 from glassformer.cli.streams import say_json
@@ -97,7 +96,7 @@ def command(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    chosen(NO_DEFAULTS, **asked)  # refuses what can't be, before a model is opened
+    NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
     where = Address.parse(address)
     at_step = at_step if where.step is None else where.step
     changed: Edit = dict(written(text) for text in edit or ())
@@ -117,9 +116,9 @@ def command(
             f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
         )
     said = defaults(model)
-    sampling = chosen(said, **asked)
+    sampling = said.sampling(**asked)
     if index or where.kind == "choose":
-        tell_defaults(said, {**asked, "max_new_tokens": index})
+        tell_defaults(said, {**asked, "max_new_tokens": index, "stop": "none"})
     how = {"seed": seed, **asdict(sampling)}
     ids += list(generate(model, ids, max_new_tokens=index, **how))
     trace = watch_ids(model, ids, changed)

@@ -26,7 +26,6 @@ NOTHING: dict[str, tuple[Any, ...]] = {  # settings that are not done here -> wh
     "forced_bos_token_id": (None,),
     "forced_eos_token_id": (None,),
     "sequence_bias": (None, {}),
-    "stop_strings": (None, []),
     "guidance_scale": (None, 1, 1.0),
     "epsilon_cutoff": (None, 0, 0.0),
     "eta_cutoff": (None, 0, 0.0),
@@ -37,11 +36,31 @@ NOTHING: dict[str, tuple[Any, ...]] = {  # settings that are not done here -> wh
 
 
 class Defaults(NamedTuple):
-    """`given`: the settings of `Sampling` that the folder names; `not_done`: what is left out."""
+    """`given`: the settings of `Sampling` that the folder names; `not_done`: what is left out.
+
+    `max_length` counts the prompt's tokens too; `stop_strings` are texts to end before.
+    """
 
     given: dict[str, Any]
-    max_new_tokens: int | None
-    not_done: list[str]
+    max_new_tokens: int | None = None
+    max_length: int | None = None
+    stop_strings: tuple[str, ...] = ()
+    not_done: tuple[str, ...] = ()
+
+    def sampling(self, **asked: float | None) -> Sampling:
+        """How a token is chosen: as asked, and where nothing is, as the folder says."""
+        settings: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+        return Sampling(**self.given | settings)
+
+    def most_new(self, n_prompt: int) -> int | None:
+        """How many tokens may follow a prompt of n_prompt; None: any number.
+
+        >>> Defaults({}, max_length=5).most_new(3), Defaults({}, 9, 5).most_new(3)
+        (2, 9)
+        """
+        if self.max_new_tokens is not None or self.max_length is None:
+            return self.max_new_tokens
+        return max(self.max_length - n_prompt, 0)
 
 
 def defaults(model: Decoder) -> Defaults:
@@ -53,8 +72,8 @@ def defaults(model: Decoder) -> Defaults:
     >>> from glassformer.model.said import Said
     >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     >>> model.said = Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4})
-    >>> defaults(model)
-    Defaults(given={'top_k': 40}, max_new_tokens=None, not_done=['num_beams=4'])
+    >>> defaults(model).given, defaults(model).not_done
+    ({'top_k': 40}, ('num_beams=4',))
     """
     said = model.said.generation
     given = {name: said[name] for name in SETTINGS if said.get(name) is not None}
@@ -62,18 +81,24 @@ def defaults(model: Decoder) -> Defaults:
         del given["top_k"]  # there it means: all of them
     if said.get("do_sample") is False:
         given["temperature"] = 0
-    most = said.get("max_new_tokens")
+    stop = said.get("stop_strings") or ()
+    texts = (stop,) if isinstance(stop, str) else stop
     try:
         Sampling(**given)
-        if most is not None and (type(most) is not int or most < 0):
-            raise GlassformerError(f"max_new_tokens={most!r} is not a whole number of 0 or more")
+        for name in ("max_new_tokens", "max_length"):
+            most = said.get(name)
+            if most is not None and (type(most) is not int or most < 0):
+                raise GlassformerError(f"{name}={most!r} is not a whole number of 0 or more")
+        if not (isinstance(texts, (list, tuple)) and all(isinstance(t, str) and t for t in texts)):
+            raise GlassformerError(f"stop_strings={stop!r} is neither a text nor a list of texts")
     except GlassformerError as error:
         raise GlassformerError(
             f"the folder's generation_config.json: {error}; mend it or take it out"
         ) from error
     found = {name: said[name] for name in NOTHING if name in said}
-    left = [f"{name}={value!r}" for name, value in found.items() if value not in NOTHING[name]]
-    return Defaults(given, most, left)
+    left = (f"{name}={value!r}" for name, value in found.items() if value not in NOTHING[name])
+    lengths = said.get("max_new_tokens"), said.get("max_length")
+    return Defaults(given, *lengths, tuple(texts), tuple(left))
 
 
 def end_ids(model: Decoder, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import CompiledPlan
 from glassformer.generation.cache import Cache
+from glassformer.generation.defaults import defaults
 from glassformer.generation.packed import PackedModel, generating, unpacked
 from glassformer.generation.plan import ExecutionPlan
 from glassformer.generation.sampling import Sampling, fresh_seed
@@ -35,22 +36,24 @@ def generate(
     ids: Ids,
     *,
     max_new_tokens: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    repetition_penalty: float | None = None,
     seed: int | None = None,
     stop_ids: Collection[int] = (),
     use_cache: bool = True,
 ) -> Generation:
     """Continue a text, token by token: ``for token in generate(model, ids, ...)``.
 
-    The settings are those of `Sampling`. The text ends after `max_new_tokens` (None: no limit), at
-    a token of `stop_ids`, or when the context is full: the model reads at most n_ctx tokens, and
-    the one after the last of them is still given. One number is drawn per token, from `seed` and
-    the token's index alone: the same seed gives the same text with and without `use_cache`, alone
-    and in a batch. seed=None draws a fresh one; `Generation.seed` says which. `pack(model)` lays a
+    The settings are those of `Sampling`. Those that are left out, and `max_new_tokens`, are as the
+    folder of a loaded model says in its generation_config.json; `Generation.sampling` says what
+    they are. The text ends after `max_new_tokens` (if nobody says how many: no limit), at a token
+    of `stop_ids`, or when the context is full: the model reads at most n_ctx tokens, and the one
+    after the last of them is still given. One number is drawn per token, from `seed` and the
+    token's index alone: the same seed gives the same text with and without `use_cache`, alone and
+    in a batch. seed=None draws a fresh one; `Generation.seed` says which. `pack(model)` lays a
     large model's weights out so that many tokens come faster.
 
     `ids` are one text's, [pos] or [1, pos]; `generate_batch` continues several.
@@ -64,12 +67,20 @@ def generate(
     >>> len(list(text)), text.finish_reason
     (6, 'context')
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     prompt = one_text(ids)
     seed = fresh_seed() if seed is None else seed
-    return _Texts(
-        _packed(model), [prompt], [seed], sampling, max_new_tokens, frozenset(stop_ids), use_cache
-    ).texts[0]
+    packed = _packed(model)
+    said = defaults(packed.model)
+    sampling = said.sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
+    most = said.most_new(len(prompt)) if max_new_tokens is None else max_new_tokens
+    end = ([most], frozenset(stop_ids), use_cache)
+    return _Texts(packed, [prompt], [seed], sampling, *end).texts[0]
 
 
 def generate_batch(
@@ -77,11 +88,11 @@ def generate_batch(
     prompts: Sequence[Ids] | Tensor,
     *,
     max_new_tokens: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    repetition_penalty: float | None = None,
     seed: int | None = None,
     stop_ids: Collection[int] = (),
     use_cache: bool = True,
@@ -92,16 +103,25 @@ def generate_batch(
     its own positions, its own context and its own numbers. A finished text leaves the batch. Those
     of a small model with a compiled step come one after another; it is the quicker way.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     rows = [one_text(ids) for ids in prompts]
     seed = fresh_seed() if seed is None else seed
     seeds = [seed + i for i in range(len(rows))]
-    packed, end = _packed(model), (sampling, max_new_tokens, frozenset(stop_ids), use_cache)
+    packed = _packed(model)
+    said = defaults(packed.model)
+    sampling = said.sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
+    most = [said.most_new(len(row)) if max_new_tokens is None else max_new_tokens for row in rows]
+    end = (frozenset(stop_ids), use_cache)
     alone = packed.compiled is not None and packed.small and use_cache
     together = 1 if alone else max(len(rows), 1)
     batches = [
-        _Texts(packed, rows[i : i + together], seeds[i : i + together], *end)
-        for i in range(0, len(rows), together)
+        _Texts(packed, rows[part], seeds[part], sampling, most[part], *end)
+        for part in (slice(i, i + together) for i in range(0, len(rows), together))
     ]
     for batch in batches:
         while batch.unfinished:
@@ -162,15 +182,14 @@ class _Texts:
     prompts: list[list[int]]
     seeds: list[int]
     sampling: Sampling
-    max_new_tokens: int | None
+    max_new_tokens: list[int | None]
     stop_ids: frozenset[int]
     use_cache: bool
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens is not None and self.max_new_tokens < 0:
-            raise GlassformerError(
-                f"max_new_tokens={self.max_new_tokens} is negative; give 0 or more"
-            )
+        least = min((most for most in self.max_new_tokens if most is not None), default=0)
+        if least < 0:
+            raise GlassformerError(f"max_new_tokens={least} is negative; give 0 or more")
         for prompt in self.prompts:
             check_prompt(self.model, prompt)
         self.packed.check_fresh()
@@ -183,8 +202,8 @@ class _Texts:
         self.cache: Cache | None = None
         self.plan: ExecutionPlan | CompiledPlan | None = None
         self.cached: list[int] = []  # whose text each row of the cache is
-        if self.max_new_tokens == 0:
-            for text in self.texts:
+        for text, most in zip(self.texts, self.max_new_tokens, strict=True):
+            if most == 0:
                 text.finish("length")
 
     @property
@@ -193,10 +212,12 @@ class _Texts:
 
     def _longest(self) -> int:
         """Tokens that the model reads at most, of any text."""
-        n_ctx, new = self.model.config.n_ctx, self.max_new_tokens
-        if new is None or not self.prompts:
-            return n_ctx
-        return min(n_ctx, max(map(len, self.prompts)) + max(new, 1) - 1)
+        n_ctx = self.model.config.n_ctx
+        ends = (
+            n_ctx if most is None else len(prompt) + max(most, 1) - 1
+            for prompt, most in zip(self.prompts, self.max_new_tokens, strict=True)
+        )
+        return min(n_ctx, max(ends, default=n_ctx))
 
     @property
     def unfinished(self) -> list[int]:
@@ -231,7 +252,7 @@ class _Texts:
             return text.finish("stop")
         text.new.append(token)
         length = len(text.prompt) + len(text.new)
-        if len(text.new) == self.max_new_tokens:
+        if len(text.new) == self.max_new_tokens[row]:
             text.finish("length")
         elif length > self.model.config.n_ctx:
             text.finish("context")
