@@ -23,13 +23,17 @@ check: page ## lint, formatting, types, import directions
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/api.py --check
 	$(BIN)/python scripts/page.py --check
 
 bench: setup-dev ## measure speed, memory and quality against named peers
 	$(BIN)/python -m bench
 
-page: setup-dev ## build the web page into the package, if it has changed
+page: setup-dev web/openapi.json ## build the web page into the package, if it has changed
 	@$(BIN)/python scripts/page.py
+
+web/openapi.json: $(shell find src/glassformer/server -name '*.py') | setup-dev
+	@$(BIN)/python scripts/api.py
 
 docs: page ## build the documentation, running every example in it
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

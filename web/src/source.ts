@@ -1,133 +1,31 @@
 /** Where runs and traces come from: a server, or the data inside an exported file. */
+import {
+  addressOf,
+  type Answer,
+  type Asked,
+  type Metrics,
+  type Patch,
+  type PathOf,
+  type RunInfo,
+  type RunSummary,
+  type SamplingOutput,
+  type TokenizedText,
+  type TraceAbout,
+  type TraceRequest,
+  type Where,
+} from "./api";
 import { Trace, type Table } from "./trace/trace";
 import type { Reader } from "./trace/values";
 
-export interface RunSummary {
-  id: string;
-  name: string;
-  parameters: number;
-  steps_done: number | null;
-  steps_left: number | null;
-  loss: number | null;
-}
-
-export interface Weight {
-  name: string;
-  axes: string[];
-  shape: number[];
-  parameters: number;
-  share: number;
-}
-
-export interface RunInfo extends RunSummary {
-  kind: "run" | "folder" | "preset";
-  path: string | null;
-  config: Record<string, unknown>;
-  n_ctx: number;
-  vocab_size: number;
-  tied: boolean;
-  weights: Weight[];
-  tokenizer: { kind: string; eos?: number | null; [field: string]: unknown };
-  snapshots: number[];
-  floor: number | null;
-  suggested_prompt: string;
-  suggested_target: string | null;
-  examples: string[];
-  recipe: Record<string, unknown> | null;
-}
-
-export interface Sampling {
-  temperature: number;
-  top_k: number | null;
-  top_p: number | null;
-  min_p: number | null;
-  repetition_penalty: number;
-  seed: number;
-  index: number;
-}
+export type Sampling = SamplingOutput;
+export type About = TraceAbout;
 
 /** What a value becomes: a number, or a value of another trace, which a text stands for where links must last. */
-export type Edit =
-  number | { trace: string; address: string } | { prompt: string; address: string };
+export type Edit = number | Patch | { prompt: string; address: string };
 export type Edits = Record<string, Edit>;
 
 /** What a trace is asked for with. */
-export interface Request {
-  run: string;
-  prompt: string;
-  target?: string | null;
-  backward?: boolean;
-  optimizer?: boolean;
-  lens?: true;
-  at_step?: number | null;
-  edits?: Edits;
-  sampling?: Sampling | null;
-  /** Ids of tokens drawn after the prompt. */
-  added?: number[];
-}
-
-export interface About {
-  id: string;
-  run: string;
-  /** The text, with that of the added tokens. */
-  prompt: string;
-  added: number[];
-  ids: number[];
-  tokens: string[];
-  target: string | null;
-  backward: boolean;
-  optimizer: boolean;
-  at_step: number | null;
-  edits: Edits;
-  sampling: Sampling | null;
-  chosen: { id: number; token: string } | null;
-  nbytes: number;
-  precision: string;
-}
-
-export interface Metrics {
-  rows: {
-    step: number;
-    loss: number | null;
-    held_out: number | null;
-    tokens_per_second: number | null;
-  }[];
-  /** Losses that need no model, where they are known. */
-  floor: number | null;
-  unigram_loss: number | null;
-  uniform_loss: number | null;
-}
-
-export interface Pair {
-  left: string;
-  right: string;
-  /** Its place among the learned merges; null: the pair was never learned. */
-  rank: number | null;
-}
-
-export interface TokenizedText {
-  text: string;
-  steps: {
-    op: "split" | "merge" | "look up";
-    word: number | null;
-    pieces: string[];
-    merge: Pair | null;
-    considered: Pair[];
-    ids: number[];
-  }[];
-  tokens: { id: number; token: string; bytes: number[]; text: string }[];
-}
-
-export interface Biography {
-  address: string;
-  points: { step: number; value: number }[];
-  moved: { from: number; to: number; step: number; change: number; batch: string[] };
-  /** The stretch of training that was made again. */
-  since: number;
-  until: number;
-  /** Where the other stretches begin, the one with the most movement first. */
-  others: number[];
-}
+export type Request = Omit<TraceRequest, "edits"> & { edits?: Edits };
 
 /** A trace that was opened, and what it is of. */
 export interface Opened {
@@ -156,11 +54,16 @@ export interface Source {
   steps(run: RunInfo, prompt: string): number[];
   tokenize(run: string, text: string): Promise<TokenizedText>;
   /** A request that only a server can answer; offline it throws a SourceError with code "offline". */
-  ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T>;
-  /** As `ask`, where the answer is a row of bytes. */
-  read(path: string, options?: RequestInit): Promise<ArrayBuffer>;
+  get<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<Answer<"get", P>>;
+  post<P extends PathOf<"post">>(
+    path: P,
+    asked: Asked<"post", P>,
+    signal?: AbortSignal,
+  ): Promise<Answer<"post", P>>;
+  /** As `get`, where the answer is a row of bytes. */
+  read<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<ArrayBuffer>;
   /** The server-sent events of a path. */
-  events(path: string): EventSource;
+  events<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): EventSource;
 }
 
 const OFFLINE =
@@ -169,66 +72,78 @@ const OFFLINE =
 class ServerSource implements Source {
   readonly live = true;
 
-  runs = async () => (await this.ask<{ runs: RunSummary[] }>("/api/runs")).runs;
-  run = (id: string) => this.ask<RunInfo>(`/api/runs/${encodeURIComponent(id)}`);
-  metrics = (id: string) => this.ask<Metrics>(`/api/runs/${encodeURIComponent(id)}/metrics`);
-  tokenize = (run: string, text: string) => this.ask<TokenizedText>("/api/tokenize", { run, text });
-  events = (path: string) => new EventSource(path);
+  runs = async () => (await this.get("/api/runs", {})).runs;
+  run = (run: string) => this.get("/api/runs/{run}", { path: { run } });
+  metrics = (run: string) => this.get("/api/runs/{run}/metrics", { path: { run } });
+  tokenize = (run: string, text: string) => this.post("/api/tokenize", { body: { run, text } });
   steps = (run: RunInfo) => run.snapshots;
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
-    const edits = await this.patched(request, signal);
-    const about = await this.ask<About>("/api/traces", { ...request, edits }, signal);
-    const at = `/api/traces/${encodeURIComponent(about.id)}`;
-    const table = await this.ask<Table>(`${at}/trace.json`, undefined, signal);
+    const body = { ...request, edits: await this.patched(request, signal) };
+    const about = await this.post("/api/traces", { body }, signal);
+    const path = { trace: about.id };
+    const table = await this.fetch("/api/traces/{trace}/trace.json", { path }, { signal });
     const reader: Reader = {
-      bytes: (begin, end) =>
-        this.read(`${at}/values`, { headers: { Range: `bytes=${begin}-${end - 1}` } }),
+      bytes: async (begin, end) => {
+        const headers = { Range: `bytes=${begin}-${end - 1}` };
+        return (
+          await this.fetch("/api/traces/{trace}/values", { path }, { headers })
+        ).arrayBuffer();
+      },
       part: (address, begin, end, block) =>
-        this.read(
-          `${at}/part?${new URLSearchParams({ address, begin: String(begin), end: String(end), block: String(block) })}`,
-        ),
+        this.read("/api/traces/{trace}/part", {
+          path,
+          query: { address, begin: String(begin), end: String(end), block: String(block) },
+        }),
     };
-    return { about, trace: new Trace(table, reader) };
+    return { about, trace: new Trace((await table.json()) as Table, reader) };
   }
 
   /** The edits with every text that a value comes from replaced by a trace of it. */
-  private async patched({ run, at_step, edits }: Request, signal?: AbortSignal): Promise<Edits> {
-    const found = await Promise.all(
-      Object.entries(edits ?? {}).map(async ([address, edit]): Promise<[string, Edit]> => {
-        if (typeof edit === "number" || "trace" in edit) return [address, edit];
-        const wish: Request = {
-          run,
-          at_step,
-          prompt: edit.prompt,
-          backward: false,
-          optimizer: false,
-        };
-        const { id } = await this.ask<About>("/api/traces", wish, signal);
-        return [address, { trace: id, address: edit.address }];
-      }),
+  private async patched(
+    { run, at_step, edits }: Request,
+    signal?: AbortSignal,
+  ): Promise<Record<string, number | Patch>> {
+    const patches = await Promise.all(
+      Object.entries(edits ?? {}).map(
+        async ([address, edit]): Promise<[string, number | Patch]> => {
+          if (typeof edit === "number" || "trace" in edit) return [address, edit];
+          const { prompt } = edit;
+          const body = { run, at_step, prompt, backward: false, optimizer: false };
+          const { id } = await this.post("/api/traces", { body }, signal);
+          return [address, { trace: id, address: edit.address }];
+        },
+      ),
     );
-    return Object.fromEntries(found);
+    return Object.fromEntries(patches);
   }
 
-  async ask<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-    const post = {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-    };
-    const answer = await this.fetch(path, body === undefined ? { signal } : { ...post, signal });
-    return answer.json();
+  async get<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<Answer<"get", P>> {
+    return (await this.fetch(path, asked)).json();
   }
 
-  async read(path: string, options: RequestInit = {}): Promise<ArrayBuffer> {
-    return (await this.fetch(path, options)).arrayBuffer();
+  async post<P extends PathOf<"post">>(
+    path: P,
+    asked: Asked<"post", P>,
+    signal?: AbortSignal,
+  ): Promise<Answer<"post", P>> {
+    const { body = {} } = asked as { body?: unknown };
+    const headers = { "Content-Type": "application/json" };
+    const options = { method: "POST", headers, body: JSON.stringify(body), signal };
+    return (await this.fetch(path, asked, options)).json();
   }
 
-  private async fetch(path: string, options: RequestInit): Promise<Response> {
+  async read<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<ArrayBuffer> {
+    return (await this.fetch(path, asked)).arrayBuffer();
+  }
+
+  events = <P extends PathOf<"get">>(path: P, asked: Asked<"get", P>) =>
+    new EventSource(addressOf(path, asked as Where));
+
+  private async fetch(path: string, asked: unknown, options?: RequestInit): Promise<Response> {
     let answer: Response;
     try {
-      answer = await fetch(path, options);
+      answer = await fetch(addressOf(path, asked as Where), options);
     } catch (error) {
       if ((error as Error).name === "AbortError") throw error;
       throw new SourceError(
@@ -295,11 +210,12 @@ class FileSource implements Source {
     return found;
   }
 
-  ask = async (): Promise<never> => {
+  get = async (): Promise<never> => {
     throw new SourceError(OFFLINE, "offline");
   };
 
-  read = this.ask;
+  post = this.get;
+  read = this.get;
 
   events = (): never => {
     throw new SourceError(OFFLINE, "offline");

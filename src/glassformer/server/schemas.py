@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 PROMPT_CHARACTERS = 100_000
 TEXT_CHARACTERS = 1_000_000
@@ -36,7 +37,20 @@ AddressText = Annotated[str, Field(max_length=500, examples=["fwd/blocks.0.attn.
 
 
 class Input(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    """What is asked for: a field of another type, or one that nobody knows, is refused."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,  # where an answer repeats it
+    )
+
+
+class Output(BaseModel):
+    """An answer, or a part of one: every field is always there."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
 
 class Patch(Input):
@@ -131,11 +145,11 @@ class ErrorDetail(BaseModel):
     code: str
 
 
-class Error(BaseModel):
+class Error(Output):
     error: ErrorDetail
 
 
-class RunSummary(BaseModel):
+class RunSummary(Output):
     id: str
     name: str
     parameters: int
@@ -146,11 +160,11 @@ class RunSummary(BaseModel):
     loss: float | None
 
 
-class RunList(BaseModel):
+class RunList(Output):
     runs: list[RunSummary]
 
 
-class Weight(BaseModel):
+class Weight(Output):
     name: str
     axes: list[str]
     shape: list[int]
@@ -158,7 +172,7 @@ class Weight(BaseModel):
     share: float
 
 
-class TokenizerInfo(BaseModel):
+class TokenizerInfo(Output):
     """What a notebook's trace does not know of its tokenizer is null."""
 
     kind: str
@@ -184,14 +198,14 @@ class RunInfo(RunSummary):
     recipe: dict[str, Any] | None
 
 
-class MetricsRow(BaseModel):
+class MetricsRow(Output):
     step: int
     loss: float | None = None
     held_out: float | None = None
     tokens_per_second: float | None = None
 
 
-class Metrics(BaseModel):
+class Metrics(Output):
     """Losses by step; the floor, and the losses of two guesses that need no model, where known."""
 
     rows: list[MetricsRow]
@@ -200,12 +214,12 @@ class Metrics(BaseModel):
     uniform_loss: float | None = None
 
 
-class Chosen(BaseModel):
+class Chosen(Output):
     id: int
     token: str
 
 
-class TraceAbout(BaseModel):
+class TraceAbout(Output):
     id: str
     run: str
     prompt: str = Field(description="The text, with that of the added tokens.")
@@ -223,7 +237,7 @@ class TraceAbout(BaseModel):
     precision: str = Field(description="What it was computed in.", examples=["float32"])
 
 
-class Difference(BaseModel):
+class Difference(Output):
     """The slope of the loss from nudging one number, in float64, beside the recorded gradient."""
 
     value: float
@@ -232,7 +246,7 @@ class Difference(BaseModel):
     gradient: float
 
 
-class Bin(BaseModel):
+class Bin(Output):
     """How many numbers lie in [from, to)."""
 
     from_: float = Field(serialization_alias="from")
@@ -240,7 +254,7 @@ class Bin(BaseModel):
     count: int
 
 
-class Counts(BaseModel):
+class Counts(Output):
     """The finite numbers of a value, counted in float64.
 
     spread: standard deviation, divided by n. largest: the row-major place of the number of largest
@@ -254,7 +268,7 @@ class Counts(BaseModel):
     bins: list[Bin]
 
 
-class Change(BaseModel):
+class Change(Output):
     """How far a value moved from one trace to another, subtracted in float64.
 
     largest: the change of the number that changed most, found at `address`. relative: the length
@@ -271,13 +285,13 @@ class Change(BaseModel):
     edited: bool
 
 
-class Pair(BaseModel):
+class Pair(Output):
     left: str
     right: str
     rank: int | None
 
 
-class TextStep(BaseModel):
+class TextStep(Output):
     op: Literal["split", "merge", "look up"]
     word: int | None
     pieces: list[str]
@@ -286,25 +300,25 @@ class TextStep(BaseModel):
     ids: list[int]
 
 
-class Token(BaseModel):
+class Token(Output):
     id: int
     token: str
     bytes: list[int]
     text: str
 
 
-class TokenizedText(BaseModel):
+class TokenizedText(Output):
     text: str
     steps: list[TextStep]
     tokens: list[Token]
 
 
-class Training(BaseModel):
+class Training(Output):
     id: str
     run: str
 
 
-class Progress(BaseModel):
+class Progress(Output):
     """Where a training is; `measured`: whether this event is what tells `held_out`."""
 
     kind: Literal["progress"] = "progress"
@@ -317,7 +331,7 @@ class Progress(BaseModel):
     tokens_per_second: float | None = None
 
 
-class Sample(BaseModel):
+class Sample(Output):
     """What the model wrote after a step."""
 
     kind: Literal["sample"] = "sample"
@@ -325,26 +339,28 @@ class Sample(BaseModel):
     text: str
 
 
-class Done(BaseModel):
+class Done(Output):
     kind: Literal["done"] = "done"
     run: str
     reason: Literal["finished", "stopped"]
 
 
-class Failed(BaseModel):
+class Failed(Output):
     kind: Literal["failed"] = "failed"
     message: str
 
 
-TrainingEvent = Annotated[Progress | Sample | Done | Failed, Field(discriminator="kind")]
+TrainingEvent = TypeAliasType(
+    "TrainingEvent", Annotated[Progress | Sample | Done | Failed, Field(discriminator="kind")]
+)
 
 
-class Point(BaseModel):
+class Point(Output):
     step: int
     value: float
 
 
-class Moved(BaseModel):
+class Moved(Output):
     """The update of the stretch that moved it most, and the blocks of text it was made with."""
 
     from_: float = Field(serialization_alias="from")
@@ -354,7 +370,7 @@ class Moved(BaseModel):
     batch: list[str]
 
 
-class Biography(BaseModel):
+class Biography(Output):
     address: str
     points: list[Point]
     moved: Moved
@@ -363,7 +379,7 @@ class Biography(BaseModel):
     others: list[int] = Field(description="Where the others begin, most movement first.")
 
 
-class Neighbor(BaseModel):
+class Neighbor(Output):
     """cosine = dot / (length * that of the vector asked about), in float64."""
 
     id: int
@@ -373,11 +389,11 @@ class Neighbor(BaseModel):
     length: float
 
 
-class Neighbors(BaseModel):
+class Neighbors(Output):
     rows: list[Neighbor]
 
 
-class PackedTrace(BaseModel):
+class PackedTrace(Output):
     """A trace as it stands in a page: both its files, compressed, in base64."""
 
     about: TraceAbout
@@ -385,7 +401,7 @@ class PackedTrace(BaseModel):
     values: str
 
 
-class PageData(BaseModel):
+class PageData(Output):
     """What a page without a server shows; the first trace is the one it opens with."""
 
     format: Literal["glassformer-page"] = "glassformer-page"

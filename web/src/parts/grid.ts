@@ -119,7 +119,7 @@ export function fetchWindow(
 /** A value in blocks: of each the number of largest magnitude. */
 export interface Blocks {
   values: ArrayLike<number>;
-  /** By axis: elements in a block, how many blocks, how far apart neighbours lie in `values`. */
+  /** By axis: elements in a block, how many blocks, how far apart neighbors lie in `values`. */
   block: Record<string, number>;
   counts: Record<string, number>;
   by: Record<string, number>;

@@ -1,12 +1,8 @@
 /** An embedding table as a space: cosines and analogies, as `glassformer.lab.embeddings` computes them. */
+import type { Neighbor as Named } from "../api";
 
-export interface Neighbour {
-  id: number;
-  cosine: number;
-  /** cosine = dot / (length * asked); a server's answer has the cosine alone. */
-  dot?: number;
-  length?: number;
-}
+/** cosine = dot / (length * that of the vector asked about). */
+export type Neighbor = Omit<Named, "token">;
 
 const TINY = 1e-300; // stands for a length of zero in a division
 
@@ -26,12 +22,12 @@ export class Space {
     this.values.subarray(token * this.width, (token + 1) * this.width);
 
   /** The tokens nearest to one token, itself left out. */
-  nearest(token: number, count: number): Neighbour[] {
+  nearest(token: number, count: number): Neighbor[] {
     return this.along(this.row(token), count, [token]);
   }
 
   /** The tokens nearest to a - b + c, each brought to length 1 first; the three are left out. */
-  analogy(a: number, b: number, c: number, count: number): Neighbour[] {
+  analogy(a: number, b: number, c: number, count: number): Neighbor[] {
     const [ua, ub, uc] = [a, b, c].map((token) =>
       this.row(token).map((value) => value / Math.max(this.lengths[token], TINY)),
     );
@@ -42,7 +38,7 @@ export class Space {
     );
   }
 
-  private along(vector: Float64Array, count: number, without: number[]): Neighbour[] {
+  private along(vector: Float64Array, count: number, without: number[]): Neighbor[] {
     const asked = norm(vector);
     const all = Array.from(this.lengths, (length, id) => {
       const product = dot(this.row(id), vector);

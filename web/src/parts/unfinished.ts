@@ -1,4 +1,4 @@
-import type { RunSummary } from "../source";
+import type { RunSummary } from "../api";
 import { count } from "../trace/number";
 
 /** How far a run came whose recipe plans more steps; "" where none is left. */

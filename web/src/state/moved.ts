@@ -9,7 +9,9 @@ export async function moved(before: Opened, after: Opened, path: string): Promis
   const nodes = pair(before.trace, after.trace, path);
   if (!nodes || size(nodes[0]) <= WHOLE || !session.source.live)
     return change(before.trace, after.trace, path);
-  const query = new URLSearchParams({ address: path, other: after.about.id });
-  const found = await session.source.ask<Change>(`/api/traces/${before.about.id}/change?${query}`);
+  const found = await session.source.get("/api/traces/{trace}/change", {
+    path: { trace: before.about.id },
+    query: { address: path, other: after.about.id },
+  });
   return { ...found, largest: found.largest ?? NaN, relative: found.relative ?? Infinity }; // for which JSON has no words
 }

@@ -1,4 +1,5 @@
 /** What is open: the run, the trace of the prompt, and the trace that it is compared with. */
+import type { RunInfo, RunSummary } from "../api";
 import {
   findSource,
   SourceError,
@@ -6,8 +7,6 @@ import {
   type Edits,
   type Opened,
   type Request,
-  type RunInfo,
-  type RunSummary,
   type Sampling,
 } from "../source";
 import type { Address } from "../trace/address";

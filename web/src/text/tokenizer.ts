@@ -2,7 +2,7 @@
  * Text to token ids and back, from a run's own tokenizer.json: words, characters, byte-level BPE.
  * The same ids and the same steps as Python's `text.tokenizer` (tests/page/test_typescript.py).
  */
-import type { TokenizedText } from "../source";
+import type { TokenizedText } from "../api";
 import { merged, MergeTable, type BPE } from "./merges";
 import { isByteName, LETTERS, readable, utf8 } from "./spelling";
 

@@ -1,4 +1,5 @@
 /** Two traces beside each other: how far every recorded value moved, and a value of their differences. */
+import type { Change as Told } from "../api";
 import { addressOf, isWhole, size, type TraceNode } from "./node";
 import { Trace } from "./trace";
 
@@ -7,14 +8,9 @@ import { Trace } from "./trace";
  * sign, found at `address`; `relative`: the length of the change divided by the length of the value
  * before; `numbers`: how many changed, of `of`.
  */
-export interface Change {
-  path: string;
+export interface Change extends Told {
   largest: number;
-  address: string;
   relative: number;
-  numbers: number;
-  of: number;
-  edited: boolean;
 }
 
 /** Both nodes of one path, where they can be subtracted. */

@@ -35,7 +35,7 @@ export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a *
 export const itemBytes = (node: TraceNode): number => DTYPES[node.dtype].bytes;
 export const isWhole = (node: TraceNode): boolean => DTYPES[node.dtype].whole;
 
-/** How far apart neighbours along each axis lie, in elements. */
+/** How far apart neighbors along each axis lie, in elements. */
 export function strides(node: TraceNode): number[] {
   const found = node.shape.map(() => 1);
   for (let d = node.shape.length - 2; d >= 0; d--) found[d] = found[d + 1] * node.shape[d + 1];

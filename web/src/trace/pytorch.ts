@@ -1,5 +1,6 @@
 /** A snippet that recomputes a shown number from the run's folder and asserts it. */
-import type { About, RunInfo } from "../source";
+import type { RunInfo } from "../api";
+import type { About } from "../source";
 import { isBinary, isReduction, plainNumber, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
 import { number } from "./number";

@@ -5,7 +5,7 @@
 const OPERAND_DIGITS = [4, 5, 6, 7, 8, 9];
 const MOST = 9;
 const RESULT_DIGITS = [6, 5, 4];
-/** Digits that tell any double from its neighbours; `spelled` then takes the fewest that do. */
+/** Digits that tell any double from its neighbors; `spelled` then takes the fewest that do. */
 export const FULL = 17;
 
 /**

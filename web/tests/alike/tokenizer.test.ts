@@ -1,7 +1,7 @@
 /** Texts that Python tokenized (tests/page/test_typescript.py): the page comes to the same ids by the same steps. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import type { TokenizedText } from "../../src/source";
+import type { TokenizedText } from "../../src/api";
 import { Tokenizer, type TokenizerFile } from "../../src/text/tokenizer";
 import { cases } from "./cases";
 

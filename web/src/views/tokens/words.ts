@@ -1,5 +1,5 @@
 /** A tokenization, read word by word: which steps belong to a word and which tokens it became. */
-import type { TokenizedText } from "../../source";
+import type { TokenizedText } from "../../api";
 import { visible } from "../../trace/trace";
 
 type Step = TokenizedText["steps"][number];
@@ -65,7 +65,7 @@ export function summary(step: Step, word: Word | undefined): string {
 
 /** What this kind of tokenizer does, and whether there are merges to replay. */
 export const KINDS: Record<string, string> = {
-  bpe: "Byte-pair encoding: each word starts as its bytes, and the pair that was learned first (the lowest rank) is joined, again and again, until no neighbours are a pair that was learned.",
+  bpe: "Byte-pair encoding: each word starts as its bytes, and the pair that was learned first (the lowest rank) is joined, again and again, until no neighbors are a pair that was learned.",
   words:
     "A word-level tokenizer: it has no merges. The text is split into words and punctuation, and each is looked up whole; a word that the vocabulary lacks becomes the token for unknown words.",
   chars:

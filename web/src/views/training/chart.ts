@@ -98,7 +98,7 @@ export function path(points: Point[], x: Scale, y: Scale): string {
     .join("");
 }
 
-/** The mean of each point and as many neighbours on both sides, `wide` together at most. */
+/** The mean of each point and as many neighbors on both sides, `wide` together at most. */
 export function smooth(points: Point[], wide: number): Point[] {
   return points.map(({ step }, i) => {
     const side = Math.min(Math.floor(wide / 2), i, points.length - 1 - i);

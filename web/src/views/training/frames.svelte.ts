@@ -1,4 +1,4 @@
-/** The text's forward pass at the steps of training: each opened once, its neighbours ahead of time. */
+/** The text's forward pass at the steps of training: each opened once, its neighbors ahead of time. */
 import type { Opened, Request, Source } from "../../source";
 import { WHOLE } from "../../parts/grid";
 import { size } from "../../trace/node";

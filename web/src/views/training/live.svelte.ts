@@ -1,32 +1,8 @@
 /** A training that was started from the page: what its events tell. */
-import { NO_METRICS, type Metrics, type Source } from "../../source";
-
-export interface Wish {
-  /** Without one, Storyland is learned. */
-  text?: string;
-  name?: string;
-  steps: number;
-  preset?: string;
-}
+import type { Metrics, Progress, Sample, TrainingEvent, TrainingRequest } from "../../api";
+import { NO_METRICS, type Source } from "../../source";
 
 type State = "none" | "running" | "stopping" | "stopped" | "done" | "failed";
-
-interface Progress {
-  step: number;
-  steps: number;
-  loss: number | null;
-  held_out: number | null;
-  /** Whether this event is what told `held_out`. */
-  measured: boolean;
-  floor: number | null;
-  tokens_per_second: number | null;
-}
-
-type TrainingEvent =
-  | ({ kind: "progress" } & Progress)
-  | { kind: "sample"; step: number; text: string }
-  | { kind: "done"; run: string; reason: "finished" | "stopped" }
-  | { kind: "failed"; message: string };
 
 class Live {
   id = $state("");
@@ -37,30 +13,30 @@ class Live {
   lost = $state(false);
   progress = $state.raw<Progress | null>(null);
   metrics = $state.raw<Metrics>(NO_METRICS);
-  samples = $state.raw<{ step: number; text: string }[]>([]);
+  samples = $state.raw<Sample[]>([]);
   private events: EventSource | null = null;
   private heard: Progress[] = [];
   private drawing = 0;
 
-  async start(source: Source, wish: Wish): Promise<void> {
-    const { id } = await source.ask<{ id: string; run: string }>("/api/trainings", wish);
+  async start(source: Source, request: TrainingRequest): Promise<void> {
+    const { id } = await source.post("/api/trainings", { body: request });
     this.follow(source, id);
   }
 
   async stop(source: Source): Promise<void> {
     this.state = "stopping";
-    await source.ask(`/api/trainings/${encodeURIComponent(this.id)}/stop`, {});
+    await source.post("/api/trainings/{training}/stop", { path: { training: this.id } });
   }
 
   async resume(source: Source): Promise<void> {
-    await source.ask(`/api/trainings/${encodeURIComponent(this.id)}/resume`, {});
+    await source.post("/api/trainings/{training}/resume", { path: { training: this.id } });
     this.follow(source, this.id);
   }
 
   /** Listen from the start of a training: the server tells everything that happened so far first. */
   follow(source: Source, id: string): void {
     this.events?.close();
-    const events = source.events(`/api/trainings/${encodeURIComponent(id)}/events`);
+    const events = source.events("/api/trainings/{training}/events", { path: { training: id } });
     this.events = events;
     this.id = id;
     this.state = "running";

@@ -1,5 +1,5 @@
 /** The loss of a training as a chart draws it. */
-import type { Metrics } from "../../source";
+import type { Metrics } from "../../api";
 import { theme } from "../../state/theme.svelte";
 import type { Point } from "./chart";
 

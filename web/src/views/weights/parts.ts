@@ -1,6 +1,6 @@
 /** A model's weights as a folder: which part of the model each belongs to. */
 import { count } from "../../trace/number";
-import type { Weight } from "../../source";
+import type { Weight } from "../../api";
 
 export interface Part {
   name: string;

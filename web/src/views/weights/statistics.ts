@@ -1,24 +1,10 @@
 /** What the page itself counts over the recorded numbers of one value. */
-export interface Bin {
-  from: number;
-  to: number;
-  count: number;
-}
-
-export interface Statistics {
-  mean: number;
-  /** The standard deviation, over all numbers (divided by n). */
-  spread: number;
-  /** The place, row-major, of the number of largest magnitude. */
-  largest: number;
-  finite: number;
-  bins: Bin[];
-}
+import type { Counts } from "../../api";
 
 const BINS = 41; // odd: zero lies in the middle of one
 
 /** Mean, spread, the largest number, and a histogram symmetric about zero; numbers that are not finite are left out. */
-export function statistics(values: Float64Array): Statistics {
+export function statistics(values: Float64Array): Counts {
   const finite = values.filter(Number.isFinite);
   const n = Math.max(finite.length, 1);
   const mean = finite.reduce((sum, value) => sum + value, 0) / n;

@@ -1,5 +1,6 @@
 /** Two traces beside each other: what tells them apart, and the numbers after their last tokens. */
-import type { About, Opened, RunSummary } from "../../../source";
+import type { RunSummary } from "../../../api";
+import type { About, Opened } from "../../../source";
 import type { TraceNode } from "../../../trace/node";
 import type { Trace } from "../../../trace/trace";
 

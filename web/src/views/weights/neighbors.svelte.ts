@@ -1,6 +1,6 @@
-/** Neighbours of a token, or of a - b + c: counted in the page, or asked of the server where the table is too large for it. */
+/** Neighbors of a token, or of a - b + c: counted in the page, or asked of the server where the table is too large for it. */
 import { session } from "../../state/session.svelte";
-import type { Neighbour, Space } from "../../parts/space";
+import type { Neighbor, Space } from "../../parts/space";
 
 export interface Question {
   run: string;
@@ -15,15 +15,15 @@ const COUNT = 10;
 const REST = 120; // ms: a pointer that passes over tokens asks the server nothing
 
 /** The answer to a question that may change; call it while a component is set up. */
-export function neighbours(question: () => Question): {
-  readonly rows: Neighbour[];
+export function neighbors(question: () => Question): {
+  readonly rows: Neighbor[];
   readonly problem: string;
 } {
-  let answer = $state.raw({ to: "", rows: [] as Neighbour[], problem: "" });
+  let answer = $state.raw({ to: "", rows: [] as Neighbor[], problem: "" });
   const asked = $derived(JSON.stringify(question(), ["run", "token", "minus", "plus"]));
   const large = $derived(question().large);
 
-  const local = $derived.by((): Neighbour[] => {
+  const local = $derived.by((): Neighbor[] => {
     const { space, token, minus, plus } = question();
     if (!space || token === null) return [];
     return minus != null && plus != null
@@ -36,7 +36,7 @@ export function neighbours(question: () => Question): {
     const body = { minus: null, plus: null, ...JSON.parse(to), count: COUNT };
     if (!large || body.token === null) return;
     const ask = () =>
-      session.source.ask<{ rows: Neighbour[] }>("/api/neighbors", body).then(
+      session.source.post("/api/neighbors", { body }).then(
         ({ rows }) => to === asked && (answer = { to, rows, problem: "" }),
         (error: Error) => to === asked && (answer = { to, rows: [], problem: error.message }),
       );
