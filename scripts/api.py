@@ -1,7 +1,7 @@
 """Write the description of the server's API, from which the page's types are made, to web/.
 
-    python scripts/api.py            write web/openapi.json
-    python scripts/api.py --check    say whether it is what the server says of itself
+python scripts/api.py            write web/openapi.json
+python scripts/api.py --check    say whether it is what the server says of itself
 """
 
 import json

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from glassformer.server.app import create_app
+from glassformer.server.runs import Runs
+from tests.server.served import listening
+
 VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"]
 SIZES = [(1440, 900), (1024, 768), (390, 844)]
 CELL = "fwd/blocks.0.attn.pattern[head=1,query=2,key=1]"
@@ -157,3 +161,15 @@ def test_on_a_telephone_nothing_touches_the_edges(page: Page, server: str) -> No
         assert box is not None
         assert box["x"] >= 16
         assert box["x"] + box["width"] <= 374
+
+
+def test_a_token_leaves_the_address_bar_and_the_history(page: Page) -> None:
+    with listening(create_app(Runs(["miniature"]), token="a-secret")) as (port, _):
+        page.goto(f"http://127.0.0.1:{port}/?token=a-secret#/tokens")
+        settle(page)
+        for _ in range(2):  # the second time it has the cookie
+            assert page.url.startswith(f"http://127.0.0.1:{port}/#/tokens")
+            page.goto(f"http://127.0.0.1:{port}/?token=a-secret#/tokens")
+            settle(page)
+        page.go_back()
+        assert "a-secret" not in page.url

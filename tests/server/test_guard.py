@@ -226,6 +226,8 @@ def test_a_token_in_the_address_becomes_a_cookie_and_leaves_the_address():
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert locked.get("/api/runs").status_code == 200  # the client keeps the cookie
+    again = locked.get("/?token=" + TOKEN, follow_redirects=False)
+    assert (again.status_code, again.headers["location"]) == (303, "/")
 
 
 def test_a_redirect_never_leads_to_another_site():

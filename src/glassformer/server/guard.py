@@ -21,6 +21,7 @@ BODY_BYTES = 2 << 20
 HEADER_BYTES = 65536
 TOO_LONG = f"a request's address and headers may have {HEADER_BYTES:,} bytes at most"
 COOKIE = "glassformer-token"
+ASKS = "this server asks for its token: open /?token=TOKEN once"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -38,6 +39,8 @@ ONCE = (
     "range",
 )
 """Headers that two readers could read in two ways if they came twice."""
+
+Query = list[tuple[str, str]]
 
 _HOST = re.compile(
     r"(\[[0-9a-f]*:[0-9a-f:.]*\]|[0-9a-z.-]{1,253})(?::([0-9]{1,5}))?", re.IGNORECASE
@@ -114,8 +117,12 @@ class Guard:
             _check_headers(scope, headers)
             self._check_host(headers)
             self._check_site(scope["method"], headers)
-            if self._token is not None and not self._knows_token(headers):
-                return await self._admit(scope, send_guarded)
+            if self._token is not None:
+                query = _query(scope)
+                if scope["method"] == "GET" and self._has_token(query):
+                    return await self._admit(scope, query, send_guarded)
+                if not self._knows_token(headers):
+                    raise ApiError("unauthorized", ASKS)
             content = await _read(scope, headers, receive)
         except ApiError as error:
             return await _refuse(send_guarded, error.code, str(error))
@@ -167,16 +174,14 @@ class Guard:
             given.append(cookie.value)
         return any(self._is_token(text) for text in given)
 
+    def _has_token(self, query: Query) -> bool:
+        return any(name == "token" and self._is_token(value) for name, value in query)
+
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), (self._token or "").encode())
 
-    async def _admit(self, scope: Scope, send: Send) -> None:
-        """Turn ``?token=`` into a cookie; anything else is turned away."""
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        asked = [value for name, value in query if name == "token"]
-        if scope["method"] != "GET" or not any(self._is_token(value) for value in asked):
-            message = "this server asks for its token: open /?token=TOKEN once"
-            return await _refuse(send, "unauthorized", message)
+    async def _admit(self, scope: Scope, query: Query, send: Send) -> None:
+        """The same address without the token, which neither it nor the history then holds."""
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         cookie = SimpleCookie({COOKIE: self._token or ""})
         cookie[COOKIE].update({"path": "/", "httponly": "true", "samesite": "Strict"})
@@ -188,7 +193,11 @@ class Guard:
             "content-length": "0",
         }
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        return await _answer(send, 303, b"", raw)
+        await _answer(send, 303, b"", raw)
+
+
+def _query(scope: Scope) -> Query:
+    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 def _check_headers(scope: Scope, headers: Headers) -> None:
