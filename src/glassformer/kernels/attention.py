@@ -55,3 +55,18 @@ def causal_mask(scores: Tensor) -> Tensor:
     n = scores.shape[-1]
     future = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(1)
     return scores.masked_fill(future, -math.inf)
+
+
+def dot_products(q: Tensor, k: Tensor) -> Tensor:
+    """Every query with every key: q, k [batch, pos, head, d_head], [batch, head, query, key]."""
+    return q.transpose(1, 2) @ k.permute(0, 2, 3, 1)
+
+
+def scale_scores(scores_raw: Tensor, d_head: int) -> Tensor:
+    """Scores divided by the root of the head's width."""
+    return scores_raw / math.sqrt(d_head)
+
+
+def mix(pattern: Tensor, v: Tensor) -> Tensor:
+    """v [batch, pos, head, d_head] mixed by pattern [batch, head, query, key]."""
+    return (pattern @ v.transpose(1, 2)).transpose(1, 2)

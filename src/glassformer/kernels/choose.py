@@ -96,3 +96,61 @@ def choose(
         if whole or (not cut and place < len(kept)):
             return tokens[place]
     raise AssertionError("the line ends at 1, so every u < 1 falls on it")
+
+
+# --- its parts, each of them an op ---
+
+
+def temper(scores: Tensor, temperature: float) -> Tensor:
+    """Scores [vocab] divided by the temperature."""
+    return scores / temperature
+
+
+def ranks(scores: Tensor) -> Tensor:
+    """How many of scores [vocab] go before each."""
+    return scores.argsort(descending=True, stable=True).argsort()
+
+
+def order(ranks: Tensor) -> Tensor:
+    """The tokens [rank] in the order of their ranks [vocab]."""
+    return torch.argsort(ranks)
+
+
+def keep_top_k(probs: Tensor, ranks: Tensor, k: int) -> Tensor:
+    """probs [vocab], 0 but for the k of lowest rank."""
+    return torch.where(ranks < min(k, len(ranks)), probs, 0.0)
+
+
+def nucleus_size(cumulative: Tensor, top_p: float) -> Tensor:
+    """How many candidates it takes to reach top_p, from cumulative [rank]."""
+    return (cumulative < top_p).sum() + 1
+
+
+def keep_nucleus(probs: Tensor, ranks: Tensor, nucleus_size: Tensor) -> Tensor:
+    """probs [vocab], 0 but for those in the nucleus."""
+    return torch.where(ranks < nucleus_size, probs, 0.0)
+
+
+def keep_min_p(probs: Tensor, order: Tensor, min_p: float) -> Tensor:
+    """probs [vocab], 0 for those below min_p times the highest."""
+    return torch.where(probs >= min_p * probs[order[0]], probs, 0.0)
+
+
+def draw(seed: int, index: int) -> Tensor:
+    """The number of `uniform`, as a tensor."""
+    return torch.tensor(uniform(seed, index), dtype=torch.float64)
+
+
+def drawn_rank(cumulative: Tensor, u: Tensor) -> Tensor:
+    """On which candidate's part of the line [rank] the number u falls."""
+    return (cumulative <= u).sum()
+
+
+def drawn_token(order: Tensor, drawn_rank: Tensor) -> Tensor:
+    """The token of that rank."""
+    return order[drawn_rank]
+
+
+def argmax(scores: Tensor, highest: Tensor) -> Tensor:
+    """The first token that has the highest score."""
+    return (scores == highest).int().argmax()

@@ -109,3 +109,28 @@ def _add_gradients(
         d_W.addmm_(x[part].T, d_logits)
     else:
         d_W += x[part].to(W.dtype).T @ d_logits
+
+
+def log_partition(logits_sum: Tensor, logits_max: Tensor) -> Tensor:
+    """log(sum exp(logits)) [batch, pos], of the sum less its maximum and of the maximum."""
+    return logits_sum.log().add_(logits_max)
+
+
+def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
+    """The score [batch, pos] of each target; of a target that does not count, of id 0."""
+    return logits.gather(-1, targets.clamp_min(0)[..., None])[..., 0]
+
+
+def token_loss(log_partition: Tensor, target_logit: Tensor, targets: Tensor) -> Tensor:
+    """The surprise [batch, pos] at each target, in nats; 0 where it does not count."""
+    return (log_partition - target_logit).masked_fill_(targets < 0, 0.0)
+
+
+def mean_loss(token_loss: Tensor, targets: Tensor) -> Tensor:
+    """The mean surprise at the targets that count."""
+    return token_loss.sum().div_((targets >= 0).sum())
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Scores [..., vocab] as probabilities that sum to 1."""
+    return torch.softmax(logits, -1)

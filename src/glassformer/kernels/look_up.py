@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 
 
+def rows(W: Tensor, ids: Tensor) -> Tensor:
+    """Row ids[...] of W [n, width], [..., width]."""
+    return torch.embedding(W, ids)
+
+
 def look_up(W_E: Tensor, ids: Tensor) -> Tensor:
-    """Row ids[...] of W_E [n, width], [..., width]."""
+    """The same for a table that is trained: with a gradient that compiles well."""
     if torch.compiler.is_compiling() and W_E.requires_grad and W_E.device.type == "cpu":
         rows: Tensor = _LookUp.apply(W_E, ids)
         return rows

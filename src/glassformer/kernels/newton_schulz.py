@@ -30,10 +30,34 @@ def add_product(base: Tensor, left: Tensor, right: Tensor, beta: float, alpha: f
     return fused(base, left, right, beta=beta, alpha=alpha)
 
 
+def look_ahead(g: Tensor, m: Tensor, momentum: float, out: Tensor | None = None) -> Tensor:
+    """g + momentum (m - g), into `out` where it is given."""
+    return torch.lerp(g, m, momentum, out=out)
+
+
+def gram(x: Tensor) -> Tensor:
+    """x [..., d_model, rest] times itself, [..., d_model, other]."""
+    return x @ x.mT
+
+
+def polynomial(gram: Tensor, b: float, c: float) -> Tensor:
+    """b gram + c gram^2."""
+    return add_product(gram, gram, gram, b, c)
+
+
+def straighten(x: Tensor, poly: Tensor, a: float) -> Tensor:
+    """a x + poly x."""
+    return add_product(x, poly, x, a, 1.0)
+
+
+def orthogonal_update(decayed: Tensor, step: Tensor, lr: float, scale: float) -> Tensor:
+    """decayed - lr scale step, in the dtype of the weight."""
+    return decayed.sub(step.to(decayed.dtype), alpha=lr * scale)
+
+
 def orthogonalize(ahead: Tensor, dtype: torch.dtype) -> Tensor:
     """The nearest matrix to ahead [..., d_model, rest] whose rows are perpendicular, or almost."""
     x = shorten(ahead, matrix_length(ahead), TINY, dtype)
     for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = add_product(x, add_product(gram, gram, gram, B, C), x, A, 1.0)
+        x = straighten(x, polynomial(gram(x), B, C), A)
     return x

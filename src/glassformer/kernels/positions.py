@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -35,3 +36,26 @@ def rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
     half = a.shape[-1]  # both halves have the same angles
     cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]
     return torch.cat((torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)), -1)
+
+
+def sinusoid(position: Tensor, table: Tensor, width: int) -> Tensor:
+    """Rows of `sinusoid_table` [n_ctx, width] at position [...]."""
+    del width  # only the formula, which computes the table anew, reads it
+    return F.embedding(position, table)
+
+
+def rotary_row(
+    position: Tensor,
+    table: Tensor,
+    base: float,
+    half: int,
+    width: int,
+) -> Tensor:
+    """Rows of a table of cosines or sines [n_ctx, width] at position [...]."""
+    del base, half, width  # only the formula, which computes the table anew, reads them
+    return F.embedding(position, table)
+
+
+def rotate(x: Tensor, turned: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
+    """x cos + turned sin for x, turned [batch, pos, head, d_head] and angles [pos, d_head]."""
+    return (x * rot_cos[..., None, :]).addcmul_(turned, rot_sin[..., None, :])

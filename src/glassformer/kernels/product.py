@@ -120,3 +120,13 @@ def bind_qkv(
 def merge_heads(z: Tensor, W_O: Tensor, b_O: Tensor | None) -> Tensor:
     """z [batch, pos, head, d_head], its heads side by side, times W_O [head * d_head, d_model]."""
     return affine(z.flatten(-2), W_O, b_O)
+
+
+def contract(a: Tensor, b: Tensor) -> Tensor:
+    """a [..., rows, inner] @ b [..., inner, columns]."""
+    return a @ b
+
+
+def bind_merge_heads(z: Tensor, W_O: Tensor, b_O: Tensor | None) -> tuple[Tensor | None, ...]:
+    """W_O as the formula reads it, [head, d_head, d_model]."""
+    return z, W_O.view(z.shape[-2], z.shape[-1], -1), b_O

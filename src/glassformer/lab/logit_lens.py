@@ -121,7 +121,7 @@ def _weight(trace: Trace, name: str) -> Tensor | None:
     return None if node is None else trace.value_of(node)
 
 
-def _unembedding(trace: Trace) -> Tensor | None:
+def _unembedding(trace: Trace) -> Tensor:
     """W_U as the pass itself read it: the embedding table read by columns where it is tied."""
     tied = trace.nodes.get("fwd/unembed.W_U")
-    return _weight(trace, "unembed.W_U") if tied is None else trace.value_of(tied)
+    return trace.value_of(trace.node("weight/unembed.W_U") if tied is None else tied)

@@ -35,7 +35,8 @@ class Rotary(nn.Module):
         self.sin = FixedTable(partial(_turned, torch.sin, *sizes))
 
     def forward(self, position: Int[Tensor, "*batch pos"], t: Tape) -> Rotation:
-        sizes = {"base": self.base, "half": self.d_head // 2, "width": self.d_head}
-        rot_cos = t("rot_cos", ops.rotary_cos, position, self.cos.values, **sizes)
-        rot_sin = t("rot_sin", ops.rotary_sin, position, self.sin.values, **sizes)
+        base, half, width = self.base, self.d_head // 2, self.d_head
+        cos, sin = self.cos.values, self.sin.values
+        rot_cos = t("rot_cos", ops.rotary_cos, position, cos, base=base, half=half, width=width)
+        rot_sin = t("rot_sin", ops.rotary_sin, position, sin, base=base, half=half, width=width)
         return rot_cos, rot_sin

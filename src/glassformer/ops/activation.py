@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
-
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from glassformer.kernels import activation as kernels
+from glassformer.kernels import elementwise
 from glassformer.ops.elementwise import multiply
 from glassformer.ops.op import Composite, Op, Tape, composite, op
 from glassformer.ops.rows import square
@@ -19,7 +16,7 @@ relu = op(
     "relu",
     f"post[batch, pos, d_mlp] = select({_PRE} > 0, {_PRE}, 0)",
     "pre",
-    F.relu,
+    kernels.relu,
     summary="Negative sums become zero.",
     source="Nair and Hinton 2010",
 )
@@ -41,7 +38,7 @@ normal_cdf = op(
     "normal_cdf",
     f"post_cdf[batch, pos, d_mlp] = 0.5 * (1 + erf({_PRE} / sqrt(2)))",
     "pre",
-    lambda pre: (pre / math.sqrt(2)).erf_().add_(1).mul_(0.5),
+    kernels.normal_cdf,
     summary="The chance that a standard normal number is smaller than the neuron's sum.",
     source=GELU,
 )
@@ -58,7 +55,7 @@ gelu_argument = op(
     "gelu_argument",
     f"post_argument[batch, pos, d_mlp] = sqrt(2 / pi) * ({_PRE} + 0.044715 * {_PRE} ** 3)",
     "pre",
-    lambda pre: pre.pow(3).mul_(0.044715).add_(pre).mul_(math.sqrt(2 / math.pi)),
+    kernels.gelu_argument,
     summary="A cubic of the sum that makes tanh follow the normal distribution.",
     source=GELU,
 )
@@ -67,7 +64,7 @@ tanh = op(
     "tanh",
     "post_tanh[batch, pos, d_mlp] = tanh(post_argument[batch, pos, d_mlp])",
     "post_argument",
-    torch.tanh,
+    elementwise.tanh,
     summary="Squeezed between -1 and 1.",
 )
 
@@ -75,7 +72,7 @@ half_gate = op(
     "half_gate",
     f"post[batch, pos, d_mlp] = 0.5 * ({_PRE} + {_PRE} * post_tanh[batch, pos, d_mlp])",
     "pre post_tanh",
-    lambda pre, post_tanh: torch.addcmul(pre, pre, post_tanh).mul_(0.5),
+    kernels.half_gate,
     summary="The neuron's sum, weighted by half of one plus the tanh.",
     source=GELU,
 )
@@ -84,7 +81,7 @@ sigmoid = op(
     "sigmoid",
     f"post_sigmoid[batch, pos, d_mlp] = 1 / (1 + exp(-{_PRE}))",
     "pre",
-    torch.sigmoid,
+    elementwise.sigmoid,
     summary="The logistic function of the sum, between 0 and 1.",
 )
 
@@ -108,7 +105,7 @@ def _silu_steps(t: Tape, name: str, pre: Tensor) -> Tensor:
 
 relu_squared = composite(
     "relu_squared",
-    lambda pre: F.relu(pre).square(),
+    kernels.relu_squared,
     _relu_squared_steps,
     summary="Negative sums become zero, the others are squared.",
     source="So et al. 2021, section 4.1",
@@ -116,7 +113,7 @@ relu_squared = composite(
 
 gelu = composite(
     "gelu",
-    F.gelu,
+    kernels.gelu,
     _gelu_steps,
     summary="Each sum is weighted by the chance that a standard normal number is smaller.",
     source=GELU,
@@ -124,7 +121,7 @@ gelu = composite(
 
 gelu_tanh = composite(
     "gelu_tanh",
-    partial(F.gelu, approximate="tanh"),
+    kernels.gelu_tanh,
     _gelu_tanh_steps,
     summary="GELU with tanh in place of the exact normal distribution, as in GPT-2.",
     source=GELU,
@@ -132,13 +129,15 @@ gelu_tanh = composite(
 
 silu = composite(
     "silu",
-    F.silu,
+    kernels.silu,
     _silu_steps,
     summary="Each sum is weighted by its logistic sigmoid.",
     source="Elfwing et al. 2017, eq. 2",
 )
 
-ACTIVATIONS: dict[str, Op | Composite] = {
+Activation = Op[[Tensor], Tensor] | Composite[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
     "relu": relu,
     "relu_squared": relu_squared,
     "gelu": gelu,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from glassformer.kernels import attention as kernels
@@ -13,12 +11,11 @@ from glassformer.ops.op import Tape, composite, op
 
 SOURCE = "Vaswani et al. 2017, eq. 1"
 
-dot_products = contract.over(
+dot_products = contract.using(kernels.dot_products).over(
     "dot_products",
     "scores_raw",
     {"O": "batch head query key", "I": "d_head"},
     {"a": "q[batch, query, head, d_head]", "b": "k[batch, key, head, d_head]"},
-    kernel=lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1),
     summary="Each query is dotted with each key: how well do they match?",
     source=SOURCE,
     role="score",
@@ -28,7 +25,7 @@ scale_scores = op(
     "scale_scores",
     "scores_scaled[batch, head, query, key] = scores_raw[batch, head, query, key] / sqrt(d_head)",
     "scores_raw",
-    lambda scores_raw, d_head: scores_raw / math.sqrt(d_head),
+    kernels.scale_scores,
     summary="Divided by the square root of the head's width, so that scores do not grow with it.",
     source=SOURCE,
     role="score",
@@ -45,12 +42,11 @@ causal_mask = op(
     role="masked_score",
 )
 
-mix = contract.over(
+mix = contract.using(kernels.mix).over(
     "mix",
     "z",
     {"O": "batch pos head d_head", "I": "key"},
     {"a": "pattern[batch, head, pos, key]", "b": "v[batch, key, head, d_head]"},
-    kernel=lambda pattern, v: (pattern @ v.transpose(1, 2)).transpose(1, 2),
     summary="The values are mixed, each with its attention weight.",
     source=SOURCE,
 )

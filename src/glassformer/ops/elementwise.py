@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
+from glassformer.kernels import elementwise as kernels
 from glassformer.ops.op import template
 
-copy = template("copy", "y[*A] = x[*A]", "x", lambda x: x, role="copy")
+copy = template("copy", "y[*A] = x[*A]", "x", kernels.copy, role="copy")
 
-add_to = template("add_to", "y[*B, *A] = x[*B, *A] + more[*A]", "x more", torch.add)
+add_to = template("add_to", "y[*B, *A] = x[*B, *A] + more[*A]", "x more", kernels.add)
 
-multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor", torch.mul)
+multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor", kernels.multiply)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-
-from glassformer.kernels.look_up import look_up as rows
+from glassformer.kernels import elementwise, positions
+from glassformer.kernels import look_up as kernels
 from glassformer.ops.elementwise import add_to, copy
 from glassformer.ops.op import op, template
 
-look_up = template("look_up", "y[*B, *O] = W[ids[*B], *O]", "W ids", torch.embedding)
+look_up = template("look_up", "y[*B, *O] = W[ids[*B], *O]", "W ids", kernels.rows)
 
-embed_tokens = look_up.over(
+embed_tokens = look_up.using(kernels.look_up).over(
     "embed_tokens",
     "embed",
     {"B": "batch pos", "O": "d_model"},
     {"W": "W_E"},
-    kernel=rows,
     summary="Each token id picks its own row of the embedding table.",
     role="stream",
 )
@@ -36,7 +33,7 @@ embed_sinusoid = op(
     " sin(position[pos] / 10000 ** (2 * (d_model // 2) / width)),"
     " cos(position[pos] / 10000 ** (2 * (d_model // 2) / width)))",
     "position",
-    lambda position, table, width: F.embedding(position, table),
+    positions.sinusoid,
     summary="Each position is a fixed pattern of sines and cosines, one wavelength per pair.",
     # The paper's i numbers the pairs; ours is d_model // 2.
     source="Vaswani et al. 2017, section 3.5",
@@ -53,12 +50,11 @@ add_positions = add_to.over(
     role="stream",
 )
 
-tie = copy.over(
+tie = copy.using(elementwise.transposed).over(
     "tie",
     "W_U",
     {"A": "d_model vocab"},
     {"x": "W_E[vocab, d_model]"},
-    kernel=lambda W_E: W_E.T,
     summary="The unembedding is the embedding table itself, read by columns.",
     source="Press and Wolf 2017",
 )

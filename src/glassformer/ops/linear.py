@@ -17,7 +17,7 @@ contract = template(
     "contract",
     "y[*O] = sum(*I, a[*O, *I] * b[*O, *I])",
     "a b",
-    lambda a, b: a @ b,
+    product.contract,
 )
 
 mlp_in = linear.over(
@@ -48,24 +48,20 @@ unembed = linear.over(
     role="score",
 )
 
-project_qkv = linear.over(
+project_qkv = linear.using(product.project_qkv, product.bind_qkv).over(
     "project_qkv",
     ("q", "k", "v"),
     {"B": "batch pos", "I": "d_model", "O": "head d_head"},
     tuple({"W": f"W_{x}[head, d_model, d_head]", "b": f"b_{x}"} for x in "QKV"),
-    kernel=product.project_qkv,
-    bind=product.bind_qkv,
     summary="Each token's vector is turned into a query, a key and a value for every head.",
     source="Vaswani et al. 2017, section 3.2.2",
 )
 
-merge_heads = linear.over(
+merge_heads = linear.using(product.merge_heads, product.bind_merge_heads).over(
     "merge_heads",
     "attn_out",
     {"B": "batch pos", "I": "head d_head", "O": "d_model"},
     {"x": "z", "W": "W_O", "b": "b_O"},
-    kernel=product.merge_heads,
-    bind=lambda z, W_O, b_O: (z, W_O.view(z.shape[-2], z.shape[-1], -1), b_O),
     summary="The heads' mixes are joined by one more matrix, back to the width of the stream.",
     source="Vaswani et al. 2017, section 3.2.2",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from glassformer.kernels import cross_entropy as kernels
@@ -35,7 +34,7 @@ log_partition = op(
     "log_partition",
     "log_partition[batch, pos] = log(logits_sum[batch, pos]) + logits_max[batch, pos]",
     "logits_sum logits_max",
-    lambda logits_sum, logits_max: logits_sum.log().add_(logits_max),
+    kernels.log_partition,
     summary="The logarithm of the sum, with the subtracted maximum put back.",
 )
 
@@ -45,7 +44,7 @@ target_logit = op(
     "target_logit",
     f"target_logit[batch, pos] = logits[batch, pos, select({_ASKED}, targets[batch, pos], 0)]",
     "logits targets",
-    lambda logits, targets: logits.gather(-1, targets.clamp_min(0)[..., None])[..., 0],
+    kernels.target_logit,
     summary="The logit of the token that really came next.",
 )
 
@@ -54,9 +53,7 @@ token_loss = op(
     f"token_loss[batch, pos]"
     f" = select({_ASKED}, log_partition[batch, pos] - target_logit[batch, pos], 0)",
     "log_partition target_logit targets",
-    lambda log_partition, target_logit, targets: (log_partition - target_logit).masked_fill_(
-        targets < 0, 0.0
-    ),
+    kernels.token_loss,
     summary="Minus the log-probability of the right token, in nats: how surprised the model was.",
 )
 
@@ -65,7 +62,7 @@ mean_loss = op(
     f"loss = sum(batch, sum(pos, token_loss[batch, pos]))"
     f" / sum(batch, sum(pos, select({_ASKED}, 1, 0)))",
     "token_loss targets",
-    lambda token_loss, targets: token_loss.sum().div_((targets >= 0).sum()),
+    kernels.mean_loss,
     summary="The mean surprise over all positions that were asked: the loss.",
 )
 
@@ -97,10 +94,14 @@ unembed_cross_entropy = composite(
 )
 
 
+def _softmax_steps(t: Tape, name: str, logits: Tensor) -> Tensor:
+    return softmax.steps(t, name, softmax.over_vocabulary, logits, "logits")
+
+
 softmax_probs = composite(
     "softmax_probs",
-    lambda logits: torch.softmax(logits, -1),
-    lambda t, name, logits: softmax.steps(t, name, softmax.over_vocabulary, logits, "logits"),
+    kernels.softmax,
+    _softmax_steps,
     summary="Scores become probabilities that sum to 1.",
     source="Bridle 1990",
 )

@@ -25,7 +25,7 @@ look_ahead = op(
     "look_ahead",
     "ahead[element] = g[element] + momentum * (m[element] - g[element])",
     "g m",
-    lambda g, m, momentum, out=None: torch.lerp(g, m, momentum, out=out),
+    kernels.look_ahead,
     summary="The averaged gradient, with the newest one counted once more (Nesterov).",
     source=SOURCE,
 )
@@ -48,12 +48,11 @@ shorten = op(
     source=NEWTON_SCHULZ,
 )
 
-gram = contract.over(
+gram = contract.using(kernels.gram).over(
     "gram",
     "gram",
     {"O": "d_model other", "I": "rest"},
     {"a": "x[d_model, rest]", "b": "x[other, rest]"},
-    kernel=lambda x: x @ x.mT,
     summary="Each row is dotted with each row: how far are they from being perpendicular?",
     source=NEWTON_SCHULZ,
 )
@@ -64,7 +63,7 @@ polynomial = op(
     "poly[d_model, other] = b * gram[d_model, other]"
     " + c * sum(between, gram[d_model, between] * gram[between, other])",
     "gram",
-    lambda gram, b, c: kernels.add_product(gram, gram, gram, b, c),
+    kernels.polynomial,
     summary="What the rows must take from each other to come closer to being perpendicular.",
     source=NEWTON_SCHULZ,
 )
@@ -74,7 +73,7 @@ straighten = op(
     "next[d_model, rest]"
     " = a * x[d_model, rest] + sum(other, poly[d_model, other] * x[other, rest])",
     "x poly",
-    lambda x, poly, a: kernels.add_product(x, poly, x, a, 1.0),
+    kernels.straighten,
     summary="Every singular value s becomes a s + b s^3 + c s^5, which is nearer to 1.",
     source=NEWTON_SCHULZ,
 )
@@ -102,7 +101,7 @@ orthogonal_update = op(
     "orthogonal_update",
     "new[d_model, rest] = decayed[d_model, rest] - lr * scale * step[d_model, rest]",
     "decayed step",
-    lambda decayed, step, lr, scale: decayed.sub(step.to(decayed.dtype), alpha=lr * scale),
+    kernels.orthogonal_update,
     summary="The weight takes a step of the same length in every direction.",
     source=SOURCE,
 )

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    get_args,
+    runtime_checkable,
+)
 
 from torch import Tensor
 
@@ -32,21 +42,43 @@ Role = Literal[
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
-Kernel = Callable[..., Any]
 Bind = Callable[..., tuple[Tensor | None, ...]]
+
+P = ParamSpec("P")
+"""The operands and parameters of a kernel, and so of every line that calls its op."""
+
+R = TypeVar("R", bound=Tensor | tuple[Tensor, ...])
+"""What a kernel gives: one value, or one for each of the op's names."""
+
+Q = ParamSpec("Q")
+S = TypeVar("S", bound=Tensor | tuple[Tensor, ...])
+
+Name = str | tuple[str, ...]
+"""What a line's value is called; an op with several outputs has as many names."""
 
 
 @runtime_checkable  # so that the tests can check annotations
 class Tape(Protocol):
-    """What the model writes on: `t(name, op, *operands, **params)` computes one named value."""
+    """What the model writes on: `t(name, op, *operands, **params)` computes one named value.
 
-    def __call__(self, name: Any, op: Any, /, *operands: Any, **params: Any) -> Any: ...
+    A line is typed by its op's kernel: a wrong operand, or one that is missing, is an error of the
+    type checker.
+    """
+
+    def __call__(
+        self,
+        name: Name,
+        op: Op[P, R] | Composite[P, R],
+        /,
+        *operands: P.args,
+        **params: P.kwargs,
+    ) -> R: ...
 
     def at(self, scope: str, /) -> Tape: ...
 
 
 @dataclass(frozen=True, eq=False)
-class Op:
+class Op(Generic[P, R]):
     """One named operation.
 
     `outputs`: a formula per output; one output's formula may read another output (a dropout mask).
@@ -59,7 +91,7 @@ class Op:
     summary: str
     outputs: tuple[Formula, ...]
     operands: tuple[str, ...]
-    kernel: Kernel
+    kernel: Callable[P, R]
     source: str = ""
     bind: Bind | None = None
     role: Role = "value"
@@ -70,7 +102,7 @@ AS_DECLARED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
+class Template(Generic[P, R]):
     """An op over any axes: ``y[*B, *O] = sum(*I, x[*B, *I] * W[*I, *O]) + b[*O]``.
 
     ``*B`` stands for any number of axes, a bare capital letter for one axis: `formula.template`.
@@ -79,10 +111,24 @@ class Template:
     name: str
     formula: str
     operands: tuple[str, ...]
-    kernel: Kernel
+    kernel: Callable[P, R]
     summary: str
     source: str
     role: Role
+    bind: Bind | None = None
+
+    def using(self, kernel: Callable[Q, S], bind: Bind | None = None) -> Template[Q, S]:
+        """The same formula with another kernel, and what turns its arguments into operands."""
+        return Template(
+            self.name,
+            self.formula,
+            self.operands,
+            kernel,
+            self.summary,
+            self.source,
+            self.role,
+            bind,
+        )
 
     def over(
         self,
@@ -91,18 +137,15 @@ class Template:
         axes: Mapping[str, str],
         operands: Mapping[str, str] | tuple[Mapping[str, str], ...] = AS_DECLARED,
         *,
-        kernel: Kernel | None = None,
         summary: str = "",
         source: str = "",
         role: Role | None = None,
-        bind: Bind | None = None,
-    ) -> Op:
+    ) -> Op[P, R]:
         """The op `name` over `axes`: a group's name to its axes, separated by spaces.
 
         `output` names the result; `operands` gives the template's operands other names, and where
         their axes stand in another order, that order: ``{"W": "W_Q[head, d_model, d_head]"}``. An
         op with several outputs has a tuple of both. What is not given is the template's.
-
         """
         names = (output,) if isinstance(output, str) else output
         renamed = (operands,) if isinstance(operands, Mapping) else operands
@@ -120,9 +163,9 @@ class Template:
                 summary or self.summary,
                 outputs,
                 tuple(dict.fromkeys(read)),
-                kernel or self.kernel,
+                self.kernel,
                 source or self.source,
-                bind,
+                self.bind,
                 role or self.role,
                 self.name,
             )
@@ -130,31 +173,33 @@ class Template:
 
 
 @dataclass(frozen=True, eq=False)
-class Composite:
+class Composite(Generic[P, R]):
     """A fused kernel, and `steps(t, name, *operands, **params)`, which records what is inside."""
 
     name: str
     summary: str
-    kernel: Kernel
-    steps: Callable[..., Any]
+    kernel: Callable[P, R]
+    steps: Callable[Concatenate[Tape, str, P], R]
     source: str = ""
 
 
-REGISTRY: dict[str, Op | Composite] = {}
-TEMPLATES: dict[str, Template] = {}
-Declared = TypeVar("Declared", Op, Composite)
+AnyOp = Op[..., Any] | Composite[..., Any]
+
+REGISTRY: dict[str, AnyOp] = {}
+TEMPLATES: dict[str, Template[..., Any]] = {}
+Declared = TypeVar("Declared", bound=AnyOp)
 
 
 def op(
     name: str,
     formula: str | tuple[str, ...],
     operands: str,
-    kernel: Kernel,
+    kernel: Callable[P, R],
     summary: str,
     source: str = "",
     bind: Bind | None = None,
     role: Role = "value",
-) -> Op:
+) -> Op[P, R]:
     """Declare an elementary op that has one use; `operands` are names separated by spaces."""
     texts = (formula,) if isinstance(formula, str) else formula
     outputs = tuple(Formula.parse(text) for text in texts)
@@ -167,23 +212,26 @@ def template(
     name: str,
     formula: str,
     operands: str,
-    kernel: Kernel,
+    kernel: Callable[P, R],
     summary: str = "",
     source: str = "",
     role: Role = "value",
-) -> Template:
+) -> Template[P, R]:
     """Declare an elementary op over any axes; `Template.over` makes ops of it."""
     if name in TEMPLATES:
         raise ValueError(f"template {name!r} is declared twice")
-    TEMPLATES[name] = Template(
-        name, formula, tuple(operands.split()), kernel, summary, source, role
-    )
-    return TEMPLATES[name]
+    declared = Template(name, formula, tuple(operands.split()), kernel, summary, source, role)
+    TEMPLATES[name] = declared
+    return declared
 
 
 def composite(
-    name: str, kernel: Kernel, steps: Callable[..., Any], summary: str, source: str = ""
-) -> Composite:
+    name: str,
+    kernel: Callable[P, R],
+    steps: Callable[Concatenate[Tape, str, P], R],
+    summary: str,
+    source: str = "",
+) -> Composite[P, R]:
     """Declare a composite op."""
     return _register(Composite(name, summary, kernel, steps, source))
 

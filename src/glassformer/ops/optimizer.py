@@ -9,10 +9,10 @@ bit.
 
 from __future__ import annotations
 
-import torch
-
 from glassformer.formula.nodes import Axis, Node, Read, Reduce, children_mapped
 from glassformer.formula.tree import Formula
+from glassformer.kernels import elementwise
+from glassformer.kernels import optimizer as kernels
 from glassformer.ops.elementwise import multiply
 from glassformer.ops.op import op, template
 from glassformer.ops.rows import row_subtract
@@ -24,7 +24,7 @@ sum_of_squares = op(
     "sum_of_squares",
     "sum_sq = sum(element, d_w[element] * d_w[element])",
     "d_w",
-    lambda d_w: (d_w * d_w).sum(),
+    kernels.sum_of_squares,
     summary="The squares of all this weight's gradients, summed.",
     source=CLIPPING,
 )
@@ -33,7 +33,7 @@ clip_factor = op(
     "clip_factor",
     "clip = select(grad_norm[()] + 1e-06 > max_norm, max_norm / (grad_norm[()] + 1e-06), 1)",
     "grad_norm",
-    lambda grad_norm, max_norm: (max_norm / (grad_norm + 1e-6)).clamp(max=1.0),
+    kernels.clip_factor,
     summary="A gradient longer than allowed is shortened to the allowed length; others are kept.",
     source=CLIPPING,
 )
@@ -51,7 +51,7 @@ first_moment = op(
     "first_moment",
     "m[element] = m_prev[element] + (1 - beta1) * (g[element] - m_prev[element])",
     "m_prev g",
-    lambda m_prev, g, beta1: m_prev.lerp(g, 1 - beta1),
+    kernels.first_moment,
     summary="A running mean of the gradients: which way, on the whole?",
     source=ADAMW,
 )
@@ -60,7 +60,7 @@ second_moment = op(
     "second_moment",
     "v[element] = beta2 * v_prev[element] + (1 - beta2) * (g[element] * g[element])",
     "v_prev g",
-    lambda v_prev, g, beta2: v_prev.mul(beta2).addcmul_(g, g, value=1 - beta2),
+    kernels.second_moment,
     summary="A running mean of the squared gradients: how large, on the whole?",
     source=ADAMW,
 )
@@ -69,25 +69,23 @@ bias_correction = template(
     "bias_correction",
     "y[*B] = 1 - beta ** t",
     "",
-    lambda beta, t: torch.tensor(1 - beta**t, dtype=torch.float64),
+    kernels.first_correction,
     source=ADAMW,
 )
 
-first_correction = bias_correction.over(
+first_correction = bias_correction.using(kernels.first_correction).over(
     "first_correction",
     "bias_1",
     {"B": ""},
     {"beta": "beta1"},
-    kernel=lambda beta1, t: bias_correction.kernel(beta1, t),
     summary="The running mean started at zero; divided by this, it no longer leans that way.",
 )
 
-second_correction = bias_correction.over(
+second_correction = bias_correction.using(kernels.second_correction).over(
     "second_correction",
     "bias_2",
     {"B": ""},
     {"beta": "beta2"},
-    kernel=lambda beta2, t: bias_correction.kernel(beta2, t),
     summary="The same correction for the squares.",
 )
 
@@ -95,7 +93,7 @@ decayed_weight = op(
     "decayed_weight",
     "decayed[element] = w[element] * (1 - lr * weight_decay)",
     "w",
-    lambda w, lr, weight_decay: w * (1 - lr * weight_decay),
+    kernels.decayed_weight,
     summary="First the weight shrinks a little towards zero.",
     source=ADAMW,
 )
@@ -104,7 +102,7 @@ update_scale = op(
     "update_scale",
     "denominator[element] = sqrt(v[element]) / sqrt(bias_2[()]) + eps",
     "v bias_2",
-    lambda v, bias_2, eps: (v.sqrt() / bias_2.item() ** 0.5).add_(eps),
+    kernels.update_scale,
     summary="The typical size of this weight's gradients, kept away from zero by eps.",
     source=ADAMW,
 )
@@ -113,19 +111,16 @@ updated_weight = op(
     "updated_weight",
     "new[element] = decayed[element] - lr / bias_1[()] * (m[element] / denominator[element])",
     "decayed m denominator bias_1",
-    lambda decayed, m, denominator, bias_1, lr: decayed.addcdiv(
-        m, denominator, value=-(lr / bias_1.item())
-    ),
+    kernels.updated_weight,
     summary="Then it steps against the mean gradient, by about lr whatever the gradient's size.",
     source=ADAMW,
 )
 
-weight_change = row_subtract.over(
+weight_change = row_subtract.using(elementwise.subtract).over(
     "weight_change",
     "change",
     {"B": "element", "A": ""},
     {"x": "new", "row": "w"},
-    kernel=torch.sub,
     summary="By how much the weight moved in this step.",
     role="change",
 )

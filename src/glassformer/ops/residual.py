@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
+from glassformer.kernels import elementwise as kernels
 from glassformer.ops.elementwise import add_to, copy
 from glassformer.ops.op import op
 
@@ -31,8 +30,7 @@ dropout = op(
         "kept[batch, pos, d_model] = drawn",
     ),
     "x",
-    # native_dropout hands out its mask, so a watched pass can be replayed
-    lambda x, p: torch.native_dropout(x, p, True),
+    kernels.dropout,
     summary="In training, some numbers are set to zero at random and the others scaled up.",
     source="Srivastava et al. 2014",
 )

@@ -7,7 +7,6 @@ Source: Su et al. 2021, eq. 34; pairs as in GPT-NeoX, which are the paper's in a
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from glassformer.kernels import positions as kernels
@@ -21,7 +20,7 @@ rotary_cos = op(
     "rotary_cos",
     f"rot_cos[pos, d_head] = cos({_ANGLE})",
     "position",
-    lambda position, table, base, half, width: F.embedding(position, table),
+    kernels.rotary_row,
     summary="The cosine of the angle by which each place turns each pair of dimensions.",
     source=SOURCE,
 )
@@ -30,7 +29,7 @@ rotary_sin = op(
     "rotary_sin",
     f"rot_sin[pos, d_head] = sin({_ANGLE})",
     "position",
-    lambda position, table, base, half, width: F.embedding(position, table),
+    kernels.rotary_row,
     summary="The sine of the same angle.",
     source=SOURCE,
 )
@@ -52,9 +51,7 @@ rotate = op(
     "rotated[batch, pos, head, d_head] = x[batch, pos, head, d_head] * rot_cos[pos, d_head]"
     " + turned[batch, pos, head, d_head] * rot_sin[pos, d_head]",
     "x turned rot_cos rot_sin",
-    lambda x, turned, rot_cos, rot_sin: (x * rot_cos[..., None, :]).addcmul_(
-        turned, rot_sin[..., None, :]
-    ),
+    kernels.rotate,
     summary="A mix of the vector and its quarter turn: the vector, turned by its place's angle.",
     source=SOURCE,
 )

@@ -7,7 +7,6 @@ model's dtype, so that a choice can be redone anywhere; equal scores are ranked 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from glassformer.kernels import choose as kernels
@@ -43,7 +42,7 @@ temper = op(
     "temper",
     "scaled[vocab] = scores[vocab] / temperature",
     "scores",
-    lambda scores, temperature: scores / temperature,
+    kernels.temper,
     summary="Divided by the temperature: below 1 the differences grow, above 1 they shrink.",
     source="Ackley et al. 1985, eq. 5",
     role="score",
@@ -54,7 +53,7 @@ ranks = op(
     "ranks[vocab] = sum(other, select(scores[other] > scores[vocab], 1, 0)"
     " + select(scores[other] == scores[vocab], select(other < vocab, 1, 0), 0))",
     "scores",
-    lambda scores: scores.argsort(descending=True, stable=True).argsort(),
+    kernels.ranks,
     summary="How many tokens have a higher score; of equal scores the lower token id goes first.",
 )
 
@@ -62,7 +61,7 @@ order = op(
     "order",
     "order[rank] = sum(vocab, select(ranks[vocab] == rank, vocab, 0))",
     "ranks",
-    torch.argsort,
+    kernels.order,
     summary="The tokens sorted, the most probable first.",
 )
 
@@ -70,7 +69,7 @@ keep_top_k = op(
     "keep_top_k",
     "top_k[vocab] = select(ranks[vocab] < k, probs[vocab], 0)",
     "probs ranks",
-    lambda probs, ranks, k: torch.where(ranks < min(k, len(ranks)), probs, 0.0),
+    kernels.keep_top_k,
     summary="Only the k most probable tokens may be drawn.",
     source="Fan et al. 2018, section 5.4",
     role="probability",
@@ -91,7 +90,7 @@ nucleus_size = op(
     "nucleus_size",
     "nucleus_size = 1 + sum(rank, select(cumulative[rank] < top_p, 1, 0))",
     "cumulative",
-    lambda cumulative, top_p: (cumulative < top_p).sum() + 1,
+    kernels.nucleus_size,
     summary="How many of the most probable tokens it takes to have top_p together.",
     source=NUCLEUS,
 )
@@ -100,7 +99,7 @@ keep_nucleus = op(
     "keep_nucleus",
     "top_p[vocab] = select(ranks[vocab] < nucleus_size[()], probs[vocab], 0)",
     "probs ranks nucleus_size",
-    lambda probs, ranks, nucleus_size: torch.where(ranks < nucleus_size, probs, 0.0),
+    kernels.keep_nucleus,
     summary="Only the smallest set of most probable tokens that has top_p together may be drawn.",
     source=NUCLEUS,
     role="probability",
@@ -110,7 +109,7 @@ keep_min_p = op(
     "keep_min_p",
     "min_p[vocab] = select(probs[vocab] >= min_p * probs[order[0]], probs[vocab], 0)",
     "probs order",
-    lambda probs, order, min_p: torch.where(probs >= min_p * probs[order[0]], probs, 0.0),
+    kernels.keep_min_p,
     summary="Only tokens at least min_p times as probable as the most probable one may be drawn.",
     source="Nguyen et al. 2024, section 3",
     role="probability",
@@ -121,7 +120,7 @@ draw = op(
     "draw",
     "u = drawn",
     "",
-    lambda seed, index: torch.tensor(kernels.uniform(seed, index), dtype=torch.float64),
+    kernels.draw,
     summary="A number drawn evenly between 0 and 1, from the seed and the token's index.",
 )
 
@@ -129,25 +128,23 @@ drawn_rank = op(
     "drawn_rank",
     "drawn_rank = sum(rank, select(cumulative[rank] <= u[()], 1, 0))",
     "cumulative u",
-    lambda cumulative, u: (cumulative <= u).sum(),
+    kernels.drawn_rank,
     summary="The candidate on whose part of the line the drawn number fell.",
 )
 
-drawn_token = look_up.over(
+drawn_token = look_up.using(kernels.drawn_token).over(
     "drawn_token",
     "token",
     {"B": "", "O": ""},
     {"W": "order", "ids": "drawn_rank"},
-    kernel=lambda order, drawn_rank: order[drawn_rank],
     summary="The token of that rank: the one that was chosen.",
 )
 
-argmax = row_argmax.over(
+argmax = row_argmax.using(kernels.argmax).over(
     "argmax",
     "token",
     softmax.CANDIDATES,
     {"x": "scores", "largest": "highest"},
-    kernel=lambda scores, highest: (scores == highest).int().argmax(),
     summary="The token with the highest score; of equal ones the lowest token id.",
 )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import graph
 
 from glassformer.formula.tree import Formula
-from glassformer.ops.op import Composite, Op, Tape
+from glassformer.ops.op import Composite, Name, Op, P, R, Tape
 from glassformer.trace.node import Node
 from glassformer.trace.provenance import Provenance
 from glassformer.trace.trace import Trace
@@ -69,11 +69,17 @@ class Recorder:
         self._add(0, self._origins.leaf, f"{kind}/{name}", value, now, value._version, axes)
 
     def __call__(
-        self, name: str | tuple[str, ...], op: Op | Composite, /, *operands: Any, **params: Any
-    ) -> Any:
+        self,
+        name: Name,
+        op: Op[P, R] | Composite[P, R],
+        /,
+        *operands: P.args,
+        **params: P.kwargs,
+    ) -> R:
         if isinstance(op, Composite):
+            assert isinstance(name, str), "a composite has one output"
             return op.steps(self, name, *operands, **params)
-        result = op.kernel(*operands, **params)
+        result: Any = op.kernel(*operands, **params)
         if self.edits or self.live is not None:
             result = self._settled(name, op, result)
         origins = self._origins

@@ -285,7 +285,7 @@ class _MatrixTape:
         self._paths = known
         self._kept: list[Tensor] = []  # an id is good as long as its tensor lives
 
-    def __call__(self, name: str, op: Op | Composite, /, *operands: Tensor, **params: Any) -> Any:
+    def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
         assert isinstance(op, Op), "only elementary ops have a formula to record"
         value = op.kernel(*operands, **params)
         paths = (self._paths[id(operand)] for operand in operands)

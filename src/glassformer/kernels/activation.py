@@ -1,0 +1,49 @@
+"""What a neuron does with its sum, whole and in parts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def relu(pre: Tensor) -> Tensor:
+    """max(pre, 0)."""
+    return F.relu(pre)
+
+
+def relu_squared(pre: Tensor) -> Tensor:
+    """max(pre, 0) squared."""
+    return F.relu(pre).square()
+
+
+def gelu(pre: Tensor) -> Tensor:
+    """pre times the chance that a standard normal number is smaller."""
+    return F.gelu(pre)
+
+
+def gelu_tanh(pre: Tensor) -> Tensor:
+    """GELU with tanh in place of the normal distribution."""
+    return F.gelu(pre, approximate="tanh")
+
+
+def silu(pre: Tensor) -> Tensor:
+    """pre times its logistic sigmoid."""
+    return F.silu(pre)
+
+
+def normal_cdf(pre: Tensor) -> Tensor:
+    """The chance that a standard normal number is smaller than pre."""
+    return (pre / math.sqrt(2)).erf_().add_(1).mul_(0.5)
+
+
+def gelu_argument(pre: Tensor) -> Tensor:
+    """sqrt(2 / pi) (pre + 0.044715 pre^3)."""
+    return pre.pow(3).mul_(0.044715).add_(pre).mul_(math.sqrt(2 / math.pi))
+
+
+def half_gate(pre: Tensor, post_tanh: Tensor) -> Tensor:
+    """pre (1 + post_tanh) / 2."""
+    return torch.addcmul(pre, pre, post_tanh).mul_(0.5)

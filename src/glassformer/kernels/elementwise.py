@@ -1,0 +1,52 @@
+"""Number by number: copied, added, multiplied, dropped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def copy(x: Tensor) -> Tensor:
+    """x itself."""
+    return x
+
+
+def transposed(W_E: Tensor) -> Tensor:
+    """W_E [vocab, d_model] as [d_model, vocab]."""
+    return W_E.T
+
+
+def add(x: Tensor, more: Tensor) -> Tensor:
+    """x [..., n] + more [n]."""
+    return torch.add(x, more)
+
+
+def subtract(x: Tensor, less: Tensor) -> Tensor:
+    """x - less."""
+    return torch.sub(x, less)
+
+
+def multiply(x: Tensor, factor: Tensor) -> Tensor:
+    """x [..., n] times factor [n]."""
+    return torch.mul(x, factor)
+
+
+def square(x: Tensor) -> Tensor:
+    """x times x."""
+    return torch.square(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent of x."""
+    return torch.tanh(x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return torch.sigmoid(x)
+
+
+def dropout(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """x with numbers set to 0 by probability p and the others scaled up, and which were kept."""
+    # native_dropout hands out its mask, so a watched pass can be replayed
+    return torch.native_dropout(x, p, True)

@@ -1,0 +1,46 @@
+"""What is done to a whole row of numbers at once; a row is the last axis."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def largest(x: Tensor) -> Tensor:
+    """The largest number of each row of x [..., n]."""
+    return x.amax(-1)
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum of each row of x [..., n]."""
+    return x.sum(-1)
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of each row of x [..., n]."""
+    return x.mean(-1)
+
+
+def first_place(x: Tensor, largest: Tensor) -> Tensor:
+    """Where the largest number [...] of each row of x [..., n] first stands."""
+    return (x == largest[..., None]).int().argmax(-1)
+
+
+def subtract(x: Tensor, row: Tensor) -> Tensor:
+    """x [..., n] less a number of each row [...]."""
+    return x - row[..., None]
+
+
+def divide(x: Tensor, row: Tensor) -> Tensor:
+    """x [..., n] by a number of each row [...]."""
+    return x / row[..., None]
+
+
+def exponentiate(x: Tensor, largest: Tensor) -> Tensor:
+    """exp(x - largest) for x [..., n] and the largest number of each row [...]."""
+    # subtract the maximum: exp(89) overflows fp32, exp(710) float64
+    return (x - largest[..., None]).exp_()
+
+
+def root(x: Tensor, eps: float) -> Tensor:
+    """sqrt(x + eps)."""
+    return (x + eps).sqrt_()
