@@ -62,7 +62,7 @@ def model():
 def test_one_text_may_come_as_a_list_an_array_or_a_tensor_with_or_without_a_batch(model, ids):
     assert as_ids(ids).tolist() == [[1, 2, 3]]
     assert torch.equal(model(ids), model(torch.tensor([[1, 2, 3]])))
-    assert model.watch(ids).step("token/ids").shape == (1, 3)
+    assert model.watch(ids).node("token/ids").shape == (1, 3)
     assert model.loss(ids, ids).isfinite()
     assert generate(model, ids, max_new_tokens=0).prompt == [1, 2, 3]
     assert generate_batch(model, [ids], max_new_tokens=0)[0].prompt == [1, 2, 3]
