@@ -55,7 +55,7 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
     found = []
     for text in texts:
         try:
-            answer = answers.tokenized(tokenizer, TokenizeRequest(run="", text=text)).model_dump()
+            answer = answers.tokenized(tokenizer, TokenizeRequest(run="", text=text))
         except GlassformerError:  # a word of no vocabulary, and nothing to put in its place
             continue
         ids = [token.id for token in answer.tokens]
