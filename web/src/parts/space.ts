@@ -58,10 +58,3 @@ export function dot(one: Float64Array, other: Float64Array): number {
 }
 
 export const norm = (vector: Float64Array): number => Math.sqrt(dot(vector, vector));
-
-/** The least and the largest of some numbers; the least is Infinity where there are none. */
-export function extent(values: Iterable<number>): [number, number] {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
-  return [low, high];
-}
