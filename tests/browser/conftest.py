@@ -41,6 +41,12 @@ def server(run_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that are written hold recorded numbers, as if every model were too large to run."""
+    monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
+
+
+@pytest.fixture
 def page(page: Page) -> Iterator[Page]:
     """A page that may neither complain in its console nor ask the outside world for anything."""
     problems: list[str] = []

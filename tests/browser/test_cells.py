@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number, spelled
+from glassformer.server.export import export
 from glassformer.server.record import TraceOptions, record
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
@@ -61,10 +62,11 @@ def trace(run_folder: Path) -> Trace:
 
 @pytest.fixture(scope="module")
 def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "page.html"
-    command = [sys.executable, "-m", "glassformer", "page", str(run_folder), PROMPT]
-    subprocess.run([*command, "--target", TARGET, "--out", str(out)], check=True)
-    return out
+    """A page of recorded numbers."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
+        out = tmp_path_factory.mktemp("exported") / "page.html"
+        return export(str(run_folder), PROMPT, out, target=TARGET)
 
 
 def some_cells(trace: Trace, seed: int) -> list[str]:
@@ -162,13 +164,13 @@ def test_hundreds_of_served_cells_say_what_python_says(
     check(page.evaluate(READ_CARDS, [start, cells]), trace)
 
 
-def test_the_exported_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
+def test_the_recorded_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
     page.goto(exported.as_uri())
     page.wait_for_selector(".rail .token", state="attached")
     check(page.evaluate(READ_CARDS, ["#/attention?", some_cells(trace, seed=2)]), trace)
 
 
-def test_the_node_table_of_the_exported_file_is_the_documented_format(exported: Path) -> None:
+def test_the_data_of_the_recorded_file_is_the_documented_format(exported: Path) -> None:
     text = exported.read_text()
     block = re.search(r'id="glassformer-data">(.*?)</script>', text, re.S)
     assert block

@@ -137,7 +137,8 @@ def test_an_edited_lab_is_accessible_and_fits_a_narrow_screen(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_an_exported_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("recorded")
+def test_a_recorded_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     export(str(run_folder), PROMPT, file)
     page.goto(f"{file.as_uri()}#/lab")

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.server.export import export
@@ -131,7 +132,8 @@ def test_a_run_that_has_steps_left_is_called_unfinished(
         expect(others).to_have_text(["choose a run", f"stopped · {says}"])
 
 
-def test_without_a_server_the_prompt_is_seen_and_its_fields_only_read(
+@pytest.mark.usefixtures("recorded")
+def test_without_a_model_the_prompt_is_seen_and_its_fields_only_read(
     page: Page, run_folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "page.html"

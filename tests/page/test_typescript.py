@@ -16,7 +16,7 @@ from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save
 from scripts import page
-from tests.page import passes, tokenized
+from tests.page import models, passes, tokenized
 
 NUMBERS, SUMS, CELLS_OF_EACH_STEP = 6000, 300, 3
 LINES_NEARLY_EQUAL = 0.03
@@ -99,6 +99,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
         "tokenizers": tokenized.cases(place / "tokenizers", draw),
         "passes": [*passes.cases(place / "passes")],
+        "models": [*models.cases(place / "models")],
     }
     (place / "cases.json").write_text(json.dumps(found))
     return place / "cases.json", found

@@ -3,8 +3,10 @@
 import base64
 import gzip
 import json
+import math
 
 import pytest
+import tokenizers
 import torch
 from safetensors.torch import load as read_safetensors
 
@@ -22,7 +24,7 @@ from tests.server.test_runs import STEPS, trained
 
 
 def unpacked(packed: str) -> bytes:
-    return gzip.decompress(base64.b64decode(packed))
+    return gzip.decompress(base64.b85decode(packed.replace(",", "<")))
 
 
 def tensors_of(trace: dict) -> dict[str, torch.Tensor]:
@@ -35,6 +37,73 @@ def exported(tmp_path, run: str, prompt: str, **options) -> dict:
     return data_block((tmp_path / "page.html").read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def recorded(monkeypatch):
+    """Pages hold recorded numbers, as if every model were too large for a browser."""
+    monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
+
+
+def numbers_of(packed: str) -> torch.Tensor:
+    """The float32 numbers that lie there byte by byte."""
+    planes = torch.frombuffer(bytearray(unpacked(packed)), dtype=torch.uint8)
+    return planes.view(4, -1).T.contiguous().view(torch.float32).flatten()
+
+
+def test_the_page_of_a_model_holds_its_plan_its_weights_and_its_tokenizer(tmp_path):
+    data = exported(tmp_path, str(trained()), "the cat sat", target="on")
+    state = open_train_state(str(trained()))
+    assert data["traces"] == []
+    assert data["first"] == {
+        "run": data["runs"][0]["id"],
+        "prompt": "the cat sat",
+        "target": "on",
+        "at_step": None,
+    }
+    (model,) = data["models"].values()
+    assert (model["done"], model["tokenizer"]) == (STEPS, state.tokenizer.content)
+    plan = json.loads(unpacked(model["plan"]))
+    addresses = [node["address"] for node in plan["nodes"] if node["op"] is None]
+    weights = state.model.weights()
+    assert addresses[: len(weights)] == [f"weight/{name}" for name in weights]
+    moments = [a for a in addresses if a.endswith((".m_prev", ".v_prev"))]
+    stored = numbers_of(model["stored"])
+    flat = torch.cat([weight.flatten() for weight in weights.values()])
+    assert torch.equal(stored[: len(flat)], flat)
+    sizes = {n["address"]: math.prod(n["shape"]) for n in plan["nodes"] if n["address"] in moments}
+    assert len(stored) == len(flat) + sum(sizes.values())
+    assert stored[len(flat) :].abs().sum() > 0  # the optimizer's state, not zeros
+
+
+def test_a_runs_page_holds_as_many_snapshots_as_have_room(tmp_path, monkeypatch):
+    (model,) = exported(tmp_path, str(trained()), "the cat sat")["models"].values()
+    assert list(model["snapshots"]) == ["0", "1", "2", "4", "8"]
+    for step, packed in model["snapshots"].items():
+        weights = open_train_state(str(trained()), int(step)).model.weights().values()
+        assert torch.equal(numbers_of(packed), torch.cat([w.flatten() for w in weights]))
+    monkeypatch.setattr("glassformer.server.export.SNAPSHOTS", 2)
+    (model,) = exported(tmp_path, str(trained()), "the cat sat")["models"].values()
+    assert list(model["snapshots"]) == ["0", "8"]
+    monkeypatch.setattr("glassformer.server.export.SNAPSHOT_BYTES", 100)
+    (model,) = exported(tmp_path, str(trained()), "the cat sat")["models"].values()
+    assert model["snapshots"] == {}
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        tokenizers.Tokenizer(tokenizers.models.Unigram([("<unk>", 0.0), ("the", -1.0)], 0)),
+        tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0, "the": 1})),
+    ],
+)
+def test_of_a_model_that_the_page_can_not_run_it_holds_a_recorded_trace(tmp_path, tokenizer):
+    model = Decoder(Config(vocab_size=2, n_ctx=8, d_model=4, n_layers=1, n_heads=1))
+    save(model, Tokenizer(tokenizer), tmp_path / "model")
+    data = exported(tmp_path, str(tmp_path / "model"), "the")
+    assert data["models"] == {}
+    assert data["traces"][0]["about"]["prompt"] == "the"
+
+
+@pytest.mark.usefixtures("recorded")
 def test_the_page_holds_the_whole_trace(tmp_path):
     data = exported(tmp_path, "miniature", PROMPT, target="mat")
     (trace,) = data["traces"]
@@ -50,16 +119,19 @@ def test_the_page_holds_the_whole_trace(tmp_path):
     assert (trace["about"]["backward"], trace["about"]["optimizer"]) == (True, True)
 
 
+@pytest.mark.usefixtures("recorded")
 def test_the_page_holds_what_the_api_answers(tmp_path):
     data = exported(tmp_path, "miniature", PROMPT)
     server = client("miniature")
     assert data["runs"] == [server.get("/api/runs/miniature").json()]
-    assert data["metrics"] == {"miniature": server.get("/api/runs/miniature/metrics").json()}
+    metrics = json.loads(unpacked(data["metrics"]["miniature"]))
+    assert metrics == server.get("/api/runs/miniature/metrics").json()
     text = server.post("/api/tokenize", json={"run": "miniature", "text": PROMPT}).json()
     assert data["texts"] == {"miniature": [text]}
 
 
-def test_a_runs_page_holds_its_snapshots_at_most_eight(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("recorded")
+def test_a_recorded_page_holds_a_pass_of_its_snapshots_at_most_eight(tmp_path, monkeypatch):
     data = exported(tmp_path, str(trained()), "the cat sat")
     steps = [trace["about"]["at_step"] for trace in data["traces"]]
     assert steps == [None, 0, 1, 2, 4, 8, STEPS]
@@ -77,9 +149,15 @@ def test_a_runs_page_holds_its_snapshots_at_most_eight(tmp_path, monkeypatch):
 
 def test_the_page_can_be_of_an_earlier_step(tmp_path):
     data = exported(tmp_path, str(trained()), "the cat sat", at_step=3)
-    assert data["traces"][0]["about"]["at_step"] == 3
+    assert data["first"]["at_step"] == 3
+    (model,) = data["models"].values()
+    weights = open_train_state(str(trained()), 3).model.weights().values()
+    flat = torch.cat([weight.flatten() for weight in weights])
+    assert model["done"] == 3
+    assert torch.equal(numbers_of(model["stored"])[: len(flat)], flat)
 
 
+@pytest.mark.usefixtures("recorded")
 def test_what_is_too_large_for_one_file_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr("glassformer.server.export.VALUE_BYTES", 10_000)
     about = exported(tmp_path, "miniature", PROMPT)["traces"][0]["about"]
@@ -120,8 +198,9 @@ def test_names_and_tokens_cannot_end_the_data_block(tmp_path):
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     data = data_block(html)
     assert data["runs"][0]["name"] == folder.name
-    assert data["traces"][0]["about"]["prompt"] == BREAKOUT
-    assert "".join(data["traces"][0]["about"]["tokens"]) == BREAKOUT
+    assert data["first"]["prompt"] == BREAKOUT
+    (model,) = data["models"].values()
+    assert model["tokenizer"] == tokenizer.content
     assert html.count("<") == template().count("<") + 1  # the policy's tag
 
 

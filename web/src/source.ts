@@ -14,6 +14,9 @@ import {
   type TraceRequest,
   type Where,
 } from "./api";
+import { Engine } from "./engine/client";
+import type { PackedModel } from "./engine/model";
+import { unpack, unpackJson } from "./engine/pack";
 import { Trace, type Table } from "./trace/trace";
 import type { Reader } from "./trace/values";
 
@@ -44,8 +47,10 @@ export class SourceError extends Error {
 }
 
 export interface Source {
-  /** Whether a model can be run: without a server the page shows what it holds and says so. */
+  /** Whether a model can be run: without a server and a model the page shows what it holds and says so. */
   readonly live: boolean;
+  /** Whether a server answers. */
+  readonly served: boolean;
   runs(): Promise<RunSummary[]>;
   run(id: string): Promise<RunInfo>;
   metrics(id: string): Promise<Metrics>;
@@ -68,9 +73,12 @@ export interface Source {
 
 const OFFLINE =
   "This file holds recorded numbers but no model that could run. Open the run with: glassformer serve";
+const UNSERVED =
+  "This needs the server, which this file is without. Open the run with: glassformer serve";
 
 class ServerSource implements Source {
   readonly live = true;
+  readonly served = true;
 
   runs = async () => (await this.get("/api/runs", {})).runs;
   run = (run: string) => this.get("/api/runs/{run}", { path: { run } });
@@ -160,10 +168,15 @@ class ServerSource implements Source {
   }
 }
 
+/** What a file opens with. */
+type Opening = Pick<About, "run" | "prompt" | "target" | "at_step">;
+
 interface Exported {
   runs: RunInfo[];
   traces: { about: About; table: string; values: string }[];
-  metrics: Record<string, Metrics>;
+  models: Record<string, PackedModel>;
+  first: Opening;
+  metrics: Record<string, string>;
   texts: Record<string, TokenizedText[]>;
 }
 
@@ -175,13 +188,28 @@ export const NO_METRICS: Metrics = {
 };
 
 class FileSource implements Source {
-  readonly live = false;
+  readonly live: boolean;
+  readonly served = false;
   private opened = new Map<string, Promise<Opened>>();
+  private engines = new Map<string, Engine>();
 
-  constructor(private data: Exported) {}
+  constructor(private data: Exported) {
+    this.live = Object.keys(data.models).length > 0;
+  }
+
+  /** What runs a model of this file; null where it holds recorded numbers only. */
+  private engine(id: string): Engine | null {
+    const packed = this.data.models[id];
+    if (!packed) return null;
+    const { n_ctx } = this.data.runs.find((run) => run.id === id)!;
+    const found = this.engines.get(id) ?? new Engine(packed, n_ctx);
+    this.engines.set(id, found);
+    return found;
+  }
 
   runs = async () => this.data.runs;
-  metrics = async (id: string) => this.data.metrics[id] ?? NO_METRICS;
+  metrics = async (id: string): Promise<Metrics> =>
+    id in this.data.metrics ? unpackJson(this.data.metrics[id]) : NO_METRICS;
 
   async run(id: string): Promise<RunInfo> {
     const found = this.data.runs.find((run) => run.id === id) ?? this.data.runs[0];
@@ -189,15 +217,22 @@ class FileSource implements Source {
     return found;
   }
 
-  async open(request: Request): Promise<Opened> {
+  async open(request: Request, signal?: AbortSignal): Promise<Opened> {
+    const engine = this.engine(request.run);
+    if (engine) return engine.open(request, signal).catch(refused);
     const wanted = this.data.traces.find(({ about }) => matches(about, request));
     if (!wanted) throw new SourceError(OFFLINE, "offline");
     const { id } = wanted.about;
-    if (!this.opened.has(id)) this.opened.set(id, unpack(wanted));
+    if (!this.opened.has(id)) this.opened.set(id, opened(wanted));
     return this.opened.get(id)!;
   }
 
   steps(run: RunInfo, prompt: string): number[] {
+    const model = this.data.models[run.id];
+    if (model) {
+      const past = Object.keys(model.snapshots).map(Number);
+      return past.length ? [...past, model.done].sort((a, b) => a - b) : [];
+    }
     const held = this.data.traces.filter(
       ({ about }) => about.run === run.id && about.prompt === prompt,
     );
@@ -205,26 +240,32 @@ class FileSource implements Source {
   }
 
   async tokenize(run: string, text: string): Promise<TokenizedText> {
+    const engine = this.engine(run);
+    if (engine) return engine.tokenize(text).catch(refused);
     const found = this.data.texts[run]?.find((known) => known.text === text);
     if (!found) throw new SourceError(OFFLINE, "offline");
     return found;
   }
 
   get = async (): Promise<never> => {
-    throw new SourceError(OFFLINE, "offline");
+    throw new SourceError(this.live ? UNSERVED : OFFLINE, "offline");
   };
 
   post = this.get;
   read = this.get;
 
   events = (): never => {
-    throw new SourceError(OFFLINE, "offline");
+    throw new SourceError(this.live ? UNSERVED : OFFLINE, "offline");
   };
 
-  /** The first trace, which the page opens with. */
-  get first(): About {
-    return this.data.traces[0].about;
+  get first(): Opening {
+    return this.data.first;
   }
+}
+
+/** What the engine says of a question that can't be answered. */
+function refused(error: Error): never {
+  throw error.name === "AbortError" ? error : new SourceError(error.message, "invalid");
 }
 
 const matches = (about: About, request: Request): boolean =>
@@ -234,8 +275,8 @@ const matches = (about: About, request: Request): boolean =>
   (request.at_step ?? null) === about.at_step &&
   Object.keys(request.edits ?? {}).length === 0;
 
-async function unpack(stored: Exported["traces"][number]): Promise<Opened> {
-  const [table, values] = await Promise.all([unzip(stored.table), unzip(stored.values)]);
+async function opened(stored: Exported["traces"][number]): Promise<Opened> {
+  const [table, values] = await Promise.all([unpack(stored.table), unpack(stored.values)]);
   const bytes = async (begin: number, end: number) => values.slice(begin, end);
   return {
     about: stored.about,
@@ -243,14 +284,8 @@ async function unpack(stored: Exported["traces"][number]): Promise<Opened> {
   };
 }
 
-async function unzip(base64: string): Promise<ArrayBuffer> {
-  const raw = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
-}
-
 /** The source that the page's own data block names. */
-export function findSource(): Source & { first?: About } {
+export function findSource(): Source & { first?: Opening } {
   const data = JSON.parse(document.getElementById("glassformer-data")?.textContent ?? "{}");
   return data.server ? new ServerSource() : new FileSource(data);
 }

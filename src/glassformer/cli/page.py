@@ -25,12 +25,16 @@ def command(
 ) -> None:
     """Write the page about a prompt to one HTML file, which needs no server.
 
-    It holds every number of the forward and backward pass and of one update,
-    and for a run also its losses and the prompt's pass after some snapshots.
+    It holds the model, which the page runs: other prompts, edits, sampling on,
+    every number of the forward and backward pass and of one update. For a run
+    it also holds its losses and some snapshots. Of a large model it holds the
+    recorded numbers of this prompt.
     """
     data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
     write_page(data, out)
     say(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
+    if data.models:
+        return
     about = data.traces[0].about
     recorded = {"backward": about.backward, "optimizer": about.optimizer}
     left_out = [part for part, is_there in recorded.items() if not is_there]

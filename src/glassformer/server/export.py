@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import importlib.metadata
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
 from glassformer.model.watch import estimated_bytes
-from glassformer.server import answers, schemas
+from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template
 from glassformer.server.record import TraceOptions
+from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace, TraceOrigin
 from glassformer.trace.trace import OverBudgetError
-from glassformer.training.train_state import TrainState
+from glassformer.training.train_state import TrainState, token_of
 
 VALUE_BYTES = 16_000_000
 """An exported page holds gradients, and the optimizer's step, while its values stay below this."""
@@ -29,8 +29,11 @@ PAGE_BYTES = 60_000_000
 """The weights and the forward pass of a prompt that an exported page can hold."""
 
 SNAPSHOTS = 8
-SNAPSHOT_BYTES = 6_000_000
-"""How many snapshots' traces an exported page holds, and how large they may be together."""
+SNAPSHOT_BYTES = 1_000_000
+"""How many snapshots an exported page holds, and how large they may be together."""
+
+PACKED = 1.1
+"""Bytes of text that a byte of packed weights takes at most."""
 
 
 def export(
@@ -65,28 +68,54 @@ def page_data(
     value_bytes: int | None = None,
     snapshot_bytes: int | None = None,
 ) -> schemas.PageData:
-    """What an exported page shows of the first run: its traces, its training, its tokens.
+    """What an exported page shows of the first run: its training, and the model, which it runs.
 
-    value_bytes, snapshot_bytes: what it holds at most; None: VALUE_BYTES, SNAPSHOT_BYTES.
+    Of a model that is too large for a browser, or whose tokenizer the page does not know, it holds
+    recorded traces. value_bytes, snapshot_bytes: what it holds at most of recorded values and of
+    snapshots; None: VALUE_BYTES, SNAPSHOT_BYTES.
     """
     source = runs.there[0]
     state = runs.train_state(source.id, at_step)
     check_size(state, prompt)
+    if target is not None:
+        token_of(state.tokenizer, target)  # refuses what is no token, before the page is opened
+    info = source.info(state.tokenizer)
+    opening = schemas.Opening(run=source.id, prompt=prompt, target=target, at_step=at_step)
+    data = schemas.PageData(
+        runs=[info.model_copy(update={"path": source.folder and source.name})],
+        first=opening,
+        metrics={source.id: packed_metrics(source.metrics())},
+        made=made(),
+    )
+    budget = snapshot_bytes or SNAPSHOT_BYTES
+    model = packed_model(state, past_states(runs, source.id, budget))
+    if model is not None:
+        return data.model_copy(update={"models": {source.id: model}})
     first = LiveTrace(
         state,
         TraceOptions(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
         TraceOrigin(source.id, at_step),
     )
     text = answers.tokenized(state.tokenizer, schemas.TokenizeRequest(run=source.id, text=prompt))
-    past = packed_snapshots(runs, source.id, prompt, target, snapshot_bytes or SNAPSHOT_BYTES)
-    info = source.info(state.tokenizer)
-    return schemas.PageData(
-        runs=[info.model_copy(update={"path": source.folder and source.name})],
-        traces=[packed(first), *past],
-        metrics={source.id: source.metrics()},
-        texts={source.id: [text]},
-        made=made(),
-    )
+    past = packed_snapshots(runs, source.id, prompt, target, budget)
+    recorded = {"traces": [packed(first), *past], "texts": {source.id: [text]}}
+    return data.model_copy(update=recorded)
+
+
+def packed_metrics(metrics: schemas.Metrics) -> str:
+    """A run's losses; how fast it was is shown only while it trains."""
+    content = metrics.model_dump(mode="json")
+    for row in content["rows"]:
+        row["tokens_per_second"] = None
+    return packing.pack(json.dumps(content, allow_nan=False).encode())
+
+
+def past_states(runs: Runs, run: str, budget_bytes: int) -> list[TrainState]:
+    """A run as it was after some steps of its training, as many as have room for their weights."""
+    before = runs[run].snapshots[:-1]  # the last one is the run as it is
+    weights = sum(p.nbytes for p in runs.train_state(run).model.parameters())
+    count = min(SNAPSHOTS, len(before), int(budget_bytes // (weights * PACKED)))
+    return [runs.train_state(run, step) for step in spread(before, count)] if count else []
 
 
 def check_size(state: TrainState, prompt: str) -> None:
@@ -114,7 +143,11 @@ def packed(trace: LiveTrace) -> schemas.PackedTrace:
 
 def pack(about: schemas.TraceAbout, table: bytes, values: bytes) -> schemas.PackedTrace:
     """A trace as it stands in the page: both files, compressed, as text."""
-    return schemas.PackedTrace(about=about, table=_text(table), values=_text(values))
+    return schemas.PackedTrace(
+        about=about,
+        table=packing.pack(table, packing.LEAST_EFFORT),
+        values=packing.pack(values, packing.LEAST_EFFORT),
+    )
 
 
 def packed_snapshots(
@@ -147,7 +180,3 @@ def spread(steps: list[int], count: int) -> list[int]:
         return steps[-1:]
     last = len(steps) - 1
     return [steps[round(i * last / (count - 1))] for i in range(count)]
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode()

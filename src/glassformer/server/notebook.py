@@ -37,8 +37,12 @@ def trace_html(trace: Trace) -> str:
     if values.size > VALUE_BYTES:
         return plain_html(trace)
     table = node_table(shown, values.extents).encode()
-    packed = pack(_about(shown, values.size), table, values.read(0, values.size))
-    data = schemas.PageData(runs=[_run(shown)], traces=[packed], made=made())
+    about = _about(shown, values.size)
+    packed = pack(about, table, values.read(0, values.size))
+    first = schemas.Opening(
+        run=about.run, prompt=about.prompt, target=about.target, at_step=about.at_step
+    )
+    data = schemas.PageData(runs=[_run(shown)], traces=[packed], first=first, made=made())
     return _frame("The trace, number by number", data)
 
 
@@ -56,7 +60,10 @@ def run_html(run: PastRun) -> str:
         )
     except GlassformerError:  # too large for a page, or not a model yet
         return parts
-    if sum(len(trace.values) for trace in data.traces) > 2 * VALUE_BYTES:
+    models = data.models.values()
+    packed = [trace.values for trace in data.traces] + [model.stored for model in models]
+    packed += [weights for model in models for weights in model.snapshots.values()]
+    if sum(map(len, packed)) > 2 * VALUE_BYTES:
         return parts
     return parts + _frame("The run, number by number", data)
 

@@ -66,7 +66,7 @@ def policy(html: str) -> str:
     styles = " ".join(_hashes(html, "style")) or "'none'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data: blob:;"
-        " font-src data:; base-uri 'none'; form-action 'none'"
+        " font-src data:; worker-src blob:; base-uri 'none'; form-action 'none'"
     )
 
 

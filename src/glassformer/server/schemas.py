@@ -401,13 +401,43 @@ class PackedTrace(Output):
     values: str
 
 
+class PackedModel(Output):
+    """A model that a page runs itself; what is packed is so by `server.packing`."""
+
+    plan: str = Field(description="The plan of a pass with one update (`trace.plan`), packed JSON.")
+    choices: str = Field(
+        description="The plan of a choice for every kind of settings, by those that do something"
+        " (`greedy penalty`), packed JSON."
+    )
+    stored: str = Field(
+        description="The plan's weights and the optimizer's state, in its order, as float32: first"
+        " the lowest byte of every number, then the next, packed."
+    )
+    done: int = Field(description="After how many updates the weights are these.")
+    snapshots: dict[int, str] = Field(description="Step to the weights then, packed alike.")
+    tokenizer: dict[str, Any] = Field(description="The content of its tokenizer.json.")
+    begin: list[int] = Field(description="Tokens that stand before every text.")
+    ignored: int = Field(description="The target of a position at which nothing is asked.")
+
+
+class Opening(Output):
+    """What a page opens with."""
+
+    run: str
+    prompt: str
+    target: str | None
+    at_step: int | None
+
+
 class PageData(Output):
-    """What a page without a server shows; the first trace is the one it opens with."""
+    """What a page without a server shows."""
 
     format: Literal["glassformer-page"] = "glassformer-page"
     version: Literal[1] = 1
     runs: list[RunInfo]
-    traces: list[PackedTrace]
-    metrics: dict[str, Metrics] = {}
+    traces: list[PackedTrace] = []
+    models: dict[str, PackedModel] = {}
+    first: Opening
+    metrics: dict[str, str] = Field({}, description="Of each run its Metrics, packed JSON.")
     texts: dict[str, list[TokenizedText]] = {}
     made: dict[str, str]

@@ -31,6 +31,8 @@ OF_A_TRACE = ("consumers", "bytes", "edited")
 TEXT = ("token/ids", "token/targets", "const/position")
 """The leaves that are another size for another text."""
 
+Plan = dict[str, Any]
+
 Watch = Callable[[int, int], Trace]
 """Records a pass over so many texts of so many tokens each."""
 
@@ -39,7 +41,7 @@ class NoPlanError(GlassformerError):
     """The traces of this model can't be told from its plan alone."""
 
 
-def plan(watch: Watch, batch: int = 1, pos: int = 2) -> dict[str, Any]:
+def plan(watch: Watch, batch: int = 1, pos: int = 2) -> Plan:
     """The plan of what `watch` records, read from traces of `batch` texts of `pos` tokens and more.
 
     One text more and one token more show which numbers grow.

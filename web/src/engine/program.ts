@@ -6,8 +6,11 @@ import { rounding } from "./round";
 /** The numbers of every value by its address, row-major. */
 export type Values = Map<string, Float64Array>;
 
-/** Changes the numbers of a value when they have been computed. */
-export type Editor = (numbers: Float64Array, node: PlanNode, shape: number[]) => void;
+/** Numbers of a value that are others than its formula gives, by their places in it. */
+export interface Change {
+  places: number[];
+  numbers: ArrayLike<number>;
+}
 
 export interface Pass {
   lengths: Lengths;
@@ -15,7 +18,7 @@ export interface Pass {
   leaves: ReadonlyMap<string, Float64Array>;
   /** Parameters of single nodes that are other ones than the plan's. */
   params?: Record<string, Record<string, number>>;
-  edits?: ReadonlyMap<string, Editor>;
+  edits?: ReadonlyMap<string, Change[]>;
   /** Which nodes are wanted; without it all. */
   wanted?: (node: PlanNode) => boolean;
 }
@@ -41,20 +44,15 @@ export class Program {
       );
   }
 
-  run({ lengths, leaves, params = {}, edits, wanted = () => true }: Pass): Values {
+  run(pass: Pass): Values {
+    const { edits = NOTHING, wanted = () => true } = pass;
     const values: Values = new Map();
-    for (const step of this.made(lengths)) {
-      const { node, shape } = step;
+    for (const step of this.made(pass.lengths)) {
+      const { node } = step;
       if (!wanted(node)) continue;
-      const numbers = this.computed(step, values, leaves, params[node.address]);
-      if (!numbers) continue;
-      const edit = edits?.get(node.address);
-      const changed = edit && node.op === null ? numbers.slice() : numbers;
-      if (edit) {
-        edit(changed, node, shape);
-        rounding(node.dtype)(changed, 0, changed.length);
-      }
-      values.set(node.address, changed);
+      const numbers = this.computed(step, values, pass);
+      const changes = edits.get(node.address);
+      if (numbers) values.set(node.address, changes ? changed(numbers, changes, node) : numbers);
     }
     return values;
   }
@@ -62,20 +60,25 @@ export class Program {
   private computed(
     step: Step,
     values: Values,
-    leaves: Pass["leaves"],
-    params: Record<string, number> | undefined,
+    { leaves, params = {}, edits = NOTHING }: Pass,
   ): Float64Array | null {
     const { node, shape } = step;
     const given = leaves.get(node.address);
     if (given) return given;
     if (node.address === POSITION) return Float64Array.from({ length: shape[0] }, (_, i) => i);
     if (node.formula === null || this.plan.formulas[node.formula].tree[0] === "drawn") return null;
-    const operands = Object.values(node.operands).map((path) => values.get(path));
+    const operands = Object.values(node.operands).map((path) => {
+      const numbers = values.get(path);
+      // a gradient ends where a number was put in place of the one that was computed
+      const put = path.startsWith("bwd/") && edits.get(`fwd/${path.slice("bwd/".length)}`);
+      return numbers && put ? without(numbers, put) : numbers;
+    });
     if (operands.includes(undefined)) return null;
     step.kernel ??= this.kernel(node, shape);
+    const own = params[node.address];
     return step.kernel.run(
       operands as Float64Array[],
-      params ? { ...step.params, ...params } : step.params,
+      own ? { ...step.params, ...own } : step.params,
     );
   }
 
@@ -114,6 +117,21 @@ const stepOf = (node: PlanNode, lengths: Lengths): Step => ({
   params: paramsOf(node, lengths),
   kernel: null,
 });
+
+const NOTHING: ReadonlyMap<string, Change[]> = new Map();
+
+function changed(numbers: Float64Array, changes: Change[], { dtype }: PlanNode): Float64Array {
+  const found = numbers.slice();
+  for (const { places, numbers } of changes) places.forEach((at, i) => (found[at] = numbers[i]));
+  rounding(dtype)(found, 0, found.length);
+  return found;
+}
+
+function without(numbers: Float64Array, changes: Change[]): Float64Array {
+  const found = numbers.slice();
+  for (const { places } of changes) for (const at of places) found[at] = 0;
+  return found;
+}
 
 /** Where every token stands in its text: 0, 1, 2, ... */
 const POSITION = "const/position";

@@ -5,7 +5,7 @@ import { session } from "../../state/session.svelte";
 import { isDrawn, textOf, type Drawn } from "../../state/drawn";
 import { isSpecial } from "../../trace/trace";
 import { UNCHANGED } from "./choose";
-import { uniform } from "./uniform";
+import { uniform } from "../../engine/uniform";
 
 /** The settings, the seed, and a number `u` where the reader moved it by hand. */
 export type Draft = Omit<Sampling, "index"> & { u: number | null };

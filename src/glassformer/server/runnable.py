@@ -1,0 +1,170 @@
+"""A model as a page holds it to run it by itself: plan, weights, tokenizer, snapshots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.generation.choice import record_choice
+from glassformer.generation.sampling import Sampling
+from glassformer.lab.logit_lens import record_guesses
+from glassformer.ops import IGNORED
+from glassformer.server.packing import pack
+from glassformer.server.record import add_probs
+from glassformer.server.schemas import PackedModel
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Trace
+from glassformer.trace.plan import NoPlanError, Plan, plan
+from glassformer.training.train_state import TrainState
+
+MODEL_BYTES = 8_000_000
+"""The largest weights of a model that a page runs, in a browser's one thread."""
+
+SHORTEST = 3
+"""Tokens that a model must have room for: a plan is read from texts of two and of three."""
+
+
+def packed_model(state: TrainState, snapshots: Iterable[TrainState] = ()) -> PackedModel | None:
+    """What a page runs a model from; None where it can't, so that it shows a recorded trace."""
+    if not can_run(state):
+        return None
+    model = state.model
+
+    @cache
+    def watch(batch: int, pos: int) -> Trace:
+        ids, targets = (torch.zeros((batch, pos), dtype=torch.int64) for _ in range(2))
+        trace = state.train_step(ids, targets)[0].trace
+        add_probs(trace)
+        record_guesses(model, trace)
+        return trace
+
+    try:
+        passes = plan(watch)
+    except NoPlanError:
+        return None
+    trace = watch(1, 2)
+    stored = [n["address"] for n in passes["nodes"] if n["op"] is None and is_stored(n)]
+    weights = [address for address in stored if address.startswith("weight/")]
+    return PackedModel(
+        plan=packed_text(passes),
+        choices=packed_text({key: choice(watch, how) for key, how in SETTINGS.items()}),
+        stored=packed_numbers(trace[address] for address in stored),
+        done=state.done,
+        snapshots={
+            past.done: packed_numbers(
+                dict(past.model.weights())[address.removeprefix("weight/")] for address in weights
+            )
+            for past in snapshots
+        },
+        tokenizer=state.tokenizer.content,
+        begin=state.tokenizer.begin_ids,
+        ignored=IGNORED,
+    )
+
+
+def can_run(state: TrainState) -> bool:
+    """Whether a page knows all that it needs to run a model."""
+    weights = [*state.model.parameters()]
+    return (
+        sum(w.nbytes for w in weights) <= MODEL_BYTES
+        and all(w.dtype == torch.float32 for w in weights)
+        and state.model.config.n_ctx >= SHORTEST
+        and can_tokenize(state.tokenizer)
+    )
+
+
+def can_tokenize(tokenizer: Tokenizer) -> bool:
+    """Whether the page knows every stage of a tokenizer (``web/src/text/tokenizer.ts``)."""
+    content = tokenizer.content
+    model, splitter = content["model"], content["pre_tokenizer"]
+    if content["normalizer"] not in (None, {"type": "Lowercase"}):
+        return False
+    if any(not token["special"] for token in content["added_tokens"]):
+        return False
+    match splitter:
+        case None | {"type": "ByteLevel", "use_regex": True}:
+            pass
+        case {"type": "Split", "pattern": {"Regex": _}, "behavior": "Removed", "invert": True}:
+            pass
+        case _:
+            return False
+    if model["type"] == "WordLevel":
+        return True
+    names = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "unk_token")
+    plain = not any(model.get(name) for name in (*names, "ignore_merges"))
+    byte_level = splitter is not None or model.get("byte_fallback")
+    return model["type"] == "BPE" and plain and bool(byte_level)
+
+
+def is_stored(node: dict[str, Any]) -> bool:
+    """Whether the numbers of a leaf are the same for every text."""
+    return all(isinstance(size, int) for size in node["shape"])
+
+
+def _settings() -> dict[str, Sampling]:
+    found = {}
+    for greedy, penalty, temperature, top_k, top_p, min_p in product((True, False), repeat=6):
+        sampling = Sampling(
+            temperature=0 if greedy else 0.5 if temperature else 1,
+            repetition_penalty=2 if penalty else 1,
+            top_k=2 if top_k else None,
+            top_p=0.5 if top_p else None,
+            min_p=0.5 if min_p else None,
+        )
+        found[settings_key(sampling)] = sampling
+    return found
+
+
+def settings_key(sampling: Sampling) -> str:
+    """Which settings do something, on which it depends what nodes a choice has."""
+    greedy = sampling.temperature == 0
+    does = {
+        "greedy": greedy,
+        "penalty": sampling.repetition_penalty != 1,
+        "temperature": not greedy and sampling.temperature != 1,
+        "top_k": not greedy and sampling.top_k is not None,
+        "top_p": not greedy and sampling.top_p is not None,
+        "min_p": not greedy and sampling.min_p is not None,
+    }
+    return " ".join(name for name, on in does.items() if on)
+
+
+SETTINGS = _settings()
+"""Settings of every kind that a choice has nodes of its own for."""
+
+
+def choice(watch: Callable[[int, int], Trace], sampling: Sampling) -> Plan:
+    """The plan of a choice of the next token, from the logits and the text."""
+
+    def chosen(batch: int, pos: int) -> Trace:
+        trace, given = Trace(), watch(batch, pos)
+        for path in ("token/ids", "fwd/logits"):
+            trace.add(given.nodes[path])
+        record_choice(trace, sampling, seed=0)
+        return trace
+
+    return plan(chosen)
+
+
+def packed_text(content: Any) -> str:
+    """JSON, compressed, as text."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return pack(text.encode())
+
+
+def packed_numbers(tensors: Iterable[Tensor]) -> str:
+    """float32 numbers, compressed, as text.
+
+    First the lowest byte of every number, then the next: their highest are much alike, and so the
+    whole compresses better.
+    """
+    flat = torch.cat([tensor.detach().cpu().reshape(-1).float() for tensor in tensors])
+    planes = np.ascontiguousarray(flat.numpy().view(np.uint8).reshape(-1, 4).T)
+    return pack(planes.tobytes())

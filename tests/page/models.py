@@ -1,0 +1,82 @@
+"""Models as pages hold them, and what Python records of some requests, for the page to make too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from glassformer.generation.sampling import Sampling
+from glassformer.server.record import SamplingOptions, TraceOptions
+from glassformer.server.runnable import packed_model
+from glassformer.server.traces import LiveTrace, TraceOrigin
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace.file import save
+from glassformer.training.recipe import Recipe
+from glassformer.training.train_state import TrainState, open_train_state
+from glassformer.training.watched import zero_moments
+from tests.model.variety import config_of, random_model
+
+PROMPT, OTHER = "the cat sat on a", "the mat sat on a"
+SAMPLINGS = [
+    Sampling(temperature=0.5, top_k=3, repetition_penalty=1.5),
+    Sampling(temperature=1.0, top_p=0.8, min_p=0.05),
+    Sampling(temperature=0, repetition_penalty=2),
+    Sampling(),
+]
+HEAD, COLUMN, WEIGHT = "fwd/blocks.0.attn.z", "fwd/blocks.0.mlp.post", "weight/unembed.W_U"
+
+
+def requests() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """What the page is asked for, and what else it is asked for in Python's words."""
+    yield {"target": "mat"}, {}
+    yield {"prompt": "the"}, {}  # one token: nothing is asked of it
+    yield {"backward": False}, {}
+    yield {"added": [2]}, {"added": (2,)}
+    edits = {f"{HEAD}[head=0]": 0, f"{COLUMN}[pos=1,d_mlp=2]": 1.5, f"{WEIGHT}[vocab=3]": 0.25}
+    yield {"edits": edits}, {"edits": edits}
+    yield {"edits": {HEAD: {"prompt": OTHER, "address": HEAD}}}, {"patch": HEAD}
+    for index, settings in enumerate(SAMPLINGS):
+        fields = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+        asked = {"sampling": {**fields, "seed": 7, "index": index}}
+        yield asked, {"sampling": SamplingOptions(settings, seed=7, index=index)}
+
+
+def recorded(state: TrainState, asked: dict[str, Any], more: dict[str, Any]) -> LiveTrace:
+    options = TraceOptions(
+        asked.get("prompt", PROMPT), asked.get("target"), backward=asked.get("backward")
+    )
+    if "patch" in more:
+        other = LiveTrace(state, TraceOptions(OTHER), TraceOrigin("")).result.trace
+        more = {"edits": {more["patch"]: other[more["patch"]]}}
+    return LiveTrace(state, replace(options, **more), TraceOrigin(""))
+
+
+def rotary() -> TrainState:
+    """A model with rotary positions that Muon trains."""
+    tokenizer = Tokenizer.from_words(["the", "cat", "sat", "on", "a", "mat", "dog", "ran"])
+    config = replace(config_of("fast"), vocab_size=tokenizer.vocab_size, n_ctx=9, tied=False)
+    model = random_model(config, 0).float()
+    model.tokenizer = tokenizer
+    moments = zero_moments(model)
+    return TrainState(model, tokenizer, moments, Recipe(optimizer="muon"), 0)
+
+
+def cases(place: Path) -> Iterator[dict[str, Any]]:
+    for name, state in {"miniature": open_train_state("miniature"), "rotary": rotary()}.items():
+        packed = packed_model(state, [replace(state, done=5)])
+        assert packed is not None
+        file = place / f"{name}.json"
+        place.mkdir(exist_ok=True)
+        file.write_text(packed.model_dump_json())
+        traces = []
+        for number, (asked, more) in enumerate(requests()):
+            found = recorded(state, asked, more)
+            folder = save(found.result.trace, place / f"{name}-{number}")
+            request = {"run": "", "prompt": PROMPT, **asked}
+            about = json.loads(found.about.model_dump_json())
+            traces.append({"request": request, "folder": str(folder), "about": about})
+        room = state.model.config.n_ctx
+        yield {"name": name, "file": str(file), "room": room, "traces": traces}

@@ -1,0 +1,45 @@
+/** The page's side of the worker that runs a model. */
+import type { TokenizedText } from "../api";
+import type { Opened, Request } from "../source";
+import { Trace } from "../trace/trace";
+import type { Made, PackedModel } from "./model";
+import EngineWorker from "./worker?worker&inline";
+import type { Asked } from "./worker";
+
+type Question = Asked extends infer One ? (One extends Asked ? Omit<One, "n"> : never) : never;
+type Answer = { n: number } & ({ found: unknown } | { problem: string });
+
+export class Engine {
+  private worker = new EngineWorker();
+  private waiting = new Map<number, (answer: Answer) => void>();
+  private asked = 0;
+
+  constructor(packed: PackedModel, room: number) {
+    this.worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => {
+      this.waiting.get(data.n)?.(data);
+      this.waiting.delete(data.n);
+    });
+    void this.ask({ what: "open", packed, room });
+  }
+
+  async open(request: Request, signal?: AbortSignal): Promise<Opened> {
+    const { about, table, bytes } = await this.ask<Made>({ what: "trace", request });
+    signal?.throwIfAborted();
+    return {
+      about,
+      trace: new Trace(table, { bytes: async (begin, end) => bytes.slice(begin, end) }),
+    };
+  }
+
+  tokenize = (text: string): Promise<TokenizedText> => this.ask({ what: "tokenize", text });
+
+  private async ask<T>(question: Question): Promise<T> {
+    const n = ++this.asked;
+    const answer = await new Promise<Answer>((resolve) => {
+      this.waiting.set(n, resolve);
+      this.worker.postMessage({ n, ...question });
+    });
+    if ("problem" in answer) throw new Error(answer.problem);
+    return answer.found as T;
+  }
+}

@@ -1,0 +1,342 @@
+/** A model that the page runs itself: from a text to a trace of every number, as Python makes it. */
+import type { Patch, SamplingOutput as Sampling, TokenizedText, TraceAbout as About } from "../api";
+import type { Edit, Request } from "../source";
+import { Tokenizer, type TokenizerFile } from "../text/tokenizer";
+import { kindOf, nearest, parse, type Address } from "../trace/address";
+import type { Table } from "../trace/trace";
+import { encode } from "./encode";
+import { unpackJson, unpackNumbers } from "./pack";
+import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
+import { Program, type Change, type Pass, type Values } from "./program";
+import { uniform } from "./uniform";
+
+/** A model as an exported file holds it; Python's `server.schemas.PackedModel`. */
+export interface PackedModel {
+  plan: string;
+  choices: string;
+  stored: string;
+  done: number;
+  snapshots: Record<string, string>;
+  tokenizer: TokenizerFile;
+  begin: number[];
+  ignored: number;
+}
+
+/** A trace that can be sent from a worker. */
+export interface Made {
+  about: About;
+  table: Table;
+  bytes: ArrayBuffer;
+}
+
+interface Kept {
+  lengths: Lengths;
+  values: Values;
+}
+
+const UNCHANGED: Sampling = {
+  temperature: 1,
+  top_k: null,
+  top_p: null,
+  min_p: null,
+  repetition_penalty: 1,
+  seed: 0,
+  index: 0,
+};
+const GREEDY: Sampling = { ...UNCHANGED, temperature: 0 };
+
+const KEPT_PASSES = 8;
+const LONGEST_TEXT = 2000; // its merges take its square to write out
+const LARGEST = 3.4028234663852886e38; // of float32
+
+export class Model {
+  private nodes: Map<string, PlanNode>;
+  /** The nodes of a text of which nothing is asked. */
+  private unasked: Set<string>;
+  private chosen = new Map<string, Program>();
+  private kept = new Map<string, Kept>();
+  private made = 0;
+
+  private constructor(
+    private packed: PackedModel,
+    private room: number,
+    private program: Program,
+    private choices: Record<string, Plan>,
+    private tokenizer: Tokenizer,
+    private stored: Values,
+    private snapshots: Map<number, Values>,
+  ) {
+    this.nodes = new Map(program.plan.nodes.map((node) => [node.address, node]));
+    this.unasked = withoutTargets(program.plan);
+  }
+
+  static async open(packed: PackedModel, room: number): Promise<Model> {
+    const [plan, choices, numbers, ...past] = await Promise.all([
+      unpackJson<Plan>(packed.plan),
+      unpackJson<Record<string, Plan>>(packed.choices),
+      unpackNumbers(packed.stored),
+      ...Object.values(packed.snapshots).map(unpackNumbers),
+    ]);
+    const leaves = plan.nodes.filter(
+      (node) => node.op === null && node.shape.every((size) => typeof size === "number"),
+    );
+    const weights = leaves.filter(({ address }) => kindOf(address) === "weight");
+    const steps = Object.keys(packed.snapshots).map(Number);
+    return new Model(
+      packed,
+      room,
+      new Program(plan),
+      choices,
+      new Tokenizer(packed.tokenizer),
+      divided(leaves, numbers),
+      new Map(past.map((numbers, i) => [steps[i], divided(weights, numbers)])),
+    );
+  }
+
+  /** The trace of a prompt; errors are one line for people. */
+  trace(request: Request): Made {
+    const { tokenizer, packed } = this;
+    const ids = this.idsOf(request);
+    const target = request.target == null ? null : tokenizer.only(request.target);
+    const lengths = { batch: 1, pos: ids.length };
+    const leaves = this.leaves(request.at_step ?? null);
+    const asked = [...ids.slice(1), target ?? packed.ignored];
+    leaves.set("token/ids", Float64Array.from(ids));
+    if (ids.length > 1 || target !== null) leaves.set("token/targets", Float64Array.from(asked));
+    const { edits, patched } = this.changes(request, lengths);
+    const backward = leaves.has("token/targets") && request.backward !== false;
+    const knowsMoments = request.at_step == null || request.at_step === this.packed.done;
+    const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
+    const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
+    const asks = leaves.has("token/targets");
+    const wanted = ({ address }: PlanNode) =>
+      (asks || this.unasked.has(address)) &&
+      (!left.includes(kindOf(address)) || address === "const/position");
+    const values = this.program.run({ lengths, leaves, edits, wanted });
+    const sampling = request.sampling ? { ...UNCHANGED, ...request.sampling } : null;
+    const { plan, params, found } = this.choice(values, lengths, sampling ?? GREEDY);
+    for (const [path, numbers] of found) values.set(path, numbers);
+    const id = this.keep({ lengths, values });
+    const { table, bytes } = encode({
+      plans: [this.program.plan, plan],
+      values,
+      lengths,
+      params,
+      edited: [...edits.keys()].filter((path) => kindOf(path) === "fwd"),
+      labels: { pos: ids.map((id) => this.name(id)), vocab: this.vocabulary },
+    });
+    const token = values.get("choose/token")![0];
+    const about: About = {
+      id,
+      run: request.run,
+      prompt: this.textOf(request, ids),
+      added: request.added ?? [],
+      ids,
+      tokens: ids.map((id) => this.name(id)),
+      target: target === null ? null : tokenizer.token(target),
+      backward,
+      optimizer,
+      at_step: request.at_step ?? null,
+      edits: patched,
+      sampling,
+      chosen: { id: token, token: this.name(token) },
+      nbytes: bytes.byteLength,
+      precision: "float32",
+    };
+    return { about, table, bytes };
+  }
+
+  /** Every step from a text to its ids. */
+  tokenize(text: string): TokenizedText {
+    if (text.length > LONGEST_TEXT)
+      throw new Error(
+        `the text has ${text.length} characters; its merges are shown for up to ${LONGEST_TEXT}, so shorten it`,
+      );
+    return this.tokenizer.trace(text);
+  }
+
+  private get vocabulary(): string[] {
+    return this.tokenizer.names.map((_, id) => this.tokenizer.token(id));
+  }
+
+  /** A token's text; models may have more rows than their tokenizer has tokens. */
+  private name(id: number): string {
+    return id < this.tokenizer.size ? this.tokenizer.token(id) : `<${id}>`;
+  }
+
+  private idsOf({ prompt, added = [] }: Pick<Request, "prompt" | "added">): number[] {
+    const ids = [...this.packed.begin, ...this.tokenizer.encode(prompt), ...added];
+    if (!ids.length)
+      throw new Error(
+        "the prompt has no tokens, and the model can only go on from one; give it some text",
+      );
+    if (ids.length > this.room)
+      throw new Error(
+        `the prompt has ${ids.length} tokens and the model reads at most n_ctx=${this.room}; shorten it by ${ids.length - this.room}`,
+      );
+    return ids;
+  }
+
+  /** The prompt with the text of the tokens that were added to it. */
+  private textOf({ prompt, added = [] }: Request, ids: number[]): string {
+    if (!added.length) return prompt;
+    const before = this.tokenizer.decode(ids.slice(0, -added.length));
+    const whole = this.tokenizer.decode(ids);
+    return whole.startsWith(before) ? prompt + whole.slice(before.length) : whole;
+  }
+
+  /** The weights after a training step, with the optimizer's state where it is known. */
+  private leaves(step: number | null): Map<string, Float64Array> {
+    const past = step === null ? undefined : this.snapshots.get(step);
+    if (step !== null && step !== this.packed.done && !past)
+      throw new Error(
+        `this file does not hold step ${step}; it holds ${[...this.snapshots.keys(), this.packed.done].join(", ")}`,
+      );
+    return new Map(past ?? this.stored);
+  }
+
+  private choice(values: Values, lengths: Lengths, sampling: Sampling) {
+    const key = settingsKey(sampling);
+    const plan = this.choices[key];
+    const program = this.chosen.get(key) ?? new Program(plan);
+    this.chosen.set(key, program);
+    const settings: Record<string, number | null> = {
+      ...sampling,
+      k: sampling.top_k,
+      penalty: sampling.repetition_penalty,
+    };
+    const params: NonNullable<Pass["params"]> = {};
+    for (const node of plan.nodes)
+      params[node.address] = Object.fromEntries(
+        Object.keys(node.params)
+          .filter((name) => settings[name] != null)
+          .map((name) => [name, settings[name]!]),
+      );
+    const u = uniform(sampling.seed, sampling.index);
+    const leaves = new Map([...values, ["choose/u", Float64Array.of(u)] as const]);
+    return { plan, params, found: program.run({ lengths, leaves, params }) };
+  }
+
+  private keep(pass: Kept): string {
+    const id = `page-${++this.made}`;
+    this.kept.set(id, pass);
+    if (this.kept.size > KEPT_PASSES) this.kept.delete(this.kept.keys().next().value!);
+    return id;
+  }
+
+  /** What a request changes, and its edits with every text that a value comes from replaced by a pass of it. */
+  private changes(request: Request, lengths: Lengths) {
+    const edits = new Map<string, Change[]>();
+    const patched: Record<string, number | Patch> = {};
+    for (const [address, edit] of Object.entries(request.edits ?? {})) {
+      const where = parse(address);
+      if (!["fwd", "weight"].includes(kindOf(where.path)))
+        throw new Error(`“${address}” cannot be edited; edit a value (fwd/) or a weight`);
+      const { places, shape } = this.slice(where, lengths);
+      patched[address] = this.patch(edit, request);
+      const numbers = this.put(patched[address], address, places.length, shape);
+      edits.set(where.path, [...(edits.get(where.path) ?? []), { places, numbers }]);
+    }
+    return { edits, patched };
+  }
+
+  private patch(edit: Edit, request: Request): number | Patch {
+    if (typeof edit === "number" || "trace" in edit) return edit;
+    return { trace: this.keep(this.pass(edit.prompt, request)), address: edit.address };
+  }
+
+  /** What an edit puts where `n` numbers of some shape are. */
+  private put(edit: number | Patch, address: string, n: number, shape: number[]) {
+    if (typeof edit === "number") {
+      if (Math.abs(edit) > LARGEST)
+        throw new Error(
+          `${edit} is beyond the numbers of ${address}; the largest there is ${LARGEST}`,
+        );
+      return new Float64Array(n).fill(edit);
+    }
+    const other = this.kept.get(edit.trace);
+    if (!other) throw new Error("this trace is no longer held; open the prompt again");
+    const from = this.slice(parse(edit.address), other.lengths);
+    if (from.shape.length && from.shape.join() !== shape.join())
+      throw new Error(
+        `${address} is [${shape.join(", ")}] here and the new value is [${from.shape.join(", ")}]; give one number, a value of this shape, or the address of a part`,
+      );
+    const numbers = other.values.get(parse(edit.address).path)!;
+    const at = (i: number) => from.places[from.shape.length ? i : 0];
+    return Float64Array.from({ length: n }, (_, i) => numbers[at(i)]);
+  }
+
+  /** The forward pass of another text. */
+  private pass(prompt: string, { at_step }: Request): Kept {
+    const ids = this.idsOf({ prompt });
+    const lengths = { batch: 1, pos: ids.length };
+    const leaves = this.leaves(at_step ?? null).set("token/ids", Float64Array.from(ids));
+    return { lengths, values: this.program.run({ lengths, leaves }) };
+  }
+
+  /** The places that an address names in the row-major value, and the shape that they have. */
+  private slice({ path, index }: Address, lengths: Lengths): { places: number[]; shape: number[] } {
+    const node = this.nodes.get(path);
+    if (!node)
+      throw new Error(
+        `no value is named ${path}; near it: ${nearest(path, this.nodes.keys()).join(", ")}`,
+      );
+    const shape = shapeOf(node, lengths);
+    for (const [axis, i] of Object.entries(index)) {
+      const n = shape[node.axes.indexOf(axis)];
+      if (n === undefined)
+        throw new Error(`${path} has no axis ${axis}; its axes are ${node.axes.join(", ")}`);
+      if (i >= n)
+        throw new Error(`${axis}=${i} is outside ${path}: ${axis} goes from 0 to ${n - 1}`);
+    }
+    let places = [0];
+    node.axes.forEach((axis, d) => {
+      const own = axis in index ? [index[axis]] : Array.from({ length: shape[d] }, (_, i) => i);
+      places = places.flatMap((at) => own.map((i) => at * shape[d] + i));
+    });
+    return { places, shape: shape.filter((_, d) => !(node.axes[d] in index)) };
+  }
+}
+
+/** The nodes that do not follow from targets, and are not only on the way to what does. */
+function withoutTargets({ nodes }: Plan): Set<string> {
+  const asked = new Set(["token/targets"]);
+  for (const { address, operands } of nodes)
+    if (Object.values(operands).some((path) => asked.has(path))) asked.add(address);
+  const read = new Set<string>(); // by any node
+  const found = new Set<string>();
+  for (const { address, op, operands } of nodes.toReversed()) {
+    if (!asked.has(address) && (op === null || !read.has(address) || found.has(address))) {
+      found.add(address);
+      for (const path of Object.values(operands)) found.add(path);
+    }
+    for (const path of Object.values(operands)) read.add(path);
+  }
+  return found;
+}
+
+/** Numbers that follow each other, as those of one node after another. */
+function divided(nodes: PlanNode[], numbers: Float64Array): Values {
+  let at = 0;
+  const values = nodes.map(({ address, shape }): [string, Float64Array] => {
+    const n = (shape as number[]).reduce((a, b) => a * b, 1);
+    return [address, numbers.subarray(at, (at += n))];
+  });
+  return new Map(values);
+}
+
+/** Which settings do something: Python's `server.runnable.settings_key`. */
+function settingsKey(sampling: Sampling): string {
+  const greedy = sampling.temperature === 0;
+  const does = {
+    greedy,
+    penalty: sampling.repetition_penalty !== 1,
+    temperature: !greedy && sampling.temperature !== 1,
+    top_k: !greedy && sampling.top_k !== null,
+    top_p: !greedy && sampling.top_p !== null,
+    min_p: !greedy && sampling.min_p !== null,
+  };
+  return Object.entries(does)
+    .flatMap(([name, on]) => (on ? [name] : []))
+    .join(" ");
+}
