@@ -438,6 +438,6 @@ class PageData(Output):
     traces: list[PackedTrace] = []
     models: dict[str, PackedModel] = {}
     first: Opening
-    metrics: dict[str, str] = Field({}, description="Of each run its Metrics, packed JSON.")
+    metrics: dict[str, str] = Field(default={}, description="Of each run its Metrics, packed JSON.")
     texts: dict[str, list[TokenizedText]] = {}
     made: dict[str, str]
