@@ -334,7 +334,7 @@ BAD_SETTINGS = [
     ({"n_positions": 2**31}, "n_ctx=2,147,483,648 is more than 1,048,576"),
     ({"activation_function": "tanh"}, "activation_function='tanh' is none of gelu_new, relu"),
     ({"activation_function": ["gelu"]}, "activation_function=['gelu'] is none of"),
-    ({"layer_norm_epsilon": 0}, "norm_eps=0.0 must be positive"),
+    ({"layer_norm_epsilon": 0}, "norm_eps=0 must be positive"),
     ({"layer_norm_epsilon": "x"}, "norm_eps='x' must be a number"),
     ({"layer_norm_epsilon": 10**400}, "must be a number"),
     ({"tie_word_embeddings": 1}, "tied=1 must be true or false"),

@@ -82,7 +82,7 @@ def test_shares_of_an_edited_pass_add_up_too():
 def test_what_does_not_add_up_is_refused():
     post = config_of("post-norm")
     trace = random_model(post, 0).watch(random_ids(post, 0, batch=1))
-    with pytest.raises(GlassformerError, match="normalises after each addition"):
+    with pytest.raises(GlassformerError, match="normalizes what attention and MLP add"):
         attribute(post, trace, 0)
     config = config_of("gpt2")
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)

@@ -12,11 +12,11 @@ ROUNDING = 1e-12
 def test_a_turned_dot_product_depends_on_the_distance_only():
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(2, 1, 1, 1, 8, generator=generator, dtype=torch.float64).unbind(0)
-    angles = rotary_angles(64, 8, 100.0)
+    angles = rotary_angles(64, 8, 8, 100.0)
 
     def turned(x, place):
         at = angles[place : place + 1]
-        return rotary.kernel(x, at.cos(), at.sin())
+        return rotary.kernel(x, at.cos(), at.sin(), 8)
 
     near = (turned(q, 7) * turned(k, 4)).sum()
     far = (turned(q, 60) * turned(k, 57)).sum()
@@ -26,6 +26,6 @@ def test_a_turned_dot_product_depends_on_the_distance_only():
 
 def test_turning_keeps_the_length():
     x = torch.randn(2, 5, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    angles = rotary_angles(5, 8, 100.0)
-    gap = rotary.kernel(x, angles.cos(), angles.sin()).norm(dim=-1) - x.norm(dim=-1)
+    angles = rotary_angles(5, 8, 8, 100.0)
+    gap = rotary.kernel(x, angles.cos(), angles.sin(), 8).norm(dim=-1) - x.norm(dim=-1)
     assert gap.abs().max() < ROUNDING

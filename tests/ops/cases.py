@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor
 
 import glassformer.ops
+from glassformer.kernels.attention import alibi_even
 from glassformer.kernels.positions import rotary_angles, sinusoid_table
 from glassformer.ops.loss import IGNORED
 
@@ -66,7 +68,7 @@ class Draws:
         return torch.randperm(self.sizes["vocab"], generator=self.generator)
 
 
-AXES = ("batch", "pos", "head", "d_model", "d_head", "d_mlp", "vocab", "element", "rest")
+AXES = ("batch", "pos", "head", "kv_head", "d_model", "d_head", "d_mlp", "vocab", "element", "rest")
 
 
 @st.composite
@@ -79,12 +81,26 @@ def draws(draw: st.DrawFn, dtype: torch.dtype) -> Draws:
 Case = Callable[[Draws], tuple[tuple[Any, ...], dict[str, Any]]]
 
 
-def _project_qkv(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    width = 3 * d.size("head") * d.size("d_head")
-    x, W = d.normal("batch pos d_model"), d.normal("d_model head d_head")
-    W_QKV = torch.cat([W.flatten(1)] * 3, 1) * torch.linspace(0.5, 1.5, width).to(d.dtype)
+def _project_qkv(d: Draws, shared: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    n_kv_heads = d.size("kv_head" if shared else "head")
+    n_heads = 2 * n_kv_heads if shared else n_kv_heads
+    width = (n_heads + 2 * n_kv_heads) * d.size("d_head")
+    x, W = d.normal("batch pos d_model"), d.normal("d_model")
+    W_QKV = W[:, None] * torch.linspace(0.5, 1.5, width).to(d.dtype)
     b_QKV = torch.linspace(-1, 1, width).to(d.dtype) if d.optional else None
-    return (x, W_QKV, b_QKV), {"n_heads": d.size("head")}
+    return (x, W_QKV, b_QKV), {"n_heads": n_heads, "n_kv_heads": n_kv_heads}
+
+
+def _two_a_group(d: Draws) -> torch.Tensor:
+    """[batch, pos, head, d_head] with two heads to a head of keys and values."""
+    return torch.cat(
+        [d.normal("batch pos kv_head d_head"), d.normal("batch pos kv_head d_head")], 2
+    )
+
+
+def _shared_mix(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    pattern = torch.cat([d.normal("batch kv_head pos pos"), d.normal("batch kv_head pos pos")], 1)
+    return (pattern.softmax(-1), d.normal("batch pos kv_head d_head")), {"group": 2}
 
 
 def _merge_heads(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -97,38 +113,85 @@ def _sinusoid(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (torch.arange(d.size("pos")), table), {"width": d.size("d_model")}
 
 
-def _angles(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    width = 2 * d.size("d_head")
-    angles = rotary_angles(d.size("pos"), width, 100.0)
-    return (torch.arange(d.size("pos")), angles), {
-        "base": 100.0,
-        "half": width // 2,
-        "width": width,
+SCALINGS: dict[str, dict[str, float]] = {
+    "": {},
+    "part": {},
+    "linear": {"factor": 4.0},
+    "llama3": {"factor": 4.0, "low": 0.2, "high": 1.0, "original": 8},
+    "yarn": {"factor": 4.0, "low": 0.3, "high": 2.5, "amplitude": 1.2},
+}
+
+
+def _table(function: Callable[[Tensor], Tensor], kind: str = "") -> Case:
+    """Positions and a table of cosines or sines; where it is no whole rotation, a part turns."""
+
+    def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        dims, scaling = 2 * d.size("d_head"), SCALINGS[kind]
+        width = dims + 3 if kind else dims
+        given = {name: value for name, value in scaling.items() if name != "amplitude"}
+        turned = function(rotary_angles(d.size("pos"), width, dims, 100.0, kind, **given))
+        turned[:, :dims] *= scaling.get("amplitude", 1.0)
+        sizes = {"base": 100.0, "half": dims // 2, "width": dims}
+        return (torch.arange(d.size("pos")), turned.to(d.dtype)), {**sizes, **scaling}
+
+    return case
+
+
+def _heads(d: Draws, head: str = "head") -> torch.Tensor:
+    """[batch, pos, head, d_head] with an even number of dimensions."""
+    x = f"batch pos {head} d_head"
+    return torch.cat([d.normal(x), d.normal(x)], -1)
+
+
+def _turn(head: str, part: bool = False) -> Case:
+    def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        x = _heads(d, head)
+        half = x.shape[-1] // 2
+        return (F.pad(x, (0, 3)) if part else x,), {"half": half}
+
+    return case
+
+
+def _rotary(head: str) -> Case:
+    """A rotation of all dimensions, or where operands are optional of all but three."""
+
+    def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        x, rest = _heads(d, head), 3 if d.optional else 0
+        dims = x.shape[-1]
+        angles = rotary_angles(d.size("pos"), dims + rest, dims, 100.0)
+        turned = (angles.cos().to(d.dtype), angles.sin().to(d.dtype))
+        return (F.pad(x, (0, rest), value=0.5), *turned), {"dims": dims}
+
+    return case
+
+
+def _qk_norm(over: str, axes: str) -> dict[str, Case]:
+    """The steps of the norm of queries or keys, over `axes`, and the whole."""
+    each = f"batch pos {over} d_head"
+    rows = "batch pos" if axes.count(" ") else f"batch pos {over}"
+    prefix = {"head": "", "kv_head": "kv_"}[over] + "wide" if axes.count(" ") else over
+
+    def divided(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (d.normal(each), d.positive(rows)), {}
+
+    def gained(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (d.normal(each), d.normal(axes), None), {}
+
+    return {
+        f"{prefix}_square": lambda d: ((d.normal(each),), {}),
+        f"{prefix}_mean_square": lambda d: ((d.normal(each) ** 2,), {}),
+        f"{prefix}_scale": lambda d: ((d.normal(rows).abs(),), {"eps": 1e-5}),
+        f"{prefix}_standardize": divided,
+        f"{prefix}_divide": divided,
+        f"{prefix}_gain_and_bias": gained,
+        f"{prefix}_gain_from_one": gained,
+        f"{prefix}_norm": lambda d: ((d.normal(each), d.maybe(axes)), {"eps": 1e-5}),
     }
 
 
-def _cosines(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    (position, angles), sizes = _angles(d)
-    return (position, angles.cos().to(d.dtype)), sizes
-
-
-def _sines(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    (position, angles), sizes = _angles(d)
-    return (position, angles.sin().to(d.dtype)), sizes
-
-
-def _heads(d: Draws) -> torch.Tensor:
-    """[batch, pos, head, d_head] with an even number of dimensions."""
-    return torch.cat([d.normal("batch pos head d_head"), d.normal("batch pos head d_head")], -1)
-
-
-def _quarter_turn(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    x = _heads(d)
-    return (x,), {"half": x.shape[-1] // 2}
-
-
 def _rotation(d: Draws) -> tuple[torch.Tensor, torch.Tensor]:
-    angles = rotary_angles(d.size("pos"), 2 * d.size("d_head"), 100.0)
+    width = 2 * d.size("d_head")
+    angles = rotary_angles(d.size("pos"), width, width, 100.0)
     return angles.cos().to(d.dtype), angles.sin().to(d.dtype)
 
 
@@ -159,6 +222,9 @@ CASES: dict[str, Case] = {
     "gain_and_bias": lambda d: (
         (d.normal("batch pos d_model"), d.normal("d_model"), d.maybe("d_model")), {}
     ),
+    "gain_from_one": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model"), d.maybe("d_model")), {}
+    ),
     "rms_square": lambda d: ((d.normal("batch pos d_model"),), {}),
     "rms_mean_square": lambda d: ((d.normal("batch pos d_model") ** 2,), {}),
     "rms_scale": lambda d: ((d.normal("batch pos").abs(),), {"eps": 1e-5}),
@@ -169,6 +235,18 @@ CASES: dict[str, Case] = {
     "dot_products": lambda d: (
         (d.normal("batch pos head d_head"), d.normal("batch pos head d_head")), {}
     ),
+    "project_shared_qkv": lambda d: _project_qkv(d, shared=True),
+    "shared_dot_products": lambda d: (
+        (_two_a_group(d), d.normal("batch pos kv_head d_head")), {"group": 2}
+    ),
+    "shared_mix": _shared_mix,
+    "multiply_scores": lambda d: ((d.normal("batch head pos pos"),), {"factor": 0.3}),
+    "cap_scores": lambda d: ((d.normal("batch head pos pos"),), {"cap": 1.5}),
+    "slope_scores": lambda d: (
+        (d.normal("batch head pos pos"),), {"even": alibi_even(d.size("head"))}
+    ),
+    "window_mask": lambda d: ((d.normal("batch head pos pos"),), {"window": 2}),
+    "last_window_mask": lambda d: ((d.normal("batch head pos pos")[:, :, -1:],), {"window": 2}),
     "scale_scores": lambda d: ((d.normal("batch head pos pos"),), {"d_head": d.size("d_head")}),
     "causal_mask": lambda d: ((d.normal("batch head pos pos"),), {}),
     "row_max": lambda d: ((d.scores(),), {}),
@@ -178,20 +256,31 @@ CASES: dict[str, Case] = {
     "mix": lambda d: ((d.scores().softmax(-1), d.normal("batch pos head d_head")), {}),
     "merge_heads": _merge_heads,
     # rotary positions, QK-norm
-    "rotary_cos": _cosines,
-    "rotary_sin": _sines,
-    "quarter_turn": _quarter_turn,
+    "rotary_cos": _table(torch.cos),
+    "rotary_sin": _table(torch.sin),
+    **{f"rotary_cos_{kind}": _table(torch.cos, kind) for kind in SCALINGS if kind},
+    **{f"rotary_sin_{kind}": _table(torch.sin, kind) for kind in SCALINGS if kind},
+    "quarter_turn": _turn("head"),
+    "quarter_turn_part": _turn("head", part=True),
     "rotate": lambda d: ((_heads(d), _heads(d), *_rotation(d)), {}),
-    "head_square": lambda d: ((d.normal("batch pos head d_head"),), {}),
-    "head_mean_square": lambda d: ((d.normal("batch pos head d_head") ** 2,), {}),
-    "head_scale": lambda d: ((d.normal("batch pos head").abs(),), {"eps": 1e-5}),
-    "head_divide": lambda d: (
-        (d.normal("batch pos head d_head"), d.positive("batch pos head")), {}
-    ),
+    "shared_quarter_turn": _turn("kv_head"),
+    "shared_quarter_turn_part": _turn("kv_head", part=True),
+    "shared_rotate": lambda d: ((_heads(d, "kv_head"), _heads(d, "kv_head"), *_rotation(d)), {}),
+    **_qk_norm("head", "d_head"),
+    **_qk_norm("kv_head", "d_head"),
+    **_qk_norm("head", "head d_head"),
+    **_qk_norm("kv_head", "kv_head d_head"),
     # feed-forward
     "mlp_in": lambda d: (
         (d.normal("batch pos d_model"), d.normal("d_model d_mlp"), d.maybe("d_mlp")), {}
     ),
+    "mlp_gate": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model d_mlp"), d.maybe("d_mlp")), {}
+    ),
+    "mlp_up": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model d_mlp"), d.maybe("d_mlp")), {}
+    ),
+    "open_gate": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
     "mlp_out": lambda d: (
         (d.normal("batch pos d_mlp"), d.normal("d_mlp d_model"), d.maybe("d_model")), {}
     ),
@@ -206,6 +295,10 @@ CASES: dict[str, Case] = {
     # residual stream
     "carry": lambda d: ((d.normal("batch pos d_model"),), {}),
     "add": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos d_model")), {}),
+    "scale_embed": lambda d: ((d.normal("batch pos d_model"),), {"factor": 3.0}),
+    "scale_branch": lambda d: ((d.normal("batch pos d_model"),), {"factor": 0.2}),
+    "scale_final": lambda d: ((d.normal("batch pos d_model"),), {"factor": 0.2}),
+    "cap_logits": lambda d: ((d.normal("batch pos vocab"),), {"cap": 1.5}),
     "dropout": lambda d: ((d.normal("batch pos d_model"),), {"p": 0.3}),
     # logits, probabilities, loss
     "unembed": lambda d: (
@@ -296,8 +389,8 @@ CASES: dict[str, Case] = {
         (d.normal("batch pos d_model"), d.normal("d_model vocab"), d.maybe("vocab"), d.targets()),
         {},
     ),
-    "rotary": lambda d: ((_heads(d), *_rotation(d)), {}),
-    "head_norm": lambda d: ((d.normal("batch pos head d_head"),), {"eps": 1e-5}),
+    "rotary": _rotary("head"),
+    "shared_rotary": _rotary("kv_head"),
     "choose": _chosen,
 }
 # fmt: on

@@ -91,8 +91,11 @@ TOLERANCE = {
     "silu": lambda t: 8 * _largest(t, "const/operand_0"),
     "softmax_probs": lambda t: 8 + 4 * _largest(t, "const/operand_0"),
     "unembed_cross_entropy": lambda t: 8 + 4 * _largest(t, "fwd/logits"),
-    "rotary": lambda t: 8 * _largest(t, "const/operand_0"),
-    "head_norm": lambda t: 8 * (1 + _largest(t, "const/operand_0")),
+    **dict.fromkeys(("rotary", "shared_rotary"), lambda t: 8 * _largest(t, "const/operand_0")),
+    **dict.fromkeys(
+        ("head_norm", "kv_head_norm", "wide_norm", "kv_wide_norm"),
+        lambda t: 8 * (1 + _largest(t, "const/operand_1")) * (1 + _largest(t, "const/operand_0")),
+    ),
     "orthogonalize": lambda t: 0.0,  # of one matrix, these are the same products
     "choose": lambda t: 0.0,  # a token
 }

@@ -7,7 +7,7 @@ from glassformer.ops import REGISTRY, Op
 from glassformer.ops.op import ROLES, TEMPLATES
 
 ELEMENTARY = [op for op in REGISTRY.values() if isinstance(op, Op)]
-FEW = 60
+FEW = 80  # 60 for GPT-2, its training and generation; the rest are what other families add
 
 
 def anonymous(formula: Formula) -> str:
@@ -38,7 +38,7 @@ def anonymous(formula: Formula) -> str:
     return str(Formula("y", own, renamed(formula.body)))
 
 
-def test_at_most_sixty_elementary_ops_are_declared():
+def test_at_most_eighty_elementary_ops_are_declared():
     assert len({op.declaration for op in ELEMENTARY}) <= FEW
 
 

@@ -29,6 +29,45 @@ FAMILIES: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 2.0,
+    "original_max_position_embeddings": 8,
+    "rope_theta": 50.0,
+}
+YARN = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "rope_theta": 30.0,
+}
+LIKE_LLAMA = {"intermediate_size": 44, "head_dim": 6}
+SHARED = {**LIKE_LLAMA, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8}
+
+FAMILIES |= {
+    "llama": [
+        LIKE_LLAMA,
+        {**SHARED, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+        {**SHARED, "rope_parameters": LLAMA3},
+        {**LIKE_LLAMA, "rope_parameters": YARN, "hidden_act": "gelu"},
+        {**SHARED, "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 1e3}},
+    ],
+    "qwen2": [
+        SHARED,
+        {
+            **SHARED,
+            "num_key_value_heads": 6,
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "max_window_layers": 1,
+        },
+    ],
+    "qwen3": [SHARED, {**SHARED, "attention_bias": True, "tie_word_embeddings": True}],
+    "mistral": [{**SHARED, "sliding_window": 3}, {**SHARED, "sliding_window": None}],
+}
+
 CASES = [
     (model_type, variant, settings)
     for model_type, variants in FAMILIES.items()

@@ -21,7 +21,7 @@ from glassformer.training.schedule import learning_rate
         ("muon_lr", 0.0, "would leave every weight as it is"),
         ("momentum", 1.0, "below 1"),
         ("optimizer", "moun", "Did you mean 'muon'?"),
-        ("lr", math.nan, "must be a finite number"),
+        ("lr", math.nan, "is not a number"),
         ("beta2", 1.0, "below 1"),
         ("decay", "cosin", "Did you mean 'cosine'?"),
         ("dtype", "fp16", "is none of fp32, bf16"),

@@ -27,10 +27,15 @@ COMPONENTS = (  # part, component, weight, bias; those of a block are named insi
     (BLOCK, "query", "attn.W_Q", "attn.b_Q"),
     (BLOCK, "key", "attn.W_K", "attn.b_K"),
     (BLOCK, "value", "attn.W_V", "attn.b_V"),
+    (BLOCK, "query norm", "attn.q_norm.w", ""),
+    (BLOCK, "key norm", "attn.k_norm.w", ""),
     (BLOCK, "output", "attn.W_O", "attn.b_O"),
+    (BLOCK, "norm 1, after", "ln1_post.w", "ln1_post.b"),
     (BLOCK, "norm 2", "ln2.w", "ln2.b"),
+    (BLOCK, "MLP gate", "mlp.W_gate", "mlp.b_gate"),
     (BLOCK, "MLP up", "mlp.W_in", "mlp.b_in"),
     (BLOCK, "MLP down", "mlp.W_out", "mlp.b_out"),
+    (BLOCK, "norm 2, after", "ln2_post.w", "ln2_post.b"),
     (END, "final norm", "ln_final.w", "ln_final.b"),
     (END, "head", "unembed.W_U", "unembed.b_U"),
 )
@@ -92,7 +97,7 @@ def _transposed(view: View) -> View:
 def _shape(view: View) -> tuple[int, ...]:
     """The shape with all heads side by side, as the matrix is multiplied."""
     sizes = dict(zip(view.axes, view.value.shape, strict=True))
-    heads = sizes.pop("head", 1)
+    heads = sizes.pop("head", 0) or sizes.pop("kv_head", 1)
     return tuple(n * heads if axis == "d_head" else n for axis, n in sizes.items())
 
 

@@ -35,7 +35,8 @@ def groups_of(text: str) -> set[str]:
 def expand(text: str, output: str, axes: Axes, operands: Mapping[str, str]) -> Formula:
     """A template's formula for these axes, with its output and operands renamed.
 
-    Parameters too. An operand's new name may come with its axes in another order, or fewer of them.
+    Parameters too. An operand's new name may come with its axes in another order, fewer of them, or
+    what is reckoned from them (``head // group``).
 
     >>> axes = {"O": ("head", "query", "key"), "I": ("d_head",)}
     >>> names = {"a": "q[query, head, d_head]", "b": "k[key, head, d_head]"}
@@ -81,8 +82,8 @@ class _Written(ast.NodeTransformer):
         if order:
             chosen = ast.parse(f"({order.removesuffix(']')},)", mode="eval").body
             assert isinstance(chosen, ast.Tuple), own
-            known = {ast.unparse(part) for part in index}
-            if not {ast.unparse(part) for part in chosen.elts} <= known:
+            known = {name for part in index for name in _names(part)}
+            if not all(_names(part) & known for part in chosen.elts):
                 raise ValueError(f"{own}: the template reads {ast.unparse(node)}")
             index = chosen.elts
         return ast.Subscript(ast.Name(name), ast.Tuple(index))
@@ -95,3 +96,7 @@ class _Written(ast.NodeTransformer):
         for axis in reversed(self._index(run)):
             body = ast.Call(node.func, [axis, body], [])
         return body
+
+
+def _names(expression: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}

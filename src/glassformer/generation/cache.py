@@ -12,7 +12,7 @@ from glassformer.model.config import Config
 
 
 class Cache:
-    """Preallocated buffers [layer, batch, position, head, d_head] of keys and of values.
+    """Preallocated buffers [layer, batch, position, kv_head, d_head] of keys and of values.
 
     Texts of different lengths share it: each row is written at its own length, and a row's queries
     see the keys of that row only. The first call reads the texts from position 0, padded on the
@@ -32,7 +32,7 @@ class Cache:
     ) -> None:
         self.capacity = config.n_ctx if capacity is None else min(capacity, config.n_ctx)
         self.batch = max(len(lengths), 1)
-        shape = (2, config.n_layers, self.batch, self.capacity, config.n_heads, config.d_head)
+        shape = (2, config.n_layers, self.batch, self.capacity, config.n_kv_heads, config.d_head)
         # zeros: an attention weight of 0 times an uninitialised nan would be nan
         self._hold(*torch.zeros(shape, dtype=dtype, device=device))
         self.length = 0
@@ -44,7 +44,7 @@ class Cache:
         self._by_layer = list(zip(keys.unbind(0), values.unbind(0), strict=True))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append k, v [batch, pos, head, d_head] of one layer; return all of them so far."""
+        """Append k, v [batch, pos, kv_head, d_head] of one layer; return all of them so far."""
         start, end = self.length, self.end(k.shape[1])
         keys, values = self._by_layer[layer]
         if self._lengths is None:

@@ -20,6 +20,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.c_step import CompiledStep, NotCompiledError
 from glassformer.generation.cache import Cache
 from glassformer.kernels import choices
+from glassformer.kernels.product import heads_of
 from glassformer.model.block import Block
 from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
@@ -72,7 +73,7 @@ class PackedModel:
         """Logits [batch, 1, vocab] after the token at index `last` [batch] of each row."""
         tape = _KernelTape(self.kernels)
         x = self.model.residual(ids, tape, cache)
-        return self.kernels["logits"](x[torch.arange(len(x)), last][:, None])
+        return self.model.unembedded(x[torch.arange(len(x)), last][:, None], tape)
 
     def check_fresh(self) -> None:
         """Raise if the model was trained, or changed otherwise, after its weights were packed."""
@@ -167,18 +168,22 @@ def _parts(model: Decoder) -> Iterator[_Part]:
     for layer, block in enumerate(cast(Iterable[Block], model.blocks)):
         attn, mlp = block.attn, block.mlp
 
-        def heads(product: Product, n_heads: int = attn.n_heads) -> Kernel:
-            return lambda x: product(x).view(*x.shape[:-1], 3, n_heads, -1).unbind(-3)
+        def heads(product: Product, counts: dict[str, int] = attn.heads) -> Kernel:
+            return lambda x: heads_of(product(x), **counts)
 
         def merged(product: Product) -> Kernel:
             return lambda z: product(z.flatten(-2))
 
         yield _Part(f"blocks.{layer}.attn.q", attn.W_QKV, attn.b_QKV, heads)
         yield _Part(f"blocks.{layer}.attn.attn_out", attn.W_O, attn.b_O, merged)
-        yield _Part(f"blocks.{layer}.mlp.pre", mlp.W_in, mlp.b_in)
+        if mlp.W_gate is not None:
+            yield _Part(f"blocks.{layer}.mlp.pre", mlp.W_gate, mlp.b_gate)
+        up = "pre" if mlp.W_gate is None else "pre_linear"
+        yield _Part(f"blocks.{layer}.mlp.{up}", mlp.W_in, mlp.b_in)
         yield _Part(f"blocks.{layer}.mlp.mlp_out", mlp.W_out, mlp.b_out)
     unembed = model.unembed
-    yield _Part("logits", unembed.weight(SILENT), unembed.b_U)
+    name = "logits_raw" if model.config.logit_cap else "logits"
+    yield _Part(name, unembed.weight(SILENT), unembed.b_U)
 
 
 def _kernels(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from glassformer.describe import short_repr
+from glassformer.checked import Checked, Range
 from glassformer.errors import GlassformerError
 
 COLDEST = 1e-6
@@ -16,7 +14,7 @@ COLDEST = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
-class Sampling:
+class Sampling(Checked):
     """Which tokens may be drawn, and how their probabilities are bent first.
 
     `temperature` divides the scores: 1 leaves the model's probabilities as they are, 0 always takes
@@ -33,52 +31,36 @@ class Sampling:
     glassformer.errors.GlassformerError: top_p=1.5 is no probability; give more than 0 and at most 1
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float = 1.0
+    noun: ClassVar[str] = "way of sampling"
+
+    temperature: Annotated[
+        float,
+        Range(
+            0,
+            low="is negative; 0 is greedy, 1 leaves the model's probabilities as they are",
+            high="must be finite; 1 leaves the model's probabilities as they are",
+        ),
+    ] = 1.0
+    top_k: Annotated[
+        int | None, Range(1, low="leaves no token to draw; give at least 1, or leave it out")
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Range(above=0, most=1, low="is no probability; give more than 0 and at most 1"),
+    ] = None
+    min_p: Annotated[float | None, Range(0, 1, low="is no share; give 0 to 1")] = None
+    repetition_penalty: Annotated[
+        float,
+        Range(above=0, low="must be positive; 1 does nothing, 1.2 holds repetitions back"),
+    ] = 1.0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            self._check_number(field.name, whole=field.name == "top_k")
-        if self.temperature < 0:
-            raise GlassformerError(
-                f"temperature={self.temperature:g} is negative; 0 is greedy, 1 leaves the model's"
-                " probabilities as they are"
-            )
+        super().__post_init__()
         if 0 < self.temperature < COLDEST:
             raise GlassformerError(
                 f"temperature={self.temperature:g} is too small to divide by; give 0 for greedy,"
                 f" or at least {COLDEST:g}"
             )
-        if self.top_k is not None and self.top_k < 1:
-            raise GlassformerError(
-                f"top_k={self.top_k} leaves no token to draw; give at least 1, or leave it out"
-            )
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise GlassformerError(
-                f"top_p={self.top_p:g} is no probability; give more than 0 and at most 1"
-            )
-        if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise GlassformerError(f"min_p={self.min_p:g} is no share; give 0 to 1")
-        if self.repetition_penalty <= 0:
-            raise GlassformerError(
-                f"repetition_penalty={self.repetition_penalty:g} must be positive; 1 does nothing,"
-                " 1.2 holds repetitions back"
-            )
-
-    def _check_number(self, name: str, whole: bool) -> None:
-        value = getattr(self, name)
-        if value is None and name in ("top_k", "top_p", "min_p"):
-            return
-        allowed = int if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
-            kind = "a whole number" if whole else "a number"
-            raise GlassformerError(f"{name}={value!r} is not {kind}; give for example {name}=1")
-
-    def __repr__(self) -> str:
-        return short_repr(self)
 
     @property
     def greedy(self) -> bool:
@@ -86,9 +68,8 @@ class Sampling:
 
     def params(self) -> dict[str, Any]:
         """The settings as `ops.choose` takes them; what cuts nothing is None."""
-        given = dataclasses.asdict(self)
         return {
-            **given,
+            **self.to_dict(),
             "top_p": None if self.top_p == 1 else self.top_p,
             "min_p": self.min_p or None,
         }

@@ -25,9 +25,6 @@ Settings = Mapping[str, Any]
 
 OF_TABLES = {"embed.E": AS_OURS, "pos_embed.pos": AS_OURS, "unembed.U": OUT_BY_IN}
 
-TRAINING_ONLY = ("dropout", "init_std", "zero_init")
-"""Fields of a configuration that change no logit of a model whose weights are there."""
-
 
 @runtime_checkable  # so that the tests can check annotations
 class Form(Protocol):
@@ -112,7 +109,7 @@ class Family:
     prefix: str = "model."
     head: Mapping[str, str] = field(default_factory=lambda: {"unembed.U": "lm_head"})
     layout: Layout = OUT_BY_IN
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    layouts: Mapping[str, Callable[[Config], Layout]] = field(default_factory=dict)
     buffers: str = ""
     choices: Mapping[str, Any] = field(default_factory=dict)
     more: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
@@ -190,24 +187,26 @@ class Family:
 
     def tensors(self, config: Config, /) -> list[Stored]:
         parts = shapes_of(config)
-        return [own for own in self._tensors(config.n_layers) if own.parts[0] in parts]
+        return [own for own in self._tensors(config) if own.parts[0] in parts]
 
-    def _tensors(self, n_layers: int) -> Iterator[Stored]:
+    def _tensors(self, config: Config) -> Iterator[Stored]:
         for module in self.embeddings.items():
-            yield from self._stored(*module, self.prefix)
-        for layer in range(n_layers):
+            yield from self._stored(config, *module, self.prefix)
+        for layer in range(config.n_layers):
+            before = f"{self.prefix}{self.layers}{layer}."
             for module in self.block.items():
-                yield from self._stored(*module, f"{self.prefix}{self.layers}{layer}.", layer)
+                yield from self._stored(config, *module, before, layer)
         for module in self.end.items():
-            yield from self._stored(*module, self.prefix)
+            yield from self._stored(config, *module, self.prefix)
         for module in self.head.items():
-            yield from self._stored(*module, "")
+            yield from self._stored(config, *module, "")
 
     def _stored(
-        self, ours: str, theirs: str, before: str, layer: int | None = None
+        self, config: Config, ours: str, theirs: str, before: str, layer: int | None = None
     ) -> Iterator[Stored]:
         """A module's weight and its bias."""
-        layout = self.layouts.get(ours, OF_TABLES.get(ours, self.layout))
+        usual = OF_TABLES.get(ours, self.layout)
+        layout = self.layouts[ours](config) if ours in self.layouts else usual
         scope = "" if layer is None else f"blocks.{layer}."
         for kind, letter in (("weight", "W"), ("bias", "b")):
             parts = tuple(scope + _parameter(module, letter) for module in ours.split())
@@ -265,8 +264,9 @@ def _parameter(module: str, letter: str) -> str:
 
 def differing(one: Config, other: Config) -> list[str]:
     """The fields by which two configurations compute differently, as "field=value" of the first."""
+    one, other = one.effective(), other.effective()
     return [
         f"{own.name}={getattr(one, own.name)!r}"
         for own in fields(Config)
-        if own.name not in TRAINING_ONLY and getattr(one, own.name) != getattr(other, own.name)
+        if getattr(one, own.name) != getattr(other, own.name)
     ]

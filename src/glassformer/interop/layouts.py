@@ -70,10 +70,10 @@ def rows_in_front(n: int) -> Layout:
 def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """Every parameter, and queries, keys and values of their own: views, nothing is copied."""
     parts = dict(parameters)
-    width = config.n_heads * config.d_head
+    widths = config.attention(0).widths
     for name, parameter in parameters.items():
         if name.endswith("_QKV"):
-            stem, columns = name.removesuffix("QKV"), parameter.split([width] * 3, -1)
+            stem, columns = name.removesuffix("QKV"), parameter.split(widths, -1)
             parts |= {stem + x: own for x, own in zip("QKV", columns, strict=True)}
     return parts
 

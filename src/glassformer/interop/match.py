@@ -73,10 +73,11 @@ def match(path: Path, tensors: Tensors) -> tuple[Config, list[Stored]]:
 
 
 def _refuse_huge(config: Config) -> None:
-    fixed = config.position in ("sinusoidal", "rotary")
-    if fixed and config.n_ctx * max(config.d_model, config.d_head) > MAX_TABLE:
+    widths = {"sinusoidal": config.d_model, "rotary": config.d_head}
+    width = widths.get(config.position, 0)
+    if config.n_ctx * width > MAX_TABLE:
         raise GlassformerError(
-            f"the table of n_ctx={config.n_ctx:,} positions of {config.d_model:,} numbers is larger"
+            f"the table of n_ctx={config.n_ctx:,} positions of {width:,} numbers is larger"
             f" than {MAX_TABLE:,} numbers, the most there can be; make n_ctx smaller"
         )
 

@@ -31,30 +31,121 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat(mixed, 2).transpose(1, 2)  # [batch, pos, head, d_head]
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """softmax(q k / sqrt(d_head)) v for q, k, v [batch, pos, head, d_head]."""
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float = 0.0,
+    window: int = 0,
+    cap: float = 0.0,
+    alibi: bool = False,
+) -> Tensor:
+    """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
+
+    scale: of the scores, in place of 1 / sqrt(d_head); window: how many keys a query sees; cap:
+    where scores level off; alibi: scores fall with the distance. 0 and False: none.
+    """
+    plain = not (scale or window or cap or alibi)
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        if IN_BLOCKS and torch.compiler.is_compiling() and causal and mask is None:
+        compiling = IN_BLOCKS and torch.compiler.is_compiling()
+        if compiling and plain and causal and mask is None and q.shape[2] == k.shape[2]:
             return _in_blocks(q, k, v)
         if q.shape[1] < LONG:
             with torch.autocast("cpu", enabled=False):
-                z = attention(q.float(), k.float(), v.float(), mask, causal)
+                z = attention(
+                    q.float(), k.float(), v.float(), mask, causal, scale, window, cap, alibi
+                )
             return z.to(q.dtype)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
+    if window and window < k.shape[2]:
+        mask = _in_window(_visible(q, k, mask, causal), window)
+    if cap or alibi:
+        return _by_hand(q, k, v, _visible(q, k, mask, causal), scale, cap, alibi).transpose(1, 2)
     z = F.scaled_dot_product_attention(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
+        q,
+        k,
+        v,
         attn_mask=mask,
         is_causal=causal and mask is None,
+        scale=scale or None,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
     return z.transpose(1, 2)  # [batch, pos, head, d_head]
 
 
+def _visible(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """Which keys each query may see, [..., query, key]."""
+    if mask is not None:
+        return mask
+    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
+    return seen.tril() if causal else seen
+
+
+def _in_window(visible: Tensor, window: int) -> Tensor:
+    """The last `window` of the keys that a query sees; what it sees begins with the first key."""
+    key = torch.arange(visible.shape[-1], device=visible.device)
+    return visible & (key >= visible.sum(-1, keepdim=True) - window)
+
+
+def _by_hand(
+    q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float, cap: float, alibi: bool
+) -> Tensor:
+    """Attention with scores that torch's kernel does not know."""
+    group = q.shape[1] // k.shape[1]
+    if group > 1:
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    scores = (q @ k.mT) * (scale or 1 / math.sqrt(q.shape[-1]))
+    if cap:
+        scores = torch.tanh(scores / cap) * cap
+    if alibi:
+        scores = alibi_scores(scores)
+    return scores.masked_fill(~visible, -math.inf).softmax(-1) @ v
+
+
+def alibi_scores(scores: Tensor) -> Tensor:
+    """Scores [batch, head, query, key] plus slope[head] * key."""
+    slopes = alibi_slopes(scores.shape[1]).to(scores)
+    key = torch.arange(scores.shape[-1], dtype=scores.dtype, device=scores.device)
+    return scores + slopes[:, None, None] * key
+
+
+def alibi_slopes(n_heads: int) -> Tensor:
+    """Press et al. 2022, section 3: 2 ** (-8 (head + 1) / n) for n heads, n a power of two.
+
+    Of other numbers of heads the first n, the largest power of two below, are as for n heads; the
+    rest take every other slope of 2 n heads.
+    """
+    n = alibi_even(n_heads)
+    head = torch.arange(n_heads, dtype=torch.float64)
+    return torch.where(head < n, 2 ** (-8 * (head + 1) / n), 2 ** (-4 * (2 * (head - n) + 1) / n))
+
+
+def alibi_even(n_heads: int) -> int:
+    """The largest power of two that is no more than n_heads."""
+    return 1 << (n_heads.bit_length() - 1)
+
+
 def causal_mask(scores: Tensor) -> Tensor:
     """Scores [..., query, key] with minus infinity where the key is later than the query."""
+    return scores.masked_fill(~_causal(scores), -math.inf)
+
+
+def window_mask(scores: Tensor, window: int) -> Tensor:
+    """The same, and where the key is `window` or more places before the query."""
+    return scores.masked_fill(~_in_window(_causal(scores), window), -math.inf)
+
+
+def last_window_mask(scores: Tensor, window: int) -> Tensor:
+    """Scores [..., 1, key] of the last position with minus infinity outside of its window."""
+    seen = torch.ones_like(scores, dtype=torch.bool)
+    return scores.masked_fill(~_in_window(seen, window), -math.inf)
+
+
+def _causal(scores: Tensor) -> Tensor:
     n = scores.shape[-1]
-    future = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(1)
-    return scores.masked_fill(future, -math.inf)
+    return torch.ones(n, n, dtype=torch.bool, device=scores.device).tril()
 
 
 def dot_products(q: Tensor, k: Tensor) -> Tensor:
@@ -70,3 +161,19 @@ def scale_scores(scores_raw: Tensor, d_head: int) -> Tensor:
 def mix(pattern: Tensor, v: Tensor) -> Tensor:
     """v [batch, pos, head, d_head] mixed by pattern [batch, head, query, key]."""
     return (pattern @ v.transpose(1, 2)).transpose(1, 2)
+
+
+def shared_scores(q: Tensor, k: Tensor, group: int) -> Tensor:
+    """q [batch, query, head, d_head] dotted with k [batch, key, kv_head, d_head]."""
+    return q.transpose(1, 2) @ k.repeat_interleave(group, 2).permute(0, 2, 3, 1)
+
+
+def shared_mix(pattern: Tensor, v: Tensor, group: int) -> Tensor:
+    """pattern [batch, head, query, key] times v [batch, key, kv_head, d_head]."""
+    return (pattern @ v.repeat_interleave(group, 2).transpose(1, 2)).transpose(1, 2)
+
+
+def slope_scores(scores_scaled: Tensor, even: int) -> Tensor:
+    """Scores [batch, head, query, key] plus slope[head] * key; `even`: `alibi_even(n_heads)`."""
+    del even  # only the formula reads it
+    return alibi_scores(scores_scaled)

@@ -24,8 +24,16 @@ IGNORED = -100
 """A target that does not count: the model is not asked there."""
 
 
-def unembed_cross_entropy(x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of x [batch, pos, d_model] W_U + b_U against targets [batch, pos]."""
+def unembed_cross_entropy(
+    x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, cap: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy of x [batch, pos, d_model] W_U + b_U against targets [batch, pos].
+
+    cap: where logits level off (0: never); those that do are held whole.
+    """
+    if cap:
+        logits = torch.tanh(affine(x, W_U, b_U) / cap) * cap
+        return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
     if not fits_whole(x, W_U):
         rows = x.flatten(0, -2)
         return chunked_cross_entropy(rows, W_U, b_U, targets.flatten(), IGNORED)

@@ -50,3 +50,13 @@ def dropout(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """x with numbers set to 0 by probability p and the others scaled up, and which were kept."""
     # native_dropout hands out its mask, so a watched pass can be replayed
     return torch.native_dropout(x, p, True)
+
+
+def scale(x: Tensor, factor: float) -> Tensor:
+    """x times a constant."""
+    return x * factor
+
+
+def level_off(x: Tensor, cap: float) -> Tensor:
+    """cap * tanh(x / cap): x where it is small, and never more than the cap."""
+    return torch.tanh(x / cap).mul_(cap)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,12 +17,37 @@ def sinusoid_table(n_ctx: int, d_model: int) -> Tensor:
     return torch.where(dimension % 2 == 0, angle.sin(), angle.cos())
 
 
-def rotary_angles(n_ctx: int, d_head: int, base: float) -> Tensor:
-    """The angle of every position and dimension, [n_ctx, d_head], in float64."""
-    half = d_head // 2
-    dimension = torch.arange(d_head, dtype=torch.float64) % half
+def rotary_angles(
+    n_ctx: int, d_head: int, dims: int, base: float, kind: str = "", **scaling: float
+) -> Tensor:
+    """The angle of every position and dimension, [n_ctx, d_head], in float64.
+
+    The first `dims` of a head's dimensions turn. `kind` and `scaling`: how their frequencies are
+    changed, as `ops.ROTATIONS` names it.
+    """
+    pair = torch.arange(d_head, dtype=torch.float64) % (dims // 2)
+    period = base ** (2 * pair / dims)
     position = torch.arange(n_ctx, dtype=torch.float64)[:, None]
-    return position / base ** (2 * dimension / d_head)
+    angle = position * _scaled(1 / period, pair, kind, **scaling) if scaling else position / period
+    angle[:, dims:] = 0
+    return angle
+
+
+def _scaled(
+    frequency: Tensor,
+    pair: Tensor,
+    kind: str,
+    factor: float,
+    low: float = 0.0,
+    high: float = 0.0,
+    original: float = 0.0,
+) -> Tensor:
+    if kind == "linear":
+        return frequency / factor
+    turns = original * frequency / (2 * math.pi)
+    kept = (turns - low) if kind == "llama3" else (high - pair)
+    kept = (kept / (high - low)).clamp(0, 1)  # 1: as it was
+    return frequency * ((1 - kept) / factor + kept)
 
 
 def quarter_turn(x: Tensor, half: int) -> Tensor:
@@ -28,14 +55,6 @@ def quarter_turn(x: Tensor, half: int) -> Tensor:
     y = x.roll(half, -1)
     y[..., :half].neg_()
     return y
-
-
-def rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
-    """x [batch, pos, head, d_head] rotated by angles given as cosines and sines [pos, d_head]."""
-    a, b = x.chunk(2, -1)
-    half = a.shape[-1]  # both halves have the same angles
-    cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]
-    return torch.cat((torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)), -1)
 
 
 def sinusoid(position: Tensor, table: Tensor, width: int) -> Tensor:
@@ -50,12 +69,30 @@ def rotary_row(
     base: float,
     half: int,
     width: int,
+    **scaling: float,
 ) -> Tensor:
-    """Rows of a table of cosines or sines [n_ctx, width] at position [...]."""
-    del base, half, width  # only the formula, which computes the table anew, reads them
+    """Rows of a table of cosines or sines [n_ctx, d_head] at position [...]."""
+    del base, half, width, scaling  # only the formula, which computes the table anew, reads them
     return F.embedding(position, table)
 
 
 def rotate(x: Tensor, turned: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
     """x cos + turned sin for x, turned [batch, pos, head, d_head] and angles [pos, d_head]."""
     return (x * rot_cos[..., None, :]).addcmul_(turned, rot_sin[..., None, :])
+
+
+def quarter_turn_part(x: Tensor, half: int) -> Tensor:
+    """The same for the first 2 * half of x [..., d_head], and zeros."""
+    return F.pad(quarter_turn(x[..., : 2 * half], half), (0, x.shape[-1] - 2 * half))
+
+
+def rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor, dims: int) -> Tensor:
+    """x [batch, pos, head, d_head], its first `dims` turned by angles given as cosines and sines.
+
+    These are [pos, d_head].
+    """
+    half = dims // 2
+    a, b, rest = x.split((half, half, x.shape[-1] - dims), -1)
+    cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]  # both halves have the same
+    turned = (torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin))
+    return torch.cat((*turned, rest) if rest.shape[-1] else turned, -1)

@@ -87,34 +87,59 @@ class _Product(torch.autograd.Function):
         return d_rows, d_W, d_y.sum(0) if wanted_b else None
 
 
-def split_heads(W_QKV: Tensor, n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Views W_Q, W_K, W_V [head, d_model, d_head] of the fused [d_model, 3 * head * d_head]."""
-    d_model = W_QKV.shape[0]
-    W_Q, W_K, W_V = W_QKV.view(d_model, 3, n_heads, -1).permute(1, 2, 0, 3).unbind(0)
+def widths(columns: int, n_heads: int, n_kv_heads: int) -> tuple[int, int, int]:
+    """Columns of queries, keys and values, of all columns of the fused matrix."""
+    d_head = columns // (n_heads + 2 * n_kv_heads)
+    return n_heads * d_head, n_kv_heads * d_head, n_kv_heads * d_head
+
+
+def split_heads(W_QKV: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Views W_Q [head, d_model, d_head], W_K and W_V [kv_head, ...] of the fused [d_model, ...]."""
+    parts = W_QKV.split(widths(W_QKV.shape[1], n_heads, n_kv_heads), 1)
+    counts = (n_heads, n_kv_heads, n_kv_heads)
+    W_Q, W_K, W_V = (
+        part.unflatten(1, (count, -1)).transpose(0, 1)
+        for part, count in zip(parts, counts, strict=True)
+    )
     return W_Q, W_K, W_V
 
 
-def split_bias(b_QKV: Tensor, n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Views b_Q, b_K, b_V [head, d_head] of the fused [3 * head * d_head]."""
-    b_Q, b_K, b_V = b_QKV.view(3, n_heads, -1).unbind(0)
+def split_bias(b_QKV: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Views b_Q [head, d_head], b_K and b_V [kv_head, d_head] of the fused bias."""
+    parts = b_QKV.split(widths(len(b_QKV), n_heads, n_kv_heads))
+    counts = (n_heads, n_kv_heads, n_kv_heads)
+    b_Q, b_K, b_V = (
+        part.unflatten(0, (count, -1)) for part, count in zip(parts, counts, strict=True)
+    )
     return b_Q, b_K, b_V
 
 
+def heads_of(fused: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """q [batch, pos, head, d_head], k and v [batch, pos, kv_head, d_head] of one product."""
+    if n_heads == n_kv_heads:
+        q, k, v = fused.view(*fused.shape[:-1], 3, n_heads, -1).unbind(-3)
+        return q, k, v
+    q, k, v = fused.split(widths(fused.shape[-1], n_heads, n_kv_heads), -1)
+    return (
+        q.unflatten(-1, (n_heads, -1)),
+        k.unflatten(-1, (n_kv_heads, -1)),
+        v.unflatten(-1, (n_kv_heads, -1)),
+    )
+
+
 def project_qkv(
-    x: Tensor, W_QKV: Tensor, b_QKV: Tensor | None, n_heads: int
+    x: Tensor, W_QKV: Tensor, b_QKV: Tensor | None, n_heads: int, n_kv_heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v [batch, pos, head, d_head] of x [batch, pos, d_model], from one product."""
-    fused = affine(x, W_QKV, b_QKV)  # [batch, pos, 3 * head * d_head]
-    q, k, v = fused.view(*x.shape[:-1], 3, n_heads, -1).unbind(-3)
-    return q, k, v
+    """Queries, keys and values of x [batch, pos, d_model], from one product."""
+    return heads_of(affine(x, W_QKV, b_QKV), n_heads, n_kv_heads)
 
 
 def bind_qkv(
-    x: Tensor, W_QKV: Tensor, b_QKV: Tensor | None, n_heads: int
+    x: Tensor, W_QKV: Tensor, b_QKV: Tensor | None, n_heads: int, n_kv_heads: int
 ) -> tuple[Tensor | None, ...]:
     """The operands of `project_qkv` as its formulas name them: x, W_Q, W_K, W_V, b_Q, b_K, b_V."""
-    biases = (None, None, None) if b_QKV is None else split_bias(b_QKV, n_heads)
-    return x, *split_heads(W_QKV, n_heads), *biases
+    biases = (None, None, None) if b_QKV is None else split_bias(b_QKV, n_heads, n_kv_heads)
+    return x, *split_heads(W_QKV, n_heads, n_kv_heads), *biases
 
 
 def merge_heads(z: Tensor, W_O: Tensor, b_O: Tensor | None) -> Tensor:

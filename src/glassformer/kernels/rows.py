@@ -30,6 +30,16 @@ def subtract(x: Tensor, row: Tensor) -> Tensor:
     return x - row[..., None]
 
 
+def mean_of_heads(x: Tensor) -> Tensor:
+    """The mean of each x [..., head, n], all heads together."""
+    return x.mean((-2, -1))
+
+
+def divide_heads(x: Tensor, row: Tensor) -> Tensor:
+    """x [..., head, n] by a number of all heads [...]."""
+    return x / row[..., None, None]
+
+
 def divide(x: Tensor, row: Tensor) -> Tensor:
     """x [..., n] by a number of each row [...]."""
     return x / row[..., None]

@@ -57,14 +57,14 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
     token: an id; None: the most probable one.
 
     Shares are computed in float64 from recorded values; their sum equals the recorded logit up to
-    the pass's own rounding. Post-norm models are refused: there every block's norm stands between
-    a part and the logit. So are traces whose residual stream was edited: what was put there came
-    from no part.
+    the pass's own rounding. Models with norms after attention or MLP are refused: there every
+    block's norm stands between a part and the logit. So are traces whose residual stream was
+    edited: what was put there came from no part.
     """
-    if config.norm_position == "post":
+    if config.norm_position not in ("pre", "none"):
         raise GlassformerError(
-            "this model normalises after each addition, so its parts do not add up to a logit;"
-            " attribution needs norm_position 'pre' or 'none'"
+            "this model normalizes what attention and MLP add, or the sum, so its parts do not add"
+            " up to a logit; attribution needs norm_position 'pre' or 'none'"
         )
     edited = next((s for s in trace.computed if s.edited and _is_after_parts(s.name)), None)
     if edited is not None:
@@ -72,7 +72,8 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
             f"{edited.path} was edited, so what the parts wrote no longer adds up to a logit; edit"
             " a head (attn.z), a neuron (mlp.post) or a weight instead"
         )
-    logits = trace.value_of(trace.node("fwd/logits"))[0]
+    path = "fwd/logits_raw" if config.logit_cap else "fwd/logits"
+    logits = trace.value_of(trace.node(path))[0]
     if not -len(logits) <= pos < len(logits):
         raise GlassformerError(
             f"there is no position {pos}; the text's positions are 0 to {len(logits) - 1}"
@@ -83,7 +84,7 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
     if not 0 <= token < logits.shape[1]:
         raise GlassformerError(f"there is no token {token}; ids go from 0 to {logits.shape[1] - 1}")
     towards = _Towards(config, trace, token, pos)
-    address = f"fwd/logits[pos={pos},vocab={token}]"
+    address = f"{path}[pos={pos},vocab={token}]"
     shares = list(towards.shares())
     word = word_of(trace, token)
     return Attribution(token, word, pos, shares, logits[pos, token].item(), address)
@@ -106,6 +107,7 @@ class _Towards:
         # what does not depend on the text: the final norm's bias and the unembedding's
         if "weight/ln_final.b" in self.trace.nodes:
             share = (self._recorded("weight/ln_final.b") @ self.direction).item()
+            share *= self.config.logit_scale
             yield Share("final norm's bias", share, "weight/ln_final.b")
         if self.config.head_bias:
             share = self._recorded("weight/unembed.b_U")[self.token].item()
@@ -117,12 +119,12 @@ class _Towards:
             centred = x - x.mean() if self.config.norm == "layer" else x
             x = centred / self._recorded("fwd/ln_final.scale")[0, self.pos]
             if "weight/ln_final.w" in self.trace.nodes:
-                x = x * self._recorded("weight/ln_final.w")
-        return (x @ self.direction).item()
+                x = x * (self._recorded("weight/ln_final.w") + self.config.norm_gain_from_one)
+        return (x @ self.direction).item() * self.config.logit_scale
 
     def _parts(self) -> Iterator[tuple[str, str, Tensor]]:
         """(name, address, vector [d_model]) of everything that was added to the stream."""
-        pos, nodes = self.pos, self.trace.nodes
+        pos, nodes, scale = self.pos, self.trace.nodes, self.config.branch_scale
         if self.config.embed_norm:
             x = self._recorded("fwd/ln_embed.normalized")[0, pos]
             yield "embedding, normed", f"fwd/ln_embed.normalized[pos={pos}]", x
@@ -134,16 +136,17 @@ class _Towards:
             W_O = self._recorded(f"weight/{scope}.attn.W_O")  # [head, d_head, d_model]
             for head in range(self.config.n_heads):
                 address = f"fwd/{scope}.attn.z[pos={pos},head={head}]"
-                yield f"layer {layer} head {head}", address, z[head] @ W_O[head]
+                yield f"layer {layer} head {head}", address, z[head] @ W_O[head] * scale
             b_O = f"weight/{scope}.attn.b_O"
             if b_O in nodes:
-                yield f"layer {layer} attention bias", b_O, self._recorded(b_O)
+                yield f"layer {layer} attention bias", b_O, self._recorded(b_O) * scale
             mlp_out = f"fwd/{scope}.mlp.mlp_out"
             x = self._recorded(mlp_out)[0, pos]
-            yield f"layer {layer} MLP", f"{mlp_out}[pos={pos}]", x
+            yield f"layer {layer} MLP", f"{mlp_out}[pos={pos}]", x * scale
 
     def _embedding(self, pos: int) -> Iterator[tuple[str, str, Tensor]]:
-        yield "token embedding", f"fwd/embed[pos={pos}]", self._recorded("fwd/embed")[0, pos]
+        path = "fwd/embed" if self.config.embed_scale == 1 else "fwd/embed_scaled"
+        yield "token embedding", f"{path}[pos={pos}]", self._recorded(path)[0, pos]
         if "fwd/pos_embed" in self.trace.nodes:
             x = self._recorded("fwd/pos_embed")[pos]
             yield "position", f"fwd/pos_embed[pos={pos}]", x

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from glassformer import ops
 from glassformer.kernels.product import split_bias, split_heads
-from glassformer.model.config import Config
+from glassformer.model.norm import QKNorm
+from glassformer.model.parts import AttentionPart
 from glassformer.model.rotary import Rotation
 from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
@@ -24,7 +25,7 @@ class KeyValueCache(Protocol):
     length: int
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append k, v [batch, pos, head, d_head] of one layer; return all of them so far."""
+        """Append k, v [batch, pos, kv_head, d_head] of one layer; return all of them so far."""
         ...
 
     def advance(self, n: int) -> None:
@@ -41,19 +42,25 @@ class KeyValueCache(Protocol):
 
 
 class Attention(nn.Module):
-    """Queries, keys and values from one fused product W_QKV [d_model, 3 * head * d_head]."""
+    """Queries, keys and values from one fused product W_QKV [d_model, columns]."""
 
-    def __init__(self, config: Config, layer: int) -> None:
+    def __init__(self, part: AttentionPart) -> None:
         super().__init__()
-        width = config.n_heads * config.d_head
-        self.layer = layer
-        self.n_heads = config.n_heads
-        self.d_head = config.d_head
-        self.qk_norm_eps = config.norm_eps if config.qk_norm else None
-        self.W_QKV = nn.Parameter(torch.empty(config.d_model, 3 * width))
-        self.b_QKV = nn.Parameter(torch.empty(3 * width)) if config.attn_bias else None
-        self.W_O = nn.Parameter(torch.empty(width, config.d_model))
-        self.b_O = nn.Parameter(torch.empty(config.d_model)) if config.attn_bias else None
+        self.part = part
+        width, columns = part.widths[0], sum(part.widths)
+        self.W_QKV = nn.Parameter(torch.empty(part.d_model, columns))
+        self.b_QKV = nn.Parameter(torch.empty(columns)) if part.qkv_bias else None
+        self.W_O = nn.Parameter(torch.empty(width, part.d_model))
+        self.b_O = nn.Parameter(torch.empty(part.d_model)) if part.out_bias else None
+        shared = "head" if part.group == 1 else "kv_head"
+        norm = part.qk_norm
+        self.q_norm = None if norm is None else QKNorm(norm, part, "head")
+        self.k_norm = None if norm is None else QKNorm(norm, part, shared)
+        self.project = ops.project_qkv if part.group == 1 else ops.project_shared_qkv
+        self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary
+        self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
+        given = {"scale": part.scale, "window": part.window, "cap": part.cap, "alibi": part.alibi}
+        self.params = {name: value for name, value in given.items() if value}
 
     def forward(
         self,
@@ -63,30 +70,44 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "batch 1 pos key"] | None = None,
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
-        # q, k, v [batch, pos, head, d_head]
-        q, k, v = t(
-            ("q", "k", "v"), ops.project_qkv, x, self.W_QKV, self.b_QKV, n_heads=self.n_heads
-        )
-        if self.qk_norm_eps is not None:
-            q = t("q_normed", ops.head_norm, q, eps=self.qk_norm_eps)
-            k = t("k_normed", ops.head_norm, k, eps=self.qk_norm_eps)
+        # q [batch, pos, head, d_head], k and v [batch, pos, kv_head, d_head]
+        q, k, v = t(("q", "k", "v"), self.project, x, self.W_QKV, self.b_QKV, **self.heads)
+        if not self.part.qk_norm_last:
+            q, k = self._normed(q, k, t)
         if rotation is not None:
-            q = t("rot_q", ops.rotary, q, *rotation)
-            k = t("rot_k", ops.rotary, k, *rotation)
+            turn = {"dims": rotation.dims}
+            q = t("rot_q", ops.rotary, q, rotation.cos, rotation.sin, **turn)
+            k = t("rot_k", self.rotate_keys, k, rotation.cos, rotation.sin, **turn)
+        if self.part.qk_norm_last:
+            q, k = self._normed(q, k, t)
         causal = True
         if cache is not None:
-            k, v = cache.extend(self.layer, k, v)
+            k, v = cache.extend(self.part.layer, k, v)
             # one new query may look at every cached key: nothing there is in its future
             causal = q.shape[1] == k.shape[1]
-        z = t("z", ops.attention, q, k, v, mask, causal=causal)
+        z = t("z", ops.attention, q, k, v, mask, causal=causal, **self.params)
         return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
 
+    def _normed(self, q: Tensor, k: Tensor, t: Tape) -> tuple[Tensor, Tensor]:
+        if self.q_norm is None or self.k_norm is None:
+            return q, k
+        return self.q_norm("q_normed", q, t), self.k_norm("k_normed", k, t)
+
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
-        for name, W in zip("QKV", split_heads(source(self.W_QKV), self.n_heads), strict=True):
-            yield View(f"{scope}W_{name}", W, ("head", "d_model", "d_head"))
-        W_O = source(self.W_O).view(self.n_heads, self.d_head, -1)
+        part, heads = self.part, self.heads
+        shared = "head" if part.group == 1 else "kv_head"
+        axes = {"Q": "head", "K": shared, "V": shared}
+        matrices = split_heads(source(self.W_QKV), **heads)
+        for (name, head), W in zip(axes.items(), matrices, strict=True):
+            yield View(f"{scope}W_{name}", W, (head, "d_model", "d_head"))
+        W_O = source(self.W_O).view(part.n_heads, part.d_head, -1)
         yield View(f"{scope}W_O", W_O, ("head", "d_head", "d_model"))
-        if self.b_QKV is not None and self.b_O is not None:
-            for name, b in zip("QKV", split_bias(source(self.b_QKV), self.n_heads), strict=True):
-                yield View(f"{scope}b_{name}", b, ("head", "d_head"))
+        if self.b_QKV is not None:
+            biases = split_bias(source(self.b_QKV), **heads)
+            for (name, head), b in zip(axes.items(), biases, strict=True):
+                yield View(f"{scope}b_{name}", b, (head, "d_head"))
+        if self.b_O is not None:
             yield View(f"{scope}b_O", source(self.b_O), ("d_model",))
+        for name in ("q_norm", "k_norm"):
+            if (norm := getattr(self, name)) is not None:
+                yield from norm.views(source, f"{scope}{name}.")

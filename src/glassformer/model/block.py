@@ -16,19 +16,22 @@ from glassformer.model.rotary import Rotation
 from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
 
+ORDER = ("ln1", "attn", "ln1_post", "ln2", "mlp", "ln2_post")
+
 
 class Block(nn.Module):
-    """resid_pre, attention, resid_mid, feed-forward, resid_post; norms before, after or nowhere."""
+    """resid_pre, attention, resid_mid, feed-forward, resid_post, and the norms between."""
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
-        self.norm_position = config.norm_position
-        self.dropout = config.dropout
-        normed = config.norm_position != "none"
-        self.ln1 = Norm(config) if normed else None
-        self.attn = Attention(config, layer)
-        self.ln2 = Norm(config) if normed else None
-        self.mlp = MLP(config)
+        self.config = config
+        for name in ORDER:
+            if name in config.block_norms:
+                self.add_module(name, Norm(config.norms, config.d_model))
+            elif name == "attn":
+                self.attn = Attention(config.attention(layer))
+            elif name == "mlp":
+                self.mlp = MLP(config.mlp)
 
     def forward(
         self,
@@ -40,29 +43,36 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch pos d_model"]:
         resid_pre = t("resid_pre", ops.carry, x)
         normed = self._before("ln1", resid_pre, t)
-        attn_out = self._drop("attn", self.attn(normed, t.at("attn"), cache, mask, rotation), t)
-        resid_mid = self._add("resid_mid", "ln1", resid_pre, attn_out, t)
-        normed = self._before("ln2", resid_mid, t)
-        mlp_out = self._drop("mlp", self.mlp(normed, t.at("mlp")), t)
-        return self._add("resid_post", "ln2", resid_mid, mlp_out, t)
+        attn_out = self.attn(normed, t.at("attn"), cache, mask, rotation)
+        resid_mid = self._add("resid_mid", "attn", "ln1", resid_pre, attn_out, t)
+        if not self.config.parallel:
+            normed = self._before("ln2", resid_mid, t)
+        elif not self.config.shared_norm:
+            normed = self._before("ln2", resid_pre, t)
+        mlp_out = self.mlp(normed, t.at("mlp"))
+        return self._add("resid_post", "mlp", "ln2", resid_mid, mlp_out, t)
 
     def _before(self, norm: str, x: Tensor, t: Tape) -> Tensor:
-        return getattr(self, norm)(x, t.at(norm)) if self.norm_position == "pre" else x
-
-    def _drop(self, branch: str, x: Tensor, t: Tape) -> Tensor:
-        if not (self.training and self.dropout):
+        if self.config.norm_position not in ("pre", "both"):
             return x
-        names = (f"{branch}_dropped", f"{branch}_kept")
-        return t(names, ops.dropout, x, p=self.dropout)[0]
+        return getattr(self, norm)(x, t.at(norm))
 
-    def _add(self, name: str, norm: str, x: Tensor, branch: Tensor, t: Tape) -> Tensor:
-        if self.norm_position != "post":
-            return t(name, ops.add, x, branch)
-        added = t(f"{name}_sum", ops.add, x, branch)
-        return t(name, ops.carry, getattr(self, norm)(added, t.at(norm)))
+    def _add(self, name: str, branch: str, norm: str, x: Tensor, added: Tensor, t: Tape) -> Tensor:
+        """The stream with what a branch adds: normed, scaled and dropped out of where it is."""
+        config = self.config
+        if config.norm_position in ("branch", "both"):
+            added = getattr(self, f"{norm}_post")(added, t.at(f"{norm}_post"))
+        if config.branch_scale != 1:
+            added = t(f"{branch}_scaled", ops.scale_branch, added, factor=config.branch_scale)
+        if self.training and config.dropout:
+            names = (f"{branch}_dropped", f"{branch}_kept")
+            added = t(names, ops.dropout, added, p=config.dropout)[0]
+        if config.norm_position != "post":
+            return t(name, ops.add, x, added)
+        total = t(f"{name}_sum", ops.add, x, added)
+        return t(name, ops.carry, getattr(self, norm)(total, t.at(norm)))
 
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
-        for name in ("ln1", "attn", "ln2", "mlp"):
-            part = getattr(self, name)
-            if part is not None:
-                yield from part.views(source, f"{scope}{name}.")
+        for name in ORDER:
+            if hasattr(self, name):
+                yield from getattr(self, name).views(source, f"{scope}{name}.")

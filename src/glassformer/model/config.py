@@ -1,122 +1,162 @@
-"""What a model looks like: one frozen description that checks itself."""
+"""What a model looks like: one frozen description that checks itself.
+
+It is flat, a name for each choice, as in a preset, on the command line and in config.json. What a
+part of the model needs, in one layer, is `attention(layer)`, `mlp`, `norms`, `rotary(layer)`: the
+blocks are built from these (`docs/decisions/0031`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from glassformer.describe import short_repr
+from glassformer.checked import Checked, Choice, Range
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model.parts import AttentionPart, MLPPart, NormPart, RotaryPart, RotaryScaling
 from glassformer.ops import ACTIVATIONS
 
 MAX_SIZE = 2**20  # of any one dimension
 MAX_LAYERS = 2**12
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "position": ("learned", "sinusoidal", "rotary", "none"),
-    "norm": ("layer", "rms"),
-    "norm_position": ("pre", "post", "none"),
-    "activation": tuple(ACTIVATIONS),
+NORMS: dict[str, tuple[str, ...]] = {  # the norms of a block, by where they stand
+    "pre": ("ln1", "ln2"),
+    "post": ("ln1", "ln2"),
+    "branch": ("ln1_post", "ln2_post"),
+    "both": ("ln1", "ln1_post", "ln2", "ln2_post"),
+    "none": (),
 }
+
+TRAINING_ONLY = ("dropout", "init_std", "zero_init")
+"""Fields that change no logit of a model whose weights are there."""
+
+Size = Annotated[int, Range(1, MAX_SIZE)]
+OwnSize = Annotated[int, Range(0, MAX_SIZE, low="must be positive, or 0 for its default")]
+Window = Annotated[tuple[int, ...], Range(0, MAX_SIZE, low="must be positive, or 0 for no window")]
+Factor = Annotated[float, Range(above=0, low="must be positive; 1 changes nothing")]
+Cap = Annotated[float, Range(0, low="must be positive, or 0 for no cap")]
 
 
 @dataclass(frozen=True, repr=False)
-class Config:
+class Config(Checked):
     """A decoder's configuration.
 
     Sizes: `vocab_size` token ids, `n_ctx` positions at most, `d_model` numbers per token in the
     residual stream, `n_layers` blocks, `n_heads` heads of `d_head` numbers (default
-    d_model / n_heads), `d_mlp` neurons per block (default 4 d_model).
+    d_model / n_heads), `d_mlp` neurons per block (default 4 d_model), `n_kv_heads` heads of keys
+    and values, each shared by as many heads of queries (default n_heads).
     Choices: `position` learned, sinusoidal, rotary (turning queries and keys, with wavelengths up
-    to 2 pi `rotary_base`) or none; `qk_norm` gives queries and keys a standard length;
-    `norm` layer or rms, `norm_position` before each branch (pre), after each addition (post) or
-    nowhere (none); `embed_norm` on what enters the first block, `final_norm` before the
-    unembedding; `norm_gain` and `norm_bias` the norms' learned parts; `attn_bias`, `mlp_bias`,
-    `head_bias` additive biases; `activation` relu, relu_squared, gelu, gelu_tanh or silu; `tied`
-    shares the embedding table with the unembedding; `dropout` (probability) on the embedding and
-    on each branch while training; `init_std` the standard deviation of the first, random weights
-    (0.02 suits d_model 768; small models start sooner from more); `zero_init` starts what is added
-    to the stream, and an untied unembedding, at zero, so that the first guess is uniform.
+    to 2 pi `rotary_base`), alibi (scores fall with the distance) or none; `qk_norm` gives queries
+    and keys a standard length; `norm` layer or rms, `norm_position` before each branch (pre), after
+    each addition (post), on what a branch adds (branch), before and on it (both) or nowhere (none);
+    `embed_norm` on what enters the first block, `final_norm` before the unembedding; `norm_gain`
+    and `norm_bias` the norms' learned parts; `attn_bias`, `mlp_bias`, `head_bias` additive biases;
+    `activation` relu, relu_squared, gelu, gelu_tanh or silu, `gated` with a second matrix whose
+    sums it lets through; `tied` shares the embedding table with the unembedding; `dropout`
+    (probability) on the embedding and on each branch while training; `init_std` the standard
+    deviation of the first, random weights (0.02 suits d_model 768; small models start sooner from
+    more); `zero_init` starts what is added to the stream, and an untied unembedding, at zero, so
+    that the first guess is uniform.
+    What families of models add: `rotary_dims` of each head are turned (0: all), by frequencies
+    changed as `rotary_scaling` says; `windows`, `rotary_layers` and `local_rotary_base` are
+    patterns over the layers, repeated from the first: how far a layer looks back (0: to the
+    beginning), whether it turns queries and keys, and the base of those with a window (0: the
+    same). `qk_norm_gain`: a gain for the norm of queries and keys; `qk_norm_wide`: over all heads
+    together; `qk_norm_last`: after turning. `attn_bias_on` qkvo, qkv or o. `parallel`: attention
+    and MLP read the same stream, through one norm if `shared_norm`. `norm_gain_from_one`: a gain is
+    stored as its distance from 1. `attn_scale` of scores (0: 1 / sqrt(d_head)), `score_cap` and
+    `logit_cap` where they level off (0: never), `embed_scale`, `branch_scale` and `logit_scale`
+    factors of embeddings, of what a branch adds, and of the final vector.
 
     >>> Config(vocab_size=512, n_ctx=64, d_model=96, n_layers=2, n_heads=4).d_head
     24
     """
 
-    vocab_size: int
-    n_ctx: int
-    d_model: int
-    n_layers: int
-    n_heads: int
-    d_head: int = 0
-    d_mlp: int = 0
-    position: str = "learned"
-    rotary_base: float = 10000.0
+    noun: ClassVar[str] = "model configuration"
+
+    vocab_size: Size
+    n_ctx: Size
+    d_model: Size
+    n_layers: Annotated[int, Range(1, MAX_LAYERS)]
+    n_heads: Size
+    d_head: OwnSize = 0
+    d_mlp: OwnSize = 0
+    n_kv_heads: OwnSize = 0
+    position: Annotated[str, Choice(("learned", "sinusoidal", "rotary", "alibi", "none"))] = (
+        "learned"
+    )
+    rotary_base: Annotated[float, Range(above=1, low="must be above 1, for example 10000")] = 1e4
+    rotary_dims: OwnSize = 0
+    rotary_scaling: RotaryScaling | None = None
+    rotary_layers: tuple[bool, ...] = ()
+    local_rotary_base: Annotated[float, Range(0, low="must be positive, or 0")] = 0.0
+    windows: Window = ()
     qk_norm: bool = False
-    norm: str = "layer"
-    norm_position: str = "pre"
+    qk_norm_gain: bool = False
+    qk_norm_wide: bool = False
+    qk_norm_last: bool = False
+    attn_scale: Annotated[float, Range(0, low="must be positive, or 0 for 1 / sqrt(d_head)")] = 0.0
+    score_cap: Cap = 0.0
+    norm: Annotated[str, Choice(("layer", "rms"))] = "layer"
+    norm_position: Annotated[str, Choice(tuple(NORMS))] = "pre"
+    parallel: bool = False
+    shared_norm: bool = False
     embed_norm: bool = False
     final_norm: bool = True
     norm_gain: bool = True
+    norm_gain_from_one: bool = False
     norm_bias: bool = True
-    norm_eps: float = 1e-5
+    norm_eps: Annotated[float, Range(above=0, low="must be positive, for example 1e-5")] = 1e-5
     attn_bias: bool = True
+    attn_bias_on: Annotated[str, Choice(("qkvo", "qkv", "o"))] = "qkvo"
     mlp_bias: bool = True
     head_bias: bool = False
-    activation: str = "gelu_tanh"
+    activation: Annotated[str, Choice(tuple(ACTIVATIONS))] = "gelu_tanh"
+    gated: bool = False
+    embed_scale: Factor = 1.0
+    branch_scale: Factor = 1.0
+    logit_scale: Factor = 1.0
+    logit_cap: Cap = 0.0
     tied: bool = True
-    dropout: float = 0.0
-    init_std: float = 0.02
+    dropout: Annotated[
+        float, Range(0, below=1, low="is a probability; give 0 or more, below 1")
+    ] = 0.0
+    init_std: Annotated[float, Range(above=0, low="must be positive, for example 0.02")] = 0.02
     zero_init: bool = False
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, typed(field, getattr(self, field.name)))
-        for name in ("vocab_size", "n_ctx", "d_model", "n_layers", "n_heads"):
-            if getattr(self, name) < 1:
-                raise GlassformerError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("n_layers", "vocab_size", "n_ctx", "d_model", "n_heads", "d_head", "d_mlp"):
-            size, most = getattr(self, name), MAX_LAYERS if name == "n_layers" else MAX_SIZE
-            if size > most:
-                raise GlassformerError(
-                    f"{name}={size:,} is more than {most:,}, the most there can be"
-                )
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise GlassformerError(
-                    f"{name}={value!r} is none of {', '.join(allowed)}."
-                    f"{did_you_mean(value, allowed)}"
-                )
+        super().__post_init__()
         if self.norm == "rms" and self.norm_bias:
             raise GlassformerError(
                 "norm='rms' has no bias to learn (Zhang and Sennrich 2019); give norm_bias=False"
             )
-        if not 0 <= self.dropout < 1:
+        defaults = {"d_head": self._default_d_head, "d_mlp": lambda: 4 * self.d_model}
+        for name, default in {**defaults, "n_kv_heads": lambda: self.n_heads}.items():
+            if getattr(self, name) == 0:
+                object.__setattr__(self, name, default())
+        if self.n_heads % self.n_kv_heads:
             raise GlassformerError(
-                f"dropout={self.dropout} is a probability; give 0 or more, below 1"
+                f"n_heads={self.n_heads} queries can't share n_kv_heads={self.n_kv_heads} keys and"
+                " values evenly; give a divisor"
             )
-        if not 0 < self.norm_eps < math.inf:
-            raise GlassformerError(f"norm_eps={self.norm_eps} must be positive, for example 1e-5")
-        if self.d_head == 0:
-            object.__setattr__(self, "d_head", self._default_d_head())
-        if self.d_mlp == 0:
-            object.__setattr__(self, "d_mlp", 4 * self.d_model)
-        if self.d_head < 1 or self.d_mlp < 1:
-            raise GlassformerError("d_head and d_mlp must be positive, or 0 for their defaults")
-        if self.position == "rotary" and self.d_head % 2:
+        if self.position == "rotary":
+            self._check_rotary()
+
+    def _check_rotary(self) -> None:
+        if self.rotary_dims == 0:
+            object.__setattr__(self, "rotary_dims", self.d_head)
+        for name in ("d_head", "rotary_dims"):
+            n = getattr(self, name)
+            if self.rotary_dims % 2 and n % 2:
+                raise GlassformerError(
+                    f"rotary positions turn pairs of dimensions, so {name}={n} must be even; try"
+                    f" {n + 1}"
+                )
+        if self.rotary_dims > self.d_head:
             raise GlassformerError(
-                f"rotary positions turn pairs of dimensions, so d_head={self.d_head} must be even;"
-                f" try {self.d_head + 1}"
-            )
-        if not 0 < self.init_std < math.inf:
-            raise GlassformerError(f"init_std={self.init_std} must be positive, for example 0.02")
-        if not 1 < self.rotary_base < math.inf:
-            raise GlassformerError(
-                f"rotary_base={self.rotary_base} must be above 1, for example 10000"
+                f"rotary_dims={self.rotary_dims} can't be more than d_head={self.d_head}"
             )
 
     def _default_d_head(self) -> int:
@@ -129,36 +169,102 @@ class Config:
             )
         return self.d_model // self.n_heads
 
-    def __repr__(self) -> str:
-        return short_repr(self)
-
     def replace(self, **changes: Any) -> Config:
-        """A copy with some fields changed; `d_head` and `d_mlp` follow where they were defaults."""
-        derived = {}
-        if self.d_head * self.n_heads == self.d_model:
-            derived["d_head"] = 0
-        if self.d_mlp == 4 * self.d_model:
-            derived["d_mlp"] = 0
+        """A copy with some fields changed; what was a default follows."""
+        usual = {
+            "d_head": self.d_head * self.n_heads == self.d_model,
+            "d_mlp": self.d_mlp == 4 * self.d_model,
+            "n_kv_heads": self.n_kv_heads == self.n_heads,
+            "rotary_dims": self.rotary_dims == self.d_head,
+        }
+        derived = {name: 0 for name, is_usual in usual.items() if is_usual}
         return Config.from_dict({**self.to_dict(), **derived, **changes})
 
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def effective(self) -> Config:
+        """The same computation with every field that makes no difference at its default."""
+        unused = {
+            "rotary_base": self.position != "rotary",
+            "rotary_dims": self.position != "rotary",
+            "rotary_scaling": self.position != "rotary",
+            "rotary_layers": self.position != "rotary" or all(self.rotary_layers),
+            "local_rotary_base": self.position != "rotary" or not any(self.windows),
+            "windows": not any(self.windows),
+            "qk_norm_gain": not self.qk_norm,
+            "qk_norm_wide": not self.qk_norm,
+            "qk_norm_last": not self.qk_norm or self.position != "rotary",
+            "attn_bias_on": not self.attn_bias,
+            "shared_norm": not self.parallel,
+            "norm_gain_from_one": not (self.norm_gain or self.qk_norm_gain),
+            **dict.fromkeys(TRAINING_ONLY, True),
+        }
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        whole = {
+            name: tuple(_of_layer(getattr(self, name), i, None) for i in range(self.n_layers))
+            for name in ("windows", "rotary_layers")
+            if getattr(self, name)
+        }
+        return self.replace(**whole).replace(
+            **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
+        )
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Config:
-        """A configuration from its fields; an unknown field is refused by name."""
-        known = {field.name: field for field in dataclasses.fields(cls)}
-        for name in data:
-            if name not in known:
-                raise GlassformerError(
-                    f"{name!r} is not a field of a model configuration.{did_you_mean(name, known)}"
-                )
-        missing = [name for name in known if name not in data and _required(known[name])]
-        if missing:
-            raise GlassformerError(
-                f"the model configuration lacks {', '.join(missing)}; say what it is to be"
+    @property
+    def norms(self) -> NormPart:
+        """Every norm of the residual stream."""
+        return NormPart(
+            self.norm,
+            self.norm_gain,
+            self.norm_bias,
+            self.norm_eps,
+            self.norm_gain_from_one,
+        )
+
+    @property
+    def block_norms(self) -> tuple[str, ...]:
+        """The norms of each block, by name."""
+        shared = self.parallel and self.shared_norm
+        return tuple(n for n in NORMS[self.norm_position] if not (shared and n == "ln2"))
+
+    @property
+    def mlp(self) -> MLPPart:
+        return MLPPart(self.d_model, self.d_mlp, self.activation, self.gated, self.mlp_bias)
+
+    def attention(self, layer: int) -> AttentionPart:
+        """The attention of one layer."""
+        window = _of_layer(self.windows, layer, 0)
+        return AttentionPart(
+            layer=layer,
+            d_model=self.d_model,
+            n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            d_head=self.d_head,
+            qkv_bias=self.attn_bias and "qkv" in self.attn_bias_on,
+            out_bias=self.attn_bias and self.attn_bias_on.endswith("o"),
+            qk_norm=NormPart(
+                "rms", self.qk_norm_gain, False, self.norm_eps, self.norm_gain_from_one
             )
-        return cls(**{name: typed(known[name], value) for name, value in data.items()})
+            if self.qk_norm
+            else None,
+            qk_norm_wide=self.qk_norm_wide,
+            qk_norm_last=self.qk_norm_last,
+            window=window if window < self.n_ctx else 0,
+            scale=self.attn_scale,
+            cap=self.score_cap,
+            alibi=self.position == "alibi",
+        )
+
+    def rotary(self, layer: int) -> RotaryPart | None:
+        """How a layer turns queries and keys, if it does."""
+        if self.position != "rotary" or not _of_layer(self.rotary_layers, layer, True):
+            return None
+        local = self.local_rotary_base > 0 and _of_layer(self.windows, layer, 0) > 0
+        return RotaryPart(
+            name="local" if local else "all",
+            n_ctx=self.n_ctx,
+            d_head=self.d_head,
+            dims=self.rotary_dims,
+            base=self.local_rotary_base if local else self.rotary_base,
+            scaling=None if local else self.rotary_scaling,
+        )
 
     @classmethod
     def preset(cls, name: str) -> Config:
@@ -166,21 +272,9 @@ class Config:
         return cls.from_dict(load_preset(name)["model"])
 
 
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
-
-
-def typed(field: dataclasses.Field[Any], value: Any) -> Any:
-    """The value if it is of the field's type, a whole number as the number that it is."""
-    kind = str(field.type)
-    if kind == "float" and type(value) is int and abs(value) < 2**53:
-        return float(value)
-    if type(value).__name__ != kind:
-        raise GlassformerError(f"{field.name}={value!r} must be {_KINDS[kind]}")
-    return value
-
-
-def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING
+def _of_layer(pattern: tuple[Any, ...], layer: int, default: Any) -> Any:
+    """A layer's entry in a pattern that is repeated from the first layer on."""
+    return pattern[layer % len(pattern)] if pattern else default
 
 
 def preset_names() -> list[str]:

@@ -19,7 +19,7 @@ from glassformer.model.config import Config
 from glassformer.model.embed import Embed, PosEmbed
 from glassformer.model.ids import Ids, as_ids, refuse_outside
 from glassformer.model.norm import Norm
-from glassformer.model.rotary import Rotary
+from glassformer.model.rotary import Rotary, Rotation
 from glassformer.model.said import Said
 from glassformer.model.size import refuse_larger_than_memory
 from glassformer.model.texts import Texts, ids_of, labels
@@ -76,10 +76,12 @@ class Decoder(nn.Module):
         self.embed = Embed(config)
         added = config.position in ("learned", "sinusoidal")
         self.pos_embed = PosEmbed(config) if added else None
-        self.ln_embed = Norm(config) if config.embed_norm else None
-        self.rotary = Rotary(config) if config.position == "rotary" else None
+        self.ln_embed = Norm(config.norms, config.d_model) if config.embed_norm else None
+        turns = [config.rotary(layer) for layer in range(config.n_layers)]
+        self.rotary = nn.ModuleDict({turn.name: Rotary(turn) for turn in turns if turn is not None})
+        self._turns = [None if turn is None else turn.name for turn in turns]
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.ln_final = Norm(config) if config.final_norm else None
+        self.ln_final = Norm(config.norms, config.d_model) if config.final_norm else None
         self.unembed = Unembed(config, self.embed)
         self.init_weights(generator)
 
@@ -109,7 +111,7 @@ class Decoder(nn.Module):
         for name, parameter in self.named_parameters():
             last = name.rpartition(".")[2]
             if last == "w":
-                nn.init.ones_(parameter)
+                nn.init.constant_(parameter, 0.0 if self.config.norm_gain_from_one else 1.0)
                 continue
             into_stream = last in ("W_O", "W_out")
             if last.startswith("b") or (self.config.zero_init and (into_stream or last == "W_U")):
@@ -125,9 +127,26 @@ class Decoder(nn.Module):
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the next token at every position."""
-        x = self.residual(ids, tape, cache)
-        W_U = self.unembed.weight(tape.at("unembed"))
-        return tape("logits", ops.unembed, x, W_U, self.unembed.b_U)
+        return self.unembedded(self.residual(ids, tape, cache), tape)
+
+    def unembedded(
+        self, x: Float[Tensor, "batch pos d_model"], t: Tape
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of the final vectors."""
+        return self.unembedded_with(x, self.unembed.weight(t.at("unembed")), self.unembed.b_U, t)
+
+    def unembedded_with(
+        self, x: Float[Tensor, "batch pos d_model"], W_U: Tensor | None, b_U: Tensor | None, t: Tape
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """The same with another unembedding than the model's own."""
+        x, cap = self._scaled(x, t), self.config.logit_cap
+        if not cap:
+            return t("logits", ops.unembed, x, W_U, b_U)
+        return t("logits", ops.cap_logits, t("logits_raw", ops.unembed, x, W_U, b_U), cap=cap)
+
+    def _scaled(self, x: Tensor, t: Tape) -> Tensor:
+        factor = self.config.logit_scale
+        return x if factor == 1 else t("final_scaled", ops.scale_final, x, factor=factor)
 
     def loss(
         self,
@@ -138,8 +157,9 @@ class Decoder(nn.Module):
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
         x = self.residual(ids, tape)
         targets = self._targets(targets, x.shape[:2])
-        W_U = self.unembed.weight(tape.at("unembed"))
-        return tape("loss", ops.unembed_cross_entropy, x, W_U, self.unembed.b_U, targets)
+        x, W_U = self._scaled(x, tape), self.unembed.weight(tape.at("unembed"))
+        cap = {"cap": self.config.logit_cap} if self.config.logit_cap else {}
+        return tape("loss", ops.unembed_cross_entropy, x, W_U, self.unembed.b_U, targets, **cap)
 
     def residual(
         self, ids: Ids, t: Tape, cache: KeyValueCache | None = None
@@ -155,8 +175,8 @@ class Decoder(nn.Module):
             )
         mask = cache.mask(n) if cache is not None else None
         x = self.embed(ids, t)
-        rotation = None
-        if self.config.position != "none":
+        rotations: dict[str, Rotation] = {}
+        if self.pos_embed is not None or self.rotary:
             if cache is not None:
                 position = cache.positions(n, ids.device)
             else:
@@ -165,13 +185,14 @@ class Decoder(nn.Module):
                 t.leaf("const", "position", position, ("pos",))
             if self.pos_embed is not None:
                 x = t("resid_start", ops.add_positions, x, self.pos_embed(position, t))
-            if self.rotary is not None:
-                rotation = self.rotary(position, t)
+            for name, rotary in self.rotary.items():
+                rotations[name] = rotary(position, t.at("local") if name == "local" else t)
         if self.ln_embed is not None:
             x = self.ln_embed(x, t.at("ln_embed"))
         if self.training and self.config.dropout:
             x = t(("embed_dropped", "embed_kept"), ops.dropout, x, p=self.config.dropout)[0]
-        for layer, block in enumerate(self.blocks):
+        for layer, (block, turn) in enumerate(zip(self.blocks, self._turns, strict=True)):
+            rotation = None if turn is None else rotations[turn]
             x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotation)
         if cache is not None:
             cache.advance(n)

@@ -23,9 +23,11 @@ class Embed(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.W_E = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        self.scale = config.embed_scale
 
     def forward(self, ids: Int[Tensor, "batch pos"], t: Tape) -> Float[Tensor, "batch pos d_model"]:
-        return t("embed", ops.embed_tokens, self.W_E, ids)
+        x = t("embed", ops.embed_tokens, self.W_E, ids)
+        return x if self.scale == 1 else t("embed_scaled", ops.scale_embed, x, factor=self.scale)
 
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         yield View(f"{scope}W_E", source(self.W_E), ("vocab", "d_model"))

@@ -9,32 +9,46 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer import ops
-from glassformer.model.config import Config
+from glassformer.model.parts import MLPPart
 from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
 
 
 class MLP(nn.Module):
-    """W_in [d_model, d_mlp], an activation, W_out [d_mlp, d_model]."""
+    """W_in [d_model, d_mlp], an activation, W_out [d_mlp, d_model]; a W_gate where it is gated."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, part: MLPPart) -> None:
         super().__init__()
-        self.activation = ops.ACTIVATIONS[config.activation]
-        self.W_in = nn.Parameter(torch.empty(config.d_model, config.d_mlp))
-        self.b_in = nn.Parameter(torch.empty(config.d_mlp)) if config.mlp_bias else None
-        self.W_out = nn.Parameter(torch.empty(config.d_mlp, config.d_model))
-        self.b_out = nn.Parameter(torch.empty(config.d_model)) if config.mlp_bias else None
+        self.activation = ops.ACTIVATIONS[part.activation]
+        up = (part.d_model, part.d_mlp)
+        self.W_gate = nn.Parameter(torch.empty(up)) if part.gated else None
+        self.b_gate = nn.Parameter(torch.empty(part.d_mlp)) if part.gated and part.bias else None
+        self.W_in = nn.Parameter(torch.empty(up))
+        self.b_in = nn.Parameter(torch.empty(part.d_mlp)) if part.bias else None
+        self.W_out = nn.Parameter(torch.empty(part.d_mlp, part.d_model))
+        self.b_out = nn.Parameter(torch.empty(part.d_model)) if part.bias else None
 
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape
     ) -> Float[Tensor, "batch pos d_model"]:
-        pre = t("pre", ops.mlp_in, x, self.W_in, self.b_in)  # [batch, pos, d_mlp]
-        post = t("post", self.activation, pre)
+        post = self._gated(x, t) if self.W_gate is not None else self._plain(x, t)
         return t("mlp_out", ops.mlp_out, post, self.W_out, self.b_out)
 
+    def _plain(self, x: Tensor, t: Tape) -> Tensor:
+        pre = t("pre", ops.mlp_in, x, self.W_in, self.b_in)  # [batch, pos, d_mlp]
+        return t("post", self.activation, pre)
+
+    def _gated(self, x: Tensor, t: Tape) -> Tensor:
+        pre = t("pre", ops.mlp_gate, x, self.W_gate, self.b_gate)  # [batch, pos, d_mlp]
+        gate = t("gate", self.activation, pre)
+        pre_linear = t("pre_linear", ops.mlp_up, x, self.W_in, self.b_in)
+        return t("post", ops.open_gate, pre_linear, gate)
+
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
-        yield View(f"{scope}W_in", source(self.W_in), ("d_model", "d_mlp"))
+        for name in ("W_gate", "W_in"):
+            if (W := getattr(self, name)) is not None:
+                yield View(f"{scope}{name}", source(W), ("d_model", "d_mlp"))
         yield View(f"{scope}W_out", source(self.W_out), ("d_mlp", "d_model"))
-        if self.b_in is not None and self.b_out is not None:
-            yield View(f"{scope}b_in", source(self.b_in), ("d_mlp",))
-            yield View(f"{scope}b_out", source(self.b_out), ("d_model",))
+        for name, axis in {"b_gate": "d_mlp", "b_in": "d_mlp", "b_out": "d_model"}.items():
+            if (b := getattr(self, name)) is not None:
+                yield View(f"{scope}{name}", source(b), (axis,))

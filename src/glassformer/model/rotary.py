@@ -1,9 +1,10 @@
-"""Rotary positions: the angles by which every layer turns its queries and keys."""
+"""Rotary positions: the angles by which a layer turns its queries and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,32 +12,46 @@ from torch import Tensor, nn
 
 from glassformer import ops
 from glassformer.kernels.positions import rotary_angles
-from glassformer.model.config import Config
 from glassformer.model.fixed_table import FixedTable
+from glassformer.model.parts import RotaryPart
 from glassformer.ops import Tape
 
-Rotation = tuple[Float[Tensor, "*batch pos d_head"], Float[Tensor, "*batch pos d_head"]]
-"""Cosines and sines of the angle at each position and dimension."""
+
+class Rotation(NamedTuple):
+    """Cosines and sines of the angle at each position and dimension; the first `dims` turn."""
+
+    cos: Float[Tensor, "*batch pos d_head"]
+    sin: Float[Tensor, "*batch pos d_head"]
+    dims: int
 
 
-def _turned(function: Callable[[Tensor], Tensor], n_ctx: int, d_head: int, base: float) -> Tensor:
+def _scaling(part: RotaryPart) -> dict[str, float]:
+    return {} if part.scaling is None else part.scaling.params(part.base, part.dims)
+
+
+def _turned(function: Callable[[Tensor], Tensor], part: RotaryPart) -> Tensor:
     """Cosine or sine of every angle; a function of a module, so that a model can be pickled."""
-    return function(rotary_angles(n_ctx, d_head, base))
+    scaling, kind = _scaling(part), part.scaling.kind if part.scaling else ""
+    amplitude = scaling.pop("amplitude", 1.0)
+    turned = function(rotary_angles(part.n_ctx, part.d_head, part.dims, part.base, kind, **scaling))
+    turned[:, : part.dims] *= amplitude
+    return turned
 
 
 class Rotary(nn.Module):
-    """Tables of cosines and sines, shared by all layers and heads."""
+    """Tables of cosines and sines, shared by heads and by all layers that turn alike."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, part: RotaryPart) -> None:
         super().__init__()
-        self.base, self.d_head = config.rotary_base, config.d_head
-        sizes = (config.n_ctx, config.d_head, config.rotary_base)
-        self.cos = FixedTable(partial(_turned, torch.cos, *sizes))
-        self.sin = FixedTable(partial(_turned, torch.sin, *sizes))
+        self.dims = part.dims
+        sizes = {"base": part.base, "half": part.dims // 2, "width": part.dims}
+        self.params = {**sizes, **_scaling(part)}
+        plain = "" if part.dims == part.d_head else "part"
+        self.ops = ops.ROTATIONS[part.scaling.kind if part.scaling else plain]
+        self.cos = FixedTable(partial(_turned, torch.cos, part))
+        self.sin = FixedTable(partial(_turned, torch.sin, part))
 
     def forward(self, position: Int[Tensor, "*batch pos"], t: Tape) -> Rotation:
-        base, half, width = self.base, self.d_head // 2, self.d_head
-        cos, sin = self.cos.values, self.sin.values
-        rot_cos = t("rot_cos", ops.rotary_cos, position, cos, base=base, half=half, width=width)
-        rot_sin = t("rot_sin", ops.rotary_sin, position, sin, base=base, half=half, width=width)
-        return rot_cos, rot_sin
+        rot_cos = t("rot_cos", self.ops.cos, position, self.cos.values, **self.params)
+        rot_sin = t("rot_sin", self.ops.sin, position, self.sin.values, **self.params)
+        return Rotation(rot_cos, rot_sin, self.dims)

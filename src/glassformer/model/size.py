@@ -15,11 +15,16 @@ def parameter_count(config: Config) -> int:
     >>> parameter_count(Config.preset("gpt2"))
     124439808
     """
-    c, heads = config, config.n_heads * config.d_head
+    c, part = config, config.attention(0)
     norm = c.d_model * (c.norm_gain + c.norm_bias)
-    attention = 4 * c.d_model * heads + c.attn_bias * (3 * heads + c.d_model)
-    mlp = 2 * c.d_model * c.d_mlp + c.mlp_bias * (c.d_mlp + c.d_model)
-    block = attention + mlp + 2 * norm * (c.norm_position != "none")
+    width, columns = part.widths[0], sum(part.widths)
+    attention = c.d_model * (width + columns)
+    attention += part.qkv_bias * columns + part.out_bias * c.d_model
+    if part.qk_norm is not None and part.qk_norm.gain:
+        attention += sum(part.widths[:2]) if part.qk_norm_wide else 2 * c.d_head
+    up = 1 + c.gated
+    mlp = (up + 1) * c.d_model * c.d_mlp + c.mlp_bias * (up * c.d_mlp + c.d_model)
+    block = attention + mlp + len(c.block_norms) * norm
     learned = c.n_ctx * c.d_model * (c.position == "learned")
     head = c.vocab_size * (c.d_model * (not c.tied) + c.head_bias)
     ends = norm * (c.embed_norm + c.final_norm)

@@ -6,10 +6,13 @@ from torch import Tensor
 
 from glassformer.kernels import attention as kernels
 from glassformer.ops import softmax
+from glassformer.ops.elementwise import level_off, scale_by
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op
 
 SOURCE = "Vaswani et al. 2017, eq. 1"
+GROUPED = "Ainslie et al. 2023, section 2.2"
+SCORES = {"A": "batch head query key"}
 
 dot_products = contract.using(kernels.dot_products).over(
     "dot_products",
@@ -21,6 +24,16 @@ dot_products = contract.using(kernels.dot_products).over(
     role="score",
 )
 
+shared_dot_products = contract.using(kernels.shared_scores).over(
+    "shared_dot_products",
+    "scores_raw",
+    {"O": "batch head query key", "I": "d_head"},
+    {"a": "q[batch, query, head, d_head]", "b": "k[batch, key, head // group, d_head]"},
+    summary="Each query is dotted with each key of the head that its group shares.",
+    source=GROUPED,
+    role="score",
+)
+
 scale_scores = op(
     "scale_scores",
     "scores_scaled[batch, head, query, key] = scores_raw[batch, head, query, key] / sqrt(d_head)",
@@ -28,6 +41,38 @@ scale_scores = op(
     kernels.scale_scores,
     summary="Divided by the square root of the head's width, so that scores do not grow with it.",
     source=SOURCE,
+    role="score",
+)
+
+multiply_scores = scale_by.over(
+    "multiply_scores",
+    "scores_scaled",
+    SCORES,
+    {"x": "scores_raw"},
+    summary="The scores are multiplied by a constant of the model's own.",
+    role="score",
+)
+
+cap_scores = level_off.over(
+    "cap_scores",
+    "scores_capped",
+    SCORES,
+    {"x": "scores_scaled"},
+    summary="A score levels off smoothly towards the cap, so that none can outgrow the others.",
+    source="Gemma Team 2024, section 2",
+    role="score",
+)
+
+slope_scores = op(
+    "slope_scores",
+    "scores_biased[batch, head, query, key] = scores_scaled[batch, head, query, key] + key"
+    " * select(head < even, 2 ** (-8 * (head + 1) / even), 2 ** (-4 * (2 * (head - even) + 1)"
+    " / even))",
+    "scores_scaled",
+    kernels.slope_scores,
+    summary="Later keys score higher, by a slope of each head's own: a penalty for the"
+    " distance, as only differences count.",
+    source="Press et al. 2022, section 3",
     role="score",
 )
 
@@ -42,6 +87,28 @@ causal_mask = op(
     role="masked_score",
 )
 
+window_mask = op(
+    "window_mask",
+    "attn_scores[batch, head, query, key] = select(key <= query,"
+    " select(query - key < window, scores_scaled[batch, head, query, key], -inf), -inf)",
+    "scores_scaled",
+    kernels.window_mask,
+    summary="A query looks neither at later keys nor at those before its window.",
+    source="Beltagy et al. 2020, section 3.1",
+    role="masked_score",
+)
+
+last_window_mask = op(
+    "last_window_mask",
+    "attn_scores[batch, head, query, key] = select(size(key) - key <= window,"
+    " scores_scaled[batch, head, query, key], -inf)",
+    "scores_scaled",
+    kernels.last_window_mask,
+    summary="The last position looks at the keys of its window.",
+    source="Beltagy et al. 2020, section 3.1",
+    role="masked_score",
+)
+
 mix = contract.using(kernels.mix).over(
     "mix",
     "z",
@@ -52,18 +119,57 @@ mix = contract.using(kernels.mix).over(
 )
 
 
+shared_mix = contract.using(kernels.shared_mix).over(
+    "shared_mix",
+    "z",
+    {"O": "batch pos head d_head", "I": "key"},
+    {"a": "pattern[batch, head, pos, key]", "b": "v[batch, key, head // group, d_head]"},
+    summary="The values that the group shares are mixed, each with its attention weight.",
+    source=GROUPED,
+)
+
+
 def _steps(
-    t: Tape, name: str, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+    t: Tape,
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float = 0.0,
+    window: int = 0,
+    cap: float = 0.0,
+    alibi: bool = False,
 ) -> Tensor:
     assert mask is None, "a padded batch is generated from, not watched"
-    raw = t("scores_raw", dot_products, q, k)
-    if causal:
-        scaled = t("scores_scaled", scale_scores, raw, d_head=q.shape[-1])
-        scores = t("attn_scores", causal_mask, scaled)
+    group = q.shape[2] // k.shape[2]
+    if group == 1:
+        scores = t("scores_raw", dot_products, q, k)
     else:
-        scores = t("attn_scores", scale_scores, raw, d_head=q.shape[-1])
+        scores = t("scores_raw", shared_dot_products, q, k, group=group)
+    masked = causal or window > 0
+    last = "attn_scores" if not (masked or cap or alibi) else "scores_scaled"
+    if scale:
+        scores = t(last, multiply_scores, scores, factor=scale)
+    else:
+        scores = t(last, scale_scores, scores, d_head=q.shape[-1])
+    if cap:
+        last = "attn_scores" if not (masked or alibi) else "scores_capped"
+        scores = t(last, cap_scores, scores, cap=cap)
+    if alibi:
+        even = kernels.alibi_even(q.shape[2])
+        scores = t("scores_biased" if masked else "attn_scores", slope_scores, scores, even=even)
+    if window and causal:
+        scores = t("attn_scores", window_mask, scores, window=window)
+    elif window:
+        scores = t("attn_scores", last_window_mask, scores, window=window)
+    elif causal:
+        scores = t("attn_scores", causal_mask, scores)
     pattern = softmax.steps(t, "pattern", softmax.over_keys, scores)
-    return t(name, mix, pattern, v)
+    if group == 1:
+        return t(name, mix, pattern, v)
+    return t(name, shared_mix, pattern, v, group=group)
 
 
 attention = composite(

@@ -10,6 +10,7 @@ AXES: dict[str, str] = {
     "query": "position that looks: the row of an attention map",
     "key": "position that is looked at: the column of an attention map",
     "head": "attention head",
+    "kv_head": "head of keys and values, shared by a group of attention heads",
     "d_model": "dimension of the residual stream",
     "d_head": "dimension of one head's queries, keys and values",
     "d_mlp": "neuron of a feed-forward layer",

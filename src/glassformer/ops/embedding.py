@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glassformer.kernels import elementwise, positions
 from glassformer.kernels import look_up as kernels
-from glassformer.ops.elementwise import add_to, copy
+from glassformer.ops.elementwise import add_to, copy, scale_by
 from glassformer.ops.op import op, template
 
 look_up = template("look_up", "y[*B, *O] = W[ids[*B], *O]", "W ids", kernels.rows)
@@ -37,6 +37,15 @@ embed_sinusoid = op(
     summary="Each position is a fixed pattern of sines and cosines, one wavelength per pair.",
     # The paper's i numbers the pairs; ours is d_model // 2.
     source="Vaswani et al. 2017, section 3.5",
+    role="stream",
+)
+
+scale_embed = scale_by.over(
+    "scale_embed",
+    "embed_scaled",
+    {"A": "batch pos d_model"},
+    {"x": "embed"},
+    summary="The token's vector is multiplied by a constant of the model's own.",
     role="stream",
 )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from glassformer.kernels import product
+from glassformer.ops.elementwise import level_off, multiply, scale_by
 from glassformer.ops.op import template
+
+GATED = "Shazeer 2020, eq. 6"
 
 linear = template(
     "linear",
@@ -29,6 +32,33 @@ mlp_in = linear.over(
     source="Vaswani et al. 2017, eq. 2",
 )
 
+mlp_gate = linear.over(
+    "mlp_gate",
+    "pre",
+    {"B": "batch pos", "I": "d_model", "O": "d_mlp"},
+    {"W": "W_gate", "b": "b_gate"},
+    summary="Every neuron's gate weighs the numbers of the token's vector: how far does it open?",
+    source=GATED,
+)
+
+mlp_up = linear.over(
+    "mlp_up",
+    "pre_linear",
+    {"B": "batch pos", "I": "d_model", "O": "d_mlp"},
+    {"W": "W_in", "b": "b_in"},
+    summary="Every neuron weighs the numbers of the token's vector a second time: what may pass?",
+    source=GATED,
+)
+
+open_gate = multiply.over(
+    "open_gate",
+    "post",
+    {"B": "", "A": "batch pos d_mlp"},
+    {"x": "pre_linear", "factor": "gate"},
+    summary="What may pass is multiplied by how far the gate is open.",
+    source=GATED,
+)
+
 mlp_out = linear.over(
     "mlp_out",
     "mlp_out",
@@ -36,6 +66,23 @@ mlp_out = linear.over(
     {"x": "post", "W": "W_out", "b": "b_out"},
     summary="What the active neurons write is summed, back to the width of the stream.",
     source="Vaswani et al. 2017, eq. 2",
+)
+
+scale_final = scale_by.over(
+    "scale_final",
+    "final_scaled",
+    {"A": "batch pos d_model"},
+    summary="The final vector is multiplied by a constant of the model's own.",
+)
+
+cap_logits = level_off.over(
+    "cap_logits",
+    "logits",
+    {"A": "batch pos vocab"},
+    {"x": "logits_raw"},
+    summary="A logit levels off smoothly towards the cap.",
+    source="Gemma Team 2024, section 2",
+    role="score",
 )
 
 unembed = linear.over(
@@ -55,6 +102,21 @@ project_qkv = linear.using(product.project_qkv, product.bind_qkv).over(
     tuple({"W": f"W_{x}[head, d_model, d_head]", "b": f"b_{x}"} for x in "QKV"),
     summary="Each token's vector is turned into a query, a key and a value for every head.",
     source="Vaswani et al. 2017, section 3.2.2",
+)
+
+_SHARED = {"B": "batch pos", "I": "d_model", "O": "kv_head d_head"}
+
+project_shared_qkv = linear.using(product.project_qkv, product.bind_qkv).over(
+    "project_shared_qkv",
+    ("q", "k", "v"),
+    ({**_SHARED, "O": "head d_head"}, _SHARED, _SHARED),
+    (
+        {"W": "W_Q[head, d_model, d_head]", "b": "b_Q"},
+        *({"W": f"W_{x}[kv_head, d_model, d_head]", "b": f"b_{x}"} for x in "KV"),
+    ),
+    summary="Each token's vector is turned into a query for every head, and a key and a value for"
+    " every group of heads.",
+    source="Ainslie et al. 2023, section 2.2",
 )
 
 merge_heads = linear.using(product.merge_heads, product.bind_merge_heads).over(

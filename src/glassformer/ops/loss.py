@@ -6,7 +6,7 @@ from torch import Tensor
 
 from glassformer.kernels import cross_entropy as kernels
 from glassformer.ops import softmax
-from glassformer.ops.linear import unembed
+from glassformer.ops.linear import cap_logits, unembed
 from glassformer.ops.op import Tape, composite, op
 from glassformer.ops.rows import row_argmax, row_max
 
@@ -78,9 +78,17 @@ def surprise_steps(
 
 
 def _steps(
-    t: Tape, name: str, x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor
+    t: Tape,
+    name: str,
+    x: Tensor,
+    W_U: Tensor,
+    b_U: Tensor | None,
+    targets: Tensor,
+    cap: float = 0.0,
 ) -> Tensor:
-    logits = t("logits", unembed, x, W_U, b_U)
+    logits = t("logits_raw" if cap else "logits", unembed, x, W_U, b_U)
+    if cap:
+        logits = t("logits", cap_logits, logits, cap=cap)
     largest, _, total = softmax.parts(t, "logits", softmax.over_vocabulary, logits)
     return surprise_steps(t, name, logits, largest, total, targets)
 

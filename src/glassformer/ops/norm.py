@@ -13,13 +13,19 @@ from typing import NamedTuple
 from torch import Tensor
 
 from glassformer.kernels import norm as kernels
-from glassformer.ops.op import Op, Role, Tape, composite, op
+from glassformer.kernels import rows
+from glassformer.ops.op import Composite, Op, Role, Tape, composite, template
 from glassformer.ops.rows import root, row_divide, row_mean, row_subtract, square
 
 LAYER, RMS = "Ba et al. 2016, eq. 3", "Zhang and Sennrich 2019, eq. 4"
 
 VECTOR = {"B": "batch pos", "A": "d_model"}
-HEAD = {"B": "batch pos head", "A": "d_head"}
+HEADS = {  # over what queries and keys are normed: each head's vector, or all heads' together
+    "head": {"B": "batch pos head", "A": "d_head"},
+    "kv_head": {"B": "batch pos kv_head", "A": "d_head"},
+    "wide": {"B": "batch pos", "A": "head d_head"},
+    "kv_wide": {"B": "batch pos", "A": "kv_head d_head"},
+}
 
 mean = row_mean.over(
     "mean", "mean", VECTOR, summary="The mean of the vector's numbers.", source=LAYER
@@ -74,6 +80,7 @@ layer_length = Length(
 
 
 def _rms_length(prefix: str, B: str, A: str) -> Length:
+    mean_of = row_mean.using(rows.mean_of_heads) if " " in A else row_mean
     return Length(
         square.over(
             f"{prefix}_square",
@@ -83,7 +90,7 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
             source=RMS,
             role="intermediate",
         ),
-        row_mean.over(
+        mean_of.over(
             f"{prefix}_mean_square",
             "mean_square",
             {"B": B, "A": A},
@@ -102,12 +109,13 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
     )
 
 
-rms_length, head_length = _rms_length("rms", **VECTOR), _rms_length("head", **HEAD)
+rms_length = _rms_length("rms", **VECTOR)
 
 
 def _standardize(name: str, x: str, axes: dict[str, str], role: Role, output: str) -> Op:
     layer = x == "centred"
-    return row_divide.over(
+    divide = row_divide.using(rows.divide_heads) if " " in axes["A"] else row_divide
+    return divide.over(
         name,
         output,
         axes,
@@ -124,17 +132,44 @@ layer_standardize = _standardize("standardize", "centred", VECTOR, "intermediate
 layer_normalize = _standardize("normalize", "centred", VECTOR, "normalized", "standardized")
 rms_standardize = _standardize("rms_divide", "x", VECTOR, "intermediate", "standardized")
 rms_normalize = _standardize("rms_normalize", "x", VECTOR, "normalized", "standardized")
-head_normalize = _standardize("head_divide", "x", HEAD, "normalized", "normed")
 
-gain_and_bias = op(
-    "gain_and_bias",
-    "normalized[batch, pos, d_model] = standardized[batch, pos, d_model] * w[d_model] + b[d_model]",
-    "standardized w b",
+stretch = template(
+    "stretch",
+    "y[*B, *A] = x[*B, *A] * w[*A] + b[*A]",
+    "x w b",
     kernels.gain_and_bias,
     summary="A learned gain stretches each dimension; a learned bias, if there is one, shifts it.",
     source=LAYER,
     role="normalized",
 )
+
+stretch_from_one = template(
+    "stretch_from_one",
+    "y[*B, *A] = x[*B, *A] * (1 + w[*A]) + b[*A]",
+    "x w b",
+    kernels.gain_from_one,
+    summary="A learned gain stretches each dimension; it is stored as its distance from 1.",
+    source="Gemma Team 2024, section 2",
+    role="normalized",
+)
+
+
+class Gain(NamedTuple):
+    """A gain as a number, or as its distance from 1."""
+
+    plain: Op
+    from_one: Op
+
+
+def _gain(prefix: str, axes: dict[str, str], output: str) -> Gain:
+    operands = {"x": "standardized"}
+    return Gain(
+        stretch.over(f"{prefix}gain_and_bias", output, axes, operands),
+        stretch_from_one.over(f"{prefix}gain_from_one", output, axes, operands),
+    )
+
+
+vector_gain = _gain("", VECTOR, "normalized")
 
 
 def _scale(
@@ -145,15 +180,27 @@ def _scale(
     return t(f"{prefix}scale", length.scale, mean_square, eps=eps)
 
 
+def _stretched(
+    t: Tape, name: str, gain: Gain, x: Tensor, w: Tensor | None, b: Tensor | None, from_one: bool
+) -> Tensor:
+    return t(name, gain.from_one if from_one and w is not None else gain.plain, x, w, b)
+
+
 def _layer_norm_steps(
-    t: Tape, name: str, x: Tensor, w: Tensor | None, b: Tensor | None, eps: float
+    t: Tape,
+    name: str,
+    x: Tensor,
+    w: Tensor | None,
+    b: Tensor | None,
+    eps: float,
+    from_one: bool = False,
 ) -> Tensor:
     centered = t("centred", center, x, t("mean", mean, x))
     scale = _scale(t, layer_length, centered, eps, mean="variance")
     if w is None and b is None:
         return t(name, layer_normalize, centered, scale)
     standardized = t("standardized", layer_standardize, centered, scale)
-    return t(name, gain_and_bias, standardized, w, b)
+    return _stretched(t, name, vector_gain, standardized, w, b, from_one)
 
 
 layer_norm = composite(
@@ -165,12 +212,14 @@ layer_norm = composite(
 )
 
 
-def _rms_norm_steps(t: Tape, name: str, x: Tensor, w: Tensor | None, eps: float) -> Tensor:
+def _rms_norm_steps(
+    t: Tape, name: str, x: Tensor, w: Tensor | None, eps: float, from_one: bool = False
+) -> Tensor:
     scale = _scale(t, rms_length, x, eps)
     if w is None:
         return t(name, rms_normalize, x, scale)
     standardized = t("standardized", rms_standardize, x, scale)
-    return t(name, gain_and_bias, standardized, w, None)
+    return _stretched(t, name, vector_gain, standardized, w, None, from_one)
 
 
 rms_norm = composite(
@@ -182,14 +231,33 @@ rms_norm = composite(
 )
 
 
-def _head_norm_steps(t: Tape, name: str, x: Tensor, eps: float) -> Tensor:
-    return t(name, head_normalize, x, _scale(t, head_length, x, eps, f"{name}_"))
+def _qk_norm(over: str) -> Composite:
+    """The RMS norm of queries or keys: `HEADS` says over what."""
+    axes = HEADS[over]
+    length = _rms_length(over, **axes)
+    standardize = _standardize(f"{over}_standardize", "x", axes, "intermediate", "standardized")
+    normalize = _standardize(f"{over}_divide", "x", axes, "normalized", "normed")
+    gain = _gain(f"{over}_", axes, "normed")
+
+    def steps(
+        t: Tape, name: str, x: Tensor, w: Tensor | None, eps: float, from_one: bool = False
+    ) -> Tensor:
+        scale = _scale(t, length, x, eps, f"{name}_")
+        if w is None:
+            return t(name, normalize, x, scale)
+        standardized = t(f"{name}_standardized", standardize, x, scale)
+        return _stretched(t, name, gain, standardized, w, None, from_one)
+
+    wide = over.endswith("wide")
+    return composite(
+        f"{over}_norm",
+        kernels.wide_norm if wide else kernels.rms_norm,
+        steps,
+        summary="All heads' vectors together keep their direction and get a standard length."
+        if wide
+        else "The vector keeps its direction and gets a standard length.",
+        source=RMS,
+    )
 
 
-head_norm = composite(
-    "head_norm",
-    kernels.head_norm,
-    _head_norm_steps,
-    summary="The vector keeps its direction and gets a standard length.",
-    source=RMS,
-)
+QK_NORMS = {over: _qk_norm(over) for over in HEADS}

@@ -134,7 +134,7 @@ class Template(Generic[P, R]):
         self,
         name: str,
         output: str | tuple[str, ...],
-        axes: Mapping[str, str],
+        axes: Mapping[str, str] | tuple[Mapping[str, str], ...],
         operands: Mapping[str, str] | tuple[Mapping[str, str], ...] = AS_DECLARED,
         *,
         summary: str = "",
@@ -145,16 +145,15 @@ class Template(Generic[P, R]):
 
         `output` names the result; `operands` gives the template's operands other names, and where
         their axes stand in another order, that order: ``{"W": "W_Q[head, d_model, d_head]"}``. An
-        op with several outputs has a tuple of both. What is not given is the template's.
+        op with several outputs has a tuple of both, and of axes where they differ. What is not
+        given is the template's.
         """
         names = (output,) if isinstance(output, str) else output
         renamed = (operands,) if isinstance(operands, Mapping) else operands
-        groups: Axes = {group: tuple(text.split()) for group, text in axes.items()}
-        if groups.keys() != groups_of(self.formula):
-            raise ValueError(f"{name}: {self.formula} is over {sorted(groups_of(self.formula))}")
+        along = (axes,) * len(names) if isinstance(axes, Mapping) else axes
         outputs = tuple(
-            expand(self.formula, own, groups, other)
-            for own, other in zip(names, renamed, strict=True)
+            expand(self.formula, own, self._groups(name, places), other)
+            for own, places, other in zip(names, along, renamed, strict=True)
         )
         read = [other.get(o, o).partition("[")[0] for o in self.operands for other in renamed]
         return _register(
@@ -170,6 +169,11 @@ class Template(Generic[P, R]):
                 self.name,
             )
         )
+
+    def _groups(self, name: str, axes: Mapping[str, str]) -> Axes:
+        if axes.keys() != groups_of(self.formula):
+            raise ValueError(f"{name}: {self.formula} is over {sorted(groups_of(self.formula))}")
+        return {group: tuple(text.split()) for group, text in axes.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glassformer.kernels import elementwise as kernels
-from glassformer.ops.elementwise import add_to, copy
+from glassformer.ops.elementwise import add_to, copy, scale_by
 from glassformer.ops.op import op
 
 carry = copy.over(
@@ -21,6 +21,14 @@ add = add_to.over(
     summary="The branch's output is added back to the residual stream.",
     source="He et al. 2016, eq. 1",
     role="stream",
+)
+
+scale_branch = scale_by.over(
+    "scale_branch",
+    "scaled",
+    {"A": "batch pos d_model"},
+    {"x": "branch"},
+    summary="What the branch adds is multiplied by a constant of the model's own.",
 )
 
 dropout = op(

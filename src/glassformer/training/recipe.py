@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, ClassVar
 
-from glassformer.describe import short_repr
-from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model.config import typed
+from glassformer.checked import Checked, Choice, Range
 
-DECAYS = ("cosine", "linear")
 DTYPES = ("fp32", "bf16")
-OPTIMIZERS = ("adamw", "muon")
 LARGEST = 1e10  # of any rate: two of them multiplied are still fp32 numbers
 LARGEST_COUNT = 10**9  # of steps, blocks, passes: centuries of work
 
+FINITE = "must be a finite number, 0 or more"
+_TOO_LARGE = f"is beyond {LARGEST:.0e}, where no fp32 weight could follow; give a smaller one"
+
+Count = Annotated[
+    int,
+    Range(0, LARGEST_COUNT, low=FINITE, high=f"is beyond {LARGEST_COUNT:,}, the most there can be"),
+]
+Some = Annotated[
+    int, Range(1, LARGEST_COUNT, high=f"is beyond {LARGEST_COUNT:,}, the most there can be")
+]
+Rate = Annotated[float, Range(0, LARGEST, low=FINITE, high=_TOO_LARGE)]
+Past = Annotated[
+    float,
+    Range(0, below=1, low="is the weight of the past in a moving average; give 0 or more, below 1"),
+]
+
+
+def _rate(usual: str) -> Range:
+    """The range of a learning rate."""
+    nothing = f"must be a finite number above 0: 0 would leave every weight as it is; say {usual}"
+    return Range(above=0, most=LARGEST, low=nothing, high=_TOO_LARGE)
+
 
 @dataclass(frozen=True, repr=False)
-class Recipe:
+class Recipe(Checked):
     """The choices of a training run; everything that happens follows from them, data and weights.
 
     Batches: `steps` updates, each over `accumulate` forward passes of `batch_size` blocks.
@@ -38,90 +55,33 @@ class Recipe:
     32
     """
 
-    steps: int = 1000
-    batch_size: int = 32
-    accumulate: int = 1
-    optimizer: str = "adamw"
-    lr: float = 1e-3
-    muon_lr: float = 0.04
-    momentum: float = 0.95
-    warmup_steps: int = 50
-    decay: str = "cosine"
-    final_lr: float = 0.1
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.99
-    clip: float = 1.0
-    eval_every: int = 100
-    sample_every: int = 0
-    save_every: int = 100
-    patience: int = 0
-    snapshot_mb: int = 256
-    dtype: str = "fp32"
-    compile: bool = False
-    seed: int = 0
+    noun: ClassVar[str] = "training recipe"
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, typed(field, getattr(self, field.name)))
-        for name in ("steps", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise GlassformerError(f"{name}={getattr(self, name)} must be at least 1")
-        for name, value in dataclasses.asdict(self).items():
-            if not isinstance(value, str | bool) and not 0 <= value < float("inf"):
-                raise GlassformerError(f"{name}={value} must be a finite number, 0 or more")
-            if isinstance(value, float) and value > LARGEST:
-                raise GlassformerError(
-                    f"{name}={value} is beyond {LARGEST:.0e}, where no fp32 weight could follow;"
-                    " give a smaller one"
-                )
-            if isinstance(value, int) and name != "seed" and value > LARGEST_COUNT:
-                raise GlassformerError(
-                    f"{name}={value} is beyond {LARGEST_COUNT:,}, the most there can be"
-                )
-        if self.seed >= 2**64:
-            raise GlassformerError(f"seed={self.seed} has more than 64 bits; give one below 2^64")
-        for name, usual in {"lr": "1e-3", "muon_lr": "0.04"}.items():
-            if getattr(self, name) == 0:
-                raise GlassformerError(
-                    f"{name}=0 would leave every weight as it is; give for example {usual}"
-                )
-        for name in ("beta1", "beta2", "momentum"):
-            if getattr(self, name) >= 1:
-                raise GlassformerError(
-                    f"{name}={getattr(self, name)} is the weight of the past in a moving average;"
-                    " give 0 or more, below 1"
-                )
-        choices = {"decay": DECAYS, "dtype": DTYPES, "optimizer": OPTIMIZERS}
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise GlassformerError(
-                    f"{name}={value!r} is none of {', '.join(allowed)}."
-                    f"{did_you_mean(value, allowed)}"
-                )
+    steps: Some = 1000
+    batch_size: Some = 32
+    accumulate: Some = 1
+    optimizer: Annotated[str, Choice(("adamw", "muon"))] = "adamw"
+    lr: Annotated[float, _rate("1e-3")] = 1e-3
+    muon_lr: Annotated[float, _rate("0.04")] = 0.04
+    momentum: Past = 0.95
+    warmup_steps: Count = 50
+    decay: Annotated[str, Choice(("cosine", "linear"))] = "cosine"
+    final_lr: Rate = 0.1
+    weight_decay: Rate = 0.1
+    beta1: Past = 0.9
+    beta2: Past = 0.99
+    clip: Rate = 1.0
+    eval_every: Count = 100
+    sample_every: Count = 0
+    save_every: Count = 100
+    patience: Count = 0
+    snapshot_mb: Count = 256
+    dtype: Annotated[str, Choice(DTYPES)] = "fp32"
+    compile: bool = False
+    seed: Annotated[
+        int, Range(0, below=2**64, low=FINITE, high="has more than 64 bits; give one below 2^64")
+    ] = 0
 
     @property
     def blocks_per_step(self) -> int:
         return self.batch_size * self.accumulate
-
-    def __repr__(self) -> str:
-        return short_repr(self)
-
-    def replace(self, **changes: Any) -> Recipe:
-        """A copy with some fields changed."""
-        return Recipe.from_dict({**self.to_dict(), **changes})
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Recipe:
-        """A recipe from its fields, as in a preset's [training]; an unknown one is refused."""
-        known = {field.name: field for field in dataclasses.fields(cls)}
-        for name in data:
-            if name not in known:
-                raise GlassformerError(
-                    f"{name!r} is not a field of a training recipe.{did_you_mean(name, known)}"
-                )
-        return cls(**{name: typed(known[name], value) for name, value in data.items()})

@@ -64,7 +64,7 @@ FAMILY = Family(
     prefix="model.decoder.",
     layers="layers.",
     embeddings={"embed.E": "embed_tokens", "pos_embed.pos": "embed_positions"},
-    layouts={"pos_embed.pos": rows_in_front(2)},  # position 0 stands in row 2
+    layouts={"pos_embed.pos": lambda _: rows_in_front(2)},  # position 0 stands in row 2
     block={
         "ln1": "self_attn_layer_norm",
         "attn.Q": "self_attn.q_proj",

@@ -1,0 +1,97 @@
+"""What the families after Llama share: names of settings and tensors, and layers with windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glassformer.errors import GlassformerError
+from glassformer.interop.rotary import FULL, SLIDING
+from glassformer.interop.settings import ACTIVATIONS, Setting
+from glassformer.model import Config
+
+CHOICES: dict[str, Any] = {
+    "position": "rotary",
+    "norm": "rms",
+    "norm_bias": False,
+    "gated": True,
+    "attn_bias": False,
+    "mlp_bias": False,
+}
+EMBEDDINGS = {"embed.E": "embed_tokens"}
+ATTENTION = {
+    "attn.Q": "self_attn.q_proj",
+    "attn.K": "self_attn.k_proj",
+    "attn.V": "self_attn.v_proj",
+    "attn.q_norm": "self_attn.q_norm",
+    "attn.k_norm": "self_attn.k_norm",
+    "attn.O": "self_attn.o_proj",
+}
+MLP = {"mlp.gate": "mlp.gate_proj", "mlp.in": "mlp.up_proj", "mlp.out": "mlp.down_proj"}
+BLOCK = {"ln1": "input_layernorm", **ATTENTION, "ln2": "post_attention_layernorm", **MLP}
+END = {"ln_final": "norm"}
+LAYERS = "layers."
+IGNORED = "attention_dropout rope_interleaved"
+BUFFERS = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"  # of old versions
+
+
+def settings(**defaults: Any) -> tuple[Setting, ...]:
+    """The settings by Llama's names; `defaults`: those of the family, by our fields.
+
+    Without a default of its own a setting has Llama's; what is None is left out.
+    """
+    usual = {
+        "vocab_size": ("vocab_size", 32000),
+        "n_ctx": ("max_position_embeddings", 2048),
+        "d_model": ("hidden_size", 4096),
+        "n_layers": ("num_hidden_layers", 32),
+        "n_heads": ("num_attention_heads", 32),
+        "n_kv_heads": ("num_key_value_heads", 0),
+        "d_head": ("head_dim", 0),
+        "d_mlp": ("intermediate_size", 11008),
+        "norm_eps": ("rms_norm_eps", 1e-6),
+        "activation": ("hidden_act", "silu"),
+        "tied": ("tie_word_embeddings", False),
+    }
+    follow = ("n_kv_heads", "d_head")  # null: as many heads, d_model / n_heads
+    found = []
+    for ours, (theirs, default) in usual.items():
+        own = defaults.get(ours, default)
+        if own is None:
+            continue
+        null = {"null": 0} if ours in follow else {}
+        values = {"values": ACTIVATIONS} if ours == "activation" else {}
+        own = None if ours in follow and own == 0 else own
+        found.append(Setting(theirs, ours, own, **null, **values))
+    return tuple(found)
+
+
+WINDOWS: dict[str, Any] = {"layer_types": None, "sliding_window": None}
+
+
+def read_windows(given: dict[str, Any], usual: list[bool]) -> dict[str, Any]:
+    """The windows of the layers; `usual`: which have one where `layer_types` does not say."""
+    window, types = given["sliding_window"], given["layer_types"]
+    types = types or [SLIDING if has else FULL for has in usual]
+    if len(types) != given["num_hidden_layers"] or {*types} - {SLIDING, FULL}:
+        raise GlassformerError(
+            f"layer_types must name {given['num_hidden_layers']} layers, each {SLIDING!r} or"
+            f" {FULL!r}"
+        )
+    if SLIDING not in types:
+        return {}
+    if type(window) is not int or window < 1:
+        raise GlassformerError(f"sliding_window={window!r} must be a whole number of at least 1")
+    return {"windows": tuple(window if kind == SLIDING else 0 for kind in types)}
+
+
+def write_windows(config: Config) -> dict[str, Any]:
+    """Which layers have a window, and the widest."""
+    windows = (
+        [config.windows[i % len(config.windows)] for i in range(config.n_layers)]
+        if (config.windows)
+        else [0] * config.n_layers
+    )
+    return {
+        "layer_types": [SLIDING if window else FULL for window in windows],
+        "sliding_window": max(windows) or None,
+    }

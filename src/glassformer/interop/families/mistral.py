@@ -1,0 +1,40 @@
+"""Mistral (Jiang et al. 2023): a Llama whose layers all look back through the same window."""
+
+from typing import Any
+
+from glassformer.interop import rotary
+from glassformer.interop.families import _like_llama as usual
+from glassformer.interop.family import Family
+from glassformer.model import Config
+
+
+def _more(settings: dict[str, Any]) -> dict[str, Any]:
+    window = settings["sliding_window"]
+    layers = [window is not None] * settings["num_hidden_layers"]
+    return {
+        **rotary.read(settings),
+        **usual.read_windows({**settings, "layer_types": None}, layers),
+    }
+
+
+def _write_more(config: Config) -> dict[str, Any]:
+    window = usual.write_windows(config)["sliding_window"]
+    return {**rotary.write(config), "sliding_window": window}
+
+
+FAMILY = Family(
+    model_type="mistral",
+    title="Mistral",
+    architecture="MistralForCausalLM",
+    settings=usual.settings(n_ctx=131072, d_mlp=14336, n_kv_heads=8),
+    choices=usual.CHOICES,
+    more=_more,
+    more_settings={**rotary.SETTINGS, "sliding_window": 4096},
+    write_more=_write_more,
+    ignored=usual.IGNORED,
+    always=(("norm_gain", True, (False,)),),
+    layers=usual.LAYERS,
+    embeddings=usual.EMBEDDINGS,
+    block=usual.BLOCK,
+    end=usual.END,
+)

@@ -1,0 +1,125 @@
+"""Rotary positions as `transformers` writes them: `rope_parameters`, or the older settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from glassformer.errors import GlassformerError
+from glassformer.model import Config
+from glassformer.model.parts import RotaryScaling
+
+SETTINGS: dict[str, Any] = {
+    "rope_parameters": None,
+    "rope_theta": None,
+    "rope_scaling": None,
+    "partial_rotary_factor": None,
+    "rope_local_base_freq": None,
+}
+"""What `read` looks at, and what it takes where config.json leaves it out."""
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+LLAMA3 = {"low_freq_factor": "low", "high_freq_factor": "high"}
+YARN = {"beta_slow": "low", "beta_fast": "high", "truncate": "whole_pairs"}
+OTHERS = ("rope_type", "type", "rope_theta", "partial_rotary_factor", "factor")
+
+
+def read(
+    settings: Mapping[str, Any], base: float = 1e4, local_base: float = 0.0, share: float = 1.0
+) -> dict[str, Any]:
+    """Our fields; `base`, `local_base` and `share` of the dimensions are the family's defaults.
+
+    `local_base`: of layers with a window, where the family gives these a base of their own.
+    """
+    given = settings["rope_parameters"] or settings["rope_scaling"] or {}
+    if not isinstance(given, dict):
+        raise GlassformerError(f"rope_parameters={given!r} must be an object")
+    nested = FULL in given or SLIDING in given
+    full = dict((given.get(FULL) or {}) if nested else given)
+    theta = full.get("rope_theta", settings["rope_theta"])
+    part = full.get("partial_rotary_factor", settings["partial_rotary_factor"])
+    part = _positive("partial_rotary_factor", share if part is None else part)
+    head = settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
+    found: dict[str, Any] = {
+        "rotary_base": _positive("rope_theta", base if theta is None else theta),
+        "rotary_dims": int(head * part),
+        "rotary_scaling": _read_scaling(full, settings["max_position_embeddings"]),
+    }
+    if local_base:
+        local = dict((given.get(SLIDING) or {}) if nested else {})
+        if local.get("rope_type", "default") != "default":
+            raise GlassformerError("rope_parameters: layers with a window can't be scaled")
+        own = local.get("rope_theta", settings["rope_local_base_freq"])
+        found["local_rotary_base"] = _positive("rope_theta", local_base if own is None else own)
+    return found
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise GlassformerError(f"{name}={value!r} must be a positive number")
+    return float(value)
+
+
+def _read_scaling(given: dict[str, Any], n_ctx: int) -> RotaryScaling | None:
+    kind = given.get("rope_type", given.get("type", "default"))
+    if kind == "default":
+        return None
+    if kind not in ("linear", "llama3", "yarn"):
+        raise GlassformerError(
+            f"rope_type={kind!r} is no rotary scaling that Glassformer computes; it can be default,"
+            " linear, llama3 or yarn"
+        )
+    names = {"linear": {}, "llama3": LLAMA3, "yarn": YARN}[kind]
+    known = (*OTHERS, *names, "original_max_position_embeddings")
+    known = (*known, "attention_factor", "mscale", "mscale_all_dim") if kind == "yarn" else known
+    for name, value in given.items():
+        if name not in known and value is not None:
+            raise GlassformerError(f"rope_parameters: {name!r} is no known setting of {kind}")
+    factor = _positive("factor", given.get("factor"))
+    if kind == "linear":
+        return RotaryScaling(kind, factor)
+    usual = {"low": 1.0, "high": 32.0} if kind == "yarn" else {}
+    ends = {ours: given[n] for n, ours in names.items() if given.get(n) is not None}
+    return RotaryScaling.from_dict(
+        {
+            "kind": kind,
+            "factor": factor,
+            **usual,
+            **ends,
+            "original_n_ctx": given.get("original_max_position_embeddings") or n_ctx,
+            "amplitude": _amplitude(given, factor) if kind == "yarn" else 1.0,
+        }
+    )
+
+
+def _amplitude(given: dict[str, Any], factor: float) -> float:
+    """Peng et al. 2023, section 3.4; `transformers` for what else it may follow from."""
+
+    def of(scale: float) -> float:
+        return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
+
+    if given.get("attention_factor") is not None:
+        return _positive("attention_factor", given["attention_factor"])
+    if given.get("mscale") and given.get("mscale_all_dim"):
+        return of(given["mscale"]) / of(given["mscale_all_dim"])
+    return of(1.0)
+
+
+def write(config: Config, local: bool = False) -> dict[str, Any]:
+    """The settings for our fields; `local`: the family has a base of its own for windows."""
+    full: dict[str, Any] = {"rope_type": "default", "rope_theta": config.rotary_base}
+    if config.rotary_dims != config.d_head:
+        full["partial_rotary_factor"] = config.rotary_dims / config.d_head
+    if (scaling := config.rotary_scaling) is not None:
+        full |= {"rope_type": scaling.kind, "factor": scaling.factor}
+        names = {"linear": {}, "llama3": LLAMA3, "yarn": YARN}[scaling.kind]
+        full |= {theirs: getattr(scaling, ours) for theirs, ours in names.items()}
+        if scaling.kind != "linear":
+            full["original_max_position_embeddings"] = scaling.original_n_ctx
+        if scaling.kind == "yarn":
+            full["attention_factor"] = scaling.amplitude
+    if not local:
+        return {"rope_parameters": full, "rope_theta": config.rotary_base}
+    sliding = {"rope_type": "default", "rope_theta": config.local_rotary_base}
+    return {"rope_parameters": {FULL: full, SLIDING: sliding}}
