@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         return self.unembedded_with(x, self.unembed.weight(t.at("unembed")), self.unembed.b_U, t)
 
     def unembedded_with(
-        self, x: Float[Tensor, "batch pos d_model"], W_U: Tensor | None, b_U: Tensor | None, t: Tape
+        self, x: Float[Tensor, "batch pos d_model"], W_U: Tensor, b_U: Tensor | None, t: Tape
     ) -> Float[Tensor, "batch pos vocab"]:
         """The same with another unembedding than the model's own."""
         x, cap = self._scaled(x, t), self.config.logit_cap

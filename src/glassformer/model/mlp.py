@@ -31,15 +31,16 @@ class MLP(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape
     ) -> Float[Tensor, "batch pos d_model"]:
-        post = self._gated(x, t) if self.W_gate is not None else self._plain(x, t)
+        W_gate = self.W_gate
+        post = self._plain(x, t) if W_gate is None else self._gated(x, W_gate, t)
         return t("mlp_out", ops.mlp_out, post, self.W_out, self.b_out)
 
     def _plain(self, x: Tensor, t: Tape) -> Tensor:
         pre = t("pre", ops.mlp_in, x, self.W_in, self.b_in)  # [batch, pos, d_mlp]
         return t("post", self.activation, pre)
 
-    def _gated(self, x: Tensor, t: Tape) -> Tensor:
-        pre = t("pre", ops.mlp_gate, x, self.W_gate, self.b_gate)  # [batch, pos, d_mlp]
+    def _gated(self, x: Tensor, W_gate: Tensor, t: Tape) -> Tensor:
+        pre = t("pre", ops.mlp_gate, x, W_gate, self.b_gate)  # [batch, pos, d_mlp]
         gate = t("gate", self.activation, pre)
         pre_linear = t("pre_linear", ops.mlp_up, x, self.W_in, self.b_in)
         return t("post", ops.open_gate, pre_linear, gate)
