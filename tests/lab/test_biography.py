@@ -11,7 +11,7 @@ from glassformer.lab.biography import Followed, biography, weight_slice
 from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
-from glassformer.trace.trace import Cancelled
+from glassformer.trace.cancel import Cancelled
 from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.training.replayed import STEPS, train_run

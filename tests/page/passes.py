@@ -17,19 +17,20 @@ from glassformer.formula.tree import Drawn
 from glassformer.model import Config, Decoder
 from glassformer.trace import Trace
 from glassformer.trace.file import save
+from glassformer.trace.graph import Graph
 from glassformer.trace.plan import Watch, plan
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
 from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
 
 
-def recorded(place: Path, trace: Trace, **more: Any) -> dict[str, Any]:
+def recorded(place: Path, trace: Graph, **more: Any) -> dict[str, Any]:
     """A trace on disk."""
     save(trace, place)
     return {"folder": str(place), "plan": None, "bounds": None, **more}
 
 
-def bounds(trace: Trace) -> Iterator[np.ndarray]:
+def bounds(trace: Graph) -> Iterator[np.ndarray]:
     """How far each computed number may be from its formula in float64, value by value."""
     for node in trace.computed:
         assert node.formula is not None

@@ -15,7 +15,7 @@ from glassformer.server.errors import ApiError
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
-from glassformer.trace.trace import Cancelled
+from glassformer.trace.cancel import Cancelled
 from tests.server.served import listening
 
 

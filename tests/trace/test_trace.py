@@ -9,8 +9,8 @@ import torch
 
 from glassformer import GlassformerError
 from glassformer.trace import Trace
+from glassformer.trace.cancel import Cancelled
 from glassformer.trace.html import RENDERERS
-from glassformer.trace.trace import Cancelled
 from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
 
 

@@ -15,7 +15,7 @@ from glassformer.lab.changes import word_of
 from glassformer.lab.experiments import Comparison
 from glassformer.lab.logit_lens import Glimpse
 from glassformer.trace import Trace
-from glassformer.trace.explain import Explanation
+from glassformer.trace.explain import Explanation, explain
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -44,7 +44,7 @@ def explanation_data(found: Explanation, follow: int = 0) -> dict[str, Any]:
     operands: list[dict[str, Any]] = [asdict(operand) for operand in found.operands]
     if follow:
         for operand in operands:
-            deeper = found.trace.explain(operand["address"])
+            deeper = explain(found.trace, operand["address"])
             if deeper.operands:
                 operand["explanation"] = explanation_data(deeper, follow - 1)
     return {

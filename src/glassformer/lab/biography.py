@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.trace import Address
-from glassformer.trace.trace import CancelCheck, Cancelled, never_cancelled
+from glassformer.trace.cancel import CancelCheck, Cancelled, never_cancelled
 from glassformer.training.data import Batch
 from glassformer.training.muon import matrices
 from glassformer.training.optimizer import muon_lr

@@ -28,7 +28,7 @@ from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT, Recorder, Trace
-from glassformer.trace.trace import CancelCheck, never_cancelled
+from glassformer.trace.cancel import CancelCheck, never_cancelled
 
 
 class Unembed(nn.Module):

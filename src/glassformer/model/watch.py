@@ -18,8 +18,9 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.ids import Ids, as_ids
 from glassformer.trace import Address, Recorder, Trace
 from glassformer.trace.backward import add_gradients
+from glassformer.trace.cancel import CancelCheck, never_cancelled
+from glassformer.trace.graph import OverBudgetError
 from glassformer.trace.tape import Editor
-from glassformer.trace.trace import CancelCheck, OverBudgetError, never_cancelled
 
 if TYPE_CHECKING:
     from glassformer.model.decoder import Decoder

@@ -24,7 +24,7 @@ from glassformer.server.traces import LiveTrace, TraceOrigin, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
-from glassformer.trace.trace import CancelCheck
+from glassformer.trace.cancel import CancelCheck
 from glassformer.trace.values_file import raw_bytes
 
 BATCH_BLOCKS = 8  # of the batch of the update that moved a number most

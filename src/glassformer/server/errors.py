@@ -6,7 +6,7 @@ import json
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import PromptTooLongError
-from glassformer.trace.trace import OverBudgetError
+from glassformer.trace.graph import OverBudgetError
 
 STATUS = {
     "bad_request": 400,

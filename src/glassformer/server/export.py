@@ -19,7 +19,7 @@ from glassformer.server.record import TraceOptions
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace, TraceOrigin
-from glassformer.trace.trace import OverBudgetError
+from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
 
 VALUE_BYTES = 16_000_000

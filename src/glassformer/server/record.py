@@ -20,7 +20,8 @@ from glassformer.model.watch import estimated_bytes
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.trace import Recorder, Trace
-from glassformer.trace.trace import CancelCheck, OverBudgetError, never_cancelled
+from glassformer.trace.cancel import CancelCheck, never_cancelled
+from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, open_train_state, token_of
 
 LIGHT_BYTES = 300_000_000

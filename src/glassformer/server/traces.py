@@ -18,8 +18,8 @@ from glassformer.server.errors import ApiError
 from glassformer.server.record import SamplingOptions, TraceOptions, TraceResult, record
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
+from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.file import node_table
-from glassformer.trace.trace import CancelCheck, never_cancelled
 from glassformer.trace.values_file import ValuesFile
 from glassformer.training.train_state import TrainState
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from glassformer.server.errors import ApiError
-from glassformer.trace.trace import CancelCheck
+from glassformer.trace.cancel import CancelCheck
 
 Result = TypeVar("Result")
 

@@ -12,8 +12,10 @@ from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
-from glassformer.trace import Explanation, Operand, Trace
+from glassformer.trace import Explanation, Operand
 from glassformer.trace.address import Address
+from glassformer.trace.explain import explain
+from glassformer.trace.graph import Graph
 
 ROWS = (6, 2)  # terms and operands shown from the start and from the end
 BRANCHES = (2, 1)  # operands shown of each value that a number of a tree read
@@ -43,7 +45,7 @@ def tell_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
     _Telling(explanation, sheet, everything=False, full=False).tell_arithmetic()
 
 
-def short_address(trace: Trace, address: str) -> str:
+def short_address(trace: Graph, address: str) -> str:
     """The address without its axes of length 1, whose only index is understood.
 
     >>> short_address(Trace(), "fwd/loss")
@@ -57,7 +59,7 @@ def short_address(trace: Trace, address: str) -> str:
     return str(where.element(**{axis: i for axis, i in where.index if lengths[axis] > 1}))
 
 
-def words_of(trace: Trace, at: dict[str, int]) -> str:
+def words_of(trace: Graph, at: dict[str, int]) -> str:
     """What the indices stand for, where the trace has words: ``query 3 on, key 1 cat``."""
     return ", ".join(
         f"{axis} {index_label(trace, axis, i)}" for axis, i in at.items() if word_at(trace, axis, i)
@@ -220,7 +222,7 @@ class _Tree:
     A number that was followed once is not followed again.
     """
 
-    def __init__(self, trace: Trace, sheet: Sheet, everything: bool, full: bool) -> None:
+    def __init__(self, trace: Graph, sheet: Sheet, everything: bool, full: bool) -> None:
         self.trace, self.sheet, self.everything, self.full = trace, sheet, everything, full
         self._seen: set[str] = set()
 
@@ -241,7 +243,7 @@ class _Tree:
                 continue
             address = short_address(self.trace, operand.address)
             again = operand.address in self._seen
-            inner = None if again else self.trace.explain(operand.address)
+            inner = None if again else explain(self.trace, operand.address)
             leaf = inner is not None and not inner.operand_groups
             note = " (above)" if again else ""
             value = (spelled if self.full else number)(operand.value, digits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from glassformer.trace import Trace
+from glassformer.trace.graph import Graph
 
 SPACE = "␣"
 _CONTROL = {"\n": "␊", "\r": "␍", "\t": "␉"}
@@ -64,10 +64,10 @@ def plain(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
 
 
-def word_at(trace: Trace, axis: str, index: int) -> str:
+def word_at(trace: Graph, axis: str, index: int) -> str:
     """What the trace's labels call an index of an axis, visible; "" where they have no name for it.
 
-    >>> trace = Trace()
+    >>> trace = Graph()
     >>> trace.labels = {"pos": ["the", " cat"]}
     >>> word_at(trace, "key", 1), word_at(trace, "d_model", 1)
     ('␣cat', '')
@@ -76,6 +76,6 @@ def word_at(trace: Trace, axis: str, index: int) -> str:
     return visible(words[index]) if index < len(words) else ""
 
 
-def index_label(trace: Trace, axis: str, index: int) -> str:
+def index_label(trace: Graph, axis: str, index: int) -> str:
     """An index with its word: ``3 ␣cat``, or ``3``."""
     return f"{index} {word_at(trace, axis, index)}".rstrip()

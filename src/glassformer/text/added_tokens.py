@@ -6,13 +6,10 @@ Source: github.com/huggingface/tokenizers, `AddedVocabulary::extract_and_normali
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import tokenizers
-
-if TYPE_CHECKING:
-    from glassformer.text.tokenizer import Tokenizer
 
 
 class Part(NamedTuple):
@@ -23,28 +20,33 @@ class Part(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-def parts(tokenizer: "Tokenizer", text: str) -> Iterator[Part]:
+def parts(
+    engine: tokenizers.Tokenizer,
+    content: Mapping[str, Any],
+    split: Callable[[str], list[str]],
+    text: str,
+) -> Iterator[Part]:
     """Yield the parts of a text, in order."""
     added = {
         token_id: token
-        for token_id, token in tokenizer.engine.get_added_tokens_decoder().items()
+        for token_id, token in engine.get_added_tokens_decoder().items()
         if not token.special
     }
     if not added:
-        yield Part(text, None, tuple(tokenizer.split(text)))
+        yield Part(text, None, tuple(split(text)))
         return
-    normalizer = tokenizer.engine.normalizer
+    normalizer = engine.normalizer
     raw, written = {}, {}
     for token_id, token in added.items():
         if normalizer is None or not token.normalized:
             raw[token_id] = token_id
         else:
             written[normalizer.normalize_str(token.content)] = token_id
-    inner = _inner(tokenizer.content, {token_id: name for name, token_id in written.items()})
+    inner = _inner(content, {token_id: name for name, token_id in written.items()})
     ids = inner.get_vocab()
     found = {ids[name]: token_id for name, token_id in written.items()}
     begin = 0
-    for stretch, token_id in _between(tokenizer.engine, text, raw):
+    for stretch, token_id in _between(engine, text, raw):
         if token_id is not None:
             yield Part(stretch, token_id)
         else:
@@ -54,7 +56,7 @@ def parts(tokenizer: "Tokenizer", text: str) -> Iterator[Part]:
                 if inner_id is not None:
                     yield Part(inside, inner_id)
                 elif inside:
-                    splitter = (tokenizer.engine if starts_text else inner).pre_tokenizer
+                    splitter = (engine if starts_text else inner).pre_tokenizer
                     words = splitter.pre_tokenize_str(inside) if splitter else [(inside, None)]
                     yield Part(inside, None, tuple(word for word, _ in words))
                 starts_text = False

@@ -21,6 +21,7 @@ import tokenizers
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text import engines, tokenizer_files
+from glassformer.text.added_tokens import parts
 from glassformer.text.bulk import Bulk, bulk
 from glassformer.text.merges import LearnedMerge, MergeTable, count_learned
 from glassformer.text.reading import WORD_END
@@ -319,7 +320,15 @@ class Tokenizer:
 
     def trace(self, text: str) -> TextTrace:
         """Replay how a text becomes ids, merge by merge; it ends in the ids of `encode`."""
-        return replay(self, text)
+        ids = self.encode(text)
+        apart = parts(self.engine, self.content, self.split, text)
+        trace = replay(text, apart, self.engine, self.vocabulary, self.merge_table)
+        if trace.ids != ids:
+            raise GlassformerError(
+                f"the replay of this {self.kind} tokenizer ends in {len(trace.ids)} tokens that "
+                f"are not the engine's {len(ids)}; it has a stage that a trace does not know yet"
+            )
+        return trace
 
     def _explain_failure(self, text: str) -> None:
         surrogate = re.search("[\ud800-\udfff]", text)

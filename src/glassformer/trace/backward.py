@@ -19,8 +19,8 @@ from glassformer.formula.derive import gradient, renamed
 from glassformer.formula.nodes import Binary, Number
 from glassformer.formula.nodes import Node as Tree
 from glassformer.formula.tree import Formula
+from glassformer.trace.graph import Graph
 from glassformer.trace.node import GRADIENT, Node
-from glassformer.trace.trace import Trace
 
 LOSS = "fwd/loss"
 
@@ -35,7 +35,7 @@ def _renamed(local: Formula, names: _Items, params: _Items) -> Tree:
     return renamed(local, dict(names), dict(params)).body
 
 
-def add_gradients(trace: Trace, gradients: Mapping[str, Tensor | None]) -> None:
+def add_gradients(trace: Graph, gradients: Mapping[str, Tensor | None]) -> None:
     """Record a ``bwd/`` node for each path of `gradients`; the loss and every consumer included.
 
     None is a gradient that there is and that nobody keeps.
@@ -64,7 +64,7 @@ def gradient_path(path: str) -> str:
 
 
 def _explain(
-    trace: Trace, source: Node, gradients: Mapping[str, Tensor | None]
+    trace: Graph, source: Node, gradients: Mapping[str, Tensor | None]
 ) -> tuple[Formula, dict[str, str]]:
     """The gradient of a value as the sum of what its consumers send back."""
     name = f"d_{source.short}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import cast, overload
 
 import numpy as np
 
@@ -20,12 +20,9 @@ from glassformer.formula.tree import Formula
 from glassformer.ops.op import REGISTRY
 from glassformer.trace.address import Address
 from glassformer.trace.difference import FiniteDifference, finite_difference
+from glassformer.trace.graph import Graph
 from glassformer.trace.html import html
 from glassformer.trace.node import GRADIENT, Node
-
-if TYPE_CHECKING:
-    from glassformer.trace.trace import Trace
-
 
 WITHOUT_DECLARATION = {
     GRADIENT: "How fast the loss grows with this number: the sum, over every value made"
@@ -82,6 +79,36 @@ class Operands(Sequence[Operand]):
         return Operand(address, self._values[place].item())
 
 
+def explain(trace: Graph, address: str | Address, *, check: bool = False) -> Explanation:
+    """The explanation of the number at an address; see `Trace.explain`."""
+    where = Address.parse(address) if isinstance(address, str) else address
+    node = trace.node(where)
+    slices = where.slices(node.axes, node.shape)
+    missing = [
+        f"{axis} (0 to {n - 1})"
+        for axis, n, chosen in zip(node.axes, node.shape, slices, strict=True)
+        if isinstance(chosen, slice)
+    ]
+    if missing:
+        raise GlassformerError(
+            f"{where} is not one number; also give {', '.join(missing)},"
+            f" for example {_example(node, where)}"
+        )
+    # none of them is a slice: that is the error above
+    at = {axis: int(cast("int", i)) for axis, i in zip(node.axes, slices, strict=True)}
+    try:
+        return Explanation(trace, node, at, check)
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        if trace.stored is None:
+            raise
+        raise trace.stored.fault(where, error) from error
+
+
+def _example(node: Node, where: Address) -> str:
+    given = dict(where.index)
+    return str(where.element(**{axis: given.get(axis, 0) for axis in node.axes}))
+
+
 class Explanation:
     """How the number at one address was made.
 
@@ -92,7 +119,7 @@ class Explanation:
     difference that was asked for with ``check=True``, else None.
     """
 
-    def __init__(self, trace: Trace, node: Node, at: dict[str, int], check: bool = False) -> None:
+    def __init__(self, trace: Graph, node: Node, at: dict[str, int], check: bool = False) -> None:
         self.trace = trace
         self.node = node
         self.at = at

@@ -42,9 +42,9 @@ from glassformer.formula.tree import Formula, from_json, to_json
 from glassformer.jsons import STRICT, Count, DamagedFileError, Schema, parse_object
 from glassformer.ops.op import REGISTRY
 from glassformer.trace.address import KINDS, Address
-from glassformer.trace.explain import WITHOUT_DECLARATION, Explanation, op_source, op_summary
+from glassformer.trace.explain import WITHOUT_DECLARATION, op_source, op_summary
+from glassformer.trace.graph import Graph
 from glassformer.trace.node import Node
-from glassformer.trace.trace import Trace
 from glassformer.trace.values_file import DTYPES, Extents, ValuesFile
 
 FORMAT, VERSION, TILE_BYTES = "glassformer-trace", 3, 65536
@@ -87,7 +87,7 @@ class Table(TypedDict):
 _TABLE = Schema(Table)
 
 
-def save(trace: Trace, folder: Path) -> Path:
+def save(trace: Graph, folder: Path) -> Path:
     """Write a trace to a folder, whole or not at all; an older trace there is replaced."""
     if folder.exists() and any(folder.iterdir()) and not (folder / TABLE_FILE).exists():
         raise GlassformerError(f"{folder} is a folder with other things in it; name a new folder")
@@ -108,7 +108,7 @@ def save(trace: Trace, folder: Path) -> Path:
     return folder
 
 
-def node_table(trace: Trace, extents: Extents) -> str:
+def node_table(trace: Graph, extents: Extents) -> str:
     """The text of ``trace.json``, a line to a formula and to a node, given where the bytes lie."""
     formulas: dict[Formula, int] = {}
     nodes = []
@@ -163,8 +163,8 @@ def _lines(rows: Iterable[str]) -> str:
     return "[\n" + ",\n".join(rows) + "\n]"
 
 
-def load(folder: Path) -> Trace:
-    """Open a saved trace; values stay on disk until they are asked for."""
+def load(trace: Graph, folder: Path) -> None:
+    """Put a saved trace into an empty one; values stay on disk until they are asked for."""
     path = folder / TABLE_FILE
     try:
         data = path.read_bytes()
@@ -185,7 +185,7 @@ def load(folder: Path) -> Trace:
         formulas = [
             Formula(f["name"], tuple(f["axes"]), from_json(f["tree"])) for f in table["formulas"]
         ]
-        trace = StoredTrace(path, stored)
+        values = StoredValues(path, stored)
         trace.labels = {**table["labels"]}
         seen: set[str] = set()
         for row in table["nodes"]:
@@ -196,11 +196,11 @@ def load(folder: Path) -> Trace:
             _refuse_wrong_operands(node)
             trace.add(node)
             if row["bytes"] is not None:
-                trace.place(row["address"], *row["bytes"])
+                values.place(node, *row["bytes"])
         _refuse_loose_ends(trace)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(path, f"is damaged ({error})", FIX) from error
-    return trace
+    trace.stored = values
 
 
 def _refuse_wrong_operands(node: Node) -> None:
@@ -220,7 +220,7 @@ def _refuse_wrong_operands(node: Node) -> None:
         raise ValueError(f"{node.path} lacks {', '.join(sorted(missing))}, which its formula reads")
 
 
-def _refuse_loose_ends(trace: Trace) -> None:
+def _refuse_loose_ends(trace: Graph) -> None:
     """Raise for an operand that is not there, and for a value made of itself."""
     sources = {path: [*node.operands.values()] for path, node in trace.nodes.items()}
     for path, read in sources.items():
@@ -233,37 +233,31 @@ def _refuse_loose_ends(trace: Trace) -> None:
         raise ValueError(f"{error.args[1][0]} is made of itself") from error
 
 
-class StoredTrace(Trace):
-    """A trace whose values are views of a memory-mapped file."""
+class StoredValues:
+    """Values that are views of a memory-mapped file."""
 
     def __init__(self, path: Path, stored: mmap.mmap) -> None:
-        super().__init__()
         self._path = path
         self._stored = stored
         self._bytes: dict[str, tuple[int, int]] = {}
 
-    def place(self, path: str, begin: int, end: int) -> None:
+    def place(self, node: Node, begin: int, end: int) -> None:
         """Say where a node's bytes lie; an extent that does not fit its shape is refused."""
-        node = self.nodes[path]
         if not 0 <= begin <= end <= len(self._stored) or end - begin != node.nbytes:
-            raise ValueError(f"bytes {begin} to {end} of {path} do not fit {node.shape}")
-        self._bytes[path] = (begin, end)
+            raise ValueError(f"bytes {begin} to {end} of {node.path} do not fit {node.shape}")
+        self._bytes[node.path] = (begin, end)
 
-    def value_of(self, node: Node) -> Tensor:
-        if node.value is None and node.path in self._bytes:
-            begin, end = self._bytes[node.path]
-            # an offset need not be aligned to the dtype, so the numbers are copied
-            raw = torch.frombuffer(bytearray(self._stored[begin:end]), dtype=torch.uint8)
-            node.value = raw.view(node.dtype).view(node.shape)
-        return super().value_of(node)
+    def read(self, node: Node, /) -> Tensor | None:
+        if node.path not in self._bytes:
+            return None
+        begin, end = self._bytes[node.path]
+        # an offset need not be aligned to the dtype, so the numbers are copied
+        raw = torch.frombuffer(bytearray(self._stored[begin:end]), dtype=torch.uint8)
+        return raw.view(node.dtype).view(node.shape)
 
-    def explain(self, address: str | Address, *, check: bool = False) -> Explanation:
-        """See `Trace.explain`; operands that do not fit their formula are the file's fault."""
-        try:
-            return super().explain(address, check=check)
-        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
-            problem = f"has a node that can't be worked out, {address} ({error})"
-            raise DamagedFileError(self._path, problem, FIX) from error
+    def fault(self, address: Address, error: Exception, /) -> DamagedFileError:
+        problem = f"has a node that can't be worked out, {address} ({error})"
+        return DamagedFileError(self._path, problem, FIX)
 
 
 def _finite(value: float) -> float | str:

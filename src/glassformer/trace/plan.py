@@ -22,7 +22,7 @@ from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.trace.file import node_table
-from glassformer.trace.trace import Trace
+from glassformer.trace.graph import Graph
 
 FORMAT, VERSION = "glassformer-plan", 1
 OF_A_TRACE = ("consumers", "bytes", "edited")
@@ -33,7 +33,7 @@ TEXT = ("token/ids", "token/targets", "const/position")
 
 Plan = dict[str, Any]
 
-Watch = Callable[[int, int], Trace]
+Watch = Callable[[int, int], Graph]
 """Records a pass over so many texts of so many tokens each."""
 
 

@@ -14,9 +14,9 @@ from torch.autograd import graph
 
 from glassformer.formula.tree import Formula
 from glassformer.ops.op import Composite, Name, Op, P, R, Tape
+from glassformer.trace.graph import Graph
 from glassformer.trace.node import Node
 from glassformer.trace.provenance import Provenance
-from glassformer.trace.trace import Trace
 
 Editor = Callable[[Tensor, tuple[str, ...]], Tensor]
 """Given a value and its axes, what it shall be instead."""
@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(
         self,
-        trace: Trace,
+        trace: Graph,
         kind: str = "fwd",
         edits: Mapping[str, Editor] | None = None,
         live: dict[str, Tensor | graph.Node | None] | None = None,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.trace.trace import Trace
+from glassformer.trace.graph import Graph
 
 DTYPES: dict[torch.dtype, str] = {
     torch.float64: "F64",
@@ -44,7 +44,7 @@ class ValuesFile:
     tensor([1, 2, 3])
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Graph) -> None:
         kept = [node for node in trace.nodes.values() if node.value is not None]
         # the widest first, so that every value is aligned to its own width
         kept.sort(key=lambda node: -node.dtype.itemsize)

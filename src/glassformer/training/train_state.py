@@ -17,7 +17,7 @@ from glassformer.model import Decoder
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.trace.trace import CancelCheck, never_cancelled
+from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import nearest, saved_states, state_at
 from glassformer.training.schedule import learning_rate

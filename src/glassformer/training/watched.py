@@ -32,7 +32,7 @@ from glassformer.ops import muon
 from glassformer.ops import optimizer as ops
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import Recorder, Trace
-from glassformer.trace.trace import CancelCheck, never_cancelled
+from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.training.muon import as_matrix, matrices, muon_parameters, work_dtype
 from glassformer.training.optimizer import EPS, MOMENTS, muon_lr
 from glassformer.training.recipe import Recipe
