@@ -7,7 +7,8 @@
  * again. Sums of products over axes that both sides share are matrix products; sums of
  * `select(place == axis, value, 0)` add each value where it belongs.
  */
-import { FUNCTIONS, OPERATORS } from "../trace/evaluate";
+import { OPERATORS } from "../trace/evaluate";
+import { rule, type FunctionName } from "../trace/functions";
 import {
   children,
   isBinary,
@@ -15,7 +16,6 @@ import {
   isReduction,
   plainNumber,
   walk,
-  type FunctionName,
   type Node,
   type Operator,
   type Read,
@@ -234,7 +234,7 @@ class Lowering {
     const values = children(node).map((child) => this.constant(child));
     if (values.includes(null)) return null;
     const [a, b] = values as number[];
-    return isCall(node) ? FUNCTIONS[node[0]](a) : OPERATORS[node[0]](a, b);
+    return isCall(node) ? rule(node[0]).of(a) : OPERATORS[node[0]](a, b);
   }
 
   private varying = (node: Node, space: string[]): string[] => {

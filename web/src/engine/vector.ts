@@ -2,8 +2,8 @@
  * Expressions computed for a block of elements at a time: each part of a tree is one loop over a
  * register, a row of float64 numbers. Composed of closures once; nothing is compiled at run time.
  */
-import { FUNCTIONS } from "../trace/evaluate";
-import type { FunctionName, Operator } from "../trace/formula";
+import { rule, type FunctionName } from "../trace/functions";
+import type { Operator } from "../trace/formula";
 import { count, type Expr, type Sizes, type Strides } from "./lower";
 
 /** What a kernel's closures read when they run; arrays are bound before. */
@@ -99,7 +99,7 @@ export function compile(expr: Expr, space: Space, bound: Bound, into: number): L
     }
     case "call": {
       const x = compile(expr.x, space, bound, into);
-      const run = CALLS[expr.name] ?? each(FUNCTIONS[expr.name]);
+      const run = CALLS[expr.name] ?? each(rule(expr.name).of);
       return (j) => {
         x(j);
         run(register(into, n), n);

@@ -3,7 +3,8 @@
  * Function by function Python's `formula.arithmetic`, which says the rules; here a printed number also
  * knows its address.
  */
-import { FUNCTIONS, OPERATORS, type Env, type Evaluation } from "./evaluate";
+import { OPERATORS, type Env, type Evaluation } from "./evaluate";
+import { rule, type FunctionName } from "./functions";
 import {
   NEGATION,
   PRECEDENCE,
@@ -11,7 +12,6 @@ import {
   isCall,
   isReduction,
   sides,
-  type FunctionName,
   type Node,
   type Operator,
   type Reduction,
@@ -250,7 +250,7 @@ export function value(node: Printed, digits: number): number {
     case "rest":
       return value(node.value, digits);
     case "applied":
-      return FUNCTIONS[node.function](value(node.x, digits));
+      return rule(node.function).of(value(node.x, digits));
     case "joined":
       return OPERATORS[node.operator](value(node.a, digits), value(node.b, digits));
     case "chosen":

@@ -1,5 +1,6 @@
 /** Local derivatives: how much one computed number moves for a small move of each number it read. */
-import { Evaluation, SLOPES, type Reads } from "./evaluate";
+import { Evaluation, type Reads } from "./evaluate";
+import { rule } from "./functions";
 import {
   isBinary,
   isCall,
@@ -34,7 +35,7 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
       run.each([node[1]], env, (inner) => send(node[2], inner, share));
     } else if (isCall(node)) {
       const x = run.quietly(node[1], env);
-      send(node[1], env, upstream * SLOPES[node[0]](x, run.quietly(node, env)));
+      send(node[1], env, upstream * rule(node[0]).slope(x, run.quietly(node, env)));
     } else if (isBinary(node) && !FLAT.has(node[0])) {
       toSides(node, env, upstream);
     }

@@ -2,7 +2,6 @@
  * A formula's value in float64 at one element, with a bound on how far a rounded computation may be
  * from it: the same running error analysis as Python's `formula.evaluate` (Higham 2002, 3.1 and 3.3).
  */
-import { erf } from "./erf";
 import {
   isBinary,
   isCall,
@@ -12,12 +11,12 @@ import {
   walk,
   type Binary,
   type Call,
-  type FunctionName,
   type Node,
   type Operator,
   type Reduction,
   type Select,
 } from "./formula";
+import { rule } from "./functions";
 import { isWhole, type TraceNode } from "./node";
 import type { Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./dtype";
@@ -225,10 +224,12 @@ export class Evaluation {
   private unary([name, body]: Call, env: Env): number {
     const x = this.run(body, env);
     const error = this.bound;
-    const value = FUNCTIONS[name](x);
-    const exact = name === "neg" || name === "abs" || name === "sign";
-    let carried = error > 0 ? Math.abs(SLOPES[name](x, value)) * error : 0;
+    const { of, slope, exact } = rule(name);
+    const value = of(x);
+    let carried = error > 0 ? Math.abs(slope(x, value)) * error : 0;
+    // at 0 the slope of a root is infinite, and a magnitude has none
     if (name === "sqrt") carried = Math.min(carried, Math.sqrt(error));
+    else if (name === "abs") carried = error;
     this.bound = finite(
       carried + (exact ? 0 : FUNCTION_ULPS * this.roundoff * Math.abs(value) + this.tiny),
     );
@@ -286,33 +287,6 @@ function axisSizes(tree: Node, operands: Record<string, TraceNode>): Record<stri
 
 // inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)
 const finite = (error: number): number => (Number.isFinite(error) ? error : 0);
-
-export const FUNCTIONS: Record<FunctionName, (x: number) => number> = {
-  neg: (x) => -x,
-  exp: Math.exp,
-  log: Math.log,
-  sqrt: Math.sqrt,
-  tanh: Math.tanh,
-  erf,
-  sin: Math.sin,
-  cos: Math.cos,
-  sign: Math.sign,
-  abs: Math.abs,
-};
-
-/** d function / dx, given x and the function's value. */
-export const SLOPES: Record<FunctionName, (x: number, y: number) => number> = {
-  neg: () => -1,
-  exp: (_, y) => y,
-  log: (x) => 1 / x,
-  sqrt: (_, y) => 0.5 / y,
-  tanh: (_, y) => 1 - y * y,
-  erf: (x) => (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x),
-  sin: (x) => Math.cos(x),
-  cos: (x) => -Math.sin(x),
-  sign: () => 0,
-  abs: (x) => Math.sign(x),
-};
 
 export const OPERATORS: Record<Operator, (a: number, b: number) => number> = {
   "+": (a, b) => a + b,

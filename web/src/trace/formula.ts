@@ -1,3 +1,5 @@
+import { FUNCTIONS, type FunctionName } from "./functions";
+
 /**
  * A formula tree as trace files hold it: nested lists,
  * `["*", ["number", 2], ["read", "x", [["axis", "i"]]]]`.
@@ -18,20 +20,6 @@ export interface Formula {
   text: string;
   latex: string;
 }
-
-const FUNCTIONS = [
-  "exp",
-  "log",
-  "sqrt",
-  "tanh",
-  "erf",
-  "sin",
-  "cos",
-  "sign",
-  "abs",
-  "neg",
-] as const;
-export type FunctionName = (typeof FUNCTIONS)[number];
 
 /** How tightly an operator binds; more binds tighter. */
 export const PRECEDENCE = {
@@ -54,8 +42,7 @@ export type Operator = keyof typeof PRECEDENCE;
 
 export const isReduction = (node: Node): node is Reduction =>
   node[0] === "sum" || node[0] === "mean" || node[0] === "max";
-export const isCall = (node: Node): node is Call =>
-  (FUNCTIONS as readonly string[]).includes(node[0]);
+export const isCall = (node: Node): node is Call => Object.hasOwn(FUNCTIONS, node[0]);
 export const isBinary = (node: Node): node is Binary => node[0] in PRECEDENCE;
 export const isComparison = (operator: Operator): boolean => PRECEDENCE[operator] === 0;
 
