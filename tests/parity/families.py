@@ -45,6 +45,8 @@ YARN = {
 }
 LIKE_LLAMA = {"intermediate_size": 44, "head_dim": 6}
 SHARED = {**LIKE_LLAMA, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8}
+SIX = {"hidden_size": 48, "num_attention_heads": 6, "intermediate_size": 44}
+NO_WIDTH = {**SIX, "num_key_value_heads": 2}
 
 FAMILIES |= {
     "llama": [
@@ -65,6 +67,50 @@ FAMILIES |= {
         },
     ],
     "qwen3": [SHARED, {**SHARED, "attention_bias": True, "tie_word_embeddings": True}],
+    "gemma": [SHARED],
+    "gemma2": [
+        {**SHARED, "query_pre_attn_scalar": 11, "sliding_window": 4},
+        {**SHARED, "query_pre_attn_scalar": 8, "attn_logit_softcapping": None},
+    ],
+    "gemma3_text": [
+        {
+            **SHARED,
+            "query_pre_attn_scalar": 11,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e4},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+            },
+        },
+    ],
+    "gpt_neox": [
+        {**SIX, "rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5}},
+        {**SIX, "use_parallel_residual": False, "attention_bias": False, "intermediate_size": 7},
+    ],
+    "gpt_neo": [
+        {
+            "num_layers": 2,
+            "num_heads": 5,
+            "attention_types": [[["local", "global"], 1]],
+            "window_size": 4,
+            "intermediate_size": 44,
+        },
+    ],
+    "olmo2": [NO_WIDTH],
+    "olmo3": [
+        {
+            **NO_WIDTH,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": YARN,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 30.0},
+            },
+        },
+    ],
+    "smollm3": [{**NO_WIDTH, "no_rope_layers": [0, 1]}],
+    "nanochat": [NO_WIDTH, {**NO_WIDTH, "final_logit_softcapping": None}],
     "mistral": [{**SHARED, "sliding_window": 3}, {**SHARED, "sliding_window": None}],
 }
 
@@ -91,8 +137,10 @@ def model_there(model_type: str, settings: dict[str, Any]) -> Any:
     """A model of `transformers` in float64 whose every parameter is random, gains too."""
     config = AutoConfig.for_model(model_type, **{**SIZES, **TOKENS, **settings})
     generator = torch.Generator().manual_seed(0)
+    torch.set_default_dtype(torch.float64)  # constants too, as the scale of Gemma's embeddings
     with InDouble():
         model: Any = AutoModelForCausalLM.from_config(config).to(torch.float64).eval()
+    torch.set_default_dtype(torch.float32)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0

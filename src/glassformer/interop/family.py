@@ -91,7 +91,7 @@ class Family:
     by spaces, lie in one tensor. Their names come after the `prefix` for `embeddings` and `end`,
     after prefix, `layers` and the layer's number for `block`, and alone for the `head`. A matrix
     has the `layout`, an embedding table ours, the head [out, in]; `layouts` are other ones, by our
-    modules. `buffers`: tensors that are no weights.
+    modules. `buffers`: tensors that are no weights; `renamed`: beginnings of names in old folders.
 
     `entering` and `activation` are modules that compute what enters the first block and a neuron's
     output, for the table of names. Of families that express a configuration the one of the lowest
@@ -111,6 +111,7 @@ class Family:
     layout: Layout = OUT_BY_IN
     layouts: Mapping[str, Callable[[Config], Layout]] = field(default_factory=dict)
     buffers: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, Any] = field(default_factory=dict)
     more: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
     more_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -216,8 +217,10 @@ class Family:
         """Some folders leave the prefix of the names out; buffers do not count."""
         full: dict[str, str] = {}
         for name in names:
-            whole = name.startswith((self.prefix, *self.head.values()))
-            own = name if whole else f"{self.prefix}{name}"
+            old = next((old for old in self.renamed if name.startswith(old)), "")
+            own = self.renamed[old] + name.removeprefix(old) if old else name
+            whole = own.startswith((self.prefix, *self.head.values()))
+            own = own if whole else f"{self.prefix}{own}"
             if own in full:
                 raise GlassformerError(
                     f"tensors are there both with and without the prefix {self.prefix!r}; save the"

@@ -67,6 +67,47 @@ def rows_in_front(n: int) -> Layout:
     )
 
 
+FLAT = Layout(
+    lambda parts: parts[0].flatten(),
+    lambda tensor, shapes: [tensor.unflatten(0, shapes[0])],
+)
+"""A gain of all heads, [head * d_head]."""
+
+
+def by_head(config: Config) -> Layout:
+    """[out, in], for each head of keys and values its queries, its key and its value."""
+    groups, d_head = config.n_kv_heads, config.d_head
+
+    def write(parts: list[Tensor]) -> Tensor:
+        each = [part.unflatten(-1, (groups, -1, d_head)) for part in parts]
+        return _turned(torch.cat(each, -2).flatten(-3))
+
+    def read(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
+        each = _turned(tensor).unflatten(-1, (groups, -1, d_head))
+        counts = [shape[-1] // (groups * d_head) for shape in shapes]
+        return [part.flatten(-3) for part in each.split(counts, -2)]
+
+    return Layout(write, read)
+
+
+def reordered(order: Callable[[Config], list[int]]) -> Callable[[Config], Layout]:
+    """[out, in], the dimensions of each head in another order: theirs are ours at `order`."""
+
+    def layout(config: Config) -> Layout:
+        places = order(config)
+        back = [places.index(i) for i in range(len(places))]
+
+        def taken(tensor: Tensor, where: list[int]) -> Tensor:
+            return tensor.unflatten(0, (-1, len(where)))[:, where].flatten(0, 1)
+
+        return Layout(
+            lambda parts: taken(_turned(parts[0]), places),
+            lambda tensor, _: [_turned(taken(tensor, back))],
+        )
+
+    return layout
+
+
 def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """Every parameter, and queries, keys and values of their own: views, nothing is copied."""
     parts = dict(parameters)

@@ -121,5 +121,6 @@ def write(config: Config, local: bool = False) -> dict[str, Any]:
             full["attention_factor"] = scaling.amplitude
     if not local:
         return {"rope_parameters": full, "rope_theta": config.rotary_base}
-    sliding = {"rope_type": "default", "rope_theta": config.local_rotary_base}
+    theta = config.local_rotary_base or config.rotary_base
+    sliding = {"rope_type": "default", "rope_theta": theta}
     return {"rope_parameters": {FULL: full, SLIDING: sliding}}

@@ -42,6 +42,8 @@ class Setting:
 
     def write(self, value: Any) -> Any:
         """Their value for ours; where they have none, the one they take by default."""
+        if self.null is not REQUIRED and value == self.null:
+            return None
         if not self.values:
             return value
         return next((theirs for theirs, ours in self.values.items() if ours == value), self.default)
@@ -56,6 +58,7 @@ ACTIVATIONS = {  # the name `transformers` has for it -> ours
     "gelu_fast": "gelu_tanh",
     "gelu_python": "gelu",
     "swish": "silu",
+    "relu2": "relu_squared",
 }
 
 FIXED: dict[str, tuple[Any, ...]] = {  # of any family: what changes the computation, as we compute

@@ -59,4 +59,4 @@ def scale(x: Tensor, factor: float) -> Tensor:
 
 def level_off(x: Tensor, cap: float) -> Tensor:
     """cap * tanh(x / cap): x where it is small, and never more than the cap."""
-    return torch.tanh(x / cap).mul_(cap)
+    return torch.tanh(x / cap) * cap

@@ -187,8 +187,11 @@ class Config(Checked):
             "rotary_dims": self.position != "rotary",
             "rotary_scaling": self.position != "rotary",
             "rotary_layers": self.position != "rotary" or all(self.rotary_layers),
-            "local_rotary_base": self.position != "rotary" or not any(self.windows),
+            "local_rotary_base": self.position != "rotary"
+            or not any(self.windows)
+            or (self.local_rotary_base == self.rotary_base and self.rotary_scaling is None),
             "windows": not any(self.windows),
+            "attn_scale": self.attn_scale == self.d_head**-0.5,
             "qk_norm_gain": not self.qk_norm,
             "qk_norm_wide": not self.qk_norm,
             "qk_norm_last": not self.qk_norm or self.position != "rotary",

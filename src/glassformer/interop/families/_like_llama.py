@@ -37,7 +37,7 @@ BUFFERS = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"  # of old versi
 def settings(**defaults: Any) -> tuple[Setting, ...]:
     """The settings by Llama's names; `defaults`: those of the family, by our fields.
 
-    Without a default of its own a setting has Llama's; what is None is left out.
+    Without a default of its own a setting has Llama's; None: the family has no such setting.
     """
     usual = {
         "vocab_size": ("vocab_size", 32000),
@@ -65,7 +65,9 @@ def settings(**defaults: Any) -> tuple[Setting, ...]:
     return tuple(found)
 
 
-WINDOWS: dict[str, Any] = {"layer_types": None, "sliding_window": None}
+def activation(theirs: str, default: str) -> Setting:
+    """The activation, under another name than Llama's."""
+    return Setting(theirs, "activation", default, values=ACTIVATIONS)
 
 
 def read_windows(given: dict[str, Any], usual: list[bool]) -> dict[str, Any]:
