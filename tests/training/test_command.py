@@ -98,12 +98,12 @@ def test_training_says_what_to_expect_shows_the_loss_and_leaves_a_model(
     run = tmp_path / "run"
     code, shown, said = glassformer("train", text, "--out", run, *TINY, "--sample-every", "6")
     assert (code, said) == (0, "")
-    for words in ("parameters", "training tokens", "MB of weights", "ms for 16 tokens"):
+    for words in ("parameters", "training tokens", "KB of weights", "ms for 16 tokens"):
         assert words in shown
     assert "knowing nothing" in shown
     assert "step      6  it writes:" in shown
     assert "done after step 6; held-out loss" in shown
-    command = shlex.split(shown.splitlines()[-1])
+    command = shlex.split(next(line for line in shown.splitlines() if "glassformer ask" in line))
     assert command[:3] == ["glassformer", "ask", str(run)]
     assert TEXT.startswith(command[3])  # of the run's own text
     model, tokenizer = load_folder(run)
@@ -255,7 +255,7 @@ def test_tensorboard_gets_the_losses(glassformer, text, tmp_path):
         (b"", [], "is empty (0 bytes)"),
         (b"\x7fELF\0\0", [], "binary"),
         (b"caf\xe9", [], "is not UTF-8"),
-        (b"abc", [], "give more text or"),
+        (TEXT.encode(), ["--n-ctx", "4000"], "give more text or"),
         (TEXT.encode(), ["--preset", "shakespear"], "no preset is named"),
         (TEXT.encode(), ["--tokenizer", "byte"], "is neither a folder nor one of chars"),
         (TEXT.encode(), ["--vocab-size", "0"], "leaves no room for a character"),

@@ -53,9 +53,9 @@ class TrainingDisplay:
     def __call__(self, row: Row) -> None:
         if "loss" in row:
             self._step(row)
-        elif "val_loss" in row:
+        elif "val_loss" in row or "text_loss" in row:
             self.latest.update(row)
-            self._say(f"step {row['step']:>6,}  {held_out(row)}")
+            self._say(f"step {row['step']:>6,}  {measured(row)}")
         elif "unigram_loss" in row:
             self._say(
                 f"for comparison: knowing nothing {row['uniform_loss']:.3f}, knowing only how often"
@@ -110,8 +110,10 @@ class _Numbers(ProgressColumn):
         return Text(self.display.numbers())
 
 
-def held_out(row: Row) -> str:
-    """The held-out loss in words, beside its floor where that is known."""
+def measured(row: Row) -> str:
+    """The measured loss in words, beside its floor where that is known."""
+    if "text_loss" in row:
+        return f"loss {row['text_loss']:.3f} on the whole text"
     text = f"held-out loss {row['val_loss']:.3f}"
     if "floor" in row:
         text += f", {row['val_loss'] - row['floor']:.3f} above the floor of {row['floor']:.3f}"

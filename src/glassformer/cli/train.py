@@ -16,7 +16,8 @@ from rich.console import Console
 
 from glassformer.cli import pasted
 from glassformer.cli.console import SafeConsole
-from glassformer.cli.progress import Row, TrainingDisplay, duration, held_out
+from glassformer.cli.progress import Row, TrainingDisplay, duration, measured
+from glassformer.cli.recall import Recalled, recall
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
@@ -145,9 +146,12 @@ def command(
         outcome, stopped_by = train_showing(
             prepared, console, tensorboard=tensorboard, event=say_event if as_json else None
         )
-    tell_outcome(outcome, prepared, console)
+    recalled = [] if outcome.reason == "stopped" else recall(prepared)
+    tell_outcome(outcome, prepared, recalled, console)
     if as_json:
-        say_event("end", {"reason": outcome.reason, "step": outcome.step, "run": str(out)})
+        answers = [asked._asdict() for asked in recalled]
+        end = {"reason": outcome.reason, "step": outcome.step, "run": str(out)}
+        say_event("end", {**end, "answers": answers})
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
 
@@ -186,7 +190,8 @@ def event_of(row: Row) -> str:
     >>> event_of({"step": 3, "loss": 2.0}), event_of({"step": 3, "val_loss": 2.0})
     ('step', 'evaluation')
     """
-    names = {"loss": "step", "val_loss": "evaluation", "unigram_loss": "baseline"}
+    names = {"loss": "step", "unigram_loss": "baseline"}
+    names |= dict.fromkeys(("val_loss", "text_loss"), "evaluation")
     named = (name for key, name in names.items() if key in row)
     return next(named, None) or next(key for key in row if key != "step")  # sample, note, health
 
@@ -247,8 +252,8 @@ def sample(model: Decoder, tokenizer: Tokenizer, seed: int) -> str:
 
 def tell_plan(plan: Plan, console: Console) -> None:
     """Say what is to be expected before it begins."""
-    memory = f"{plan.state_bytes / 1e6:,.0f} MB of weights, gradients and optimizer"
-    memory += f"; {plan.peak_bytes / 1e6:,.0f} MB in all at the peak of the trial steps"
+    memory = f"{size(plan.state_bytes)} of weights, gradients and optimizer"
+    memory += f"; {size(plan.peak_bytes)} in all at the peak of the trial steps"
     console.print(f"model   {plan.parameters:,} parameters")
     console.print(f"text    {plan.n_tokens:,} training tokens; {plan.verdict()}")
     console.print(f"memory  {memory}")
@@ -259,18 +264,30 @@ def tell_plan(plan: Plan, console: Console) -> None:
     )
 
 
-def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None:
-    """Say how it ended, where the model is and what to type next."""
+def size(n_bytes: int) -> str:
+    """A number of bytes as people say it.
+
+    >>> size(18_816), size(354_000_000)
+    ('19 KB', '354 MB')
+    """
+    return f"{n_bytes / 1e3:,.0f} KB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def tell_outcome(
+    outcome: Outcome, prepared: Prepared, recalled: list[Recalled], console: Console
+) -> None:
+    """Say how it ended, where the model is, what to type next, and what it makes of its text."""
     folder, steps = prepared.run.folder, prepared.recipe.steps
-    last = next((row for row in reversed(outcome.rows) if "val_loss" in row), None)
-    result = f"; {held_out(last)}" if last else ""
+    rows = (row for row in reversed(outcome.rows) if "val_loss" in row or "text_loss" in row)
+    last = next(rows, None)
+    result = f"; {measured(last)}" if last else ""
     if outcome.reason == "stopped":
         console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
         console.print(f"go on with:  glassformer train --out {pasted.word(folder)} --resume")
         return
     if outcome.reason == "early":
         console.print(
-            f"stopped early after step {outcome.step:,}: the held-out loss no longer fell;"
+            f"stopped early after step {outcome.step:,}: the measured loss no longer fell;"
             " the folder holds the best model"
         )
     else:
@@ -279,6 +296,10 @@ def tell_outcome(outcome: Outcome, prepared: Prepared, console: Console) -> None
     n_ctx, own = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
     prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=own)[0][0]
     console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
+    if recalled:
+        console.print("how it ends sentences of its text:")
+    for asked in recalled:
+        console.print(f"  {asked.spelled()}")
 
 
 class Stop:

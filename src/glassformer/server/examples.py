@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import groupby, islice
 from pathlib import Path
 
 from glassformer.errors import GlassformerError
@@ -14,6 +14,11 @@ from glassformer.text.tokenizer import Tokenizer
 SHOWN = 4
 LETTERS = 40  # of a prompt that is taken from a text
 WINDOW = 160  # tokens that are looked through for it
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
+_LAST_WORD, _LAST_LETTER = (
+    re.compile(end) for end in (r"(.*\S)\s+(\w(?:\S*\w)?)[.!?]+", r"(.*\w)(\w)[。！？.!?]+")
+)
 
 WORDS = (
     ("the easiest trick to teach a dog is", None),
@@ -41,12 +46,24 @@ def examples(
 
     `data`: the tokens that the model was trained on; `own_first`: its text goes before WORDS.
     """
-    starts = beginnings(tokenizer, data) if data else ()
-    own = [(shortened(tokenizer, n_ctx, start), None) for start in starts]
+    own: list[tuple[str, str | None]] = []
+    if data is not None:
+        for start in beginnings(tokenizer, data):
+            text = shortened(tokenizer, n_ctx, start)
+            # a whole sentence would leave nothing to say
+            prompt, word = without_end(text) or (text, None)
+            own.append((prompt, word if tokenizer.kind == "words" else None))
     words = [*own, *WORDS] if own_first else [*WORDS, *own]
     known = words if tokenizer.kind == "words" else own or [*PIECES]
     fitting = (pair for pair in dict.fromkeys(known) if _fits(tokenizer, n_ctx, pair[0]))
-    return [*islice(fitting, SHOWN)] or [(tokenizer.token(0), None)]
+    return [*islice(fitting, SHOWN)] or [(_any_token(tokenizer), None)]
+
+
+def _any_token(tokenizer: Tokenizer) -> str:
+    """The text of the first token that stands for itself: no special one, and no lone byte."""
+    texts = ((i, tokenizer.token(i)) for i in range(tokenizer.vocab_size))
+    own = (text for i, text in texts if text.strip() and _known(tokenizer, text) == [i])
+    return next(own, tokenizer.token(0))
 
 
 def shortened(tokenizer: Tokenizer, n_ctx: int, start: str) -> str:
@@ -62,16 +79,38 @@ def shortened(tokenizer: Tokenizer, n_ctx: int, start: str) -> str:
     return next((text for text in shorter if _fits(tokenizer, n_ctx - 1, text)), start)
 
 
+def without_end(sentence: str) -> tuple[str, str] | None:
+    """A whole sentence without its last word, and that word.
+
+    >>> without_end("The cat sat on the mat."), without_end("猫坐在垫子上。"), without_end("Sat.")
+    (('The cat sat on the', 'mat'), ('猫坐在垫子', '上'), None)
+    """
+    has_words = sentence.isascii() or " " in sentence  # else a letter stands for one
+    parts = (_LAST_WORD if has_words else _LAST_LETTER).fullmatch(sentence)
+    return (parts[1], parts[2]) if parts else None
+
+
+def unfinished(tokenizer: Tokenizer, n_ctx: int, data: Path) -> list[tuple[str, str]]:
+    """The first and the last sentence of a text that the model can read, as `without_end`."""
+    windows = _windows(tokenizer, data, lambda n: [0, max(n - WINDOW, 0)])
+    found: list[tuple[str, str]] = []
+    for place, window in zip((0, -1), windows, strict=False):
+        is_end = groupby(window, lambda i: i == tokenizer.eos_id)
+        documents = [[*ids] for ends, ids in is_end if not ends] or [[]]
+        sentences = _SENTENCE_END.split(tokenizer.decode(documents[place]).strip())
+        # the first of the last window may have lost its beginning
+        in_order = sentences if place == 0 else sentences[:0:-1] or sentences
+        parts = (without_end(sentence) for sentence in in_order)
+        fitting = (p for p in parts if p is not None and _fits(tokenizer, n_ctx - 1, p[0]))
+        found += islice((p for p in fitting if len(p[0]) <= LETTERS), 1)
+    return [*dict.fromkeys(found)]
+
+
 def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
     """How sentences of a text begin, from places spread over it."""
-    try:
-        shard = Shard(data, tokenizer=tokenizer)
-        begins = [place * len(shard) // SHOWN for place in range(SHOWN)]
-        windows = [shard.ids(slice(begin, begin + WINDOW)).tolist() for begin in begins]
-    except GlassformerError:  # moved without its data, damaged, or of another tokenizer
-        return
-    for place, window in enumerate(windows):
-        ids = [i for i in window if i != shard.header.eos_id]
+    begins = _windows(tokenizer, data, lambda n: [place * n // SHOWN for place in range(SHOWN)])
+    for place, window in enumerate(begins):
+        ids = [i for i in window if i != tokenizer.eos_id]
         # the first sentence may have lost its beginning
         sentences = re.split(r"(?<=[.!?\n])\s+", tokenizer.decode(ids).strip())[place > 0 :]
         lines = " ".join(sentences).splitlines() or [""]
@@ -83,9 +122,25 @@ def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
             yield start
 
 
-def _fits(tokenizer: Tokenizer, n_ctx: int, prompt: str) -> bool:
+def _windows(
+    tokenizer: Tokenizer, data: Path, begins: Callable[[int], list[int]]
+) -> list[list[int]]:
+    """Tokens that a model was trained on, from some places of so many; none where unreadable."""
     try:
-        n = len(tokenizer.encode_prompt(prompt))
-    except GlassformerError:  # words that it does not know
-        return False
-    return 0 < n <= n_ctx and not tokenizer.unknown_words(prompt)
+        shard = Shard(data, tokenizer=tokenizer)
+        return [shard.ids(slice(at, at + WINDOW)).tolist() for at in begins(len(shard))]
+    except GlassformerError:  # moved without its data, damaged, or of another tokenizer
+        return []
+
+
+def _fits(tokenizer: Tokenizer, n_ctx: int, prompt: str) -> bool:
+    return 0 < len(_known(tokenizer, prompt)) <= n_ctx
+
+
+def _known(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The tokens of a prompt as a model reads it; none where a word is not in the vocabulary."""
+    try:
+        ids = tokenizer.encode_prompt(prompt)
+    except GlassformerError:  # there is no <unk> to put in its place
+        return []
+    return [] if tokenizer.unknown_words(prompt) else ids

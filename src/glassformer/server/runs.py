@@ -139,7 +139,8 @@ class Source:
         if self.folder is None or self.kind != "run":
             return None
         recipe, rows = read_description(self.folder).recipe, self.metrics().rows
-        losses = [row.held_out for row in rows if row.held_out is not None]
+        measured = (row.whole_text if row.held_out is None else row.held_out for row in rows)
+        losses = [loss for loss in measured if loss is not None]
         waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         if recipe.patience and waited >= recipe.patience:
             return 0
@@ -254,7 +255,12 @@ def _config(source: Source, _stamp: Stamp) -> Config:
 GUESSES = ("floor", "unigram_loss", "uniform_loss")
 """What is known of the loss without a model, by its key in metrics.jsonl."""
 
-MEASURES = {"loss": "loss", "held_out": "val_loss", "tokens_per_second": "tokens_per_second"}
+MEASURES = {
+    "loss": "loss",
+    "held_out": "val_loss",
+    "whole_text": "text_loss",
+    "tokens_per_second": "tokens_per_second",
+}
 """What a row of metrics has, and its key in metrics.jsonl."""
 
 

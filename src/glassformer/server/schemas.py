@@ -202,6 +202,7 @@ class MetricsRow(Output):
     step: int
     loss: float | None = None
     held_out: float | None = None
+    whole_text: float | None = None
     tokens_per_second: float | None = None
 
 
@@ -316,16 +317,18 @@ class TokenizedText(Output):
 class Training(Output):
     id: str
     run: str
+    chosen: str | None = Field(None, description="The sizes and steps, where the text decided.")
 
 
 class Progress(Output):
-    """Where a training is; `measured`: whether this event is what tells `held_out`."""
+    """Where a training is; `measured`: whether this event tells `held_out` or `whole_text`."""
 
     kind: Literal["progress"] = "progress"
     step: int
     steps: int
     loss: float | None = None
     held_out: float | None = None
+    whole_text: float | None = None
     measured: bool = False
     floor: float | None = None
     tokens_per_second: float | None = None

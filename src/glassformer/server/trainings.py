@@ -19,16 +19,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from glassformer.files import write_atomically
+from glassformer.model import load_preset
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.runs import Runs, Source
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.run import read_metrics
+from glassformer.training.sizing import measured, sized, spelled
 
 TRAIN = [sys.executable, "-m", "glassformer.server.child", "train"]
 
 STEPS = 600
-FEWEST_CHARACTERS = 100
+FEWEST_CHARACTERS = 10
 SAMPLES, EVALUATIONS = 10, 20
 """How often in a training it writes something of its own, and is measured on held-out text."""
 
@@ -53,8 +55,9 @@ class Training:
         steps: int,
         arguments: list[str],
         leaving: threading.Event,
+        chosen: str | None = None,
     ) -> None:
-        self.source, self.folder, self.steps = source, folder, steps
+        self.source, self.folder, self.steps, self._chosen = source, folder, steps, chosen
         self._leaving = leaving
         self._start([*arguments, "--out", str(folder), "--steps", str(steps)])
 
@@ -78,8 +81,8 @@ class Training:
 
     @property
     def named(self) -> schemas.Training:
-        """The id under which it is followed, and that of its run."""
-        return schemas.Training(id=self.source.id, run=self.source.id)
+        """The id under which it is followed, that of its run, and what was chosen for its text."""
+        return schemas.Training(id=self.source.id, run=self.source.id, chosen=self._chosen)
 
     @property
     def log(self) -> Path:
@@ -131,7 +134,7 @@ class Training:
                     yield schemas.Sample(step=step, text=row["sample"])
                 news = {name: row[key] for name, key in ROW.items() if key in row}
                 if news:
-                    news |= {"step": step, "measured": "held_out" in news}
+                    news |= {"step": step, "measured": "held_out" in news or "whole_text" in news}
                     progress = progress.model_copy(update=news)
                     yield progress
             seen = len(rows)
@@ -160,6 +163,7 @@ class Training:
 ROW = {
     "loss": "loss",
     "held_out": "val_loss",
+    "whole_text": "text_loss",
     "floor": "floor",
     "tokens_per_second": "tokens_per_second",
 }
@@ -190,10 +194,10 @@ class Trainings:
                 arguments = [str(text), *arguments]
             name = request.name and (request.name if n == 1 else f"{request.name} {n}")
             source = self._runs.expect(folder, name or folder.name)
-            steps = request.steps or STEPS
+            steps, chosen = fitted(request)
             arguments += ["--eval-every", str(max(steps // EVALUATIONS, 1))]
             arguments += ["--sample-every", str(max(steps // SAMPLES, 1))]
-            training = Training(source, folder, steps, arguments, self._leaving)
+            training = Training(source, folder, steps, arguments, self._leaving, chosen)
             self._trainings[source.id] = training
             return training
 
@@ -253,22 +257,38 @@ def arguments_of(request: schemas.TrainingRequest) -> list[str]:
     >>> arguments_of(schemas.TrainingRequest(text="so it goes, " * 900, preset="fast"))
     ['--preset', 'fast', '--n-ctx', '64', '--no-compile']
     """
-    preset = request.preset or ("text" if request.text is not None else "storyland")
-    arguments = ["--preset", preset]
+    preset = request.preset
     if request.text is None:
-        if preset != "storyland":
+        if preset not in (None, "storyland"):
             raise ApiError("invalid", f"{preset!r} needs a text; without one, take 'storyland'")
-        return arguments
+        return ["--preset", "storyland"]
     n = len(request.text.strip())
     if n < FEWEST_CHARACTERS:
         raise ApiError(
             "invalid",
             f"the text has {n} characters, too few to learn from; give {FEWEST_CHARACTERS} or more",
         )
+    if preset is None:
+        return []  # the text decides
     by_letter = preset in ("fast", "classic")
-    arguments += ["--n-ctx", str(context(request.text, 64 if by_letter else 128))]
+    n_ctx = context(request.text, 64 if by_letter else 128)
+    arguments = ["--preset", preset, "--n-ctx", str(n_ctx)]
     # compiling takes longer than a small run
     return [*arguments, "--no-compile"] if preset == "fast" else arguments
+
+
+def fitted(request: schemas.TrainingRequest) -> tuple[int, str | None]:
+    """How many steps to make, and in words what the text has decided, where it does.
+
+    >>> fitted(schemas.TrainingRequest(text="The cat sat on the mat. The dog sat on the mat."))
+    (300, 'tokenizer words, n_ctx 16, d_model 8, n_layers 1, n_heads 2, steps 300, batch_size 8, \
+lr 0.03')
+    """
+    if request.text is None or request.preset is not None:
+        return request.steps or STEPS, None
+    sizes = sized(measured([request.text]), load_preset("text"))
+    training = {**sizes["training"], "steps": request.steps or sizes["training"]["steps"]}
+    return training["steps"], spelled(sizes["tokenizer"]["kind"], sizes["model"], training)
 
 
 def context(text: str, most: int) -> int:

@@ -87,8 +87,8 @@ def run_html(name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> str:
     """A run of `steps` steps: its loss, drawn and in numbers, and what it wrote on the way."""
     done = rows[-1]["step"] if rows else 0
     losses = [(row["step"], "training", row["loss"]) for row in rows if "loss" in row][-1:]
-    losses += [(row["step"], "held out", row["val_loss"]) for row in rows if "val_loss" in row][-1:]
-    losses += [(row["step"], "floor", row["floor"]) for row in rows if "floor" in row][-1:]
+    for key, kind in (("val_loss", "held out"), ("text_loss", "whole text"), ("floor", "floor")):
+        losses += [(row["step"], kind, row[key]) for row in rows if key in row][-1:]
     measured = [[kind, str(step), number(loss)] for step, kind, loss in losses]
     samples = [(row["step"], row["sample"]) for row in rows if "sample" in row]
     written = [

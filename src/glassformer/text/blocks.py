@@ -39,6 +39,9 @@ class Blocks:
     in the shard; the last is cut where the block ends. (Only whole documents would let a model
     infer from its place how long a document can be, and so fall below the text's entropy.) The
     split is between two documents.
+    mode "whole": for a text so short that all of it is learned and none is held out. Every token
+    but the last begins a block of each pass, as every sentence may begin a prompt; what is measured
+    is the whole text.
 
     Y is the next token of the same part; beyond the part's end X is padding and Y is -100.
     """
@@ -48,9 +51,11 @@ class Blocks:
         shard: Shard,
         n_ctx: int,
         *,
-        mode: Literal["stream", "documents"] = "stream",
+        mode: Literal["stream", "documents", "whole"] = "stream",
         validation: float = 0.1,
     ) -> None:
+        if mode == "whole":
+            validation = 0.0
         if not 0 <= validation < 1:
             raise GlassformerError(
                 f"validation={validation} is no share of the tokens; give 0.1 for a tenth"
@@ -62,7 +67,11 @@ class Blocks:
         self.split = n_tokens - n_validation  # the first token of the validation part
         if mode == "documents":
             self._n_documents = self._split_documents()
-        if self.split < n_ctx + 1:
+        if mode == "whole" and n_tokens < 2:
+            raise GlassformerError(
+                "the text is one token, and there is none after it to learn; give more text"
+            )
+        if mode != "whole" and self.split < n_ctx + 1:
             raise GlassformerError(
                 f"the text has {n_tokens:,} tokens, {self.split:,} of them to train on, and a "
                 f"block of n_ctx={n_ctx} takes {n_ctx + 1:,}; give more text"
@@ -97,11 +106,15 @@ class Blocks:
         """Blocks in one pass over the training part."""
         if self.mode == "documents":
             return self._n_documents
+        if self.mode == "whole":
+            return self.split - 1
         return max(1, (self.split - self.n_ctx) // self.n_ctx)
 
     def _starts(self, places: np.ndarray, seed: int, number: int) -> np.ndarray:
         """Where the blocks at some places of a pass begin: pass `number`, in its own order."""
         chosen = shuffled(self._n_blocks, seed, number)[places].astype(np.int64)
+        if self.mode == "whole":
+            return chosen
         if self.mode == "stream":  # laid end to end around the text, from a place of the pass's own
             n_starts = self.split - self.n_ctx
             first = int(_philox(seed, number, part=1).random_raw()) % n_starts
@@ -111,13 +124,17 @@ class Blocks:
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
         """Yield X and Y [batch, pos] over the whole validation part, always the same.
 
+        In mode "whole" that part is empty, and the text itself is measured, laid end to end.
+
         Each of its tokens is a target exactly once. In mode "stream" the blocks lie end to end, so
         a token is predicted from the 1 to n_ctx tokens before it. In mode "documents" a block holds
         a separator and as many whole documents as fit after it; a document longer than a block goes
         on in the next. Blocks are not all full: weigh a batch's mean loss by its targets that are
         not -100.
         """
-        if self.mode == "stream":
+        if self.mode == "whole":
+            windows = _end_to_end(1, len(self.shard), self.n_ctx)
+        elif self.mode == "stream":
             windows = _end_to_end(self.split, len(self.shard), self.n_ctx)
         else:
             windows = self._document_windows()

@@ -35,7 +35,15 @@ class Data(Protocol):
         ...
 
     def held_out(self, rows: int) -> Iterable[Batch]:
-        """The held-out blocks, always the same, in batches of at most `rows`."""
+        """The held-out blocks, always the same, in batches of at most `rows`.
+
+        Where none are held out, the blocks of the whole text.
+        """
+        ...
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether a part of the text is kept from training, to be measured on."""
         ...
 
     def counts(self) -> Int[Tensor, " vocab"]:
@@ -73,6 +81,10 @@ class BlocksData:
             n += targets.numel()
             if n >= EVALUATED:
                 return
+
+    @property
+    def holds_out(self) -> bool:
+        return self.blocks.mode != "whole"
 
     def counts(self) -> Int[Tensor, " vocab"]:
         return self.blocks.counts()

@@ -55,8 +55,8 @@ class Outcome(NamedTuple):
 
     @property
     def val_loss(self) -> float:
-        """The last held-out loss, nats per token."""
-        return next(row["val_loss"] for row in reversed(self.rows) if "val_loss" in row)
+        """The last held-out loss, nats per token; nan where nothing was held out."""
+        return next((row["val_loss"] for row in reversed(self.rows) if "val_loss" in row), math.nan)
 
 
 def train(
@@ -75,7 +75,8 @@ def train(
 
     report: called with every row of metrics, those that metrics.jsonl holds: `loss`, `lr`,
     `grad_norm`, `tokens_per_second`, `seconds` of each step; now and then `val_loss` and `floor`
-    (nats per token), `health`, `sample`. should_stop: asked between steps; if true, training saves
+    (nats per token; `text_loss` of the whole text, where none is held out), `health`, `sample`.
+    should_stop: asked between steps; if true, training saves
     and returns. A run with checkpoints goes on from the newest, bit for bit (fp32, CPU).
 
     Raises NonFiniteError before an update that would spoil the weights, or where one has: nothing
@@ -218,31 +219,35 @@ class Loop:
 
     def evaluate(self, health: Row | None = None) -> None:
         """Measure, look at the model's health, and go by the loss where patience asks for it."""
-        val_loss = self.measure()
+        loss = self.measure()
         if health is not None:
             batch = next(iter(self.data.held_out(8)))
             dead = dead_units(self.model, batch)
             self.report({"step": self.step, "health": {**health, "dead_units": dead}})
-        if val_loss < self.best_loss:
-            self.best_loss, self.best_step, self.waited = val_loss, self.step, 0
+        if loss < self.best_loss:
+            self.best_loss, self.best_step, self.waited = loss, self.step, 0
             if self.recipe.patience:
                 self.save()  # the one to go back to
         else:
             self.waited += 1
 
     def measure(self) -> float:
-        """The mean loss over the held-out blocks, beside the floor where that is known."""
+        """The mean loss over the held-out blocks, beside the floor where that is known.
+
+        Where none are held out, it is the loss over the whole text, and its row says so.
+        """
         started = time.perf_counter()
         held_out = self.data.held_out(self.recipe.batch_size)
-        val_loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
-        if not math.isfinite(val_loss):
-            raise NonFiniteError(self.diverged(f"the held-out loss is {val_loss}"))
-        row: Row = {"step": self.step, "val_loss": val_loss}
+        loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
+        name, of = ("val_loss", "held-out") if self.data.holds_out else ("text_loss", "text's")
+        if not math.isfinite(loss):
+            raise NonFiniteError(self.diverged(f"the {of} loss is {loss}"))
+        row: Row = {"step": self.step, name: loss}
         if self.data.floor is not None:
             row["floor"] = self.data.floor
         row["eval_seconds"] = time.perf_counter() - started
         self.report(row)
-        return val_loss
+        return loss
 
     def report(self, row: Row) -> None:
         self.rows.append(row)

@@ -37,6 +37,8 @@ class Plan(NamedTuple):
     """The most this process (on CUDA: the device) held in the trial steps."""
     precision: str = "weights and products in float32"
     """What is computed and kept in which dtype."""
+    holds_out: bool = True
+    """Whether a part of the text is kept to be measured on."""
 
     @property
     def seconds(self) -> float:
@@ -59,6 +61,8 @@ class Plan(NamedTuple):
  upwards; --patience 3 stops there, more text or a smaller model goes further'
         """
         per_parameter = f"{self.tokens_seen / self.parameters:.2g} tokens seen per parameter"
+        if not self.holds_out:
+            return f"{per_parameter}, each about {self.epochs:,.0f} times: learned by heart"
         if self.epochs > 8:
             return (
                 f"{per_parameter}, each about {self.epochs:.0f} times: expect the held-out loss to"
@@ -101,6 +105,7 @@ def make_plan(model: Decoder, data: Data, recipe: Recipe) -> Plan:
         BYTES_PER_PARAMETER * parameters,
         peak_bytes(device),
         precision(model, recipe.dtype),
+        data.holds_out,
     )
 
 

@@ -19,6 +19,7 @@ from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
 from glassformer.jsons import LARGEST, OPEN, DamagedFileError, Schema
 from glassformer.model import Config, Decoder, load_preset
+from glassformer.model.size import parameter_count
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
 from glassformer.text.shard import Shard, write_shard
@@ -29,19 +30,32 @@ from glassformer.training.device import choose_device
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import FIX, Description, Run
+from glassformer.training.sizing import (
+    LONGEST,
+    is_learned_whole,
+    measured,
+    out_of_proportion,
+    sized,
+    spelled,
+)
 from glassformer.training.storyland import documents, open_storyland, write_storyland
 
 TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
+WHOLE = "the whole text is learned: it is too short to hold out a part of it and measure on that"
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
 
 
 @with_config(OPEN)
 class TrainingCorpus(TypedDict):
-    """What run.json says of a corpus; of Storyland also its `floor`, nats per token."""
+    """What run.json says of a corpus; of Storyland also its `floor`, nats per token.
+
+    `whole`: all of it is learned, and none held out.
+    """
 
     kind: Literal["storyland", "text"]
     n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
     floor: NotRequired[float]
+    whole: NotRequired[bool]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -49,7 +63,10 @@ _CORPUS = Schema(TrainingCorpus)
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person asks for; whatever is None or empty is decided by the preset."""
+    """What a person asks for; whatever is None or empty is decided by the preset.
+
+    Without a preset a text decides the sizes.
+    """
 
     texts: tuple[str, ...] = ()
     text_field: str = "text"  # where rows of JSON lines have it
@@ -79,12 +96,15 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
     name = choices.preset or ("text" if choices.texts else "storyland")
     preset = load_preset(name)
     tuning = choices.start_from is not None
+    corpus, size = None, None
+    if choices.texts:
+        corpus = Corpus(choices.texts, field=choices.text_field, separator=choices.separator)
+        if choices.preset is None and not tuning:
+            size = measured(corpus.texts())
+            preset = sized(size, preset, choices.tokenizer)
     recipe = Recipe.from_dict(
         {**(FINE_TUNING if tuning else preset.get("training", {})), **choices.recipe}
     )
-    corpus = None
-    if choices.texts:
-        corpus = Corpus(choices.texts, field=choices.text_field, separator=choices.separator)
     notes: tuple[str, ...] = ()
     run = Run.create(folder)
     try:
@@ -104,7 +124,16 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
         described: dict[str, Any] = {"n_ctx": n_ctx}
         if corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
-            _, notes = write_corpus(run.data, corpus, tokenizer)
+            shard, notes = write_corpus(run.data, corpus, tokenizer)
+            if is_learned_whole(len(shard)):
+                described["whole"] = True
+                notes += (WHOLE,)
+            if size is not None and size.n_characters < LONGEST:
+                chosen = spelled(tokenizer.kind, model.config.to_dict(), recipe.to_dict())
+                notes += (f"for a text of {size.n_characters:,} characters: {chosen}",)
+            if not tuning:
+                too_large = out_of_proportion(parameter_count(model.config), len(shard))
+                notes += () if too_large is None else (too_large,)
         else:
             floor = write_storyland(run.data, tokenizer, recipe)
             described |= {"kind": "storyland", "floor": floor}
@@ -166,7 +195,8 @@ def open_data(
             raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
         return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor)
     shard = Shard(folder, tokenizer=tokenizer)
-    return BlocksData(Blocks(shard, described["n_ctx"]), recipe.seed)
+    mode = "whole" if described.get("whole") else "stream"
+    return BlocksData(Blocks(shard, described["n_ctx"], mode=mode), recipe.seed)
 
 
 def _loaded(name: str, choices: Choices) -> tuple[Decoder, Tokenizer]:

@@ -81,6 +81,7 @@ class Row(TypedDict, total=False):
     tokens_per_second: Measured
     seconds: Measured
     val_loss: Measured
+    text_loss: Measured
     floor: Measured
     eval_seconds: Measured
     uniform_loss: Measured

@@ -32,5 +32,5 @@ def _figures(trace: Trace, metrics: list[dict[str, Any]]) -> Iterator[tuple[str,
     for layer in layers:
         yield f"attention-layer-{layer}", attention.draw_layer(trace, layer)
     yield "embeddings", draw_embeddings(trace)
-    if any("loss" in row or "val_loss" in row for row in metrics):
+    if any(not row.keys().isdisjoint({"loss", "val_loss", "text_loss"}) for row in metrics):
         yield "loss", draw_loss(metrics)

@@ -26,8 +26,8 @@ SMOOTHED_FROM = 60  # steps from which on a running mean is drawn over the singl
 def draw_loss(rows: list[dict[str, Any]]) -> Figure:
     """Training and held-out loss by step; the floor and the guesses of no model, where known."""
     train = _series(rows, "loss")
-    held_out = _series(rows, "val_loss")
-    if not len(train) and not len(held_out):
+    held_out, whole = _series(rows, "val_loss"), _series(rows, "text_loss")
+    if not len(train) and not len(held_out) and not len(whole):
         raise GlassformerError("the run's metrics hold no loss; train it for a step or more")
     figure = new_figure(13, 7.3)
     axes = figure.subplots()
@@ -38,9 +38,12 @@ def draw_loss(rows: list[dict[str, Any]]) -> Figure:
         width = _window(len(train))
         summary = "training" if single else f"training, mean of {width} steps"
         axes.plot(*shown.T, color=BLUE, linewidth=2.6, label=f"{summary}: {shown[-1, 1]:.3f}")
-    if len(held_out):
-        label = f"held-out text: {held_out[-1, 1]:.3f}"
-        axes.plot(*held_out.T, color=ORANGE, linestyle="", marker="o", label=label, clip_on=False)
+    for measured, what in ((held_out, "held-out text"), (whole, "the whole text")):
+        if len(measured):
+            label = f"{what}: {measured[-1, 1]:.3f}"
+            axes.plot(
+                *measured.T, color=ORANGE, linestyle="", marker="o", label=label, clip_on=False
+            )
     for key, summary, colour, dash in (
         ("floor", "floor of the held-out text, the best that any model can do", GREEN, "--"),
         ("unigram_loss", "guess by how often each token occurs", FAINT, ":"),

@@ -9,6 +9,8 @@ class Live {
   run = $state("");
   state = $state<State>("none");
   problem = $state("");
+  /** The sizes and steps that were chosen for the text, in words. */
+  chosen = $state<string | null>(null);
   /** Whether the events stopped coming, and the browser tries to hear them again. */
   lost = $state(false);
   progress = $state.raw<Progress | null>(null);
@@ -19,8 +21,9 @@ class Live {
   private drawing = 0;
 
   async start(source: Source, request: TrainingRequest): Promise<void> {
-    const { id } = await source.post("/api/trainings", { body: request });
+    const { id, chosen } = await source.post("/api/trainings", { body: request });
     this.follow(source, id);
+    this.chosen = chosen;
   }
 
   async stop(source: Source): Promise<void> {
@@ -38,6 +41,7 @@ class Live {
     this.events?.close();
     const events = source.events("/api/trainings/{training}/events", { path: { training: id } });
     this.events = events;
+    if (id !== this.id) this.chosen = null;
     this.id = id;
     this.state = "running";
     this.problem = "";
@@ -97,11 +101,12 @@ class Live {
 /** One row a step; a held-out loss stands at the step that it was measured after. */
 function rowsOf(heard: Progress[]): Metrics["rows"] {
   const rows = new Map<number, Metrics["rows"][number]>();
-  for (const { step, loss, held_out, measured, tokens_per_second } of heard) {
+  for (const { step, loss, held_out, whole_text, measured, tokens_per_second } of heard) {
     rows.set(step, {
       step,
       loss,
       held_out: measured ? held_out : (rows.get(step)?.held_out ?? null),
+      whole_text: measured ? whole_text : (rows.get(step)?.whole_text ?? null),
       tokens_per_second,
     });
   }

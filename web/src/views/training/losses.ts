@@ -3,7 +3,7 @@ import type { Metrics } from "../../api";
 import { theme } from "../../state/theme.svelte";
 import type { Point } from "./chart";
 
-function points({ rows }: Metrics, key: "loss" | "held_out"): Point[] {
+function points({ rows }: Metrics, key: "loss" | "held_out" | "whole_text"): Point[] {
   return rows.flatMap((row) => (row[key] === null ? [] : [{ step: row.step, value: row[key] }]));
 }
 
@@ -13,6 +13,12 @@ export const lossSeries = (metrics: Metrics) =>
     {
       name: "held-out loss",
       points: points(metrics, "held_out"),
+      color: theme.color("negative"),
+      dots: true,
+    },
+    {
+      name: "loss on the whole text",
+      points: points(metrics, "whole_text"),
       color: theme.color("negative"),
       dots: true,
     },

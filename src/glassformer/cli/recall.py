@@ -1,0 +1,45 @@
+"""What a trained model makes of its own text: sentences without their ends, and its next word."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from glassformer.generation.generate import generate
+from glassformer.server.examples import unfinished
+from glassformer.training.prepare import Prepared
+
+LONGEST_WORD = 24  # tokens
+_WORD = re.compile(r"\s*([\w'’\-]+|\S)")
+
+
+class Recalled(NamedTuple):
+    """A prompt from the text, the word that the model finds most probable, and the text's own."""
+
+    prompt: str
+    answer: str
+    text: str
+
+    def spelled(self) -> str:
+        """As a line; the text's own word where the model's is another.
+
+        >>> Recalled("The cat sat on the", "mat", "mat").spelled()
+        'The cat sat on the -> mat'
+        """
+        otherwise = "" if self.answer == self.text else f" (the text: {self.text})"
+        return f"{self.prompt} -> {self.answer}{otherwise}"
+
+
+def recall(prepared: Prepared) -> list[Recalled]:
+    """Ask a model that has learned a text for the ends of its first and its last sentence."""
+    model, tokenizer = prepared.model, prepared.run.tokenizer
+    if prepared.run.description.corpus["kind"] != "text":
+        return []
+    recalled: list[Recalled] = []
+    for prompt, word in unfinished(tokenizer, model.config.n_ctx, prepared.run.data):
+        ids = tokenizer.encode_prompt(prompt)
+        room = min(LONGEST_WORD, model.config.n_ctx - len(ids))
+        new = [*generate(model, ids, max_new_tokens=room, temperature=0.0)]
+        found = _WORD.match(tokenizer.decode_known(new))
+        recalled.append(Recalled(prompt, found[1] if found else "", word))
+    return recalled
