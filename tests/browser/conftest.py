@@ -1,5 +1,6 @@
 """A real Chromium on a really served run; what the page does wrong in silence fails the test."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.browser.serving import serve
@@ -24,12 +26,17 @@ def browser_type_launch_args() -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Storyland model after 60 steps, with its snapshots and metrics."""
-    folder = tmp_path_factory.mktemp("page") / "small"
-    command = [sys.executable, "-m", "glassformer", "train", "--preset", "storyland"]
-    options = ["--out", str(folder), "--steps", "60", "--device", "cpu"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    """A Storyland model after 60 steps, with its snapshots and metrics; trained once for all."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers
+    folder = root / "page" / "small"
+    with FileLock(root / "page.lock"):
+        if not folder.exists():
+            command = [sys.executable, "-m", "glassformer", "train", "--preset", "storyland"]
+            options = ["--out", str(folder), "--steps", "60", "--device", "cpu"]
+            done = subprocess.run([*command, *options], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -23,7 +23,8 @@ from glassformer.trace.address import Address
 from glassformer.training.train_state import open_train_state
 
 PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
-CELLS_OF_EACH_OP = 5
+CELLS_OF_EACH_OP, GRADIENTS = 1, 30
+ALL = 5, 10_000
 NEARLY = 0.03
 """At most this share of lines says ≈, where numbers cancel."""
 
@@ -69,8 +70,13 @@ def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         return export(str(run_folder), PROMPT, out, target=TARGET)
 
 
-def some_cells(trace: Trace, seed: int) -> list[str]:
-    """Cells of every op of every pass, drawn at random."""
+def some_cells(
+    trace: Trace, seed: int, of_each: int = CELLS_OF_EACH_OP, gradients: int = GRADIENTS
+) -> list[str]:
+    """Cells of every op of every pass, drawn at random.
+
+    Gradients are one op with a formula for every value, so there are more of them.
+    """
     draw = random.Random(seed)
     by_op: dict[tuple[str, str | None], list[str]] = {}
     for step in trace.nodes.values():
@@ -79,14 +85,11 @@ def some_cells(trace: Trace, seed: int) -> list[str]:
         by_op.setdefault((step.kind, step.op), []).append(address)
     return [
         address
-        for addresses in by_op.values()
-        for address in draw.sample(addresses, min(len(addresses), per_op(addresses)))
+        for (kind, _), addresses in by_op.items()
+        for address in draw.sample(
+            addresses, min(len(addresses), gradients if kind == "bwd" else of_each)
+        )
     ]
-
-
-def per_op(addresses: list[str]) -> int:
-    # gradients are one op with a formula for every value: each of them is looked at
-    return len(addresses) if addresses[0].startswith("bwd/") else CELLS_OF_EACH_OP
 
 
 def check(found: Iterable[dict[str, Any]], trace: Trace) -> None:
@@ -153,21 +156,39 @@ def route(**fields: object) -> str:
     return f"#/attention?{urlencode(fields)}"
 
 
-def test_hundreds_of_served_cells_say_what_python_says(
-    page: Page, server: str, trace: Trace
-) -> None:
-    cells = some_cells(trace, seed=1)
-    assert len(cells) > 200
+def check_served(page: Page, server: str, trace: Trace, cells: list[str]) -> None:
     start = route(run="small", prompt=PROMPT, target=TARGET)
     page.goto(server + start)
     page.wait_for_selector(".rail .token", state="attached")
     check(page.evaluate(READ_CARDS, [start, cells]), trace)
 
 
-def test_the_recorded_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
+def check_exported(page: Page, exported: Path, trace: Trace, cells: list[str]) -> None:
     page.goto(exported.as_uri())
     page.wait_for_selector(".rail .token", state="attached")
-    check(page.evaluate(READ_CARDS, ["#/attention?", some_cells(trace, seed=2)]), trace)
+    check(page.evaluate(READ_CARDS, ["#/attention?", cells]), trace)
+
+
+def test_served_cells_of_every_op_say_what_python_says(
+    page: Page, server: str, trace: Trace
+) -> None:
+    cells = some_cells(trace, seed=1)
+    assert len(cells) > 60
+    check_served(page, server, trace, cells)
+
+
+def test_the_recorded_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
+    check_exported(page, exported, trace, some_cells(trace, seed=2))
+
+
+@pytest.mark.heavy
+def test_hundreds_of_cells_say_what_python_says(
+    page: Page, server: str, exported: Path, trace: Trace
+) -> None:
+    cells = some_cells(trace, 1, *ALL)
+    assert len(cells) > 200
+    check_served(page, server, trace, cells)
+    check_exported(page, exported, trace, some_cells(trace, 2, *ALL))
 
 
 def test_the_data_of_the_recorded_file_is_the_documented_format(exported: Path) -> None:

@@ -3,16 +3,17 @@
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
 
+import glassformer as gf
 from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import uniform
+from glassformer.server.export import export
 from glassformer.server.record import SamplingOptions, TraceOptions, record
 from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState, open_train_state
@@ -220,11 +221,15 @@ def test_a_training_step_and_another_run_can_stand_beside(page: Page, server: st
 
 
 def test_without_a_server_the_sliders_work_and_going_on_says_what_it_needs(
-    page: Page, run_folder: Path, state: TrainState, tmp_path: Path
+    page: Page,
+    run_folder: Path,
+    state: TrainState,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)  # a page of recorded numbers
     out = tmp_path / "page.html"
-    command = [sys.executable, "-m", "glassformer", "page", str(run_folder), PROMPT]
-    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    export(str(run_folder), PROMPT, out)
     visit(page, out.as_uri(), sampling={"temperature": 0.7, "seed": 4})
     assert chosen(page) == int(recorded(state, Sampling(temperature=0.7), 4)["choose/token"])
     expect(page.get_by_role("button", name="and go on")).to_be_disabled()
@@ -294,12 +299,11 @@ def test_two_steps_of_one_run_share_a_vocabulary(page: Page, server: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another Storyland model, of another seed: the same words, other weights."""
+def other_run(state: TrainState, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another Storyland model: the same words, other weights."""
     folder = tmp_path_factory.mktemp("other") / "other"
-    command = [sys.executable, "-m", "glassformer", "train", "--preset", "storyland"]
-    options = ["--out", str(folder), "--steps", "20", "--seed", "1", "--device", "cpu"]
-    subprocess.run([*command, *options], check=True, capture_output=True)
+    torch.manual_seed(1)
+    gf.save(gf.Decoder(state.model.config), state.tokenizer, folder)
     return folder
 
 

@@ -9,9 +9,10 @@ import typer
 
 from glassformer.cli import app as cli
 from glassformer.errors import GlassformerError
+from tests.command_line import Command
 
 
-def glassformer(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "glassformer", *arguments],
         capture_output=True,
@@ -50,7 +51,7 @@ def run_with_verb(
 def test_help_lists_every_verb_and_imports_neither_torch_nor_matplotlib():
     program = "import sys; sys.argv[1:] = ['--help']; import glassformer.__main__"
     assert not {"torch", "matplotlib", "numpy"} & modules_imported_by(program)
-    shown = glassformer("--help").stdout
+    shown = started("--help").stdout
     assert [verb for verb in cli.VERBS if verb not in shown] == []
 
 
@@ -66,13 +67,13 @@ def test_every_listed_verb_can_be_loaded_and_prints_its_help(verb: str):
 
 
 def test_without_a_verb_the_help_is_shown():
-    shown = glassformer()
+    shown = started()
     assert shown.returncode == 0
-    assert shown.stdout.strip() == glassformer("--help").stdout.strip()
+    assert shown.stdout.strip() == started("--help").stdout.strip()
 
 
 def test_version_is_that_of_the_installed_package():
-    assert glassformer("--version").stdout == "glassformer 0.1.0\n"
+    assert started("--version").stdout == "glassformer 0.1.0\n"
 
 
 def test_a_verb_runs_and_its_success_is_exit_code_0(monkeypatch, capsys):
@@ -112,7 +113,7 @@ def test_an_unknown_verb_is_answered_with_the_nearest_one(monkeypatch, capsys):
 
 
 def test_an_unknown_option_is_one_line_and_says_where_the_options_are_listed():
-    shown = glassformer("--versoin")
+    shown = started("--versoin")
     assert shown.returncode == 2
     assert shown.stdout == ""
     assert shown.stderr.startswith("error: No such option: --versoin")
@@ -129,15 +130,11 @@ def test_an_unknown_option_is_one_line_and_says_where_the_options_are_listed():
     ],
 )
 def test_an_option_given_twice_is_refused_and_the_first_not_dropped(
-    monkeypatch, capsys, arguments, option
+    glassformer: Command, arguments: tuple[str, ...], option: str
 ):
-    monkeypatch.setattr(sys, "argv", ["glassformer", *arguments])
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
-    cli.list_verbs(app, cli.VERBS)
-    monkeypatch.setattr(cli, "app", app)
-    assert cli.run() == 2
-    assert f"error: {option} is given twice; give it once. See" in capsys.readouterr().err
+    ended = glassformer(*arguments)
+    assert ended.code == 2
+    assert f"error: {option} is given twice; give it once. See" in ended.stderr
 
 
 def test_a_reader_that_goes_away_early_causes_no_traceback():
@@ -151,8 +148,8 @@ def test_a_reader_that_goes_away_early_causes_no_traceback():
 
 def test_shell_completion_offers_verbs_and_options():
     words = {"COMP_WORDS": "glassformer ", "COMP_CWORD": "1"}
-    verbs = glassformer(**words, _GLASSFORMER_COMPLETE="complete_bash").stdout.split()
+    verbs = started(**words, _GLASSFORMER_COMPLETE="complete_bash").stdout.split()
     assert verbs == list(cli.VERBS)
     words["COMP_WORDS"] += "--ver"
-    options = glassformer(**words, _GLASSFORMER_COMPLETE="complete_bash").stdout.split()
+    options = started(**words, _GLASSFORMER_COMPLETE="complete_bash").stdout.split()
     assert options == ["--version"]

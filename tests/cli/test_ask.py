@@ -12,12 +12,10 @@ from contextvars import copy_context
 from pathlib import Path
 
 import pytest
-import typer
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from glassformer.cli import app as cli
 from glassformer.cli.answer import Answers, write
 from glassformer.cli.prompt_line import COMMANDS, HELP, converse, obey
 from glassformer.errors import GlassformerError
@@ -26,6 +24,7 @@ from glassformer.generation.sampling import Sampling
 from glassformer.interop import load, save
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
+from tests.command_line import Command
 from tests.generation.models import speaking
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "
@@ -52,22 +51,8 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    # the whole command line, less the top's own options: its types are not what the tests' checks
-    # hold them to be
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
-    app.command("ask")(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
-
-    def ask(*arguments: object, piped: str | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["glassformer", "ask", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(piped or ""))
-        code = cli.run()
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return ask
+def ask(glassformer: Command) -> Command:
+    return lambda *arguments, piped="": glassformer("ask", *arguments, piped=piped)
 
 
 def test_the_text_is_the_prompt_and_what_generate_makes_of_it(ask, run):

@@ -1,26 +1,16 @@
 """glassformer explain 'choose/...': the choice that the settings and the seed make."""
 
-import sys
-
 import pytest
-import typer
 
-from glassformer.cli import app as cli
 from glassformer.interop import load
+from tests.command_line import Command
 
 
 @pytest.fixture
-def explain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
-    app.command("explain")(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
-
+def explain(glassformer: Command):
     def explain(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["glassformer", "explain", *arguments])
-        code = cli.run()
-        shown = capsys.readouterr()
-        return code, shown.out + shown.err
+        ended = glassformer("explain", *arguments)
+        return ended.code, ended.stdout + ended.stderr
 
     return explain
 

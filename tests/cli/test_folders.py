@@ -1,16 +1,11 @@
 """Folders from elsewhere at the commands: padded vocabularies, end tokens, scores that overflow."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-import typer
 
-from glassformer.cli import app as cli
 from glassformer.cli.answer import Answers
 from glassformer.cli.prompt_line import obey
 from glassformer.generation.generate import generate
@@ -19,38 +14,11 @@ from glassformer.interop import load, save
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_run
+from tests.command_line import Command
 from tests.generation.models import speaking
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "
 CONFIG = Config(vocab_size=400, n_ctx=24, d_model=16, n_layers=2, n_heads=2)
-
-
-class Ended(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def glassformer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process, its output piped and 100 columns wide."""
-    monkeypatch.setenv("COLUMNS", "100")
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
-    for verb in ("ask", "explain", "trace", "lab", "plot", "page", "eval"):
-        app.command(verb)(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
-        code = cli.run()
-        written = capsys.readouterr()
-        return Ended(code, str(written.out), str(written.err))
-
-    return run
 
 
 def saved(folder: Path, dtype: torch.dtype = torch.float32, too_large: float = 1.0) -> Path:
@@ -61,6 +29,11 @@ def saved(folder: Path, dtype: torch.dtype = torch.float32, too_large: float = 1
             model.get_parameter(f"blocks.0.mlp.{part}").mul_(too_large)
     save(model.to(dtype), Tokenizer.train("bpe", [TEXT * 9], vocab_size=290), folder)
     return folder
+
+
+@pytest.fixture
+def columns() -> int:
+    return 100
 
 
 @pytest.fixture(scope="module")

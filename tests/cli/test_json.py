@@ -10,18 +10,19 @@ import torch
 
 import glassformer as gf
 from glassformer.cli.streams import say_json
-from tests.docs.test_readme import run
+from tests.command_line import Command
 
 CAT = ["worked_example", "the cat sat on"]
 
 
 @pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def parsed(glassformer: Command):
     """Run a command with --json; return what its whole output says."""
 
     def answer(*arguments: str) -> Any:
-        assert run([*arguments, "--json"], monkeypatch) == 0
-        return json.loads(capsys.readouterr().out)
+        ended = glassformer(*arguments, "--json")
+        assert ended.code == 0, ended.stderr
+        return json.loads(ended.stdout)
 
     return answer
 
@@ -127,26 +128,22 @@ def test_counting_measuring_and_splitting(parsed, tmp_path: Path):
     assert [token["token"] for token in data["tokens"]] == ["the", "cat"]
 
 
-def test_an_error_is_one_line_on_stderr_as_without_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    assert run(["explain", *CAT, "logit[pos=3,vocab=4]", "--json"], monkeypatch) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+def test_an_error_is_one_line_on_stderr_as_without_it(glassformer: Command):
+    code, out, err = glassformer("explain", *CAT, "logit[pos=3,vocab=4]", "--json")
+    assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 
 
-def test_train_prints_one_event_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-):
+def test_train_prints_one_event_a_line(glassformer: Command, tmp_path: Path):
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat. " * 200, encoding="utf-8")
     sizes = ["--n-ctx", "16", "--d-model", "16", "--n-layers", "1", "--n-heads", "2"]
     steps = ["--steps", "4", "--eval-every", "2", "--tokenizer", "chars", "--no-compile"]
     out = tmp_path / "run"
-    assert run(["train", str(text), "--out", str(out), *sizes, *steps, "--json"], monkeypatch) == 0
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ended = glassformer("train", text, "--out", out, *sizes, *steps, "--json")
+    assert ended.code == 0, ended.stderr
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
     names = [event["event"] for event in events]
     assert names[0] == "plan"
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4]

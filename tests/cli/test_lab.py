@@ -5,17 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-import typer
 from rich.cells import cell_len
 
 import glassformer as gf
-from glassformer.cli import app as cli
 from glassformer.cli import lab
 from glassformer.cli.lab import in_context
 from glassformer.cli.watching import open_run
@@ -30,37 +26,11 @@ from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description
 from glassformer.training.train_state import token_of
 from tests.calculator import calculate, gives, last_digit
+from tests.command_line import Command
 from tests.generation.models import speaking
 
 MODEL, TEXT = "worked_example", "the cat sat on"
 STORY = "Mia has a grey cat. Tom has a brown dog. zib means dog. dax means sun. zib means dog. "
-
-
-class Ended(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def glassformer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process, its output piped and 80 columns wide."""
-    monkeypatch.setenv("COLUMNS", "80")
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
-    cli.list_verbs(app, {"lab": "", "explain": ""})
-    monkeypatch.setattr(cli, "app", app)
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
-        code = cli.run()
-        written = capsys.readouterr()
-        return Ended(code, str(written.out), str(written.err))
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,45 +1,13 @@
 """trace, explain and plot on the command line: their files, their text and their errors."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import typer
 
 import glassformer as gf
-from glassformer.cli import app as cli
+from tests.command_line import Command
 
 TEXT = "the cat sat on"
-
-
-class Ended(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def glassformer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process, its output piped and 80 columns wide."""
-    monkeypatch.setenv("COLUMNS", "80")
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
-    for verb in ("trace", "explain", "plot"):
-        app.command(verb)(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
-        code = cli.run()
-        written = capsys.readouterr()
-        return Ended(code, str(written.out), str(written.err))
-
-    return run
 
 
 def test_trace_tells_the_story_and_saves_the_trace(glassformer: Command, tmp_path: Path):

@@ -1,54 +1,27 @@
 """step, biography and --at-step on the command line: their numbers are those of the trace."""
 
 import re
-import sys
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-import typer
 
 import glassformer as gf
-from glassformer.cli import app as cli
 from glassformer.formula.spelling import compared, number
 from glassformer.training.replay import state_at
 from glassformer.training.train_state import open_train_state
 from tests.calculator import gives
+from tests.command_line import Command
 from tests.training.replayed import train_run
 
 TEXT = "the cat sat on a"
 MINIATURE = ("miniature", TEXT, "--target", "mat")
 
 
-class Ended(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Ended]
-
-
 @pytest.fixture
-def glassformer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process, its output piped and 100 columns wide."""
-    monkeypatch.setenv("COLUMNS", "100")
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
-    for verb in ("step", "biography", "explain", "trace", "ask", "lab", "plot"):
-        app.command(verb)(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
-        code = cli.run()
-        written = capsys.readouterr()
-        return Ended(code, str(written.out), str(written.err))
-
-    return run
+def columns() -> int:
+    return 100
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 import doctest
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from glassformer.cli import app as cli
 from tests.calculator import holds
+from tests.command_line import Command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,34 +17,19 @@ CONSOLE = re.findall(r"```console\n\$ (.*?)\n(.*?)```", README, re.DOTALL)
 LEFT_OUT = "…"
 
 
-def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    """The command line in this process, with nothing but its verbs."""
-    app = typer.Typer(cls=cli.VerbGroup, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)  # the real one's context is of another class than its annotation
-    cli.list_verbs(app, cli.VERBS)
-    monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr(sys, "argv", ["glassformer", *arguments])
-    return cli.run()
-
-
 @pytest.mark.parametrize(("line", "shown"), CONSOLE, ids=[line for line, _ in CONSOLE])
 def test_a_shown_command_prints_what_is_shown(
-    line: str,
-    shown: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    line: str, shown: str, glassformer: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(line)
     assert program == "glassformer"
-    assert run(arguments, monkeypatch) == 0
+    code, printed, _ = glassformer(*arguments)
+    assert code == 0
     pattern = "".join(
         r"(?:.*\n)*?" if part == LEFT_OUT else re.escape(part.rstrip()) + r"[ ]*\n"
         for part in shown.splitlines()
     )
-    printed = capsys.readouterr().out
     assert re.fullmatch(rf"\n*{pattern}\n*", printed + "\n"), printed
 
 

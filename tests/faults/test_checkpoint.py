@@ -6,10 +6,9 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import safetensors.torch
@@ -21,22 +20,27 @@ from glassformer.training.checkpoint import (
     step_folder,
     steps_saved,
 )
-from tests.faults.writer import BEGUN, contents
-
-WRITER = Path(__file__).with_name("writer.py")
+from tests.faults.writer import BEGUN, contents, write_on
 
 
-def start_writer(folder: Path, first: int, **options) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WRITER), str(folder), str(first)]
-    environment = {**os.environ, "PYTHONPATH": str(WRITER.parents[2]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **options,
-    )
+def start_writer(
+    folder: Path, first: int, largest_file: int | None = None
+) -> tuple[int, TextIO, TextIO]:
+    """Fork a process that saves on and on; its id, the steps it says it saved, its last words."""
+    (steps, saved), (words, said) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+            write_on(folder, first, lambda step: os.write(saved, f"{step}\n".encode()))
+        except BaseException as error:
+            os.write(said, str(error).encode())
+        finally:
+            os._exit(1)  # nothing of the tests goes on here
+    os.close(saved)
+    os.close(said)
+    return child, os.fdopen(steps), os.fdopen(words)
 
 
 def check_all_are_whole(folder: Path) -> list[int]:
@@ -54,14 +58,13 @@ def test_a_kill_at_any_moment_of_saving_or_pruning_leaves_the_newest_checkpoint_
     moments = random.Random(0)
     newest, partial = 0, 0
     for _ in range(8):
-        writer = start_writer(tmp_path, newest + 1)
-        assert writer.stdout is not None
-        announced = [int(writer.stdout.readline())]
+        writer, saved, _ = start_writer(tmp_path, newest + 1)
+        announced = [int(saved.readline())]
         # saving takes some milliseconds: the kill falls anywhere within one of the next few
         time.sleep(moments.uniform(0, 0.1))
-        writer.send_signal(signal.SIGKILL)
-        announced += [int(line) for line in writer.stdout]
-        writer.communicate()
+        os.kill(writer, signal.SIGKILL)
+        announced += [int(line) for line in saved]
+        os.waitpid(writer, 0)
         partial += bool([*tmp_path.glob("*.tmp")])
         steps = check_all_are_whole(tmp_path)
         assert steps[-1] >= announced[-1]  # what was said to be saved is there
@@ -79,12 +82,11 @@ def test_what_a_kill_left_behind_is_removed_by_the_next_save(tmp_path):
 
 
 def test_a_full_disk_keeps_the_old_checkpoint_removes_the_new_one_and_says_so(tmp_path):
-    def small_files_only() -> None:  # a tensor file is 360 kB: writing fails half-way
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
     save_checkpoint(tmp_path, 1, contents(1))
-    writer = start_writer(tmp_path, 2, preexec_fn=small_files_only)
-    _, said = writer.communicate(timeout=60)
+    # a tensor file is 360 kB: writing fails half-way
+    writer, _, words = start_writer(tmp_path, 2, largest_file=100_000)
+    said = words.read()
+    os.waitpid(writer, 0)
     assert "could not save" in said
     assert "resume from step 1, which is whole" in said
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]

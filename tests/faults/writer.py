@@ -1,10 +1,7 @@
-"""Saves checkpoint after checkpoint until it is killed: `python writer.py FOLDER [FIRST]`.
-
-It imports nothing but the writer itself (no test hooks), so that a child starts quickly.
-"""
+"""Saves checkpoint after checkpoint until it is killed."""
 
 import itertools
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,9 +21,9 @@ def contents(step: int) -> Checkpoint:
     return Checkpoint({"model": filled, "optimizer": dict(filled)}, {"note": step, **BEGUN})
 
 
-if __name__ == "__main__":
-    folder, first = Path(sys.argv[1]), int(sys.argv[2])
+def write_on(folder: Path, first: int, announce: Callable[[int], object]) -> None:
+    """Save checkpoints without an end, from step `first` on, and announce each that is saved."""
     for step in itertools.count(first):
         save_checkpoint(folder, step, contents(step))
-        print(step, flush=True)
+        announce(step)
         prune_checkpoints(folder, keep=2)

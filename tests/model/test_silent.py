@@ -96,10 +96,10 @@ def test_watching_changes_neither_the_model_nor_what_it_computes():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def compiled(backend: str) -> dict[str, dict[str, float]]:
+def compiled(backend: str, *kinds: str) -> dict[str, dict[str, float]]:
     script = Path(__file__).with_name("compiled.py")
     done = subprocess.run(
-        [sys.executable, str(script), backend],
+        [sys.executable, str(script), backend, *kinds],
         capture_output=True,
         text=True,
         timeout=900,
@@ -110,14 +110,16 @@ def compiled(backend: str) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    "backend",
+    ("backend", "kinds"),
     [
-        "aot_eager",  # traced whole, forward and backward, but run by PyTorch's own kernels
-        pytest.param("inductor", marks=pytest.mark.heavy),
+        # traced whole, forward and backward, but run by PyTorch's own kernels
+        ("aot_eager", ["pre-norm, tied"]),
+        pytest.param("aot_eager", [], marks=pytest.mark.heavy),
+        pytest.param("inductor", [], marks=pytest.mark.heavy),
     ],
 )
-def test_compiled_silent_is_one_graph_and_equal_within_rounding(backend):
-    for name, found in compiled(backend).items():
+def test_compiled_silent_is_one_graph_and_equal_within_rounding(backend, kinds):
+    for name, found in compiled(backend, *kinds).items():
         assert found["graphs"] == 1, name
         assert found["graph_breaks"] == 0, name
         # float32, sums of at most 48 terms in another order, numbers of unit size

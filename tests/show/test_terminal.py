@@ -75,7 +75,10 @@ def test_all_tells_every_stage_with_its_numbers_and_leaves_nothing_out():
     assert number(trace["blocks.1.mlp.post[pos=17,d_mlp=11]"].item()) in text
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize(
+    "width",
+    [60, pytest.param(80, marks=pytest.mark.heavy), pytest.param(120, marks=pytest.mark.heavy)],
+)
 def test_no_line_is_wider_than_the_terminal(width):
     lines = [*told(small(6), width).lines, *told(wide(20), width).lines]
     lines += told(small(6), width, everything=True).lines

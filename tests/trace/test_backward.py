@@ -65,7 +65,7 @@ def test_every_gradient_of_every_kind_of_model_is_the_sum_of_what_its_consumers_
 
 
 @given(configs(), st.sampled_from([torch.float64, torch.float32]), st.integers(0, 999))
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_random_configurations_explain_random_gradients(config, dtype, seed):
     *_, trace = watched(config, seed, dtype)
     rng = random.Random(seed)
@@ -222,6 +222,7 @@ def test_gradients_checked_at_the_same_time_are_those_checked_one_after_the_othe
         for node in gradients_of(trace)
         if "weight/" + node.name in trace.nodes
     ]
+    addresses = rng.sample(addresses, 8)
     alone = [trace.explain(address, check=True).difference for address in addresses]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda a: again.explain(a, check=True).difference, addresses))

@@ -49,18 +49,44 @@ def check_every_step(trace: Trace, rng: random.Random, elements: int) -> None:
             assert explanation.latex
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, torch.float32) for name in VARIETY),
+        *(("gpt2", dtype) for dtype in (torch.float64, torch.bfloat16)),
+        *(
+            pytest.param(name, dtype, marks=pytest.mark.heavy)
+            for name in VARIETY
+            if name != "gpt2"
+            for dtype in (torch.float64, torch.bfloat16)
+        ),
+    ],
+    ids=str,
+)
 def test_every_step_of_every_kind_of_model_explains_itself(name, dtype):
     trace = watched(config_of(name), 3, dtype)
     check_every_step(trace, random.Random(0), elements=1)
 
 
-@given(configs(), st.sampled_from(DTYPES), st.integers(0, 999), st.booleans())
-@settings(max_examples=15)
-def test_every_step_of_any_model_explains_itself(config, dtype, seed, with_targets):
+ANY_MODEL = given(configs(), st.sampled_from(DTYPES), st.integers(0, 999), st.booleans())
+
+
+def check_any_model(config, dtype, seed, with_targets):
     trace = watched(config, seed, dtype, with_targets)
-    check_every_step(trace, random.Random(seed), elements=2)
+    check_every_step(trace, random.Random(seed), elements=1)
+
+
+@ANY_MODEL
+@settings(max_examples=5)
+def test_every_step_of_some_models_explains_itself(config, dtype, seed, with_targets):
+    check_any_model(config, dtype, seed, with_targets)
+
+
+@pytest.mark.heavy
+@ANY_MODEL
+@settings(max_examples=60)
+def test_every_step_of_any_model_explains_itself(config, dtype, seed, with_targets):
+    check_any_model(config, dtype, seed, with_targets)
 
 
 @pytest.mark.parametrize("name", VARIETY)

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 
-from glassformer.cli import app
 from glassformer.interop.folder import load_folder
 from glassformer.text.shard import Shard
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
@@ -30,23 +28,6 @@ def text(tmp_path: Path) -> str:
     path = tmp_path / "text.txt"
     path.write_text(TEXT)
     return str(path)
-
-
-@pytest.fixture
-def glassformer(monkeypatch, capsys):
-    """Run the command line in this process; give its exit code, output and errors."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
-        verbs = typer.Typer(cls=app.VerbGroup)  # the app's callback does not go with our hook
-        verbs.callback()(lambda: None)
-        for verb in ("train", "eval"):
-            verbs.command(verb)(lambda: None)
-        monkeypatch.setattr(app, "app", verbs)
-        code = app.run()
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("recipe", ["fast", "classic"])
