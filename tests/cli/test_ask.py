@@ -243,6 +243,23 @@ def test_help_lists_every_command(answers, capsys):
     assert max(map(len, HELP.splitlines())) <= 80
 
 
+def test_show_is_the_way_to_the_last_answers_first_token(answers, capsys):
+    with pytest.raises(GlassformerError, match="no answer yet"):
+        obey(answers, "/show")
+    obey(answers, "the cat", show=True)
+    shown = capsys.readouterr().out
+    obey(answers, "/show")
+    assert shown.endswith(capsys.readouterr().out)
+    for section in ("TOKENIZATION", "EMBEDDINGS", "LAYER 1", "OUTPUT HEAD"):
+        assert section in shown
+
+
+@pytest.mark.parametrize("line", ["quit", " Quit ", "exit", "/quit"])
+def test_quit_leaves_and_is_no_prompt(answers, capsys, line):
+    assert not obey(answers, line)
+    assert capsys.readouterr().out == ""
+
+
 def talk(answers):
     """Converse in a thread of its own: a browser's test may have left its loop in this one."""
     with ThreadPoolExecutor(1) as own:

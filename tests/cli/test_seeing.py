@@ -29,6 +29,15 @@ def test_the_example_that_trace_ends_in_can_be_run(glassformer: Command):
     assert "agrees" in ended.stdout
 
 
+def test_trace_is_short_where_it_is_asked_to_be(glassformer: Command):
+    short = glassformer("trace", "worked_example", TEXT, "--short").stdout
+    assert len(short.splitlines()) <= 60
+    assert "Predicted next token: cat" in short
+    ended = glassformer("trace", "worked_example", TEXT, "--short", "--all")
+    assert ended.code == 2
+    assert "leave it out with --layer, --only or --all" in ended.stderr
+
+
 def test_layer_only_and_all_are_passed_on(glassformer: Command):
     one = glassformer("trace", "worked_example", TEXT, "--layer", "0", "--only", "*.pattern").stdout
     assert one.count("[batch") >= 1

@@ -105,6 +105,18 @@ def test_repeated_steps_take_the_probability_of_mat_from_an_eighth_towards_one(
     assert probs[30] > 0.9
     assert sorted(probs.values()) == list(probs.values())
     assert (tmp_path / "learning.png").stat().st_size > 5_000
+    asked = ("ask", tmp_path, TEXT, "--temperature", "0.7", "--seed", "1", "--max-tokens", "1")
+    assert glassformer(*asked).stdout == f"{TEXT} mat\n"  # the model is kept
+    model, _ = gf.load(tmp_path)
+    assert model.watch(TEXT)["fwd/probs"][-1].max() == pytest.approx(probs[30], rel=1e-3)
+
+
+def test_a_runs_own_model_is_never_replaced_by_repeated_steps(
+    glassformer: Command, run_folder: Path
+):
+    ended = glassformer("step", run_folder, "the cat", "--steps", "2", "--out", run_folder)
+    assert ended.code == 2
+    assert "holds a run, whose model would be replaced" in ended.stderr
 
 
 def test_a_learning_rate_that_overshoots_is_told_in_words(glassformer: Command, tmp_path: Path):
@@ -117,6 +129,7 @@ def test_a_learning_rate_that_overshoots_is_told_in_words(glassformer: Command, 
     assert broken.code == 0, broken.stderr
     said = " ".join(broken.stdout.split())
     assert "After update 2 it is nan: it diverged" in said
+    assert "no model is kept" in said
     assert re.findall(r"^ +(\d) ", broken.stdout, re.MULTILINE) == ["0", "1", "2"]
     one = glassformer("step", *MINIATURE, "--lr", "1e10")
     assert "the loss rose from 2.080 to nan" in " ".join(one.stdout.split())

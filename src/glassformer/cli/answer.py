@@ -23,9 +23,12 @@ from glassformer.safe_text import harmless
 from glassformer.show.choice import tell_choice, token_text
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.short import tell_short
 from glassformer.show.terminal import tell
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
+
+ANSWER_LINES = 80  # of the short trace: two layers and a sentence of eight words are shown whole
 
 
 @dataclass
@@ -119,6 +122,10 @@ class Answers:
         """Every stage of the last answer, in numbers."""
         last = self._answered()
         tell(self._watch(last.ids[: self.model.config.n_ctx], "*"))
+
+    def tell_short(self) -> None:
+        """The prompt of the last answer on one screen: what made its first token."""
+        tell_short(self._watch(self._answered().prompt, "*"), lines=ANSWER_LINES)
 
     def _watch(self, ids: list[int], keep: str) -> Trace:
         device = self.model.embed.W_E.device

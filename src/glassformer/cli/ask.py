@@ -28,6 +28,8 @@ from glassformer.generation.defaults import defaults
 from glassformer.show.sheet import Sheet
 
 MAX_TOKENS = 100
+LOOP_TOKENS, LOOP_SEED = 40, 0
+"""In the loop: a sentence or two, and the same prompt gets the same answer; /seed off ends that."""
 
 
 def command(
@@ -67,6 +69,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            help="Also show the way to the first token on one screen: tokens, embeddings, each"
+            " layer, the output head.",
+        ),
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +92,8 @@ def command(
 
     A prompt of more tokens than the model's context is refused; a text that
     reaches the end of the context ends there, and says so. Without a prompt,
-    on a terminal, you are asked for one after the other.
+    on a terminal, you are asked for one after the other; there an answer has
+    at most 40 tokens and the seed is 0, if nothing else is said.
     """
     asked: dict[str, float | None] = {
         "temperature": temperature,
@@ -95,18 +106,25 @@ def command(
     model, tokenizer = open_run(run, at_step)
     said = defaults(model)
     tell_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
+    talks = prompt is None and sys.stdin.isatty()
     if max_tokens is None and said.most_new(0) is None:
-        max_tokens = MAX_TOKENS
+        max_tokens = LOOP_TOKENS if talks else MAX_TOKENS
+    if talks and seed is None:
+        seed = LOOP_SEED
     sampling, ends = said.sampling(**asked), stop or [*said.stop_strings]
     answers = Answers(model, tokenizer, sampling, max_tokens, ends, seed, weights)
-    if prompt is None and sys.stdin.isatty():
+    if talks:
         if as_json:
             raise GlassformerError("--json answers one prompt; give it, or pipe it in")
-        return converse(answers)
+        return converse(answers, show)
+    if show and as_json:
+        raise GlassformerError("--show is for people; for programs there is trace --json")
     text: str = read_stdin().removesuffix("\n") if prompt is None else prompt
     if as_json:
         return say_json(_as_data(answers, text))
     answer = answers.complete(text)
+    if show:
+        answers.tell_short()
     if (sys.stdout.isatty() if table is None else table) and answer.chosen:
         sheet = Sheet()
         sheet.line()

@@ -22,9 +22,10 @@ Write a text and the model continues it. Lines that begin with / are commands:
   /stop TEXT              stop where this text comes; off takes it away
   /seed 1                 draw the same numbers every time; off draws new ones
   /settings               what is set
+  /show                   how the last answer's first token came, on one screen
   /why [N]                why the last answer has its first (or Nth) token
   /trace                  every stage of the last answer, in numbers
-  /help, /quit"""
+  /help, /quit            quit alone leaves too"""
 
 Number = TypeVar("Number", int, float)
 SAMPLING: dict[str, Callable[[str], float]] = {
@@ -34,16 +35,20 @@ SAMPLING: dict[str, Callable[[str], float]] = {
     "min-p": float,
     "repetition-penalty": float,
 }
-NOW = ("settings", "why", "trace", "help", "quit")
+NOW = ("settings", "show", "why", "trace", "help", "quit")
 COMMANDS = tuple(f"/{name}" for name in (*SAMPLING, "max-tokens", "stop", "seed", *NOW))
 
 
-def converse(answers: Answers) -> None:
-    """Read lines until /quit or the end of the input (Ctrl-D)."""
+LEAVE = ("quit", "exit")
+
+
+def converse(answers: Answers, show: bool = False) -> None:
+    """Read lines until quit or the end of the input (Ctrl-D); `show`: each answer as /show does."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    say("Write a text to continue, /help for commands, /quit to leave.")
+    say(f"Write a text to continue ({settings(answers)}).")
+    say("/help for commands, quit to leave.")
     completer = WordCompleter(list(COMMANDS), sentence=True)
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
     while True:
@@ -54,7 +59,7 @@ def converse(answers: Answers) -> None:
         except EOFError:
             return
         try:
-            if not obey(answers, line):
+            if not obey(answers, line, show):
                 return
         except GlassformerError as error:
             say(f"error: {error}", error=True)
@@ -62,13 +67,17 @@ def converse(answers: Answers) -> None:
             say("(interrupted)")
 
 
-def obey(answers: Answers, line: str) -> bool:
+def obey(answers: Answers, line: str, show: bool = False) -> bool:
     """Do what a line asks for; False when it asks to leave."""
     if not line.strip():
         return True
+    if line.strip().lower() in LEAVE:
+        return False
     if not line.startswith("/"):
         answers.complete(line)
         answers.tell_end(Sheet())
+        if show:
+            answers.tell_short()
         return True
     command, _, value = line[1:].partition(" ")
     value = value.strip()
@@ -81,6 +90,8 @@ def obey(answers: Answers, line: str) -> bool:
             say(settings(answers))
         case "why":
             answers.tell_choice(Sheet(), number(command, value or "1", int) - 1)
+        case "show":
+            answers.tell_short()
         case "trace":
             answers.tell_trace()
         case _:
@@ -120,4 +131,5 @@ def settings(answers: Answers) -> str:
     """What is set, in one line."""
     seed = "a new seed each time" if answers.seed is None else f"seed {answers.seed}"
     stop = f", stop at {', '.join(map(repr, answers.stop))}" if answers.stop else ""
-    return f"{answers.sampling.summary()}; at most {answers.max_tokens} tokens, {seed}{stop}"
+    most = "as the folder says" if answers.max_tokens is None else answers.max_tokens
+    return f"{answers.sampling.summary()}; at most {most} tokens, {seed}{stop}"

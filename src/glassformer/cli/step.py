@@ -18,6 +18,7 @@ from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
+from glassformer.interop import save
 from glassformer.ops import IGNORED
 from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
@@ -62,14 +63,21 @@ def command(
     """Watch one training step: the guess, the surprise, the blame, the changed weights.
 
     A run goes on from its optimizer's state, at its learning rate; a preset
-    starts anew. Nothing is changed: the step is made on a copy.
+    starts anew. Nothing is changed: the step is made on a copy, which --out
+    keeps.
     """
+    if out is not None and (out / "run.json").exists():
+        raise GlassformerError(
+            f"{out} holds a run, whose model would be replaced; give --out another folder"
+        )
     state = open_train_state(run, from_step, lr, note_replay)
     ids, targets = state.make_targets(prompt, target)
-    if as_json and steps == 1:
+    if as_json and steps == 1 and out is None:
         return say_json(_one_as_data(state, ids, targets))
     if as_json:
-        updates, losses = _repeat(state, ids, targets, steps)
+        updates, losses, after = _repeat(state, ids, targets, steps)
+        if out is not None:
+            _kept(after, losses[-1], out)
         return say_json({"lr": state.next_lr, "updates": updates, "losses": losses})
     sheet = Sheet()
     if steps == 1:
@@ -83,7 +91,7 @@ def command(
             biggest = max(found, key=lambda e: abs(e.largest))
             tell_explain(sheet, run, prompt, biggest.address, *options)
     if steps > 1 or out is not None:
-        updates, losses = _repeat(state, ids, targets, steps)
+        updates, losses, after = _repeat(state, ids, targets, steps)
         if steps > 1:
             _tell_many(state, targets, updates, losses, sheet)
         if out is not None:
@@ -92,7 +100,20 @@ def command(
             probs = [math.exp(-loss) for loss in losses]
             file = write(draw_learning(updates, probs, what, guess), out / "learning.png")
             say(f"\n{file}")
+            if _kept(after, losses[-1], out):
+                ask = " ".join(pasted.parts("ask", [out, prompt]))
+                say(f"the model after {len(losses) - 1:,} steps is in {out}; ask it:")
+                say(f"  {ask} --max-tokens 1")
+            else:
+                say("the steps diverged, so no model is kept")
     return None
+
+
+def _kept(state: TrainState, loss: float, folder: Path) -> bool:
+    """Write the model into a folder that every command opens, unless it has diverged."""
+    if math.isfinite(loss):
+        save(state.model, state.tokenizer, folder)
+    return math.isfinite(loss)
 
 
 def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, Any]:
@@ -159,10 +180,11 @@ def _tell_one(
 
 def _repeat(
     state: TrainState, ids: Tensor, targets: Tensor, steps: int
-) -> tuple[list[int], list[float]]:
+) -> tuple[list[int], list[float], TrainState]:
     """Make the same update again and again, as long as the loss is a number.
 
-    Returns how many updates the model had, and its loss then: before the first and after each.
+    Returns how many updates the model had, and its loss then: before the first and after each; and
+    the state after the last.
     """
     loss = state.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
     _refuse_no_number(loss)
@@ -172,7 +194,7 @@ def _repeat(
         loss = state.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
         updates.append(state.done)
         losses.append(loss)
-    return updates, losses
+    return updates, losses, state
 
 
 def _tell_many(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,8 @@ from glassformer.cli import pasted
 from glassformer.cli.as_json import AsJson, trace_data
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
+from glassformer.errors import GlassformerError
+from glassformer.show.short import tell_short
 from glassformer.show.terminal import tell
 from glassformer.trace import Trace
 
@@ -32,11 +35,21 @@ def command(
     everything: Annotated[
         bool, typer.Option("--all", help="Show every stage, layer, head, row and column.")
     ] = False,
+    short: Annotated[
+        bool | None,
+        typer.Option(
+            "--short/--story",
+            help="On one screen, or stage by stage; on a terminal it is short, if nothing is said.",
+            show_default=False,
+        ),
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Also write the trace to this folder.")] = None,
     at_step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every stage from a prompt to the next token, in numbers.
+
+    On a terminal the short form fits on a screen of 60 lines; what is piped is the whole story.
 
     With --json every value is named, and those that --only, --layer or --all
     choose have all their numbers.
@@ -46,11 +59,22 @@ def command(
         if save is not None:
             trace.save(save)
         return say_json(trace_data(trace, _chosen(trace, layer or [], only or [], everything)))
-    tell(trace, layers=layer or (), only=only or (), everything=everything)
+    chosen = bool(layer or only or everything)
+    if short and chosen:
+        raise GlassformerError(
+            "--short shows the same five sections of every trace; leave it out with --layer, --only"
+            " or --all"
+        )
+    short_form = short or (short is None and not chosen and sys.stdout.isatty())
+    if short_form:
+        tell_short(trace)
+        say("\n  --story shows every stage and its formula, --all every number of it")
+    else:
+        tell(trace, layers=layer or (), only=only or (), everything=everything)
     if save is not None:
         trace.save(save)
         say(f"\nThe trace is in {save}: {len(trace.computed)} values, {trace.nbytes:,} bytes.")
-    if not only and not layer:
+    if not only and not layer and not short_form:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
         if not probs[-1].isfinite().all():
             return None

@@ -1,0 +1,133 @@
+"""A trace on one screen: tokens, embeddings, each layer's attention and output, the next token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.cells import cell_len
+from rich.console import Console
+
+from glassformer.show.fold import Fold
+from glassformer.show.labels import visible
+from glassformer.show.matrix import INDENT, label_width
+from glassformer.show.prediction import NO_NUMBERS, best_tokens, token_name
+from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.stages import chapters, n_layers
+from glassformer.show.values import (
+    array,
+    axis_labels,
+    is_attention,
+    layout,
+    matrices,
+    probabilities,
+    size,
+)
+from glassformer.trace import Node, Trace
+
+SCREEN = 60  # lines
+AROUND, PER_LAYER = 19, 7  # lines that are no row of a matrix: in all, and for each layer shown
+GUESSES = 5
+PLACES = 3  # of every number, as in a printed array
+ROUNDED = "numbers are rounded to 3 places, probabilities to 4"
+
+
+def tell_short(trace: Trace, console: Console | None = None, lines: int = SCREEN) -> None:
+    """Print the five sections in at most so many lines, however large the model and the text are.
+
+    Numbers are rounded to three places. What is left out is said where it would stand.
+    """
+    Short(trace, Sheet(console), lines).tell()
+
+
+class Short:
+    """The sections on a sheet; every matrix has the same rows."""
+
+    def __init__(self, trace: Trace, sheet: Sheet, lines: int) -> None:
+        self.trace, self.sheet = trace, sheet
+        self.chapters = chapters(trace)
+        self.layers = Fold.of(n_layers(trace), 1, 1)
+        shown = len(self.layers.shown)
+        rows = (lines - AROUND - GUESSES - PER_LAYER * shown) // (1 + 2 * shown)
+        self.head, self.tail = max(rows // 2, 1), max(rows - rows // 2, 1)
+
+    def tell(self) -> None:
+        for part in self.chapters:
+            if part.layer is None and part is self.chapters[0]:
+                self._tokens()
+                self._embeddings([node for section in part.sections for node in section.nodes])
+            elif part.layer is not None and part.layer in self.layers.shown:
+                self._layer(part.layer, [n for section in part.sections for n in section.nodes])
+                if part.layer == 0 and self.layers.missing:
+                    self._left_out([self.layers.summary("layer")])
+        self._prediction()
+
+    def _tokens(self) -> None:
+        self.sheet.title("TOKENIZATION")
+        labels = (self.trace.labels or {}).get("pos") or []
+        ids = array(self.trace, self.trace.nodes["token/ids"])[0]
+        tokens = [visible(label) for label in labels] or [f"id {token}" for token in ids]
+        text = " | ".join(tokens)
+        room = 3 * (self.sheet.width - 8)
+        self.sheet.prose(f"{len(ids)} tokens: {self.sheet.clip(text, room)}", indent=2, hanging=2)
+
+    def _embeddings(self, nodes: Sequence[Node]) -> None:
+        entering = [node for node in nodes if {"pos", "d_model"} <= set(node.axes)][-1]
+        self.sheet.title(f"EMBEDDINGS ({entering.name}: what enters the first layer)")
+        self._left_out(self._matrix(entering))
+
+    def _layer(self, layer: int, nodes: Sequence[Node]) -> None:
+        last = n_layers(self.trace) - 1
+        self.sheet.title(f"LAYER {layer} ({f'layers are 0 to {last}' if last else 'the only one'})")
+        said: list[str] = []
+        for pattern in filter(is_attention, nodes):
+            heads = size(pattern, "head") if "head" in pattern.axes else 1
+            of = f", head 0 of {heads}" if heads > 1 else ""
+            self.sheet.line(INDENT, (f"Attention weights{of} (a row's token looks at):", "bold"))
+            said += [Fold(heads, 1, 0).summary("head")] if heads > 1 else []
+            said += self._matrix(pattern)
+        self.sheet.line(INDENT, (f"Layer output ({nodes[-1].short}):", "bold"))
+        said += self._matrix(nodes[-1])
+        self._left_out([*dict.fromkeys(said)])
+
+    def _prediction(self) -> None:
+        self.sheet.title("OUTPUT HEAD")
+        probs = probabilities(self.trace)
+        if probs is None or not np.isfinite(probs[-1]).all():
+            self.sheet.prose(NO_NUMBERS, "bold", indent=2)
+            return
+        best = best_tokens(probs[-1], GUESSES)
+        names = [self.sheet.clip(visible(token_name(self.trace, token)), 20) for token in best]
+        width = max(map(cell_len, names))
+        for token, name in zip(best, names, strict=True):
+            self.sheet.line(
+                f"{INDENT}{self.sheet.cell(name, width, right=True)} : {probs[-1][token]:.4f}"
+            )
+        self.sheet.line()
+        self.sheet.line(INDENT, (f"Predicted next token: {names[0]}", "bold"))
+        self.sheet.prose(ROUNDED, QUIET, indent=2)
+
+    def _matrix(self, node: Node) -> list[str]:
+        """Print the first matrix of a value [row, column]; return what was left out."""
+        _, matrix = next(matrices(self.trace, node))
+        axes = layout(node)
+        rows = Fold.of(len(matrix), self.head, self.tail)
+        labels = axis_labels(self.trace, axes.row, len(matrix))
+        width = label_width(self.sheet, [labels[i] for i in rows.shown])
+        texts = [[f"{value:.{PLACES}f}" for value in row] for row in matrix]
+        cell = 2 + max(len(text) for i in rows.shown for text in texts[i])
+        fit = max((self.sheet.width - len(INDENT) - width) // cell, 2)
+        columns = Fold.whole(matrix.shape[1])
+        if columns.n > fit:
+            columns = Fold.of(columns.n, (fit - 1) // 2, fit - 1 - (fit - 1) // 2)
+        for i in rows.places:
+            cells = ["…" if i is None or j is None else texts[i][j] for j in columns.places]
+            label = "…" if i is None else labels[i]
+            line = "".join(self.sheet.cell(text, cell, right=True) for text in cells)
+            self.sheet.line(INDENT, (self.sheet.cell(label, width), QUIET), line)
+        said = [rows.summary("token"), columns.summary(axes.column or "")]
+        return [text for text in said if text]
+
+    def _left_out(self, said: Sequence[str]) -> None:
+        if said:
+            self.sheet.prose(f"… {'; '.join(said)}", QUIET, indent=2)
