@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number
-from glassformer.server.record import TraceOptions, record
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions
 from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.test_page import problems
@@ -24,7 +25,7 @@ def state(run_folder: Path) -> TrainState:
 
 @pytest.fixture(scope="module")
 def trace(state: TrainState) -> Trace:
-    return record(state, TraceOptions(PROMPT)).trace
+    return record(state, TraceOptions(prompt=PROMPT)).trace
 
 
 def visit(page: Page, server: str, **fields: object) -> None:

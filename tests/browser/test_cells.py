@@ -17,7 +17,8 @@ from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number, spelled
 from glassformer.server.export import export
-from glassformer.server.record import TraceOptions, record
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.training.train_state import open_train_state
@@ -58,7 +59,9 @@ READ_CARDS = """async ([hash, addresses]) => {
 
 @pytest.fixture(scope="module")
 def trace(run_folder: Path) -> Trace:
-    return record(open_train_state(str(run_folder)), TraceOptions(PROMPT, TARGET)).trace
+    return record(
+        open_train_state(str(run_folder)), TraceOptions(prompt=PROMPT, target=TARGET)
+    ).trace
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from glassformer.generation.sampling import Sampling
 from glassformer.server.export import export
-from glassformer.server.record import SamplingOptions, TraceOptions, record
+from glassformer.server.record import record
+from glassformer.server.schemas import SamplingOptions, TraceOptions
 from glassformer.training.train_state import TrainState, open_train_state
 
 PROMPT, OTHER = "the easiest trick to teach a dog is", "The dog is wug . The easiest trick is"
@@ -55,7 +55,7 @@ def test_a_file_reads_another_prompt_and_explains_every_number_of_it(
     page.get_by_role("button", name="Edit prompt").click()
     page.get_by_role("textbox", name="Prompt").fill(OTHER)
     page.keyboard.press("Enter")
-    trace = record(state, TraceOptions(OTHER)).trace
+    trace = record(state, TraceOptions(prompt=OTHER)).trace
     best = state.tokenizer.token(int(trace["choose/token"]))
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"goes on with “{best}”")
     for address in CELLS:
@@ -71,13 +71,13 @@ def test_a_file_edits_patches_and_draws_by_itself(
     address = "fwd/logits[batch=0,pos=7,vocab=3]"
     edits = {HEAD: 0, "fwd/blocks.1.mlp.mlp_out": {"prompt": OTHER, "address": "fwd/embed[pos=0]"}}
     opened(page, file, "map", prompt=PROMPT, at=address, edits={HEAD: 0})
-    trace = record(state, TraceOptions(PROMPT, edits={HEAD: 0.0})).trace
+    trace = record(state, TraceOptions(prompt=PROMPT), {HEAD: 0.0}).trace
     expect(page.locator(f'[data-address="{address}"]')).to_be_visible()
     assert shown(page) == near(trace[address].item())
     page.goto(f"{file.as_uri()}#/lab?{urlencode({'edits': json.dumps(edits)})}")
     expect(page.get_by_role("main").get_by_role("alert")).to_contain_text("give one number")
-    how = Sampling(temperature=0.8, top_k=5)
-    options = TraceOptions(PROMPT, sampling=SamplingOptions(how, seed=3, index=0))
+    how = SamplingOptions(temperature=0.8, top_k=5, seed=3)
+    options = TraceOptions(prompt=PROMPT, sampling=how)
     drawn = record(state, options).trace
     draw = {"temperature": 0.8, "top_k": 5, "top_p": None, "min_p": None}
     draw |= {"repetition_penalty": 1, "seed": 3, "index": 0}

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -14,7 +15,8 @@ import glassformer as gf
 from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import uniform
 from glassformer.server.export import export
-from glassformer.server.record import SamplingOptions, TraceOptions, record
+from glassformer.server.record import record
+from glassformer.server.schemas import SamplingOptions, TraceOptions
 from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.serving import serve
@@ -41,9 +43,8 @@ def state(run_folder: Path) -> TrainState:
 
 
 def recorded(state: TrainState, sampling: Sampling, seed=0, index=0, prompt=PROMPT) -> Trace:
-    return record(
-        state, TraceOptions(prompt, sampling=SamplingOptions(sampling, seed, index))
-    ).trace
+    how = SamplingOptions(**asdict(sampling), seed=seed, index=index)
+    return record(state, TraceOptions(prompt=prompt, sampling=how)).trace
 
 
 def visit(page: Page, server: str, **fields: object) -> None:

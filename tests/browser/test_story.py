@@ -13,7 +13,8 @@ from glassformer.formula.spelling import number
 from glassformer.interop import save
 from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Decoder
-from glassformer.server.record import TraceOptions, record
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
@@ -27,7 +28,7 @@ def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
     page: Page, server: str, run_folder: Path
 ) -> None:
     state = open_train_state(str(run_folder))
-    trace = record(state, TraceOptions(PROMPT)).trace
+    trace = record(state, TraceOptions(prompt=PROMPT)).trace
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{server}#/map?{SMALL}")
     for point in additions(state.model.config):

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glassformer.generation.sampling import Sampling
-from glassformer.server.record import SamplingOptions, TraceOptions
+from glassformer.server.record import record
 from glassformer.server.runnable import packed_model
-from glassformer.server.traces import LiveTrace, TraceOrigin
+from glassformer.server.schemas import SamplingOptions, TraceOptions, TraceRequest
+from glassformer.server.traces import LiveTrace
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.file import save
 from glassformer.training.recipe import Recipe
@@ -21,37 +21,36 @@ from tests.model.variety import config_of, random_model
 
 PROMPT, OTHER = "the cat sat on a", "the mat sat on a"
 SAMPLINGS = [
-    Sampling(temperature=0.5, top_k=3, repetition_penalty=1.5),
-    Sampling(temperature=1.0, top_p=0.8, min_p=0.05),
-    Sampling(temperature=0, repetition_penalty=2),
-    Sampling(),
+    SamplingOptions(temperature=0.5, top_k=3, repetition_penalty=1.5, seed=7, index=0),
+    SamplingOptions(temperature=1.0, top_p=0.8, min_p=0.05, seed=7, index=1),
+    SamplingOptions(temperature=0, repetition_penalty=2, seed=7, index=2),
+    SamplingOptions(seed=7, index=3),
 ]
 HEAD, COLUMN, WEIGHT = "fwd/blocks.0.attn.z", "fwd/blocks.0.mlp.post", "weight/unembed.W_U"
 
 
-def requests() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """What the page is asked for, and what else it is asked for in Python's words."""
-    yield {"target": "mat"}, {}
-    yield {"prompt": "the"}, {}  # one token: nothing is asked of it
-    yield {"backward": False}, {}
-    yield {"added": [2]}, {"added": (2,)}
-    edits = {f"{HEAD}[head=0]": 0, f"{COLUMN}[pos=1,d_mlp=2]": 1.5, f"{WEIGHT}[vocab=3]": 0.25}
-    yield {"edits": edits}, {"edits": edits}
-    yield {"edits": {HEAD: {"prompt": OTHER, "address": HEAD}}}, {"patch": HEAD}
-    for index, settings in enumerate(SAMPLINGS):
-        fields = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-        asked = {"sampling": {**fields, "seed": 7, "index": index}}
-        yield asked, {"sampling": SamplingOptions(settings, seed=7, index=index)}
+def requests() -> Iterator[dict[str, Any]]:
+    """What the page is asked for; a patch names a prompt, where the server has another trace."""
+    yield {"target": "mat"}
+    yield {"prompt": "the"}  # one token: nothing is asked of it
+    yield {"backward": False}
+    yield {"added": [2]}
+    yield {
+        "edits": {f"{HEAD}[head=0]": 0, f"{COLUMN}[pos=1,d_mlp=2]": 1.5, f"{WEIGHT}[vocab=3]": 0.25}
+    }
+    yield {"edits": {HEAD: {"prompt": OTHER, "address": HEAD}}}
+    for sampling in SAMPLINGS:
+        yield {"sampling": sampling.model_dump()}
 
 
-def recorded(state: TrainState, asked: dict[str, Any], more: dict[str, Any]) -> LiveTrace:
-    options = TraceOptions(
-        asked.get("prompt", PROMPT), asked.get("target"), backward=asked.get("backward")
-    )
-    if "patch" in more:
-        other = LiveTrace(state, TraceOptions(OTHER), TraceOrigin("")).result.trace
-        more = {"edits": {more["patch"]: other[more["patch"]]}}
-    return LiveTrace(state, replace(options, **more), TraceOrigin(""))
+def recorded(state: TrainState, asked: dict[str, Any]) -> LiveTrace:
+    fields, patches = {"run": "", "prompt": PROMPT, **asked}, {}
+    for address, edit in asked.get("edits", {}).items():
+        if isinstance(edit, dict):
+            other = record(state, TraceOptions(prompt=edit["prompt"])).trace
+            patches[address] = other[edit["address"]]
+            fields["edits"] = {address: {"trace": "other", "address": edit["address"]}}
+    return LiveTrace(state, TraceRequest(**fields), patches)
 
 
 def rotary() -> TrainState:
@@ -72,8 +71,8 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
         place.mkdir(exist_ok=True)
         file.write_text(packed.model_dump_json())
         traces = []
-        for number, (asked, more) in enumerate(requests()):
-            found = recorded(state, asked, more)
+        for number, asked in enumerate(requests()):
+            found = recorded(state, asked)
             folder = save(found.result.trace, place / f"{name}-{number}")
             request = {"run": "", "prompt": PROMPT, **asked}
             about = json.loads(found.about.model_dump_json())

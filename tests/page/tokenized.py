@@ -6,7 +6,6 @@ from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.server import answers
-from glassformer.server.schemas import TokenizeRequest
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import token_of
 
@@ -55,7 +54,7 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
     found = []
     for text in texts:
         try:
-            answer = answers.tokenized(tokenizer, TokenizeRequest(run="", text=text))
+            answer = answers.tokenized(tokenizer, text)
         except GlassformerError:  # a word of no vocabulary, and nothing to put in its place
             continue
         ids = [token.id for token in answer.tokens]

@@ -15,7 +15,8 @@ from glassformer.interop import save
 from glassformer.model import Config, Decoder
 from glassformer.server.export import export
 from glassformer.server.page import template
-from glassformer.server.record import TraceOptions, record
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from tests.server.served import PROMPT, client, data_block
@@ -108,7 +109,9 @@ def test_the_page_holds_the_whole_trace(tmp_path):
     data = exported(tmp_path, "miniature", PROMPT, target="mat")
     (trace,) = data["traces"]
     tensors = tensors_of(trace)
-    expected = record(open_train_state("miniature"), TraceOptions(PROMPT, "mat")).trace
+    expected = record(
+        open_train_state("miniature"), TraceOptions(prompt=PROMPT, target="mat")
+    ).trace
     for node in expected.nodes.values():
         assert torch.equal(tensors[node.path], expected.value_of(node))
     table = json.loads(unpacked(trace["table"]))

@@ -14,8 +14,9 @@ from glassformer.interop import save
 from glassformer.model import Config, Decoder
 from glassformer.ops import IGNORED
 from glassformer.server.ranges import parse_range
-from glassformer.server.record import TraceOptions, record
-from glassformer.server.traces import STEP_BYTES, LiveTrace, TraceOrigin, TraceStore, held_bytes
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions, TraceRequest
+from glassformer.server.traces import STEP_BYTES, LiveTrace, TraceStore, held_bytes
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import open_train_state
@@ -32,7 +33,7 @@ def saved(trace: Trace, tmp_path) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("wishes", [{}, {"target": "mat"}, {"backward": False}, {"float64": True}])
 def test_the_served_files_are_the_saved_ones_byte_for_byte(tmp_path, wishes):
     about = open_trace(server, **wishes)
-    again = record(open_train_state("miniature"), TraceOptions(PROMPT, **wishes)).trace
+    again = record(open_train_state("miniature"), TraceOptions(prompt=PROMPT, **wishes)).trace
     table, values = saved(again, tmp_path)
     assert server.get(f"/api/traces/{about['id']}/trace.json").content == table
     assert whole_values(server, about) == values
@@ -41,7 +42,7 @@ def test_the_served_files_are_the_saved_ones_byte_for_byte(tmp_path, wishes):
 def test_the_served_values_are_a_safetensors_file():
     about = open_trace(server)
     tensors = read_safetensors(whole_values(server, about))
-    expected = record(open_train_state("miniature"), TraceOptions(PROMPT)).trace
+    expected = record(open_train_state("miniature"), TraceOptions(prompt=PROMPT)).trace
     assert list(tensors) != []
     for path, tensor in tensors.items():
         assert torch.equal(tensor, expected.value_of(expected.node(path)))
@@ -62,7 +63,7 @@ def test_a_trace_holds_forward_backward_update_and_the_next_token():
 
 
 def test_without_a_target_the_last_position_asks_nothing():
-    trace = record(open_train_state("miniature"), TraceOptions(PROMPT)).trace
+    trace = record(open_train_state("miniature"), TraceOptions(prompt=PROMPT)).trace
     assert trace["token/targets"].tolist() == [1, 2, 3, 0, IGNORED]
 
 
@@ -189,20 +190,23 @@ def test_a_trace_that_is_too_large_is_refused_with_its_size(monkeypatch):
 
 def test_a_heavy_model_is_recorded_forward_only_unless_more_is_asked_for():
     learner = open_train_state("miniature")
-    light = record(learner, TraceOptions(PROMPT, light_bytes=10_000))
+    light = record(learner, TraceOptions(prompt=PROMPT), light_bytes=10_000)
     assert (light.backward, light.optimizer) == (True, False)
-    lightest = record(learner, TraceOptions(PROMPT, light_bytes=100))
+    lightest = record(learner, TraceOptions(prompt=PROMPT), light_bytes=100)
     assert (lightest.backward, lightest.optimizer) == (False, False)
-    asked = record(learner, TraceOptions(PROMPT, backward=True, light_bytes=100))
+    asked = record(learner, TraceOptions(prompt=PROMPT, backward=True), light_bytes=100)
     assert (asked.backward, asked.optimizer) == (True, False)
 
 
 def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
     learner = open_train_state("miniature")
     said = "fwd/lens.blocks.0.resid_mid.best_token"
-    assert said in record(learner, TraceOptions(PROMPT)).trace.nodes
-    assert said not in record(learner, TraceOptions(PROMPT, light_bytes=10_000)).trace.nodes
-    assert said in record(learner, TraceOptions(PROMPT, light_bytes=10_000, lens=True)).trace.nodes
+    assert said in record(learner, TraceOptions(prompt=PROMPT)).trace.nodes
+    assert said not in record(learner, TraceOptions(prompt=PROMPT), light_bytes=10_000).trace.nodes
+    assert (
+        said
+        in record(learner, TraceOptions(prompt=PROMPT, lens=True), light_bytes=10_000).trace.nodes
+    )
     paths = {node["address"] for node in node_table(server, open_trace(server))["nodes"]}
     assert said in paths
     without = {s["address"] for s in node_table(server, open_trace(server, lens=False))["nodes"]}
@@ -212,7 +216,7 @@ def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
 def test_the_least_used_trace_goes_first():
     learner = open_train_state("miniature")
     made = [
-        LiveTrace(learner, TraceOptions(PROMPT, backward=False), TraceOrigin("miniature"))
+        LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT, backward=False))
         for _ in range(3)
     ]
     store = TraceStore(3 * made[0].nbytes - 1)
@@ -226,7 +230,7 @@ def test_the_least_used_trace_goes_first():
 
 
 def test_what_is_held_counts_steps_and_tables_and_is_a_share_of_the_memory(monkeypatch):
-    trace = LiveTrace(open_train_state("miniature"), TraceOptions(PROMPT), TraceOrigin("miniature"))
+    trace = LiveTrace(open_train_state("miniature"), TraceRequest(run="miniature", prompt=PROMPT))
     before = trace.nbytes
     assert before > STEP_BYTES * len(trace.result.trace.nodes)
     tables = len(trace.table) + len(trace.table_gzip)
@@ -240,7 +244,7 @@ def test_no_more_traces_are_held_than_python_looks_through_quickly(monkeypatch):
     monkeypatch.setattr("glassformer.server.traces.HELD_TRACES", 2)
     learner, store = open_train_state("miniature"), TraceStore()
     made = [
-        LiveTrace(learner, TraceOptions(PROMPT, backward=False), TraceOrigin("miniature"))
+        LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT, backward=False))
         for _ in range(3)
     ]
     for trace in made:
@@ -258,21 +262,20 @@ def test_weights_that_no_open_model_shares_count_among_what_is_held():
     def grown(**options: Any) -> int:
         """How much more than its values a trace adds, once another is the last."""
         before = store.nbytes
-        trace = LiveTrace(
-            learner, TraceOptions(PROMPT, optimizer=False, **options), TraceOrigin("miniature")
-        )
+        request = TraceRequest(run="miniature", prompt=PROMPT, optimizer=False, **options)
+        trace = LiveTrace(learner, request)
         store.add(trace)
         assert store[plain.id] is plain
         return store.nbytes - before - trace.nbytes
 
-    plain = LiveTrace(learner, TraceOptions(PROMPT), TraceOrigin("miniature"))
+    plain = LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT))
     store.add(plain)
     assert grown() < weights
     assert grown(float64=True) >= 2 * weights
     assert grown(edits={"weight/blocks.0.mlp.b_in[d_mlp=0]": 1.0}) >= weights
     before = store.nbytes
     plain.result.trace.explain("bwd/embed.W_E[vocab=0,d_model=0]", check=True)
-    store.add(LiveTrace(learner, TraceOptions(PROMPT, backward=False), TraceOrigin("miniature")))
+    store.add(LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT, backward=False)))
     assert store.nbytes >= before + 2 * weights  # the float64 copy that was nudged
 
 
@@ -295,14 +298,15 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     learner = open_train_state(str(tmp_path / "bytes"))
     whole = tokenizer.encode("cat 犬は")
     half = len(whole) - 4  # two of the three bytes of a character, and one more after it
-    added = tuple(whole[half : len(whole) - 1])
+    added = whole[half : len(whole) - 1]
     assert all(re.fullmatch("<0x..>", tokenizer.token(token)) for token in added)
-    options = TraceOptions(tokenizer.decode(whole[:3]), added=added, backward=False)
-    live = LiveTrace(learner, options, TraceOrigin("bytes"))
-    assert live.about.ids == [*tokenizer.encode(options.prompt), *added]
-    assert live.about.added == list(added)
+    prompt = tokenizer.decode(whole[:3])
+    live = LiveTrace(learner, TraceRequest(run="bytes", prompt=prompt, added=added, backward=False))
+    assert live.about.ids == [*tokenizer.encode(prompt), *added]
+    assert live.about.added == added
     assert "<0x" not in live.about.prompt
-    finished = TraceOptions("cat ", added=tuple(tokenizer.encode("犬")), backward=False)
-    assert LiveTrace(learner, finished, TraceOrigin("bytes")).about.prompt == "cat 犬"
+    dog = tokenizer.encode("犬")
+    finished = TraceRequest(run="bytes", prompt="cat ", added=dog, backward=False)
+    assert LiveTrace(learner, finished).about.prompt == "cat 犬"
     with pytest.raises(GlassformerError, match=f"no token {tokenizer.vocab_size} to add"):
-        record(learner, TraceOptions("cat", added=(tokenizer.vocab_size,)))
+        record(learner, TraceOptions(prompt="cat", added=[tokenizer.vocab_size]))

@@ -8,7 +8,7 @@ import {
   type PathOf,
   type RunInfo,
   type RunSummary,
-  type SamplingOutput,
+  type SamplingOptionsOutput,
   type TokenizedText,
   type TraceAbout,
   type TraceRequest,
@@ -20,7 +20,7 @@ import { unpack, unpackJson } from "./engine/pack";
 import { Trace, type Table } from "./trace/trace";
 import type { Reader } from "./trace/values";
 
-export type Sampling = SamplingOutput;
+export type Sampling = SamplingOptionsOutput;
 export type About = TraceAbout;
 
 /** What a value becomes: a number, or a value of another trace, which a text stands for where links must last. */

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from glassformer.generation.generate import check_prompt
-from glassformer.generation.sampling import Sampling
 from glassformer.lab import changes
 from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.embeddings import analogy, flattened, nearest
@@ -18,9 +16,8 @@ from glassformer.lab.numbers import BINS, counted
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.parts import whole_value
-from glassformer.server.record import SamplingOptions, TraceOptions
 from glassformer.server.runs import Runs
-from glassformer.server.traces import LiveTrace, TraceOrigin, TraceStore
+from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
@@ -37,32 +34,12 @@ def open_trace(
 ) -> LiveTrace:
     """A new live trace, which is not in the store yet; patches come from what is."""
     state = runs.train_state(request.run, request.at_step)
-    edits: dict[str, float | Tensor] = {}
-    for address, new in request.edits.items():
-        where = str(Address.parse(address))
-        if isinstance(new, schemas.Patch):
-            edits[where] = traces[new.trace].result.trace[new.address]
-        else:
-            edits[where] = new
-    options = TraceOptions(
-        prompt=request.prompt,
-        target=request.target,
-        backward=request.backward,
-        optimizer=request.optimizer,
-        lens=request.lens,
-        edits=edits,
-        sampling=request.sampling and _sampling(request.sampling),
-        added=tuple(request.added),
-        float64=request.float64,
-    )
-    origin = TraceOrigin(request.run, request.at_step, request.edits)
-    return LiveTrace(state, options, origin, is_cancelled)
-
-
-def _sampling(options: schemas.Sampling) -> SamplingOptions:
-    settings = options.model_dump()
-    seed, index = settings.pop("seed"), settings.pop("index")
-    return SamplingOptions(Sampling(**settings), seed, index)
+    patches = {
+        address: traces[patch.trace].result.trace[patch.address]
+        for address, patch in request.edits.items()
+        if isinstance(patch, schemas.Patch)
+    }
+    return LiveTrace(state, request, patches, is_cancelled)
 
 
 def difference(trace: Trace, address: str) -> schemas.Difference:
@@ -119,17 +96,17 @@ def picture(trace: Trace, address: str, rows: int) -> bytes:
     return raw_bytes(torch.cat([shares, plane.x, plane.y])).tobytes()
 
 
-def tokenized(tokenizer: Tokenizer, request: schemas.TokenizeRequest) -> schemas.TokenizedText:
+def tokenized(tokenizer: Tokenizer, text: str) -> schemas.TokenizedText:
     """Every step from the text to its ids."""
-    if len(request.text) > TEXT_CHARACTERS:
+    if len(text) > TEXT_CHARACTERS:
         raise ApiError(
             "too_long",
-            f"the text has {len(request.text):,} characters; its merges are shown for up to"
+            f"the text has {len(text):,} characters; its merges are shown for up to"
             f" {TEXT_CHARACTERS:,}, so shorten it",
         )
-    trace = tokenizer.trace(request.text)
+    trace = tokenizer.trace(text)
     return schemas.TokenizedText(
-        text=request.text,
+        text=text,
         steps=[
             schemas.TextStep(
                 op=step.op,
@@ -146,9 +123,9 @@ def tokenized(tokenizer: Tokenizer, request: schemas.TokenizeRequest) -> schemas
                 id=token,
                 token=tokenizer.token(token),
                 bytes=list(tokenizer.token_bytes(token)),
-                text=text,
+                text=part,
             )
-            for token, text in zip(trace.ids, trace.tokens, strict=True)
+            for token, part in zip(trace.ids, trace.tokens, strict=True)
         ],
     )
 

@@ -15,10 +15,9 @@ from glassformer.generation.generate import check_prompt
 from glassformer.model.watch import estimated_bytes
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template
-from glassformer.server.record import TraceOptions
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
-from glassformer.server.traces import LiveTrace, TraceOrigin
+from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
 
@@ -91,12 +90,9 @@ def page_data(
     model = packed_model(state, past_states(runs, source.id, budget))
     if model is not None:
         return data.model_copy(update={"models": {source.id: model}})
-    first = LiveTrace(
-        state,
-        TraceOptions(prompt, target, light_bytes=value_bytes or VALUE_BYTES),
-        TraceOrigin(source.id, at_step),
-    )
-    text = answers.tokenized(state.tokenizer, schemas.TokenizeRequest(run=source.id, text=prompt))
+    request = _request(source.id, prompt, target, at_step)
+    first = LiveTrace(state, request, light_bytes=value_bytes or VALUE_BYTES)
+    text = answers.tokenized(state.tokenizer, prompt)
     past = packed_snapshots(runs, source.id, prompt, target, budget)
     recorded = {"traces": [packed(first), *past], "texts": {source.id: [text]}}
     return data.model_copy(update=recorded)
@@ -116,6 +112,14 @@ def past_states(runs: Runs, run: str, budget_bytes: int) -> list[TrainState]:
     weights = sum(p.nbytes for p in runs.train_state(run).model.parameters())
     count = min(SNAPSHOTS, len(before), int(budget_bytes // (weights * PACKED)))
     return [runs.train_state(run, step) for step in spread(before, count)] if count else []
+
+
+def _request(
+    run: str, prompt: str, target: str | None, at_step: int | None, backward: bool | None = None
+) -> schemas.TraceRequest:
+    return schemas.TraceRequest.model_construct(  # a file is not bound by the API's limits
+        run=run, prompt=prompt, target=target, at_step=at_step, backward=backward
+    )
 
 
 def check_size(state: TrainState, prompt: str) -> None:
@@ -160,8 +164,8 @@ def packed_snapshots(
     def traces(count: int) -> Iterator[schemas.PackedTrace]:
         for step in spread(steps, count):
             state = runs.train_state(run, step)
-            options = TraceOptions(prompt, target, backward=False)
-            yield packed(LiveTrace(state, options, TraceOrigin(run, step)))
+            request = _request(run, prompt, target, step, backward=False)
+            yield packed(LiveTrace(state, request))
 
     if not steps:
         return []

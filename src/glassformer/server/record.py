@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,13 +12,13 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import check_prompt
-from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import Decoder
 from glassformer.model.texts import next_tokens
 from glassformer.model.watch import estimated_bytes
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
+from glassformer.server.schemas import SamplingOptions, TraceOptions
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
@@ -35,40 +35,7 @@ LENS_PART = 24
 
 OPTIMIZER_VALUES = 9  # per weight: m and v before and after, g, decayed, denominator, change, new
 
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How the next token is chosen: the settings, the seed and the token's place among the new."""
-
-    settings: Sampling
-    seed: int = 0
-    index: int = 0
-
-
-GREEDY = SamplingOptions(Sampling(temperature=0))
-
-
-@dataclass(frozen=True)
-class TraceOptions:
-    """What to record of a prompt.
-
-    `target`: the word asked for after the last token; without it the last position asks nothing.
-    `backward`, `optimizer`, `lens` (what would be said after every addition to the stream): None
-    records them while the trace stays below `light_bytes`. `edits`: address to new value; an
-    edited pass has no optimizer's step. `sampling`: how the next token is chosen; None: greedily.
-    `added`: ids of tokens after the prompt's.
-    """
-
-    prompt: str
-    target: str | None = None
-    backward: bool | None = None
-    optimizer: bool | None = None
-    lens: bool | None = None
-    edits: Mapping[str, float | Tensor] = field(default_factory=dict)
-    sampling: SamplingOptions | None = None
-    added: tuple[int, ...] = ()
-    float64: bool = False
-    light_bytes: int = LIGHT_BYTES
+GREEDY = SamplingOptions(temperature=0)
 
 
 @dataclass(frozen=True)
@@ -102,14 +69,22 @@ def watch(
     >>> round(trace["fwd/loss"].item(), 4), trace.explain("opt/unembed.b_U[vocab=4]").agrees
     (2.0792, True)
     """
-    options = TraceOptions(prompt, target, edits=edits or {})
-    return record(open_train_state(str(run), at_step), options).trace
+    # not checked against the API's limits: what the model can take is the limit here
+    options = TraceOptions.model_construct(prompt=prompt, target=target)
+    return record(open_train_state(str(run), at_step), options, edits).trace
 
 
 def record(
-    state: TrainState, options: TraceOptions, is_cancelled: CancelCheck = never_cancelled
+    state: TrainState,
+    options: TraceOptions,
+    edits: Mapping[str, float | Tensor] | None = None,
+    is_cancelled: CancelCheck = never_cancelled,
+    light_bytes: int = LIGHT_BYTES,
 ) -> TraceResult:
     """Record a prompt; `is_cancelled`: see `Decoder.watch`.
+
+    `edits`: address to new value. `light_bytes`: what is left open in the options is recorded
+    while the values take no more.
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
@@ -126,7 +101,9 @@ def record(
     target = None if options.target is None else token_of(state.tokenizer, options.target)
     tokens = torch.tensor([ids])
     targets = targets_of(tokens, target)
-    backward, optimizer, lens = _scope(state.model, tokens, targets, options)
+    backward, optimizer, lens = _scope(
+        state.model, tokens, targets, options, bool(edits), light_bytes
+    )
     if optimizer and targets is not None:
         trace = state.train_step(tokens, targets, is_cancelled)[0].trace
     else:
@@ -134,7 +111,7 @@ def record(
             tokens,
             targets,
             backward=backward,
-            edit=dict(options.edits),
+            edit=dict(edits or {}),
             budget_bytes=BUDGET_BYTES,
             is_cancelled=is_cancelled,
         )
@@ -181,7 +158,12 @@ def in_float64(state: TrainState) -> TrainState:
 
 
 def _scope(
-    model: Decoder, ids: Tensor, targets: Tensor | None, options: TraceOptions
+    model: Decoder,
+    ids: Tensor,
+    targets: Tensor | None,
+    options: TraceOptions,
+    is_edited: bool,
+    light_bytes: int,
 ) -> tuple[bool, bool, bool]:
     """Whether to record gradients, optimizer's step and lens; refuses what is too large."""
     can_learn = targets is not None
@@ -195,13 +177,13 @@ def _scope(
     forward = estimated_bytes(model, ids)
     learning = 2 * forward + weights
     updating = learning + OPTIMIZER_VALUES * weights
-    backward = can_learn and _is_recorded(options.backward, learning, options)
+    backward = can_learn and _is_recorded(options.backward, learning, light_bytes)
     optimizer = (
-        backward and not options.edits and _is_recorded(options.optimizer, updating, options)
+        backward and not is_edited and _is_recorded(options.optimizer, updating, light_bytes)
     )
     size = updating if optimizer else learning if backward else forward
     reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
-    lens = _is_recorded(options.lens, LENS_PART * reading, options)
+    lens = _is_recorded(options.lens, LENS_PART * reading, light_bytes)
     size += reading if lens else 0
     if size > BUDGET_BYTES:
         raise OverBudgetError(
@@ -213,5 +195,5 @@ def _scope(
     return backward, optimizer, lens
 
 
-def _is_recorded(choice: bool | None, size: int, options: TraceOptions) -> bool:
-    return size <= options.light_bytes if choice is None else choice
+def _is_recorded(choice: bool | None, size: int, light_bytes: int) -> bool:
+    return size <= light_bytes if choice is None else choice

@@ -9,13 +9,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
+from glassformer.generation.sampling import Sampling
+
 PROMPT_CHARACTERS = 100_000
 TEXT_CHARACTERS = 1_000_000
 TRAINING_STEPS = 5_000
 
 
-def _whole(value: Any) -> Any:
-    """16.0 is a whole number in JSON; true is none."""
+def _integer(value: Any) -> Any:
+    """16.0 is an integer in JSON; true is none."""
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("finite_number", "Input should be a finite number")
     if isinstance(value, float) and value.is_integer():
@@ -23,8 +25,8 @@ def _whole(value: Any) -> Any:
     return value
 
 
-Whole = BeforeValidator(_whole)
-Count = Annotated[int, Field(ge=0, le=2**53), Whole]
+Integer = BeforeValidator(_integer)
+Count = Annotated[int, Field(ge=0, le=2**53), Integer]
 Text = Annotated[str, Field(max_length=PROMPT_CHARACTERS, examples=["the cat sat on"])]
 RunId = Annotated[
     str,
@@ -60,38 +62,41 @@ class Patch(Input):
     address: AddressText
 
 
-class Sampling(Input):
+class SamplingOptions(Input):
     """How the next token is chosen; temperature 0 takes the most probable one."""
 
     temperature: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    top_k: Annotated[int, Field(ge=1, le=2**31), Whole] | None = None
+    top_k: Annotated[int, Field(ge=1, le=2**31), Integer] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    seed: Annotated[int, Field(ge=0, le=2**53), Whole] = 0
+    seed: Annotated[int, Field(ge=0, le=2**53), Integer] = 0
     index: Annotated[
-        int, Field(ge=0, le=2**31, description="The token's place among the new ones."), Whole
+        int, Field(ge=0, le=2**31, description="Which of the new tokens it is, from 0."), Integer
     ] = 0
 
+    @property
+    def settings(self) -> Sampling:
+        """Without the seed and the index."""
+        return Sampling(**self.model_dump(exclude={"seed", "index"}))
 
-class TraceRequest(Input):
+
+class TraceOptions(Input):
     """What to record of a prompt.
 
     backward, optimizer and lens (what the model would say after every addition to the residual
     stream): null (the default) records them while the trace stays light, below 300 MB of values, 12
     MB of them the lens; true insists. The loss asks for the text's own next tokens and, at the last
-    position, for `target` where it is given.
+    position, for `target` where it is given. Without `sampling` the next token is the most
+    probable one.
     """
 
-    run: RunId
     prompt: Text
     target: Annotated[str, Field(max_length=1000)] | None = None
     backward: bool | None = None
     optimizer: bool | None = None
     lens: bool | None = None
-    at_step: Count | None = None
-    edits: Annotated[dict[AddressText, float | Patch], Field(max_length=1000)] = {}
-    sampling: Sampling | None = None
+    sampling: SamplingOptions | None = None
     added: Annotated[
         list[Count],
         Field(
@@ -101,6 +106,21 @@ class TraceRequest(Input):
         ),
     ] = []
     float64: bool = False
+
+
+class TraceOrigin(Input):
+    """Which model a trace is of: a run, at a step of its training, with values or weights edited.
+
+    An edited pass has no optimizer's step.
+    """
+
+    run: RunId
+    at_step: Count | None = None
+    edits: Annotated[dict[AddressText, float | Patch], Field(max_length=1000)] = {}
+
+
+class TraceRequest(TraceOptions, TraceOrigin):
+    """A prompt to record, of a model."""
 
 
 class TokenizeRequest(Input):
@@ -113,7 +133,7 @@ class TrainingRequest(Input):
 
     text: Annotated[str, Field(max_length=TEXT_CHARACTERS)] | None = None
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    steps: Annotated[int, Field(ge=1, le=TRAINING_STEPS), Whole] | None = None
+    steps: Annotated[int, Field(ge=1, le=TRAINING_STEPS), Integer] | None = None
     preset: Literal["text", "fast", "classic", "storyland"] | None = None
 
 
@@ -135,7 +155,7 @@ class NeighborsRequest(Input):
 
     run: RunId
     token: Annotated[Count, Field(examples=[1])]
-    count: Annotated[int, Field(ge=1, le=1000), Whole] = 10
+    count: Annotated[int, Field(ge=1, le=1000), Integer] = 10
     minus: Count | None = None
     plus: Count | None = None
 
@@ -232,7 +252,7 @@ class TraceAbout(Output):
     optimizer: bool
     at_step: int | None
     edits: dict[str, float | Patch]
-    sampling: Sampling | None
+    sampling: SamplingOptions | None
     chosen: Chosen | None
     nbytes: int
     precision: str = Field(description="What it was computed in.", examples=["float32"])

@@ -7,7 +7,6 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from torch import Tensor
@@ -15,9 +14,10 @@ from torch import Tensor
 from glassformer.memory import machine_memory
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
-from glassformer.server.record import SamplingOptions, TraceOptions, TraceResult, record
+from glassformer.server.record import LIGHT_BYTES, TraceResult, record
+from glassformer.server.schemas import TraceRequest
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.trace import Trace
+from glassformer.trace import Address, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.file import node_table
 from glassformer.trace.values_file import ValuesFile
@@ -38,29 +38,27 @@ def held_bytes() -> int:
     return min(HELD_BYTES, machine_memory() // HELD_SHARE)
 
 
-@dataclass(frozen=True)
-class TraceOrigin:
-    """Where a trace came from, as its reader knows it; `edits` as the request has them."""
-
-    run: str
-    at_step: int | None = None
-    edits: Mapping[str, float | schemas.Patch] = field(default_factory=dict)
-
-
 class LiveTrace:
     """A trace, what it is about, and its two files."""
 
     def __init__(
         self,
         state: TrainState,
-        options: TraceOptions,
-        origin: TraceOrigin,
+        request: TraceRequest,
+        patches: Mapping[str, Tensor] | None = None,
         is_cancelled: CancelCheck = never_cancelled,
+        light_bytes: int = LIGHT_BYTES,
     ) -> None:
+        """`patches`: the values of the request's patches, by address; the others: see `record`."""
+        known = patches or {}
+        edits = {
+            str(Address.parse(address)): known[address] if isinstance(new, schemas.Patch) else new
+            for address, new in request.edits.items()
+        }
         self.id = secrets.token_urlsafe(12)
-        self.result: TraceResult = record(state, options, is_cancelled)
+        self.result: TraceResult = record(state, request, edits, is_cancelled, light_bytes)
         self.values = ValuesFile(self.result.trace)
-        self.about = self._about(state, options, origin)
+        self.about = self._about(state.tokenizer, request)
 
     @cached_property
     def table(self) -> bytes:
@@ -90,23 +88,21 @@ class LiveTrace:
         leaves = self.result.trace.leaves
         return _memories(leaf.value for leaf in leaves if leaf.value is not None)
 
-    def _about(
-        self, state: TrainState, options: TraceOptions, origin: TraceOrigin
-    ) -> schemas.TraceAbout:
-        result, tokenizer = self.result, state.tokenizer
+    def _about(self, tokenizer: Tokenizer, request: TraceRequest) -> schemas.TraceAbout:
+        result = self.result
         return schemas.TraceAbout(
             id=self.id,
-            run=origin.run,
-            prompt=_text(tokenizer, options, result.ids),
-            added=list(options.added),
+            run=request.run,
+            prompt=_text(tokenizer, request, result.ids),
+            added=request.added,
             ids=result.ids,
             tokens=[tokenizer.token(token) for token in result.ids],
             target=None if result.target is None else tokenizer.token(result.target),
             backward=result.backward,
             optimizer=result.optimizer,
-            at_step=origin.at_step,
-            edits=dict(origin.edits),
-            sampling=options.sampling and _sampling(options.sampling),
+            at_step=request.at_step,
+            edits=request.edits,
+            sampling=request.sampling,
             chosen=schemas.Chosen(id=result.chosen, token=_name(tokenizer, result.chosen)),
             nbytes=self.values.size,
             precision=precision_of(result.trace),
@@ -123,11 +119,7 @@ def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:
     return {memory.data_ptr(): memory.nbytes() for memory in found}
 
 
-def _sampling(options: SamplingOptions) -> schemas.Sampling:
-    return schemas.Sampling(**asdict(options.settings), seed=options.seed, index=options.index)
-
-
-def _text(tokenizer: Tokenizer, options: TraceOptions, ids: list[int]) -> str:
+def _text(tokenizer: Tokenizer, options: schemas.TraceOptions, ids: list[int]) -> str:
     """The prompt with the text of the tokens that were added to it."""
     if not options.added:
         return options.prompt

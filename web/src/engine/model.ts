@@ -1,5 +1,10 @@
 /** A model that the page runs itself: from a text to a trace of every number, as Python makes it. */
-import type { Patch, SamplingOutput as Sampling, TokenizedText, TraceAbout as About } from "../api";
+import type {
+  Patch,
+  SamplingOptionsOutput as Sampling,
+  TokenizedText,
+  TraceAbout as About,
+} from "../api";
 import type { Edit, Request } from "../source";
 import { Tokenizer, type TokenizerFile } from "../text/tokenizer";
 import { kindOf, nearest, parse, type Address } from "../trace/address";

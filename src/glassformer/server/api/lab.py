@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api", responses=refusals())
 async def tokenize(request: schemas.TokenizeRequest, shared: Shared) -> schemas.TokenizedText:
     """How a text becomes tokens: split, merge by merge, look up."""
     return await shared.workers.run(
-        lambda: answers.tokenized(shared.runs.train_state(request.run).tokenizer, request)
+        lambda: answers.tokenized(shared.runs.train_state(request.run).tokenizer, request.text)
     )
 
 
