@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 
 import pytest
 from hypothesis import given
@@ -35,3 +36,24 @@ def test_another_system_is_refused_in_one_line_at_import(monkeypatch: pytest.Mon
         importlib.reload(glassformer)
     assert isinstance(raised.value, ImportError)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "whole"),
+    [(r"C:\Scripts\glassformer.exe", []), ("-m", ["python", "-X", "utf8", "-m", "glassformer"])],
+)
+def test_the_command_on_another_system_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    program: str,
+    whole: list[str],
+):
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(sys, "argv", [program, "ask"])
+    monkeypatch.setattr(sys, "orig_argv", whole)
+    with pytest.raises(SystemExit) as ended:
+        importlib.reload(glassformer)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: Glassformer runs on Linux and macOS")
+    assert said.count("\n") == 1

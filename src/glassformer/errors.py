@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Iterable
 
 from glassformer.safe_text import harmless
@@ -40,12 +41,33 @@ class UnsupportedPlatformError(GlassformerError, ImportError):
 
 
 def check_platform() -> None:
-    """Raise unless this is a POSIX system, whose calls lock runs and count the memory."""
-    if os.name != "posix":
-        raise UnsupportedPlatformError(
-            "Glassformer runs on Linux and macOS, and this is another system; on Windows, use it"
-            " inside WSL (https://learn.microsoft.com/windows/wsl/install)"
-        )
+    """Raise unless this is a POSIX system, whose calls lock runs and count the memory.
+
+    The command ends here, in one line: it is imported before a line of it runs.
+    """
+    if os.name == "posix":
+        return
+    message = (
+        "Glassformer runs on Linux and macOS, and this is another system; on Windows, use it"
+        " inside WSL (https://learn.microsoft.com/windows/wsl/install)"
+    )
+    if _is_command(sys.argv[0] if sys.argv else "", sys.orig_argv):
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    raise UnsupportedPlatformError(message)
+
+
+def _is_command(program: str, given: list[str]) -> bool:
+    """Whether it is `glassformer` or `python -m glassformer` that is being started.
+
+    >>> _is_command("C:\\\\Scripts\\\\glassformer.exe", []), _is_command("train.py", [])
+    (True, False)
+    >>> _is_command("-m", ["python", "-m", "glassformer", "ask"])
+    True
+    """
+    module = given[given.index("-m") + 1 :][:1] if program == "-m" and "-m" in given else []
+    name = program.replace("\\", "/").rpartition("/")[2].removesuffix(".exe")
+    return name == "glassformer" or module == ["glassformer"]
 
 
 def _shortened(message: str) -> str:

@@ -92,6 +92,7 @@ def test_onednn_that_is_switched_off_is_not_asked():
         assert torch.equal(product(x, W, None), x @ W)
 
 
+@pytest.mark.heavy  # it compiles, for what one maker's processors multiply with
 def test_a_product_of_its_own_is_compiled_into_one_graph(multiplier):
     # without the tests' type checks, which do not go with torch.compile
     code = f"""
