@@ -8,11 +8,22 @@ The public names live in the modules that define them and are imported when firs
 """
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from glassformer import rendering
 from glassformer.errors import check_platform
 
 check_platform()
+
+
+def _drawn_by(module: str, function: str) -> Callable[[], rendering.Renderer]:
+    return lambda: getattr(importlib.import_module(f"glassformer.{module}"), function)
+
+
+rendering.register("Explanation", _drawn_by("show.notebook", "explanation_html"))
+rendering.register("PastRun", _drawn_by("server.notebook", "run_html"))
+rendering.register("Trace", _drawn_by("server.notebook", "trace_html"))
 
 if TYPE_CHECKING:
     from glassformer import lab as lab

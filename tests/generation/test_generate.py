@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import Generation, generate, generate_batch
 from glassformer.generation.sampling import Sampling
 from glassformer.interop import load
 from glassformer.model import Config, Decoder
+from glassformer.watch.choice import record_choice
 from tests.generation.models import TINY, speaking, various
 
 SETTINGS = [

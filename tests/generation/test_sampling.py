@@ -20,10 +20,10 @@ from transformers import (
 from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.formula.nodes import Drawn
-from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import HEAD, uniform
 from glassformer.trace import Recorder, Trace
+from glassformer.watch.choice import record_choice
 from tests.generation.models import TINY, speaking
 
 samplings = st.builds(

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
-from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
 from glassformer.show.choice import candidates, tell_choice, why
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace
+from glassformer.watch.choice import record_choice
 from tests.calculator import gives
 from tests.show.traces import small, wide
 

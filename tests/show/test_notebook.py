@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from glassformer.formula.spelling import number
+from glassformer.rendering import RENDERERS
 from glassformer.show.html import STRONGEST, png
 from glassformer.show.notebook import run_html, trace_html
-from glassformer.trace import RENDERERS
 from tests.show.traces import WORDS, small, wide
 
 VOID = {"img"}

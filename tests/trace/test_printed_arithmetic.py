@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.ops.op import REGISTRY, Op
@@ -16,6 +15,7 @@ from glassformer.trace.address import Address
 from glassformer.trace.node import GRADIENT, Node
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
+from glassformer.watch.choice import record_choice
 from tests.calculator import gives, holds, last_digit
 from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
 

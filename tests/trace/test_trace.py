@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from glassformer import GlassformerError
+from glassformer.rendering import RENDERERS
 from glassformer.trace import Trace
 from glassformer.trace.cancel import Cancelled
-from glassformer.trace.html import RENDERERS
 from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
 
 
@@ -162,7 +162,7 @@ def test_attention_weights_sum_to_one_and_ignore_the_future():
 
 def test_a_notebook_view_is_found_by_name(monkeypatch):
     trace = watched("loss")
-    monkeypatch.setitem(RENDERERS, "Trace", "builtins:repr")  # a function of one argument will do
+    monkeypatch.setitem(RENDERERS, "Trace", lambda: repr)
     assert trace._repr_html_() == repr(trace)
     monkeypatch.delitem(RENDERERS, "Trace")
     assert (

@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
+from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.model import Decoder
-from glassformer.training.muon import Muon, matrices, muon_parameters, work_dtype
+from glassformer.training.muon import Muon, matrices, muon_parameters
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
 from tests.model.variety import config_of, random_ids, random_model, random_targets

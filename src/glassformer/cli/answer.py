@@ -12,7 +12,6 @@ import torch
 
 from glassformer.cli.streams import note
 from glassformer.errors import GlassformerError
-from glassformer.generation.choice import record_choice
 from glassformer.generation.defaults import end_ids
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
 from glassformer.generation.packed import PackedModel, pack
@@ -27,6 +26,7 @@ from glassformer.show.short import tell_short
 from glassformer.show.terminal import tell
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
+from glassformer.watch.choice import record_choice
 
 ANSWER_LINES = 80  # of the short trace: two layers and a sentence of eight words are shown whole
 

@@ -21,7 +21,6 @@ from glassformer.cli.choosing import (
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
-from glassformer.generation.choice import record_choice
 from glassformer.generation.defaults import defaults
 from glassformer.generation.generate import check_prompt, generate
 from glassformer.lab.edits import Edit, written
@@ -31,6 +30,7 @@ from glassformer.show.explanation import tell_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
 from glassformer.training.train_state import open_train_state
+from glassformer.watch.choice import record_choice
 
 ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
 

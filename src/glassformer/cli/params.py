@@ -14,7 +14,7 @@ from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Decoder
-from glassformer.model.views import View
+from glassformer.watch.view import View
 
 BYTES = {"fp32": 4, "bf16": 2}  # per parameter, as it lies in model.safetensors
 EMBEDDINGS, BLOCK, END = "embeddings", "block", "end"

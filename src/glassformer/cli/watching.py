@@ -10,10 +10,10 @@ import typer
 from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
 from glassformer.model import Decoder
-from glassformer.model.watch import Edits
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training import train_state
+from glassformer.watch.edits import Edits
 
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
 Prompt = Annotated[str, typer.Argument(help="The text to read.")]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from glassformer.errors import GlassformerError
 from glassformer.model.config import Config
-from glassformer.model.watch import NewValue
 from glassformer.trace import Address, Trace
+from glassformer.watch.edits import NewValue
 
 Edit = dict[str, NewValue]
 

@@ -25,9 +25,9 @@ from glassformer.lab.edits import (
 )
 from glassformer.model import Decoder
 from glassformer.model.texts import Texts, known_tokenizer
-from glassformer.model.watch import NewValue
 from glassformer.trace import Trace
 from glassformer.training.train_state import token_of
+from glassformer.watch.edits import NewValue
 
 
 @dataclass(frozen=True, repr=False)

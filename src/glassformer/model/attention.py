@@ -14,8 +14,8 @@ from glassformer.kernels.product import split_bias, split_heads
 from glassformer.model.norm import QKNorm
 from glassformer.model.parts import AttentionPart
 from glassformer.model.rotary import Rotation
-from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
+from glassformer.watch.view import Source, View, itself
 
 
 @runtime_checkable  # so that the tests can check annotations

@@ -13,8 +13,8 @@ from glassformer.model.config import Config
 from glassformer.model.mlp import MLP
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotation
-from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
+from glassformer.watch.view import Source, View, itself
 
 ORDER = ("ln1", "attn", "ln1_post", "ln2", "mlp", "ln2_post")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer import ops
@@ -21,14 +21,16 @@ from glassformer.model.ids import Ids, as_ids, refuse_outside
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotary, Rotation
 from glassformer.model.said import Said
-from glassformer.model.size import refuse_larger_than_memory
+from glassformer.model.size import parameter_count, refuse_larger_than_memory
 from glassformer.model.texts import Texts, ids_of, labels
-from glassformer.model.views import Source, View, itself
-from glassformer.model.watch import BUDGET_BYTES, Edits, watch
 from glassformer.ops import Tape
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT, Recorder, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
+from glassformer.watch.edits import Edits
+from glassformer.watch.one_pass import BUDGET_BYTES, watch
+from glassformer.watch.view import Source, View, itself
+from glassformer.watch.watchable import Watchable
 
 
 class Unembed(nn.Module):
@@ -53,7 +55,7 @@ class Unembed(nn.Module):
             yield View(f"{scope}b_U", source(self.b_U), ("vocab",))
 
 
-class Decoder(nn.Module):
+class Decoder(Watchable):
     """A decoder-only transformer.
 
     `tokenizer`, where it is known (`gf.load` sets it), turns texts into its ids and gives its
@@ -127,7 +129,13 @@ class Decoder(nn.Module):
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the next token at every position."""
-        return self.unembedded(self.residual(ids, tape, cache), tape)
+        return self.logits_of(self._ids(ids), tape, cache)
+
+    def logits_of(
+        self, ids: Tensor, t: Tape, cache: KeyValueCache | None = None
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """`forward` for ids that were checked."""
+        return self.unembedded(self.residual(ids, t, cache), t)
 
     def unembedded(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape
@@ -155,17 +163,19 @@ class Decoder(nn.Module):
         tape: Tape = SILENT,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
-        x = self.residual(ids, tape)
-        targets = self._targets(targets, x.shape[:2])
-        x, W_U = self._scaled(x, tape), self.unembed.weight(tape.at("unembed"))
-        cap = {"cap": self.config.logit_cap} if self.config.logit_cap else {}
-        return tape("loss", ops.unembed_cross_entropy, x, W_U, self.unembed.b_U, targets, **cap)
+        ids = self._ids(ids)
+        return self.loss_of(ids, self._targets(targets, ids.shape), tape)
+
+    def loss_of(self, ids: Tensor, targets: Tensor, t: Tape) -> Float[Tensor, ""]:
+        """`loss` for ids and targets that were checked."""
+        x, W_U = self._scaled(self.residual(ids, t), t), self.unembed.weight(t.at("unembed"))
+        cap = self.config.logit_cap
+        return t("loss", ops.unembed_cross_entropy, x, W_U, self.unembed.b_U, targets, cap=cap)
 
     def residual(
-        self, ids: Ids, t: Tape, cache: KeyValueCache | None = None
+        self, ids: Int[Tensor, "batch pos"], t: Tape, cache: KeyValueCache | None = None
     ) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream after the last block and the final norm."""
-        ids = self._ids(ids)
         n = ids.shape[1]
         start = cache.length if cache is not None else 0
         if start + n > self.config.n_ctx:
@@ -189,7 +199,7 @@ class Decoder(nn.Module):
                 rotations[name] = rotary(position, t.at("local") if name == "local" else t)
         if self.ln_embed is not None:
             x = self.ln_embed(x, t.at("ln_embed"))
-        if self.training and self.config.dropout:
+        if self.draws():
             x = t(("embed_dropped", "embed_kept"), ops.dropout, x, p=self.config.dropout)[0]
         for layer, (block, turn) in enumerate(zip(self.blocks, self._turns, strict=True)):
             rotation = None if turn is None else rotations[turn]
@@ -241,14 +251,20 @@ class Decoder(nn.Module):
             trace.labels = labels(self.tokenizer, ids)
         return trace
 
+    def draws(self) -> bool:
+        return bool(self.training and self.config.dropout)
+
+    def on_meta(self) -> Self:
+        with torch.device("meta"):
+            return type(self)(self.config).to(self.embed.W_E.dtype).train(self.training)
+
     def __repr__(self) -> str:
         c = self.config
         size = (
             f"{counted(c.n_layers, 'layer')} of {counted(c.n_heads, 'head')}, d_model {c.d_model:,}"
         )
         reads = f"vocabulary {c.vocab_size:,}, context {c.n_ctx:,}"
-        weights = [*self.parameters()]
-        n = counted(sum(w.numel() for w in weights), "parameter")
+        n = counted(parameter_count(c), "parameter")
         dtype = str(self.embed.W_E.dtype).removeprefix("torch.")
         return f"<Decoder: {size}, {reads}; {n}, {dtype} on {self.embed.W_E.device}>"
 

@@ -13,8 +13,8 @@ from glassformer import ops
 from glassformer.kernels.positions import sinusoid_table
 from glassformer.model.config import Config
 from glassformer.model.fixed_table import FixedTable
-from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
+from glassformer.watch.view import Source, View, itself
 
 
 class Embed(nn.Module):

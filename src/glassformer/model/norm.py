@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from glassformer import ops
 from glassformer.model.parts import AttentionPart, NormPart
-from glassformer.model.views import Source, View, itself
 from glassformer.ops import Tape
+from glassformer.watch.view import Source, View, itself
 
 
 class Norm(nn.Module):

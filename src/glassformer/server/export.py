@@ -12,7 +12,6 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
-from glassformer.model.watch import estimated_bytes
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template
 from glassformer.server.runnable import packed_model
@@ -20,6 +19,7 @@ from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
+from glassformer.watch.one_pass import estimated_bytes
 
 VALUE_BYTES = 16_000_000
 """An exported page holds gradients, and the optimizer's step, while its values stay below this."""

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from glassformer import ops
-from glassformer.generation.choice import record_choice
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import Decoder
 from glassformer.model.texts import next_tokens
-from glassformer.model.watch import estimated_bytes
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.server.schemas import SamplingOptions, TraceOptions
@@ -23,6 +21,8 @@ from glassformer.trace import Recorder, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, open_train_state, token_of
+from glassformer.watch.choice import record_choice
+from glassformer.watch.one_pass import estimated_bytes
 
 LIGHT_BYTES = 300_000_000
 """Backward and optimizer are recorded unasked while the values stay below this."""

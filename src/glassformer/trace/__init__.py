@@ -3,7 +3,6 @@
 from glassformer.trace.address import Address as Address
 from glassformer.trace.explain import Explanation as Explanation
 from glassformer.trace.explain import Operand as Operand
-from glassformer.trace.html import RENDERERS as RENDERERS
 from glassformer.trace.node import Node as Node
 from glassformer.trace.tape import SILENT as SILENT
 from glassformer.trace.tape import Recorder as Recorder

@@ -18,10 +18,10 @@ from glassformer.formula.nodes import Drawn
 from glassformer.formula.spelling import number
 from glassformer.formula.tree import Formula
 from glassformer.ops.op import REGISTRY
+from glassformer.rendering import html
 from glassformer.trace.address import Address
 from glassformer.trace.difference import FiniteDifference, finite_difference
 from glassformer.trace.graph import Graph
-from glassformer.trace.html import html
 from glassformer.trace.node import GRADIENT, Node
 
 WITHOUT_DECLARATION = {

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
+from glassformer.rendering import html
 from glassformer.trace import file
 from glassformer.trace.address import Address
 from glassformer.trace.explain import Explanation, explain
 from glassformer.trace.graph import Graph
-from glassformer.trace.html import html
 
 
 class Trace(Graph):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.model import Decoder
-from glassformer.model.views import Source, itself
 from glassformer.ops import muon as ops
 from glassformer.training.recipe import Recipe
+from glassformer.watch.view import Source, as_matrix, itself
 
 
 class Matrix(NamedTuple):
@@ -42,16 +43,6 @@ def matrices(model: Decoder, source: Source = itself) -> Iterator[Matrix]:
             d_model, rest = matrix.shape
             growth = d_model / rest if axes[-1] == "d_model" else rest / d_model
             yield Matrix(name, matrix, max(1.0, growth) ** 0.5)
-
-
-def as_matrix(value: Tensor, axes: tuple[str, ...]) -> Tensor:
-    """A weight seen as [d_model, rest]."""
-    return value.movedim(axes.index("d_model"), 0).flatten(1)
-
-
-def work_dtype(weight: Tensor) -> torch.dtype:
-    """In what Newton-Schulz iterates: bfloat16 is enough to bring singular values near 1."""
-    return torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype
 
 
 class Muon:

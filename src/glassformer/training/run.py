@@ -31,8 +31,8 @@ from glassformer.jsons import (
     self_checking,
 )
 from glassformer.model import Config, Decoder
+from glassformer.rendering import html
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.trace.html import html
 from glassformer.training.recipe import Recipe
 
 FORMAT = 1

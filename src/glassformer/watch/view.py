@@ -26,3 +26,15 @@ class View(NamedTuple):
 
 def itself(parameter: nn.Parameter) -> Tensor:
     return parameter
+
+
+def as_matrix(value: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """A weight seen as [d_model, rest]."""
+    return value.movedim(axes.index("d_model"), 0).flatten(1)
+
+
+def in_shape(matrix: Tensor, view: View) -> Tensor:
+    """A matrix [d_model, rest] in the shape of the weight that it stands for."""
+    place = view.axes.index("d_model")
+    rest = [n for axis, n in zip(view.axes, view.value.shape, strict=True) if axis != "d_model"]
+    return matrix.unflatten(1, rest).movedim(0, place)

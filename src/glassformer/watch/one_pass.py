@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from copy import deepcopy
 from functools import cached_property, partial
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.autograd import graph
 
 from glassformer import ops
-from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model.ids import Ids, as_ids
-from glassformer.trace import Address, Recorder, Trace
+from glassformer.errors import GlassformerError
+from glassformer.trace import SILENT, Address, Recorder, Trace
 from glassformer.trace.backward import add_gradients
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
-from glassformer.trace.tape import Editor
-
-if TYPE_CHECKING:
-    from glassformer.model.decoder import Decoder
+from glassformer.watch.edits import NOTHING, Edits, by_path, editor, with_weights
+from glassformer.watch.watchable import Watchable
 
 BUDGET_BYTES = 4 << 30
 """Values that a trace holds at most, unless its caller allows more."""
-
-NewValue = float | Tensor | Callable[[Tensor], float | Tensor]
-"""One number, a tensor of the address's shape, or a function of the value that is there."""
-
-Edits = Mapping[str, NewValue]
-"""Address of a value or a weight (whole, a slice or one element) to what it shall be instead."""
-
-NOTHING: Edits = {}
 
 Live = dict[str, Tensor | graph.Node | None]
 """What the gradients are asked for, by path; see `Recorder`."""
 
 
 def watch(
-    model: Decoder,
+    model: Watchable,
     ids: Tensor,
     targets: Tensor | None,
     keep: str | Iterable[str],
@@ -50,7 +37,12 @@ def watch(
     budget_bytes: int | None = None,
     is_cancelled: CancelCheck = never_cancelled,
 ) -> Trace:
-    """See `Decoder.watch`."""
+    """Run once, eagerly, and record every value on the way under its name.
+
+    `ids` and `targets` [batch, pos] were checked; with targets the trace ends in the loss, and
+    `backward` records every gradient. `edit` changes values or weights by address before whatever
+    follows. A trace of more than `budget_bytes` is refused with its size.
+    """
     try:
         return _watch(model, ids, targets, Trace(keep, budget_bytes, is_cancelled), backward, edit)
     except OverBudgetError:
@@ -63,17 +55,15 @@ def watch(
 
 
 def estimated_bytes(
-    model: Decoder,
-    ids: Ids,
-    targets: Ids | None = None,
+    model: Watchable,
+    ids: Tensor,
+    targets: Tensor | None = None,
     keep: str | Iterable[str] = "*",
     backward: bool = False,
 ) -> int:
     """Bytes that a trace would hold, from shapes alone: the pass on the meta device."""
-    with torch.device("meta"):
-        meta = type(model)(model.config).to(model.embed.W_E.dtype).train(model.training)
-    asked = None if targets is None else as_ids(targets, what="targets").to("meta")
-    return _watch(meta, as_ids(ids).to("meta"), asked, Trace(keep), backward, NOTHING).nbytes
+    asked = None if targets is None else targets.to("meta")
+    return _watch(model.on_meta(), ids.to("meta"), asked, Trace(keep), backward, NOTHING).nbytes
 
 
 def _gigabytes(n: int) -> str:
@@ -81,7 +71,7 @@ def _gigabytes(n: int) -> str:
 
 
 def _watch(
-    model: Decoder,
+    model: Watchable,
     ids: Tensor,
     targets: Tensor | None,
     trace: Trace,
@@ -90,13 +80,13 @@ def _watch(
 ) -> Trace:
     if backward and targets is None:
         raise GlassformerError("a backward pass starts at the loss; give targets as well")
-    by_path = _group(edit)
-    weights = {path: change for path, change in by_path.items() if path.startswith("weight/")}
+    changes = by_path(edit)
+    weights = {path: change for path, change in changes.items() if path.startswith("weight/")}
     if weights:
-        model = _with_weights(model, weights)
+        model = with_weights(model, weights)
     live: Live | None = {} if backward else None
-    values = {path: change for path, change in by_path.items() if path.startswith("fwd/")}
-    edits = {path: _editor(changes) for path, changes in values.items()}
+    values = {path: change for path, change in changes.items() if path.startswith("fwd/")}
+    edits = {path: editor(own) for path, own in values.items()}
     tape = Recorder(trace, edits=edits, live=live)
     for view in model.views():
         tape.leaf("weight", view.name, view.value, view.axes)
@@ -104,14 +94,14 @@ def _watch(
     loss: Tensor | None = None
     with torch.enable_grad() if backward else torch.no_grad():
         if targets is None:
-            tape("probs", ops.softmax_probs, model(ids, tape))
+            tape("probs", ops.softmax_probs, model.logits_of(ids, tape))
         else:
             tape.leaf("token", "targets", targets, ("batch", "pos"))
-            loss = model.loss(ids, targets, tape)
+            loss = model.loss_of(ids, targets, tape)
     for path in values:
         trace.node(path)  # an edit of a name that does not exist is answered with the nearest
-    if not values and not (model.training and model.config.dropout):
-        trace.silent_logits = partial(model, ids)
+    if not values and not model.draws():
+        trace.silent_logits = partial(model.logits_of, ids, SILENT)
     if live is not None and loss is not None:
         _backward(model, trace, live, loss)
         trace.rerun = Float64Rerun(model, ids, targets, edit)
@@ -124,7 +114,7 @@ class Float64Rerun:
     Threads take turns: a weight is nudged in the copy itself.
     """
 
-    def __init__(self, model: Decoder, ids: Tensor, targets: Tensor | None, edit: Edits) -> None:
+    def __init__(self, model: Watchable, ids: Tensor, targets: Tensor | None, edit: Edits) -> None:
         self._model, self._ids, self._targets = model, ids, targets
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
         self._turn = Lock()
@@ -136,8 +126,8 @@ class Float64Rerun:
         return [] if copy is None else [*copy.parameters()]
 
     @cached_property
-    def _copy(self) -> Decoder:
-        if self._model.training and self._model.config.dropout:
+    def _copy(self) -> Watchable:
+        if self._model.draws():
             raise GlassformerError("dropout draws anew in every pass; watch in model.eval() mode")
         return deepcopy(self._model).double()
 
@@ -173,7 +163,7 @@ def _is_weight(text: str) -> bool:
     return Address.parse(text).kind == "weight"
 
 
-def _backward(model: Decoder, trace: Trace, live: Live, loss: Tensor) -> None:
+def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
     """Record every gradient, from the loss backwards and then the weights."""
     reached = _reached(loss)
     kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
@@ -206,63 +196,3 @@ def _reached(loss: Tensor) -> set[graph.Node]:
             reached.add(node)
             ahead += [before for before, _ in node.next_functions]
     return reached
-
-
-def _group(edit: Edits) -> dict[str, list[tuple[Address, NewValue]]]:
-    grouped: dict[str, list[tuple[Address, NewValue]]] = {}
-    for text, value in edit.items():
-        where = Address.parse(text)
-        if where.kind not in ("fwd", "weight"):
-            raise GlassformerError(f"{text!r} cannot be edited; edit a value (fwd/) or a weight")
-        grouped.setdefault(where.path, []).append((where, value))
-    return grouped
-
-
-def _editor(changes: list[tuple[Address, NewValue]]) -> Editor:
-    def edited(value: Tensor, axes: tuple[str, ...]) -> Tensor:
-        value = value.clone()
-        for where, new in changes:
-            _put(value, where, axes, new)
-        return value
-
-    return edited
-
-
-def _with_weights(model: Decoder, weights: Mapping[str, list[tuple[Address, NewValue]]]) -> Decoder:
-    """A copy of the model with some weights changed."""
-    changed = deepcopy(model)
-    views = {f"weight/{view.name}": view for view in changed.views()}
-    with torch.no_grad():
-        for path, changes in weights.items():
-            if path not in views:
-                raise GlassformerError(
-                    f"this model has no weight {path!r}.{did_you_mean(path, views)}"
-                )
-            _, value, axes = views[path]
-            for where, new in changes:
-                _put(value, where, axes, new)
-    return changed
-
-
-def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: NewValue) -> None:
-    """Write over the slice at an address, which one number fills.
-
-    What a function makes of the slice is put there as a number is: no gradient flows back through.
-    """
-    place = where.slices(axes, tuple(value.shape))
-    if callable(new):
-        new = new(value[place].detach().clone())
-        if isinstance(new, Tensor):
-            new = new.detach()
-    if isinstance(new, Tensor) and new.ndim and new.shape != value[place].shape:
-        raise GlassformerError(
-            f"{where} is {[*value[place].shape]} here and the new value is {[*new.shape]}; give"
-            " one number, a value of this shape, or the address of a part"
-        )
-    if value.is_floating_point() and isinstance(new, float | int):
-        largest = torch.finfo(value.dtype).max
-        if abs(new) > largest and not math.isinf(new):
-            raise GlassformerError(
-                f"{new} is beyond the numbers of {where}; the largest there is {largest:.6g}"
-            )
-    value[place] = new

@@ -1,0 +1,39 @@
+"""What a model is to whoever watches it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Self
+
+from torch import Tensor, nn
+
+from glassformer.ops import Tape
+from glassformer.watch.view import Source, View, itself
+
+
+class Watchable(nn.Module, ABC):
+    """A model that writes on a tape, and whose weights have names and axes.
+
+    What it is given here was checked: ids and targets [batch, pos] are tensors, of its vocabulary.
+    """
+
+    @abstractmethod
+    def logits_of(self, ids: Tensor, t: Tape) -> Tensor:
+        """Logits [batch, pos, vocab] of the next token at every position."""
+
+    @abstractmethod
+    def loss_of(self, ids: Tensor, targets: Tensor, t: Tape) -> Tensor:
+        """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
+
+    @abstractmethod
+    def views(self, source: Source = itself) -> Iterator[View]:
+        """Every parameter under its name, as views of what `source` gives."""
+
+    @abstractmethod
+    def draws(self) -> bool:
+        """Whether a pass draws random numbers now, so that no other one is the same."""
+
+    @abstractmethod
+    def on_meta(self) -> Self:
+        """A model of the same shapes that holds no numbers."""
