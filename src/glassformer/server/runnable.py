@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.generation.choice import record_choice
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import record_guesses
 from glassformer.ops import IGNORED
@@ -23,6 +22,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.plan import NoPlanError, Plan, plan
 from glassformer.training.train_state import TrainState
+from glassformer.watch.choice import record_choice
 
 MODEL_BYTES = 8_000_000
 """The largest weights of a model that a page runs, in a browser's one thread."""

@@ -72,7 +72,7 @@ def _recorded(trace: Trace, path: str) -> np.ndarray:
     if TOKEN not in trace.nodes:
         raise GlassformerError(
             "no choice of a token was recorded in this trace; record one with"
-            " glassformer.generation.choice.record_choice"
+            " glassformer.watch.choice.record_choice"
         )
     return array(trace, trace.nodes[path])
 
