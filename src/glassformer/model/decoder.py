@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -254,7 +254,7 @@ class Decoder(Watchable):
     def draws(self) -> bool:
         return bool(self.training and self.config.dropout)
 
-    def on_meta(self) -> Self:
+    def on_meta(self) -> Decoder:
         with torch.device("meta"):
             return type(self)(self.config).to(self.embed.W_E.dtype).train(self.training)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Self
 
 from torch import Tensor, nn
 
@@ -35,5 +34,5 @@ class Watchable(nn.Module, ABC):
         """Whether a pass draws random numbers now, so that no other one is the same."""
 
     @abstractmethod
-    def on_meta(self) -> Self:
+    def on_meta(self) -> Watchable:
         """A model of the same shapes that holds no numbers."""
