@@ -97,6 +97,9 @@ class Op(Generic[P, R]):
     role: Role = "value"
     declaration: str = ""
 
+    def __reduce__(self) -> tuple[Callable[[str], AnyOp], tuple[str]]:
+        return by_name, (self.name,)  # an op is declared once, and copies of a model share it
+
 
 AS_DECLARED: Mapping[str, str] = {}
 
@@ -186,12 +189,20 @@ class Composite(Generic[P, R]):
     steps: Callable[Concatenate[Tape, str, P], R]
     source: str = ""
 
+    def __reduce__(self) -> tuple[Callable[[str], AnyOp], tuple[str]]:
+        return by_name, (self.name,)
+
 
 AnyOp = Op[..., Any] | Composite[..., Any]
 
 REGISTRY: dict[str, AnyOp] = {}
 TEMPLATES: dict[str, Template[..., Any]] = {}
 Declared = TypeVar("Declared", bound=AnyOp)
+
+
+def by_name(name: str) -> AnyOp:
+    """The op that was declared under a name."""
+    return REGISTRY[name]
 
 
 def op(
