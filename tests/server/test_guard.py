@@ -201,6 +201,33 @@ def test_it_is_reached_where_it_says_that_it_listens(host):
             process.terminate()
 
 
+@pytest.mark.parametrize(
+    ("path", "request_body", "field"),
+    [
+        ("/api/traces", {"run": "miniature"}, "body.prompt"),
+        ("/api/traces", {"run": "miniature", "prompt": "the", "lens": "yes"}, "body.lens"),
+        (
+            "/api/traces",
+            {"run": "miniature", "prompt": "the", "sampling": {"top_p": 2}},
+            "body.sampling.top_p",
+        ),
+        (
+            "/api/traces",
+            {"run": "miniature", "prompt": "the", "edits": {"9" * 5000: 1}},
+            "body.edits",
+        ),
+        ("/api/tokenize", {"run": "miniature", "text": None}, "body.text"),
+        ("/api/biography", {"run": "miniature", "address": "x", "since": -1}, "body.since"),
+        ("/api/neighbors", {"run": "miniature", "token": 0, "near": 1}, "body.near"),
+        ("/api/trainings", {"steps": 0.5}, "body.steps"),
+    ],
+)
+def test_a_bad_field_is_a_bad_request_that_names_it(path, request_body, field):
+    message = error(server.post(path, json=request_body), 400, "bad_request")
+    assert message.startswith(field)
+    assert len(message) < 400
+
+
 def test_an_address_that_is_none_is_refused_in_one_line():
     with pytest.raises(GlassformerError, match="can't listen at nowhere"):
         listen("nowhere.invalid", 0)

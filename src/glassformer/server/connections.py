@@ -1,6 +1,6 @@
 """Connections: how long a client may take, how many there may be, and how the server ends.
 
-uvicorn bounds none but idle connections. Decision 0023 says why each value is what it is.
+uvicorn bounds none but idle connections. Decision 0027 says why each value is what it is.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from glassformer.server.errors import HEADERS, STATUS, body, code_of
 HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 """What the framework refuses by itself: its status to our code."""
 
+LONGEST_NAME = 100  # characters
+
 
 def answer_errors(app: FastAPI) -> None:
     """Make the application answer its errors so."""
@@ -34,7 +36,7 @@ def answer_errors(app: FastAPI) -> None:
     async def bad_field(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(shorten(str(part)) for part in first["loc"])
         return _answer("bad_request", f"{field}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
@@ -42,6 +44,15 @@ def answer_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "invalid")
         return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)
+
+
+def shorten(name: str) -> str:
+    """A name in an error; the names of edits are addresses that a request makes up.
+
+    >>> shorten("sampling"), len(shorten("9" * 5000))
+    ('sampling', 100)
+    """
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 def _answer(code: str, message: str) -> JSONResponse:
