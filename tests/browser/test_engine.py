@@ -110,3 +110,41 @@ def test_a_word_that_the_model_lacks_is_named(page: Page, file: Path) -> None:
     other.goto(f"{file.as_uri()}#/story?{urlencode({'prompt': PROMPT, 'target': 'xyzzy'})}")
     said = other.locator("main").get_by_role("alert")
     expect(said).to_contain_text(re.compile("“xyzzy” is not one of the 169 tokens"))
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("miniature") / "page.html"
+    return export("miniature", "the cat sat on a", out, target="mat")
+
+
+def chance(page: Page, word: str) -> float:
+    """The probability of a word, in per cent, as the page that trains says it; 0 if not shown."""
+    bar = page.get_by_test_id("expects").locator("li", has_text=re.compile(rf"^\s*{word}\b"))
+    said = bar.first.inner_text() if bar.count() else "0%"
+    found = re.search(r"([\d.]+)%", said)
+    return float(found[1]) if found else 0.0
+
+
+def test_the_miniature_learns_before_the_eyes_and_is_opened_as_it_is_then(
+    page: Page, miniature: Path
+) -> None:
+    opened(page, miniature, "training")
+    told = page.get_by_test_id("trained")
+    page.get_by_role("button", name="One step").click()
+    expect(told).to_have_attribute("data-step", "1")
+    assert chance(page, "mat") < 50
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(told).to_have_attribute("data-step", re.compile(r"^([2-9]\d\d|\d{4,})$"))
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
+    assert chance(page, "mat") > 90
+    speed = float(told.get_attribute("data-speed") or 0)
+    assert speed > (30 if os.environ.get("CI") else 3)  # steps a second; a machine may be busy
+    page.get_by_role("button", name="Open it as it is now").click()
+    page.get_by_role("link", name="Story", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("goes on with “mat”")
+    page.get_by_role("link", name="Training", exact=True).click()
+    page.get_by_role("button", name="Back to the start").click()
+    expect(told).to_have_attribute("data-step", "0")
+    expect(page.get_by_test_id("expects").locator("li").first).to_contain_text("12.5%")

@@ -287,6 +287,5 @@ def test_an_exported_page_has_its_snapshots(page: Page, run_folder: Path, tmp_pa
     slider.press("Home")
     predicts(page, run_folder, 0)
     expect(page.get_by_test_id("followed")).to_contain_text("After step 0 it is")
-    expect(page.get_by_text("Training needs the server")).to_be_visible()
-    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    expect(page.get_by_role("heading", name="Train it here")).to_be_visible()
     expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_disabled()

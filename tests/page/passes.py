@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -93,3 +94,39 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
             allowed.write_bytes(np.concatenate([*bounds(trace)]).tobytes())
             of_single = f"{name}, float32"
             yield recorded(place / of_single, trace, name=of_single, bounds=str(allowed))
+
+
+STEPS = 50
+
+
+def training(place: Path) -> dict[str, Any]:
+    """Some steps of training a small model by AdamW in float64, each on a batch of its own.
+
+    AdamW makes a whole step of a gradient that is zero but for rounding, so float32 would not do.
+    """
+    config = replace(config_of("gpt2"), n_layers=1)
+    recipe = Recipe(lr=0.01)
+    model = random_model(config, 0, torch.float64)
+
+    @cache
+    def watch(batch: int, pos: int) -> Trace:
+        ids = random_ids(config, 1, batch, pos)
+        return update_of(model, recipe, ids, random_targets(config, 2, ids))
+
+    planned = plan(watch)
+    moments: Mapping[str, Tensor] = zero_moments(model)
+    start = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
+    batches, losses = [], []
+    for step in range(1, STEPS + 1):
+        ids = random_ids(config, step, 2, 5)
+        targets = random_targets(config, step, ids)
+        batches.append({"ids": ids.flatten().tolist(), "targets": targets.flatten().tolist()})
+        done = watch_step(model, ids, targets, recipe=recipe, moments=moments, lr=0.005, t=step)
+        losses.append(done.trace["fwd/loss"].item())
+        model, moments = done.model, done.moments
+    end = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
+    lengths = {"batch": 2, "pos": 5}
+    found = {"plan": planned, "start": start, "end": end, "losses": losses}
+    file = place / "training.json"
+    file.write_text(json.dumps({**found, "batches": batches, "lengths": lengths}))
+    return {"file": str(file), "share": 0.5}

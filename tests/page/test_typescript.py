@@ -99,6 +99,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
         "tokenizers": tokenized.cases(place / "tokenizers", draw),
         "passes": [*passes.cases(place / "passes")],
+        "training": passes.training(place),
         "models": [*models.cases(place / "models")],
     }
     (place / "cases.json").write_text(json.dumps(found))

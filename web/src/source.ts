@@ -51,6 +51,8 @@ export interface Source {
   readonly live: boolean;
   /** Whether a server answers. */
   readonly served: boolean;
+  /** What runs a model within the page; null where a server does, or nothing. */
+  engine(run: string): Engine | null;
   runs(): Promise<RunSummary[]>;
   run(id: string): Promise<RunInfo>;
   metrics(id: string): Promise<Metrics>;
@@ -79,6 +81,7 @@ const UNSERVED =
 class ServerSource implements Source {
   readonly live = true;
   readonly served = true;
+  engine = () => null;
 
   runs = async () => (await this.get("/api/runs", {})).runs;
   run = (run: string) => this.get("/api/runs/{run}", { path: { run } });
@@ -198,7 +201,7 @@ class FileSource implements Source {
   }
 
   /** What runs a model of this file; null where it holds recorded numbers only. */
-  private engine(id: string): Engine | null {
+  engine(id: string): Engine | null {
     const packed = this.data.models[id];
     if (!packed) return null;
     const { n_ctx } = this.data.runs.find((run) => run.id === id)!;

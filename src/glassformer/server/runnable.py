@@ -57,6 +57,7 @@ def packed_model(state: TrainState, snapshots: Iterable[TrainState] = ()) -> Pac
         choices=packed_text({key: choice(watch, how) for key, how in SETTINGS.items()}),
         stored=packed_numbers(trace[address] for address in stored),
         done=state.done,
+        lr=state.next_lr,
         snapshots={
             past.done: packed_numbers(
                 dict(past.model.weights())[address.removeprefix("weight/")] for address in weights

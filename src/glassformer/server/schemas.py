@@ -437,6 +437,7 @@ class PackedModel(Output):
         " the lowest byte of every number, then the next, packed."
     )
     done: int = Field(description="After how many updates the weights are these.")
+    lr: float = Field(description="The learning rate of the plan's update.")
     snapshots: dict[int, str] = Field(description="Step to the weights then, packed alike.")
     tokenizer: dict[str, Any] = Field(description="The content of its tokenizer.json.")
     begin: list[int] = Field(description="Tokens that stand before every text.")

@@ -2,7 +2,7 @@
 import type { TokenizedText } from "../api";
 import type { Opened, Request } from "../source";
 import { Trace } from "../trace/trace";
-import type { Made, PackedModel } from "./model";
+import type { Learned, Lesson, Made, PackedModel } from "./model";
 import EngineWorker from "./worker?worker&inline";
 import type { Asked } from "./worker";
 
@@ -14,7 +14,10 @@ export class Engine {
   private waiting = new Map<number, (answer: Answer) => void>();
   private asked = 0;
 
-  constructor(packed: PackedModel, room: number) {
+  constructor(
+    readonly packed: PackedModel,
+    room: number,
+  ) {
     this.worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => {
       this.waiting.get(data.n)?.(data);
       this.waiting.delete(data.n);
@@ -32,6 +35,12 @@ export class Engine {
   }
 
   tokenize = (text: string): Promise<TokenizedText> => this.ask({ what: "tokenize", text });
+
+  /** Begin to train on a text; an earlier training is over. */
+  learn = (lesson: Lesson): Promise<Learned> => this.ask({ what: "learn", lesson });
+
+  /** Train for some time, or by one update. */
+  steps = (milliseconds: number): Promise<Learned> => this.ask({ what: "steps", milliseconds });
 
   private async ask<T>(question: Question): Promise<T> {
     const n = ++this.asked;

@@ -13,6 +13,7 @@ import { encode } from "./encode";
 import { unpackJson, unpackNumbers } from "./pack";
 import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
 import { Program, type Change, type Pass, type Values } from "./program";
+import { Trainer, type Batch } from "./trainer";
 import { uniform } from "./uniform";
 
 /** A model as an exported file holds it; Python's `server.schemas.PackedModel`. */
@@ -21,6 +22,7 @@ export interface PackedModel {
   choices: string;
   stored: string;
   done: number;
+  lr: number;
   snapshots: Record<string, string>;
   tokenizer: TokenizerFile;
   begin: number[];
@@ -32,6 +34,19 @@ export interface Made {
   about: About;
   table: Table;
   bytes: ArrayBuffer;
+}
+
+/** What a training in the page is asked for with. */
+export interface Lesson {
+  text: string;
+  lr: number;
+  seed: number;
+}
+
+/** After how many updates the model is, and the losses before the last of them. */
+export interface Learned {
+  done: number;
+  losses: number[];
 }
 
 interface Kept {
@@ -51,6 +66,8 @@ const UNCHANGED: Sampling = {
 const GREEDY: Sampling = { ...UNCHANGED, temperature: 0 };
 
 const KEPT_PASSES = 8;
+const KEPT_STATES = 16;
+const ROWS = 8; // of a text that is longer than the context
 const LONGEST_TEXT = 2000; // its merges take its square to write out
 const LARGEST = 3.4028234663852886e38; // of float32
 
@@ -60,6 +77,9 @@ export class Model {
   private unasked: Set<string>;
   private chosen = new Map<string, Program>();
   private kept = new Map<string, Kept>();
+  private training: { trainer: Trainer; batch: () => Batch; share: number } | null = null;
+  /** What a training in the page has come to, where it was opened. */
+  private trained = new Map<number, Values>();
   private made = 0;
 
   private constructor(
@@ -110,8 +130,11 @@ export class Model {
     if (ids.length > 1 || target !== null) leaves.set("token/targets", Float64Array.from(asked));
     const { edits, patched } = this.changes(request, lengths);
     const backward = leaves.has("token/targets") && request.backward !== false;
-    const knowsMoments = request.at_step == null || request.at_step === this.packed.done;
+    const knowsMoments = [...leaves.keys()].some((path) => kindOf(path) === "const");
     const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
+    const now = this.training?.trainer;
+    if (backward && now && now.done === request.at_step)
+      keep(this.trained, now.done, new Map(now.leaves), KEPT_STATES);
     const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
     const asks = leaves.has("token/targets");
     const wanted = ({ address }: PlanNode) =>
@@ -160,6 +183,39 @@ export class Model {
     return this.tokenizer.trace(text);
   }
 
+  /** Begin to train on a text, from the weights of this file. */
+  learn({ text, lr, seed }: Lesson): Learned {
+    const ids = [...this.packed.begin, ...this.tokenizer.encode(text)];
+    if (ids.length < 2)
+      throw new Error("one token has no next one to learn from; give a longer text");
+    const trainer = new Trainer(this.program, this.stored, this.packed.done);
+    const pos = Math.min(this.room, ids.length - 1);
+    const starts = ids.length - pos; // where a row can begin, so that its last token has a next one
+    const batch = starts === 1 ? 1 : ROWS;
+    const next = (): Batch => {
+      const from = Array.from({ length: batch }, (_, row) =>
+        Math.floor(uniform(seed, trainer.done * ROWS + row) * starts),
+      );
+      const rows = (shift: number) =>
+        Float64Array.from(from.flatMap((at) => ids.slice(at + shift, at + shift + pos)));
+      return { lengths: { batch, pos }, ids: rows(0), targets: rows(1) };
+    };
+    this.trained.clear();
+    this.training = { trainer, batch: next, share: lr / this.packed.lr };
+    return { done: trainer.done, losses: [] };
+  }
+
+  /** Updates of the training, one or as many as there is time for. */
+  steps(milliseconds: number): Learned {
+    if (!this.training) throw new Error("there is no training; begin one with a text");
+    const { trainer, batch, share } = this.training;
+    const end = performance.now() + milliseconds;
+    const losses: number[] = [];
+    do losses.push(trainer.step(batch(), share));
+    while (performance.now() < end);
+    return { done: trainer.done, losses };
+  }
+
   private get vocabulary(): string[] {
     return this.tokenizer.names.map((_, id) => this.tokenizer.token(id));
   }
@@ -192,12 +248,15 @@ export class Model {
 
   /** The weights after a training step, with the optimizer's state where it is known. */
   private leaves(step: number | null): Map<string, Float64Array> {
-    const past = step === null ? undefined : this.snapshots.get(step);
-    if (step !== null && step !== this.packed.done && !past)
+    if (step === null || step === this.packed.done) return new Map(this.stored);
+    const now = this.training?.trainer;
+    const past =
+      this.trained.get(step) ?? (now?.done === step ? now.leaves : this.snapshots.get(step));
+    if (!past)
       throw new Error(
         `this file does not hold step ${step}; it holds ${[...this.snapshots.keys(), this.packed.done].join(", ")}`,
       );
-    return new Map(past ?? this.stored);
+    return new Map(past);
   }
 
   private choice(values: Values, lengths: Lengths, sampling: Sampling) {
@@ -224,8 +283,7 @@ export class Model {
 
   private keep(pass: Kept): string {
     const id = `page-${++this.made}`;
-    this.kept.set(id, pass);
-    if (this.kept.size > KEPT_PASSES) this.kept.delete(this.kept.keys().next().value!);
+    keep(this.kept, id, pass, KEPT_PASSES);
     return id;
   }
 
@@ -301,6 +359,12 @@ export class Model {
     });
     return { places, shape: shape.filter((_, d) => !(node.axes[d] in index)) };
   }
+}
+
+/** Hold on to something, and let go of what came first. */
+function keep<K, V>(held: Map<K, V>, key: K, value: V, most: number): void {
+  held.set(key, value);
+  if (held.size > most) held.delete(held.keys().next().value!);
 }
 
 /** The nodes that do not follow from targets, and are not only on the way to what does. */

@@ -1,12 +1,14 @@
 /** Runs a model beside the page, so that nothing freezes: see `client.ts`, which asks. */
 import type { Request } from "../source";
-import { Model, type PackedModel } from "./model";
+import { Model, type Lesson, type PackedModel } from "./model";
 
 /** What the page asks for, each with a number that the answer carries. */
 export type Asked =
   | { n: number; what: "open"; packed: PackedModel; room: number }
   | { n: number; what: "trace"; request: Request }
-  | { n: number; what: "tokenize"; text: string };
+  | { n: number; what: "tokenize"; text: string }
+  | { n: number; what: "learn"; lesson: Lesson }
+  | { n: number; what: "steps"; milliseconds: number };
 
 let model: Promise<Model>;
 
@@ -16,9 +18,19 @@ async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
     await model;
     return [null, []];
   }
-  if (asked.what === "tokenize") return [(await model).tokenize(asked.text), []];
-  const made = (await model).trace(asked.request);
-  return [made, [made.bytes]];
+  const here = await model;
+  switch (asked.what) {
+    case "tokenize":
+      return [here.tokenize(asked.text), []];
+    case "learn":
+      return [here.learn(asked.lesson), []];
+    case "steps":
+      return [here.steps(asked.milliseconds), []];
+    case "trace": {
+      const made = here.trace(asked.request);
+      return [made, [made.bytes]];
+    }
+  }
 }
 
 addEventListener("message", ({ data }: MessageEvent<Asked>) => {

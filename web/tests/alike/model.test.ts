@@ -63,7 +63,7 @@ function apart(made: Made, folder: string, table: Table): string[] {
 // Muon's bfloat16 jumps: how updates follow from gradients is held in float64, in engine.test.ts
 const UNSTEADY = ["opt"];
 
-describe.each(cases<{ models: Case[] }>().models)("$name", ({ file, room, traces }) => {
+describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, traces }) => {
   const packed = JSON.parse(readFileSync(file, "utf8")) as PackedModel;
   const opened = Model.open(packed, room);
 
@@ -100,6 +100,25 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ file, room, traces
     const { about } = model.trace({ ...traces[0].request, at_step: 5 });
     expect([about.at_step, about.backward, about.optimizer]).toEqual([5, true, false]);
     expect(() => model.trace({ ...traces[0].request, at_step: 6 })).toThrow("does not hold step 6");
+  });
+
+  test("a training goes on from the weights, is opened like a saved step, and begins anew alike", async () => {
+    const model = await opened;
+    const lesson = { text: "the cat sat on a mat the cat ran", lr: 0.01, seed: 1 };
+    const text = name === "miniature" ? "the cat sat on a mat the cat sat" : lesson.text;
+    const losses = [0, 1].map(() => {
+      expect(model.learn({ ...lesson, text })).toEqual({ done: 0, losses: [] });
+      return Array.from({ length: 40 }, () => model.steps(0).losses[0]);
+    });
+    expect(losses[0]).toEqual(losses[1]);
+    expect(losses[0].at(-1)).toBeLessThan(losses[0][0]);
+    const { about, table, bytes } = model.trace({ run: "", prompt: "the cat sat", at_step: 40 });
+    expect([about.at_step, about.optimizer]).toEqual([40, true]);
+    model.steps(0);
+    const again = model.trace({ run: "", prompt: "the cat sat", at_step: 40 });
+    expect(again.table).toEqual(table);
+    expect(new Uint8Array(again.bytes)).toEqual(new Uint8Array(bytes));
+    expect(() => model.learn({ ...lesson, text: "the" })).toThrow("give a longer text");
   });
 
   test.each([

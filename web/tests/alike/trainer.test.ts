@@ -1,0 +1,51 @@
+/** A training that Python ran (tests/page/passes.py): the page, from the same weights and batches, comes to the same weights. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import type { Lengths, Plan } from "../../src/engine/plan";
+import { Program, type Values } from "../../src/engine/program";
+import { Trainer } from "../../src/engine/trainer";
+import { kindOf } from "../../src/trace/address";
+import { cases } from "./cases";
+
+type Nested = number | Nested[];
+
+interface Training {
+  plan: Plan;
+  start: Record<string, Nested>;
+  end: Record<string, Nested>;
+  losses: number[];
+  batches: { ids: number[]; targets: number[] }[];
+  lengths: Lengths;
+}
+
+const flat = (numbers: Nested): Float64Array => Float64Array.from([numbers].flat(3) as number[]);
+
+test("fifty steps of training come to Python's losses and weights", () => {
+  const { file, share } = cases<{ training: { file: string; share: number } }>().training;
+  const told = JSON.parse(readFileSync(file, "utf8")) as Training;
+  const leaves: Values = new Map(
+    Object.entries(told.start).map(([address, numbers]) => [address, flat(numbers)]),
+  );
+  for (const { address, shape } of told.plan.nodes)
+    if (kindOf(address) === "const" && address !== "const/position")
+      leaves.set(address, new Float64Array((shape as number[]).reduce((a, b) => a * b, 1)));
+  const trainer = new Trainer(new Program(told.plan), leaves, 0);
+  const losses = told.batches.map(({ ids, targets }) =>
+    trainer.step(
+      {
+        lengths: told.lengths,
+        ids: Float64Array.from(ids),
+        targets: Float64Array.from(targets),
+      },
+      share,
+    ),
+  );
+  expect(losses.length).toBe(50);
+  losses.forEach((loss, i) => expect(loss).toBeCloseTo(told.losses[i], 9));
+  for (const [address, numbers] of Object.entries(told.end)) {
+    const [found, wanted] = [trainer.leaves.get(address)!, flat(numbers)];
+    const apart = Math.max(...wanted.map((x, i) => Math.abs(x - found[i])));
+    expect(apart, address).toBeLessThan(1e-6);
+  }
+  expect(trainer.done).toBe(50);
+});
