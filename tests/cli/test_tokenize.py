@@ -172,3 +172,15 @@ def test_help_gives_examples(tokenize):
     shown = tokenize("--help")
     assert "glassformer tokenize" in shown
     assert "--trace" in shown
+
+
+def test_the_vocabulary_is_listed_the_alphabet_first_and_the_bytes_folded(tokenize, tmp_path):
+    story = tmp_path / "story.txt"
+    story.write_text("The cat sat.")
+    shown = tokenize("cat", "--kind", "chars", "--corpus", str(story), "--vocabulary")
+    listed = shown[shown.index("The vocabulary") : shown.index("── Tokens")]
+    assert "The vocabulary: 9 characters" in listed
+    rows = listed.partition("\n")[2]
+    assert re.findall(r"(\S) \d+", rows)[:9] == list("␣.Taceh") + ["s", "t"]
+    assert "<0x" not in listed
+    assert "and 256 bytes, ids 1 to 256" in listed

@@ -25,6 +25,7 @@ from glassformer.text.tokenizer import Tokenizer
 STORYLAND_DOCUMENTS = 3000  # enough for a vocabulary of some hundred tokens
 MOST_MERGES = 500  # of a word: n merges take n lines of up to n pieces to write out
 MERGES_SHOWN = 12
+TOKENS_SHOWN = 120  # of a vocabulary
 
 EXAMPLES = """
 
@@ -64,9 +65,12 @@ def command(
         int | None, typer.Option(help="Train this many tokens; bpe: 512 if not given.")
     ] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Words in lower case.")] = False,
+    vocabulary: Annotated[
+        bool, typer.Option("--vocabulary", help="Also list the tokens that there are.")
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Replay every merge.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="With --trace, show every merge that training learned.")
+        bool, typer.Option("--all", help="Show every merge that training learned, and every token.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -104,6 +108,8 @@ def command(
             f"{vocab_size:,} tokens were asked for; the text that it was trained on has"
             f" {'no more pairs that come up twice' if engine.kind == 'bpe' else 'no more'}"
         )
+    if vocabulary:
+        _print_vocabulary(sheet, engine, everything)
     if replay is not None:
         _print_learned(sheet, engine, everything)
         _print_words(sheet, replay)
@@ -190,6 +196,37 @@ def _print_tokens(sheet: Sheet, tokenizer: Tokenizer, text: str) -> None:
     if unknown:
         words = ", ".join(map(visible, unknown))
         sheet.prose(f"not in the vocabulary, so they became <unk>: {words}", "bold")
+
+
+def _print_vocabulary(sheet: Sheet, tokenizer: Tokenizer, everything: bool) -> None:
+    """Print the tokens that stand for text, each with its id; then, folded, all others."""
+    listing = tokenizer.vocabulary.listing()
+    what = "characters" if tokenizer.kind == "chars" else "tokens"
+    sheet.title(f"The vocabulary: {len(listing.text):,} {what}")
+    shown = listing.text if everything else listing.text[:TOKENS_SHOWN]
+    entries = [f"{visible(tokenizer.token(i))} {i}" for i in shown]
+    width = max((cell_len(sheet.spell(entry)) for entry in entries), default=1)
+    across = max((sheet.width - 2) // (width + 3), 1)
+    for row in _rows(entries, across):
+        sheet.line("  " + "   ".join(sheet.cell(entry, width) for entry in row))
+    if len(shown) < len(listing.text):
+        left_out = len(listing.text) - len(shown)
+        sheet.prose(f"… {left_out:,} more left out; --all shows them", QUIET, indent=2)
+    if listing.special:
+        names = ", ".join(f"{tokenizer.token(i)} {i}" for i in listing.special[:TOKENS_SHOWN])
+        own = "its" if len(listing.special) == 1 else "their"
+        sheet.prose(f"and {names}: no text of {own} own", indent=2)
+    if listing.bytes:
+        first, last = listing.bytes[0], listing.bytes[-1]
+        sheet.prose(
+            f"and {len(listing.bytes)} bytes, ids {first} to {last}: what is not in the list is"
+            " spelled by the bytes of its UTF-8, so that any text can be read",
+            indent=2,
+        )
+
+
+def _rows(entries: Sequence[str], across: int) -> list[Sequence[str]]:
+    return [entries[i : i + across] for i in range(0, len(entries), across)]
 
 
 def _print_learned(sheet: Sheet, tokenizer: Tokenizer, everything: bool) -> None:

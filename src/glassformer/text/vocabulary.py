@@ -8,13 +8,14 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import tokenizers
 
 from glassformer.errors import GlassformerError, did_you_mean
 
 _BYTE_NAME = re.compile(r"<0x([0-9A-F]{2})>")
+_STEERING = {*range(32), 127} - {*map(ord, "\t\n\r")}
 
 
 def byte_name(byte: int) -> str:
@@ -124,6 +125,19 @@ def _stages(stage: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
         yield from _stages(part)
 
 
+def _is_byte(text: str) -> bool:
+    """Whether a token's text is a byte by its name, or a sign that steers and is not written."""
+    return bool(_BYTE_NAME.fullmatch(text)) or (len(text) == 1 and ord(text) in _STEERING)
+
+
+class Listing(NamedTuple):
+    """The ids of a vocabulary: of pieces of text, of special tokens, of single bytes."""
+
+    text: list[int]
+    special: list[int]
+    bytes: list[int]
+
+
 class Vocabulary:
     """The tokens of an engine: their names, what they stand for, and their ids.
 
@@ -172,6 +186,21 @@ class Vocabulary:
                 f"{did_you_mean(token, self.id_of_text)} encode() splits any text into tokens"
             )
         return token_id
+
+    def listing(self) -> "Listing":
+        """All ids in three parts, for people: what stands for text first, then special, then bytes.
+
+        >>> from glassformer.text.tokenizer import Tokenizer
+        >>> letters = Tokenizer.train("chars", ["the cat"]).vocabulary.listing()
+        >>> letters.text, letters.special, len(letters.bytes)
+        ([257, 258, 259, 260, 261, 262], [0], 256)
+        """
+        parts = Listing([], [], [])
+        for token_id, name in enumerate(self.names):
+            special = name in self.special or token_id == self.unk_id or not name
+            is_byte = not special and _is_byte(self.show(name))
+            (parts.special if special else parts.bytes if is_byte else parts.text).append(token_id)
+        return parts
 
     def known(self, token_id: SupportsIndex) -> int:
         """Return the id if there is such a token, else raise."""
