@@ -57,12 +57,14 @@ def families() -> dict[str, list[Op | Composite]]:
 
 
 def _ops_in(values: Iterable[Any]) -> Iterator[Op | Composite]:
-    """The ops among some values; those of a softmax or a norm stand together in a tuple."""
+    """The ops among some values; those of a softmax or a norm stand together in a tuple or dict."""
     for value in values:
         if isinstance(value, Op | Composite):
             yield value
         elif isinstance(value, tuple):
             yield from _ops_in(value)
+        elif isinstance(value, dict):
+            yield from _ops_in(value.values())
 
 
 def ops_text() -> str:
@@ -108,6 +110,8 @@ def sub_steps(op: Composite) -> list[str]:
 
     def visit(function: Any) -> None:
         function = inspect.unwrap(function)  # the tests wrap functions in type checks
+        closed = [cell.cell_contents for cell in function.__closure__ or ()]
+        seen.update((op.name, None) for op in _ops_in(closed))
         names = [*_global_names(function.__code__)]
         for name in names:
             value = function.__globals__.get(name)

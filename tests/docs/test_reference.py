@@ -32,8 +32,10 @@ def test_every_op_is_in_the_reference_with_its_sentence():
 
 def test_a_composites_sub_steps_are_those_that_it_records():
     norm: set[str | None] = set()
-    for gain in (True, False):
-        config = gf.Config(11, 4, 6, 1, 2, norm_gain=gain, norm_bias=gain)
+    for gain, from_one in ((True, False), (True, True), (False, False)):
+        config = gf.Config(
+            *(11, 4, 6, 1, 2), norm_gain=gain, norm_bias=gain, norm_gain_from_one=from_one
+        )
         model = gf.Decoder(config)
         trace = model.watch(torch.tensor([[1, 2, 3]]), torch.tensor([[2, 3, 4]]))
         norm |= {step.op for step in trace.computed if ".ln1." in step.name}

@@ -21,24 +21,34 @@ def forward(
     """Every value on the way from ids [batch, pos] to probabilities, or to the loss."""
     seen: Values = {}
     x = seen["embed"] = np.stack([[weights["embed.W_E"][i] for i in row] for row in ids])
+    if config["embed_scale"] != 1:
+        x = seen["embed_scaled"] = x * config["embed_scale"]
     if config["position"] in ("learned", "sinusoidal"):
         table = positions(config, weights, ids.shape[1])
         seen["pos_embed"] = table
         x = seen["resid_start"] = x + table
     if config["embed_norm"]:
         x = norm(config, weights, "ln_embed.", x, seen)
-    if config["position"] == "rotary":
-        angles = rotary_angles(config, ids.shape[1])
-        seen["rot_cos"], seen["rot_sin"] = np.cos(angles), np.sin(angles)
+    for at, base in bases(config).items():
+        angles = rotary_angles(config, base, at, ids.shape[1])
+        seen[f"{at}rot_cos"], seen[f"{at}rot_sin"] = np.cos(angles), np.sin(angles)
     for layer in range(config["n_layers"]):
-        x = block(config, weights, f"blocks.{layer}.", x, seen)
+        x = block(config, weights, layer, x, seen)
     if config["final_norm"]:
         x = norm(config, weights, "ln_final.", x, seen)
     if config["tied"]:
         W_U = seen["unembed.W_U"] = weights["embed.W_E"].T
     else:
         W_U = weights["unembed.W_U"]
-    logits = seen["logits"] = x @ W_U + weights.get("unembed.b_U", 0.0)
+    if config["logit_scale"] != 1:
+        x = seen["final_scaled"] = x * config["logit_scale"]
+    logits = x @ W_U + weights.get("unembed.b_U", 0.0)
+    if cap := config["logit_cap"]:
+        seen["logits_raw"] = logits
+        ratio = seen["logits_ratio"] = logits / cap
+        seen["logits_tanh"] = np.tanh(ratio)
+        logits = cap * np.tanh(ratio)
+    seen["logits"] = logits
     largest = seen["logits_max"] = logits.max(-1)
     e = seen["logits_exp"] = np.exp(logits - largest[..., None])
     total = seen["logits_sum"] = e.sum(-1)
@@ -67,52 +77,95 @@ def positions(config: Mapping[str, Any], weights: Values, n: int) -> np.ndarray:
     return table
 
 
-def rotary_angles(config: Mapping[str, Any], n: int) -> np.ndarray:
-    width = config["d_head"]
-    angles = np.zeros((n, width))
+def of_layer(pattern: list[Any], layer: int, default: Any) -> Any:
+    return pattern[layer % len(pattern)] if pattern else default
+
+
+def turns(config: Mapping[str, Any], layer: int) -> str | None:
+    """Where the angles stand by which a layer turns, or None."""
+    if config["position"] != "rotary" or not of_layer(config["rotary_layers"], layer, True):
+        return None
+    window = of_layer(config["windows"], layer, 0)
+    return "local." if window and config["local_rotary_base"] else ""
+
+
+def bases(config: Mapping[str, Any]) -> dict[str, float]:
+    known = {turns(config, layer) for layer in range(config["n_layers"])}
+    bases = {"local.": config["local_rotary_base"], "": config["rotary_base"]}
+    return {at: base for at, base in bases.items() if at in known}
+
+
+def rotary_angles(config: Mapping[str, Any], base: float, at: str, n: int) -> np.ndarray:
+    width, scaling = config["rotary_dims"], None if at else config["rotary_scaling"]
+    angles = np.zeros((n, config["d_head"]))
     for p in range(n):
         for i in range(width // 2):
-            angle = p / config["rotary_base"] ** (2 * i / width)
-            angles[p, i] = angles[p, i + width // 2] = angle
+            frequency = 1 / base ** (2 * i / width)
+            if scaling:  # llama3
+                waves = scaling["original_n_ctx"] * frequency / (2 * math.pi)
+                kept = (waves - scaling["low"]) / (scaling["high"] - scaling["low"])
+                kept = min(max(kept, 0), 1)
+                frequency *= (1 - kept) / scaling["factor"] + kept
+            angles[p, i] = angles[p, i + width // 2] = p * frequency
     return angles
 
 
-def turned(name: str, x: np.ndarray, seen: Values) -> np.ndarray:
+def turned(name: str, x: np.ndarray, at: str, width: int, seen: Values) -> np.ndarray:
     """Every pair (a, b) of dimensions, turned by its angle as a point of the plane."""
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    seen[f"{name}_turned"] = np.concatenate([-b, a], -1)
-    cos, sin = seen["rot_cos"][:, None, :half], seen["rot_sin"][:, None, :half]
-    seen[name] = np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+    half = width // 2
+    a, b, rest = x[..., :half], x[..., half:width], x[..., width:]
+    seen[f"{name}_turned"] = np.concatenate([-b, a, 0 * rest], -1)
+    cos, sin = (seen[f"{at}rot_{part}"][:, None, :half] for part in ("cos", "sin"))
+    seen[name] = np.concatenate([a * cos - b * sin, a * sin + b * cos, rest], -1)
     return seen[name]
 
 
-def unit_length(name: str, x: np.ndarray, eps: float, seen: Values) -> np.ndarray:
+def unit_length(
+    config: Mapping[str, Any], name: str, x: np.ndarray, gain: np.ndarray | None, seen: Values
+) -> np.ndarray:
+    axes = (-2, -1) if config["qk_norm_wide"] else (-1,)
     squared = seen[f"{name}_squared"] = x**2
-    mean_square = seen[f"{name}_mean_square"] = squared.mean(-1)
-    scale = seen[f"{name}_scale"] = np.sqrt(mean_square + eps)
-    seen[name] = x / scale[..., None]
-    return seen[name]
+    mean_square = seen[f"{name}_mean_square"] = squared.mean(axes)
+    scale = seen[f"{name}_scale"] = np.sqrt(mean_square + config["norm_eps"])
+    y = x / (scale[..., None, None] if config["qk_norm_wide"] else scale[..., None])
+    if gain is not None:
+        seen[f"{name}_standardized"] = y
+        y = y * (gain + config["norm_gain_from_one"])
+    seen[name] = y
+    return y
 
 
 def block(
-    config: Mapping[str, Any], weights: Values, at: str, x: np.ndarray, seen: Values
+    config: Mapping[str, Any], weights: Values, layer: int, x: np.ndarray, seen: Values
 ) -> np.ndarray:
-    pre, post = config["norm_position"] == "pre", config["norm_position"] == "post"
+    at, place = f"blocks.{layer}.", config["norm_position"]
     seen[f"{at}resid_pre"] = x
-    read = norm(config, weights, f"{at}ln1.", x, seen) if pre else x
-    y = x + attention(config, weights, f"{at}attn.", read, seen)
-    if post:
-        seen[f"{at}resid_mid_sum"] = y
-        y = norm(config, weights, f"{at}ln1.", y, seen)
-    x = seen[f"{at}resid_mid"] = y
-    read = norm(config, weights, f"{at}ln2.", x, seen) if pre else x
-    y = x + mlp(config, weights, f"{at}mlp.", read, seen)
-    if post:
-        seen[f"{at}resid_post_sum"] = y
-        y = norm(config, weights, f"{at}ln2.", y, seen)
-    seen[f"{at}resid_post"] = y
-    return y
+
+    def read(name: str, x: np.ndarray) -> np.ndarray:
+        pre = place in ("pre", "both")
+        return norm(config, weights, f"{at}{name}.", x, seen) if pre else x
+
+    def add(name: str, part: str, ln: str, x: np.ndarray, more: np.ndarray) -> np.ndarray:
+        if place in ("branch", "both"):
+            more = norm(config, weights, f"{at}{ln}_post.", more, seen)
+        if config["branch_scale"] != 1:
+            more = seen[f"{at}{part}_scaled"] = more * config["branch_scale"]
+        y = x + more
+        if place == "post":
+            seen[f"{at}{name}_sum"] = y
+            y = norm(config, weights, f"{at}{ln}.", y, seen)
+        seen[f"{at}{name}"] = y
+        return y
+
+    first = read("ln1", x)
+    out = attention(config, weights, layer, first, seen)
+    mid = add("resid_mid", "attn", "ln1", x, out)
+    if not config["parallel"]:
+        second = read("ln2", mid)
+    else:
+        second = first if config["shared_norm"] else read("ln2", x)
+    out = mlp(config, weights, f"{at}mlp.", second, seen)
+    return add("resid_post", "mlp", "ln2", mid, out)
 
 
 def norm(
@@ -128,29 +181,64 @@ def norm(
     y = x / scale[..., None]
     if config["norm_gain"] or config["norm_bias"]:
         seen[f"{at}standardized"] = y
-        y = y * weights.get(f"{at}w", 1.0) + weights.get(f"{at}b", 0.0)
+        gain = weights.get(f"{at}w", 1.0 - config["norm_gain_from_one"])
+        y = y * (gain + config["norm_gain_from_one"]) + weights.get(f"{at}b", 0.0)
     seen[f"{at}normalized"] = y
     return y
 
 
+def slope(head: int, n_heads: int) -> float:
+    """Press et al. 2022, section 3, and their code for numbers that are no power of two."""
+    even = 2 ** int(math.log2(n_heads))
+    if head < even:
+        return 2 ** (-8 * (head + 1) / even)
+    return 2 ** (-8 * (2 * (head - even) + 1) / (2 * even))
+
+
 def attention(
-    config: Mapping[str, Any], weights: Values, at: str, x: np.ndarray, seen: Values
+    config: Mapping[str, Any], weights: Values, layer: int, x: np.ndarray, seen: Values
 ) -> np.ndarray:
+    at = f"blocks.{layer}.attn."
     for out in "qkv":
         W, b = weights[f"{at}W_{out.upper()}"], weights.get(f"{at}b_{out.upper()}", 0.0)
         seen[f"{at}{out}"] = np.einsum("bpm,hmd->bphd", x, W) + b
     q, k, v = (seen[f"{at}{out}"] for out in "qkv")
-    if config["qk_norm"]:
-        q = unit_length(f"{at}q_normed", q, config["norm_eps"], seen)
-        k = unit_length(f"{at}k_normed", k, config["norm_eps"], seen)
-    if config["position"] == "rotary":
-        q, k = turned(f"{at}rot_q", q, seen), turned(f"{at}rot_k", k, seen)
+
+    def normed(q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gains = (weights.get(f"{at}{name}_norm.w") for name in "qk")
+        q, k = (
+            unit_length(config, f"{at}{name}_normed", x, gain, seen)
+            for name, x, gain in zip("qk", (q, k), gains, strict=True)
+        )
+        return q, k
+
+    if config["qk_norm"] and not config["qk_norm_last"]:
+        q, k = normed(q, k)
+    if (angles := turns(config, layer)) is not None:
+        width = config["rotary_dims"]
+        q = turned(f"{at}rot_q", q, angles, width, seen)
+        k = turned(f"{at}rot_k", k, angles, width, seen)
+    if config["qk_norm"] and config["qk_norm_last"]:
+        q, k = normed(q, k)
+    group = config["n_heads"] // config["n_kv_heads"]
+    k, v = np.repeat(k, group, 2), np.repeat(v, group, 2)
     raw = seen[f"{at}scores_raw"] = np.einsum("bqhd,bkhd->bhqk", q, k)
-    scaled = seen[f"{at}scores_scaled"] = raw / math.sqrt(q.shape[-1])
-    scores = seen[f"{at}attn_scores"] = scaled.copy()
+    scale = config["attn_scale"] or 1 / math.sqrt(q.shape[-1])
+    scores = seen[f"{at}scores_scaled"] = raw * scale
+    if cap := config["score_cap"]:
+        ratio = seen[f"{at}scores_ratio"] = scores / cap
+        seen[f"{at}scores_tanh"] = np.tanh(ratio)
+        scores = seen[f"{at}scores_capped"] = cap * np.tanh(ratio)
+    scores = scores.copy()
+    if config["position"] == "alibi":
+        for head, key in np.ndindex(scores.shape[1], scores.shape[3]):
+            scores[:, head, :, key] += slope(head, config["n_heads"]) * key
+        seen[f"{at}scores_biased"] = scores.copy()
+    window = of_layer(config["windows"], layer, 0) or config["n_ctx"]
     for query, key in np.ndindex(*scores.shape[2:]):
-        if key > query:
+        if key > query or query - key >= window:
             scores[:, :, query, key] = -math.inf
+    seen[f"{at}attn_scores"] = scores
     largest = seen[f"{at}pattern_max"] = scores.max(-1)
     e = seen[f"{at}pattern_exp"] = np.exp(scores - largest[..., None])
     total = seen[f"{at}pattern_sum"] = e.sum(-1)
@@ -164,24 +252,33 @@ def attention(
 def mlp(
     config: Mapping[str, Any], weights: Values, at: str, x: np.ndarray, seen: Values
 ) -> np.ndarray:
-    pre = seen[f"{at}pre"] = x @ weights[f"{at}W_in"] + weights.get(f"{at}b_in", 0.0)
-    match config["activation"]:
-        case "relu":
-            post = np.maximum(pre, 0.0)
-        case "relu_squared":
-            positive = seen[f"{at}post_relu"] = np.maximum(pre, 0.0)
-            post = positive**2
-        case "gelu":
-            cdf = seen[f"{at}post_cdf"] = (1 + ERF(pre / math.sqrt(2))) / 2
-            post = pre * cdf
-        case "gelu_tanh":
-            inner = math.sqrt(2 / math.pi) * (pre + 0.044715 * pre**3)
-            seen[f"{at}post_argument"] = inner
-            seen[f"{at}post_tanh"] = np.tanh(inner)
-            post = pre * (1 + np.tanh(inner)) / 2
-        case _:
-            sigmoid = seen[f"{at}post_sigmoid"] = 1 / (1 + np.exp(-pre))
-            post = pre * sigmoid
-    seen[f"{at}post"] = post
+    into = "W_gate" if config["gated"] else "W_in"
+    pre = seen[f"{at}pre"] = x @ weights[f"{at}{into}"] + weights.get(f"{at}b{into[1:]}", 0.0)
+    name = f"{at}gate" if config["gated"] else f"{at}post"
+    post = seen[name] = activation(config["activation"], name, pre, seen)
+    if config["gated"]:
+        linear = x @ weights[f"{at}W_in"] + weights.get(f"{at}b_in", 0.0)
+        seen[f"{at}pre_linear"] = linear
+        post = seen[f"{at}post"] = linear * post
     out = seen[f"{at}mlp_out"] = post @ weights[f"{at}W_out"] + weights.get(f"{at}b_out", 0.0)
     return out
+
+
+def activation(kind: str, name: str, pre: np.ndarray, seen: Values) -> np.ndarray:
+    match kind:
+        case "relu":
+            return np.maximum(pre, 0.0)
+        case "relu_squared":
+            positive = seen[f"{name}_relu"] = np.maximum(pre, 0.0)
+            return positive**2
+        case "gelu":
+            cdf = seen[f"{name}_cdf"] = (1 + ERF(pre / math.sqrt(2))) / 2
+            return pre * cdf
+        case "gelu_tanh":
+            inner = math.sqrt(2 / math.pi) * (pre + 0.044715 * pre**3)
+            seen[f"{name}_argument"] = inner
+            seen[f"{name}_tanh"] = np.tanh(inner)
+            return pre * (1 + np.tanh(inner)) / 2
+        case _:
+            sigmoid = seen[f"{name}_sigmoid"] = 1 / (1 + np.exp(-pre))
+            return pre * sigmoid

@@ -57,8 +57,9 @@ def test_every_value_of_any_model_is_the_oracles(config, seed, with_targets):
 def test_the_variety_takes_every_choice():
     taken = [config_of(name).to_dict() for name in VARIETY]
     for field, choices in {
-        "position": {"learned", "sinusoidal", "rotary", "none"},
-        "norm_position": {"pre", "post", "none"},
+        "position": {"learned", "sinusoidal", "rotary", "alibi", "none"},
+        "norm_position": {"pre", "post", "branch", "both", "none"},
+        "attn_bias_on": {"qkvo", "qkv", "o"},
         "norm": {"layer", "rms"},
         "activation": {"relu", "relu_squared", "gelu", "gelu_tanh", "silu"},
         **{
@@ -66,7 +67,8 @@ def test_the_variety_takes_every_choice():
             for flag in (
                 *("final_norm", "norm_gain", "norm_bias", "attn_bias"),
                 *("mlp_bias", "head_bias", "tied", "qk_norm"),
-                *("embed_norm", "zero_init"),
+                *("embed_norm", "zero_init", "gated", "parallel", "shared_norm"),
+                *("qk_norm_gain", "qk_norm_wide", "qk_norm_last", "norm_gain_from_one"),
             )
         },
     }.items():

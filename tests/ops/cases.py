@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import glassformer.ops
-from glassformer.kernels.attention import alibi_even
+from glassformer.kernels.attention import alibi_even, alibi_table
 from glassformer.kernels.positions import rotary_angles, sinusoid_table
 from glassformer.ops.loss import IGNORED
 
@@ -165,6 +165,16 @@ def _rotary(head: str) -> Case:
     return case
 
 
+def _cap(prefix: str, axes: str) -> dict[str, Case]:
+    """The steps of a cap, and the whole."""
+    return {
+        f"{prefix}_ratio": lambda d: ((d.normal(axes),), {"cap": 1.5}),
+        f"{prefix}_tanh": lambda d: ((d.normal(axes),), {}),
+        f"{prefix}_capped": lambda d: ((d.normal(axes),), {"factor": 1.5}),
+        f"cap_{prefix}": lambda d: ((d.normal(axes),), {"cap": 1.5}),
+    }
+
+
 def _qk_norm(over: str, axes: str) -> dict[str, Case]:
     """The steps of the norm of queries or keys, over `axes`, and the whole."""
     each = f"batch pos {over} d_head"
@@ -241,9 +251,13 @@ CASES: dict[str, Case] = {
     ),
     "shared_mix": _shared_mix,
     "multiply_scores": lambda d: ((d.normal("batch head pos pos"),), {"factor": 0.3}),
-    "cap_scores": lambda d: ((d.normal("batch head pos pos"),), {"cap": 1.5}),
+    **_cap("scores", "batch head pos pos"),
     "slope_scores": lambda d: (
-        (d.normal("batch head pos pos"),), {"even": alibi_even(d.size("head"))}
+        (
+            d.normal("batch head pos pos"),
+            alibi_table(d.size("head"), d.size("pos") + 1).to(d.dtype),
+        ),
+        {"even": alibi_even(d.size("head"))},
     ),
     "window_mask": lambda d: ((d.normal("batch head pos pos"),), {"window": 2}),
     "last_window_mask": lambda d: ((d.normal("batch head pos pos")[:, :, -1:],), {"window": 2}),
@@ -298,7 +312,7 @@ CASES: dict[str, Case] = {
     "scale_embed": lambda d: ((d.normal("batch pos d_model"),), {"factor": 3.0}),
     "scale_branch": lambda d: ((d.normal("batch pos d_model"),), {"factor": 0.2}),
     "scale_final": lambda d: ((d.normal("batch pos d_model"),), {"factor": 0.2}),
-    "cap_logits": lambda d: ((d.normal("batch pos vocab"),), {"cap": 1.5}),
+    **_cap("logits", "batch pos vocab"),
     "dropout": lambda d: ((d.normal("batch pos d_model"),), {"p": 0.3}),
     # logits, probabilities, loss
     "unembed": lambda d: (

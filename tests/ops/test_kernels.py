@@ -91,6 +91,7 @@ TOLERANCE = {
     "silu": lambda t: 8 * _largest(t, "const/operand_0"),
     "softmax_probs": lambda t: 8 + 4 * _largest(t, "const/operand_0"),
     "unembed_cross_entropy": lambda t: 8 + 4 * _largest(t, "fwd/logits"),
+    **dict.fromkeys(("cap_scores", "cap_logits"), lambda t: 8 * _largest(t, "const/operand_0")),
     **dict.fromkeys(("rotary", "shared_rotary"), lambda t: 8 * _largest(t, "const/operand_0")),
     **dict.fromkeys(
         ("head_norm", "kv_head_norm", "wide_norm", "kv_wide_norm"),

@@ -40,14 +40,14 @@ def attention(
     scale: float = 0.0,
     window: int = 0,
     cap: float = 0.0,
-    alibi: bool = False,
+    alibi: Tensor | None = None,
 ) -> Tensor:
     """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
 
     scale: of the scores, in place of 1 / sqrt(d_head); window: how many keys a query sees; cap:
-    where scores level off; alibi: scores fall with the distance. 0 and False: none.
+    where scores level off; alibi: what keys add to scores, [head, n_ctx]. 0 and None: none.
     """
-    plain = not (scale or window or cap or alibi)
+    plain = not (scale or window or cap) and alibi is None
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         compiling = IN_BLOCKS and torch.compiler.is_compiling()
         if compiling and plain and causal and mask is None and q.shape[2] == k.shape[2]:
@@ -61,7 +61,7 @@ def attention(
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
     if window and window < k.shape[2]:
         mask = _in_window(_visible(q, k, mask, causal), window)
-    if cap or alibi:
+    if cap or alibi is not None:
         return _by_hand(q, k, v, _visible(q, k, mask, causal), scale, cap, alibi).transpose(1, 2)
     z = F.scaled_dot_product_attention(
         q,
@@ -90,7 +90,13 @@ def _in_window(visible: Tensor, window: int) -> Tensor:
 
 
 def _by_hand(
-    q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float, cap: float, alibi: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    visible: Tensor,
+    scale: float,
+    cap: float,
+    alibi: Tensor | None,
 ) -> Tensor:
     """Attention with scores that torch's kernel does not know."""
     group = q.shape[1] // k.shape[1]
@@ -99,16 +105,9 @@ def _by_hand(
     scores = (q @ k.mT) * (scale or 1 / math.sqrt(q.shape[-1]))
     if cap:
         scores = torch.tanh(scores / cap) * cap
-    if alibi:
-        scores = alibi_scores(scores)
+    if alibi is not None:
+        scores = scores + alibi[:, None, : scores.shape[-1]]
     return scores.masked_fill(~visible, -math.inf).softmax(-1) @ v
-
-
-def alibi_scores(scores: Tensor) -> Tensor:
-    """Scores [batch, head, query, key] plus slope[head] * key."""
-    slopes = alibi_slopes(scores.shape[1]).to(scores)
-    key = torch.arange(scores.shape[-1], dtype=scores.dtype, device=scores.device)
-    return scores + slopes[:, None, None] * key
 
 
 def alibi_slopes(n_heads: int) -> Tensor:
@@ -120,6 +119,11 @@ def alibi_slopes(n_heads: int) -> Tensor:
     n = alibi_even(n_heads)
     head = torch.arange(n_heads, dtype=torch.float64)
     return torch.where(head < n, 2 ** (-8 * (head + 1) / n), 2 ** (-4 * (2 * (head - n) + 1) / n))
+
+
+def alibi_table(n_heads: int, n_ctx: int) -> Tensor:
+    """What each key adds to a head's scores, [head, n_ctx], in float64."""
+    return alibi_slopes(n_heads)[:, None] * torch.arange(n_ctx, dtype=torch.float64)
 
 
 def alibi_even(n_heads: int) -> int:
@@ -173,7 +177,7 @@ def shared_mix(pattern: Tensor, v: Tensor, group: int) -> Tensor:
     return (pattern @ v.repeat_interleave(group, 2).transpose(1, 2)).transpose(1, 2)
 
 
-def slope_scores(scores_scaled: Tensor, even: int) -> Tensor:
-    """Scores [batch, head, query, key] plus slope[head] * key; `even`: `alibi_even(n_heads)`."""
-    del even  # only the formula reads it
-    return alibi_scores(scores_scaled)
+def slope_scores(scores_scaled: Tensor, table: Tensor, even: int) -> Tensor:
+    """Scores [batch, head, query, key] plus `alibi_table` [head, n_ctx] of `even` heads."""
+    del even  # only the formula, which computes the table anew, reads it
+    return scores_scaled + table[:, None, : scores_scaled.shape[-1]]

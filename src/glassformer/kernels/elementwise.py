@@ -57,6 +57,11 @@ def scale(x: Tensor, factor: float) -> Tensor:
     return x * factor
 
 
+def divide(x: Tensor, cap: float) -> Tensor:
+    """x divided by a constant."""
+    return x / cap
+
+
 def level_off(x: Tensor, cap: float) -> Tensor:
     """cap * tanh(x / cap): x where it is small, and never more than the cap."""
     return torch.tanh(x / cap) * cap

@@ -83,7 +83,11 @@ def rotate(x: Tensor, turned: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tenso
 
 def quarter_turn_part(x: Tensor, half: int) -> Tensor:
     """The same for the first 2 * half of x [..., d_head], and zeros."""
-    return F.pad(quarter_turn(x[..., : 2 * half], half), (0, x.shape[-1] - 2 * half))
+    y = torch.zeros_like(x)
+    y[..., :half] = x[..., half : 2 * half]
+    y[..., :half].neg_()
+    y[..., half : 2 * half] = x[..., :half]
+    return y
 
 
 def rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor, dims: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,7 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glassformer import ops
+from glassformer.kernels.attention import alibi_table
 from glassformer.kernels.product import split_bias, split_heads
+from glassformer.model.fixed_table import FixedTable
 from glassformer.model.norm import QKNorm
 from glassformer.model.parts import AttentionPart
 from glassformer.model.rotary import Rotation
@@ -59,7 +62,9 @@ class Attention(nn.Module):
         self.project = ops.project_qkv if part.group == 1 else ops.project_shared_qkv
         self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary
         self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
-        given = {"scale": part.scale, "window": part.window, "cap": part.cap, "alibi": part.alibi}
+        table = partial(alibi_table, part.n_heads, part.n_ctx)
+        self.alibi = FixedTable(table) if part.alibi else None
+        given = {"scale": part.scale, "window": part.window, "cap": part.cap}
         self.params = {name: value for name, value in given.items() if value}
 
     def forward(
@@ -85,7 +90,8 @@ class Attention(nn.Module):
             k, v = cache.extend(self.part.layer, k, v)
             # one new query may look at every cached key: nothing there is in its future
             causal = q.shape[1] == k.shape[1]
-        z = t("z", ops.attention, q, k, v, mask, causal=causal, **self.params)
+        more = self.params if self.alibi is None else {**self.params, "alibi": self.alibi.values}
+        z = t("z", ops.attention, q, k, v, mask, causal=causal, **more)
         return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
 
     def _normed(self, q: Tensor, k: Tensor, t: Tape) -> tuple[Tensor, Tensor]:

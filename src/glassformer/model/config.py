@@ -253,6 +253,7 @@ class Config(Checked):
             scale=self.attn_scale,
             cap=self.score_cap,
             alibi=self.position == "alibi",
+            n_ctx=self.n_ctx,
         )
 
     def rotary(self, layer: int) -> RotaryPart | None:

@@ -55,7 +55,7 @@ class QKNorm(nn.Module):
     def __init__(self, norm: NormPart, part: AttentionPart, axis: str) -> None:
         super().__init__()
         wide = {"head": "wide", "kv_head": "kv_wide"}
-        self.op = ops.QK_NORMS[wide[axis] if part.qk_norm_wide else axis]
+        self.op = ops.QK_NORMS[wide[axis] if part.qk_norm_wide else axis].norm
         self.params = _params(norm)
         n_heads = part.n_heads if axis == "head" else part.n_kv_heads
         shape = (n_heads, part.d_head) if part.qk_norm_wide else (part.d_head,)

@@ -120,6 +120,7 @@ class AttentionPart:
     scale: float
     cap: float
     alibi: bool
+    n_ctx: int
 
     @property
     def group(self) -> int:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from glassformer.kernels import activation as kernels
 from glassformer.kernels import elementwise
-from glassformer.ops.elementwise import multiply
+from glassformer.ops.elementwise import multiply, squash
 from glassformer.ops.op import Composite, Op, Tape, composite, op
 from glassformer.ops.rows import square
 
@@ -60,11 +60,11 @@ gelu_argument = op(
     source=GELU,
 )
 
-tanh = op(
+tanh = squash.over(
     "tanh",
-    "post_tanh[batch, pos, d_mlp] = tanh(post_argument[batch, pos, d_mlp])",
-    "post_argument",
-    elementwise.tanh,
+    "post_tanh",
+    {"A": "batch pos d_mlp"},
+    {"x": "post_argument"},
     summary="Squeezed between -1 and 1.",
 )
 

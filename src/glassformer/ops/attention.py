@@ -6,7 +6,7 @@ from torch import Tensor
 
 from glassformer.kernels import attention as kernels
 from glassformer.ops import softmax
-from glassformer.ops.elementwise import level_off, scale_by
+from glassformer.ops.elementwise import cap_over, scale_by
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op
 
@@ -53,15 +53,7 @@ multiply_scores = scale_by.over(
     role="score",
 )
 
-cap_scores = level_off.over(
-    "cap_scores",
-    "scores_capped",
-    SCORES,
-    {"x": "scores_scaled"},
-    summary="A score levels off smoothly towards the cap, so that none can outgrow the others.",
-    source="Gemma Team 2024, section 2",
-    role="score",
-)
+capped_scores = cap_over("scores", "batch head query key", "scores_scaled", "scores_capped")
 
 slope_scores = op(
     "slope_scores",
@@ -140,7 +132,7 @@ def _steps(
     scale: float = 0.0,
     window: int = 0,
     cap: float = 0.0,
-    alibi: bool = False,
+    alibi: Tensor | None = None,
 ) -> Tensor:
     assert mask is None, "a padded batch is generated from, not watched"
     group = q.shape[2] // k.shape[2]
@@ -149,17 +141,19 @@ def _steps(
     else:
         scores = t("scores_raw", shared_dot_products, q, k, group=group)
     masked = causal or window > 0
-    last = "attn_scores" if not (masked or cap or alibi) else "scores_scaled"
+    more = bool(cap) or alibi is not None
+    last = "attn_scores" if not (masked or more) else "scores_scaled"
     if scale:
         scores = t(last, multiply_scores, scores, factor=scale)
     else:
         scores = t(last, scale_scores, scores, d_head=q.shape[-1])
     if cap:
-        last = "attn_scores" if not (masked or alibi) else "scores_capped"
-        scores = t(last, cap_scores, scores, cap=cap)
-    if alibi:
+        last = "attn_scores" if not masked and alibi is None else "scores_capped"
+        scores = t(last, capped_scores.whole, scores, cap=cap)
+    if alibi is not None:
         even = kernels.alibi_even(q.shape[2])
-        scores = t("scores_biased" if masked else "attn_scores", slope_scores, scores, even=even)
+        last = "scores_biased" if masked else "attn_scores"
+        scores = t(last, slope_scores, scores, alibi, even=even)
     if window and causal:
         scores = t("attn_scores", window_mask, scores, window=window)
     elif window:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from torch import Tensor
+
 from glassformer.kernels import elementwise as kernels
-from glassformer.ops.op import template
+from glassformer.ops.op import Composite, Op, Tape, composite, template
 
 copy = template("copy", "y[*A] = x[*A]", "x", kernels.copy, role="copy")
 
@@ -13,4 +17,60 @@ multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor"
 
 scale_by = template("scale_by", "y[*A] = x[*A] * factor", "x", kernels.scale)
 
-level_off = template("level_off", "y[*A] = cap * tanh(x[*A] / cap)", "x", kernels.level_off)
+divide_by = template("divide_by", "y[*A] = x[*A] / cap", "x", kernels.divide)
+
+squash = template("squash", "y[*A] = tanh(x[*A])", "x", kernels.tanh)
+
+
+class Cap(NamedTuple):
+    """Numbers that level off smoothly, cap * tanh(x / cap), and the steps to it."""
+
+    whole: Composite
+    ratio: Op
+    tanh: Op
+    back: Op
+
+
+def cap_over(prefix: str, axes: str, x: str, output: str) -> Cap:
+    """The cap of scores over some axes; Gemma Team 2024, section 2."""
+    source, along = "Gemma Team 2024, section 2", {"A": axes}
+    ratio = divide_by.over(
+        f"{prefix}_ratio",
+        f"{prefix}_ratio",
+        along,
+        {"x": x},
+        summary="Divided by the cap.",
+        source=source,
+        role="intermediate",
+    )
+    tanh = squash.over(
+        f"{prefix}_tanh",
+        f"{prefix}_tanh",
+        along,
+        {"x": f"{prefix}_ratio"},
+        summary="Squeezed between -1 and 1.",
+        source=source,
+        role="intermediate",
+    )
+    back = scale_by.over(
+        f"{prefix}_capped",
+        output,
+        along,
+        {"x": f"{prefix}_tanh"},
+        summary="Times the cap: small ones are nearly as they were, none is larger than the cap.",
+        source=source,
+        role="score",
+    )
+
+    def steps(t: Tape, name: str, x: Tensor, cap: float) -> Tensor:
+        squeezed = t(f"{prefix}_tanh", tanh, t(f"{prefix}_ratio", ratio, x, cap=cap))
+        return t(name, back, squeezed, factor=cap)
+
+    whole = composite(
+        f"cap_{prefix}",
+        kernels.level_off,
+        steps,
+        summary="They level off smoothly towards the cap, so that none can outgrow the others.",
+        source=source,
+    )
+    return Cap(whole, ratio, tanh, back)

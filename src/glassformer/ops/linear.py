@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glassformer.kernels import product
-from glassformer.ops.elementwise import level_off, multiply, scale_by
+from glassformer.ops.elementwise import cap_over, multiply, scale_by
 from glassformer.ops.op import template
 
 GATED = "Shazeer 2020, eq. 6"
@@ -75,15 +75,8 @@ scale_final = scale_by.over(
     summary="The final vector is multiplied by a constant of the model's own.",
 )
 
-cap_logits = level_off.over(
-    "cap_logits",
-    "logits",
-    {"A": "batch pos vocab"},
-    {"x": "logits_raw"},
-    summary="A logit levels off smoothly towards the cap.",
-    source="Gemma Team 2024, section 2",
-    role="score",
-)
+capped_logits = cap_over("logits", "batch pos vocab", "logits_raw", "logits")
+cap_logits = capped_logits.whole
 
 unembed = linear.over(
     "unembed",

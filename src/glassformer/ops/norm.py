@@ -231,8 +231,17 @@ rms_norm = composite(
 )
 
 
-def _qk_norm(over: str) -> Composite:
-    """The RMS norm of queries or keys: `HEADS` says over what."""
+class QKNorm(NamedTuple):
+    """The RMS norm of queries or of keys, and what is inside."""
+
+    norm: Composite
+    length: Length
+    standardize: Op
+    normalize: Op
+    gain: Gain
+
+
+def _qk_norm(over: str) -> QKNorm:
     axes = HEADS[over]
     length = _rms_length(over, **axes)
     standardize = _standardize(f"{over}_standardize", "x", axes, "intermediate", "standardized")
@@ -249,7 +258,7 @@ def _qk_norm(over: str) -> Composite:
         return _stretched(t, name, gain, standardized, w, None, from_one)
 
     wide = over.endswith("wide")
-    return composite(
+    norm = composite(
         f"{over}_norm",
         kernels.wide_norm if wide else kernels.rms_norm,
         steps,
@@ -258,6 +267,8 @@ def _qk_norm(over: str) -> Composite:
         else "The vector keeps its direction and gets a standard length.",
         source=RMS,
     )
+    return QKNorm(norm, length, standardize, normalize, gain)
 
 
 QK_NORMS = {over: _qk_norm(over) for over in HEADS}
+"""By the keys of `HEADS`."""

@@ -140,7 +140,16 @@ mix_turned = template(
 )
 
 
-def _rotary(prefix: str, head: str) -> Composite:
+class Turning(NamedTuple):
+    """The rotation of queries or of keys, and what is inside."""
+
+    whole: Composite
+    quarter: Op
+    part: Op
+    rotate: Op
+
+
+def _turning(prefix: str, head: str) -> Turning:
     axes = {"B": "batch", "P": "pos", "H": head, "D": "d_head"}
     quarter = turn.over(f"{prefix}quarter_turn", "turned", axes)
     part = turn_part.over(f"{prefix}quarter_turn_part", "turned", axes)
@@ -151,14 +160,15 @@ def _rotary(prefix: str, head: str) -> Composite:
         turned = t(f"{name}_turned", own, x, half=dims // 2)
         return t(name, rotate, x, turned, rot_cos, rot_sin)
 
-    return composite(
+    whole = composite(
         f"{prefix}rotary",
         kernels.rotary,
         steps,
         summary="A query or key is turned by an angle that tells its place.",
         source=SOURCE,
     )
+    return Turning(whole, quarter, part, rotate)
 
 
-rotary = _rotary("", "head")
-shared_rotary = _rotary("shared_", "kv_head")
+TURNINGS = {"": _turning("", "head"), "shared": _turning("shared_", "kv_head")}
+rotary, shared_rotary = TURNINGS[""].whole, TURNINGS["shared"].whole
