@@ -47,7 +47,7 @@ def command(
             min=0,
             help="At most this many new tokens.",
             metavar="N",
-            show_default=f"what the model's folder summary, else {MAX_TOKENS}",
+            show_default=f"what the model's folder says, else {MAX_TOKENS}",
         ),
     ] = None,
     temperature: Temperature = None,

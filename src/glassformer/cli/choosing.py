@@ -16,7 +16,7 @@ Temperature = Annotated[
     float | None,
     typer.Option(
         help="Divides the scores: 0 is greedy, above 1 is wilder.",
-        show_default="what the model's folder summary, else 1",
+        show_default="what the model's folder says, else 1",
         rich_help_panel=PANEL,
     ),
 ]
@@ -42,7 +42,7 @@ RepetitionPenalty = Annotated[
     float | None,
     typer.Option(
         help="Above 1, holds back tokens that the text already has.",
-        show_default="what the model's folder summary, else 1",
+        show_default="what the model's folder says, else 1",
         rich_help_panel=PANEL,
     ),
 ]
@@ -64,6 +64,6 @@ def tell_defaults(defaults: Defaults, asked: Mapping[str, object]) -> None:
     if defaults.stop_strings and not asked["stop"]:
         used.append(f"stop_strings={[*defaults.stop_strings]}")
     if used:
-        note(f"as the folder's generation_config.json summary: {', '.join(used)}")
+        note(f"as the folder's generation_config.json says: {', '.join(used)}")
     if defaults.not_done:
         note(f"generation_config.json asks for what is not done: {', '.join(defaults.not_done)}")

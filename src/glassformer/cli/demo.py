@@ -51,7 +51,7 @@ def command(
     with prepared.run as run:
         outcome, stopped_by = train_showing(prepared, console)
         if stopped_by is not None:
-            tell_outcome(outcome, prepared, console)
+            tell_outcome(outcome, prepared, [], console)
             raise typer.Exit(128 + stopped_by)
         model, tokenizer = prepared.model.cpu().eval(), run.tokenizer
     score = measure(model, tokenizer, MEASURED)

@@ -23,7 +23,7 @@ class Said:
 
     @property
     def end_ids(self) -> tuple[int, ...]:
-        """The tokens at which a text ends, as generation_config.json summary, else config.json."""
+        """The tokens at which a text ends, as generation_config.json says, else config.json."""
         for said in (self.generation, self.config):
             ids = said.get("eos_token_id")
             if ids is not None:

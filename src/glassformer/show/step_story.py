@@ -85,7 +85,7 @@ def tell_step(story: StepStory, sheet: Sheet, everything: bool = False) -> None:
 
 def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     trace = story.trace
-    sheet.title("Before: what it summary, and how surprised it is")
+    sheet.title("Before: what it says, and how surprised it is")
     probs = probabilities(trace)
     assert probs is not None, "a watched step records its logits"
     places = asked(trace)

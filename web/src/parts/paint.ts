@@ -156,7 +156,7 @@ export function dots(
   canvas.getContext("2d")!.putImageData(image, 0, 0);
 }
 
-/** A cell that is stronger than its colour summary: a notch in its corner. */
+/** A cell that is stronger than its colour says: a notch in its corner. */
 function corner(
   context: CanvasRenderingContext2D,
   x: number,
