@@ -8,20 +8,29 @@ import json
 import sys
 from pathlib import Path
 
+from pydantic.json_schema import models_json_schema
+
+from glassformer.server import schemas
 from glassformer.server.app import create_app
 from glassformer.server.runs import Runs
+
+PAGE = ("PageData", "PackedTrace", "PackedModel", "Opening")
+"""What a page's own file holds beside the server's answers."""
 
 FILE = Path(__file__).resolve().parent.parent / "web" / "openapi.json"
 
 
 def description() -> str:
-    """The API as OpenAPI, without what changes no type: the release, and each path's refusals."""
+    """The API as OpenAPI, and a page's data; without what changes no type: release, refusals."""
     api = create_app(Runs([])).openapi()
     api["info"]["version"] = "any"
     for path in api["paths"].values():
         for operation in path.values():
             answers = operation["responses"].items()
             operation["responses"] = {code: answer for code, answer in answers if code < "300"}
+    components = "#/components/schemas/{model}"
+    _, page = models_json_schema([(schemas.PageData, "serialization")], ref_template=components)
+    api["components"]["schemas"] |= {name: page["$defs"][name] for name in PAGE}
     return json.dumps(api, indent=2) + "\n"
 
 

@@ -5,6 +5,8 @@ import {
   type Asked,
   type Metrics,
   type Patch,
+  type Opening,
+  type PageData,
   type PathOf,
   type RunInfo,
   type RunSummary,
@@ -15,7 +17,6 @@ import {
   type Where,
 } from "./api";
 import { Engine } from "./engine/client";
-import type { PackedModel } from "./engine/model";
 import { unpack, unpackJson } from "./engine/pack";
 import { Trace, type Table } from "./trace/trace";
 import type { Reader } from "./trace/values";
@@ -171,18 +172,6 @@ class ServerSource implements Source {
   }
 }
 
-/** What a file opens with. */
-type Opening = Pick<About, "run" | "prompt" | "target" | "at_step">;
-
-interface Exported {
-  runs: RunInfo[];
-  traces: { about: About; table: string; values: string }[];
-  models: Record<string, PackedModel>;
-  first: Opening;
-  metrics: Record<string, string>;
-  texts: Record<string, TokenizedText[]>;
-}
-
 export const NO_METRICS: Metrics = {
   rows: [],
   floor: null,
@@ -196,7 +185,7 @@ class FileSource implements Source {
   private opened = new Map<string, Promise<Opened>>();
   private engines = new Map<string, Engine>();
 
-  constructor(private data: Exported) {
+  constructor(private data: PageData) {
     this.live = Object.keys(data.models).length > 0;
   }
 
@@ -278,7 +267,7 @@ const matches = (about: About, request: Request): boolean =>
   (request.at_step ?? null) === about.at_step &&
   Object.keys(request.edits ?? {}).length === 0;
 
-async function opened(stored: Exported["traces"][number]): Promise<Opened> {
+async function opened(stored: PageData["traces"][number]): Promise<Opened> {
   const [table, values] = await Promise.all([unpack(stored.table), unpack(stored.values)]);
   const bytes = async (begin: number, end: number) => values.slice(begin, end);
   return {

@@ -1,8 +1,8 @@
 /** The page's side of the worker that runs a model. */
-import type { TokenizedText } from "../api";
+import type { PackedModel, TokenizedText } from "../api";
 import type { Opened, Request } from "../source";
 import { Trace } from "../trace/trace";
-import type { Learned, Lesson, Made, PackedModel } from "./model";
+import type { Learned, Lesson, Made } from "./model";
 import EngineWorker from "./worker?worker&inline";
 import type { Asked } from "./worker";
 

@@ -1,5 +1,6 @@
 /** A model that the page runs itself: from a text to a trace of every number, as Python makes it. */
 import type {
+  PackedModel,
   Patch,
   SamplingOptionsOutput as Sampling,
   TokenizedText,
@@ -15,19 +16,6 @@ import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
 import { Program, type Change, type Pass, type Values } from "./program";
 import { Trainer, type Batch } from "./trainer";
 import { uniform } from "./uniform";
-
-/** A model as an exported file holds it; Python's `server.schemas.PackedModel`. */
-export interface PackedModel {
-  plan: string;
-  choices: string;
-  stored: string;
-  done: number;
-  lr: number;
-  snapshots: Record<string, string>;
-  tokenizer: TokenizerFile;
-  begin: number[];
-  ignored: number;
-}
 
 /** A trace that can be sent from a worker. */
 export interface Made {
@@ -112,7 +100,7 @@ export class Model {
       room,
       new Program(plan),
       choices,
-      new Tokenizer(packed.tokenizer),
+      new Tokenizer(packed.tokenizer as unknown as TokenizerFile),
       divided(leaves, numbers),
       new Map(past.map((numbers, i) => [steps[i], divided(weights, numbers)])),
     );

@@ -1,6 +1,7 @@
 /** Runs a model beside the page, so that nothing freezes: see `client.ts`, which asks. */
 import type { Request } from "../source";
-import { Model, type Lesson, type PackedModel } from "./model";
+import type { PackedModel } from "../api";
+import { Model, type Lesson } from "./model";
 
 /** What the page asks for, each with a number that the answer carries. */
 export type Asked =

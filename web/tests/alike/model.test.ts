@@ -1,7 +1,8 @@
 /** What Python recorded of models (tests/page/models.py): the page, given the same model, makes the same traces. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { Model, type Made, type PackedModel } from "../../src/engine/model";
+import type { PackedModel } from "../../src/api";
+import { Model, type Made } from "../../src/engine/model";
 import type { TraceAbout as About } from "../../src/api";
 import type { Request } from "../../src/source";
 import { kindOf } from "../../src/trace/address";
