@@ -148,4 +148,7 @@ def test_train_prints_one_event_a_line(glassformer: Command, tmp_path: Path):
     assert names[0] == "plan"
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4]
     assert "evaluation" in names
-    assert events[-1] == {"event": "end", "reason": "finished", "step": 4, "run": str(out)}
+    notes = [event["note"] for event in events if event["event"] == "note"]
+    assert notes[0].startswith("for a text of 4,800 characters: tokenizer chars, n_ctx 16")
+    end = {"event": "end", "reason": "finished", "step": 4, "run": str(out)}
+    assert events[-1] == {**end, "answers": []}  # no sentence fits into 16 letters

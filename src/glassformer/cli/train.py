@@ -219,6 +219,8 @@ def train_showing(
         tell_plan(plan, console)
         if event is not None:
             event("plan", plan._asdict())
+            for note in notes:
+                event("note", {"step": 0, "note": note})
     with (
         TrainingDisplay(recipe.steps, console) as display,
         logging_to(run.folder / "tensorboard" if tensorboard else None) as log,
