@@ -28,10 +28,14 @@ export class Engine {
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
     const { about, table, bytes } = await this.ask<Made>({ what: "trace", request });
     signal?.throwIfAborted();
-    return {
-      about,
-      trace: new Trace(table, { bytes: async (begin, end) => bytes.slice(begin, end) }),
+    const here = bytes.byteLength;
+    let update: Promise<ArrayBuffer> | null = null; // made when it is looked at
+    const read = async (begin: number, end: number) => {
+      if (end <= here) return bytes.slice(begin, end);
+      update ??= this.ask<ArrayBuffer>({ what: "update", request });
+      return (await update).slice(begin - here, end - here);
     };
+    return { about, trace: new Trace(table, { bytes: read }) };
   }
 
   tokenize = (text: string): Promise<TokenizedText> => this.ask({ what: "tokenize", text });

@@ -1,4 +1,5 @@
 /** A pass as a trace: the node table and the file of numbers that a trace of Python's has. */
+import { DTYPES } from "../trace/dtype";
 import type { TraceNode } from "../trace/node";
 import type { Table } from "../trace/trace";
 import { paramsOf, shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
@@ -26,48 +27,56 @@ export interface Recorded {
   labels: Record<string, string[]>;
 }
 
-export function encode(pass: Recorded): { table: Table; bytes: ArrayBuffer } {
+/** The table of a pass and its numbers, but for those of nodes that come `later`, which follow them. */
+export function encode(
+  pass: Recorded,
+  later: PlanNode[],
+): { table: Table; bytes: ArrayBuffer; nbytes: number } {
   const edited = new Set(pass.edited);
-  const rows: TraceNode[] = [];
-  const parts: Uint8Array[] = [];
-  let at = 0;
-  const formulas = pass.plans.flatMap((plan) => plan.formulas);
+  const unmade = new Set(later.map(({ address }) => address));
+  const rows = new Map<string, TraceNode>();
   let before = 0;
   for (const plan of pass.plans) {
     for (const node of plan.nodes) {
-      const numbers = pass.values.get(node.address);
-      if (!numbers || rows.some(({ address }) => address === node.address)) continue;
-      const part = ENCODE[node.dtype](numbers);
-      parts.push(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
-      rows.push({
-        ...rowOf(node, before, pass),
-        bytes: [at, (at += part.byteLength)],
-        edited: edited.has(node.address),
-      });
+      const { address } = node;
+      if (rows.has(address) || !(pass.values.has(address) || unmade.has(address))) continue;
+      const row = rowOf(node, before, pass);
+      rows.set(address, { ...row, bytes: null, edited: edited.has(address) });
     }
     before += plan.formulas.length;
   }
-  rows.sort((a, b) => Number(a.op !== null) - Number(b.op !== null)); // leaves come first
-  const consumers = new Map(rows.map(({ address, consumers }) => [address, consumers]));
-  for (const { address, operands } of rows)
-    for (const path of new Set(Object.values(operands))) consumers.get(path)?.push(address);
-  const ops = Object.assign({}, ...pass.plans.map((plan) => plan.ops)) as Table["ops"];
-  const bytes = new Uint8Array(at);
-  let to = 0;
-  for (const part of parts) {
-    bytes.set(part, to);
-    to += part.length;
+  for (const { address, operands } of rows.values())
+    for (const path of new Set(Object.values(operands))) rows.get(path)?.consumers.push(address);
+  let nbytes = 0;
+  const here = [...rows.values()].filter(({ address }) => !unmade.has(address));
+  for (const row of [...here, ...later.map(({ address }) => rows.get(address)!)]) {
+    const size = row.shape.reduce((a, b) => a * b, 1) * DTYPES[row.dtype].bytes;
+    row.bytes = [nbytes, (nbytes += size)];
   }
+  const nodes = [...rows.values()];
+  const ops = Object.assign({}, ...pass.plans.map((plan) => plan.ops)) as Table["ops"];
   const table: Table = {
     format: "glassformer-trace",
     version: 3,
     tile_bytes: TILE_BYTES,
     labels: pass.labels,
-    ops: Object.fromEntries(rows.flatMap(({ op }) => (op ? [[op, ops[op]]] : []))),
-    formulas,
-    nodes: rows,
+    ops: Object.fromEntries(nodes.flatMap(({ op }) => (op ? [[op, ops[op]]] : []))),
+    formulas: pass.plans.flatMap((plan) => plan.formulas),
+    nodes: [...nodes.filter(({ op }) => op === null), ...nodes.filter(({ op }) => op !== null)],
   };
-  return { table, bytes: bytes.buffer };
+  return { table, bytes: bytesOf(here, pass.values), nbytes };
+}
+
+/** The numbers of some nodes, one after another. */
+export function bytesOf(nodes: Pick<PlanNode, "address" | "dtype">[], values: Values): ArrayBuffer {
+  const parts = nodes.map(({ address, dtype }) => ENCODE[dtype](values.get(address)!));
+  const bytes = new Uint8Array(parts.reduce((n, part) => n + part.byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
+    at += part.byteLength;
+  }
+  return bytes.buffer;
 }
 
 /** JSON has no number for what is infinite, and a trace's table is JSON. */

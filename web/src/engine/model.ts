@@ -10,14 +10,14 @@ import type { Edit, Request } from "../source";
 import { Tokenizer, type TokenizerFile } from "../text/tokenizer";
 import { kindOf, nearest, parse, type Address } from "../trace/address";
 import type { Table } from "../trace/trace";
-import { encode } from "./encode";
+import { bytesOf, encode } from "./encode";
 import { unpackJson, unpackNumbers } from "./pack";
 import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
 import { Program, type Change, type Pass, type Values } from "./program";
 import { Trainer, type Batch } from "./trainer";
 import { uniform } from "./uniform";
 
-/** A trace that can be sent from a worker. */
+/** A trace that can be sent from a worker; the numbers of its update come after `bytes`. */
 export interface Made {
   about: About;
   table: Table;
@@ -106,41 +106,25 @@ export class Model {
     );
   }
 
-  /** The trace of a prompt; errors are one line for people. */
+  /** The trace of a prompt, but for the numbers of the update; errors are one line for people. */
   trace(request: Request): Made {
-    const { tokenizer, packed } = this;
-    const ids = this.idsOf(request);
-    const target = request.target == null ? null : tokenizer.only(request.target);
-    const lengths = { batch: 1, pos: ids.length };
-    const leaves = this.leaves(request.at_step ?? null);
-    const asked = [...ids.slice(1), target ?? packed.ignored];
-    leaves.set("token/ids", Float64Array.from(ids));
-    if (ids.length > 1 || target !== null) leaves.set("token/targets", Float64Array.from(asked));
-    const { edits, patched } = this.changes(request, lengths);
-    const backward = leaves.has("token/targets") && request.backward !== false;
-    const knowsMoments = [...leaves.keys()].some((path) => kindOf(path) === "const");
-    const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
-    const now = this.training?.trainer;
-    if (backward && now && now.done === request.at_step)
-      keep(this.trained, now.done, new Map(now.leaves), KEPT_STATES);
-    const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
-    const asks = leaves.has("token/targets");
-    const wanted = ({ address }: PlanNode) =>
-      (asks || this.unasked.has(address)) &&
-      (!left.includes(kindOf(address)) || address === "const/position");
-    const values = this.program.run({ lengths, leaves, edits, wanted });
+    const pass = this.prepared(request);
+    const { ids, target, lengths, edits, backward, optimizer } = pass;
+    const wanted = (node: PlanNode) => pass.wanted(node) && kindOf(node.address) !== "opt";
+    const values = this.program.run({ ...pass, wanted });
     const sampling = request.sampling ? { ...UNCHANGED, ...request.sampling } : null;
     const { plan, params, found } = this.choice(values, lengths, sampling ?? GREEDY);
     for (const [path, numbers] of found) values.set(path, numbers);
     const id = this.keep({ lengths, values });
-    const { table, bytes } = encode({
+    const recorded = {
       plans: [this.program.plan, plan],
       values,
       lengths,
       params,
       edited: [...edits.keys()].filter((path) => kindOf(path) === "fwd"),
       labels: { pos: ids.map((id) => this.name(id)), vocab: this.vocabulary },
-    });
+    };
+    const { table, bytes, nbytes } = encode(recorded, optimizer ? this.updates : []);
     const token = values.get("choose/token")![0];
     const about: About = {
       id,
@@ -149,17 +133,50 @@ export class Model {
       added: request.added ?? [],
       ids,
       tokens: ids.map((id) => this.name(id)),
-      target: target === null ? null : tokenizer.token(target),
+      target: target === null ? null : this.tokenizer.token(target),
       backward,
       optimizer,
       at_step: request.at_step ?? null,
-      edits: patched,
+      edits: pass.patched,
       sampling,
       chosen: { id: token, token: this.name(token) },
-      nbytes: bytes.byteLength,
+      nbytes,
       precision: "float32",
     };
     return { about, table, bytes };
+  }
+
+  /** The numbers of a trace's update, which follow the others: it takes longer than all of them. */
+  update(request: Request): ArrayBuffer {
+    return bytesOf(this.updates, this.program.run(this.prepared(request)));
+  }
+
+  private get updates(): PlanNode[] {
+    return this.program.plan.nodes.filter(({ address }) => kindOf(address) === "opt");
+  }
+
+  /** What a request is run with. */
+  private prepared(request: Request) {
+    const ids = this.idsOf(request);
+    const target = request.target == null ? null : this.tokenizer.only(request.target);
+    const lengths = { batch: 1, pos: ids.length };
+    const leaves = this.leaves(request.at_step ?? null);
+    const asks = ids.length > 1 || target !== null;
+    const targets = [...ids.slice(1), target ?? this.packed.ignored];
+    leaves.set("token/ids", Float64Array.from(ids));
+    if (asks) leaves.set("token/targets", Float64Array.from(targets));
+    const { edits, patched } = this.changes(request, lengths);
+    const backward = asks && request.backward !== false;
+    const knowsMoments = [...leaves.keys()].some((path) => kindOf(path) === "const");
+    const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
+    const now = this.training?.trainer;
+    if (backward && now && now.done === request.at_step)
+      keep(this.trained, now.done, new Map(now.leaves), KEPT_STATES);
+    const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
+    const wanted = ({ address }: PlanNode) =>
+      (asks || this.unasked.has(address)) &&
+      (!left.includes(kindOf(address)) || address === "const/position");
+    return { ids, target, lengths, leaves, edits, patched, backward, optimizer, wanted };
   }
 
   /** Every step from a text to its ids. */

@@ -7,6 +7,7 @@ import { Model, type Lesson } from "./model";
 export type Asked =
   | { n: number; what: "open"; packed: PackedModel; room: number }
   | { n: number; what: "trace"; request: Request }
+  | { n: number; what: "update"; request: Request }
   | { n: number; what: "tokenize"; text: string }
   | { n: number; what: "learn"; lesson: Lesson }
   | { n: number; what: "steps"; milliseconds: number };
@@ -27,6 +28,10 @@ async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
       return [here.learn(asked.lesson), []];
     case "steps":
       return [here.steps(asked.milliseconds), []];
+    case "update": {
+      const bytes = here.update(asked.request);
+      return [bytes, [bytes]];
+    }
     case "trace": {
       const made = here.trace(asked.request);
       return [made, [made.bytes]];

@@ -81,8 +81,11 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, 
   });
 
   test("every value that the page makes is explained from its operands, within its bound", async () => {
-    const { table, bytes } = (await opened).trace({ ...traces[0].request, edits: {} });
-    const trace = new Trace(table, { bytes: async (begin, end) => bytes.slice(begin, end) });
+    const { request } = traces[0];
+    const { table, bytes, about } = (await opened).trace(request);
+    const all = await new Blob([bytes, (await opened).update(request)]).arrayBuffer();
+    expect(all.byteLength).toBe(about.nbytes);
+    const trace = new Trace(table, { bytes: async (begin, end) => all.slice(begin, end) });
     let explained = 0;
     for (const node of table.nodes) {
       for (const end of [0, 1]) {
