@@ -22,6 +22,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
+from glassformer.training.rows import Row
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
 from tests.server.served import client, error, node_table, open_trace
@@ -156,7 +157,7 @@ def test_metrics_are_read_again_only_when_a_row_was_added(tmp_path, monkeypatch)
     shutil.copytree(trained(), folder)
     read = []
 
-    def counted(path: Path) -> list[dict]:
+    def counted(path: Path) -> list[Row]:
         read.append(path)
         return read_metrics(path)
 

@@ -11,8 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from glassformer.safe_text import harmless
-
-Row = dict[str, Any]
+from glassformer.training.rows import Read
 
 SECONDS_BETWEEN_LINES = 10.0  # of plain output, evaluations apart
 SMOOTHING = 0.1  # of a new step in the shown loss and speed
@@ -26,7 +25,7 @@ class TrainingDisplay:
         self.live = console.is_terminal
         self.loss: float | None = None
         self.speed: float | None = None
-        self.latest: Row = {}
+        self.latest: dict[str, Any] = {}
         self._begun = (0, time.monotonic())  # the step before the first one shown, and when
         self._line_due = time.monotonic()
         self._bar = Progress(
@@ -50,7 +49,7 @@ class TrainingDisplay:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Read) -> None:
         if "loss" in row:
             self._step(row)
         elif "val_loss" in row or "text_loss" in row:
@@ -70,7 +69,7 @@ class TrainingDisplay:
             for warning in warnings(row["health"]):
                 self._say(f"step {row['step']:>6,}  {warning}", style="yellow")
 
-    def _step(self, row: Row) -> None:
+    def _step(self, row: Read) -> None:
         if self.loss is None or self.speed is None:
             self.loss, self.speed = row["loss"], row["tokens_per_second"]
             self._begun = (row["step"], time.monotonic())
@@ -110,7 +109,7 @@ class _Numbers(ProgressColumn):
         return Text(self.display.numbers())
 
 
-def measured(row: Row) -> str:
+def measured(row: Read) -> str:
     """The measured loss in words, beside its floor where that is known."""
     if "text_loss" in row:
         return f"loss {row['text_loss']:.3f} on the whole text"
@@ -120,7 +119,7 @@ def measured(row: Row) -> str:
     return text
 
 
-def warnings(health: Row) -> list[str]:
+def warnings(health: Read) -> list[str]:
     """What in a health report deserves a look.
 
     >>> warnings({"update_to_weight": {"embed": 0.3}, "dead_units": {"blocks.0": 0.0}})

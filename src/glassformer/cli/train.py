@@ -16,7 +16,7 @@ from rich.console import Console
 
 from glassformer.cli import pasted
 from glassformer.cli.console import SafeConsole
-from glassformer.cli.progress import Row, TrainingDisplay, duration, measured
+from glassformer.cli.progress import TrainingDisplay, duration, measured
 from glassformer.cli.recall import Recalled, recall
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import Separator
@@ -29,6 +29,7 @@ from glassformer.training.checkpoint import steps_saved
 from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.rows import Read
 
 SAMPLE_TOKENS = 40
 RECIPES = ("fast", "classic")
@@ -179,12 +180,12 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def say_event(name: str, row: Row) -> None:
+def say_event(name: str, row: Read) -> None:
     """One thing that happened, as JSON on a line of its own."""
     say_json({"event": name, **row}, on_one_line=True)
 
 
-def event_of(row: Row) -> str:
+def event_of(row: Read) -> str:
     """What a row of the metrics tells.
 
     >>> event_of({"step": 3, "loss": 2.0}), event_of({"step": 3, "val_loss": 2.0})
@@ -200,7 +201,7 @@ def train_showing(
     prepared: Prepared,
     console: Console,
     tensorboard: bool = False,
-    event: Callable[[str, Row], None] | None = None,
+    event: Callable[[str, Read], None] | None = None,
 ) -> tuple[Outcome, int | None]:
     """Train with a display; return how it ended, and the signal that asked for it, if one did.
 
@@ -227,7 +228,7 @@ def train_showing(
         stopping_on_signals() as stop,
     ):
 
-        def report(row: Row) -> None:
+        def report(row: Read) -> None:
             display(row)
             log(row)
             if event is not None:
@@ -347,7 +348,7 @@ def stopping_on_signals() -> Iterator[Stop]:
 
 
 @contextlib.contextmanager
-def logging_to(folder: Path | None) -> Iterator[Callable[[Row], None]]:
+def logging_to(folder: Path | None) -> Iterator[Callable[[Read], None]]:
     """Writes every number of a row for TensorBoard; without a folder it does nothing."""
     if folder is None:
         yield lambda row: None
@@ -360,7 +361,7 @@ def logging_to(folder: Path | None) -> Iterator[Callable[[Row], None]]:
         ) from error
     with SummaryWriter(str(folder)) as writer:
 
-        def log(row: Row) -> None:
+        def log(row: Read) -> None:
             for name, value in row.items():
                 if isinstance(value, float):
                     writer.add_scalar(name, value, row["step"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -270,7 +270,9 @@ def _metrics(path: Path, _state: tuple[int, int, int]) -> schemas.Metrics:
     by_step: dict[int, dict[str, float]] = {}
     known: dict[str, float] = {}
     for row in read_metrics(path):
-        finite = {name: x for name, x in row.items() if not isinstance(x, float) or isfinite(x)}
+        finite: dict[str, Any] = {
+            name: x for name, x in row.items() if not isinstance(x, float) or isfinite(x)
+        }
         measured = {name: finite[key] for name, key in MEASURES.items() if key in finite}
         by_step.setdefault(row["step"], {}).update(measured)
         known |= {name: finite[name] for name in GUESSES if name in finite}

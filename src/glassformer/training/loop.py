@@ -29,6 +29,7 @@ from glassformer.training.health import (
 )
 from glassformer.training.optimizer import Optimizer
 from glassformer.training.recipe import Recipe
+from glassformer.training.rows import Health, Read, Row
 from glassformer.training.run import Run
 from glassformer.training.schedule import learning_rate
 from glassformer.training.snapshots import Snapshots
@@ -43,15 +44,13 @@ from glassformer.training.step import (
 KEPT_CHECKPOINTS = 2  # the newest, and one to go back to
 EARLY_FROM = 8  # the first snapshot whose held-out loss tells more than that of step 0
 
-Row = dict[str, Any]
-
 
 class Outcome(NamedTuple):
     """How training ended: `reason` is finished, stopped or early; every row reported, in order."""
 
     reason: str
     step: int
-    rows: list[Row]
+    rows: list[Read]
 
     @property
     def val_loss(self) -> float:
@@ -65,7 +64,7 @@ def train(
     recipe: Recipe,
     *,
     run: Run | None = None,
-    report: Callable[[Row], None] = lambda row: None,
+    report: Callable[[Read], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
     sample: Callable[[Decoder], str] | None = None,
 ) -> Outcome:
@@ -108,14 +107,14 @@ class Loop:
         data: Data,
         recipe: Recipe,
         run: Run | None = None,
-        report: Callable[[Row], None] = lambda row: None,
+        report: Callable[[Read], None] = lambda row: None,
         sample: Callable[[Decoder], str] | None = None,
     ) -> None:
         widen(model)
         self.model, self.data, self.recipe, self.run = model, data, recipe, run
         self.sample = sample
         self.report_to = report
-        self.rows: list[Row] = []
+        self.rows: list[Read] = []
         self.optimizer = Optimizer(model, recipe)
         self.compiled: LossFunction | None = compiled(model.loss) if recipe.compile else None
         self.step = 0
@@ -148,8 +147,8 @@ class Loop:
             self.run.forget_after(-1)  # what a start that was ended had measured
         config = self.model.config
         unigram = unigram_loss(self.data.counts(), self.data.held_out(self.recipe.batch_size))
-        guesses = {"uniform_loss": uniform_loss(config.vocab_size), "unigram_loss": unigram}
-        self.report({"step": 0, **guesses})
+        uniform = uniform_loss(config.vocab_size)
+        self.report({"step": 0, "uniform_loss": uniform, "unigram_loss": unigram})
         self.evaluate()
         self.snapshot()
         self.save()  # from here on the run can be resumed
@@ -217,7 +216,7 @@ class Loop:
             self.compiled = None
             return self.gradient(batches, step)
 
-    def evaluate(self, health: Row | None = None) -> None:
+    def evaluate(self, health: Health | None = None) -> None:
         """Measure, look at the model's health, and go by the loss where patience asks for it."""
         loss = self.measure()
         if health is not None:
@@ -239,10 +238,14 @@ class Loop:
         started = time.perf_counter()
         held_out = self.data.held_out(self.recipe.batch_size)
         loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
-        name, of = ("val_loss", "held-out") if self.data.holds_out else ("text_loss", "text's")
+        of = "held-out" if self.data.holds_out else "text's"
         if not math.isfinite(loss):
             raise NonFiniteError(self.diverged(f"the {of} loss is {loss}"))
-        row: Row = {"step": self.step, name: loss}
+        row: Row = {"step": self.step}
+        if self.data.holds_out:
+            row["val_loss"] = loss
+        else:
+            row["text_loss"] = loss
         if self.data.floor is not None:
             row["floor"] = self.data.floor
         row["eval_seconds"] = time.perf_counter() - started

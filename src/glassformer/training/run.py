@@ -10,10 +10,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, NamedTuple, Required
+from typing import IO, Annotated, Any, NamedTuple
 
 from filelock import FileLock, Timeout
-from pydantic import Field, with_config
+from pydantic import with_config
 from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
@@ -21,9 +21,7 @@ from glassformer.files import write_atomically
 from glassformer.interop.folder import refuse_larger_vocabulary
 from glassformer.interop.folder import save as save_folder
 from glassformer.jsons import (
-    OPEN,
     STRICT,
-    Count,
     DamagedFileError,
     Schema,
     Sha256,
@@ -34,6 +32,7 @@ from glassformer.model import Config, Decoder
 from glassformer.rendering import html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.recipe import Recipe
+from glassformer.training.rows import Row
 
 FORMAT = 1
 LOCK, DATA = "lock", "data"
@@ -55,42 +54,6 @@ class RunFile(TypedDict):
     recipe: Annotated[Recipe, self_checking(Recipe.from_dict)]
     corpus: dict[str, Any]
     tokenizer: Sha256
-
-
-Measured = Annotated[float, Field(allow_inf_nan=True)]
-"""A number that training measured; one that overflowed says so."""
-
-ByLayer = dict[str, Measured]
-
-
-@with_config(OPEN)
-class Health(TypedDict, total=False):
-    grad_norm: ByLayer
-    update_to_weight: ByLayer
-    dead_units: ByLayer
-
-
-@with_config(OPEN)
-class Row(TypedDict, total=False):
-    """The schema of a line of metrics.jsonl: what was measured at a step; losses in nats."""
-
-    step: Required[Count]
-    loss: Measured
-    lr: Measured
-    grad_norm: Measured
-    tokens_per_second: Measured
-    seconds: Measured
-    val_loss: Measured
-    text_loss: Measured
-    floor: Measured
-    eval_seconds: Measured
-    uniform_loss: Measured
-    unigram_loss: Measured
-    health: Health
-    sample: str
-    note: str
-    checkpoint_seconds: Measured
-    snapshot_seconds: Measured
 
 
 FIX = "restore it or train again"
@@ -118,7 +81,7 @@ class PastRun:
 
     folder: Path
     description: Description
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
     @property
     def steps_done(self) -> int:
@@ -225,7 +188,7 @@ class Run:
     def snapshots(self) -> Path:
         return self.folder / "snapshots"
 
-    def record(self, row: dict[str, Any]) -> None:
+    def record(self, row: Row) -> None:
         """Append one row to metrics.jsonl; it is in the file when this returns."""
         if self._metrics is None:
             self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
@@ -286,7 +249,7 @@ def open_tokenizer(folder: Path, description: Description) -> Tokenizer:
     return tokenizer
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[Row]:
     """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
     if not path.is_file():
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ from glassformer.trace import Trace
 
 
 def draw_all(
-    trace: Trace, folder: Path, metrics: list[dict[str, Any]] | None = None, suffix: str = "png"
+    trace: Trace,
+    folder: Path,
+    metrics: Sequence[Mapping[str, Any]] | None = None,
+    suffix: str = "png",
 ) -> list[Path]:
     """Write the pictures; return their files in the order to look at them."""
     figures = _figures(trace, metrics or [])
     return [write(figure, folder / f"{name}.{suffix}") for name, figure in figures]
 
 
-def _figures(trace: Trace, metrics: list[dict[str, Any]]) -> Iterator[tuple[str, Figure]]:
+def _figures(trace: Trace, metrics: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Figure]]:
     yield "next-token", draw_next_token(trace)
     layers = attention.patterns(trace)
     if layers:

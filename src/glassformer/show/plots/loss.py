@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from glassformer.show.plots.style import (
 SMOOTHED_FROM = 60  # steps from which on a running mean is drawn over the single losses
 
 
-def draw_loss(rows: list[dict[str, Any]]) -> Figure:
+def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Training and held-out loss by step; the floor and the guesses of no model, where known."""
     train = _series(rows, "loss")
     held_out, whole = _series(rows, "val_loss"), _series(rows, "text_loss")
@@ -63,7 +64,7 @@ def draw_loss(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _series(rows: list[dict[str, Any]], key: str) -> np.ndarray:
+def _series(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
     """[n, 2]: step and value of every row that has both."""
     points = [(row.get("step", 0), row[key]) for row in rows if row.get(key) is not None]
     return np.array(points, dtype=float).reshape(-1, 2)
