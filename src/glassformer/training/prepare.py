@@ -130,8 +130,9 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
                 notes += (WHOLE,)
             if size is not None and size.n_characters < LONGEST:
                 chosen = spelled(tokenizer.kind, model.config.to_dict(), recipe.to_dict())
-                notes += (f"for a text of {size.n_characters:,} characters: {chosen}",)
-            if not tuning:
+                length = f"{size.n_characters:,} character{'' if size.n_characters == 1 else 's'}"
+                notes += (f"for a text of {length}: {chosen}",)
+            if not tuning and (choices.preset is not None or choices.model):
                 too_large = out_of_proportion(parameter_count(model.config), len(shard))
                 notes += () if too_large is None else (too_large,)
         else:
