@@ -262,7 +262,7 @@ def test_a_large_histogram_counts_every_number(page: Page, wide: str, table: np.
     assert sum(int(row[2]) for row in rows[1:]) == values.size
 
 
-def test_a_large_table_has_its_map_and_its_neighbours(
+def test_a_large_table_has_its_map_and_its_neighbors(
     page: Page, wide: str, model: Decoder, table: np.ndarray
 ) -> None:
     page.goto(wide + at("", view="weights", part="embeddings", near="77"))

@@ -75,7 +75,7 @@ def saved(page: Page, button: Locator) -> list[list[str]]:
 
 
 def numbers(table: Locator) -> dict[str, list[float]]:
-    """The numbers of a table of neighbours, by token, in its order."""
+    """The numbers of a table of neighbors, by token, in its order."""
     rows = table.locator("tbody tr").all()
     return {
         row.locator("th").inner_text(): [
@@ -155,7 +155,7 @@ def test_the_histogram_counts_every_number(page: Page, weights: str, model) -> N
     )
 
 
-def test_neighbours_are_those_of_the_lab(page: Page, weights: str, model) -> None:
+def test_neighbors_are_those_of_the_lab(page: Page, weights: str, model) -> None:
     for token in (0, 7):
         page.goto(f"{weights}&part=embeddings&near={token}")
         table = page.get_by_role("region", name=f"The tokens nearest to {WORDS[token]}")

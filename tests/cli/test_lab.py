@@ -199,7 +199,8 @@ def test_the_nearest_word_comes_with_its_arithmetic(glassformer: Command):
     model, tokenizer = open_run(MODEL)
     W_E = model.weights()["embed.W_E"].detach().double().numpy()
     cat, dog = (W_E[tokenizer.id(word)] for word in ("cat", "dog"))
-    told = glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
+    told = glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
+    assert told == glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
     assert [row[1] for row in section(told, "Nearest to cat")[1:]] == ["dog", "mat"]
     cosine = number(cat @ dog / ((cat @ cat) * (dog @ dog)) ** 0.5, 6)
     product = re.findall(rf"= (\S+ / \(\S+ \* \S+\)) = {cosine}", told)[0]
@@ -263,7 +264,7 @@ EVERYTHING = [
     ("lens", "Mia has a grey cat", "--pos", "-1"),
     ("attribution", "Mia has a grey"),
     ("attribution", "Mia has a grey", "--all", "--pos", "0"),
-    ("neighbours", "cat"),
+    ("neighbors", "cat"),
     ("analogy", "cat", "dog", "a"),
     ("in-context",),
 ]
@@ -303,9 +304,9 @@ def test_no_line_is_wider_than_the_terminal_and_a_pipe_gets_plain_text(
         (("lens", MODEL, TEXT, "--out", "lens.gif"), "is neither .png nor .svg"),
         (("attribution", MODEL, TEXT, "--token", ""), "'' is not one of the 6 tokens"),
         (("attribution", MODEL, TEXT, "--pos", "-5"), "there is no position -5"),
-        (("neighbours", MODEL, "cats"), "'cats' is not one of the 6 tokens"),
+        (("neighbors", MODEL, "cats"), "'cats' is not one of the 6 tokens"),
         (("analogy", MODEL, "cat", "cat", "dog"), "three different tokens"),
-        (("neighbours", "no-such-run", "cat"), "there is no folder and no preset 'no-such-run'"),
+        (("neighbors", "no-such-run", "cat"), "there is no folder and no preset 'no-such-run'"),
         (
             ("lens", "classic", TEXT),
             "classic is a preset: sizes with random weights and no tokenizer",

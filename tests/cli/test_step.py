@@ -210,7 +210,7 @@ def test_at_step_and_an_address_at_a_step_are_the_same(glassformer: Command, run
         ("trace", "RUN", "the cat"),
         ("ask", "RUN", "the cat", "--max-tokens", "2", "--seed", "1", "--table"),
         ("lab", "lens", "RUN", "the cat"),
-        ("lab", "neighbours", "RUN", "cat"),
+        ("lab", "neighbors", "RUN", "cat"),
     ],
 )
 def test_commands_about_a_run_take_a_step(
@@ -265,7 +265,7 @@ def test_how_far_a_number_moved_per_update_follows_from_the_numbers_beside_it(
         ("step", "miniature", TEXT, "--steps", "5"),
         ("lab", "edit", "RUN", "the cat", "blocks.0.mlp.post[pos=1]=1.0"),
         ("lab", "ablate", "RUN", "the cat", "--head", "0.1"),
-        ("lab", "neighbours", "RUN", "cat"),
+        ("lab", "neighbors", "RUN", "cat"),
         ("ask", "RUN", "the cat", "--table", "--max-tokens", "2"),
     ],
 )

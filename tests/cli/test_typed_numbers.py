@@ -36,7 +36,7 @@ TYPED: dict[tuple[str, ...], list[str]] = {
     ("lab", "patch"): [*PASS, "fwd/blocks.0.attn.out", "--from=the mat"],
     ("lab", "lens"): PASS,
     ("lab", "attribution"): PASS,
-    ("lab", "neighbours"): ["run", "c"],
+    ("lab", "neighbors"): ["run", "c"],
     ("lab", "analogy"): ["run", "c", "t", "m"],
     ("lab", "edit"): [*PASS, f"{NUMBER}=2"],
     ("lab", "in-context"): ["run"],

@@ -1,4 +1,4 @@
-"""Neighbours and analogies against a plain NumPy computation."""
+"""Neighbors and analogies against a plain NumPy computation."""
 
 import numpy as np
 import pytest

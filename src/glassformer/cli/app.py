@@ -71,6 +71,7 @@ class VerbGroup(typer.core.TyperGroup):
     """A group of commands that imports a verb's module when the verb is run or completed."""
 
     package = "glassformer.cli"
+    spelled_also: dict[str, str] = {}  # noqa: RUF012 (each group's own, never changed)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
@@ -79,6 +80,7 @@ class VerbGroup(typer.core.TyperGroup):
         return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        args = [self.spelled_also.get(args[0], args[0]), *args[1:]]
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else load_verb(name, self.package), rest
 
@@ -90,7 +92,8 @@ def load_verb(name: str, package: str = VerbGroup.package) -> Any:
     """
     module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
     if hasattr(module, "VERBS"):
-        verbs = type("Verbs", (VerbGroup,), {"package": module.__name__})
+        own = {"package": module.__name__, "spelled_also": getattr(module, "SPELLED_ALSO", {})}
+        verbs = type("Verbs", (VerbGroup,), own)
         group = typer.Typer(name=name, cls=verbs, help=module.__doc__, add_completion=False)
         group.callback()(lambda: None)
         list_verbs(group, module.VERBS)

@@ -29,7 +29,7 @@ import numpy as np
 OPERAND_DIGITS = range(4, 10)
 RESULT_DIGITS = (6, 5, 4)
 FULL = 17
-"""Digits that tell any float64 from its neighbours; `spelled` then takes the fewest that do."""
+"""Digits that tell any float64 from its neighbors; `spelled` then takes the fewest that do."""
 
 
 def number(value: float, digits: int = 4) -> str:

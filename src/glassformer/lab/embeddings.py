@@ -32,7 +32,7 @@ class Neighbor:
     word: str = ""
 
 
-def neighbours(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> list[Neighbor]:
+def neighbors(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> list[Neighbor]:
     """The n tokens whose embeddings point most nearly the same way as `vector` [d_model].
 
     W_E [vocab, d_model]; everything in float64.
@@ -50,7 +50,7 @@ def neighbours(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> 
 
 def nearest(W_E: Tensor, token: int, n: int = 10) -> list[Neighbor]:
     """The n tokens nearest to one token, itself left out."""
-    return neighbours(W_E, W_E[token], n, frozenset({token}))
+    return neighbors(W_E, W_E[token], n, frozenset({token}))
 
 
 def analogy(W_E: Tensor, a: int, b: int, c: int, n: int = 10) -> list[Neighbor]:
@@ -63,7 +63,7 @@ def analogy(W_E: Tensor, a: int, b: int, c: int, n: int = 10) -> list[Neighbor]:
         raise GlassformerError("an analogy needs three different tokens: a - b + c")
     unit = W_E.detach().double()
     unit = unit / unit.norm(dim=1, keepdim=True).clamp_min(TINY)
-    return neighbours(W_E, unit[a] - unit[b] + unit[c], n, frozenset({a, b, c}))
+    return neighbors(W_E, unit[a] - unit[b] + unit[c], n, frozenset({a, b, c}))
 
 
 @dataclass(frozen=True)

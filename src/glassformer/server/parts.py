@@ -86,7 +86,7 @@ def largest_of_blocks(value: Tensor, sides: list[int]) -> Tensor:
 
 
 def _reduced(value: Tensor, axis: int, side: int, reduce: Callable[..., Tensor]) -> Tensor:
-    """`reduce` over every `side` neighbours along an axis, and over what is left at its end."""
+    """`reduce` over every `side` neighbors along an axis, and over what is left at its end."""
     n = value.shape[axis]
     if side == 1:
         return value

@@ -1,6 +1,6 @@
 """Byte-level BPE of large texts by tiktoken: the same ids from the same merges, many times as fast.
 
-tiktoken merges any two neighbours that make a token, the lowest id first; the merges of a
+tiktoken merges any two neighbors that make a token, the lowest id first; the merges of a
 tokenizer.json are pairs in order. Both give the same ids where every token is made by one pair,
 ids grow in the order of the merges, and each token, spelled out, merges back into itself. What
 training learns is such; a vocabulary that is not is left to its own engine.

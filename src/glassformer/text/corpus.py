@@ -133,9 +133,9 @@ def _sources(given: str | Path) -> Iterator[Source]:
     elif path.exists():  # a pipe, as in <(command)
         yield Source(str(path), path, is_stream=True)
     else:
-        neighbours = [other.name for other in path.parent.glob("*")]
+        neighbors = [other.name for other in path.parent.glob("*")]
         raise GlassformerError(
-            f"there is no file or folder {path}.{did_you_mean(path.name, neighbours)} Give text "
+            f"there is no file or folder {path}.{did_you_mean(path.name, neighbors)} Give text "
             f"files, folders, or {STDIN} for standard input"
         )
 

@@ -16,7 +16,7 @@ from glassformer.text.vocabulary import byte_name
 
 
 class Pair(NamedTuple):
-    """Two neighbouring pieces; `rank` is their place among the learned merges, None if in none."""
+    """Two neighboring pieces; `rank` is their place among the learned merges, None if in none."""
 
     position: int  # of the left piece
     left: str
@@ -74,7 +74,7 @@ class MergeTable:
         return pieces
 
     def pairs(self, pieces: Sequence[str]) -> list[Pair]:
-        """Return all neighbours in a word, with the rank of those that merge."""
+        """Return all neighbors in a word, with the rank of those that merge."""
         return [
             Pair(position, left, right, self._rank.get((left, right)))
             for position, (left, right) in enumerate(pairwise(pieces))
@@ -107,7 +107,7 @@ class MergeTable:
                 continue
             rank = self._rank.get((word[left], word[right]))
             if rank is None or self._join(word[left], word[right]) != joined:
-                continue  # one of the two has been merged with its other neighbour since
+                continue  # one of the two has been merged with its other neighbor since
             merges.append(Pair(left, word[left], word[right], rank))
             word[left], word[right] = joined, ""
             after[left] = after[right]

@@ -40,7 +40,7 @@ class Snapshots:
 
 
 def least_missed(steps: list[int]) -> int:
-    """The step whose neighbours are closest, by ratio; never the first or the last.
+    """The step whose neighbors are closest, by ratio; never the first or the last.
 
     >>> least_missed([0, 1, 2, 4, 8, 10])
     8

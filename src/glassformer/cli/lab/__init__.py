@@ -9,7 +9,10 @@ VERBS: dict[str, str] = {
     "patch": "Put values of another prompt into this one.",
     "lens": "What the model would say after each layer.",
     "attribution": "One logit as the sum of what each part wrote.",
-    "neighbours": "The tokens whose embeddings lie nearest to one's.",
+    "neighbors": "The tokens whose embeddings lie nearest to one's.",
     "analogy": "Words as arithmetic: a - b + c.",
     "in-context": "What it learns from its prompt, as a report with pictures.",
 }
+
+SPELLED_ALSO = {"neighbours": "neighbors"}
+"""Other spellings of verbs, which no list shows."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.as_json import AsJson
-from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbours
+from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbors
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
@@ -43,7 +43,7 @@ def command(
     names = [visible(tokenizer.token(token)) for token in tokens]
     sheet = Sheet()
     sheet.title(f"{names[0]} - {names[1]} + {names[2]}")
-    tell_neighbours(sheet, tokenizer, found)
+    tell_neighbors(sheet, tokenizer, found)
     sheet.line()
     sheet.prose("The vector: each word's embedding divided by its length, then added up.", indent=2)
     columns = [

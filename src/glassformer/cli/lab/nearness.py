@@ -1,4 +1,4 @@
-"""Neighbours in the embedding table, as a table and as the arithmetic of the nearest."""
+"""Neighbors in the embedding table, as a table and as the arithmetic of the nearest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def neighbors_data(
     return {"of": of, "neighbors": near}
 
 
-def tell_neighbours(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
+def tell_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
     """The nearest tokens, best first."""
     rows: list[list[Cell]] = [
         [

@@ -151,7 +151,7 @@ class _Writer:
         }
 
     def _steps(self, axes: Iterable[str | None], strides: tuple[Extent, ...]) -> dict[str, Extent]:
-        """How far apart neighbours along each axis are."""
+        """How far apart neighbors along each axis are."""
         steps: dict[str, Extent] = {}
         for axis, stride in zip(axes, strides, strict=True):
             if axis is not None and self._sizes[axis] != ONE:
@@ -174,7 +174,7 @@ class _Writer:
             self._close()
 
     def _coalesce_axes(self, axes: Iterable[str]) -> list[str]:
-        """The axes longer than one; neighbours that lie as if they were one axis become one."""
+        """The axes longer than one; neighbors that lie as if they were one axis become one."""
         kept: list[str] = []
         for axis in axes:
             if self._sizes[axis] == ONE:
@@ -238,7 +238,7 @@ class _Writer:
         return read or (axis in self._counted and Axis(axis) in nodes)
 
     def _is_unit_stride(self, reduce: Reduce, axis: str) -> bool:
-        """Whether neighbours along the output's axis are neighbours in an operand."""
+        """Whether neighbors along the output's axis are neighbors in an operand."""
         if reduce.kind == "max":
             return False
         return any(

@@ -1,4 +1,4 @@
-"""glassformer lab neighbours: the tokens whose embeddings lie nearest to one's."""
+"""glassformer lab neighbors: the tokens whose embeddings lie nearest to one's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.as_json import AsJson
-from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbours
+from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbors
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
@@ -27,7 +27,7 @@ def command(
     """Find the tokens whose embeddings point most nearly the same way.
 
     \b
-    glassformer lab neighbours worked_example cat
+    glassformer lab neighbors worked_example cat
     """
     subject = Subject(run, at_step)
     tokenizer = subject.tokenizer
@@ -37,7 +37,7 @@ def command(
         return say_json(neighbors_data(tokenizer, [token], found))
     sheet = Sheet()
     sheet.title(f"Nearest to {visible(tokenizer.token(token))} (id {token})")
-    tell_neighbours(sheet, tokenizer, found)
+    tell_neighbors(sheet, tokenizer, found)
     if found:
         tell_cosine(sheet, found[0], f"weight/embed.W_E[vocab={token}]")
     tell_map(sheet, run)
