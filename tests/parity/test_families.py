@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
 from glassformer.interop import families
 from glassformer.interop.folder import load_folder, save
 from glassformer.interop.layouts import parts_of
+from glassformer.interop.names import activations
 from glassformer.model import Decoder
 from glassformer.ops import IGNORED
 from tests.interop.models import random_ids
-from tests.parity.families import CASES, FAMILIES, InDouble, model_there
+from tests.parity.families import CASES, FAMILIES, SHARED, InDouble, model_there
 
 # Relative to the largest number of a tensor: the same sums in other orders.
 LOGITS = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -76,6 +82,39 @@ def test_saved_here_it_is_the_same_folder_there(case, tmp_path):
     assert torch.equal(load_folder(tmp_path)[0](ids), ours(ids))
 
 
+@torch.no_grad()
+def test_every_value_is_the_output_of_the_module_that_the_table_names(case):
+    theirs, _, ours = case
+    outputs: dict[str, Tensor] = {}
+
+    def keep(path):
+        def hook(_module, _inputs, output):
+            outputs[path] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    hooks = [m.register_forward_hook(keep(path)) for path, m in theirs.named_modules() if path]
+    ids = random_ids(ours.config)
+    with InDouble():
+        theirs(ids)
+    for hook in hooks:
+        hook.remove()
+    trace = ours.watch(ids)
+    family = families.family(ours.said.model_type)
+    compared = 0
+    for name in activations(ours.config, family):
+        if name.hugging_face is None:
+            continue
+        compared += 1
+        value, expected = trace[name.glassformer], outputs[name.hugging_face]
+        if name.third is not None:
+            expected = expected.chunk(3, -1)[name.third]
+        if name.glassformer == "pos_embed":  # one table for all texts of the batch
+            value = value.expand_as(expected)
+        assert close(value.reshape(expected.shape), expected, LOGITS[torch.float64]), name
+    assert compared > 3 * ours.config.n_layers
+
+
 def gradients(model: Decoder, ids: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The gradient of every tensor, named and laid out as the family does."""
     model.zero_grad()
@@ -101,6 +140,58 @@ def test_gradients_of_all_weights_are_the_same(case):
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         assert close(found[name], gradient, GRADIENTS), name
+
+
+def wrong(folder: Path, copy: Path, change: Callable[[dict, dict], object]) -> str:
+    """How a folder is refused after a change of its settings or its tensors, in one line."""
+    shutil.copytree(folder, copy)
+    settings = json.loads((copy / "config.json").read_text())
+    tensors = load_file(copy / "model.safetensors")
+    change(settings, tensors)
+    (copy / "config.json").write_text(json.dumps(settings))
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(GlassformerError) as refusal:
+        load_folder(copy)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_wrong_folders_are_refused_by_tensor_or_setting(tmp_path):
+    """Among them numbers of heads that `transformers` would only notice as a shape, or not."""
+    folder = tmp_path / "whole"
+    model_there("qwen3", dict(SHARED)).save_pretrained(folder)
+    q, layer = "model.layers.0.self_attn.q_proj.weight", "model.layers.1"
+    for number, (change, said) in enumerate(
+        (
+            (lambda s, _: s.update(num_key_value_heads=3), "k_proj.weight in"),
+            (lambda s, _: s.update(num_key_value_heads=4), "give a divisor"),
+            (lambda s, _: s.update(num_attention_heads=4), q),
+            (lambda s, _: s.update(head_dim=6), q),
+            (lambda s, _: s.update(use_qk_norm=False), "'use_qk_norm' is no known setting"),
+            (lambda s, _: s["rope_parameters"].update(rope_type="longrope"), "'longrope'"),
+            (lambda s, _: s["rope_parameters"].update(rope_theta=None), "rope_theta=None"),
+            (lambda s, _: s.update(model_type="llama"), "no known setting of a Llama"),
+            (lambda _, t: t.pop(f"{layer}.self_attn.k_norm.weight"), f"lacks {layer}.self_attn"),
+            (lambda _, t: [t.pop(n) for n in list(t) if layer in n], "are of 1"),
+            (lambda _, t: t.update({q: t[q].T.contiguous()}), f"{q} in"),
+            (lambda _, t: t[q].view(-1)[5].fill_(float("nan")), f"{q} in"),
+        )
+    ):
+        assert said in wrong(folder, tmp_path / str(number), change), said
+
+
+@torch.no_grad()
+def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path):
+    theirs = model_there("llama", dict(SHARED)).to(torch.bfloat16)
+    theirs.save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len([*tmp_path.glob("*.safetensors")]) > 2
+    ours, _ = load_folder(tmp_path)
+    assert {parameter.dtype for parameter in ours.parameters()} == {torch.bfloat16}
+    ids = random_ids(ours.config)
+    wide, _ = load_folder(tmp_path, dtype=torch.float64)
+    with InDouble():
+        expected = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+        assert close(wide(ids), expected.eval()(ids).logits, LOGITS[torch.float64])
 
 
 def test_greedy_texts_are_the_same(case):

@@ -2,7 +2,8 @@
 
 Ours are TransformerLens's names without `hook_`, but for one: in its version 4 `hook_normalized` is
 before gain and bias (in version 2 it was after them), which is our `standardized`; our `normalized`
-is `hook_out`. For GPT-2 each row is proven equal, number by number, in tests/parity.
+is `hook_out`. Each row of `transformers` is proven equal, number by number, in tests/parity, for
+every family; TransformerLens's for GPT-2.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from glassformer.interop import families
 from glassformer.interop.family import Family
+from glassformer.interop.layouts import AS_OURS, OUT_BY_IN
 from glassformer.interop.match import form_for
 from glassformer.model import Config
 
@@ -29,11 +31,8 @@ class Name(NamedTuple):
     third: int | None = None
 
 
-# In a block, {i} its number: our value, the parameter whose module gives it, TransformerLens's hook
-_IN_BLOCK = (
-    ("ln1.scale", "", "ln1.hook_scale"),
-    ("ln1.standardized", "", "ln1.hook_normalized"),
-    ("ln1.normalized", "ln1.w", "ln1.hook_out"),
+# In a block: our value, the parameter whose module gives it, TransformerLens's hook
+_ATTENTION = (
     ("attn.q", "attn.W_Q", "attn.hook_q"),
     ("attn.k", "attn.W_K", "attn.hook_k"),
     ("attn.v", "attn.W_V", "attn.hook_v"),
@@ -41,56 +40,94 @@ _IN_BLOCK = (
     ("attn.pattern", "", "attn.hook_pattern"),
     ("attn.z", "", "attn.hook_z"),
     ("attn.attn_out", "attn.W_O", "hook_attn_out"),
-    ("resid_mid", "", "hook_resid_mid"),
-    ("ln2.scale", "", "ln2.hook_scale"),
-    ("ln2.standardized", "", "ln2.hook_normalized"),
-    ("ln2.normalized", "ln2.w", "ln2.hook_out"),
+)
+_MLP = (
     ("mlp.pre", "mlp.W_in", "mlp.hook_pre"),
+    ("mlp.post", "act", "mlp.hook_post"),
+    ("mlp.mlp_out", "mlp.W_out", "hook_mlp_out"),
+)
+_GATED = (
+    ("mlp.pre", "mlp.W_gate", "mlp.hook_pre"),
+    ("mlp.pre_linear", "mlp.W_in", "mlp.hook_pre_linear"),
     ("mlp.post", "", "mlp.hook_post"),
     ("mlp.mlp_out", "mlp.W_out", "hook_mlp_out"),
 )
+_Row = tuple[str, str, str]
 
 
-def activations(config: Config) -> Iterator[Name]:
-    """The values of a forward pass, in its order, for the family that the model is written as.
+def _norm(config: Config, name: str) -> Iterator[_Row]:
+    yield f"{name}.scale", "", f"{name}.hook_scale"
+    if config.norm_gain or config.norm_bias:
+        yield f"{name}.standardized", "", f"{name}.hook_normalized"
+    yield f"{name}.normalized", f"{name}.w", f"{name}.hook_out"
+
+
+def _in_block(config: Config) -> Iterator[_Row]:
+    """The values of a block between its two ends, in their order."""
+    before = config.norm_position in ("pre", "both")
+    for branch, ln, rows in (
+        ("mid", "ln1", _ATTENTION),
+        ("post", "ln2", _GATED if config.gated else _MLP),
+    ):
+        norms = config.block_norms
+        yield from _norm(config, ln) if before and ln in norms else ()
+        yield from rows
+        yield from _norm(config, f"{ln}_post") if f"{ln}_post" in norms else ()
+        yield from _norm(config, ln) if not before and ln in norms else ()
+        if branch == "mid" and not config.parallel:
+            yield "resid_mid", "", "hook_resid_mid"
+
+
+def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
+    """The values of a forward pass, in its order, in a family: else the one it is written as.
 
     >>> config = Config.preset("gpt2")
     >>> next(name for name in activations(config) if name.glassformer == "blocks.3.mlp.post")[:3]
     ('blocks.3.mlp.post', 'transformer.h.3.mlp.act', 'blocks.3.mlp.hook_post')
     """
-    family = _family(config)
-    modules = {
-        part: (tensor.name.removesuffix(".weight"), place if len(tensor.parts) == 3 else None)
-        for tensor in family.tensors(family.with_all_parameters(config))
-        for place, part in enumerate(tensor.parts)
-    }
-    yield Name("embed", modules["embed.W_E"][0], "hook_embed")
+    family = family or _family(config)
+    modules = dict(_modules(family, config))
+    scaled = config.embed_scale != 1  # some families do it inside of the module, some after it
+    yield Name("embed", None if scaled else modules["embed.W_E"][0], "hook_embed")
     if "pos_embed.W_pos" in modules:
         yield Name("pos_embed", modules["pos_embed.W_pos"][0], "hook_pos_embed")
     entering: str | None = family.entering or None
     for i in range(config.n_layers):
         block = f"{family.prefix}{family.layers}{i}"
         yield Name(f"blocks.{i}.resid_pre", entering, f"blocks.{i}.hook_resid_pre")
-        for ours, part, hook in _IN_BLOCK:
+        for ours, part, hook in _in_block(config):
             module, third = modules.get(f"blocks.{i}.{part}", (None, None))
-            if ours == "mlp.post" and family.activation:
+            if part == "act" and family.activation:
                 module = f"{block}.{family.activation}"
             yield Name(f"blocks.{i}.{ours}", module, f"blocks.{i}.{hook}", third)
         entering = block
         yield Name(f"blocks.{i}.resid_post", entering, f"blocks.{i}.hook_resid_post")
-    yield Name("ln_final.scale", None, "ln_final.hook_scale")
-    yield Name("ln_final.standardized", None, "ln_final.hook_normalized")
-    yield Name("ln_final.normalized", modules["ln_final.w"][0], "ln_final.hook_out")
-    yield Name("logits", family.head["unembed.U"], "unembed.hook_out")
+    if config.final_norm:
+        for ours, part, hook in _norm(config, "ln_final"):
+            yield Name(ours, modules.get(part, (None, None))[0], hook)
+    capped = config.logit_cap > 0
+    yield Name("logits", None if capped else family.head["unembed.U"], "unembed.hook_out")
 
 
-def weights(config: Config) -> Iterator[Name]:
+def _modules(family: Family, config: Config) -> Iterator[tuple[str, tuple[str, int | None]]]:
+    """Our weights, and the module that multiplies with each; of a fused one which third is it."""
+    alike = config.n_kv_heads == config.n_heads
+    for tensor in family.tensors(family.with_all_parameters(config)):
+        fused = len(tensor.parts) == 3 and alike
+        if tensor.layout not in (AS_OURS, OUT_BY_IN) or not (fused or len(tensor.parts) == 1):
+            continue  # its module's output has another order than our values
+        module = tensor.name.removesuffix(".weight")
+        for place, part in enumerate(tensor.parts):
+            yield part, (module, place if fused else None)
+
+
+def weights(config: Config, family: Family | None = None) -> Iterator[Name]:
     """The parameters, in the model's order; in TransformerLens they have our names.
 
     >>> [name[:2] for name in weights(Config.preset("gpt2")) if "blocks.0.attn.W_K" in name]
     [('blocks.0.attn.W_K', 'transformer.h.0.attn.c_attn.weight')]
     """
-    family = _family(config)
+    family = family or _family(config)
     for tensor in family.tensors(family.with_all_parameters(config)):
         for place, part in enumerate(tensor.parts):
             yield Name(part, tensor.name, part, place if len(tensor.parts) == 3 else None)

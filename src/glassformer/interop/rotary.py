@@ -37,12 +37,12 @@ def read(
         raise GlassformerError(f"rope_parameters={given!r} must be an object")
     nested = FULL in given or SLIDING in given
     full = dict((given.get(FULL) or {}) if nested else given)
-    theta = full.get("rope_theta", settings["rope_theta"])
+    theta = base if settings["rope_theta"] is None else settings["rope_theta"]
     part = full.get("partial_rotary_factor", settings["partial_rotary_factor"])
     part = _positive("partial_rotary_factor", share if part is None else part)
     head = settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
     found: dict[str, Any] = {
-        "rotary_base": _positive("rope_theta", base if theta is None else theta),
+        "rotary_base": _positive("rope_theta", full.get("rope_theta", theta)),
         "rotary_dims": int(head * part),
         "rotary_scaling": _read_scaling(full, settings["max_position_embeddings"]),
     }
