@@ -17,7 +17,7 @@ from glassformer.generation.packed import PackedModel, generating, unpacked
 from glassformer.generation.plan import ExecutionPlan
 from glassformer.generation.sampling import Sampling, fresh_seed
 from glassformer.model.decoder import Decoder
-from glassformer.model.ids import Ids, one_text
+from glassformer.model.ids import Ids, one_text, refuse_outside
 from glassformer.trace import SILENT
 
 FINISH_REASONS: dict[str, str] = {
@@ -318,9 +318,4 @@ def check_prompt(model: Decoder, ids: Sequence[int]) -> None:
             f"the prompt has {len(ids):,} tokens and the model reads at most"
             f" n_ctx={config.n_ctx:,}; shorten it by {len(ids) - config.n_ctx:,}"
         )
-    outside = next((i for i in ids if not 0 <= i < config.vocab_size), None)
-    if outside is not None:
-        raise GlassformerError(
-            f"token id {outside} is outside the vocabulary of {config.vocab_size};"
-            " use the tokenizer that the model was trained with"
-        )
+    refuse_outside(torch.tensor(ids), config.vocab_size)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from glassformer.model import Config, Decoder, size
+from glassformer.model.size import parameter_count
 from glassformer.training.data import Data
 from glassformer.training.device import precision
 from glassformer.training.loop import Loop
@@ -82,7 +83,7 @@ class Plan(NamedTuple):
 
 def make_plan(model: Decoder, data: Data, recipe: Recipe) -> Plan:
     """Try a few steps on a copy that is thrown away, and count what they took."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = parameter_count(model.config)
     device = next(model.parameters()).device
     trial = Loop(
         copy.deepcopy(model),
