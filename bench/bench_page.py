@@ -1,4 +1,5 @@
-"""The page in a real Chromium: size, first paint, hover, cell card, slider, GPT-2 opened.
+"""The page in a real Chromium: size, first paint, hover, cell card, slider, GPT-2 opened, and a
+file that runs a model of the demo's size by itself.
 
 No peer runs beside it: the bounds are those of a page that feels immediate.
 """
@@ -20,7 +21,7 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 from bench.measure import Row
 from glassformer.interop import load, save
 from glassformer.model import Config, Decoder
-from glassformer.server.export import page_data
+from glassformer.server.export import export, page_data
 from glassformer.server.page import template
 from glassformer.server.runs import Runs
 from glassformer.text.tokenizer import Tokenizer
@@ -42,6 +43,19 @@ OPEN_CELLS = """async ([hash, addresses]) => {
             if (performance.now() - begun > 20000) throw new Error(`no card for ${address}`);
             await new Promise((resolve) => setTimeout(resolve, 1));
         }
+        times.push(performance.now() - begun);
+    }
+    return times;
+}"""
+
+
+OPEN_PROMPTS = """async (prompts) => {
+    const times = [];
+    for (const prompt of prompts) {
+        const begun = performance.now();
+        location.hash = `#/story?prompt=${encodeURIComponent(prompt)}`;
+        while (!document.querySelector("h1")?.textContent.includes(`“${prompt}”`))
+            await new Promise((resolve) => setTimeout(resolve, 1));
         times.push(performance.now() - begun);
     }
     return times;
@@ -76,6 +90,7 @@ def run(seconds: float) -> Iterator[Row]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         with serve("miniature") as url:
             yield from small_model(browser.new_page(), url)
+        yield from file_alone(browser.new_page())
         yield from large_model(browser.new_page())
         browser.close()
 
@@ -102,6 +117,31 @@ def small_model(page: Page, url: str) -> Iterator[Row]:
     addresses = [f"fwd/blocks.0.mlp.pre[batch=0,pos={i % 5},d_mlp={i % 16}]" for i in range(CELLS)]
     yield row("a cell card opens", cards(page, STORY, addresses), 100)
     yield row("scripting for one move of a slider", slides(page, url, STORY), 50)
+
+
+def file_alone(page: Page) -> Iterator[Row]:
+    """A file that holds a model of the demo's size and runs it: texts of 12 to 16 tokens."""
+    words = (WORDS.split() * 2)[:16]
+    prompts = [" ".join(words[:n]) for n in (16, 12, 13, 14, 15, 16, 13, 15)]
+    with tempfile.TemporaryDirectory() as place:
+        folder, file = Path(place) / "alone", Path(place) / "page.html"
+        torch.manual_seed(0)
+        model = Decoder(Config.preset("storyland")).eval()
+        save(model, made_up_words(model.config.vocab_size), folder)
+        export(str(folder), prompts[-1], file)
+        megabytes = file.stat().st_size / 1e6
+        yield Row("a file of the demo's size", megabytes, "MB", target=("<=", 1.5))
+        page.goto(file.as_uri())
+        page.wait_for_selector(".rail .token", state="attached")
+        yield row("it opens", [page.evaluate("performance.now()")], 2000)
+        times = page.evaluate(OPEN_PROMPTS, prompts)
+        yield row("another prompt, with gradients, to the drawn page", times[2:], 300)
+        export("miniature", STORY["prompt"], file, target=STORY["target"])
+        page.goto(f"{file.as_uri()}#/training")
+        page.get_by_role("button", name="Train", exact=True).click()
+        page.wait_for_timeout(2000)
+        speed = float(page.get_by_test_id("trained").get_attribute("data-speed") or 0)
+        yield Row("the miniature trains in the page", speed, "steps/s", target=(">=", 30))
 
 
 def large_model(page: Page) -> Iterator[Row]:

@@ -1,15 +1,6 @@
 /** A formula over whole arrays: its stages made into loops once, and run as often as wanted. */
-import type { Node } from "../trace/formula";
-import {
-  axisSizes,
-  count,
-  lower,
-  RESULT,
-  rowMajor,
-  type Sizes,
-  type Stage,
-  type Strides,
-} from "./lower";
+import { axisSizes, type Node } from "../trace/formula";
+import { count, lower, RESULT, rowMajor, type Sizes, type Stage, type Strides } from "./lower";
 import { multiply } from "./product";
 import { rounding } from "./round";
 import { compile, offsets, register, Space, type Bound } from "./vector";
@@ -28,7 +19,7 @@ export class Kernel {
   private round: (numbers: Float64Array) => void;
 
   constructor(tree: Node, result: Shaped, operands: Record<string, number[]>) {
-    const sizes: Sizes = { ...axisSizes(tree, operands) };
+    const sizes: Sizes = axisSizes(tree, (name) => operands[name]);
     result.axes.forEach((axis, d) => (sizes[axis] = result.shape[d]));
     const { stages, arrays, iotas } = lower(tree, result.axes, sizes, operands);
     this.bound = { arrays: Array.from({ length: arrays }), params: {} };

@@ -15,7 +15,6 @@ import {
   isCall,
   isReduction,
   plainNumber,
-  walk,
   type Node,
   type Operator,
   type Read,
@@ -76,18 +75,6 @@ function free(node: Node): Set<string> {
   const found = new Set(children(node).flatMap((child) => [...free(child)]));
   if (isReduction(node)) found.delete(node[1]);
   return found;
-}
-
-/** The length of every axis that indexes some operand directly. */
-export function axisSizes(tree: Node, shapes: Record<string, number[]>): Sizes {
-  const sizes: Sizes = {};
-  for (const node of walk(tree)) {
-    if (node[0] !== "read") continue;
-    node[2].forEach((index, d) => {
-      if (index[0] === "axis") sizes[index[1]] = shapes[node[1]][d];
-    });
-  }
-  return sizes;
 }
 
 /** The stages of `result[axes] = tree`. */

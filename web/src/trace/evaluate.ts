@@ -3,6 +3,7 @@
  * from it: the same running error analysis as Python's `formula.evaluate` (Higham 2002, 3.1 and 3.3).
  */
 import {
+  axisSizes,
   isBinary,
   isCall,
   isComparison,
@@ -51,7 +52,7 @@ export class Evaluation {
     this.roundoff = (ROUNDOFF[node.dtype] ?? 0) + ROUNDOFF.float64;
     this.tiny = TINY[node.dtype] ?? 0;
     this.sizes = {
-      ...axisSizes(tree, operands),
+      ...axisSizes(tree, (name) => operands[name].shape),
       ...Object.fromEntries(node.axes.map((a, d) => [a, node.shape[d]])),
     };
   }
@@ -271,18 +272,6 @@ export class Evaluation {
 /** How many additions a chain of them makes. */
 function additions(node: Node): number {
   return node[0] === "+" ? 1 + additions(node[1]) + additions(node[2]) : 0;
-}
-
-/** The length of every axis that indexes some operand directly. */
-function axisSizes(tree: Node, operands: Record<string, TraceNode>): Record<string, number> {
-  const sizes: Record<string, number> = {};
-  for (const node of walk(tree)) {
-    if (node[0] !== "read") continue;
-    node[2].forEach((index, d) => {
-      if (index[0] === "axis") sizes[index[1]] = operands[node[1]].shape[d];
-    });
-  }
-  return sizes;
 }
 
 // inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)

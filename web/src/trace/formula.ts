@@ -59,6 +59,21 @@ export function* walk(node: Node): Generator<Node> {
   for (const child of children(node)) yield* walk(child);
 }
 
+/** The length of every axis that indexes some operand directly. */
+export function axisSizes(
+  tree: Node,
+  shape: (operand: string) => number[],
+): Record<string, number> {
+  const sizes: Record<string, number> = {};
+  for (const node of walk(tree)) {
+    if (node[0] !== "read") continue;
+    node[2].forEach((index, d) => {
+      if (index[0] === "axis") sizes[index[1]] = shape(node[1])[d];
+    });
+  }
+  return sizes;
+}
+
 /** A number of a trace file; infinities are text there. */
 export const plainNumber = (value: number | string): number =>
   Number(String(value).replace("inf", "Infinity"));
