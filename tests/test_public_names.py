@@ -1,6 +1,8 @@
 """The names that `import glassformer as gf` offers."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,12 @@ def test_every_public_name_is_there_and_listed(name: str):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Transfromer'"):
         gf.Transfromer  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_package_of_a_functions_name_does_not_take_its_place():
+    """In a new process: whoever loads a model has imported the package `glassformer.watch`."""
+    code = "import glassformer as gf; gf.load('miniature'); assert callable(gf.watch)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_object_says_in_one_line_what_it_holds():

@@ -8,7 +8,9 @@ The public names live in the modules that define them and are imported when firs
 """
 
 import importlib
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from glassformer import rendering
@@ -75,6 +77,17 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Importing `glassformer.watch`, the package, does not take the place of the function."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if _HOME.get(name, __name__) == __name__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
