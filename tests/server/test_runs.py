@@ -24,7 +24,7 @@ from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.rows import Row
 from glassformer.training.run import read_metrics
-from glassformer.training.train_state import open_train_state
+from glassformer.training.train_state import open_run, open_train_state
 from tests.server.served import client, error, node_table, open_trace
 from tests.training.replayed import train_run
 
@@ -348,3 +348,15 @@ def test_a_file_that_goes_away_while_it_is_read_is_an_error_of_one_line(monkeypa
     monkeypatch.setattr("glassformer.server.answers.neighbors", gone)
     answer = client("miniature").post("/api/neighbors", json={"run": "miniature", "token": 0})
     assert "/nowhere/model.safetensors" in error(answer, 404, "unknown_run")
+
+
+def test_a_run_tells_how_its_folder_asks_for_tokens_to_be_chosen(tmp_path):
+    model, tokenizer = open_run("worked_example")
+    save(model, tokenizer, tmp_path / "model")
+    asked = {"do_sample": True, "temperature": 0.7, "top_k": 3}
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(asked))
+    api = client(str(tmp_path / "model"), "worked_example")
+    ids = [row["id"] for row in api.get("/api/runs").json()]
+    own, plain = (api.get(f"/api/runs/{run}").json()["sampling"] for run in ids)
+    assert {k: v for k, v in own.items() if v is not None} == {"temperature": 0.7, "top_k": 3}
+    assert not any(plain.values())

@@ -104,7 +104,7 @@ def command(
     }
     NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
     model, tokenizer = open_run(run, at_step)
-    said = defaults(model)
+    said = defaults(model.said)
     tell_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()
     if max_tokens is None and said.most_new(0) is None:

@@ -115,7 +115,7 @@ def command(
             f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"
             f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
         )
-    said = defaults(model)
+    said = defaults(model.said)
     sampling = said.sampling(**asked)
     if index or where.kind == "choose":
         tell_defaults(said, {**asked, "max_new_tokens": index, "stop": "none"})

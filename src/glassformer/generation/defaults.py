@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from glassformer.errors import GlassformerError
 from glassformer.generation.sampling import Sampling
 from glassformer.model import Decoder
+from glassformer.model.said import Said
 from glassformer.text.tokenizer import Tokenizer
 
 SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -63,30 +64,27 @@ class Defaults(NamedTuple):
         return max(self.max_length - n_prompt, 0)
 
 
-def defaults(model: Decoder) -> Defaults:
+def defaults(said: Said) -> Defaults:
     """How a model's folder asks for text: greedy where it says do_sample=false.
 
     Errors: a setting that can't be, named with the file.
 
-    >>> from glassformer.model import Config
-    >>> from glassformer.model.said import Said
-    >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
-    >>> model.said = Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4})
-    >>> defaults(model).given, defaults(model).not_done
+    >>> said = defaults(Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4}))
+    >>> said.given, said.not_done
     ({'top_k': 40}, ('num_beams=4',))
     """
-    said = model.said.generation
-    given = {name: said[name] for name in SETTINGS if said.get(name) is not None}
+    generation = said.generation
+    given = {name: generation[name] for name in SETTINGS if generation.get(name) is not None}
     if given.get("top_k") == 0:
         del given["top_k"]  # there it means: all of them
-    if said.get("do_sample") is False:
+    if generation.get("do_sample") is False:
         given["temperature"] = 0
-    stop = said.get("stop_strings") or ()
+    stop = generation.get("stop_strings") or ()
     texts = (stop,) if isinstance(stop, str) else stop
     try:
         Sampling(**given)
         for name in ("max_new_tokens", "max_length"):
-            most = said.get(name)
+            most = generation.get(name)
             if most is not None and (type(most) is not int or most < 0):
                 raise GlassformerError(f"{name}={most!r} is not a whole number of 0 or more")
         if not (isinstance(texts, (list, tuple)) and all(isinstance(t, str) and t for t in texts)):
@@ -95,9 +93,9 @@ def defaults(model: Decoder) -> Defaults:
         raise GlassformerError(
             f"the folder's generation_config.json: {error}; mend it or take it out"
         ) from error
-    found = {name: said[name] for name in NOTHING if name in said}
+    found = {name: generation[name] for name in NOTHING if name in generation}
     left = (f"{name}={value!r}" for name, value in found.items() if value not in NOTHING[name])
-    lengths = said.get("max_new_tokens"), said.get("max_length")
+    lengths = generation.get("max_new_tokens"), generation.get("max_length")
     return Defaults(given, *lengths, tuple(texts), tuple(left))
 
 

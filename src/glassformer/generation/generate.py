@@ -70,7 +70,7 @@ def generate(
     prompt = one_text(ids)
     seed = fresh_seed() if seed is None else seed
     packed = _packed(model)
-    said = defaults(packed.model)
+    said = defaults(packed.model.said)
     sampling = said.sampling(
         temperature=temperature,
         top_k=top_k,
@@ -107,7 +107,7 @@ def generate_batch(
     seed = fresh_seed() if seed is None else seed
     seeds = [seed + i for i in range(len(rows))]
     packed = _packed(model)
-    said = defaults(packed.model)
+    said = defaults(packed.model.said)
     sampling = said.sampling(
         temperature=temperature,
         top_k=top_k,

@@ -158,4 +158,5 @@ def _run(trace: Trace) -> schemas.RunInfo:
         suggested_target=None,
         examples=[],
         recipe=None,
+        sampling=schemas.FolderSampling(),
     )

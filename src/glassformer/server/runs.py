@@ -14,8 +14,11 @@ from typing import Any, Literal
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.generation.defaults import defaults
 from glassformer.interop.open import config_of
+from glassformer.interop.said import read_said
 from glassformer.model import Config, Decoder
+from glassformer.model.said import Said
 from glassformer.model.size import parameter_count
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
@@ -105,6 +108,7 @@ class Source:
         own_first = run is not None and run.corpus.get("kind") == "text"
         suited = examples(tokenizer, config.n_ctx, folder / DATA if folder else None, own_first)
         prompt, target = suited[0]
+        said = defaults(read_said(folder) if folder else Said())
         return schemas.RunInfo(
             **dict(self.summary()),
             kind=self.kind,
@@ -126,6 +130,7 @@ class Source:
             suggested_target=target,
             examples=[prompt for prompt, _ in suited],
             recipe=run.recipe.to_dict() if run else None,
+            sampling=schemas.FolderSampling(**said.given),
         )
 
     @property

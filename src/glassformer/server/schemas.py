@@ -201,6 +201,16 @@ class TokenizerInfo(Output):
     eos: int | None = None
 
 
+class FolderSampling(Output):
+    """How a folder's generation_config.json asks for tokens to be chosen; null: it does not say."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
 class RunInfo(RunSummary):
     kind: Literal["run", "folder", "preset"]
     path: str | None
@@ -216,6 +226,7 @@ class RunInfo(RunSummary):
     suggested_target: str | None
     examples: list[str] = Field(description="Prompts that suit the model, the best first.")
     recipe: dict[str, Any] | None
+    sampling: FolderSampling
 
 
 class MetricsRow(Output):

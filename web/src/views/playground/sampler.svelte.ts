@@ -4,16 +4,23 @@ import { route } from "../../state/route.svelte";
 import { session } from "../../state/session.svelte";
 import { isDrawn, textOf, type Drawn } from "../../state/drawn";
 import { isSpecial } from "../../trace/trace";
-import { UNCHANGED } from "./choose";
+import { UNCHANGED, type Settings } from "./choose";
 import { uniform } from "../../engine/uniform";
 
 /** The settings, the seed, and a number `u` where the reader moved it by hand. */
 export type Draft = Omit<Sampling, "index"> & { u: number | null };
 
 class Sampler {
-  /** The settings in use: those of the URL, else those the trace was recorded with, else none. */
+  /** The settings that the model's folder asks for, in its generation_config.json. */
+  folder = $derived(
+    Object.fromEntries(
+      Object.entries(session.run?.sampling ?? {}).filter(([, value]) => value !== null),
+    ) as Partial<Settings>,
+  );
+
+  /** The settings in use: those of the URL, of the recorded trace, of the folder, or none. */
   draft = $derived.by((): Draft => {
-    const found: Draft = { ...UNCHANGED, seed: 0, u: null };
+    const found: Draft = { ...UNCHANGED, ...this.folder, seed: 0, u: null };
     const { index: _, ...recorded } = session.about?.sampling ?? { index: 0 };
     return Object.assign(found, recorded, checked(route.json("sampling") ?? {}));
   });
