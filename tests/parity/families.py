@@ -114,6 +114,36 @@ FAMILIES |= {
     "mistral": [{**SHARED, "sliding_window": 3}, {**SHARED, "sliding_window": None}],
 }
 
+SIX_HEADS = {"hidden_size": 48, "num_attention_heads": 6, "intermediate_size": 44}
+TWO_SHARED = {**SIX_HEADS, "num_key_value_heads": 2}
+HALF = {"rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5}}
+
+FAMILIES |= {
+    "phi": [
+        SIX_HEADS,
+        {**TWO_SHARED, **HALF, "tie_word_embeddings": True, "hidden_act": "gelu"},
+    ],
+    "phi3": [
+        {**SIX_HEADS, "pad_token_id": None},
+        {**TWO_SHARED, **HALF, "pad_token_id": None, "sliding_window": 4},
+    ],
+    "stablelm": [
+        {**TWO_SHARED, "use_qkv_bias": True},
+        {**SIX_HEADS, **HALF, "num_key_value_heads": 6, "use_parallel_residual": True},
+    ],
+    "granite": [
+        {
+            **TWO_SHARED,
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 0.1,
+            "logits_scaling": 3.0,
+            "tie_word_embeddings": True,
+        },
+        {**SHARED, "attention_bias": True, "mlp_bias": True, "attention_multiplier": 8**-0.5},
+    ],
+}
+
 CASES = [
     (model_type, variant, settings)
     for model_type, variants in FAMILIES.items()

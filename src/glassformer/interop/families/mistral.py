@@ -8,7 +8,7 @@ from glassformer.interop.family import Family
 from glassformer.model import Config
 
 
-def _more(settings: dict[str, Any]) -> dict[str, Any]:
+def read_more(settings: dict[str, Any]) -> dict[str, Any]:
     window = settings["sliding_window"]
     layers = [window is not None] * settings["num_hidden_layers"]
     return {
@@ -17,7 +17,7 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_more(config: Config) -> dict[str, Any]:
+def write_more(config: Config) -> dict[str, Any]:
     window = usual.write_windows(config)["sliding_window"]
     return {**rotary.write(config), "sliding_window": window}
 
@@ -28,9 +28,9 @@ FAMILY = Family(
     architecture="MistralForCausalLM",
     settings=usual.settings(n_ctx=131072, d_mlp=14336, n_kv_heads=8),
     choices=usual.CHOICES,
-    more=_more,
+    more=read_more,
     more_settings={**rotary.SETTINGS, "sliding_window": 4096},
-    write_more=_write_more,
+    write_more=write_more,
     ignored=usual.IGNORED,
     always=(("norm_gain", True, (False,)),),
     layers=usual.LAYERS,

@@ -1,0 +1,50 @@
+"""Granite (IBM 2024): a Llama with constant factors of embeddings, scores, branches and logits."""
+
+from typing import Any
+
+from glassformer.errors import GlassformerError
+from glassformer.interop import rotary
+from glassformer.interop.families import _like_llama as usual
+from glassformer.interop.family import Family
+from glassformer.interop.settings import Setting
+from glassformer.model import Config
+
+
+def _more(settings: dict[str, Any]) -> dict[str, Any]:
+    divisor = settings["logits_scaling"]
+    if isinstance(divisor, bool) or not isinstance(divisor, int | float) or divisor <= 0:
+        raise GlassformerError(f"logits_scaling={divisor!r} must be a positive number")
+    return {**rotary.read(settings), "logit_scale": 1 / divisor}
+
+
+def _write_more(config: Config) -> dict[str, Any]:
+    return {
+        **rotary.write(config),
+        "attention_multiplier": config.attn_scale or config.d_head**-0.5,
+        "logits_scaling": 1 / config.logit_scale,
+    }
+
+
+FAMILY = Family(
+    model_type="granite",
+    title="Granite",
+    architecture="GraniteForCausalLM",
+    settings=(
+        *usual.settings(),
+        Setting("attention_bias", "attn_bias", False),
+        Setting("mlp_bias", "mlp_bias", False),
+        Setting("embedding_multiplier", "embed_scale", 1.0),
+        Setting("residual_multiplier", "branch_scale", 1.0),
+        Setting("attention_multiplier", "attn_scale", 1.0),
+    ),
+    choices=usual.CHOICES,
+    more=_more,
+    more_settings={**rotary.SETTINGS, "logits_scaling": 1.0},
+    write_more=_write_more,
+    ignored=usual.IGNORED,
+    always=(("norm_gain", True, (False,)),),
+    layers=usual.LAYERS,
+    embeddings=usual.EMBEDDINGS,
+    block=usual.BLOCK,
+    end=usual.END,
+)

@@ -1,0 +1,46 @@
+"""Phi-3 and Phi-4 (Abdin et al. 2024): a Llama whose QKV are one tensor, and gate and up another."""
+
+from typing import Any
+
+from glassformer.errors import GlassformerError
+from glassformer.interop import rotary
+from glassformer.interop.families import _like_llama as usual
+from glassformer.interop.families.mistral import read_more, write_more
+from glassformer.interop.family import Family
+from glassformer.interop.settings import Setting
+
+
+def _more(settings: dict[str, Any]) -> dict[str, Any]:
+    found = read_more(settings)
+    if found["rotary_scaling"] is not None:  # what else it may be called, it means longrope
+        raise GlassformerError("rope_parameters: a Phi-3 has no scaling but longrope")
+    return found
+
+
+FAMILY = Family(
+    model_type="phi3",
+    title="Phi-3",
+    architecture="Phi3ForCausalLM",
+    settings=(
+        *usual.settings(vocab_size=32064, n_ctx=4096, d_model=3072, d_mlp=8192, norm_eps=1e-5),
+        Setting("resid_pdrop", "dropout", 0.0),
+    ),
+    choices=usual.CHOICES,
+    more=_more,
+    more_settings={**rotary.SETTINGS, "sliding_window": None},
+    write_more=write_more,
+    fixed={"attention_bias": (False,)},
+    ignored=f"{usual.IGNORED} embd_pdrop original_max_position_embeddings",
+    always=(("norm_gain", True, (False,)),),
+    layers=usual.LAYERS,
+    embeddings=usual.EMBEDDINGS,
+    block={
+        "ln1": "input_layernorm",
+        "attn.Q attn.K attn.V": "self_attn.qkv_proj",
+        "attn.O": "self_attn.o_proj",
+        "ln2": "post_attention_layernorm",
+        "mlp.gate mlp.in": "mlp.gate_up_proj",
+        "mlp.out": "mlp.down_proj",
+    },
+    end=usual.END,
+)
