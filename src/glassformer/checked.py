@@ -27,7 +27,7 @@ class Range:
 
     def complaint(self, value: float) -> str:
         """What is wrong with a number, or nothing."""
-        if math.isnan(value):
+        if isinstance(value, float) and math.isnan(value):
             return "is not a number"
         if value < self.least or value <= self.above:
             return self.low or f"must be at least {self.least:,}"
@@ -57,8 +57,8 @@ class Checked:
     """A dataclass whose fields hold what their types say, or a GlassformerError by name.
 
     A type may be int, float, bool, str, one of these or None, a tuple of one of these, or another
-    description or None; `Annotated` adds a `Range` or a `Choice`. Rules for several fields together
-    stand in the class's own `__post_init__`, after this one's.
+    description or None; `Annotated` adds a `Range` or a `Choice`, of each where it is a tuple. Rules
+    for several fields together stand in the class's own `__post_init__`, after this one's.
 
     >>> @dataclass(frozen=True, repr=False)
     ... class Ink(Checked):
@@ -92,6 +92,12 @@ class Checked:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def check_field(cls, name: str, value: Any) -> None:
+        """Raise where a field, alone, can't be this."""
+        hint = _hints(cls)[name]
+        _check(name, hint, _typed(name, hint, value))
 
     @classmethod
     def from_dict(cls: type[Own], data: Mapping[str, Any]) -> Own:
@@ -160,8 +166,13 @@ def _check(name: str, hint: Any, value: Any) -> None:
     if get_origin(kind) is tuple:
         for each in value:
             _check(name, get_args(kind)[0], each)
+            _follow(added, name, each)
         return
-    for rule in added if value is not None else ():
+    _follow(added, name, value)
+
+
+def _follow(rules: tuple[Any, ...], name: str, value: Any) -> None:
+    for rule in rules if value is not None else ():
         complaint = rule.complaint(value)
         if complaint:
             raise GlassformerError(f"{name}={_spelled(value)} {complaint}")

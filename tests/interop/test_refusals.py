@@ -18,7 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from glassformer.errors import GlassformerError
+from glassformer.interop import families
 from glassformer.interop.folder import load_folder, save
+from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, random_model
 
@@ -322,7 +324,7 @@ def test_config_of_many_megabytes_is_not_read(folder):
 
 BAD_SETTINGS = [
     ({"model_type": ["gpt2"]}, "model_type is ['gpt2']; Glassformer reads "),
-    ({"model_type": "gpt3"}, "Did you mean 'gpt2'?"),
+    ({"model_type": "gtp2"}, "Did you mean 'gpt2'?"),
     ({"n_layer": -1}, "n_layer=-1 must be a whole number of at least 1"),
     ({"num_hidden_layers": -1, "n_layer": None}, "n_layer=-1 must be a whole number"),
     ({"n_embd": 0}, "n_embd=0 must be a whole number of at least 1"),
@@ -362,6 +364,46 @@ def test_setting_that_cannot_be_is_named(folder, changes, message):
     found = refusal(folder)
     assert found.startswith("config.json: ")
     assert message in found
+
+
+NOT_COMPUTED = [
+    ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5 must be 1"),
+    ("phi", {"qk_layernorm": True}, "qk_layernorm=True is a Phi that"),
+    ("phi3", {"rope_scaling": {"type": "longrope", "factor": 4.0}}, "rope_type='longrope' is no"),
+    ("phi3", {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "the only scaling of a Phi-3"),
+    ("gptj", {"rotary_dim": None}, "rotary_dim=None must be a whole number"),
+    ("stablelm", {"qk_layernorm": True}, "qk_layernorm=True is a StableLM that"),
+    ("granite", {"logits_scaling": 0}, "logits_scaling=0 must be a positive number"),
+    ("falcon", {"alibi": True}, "alibi=True is a Falcon that"),
+    ("falcon", {"num_kv_heads": 8, "multi_query": False}, "num_kv_heads=8 must be num_att"),
+    ("falcon", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn=2 must be 1, or 2 with"),
+    ("bloom", {"apply_residual_connection_post_layernorm": True}, "=True is a BLOOM that"),
+    ("arcee", {"hidden_act": "tanh"}, "hidden_act='tanh' is none of"),
+]
+
+
+@pytest.mark.parametrize(("model_type", "changes", "message"), NOT_COMPUTED)
+def test_setting_that_changes_a_logit_and_is_not_computed_is_named(model_type, changes, message):
+    with pytest.raises(GlassformerError) as error:
+        families.family(model_type).read_config(changes)
+    assert message in str(error.value)
+
+
+ODD_VALUES = [None, True, -1, 0, 3, 0.5, 10**400, "x", [], [3], [["x"]], {}, {"rope_type": []}]
+
+
+@pytest.mark.parametrize("model_type", families.names())
+def test_any_value_of_any_setting_is_read_or_refused(model_type):
+    """No other error than ours, which the command line says in one line."""
+    family = families.family(model_type)
+    outcomes = set()
+    for name in family.read_settings:
+        for value in ODD_VALUES:
+            try:
+                outcomes.add(type(family.read_config({name: value})))
+            except GlassformerError as error:
+                outcomes.add(type(error))
+    assert outcomes == {Config, GlassformerError}
 
 
 @pytest.mark.parametrize(

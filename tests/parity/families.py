@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -114,26 +115,51 @@ FAMILIES |= {
     "mistral": [{**SHARED, "sliding_window": 3}, {**SHARED, "sliding_window": None}],
 }
 
-SIX_HEADS = {"hidden_size": 48, "num_attention_heads": 6, "intermediate_size": 44}
-TWO_SHARED = {**SIX_HEADS, "num_key_value_heads": 2}
+PLAIN = {"hidden_size": 48, "num_attention_heads": 6}
 HALF = {"rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5}}
 
 FAMILIES |= {
     "phi": [
-        SIX_HEADS,
-        {**TWO_SHARED, **HALF, "tie_word_embeddings": True, "hidden_act": "gelu"},
+        SIX,
+        {**NO_WIDTH, **HALF, "tie_word_embeddings": True, "hidden_act": "gelu"},
     ],
     "phi3": [
-        {**SIX_HEADS, "pad_token_id": None},
-        {**TWO_SHARED, **HALF, "pad_token_id": None, "sliding_window": 4},
+        {**SIX, "pad_token_id": None},
+        {**NO_WIDTH, **HALF, "pad_token_id": None, "sliding_window": 4},
     ],
     "stablelm": [
-        {**TWO_SHARED, "use_qkv_bias": True},
-        {**SIX_HEADS, **HALF, "num_key_value_heads": 6, "use_parallel_residual": True},
+        {**NO_WIDTH, "use_qkv_bias": True},
+        {**SIX, **HALF, "num_key_value_heads": 6, "use_parallel_residual": True},
     ],
+    "gptj": [
+        {"rotary_dim": 4, "n_inner": 44},
+        {**PLAIN, "rotary_dim": 8, "tie_word_embeddings": True},
+    ],
+    "falcon": [
+        {**PLAIN, "ffn_hidden_size": 44},
+        {
+            **PLAIN,
+            "new_decoder_architecture": True,
+            "num_kv_heads": 2,
+            "bias": True,
+            "tie_word_embeddings": False,
+        },
+        {
+            **PLAIN,
+            "new_decoder_architecture": True,
+            "num_kv_heads": 3,
+            "num_ln_in_parallel_attn": 1,
+        },
+        {**PLAIN, "multi_query": False, "parallel_attn": False, "bias": True},
+    ],
+    "bloom": [
+        {"seq_length": 19, "max_position_embeddings": None},
+        {**PLAIN, "seq_length": 19, "max_position_embeddings": None, "tie_word_embeddings": False},
+    ],
+    "arcee": [NO_WIDTH, {**SHARED, "attention_bias": True, "mlp_bias": True}],
     "granite": [
         {
-            **TWO_SHARED,
+            **NO_WIDTH,
             "embedding_multiplier": 12.0,
             "residual_multiplier": 0.22,
             "attention_multiplier": 0.1,
@@ -153,24 +179,36 @@ CASES = [
 
 class InDouble(TorchFunctionMode):
     """Inside, `transformers` computes in float64 what it would narrow to fp32: norms, softmax,
-    rotary angles. What is left between two models is the order of their sums."""
+    rotary angles, and a constant of BLOOM's that it writes with fp32's digits. What is left between
+    two models is the order of their sums."""
+
+    def __enter__(self) -> Any:
+        torch.set_default_dtype(torch.float64)  # constants too, as the scale of Gemma's embeddings
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_default_dtype(torch.float32)
+        super().__exit__(*error)
 
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.float:
             return args[0].double()
-        wider = [torch.float64 if arg is torch.float32 else arg for arg in args]
-        named = {n: torch.float64 if a is torch.float32 else a for n, a in (kwargs or {}).items()}
-        return func(*wider, **named)
+        named = {n: _wider(a) for n, a in (kwargs or {}).items()}
+        return func(*map(_wider, args), **named)
+
+
+def _wider(arg: Any) -> Any:
+    if arg is torch.float32:
+        return torch.float64
+    return math.sqrt(2 / math.pi) if isinstance(arg, float) and arg == 0.79788456 else arg
 
 
 def model_there(model_type: str, settings: dict[str, Any]) -> Any:
     """A model of `transformers` in float64 whose every parameter is random, gains too."""
     config = AutoConfig.for_model(model_type, **{**SIZES, **TOKENS, **settings})
     generator = torch.Generator().manual_seed(0)
-    torch.set_default_dtype(torch.float64)  # constants too, as the scale of Gemma's embeddings
     with InDouble():
         model: Any = AutoModelForCausalLM.from_config(config).to(torch.float64).eval()
-    torch.set_default_dtype(torch.float32)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -89,9 +89,10 @@ class Family:
 
     Tensors: our modules to theirs, "attn.Q" for W_Q and b_Q, "ln1" for w and b; several, separated
     by spaces, lie in one tensor. Their names come after the `prefix` for `embeddings` and `end`,
-    after prefix, `layers` and the layer's number for `block`, and alone for the `head`. A matrix
-    has the `layout`, an embedding table ours, the head [out, in]; `layouts` are other ones, by our
-    modules. `buffers`: tensors that are no weights; `renamed`: beginnings of names in old folders.
+    after prefix, `layers` and the layer's number for `block`, which may follow from the
+    configuration, and alone for the `head`. A matrix has the `layout`, an embedding table ours, the
+    head [out, in]; `layouts` are other ones, by our modules. `buffers`: tensors that are no
+    weights; `renamed`: beginnings of names in old folders.
 
     `entering` and `activation` are modules that compute what enters the first block and a neuron's
     output, for the table of names. Of families that express a configuration the one of the lowest
@@ -103,7 +104,7 @@ class Family:
     architecture: str
     settings: tuple[Setting, ...]
     embeddings: Mapping[str, str]
-    block: Mapping[str, str]
+    block: Mapping[str, str] | Callable[[Config], Mapping[str, str]]
     end: Mapping[str, str]
     layers: str
     prefix: str = "model."
@@ -137,15 +138,15 @@ class Family:
         """
         settings = {self.aliases.get(name, name): value for name, value in settings.items()}
         self._refuse_unknown(settings)
-        kinds = {own.name: str(own.type) for own in fields(Config)}
+        kinds = get_type_hints(Config)
         own = {
             s.ours: s.read(settings.get(s.theirs, s.default), kinds[s.ours]) for s in self.settings
         }
-        given = {
-            **self.more_settings,
-            **{n: settings[n] for n in self.more_settings if n in settings},
-        }
-        return Config.from_dict({**self.choices, **own, **self.more({**settings, **given})})
+        for name, value in own.items():
+            Config.check_field(name, value)  # before `more` computes with it
+        usual = {**self.more_settings, **{s.theirs: s.default for s in self.settings}}
+        found = self.more({**usual, **settings})
+        return Config.from_dict({**self.choices, **own, **found})
 
     def _refuse_unknown(self, settings: Settings) -> None:
         fixed = {**FIXED, **self.fixed}
@@ -193,9 +194,10 @@ class Family:
     def _tensors(self, config: Config) -> Iterator[Stored]:
         for module in self.embeddings.items():
             yield from self._stored(config, *module, self.prefix)
+        block = self.block(config) if callable(self.block) else self.block
         for layer in range(config.n_layers):
             before = f"{self.prefix}{self.layers}{layer}."
-            for module in self.block.items():
+            for module in block.items():
                 yield from self._stored(config, *module, before, layer)
         for module in self.end.items():
             yield from self._stored(config, *module, self.prefix)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassformer.errors import GlassformerError
+from glassformer.interop.settings import positive
 from glassformer.model import Config
 from glassformer.model.parts import RotaryScaling
 
@@ -26,11 +27,12 @@ OTHERS = ("rope_type", "type", "rope_theta", "partial_rotary_factor", "factor")
 
 
 def read(
-    settings: Mapping[str, Any], base: float = 1e4, local_base: float = 0.0, share: float = 1.0
+    settings: Mapping[str, Any], base: float = 1e4, local_base: float = 0.0, share: float = 0.0
 ) -> dict[str, Any]:
     """Our fields; `base`, `local_base` and `share` of the dimensions are the family's defaults.
 
     `local_base`: of layers with a window, where the family gives these a base of their own.
+    `share` 0: the family turns all of a head, whatever `partial_rotary_factor` would be.
     """
     given = settings["rope_parameters"] or settings["rope_scaling"] or {}
     if not isinstance(given, dict):
@@ -39,10 +41,14 @@ def read(
     full = dict((given.get(FULL) or {}) if nested else given)
     theta = base if settings["rope_theta"] is None else settings["rope_theta"]
     part = full.get("partial_rotary_factor", settings["partial_rotary_factor"])
-    part = _positive("partial_rotary_factor", share if part is None else part)
+    if not share and part not in (None, 1):
+        raise GlassformerError(
+            f"partial_rotary_factor={part!r} must be 1: this family turns all of a head"
+        )
+    part = positive("partial_rotary_factor", (share or 1.0) if part is None else part)
     head = settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
     found: dict[str, Any] = {
-        "rotary_base": _positive("rope_theta", full.get("rope_theta", theta)),
+        "rotary_base": positive("rope_theta", full.get("rope_theta", theta)),
         "rotary_dims": int(head * part),
         "rotary_scaling": _read_scaling(full, settings["max_position_embeddings"]),
     }
@@ -51,14 +57,8 @@ def read(
         if local.get("rope_type", "default") != "default":
             raise GlassformerError("rope_parameters: layers with a window can't be scaled")
         own = local.get("rope_theta", settings["rope_local_base_freq"])
-        found["local_rotary_base"] = _positive("rope_theta", local_base if own is None else own)
+        found["local_rotary_base"] = positive("rope_theta", local_base if own is None else own)
     return found
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise GlassformerError(f"{name}={value!r} must be a positive number")
-    return float(value)
 
 
 def _read_scaling(given: dict[str, Any], n_ctx: int) -> RotaryScaling | None:
@@ -76,7 +76,7 @@ def _read_scaling(given: dict[str, Any], n_ctx: int) -> RotaryScaling | None:
     for name, value in given.items():
         if name not in known and value is not None:
             raise GlassformerError(f"rope_parameters: {name!r} is no known setting of {kind}")
-    factor = _positive("factor", given.get("factor"))
+    factor = positive("factor", given.get("factor"))
     if kind == "linear":
         return RotaryScaling(kind, factor)
     usual = {"low": 1.0, "high": 32.0} if kind == "yarn" else {}
@@ -100,7 +100,7 @@ def _amplitude(given: dict[str, Any], factor: float) -> float:
         return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
 
     if given.get("attention_factor") is not None:
-        return _positive("attention_factor", given["attention_factor"])
+        return positive("attention_factor", given["attention_factor"])
     if given.get("mscale") and given.get("mscale_all_dim"):
         return of(given["mscale"]) / of(given["mscale_all_dim"])
     return of(1.0)

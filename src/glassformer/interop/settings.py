@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ class Setting:
     null: Any = REQUIRED
     values: Mapping[Any, Any] = field(default_factory=dict)
 
-    def read(self, value: Any, kind: str) -> Any:
+    def read(self, value: Any, kind: type) -> Any:
         """Our value for theirs; `kind` is the type of our field."""
         if value is None and self.null is not REQUIRED:
             return self.null
@@ -36,9 +37,7 @@ class Setting:
                     f"{self.theirs}={value!r} is none of {', '.join(map(str, self.values))}"
                 )
             return self.values[value]
-        if kind == "int" and (type(value) is not int or value < 1):
-            raise GlassformerError(f"{self.theirs}={value!r} must be a whole number of at least 1")
-        return value
+        return whole(self.theirs, value) if kind is int else value
 
     def write(self, value: Any) -> Any:
         """Their value for ours; where they have none, the one they take by default."""
@@ -47,6 +46,21 @@ class Setting:
         if not self.values:
             return value
         return next((theirs for theirs, ours in self.values.items() if ours == value), self.default)
+
+
+def positive(name: str, value: Any) -> float:
+    """The value of a setting that is a number above zero."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= sys.float_info.max:
+        raise GlassformerError(f"{name}={value!r} must be a positive number")
+    return float(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """The value of a setting that counts."""
+    if type(value) is not int or value < 1:
+        raise GlassformerError(f"{name}={value!r} must be a whole number of at least 1")
+    return value
 
 
 ACTIVATIONS = {  # the name `transformers` has for it -> ours

@@ -6,7 +6,7 @@ from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.interop.rotary import FULL, SLIDING
-from glassformer.interop.settings import ACTIVATIONS, Setting
+from glassformer.interop.settings import ACTIVATIONS, Setting, whole
 from glassformer.model import Config
 
 CHOICES: dict[str, Any] = {
@@ -74,16 +74,24 @@ def read_windows(given: dict[str, Any], usual: list[bool]) -> dict[str, Any]:
     """The windows of the layers; `usual`: which have one where `layer_types` does not say."""
     window, types = given["sliding_window"], given["layer_types"]
     types = types or [SLIDING if has else FULL for has in usual]
-    if len(types) != given["num_hidden_layers"] or {*types} - {SLIDING, FULL}:
-        raise GlassformerError(
-            f"layer_types must name {given['num_hidden_layers']} layers, each {SLIDING!r} or"
-            f" {FULL!r}"
-        )
+    n, is_list = given["num_hidden_layers"], isinstance(types, list)
+    if not is_list or len(types) != n or any(kind not in (SLIDING, FULL) for kind in types):
+        raise GlassformerError(f"layer_types must name {n} layers, each {SLIDING!r} or {FULL!r}")
     if SLIDING not in types:
         return {}
-    if type(window) is not int or window < 1:
-        raise GlassformerError(f"sliding_window={window!r} must be a whole number of at least 1")
+    window = whole("sliding_window", window)
     return {"windows": tuple(window if kind == SLIDING else 0 for kind in types)}
+
+
+def read_window(given: dict[str, Any]) -> dict[str, Any]:
+    """The one window of all layers, if there is one."""
+    layers = [given["sliding_window"] is not None] * given["num_hidden_layers"]
+    return read_windows({**given, "layer_types": None}, layers)
+
+
+def write_window(config: Config) -> dict[str, Any]:
+    """The widest window, as that of all layers."""
+    return {"sliding_window": write_windows(config)["sliding_window"]}
 
 
 def write_windows(config: Config) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families import gemma
 from glassformer.interop.family import Family
-from glassformer.interop.settings import Setting
+from glassformer.interop.settings import Setting, positive
 from glassformer.model import Config
 
 BLOCK = {
@@ -45,7 +45,7 @@ FIXED = {"use_bidirectional_attention": (None, False), "hidden_act": ("gelu_pyto
 
 def scale(settings: dict[str, Any]) -> dict[str, Any]:
     """Of embeddings and of scores."""
-    scalar = settings["query_pre_attn_scalar"]
+    scalar = positive("query_pre_attn_scalar", settings["query_pre_attn_scalar"])
     usual_scale = scalar == settings["head_dim"]
     return {
         "embed_scale": settings["hidden_size"] ** 0.5,

@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.family import Family
-from glassformer.interop.settings import Setting
+from glassformer.interop.settings import Setting, positive
 from glassformer.model import Config
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    divisor = settings["logits_scaling"]
-    if isinstance(divisor, bool) or not isinstance(divisor, int | float) or divisor <= 0:
-        raise GlassformerError(f"logits_scaling={divisor!r} must be a positive number")
-    return {**rotary.read(settings), "logit_scale": 1 / divisor}
+    return {
+        **rotary.read(settings),
+        "logit_scale": 1 / positive("logits_scaling", settings["logits_scaling"]),
+    }
 
 
 def _write_more(config: Config) -> dict[str, Any]:

@@ -8,18 +8,12 @@ from glassformer.interop.family import Family
 from glassformer.model import Config
 
 
-def read_more(settings: dict[str, Any]) -> dict[str, Any]:
-    window = settings["sliding_window"]
-    layers = [window is not None] * settings["num_hidden_layers"]
-    return {
-        **rotary.read(settings),
-        **usual.read_windows({**settings, "layer_types": None}, layers),
-    }
+def _more(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**rotary.read(settings), **usual.read_window(settings)}
 
 
-def write_more(config: Config) -> dict[str, Any]:
-    window = usual.write_windows(config)["sliding_window"]
-    return {**rotary.write(config), "sliding_window": window}
+def _write_more(config: Config) -> dict[str, Any]:
+    return {**rotary.write(config), **usual.write_window(config)}
 
 
 FAMILY = Family(
@@ -28,9 +22,9 @@ FAMILY = Family(
     architecture="MistralForCausalLM",
     settings=usual.settings(n_ctx=131072, d_mlp=14336, n_kv_heads=8),
     choices=usual.CHOICES,
-    more=read_more,
+    more=_more,
     more_settings={**rotary.SETTINGS, "sliding_window": 4096},
-    write_more=write_more,
+    write_more=_write_more,
     ignored=usual.IGNORED,
     always=(("norm_gain", True, (False,)),),
     layers=usual.LAYERS,

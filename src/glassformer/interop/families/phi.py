@@ -1,4 +1,4 @@
-"""Phi (Li et al. 2023): attention and MLP read the same norm, in parallel; all matrices have biases."""
+"""Phi (Li et al. 2023): attention and MLP read one norm, in parallel; biases, the head's too."""
 
 from functools import partial
 

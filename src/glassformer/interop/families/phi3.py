@@ -1,20 +1,24 @@
-"""Phi-3 and Phi-4 (Abdin et al. 2024): a Llama whose QKV are one tensor, and gate and up another."""
+"""Phi-3 and Phi-4 (Abdin et al. 2024): a Llama with fused queries, keys and values, gate and up."""
 
 from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.families.mistral import read_more, write_more
 from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
+from glassformer.model import Config
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    found = read_more(settings)
-    if found["rotary_scaling"] is not None:  # what else it may be called, it means longrope
-        raise GlassformerError("rope_parameters: a Phi-3 has no scaling but longrope")
-    return found
+    turns = rotary.read(settings, share=1.0)
+    if turns["rotary_scaling"] is not None:  # whatever it is called, it means longrope
+        raise GlassformerError("rope_parameters: the only scaling of a Phi-3 is longrope")
+    return {**turns, **usual.read_window(settings)}
+
+
+def _write_more(config: Config) -> dict[str, Any]:
+    return {**rotary.write(config), **usual.write_window(config)}
 
 
 FAMILY = Family(
@@ -28,7 +32,7 @@ FAMILY = Family(
     choices=usual.CHOICES,
     more=_more,
     more_settings={**rotary.SETTINGS, "sliding_window": None},
-    write_more=write_more,
+    write_more=_write_more,
     fixed={"attention_bias": (False,)},
     ignored=f"{usual.IGNORED} embd_pdrop original_max_position_embeddings",
     always=(("norm_gain", True, (False,)),),

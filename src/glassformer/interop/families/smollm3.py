@@ -6,14 +6,15 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.family import Family
-from glassformer.interop.settings import Setting
+from glassformer.interop.settings import Setting, whole
 from glassformer.model import Config
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    n, every = settings["num_hidden_layers"], settings["no_rope_layer_interval"]
+    n = settings["num_hidden_layers"]
+    every = whole("no_rope_layer_interval", settings["no_rope_layer_interval"])
     turns = settings["no_rope_layers"] or [(i + 1) % every != 0 for i in range(n)]
-    if len(turns) != n:
+    if not isinstance(turns, list) or len(turns) != n:
         raise GlassformerError(f"no_rope_layers={turns!r} must say 0 or 1 of each of {n} layers")
     layers = [settings["use_sliding_window"] and not turn for turn in turns]
     return {

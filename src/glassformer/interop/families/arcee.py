@@ -1,0 +1,29 @@
+"""Arcee (2025): a Llama without a gate, its neurons squared."""
+
+from glassformer.interop import rotary
+from glassformer.interop.families import _like_llama as usual
+from glassformer.interop.family import Family
+from glassformer.interop.settings import Setting
+
+FAMILY = Family(
+    model_type="arcee",
+    title="Arcee",
+    architecture="ArceeForCausalLM",
+    settings=(
+        *usual.settings(n_ctx=4096, d_model=2560, d_mlp=18432, norm_eps=1e-5, activation="relu2"),
+        Setting("attention_bias", "attn_bias", False),
+        Setting("mlp_bias", "mlp_bias", False),
+    ),
+    choices={**usual.CHOICES, "gated": False},
+    more=rotary.read,
+    more_settings=rotary.SETTINGS,
+    write_more=rotary.write,
+    fixed={"pretraining_tp": (1, None)},
+    ignored=usual.IGNORED,
+    always=(("norm_gain", True, (False,)),),
+    layers=usual.LAYERS,
+    embeddings=usual.EMBEDDINGS,
+    block=usual.BLOCK,
+    end=usual.END,
+    activation="mlp.act_fn",
+)
