@@ -57,8 +57,8 @@ class Checked:
     """A dataclass whose fields hold what their types say, or a GlassformerError by name.
 
     A type may be int, float, bool, str, one of these or None, a tuple of one of these, or another
-    description or None; `Annotated` adds a `Range` or a `Choice`, of each where it is a tuple. Rules
-    for several fields together stand in the class's own `__post_init__`, after this one's.
+    description or None; `Annotated` adds a `Range` or a `Choice`, which holds for each of a tuple.
+    Rules for several fields stand in the class's own `__post_init__`, after this one's.
 
     >>> @dataclass(frozen=True, repr=False)
     ... class Ink(Checked):

@@ -22,6 +22,7 @@ TOKENS = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": None}
 
 # A family's model_type to settings that differ from one variant to the next.
 FAMILIES: dict[str, list[dict[str, Any]]] = {
+    "gpt2": [{"n_inner": 44}, {"n_inner": 7, "tie_word_embeddings": False}],
     "opt": [
         {"ffn_dim": 44, "word_embed_proj_dim": 30},
         {"ffn_dim": 44, "do_layer_norm_before": False, "word_embed_proj_dim": 30},

@@ -26,6 +26,7 @@ from glassformer.model import Decoder
 from glassformer.ops import IGNORED
 from tests.interop.models import random_ids
 from tests.parity.families import CASES, FAMILIES, SHARED, InDouble, model_there
+from tests.parity.families_page import PAGE, on_the_page, page
 
 # Relative to the largest number of a tensor: the same sums in other orders.
 LOGITS = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -43,24 +44,38 @@ def case(request, tmp_path_factory):
     return theirs, folder, load_folder(folder)[0]
 
 
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max()) / max(float(theirs.abs().max()), SMALLEST)
+
+
 def close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
-    size = max(float(theirs.abs().max()), SMALLEST)
-    return bool((ours - theirs).abs().max() <= tolerance * size)
+    return difference(ours, theirs) <= tolerance
 
 
 def test_every_family_is_tried():
-    assert {*families.names()} == {*FAMILIES, "gpt2"}  # test_gpt2_folders
+    assert {*families.names()} == {*FAMILIES}
+
+
+def test_the_reference_lists_every_family_with_figures_within_the_bounds():
+    """The page is written by `python -m tests.parity.write_families_page`."""
+    figures = on_the_page()
+    assert PAGE.read_text(encoding="utf-8") == page(figures)
+    for row in figures.values():
+        assert row.logits_32 <= LOGITS[torch.float32]
+        assert row.logits_64 <= LOGITS[torch.float64]
+        assert row.gradients <= GRADIENTS
 
 
 @torch.no_grad()
 def test_logits_are_the_same_here(case):
     theirs, folder, ours = case
+    figures = on_the_page()[theirs.config.model_type]
     ids = random_ids(ours.config)
     with InDouble():
         expected = theirs(ids).logits
-    assert close(ours(ids), expected, LOGITS[torch.float64])
+    assert close(ours(ids), expected, figures.logits_64)
     narrow, _ = load_folder(folder, dtype=torch.float32)
-    assert close(narrow(ids), deepcopy(theirs).float()(ids).logits, LOGITS[torch.float32])
+    assert close(narrow(ids), deepcopy(theirs).float()(ids).logits, figures.logits_32)
 
 
 @torch.no_grad()
@@ -138,8 +153,9 @@ def test_gradients_of_all_weights_are_the_same(case):
     found = gradients(ours, ids, targets)
     expected = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
     assert found.keys() == expected.keys()
+    figures = on_the_page()[theirs.config.model_type]
     for name, gradient in expected.items():
-        assert close(found[name], gradient, GRADIENTS), name
+        assert close(found[name], gradient, figures.gradients), name
 
 
 def wrong(folder: Path, copy: Path, change: Callable[[dict, dict], object]) -> str:

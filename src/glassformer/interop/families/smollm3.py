@@ -16,7 +16,7 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
     turns = settings["no_rope_layers"] or [(i + 1) % every != 0 for i in range(n)]
     if not isinstance(turns, list) or len(turns) != n:
         raise GlassformerError(f"no_rope_layers={turns!r} must say 0 or 1 of each of {n} layers")
-    layers = [settings["use_sliding_window"] and not turn for turn in turns]
+    layers = [bool(settings["use_sliding_window"]) and not turn for turn in turns]
     return {
         **rotary.read(settings, base=2e6),
         **usual.read_windows(settings, layers),

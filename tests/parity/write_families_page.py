@@ -1,0 +1,49 @@
+"""Measure every family and write its page: `python -m tests.parity.write_families_page`."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from glassformer.interop.folder import load_folder
+from tests.interop.models import random_ids
+from tests.parity.families import FAMILIES, InDouble, model_there
+from tests.parity.families_page import PAGE, Figures, page, rounded_up
+from tests.parity.test_families import difference, gradients
+
+
+def measured(model_type: str, settings: dict[str, Any]) -> Figures:
+    """The differences of one folder."""
+    theirs = model_there(model_type, settings)
+    with TemporaryDirectory() as folder:
+        theirs.save_pretrained(folder)
+        ours, narrow = load_folder(folder)[0], load_folder(folder, dtype=torch.float32)[0]
+    ids, targets = random_ids(ours.config), random_ids(ours.config, seed=1)
+    with InDouble():
+        logits = theirs(ids).logits
+    cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+    found = gradients(ours, ids, targets)
+    with torch.no_grad():
+        return Figures(
+            difference(narrow(ids), deepcopy(theirs).float()(ids).logits),
+            difference(ours(ids), logits),
+            max(difference(found[n], p.grad) for n, p in theirs.named_parameters()),
+        )
+
+
+def main() -> None:
+    figures = {}
+    for model_type, variants in FAMILIES.items():
+        each = [measured(model_type, settings) for settings in variants]
+        figures[model_type] = Figures(
+            *(rounded_up(max(column)) for column in zip(*each, strict=True))
+        )
+    PAGE.write_text(page(figures), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
