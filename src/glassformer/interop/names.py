@@ -105,8 +105,8 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     if config.final_norm:
         for ours, part, hook in _norm(config, "ln_final"):
             yield Name(ours, modules.get(part, (None, None))[0], hook)
-    capped = config.logit_cap > 0
-    yield Name("logits", None if capped else family.head["unembed.U"], "unembed.hook_out")
+    apart = config.logit_cap > 0 or config.logit_scale != 1  # no module of theirs gives these
+    yield Name("logits", None if apart else family.head["unembed.U"], "unembed.hook_out")
 
 
 def _modules(family: Family, config: Config) -> Iterator[tuple[str, tuple[str, int | None]]]:
