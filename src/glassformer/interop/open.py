@@ -22,7 +22,7 @@ def load(
 ) -> tuple[Decoder, Tokenizer | None]:
     """Open a model and its tokenizer, ready for use (`model.eval()`).
 
-    name: a folder that `save`, `glassformer train` or `transformers` (GPT-2) wrote; else a preset,
+    name: a folder that `save`, `glassformer train` or `transformers` wrote; else a preset,
     with its own weights or new ones from seed 0; else OWNER/NAME in the Hugging Face hub's local
     cache; ``hf:OWNER/NAME`` is downloaded (extra `hub`) where it is not in the cache, and nothing
     else asks the network. dtype: of the weights; None keeps the stored one. The tokenizer is None
