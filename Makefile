@@ -46,4 +46,4 @@ setup-dev:
 	@$(PYTHON) scripts/setup.py dev
 
 setup-all:
-	@$(PYTHON) scripts/setup.py dev parity
+	@$(PYTHON) scripts/setup.py dev parity readers

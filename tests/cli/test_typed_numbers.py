@@ -30,6 +30,7 @@ TYPED: dict[tuple[str, ...], list[str]] = {
     ("serve",): ["run", "--no-open"],
     ("page",): [*PASS, "--out=page.html"],
     ("plot",): [*PASS, "--out=pictures"],
+    ("export",): ["run", "exported"],
     ("params",): ["run"],
     ("tokenize",): ["the cat", "--corpus=text.txt"],
     ("lab", "ablate"): [*PASS, "--head=0.0"],

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "serve": "Serve the page: walk through a model and touch every number.",
     "page": "Write the page about a prompt to one HTML file.",
     "plot": "Draw attention, probabilities, the loss and the embeddings.",
+    "export": "Write a model for other programs, with its tokenizer and a card.",
     "params": "Count a model's parameters.",
     "tokenize": "Show a text as tokens, ids and bytes, merge by merge.",
 }

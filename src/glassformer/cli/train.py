@@ -22,6 +22,8 @@ from glassformer.cli.streams import say_json
 from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
+from glassformer.interop.match import form_for, in_the_way
+from glassformer.interop.own import OWN
 from glassformer.model import Decoder
 from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
@@ -299,10 +301,20 @@ def tell_outcome(
     n_ctx, own = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
     prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=own)[0][0]
     console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
+    console.print(f"  {to_others(prepared.model, folder)}")
     if recalled:
         console.print("how it ends sentences of its text:")
     for asked in recalled:
         console.print(f"  {asked.spelled()}")
+
+
+def to_others(model: Decoder, folder: Path) -> str:
+    """How to give the model to other programs, or which field is in the way."""
+    form = form_for(model.config, model.said.model_type)
+    if form is OWN:
+        return f"only Glassformer reads it: {in_the_way(model.config)}"
+    words = [folder, f"{folder.name}-{form.model_type}"]
+    return f"{' '.join(pasted.parts('export', words))}   # for other programs, as {form.model_type}"
 
 
 class Stop:

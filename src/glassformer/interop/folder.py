@@ -48,7 +48,7 @@ def save(model: Decoder, tokenizer: Tokenizer | None, folder: str | Path) -> Non
     }
     try:
         with staged(Path(folder)) as stage:
-            write_tensors(stage / FILE, _tensors(form, model))
+            write_tensors(stage / FILE, tensors_of(form, model))
             write_atomically(stage / "config.json", json.dumps(settings, indent=2))
             write_atomically(stage / GENERATION, json.dumps(generation, indent=2))
             if tokenizer is not None:
@@ -100,7 +100,7 @@ def _fill(model: Decoder, held: list[Stored], tensors: Tensors) -> None:
                 parts[part].copy_(value)
 
 
-def _tensors(form: Form, model: Decoder) -> dict[str, Tensor]:
+def tensors_of(form: Form, model: Decoder) -> dict[str, Tensor]:
     """The tensors that the form stores; what our configuration lacks is ones, zeros or a table."""
     whole = form.with_all_parameters(model.config)
     parts, shapes = parts_of(model.state_dict(), model.config), shapes_of(whole)

@@ -39,6 +39,13 @@ def form_for(config: Config, preferred: str = "") -> Form:
     return next((form for form in forms if not form.unsupported_fields(config)), own.OWN)
 
 
+def in_the_way(config: Config) -> str:
+    """Which fields keep a configuration from every family, said of the family that lacks fewest."""
+    lacks = {own.model_type: own.unsupported_fields(config) for own in families.by_rank()}
+    nearest = min(lacks, key=lambda name: len(lacks[name]))
+    return f"no family of models has {' with '.join(lacks[nearest])} (the nearest is {nearest})"
+
+
 def read_settings(path: Path) -> tuple[Config, Form, Mapping[str, Any]]:
     """The configuration that a config.json describes, its form, and the settings themselves."""
     settings = read_json(path)

@@ -1,0 +1,60 @@
+"""`glassformer export`: a model as other programs read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.streams import say
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.interop.export import GGUF, export
+from glassformer.interop.match import form_for
+from glassformer.interop.open import load
+from glassformer.training.card import card
+from glassformer.training.run import load_run
+
+KINDS = ("hf", "gguf")
+EXAMPLES = """
+
+Examples:
+
+  glassformer export runs/demo story
+
+  glassformer export runs/demo story-gguf --to gguf
+"""
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run's folder, or a model's.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the export.")],
+    to: Annotated[
+        str,
+        typer.Option(metavar="hf|gguf", help="For `transformers` and others, or for llama.cpp."),
+    ] = "hf",
+) -> None:
+    if to not in KINDS:
+        raise GlassformerError(
+            f"--to {to!r} is none of {', '.join(KINDS)}.{did_you_mean(to, KINDS)}"
+        )
+    model, _ = load(run)
+    past = load_run(run) if (Path(run) / "run.json").is_file() else None
+    export(model, out, card(out.resolve().name, model, past), "gguf" if to == "gguf" else "hf")
+    family = form_for(model.config, model.said.model_type).model_type
+    if to == "gguf":
+        say(f"{out / GGUF} holds the model, as {family}, and its tokenizer; llama.cpp reads it.")
+    else:
+        say(f"{out} holds the model, as {family}, its tokenizer and a card: for `transformers`.")
+
+
+command.__doc__ = (
+    """Write a model for other programs, with its tokenizer and a card.
+
+    The model becomes one of a family that `transformers` knows, with the numbers it has; or, with
+    `--to gguf`, one file for llama.cpp. Nothing else of the run goes along. The card is
+    OUT/README.md: data, recipe, loss, the loss that no model can beat where it is known, and how to
+    cite. A model that no family expresses is refused, by the field that is in the way.
+"""
+    + EXAMPLES
+)

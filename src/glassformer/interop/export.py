@@ -1,0 +1,68 @@
+"""A model to give away: what other programs read, a card about it, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from glassformer.errors import GlassformerError
+from glassformer.files import staged, write_atomically
+from glassformer.interop.folder import save
+from glassformer.interop.gguf_file import write_gguf
+from glassformer.interop.match import form_for, in_the_way
+from glassformer.interop.own import OWN
+from glassformer.jsons import read_json
+from glassformer.model import Decoder
+from glassformer.text import tokenizer_files
+from glassformer.text.tokenizer import Tokenizer
+
+Kind = Literal["hf", "gguf"]
+CARD, GGUF = "README.md", "model.gguf"
+
+
+def export(model: Decoder, folder: str | Path, card: str, to: Kind = "hf") -> None:
+    """Write a model, its tokenizer and a card about it to a new or empty folder.
+
+    "hf": the form of a family that `transformers` knows; "gguf": one file for llama.cpp. A model
+    that none of these expresses, one without a tokenizer and a folder that holds something are
+    refused, and nothing is written.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is a file"
+        raise GlassformerError(f"{folder} {what}; name a new folder for the export")
+    tokenizer = model.tokenizer
+    if not isinstance(tokenizer, Tokenizer):
+        raise GlassformerError(
+            "the model has no tokenizer, and without one no program could give it a text; put the"
+            " tokenizer.json that it was trained with into its folder"
+        )
+    if form_for(model.config, model.said.model_type) is OWN:
+        raise GlassformerError(
+            f"{in_the_way(model.config)}; its own folder is what there is to give away, and"
+            " Glassformer reads it"
+        )
+    try:
+        with staged(folder) as stage:
+            if to == "gguf":
+                write_gguf(model, tokenizer, stage / GGUF)
+            else:
+                save(model, tokenizer, stage)
+                _name_an_unknown(stage / tokenizer_files.CONFIG, tokenizer)
+            write_atomically(stage / CARD, card)
+    except OSError as error:
+        raise GlassformerError(
+            f"the model could not be written to {folder}: {error}; free some space or name another"
+            " folder"
+        ) from error
+
+
+def _name_an_unknown(path: Path, tokenizer: Tokenizer) -> None:
+    """Some programs open no tokenizer without an unknown token: one that needs none names its end.
+
+    GPT-2's does the same.
+    """
+    content = read_json(path)
+    if content.get("unk_token") is None and tokenizer.eos is not None:
+        write_atomically(path, json.dumps({**content, "unk_token": tokenizer.eos}, indent=2))

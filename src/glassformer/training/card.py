@@ -1,0 +1,126 @@
+"""A model card: what a model is, what it was trained on and how, how well it does, how to cite it.
+
+The form is the hub's: Markdown below a header of YAML (Mitchell et al. 2019 on model cards).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from pathlib import Path
+from typing import Any
+
+from glassformer.interop.match import form_for
+from glassformer.model import Decoder
+from glassformer.model.size import parameter_count
+from glassformer.safe_text import harmless
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.run import PastRun
+
+RECIPE = (  # what decides the weights, in the order of the card
+    *("steps", "batch_size", "accumulate", "optimizer", "lr", "muon_lr", "momentum"),
+    *("warmup_steps", "decay", "final_lr", "weight_decay", "beta1", "beta2", "clip"),
+    *("dtype", "seed"),
+)
+
+HEADER = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- glassformer
+---
+"""
+
+CITE = """\
+## How to cite
+
+```bibtex
+@software{{glassformer,
+  title   = {{Glassformer: a transformer language model with glass walls}},
+  author  = {{{{Glassformer contributors}}}},
+  version = {{{version}}},
+  url     = {{https://github.com/glassformer/glassformer}}
+}}
+```
+"""
+
+
+def card(name: str, model: Decoder, run: PastRun | None) -> str:
+    """The card of a model; `run`: the training that it comes from, if that is known."""
+    parts = [f"{HEADER}\n# {_word(name)}\n", _model(model)]
+    if run is not None:
+        parts += [_data(run), _recipe(run), _loss(run)]
+    parts.append(CITE.format(version=importlib.metadata.version("glassformer")))
+    return "\n".join(parts)
+
+
+def _model(model: Decoder) -> str:
+    config, tokenizer = model.config, model.tokenizer
+    form = form_for(config, model.said.model_type)
+    lines = [
+        f"A decoder of {parameter_count(config):,} parameters, trained with Glassformer and written"
+        f" as a model of the family `{form.model_type}`.",
+        "",
+        f"- blocks: {config.n_layers:,}, {config.n_heads:,} heads in each",
+        f"- width: {config.d_model:,}, {config.d_mlp:,} in the MLP",
+        f"- context: {config.n_ctx:,} tokens",
+    ]
+    if isinstance(tokenizer, Tokenizer):
+        lines.append(f"- tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
+    return "\n".join(lines) + "\n"
+
+
+def _data(run: PastRun) -> str:
+    corpus = run.description.corpus
+    if corpus.get("kind") == "storyland":
+        said = "Storyland, documents that Glassformer writes itself, of known probability."
+    else:
+        names = ", ".join(_word(Path(str(text)).name) for text in corpus.get("texts", []))
+        said = f"{names}." if names else "Not recorded."
+    return f"## Data\n\n{said}\n"
+
+
+def _recipe(run: PastRun) -> str:
+    recipe = run.description.recipe.to_dict()
+    rows = "\n".join(f"| {name} | {recipe[name]} |" for name in RECIPE if _counts(name, recipe))
+    done, steps = run.steps_done, run.description.recipe.steps
+    stopped = "" if done >= steps else f"\nStopped after step {done:,} of {steps:,}.\n"
+    return f"## Recipe\n\n| | |\n|---|---|\n{rows}\n{stopped}"
+
+
+def _counts(name: str, recipe: dict[str, Any]) -> bool:
+    """Whether a choice had an effect."""
+    return recipe["optimizer"] == "muon" or name not in ("muon_lr", "momentum")
+
+
+def _loss(run: PastRun) -> str:
+    """The loss of the model in the folder: the last, or the best of a run that stopped early."""
+    held_out, text = run.of("val_loss"), run.of("text_loss")
+    measured, where = (held_out, "on held-out text") if held_out else (text, "on its own text")
+    if not measured:
+        return "## Loss\n\nNot measured.\n"
+    recipe = run.description.recipe
+    early = recipe.patience > 0 and run.steps_done < recipe.steps
+    step = min(measured, key=lambda at: measured[at]) if early else max(measured)
+    loss = measured[step]
+    lines = [
+        f"{loss:.4f} nats per token {where} after step {step:,}, a perplexity of"
+        f" {math.exp(min(loss, 700)):,.2f}."
+    ]
+    floor = run.description.corpus.get("floor")
+    if floor is not None:
+        lines.append(
+            f"No model can be below {floor:.4f}, the entropy of the text: {loss - floor:.4f} are"
+            " left."
+        )
+    return "## Loss\n\n" + " ".join(lines) + "\n"
+
+
+def _word(text: str) -> str:
+    """A name from elsewhere as a word of Markdown.
+
+    >>> _word("my`run")
+    '`my run`'
+    """
+    return f"`{harmless(text).replace('`', ' ')}`"
