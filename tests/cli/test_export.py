@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from glassformer.cli.export import command
 from glassformer.errors import GlassformerError
@@ -16,6 +18,8 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.card import card
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.run import load_run
+from tests.interop.models import random_ids, random_model
+from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
 from tests.readers.exported import exported
 
 TINY = {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_ctx": 72}
@@ -25,8 +29,7 @@ TINY = {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_ctx": 72}
 def run(tmp_path_factory) -> Path:
     """A run on Storyland that was measured once."""
     folder = tmp_path_factory.mktemp("runs") / "story"
-    shape = {**TINY, "position": "learned", "qk_norm": False}
-    choices = Choices(preset="storyland", model=shape, recipe={"steps": 3})
+    choices = Choices(preset="storyland", model=TINY, recipe={"steps": 3})
     prepared = new_run(folder, choices)
     with prepared.run as opened:
         opened.record({"step": 3, "val_loss": 2.5})
@@ -95,10 +98,26 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path):
 def test_the_field_that_no_family_has_is_named(tmp_path):
     tokenizer = Tokenizer.from_words(["the", "cat"])
     sizes = {"vocab_size": 2, "n_ctx": 4, "d_model": 4, "n_layers": 1, "n_heads": 1}
-    save(Decoder(Config(**sizes, qk_norm=True)), tokenizer, tmp_path / "run")
+    save(Decoder(Config.from_dict({**sizes, "qk_norm": True})), tokenizer, tmp_path / "run")
     said = refused(tmp_path / "run", tmp_path / "out")
     assert "no family of models has qk_norm=True (the nearest is gpt2)" in said
     assert "\n" not in said
+
+
+def test_the_demo_and_the_recipe_fast_are_families_exactly(tmp_path):
+    tokenizer = Tokenizer.train("chars", ["the cat sat on the mat"])
+    for preset, family in (("storyland", "apertus"), ("fast", "arcee")):
+        config = Config.preset(preset).replace(vocab_size=tokenizer.vocab_size)
+        model = random_model(config)
+        save(model, tokenizer, tmp_path / preset)
+        command(str(tmp_path / preset), tmp_path / family)
+        there = AutoModelForCausalLM.from_pretrained(tmp_path / family)
+        assert there.config.model_type == family
+        ids = random_ids(config)
+        with torch.no_grad():
+            ours, theirs = model(ids), there(ids).logits
+        # float32, the same sums in another order
+        assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
 
 
 def test_another_form_is_refused_by_its_name(run, tmp_path):

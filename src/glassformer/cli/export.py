@@ -9,7 +9,7 @@ import typer
 
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.interop.export import GGUF, export
+from glassformer.interop.export import GGUF, export, folded
 from glassformer.interop.match import form_for
 from glassformer.interop.open import load
 from glassformer.training.card import card
@@ -38,7 +38,7 @@ def command(
         raise GlassformerError(
             f"--to {to!r} is none of {', '.join(KINDS)}.{did_you_mean(to, KINDS)}"
         )
-    model, _ = load(run)
+    model = folded(load(run)[0])
     past = load_run(run) if (Path(run) / "run.json").is_file() else None
     export(model, out, card(out.resolve().name, model, past), "gguf" if to == "gguf" else "hf")
     family = form_for(model.config, model.said.model_type).model_type

@@ -22,6 +22,7 @@ from glassformer.cli.streams import say_json
 from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.generation.generate import generate
+from glassformer.interop.export import export_config
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.model import Decoder
@@ -310,9 +311,10 @@ def tell_outcome(
 
 def to_others(model: Decoder, folder: Path) -> str:
     """How to give the model to other programs, or which field is in the way."""
-    form = form_for(model.config, model.said.model_type)
+    config = export_config(model.config)
+    form = form_for(config, model.said.model_type)
     if form is OWN:
-        return f"only Glassformer reads it: {in_the_way(model.config)}"
+        return f"only Glassformer reads it: {in_the_way(config)}"
     words = [folder, f"{folder.name}-{form.model_type}"]
     return f"{' '.join(pasted.parts('export', words))}   # for other programs, as {form.model_type}"
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
 from glassformer.interop.folder import save
@@ -13,9 +15,10 @@ from glassformer.interop.gguf_file import write_gguf
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.jsons import read_json
-from glassformer.model import Decoder
+from glassformer.model import Config, Decoder
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import SILENT
 
 Kind = Literal["hf", "gguf"]
 CARD, GGUF = "README.md", "model.gguf"
@@ -32,6 +35,7 @@ def export(model: Decoder, folder: str | Path, card: str, to: Kind = "hf") -> No
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty" if folder.is_dir() else "is a file"
         raise GlassformerError(f"{folder} {what}; name a new folder for the export")
+    model = folded(model)
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, Tokenizer):
         raise GlassformerError(
@@ -56,6 +60,31 @@ def export(model: Decoder, folder: str | Path, card: str, to: Kind = "hf") -> No
             f"the model could not be written to {folder}: {error}; free some space or name another"
             " folder"
         ) from error
+
+
+def export_config(config: Config) -> Config:
+    """The configuration that is written for this one: a norm of embeddings is in their table.
+
+    It depends on the token alone, where no position is added and the head is another matrix.
+    """
+    alone = config.position in ("rotary", "alibi", "none") and not config.tied
+    folds = config.embed_norm and alone and config.embed_scale == 1
+    return config.replace(embed_norm=False) if folds else config
+
+
+def folded(model: Decoder) -> Decoder:
+    """The model that `export` writes for this one; it computes the same logits."""
+    config = export_config(model.config)
+    if config == model.config or model.ln_embed is None:
+        return model
+    other = Decoder.unfilled(config, model.embed.W_E.dtype, model.embed.W_E.device)
+    with torch.no_grad():
+        kept = {n: p for n, p in model.state_dict().items() if not n.startswith("ln_embed.")}
+        other.load_state_dict(
+            {**kept, "embed.W_E": model.ln_embed(model.embed.W_E[None], SILENT)[0]}
+        )
+    other.said, other.tokenizer = model.said, model.tokenizer
+    return other.eval()
 
 
 def _name_an_unknown(path: Path, tokenizer: Tokenizer) -> None:
