@@ -124,10 +124,16 @@ def test_another_form_is_refused_by_its_name(run, tmp_path):
     assert "--to 'onnx' is none of hf, gguf." in refused(run, tmp_path / "out", "onnx")
 
 
-def test_a_tokenizer_of_words_has_no_gguf(run, tmp_path):
-    assert "the tokenizer is of words and has no form in GGUF" in refused(
+def test_what_has_no_form_in_gguf_is_named(run, tmp_path):
+    assert "of the family apertus can't be written as GGUF" in refused(
         run, tmp_path / "out", "gguf"
     )
+    tokenizer = Tokenizer.train("words", ["the cat"])
+    sizes = {"n_ctx": 4, "d_model": 4, "n_layers": 1, "n_heads": 1}
+    model = Decoder(Config.from_dict({"vocab_size": tokenizer.vocab_size, **sizes}))
+    save(model, tokenizer, tmp_path / "words")
+    said = refused(tmp_path / "words", tmp_path / "out", "gguf")
+    assert "the tokenizer is of words and has no form in GGUF" in said
 
 
 def test_a_tokenizer_that_splits_in_another_way_has_no_gguf(tmp_path):

@@ -100,7 +100,6 @@ FAMILIES |= {
         },
     ],
     "olmo2": [NO_WIDTH],
-    "arcee": [NO_WIDTH, {**SHARED, "attention_bias": True, "mlp_bias": True}],
     "apertus": [
         {**NO_WIDTH, "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": True},
         {**NO_WIDTH, "hidden_act": "silu", "attention_bias": True, "rope_parameters": LLAMA3},

@@ -24,7 +24,7 @@ def test_the_reader_is_installed(name):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
-def test_peft_starts_from_the_same_logits_and_merges_what_it_learned(family, tmp_path):
+def test_peft_starts_from_the_same_logits_and_learns(family, tmp_path):
     peft = importlib.import_module("peft")
     ours = exported(tmp_path / "model", family)
     ids = tokenizer_of(ours).encode(PROMPT)
