@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from glassformer.cli.export import command
+from glassformer.cli.train import to_others
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import save
 from glassformer.interop.open import config_of
@@ -118,6 +119,13 @@ def test_the_demo_and_the_recipe_fast_are_families_exactly(tmp_path):
             ours, theirs = model(ids), there(ids).logits
         # float32, the same sums in another order
         assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
+
+
+def test_train_says_at_its_end_who_reads_the_model(tmp_path):
+    fast = Decoder(Config.preset("fast"))
+    assert "export runs/fast fast-arcee" in to_others(fast, Path("runs/fast"))
+    own = Decoder(Config.preset("fast").replace(tied=True))
+    assert to_others(own, tmp_path).startswith("only Glassformer reads it: no family of models has")
 
 
 def test_another_form_is_refused_by_its_name(run, tmp_path):
