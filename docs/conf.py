@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-# The kernels that run the examples inherit these; a page shows no colour codes and has its width.
+# The kernels that run the examples inherit these; a page shows no color codes and has its width.
 os.environ.update(COLUMNS="84", OMP_NUM_THREADS="1", NO_COLOR="1", HF_HUB_OFFLINE="1")
 startup = Path(tempfile.mkdtemp()) / "profile_default" / "startup"
 startup.mkdir(parents=True)

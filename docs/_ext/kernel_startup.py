@@ -1,4 +1,4 @@
-"""Run by the kernels of the pages: a `%%bash` whose output comes whole and without colour codes.
+"""Run by the kernels of the pages: a `%%bash` whose output comes whole and without color codes.
 
 IPython's own prints what a command writes in pieces as they come, and a page then breaks its lines
 wherever a piece ended.

@@ -38,21 +38,21 @@ FAMILIES = {  # module in glassformer.ops -> its title, in story order; others f
 
 def families() -> dict[str, list[Op | Composite]]:
     """Title to ops: every op of the registry, under the module that declares it."""
-    modules = dict.fromkeys([*FAMILIES, *(found.name for found in iter_modules(ops.__path__))])
+    modules = dict.fromkeys([*FAMILIES, *(result.name for result in iter_modules(ops.__path__))])
     held = {
         name: [*_ops_in(vars(importlib.import_module(f"glassformer.ops.{name}")).values())]
         for name in modules
     }
-    found: dict[str, list[Op | Composite]] = {}
+    result: dict[str, list[Op | Composite]] = {}
     for op in REGISTRY.values():
         homes = [name for name, own in held.items() if any(op is value for value in own)]
         if not homes:
             raise LookupError(f"the op {op.name!r} is a name of no module in glassformer.ops")
-        found.setdefault(homes[0], []).append(op)
+        result.setdefault(homes[0], []).append(op)
     return {
-        FAMILIES.get(name, name.replace("_", " ").capitalize()): found[name]
+        FAMILIES.get(name, name.replace("_", " ").capitalize()): result[name]
         for name in modules
-        if name in found
+        if name in result
     }
 
 
@@ -69,10 +69,10 @@ def _ops_in(values: Iterable[Any]) -> Iterator[Op | Composite]:
 
 def ops_text() -> str:
     """The ops, each with its sentence, formula, axes, source and what runs in its place."""
-    found = families()  # imports every module, so that all ops are registered
+    result = families()  # imports every module, so that all ops are registered
     inside = {op.name: sub_steps(op) for op in REGISTRY.values() if isinstance(op, Composite)}
     parts = []
-    for family, declared in found.items():
+    for family, declared in result.items():
         parts.append(f"## {family}\n")
         parts += [_op_text(op, inside) for op in declared]
     return "\n".join(parts)

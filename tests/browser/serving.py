@@ -15,9 +15,9 @@ def serve(*runs: str, cwd: Path | None = None) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
+        result = re.search(r"http://\S+", line)
         try:
-            assert found, f"the server said {line!r}"
-            yield found[0]
+            assert result, f"the server said {line!r}"
+            yield result[0]
         finally:
             process.terminate()

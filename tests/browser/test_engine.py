@@ -122,8 +122,8 @@ def chance(page: Page, word: str) -> float:
     """The probability of a word, in per cent, as the page that trains says it; 0 if not shown."""
     bar = page.get_by_test_id("expects").locator("li", has_text=re.compile(rf"^\s*{word}\b"))
     said = bar.first.inner_text() if bar.count() else "0%"
-    found = re.search(r"([\d.]+)%", said)
-    return float(found[1]) if found else 0.0
+    result = re.search(r"([\d.]+)%", said)
+    return float(result[1]) if result else 0.0
 
 
 def test_the_miniature_learns_before_the_eyes_and_is_opened_as_it_is_then(

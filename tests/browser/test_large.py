@@ -107,7 +107,7 @@ def test_every_point_of_the_overview_is_the_largest_of_its_block(
     assert (blue == (largest > 0))[strong].all()
 
 
-def test_the_overview_is_drawn_in_the_colours_of_the_theme(page: Page, wide: str) -> None:
+def test_the_overview_is_drawn_in_the_colors_of_the_theme(page: Page, wide: str) -> None:
     page.emulate_media(color_scheme="light")
     page.goto(wide + at("weight/embed.W_E"))
     expect(page.locator("figcaption")).to_contain_text("65 × 1")
@@ -280,10 +280,10 @@ def test_a_large_table_has_its_map_and_its_neighbors(
     expect(page.get_by_role("main")).to_contain_text(f"principal components, computed by {who}")
     near = page.get_by_role("region", name="The tokens nearest to w77x")
     expect(near.locator("tbody tr")).to_have_count(10)
-    found = {WORDS[n.token]: [n.dot, n.length, n.cosine] for n in nearest(model.embed.W_E, 77, 10)}
-    assert list(numbers(near)) == list(found)
+    result = {WORDS[n.token]: [n.dot, n.length, n.cosine] for n in nearest(model.embed.W_E, 77, 10)}
+    assert list(numbers(near)) == list(result)
     for word, row in numbers(near).items():
-        assert row == pytest.approx(found[word], rel=6e-4)
+        assert row == pytest.approx(result[word], rel=6e-4)
 
 
 def test_the_scores_of_one_head_are_seen_whole_with_their_mask(

@@ -79,9 +79,9 @@ def test_the_bars_and_the_token_are_those_that_python_computes(
     page.get_by_role("button", name=f"show {SHOWN}").click()
     order, probs = trace["choose/order"].tolist(), trace["choose/probs"].tolist()
     kept = {token: probs[token] for token in order[:SHOWN] if probs[token] > 0}
-    found = bars(page)
-    assert list(found) == list(kept)
-    assert found == pytest.approx(kept, rel=1e-12)
+    result = bars(page)
+    assert list(result) == list(kept)
+    assert result == pytest.approx(kept, rel=1e-12)
     assert chosen(page) == int(trace["choose/token"])
 
 

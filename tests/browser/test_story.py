@@ -191,7 +191,7 @@ BAD = """() => {
 }"""
 
 
-def test_a_thumbnail_of_numbers_shows_no_colour_of_what_is_none(page: Page, server: str) -> None:
+def test_a_thumbnail_of_numbers_shows_no_color_of_what_is_none(page: Page, server: str) -> None:
     page.goto(f"{server}#/story?{SMALL}&stage=softmax")
     expect(page.locator("[data-stage=softmax] li canvas")).to_have_count(3)
     page.wait_for_timeout(800)

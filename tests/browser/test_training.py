@@ -132,8 +132,8 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     page: Page, server: str, run_folder: Path
 ) -> None:
     page.goto(training(server, at=WEIGHT, step="16"))
-    found = biography(run_folder, Address.parse(WEIGHT))
-    by_step = {point.step: point.value.item() for point in found.points}
+    result = biography(run_folder, Address.parse(WEIGHT))
+    by_step = {point.step: point.value.item() for point in result.points}
     expect(page.get_by_test_id("followed")).to_contain_text("After step 16 it is")
     shown = float(page.get_by_test_id("followed").locator("b").inner_text())
     assert shown == pytest.approx(by_step[16], rel=1e-5)
@@ -141,11 +141,11 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     moved = page.get_by_test_id("moved")
     searched = page.get_by_test_id("searched")
     expect(searched).to_contain_text("All 60 updates were made again", timeout=90 * SECONDS)
-    expect(moved).to_contain_text(f"The update of step {found.turn.step}")
+    expect(moved).to_contain_text(f"The update of step {result.turn.step}")
     was, now, change = moved.locator("span.digits").all_inner_texts()
     assert gives(f"{was} + {change}", now)
     state = open_train_state(str(run_folder))
-    first = state.tokenizer.decode(found.turn.batches[0].ids[0].tolist())
+    first = state.tokenizer.decode(result.turn.batches[0].ids[0].tolist())
     expect(moved.get_by_role("listitem").first).to_have_text(first)
 
 
@@ -162,13 +162,13 @@ def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
     page.route("**/api/biography", first_only)
     page.goto(training(server, at=WEIGHT))
     page.get_by_role("button", name="Which batch moved it most?").click()
-    found = biography(run_folder, Address.parse(WEIGHT), seconds=0)
+    result = biography(run_folder, Address.parse(WEIGHT), seconds=0)
     moved = page.get_by_test_id("moved")
-    expect(moved).to_contain_text(f"So far, the update of step {found.turn.step}")
-    expect(page.get_by_text(f"{found.updates} of 60 updates made again")).to_be_visible()
+    expect(moved).to_contain_text(f"So far, the update of step {result.turn.step}")
+    expect(page.get_by_text(f"{result.updates} of 60 updates made again")).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_enabled()
-    expect(page.get_by_test_id("searched")).to_contain_text(f"{found.updates} of the 60 updates")
+    expect(page.get_by_test_id("searched")).to_contain_text(f"{result.updates} of the 60 updates")
     assert len(asked) == 2
 
 

@@ -39,10 +39,10 @@ def test_explain_gives_the_whole_explanation_and_follows_operands(parsed):
     address = "logits[pos=3,vocab=4]"
     data = parsed("explain", *CAT, address, "--follow", "1")
     model, _ = gf.load("worked_example")
-    found = model.watch(CAT[1]).explain(address)
-    assert data["value"] == found.value  # to the last bit
+    result = model.watch(CAT[1]).explain(address)
+    assert data["value"] == result.value  # to the last bit
     assert data["agrees"] is True
-    assert [o["value"] for o in data["operands"]] == [o.value for o in found.operands]
+    assert [o["value"] for o in data["operands"]] == [o.value for o in result.operands]
     deeper = [o["explanation"]["address"] for o in data["operands"] if "explanation" in o]
     assert deeper
     assert all(where.startswith("fwd/") for where in deeper)

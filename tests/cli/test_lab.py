@@ -30,7 +30,7 @@ from tests.command_line import Command
 from tests.generation.models import speaking
 
 MODEL, TEXT = "worked_example", "the cat sat on"
-STORY = "Mia has a grey cat. Tom has a brown dog. zib means dog. dax means sun. zib means dog. "
+STORY = "Mia has a gray cat. Tom has a brown dog. zib means dog. dax means sun. zib means dog. "
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def test_the_next_token_table_holds_the_numbers_of_both_passes(glassformer: Comm
 
 def test_the_travel_table_holds_the_changes_and_all_shows_every_one(glassformer: Command):
     before, after, _ = passes(without_head(open_run(MODEL)[0].config, 0, 0))
-    found = changes(before, after)
+    result = changes(before, after)
     told = glassformer("lab", "ablate", MODEL, TEXT, "--head", "0.0").stdout
     rows = [
         row for row in section(told, "difference travels") if "[" in row[-1] or row[0] == "loss"
     ]
-    by_name = {change.path.removeprefix("fwd/"): change for change in found}
-    assert f"{len(found)} of {len(before.computed)} values changed" in told
+    by_name = {change.path.removeprefix("fwd/"): change for change in result}
+    assert f"{len(result)} of {len(before.computed)} values changed" in told
     for row in rows:
         name = f"blocks.{row[0]}.{row[1]}" if row[0].isdecimal() else row[0]
         assert number(by_name[name].relative, 3) in row
@@ -98,7 +98,7 @@ def test_the_travel_table_holds_the_changes_and_all_shows_every_one(glassformer:
     everything = glassformer("lab", "ablate", MODEL, TEXT, "--head", "0.0", "--all").stdout
     assert "left out" in told
     assert "left out" not in everything
-    assert len(section(everything, "difference travels")) >= len(found)
+    assert len(section(everything, "difference travels")) >= len(result)
 
 
 def pasted(shown: str) -> list[str]:
@@ -200,7 +200,7 @@ def test_the_nearest_word_comes_with_its_arithmetic(glassformer: Command):
     W_E = model.weights()["embed.W_E"].detach().double().numpy()
     cat, dog = (W_E[tokenizer.id(word)] for word in ("cat", "dog"))
     told = glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
-    assert told == glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
+    assert told == glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
     assert [row[1] for row in section(told, "Nearest to cat")[1:]] == ["dog", "mat"]
     cosine = number(cat @ dog / ((cat @ cat) * (dog @ dog)) ** 0.5, 6)
     product = re.findall(rf"= (\S+ / \(\S+ \* \S+\)) = {cosine}", told)[0]
@@ -255,15 +255,15 @@ def test_what_a_run_was_trained_on_decides_whether_storyland_is_asked(
 
 
 EVERYTHING = [
-    ("ablate", "Mia has a grey", "--head", "1.2", "--head", "3.0", "--target", " cat"),
-    ("ablate", "Mia has a grey", "--layer", "2", "--all"),
-    ("edit", "Mia has a grey", "blocks.0.attn.attn_scores[head=1,query=3,key=0]=5"),
+    ("ablate", "Mia has a gray", "--head", "1.2", "--head", "3.0", "--target", " cat"),
+    ("ablate", "Mia has a gray", "--layer", "2", "--all"),
+    ("edit", "Mia has a gray", "blocks.0.attn.attn_scores[head=1,query=3,key=0]=5"),
     ("edit", "Mia", "weight/embed.W_E=0.5"),
-    ("patch", "Mia has a grey", "--from", "Tom has", "blocks.1.attn.z[pos=1]"),
-    ("lens", "Mia has a grey cat. Tom has a brown dog. zib"),
-    ("lens", "Mia has a grey cat", "--pos", "-1"),
-    ("attribution", "Mia has a grey"),
-    ("attribution", "Mia has a grey", "--all", "--pos", "0"),
+    ("patch", "Mia has a gray", "--from", "Tom has", "blocks.1.attn.z[pos=1]"),
+    ("lens", "Mia has a gray cat. Tom has a brown dog. zib"),
+    ("lens", "Mia has a gray cat", "--pos", "-1"),
+    ("attribution", "Mia has a gray"),
+    ("attribution", "Mia has a gray", "--all", "--pos", "0"),
     ("neighbors", "cat"),
     ("analogy", "cat", "dog", "a"),
     ("in-context",),

@@ -47,9 +47,9 @@ def test_the_story_shows_the_numbers_of_the_watched_step(glassformer: Command):
     row = re.findall(r"4 a +mat +(\S+) +(\S+) +(\S+) +█", shown.stdout)[0]
     assert gives(f"{row[0]} + {row[2]}", row[1])
     assert f"{number(watched.trace['opt/grad_norm'].item())} (opt/grad_norm)" in shown.stdout
-    found = re.findall(r"(-?[\d.e-]+)  (opt/\S+\.change\S*)", shown.stdout)
-    assert len(found) == 3
-    for value, address in found:
+    result = re.findall(r"(-?[\d.e-]+)  (opt/\S+\.change\S*)", shown.stdout)
+    assert len(result) == 3
+    for value, address in result:
         assert number(watched.trace[address].item()) == value
         name = address.partition("[")[0]
         assert watched.trace[address].abs() == watched.trace[name].abs().max()

@@ -16,7 +16,7 @@ from glassformer.errors import GlassformerError
 from glassformer.show.sheet import Sheet
 
 STEERS = "\x1b[2J\x1b]0;title\x07 \x9b1m hello \u202eabc \x7f\r"
-"""Clears the screen, sets the title, colours (as one C1 letter), turns the line round, deletes."""
+"""Clears the screen, sets the title, colors (as one C1 letter), turns the line round, deletes."""
 
 
 def steering(seen: str) -> set[str]:

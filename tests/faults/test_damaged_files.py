@@ -179,15 +179,15 @@ def damaged_numbers(data: bytes) -> Iterator[bytes]:
 
 def cases(run: Path) -> list[tuple[str, bytes]]:
     """A file's name and what it is damaged to."""
-    found = []
+    result = []
     numbers = [str(path.relative_to(run)) for path in sorted(run.glob("data/*.bin"))]
     kinds = ((JSON, damaged_json), (TENSORS, damaged_tensors), (numbers, damaged_numbers))
     for names, damage in kinds:
         for name in names:
             data = (run / name).read_bytes()
-            found += [(name, change(data)) for change in BYTES]
-            found += [(name, bad) for bad in damage(data)]
-    return found
+            result += [(name, change(data)) for change in BYTES]
+            result += [(name, bad) for bad in damage(data)]
+    return result
 
 
 def refused(read: Callable[[], object], what: str = "") -> bool:

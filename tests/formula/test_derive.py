@@ -23,12 +23,12 @@ from glassformer.formula.tree import Formula
 )
 def test_powers_have_their_derivatives(text, slope):
     formula = Formula.parse(text)
-    found = gradient(formula, "x", ("i",))
-    assert found is not None
+    result = gradient(formula, "x", ("i",))
+    assert result is not None
     x, upstream = (torch.tensor([number], dtype=torch.float64) for number in (0.7, 2.0))
     y = torch.as_tensor(evaluate(formula, {"x": x}, {"p": 3}, at={"i": 0})[0]).reshape(1)
     operands = {"x": x, "y": y, "d_y": upstream}
-    value = evaluate(found, operands, {"p": 3}, at={"i": 0})[0]
+    value = evaluate(result, operands, {"p": 3}, at={"i": 0})[0]
     assert float(value) == pytest.approx(2 * slope(0.7), rel=1e-14)  # a few roundings in fp64
 
 

@@ -85,10 +85,10 @@ def test_the_loops_of_every_formula_compute_what_it_says(dtype, seed):
         said, bound, _ = evaluate(
             formula, operands, params, shape=shape, dtype=dtype, sizes=lengths
         )
-        found = out.double().numpy()
+        result = out.double().numpy()
         with np.errstate(invalid="ignore"):
-            agrees = (found == said) | (np.abs(found - said) <= bound)
-        assert agrees.all(), (str(formula), found, said, bound)
+            agrees = (result == said) | (np.abs(result - said) <= bound)
+        assert agrees.all(), (str(formula), result, said, bound)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -97,9 +97,9 @@ def test_a_matrix_wider_than_a_tile_is_multiplied_whole(turned):
     n_in, n_out = 7, 2 * TILE + 5
     W = torch.randn(n_out, n_in).T if turned else torch.randn(n_in, n_out)
     operands = {"x": torch.randn(n_in), "W": W, "b": torch.randn(n_out)}
-    (found,) = computed([(formula, operands, {}, (n_out,))], torch.float32)
+    (result,) = computed([(formula, operands, {}, (n_out,))], torch.float32)
     expected = operands["x"].double() @ W.double() + operands["b"].double()
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(result.double(), expected, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_of_many_numbers_only_what_this_glibc_computes_is_asked_for(minor, names
     source = preamble("float").replace("#if", f"{version}#if", 1)
     command = ["cc", "-U__clang__", "-E", "-P", "-"]
     said = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
-    found = re.findall(r"notinbranch\"\)\)\) \w+ (\w+)\(", said)
+    result = re.findall(r"notinbranch\"\)\)\) \w+ (\w+)\(", said)
     has_any = platform.libc_ver()[0] == "glibc" and platform.machine() == "x86_64"
-    assert sorted(found) == (names.split() if has_any else [])
+    assert sorted(result) == (names.split() if has_any else [])
 
 
 @pytest.mark.parametrize(

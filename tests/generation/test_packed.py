@@ -28,8 +28,8 @@ def test_packed_logits_are_the_model_s_within_the_rounding_of_its_weights(
             parameter.mul_(0.3)  # no saturated attention, where rounding decides
     ids = torch.randint(model.config.vocab_size, (2, 7))
     with torch.inference_mode():
-        expected, found = model(ids), pack(model, weights)(ids)
-    assert (found - expected).abs().max() <= ALLOWED[weights] * expected.abs().max()
+        expected, result = model(ids), pack(model, weights)(ids)
+    assert (result - expected).abs().max() <= ALLOWED[weights] * expected.abs().max()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -81,8 +81,8 @@ def test_int8_takes_widths_that_its_kernel_does_not(width):
     model = Decoder(config).eval()
     ids = torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
-        expected, found = model(ids), pack(model, "int8")(ids)
-    assert (found - expected).abs().max() <= ALLOWED["int8"] * expected.abs().max()
+        expected, result = model(ids), pack(model, "int8")(ids)
+    assert (result - expected).abs().max() <= ALLOWED["int8"] * expected.abs().max()
 
 
 def test_weights_that_were_trained_after_packing_are_refused():

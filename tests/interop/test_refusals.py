@@ -361,9 +361,9 @@ BAD_SETTINGS = [
 @pytest.mark.parametrize(("changes", "message"), BAD_SETTINGS)
 def test_setting_that_cannot_be_is_named(folder, changes, message):
     edit(folder, **changes)
-    found = refusal(folder)
-    assert found.startswith("config.json: ")
-    assert message in found
+    result = refusal(folder)
+    assert result.startswith("config.json: ")
+    assert message in result
 
 
 NOT_COMPUTED = [

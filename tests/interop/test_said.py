@@ -51,20 +51,20 @@ HARMLESS: dict[str, Any] = {
 
 def engine() -> tokenizers.Tokenizer:
     """Byte-level BPE with three special tokens; every text begins with <s>."""
-    found = tokenizers.Tokenizer(models.BPE())
-    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    found.decoder = decoders.ByteLevel()
+    result = tokenizers.Tokenizer(models.BPE())
+    result.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    result.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=280,
         special_tokens=["<s>", "</s>", "<pad>"],
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    found.train_from_iterator([TEXT * 9], trainer)
-    found.post_processor = processors.TemplateProcessing(
+    result.train_from_iterator([TEXT * 9], trainer)
+    result.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 0)]
     )
-    return found
+    return result
 
 
 @pytest.fixture

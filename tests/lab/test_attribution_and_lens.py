@@ -20,19 +20,19 @@ def test_the_shares_add_up_to_the_recorded_logit(config, seed, data):
     trace = model.watch(ids)
     token = data.draw(st.integers(0, config.vocab_size - 1))
     pos = data.draw(st.integers(0, ids.shape[1] - 1))
-    found = attribute(config, trace, token, pos)
-    assert found.logit == trace[found.address].item()
+    result = attribute(config, trace, token, pos)
+    assert result.logit == trace[result.address].item()
     # float64 all through; the shares may be far larger than their sum
-    size = 1 + sum(abs(share.logits) for share in found.shares)
-    assert abs(found.total - found.logit) < 1e-12 * size
+    size = 1 + sum(abs(share.logits) for share in result.shares)
+    assert abs(result.total - result.logit) < 1e-12 * size
 
 
 def test_every_part_has_its_share_and_its_address():
     config = config_of("gpt2").replace(head_bias=True)
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
     trace = model.watch(ids)
-    found = attribute(config, trace, 3)
-    assert [share.part for share in found.shares] == [
+    result = attribute(config, trace, 3)
+    assert [share.part for share in result.shares] == [
         "token embedding",
         "position",
         *(
@@ -43,19 +43,19 @@ def test_every_part_has_its_share_and_its_address():
         "final norm's bias",
         "unembedding's bias",
     ]
-    for share in found.shares:
+    for share in result.shares:
         assert trace[share.address].numel() > 0
-    assert found.pos == ids.shape[1] - 1
+    assert result.pos == ids.shape[1] - 1
 
 
 def test_a_normed_embedding_is_one_part():
     config = config_of("fast")
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
     trace = model.watch(ids)
-    found = attribute(config, trace, 3)
-    assert found.shares[0].part == "embedding, normed"
-    assert found.shares[0].address == f"fwd/ln_embed.normalized[pos={ids.shape[1] - 1}]"
-    assert found.shares[1].part == "layer 0 head 0"
+    result = attribute(config, trace, 3)
+    assert result.shares[0].part == "embedding, normed"
+    assert result.shares[0].address == f"fwd/ln_embed.normalized[pos={ids.shape[1] - 1}]"
+    assert result.shares[1].part == "layer 0 head 0"
 
 
 def test_a_share_is_what_the_logit_loses_where_no_norm_stands_between():
@@ -74,9 +74,9 @@ def test_shares_of_an_edited_pass_add_up_too():
     config = config_of("gpt2")
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
     edits = {**without_head(config, 0, 1), "weight/embed.W_E[vocab=2]": 0.5}
-    found = attribute(config, model.watch(ids, edit=edits), 2)
-    assert found.total == pytest.approx(found.logit, abs=1e-12)
-    assert next(s.logits for s in found.shares if s.part == "layer 0 head 1") == 0
+    result = attribute(config, model.watch(ids, edit=edits), 2)
+    assert result.total == pytest.approx(result.logit, abs=1e-12)
+    assert next(s.logits for s in result.shares if s.part == "layer 0 head 1") == 0
 
 
 def test_what_does_not_add_up_is_refused():
@@ -136,8 +136,8 @@ def test_the_smallest_text_can_be_looked_at_and_attributed():
     model = random_model(config, 0)
     trace = watch_text(model, random_ids(config, 0, batch=1))
     assert logit_lens(model, trace)[-1].probs.tolist() == [[1.0]]
-    found = attribute(config, trace, 0)
-    assert found.total == pytest.approx(found.logit, abs=1e-12)
+    result = attribute(config, trace, 0)
+    assert result.total == pytest.approx(result.logit, abs=1e-12)
 
 
 @settings(max_examples=12)

@@ -29,11 +29,11 @@ def lived(run, where: Address) -> dict[int, torch.Tensor]:
     """What training had at the address after each step."""
     folder, weights = run
     model = Decoder(read_description(folder).model)
-    found = {}
+    result = {}
     for step, values in weights.items():
         model.load_state_dict(values)
-        found[step] = weight_slice(model, where)
-    return found
+        result[step] = weight_slice(model, where)
+    return result
 
 
 @pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.attn.W_K[head=1]", "weight/embed.W_E"])

@@ -9,14 +9,14 @@ import glassformer as gf
 def test_a_function_makes_a_value_another_and_later_numbers_follow_from_it():
     model, _ = gf.load("worked_example")
     edit = {"blocks.0.mlp.post": lambda post: 2 * post + 1}
-    found = gf.lab.edit(model, "the cat sat on", edit)
-    post = found.before["blocks.0.mlp.post"]
-    assert torch.equal(found.after["blocks.0.mlp.post"], 2 * post + 1)
-    later = found.after.explain("blocks.0.mlp.mlp_out[pos=3,d_model=0]")
+    result = gf.lab.edit(model, "the cat sat on", edit)
+    post = result.before["blocks.0.mlp.post"]
+    assert torch.equal(result.after["blocks.0.mlp.post"], 2 * post + 1)
+    later = result.after.explain("blocks.0.mlp.mlp_out[pos=3,d_model=0]")
     assert later.agrees
     read = [o.value for o in later.operand_groups["fwd/blocks.0.mlp.post"]]
     assert read == (2 * post[3] + 1).tolist()
-    assert later.value != found.before["blocks.0.mlp.mlp_out[pos=3,d_model=0]"].item()
+    assert later.value != result.before["blocks.0.mlp.mlp_out[pos=3,d_model=0]"].item()
 
 
 def test_a_watched_batch_of_texts_names_each_and_gives_what_each_alone_gives():

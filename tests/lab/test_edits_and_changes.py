@@ -97,11 +97,11 @@ def test_the_table_of_shifts_holds_the_two_traces_own_probabilities(model, ids):
 def test_changes_are_the_traces_differences_and_start_at_the_edit(model, ids):
     before = watch_text(model, ids)
     after = watch_text(model, ids, without_head(model.config, 1, 0))
-    found = changes(before, after)
-    assert found[0].path == "fwd/blocks.1.attn.z"
-    assert [change.path for change in found if change.edited] == ["fwd/blocks.1.attn.z"]
-    assert not [change for change in found if ".0." in change.path]
-    for change in found:
+    result = changes(before, after)
+    assert result[0].path == "fwd/blocks.1.attn.z"
+    assert [change.path for change in result if change.edited] == ["fwd/blocks.1.attn.z"]
+    assert not [change for change in result if ".0." in change.path]
+    for change in result:
         gap = after[change.path] - before[change.path]
         gap = torch.where(gap.isnan(), 0.0, gap)  # -inf on both sides
         assert change.largest == (after[change.address] - before[change.address]).item()

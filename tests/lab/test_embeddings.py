@@ -24,9 +24,9 @@ def ranked(W_E: np.ndarray, vector: np.ndarray, without: set[int]) -> list[tuple
 def test_the_nearest_are_those_of_plain_numpy(seed, token):
     W_E = table(seed)
     expected = ranked(W_E.double().numpy(), W_E[token].double().numpy(), {token})
-    found = nearest(W_E, token, 4)
-    assert [near.token for near in found] == [i for i, _ in expected[:4]]
-    for near, (_, cosine) in zip(found, expected, strict=False):
+    result = nearest(W_E, token, 4)
+    assert [near.token for near in result] == [i for i, _ in expected[:4]]
+    for near, (_, cosine) in zip(result, expected, strict=False):
         # float64, five terms
         assert near.cosine == pytest.approx(cosine, abs=1e-13)
         assert near.cosine == near.dot / (near.length * near.asked)
@@ -39,9 +39,9 @@ def test_an_analogy_is_that_of_plain_numpy(seed, order):
     unit = W_E.double().numpy()
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     expected = ranked(W_E.double().numpy(), unit[a] - unit[b] + unit[c], {a, b, c})
-    found = analogy(W_E, a, b, c)
-    assert [near.token for near in found] == [i for i, _ in expected]
-    assert [near.cosine for near in found] == pytest.approx([x for _, x in expected], abs=1e-13)
+    result = analogy(W_E, a, b, c)
+    assert [near.token for near in result] == [i for i, _ in expected]
+    assert [near.cosine for near in result] == pytest.approx([x for _, x in expected], abs=1e-13)
 
 
 def test_the_fourth_corner_of_a_parallelogram_is_found():

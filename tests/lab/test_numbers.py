@@ -11,8 +11,8 @@ from glassformer.lab.numbers import AT_A_TIME, counted
 
 
 def test_numbers_that_are_not_finite_are_left_out_of_the_counts():
-    found = counted(torch.tensor([math.inf, 1.0, -2.0, math.nan]))
-    assert (found.finite, found.mean, found.largest, sum(found.counts)) == (2, -0.5, 2, 2)
+    result = counted(torch.tensor([math.inf, 1.0, -2.0, math.nan]))
+    assert (result.finite, result.mean, result.largest, sum(result.counts)) == (2, -0.5, 2, 2)
     assert counted(torch.tensor([math.nan])).finite == 0
 
 

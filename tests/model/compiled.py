@@ -41,7 +41,7 @@ KINDS = {
 
 def main(backend: str, kinds: list[str]) -> None:
     torch.set_num_threads(1)
-    found = {}
+    result = {}
     for name in kinds or KINDS:
         changes = KINDS[name]
         torch.manual_seed(0)
@@ -60,7 +60,7 @@ def main(backend: str, kinds: list[str]) -> None:
         with torch.no_grad():
             logits = torch.compile(model, fullgraph=True, backend=backend)(ids)
             logits_gap = (logits - model(ids)).abs().max().item()
-        found[name] = {
+        result[name] = {
             "graphs": graphs,
             "graph_breaks": breaks,
             "logits_gap": logits_gap,
@@ -69,7 +69,7 @@ def main(backend: str, kinds: list[str]) -> None:
                 (a - b).abs().max().item() for a, b in zip(eager, gradients, strict=True)
             ),
         }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -51,9 +51,9 @@ def test_a_model_goes_to_another_process():
     queue = context.Queue()
     process = context.Process(target=answer, args=(model, queue))
     process.start()
-    found = queue.get(timeout=300)
+    result = queue.get(timeout=300)
     process.join()
-    torch.testing.assert_close(torch.tensor(found), model(IDS))
+    torch.testing.assert_close(torch.tensor(result), model(IDS))
 
 
 def test_tokenizers_recipes_and_configurations_pickle_and_copy():

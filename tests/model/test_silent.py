@@ -119,13 +119,13 @@ def compiled(backend: str, *kinds: str) -> dict[str, dict[str, float]]:
     ],
 )
 def test_compiled_silent_is_one_graph_and_equal_within_rounding(backend, kinds):
-    for name, found in compiled(backend, *kinds).items():
-        assert found["graphs"] == 1, name
-        assert found["graph_breaks"] == 0, name
+    for name, result in compiled(backend, *kinds).items():
+        assert result["graphs"] == 1, name
+        assert result["graph_breaks"] == 0, name
         # float32, sums of at most 48 terms in another order, numbers of unit size
-        assert found["logits_gap"] < 1e-5, name
-        assert found["loss_gap"] < 1e-5, name
-        assert found["gradient_gap"] < 1e-5, name
+        assert result["logits_gap"] < 1e-5, name
+        assert result["loss_gap"] < 1e-5, name
+        assert result["gradient_gap"] < 1e-5, name
 
 
 def test_a_model_can_be_made_on_the_meta_device():

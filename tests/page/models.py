@@ -72,10 +72,10 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
         file.write_text(packed.model_dump_json())
         traces = []
         for number, asked in enumerate(requests()):
-            found = recorded(state, asked)
-            folder = save(found.result.trace, place / f"{name}-{number}")
+            result = recorded(state, asked)
+            folder = save(result.result.trace, place / f"{name}-{number}")
             request = {"run": "", "prompt": PROMPT, **asked}
-            about = json.loads(found.about.model_dump_json())
+            about = json.loads(result.about.model_dump_json())
             traces.append({"request": request, "folder": str(folder), "about": about})
         room = state.model.config.n_ctx
         yield {"name": name, "file": str(file), "room": room, "traces": traces}

@@ -126,7 +126,7 @@ def training(place: Path) -> dict[str, Any]:
         model, moments = done.model, done.moments
     end = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
     lengths = {"batch": 2, "pos": 5}
-    found = {"plan": planned, "start": start, "end": end, "losses": losses}
+    result = {"plan": planned, "start": start, "end": end, "losses": losses}
     file = place / "training.json"
-    file.write_text(json.dumps({**found, "batches": batches, "lengths": lengths}))
+    file.write_text(json.dumps({**result, "batches": batches, "lengths": lengths}))
     return {"file": str(file), "share": 0.5}

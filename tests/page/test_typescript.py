@@ -91,7 +91,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     place, draw = tmp_path_factory.mktemp("alike"), random.Random(0)
     trace = gf.watch("miniature", "the cat sat on a", target="mat")
     save(trace, place / "trace")
-    found = {
+    result = {
         "trace": str(place / "trace"),
         "numbers": [spellings(value) for value in some_numbers(draw)],
         "columns": [column(draw) for _ in range(SUMS)],
@@ -102,8 +102,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "training": passes.training(place),
         "models": [*models.cases(place / "models")],
     }
-    (place / "cases.json").write_text(json.dumps(found))
-    return place / "cases.json", found
+    (place / "cases.json").write_text(json.dumps(result))
+    return place / "cases.json", result
 
 
 def test_python_and_typescript_write_the_same_texts_tokens_and_numbers(

@@ -51,7 +51,7 @@ def cases(place: Path, draw: random.Random) -> list[dict[str, Any]]:
 
 def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dict[str, Any]:
     tokenizer.save(folder)
-    found = []
+    result = []
     for text in texts:
         try:
             answer = answers.tokenized(tokenizer, text)
@@ -59,13 +59,13 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
             continue
         ids = [token.id for token in answer.tokens]
         unknown = tokenizer.unknown_words(text)
-        found.append(
+        result.append(
             {"found": answer.model_dump(), "decoded": tokenizer.decode(ids), "unknown": unknown}
         )
     return {
         "name": name,
         "file": str(folder / "tokenizer.json"),
-        "texts": found,
+        "texts": result,
         "only": [[word, only(tokenizer, word)] for word in WORDS],
     }
 

@@ -152,12 +152,12 @@ def test_gradients_of_all_weights_are_the_same(case):
     with InDouble():
         logits = theirs(ids).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
-    found = gradients(ours, ids, targets)
+    result = gradients(ours, ids, targets)
     expected = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
-    assert found.keys() == expected.keys()
+    assert result.keys() == expected.keys()
     figures = on_the_page()[theirs.config.model_type]
     for name, gradient in expected.items():
-        assert close(found[name], gradient, figures.gradients), name
+        assert close(result[name], gradient, figures.gradients), name
 
 
 def wrong(folder: Path, copy: Path, change: Callable[[dict, dict], object]) -> str:

@@ -54,11 +54,11 @@ def test_every_tensor_of_theirs_is_in_the_table(both):
 
 def test_every_activation_is_the_output_that_the_table_says(both):
     theirs, ours = both
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
 
     def keep(path):
         def hook(_module, _inputs, output):
-            found[path] = output[0] if isinstance(output, tuple) else output
+            result[path] = output[0] if isinstance(output, tuple) else output
 
         return hook
 
@@ -73,7 +73,7 @@ def test_every_activation_is_the_output_that_the_table_says(both):
     for name in activations(ours.config):
         value = trace[name.glassformer]
         if name.hugging_face is not None:
-            expected = third_of(name, found[name.hugging_face])
+            expected = third_of(name, result[name.hugging_face])
             # float64, the same sums in another order
             difference = (value.reshape(-1, *expected.shape[1:]) - expected).abs().max()
             assert difference < 1e-10, name

@@ -73,7 +73,7 @@ def test_every_weight_has_the_same_name_and_numbers(both):
     assert {name.glassformer for name in table} == set(ours.weights())
     for name in table:
         assert name.transformer_lens is not None
-        found = lens
+        result = lens
         for part in name.transformer_lens.split("."):
-            found = found[int(part)] if part.isdigit() else getattr(found, part)
-        assert torch.equal(found, ours.weights()[name.glassformer]), name
+            result = result[int(part)] if part.isdigit() else getattr(result, part)
+        assert torch.equal(result, ours.weights()[name.glassformer]), name

@@ -26,12 +26,12 @@ def measured(model_type: str, settings: dict[str, Any]) -> Figures:
     with InDouble():
         logits = theirs(ids).logits
     cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
-    found = gradients(ours, ids, targets)
+    result = gradients(ours, ids, targets)
     with torch.no_grad():
         return Figures(
             difference(narrow(ids), deepcopy(theirs).float()(ids).logits),
             difference(ours(ids), logits),
-            max(difference(found[n], p.grad) for n, p in theirs.named_parameters()),
+            max(difference(result[n], p.grad) for n, p in theirs.named_parameters()),
         )
 
 

@@ -66,22 +66,22 @@ def node_table(server: TestClient, about: dict[str, Any]) -> dict[str, Any]:
 
 def whole_values(server: TestClient, about: dict[str, Any]) -> bytes:
     """The values' file, tile by tile."""
-    found = b""
-    while len(found) < about["nbytes"]:
-        wanted = f"bytes={len(found)}-{len(found) + TILE - 1}"
+    result = b""
+    while len(result) < about["nbytes"]:
+        wanted = f"bytes={len(result)}-{len(result) + TILE - 1}"
         answer = server.get(f"/api/traces/{about['id']}/values", headers={"range": wanted})
         assert answer.status_code == 206
-        found += answer.content
-    return found
+        result += answer.content
+    return result
 
 
 def error(answer: Any, status: int, code: str) -> str:
     """The message of an error that is what it should be: one line, under its code."""
     assert answer.status_code == status, answer.text
-    found = answer.json()["error"]
-    assert found["code"] == code
-    assert "\n" not in found["message"]
-    return found["message"]
+    result = answer.json()["error"]
+    assert result["code"] == code
+    assert "\n" not in result["message"]
+    return result["message"]
 
 
 def data_block(html: str) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def server(monkeypatch) -> Iterator[tuple[int, Server]]:
     """A server that is soon impatient, and its port."""
     for what in PATIENCE:
         monkeypatch.setitem(PATIENCE, what, 1.0)
-    with listening(app) as found:
-        yield found
+    with listening(app) as result:
+        yield result
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def opened(port: int, sent: bytes = b"") -> socket.socket:
 
 def everything(client: socket.socket) -> bytes:
     """What comes until the other side closes."""
-    found = bytearray()
+    result = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while part := client.recv(1 << 16):
-            found += part
-    return bytes(found)
+            result += part
+    return bytes(result)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_a_byte_now_and_then_buys_no_more_time(port):
 
 
 def test_a_connection_that_asks_again_and_again_is_kept(port):
-    client, found = opened(port), b""
+    client, result = opened(port), b""
     for asked in range(1, 9):
         client.sendall(HEAD + b"\r\n")
-        while found.count(b"\r\n0\r\n\r\n") < asked:  # the last chunk
+        while result.count(b"\r\n0\r\n\r\n") < asked:  # the last chunk
             part = client.recv(4096)
             assert part
-            found += part
+            result += part
         time.sleep(0.2)
 
 
@@ -116,12 +116,12 @@ def test_a_reader_that_does_not_read_holds_little_and_is_let_go(server):
 
 def test_a_reader_that_is_slow_and_steady_gets_everything(port):
     client = opened(port, b"GET /big" + HEAD[5:] + b"connection: close\r\n\r\n")
-    found, begun = 0, time.monotonic()
+    result, begun = 0, time.monotonic()
     while part := client.recv(1 << 19):
-        found += len(part)
+        result += len(part)
         time.sleep(0.03)
     assert time.monotonic() - begun > PATIENCE["read"]
-    assert found > len(BIG)
+    assert result > len(BIG)
 
 
 def until(found: Callable[[], Result]) -> Result:

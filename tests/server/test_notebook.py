@@ -25,9 +25,9 @@ def built(monkeypatch):
 
 def shown(trace: Trace) -> dict[str, Any]:
     """The data of the page in the frame."""
-    found = re.search(r'srcdoc="([^"]*)"', trace_html(trace))
-    assert found
-    return data_block(html.unescape(found[1]))
+    result = re.search(r'srcdoc="([^"]*)"', trace_html(trace))
+    assert result
+    return data_block(html.unescape(result[1]))
 
 
 def with_targets(**options: Any) -> Trace:

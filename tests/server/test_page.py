@@ -28,22 +28,22 @@ def directives(policy: str) -> dict[str, str]:
 
 
 def test_the_policy_names_the_hash_of_each_script_and_style_and_nothing_unsafe():
-    found = directives(page.served_policy(BUILT))
-    assert found["script-src"] == sha256(SCRIPT)
-    assert found["style-src"] == sha256(STYLE)
-    assert found["default-src"] == "'none'"
-    assert found["connect-src"] == "'self'"
-    assert found["frame-ancestors"] == "'none'"
+    result = directives(page.served_policy(BUILT))
+    assert result["script-src"] == sha256(SCRIPT)
+    assert result["style-src"] == sha256(STYLE)
+    assert result["default-src"] == "'none'"
+    assert result["connect-src"] == "'self'"
+    assert result["frame-ancestors"] == "'none'"
     assert "unsafe" not in page.served_policy(BUILT)
 
 
 def test_the_served_page_is_sent_with_the_policy_of_its_own_tags(monkeypatch):
     monkeypatch.setattr("glassformer.server.api.page.template", lambda: BUILT)
     answer = client().get("/")
-    found = directives(answer.headers["content-security-policy"])
+    result = directives(answer.headers["content-security-policy"])
     sent = re.search(r'<script type="module">(.*?)</script>', answer.text, re.DOTALL)
     assert sent is not None
-    assert found["script-src"] == sha256(sent[1])
+    assert result["script-src"] == sha256(sent[1])
     assert data_block(answer.text) == page.SERVED
 
 
@@ -51,9 +51,9 @@ def test_an_exported_page_has_its_policy_inside_and_asks_no_server():
     sealed = page.sealed(BUILT)
     meta = re.search(r'http-equiv="content-security-policy" content="([^"]*)"', sealed)
     assert meta is not None
-    found = directives(meta[1])
-    assert found["script-src"] == sha256(SCRIPT)
-    assert "connect-src" not in found  # so default-src holds: none
+    result = directives(meta[1])
+    assert result["script-src"] == sha256(SCRIPT)
+    assert "connect-src" not in result  # so default-src holds: none
     assert sealed.index("http-equiv") < sealed.index("<script")
 
 

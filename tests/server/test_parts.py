@@ -42,14 +42,14 @@ def test_a_column_is_one_request_and_bit_for_bit_the_recorded_one(about, values)
     W_in = values[W_IN]
     for column in range(W_in.shape[1]):
         query = {"begin": f"0,{column}", "end": f"{len(W_in)},{column + 1}"}
-        found = part(about, W_in, address=W_IN, **query)
-        assert torch.equal(found, W_in[:, column])
+        result = part(about, W_in, address=W_IN, **query)
+        assert torch.equal(result, W_in[:, column])
 
 
 def test_a_window_of_one_head_is_bit_for_bit_the_recorded_one(about, values):
     pattern = values[PATTERN]
-    found = part(about, pattern, address=PATTERN, begin="0,0,2,1", end="1,1,5,3")
-    assert torch.equal(found, pattern[0, 0, 2:5, 1:3].flatten())
+    result = part(about, pattern, address=PATTERN, begin="0,0,2,1", end="1,1,5,3")
+    assert torch.equal(result, pattern[0, 0, 2:5, 1:3].flatten())
 
 
 def test_without_bounds_a_part_is_the_whole_value_whatever_its_dtype(about, values):
@@ -71,33 +71,33 @@ def largest_by_hand(value: torch.Tensor, sides: list[int]) -> list[float]:
 @pytest.mark.parametrize("sides", [[1, 5], [2, 3], [3, 1], [4, 100], [7, 16]])
 def test_an_overview_has_the_number_of_largest_magnitude_of_every_block(about, values, sides):
     W_in = values[W_IN]
-    found = part(about, W_in, address=W_IN, block=",".join(map(str, sides)))
-    assert found.tolist() == largest_by_hand(W_in, sides)
+    result = part(about, W_in, address=W_IN, block=",".join(map(str, sides)))
+    assert result.tolist() == largest_by_hand(W_in, sides)
 
 
 def test_blocks_of_a_part_begin_where_the_part_begins(about, values):
     W_in = values[W_IN]
     query = {"begin": "1,3", "end": "4,14", "block": "2,4"}
-    found = part(about, W_in, address=W_IN, **query)
-    assert found.tolist() == largest_by_hand(W_in[1:4, 3:14], [2, 4])
+    result = part(about, W_in, address=W_IN, **query)
+    assert result.tolist() == largest_by_hand(W_in[1:4, 3:14], [2, 4])
 
 
 def test_masked_scores_are_seen_only_where_a_whole_block_is_masked(about, values):
     scores = values[SCORES][0, 0]
     query = {"begin": "0,0,0,0", "end": f"1,1,{len(scores)},{len(scores)}", "block": "1,1,2,2"}
-    found = part(about, scores, address=SCORES, **query).view(3, 3)
-    assert found[0, 1:].tolist() == [-math.inf] * 2
+    result = part(about, scores, address=SCORES, **query).view(3, 3)
+    assert result[0, 1:].tolist() == [-math.inf] * 2
     kept = scores[:2, :2].flatten()
     kept = kept[kept.isfinite()]
-    assert found[0, 0] == kept[kept.abs().argmax()]
+    assert result[0, 0] == kept[kept.abs().argmax()]
 
 
 def test_a_nan_is_never_hidden_by_larger_numbers():
     inf = math.inf
     value = torch.tensor([5.0, torch.nan, -7.0, 2.0, -inf, -inf, 3.0, inf, -inf, 1.0])
-    found = largest_of_blocks(value, [2]).tolist()
-    assert math.isnan(found[0])
-    assert found[1:] == [-7.0, -inf, inf, 1.0]
+    result = largest_of_blocks(value, [2]).tolist()
+    assert math.isnan(result[0])
+    assert result[1:] == [-7.0, -inf, inf, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ def test_more_than_a_tile_is_refused_unless_in_blocks(about, values, monkeypatch
 
 
 def test_counts_are_those_of_numpy(about, values):
-    found = ask(about, "counts", address=W_IN).json()
+    result = ask(about, "counts", address=W_IN).json()
     numbers = values[W_IN].double().numpy()
-    assert found["finite"] == numbers.size
-    assert found["largest"] == np.abs(numbers).argmax()
-    assert found["mean"] == pytest.approx(numbers.mean(), abs=1e-15)
-    assert found["spread"] == pytest.approx(numbers.std(), rel=1e-14)
-    edges = [found["bins"][0]["from"] - 1e-9, *(one["to"] for one in found["bins"])]
+    assert result["finite"] == numbers.size
+    assert result["largest"] == np.abs(numbers).argmax()
+    assert result["mean"] == pytest.approx(numbers.mean(), abs=1e-15)
+    assert result["spread"] == pytest.approx(numbers.std(), rel=1e-14)
+    edges = [result["bins"][0]["from"] - 1e-9, *(one["to"] for one in result["bins"])]
     edges[-1] += 1e-9  # the largest lies on an edge
-    assert [one["count"] for one in found["bins"]] == np.histogram(numbers, edges)[0].tolist()
+    assert [one["count"] for one in result["bins"]] == np.histogram(numbers, edges)[0].tolist()
 
 
 def test_a_picture_has_the_principal_components_of_the_rows_asked_for(about, values):
@@ -179,15 +179,15 @@ def test_a_change_between_two_traces_is_that_of_their_recorded_numbers(about, va
     )
     after = read_safetensors(whole_values(server, other))
     for path in (head, SCORES, "fwd/logits", W_IN):
-        found = moved(about, other, path)
+        result = moved(about, other, path)
         was, now = values[path].double(), after[path].double()
         gap = torch.where(was == now, 0.0, now - was)
-        assert found["numbers"] == int((gap != 0).sum()), path
-        assert found["of"] == gap.numel()
-        assert abs(found["largest"]) == gap.abs().max()
-        assert found["edited"] == (path == head)
+        assert result["numbers"] == int((gap != 0).sum()), path
+        assert result["of"] == gap.numel()
+        assert abs(result["largest"]) == gap.abs().max()
+        assert result["edited"] == (path == head)
         length = was[was.isfinite()].norm().item()
-        assert found["relative"] == pytest.approx(gap.norm().item() / length, rel=1e-12)
+        assert result["relative"] == pytest.approx(gap.norm().item() / length, rel=1e-12)
     first = moved(about, other, "fwd/logits")["address"]
     place = tuple(int(part.split("=")[1]) for part in first.split("[")[1][:-1].split(","))
     assert (after["fwd/logits"].double() - values["fwd/logits"].double())[place] == moved(

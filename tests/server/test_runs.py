@@ -140,16 +140,16 @@ def test_words_of_the_runs_own_text_go_first_where_it_is_asked(tmp_path):
 
 
 def test_the_metrics_are_those_of_the_training_one_row_a_step():
-    found = client(str(trained())).get("/api/runs/red-house/metrics").json()
+    result = client(str(trained())).get("/api/runs/red-house/metrics").json()
     lines = (trained() / "metrics.jsonl").read_text().splitlines()
     written = [json.loads(line) for line in lines]
     losses = {row["step"]: row["loss"] for row in written if "loss" in row}
     held_out = {row["step"]: row["val_loss"] for row in written if "val_loss" in row}
-    assert [row["step"] for row in found["rows"]] == list(range(STEPS + 1))
-    for row in found["rows"]:
+    assert [row["step"] for row in result["rows"]] == list(range(STEPS + 1))
+    for row in result["rows"]:
         assert row["loss"] == losses.get(row["step"])
         assert row["held_out"] == held_out.get(row["step"])
-    assert found["floor"] is None
+    assert result["floor"] is None
 
 
 def test_metrics_are_read_again_only_when_a_row_was_added(tmp_path, monkeypatch):
@@ -236,27 +236,27 @@ def test_a_name_that_is_no_run_is_refused_at_the_start():
 
 def test_a_text_is_shown_as_its_tokenizer_reads_it():
     text = "the red cat"
-    found = client(str(trained())).post("/api/tokenize", json={"run": "red-house", "text": text})
+    result = client(str(trained())).post("/api/tokenize", json={"run": "red-house", "text": text})
     tokenizer = Tokenizer.load(trained())
     expected = tokenizer.trace(text)
-    tokens = found.json()["tokens"]
+    tokens = result.json()["tokens"]
     assert [token["id"] for token in tokens] == expected.ids
     assert b"".join(bytes(token["bytes"]) for token in tokens) == b"theredcat"
-    assert [step["op"] for step in found.json()["steps"]] == [s.op for s in expected.steps]
+    assert [step["op"] for step in result.json()["steps"]] == [s.op for s in expected.steps]
 
 
 def test_a_biography_is_that_of_the_run():
     address = "weight/blocks.0.attn.W_Q[head=0,d_model=1,d_head=2]"
     server = client(str(trained()))
-    found = server.post("/api/biography", json={"run": "red-house", "address": address}).json()
-    assert [point["step"] for point in found["points"]] == [0, 1, 2, 4, 8, STEPS]
-    for point in found["points"]:
+    result = server.post("/api/biography", json={"run": "red-house", "address": address}).json()
+    assert [point["step"] for point in result["points"]] == [0, 1, 2, 4, 8, STEPS]
+    for point in result["points"]:
         weights = open_train_state(str(trained()), point["step"]).model.weights()
         assert point["value"] == weights["blocks.0.attn.W_Q"][0, 1, 2].item()
-    moved = found["moved"]
+    moved = result["moved"]
     assert moved["to"] - moved["from"] == moved["change"]
     assert moved["batch"] != []
-    assert sorted([found["since"], *found["others"]]) == [0, 1, 2, 4, 8]
+    assert sorted([result["since"], *result["others"]]) == [0, 1, 2, 4, 8]
     each = []
     for since, until in pairwise([0, 1, 2, 4, 8, STEPS]):
         request = {"run": "red-house", "address": address, "since": since}
@@ -281,8 +281,8 @@ def test_neighbors_are_the_nearest_tokens():
     assert [row["id"] for row in rows] == cosines.argsort(descending=True)[:3].tolist()
     assert rows[0]["cosine"] == pytest.approx(cosines.max().item())
     analogy = {**request, "minus": 1, "plus": 2}
-    found = server.post("/api/neighbors", json=analogy).json()["rows"]
-    assert not {row["id"] for row in found} & {0, 1, 2}
+    result = server.post("/api/neighbors", json=analogy).json()["rows"]
+    assert not {row["id"] for row in result} & {0, 1, 2}
     error(server.post("/api/neighbors", json={**request, "plus": 1}), 422, "invalid")
     error(server.post("/api/neighbors", json={**request, "token": 99}), 422, "invalid")
 

@@ -166,8 +166,8 @@ def test_sampling_settings_decide_the_token_and_are_told_back():
 def test_the_difference_of_a_gradient_agrees_with_it():
     about = open_trace(server, target="mat", float64=True)
     address = "bwd/blocks.0.mlp.W_in[d_model=1,d_mlp=2]"
-    found = server.get(f"/api/traces/{about['id']}/difference", params={"address": address}).json()
-    assert abs(found["value"] - found["gradient"]) <= 10 * found["error"] + 1e-12
+    result = server.get(f"/api/traces/{about['id']}/difference", params={"address": address}).json()
+    assert abs(result["value"] - result["gradient"]) <= 10 * result["error"] + 1e-12
     wrong = server.get(f"/api/traces/{about['id']}/difference", params={"address": "fwd/embed"})
     error(wrong, 422, "invalid")
 

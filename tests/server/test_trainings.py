@@ -33,14 +33,14 @@ def events(served: TestClient, training: str) -> list[tuple[str, dict[str, Any]]
     """Everything that a training tells, to its end."""
     answer = served.get(f"/api/trainings/{training}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    found = []
+    result = []
     for block in answer.text.replace("\r\n", "\n").split("\n\n"):
         lines = [line.partition(": ") for line in block.splitlines()]
         fields = {name: value for name, _, value in lines}
         if "data" in fields:
             data = json.loads(fields["data"])
-            found.append((data.pop("kind"), data))
-    return found
+            result.append((data.pop("kind"), data))
+    return result
 
 
 def until_step(tmp_path, name: str, step: int) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.generation.sampling import Sampling
-from glassformer.show.choice import candidates, tell_choice, why
+from glassformer.show.choice import candidates, print_choice, why
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace
 from glassformer.watch.choice import record_choice
@@ -26,7 +26,7 @@ def chosen(trace: Trace, seed: int = 0, **settings) -> Trace:
 def told(trace: Trace, width: int = 80, encoding: str = "utf-8", n: int = 10) -> str:
     raw = BytesIO()
     page = TextIOWrapper(raw, encoding=encoding)
-    tell_choice(trace, Sheet(Console(file=page, width=width)), n)
+    print_choice(trace, Sheet(Console(file=page, width=width)), n)
     page.flush()
     return raw.getvalue().decode(encoding)
 

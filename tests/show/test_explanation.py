@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from glassformer.formula.spelling import number
-from glassformer.show.explanation import short_address, tell_explanation
+from glassformer.show.explanation import print_explanation, short_address
 from tests.calculator import calculate, gives, last_digit
 from tests.show.traces import Screen, small, wide
 
@@ -16,7 +16,7 @@ Q = "blocks.1.attn.q[pos=3,head=1,d_head=2]"
 
 def told(explanation, width=80, **options):
     screen = Screen(width)
-    tell_explanation(explanation, screen.console, **options)
+    print_explanation(explanation, screen.console, **options)
     return screen
 
 
@@ -38,9 +38,9 @@ def test_formula_numbers_and_check_are_the_explanations():
 
 def test_every_operand_has_an_address_that_gives_its_value():
     trace = small()
-    found = re.findall(r"^ +(\S+)  (\w+/\S+)$", told(trace.explain(Q)).text, re.M)
-    assert len(found) == 8 + 8 + 1  # the normalized vector, its weights, one bias
-    for value, address in found:
+    result = re.findall(r"^ +(\S+)  (\w+/\S+)$", told(trace.explain(Q)).text, re.M)
+    assert len(result) == 8 + 8 + 1  # the normalized vector, its weights, one bias
+    for value, address in result:
         assert number(trace[address].item()) == value
 
 

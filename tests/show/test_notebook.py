@@ -69,7 +69,7 @@ def test_nothing_is_fetched_from_outside(n: int):
         assert "@import" not in source
 
 
-def test_colours_let_the_pages_own_text_and_background_through():
+def test_colors_let_the_pages_own_text_and_background_through():
     source = trace_html(small(4))
     assert "background: white" not in source
     strengths = [float(strength) for strength in re.findall(r"--s:([\d.]+)", source)]

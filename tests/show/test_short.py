@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 import glassformer as gf
-from glassformer.show.short import SCREEN, tell_short
+from glassformer.show.short import SCREEN, print_short
 from glassformer.show.values import array
 from glassformer.trace import Trace
 
@@ -17,7 +17,7 @@ SECTIONS = ("TOKENIZATION", "EMBEDDINGS", "LAYER 0", "OUTPUT HEAD", "Predicted n
 
 def lines_of(trace: Trace, width: int = 80) -> list[str]:
     file = io.StringIO()
-    tell_short(trace, Console(file=file, width=width, highlight=False))
+    print_short(trace, Console(file=file, width=width, highlight=False))
     return file.getvalue().splitlines()
 
 

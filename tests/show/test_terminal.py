@@ -35,9 +35,9 @@ def test_every_number_of_an_attention_map_is_the_traces(n):
     for head in range(2):
         rows = rows_after(lines, f"  head {head}")[1 : n + 1]
         for query, row in enumerate(rows):
-            found = re.findall(rf"[█▓▒░ ]({NUMBER})(?= |$)", row[9:])
+            result = re.findall(rf"[█▓▒░ ]({NUMBER})(?= |$)", row[9:])
             pattern = trace[f"blocks.1.attn.pattern[head={head},query={query}]"]
-            assert found == [number(weight) for weight in pattern[: query + 1].tolist()]
+            assert result == [number(weight) for weight in pattern[: query + 1].tolist()]
             assert row.count(MASKED * 3) == n - 1 - query
 
 
@@ -174,16 +174,16 @@ def test_piped_output_has_no_escape_codes_even_where_a_token_has():
     assert "\u202e" not in text
 
 
-def test_a_terminal_gets_colour_and_the_same_text():
-    trace, screen = small(4), Screen(80, colour=True)
+def test_a_terminal_gets_color_and_the_same_text():
+    trace, screen = small(4), Screen(80, color=True)
     tell(trace, screen.console)
     assert "\x1b[" in screen.text
     assert re.sub(r"\x1b\[[\d;]*m", "", screen.text) == told(trace).text
 
 
-def test_no_color_is_honoured(monkeypatch):
+def test_no_color_is_honored(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    screen = Screen(80, colour=True)
+    screen = Screen(80, color=True)
     screen.console.no_color = True
     tell(small(4), screen.console)
     assert not re.search(r"\x1b\[[\d;]*(3[0-9]|38;5;\d+)m", screen.text)

@@ -5,13 +5,13 @@ from rich.cells import cell_len
 
 from glassformer.formula.spelling import number
 from glassformer.show.sheet import Sheet
-from glassformer.show.tour import tell_tour
+from glassformer.show.tour import print_tour
 from tests.show.traces import Screen, small, wide
 
 
 def toured(trace, width=80):
     screen = Screen(width)
-    tell_tour(trace, Sheet(screen.console))
+    print_tour(trace, Sheet(screen.console))
     return screen.lines
 
 

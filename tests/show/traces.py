@@ -45,10 +45,10 @@ def watched(config: Config, n: int, batch: int = 1, targets: bool = False) -> Tr
 class Screen:
     """A console of a given width whose text can be read back."""
 
-    def __init__(self, width: int = 80, *, colour: bool = False, encoding: str = "utf-8") -> None:
+    def __init__(self, width: int = 80, *, color: bool = False, encoding: str = "utf-8") -> None:
         self.file = _Encoded(encoding)
         self.console = Console(
-            file=self.file, width=width, force_terminal=colour, highlight=False, _environ={}
+            file=self.file, width=width, force_terminal=color, highlight=False, _environ={}
         )
 
     @property

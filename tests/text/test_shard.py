@@ -41,11 +41,11 @@ def test_a_shard_holds_each_document_between_separators(tmp_path):
     assert len(shard) == len(expected)
     assert shard.header.n_bytes == len("".join(DOCUMENTS))
     ends = [*shard.documents[1:].tolist(), len(shard)]
-    found = [
+    result = [
         BPE.decode(shard.tokens[start : end - 1])
         for start, end in zip(shard.documents, ends, strict=True)
     ]
-    assert found == DOCUMENTS
+    assert result == DOCUMENTS
 
 
 def test_a_tokenizer_without_separator_writes_documents_end_to_end(tmp_path):

@@ -75,8 +75,8 @@ def test_a_replay_leaves_the_run_as_it_was(run):
     folder, _ = run
 
     def files() -> dict[Path, tuple[int, int]]:
-        found = [path for path in folder.rglob("*") if path.is_file()]
-        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
+        result = [path for path in folder.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in result}
 
     before = files()
     state_at(folder, 7)

@@ -19,10 +19,10 @@ from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
 from glassformer.model import Decoder
 from glassformer.safe_text import harmless
-from glassformer.show.choice import tell_choice, token_text
+from glassformer.show.choice import print_choice, token_text
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.short import tell_short
+from glassformer.show.short import print_short
 from glassformer.show.terminal import tell
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
@@ -89,7 +89,7 @@ class Answers:
         self.last = generation
         return generation, stream_text(generation, self.tokenizer, self.stop)
 
-    def tell_end(self, sheet: Sheet) -> None:
+    def print_end(self, sheet: Sheet) -> None:
         """How the last answer was made, and why it ended."""
         last = self._answered()
         end = FINISH_REASONS.get(last.finish_reason or "", "interrupted")
@@ -97,7 +97,7 @@ class Answers:
         tokens = f"{len(last.new)} token{'' if len(last.new) == 1 else 's'}"
         sheet.prose(f"{tokens} ({how}). The end: {end}.", QUIET)
 
-    def tell_choice(self, sheet: Sheet, index: int = 0) -> None:
+    def print_choice(self, sheet: Sheet, index: int = 0) -> None:
         """The table behind new token number `index` of the last answer, and why it was this one."""
         last = self._answered()
         chosen = last.chosen
@@ -111,21 +111,21 @@ class Answers:
         token = record_choice(trace, last.sampling, seed=last.seed, index=index)
         text = visible(self.tokenizer.decode_known(before[-8:]))
         sheet.prose(f"Token {index + 1}, after '{'…' if len(before) > 8 else ''}{text}':", QUIET)
-        tell_choice(trace, sheet)
+        print_choice(trace, sheet)
         if token != chosen[index]:
             sheet.prose(
                 f"(The answer has {token_text(trace, chosen[index])} here: the two lie within the"
                 " rounding of this dtype, and a cache rounds differently.)"
             )
 
-    def tell_trace(self) -> None:
+    def print_trace(self) -> None:
         """Every stage of the last answer, in numbers."""
         last = self._answered()
         tell(self._watch(last.ids[: self.model.config.n_ctx], "*"))
 
-    def tell_short(self) -> None:
+    def print_short(self) -> None:
         """The prompt of the last answer on one screen: what made its first token."""
-        tell_short(self._watch(self._answered().prompt, "*"), lines=ANSWER_LINES)
+        print_short(self._watch(self._answered().prompt, "*"), lines=ANSWER_LINES)
 
     def _watch(self, ids: list[int], keep: str) -> Trace:
         device = self.model.embed.W_E.device

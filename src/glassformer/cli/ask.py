@@ -18,7 +18,7 @@ from glassformer.cli.choosing import (
     Temperature,
     TopK,
     TopP,
-    tell_defaults,
+    print_defaults,
 )
 from glassformer.cli.prompt_line import converse
 from glassformer.cli.streams import note, read_stdin, say_json
@@ -105,7 +105,7 @@ def command(
     NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
     model, tokenizer = open_run(run, at_step)
     said = defaults(model.said)
-    tell_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
+    print_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()
     if max_tokens is None and said.most_new(0) is None:
         max_tokens = LOOP_TOKENS if talks else MAX_TOKENS
@@ -124,12 +124,12 @@ def command(
         return say_json(_as_data(answers, text))
     answer = answers.complete(text)
     if show:
-        answers.tell_short()
+        answers.print_short()
     if (sys.stdout.isatty() if table is None else table) and answer.chosen:
         sheet = Sheet()
         sheet.line()
-        answers.tell_choice(sheet)
-        answers.tell_end(sheet)
+        answers.print_choice(sheet)
+        answers.print_end(sheet)
     elif answer.finish_reason == "context":
         note(f"the text ends here: the model reads no more than n_ctx={model.config.n_ctx} tokens")
     return None

@@ -70,9 +70,9 @@ def command(
         ids = torch.tensor([tokens])
     life = biography(run, where, ids, note_replay, seconds)
     sheet = Sheet()
-    _tell_points(sheet, life)
-    _tell_path(sheet, life)
-    _tell_turn(sheet, life, run, tokenizer)
+    _print_points(sheet, life)
+    _print_path(sheet, life)
+    _print_turn(sheet, life, run, tokenizer)
     if out is not None:
         say()
         for file in _draw(life, out):
@@ -88,7 +88,7 @@ def _what(life: Biography) -> str:
     return "value" if life.points[0].value.numel() == 1 else "length"
 
 
-def _tell_points(sheet: Sheet, life: Biography) -> None:
+def _print_points(sheet: Sheet, life: Biography) -> None:
     points, what = life.points, _what(life)
     sheet.prose(f"{life.address} through training", "bold", hanging=2)
     steps, moved = [p.step for p in points], [p.moved for p in points]
@@ -119,7 +119,7 @@ def _right(title: str) -> Column:
     return Column(title, right=True)
 
 
-def _tell_path(sheet: Sheet, life: Biography) -> None:
+def _print_path(sheet: Sheet, life: Biography) -> None:
     start, end = life.path[0].step, life.path[-1].step
     sheet.title(f"Its largest change is among updates {start + 1} to {end}, replayed")
     last = life.points[-1].step
@@ -150,7 +150,7 @@ def _tell_path(sheet: Sheet, life: Biography) -> None:
         sheet.prose(f"… {missing} updates that moved it less left out", QUIET, indent=2)
 
 
-def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -> None:
+def _print_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -> None:
     turn = life.turn
     sheet.title(f"Update {turn.step} moved it most")
     change = (turn.after.double() - turn.before.double()).nan_to_num()
@@ -188,7 +188,9 @@ def _tell_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -
 
 
 def _draw(life: Biography, out: Path) -> list[Path]:
-    points, path = ([(p.step, _size(p.value)) for p in found] for found in (life.points, life.path))
+    points, path = (
+        [(p.step, _size(p.value)) for p in result] for result in (life.points, life.path)
+    )
     figure = draw_biography(str(life.address), _what(life), points, path, life.turn.step)
     files = [write(figure, out / "biography.png")]
     if len(life.axes) == 2:

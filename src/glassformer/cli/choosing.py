@@ -54,7 +54,7 @@ Seed = Annotated[
 NO_DEFAULTS = Defaults({})
 
 
-def tell_defaults(defaults: Defaults, asked: Mapping[str, object]) -> None:
+def print_defaults(defaults: Defaults, asked: Mapping[str, object]) -> None:
     """Say what the folder's generation_config.json decides, and what of it is left out."""
     length = {"max_new_tokens": defaults.max_new_tokens, "max_length": defaults.max_length}
     length = {name: most for name, most in length.items() if most is not None}

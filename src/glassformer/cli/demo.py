@@ -13,12 +13,12 @@ from rich.console import Console
 from glassformer.cli import pasted
 from glassformer.cli.answer import Answers
 from glassformer.cli.console import SafeConsole
-from glassformer.cli.train import tell_outcome, train_showing
+from glassformer.cli.train import print_outcome, train_showing
 from glassformer.generation.sampling import Sampling
-from glassformer.show.explanation import short_address, tell_arithmetic
+from glassformer.show.explanation import print_arithmetic, short_address
 from glassformer.show.plots.all import draw_all
 from glassformer.show.sheet import Sheet
-from glassformer.show.tour import tell_tour
+from glassformer.show.tour import print_tour
 from glassformer.training.prepare import Choices, new_run, resumed_run
 from glassformer.training.run import read_metrics
 from glassformer.training.storyland import StorylandScore, measure
@@ -51,11 +51,11 @@ def command(
     with prepared.run as run:
         outcome, stopped_by = train_showing(prepared, console)
         if stopped_by is not None:
-            tell_outcome(outcome, prepared, [], console)
+            print_outcome(outcome, prepared, [], console)
             raise typer.Exit(128 + stopped_by)
         model, tokenizer = prepared.model.cpu().eval(), run.tokenizer
     score = measure(model, tokenizer, MEASURED)
-    tell_score(score, console)
+    print_score(score, console)
 
     chapter(console, 2, "It completes what it is given")
     greedy = Answers(model, tokenizer, Sampling(temperature=0), max_tokens=12, stop=["."])
@@ -66,16 +66,16 @@ def command(
     chapter(console, 3, f"The stages of one answer: {LEARNED!r}")
     ids = tokenizer.encode_prompt(LEARNED)
     trace = model.watch(torch.tensor([ids]))
-    tell_tour(trace, Sheet())
+    print_tour(trace, Sheet())
     console.print("\nEvery number of every stage:")
     console.print(f"  {' '.join(pasted.parts('trace', [out, LEARNED]))}")
 
     chapter(console, 4, "How one number was made")
     probable = int(trace.value_of(trace.node("probs"))[0, -1].argmax())
-    found = trace.explain(f"fwd/probs[pos={len(ids) - 1},vocab={probable}]")
-    tell_arithmetic(found, Sheet())
+    result = trace.explain(f"fwd/probs[pos={len(ids) - 1},vocab={probable}]")
+    print_arithmetic(result, Sheet())
     console.print("\nIts operands, and theirs, down to the weights:")
-    words = [out, LEARNED, short_address(trace, found.address)]
+    words = [out, LEARNED, short_address(trace, result.address)]
     verb, *others = pasted.parts("explain", words, "--follow 3")
     console.print(f"  {verb} \\\n    {' '.join(others)}")
 
@@ -84,7 +84,7 @@ def command(
         console.print(f"  {file}")
 
     chapter(console, 6, "Your turn")
-    tell_score(score, console)
+    print_score(score, console)
     console.print(f"The model, its metrics and its checkpoints are in {out}.")
     if shutil.which("glassformer") is None:
         console.print("Let the shell find the command first: source .venv/bin/activate")
@@ -97,7 +97,7 @@ def command(
         console.print(f"  {command_line:<48} # {what}")
 
 
-def tell_score(score: StorylandScore, console: Console) -> None:
+def print_score(score: StorylandScore, console: Console) -> None:
     """The two questions of Storyland: is it at the floor, and does it learn in context?"""
     console.print(
         f"on {MEASURED} fresh documents: loss {score.loss:.3f}, {score.loss - score.floor:.3f}"

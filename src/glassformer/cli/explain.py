@@ -16,7 +16,7 @@ from glassformer.cli.choosing import (
     Temperature,
     TopK,
     TopP,
-    tell_defaults,
+    print_defaults,
 )
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
@@ -25,8 +25,8 @@ from glassformer.generation.defaults import defaults
 from glassformer.generation.generate import check_prompt, generate
 from glassformer.lab.edits import Edit, written
 from glassformer.lab.logit_lens import logit_lens, record_guesses
-from glassformer.show.choice import TOKEN, tell_choice
-from glassformer.show.explanation import tell_explanation
+from glassformer.show.choice import TOKEN, print_choice
+from glassformer.show.explanation import print_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
 from glassformer.training.train_state import open_train_state
@@ -102,10 +102,10 @@ def command(
     changed: Edit = dict(written(text) for text in edit or ())
     if belongs_to_a_step(where.path) or target is not None:
         trace = _learning(run, at_step, prompt, target, where, changed)
-        found = trace.explain(where, check=check)
+        result = trace.explain(where, check=check)
         if as_json:
-            return say_json(explanation_data(found, follow))
-        return tell_explanation(found, everything=everything, follow=follow, full=full)
+            return say_json(explanation_data(result, follow))
+        return print_explanation(result, everything=everything, follow=follow, full=full)
     model, tokenizer = open_run(run, at_step)
     ids = tokenizer.encode_prompt(prompt)
     index, seed = where.token or 0, seed or 0
@@ -118,7 +118,7 @@ def command(
     said = defaults(model.said)
     sampling = said.sampling(**asked)
     if index or where.kind == "choose":
-        tell_defaults(said, {**asked, "max_new_tokens": index, "stop": "none"})
+        print_defaults(said, {**asked, "max_new_tokens": index, "stop": "none"})
     how = {"seed": seed, **asdict(sampling)}
     ids += list(generate(model, ids, max_new_tokens=index, **how))
     trace = watch_ids(model, ids, changed)
@@ -127,14 +127,14 @@ def command(
         record_guesses(model, trace)
     if where.kind == "choose":
         record_choice(trace, sampling, seed=seed, index=index)
-    found = trace.explain(where, check=check)
+    result = trace.explain(where, check=check)
     if as_json:
-        return say_json(explanation_data(found, follow))
-    tell_explanation(found, everything=everything, follow=follow, full=full)
+        return say_json(explanation_data(result, follow))
+    print_explanation(result, everything=everything, follow=follow, full=full)
     if where.path == TOKEN:
         sheet = Sheet()
         sheet.line()
-        tell_choice(trace, sheet)
+        print_choice(trace, sheet)
     return None
 
 

@@ -125,12 +125,12 @@ def warnings(health: Read) -> list[str]:
     >>> warnings({"update_to_weight": {"embed": 0.3}, "dead_units": {"blocks.0": 0.0}})
     ['embed changes by 30% of its size in one step: the learning rate may be too high']
     """
-    found = [
+    result = [
         f"{layer} changes by {ratio:.0%} of its size in one step: the learning rate may be too high"
         for layer, ratio in health["update_to_weight"].items()
         if ratio > 0.1
     ]
-    return found + [
+    return result + [
         f"{share:.0%} of the neurons in {layer} never fire: they no longer learn"
         for layer, share in health["dead_units"].items()
         if share > 0.5

@@ -75,9 +75,9 @@ def obey(answers: Answers, line: str, show: bool = False) -> bool:
         return False
     if not line.startswith("/"):
         answers.complete(line)
-        answers.tell_end(Sheet())
+        answers.print_end(Sheet())
         if show:
-            answers.tell_short()
+            answers.print_short()
         return True
     command, _, value = line[1:].partition(" ")
     value = value.strip()
@@ -89,11 +89,11 @@ def obey(answers: Answers, line: str, show: bool = False) -> bool:
         case "settings":
             say(settings(answers))
         case "why":
-            answers.tell_choice(Sheet(), number(command, value or "1", int) - 1)
+            answers.print_choice(Sheet(), number(command, value or "1", int) - 1)
         case "show":
-            answers.tell_short()
+            answers.print_short()
         case "trace":
-            answers.tell_trace()
+            answers.print_trace()
         case _:
             change(answers, command, value)
             say(settings(answers))

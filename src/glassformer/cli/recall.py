@@ -40,6 +40,6 @@ def recall(prepared: Prepared) -> list[Recalled]:
         ids = tokenizer.encode_prompt(prompt)
         room = min(LONGEST_WORD, model.config.n_ctx - len(ids))
         new = [*generate(model, ids, max_new_tokens=room, temperature=0.0)]
-        found = _WORD.match(tokenizer.decode_known(new))
-        recalled.append(Recalled(prompt, found[1] if found else "", word))
+        result = _WORD.match(tokenizer.decode_known(new))
+        recalled.append(Recalled(prompt, result[1] if result else "", word))
     return recalled

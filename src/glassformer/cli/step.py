@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glassformer.cli import pasted
 from glassformer.cli.as_json import AsJson, token_data, tokens_data
-from glassformer.cli.lab.subject import tell_explain
+from glassformer.cli.lab.subject import print_explain
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.errors import GlassformerError
@@ -23,7 +23,7 @@ from glassformer.ops import IGNORED
 from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.step_story import StepStory, asked, extreme, tell_step, weights_of
+from glassformer.show.step_story import StepStory, asked, extreme, print_step, weights_of
 from glassformer.show.surprise import surprises
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
@@ -81,19 +81,19 @@ def command(
         return say_json({"lr": state.next_lr, "updates": updates, "losses": losses})
     sheet = Sheet()
     if steps == 1:
-        trace = _tell_one(state, ids, targets, sheet, everything)
+        trace = _print_one(state, ids, targets, sheet, everything)
         if lr is None:  # explain knows the run's own alone
             options = [] if target is None else [f"--target {pasted.word(target)}"]
             options += [] if from_step is None else [f"--at-step {from_step}"]
             sheet.line()
             sheet.prose("How was a change made? For example the biggest:")
-            found = (extreme(trace, f"opt/{name}.change") for name in weights_of(trace))
-            biggest = max(found, key=lambda e: abs(e.largest))
-            tell_explain(sheet, run, prompt, biggest.address, *options)
+            result = (extreme(trace, f"opt/{name}.change") for name in weights_of(trace))
+            biggest = max(result, key=lambda e: abs(e.largest))
+            print_explain(sheet, run, prompt, biggest.address, *options)
     if steps > 1 or out is not None:
         updates, losses, after = _repeat(state, ids, targets, steps)
         if steps > 1:
-            _tell_many(state, targets, updates, losses, sheet)
+            _print_many(state, targets, updates, losses, sheet)
         if out is not None:
             what = _asked(state, targets)
             guess = 1 / state.model.config.vocab_size
@@ -151,7 +151,7 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, A
     }
 
 
-def _tell_one(
+def _print_one(
     state: TrainState, ids: Tensor, targets: Tensor, sheet: Sheet, everything: bool
 ) -> Trace:
     """Tell the next update; return its trace."""
@@ -172,9 +172,9 @@ def _tell_one(
         f" gradients clipped to {recipe.clip}",
         QUIET,
     )
-    tell_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
+    print_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
     losses = [trace["fwd/loss"].item() for trace in (watched.trace, after)]
-    _tell_overshoot(state, [state.done, trained.done], losses, sheet)
+    _print_overshoot(state, [state.done, trained.done], losses, sheet)
     return watched.trace
 
 
@@ -197,7 +197,7 @@ def _repeat(
     return updates, losses, state
 
 
-def _tell_many(
+def _print_many(
     state: TrainState,
     targets: Tensor,
     updates: list[int],
@@ -217,10 +217,10 @@ def _tell_many(
     print_table(sheet, [*columns, Column("loss", **right), Bars(whole=1.0)], rows)
     if many:
         sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
-    _tell_overshoot(state, updates, losses, sheet)
+    _print_overshoot(state, updates, losses, sheet)
 
 
-def _tell_overshoot(
+def _print_overshoot(
     state: TrainState, updates: list[int], losses: list[float], sheet: Sheet
 ) -> None:
     """Say it in words where an update made the loss larger, or no number at all."""

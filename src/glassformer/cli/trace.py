@@ -14,7 +14,7 @@ from glassformer.cli.as_json import AsJson, trace_data
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
 from glassformer.errors import GlassformerError
-from glassformer.show.short import tell_short
+from glassformer.show.short import print_short
 from glassformer.show.terminal import tell
 from glassformer.trace import Trace
 
@@ -67,7 +67,7 @@ def command(
         )
     short_form = short or (short is None and not chosen and sys.stdout.isatty())
     if short_form:
-        tell_short(trace)
+        print_short(trace)
         say("\n  --story shows every stage and its formula, --all every number of it")
     else:
         tell(trace, layers=layer or (), only=only or (), everything=everything)

@@ -151,7 +151,7 @@ def command(
             prepared, console, tensorboard=tensorboard, event=say_event if as_json else None
         )
     recalled = [] if outcome.reason == "stopped" else recall(prepared)
-    tell_outcome(outcome, prepared, recalled, console)
+    print_outcome(outcome, prepared, recalled, console)
     if as_json:
         answers = [asked._asdict() for asked in recalled]
         end = {"reason": outcome.reason, "step": outcome.step, "run": str(out)}
@@ -220,7 +220,7 @@ def train_showing(
         console.print(f"going on with {run.folder} after step {done[-1]:,} of {recipe.steps:,}")
     else:
         plan = make_plan(model, data, recipe)
-        tell_plan(plan, console)
+        print_plan(plan, console)
         if event is not None:
             event("plan", plan._asdict())
             for note in notes:
@@ -256,7 +256,7 @@ def sample(model: Decoder, tokenizer: Tokenizer, seed: int) -> str:
     return tokenizer.decode_known(generate(model, start, max_new_tokens=length, seed=seed))
 
 
-def tell_plan(plan: Plan, console: Console) -> None:
+def print_plan(plan: Plan, console: Console) -> None:
     """Say what is to be expected before it begins."""
     memory = f"{size(plan.state_bytes)} of weights, gradients and optimizer"
     memory += f"; {size(plan.peak_bytes)} in all at the peak of the trial steps"
@@ -279,7 +279,7 @@ def size(n_bytes: int) -> str:
     return f"{n_bytes / 1e3:,.0f} KB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.0f} MB"
 
 
-def tell_outcome(
+def print_outcome(
     outcome: Outcome, prepared: Prepared, recalled: list[Recalled], console: Console
 ) -> None:
     """Say how it ended, where the model is, what to type next, and what it makes of its text."""

@@ -93,8 +93,8 @@ def defaults(said: Said) -> Defaults:
         raise GlassformerError(
             f"the folder's generation_config.json: {error}; mend it or take it out"
         ) from error
-    found = {name: generation[name] for name in NOTHING if name in generation}
-    left = (f"{name}={value!r}" for name, value in found.items() if value not in NOTHING[name])
+    result = {name: generation[name] for name in NOTHING if name in generation}
+    left = (f"{name}={value!r}" for name, value in result.items() if value not in NOTHING[name])
     lengths = generation.get("max_new_tokens"), generation.get("max_length")
     return Defaults(given, *lengths, tuple(texts), tuple(left))
 

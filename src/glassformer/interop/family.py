@@ -145,8 +145,8 @@ class Family:
         for name, value in own.items():
             Config.check_field(name, value)  # before `more` computes with it
         usual = {**self.more_settings, **{s.theirs: s.default for s in self.settings}}
-        found = self.more({**usual, **settings})
-        return Config.from_dict({**self.choices, **own, **found})
+        result = self.more({**usual, **settings})
+        return Config.from_dict({**self.choices, **own, **result})
 
     def _refuse_unknown(self, settings: Settings) -> None:
         fixed = {**FIXED, **self.fixed}
@@ -232,8 +232,8 @@ class Family:
         return {own: n for own, n in full.items() if not re.fullmatch(self.buffers, own)}
 
     def layer_of(self, name: str, /) -> int | None:
-        found = re.match(rf"{re.escape(self.prefix + self.layers)}(\d{{1,9}})\.", name)
-        return int(found[1]) if found else None
+        result = re.match(rf"{re.escape(self.prefix + self.layers)}(\d{{1,9}})\.", name)
+        return int(result[1]) if result else None
 
     def says(self, name: str, /) -> bool:
         return any(setting.ours == name for setting in self.settings)

@@ -74,8 +74,8 @@ class OwnForm:
         return {name: name for name in names}
 
     def layer_of(self, name: str, /) -> int | None:
-        found = re.match(r"blocks\.(\d{1,9})\.", name)
-        return int(found[1]) if found else None
+        result = re.match(r"blocks\.(\d{1,9})\.", name)
+        return int(result[1]) if result else None
 
     def says(self, _field: str, /) -> bool:
         return True

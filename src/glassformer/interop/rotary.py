@@ -47,7 +47,7 @@ def read(
         )
     part = positive("partial_rotary_factor", (share or 1.0) if part is None else part)
     head = settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "rotary_base": positive("rope_theta", full.get("rope_theta", theta)),
         "rotary_dims": int(head * part),
         "rotary_scaling": _read_scaling(full, settings["max_position_embeddings"]),
@@ -57,8 +57,8 @@ def read(
         if local.get("rope_type", "default") != "default":
             raise GlassformerError("rope_parameters: layers with a window can't be scaled")
         own = local.get("rope_theta", settings["rope_local_base_freq"])
-        found["local_rotary_base"] = positive("rope_theta", local_base if own is None else own)
-    return found
+        result["local_rotary_base"] = positive("rope_theta", local_base if own is None else own)
+    return result
 
 
 def _read_scaling(given: dict[str, Any], n_ctx: int) -> RotaryScaling | None:

@@ -17,9 +17,9 @@ def refuse_no_numbers(scores: Tensor) -> None:
     """
     top = scores.detach().amax(-1)
     if not bool(top.isfinite().all()):
-        found = top[~top.isfinite()].flatten()[0].item()
+        result = top[~top.isfinite()].flatten()[0].item()
         raise GlassformerError(
-            f"the scores of the next token are no numbers ({found}), so there is no prediction;"
+            f"the scores of the next token are no numbers ({result}), so there is no prediction;"
             f" {why(scores.dtype)}"
         )
 

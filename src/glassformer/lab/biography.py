@@ -113,10 +113,10 @@ def biography(
             continue
         left -= cost
         report(start, end)
-        found = followed.replay(start, end)
+        result = followed.replay(start, end)
         searched.append((start, end))
-        if best is None or (found[1].moved, -found[1].step) > (best[1].moved, -best[1].step):
-            best = found
+        if best is None or (result[1].moved, -result[1].step) > (best[1].moved, -best[1].step):
+            best = result
     assert best is not None, "two points have a stretch between them"
     return Biography(followed.where, followed.axes, points, *best, sorted(searched))
 

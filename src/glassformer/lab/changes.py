@@ -104,7 +104,7 @@ def changes(before: Trace, after: Trace) -> list[Change]:
         for trace in (before, after)
     ]
     paths = [node.path for node in before.computed if node.path in kept[0] & kept[1]]
-    return [found for path in paths if (found := change(before, after, path)).numbers]
+    return [result for path in paths if (result := change(before, after, path)).numbers]
 
 
 def change(before: Trace, after: Trace, path: str) -> Change:

@@ -30,16 +30,16 @@ def as_ids(ids: Ids, vocab_size: int | None = None, what: str = "ids") -> Int[Te
     ...
     glassformer.errors.GlassformerError: ids hold texts of 2 and 1 tokens; give texts of one length
     """
-    found = _tensor(ids, what)
-    if found.ndim == 1:
-        found = found[None]
-    if found.ndim != 2 or found.numel() == 0:
+    result = _tensor(ids, what)
+    if result.ndim == 1:
+        result = result[None]
+    if result.ndim != 2 or result.numel() == 0:
         raise GlassformerError(
-            f"{what} must be [pos] or [batch, pos] with a token in it, not {[*found.shape]}"
+            f"{what} must be [pos] or [batch, pos] with a token in it, not {[*result.shape]}"
         )
-    if vocab_size is not None and not found.is_meta:
-        refuse_outside(found, vocab_size)
-    return found
+    if vocab_size is not None and not result.is_meta:
+        refuse_outside(result, vocab_size)
+    return result
 
 
 def one_text(ids: Ids) -> list[int]:
@@ -48,15 +48,15 @@ def one_text(ids: Ids) -> list[int]:
     >>> one_text(torch.tensor([[1, 2, 3]]))
     [1, 2, 3]
     """
-    found = _tensor(ids, "ids")
-    if found.ndim == 2 and len(found) > 1:
+    result = _tensor(ids, "ids")
+    if result.ndim == 2 and len(result) > 1:
         raise GlassformerError(
-            f"ids {[*found.shape]} are {len(found)} texts, and one is continued here; give [pos]"
+            f"ids {[*result.shape]} are {len(result)} texts, and one is continued here; give [pos]"
             " or [1, pos], or all of them to generate_batch"
         )
-    if found.ndim not in (1, 2):
-        raise GlassformerError(f"ids must be [pos] or [1, pos], not {[*found.shape]}")
-    return found.flatten().tolist()
+    if result.ndim not in (1, 2):
+        raise GlassformerError(f"ids must be [pos] or [1, pos], not {[*result.shape]}")
+    return result.flatten().tolist()
 
 
 def refuse_outside(ids: Tensor, vocab_size: int) -> None:

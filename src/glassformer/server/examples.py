@@ -93,7 +93,7 @@ def without_end(sentence: str) -> tuple[str, str] | None:
 def unfinished(tokenizer: Tokenizer, n_ctx: int, data: Path) -> list[tuple[str, str]]:
     """The first and the last sentence of a text that the model can read, as `without_end`."""
     windows = _windows(tokenizer, data, lambda n: [0, max(n - WINDOW, 0)])
-    found: list[tuple[str, str]] = []
+    result: list[tuple[str, str]] = []
     for place, window in zip((0, -1), windows, strict=False):
         is_end = groupby(window, lambda i: i == tokenizer.eos_id)
         documents = [[*ids] for ends, ids in is_end if not ends] or [[]]
@@ -102,8 +102,8 @@ def unfinished(tokenizer: Tokenizer, n_ctx: int, data: Path) -> list[tuple[str, 
         in_order = sentences if place == 0 else sentences[:0:-1] or sentences
         parts = (without_end(sentence) for sentence in in_order)
         fitting = (p for p in parts if p is not None and _fits(tokenizer, n_ctx - 1, p[0]))
-        found += islice((p for p in fitting if len(p[0]) <= LETTERS), 1)
-    return [*dict.fromkeys(found)]
+        result += islice((p for p in fitting if len(p[0]) <= LETTERS), 1)
+    return [*dict.fromkeys(result)]
 
 
 def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:

@@ -86,9 +86,9 @@ def sealed(html: str) -> str:
 
 def _hashes(html: str, tag: str) -> list[str]:
     """The hash of every inline script or style."""
-    found = _Inline()
-    found.feed(html)
-    digests = (hashlib.sha256(text.encode()).digest() for text in found.texts[tag])
+    result = _Inline()
+    result.feed(html)
+    digests = (hashlib.sha256(text.encode()).digest() for text in result.texts[tag])
     return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
 
 

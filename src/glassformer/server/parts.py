@@ -102,11 +102,11 @@ def _reduced(value: Tensor, axis: int, side: int, reduce: Callable[..., Tensor])
 def _for_each_axis(name: str, text: str, shape: list[int], otherwise: list[int]) -> list[int]:
     if not text:
         return otherwise
-    found = [int(number) for number in text.split(",")]
-    if len(found) != len(shape):
+    result = [int(number) for number in text.split(",")]
+    if len(result) != len(shape):
         raise ApiError(
             "bad_request",
-            f"{name}={text} gives {len(found)} numbers; the value has {len(shape)} axes, and each"
+            f"{name}={text} gives {len(result)} numbers; the value has {len(shape)} axes, and each"
             " takes one",
         )
-    return found
+    return result

@@ -110,7 +110,7 @@ def is_stored(node: dict[str, Any]) -> bool:
 
 
 def _settings() -> dict[str, Sampling]:
-    found = {}
+    result = {}
     for greedy, penalty, temperature, top_k, top_p, min_p in product((True, False), repeat=6):
         sampling = Sampling(
             temperature=0 if greedy else 0.5 if temperature else 1,
@@ -119,8 +119,8 @@ def _settings() -> dict[str, Sampling]:
             top_p=0.5 if top_p else None,
             min_p=0.5 if min_p else None,
         )
-        found[settings_key(sampling)] = sampling
-    return found
+        result[settings_key(sampling)] = sampling
+    return result
 
 
 def settings_key(sampling: Sampling) -> str:

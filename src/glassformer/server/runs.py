@@ -208,15 +208,15 @@ class Runs:
 
     def summaries(self) -> list[schemas.RunSummary]:
         """The summary of every run that can be read; raises only if none of them can."""
-        found, errors = [], []
+        result, errors = [], []
         for source in self.there:
             try:
-                found.append(source.summary())
+                result.append(source.summary())
             except (GlassformerError, OSError) as error:
                 errors.append(error)  # it is told when this run is asked for
-        if errors and not found:
+        if errors and not result:
             raise errors[0]
-        return found
+        return result
 
     def train_state(self, run: str, at_step: int | None = None) -> TrainState:
         """A run's model as it was after a step; None: as it is now."""

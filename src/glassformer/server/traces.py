@@ -115,8 +115,8 @@ def precision_of(trace: Trace) -> str:
 
 
 def _memories(tensors: Iterable[Tensor]) -> dict[int, int]:
-    found = (tensor.untyped_storage() for tensor in tensors)
-    return {memory.data_ptr(): memory.nbytes() for memory in found}
+    result = (tensor.untyped_storage() for tensor in tensors)
+    return {memory.data_ptr(): memory.nbytes() for memory in result}
 
 
 def _text(tokenizer: Tokenizer, options: schemas.TraceOptions, ids: list[int]) -> str:

@@ -82,7 +82,7 @@ def token_text(trace: Trace, token: int) -> str:
     return word_at(trace, "vocab", token) or f"id {token}"
 
 
-def tell_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
+def print_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
     """Print the table of the most probable next tokens, before and after each setting, and why."""
     rows = candidates(trace, n)
     chosen = int(_recorded(trace, TOKEN))

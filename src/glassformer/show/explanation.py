@@ -24,7 +24,7 @@ TOKENS = ("argmax", "drawn_token", "best_token", "order")  # ops whose numbers a
 GOOD, BAD = "color(33)", "bold color(166)"
 
 
-def tell_explanation(
+def print_explanation(
     explanation: Explanation,
     console: Console | None = None,
     *,
@@ -40,9 +40,9 @@ def tell_explanation(
     _Telling(explanation, Sheet(console), everything, full).tell(follow)
 
 
-def tell_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
+def print_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
     """Print one number, its formula with the numbers put in, and its check: no operands."""
-    _Telling(explanation, sheet, everything=False, full=False).tell_arithmetic()
+    _Telling(explanation, sheet, everything=False, full=False).print_arithmetic()
 
 
 def short_address(trace: Graph, address: str) -> str:
@@ -97,7 +97,7 @@ class _Telling:
             self._section(f"Where its operands come from, {follow} deep")
             _Tree(self.trace, sheet, self.everything, self.full).grow(explanation, follow)
 
-    def tell_arithmetic(self) -> None:
+    def print_arithmetic(self) -> None:
         explanation = self.explanation
         self._number()
         self.sheet.prose(explanation.formula, "italic", indent=2, hanging=4)

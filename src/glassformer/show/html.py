@@ -14,9 +14,9 @@ from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 
 VIOLET = (123, 77, 190)  # probabilities: one hue, as strong as the weight
-STRONGEST = 0.55  # opacity of a cell's colour: text in the page's own colour stays readable
+STRONGEST = 0.55  # opacity of a cell's color: text in the page's own color stays readable
 
-# colours are laid over whatever the page's background is; text keeps the page's own colour
+# colors are laid over whatever the page's background is; text keeps the page's own color
 STYLE = """<style>
 .glassformer {font-variant-numeric: tabular-nums; line-height: 1.4; overflow-x: auto}
 .glassformer table {border-collapse: collapse; margin: .3em 0; color: inherit}
@@ -87,7 +87,7 @@ def matrix_table(
     masked: np.ndarray | None = None,
     signed: bool = True,
 ) -> str:
-    """Numbers over colours: blue and orange for signed ones, violet for probabilities."""
+    """Numbers over colors: blue and orange for signed ones, violet for probabilities."""
     finite = np.abs(matrix[np.isfinite(matrix)])
     most = float(finite.max()) if signed and finite.size else 1.0
     rows, columns = folds

@@ -26,7 +26,7 @@ _PLAIN = {
     "╱": "/",
     "↳": ">",
 }
-_LABELLED_AS = {"query": "pos", "key": "pos"}
+_LABELED_AS = {"query": "pos", "key": "pos"}
 
 
 def visible(token: str) -> str:
@@ -72,7 +72,7 @@ def word_at(trace: Graph, axis: str, index: int) -> str:
     >>> word_at(trace, "key", 1), word_at(trace, "d_model", 1)
     ('␣cat', '')
     """
-    words = trace.labels.get(_LABELLED_AS.get(axis, axis), ())
+    words = trace.labels.get(_LABELED_AS.get(axis, axis), ())
     return visible(words[index]) if index < len(words) else ""
 
 

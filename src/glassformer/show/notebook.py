@@ -179,7 +179,7 @@ def _maps(trace: Trace, node: Node) -> str:
 def _stages(trace: Trace) -> list[str]:
     """Every stage with its numbers; of the layers the first and the last."""
     fold = Fold.of(n_layers(trace), 1, 1)
-    found = []
+    result = []
     for chapter in chapters(trace):
         if chapter.layer is not None and chapter.layer not in fold.shown:
             continue
@@ -187,8 +187,8 @@ def _stages(trace: Trace) -> list[str]:
         between = ", ".join(node.short for node in nodes if is_between(node))
         told = [_stage(trace, node) for node in nodes if not is_between(node)]
         left_out = quiet(f"stages in between left out: {between}" if between else "")
-        found.append(details(chapter.title, *told, left_out))
-    return [*found, quiet(fold.summary("layer"))]
+        result.append(details(chapter.title, *told, left_out))
+    return [*result, quiet(fold.summary("layer"))]
 
 
 def _stage(trace: Trace, node: Node) -> str:

@@ -35,7 +35,7 @@ def token_name(trace: Trace, token: int) -> str:
     return word_at(trace, "vocab", token) or f"id {token}"
 
 
-def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
+def print_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
     """Print the best guesses after every token, and the table of the next token."""
     probs = probabilities(trace)
     if probs is None:
@@ -48,7 +48,7 @@ def tell_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
         return
     if len(probs) > 1:
         _after_each(trace, sheet, probs, everything)
-    tell_next(trace, sheet, probs, everything)
+    print_next(trace, sheet, probs, everything)
 
 
 def _breaks(trace: Trace, node: Node) -> bool:
@@ -90,7 +90,7 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
         sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2)
 
 
-def tell_next(
+def print_next(
     trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool, best: int = BEST
 ) -> None:
     """Print the table of the next token, the `best` most probable ones of it."""

@@ -1,4 +1,4 @@
-"""Where the terminal's text is written: its width, its colours, its letters."""
+"""Where the terminal's text is written: its width, its colors, its letters."""
 
 from __future__ import annotations
 

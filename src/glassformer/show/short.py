@@ -32,7 +32,7 @@ PLACES = 3  # of every number, as in a printed array
 ROUNDED = "numbers are rounded to 3 places, probabilities to 4"
 
 
-def tell_short(trace: Trace, console: Console | None = None, lines: int = SCREEN) -> None:
+def print_short(trace: Trace, console: Console | None = None, lines: int = SCREEN) -> None:
     """Print the five sections in at most so many lines, however large the model and the text are.
 
     Numbers are rounded to three places. What is left out is said where it would stand.

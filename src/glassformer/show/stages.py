@@ -53,22 +53,22 @@ def n_layers(trace: Trace) -> int:
 
 def chapters(trace: Trace) -> list[Chapter]:
     """The nodes of the forward pass in story order."""
-    found: list[Chapter] = []
+    result: list[Chapter] = []
     last = n_layers(trace) - 1
     for node in forward_nodes(trace):
         layer = layer_of(node)
-        if not found or found[-1].layer != layer:
+        if not result or result[-1].layer != layer:
             if layer is not None:
                 title = f"Layer {layer} (layers are 0 to {last})" if last else "The one layer"
             else:
-                title = "Numbers become a prediction" if found else "Tokens become vectors"
-            found.append(Chapter(title, layer))
+                title = "Numbers become a prediction" if result else "Tokens become vectors"
+            result.append(Chapter(title, layer))
         title = _section_title(node)
-        sections = found[-1].sections
+        sections = result[-1].sections
         if not sections or sections[-1].title != title:
             sections.append(Section(title))
         sections[-1].nodes.append(node)
-    return found
+    return result
 
 
 def _section_title(node: Node) -> str:

@@ -66,7 +66,7 @@ def asked(trace: Trace) -> list[tuple[int, int]]:
     return [(pos, int(token)) for pos, token in enumerate(targets) if token != IGNORED]
 
 
-def tell_step(story: StepStory, sheet: Sheet, everything: bool = False) -> None:
+def print_step(story: StepStory, sheet: Sheet, everything: bool = False) -> None:
     """Print the story; a model of at most `SMALL` parameters with all its numbers."""
     trace = story.trace
     names = weights_of(trace)
@@ -135,23 +135,23 @@ def _gradient(story: StepStory, sheet: Sheet) -> None:
 
 
 def _gradients(trace: Trace, names: list[str], sheet: Sheet, everything: bool) -> None:
-    found = sorted((extreme(trace, f"bwd/{name}") for name in names), reverse=True)
-    shown = found if everything else found[:WEIGHTS]
+    result = sorted((extreme(trace, f"bwd/{name}") for name in names), reverse=True)
+    shown = result if everything else result[:WEIGHTS]
     sheet.line()
     _addressed(sheet, ("length", "largest"), [(number(e.length, 3), e) for e in shown])
-    _left_out(sheet, _more(len(found) - len(shown)))
+    _left_out(sheet, _more(len(result) - len(shown)))
 
 
 def _changes(trace: Trace, names: list[str], sheet: Sheet, n: int, everything: bool) -> None:
-    found = []
+    result = []
     for name in names:
         change = extreme(trace, f"opt/{name}.change")
         length = extreme(trace, f"weight/{name}").length
         # a weight that was all zero has grown beyond any ratio
         ratio = change.length / length if length else np.inf if change.length else 0.0
-        found.append((ratio, change))
-    found.sort(key=lambda pair: (-abs(pair[1].largest), pair[1].address))
-    shown = found if everything else found[:n]
+        result.append((ratio, change))
+    result.sort(key=lambda pair: (-abs(pair[1].largest), pair[1].address))
+    shown = result if everything else result[:n]
     sheet.prose(
         "The biggest changes, each weight's largest; the ratio is the length of the weight's"
         " whole change by that of the weight:",
@@ -159,7 +159,7 @@ def _changes(trace: Trace, names: list[str], sheet: Sheet, n: int, everything: b
         indent=2,
     )
     _addressed(sheet, ("ratio", "change"), [(number(ratio, 3), e) for ratio, e in shown])
-    _left_out(sheet, _more(len(found) - len(shown)))
+    _left_out(sheet, _more(len(result) - len(shown)))
 
 
 def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
@@ -191,13 +191,13 @@ def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
 def _addressed(sheet: Sheet, titles: tuple[str, str], rows: list[tuple[str, Extreme]]) -> None:
     """A number, the largest, and its address, which is never cut: it may stand on its own line."""
     sheet.line(INDENT, (f"{titles[0]:>8} {titles[1]:>10}  its address", QUIET))
-    for first, found in rows:
+    for first, result in rows:
         head = f"{first:>8} "
-        largest = (f"{number(found.largest):>10}", signed_style(found.largest))
-        fits = len(INDENT) + 21 + len(found.address) <= sheet.width
-        sheet.line(INDENT, head, largest, f"  {found.address}" if fits else "")
+        largest = (f"{number(result.largest):>10}", signed_style(result.largest))
+        fits = len(INDENT) + 21 + len(result.address) <= sheet.width
+        sheet.line(INDENT, head, largest, f"  {result.address}" if fits else "")
         if not fits:
-            sheet.line(INDENT * 2, found.address)
+            sheet.line(INDENT * 2, result.address)
 
 
 def _loss(trace: Trace) -> float:

@@ -51,14 +51,14 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def comparisons(before: Sequence[float], after: Sequence[float]) -> list[tuple[str, str, Part]]:
-    """Rows of before, after, and their difference in its colour, all as they add up."""
+    """Rows of before, after, and their difference in its color, all as they add up."""
     styles = [signed_style(now - was) for was, now in zip(before, after, strict=True)]
     told = zip(compared(before, after), styles, strict=True)
     return [(was, now, (change, style)) for (was, now, change), style in told]
 
 
 def difference(value: float, digits: int = 4) -> Part:
-    """A difference in its colour."""
+    """A difference in its color."""
     return signed(value, digits), signed_style(value)
 
 

@@ -15,7 +15,7 @@ from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import SPACE, index_label
 from glassformer.show.matrix import print_matrix
-from glassformer.show.prediction import tell_prediction
+from glassformer.show.prediction import print_prediction
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.stages import chapters, groups, is_between, layer_of, matching, n_layers
 from glassformer.show.values import (
@@ -104,7 +104,7 @@ class Story:
             self.sheet.line()
             self._left_out(f"the start, the end and {others} {noun} left out", NO_LAYER)
         else:
-            tell_prediction(self.trace, self.sheet, self.everything)
+            print_prediction(self.trace, self.sheet, self.everything)
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class Story:
             self._left_out(f"{summary}; --layer {layer} shows one, --all shows all", "")
 
     def _only(self, patterns: tuple[str, ...], layers: list[int]) -> None:
-        found: dict[str, Node] = {}
+        result: dict[str, Node] = {}
         for pattern in patterns:
             nodes = matching(self.trace, pattern)
             if layers:
@@ -147,8 +147,8 @@ class Story:
                     f"no value is named {pattern!r} in this trace.{did_you_mean(pattern, names)}"
                     " Write for example --only '*.pattern' or --only 'blocks.0.*'"
                 )
-            found |= {node.path: node for node in nodes}
-        for node in found.values():
+            result |= {node.path: node for node in nodes}
+        for node in result.values():
             self._group([node], told_below=False)
 
     def _section(self, nodes: list[Node]) -> None:

@@ -7,7 +7,7 @@ from glassformer.ops import REGISTRY
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
-from glassformer.show.prediction import tell_next
+from glassformer.show.prediction import print_next
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.stages import Chapter, Section, chapters, is_between
 from glassformer.show.table import Cell, Column, print_table
@@ -30,18 +30,18 @@ NUMBER = 10  # of a number
 LOOKING = ("pos", "query")  # the axes that count tokens
 
 
-def tell_tour(trace: Trace, sheet: Sheet) -> None:
+def print_tour(trace: Trace, sheet: Sheet) -> None:
     """Print every stage from the tokens to the next one, layers side by side.
 
     Of long models the first and the last layer stand for all, and that is said.
     """
     sheet.prose(HOW_TO_READ, QUIET)
     _tokens(trace, sheet)
-    found = chapters(trace)
-    layers = [chapter for chapter in found if chapter.layer is not None]
+    result = chapters(trace)
+    layers = [chapter for chapter in result if chapter.layer is not None]
     folded = Fold.of(len(layers), 1, 1)
     shown = [layers[i] for i in folded.shown]
-    for chapter in found:
+    for chapter in result:
         if chapter.layer is None:
             sheet.title(chapter.title)
             _side_by_side(trace, sheet, [chapter], ["number"])
@@ -55,7 +55,7 @@ def tell_tour(trace: Trace, sheet: Sheet) -> None:
     probs = probabilities(trace)
     if probs is not None:
         sheet.title("The prediction")
-        tell_next(trace, sheet, probs, everything=False, best=BEST)
+        print_next(trace, sheet, probs, everything=False, best=BEST)
 
 
 def _tokens(trace: Trace, sheet: Sheet) -> None:

@@ -44,7 +44,7 @@ def parts(
             written[normalizer.normalize_str(token.content)] = token_id
     inner = _inner(content, {token_id: name for name, token_id in written.items()})
     ids = inner.get_vocab()
-    found = {ids[name]: token_id for name, token_id in written.items()}
+    result = {ids[name]: token_id for name, token_id in written.items()}
     begin = 0
     for stretch, token_id in _between(engine, text, raw):
         if token_id is not None:
@@ -52,7 +52,7 @@ def parts(
         else:
             normal = normalizer.normalize_str(stretch) if normalizer else stretch
             starts_text = begin == 0
-            for inside, inner_id in _between(inner, normal, found):
+            for inside, inner_id in _between(inner, normal, result):
                 if inner_id is not None:
                     yield Part(inside, inner_id)
                 elif inside:

@@ -141,7 +141,7 @@ def _sources(given: str | Path) -> Iterator[Source]:
 
 
 def _in_folder(folder: Path) -> Iterator[Source]:
-    found, others = [], set()
+    result, others = [], set()
     for parent, folders, names in os.walk(folder):
         folders[:] = (name for name in folders if not name.startswith("."))
         for name in names:
@@ -149,14 +149,14 @@ def _in_folder(folder: Path) -> Iterator[Source]:
             if name.startswith("."):
                 continue
             if path.suffix.lower() in (*TEXT_SUFFIXES, *ROW_SUFFIXES):
-                found.append(path)
+                result.append(path)
             else:
                 others.add(path.suffix or name)
-    if not found:
+    if not result:
         seen = f"only {', '.join(sorted(others)[:8])}" if others else "no files at all"
         raise GlassformerError(
             f"the folder {folder} holds no text files ({', '.join(TEXT_SUFFIXES + ROW_SUFFIXES)}), "
             f"{seen}; give another folder, or name the files themselves"
         )
-    for path in sorted(found, key=lambda path: path.relative_to(folder).parts):
+    for path in sorted(result, key=lambda path: path.relative_to(folder).parts):
         yield Source(str(path), path)

@@ -107,8 +107,8 @@ class Shard:
         Documents must begin one after the other within the tokens; no file says their SHA-256.
         """
         with (self.folder / self.header.tokens_file).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != self.header.sha256:
+            result = hashlib.file_digest(file, "sha256").hexdigest()
+        if result != self.header.sha256:
             raise GlassformerError(
                 f"{self.folder / self.header.tokens_file} has changed since it was written (its "
                 "SHA-256 is another one); write the shard again"
@@ -287,10 +287,10 @@ def _maps(folder: Path, header: ShardHeader) -> tuple[np.memmap, np.memmap]:
 
 
 def _map(file: Path, dtype: np.dtype, count: int) -> np.memmap:
-    expected, found = count * dtype.itemsize, file.stat().st_size
-    if found != expected:
+    expected, result = count * dtype.itemsize, file.stat().st_size
+    if result != expected:
         raise GlassformerError(
-            f"{file} is {found:,} bytes long and shard.json says {expected:,}; it was cut off or "
+            f"{file} is {result:,} bytes long and shard.json says {expected:,}; it was cut off or "
             "belongs to another shard: write the shard again"
         )
     return np.memmap(file, dtype, mode="r", shape=(count,))

@@ -134,11 +134,11 @@ class Tokenizer:
                 raise GlassformerError(
                     f"the word {word!r} is given {count} times; a word has one id"
                 )
-            found = tokenizer.split(word)
-            if found != [word]:
+            result = tokenizer.split(word)
+            if result != [word]:
                 raise GlassformerError(
-                    f"the word {word!r} would never be found, because it reads as {found}; give "
-                    f"{'that' if len(found) == 1 else 'such words one by one'} instead"
+                    f"the word {word!r} would never be found, because it reads as {result}; give "
+                    f"{'that' if len(result) == 1 else 'such words one by one'} instead"
                 )
         return tokenizer
 

@@ -99,12 +99,12 @@ def begin_ids(post_processor: dict[str, Any] | None) -> list[int]:
         return [token_id for part in parts for token_id in part]
     if kind != "TemplateProcessing":
         return [post_processor["cls"][1]]
-    found: list[int] = []
+    result: list[int] = []
     for piece in post_processor["single"]:
         if "SpecialToken" not in piece:
             break
-        found += post_processor["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
-    return found
+        result += post_processor["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
+    return result
 
 
 class SwitchedOff:

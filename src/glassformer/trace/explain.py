@@ -240,16 +240,16 @@ class Explanation:
     @property
     def flags(self) -> list[str]:
         """What to know before trusting intuition: masked cells and kinks."""
-        found = []
+        result = []
         if self.value == -np.inf:
-            found.append("masked: a later position, so its score is minus infinity")
+            result.append("masked: a later position, so its score is minus infinity")
         if np.isnan(self.value):
-            found.append("not a number: follow the operands to where it first appears")
+            result.append("not a number: follow the operands to where it first appears")
         if self.node.edited:
-            found.append("edited: this number was set by hand, so its formula does not explain it")
+            result.append("edited: this number was set by hand, so its formula does not explain it")
         if self._run is not None and self._run.kinks:
-            found.append("kink: exactly at the corner, where the slope is not unique")
-        return found
+            result.append("kink: exactly at the corner, where the slope is not unique")
+        return result
 
     @cached_property
     def arithmetic(self) -> str:

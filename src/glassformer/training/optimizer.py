@@ -36,16 +36,16 @@ class Optimizer:
     def tensors(self) -> dict[str, Tensor]:
         """The state as `exp_avg.NAME` and, of AdamW's parameters, `exp_avg_sq.NAME`."""
         averages = self.muon.averages if self.muon is not None else {}
-        found: dict[str, Tensor] = {}
+        result: dict[str, Tensor] = {}
         for name, parameter in self.named.items():
             if name in averages:
-                found[f"exp_avg.{name}"] = averages[name]
+                result[f"exp_avg.{name}"] = averages[name]
                 continue
             state = self.adamw.state.get(parameter, {})
             for moment in MOMENTS.values():
                 empty = moment not in state
-                found[f"{moment}.{name}"] = torch.zeros_like(parameter) if empty else state[moment]
-        return found
+                result[f"{moment}.{name}"] = torch.zeros_like(parameter) if empty else state[moment]
+        return result
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Continue as after `step` updates; the inverse of `tensors`."""

@@ -152,14 +152,14 @@ def write_corpus(
     folder: str | Path, corpus: Corpus, tokenizer: Tokenizer
 ) -> tuple[Shard, tuple[str, ...]]:
     """Tokenize a corpus into a shard; say which marks between documents were read as letters."""
-    found: Counter[str] = Counter()
+    result: Counter[str] = Counter()
     shard = write_shard(
-        folder, corpus.pieces_counting(tokenizer.usual_separators, found), tokenizer
+        folder, corpus.pieces_counting(tokenizer.usual_separators, result), tokenizer
     )
     return shard, tuple(
         f"{mark} stands {count:,} time{'' if count == 1 else 's'} in the text and is read as"
         f" letters; if it separates the documents of a text file, add --separator '{mark}'"
-        for mark, count in sorted(found.items())
+        for mark, count in sorted(result.items())
     )
 
 

@@ -38,14 +38,14 @@ def state_at(folder: Path, step: int) -> State:
 
     Raises GlassformerError for a step that the run has not come to, or that nothing saved leads to.
     """
-    found = nearest(folder, step)
-    if found.step != step:
+    result = nearest(folder, step)
+    if result.step != step:
         replay = Replay(folder, step)
         return replay.state
     description = read_description(folder)
-    checkpoint = ck.load_checkpoint(found.folder)
+    checkpoint = ck.load_checkpoint(result.folder)
     model = Decoder.unfilled(description.model)
-    ck.fill(model, description.recipe, checkpoint, found.folder)
+    ck.fill(model, description.recipe, checkpoint, result.folder)
     model.tokenizer = tokenizer = open_tokenizer(folder, description)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
 
@@ -57,10 +57,10 @@ class Saved(NamedTuple):
 
 def saved_states(folder: Path) -> dict[int, Path]:
     """Every step whose state a run has kept, in order, and where: snapshots and checkpoints."""
-    found: dict[int, Path] = {}
+    result: dict[int, Path] = {}
     for parent in (folder / "snapshots", folder / "checkpoints"):
-        found |= {step: ck.step_folder(parent, step) for step in ck.steps_saved(parent)}
-    return dict(sorted(found.items()))
+        result |= {step: ck.step_folder(parent, step) for step in ck.steps_saved(parent)}
+    return dict(sorted(result.items()))
 
 
 def nearest(folder: Path, step: int) -> Saved:

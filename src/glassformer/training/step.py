@@ -118,7 +118,7 @@ def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, st
         if not view.value.isfinite().all():
             return f"the weight {view.name} is not finite"
     device = next(model.parameters()).device
-    found: dict[str, int] = {}  # name -> the step's place in the pass
+    result: dict[str, int] = {}  # name -> the step's place in the pass
     with evaluating(model):
         for batch in batches:
             for ids, targets in zip(*batch, strict=True):  # one block at a time bounds the memory
@@ -131,10 +131,10 @@ def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, st
                     if not (value.nan_to_num(neginf=0.0) if masked else value).isfinite().all() or (
                         masked and value.isnan().any()
                     ):
-                        found.setdefault(recorded.path, place)
+                        result.setdefault(recorded.path, place)
                         break
-    if found:
-        return f"the first value that is not finite is {min(found, key=found.__getitem__)}"
+    if result:
+        return f"the first value that is not finite is {min(result, key=result.__getitem__)}"
     accumulate_gradient(model, model.loss, batches, recipe, step)
     largest = {
         view.name: float(view.value.abs().max())

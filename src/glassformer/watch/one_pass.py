@@ -169,8 +169,8 @@ def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
     kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
     asked = {id(value): value for value in kept.values()}
     asked.update((id(parameter), parameter) for parameter in model.parameters())
-    found = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
-    by_id = {i: g for i, g in zip(asked, found, strict=True) if g is not None}
+    result = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
+    by_id = {i: g for i, g in zip(asked, result, strict=True) if g is not None}
     gradients: dict[str, Tensor | None] = {}
     for path, value in reversed(live.items()):
         if value in reached if isinstance(value, graph.Node) else id(value) in by_id:

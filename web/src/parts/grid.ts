@@ -184,7 +184,7 @@ export function scaleKind(node: TraceNode): Scale["kind"] {
 const FEW = 8; // blocks along each axis: the largest of the largest is the largest
 const known = new WeakMap<Trace, Map<string, Scale>>();
 
-/** The colour scale of a value, the same wherever it is shown: probabilities reach to 1, others to their largest magnitude. */
+/** The color scale of a value, the same wherever it is shown: probabilities reach to 1, others to their largest magnitude. */
 export async function scaleOf(trace: Trace, node: TraceNode): Promise<Scale> {
   const scales = known.get(trace) ?? known.set(trace, new Map()).get(trace)!;
   const found = scales.get(node.address);

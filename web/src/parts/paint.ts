@@ -44,7 +44,7 @@ export function sharpen(
   return context;
 }
 
-/** The colour of a value; null where nothing is painted (a whole number, a number that is not here). */
+/** The color of a value; null where nothing is painted (a whole number, a number that is not here). */
 export function colorOf(value: number, scale: Scale, palette: Palette): string | null {
   if (scale.kind === "ids" || !Number.isFinite(value)) return null;
   const share = Math.max(Math.min(value / scale.largest, 1), -1);
@@ -144,7 +144,7 @@ export function dots(
   canvas.width = columns;
   canvas.height = rows;
   const image = new ImageData(columns, rows);
-  const known = new Map<string, number[]>(); // a ramp has few colours, a value many numbers
+  const known = new Map<string, number[]>(); // a ramp has few colors, a value many numbers
   for (let r = 0; r < rows; r++) {
     for (let c = 0; c < columns; c++) {
       const name = color(r, c);
@@ -156,7 +156,7 @@ export function dots(
   canvas.getContext("2d")!.putImageData(image, 0, 0);
 }
 
-/** A cell that is stronger than its colour says: a notch in its corner. */
+/** A cell that is stronger than its color says: a notch in its corner. */
 function corner(
   context: CanvasRenderingContext2D,
   x: number,
@@ -297,7 +297,7 @@ export function hatch(
   context.restore();
 }
 
-/** Whether white letters read better than black on a colour written `rgb(r, g, b)`. */
+/** Whether white letters read better than black on a color written `rgb(r, g, b)`. */
 function isDark(color: string): boolean {
   const [r, g, b] = color.match(/\d+/g)!.map(Number);
   return 0.299 * r + 0.587 * g + 0.114 * b < 140;

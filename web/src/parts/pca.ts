@@ -21,13 +21,13 @@ const SETTLED = 1e-11; // how little a direction moves in its last round
 
 /** Rows of `width` numbers, seen along their first two principal components. The same table always gives the same picture. */
 export function twoDirections(values: Float64Array, rows: number, width: number): Plane2 {
-  const centre = Float64Array.from({ length: width }, (_, k) => {
+  const center = Float64Array.from({ length: width }, (_, k) => {
     let sum = 0;
     for (let i = 0; i < rows; i++) sum += values[i * width + k];
     return sum / rows;
   });
   const covariance = outer(
-    values.slice(0, rows * width).map((value, i) => value - centre[i % width]),
+    values.slice(0, rows * width).map((value, i) => value - center[i % width]),
     rows,
     width,
   );
@@ -36,7 +36,7 @@ export function twoDirections(values: Float64Array, rows: number, width: number)
   const second = strongest(covariance, first.direction);
   const place = (table: Float64Array, n: number): Places => {
     const along = (direction: Float64Array) => {
-      const zero = dot(centre, direction);
+      const zero = dot(center, direction);
       return Float64Array.from(
         { length: n },
         (_, i) => dot(table.subarray(i * width, (i + 1) * width), direction) - zero,

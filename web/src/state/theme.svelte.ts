@@ -1,4 +1,4 @@
-/** Light or dark, and the colours that canvases paint with. */
+/** Light or dark, and the colors that canvases paint with. */
 
 const KEY = "glassformer-theme";
 const SHADES = 256;
@@ -14,14 +14,14 @@ function remembered(): string | null {
 
 const GAMMA = 1.4; // mixing at this power keeps the middle of a ramp from looking too dark
 
-/** The channels of a colour written rgb(r, g, b), #rrggbb, or #rgb as the build shortens it. */
+/** The channels of a color written rgb(r, g, b), #rrggbb, or #rgb as the build shortens it. */
 export function channels(hex: string): number[] {
   if (hex.startsWith("rgb")) return hex.match(/\d+/g)!.slice(0, 3).map(Number);
   const digits = hex.length === 4 ? hex.replace(/[^#]/g, "$&$&") : hex;
   return [1, 3, 5].map((at) => parseInt(digits.slice(at, at + 2), 16));
 }
 
-/** The colour a share of the way from one to the other. */
+/** The color a share of the way from one to the other. */
 const mixed = (from: number[], to: number[], share: number): string =>
   `rgb(${from.map((a, i) => Math.round((a ** GAMMA + (to[i] ** GAMMA - a ** GAMMA) * share) ** (1 / GAMMA))).join(", ")})`;
 

@@ -37,7 +37,7 @@ export const signed = (value: number): string => (value > 0 ? "+" : "") + number
 export const digitsFor = (value: number, change: number): number =>
   change ? Math.min(Math.max(4, Math.floor(Math.log10(Math.abs(value / change))) + 3), 9) : 4;
 
-/** The class in whose colour a signed number is written. */
+/** The class in whose color a signed number is written. */
 export const tone = (value: number): string =>
   value > 0 ? "positive" : value < 0 ? "negative" : "";
 

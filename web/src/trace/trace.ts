@@ -13,7 +13,7 @@ export interface Table {
   nodes: TraceNode[];
 }
 
-const LABELLED_AS: Record<string, string> = { query: "pos", key: "pos" };
+const LABELED_AS: Record<string, string> = { query: "pos", key: "pos" };
 
 /** A recorded pass, opened from the documented trace format: a node table and a file of numbers. */
 export class Trace {
@@ -55,7 +55,7 @@ export class Trace {
 
   /** The word that an index of an axis stands for, with its spaces visible; "" where there is none. */
   word(axis: string, index: number): string {
-    const words = this.table.labels[LABELLED_AS[axis] ?? axis];
+    const words = this.table.labels[LABELED_AS[axis] ?? axis];
     return words && index < words.length ? visible(words[index]) : "";
   }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.as_json import AsJson
-from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbors
+from glassformer.cli.lab.nearness import neighbors_data, print_cosine, print_map, print_neighbors
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
@@ -37,13 +37,13 @@ def command(
     tokenizer = subject.tokenizer
     tokens = [token_of(tokenizer, word) for word in (a, b, c)]
     W_E = subject.model.embed.W_E[: tokenizer.vocab_size]
-    found = analogy(W_E, tokens[0], tokens[1], tokens[2], count)
+    result = analogy(W_E, tokens[0], tokens[1], tokens[2], count)
     if as_json:
-        return say_json(neighbors_data(tokenizer, tokens, found))
+        return say_json(neighbors_data(tokenizer, tokens, result))
     names = [visible(tokenizer.token(token)) for token in tokens]
     sheet = Sheet()
     sheet.title(f"{names[0]} - {names[1]} + {names[2]}")
-    tell_neighbors(sheet, tokenizer, found)
+    print_neighbors(sheet, tokenizer, result)
     sheet.line()
     sheet.prose("The vector: each word's embedding divided by its length, then added up.", indent=2)
     columns = [
@@ -57,7 +57,7 @@ def command(
         for sign, name, token in zip("+-+", names, tokens, strict=True)
     ]
     print_table(sheet, columns, rows)
-    if found:
-        tell_cosine(sheet, found[0], "the vector above")
-    tell_map(sheet, run)
+    if result:
+        print_cosine(sheet, result[0], "the vector above")
+    print_map(sheet, run)
     return None

@@ -52,24 +52,24 @@ def command(
     place = at_position(trace, pos)
     logits = trace.value_of(trace.node("fwd/logits"))[0, place]
     wanted = None if token is None else token_of(subject.tokenizer, token)
-    found = attribute(subject.model.config, trace, wanted, place)
+    result = attribute(subject.model.config, trace, wanted, place)
     if as_json:
         return say_json(
             {
                 "tokens": tokens_data(trace),
-                "of": token_data(trace, found.token),
-                "pos": found.pos,
-                "address": found.address,
-                "logit": found.logit,
-                "total": found.total,
-                "shares": [asdict(share) for share in found.shares],
+                "of": token_data(trace, result.token),
+                "pos": result.pos,
+                "address": result.address,
+                "logit": result.logit,
+                "total": result.total,
+                "shares": [asdict(share) for share in result.shares],
             }
         )
     sheet = Sheet()
     sheet.title(
-        f"The logit of {token_name(trace, found.token)} after {index_label(trace, 'pos', place)}"
+        f"The logit of {token_name(trace, result.token)} after {index_label(trace, 'pos', place)}"
     )
-    shares = sorted(found.shares, key=lambda share: -abs(share.logits))
+    shares = sorted(result.shares, key=lambda share: -abs(share.logits))
     shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]
     column = Fixed.of_sum(np.array([share.logits for share in shares]))
     units = column.units(np.array([share.logits for share in shares])).tolist()
@@ -98,10 +98,10 @@ def command(
     dtype = str(logits.dtype).removeprefix("torch.")
     for what, value in (
         ("sum as printed", column.text(sum(units))),
-        (f"sum of all {len(shares)} shares", f"{found.total!r} (float64)"),
-        ("recorded logit", f"{found.logit!r} ({dtype})"),
-        ("difference", f"{found.total - found.logit:.1e}"),
-        ("address", found.address),
+        (f"sum of all {len(shares)} shares", f"{result.total!r} (float64)"),
+        ("recorded logit", f"{result.logit!r} ({dtype})"),
+        ("difference", f"{result.total - result.logit:.1e}"),
+        ("address", result.address),
     ):
         sheet.line(f"  {what:24}{value}")
     if subject.model.config.final_norm:

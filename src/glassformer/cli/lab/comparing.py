@@ -7,7 +7,7 @@ import re
 
 from glassformer.cli import pasted
 from glassformer.cli.as_json import comparison_data
-from glassformer.cli.lab.subject import Subject, tell_explain
+from glassformer.cli.lab.subject import Subject, print_explain
 from glassformer.cli.streams import say_json
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import compared, number
@@ -41,15 +41,15 @@ def compare(
 ) -> None:
     """Print both passes beside each other; `summary` is what was done, in words."""
     wanted = None if target is None else token_of(subject.tokenizer, target)
-    found = experiments.edit(subject.model, subject.ids(prompt), edit)
-    before, after = found.before, found.after
+    result = experiments.edit(subject.model, subject.ids(prompt), edit)
+    before, after = result.before, result.after
     if as_json:
         n = subject.model.config.vocab_size if everything else TOKENS
-        return say_json(comparison_data(found, n, wanted))
+        return say_json(comparison_data(result, n, wanted))
     sheet = Sheet()
     sheet.prose(summary, "bold")
     for address in edit:
-        _tell_edit(sheet, before, after, address)
+        _print_edit(sheet, before, after, address)
     _Comparison(sheet, before, after, everything).tell(wanted)
     moved = [
         c
@@ -58,11 +58,11 @@ def compare(
     ]
     if moved:
         largest = max(moved, key=lambda c: c.relative if math.isfinite(c.relative) else 0.0)
-        _tell_how(sheet, before, after, largest, subject, prompt, edit)
+        _print_how(sheet, before, after, largest, subject, prompt, edit)
     return None
 
 
-def _tell_edit(sheet: Sheet, before: Trace, after: Trace, address: str) -> None:
+def _print_edit(sheet: Sheet, before: Trace, after: Trace, address: str) -> None:
     """One edited slice: how many numbers, and from what to what where that is one number."""
     was, now = before[address], after[address]
     if now.numel() == 1:
@@ -73,7 +73,7 @@ def _tell_edit(sheet: Sheet, before: Trace, after: Trace, address: str) -> None:
     sheet.prose(f"{address}: {now.numel()} numbers -> {what}", QUIET, 2, 2)
 
 
-def _tell_how(
+def _print_how(
     sheet: Sheet,
     before: Trace,
     after: Trace,
@@ -93,7 +93,7 @@ def _tell_how(
     )
     numbers = [(a, value) for a, value in edit.items() if isinstance(value, float)]
     options = [f"--edit {pasted.word(f'{a}={value!r}'.removesuffix('.0'))}" for a, value in numbers]
-    tell_explain(sheet, subject.run, prompt, address, *options, *subject.options)
+    print_explain(sheet, subject.run, prompt, address, *options, *subject.options)
     if len(numbers) < len(edit):
         sheet.prose("(explain shows it as it was before)", QUIET, indent=2)
 
@@ -133,15 +133,15 @@ class _Comparison:
 
     def _loss(self, target: int | None) -> None:
         both = self.before, self.after
-        found: list[tuple[str, list[float]]] = []
+        result: list[tuple[str, list[float]]] = []
         if "fwd/loss" in self.before.nodes:
             what = "mean of the prompt's own next tokens (the loss)"
-            found.append((what, [trace["fwd/loss"].item() for trace in both]))
+            result.append((what, [trace["fwd/loss"].item() for trace in both]))
         if target is not None:
             what = f"{token_name(self.before, target)} as the next token"
-            found.append((what, [surprise_at_the_end(trace, target) for trace in both]))
-        told = comparisons([was for _, (was, _) in found], [now for _, (_, now) in found])
-        rows: list[list[Cell]] = [[what, *row] for (what, _), row in zip(found, told, strict=True)]
+            result.append((what, [surprise_at_the_end(trace, target) for trace in both]))
+        told = comparisons([was for _, (was, _) in result], [now for _, (_, now) in result])
+        rows: list[list[Cell]] = [[what, *row] for (what, _), row in zip(result, told, strict=True)]
         if rows:
             self.sheet.line()
             columns = [Column("surprise in nats", most=48)]

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from glassformer.cli.as_json import AsJson, lens_data
-from glassformer.cli.lab.subject import All, Subject, at_position, tell_explain
+from glassformer.cli.lab.subject import All, Subject, at_position, print_explain
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.formula.spelling import number
@@ -61,7 +61,7 @@ def command(
     else:
         asked = at_position(trace, pos)
         _one_position(sheet, trace, glimpses, asked)
-    _tell_how(sheet, glimpses, asked, subject, prompt)
+    _print_how(sheet, glimpses, asked, subject, prompt)
     if out is not None:
         from glassformer.show.plots.lens import draw_lens
         from glassformer.show.plots.style import write
@@ -137,7 +137,7 @@ def _guess(sheet: Sheet, trace: Trace, probs: np.ndarray, token: int) -> str:
     return f"{name} {share}"
 
 
-def _tell_how(
+def _print_how(
     sheet: Sheet, glimpses: list[Glimpse], pos: int, subject: Subject, prompt: str
 ) -> None:
     glimpse = glimpses[len(glimpses) // 2]
@@ -145,4 +145,4 @@ def _tell_how(
     address = f"{glimpse.address}[pos={pos},vocab={token}]"
     sheet.line()
     sheet.prose("Each of these probabilities can be explained, for example:")
-    tell_explain(sheet, subject.run, prompt, address, *subject.options)
+    print_explain(sheet, subject.run, prompt, address, *subject.options)

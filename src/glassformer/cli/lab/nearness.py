@@ -31,7 +31,7 @@ def neighbors_data(
     return {"of": of, "neighbors": near}
 
 
-def tell_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
+def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
     """The nearest tokens, best first."""
     rows: list[list[Cell]] = [
         [
@@ -57,19 +57,19 @@ def tell_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) ->
     print_table(sheet, columns, rows)
 
 
-def tell_cosine(sheet: Sheet, near: Neighbor, asked: str) -> None:
+def print_cosine(sheet: Sheet, near: Neighbor, asked: str) -> None:
     """The nearest one's cosine with the numbers put in, and what they were computed from."""
     sheet.line()
     sheet.line(("How the first was found", "bold underline"))
     sheet.line("  cosine = dot / (length * length)")
     quotient = Joined("/", Put(near.dot), Joined("*", Put(near.asked), Put(near.length)))
-    found = line(quotient, near.cosine)
-    sheet.line(f"         = {found.numbers} {found.relation} {found.result}")
+    result = line(quotient, near.cosine)
+    sheet.line(f"         = {result.numbers} {result.relation} {result.result}")
     sheet.line(f"  of {asked}")
     sheet.line(f"  and weight/embed.W_E[vocab={near.token}]")
 
 
-def tell_map(sheet: Sheet, run: str) -> None:
+def print_map(sheet: Sheet, run: str) -> None:
     sheet.line()
     plot = " ".join(pasted.parts("plot", [run, "TEXT"]))
     sheet.prose(

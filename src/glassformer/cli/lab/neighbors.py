@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.as_json import AsJson
-from glassformer.cli.lab.nearness import neighbors_data, tell_cosine, tell_map, tell_neighbors
+from glassformer.cli.lab.nearness import neighbors_data, print_cosine, print_map, print_neighbors
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Run
@@ -32,13 +32,13 @@ def command(
     subject = Subject(run, at_step)
     tokenizer = subject.tokenizer
     token = token_of(tokenizer, word)
-    found = nearest(subject.model.embed.W_E[: tokenizer.vocab_size], token, count)
+    result = nearest(subject.model.embed.W_E[: tokenizer.vocab_size], token, count)
     if as_json:
-        return say_json(neighbors_data(tokenizer, [token], found))
+        return say_json(neighbors_data(tokenizer, [token], result))
     sheet = Sheet()
     sheet.title(f"Nearest to {visible(tokenizer.token(token))} (id {token})")
-    tell_neighbors(sheet, tokenizer, found)
-    if found:
-        tell_cosine(sheet, found[0], f"weight/embed.W_E[vocab={token}]")
-    tell_map(sheet, run)
+    print_neighbors(sheet, tokenizer, result)
+    if result:
+        print_cosine(sheet, result[0], f"weight/embed.W_E[vocab={token}]")
+    print_map(sheet, run)
     return None

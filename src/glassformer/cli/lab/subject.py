@@ -55,7 +55,7 @@ def at_position(trace: Trace, pos: int) -> int:
     return pos % n
 
 
-def tell_explain(sheet: Sheet, run: str, prompt: str, address: str, *options: str) -> None:
+def print_explain(sheet: Sheet, run: str, prompt: str, address: str, *options: str) -> None:
     """The command that explains a number, ready to be pasted."""
     start, text, *others = pasted.parts("explain", [run, prompt, address], *options)
     fits = len(start) + len(text) + 5 <= sheet.width

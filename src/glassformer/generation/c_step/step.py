@@ -52,10 +52,10 @@ class CompiledStep:
     def __init__(self, model: Decoder) -> None:
         kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
         if kinds not in [{("cpu", dtype)} for dtype in REALS]:
-            found = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
+            result = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
             raise GlassformerError(
                 "a step is compiled for weights on the CPU, all in float32 or all in float64, and"
-                f" these are {found}; compile model.cpu().float()"
+                f" these are {result}; compile model.cpu().float()"
             )
         capture = _Capture(model)
         self.source = capture.source()

@@ -53,7 +53,7 @@ def settings(**defaults: Any) -> tuple[Setting, ...]:
         "tied": ("tie_word_embeddings", False),
     }
     follow = ("n_kv_heads", "d_head")  # null: as many heads, d_model / n_heads
-    found = []
+    result = []
     for ours, (theirs, default) in usual.items():
         own = defaults.get(ours, default)
         if own is None:
@@ -61,8 +61,8 @@ def settings(**defaults: Any) -> tuple[Setting, ...]:
         null = {"null": 0} if ours in follow else {}
         values = {"values": ACTIVATIONS} if ours == "activation" else {}
         own = None if ours in follow and own == 0 else own
-        found.append(Setting(theirs, ours, own, **null, **values))
-    return tuple(found)
+        result.append(Setting(theirs, ours, own, **null, **values))
+    return tuple(result)
 
 
 def activation(theirs: str, default: str) -> Setting:

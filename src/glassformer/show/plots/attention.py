@@ -65,8 +65,8 @@ def draw_layer(trace: Trace, layer: int) -> Figure:
             outer = place % columns == 0, place + columns >= n_heads
         _name_tokens(axes, tokens, *outer)
         axes.set_title(f"head {place}", fontsize=LABEL, color=INK)
-    colours = ScalarMappable(Normalize(0, 1), PROBABILITY)
-    bar = figure.colorbar(colours, ax=panels, shrink=0.7, pad=0.02)
+    colors = ScalarMappable(Normalize(0, 1), PROBABILITY)
+    bar = figure.colorbar(colors, ax=panels, shrink=0.7, pad=0.02)
     bar.set_label("attention weight (a row sums to 1)", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=TICK)
     if masked.any():
@@ -81,26 +81,26 @@ def draw_layer(trace: Trace, layer: int) -> Figure:
 
 def draw_overview(trace: Trace) -> Figure:
     """All layers (rows) and heads (columns) as one mosaic of small maps."""
-    found = patterns(trace)
-    if not found:
+    result = patterns(trace)
+    if not result:
         raise GlassformerError("the trace holds no attention weights; watch with keep='*'")
-    maps = {layer: array(trace, node)[0] for layer, node in found.items()}
+    maps = {layer: array(trace, node)[0] for layer, node in result.items()}
     n_heads, n = next(iter(maps.values())).shape[:2]
     gap = max(1, n // 12)
     pitch = n + gap
     mosaic = np.full((pitch * len(maps) - gap, pitch * n_heads - gap), np.nan)
     for row, (layer, weights) in enumerate(maps.items()):
-        masked = masked_cells(trace, found[layer])
+        masked = masked_cells(trace, result[layer])
         for head in range(n_heads):
             cells = np.where(masked, np.nan, weights[head])
             mosaic[row * pitch : row * pitch + n, head * pitch : head * pitch + n] = cells
     cell = min(max(9 / n_heads, 0.5), 2.6)
     figure = new_figure(max(cell * n_heads + 3.2, 8), max(cell * len(maps) + 2.2, 5))
     axes = figure.subplots()
-    colours = PROBABILITY.with_extremes(bad="#ffffff")
-    image = axes.imshow(mosaic, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+    colors = PROBABILITY.with_extremes(bad="#ffffff")
+    image = axes.imshow(mosaic, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
     any_masked = False
-    for row, node in enumerate(found.values()):
+    for row, node in enumerate(result.values()):
         is_masked = bool(masked_cells(trace, node).any())
         any_masked |= is_masked
         for head in range(n_heads):
@@ -112,9 +112,9 @@ def draw_overview(trace: Trace) -> Figure:
             )
             frame.set_clip_on(False)
             axes.add_patch(frame)
-    centre = (n - 1) / 2
-    axes.set_xticks([head * pitch + centre for head in range(n_heads)], map(str, range(n_heads)))
-    axes.set_yticks([row * pitch + centre for row in range(len(maps))], map(str, maps))
+    center = (n - 1) / 2
+    axes.set_xticks([head * pitch + center for head in range(n_heads)], map(str, range(n_heads)))
+    axes.set_yticks([row * pitch + center for row in range(len(maps))], map(str, maps))
     axes.tick_params(labelsize=TICK, length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("head", fontsize=LABEL, color=INK)
@@ -124,7 +124,7 @@ def draw_overview(trace: Trace) -> Figure:
     bar.ax.tick_params(labelsize=TICK)
     title(figure, "Attention in every layer and head")
     reading = "rows look, columns are looked at"
-    note(figure, reading + ("; grey is masked, a later token" if any_masked else ""))
+    note(figure, reading + ("; gray is masked, a later token" if any_masked else ""))
     return figure
 
 

@@ -45,11 +45,11 @@ def draw_biography(address: str, what: str, points: Series, path: Series, turn: 
     left.set_xlim(steps[0], steps[-1])
     name_axes(left, "updates", what)
     left.set_title("at the saved steps", fontsize=LABEL, color=INK, loc="left")
-    updates, found = zip(*path, strict=True)
-    right.plot(updates, found, color=BLUE, linewidth=2.4, marker="." if len(path) > 60 else "o")
+    updates, result = zip(*path, strict=True)
+    right.plot(updates, result, color=BLUE, linewidth=2.4, marker="." if len(path) > 60 else "o")
     place = updates.index(turn)
     right.plot(
-        updates[place - 1 : place + 1], found[place - 1 : place + 1], color=ORANGE, linewidth=3.4,
+        updates[place - 1 : place + 1], result[place - 1 : place + 1], color=ORANGE, linewidth=3.4,
         marker="o", label=f"update {turn} moved it most",
     )  # fmt: skip
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -65,7 +65,7 @@ def draw_biography(address: str, what: str, points: Series, path: Series, turn: 
 def draw_maps(
     address: str, axes: tuple[str, str], maps: Sequence[tuple[int, np.ndarray]]
 ) -> Figure:
-    """A matrix at some of the saved steps, all in one scale of colours; the first and last too."""
+    """A matrix at some of the saved steps, all in one scale of colors; the first and last too."""
     places = np.unique(np.linspace(0, len(maps) - 1, min(MAPS, len(maps))).round().astype(int))
     shown = [maps[i] for i in places]
     finite = np.concatenate([values[np.isfinite(values)].ravel() for _, values in shown])
@@ -75,14 +75,14 @@ def draw_maps(
     rows = -(-len(shown) // columns)
     figure = new_figure(4.6 * columns + 1.5, 4.2 * rows + 1)
     grid = figure.subplots(rows, columns, squeeze=False)
-    colours = {"cmap": "PuOr_r", "vmin": -largest} if signed else {"cmap": PROBABILITY, "vmin": 0}
+    colors = {"cmap": "PuOr_r", "vmin": -largest} if signed else {"cmap": PROBABILITY, "vmin": 0}
     image = None
     for place, panel in enumerate(grid.ravel()):
         if place >= len(shown):
             panel.set_visible(False)
             continue
         step, values = shown[place]
-        image = panel.imshow(values, vmax=largest, aspect="auto", **colours)
+        image = panel.imshow(values, vmax=largest, aspect="auto", **colors)
         panel.set_title(f"after {step} updates", fontsize=LABEL, color=INK, loc="left")
         name_axes(panel, axes[1], axes[0])
         panel.spines[:].set_visible(False)

@@ -24,7 +24,7 @@ from glassformer.show.plots.style import (
     title,
 )
 
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK, FAINT)  # Okabe and Ito 2008
+COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK, FAINT)  # Okabe and Ito 2008
 MARKERS = "osD^vP*X"
 
 
@@ -71,8 +71,8 @@ def draw_induction(scores: np.ndarray, uniform: float) -> Figure:
     image = axes.imshow(scores, cmap=PROBABILITY, vmin=0, vmax=1, aspect="auto")
     if n_heads <= 16:
         for (layer, head), score in np.ndenumerate(scores):
-            colour = "white" if score > 0.55 else INK
-            axes.text(head, layer, f"{score:.2f}", ha="center", va="center", size=12, color=colour)
+            color = "white" if score > 0.55 else INK
+            axes.text(head, layer, f"{score:.2f}", ha="center", va="center", size=12, color=color)
     axes.set_xticks(range(n_heads))
     axes.set_yticks(range(n_layers))
     axes.tick_params(labelsize=TICK, length=0, colors=INK)
@@ -96,9 +96,9 @@ def draw_examples(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     axes = figure.subplots()
     for i, (pattern, points) in enumerate(curves.items()):
         places, shares = zip(*points, strict=True)
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         axes.plot(
-            places, shares, color=colour, marker=marker, linewidth=2.2, markersize=7, label=pattern
+            places, shares, color=color, marker=marker, linewidth=2.2, markersize=7, label=pattern
         )
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

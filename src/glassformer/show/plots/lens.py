@@ -42,9 +42,9 @@ def draw_lens(trace: Trace, points: Sequence[str], probs: Sequence[np.ndarray]) 
     for row, p in enumerate(probs):
         for column, place in enumerate(places):
             guess = drawable(token_name(trace, best_tokens(p[place], 1)[0]), 9)
-            colour = "white" if sure[row, column] > 0.55 else INK
+            color = "white" if sure[row, column] > 0.55 else INK
             axes.text(
-                column, row, guess, ha="center", va="center", size=12, color=colour,
+                column, row, guess, ha="center", va="center", size=12, color=color,
                 parse_math=False,
             )  # fmt: skip
     words = trace.labels.get("pos", ())

@@ -45,7 +45,7 @@ def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.plot(
                 *measured.T, color=ORANGE, linestyle="", marker="o", label=label, clip_on=False
             )
-    for key, summary, colour, dash in (
+    for key, summary, color, dash in (
         ("floor", "floor of the held-out text, the best that any model can do", GREEN, "--"),
         ("unigram_loss", "guess by how often each token occurs", FAINT, ":"),
         ("uniform_loss", "guess that knows nothing", FAINT, "-."),
@@ -54,7 +54,7 @@ def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
         if len(known):
             value = known[-1, 1]
             label = f"{summary}: {value:.3f}"
-            axes.axhline(value, color=colour, linestyle=dash, linewidth=2.2, label=label)
+            axes.axhline(value, color=color, linestyle=dash, linewidth=2.2, label=label)
     name_axes(axes, "training step", "loss (nats per token)")
     open_frame(axes)
     axes.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""How pictures look and are written: light, large letters, colours every eye tells apart."""
+"""How pictures look and are written: light, large letters, colors every eye tells apart."""
 
 from __future__ import annotations
 
