@@ -213,6 +213,7 @@ def test_of_two_updates_that_moved_it_as_far_the_first_is_named(page: Page, serv
 
 def test_two_equal_held_out_losses_in_a_row_are_two_points(page: Page, server: str) -> None:
     told = {"steps": 9, "loss": 2.0, "held_out": 1.5, "floor": None, "tokens_per_second": 1.0}
+    told["whole_text"] = None
     events = [
         {**told, "kind": "progress", "step": step, "measured": step % 3 == 0} for step in range(10)
     ]
@@ -232,7 +233,7 @@ def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str
     page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
     page.get_by_label("Name").fill("cats & dogs")
     page.get_by_label("Recipe").select_option("storyland")
-    page.get_by_label("Steps").fill("120")
+    page.get_by_role("spinbutton", name="Steps").fill("120")
     page.get_by_role("button", name="Start training").click()
     live = page.get_by_test_id("live")
     status = live.get_by_role("status")
