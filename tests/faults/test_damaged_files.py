@@ -271,7 +271,7 @@ def test_a_self_made_trace_is_read_or_refused_in_one_line(tmp_path):
     assert "two nodes are named" in refusal(address=next(iter(named)))
     assert "other axes than its formula" in refusal(axes=made["axes"][::-1])
     assert "axes and" in refusal(shape=[1])
-    assert "steps[" in refusal(dtype="float7")
+    assert "nodes[" in refusal(dtype="float7")
     assert "do not fit" in refusal(bytes=[0, 1])
     assert "has formula 999 of" in refusal(formula=999)
     whole = json.dumps(table)

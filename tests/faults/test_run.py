@@ -18,6 +18,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
 from glassformer.jsons import Schema
+from glassformer.model import Config
 from glassformer.text.shard import ShardHeader
 from glassformer.training.checkpoint import Manifest, State, load_checkpoint, steps_saved
 from glassformer.training.loop import train
@@ -28,6 +29,7 @@ from tests.training.test_loop import new_run
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
 TINY = [
+    *("--preset", "text"),  # its steps between checkpoints, whatever the text
     *("--tokenizer", "chars", "--n-ctx", "8", "--d-model", "8", "--n-layers", "1"),
     *("--n-heads", "1", "--batch-size", "2", "--eval-every", "1000"),
 ]
@@ -276,7 +278,10 @@ def test_the_files_of_a_run_that_version_0_1_0_wrote_are_read_as_they_were_writt
         return json.loads((written / name).read_text())
 
     run = load_run(written)
-    assert {"format": 1, **run.description.to_dict()} == content("run.json")
+    read, stored = run.description.to_dict(), content("run.json")
+    since = {name: value for name, value in read["model"].items() if name not in stored["model"]}
+    assert {"format": 1, **read} == {**stored, "model": {**stored["model"], **since}}
+    assert run.description.model == Config.from_dict(stored["model"])
     lines = (written / "metrics.jsonl").read_text().splitlines()
     assert run.rows == [json.loads(line) for line in lines]
     assert Schema(ShardHeader).read(written / "shard.json", "").model_dump() == content(
@@ -284,4 +289,6 @@ def test_the_files_of_a_run_that_version_0_1_0_wrote_are_read_as_they_were_writt
     )
     assert Schema(Manifest).read(written / "manifest.json", "") == content("manifest.json")
     state = Schema(State).read(written / "state.json", "", version=1)
-    assert {**state, "best": [*state["best"]]} == content("state.json")
+    was = content("state.json")
+    was["identity"]["model"] |= since
+    assert {**state, "best": [*state["best"]]} == was

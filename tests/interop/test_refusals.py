@@ -396,11 +396,12 @@ ODD_VALUES = [None, True, -1, 0, 3, 0.5, 10**400, "x", [], [3], [["x"]], {}, {"r
 def test_any_value_of_any_setting_is_read_or_refused(model_type):
     """No other error than ours, which the command line says in one line."""
     family = families.family(model_type)
+    known = {} if model_type != "apertus" else {"hidden_act": "silu"}  # its own is not computed
     outcomes = set()
     for name in family.read_settings:
         for value in ODD_VALUES:
             try:
-                outcomes.add(type(family.read_config({name: value})))
+                outcomes.add(type(family.read_config({**known, name: value})))
             except GlassformerError as error:
                 outcomes.add(type(error))
     assert outcomes == {Config, GlassformerError}

@@ -356,7 +356,7 @@ def test_a_run_tells_how_its_folder_asks_for_tokens_to_be_chosen(tmp_path):
     asked = {"do_sample": True, "temperature": 0.7, "top_k": 3}
     (tmp_path / "model" / "generation_config.json").write_text(json.dumps(asked))
     api = client(str(tmp_path / "model"), "worked_example")
-    ids = [row["id"] for row in api.get("/api/runs").json()]
+    ids = [row["id"] for row in api.get("/api/runs").json()["runs"]]
     own, plain = (api.get(f"/api/runs/{run}").json()["sampling"] for run in ids)
     assert {k: v for k, v in own.items() if v is not None} == {"temperature": 0.7, "top_k": 3}
     assert not any(plain.values())

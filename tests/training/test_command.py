@@ -305,7 +305,7 @@ def test_the_commands_to_type_next_can_be_pasted(glassformer, text, tmp_path, mo
             ["bash", "-c", f"printf '%s\\0' {shown.splitlines()[-1]}"], capture_output=True
         ).stdout.decode()
         words = [word for word in typed.split("\0") if word not in ("--", "")]
-        assert words[:3] == ["glassformer", "ask", folder]
+        assert words[:3] == ["glassformer", "export", folder]
         assert "\x1b" not in shown
 
 

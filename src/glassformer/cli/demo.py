@@ -91,7 +91,7 @@ def command(
     for command_line, what in (
         (*pasted.parts("serve", [out]), "every number, in a browser"),
         (*pasted.parts("ask", [out]), "your own prompts"),
-        (*pasted.parts("export", [out, f"{out.name}-export"]), "for other programs"),
+        (" ".join(pasted.parts("export", [out, f"{out.name}-export"])), "for other programs"),
         ("glassformer train YOUR_TEXT.txt --out runs/mine", "your own text"),
     ):
         console.print(f"  {command_line:<48} # {what}")

@@ -48,7 +48,7 @@ def print_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
 def short_address(trace: Graph, address: str) -> str:
     """The address without its axes of length 1, whose only index is understood.
 
-    >>> short_address(Trace(), "fwd/loss")
+    >>> short_address(Graph(), "fwd/loss")
     'fwd/loss'
     """
     where = Address.parse(address)

@@ -12,7 +12,7 @@ from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.model import Decoder
 from glassformer.ops import muon as ops
 from glassformer.training.recipe import Recipe
-from glassformer.watch.view import Source, as_matrix, itself
+from glassformer.watch.view import Source, as_matrix, is_matrix, itself
 
 
 class Matrix(NamedTuple):
@@ -28,7 +28,7 @@ def muon_parameters(model: Decoder, recipe: Recipe) -> dict[str, nn.Parameter]:
     if recipe.optimizer != "muon":
         return {}
     named = model.named_parameters()
-    return {name: p for name, p in named if name.startswith("blocks.") and p.ndim == 2}
+    return {name: p for name, p in named if name.startswith("blocks.") and is_matrix(name, p)}
 
 
 def matrices(model: Decoder, source: Source = itself) -> Iterator[Matrix]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glassformer.model import Decoder
 from glassformer.training.muon import Muon, muon_parameters
 from glassformer.training.recipe import Recipe
+from glassformer.watch.view import is_matrix
 
 EPS = 1e-8
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}  # as Kingma & Ba 2015, algorithm 1, and torch
@@ -23,7 +24,8 @@ class Optimizer:
         self.named = dict(model.named_parameters())
         self.muon = Muon(model, recipe) if recipe.optimizer == "muon" else None
         matrices = muon_parameters(model, recipe)
-        self.adamw = adamw([p for name, p in self.named.items() if name not in matrices], recipe)
+        rest = {name: p for name, p in self.named.items() if name not in matrices}
+        self.adamw = adamw(rest, recipe)
 
     def step(self, lr: float) -> None:
         """Change the weights; `lr` is AdamW's learning rate now, and Muon's has the same share."""
@@ -76,7 +78,7 @@ def muon_lr(recipe: Recipe, lr: float) -> float:
     return recipe.muon_lr * lr / recipe.lr
 
 
-def adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+def adamw(named: Mapping[str, nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW whose decay, decoupled from the gradient, shrinks matrices only.
 
     w <- w - lr * weight_decay * w - lr * m_hat / (sqrt(v_hat) + eps), with weight_decay = 0 for
@@ -84,10 +86,11 @@ def adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Ada
 
     Source: Loshchilov & Hutter 2019, algorithm 2.
     """
-    parameters = list(parameters)
+    matrices = [p for name, p in named.items() if is_matrix(name, p)]
+    others = [p for name, p in named.items() if not is_matrix(name, p)]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],

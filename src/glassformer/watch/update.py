@@ -28,7 +28,7 @@ from glassformer.ops import muon
 from glassformer.ops import optimizer as ops
 from glassformer.ops.op import AnyOp, Op
 from glassformer.trace import Recorder, Trace
-from glassformer.watch.view import View, as_matrix, in_shape
+from glassformer.watch.view import View, as_matrix, in_shape, is_matrix
 from glassformer.watch.watchable import Watchable
 
 ByName = Mapping[str, Tensor]
@@ -124,7 +124,7 @@ class _Update:
         assert v_prev is not None, "AdamW averages the squares, too"
         m = ops.first_moment.kernel(m_prev, g, beta1=rule.beta1)
         v = ops.second_moment.kernel(v_prev, g, beta2=rule.beta2)
-        decayed = ops.decayed_weight.kernel(w, lr=rule.lr, weight_decay=self._decay(w))
+        decayed = ops.decayed_weight.kernel(w, lr=rule.lr, weight_decay=self._decay(name, w))
         denominator = ops.update_scale.kernel(v, self.bias_2, eps=rule.eps)
         new = ops.updated_weight.kernel(decayed, m, denominator, self.bias_1, lr=rule.lr)
         return {
@@ -157,10 +157,12 @@ class _Update:
             if stored[id(parameter)] in self.rule.muon:
                 self._record_matrix(view, values)
             else:
-                self._record_weight(view.name, view.axes, values, self._decay(parameter))
+                self._record_weight(
+                    view.name, view.axes, values, self._decay(stored[id(parameter)], parameter)
+                )
 
-    def _decay(self, parameter: Tensor) -> float:
-        return self.rule.weight_decay if parameter.ndim >= 2 else 0.0
+    def _decay(self, name: str, parameter: Tensor) -> float:
+        return self.rule.weight_decay if is_matrix(name, parameter) else 0.0
 
     def _record_weight(
         self, name: str, axes: tuple[str, ...], values: Mapping[str, Tensor], decay: float

@@ -28,6 +28,11 @@ def itself(parameter: nn.Parameter) -> Tensor:
     return parameter
 
 
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a stored parameter is a matrix: a gain of all heads together has two axes, too."""
+    return parameter.ndim >= 2 and not name.endswith(".w")
+
+
 def as_matrix(value: Tensor, axes: tuple[str, ...]) -> Tensor:
     """A weight seen as [d_model, rest]."""
     return value.movedim(axes.index("d_model"), 0).flatten(1)

@@ -291,9 +291,9 @@ class _Writer:
         self._sums[reduce] = self._shared(reduce, total)
 
     def _over(self, reduce: Reduce) -> tuple[list[str], Node]:
-        """The axes that a sum, or a sum of sums, runs over, and its terms."""
+        """The axes that a sum of sums, or a mean of means, runs over, and its terms."""
         axes, term = [reduce.axis], reduce.body
-        while reduce.kind == "sum" and isinstance(term, Reduce) and term.kind == "sum":
+        while reduce.kind != "max" and isinstance(term, Reduce) and term.kind == reduce.kind:
             axes.append(term.axis)
             term = term.body
         if any(isinstance(node, Reduce) for node in walk(term)):
@@ -301,7 +301,13 @@ class _Writer:
         return self._coalesce_axes(axes), term
 
     def _shared(self, reduce: Reduce, total: str) -> str:
-        return f"({total} / {self._sizes[reduce.axis]})" if reduce.kind == "mean" else total
+        if reduce.kind != "mean":
+            return total
+        sizes, node = [str(self._sizes[reduce.axis])], reduce.body
+        while isinstance(node, Reduce):
+            sizes.append(str(self._sizes[node.axis]))
+            node = node.body
+        return f"({total} / ({' * '.join(sizes)}))"
 
     # --- expressions ---
 
