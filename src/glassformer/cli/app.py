@@ -8,7 +8,8 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import typer
 import typer.core
@@ -72,7 +73,7 @@ class VerbGroup(typer.core.TyperGroup):
     """A group of commands that imports a verb's module when the verb is run or completed."""
 
     package = "glassformer.cli"
-    spelled_also: dict[str, str] = {}  # noqa: RUF012 (each group's own, never changed)
+    spelled_also: ClassVar[Mapping[str, str]] = {}
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
