@@ -200,7 +200,7 @@ def test_the_nearest_word_comes_with_its_arithmetic(glassformer: Command):
     W_E = model.weights()["embed.W_E"].detach().double().numpy()
     cat, dog = (W_E[tokenizer.id(word)] for word in ("cat", "dog"))
     told = glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
-    assert told == glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
+    assert told == glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
     assert [row[1] for row in section(told, "Nearest to cat")[1:]] == ["dog", "mat"]
     cosine = number(cat @ dog / ((cat @ cat) * (dog @ dog)) ** 0.5, 6)
     product = re.findall(rf"= (\S+ / \(\S+ \* \S+\)) = {cosine}", told)[0]

@@ -14,5 +14,5 @@ VERBS: dict[str, str] = {
     "in-context": "What it learns from its prompt, as a report with pictures.",
 }
 
-SPELLED_ALSO = {"neighbors": "neighbors"}
+SPELLED_ALSO = {"neighbours": "neighbors"}
 """Other spellings of verbs, which no list shows."""
