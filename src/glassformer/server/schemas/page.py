@@ -1,0 +1,63 @@
+"""What a page without a server holds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from glassformer.server.schemas.base import Output
+from glassformer.server.schemas.lab import TokenizedText
+from glassformer.server.schemas.runs import RunInfo
+from glassformer.server.schemas.traces import TraceAbout
+
+
+class PackedTrace(Output):
+    """A trace as it stands in a page: both its files, compressed, in base64."""
+
+    about: TraceAbout
+    table: str
+    values: str
+
+
+class PackedModel(Output):
+    """A model that a page runs itself; what is packed is so by `server.packing`."""
+
+    plan: str = Field(description="The plan of a pass with one update (`trace.plan`), packed JSON.")
+    choices: str = Field(
+        description="The plan of a choice for every kind of settings, by those that do something"
+        " (`greedy penalty`), packed JSON."
+    )
+    stored: str = Field(
+        description="The plan's weights and the optimizer's state, in its order, as float32: first"
+        " the lowest byte of every number, then the next, packed."
+    )
+    done: int = Field(description="After how many updates the weights are these.")
+    lr: float = Field(description="The learning rate of the plan's update.")
+    snapshots: dict[int, str] = Field(description="Step to the weights then, packed alike.")
+    tokenizer: dict[str, Any] = Field(description="The content of its tokenizer.json.")
+    begin: list[int] = Field(description="Tokens that stand before every text.")
+    ignored: int = Field(description="The target of a position at which nothing is asked.")
+
+
+class Opening(Output):
+    """What a page opens with."""
+
+    run: str
+    prompt: str
+    target: str | None
+    at_step: int | None
+
+
+class PageData(Output):
+    """What a page without a server shows."""
+
+    format: Literal["glassformer-page"] = "glassformer-page"
+    version: Literal[1] = 1
+    runs: list[RunInfo]
+    traces: list[PackedTrace] = Field(default=[])
+    models: dict[str, PackedModel] = Field(default={})
+    first: Opening
+    metrics: dict[str, str] = Field(default={}, description="Of each run its Metrics, packed JSON.")
+    texts: dict[str, list[TokenizedText]] = Field(default={})
+    made: dict[str, str]
