@@ -16,6 +16,7 @@ from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Run
 from glassformer.formula.spelling import number
+from glassformer.lab.answering_heads import AnsweringHeads, answering_heads
 from glassformer.lab.in_context_learning import (
     Reading,
     Repeats,
@@ -35,7 +36,7 @@ from glassformer.show.plots.in_context import (
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, comparisons, print_table
-from glassformer.text.storyland import documents
+from glassformer.text.storyland import Document, documents
 from glassformer.training.run import read_description
 
 TEXTS = 600
@@ -43,6 +44,9 @@ SEED = "in-context"  # that no training takes
 LEAST = 20  # texts, or answers, that a mean is drawn from
 HEADS = 8
 MOST_EXAMPLES = 8
+NEW_IN_EACH_TEXT = ("colours", "words")
+"""The kinds of text whose answers no training could tell."""
+QUESTIONING = 300  # texts, for the heads: each head is switched off over all of them
 
 Pictures = Iterator[tuple[str, Figure]]
 
@@ -81,17 +85,25 @@ def _report(subject: Subject, sheet: Sheet) -> Pictures:
     if why_not:
         sheet.prose(f"Left out: {why_not}.")
         return
-    scores, readings = _storyland(subject)
-    yield from _tell_examples(sheet, scores)
+    texts = _storyland()
+    readings = _read(subject, texts)
+    yield from _tell_examples(sheet, accuracy_by_examples(texts, readings))
+    _tell_answering(sheet, _answering(subject, texts))
     yield from _tell_positions(sheet, readings)
 
 
-def _storyland(subject: Subject) -> tuple[list[Score], list[Reading]]:
-    """How the model reads fresh Storyland, and how often it answers right."""
-    told = [*islice(documents(SEED), TEXTS)]
-    texts = [document.text for document in told]
-    readings = read_texts(subject.model, subject.tokenizer, texts)
-    return accuracy_by_examples(told, readings), readings
+def _storyland() -> list[Document]:
+    """Texts that no training has seen."""
+    return [*islice(documents(SEED), TEXTS)]
+
+
+def _read(subject: Subject, texts: list[Document]) -> list[Reading]:
+    return read_texts(subject.model, subject.tokenizer, [document.text for document in texts])
+
+
+def _answering(subject: Subject, texts: list[Document]) -> AnsweringHeads:
+    new = (document for document in texts if document.kind in NEW_IN_EACH_TEXT)
+    return answering_heads(subject.model, subject.tokenizer, [*islice(new, QUESTIONING)])
 
 
 def _as_data(subject: Subject) -> dict[str, Any]:
@@ -108,9 +120,11 @@ def _as_data(subject: Subject) -> dict[str, Any]:
         "storyland": None,
     }
     if not _why_not_storyland(subject.run):
-        scores, readings = _storyland(subject)
+        texts = _storyland()
+        readings = _read(subject, texts)
         data["storyland"] = {
-            "answers": [asdict(score) for score in scores],
+            "answers": [asdict(score) for score in accuracy_by_examples(texts, readings)],
+            "answering_heads": asdict(_answering(subject, texts)),
             "surprise_by_position": loss_by_position(readings, LEAST),
         }
     return data
@@ -173,6 +187,12 @@ def _tell_induction(sheet: Sheet, repeats: Repeats) -> Pictures:
         least, most = (number(scores.flatten()[order[i]].item()) for i in (-1, HEADS))
         said = f"… {len(order) - HEADS} more heads, from {most} down to {least}"
         sheet.prose(f"{said}; the picture has them all (--out)", QUIET, indent=2, hanging=2)
+    if scores.max() <= repeats.uniform:
+        sheet.prose(
+            "No head looks there more than by chance: this model does not copy random tokens. It"
+            " may still answer from its prompt where its own texts ask for it.",
+            indent=2,
+        )
     yield "induction", draw_induction(scores.numpy(), repeats.uniform)
 
 
@@ -207,6 +227,37 @@ def _tell_examples(sheet: Sheet, scores: list[Score]) -> Pictures:
     drawn = {kind: points for kind, points in curves.items() if points}
     if drawn:
         yield "examples", draw_examples(drawn)
+
+
+def _tell_answering(sheet: Sheet, answering: AnsweringHeads) -> None:
+    """What each head looks at when an answer is due, and what is lost without it."""
+    sheet.title("Heads that answer from the prompt")
+    sheet.prose(
+        f"{answering.questions:,} answers that only the prompt can tell (fig is red ... fig is):"
+        f" {number(answering.accuracy, 3)} are right. Where each head looks when the answer is due,"
+        " and how many are right with that head switched off."
+    )
+    rows: list[list[Cell]] = [
+        [
+            f"layer {head.layer} head {head.head}",
+            number(head.to_answer, 3),
+            number(head.to_subject, 3),
+            number(head.accuracy_without, 3),
+            head.accuracy_without,
+        ]
+        for head in answering.heads[:HEADS]
+    ]
+    columns = [
+        Column("head"),
+        Column("to the answer", right=True),
+        Column("to the word asked about", right=True),
+        Column("right without it", right=True),
+        Bars(whole=1),
+    ]
+    print_table(sheet, columns, rows)
+    if len(answering.heads) > HEADS:
+        rest = f"… {len(answering.heads) - HEADS} more heads, which are missed less"
+        sheet.prose(rest, QUIET, indent=2)
 
 
 def _tell_positions(sheet: Sheet, readings: list[Reading]) -> Pictures:
