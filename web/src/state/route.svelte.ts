@@ -29,6 +29,7 @@ const FIELDS = [
   "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
   "stage",
+  "play", // the walk is played: its scene, or 1 from the beginning
   "block",
   "head",
   "pos", // where in the story

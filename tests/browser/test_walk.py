@@ -1,0 +1,111 @@
+"""The walk that is played: what it says of a prompt, and how it is stopped, stepped and left."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from glassformer.formula.spelling import number
+from glassformer.lab import attribution
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions
+from glassformer.training.train_state import open_train_state
+from tests.browser.test_page import problems
+
+PROMPT = "the easiest trick to teach a"
+LINK = urlencode({"run": "small", "prompt": PROMPT, "play": 1})
+FRAME = 1000 / 60  # ms
+
+FRAMES = """(seconds) => new Promise((done) => {
+  const times = [];
+  requestAnimationFrame(function next(now) {
+    times.push(now);
+    if (now - times[0] < 1000 * seconds) requestAnimationFrame(next);
+    else done(times.slice(1).map((time, i) => time - times[i]));
+  });
+})"""
+PICTURE = "document.querySelector('dialog canvas').toDataURL()"
+
+
+def per_cent(p: float) -> re.Pattern[str]:
+    return re.compile(rf"\b{100 * p:.1f}")
+
+
+def test_every_scene_says_what_python_recorded_of_this_prompt(
+    page: Page, server: str, run_folder: Path
+) -> None:
+    state = open_train_state(str(run_folder))
+    trace = record(state, TraceOptions(prompt=PROMPT)).trace
+    probs = trace["probs[batch=0,pos=5]"]
+    best = int(probs.argmax())
+    shares = attribution(state.model, trace).shares
+    heads = [share for share in shares if " head " in share.part]
+    most = max(heads, key=lambda share: share.logits)
+    _, block, _, head = most.part.split()
+    row = trace[f"blocks.{block}.attn.pattern[batch=0,head={head},query=5]"]
+    neurons = trace[f"blocks.{block}.mlp.post[batch=0,pos=5]"]
+    says: dict[str, Callable[[], object]] = {
+        "Tokens": lambda: expect(caption).to_contain_text("6 tokens"),
+        "Query and keys": lambda: expect(caption).to_contain_text(f"head {head} of block {block}"),
+        "Softmax": lambda: expect(caption).to_contain_text(per_cent(float(row.max()))),
+        "Neurons": lambda: expect(caption).to_contain_text(
+            f"{int((neurons > 0).sum())} of them answer above zero; neuron {int(neurons.argmax())}"
+        ),
+        "Logits": lambda: expect(caption).to_contain_text(
+            number(float(trace[f"logits[batch=0,pos=5,vocab={best}]"]), 3)
+        ),
+        "Probabilities": lambda: expect(caption).to_contain_text(per_cent(float(probs[best]))),
+    }
+    page.goto(f"{server}#/story?{LINK}")
+    dialog, caption = page.get_by_role("dialog"), page.locator(".caption")
+    expect(caption).to_contain_text("trained numbers")
+    page.keyboard.press("Space")
+    expect(dialog.get_by_role("button", name="Play")).to_be_visible()
+    met = set()
+    for _ in range(14):
+        title = dialog.locator(".where b").inner_text()
+        if title in says:
+            says[title]()
+            met.add(title)
+        page.keyboard.press("ArrowRight")
+    assert met == set(says)
+    expect(dialog.get_by_role("link", name="Why this token?")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page).to_have_url(re.compile("play=choice"))
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+def test_the_walk_moves_smoothly_and_axe_finds_nothing_wrong(
+    page: Page, server: str, size: tuple[int, int]
+) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(f"{server}#/story?{LINK}".replace("play=1", "play=scores"))
+    expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Scores")
+    before = page.evaluate(PICTURE)
+    frames = sorted(page.evaluate(FRAMES, 2))
+    assert page.evaluate(PICTURE) != before
+    # the middle of them: a loaded machine drops some
+    assert frames[len(frames) // 2] < 1.2 * FRAME
+    page.keyboard.press("Space")
+    assert problems(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert problems(page) == []
+
+
+def test_who_wants_no_motion_is_shown_still_pictures(page: Page, server: str) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{server}#/story?{LINK}".replace("play=1", "play=mix"))
+    expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Mix of values")
+    page.wait_for_timeout(100)  # drawn
+    before = page.evaluate(PICTURE)
+    page.wait_for_timeout(800)
+    assert page.evaluate(PICTURE) == before
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Addition")
+    page.wait_for_timeout(100)
+    assert page.evaluate(PICTURE) != before

@@ -1,0 +1,221 @@
+/** One head, for the followed token: its query against all keys, cell by cell, softmax, and the mix of values. */
+import { chance, number } from "../../trace/number";
+import {
+  bar,
+  between,
+  chip,
+  ease,
+  glide,
+  inset,
+  mixed,
+  numbers,
+  rowBox,
+  span,
+  stageOf,
+  text,
+  turn,
+  wordRoom,
+  type Box,
+  type Pen,
+} from "./pen";
+import type { Strip, Walk } from "./walk";
+
+/** What stands where: words, then keys (later values), then scores (later shares). */
+function desk(pen: Pen, walk: Walk) {
+  const stage = stageOf(pen);
+  const n = walk.words.length;
+  const rows = n + 2; // one above for the query, one below for the mix
+  const row = (i: number, width = 0): Box => rowBox(stage, i + 1, rows, width);
+  const size = Math.min(stage.narrow ? 15 : 18, row(0).height * 0.6);
+  const chips = wordRoom(pen, walk.words, size);
+  const keys = stage.left + chips + (stage.narrow ? 10 : 40);
+  const wide = Math.min((stage.right - keys) * (stage.narrow ? 0.46 : 0.42), 380);
+  const score = keys + wide + (stage.narrow ? 10 : 50);
+  return { stage, n, row, size, chips, keys, wide, score };
+}
+
+type Desk = ReturnType<typeof desk>;
+
+function words(pen: Pen, walk: Walk, { n, row, size, chips }: Desk, alpha = 1): void {
+  walk.words.forEach(({ text: word }, i) =>
+    chip(pen, word, row(i, chips), { marked: i === n - 1, size, alpha }),
+  );
+}
+
+const keyBox = ({ row, keys, wide }: Desk, i: number): Box =>
+  inset({ ...row(i), x: keys, width: wide });
+
+function heading(pen: Pen, d: Desk, left: string, right: string, alpha: number): void {
+  const y = d.row(-1).y - 12;
+  const look = { size: 12, color: "quiet", alpha };
+  text(pen, left, d.keys, y, look);
+  text(pen, right, d.score, y, look);
+}
+
+/** The stream's rows become keys, and the followed one's a query. */
+export function drawQuery(pen: Pen, walk: Walk, t: number): void {
+  const d = desk(pen, walk);
+  const { query, keys } = walk.watched;
+  words(pen, walk, d);
+  heading(pen, d, "query", "", glide(t, 0.1, 0.3));
+  const target = keyBox(d, -1);
+  const asks = glide(t, 0.08, 0.4);
+  numbers(pen, query, between(keyBox(d, d.n - 1), target, asks), { alpha: Math.min(asks * 3, 1) });
+  for (let i = 0; i < d.n; i++) {
+    const offers = ease(turn(span(t, 0.45, 0.95), i, d.n, 3));
+    const box = keyBox(d, i);
+    numbers(
+      pen,
+      keys,
+      { ...box, x: mixed(d.stage.left + d.chips - 10, box.x, offers) },
+      {
+        row: i,
+        alpha: offers,
+      },
+    );
+  }
+}
+
+/** The query is laid on one key after another; each gives a score. */
+export function drawScores(pen: Pen, walk: Walk, t: number): void {
+  const d = desk(pen, walk);
+  const { query, keys, scores } = walk.watched;
+  words(pen, walk, d);
+  heading(pen, d, "query on keys", "score", 1);
+  const along = span(t, 0.06, 0.92) * d.n;
+  const here = Math.min(Math.floor(along), d.n - 1);
+  const within = along - here;
+  for (let i = 0; i < d.n; i++) {
+    numbers(pen, keys, keyBox(d, i), { row: i, alpha: i === here && t < 0.92 ? 1 : 0.55 });
+    if (i < here || t >= 0.92) score(pen, walk, d, i, 1);
+  }
+  if (t < 0.92) {
+    const slide = glide(within, 0, 0.35);
+    const from = here === 0 ? keyBox(d, -1) : upper(keyBox(d, here - 1));
+    numbers(pen, query, between(from, upper(keyBox(d, here)), slide));
+    meet(pen, keyBox(d, here), glide(within, 0.35, 0.8));
+    score(pen, walk, d, here, glide(within, 0.6, 0.95));
+  } else numbers(pen, query, between(upper(keyBox(d, d.n - 1)), keyBox(d, -1), glide(t, 0.92, 1)));
+  outlineBest(pen, d, scores, glide(t, 0.94, 1));
+}
+
+const upper = (box: Box): Box => ({
+  ...box,
+  y: box.y - box.height * 0.62,
+  height: box.height * 0.6,
+});
+
+/** The products are added up along the strip. */
+function meet(pen: Pen, box: Box, t: number): void {
+  if (t <= 0 || t >= 1) return;
+  const { context, palette } = pen;
+  context.fillStyle = palette.color("accent");
+  context.globalAlpha = 0.9;
+  context.fillRect(box.x + box.width * t - 1.5, box.y - box.height * 0.7, 3, box.height * 1.8);
+  context.globalAlpha = 1;
+}
+
+const cell = ({ row, score, stage }: Desk, i: number): Box =>
+  inset({ ...row(i), x: score, width: stage.narrow ? 62 : 104 }, 0.14);
+
+function score(pen: Pen, walk: Walk, d: Desk, i: number, alpha: number): void {
+  if (alpha <= 0) return;
+  const { context, palette } = pen;
+  const { scores } = walk.watched;
+  const largest = Math.max(...Array.from(scores, Math.abs)) || 1;
+  const box = cell(d, i);
+  const color = palette.signed((0.55 * scores[i]) / largest); // pale enough to read on
+  context.globalAlpha = alpha;
+  context.fillStyle = color;
+  context.fillRect(box.x, box.y, box.width, box.height);
+  context.globalAlpha = 1;
+  text(pen, number(scores[i], 3), box.x + box.width - 8, box.y + box.height / 2, {
+    mono: true,
+    size: Math.min(d.stage.narrow ? 12 : 15, box.height * 0.8),
+    align: "right",
+    alpha,
+  });
+}
+
+function outlineBest(pen: Pen, d: Desk, scores: ArrayLike<number>, alpha: number): void {
+  if (alpha <= 0) return;
+  const best = Array.from(scores).reduce((top, one, i) => (one > scores[top] ? i : top), 0);
+  const { context, palette } = pen;
+  const box = cell(d, best);
+  context.globalAlpha = alpha;
+  context.strokeStyle = palette.color("ink");
+  context.lineWidth = 2;
+  context.strokeRect(box.x - 1, box.y - 1, box.width + 2, box.height + 2);
+  context.globalAlpha = 1;
+}
+
+/** The bar of a share: the longest there could be is all of the attention. */
+function shareBox(d: Desk, i: number, share: number): Box {
+  const room = d.stage.right - d.score - (d.stage.narrow ? 50 : 76);
+  return inset({ ...d.row(i), x: d.score, width: Math.max(room * share, 1) }, 0.2);
+}
+
+function shares(pen: Pen, walk: Walk, d: Desk, t: number, alpha = 1): void {
+  if (t <= 0) return;
+  for (let i = 0; i < d.n; i++) {
+    const share = walk.watched.shares[i];
+    const grown = shareBox(d, i, share * t);
+    bar(pen, grown, "probability", alpha);
+    text(pen, chance(share), grown.x + grown.width + 8, grown.y + grown.height / 2, {
+      mono: true,
+      size: Math.min(15, d.row(0).height * 0.55),
+      alpha: alpha * t,
+    });
+  }
+  if (walk.watched.unseen > 0)
+    text(
+      pen,
+      `${chance(walk.watched.unseen)} to the ${walk.hidden} tokens before these`,
+      d.score,
+      d.row(-1).y + d.row(0).height / 2,
+      { size: 12, color: "quiet", alpha: alpha * t },
+    );
+}
+
+/** Scores become shares of one whole. */
+export function drawSoftmax(pen: Pen, walk: Walk, t: number): void {
+  const d = desk(pen, walk);
+  words(pen, walk, d);
+  heading(pen, d, "keys", t < 0.4 ? "score" : "share of attention", 1);
+  const melt = glide(t, 0.2, 0.6);
+  for (let i = 0; i < d.n; i++) {
+    numbers(pen, walk.watched.keys, keyBox(d, i), { row: i, alpha: 0.55 });
+    score(pen, walk, d, i, 1 - melt);
+  }
+  numbers(pen, walk.watched.query, keyBox(d, -1));
+  shares(pen, walk, d, glide(t, 0.4, 0.9));
+}
+
+/** Values, each by its share, flow into one vector. */
+export function drawMix(pen: Pen, walk: Walk, t: number): void {
+  const d = desk(pen, walk);
+  const { keys, values, mix, shares: share } = walk.watched;
+  words(pen, walk, d);
+  heading(pen, d, "values", "share of attention", 1);
+  shares(pen, walk, d, 1, 1 - 0.5 * glide(t, 0.6, 0.9));
+  const arrive = glide(t, 0.05, 0.3);
+  const target = keyBox(d, d.n);
+  for (let i = 0; i < d.n; i++) {
+    const box = keyBox(d, i);
+    numbers(pen, keys, box, { row: i, alpha: 0.55 * (1 - arrive) });
+    const kept = mixed(1, 0.12 + 0.88 * share[i], glide(t, 0.32, 0.5));
+    numbers(pen, values, box, { row: i, alpha: arrive * kept });
+    const flow = ease(turn(span(t, 0.5, 0.9), i, d.n, 4));
+    if (flow > 0 && flow < 1) flowing(pen, values, i, between(box, target, flow), share[i]);
+  }
+  numbers(pen, mix, target, { alpha: glide(t, 0.6, 0.95) });
+  text(pen, "mix", target.x + target.width + 10, target.y + target.height / 2, {
+    size: 12,
+    color: "quiet",
+    alpha: glide(t, 0.8, 0.95),
+  });
+}
+
+function flowing(pen: Pen, values: Strip, row: number, box: Box, share: number): void {
+  numbers(pen, values, box, { row, alpha: share, frame: false });
+}
