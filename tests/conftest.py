@@ -5,10 +5,9 @@ from pathlib import Path
 
 import torch
 from hypothesis import HealthCheck, settings
-from jaxtyping import install_import_hook
 
-import tests.typecheck  # noqa: F401 (the hook below asks for it by name)
 from tests.chromium import find_chromium
+from tests.typecheck import check_calls_of
 
 # Tiny models are slower with two threads when the machine is loaded.
 torch.set_num_threads(1)
@@ -20,7 +19,7 @@ os.environ["XDG_CACHE_HOME"] = str(root / ".caches")
 
 # Annotations, shapes included, are checked at every call. torch.compile does not go with these
 # checks, so tests of compiled code run it in a subprocess, where this hook is not installed.
-install_import_hook("glassformer", "tests.typecheck.checked")
+check_calls_of("glassformer")
 
 # A loaded machine makes any deadline flaky; CI repeats the same examples, developers explore.
 unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

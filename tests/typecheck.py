@@ -1,5 +1,112 @@
-"""The type checker of the tests: beartype, and an int is a float too, as static checkers hold."""
+"""Annotations, shapes included, are checked at every call while the tests run.
 
+Only what names a shape is wrapped by jaxtyping, which reckons with the axes of the whole call and
+takes thirty times as long as beartype's own check. beartype takes an int for a float, as static
+checkers do.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, get_args
+
+import jaxtyping
 from beartype import BeartypeConf, beartype
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+checked_call = beartype(
+    conf=BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError)
+)
+
+
+def checked(made: Any) -> Any:
+    """A function that checks its calls; of a dataclass, that its fields are what they say."""
+    if isinstance(made, type):
+        if dataclasses.is_dataclass(made) and "__init__" in made.__dict__:
+            made.__init__ = checked(made.__init__)
+        return made
+    if isinstance(made, FunctionType):
+        if _names_a_shape(made):
+            return jaxtyping.jaxtyped(typechecker=checked_call)(made)
+        for name, hint in made.__annotations__.items():
+            if re.fullmatch(r"\w+\.(args|kwargs)", str(hint)):  # beartype compares the objects
+                made.__annotations__[name] = eval(hint, made.__globals__)
+    return checked_call(made)
+
+
+def _names_a_shape(function: FunctionType) -> bool:
+    words = re.findall(r"\w+", " ".join(map(str, function.__annotations__.values())))
+    return any(_has_a_shape(function.__globals__.get(word)) for word in set(words))
+
+
+def _has_a_shape(hint: Any) -> bool:
+    """Whether a name stands for jaxtyping, one of its types or what is made of them."""
+    if isinstance(hint, ModuleType):
+        return hint is jaxtyping
+    of_jaxtyping = getattr(hint, "__module__", "").startswith("jaxtyping")
+    return of_jaxtyping or any(_has_a_shape(part) for part in get_args(hint))
+
+
+class _Decorate(ast.NodeTransformer):
+    """Every function and class is handed to `checked`."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        self.generic_visit(node)
+        late = (i for i, line in enumerate(node.body) if not _is_first(line))
+        node.body.insert(next(late, len(node.body)), ast.Import([ast.alias(__name__)]))
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.decorator_list.append(_decorator())  # innermost: others may hide the annotations
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        node.decorator_list.insert(0, _decorator())  # outermost: after `dataclass`
+        return node
+
+
+def _is_first(line: ast.stmt) -> bool:
+    """A docstring or an import from the future, which nothing may come before."""
+    docstring = isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+    return docstring or (isinstance(line, ast.ImportFrom) and line.module == "__future__")
+
+
+def _decorator() -> ast.expr:
+    return ast.parse(f"{__name__}.checked", mode="eval").body
+
+
+class _Loader(SourceFileLoader):
+    def path_stats(self, path: Any) -> Any:
+        raise OSError(f"what is compiled of {path} must not be taken for the module's own code")
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> CodeType:
+        tree = _Decorate().visit(ast.parse(data, str(path)))
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != self._package:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def check_calls_of(package: str) -> None:
+    """Check every call into a package that is not imported yet."""
+    sys.meta_path.insert(0, _Finder(package))
