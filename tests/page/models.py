@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from glassformer.server.past import packed_snapshots, rounded
 from glassformer.server.record import record
 from glassformer.server.runnable import packed_model
 from glassformer.server.schemas import SamplingOptions, TraceOptions, TraceRequest
@@ -65,8 +69,12 @@ def rotary() -> TrainState:
 
 def cases(place: Path) -> Iterator[dict[str, Any]]:
     for name, state in {"miniature": open_train_state("miniature"), "rotary": rotary()}.items():
-        packed = packed_model(state, [replace(state, done=5)])
+        packed = packed_model(state)
         assert packed is not None
+        earlier = [younger(state, step) for step in (2, 5)]
+        ids = state.tokenizer.encode_prompt(PROMPT)
+        snapshots = packed_snapshots(state, earlier, ids)
+        packed = packed.model_copy(update={"snapshots": snapshots})
         file = place / f"{name}.json"
         place.mkdir(exist_ok=True)
         file.write_text(packed.model_dump_json())
@@ -78,4 +86,20 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
             about = json.loads(result.about.model_dump_json())
             traces.append({"request": request, "folder": str(folder), "about": about})
         room = state.model.config.n_ctx
-        yield {"name": name, "file": str(file), "room": room, "traces": traces}
+        past = {str(young.done): on_grid(young, snapshots.grids) for young in earlier}
+        yield {"name": name, "file": str(file), "room": room, "traces": traces, "past": past}
+
+
+def younger(state: TrainState, step: int) -> TrainState:
+    """A model whose weights are a little other ones."""
+    model = copy.deepcopy(state.model)
+    draw = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        for weight in model.weights().values():
+            weight += 0.3 * torch.randn(weight.shape, generator=draw)
+    return replace(state, model=model, done=step)
+
+
+def on_grid(state: TrainState, grids: list[float]) -> dict[str, list[float]]:
+    weights = zip(state.model.weights().items(), grids, strict=True)
+    return {name: rounded(weight, to).flatten().tolist() for (name, weight), to in weights}

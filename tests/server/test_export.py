@@ -14,7 +14,8 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import save
 from glassformer.model import Config, Decoder
 from glassformer.server.export import export
-from glassformer.server.page import template
+from glassformer.server.page import sealed, template
+from glassformer.server.past import rounded
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
@@ -75,18 +76,46 @@ def test_the_page_of_a_model_holds_its_plan_its_weights_and_its_tokenizer(tmp_pa
     assert stored[len(flat) :].abs().sum() > 0  # the optimizer's state, not zeros
 
 
-def test_a_runs_page_holds_as_many_snapshots_as_have_room(tmp_path, monkeypatch):
-    (model,) = exported(tmp_path, str(trained()), "the cat sat")["models"].values()
-    assert list(model["snapshots"]) == ["0", "1", "2", "4", "8"]
-    for step, packed in model["snapshots"].items():
-        weights = open_train_state(str(trained()), int(step)).model.weights().values()
-        assert torch.equal(numbers_of(packed), torch.cat([w.flatten() for w in weights]))
+def whole_numbers(packed: str) -> torch.Tensor:
+    """Differences on a grid, whose words are 0, 1, 2, 3, ... for 0, -1, 1, -2, ..."""
+    words = numbers_of(packed).view(torch.int32).double()
+    return torch.where(words % 2 == 1, -(words + 1) / 2, words / 2)
+
+
+def test_a_runs_page_holds_as_many_snapshots_as_have_room_or_were_asked_for(tmp_path, monkeypatch):
+    def steps(**options) -> list[str]:
+        (model,) = exported(tmp_path, str(trained()), "the cat sat", **options)["models"].values()
+        return list((model["snapshots"] or {"steps": {}})["steps"])
+
+    assert steps() == ["0", "1", "2", "4", "8"]
+    assert steps(snapshots=3) == ["0", "2", "8"]
     monkeypatch.setattr("glassformer.server.export.SNAPSHOTS", 2)
-    (model,) = exported(tmp_path, str(trained()), "the cat sat")["models"].values()
-    assert list(model["snapshots"]) == ["0", "8"]
+    assert steps() == ["0", "8"]
     monkeypatch.setattr("glassformer.server.export.SNAPSHOT_BYTES", 100)
+    assert steps() == []
+    assert steps(snapshots=9) == ["0", "1", "2", "4", "8"]  # all there are, whatever their size
+
+
+def test_snapshots_are_differences_on_a_grid_of_a_64th_of_a_tensors_spread_and_say_what_that_moves(
+    tmp_path,
+):
     (model,) = exported(tmp_path, str(trained()), "the cat sat")["models"].values()
-    assert model["snapshots"] == {}
+    snapshots = model["snapshots"]
+    final = open_train_state(str(trained())).model.weights()
+    grids = dict(zip(final, snapshots["grids"], strict=True))
+    for name, weight in final.items():
+        spread = weight.std(correction=0).item() or weight.abs().max().item()
+        assert grids[name] <= spread / 64
+    places = torch.cat(
+        [rounded(w, grids[name]).flatten() / grids[name] for name, w in final.items()]
+    )
+    for step, packed in reversed(snapshots["steps"].items()):
+        places = places + whole_numbers(packed)
+        own = open_train_state(str(trained()), int(step)).model.weights()
+        sizes = torch.cat([torch.full((w.numel(),), grids[name]) for name, w in own.items()])
+        exact = torch.cat([w.flatten().double() for w in own.values()])
+        assert ((places * sizes - exact).abs() <= sizes / 2).all()
+    assert 0 < snapshots["moved"] < 0.01
 
 
 @pytest.mark.parametrize(
@@ -204,7 +233,7 @@ def test_names_and_tokens_cannot_end_the_data_block(tmp_path):
     assert data["first"]["prompt"] == BREAKOUT
     (model,) = data["models"].values()
     assert model["tokenizer"] == tokenizer.content
-    assert html.count("<") == template().count("<") + 1  # the policy's tag
+    assert html.count("<") == sealed(template()).count("<")
 
 
 def test_the_page_asks_for_nothing_from_outside(tmp_path):

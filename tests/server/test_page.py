@@ -1,7 +1,9 @@
 """The page runs its own scripts and nothing else, and names from users are text in it."""
 
 import base64
+import gzip
 import hashlib
+import json
 import re
 
 import pytest
@@ -52,9 +54,17 @@ def test_an_exported_page_has_its_policy_inside_and_asks_no_server():
     meta = re.search(r'http-equiv="content-security-policy" content="([^"]*)"', sealed)
     assert meta is not None
     result = directives(meta[1])
-    assert result["script-src"] == sha256(SCRIPT)
+    assert result["script-src"] == f"{sha256(SCRIPT)} {sha256(page.LOADER)}"
     assert "connect-src" not in result  # so default-src holds: none
     assert sealed.index("http-equiv") < sealed.index("<script")
+
+
+def test_a_file_holds_the_pages_styles_and_script_packed_as_they_were():
+    packed = re.search(r'id="glassformer-page">(.*?)</script>', page.compact(BUILT))
+    assert packed is not None
+    code = gzip.decompress(base64.b85decode(packed[1].replace(",", "<")))
+    assert json.loads(code) == [["style", STYLE], ["script", SCRIPT]]
+    assert len(page.compact(page.template())) < 0.6 * len(page.template())
 
 
 @pytest.mark.parametrize("text", [BREAKOUT, "<!--<script>", "</SCRIPT >", "\u2028 \ud7ff"])

@@ -16,6 +16,7 @@ from glassformer.training.compiling import compiled
 from glassformer.training.evaluate import Score
 from glassformer.training.loop import train
 from glassformer.training.run import Description, Run, read_metrics
+from glassformer.training.snapshots import log_spaced
 from tests.training.small import TOKENIZER, small_data, small_model, small_recipe, weights_equal
 
 
@@ -197,6 +198,23 @@ def test_old_checkpoints_go_and_snapshots_stay_at_log_spaced_steps(tmp_path):
         train(model, small_data(), recipe, run=run)
     assert steps_saved(tmp_path / "run/checkpoints") == [9, 12]
     assert steps_saved(tmp_path / "run/snapshots") == [0, 1, 2, 4, 8, 12]
+
+
+def test_as_many_snapshots_are_kept_as_were_asked_for(tmp_path):
+    model, recipe = small_model(), small_recipe(steps=12, snapshots=8)
+    with new_run(tmp_path / "run", model, recipe) as run:
+        train(model, small_data(), recipe, run=run)
+    kept = steps_saved(tmp_path / "run/snapshots")
+    assert len(kept) == 8
+    assert (kept[0], kept[-1]) == (0, 12)
+
+
+@pytest.mark.parametrize(("last", "count"), [(1800, 30), (1800, 1), (1800, 2), (40, 30), (0, 3)])
+def test_log_spaced_steps_are_as_many_as_asked_and_end_at_the_last(last, count):
+    steps = log_spaced(last, count)
+    assert len(steps) == min(count, last + 1)
+    assert steps == sorted(set(steps))
+    assert steps[-1] == last
 
 
 def test_snapshots_are_thinned_to_the_disk_budget(tmp_path):

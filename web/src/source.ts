@@ -222,7 +222,7 @@ class FileSource implements Source {
   steps(run: RunInfo, prompt: string): number[] {
     const model = this.data.models[run.id];
     if (model) {
-      const past = Object.keys(model.snapshots).map(Number);
+      const past = Object.keys(model.snapshots?.steps ?? {}).map(Number);
       return past.length ? [...past, model.done].sort((a, b) => a - b) : [];
     }
     const held = this.data.traces.filter(

@@ -11,6 +11,7 @@ from glassformer.cli.streams import say
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.server.export import page_data, write_page
 from glassformer.server.runs import Runs
+from glassformer.server.schemas import PackedSnapshots
 
 
 def command(
@@ -22,6 +23,12 @@ def command(
         typer.Option(help="Also ask for this word after the last token.", metavar="WORD"),
     ] = None,
     at_step: AtStep = None,
+    snapshots: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Steps of its training to hold, however large; else up to 1 MB of them."
+        ),
+    ] = None,
 ) -> None:
     """Write the page about a prompt to one HTML file, which needs no server.
 
@@ -30,13 +37,31 @@ def command(
     it also holds its losses and some snapshots. Of a large model it holds the
     recorded numbers of this prompt.
     """
-    data = page_data(Runs([run]), prompt, target=target, at_step=at_step)
+    data = page_data(Runs([run]), prompt, target=target, at_step=at_step, snapshots=snapshots)
     write_page(data, out)
     say(f"The page is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")
     if data.models:
+        for model in data.models.values():
+            say_snapshots(model.snapshots, snapshots)
         return
     about = data.traces[0].about
     recorded = {"backward": about.backward, "optimizer": about.optimizer}
     left_out = [part for part, is_there in recorded.items() if not is_there]
     if left_out and len(about.ids) > 1:
         say(f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them.")
+
+
+def say_snapshots(packed: PackedSnapshots | None, asked: int | None) -> None:
+    """How exact the snapshots are that a page holds, and why they may be fewer than asked for."""
+    held = len(packed.steps) if packed else 0
+    if asked is not None and held < asked:
+        say(
+            f"It holds {held} earlier steps of its training, all that the run has kept; train with"
+            f" --snapshots {asked} for more."
+        )
+    if packed:
+        say(
+            f"The weights of its {held} earlier steps are rounded to 1/{packed.grid} of their"
+            f" tensor's spread: after this text that moves a probability by at most"
+            f" {100 * packed.moved:.2g} percentage points. Those of the last step are exact."
+        )

@@ -87,6 +87,9 @@ def command(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many evaluations without a better one.")
     ] = None,
+    snapshots: Annotated[
+        int | None, typer.Option(help="Steps that are kept to look back at, log-spaced.")
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
     dtype: Annotated[str | None, typer.Option(metavar="fp32|bf16")] = None,
     compiled: Annotated[
@@ -123,6 +126,7 @@ def command(
         "eval_every": eval_every,
         "sample_every": sample_every,
         "patience": patience,
+        "snapshots": snapshots,
         "dtype": dtype,
         "compile": compiled,
     }

@@ -14,8 +14,9 @@ from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template
+from glassformer.server.past import packed_snapshots
 from glassformer.server.runnable import packed_model
-from glassformer.server.runs import Runs
+from glassformer.server.runs import Runs, Source
 from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
@@ -29,17 +30,22 @@ PAGE_BYTES = 60_000_000
 
 SNAPSHOTS = 8
 SNAPSHOT_BYTES = 1_000_000
-"""How many snapshots an exported page holds, and how large they may be together."""
-
-PACKED = 1.1
-"""Bytes of text that a byte of packed weights takes at most."""
+"""How many snapshots a page holds where nobody asks for a number, and how large they may be."""
 
 
 def export(
-    run: str, prompt: str, out: Path, *, target: str | None = None, at_step: int | None = None
+    run: str,
+    prompt: str,
+    out: Path,
+    *,
+    target: str | None = None,
+    at_step: int | None = None,
+    snapshots: int | None = None,
 ) -> Path:
     """Write the page about one prompt to a file; what stood there is replaced."""
-    return write_page(page_data(Runs([run]), prompt, target=target, at_step=at_step), out)
+    return write_page(
+        page_data(Runs([run]), prompt, target=target, at_step=at_step, snapshots=snapshots), out
+    )
 
 
 def write_page(data: schemas.PageData, out: Path) -> Path:
@@ -64,14 +70,16 @@ def page_data(
     *,
     target: str | None = None,
     at_step: int | None = None,
+    snapshots: int | None = None,
     value_bytes: int | None = None,
     snapshot_bytes: int | None = None,
 ) -> schemas.PageData:
     """What an exported page shows of the first run: its training, and the model, which it runs.
 
     Of a model that is too large for a browser, or whose tokenizer the page does not know, it holds
-    recorded traces. value_bytes, snapshot_bytes: what it holds at most of recorded values and of
-    snapshots; None: VALUE_BYTES, SNAPSHOT_BYTES.
+    recorded traces. snapshots: how many it holds, whatever their size; None: up to SNAPSHOTS.
+    value_bytes, snapshot_bytes: what it holds at most of recorded values and, where no number is
+    asked for, of snapshots; None: VALUE_BYTES, SNAPSHOT_BYTES.
     """
     source = runs.there[0]
     state = runs.train_state(source.id, at_step)
@@ -87,13 +95,15 @@ def page_data(
         made=made(),
     )
     budget = snapshot_bytes or SNAPSHOT_BYTES
-    model = packed_model(state, past_states(runs, source.id, budget))
+    model = packed_model(state)
     if model is not None:
+        past = past_snapshots(runs, source, state, prompt, snapshots, budget)
+        model = model.model_copy(update={"snapshots": past})
         return data.model_copy(update={"models": {source.id: model}})
     request = _request(source.id, prompt, target, at_step)
     first = LiveTrace(state, request, light_bytes=value_bytes or VALUE_BYTES)
     text = answers.tokenized(state.tokenizer, prompt)
-    past = packed_snapshots(runs, source.id, prompt, target, budget)
+    past = recorded_snapshots(runs, source.id, prompt, target, budget)
     recorded = {"traces": [packed(first), *past], "texts": {source.id: [text]}}
     return data.model_copy(update=recorded)
 
@@ -106,12 +116,20 @@ def packed_metrics(metrics: schemas.Metrics) -> str:
     return packing.pack(json.dumps(content, allow_nan=False).encode())
 
 
-def past_states(runs: Runs, run: str, budget_bytes: int) -> list[TrainState]:
-    """A run as it was after some steps of its training, as many as have room for their weights."""
-    before = runs[run].snapshots[:-1]  # the last one is the run as it is
-    weights = sum(p.nbytes for p in runs.train_state(run).model.parameters())
-    count = min(SNAPSHOTS, len(before), int(budget_bytes // (weights * PACKED)))
-    return [runs.train_state(run, step) for step in spread(before, count)] if count else []
+def past_snapshots(
+    runs: Runs, source: Source, state: TrainState, prompt: str, asked: int | None, budget: int
+) -> schemas.PackedSnapshots | None:
+    """A run after some earlier steps of its training: as many as were asked for, or have room."""
+    before = [step for step in source.snapshots if step < state.done]
+    numbers = sum(p.numel() for p in state.model.parameters())
+    count = min(SNAPSHOTS, len(before), budget // (numbers // 2)) if asked is None else asked
+    ids = state.tokenizer.encode_prompt(prompt)
+    for some in range(min(count, len(before)), 0, -1):
+        past = [runs.train_state(source.id, step) for step in spread(before, some)]
+        packed = packed_snapshots(state, past, ids)
+        if asked is not None or sum(map(len, packed.steps.values())) <= budget:
+            return packed
+    return None
 
 
 def _request(
@@ -154,7 +172,7 @@ def pack(about: schemas.TraceAbout, table: bytes, values: bytes) -> schemas.Pack
     )
 
 
-def packed_snapshots(
+def recorded_snapshots(
     runs: Runs, run: str, prompt: str, target: str | None, budget_bytes: int
 ) -> list[schemas.PackedTrace]:
     """The forward pass after some steps of a run's training, as many as fit into the budget."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 
+import numpy as np
+import numpy.typing as npt
+
 LEAST_EFFORT, MOST_EFFORT = 6, 9
 
 
@@ -15,3 +18,13 @@ def pack(content: bytes, effort: int = MOST_EFFORT) -> str:
     Source: RFC 1924 (its alphabet).
     """
     return base64.b85encode(gzip.compress(content, effort, mtime=0)).decode().replace("<", ",")
+
+
+def pack_words(words: npt.NDArray[np.uint32]) -> str:
+    """32-bit words as text.
+
+    First the lowest byte of every word, then the next: their highest are much alike, and so the
+    whole compresses better.
+    """
+    planes = np.ascontiguousarray(words.view(np.uint8).reshape(-1, 4).T)
+    return pack(planes.tobytes())

@@ -1,4 +1,4 @@
-"""A model as a page holds it to run it by itself: plan, weights, tokenizer, snapshots."""
+"""A model as a page holds it to run it by itself: plan, weights, tokenizer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import record_guesses
 from glassformer.ops import IGNORED
-from glassformer.server.packing import pack
+from glassformer.server.packing import pack, pack_words
 from glassformer.server.record import add_probs
 from glassformer.server.schemas import PackedModel
 from glassformer.text.tokenizer import Tokenizer
@@ -31,7 +30,7 @@ SHORTEST = 3
 """Tokens that a model must have room for: a plan is read from texts of two and of three."""
 
 
-def packed_model(state: TrainState, snapshots: Iterable[TrainState] = ()) -> PackedModel | None:
+def packed_model(state: TrainState) -> PackedModel | None:
     """What a page runs a model from; None where it can't, so that it shows a recorded trace."""
     if not can_run(state):
         return None
@@ -51,19 +50,12 @@ def packed_model(state: TrainState, snapshots: Iterable[TrainState] = ()) -> Pac
         return None
     trace = watch(1, 2)
     stored = [n["address"] for n in passes["nodes"] if n["op"] is None and is_stored(n)]
-    weights = [address for address in stored if address.startswith("weight/")]
     return PackedModel(
         plan=packed_text(passes),
         choices=packed_text({key: choice(watch, how) for key, how in SETTINGS.items()}),
         stored=packed_numbers(trace[address] for address in stored),
         done=state.done,
         lr=state.next_lr,
-        snapshots={
-            past.done: packed_numbers(
-                dict(past.model.weights())[address.removeprefix("weight/")] for address in weights
-            )
-            for past in snapshots
-        },
         tokenizer=state.tokenizer.content,
         begin=state.tokenizer.begin_ids,
         ignored=IGNORED,
@@ -161,11 +153,6 @@ def packed_text(content: Any) -> str:
 
 
 def packed_numbers(tensors: Iterable[Tensor]) -> str:
-    """float32 numbers, compressed, as text.
-
-    First the lowest byte of every number, then the next: their highest are much alike, and so the
-    whole compresses better.
-    """
+    """float32 numbers, compressed, as text."""
     flat = torch.cat([tensor.detach().cpu().reshape(-1).float() for tensor in tensors])
-    planes = np.ascontiguousarray(flat.numpy().view(np.uint8).reshape(-1, 4).T)
-    return pack(planes.tobytes())
+    return pack_words(flat.view(torch.int32).numpy().view("uint32"))

@@ -47,7 +47,8 @@ class Recipe(Checked):
     Watching: `eval_every`, `sample_every`, `save_every` in steps, and at the end (0: never; the end
     is always saved);
     `patience` evaluations in a row without a better held-out loss end the run (0: never);
-    `snapshot_mb` of disk for snapshots at log-spaced steps (0: none).
+    `snapshot_mb` of disk for snapshots at log-spaced steps (0: none), `snapshots` of them (0: the
+    powers of two).
     Arithmetic: `dtype` fp32 or bf16 (bf16 products, fp32 weights); `compile` the forward and
     backward pass. `seed` decides initial weights, the order of the data and dropout.
 
@@ -76,6 +77,7 @@ class Recipe(Checked):
     save_every: Count = 100
     patience: Count = 0
     snapshot_mb: Count = 256
+    snapshots: Count = 0
     dtype: Annotated[str, Choice(DTYPES)] = "fp32"
     compile: bool = False
     seed: Annotated[

@@ -1,7 +1,7 @@
 """Snapshots: checkpoints kept at log-spaced steps, for looking back through training.
 
-Early on a model changes with every step, later slowly: steps 0, 1, 2, 4, 8, ... are kept, as many
-as a disk budget allows.
+Early on a model changes with every step, later slowly: steps 0, 1, 2, 4, 8, ... are kept, or as
+many as the recipe asks for, as far as a disk budget allows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ class Snapshots:
         self.folder = folder
         self.last = recipe.steps
         self.budget = recipe.snapshot_mb * 1_000_000  # bytes
+        self.asked = frozenset(log_spaced(recipe.steps, recipe.snapshots))
 
     def due(self, step: int) -> bool:
-        """True at 0, at the powers of two and at the last step.
+        """True at 0, at the powers of two, or as many steps as were asked for, and at the last.
 
         >>> snapshots = Snapshots(Path("."), Recipe(steps=10))
         >>> [step for step in range(11) if snapshots.due(step)]
         [0, 1, 2, 4, 8, 10]
         """
-        return self.budget > 0 and (step & (step - 1) == 0 or step == self.last)
+        if self.budget == 0:
+            return False
+        return step in self.asked if self.asked else step & (step - 1) == 0 or step == self.last
 
     def save(self, step: int, checkpoint: ck.Checkpoint) -> None:
         """Keep one more, unless one alone is beyond the budget; thin out the earlier ones."""
@@ -37,6 +40,25 @@ class Snapshots:
         ck.save_checkpoint(self.folder, step, checkpoint)
         while (len(saved := ck.steps_saved(self.folder))) * size > self.budget:
             ck.remove_checkpoint(self.folder, least_missed(saved))
+
+
+def log_spaced(last: int, count: int) -> list[int]:
+    """`count` steps from 0 to `last`, their ratios as equal as whole numbers can be; all if fewer.
+
+    >>> log_spaced(1000, 8)
+    [0, 1, 3, 10, 32, 101, 318, 1000]
+    """
+    if count == 0:
+        return []
+    steps = [last] if count == 1 else [0]
+    while steps[-1] < last:
+        here, left = steps[-1], count - len(steps)  # `left`: how many are still to come
+        if left == 1:
+            steps.append(last)
+        else:
+            ratio = (last / max(here, 1)) ** (1 / left)
+            steps.append(max(here + 1, round(here * ratio)))
+    return steps
 
 
 def least_missed(steps: list[int]) -> int:

@@ -12,6 +12,7 @@ import { kindOf, nearest, parse, type Address } from "../trace/address";
 import type { Table } from "../trace/trace";
 import { bytesOf, encode } from "./encode";
 import { unpackJson, unpackNumbers } from "./pack";
+import { unpackSnapshots } from "./past";
 import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
 import { Program, type Change, type Pass, type Values } from "./program";
 import { Trainer, type Batch } from "./trainer";
@@ -84,25 +85,30 @@ export class Model {
   }
 
   static async open(packed: PackedModel, room: number): Promise<Model> {
-    const [plan, choices, numbers, ...past] = await Promise.all([
+    const [plan, choices, numbers] = await Promise.all([
       unpackJson<Plan>(packed.plan),
       unpackJson<Record<string, Plan>>(packed.choices),
       unpackNumbers(packed.stored),
-      ...Object.values(packed.snapshots).map(unpackNumbers),
     ]);
     const leaves = plan.nodes.filter(
       (node) => node.op === null && node.shape.every((size) => typeof size === "number"),
     );
     const weights = leaves.filter(({ address }) => kindOf(address) === "weight");
-    const steps = Object.keys(packed.snapshots).map(Number);
+    const stored = divided(leaves, numbers);
+    const past = packed.snapshots
+      ? await unpackSnapshots(
+          packed.snapshots,
+          weights.map(({ address }) => stored.get(address)!),
+        )
+      : new Map<number, Float64Array>();
     return new Model(
       packed,
       room,
       new Program(plan),
       choices,
       new Tokenizer(packed.tokenizer as unknown as TokenizerFile),
-      divided(leaves, numbers),
-      new Map(past.map((numbers, i) => [steps[i], divided(weights, numbers)])),
+      stored,
+      new Map([...past].map(([step, numbers]) => [step, divided(weights, numbers)])),
     );
   }
 

@@ -27,12 +27,21 @@ export async function unpackJson<T>(packed: string): Promise<T> {
   return JSON.parse(new TextDecoder().decode(await unpack(packed))) as T;
 }
 
-/** float32 numbers, which lie there byte by byte: first the lowest byte of every number. */
-export async function unpackNumbers(packed: string): Promise<Float64Array> {
+/** 32-bit words, which lie there byte by byte: first the lowest byte of every word. */
+async function unpackWords(packed: string): Promise<ArrayBuffer> {
   const planes = new Uint8Array(await unpack(packed));
   const n = planes.length / 4;
   const bytes = new Uint8Array(planes.length);
   for (let plane = 0; plane < 4; plane++)
     for (let i = 0; i < n; i++) bytes[4 * i + plane] = planes[plane * n + i];
-  return Float64Array.from(new Float32Array(bytes.buffer));
+  return bytes.buffer;
 }
+
+export const unpackNumbers = async (packed: string): Promise<Float64Array> =>
+  Float64Array.from(new Float32Array(await unpackWords(packed)));
+
+/** Whole numbers 0, -1, 1, -2, ..., packed as words 0, 1, 2, 3, ... */
+export const unpackWhole = async (packed: string): Promise<Float64Array> =>
+  Float64Array.from(new Uint32Array(await unpackWords(packed)), (word) =>
+    word % 2 ? -(word + 1) / 2 : word / 2,
+  );

@@ -17,6 +17,8 @@ interface Case {
   file: string;
   room: number;
   traces: { request: Request; folder: string; about: About }[];
+  /** Of every earlier step the weights, rounded to their grids. */
+  past: Record<string, Record<string, number[]>>;
 }
 
 /** What a trace's table says of every value; a value that is handed on is read by either name. */
@@ -64,7 +66,7 @@ function apart(made: Made, folder: string, table: Table): string[] {
 // Muon's bfloat16 jumps: how updates follow from gradients is held in float64, in engine.test.ts
 const UNSTEADY = ["opt"];
 
-describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, traces }) => {
+describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, traces, past }) => {
   const packed = JSON.parse(readFileSync(file, "utf8")) as PackedModel;
   const opened = Model.open(packed, room);
 
@@ -101,8 +103,13 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, 
 
   test("a snapshot is read by its own weights, and has no optimizer's state", async () => {
     const model = await opened;
-    const { about } = model.trace({ ...traces[0].request, at_step: 5 });
-    expect([about.at_step, about.backward, about.optimizer]).toEqual([5, true, false]);
+    for (const [step, weights] of Object.entries(past)) {
+      const { about, table, bytes } = model.trace({ ...traces[0].request, at_step: Number(step) });
+      expect([about.at_step, about.backward, about.optimizer]).toEqual([Number(step), true, false]);
+      const trace = new Trace(table, { bytes: async (from, to) => bytes.slice(from, to) });
+      for (const [name, numbers] of Object.entries(weights))
+        expect([...(await trace.values.all(trace.node(`weight/${name}`)))]).toEqual(numbers);
+    }
     expect(() => model.trace({ ...traces[0].request, at_step: 6 })).toThrow("does not hold step 6");
   });
 

@@ -20,6 +20,22 @@ class PackedTrace(Output):
     values: str
 
 
+class PackedSnapshots(Output):
+    """A training's earlier weights, on a grid, each as its difference from the next one's.
+
+    A weight is its grid's multiple; of the last snapshot the difference is from the weights that
+    the page opens with, on the same grid (halves go up). Differences 0, -1, 1, -2, ... are packed
+    words 0, 1, 2, 3, ...
+    """
+
+    steps: dict[int, str]
+    grids: list[float] = Field(description="Of every weight in the plan's order: a power of two.")
+    grid: int = Field(description="A grid is at most this part of its tensor's spread.")
+    moved: float = Field(
+        description="The largest change of a probability that rounding makes after the page's text."
+    )
+
+
 class PackedModel(Output):
     """A model that a page runs itself; what is packed is so by `server.packing`."""
 
@@ -34,7 +50,7 @@ class PackedModel(Output):
     )
     done: int = Field(description="After how many updates the weights are these.")
     lr: float = Field(description="The learning rate of the plan's update.")
-    snapshots: dict[int, str] = Field(description="Step to the weights then, packed alike.")
+    snapshots: PackedSnapshots | None = None
     tokenizer: dict[str, Any] = Field(description="The content of its tokenizer.json.")
     begin: list[int] = Field(description="Tokens that stand before every text.")
     ignored: int = Field(description="The target of a position at which nothing is asked.")

@@ -1,0 +1,83 @@
+"""Snapshots of a training as a page holds them: each as its difference from the next one.
+
+Weights change little from one snapshot to the next, so on a common grid most differences are small
+whole numbers, which compress to a third of what the weights take. The weights that a page opens
+with are not rounded.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from math import floor, log2
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from glassformer.server.packing import pack_words
+from glassformer.server.schemas import PackedSnapshots
+from glassformer.training.train_state import TrainState
+
+GRID = 64
+"""A snapshot's weights are rounded to at most this part of their tensor's spread."""
+
+
+def packed_snapshots(
+    state: TrainState, past: Sequence[TrainState], ids: list[int]
+) -> PackedSnapshots:
+    """`past`: the model at earlier steps, in order; `ids`: a text to tell what rounding does to."""
+    final = state.model.weights()
+    grids = {name: grid(weight) for name, weight in final.items()}
+    places = _places(final, grids)
+    steps: dict[int, str] = {}
+    moved = 0.0
+    for earlier in reversed(past):
+        own = _places(earlier.model.weights(), grids)
+        steps[earlier.done] = pack_words(_zigzag(own - places))
+        places = own
+        moved = max(moved, probability_moved(earlier, grids, ids))
+    return PackedSnapshots(
+        grids=[*grids.values()], steps=dict(reversed(steps.items())), grid=GRID, moved=moved
+    )
+
+
+def grid(weight: Tensor) -> float:
+    """The largest power of two that is at most a GRIDth of the standard deviation, or of the size.
+
+    A power of two: what is rounded to it is exact in float32, and dividing by it loses nothing.
+
+    >>> grid(torch.tensor([1.0, -1.0])), grid(torch.ones(3)), grid(torch.zeros(2))
+    (0.015625, 0.015625, 1.0)
+    """
+    numbers = weight.double()
+    spread = numbers.std(correction=0).item() or numbers.abs().max().item()
+    return 2.0 ** floor(log2(spread / GRID)) if spread else 1.0
+
+
+def rounded(weight: Tensor, to: float) -> Tensor:
+    """A weight's numbers on its grid; halves go up."""
+    return (weight.double() / to + 0.5).floor() * to
+
+
+def probability_moved(state: TrainState, grids: Mapping[str, float], ids: list[int]) -> float:
+    """The largest change of a next-token probability after a text when all weights are rounded."""
+    model = copy.deepcopy(state.model)
+    text = torch.tensor([ids])
+    with torch.no_grad():
+        before = model(text).softmax(-1)
+        for name, weight in model.weights().items():
+            weight.copy_(rounded(weight, grids[name]))
+        return (model(text).softmax(-1) - before).abs().max().item()
+
+
+def _places(weights: Mapping[str, Tensor], grids: Mapping[str, float]) -> npt.NDArray[np.int64]:
+    """The whole number of every weight on its grid."""
+    parts = [(rounded(weight, grids[name]) / grids[name]) for name, weight in weights.items()]
+    return torch.cat([part.flatten() for part in parts]).long().numpy()
+
+
+def _zigzag(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    """0, -1, 1, -2, ... as 0, 1, 2, 3, ...: small numbers have small words whatever their sign."""
+    return ((numbers << 1) ^ (numbers >> 63)).astype(np.uint32)
