@@ -62,7 +62,8 @@ def run_html(run: PastRun) -> str:
         return parts
     models = data.models.values()
     packed = [trace.values for trace in data.traces] + [model.stored for model in models]
-    packed += [weights for model in models for weights in model.snapshots.values()]
+    past = [model.snapshots for model in models if model.snapshots]
+    packed += [weights for snapshots in past for weights in snapshots.steps.values()]
     if sum(map(len, packed)) > 2 * VALUE_BYTES:
         return parts
     return parts + _frame("The run, number by number", data)
