@@ -5,6 +5,10 @@ for exactly one; ``sum(*I, body)`` sums over all of I. Written out, a group is i
 
     y[*B, *O] = sum(*I, x[*B, *I] * W[*I, *O])      with B = batch pos, I = head d_head, O = d_model
     y[batch, pos, d_model] = sum(head, sum(d_head, x[batch, pos, head, d_head] * W[...]))
+
+In an operand's place may stand a number, made of axes and parameters:
+
+    y[*B, *A] = x[*B, *A] / row[*B]    with row = sqrt(d_head):    y[key] = x[key] / sqrt(d_head)
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from glassformer.formula.tree import Formula
 
 Axes = Mapping[str, tuple[str, ...]]
 """The axes that each group stands for, in order."""
+
+NO_NUMBERS: Mapping[str, str] = {}
 
 
 def groups_of(text: str) -> set[str]:
@@ -32,32 +38,50 @@ def groups_of(text: str) -> set[str]:
     return {n.id for n in names if n.id.isupper() and n not in operands}
 
 
-def expand(text: str, output: str, axes: Axes, operands: Mapping[str, str]) -> Formula:
+def expand(
+    text: str,
+    output: str,
+    axes: Axes,
+    operands: Mapping[str, str],
+    numbers: Mapping[str, str] = NO_NUMBERS,
+) -> Formula:
     """A template's formula for these axes, with its output and operands renamed.
 
     Parameters too. An operand's new name may come with its axes in another order, fewer of them, or
-    what is reckoned from them (``head // group``).
+    what is reckoned from them (``head // group``). `numbers`: what stands in an operand's place,
+    made of axes and parameters.
 
     >>> axes = {"O": ("head", "query", "key"), "I": ("d_head",)}
     >>> names = {"a": "q[query, head, d_head]", "b": "k[key, head, d_head]"}
     >>> str(expand("y[*O] = sum(*I, a[*O, *I] * b[*O, *I])", "scores", axes, names))
     'scores[head, query, key] = sum(d_head, q[query, head, d_head] * k[key, head, d_head])'
+    >>> str(expand("y[*A] = x[*A] * w[*A]", "y", {"A": ("i",)}, {}, {"w": "1 - lr"}))
+    'y[i] = x[i] * (1 - lr)'
     """
     left, _, right = text.partition("=")
     target = ast.parse(left.strip(), mode="eval").body
     body = ast.parse(right.strip(), mode="eval").body
-    written = _Written(axes, operands)
+    written = _Written(axes, operands, {name: _number(text) for name, text in numbers.items()})
     own = written.indices(target.slice) if isinstance(target, ast.Subscript) else []
     inside = ", ".join(ast.unparse(index) for index in own)
     name = f"{output}[{inside}]" if inside else output
     return Formula.parse(f"{name} = {ast.unparse(written.visit(body))}")
 
 
-class _Written(ast.NodeTransformer):
-    """Groups become their axes, operands get their own names."""
+def _number(text: str) -> ast.expr:
+    number = ast.parse(text, mode="eval").body
+    if any(isinstance(node, ast.Subscript) for node in ast.walk(number)):
+        raise ValueError(f"{text!r} reads an operand; a number is made of axes and parameters")
+    return number
 
-    def __init__(self, axes: Axes, operands: Mapping[str, str]) -> None:
-        self.axes, self.operands = axes, operands
+
+class _Written(ast.NodeTransformer):
+    """Groups become their axes, operands get their own names or a number in their place."""
+
+    def __init__(
+        self, axes: Axes, operands: Mapping[str, str], numbers: Mapping[str, ast.expr]
+    ) -> None:
+        self.axes, self.operands, self.numbers = axes, operands, numbers
 
     def indices(self, index: ast.expr) -> list[ast.expr]:
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
@@ -76,6 +100,8 @@ class _Written(ast.NodeTransformer):
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         assert isinstance(node.value, ast.Name), ast.unparse(node)
+        if node.value.id in self.numbers:
+            return self.numbers[node.value.id]
         own = self.operands.get(node.value.id, node.value.id)
         index = self.indices(node.slice)
         name, _, order = own.partition("[")

@@ -8,11 +8,12 @@ from glassformer.kernels import attention as kernels
 from glassformer.ops import softmax
 from glassformer.ops.elementwise import cap_over, scale_by
 from glassformer.ops.linear import contract
-from glassformer.ops.op import Tape, composite, op
+from glassformer.ops.op import Tape, composite, op, template
+from glassformer.ops.rows import row_divide
 
 SOURCE = "Vaswani et al. 2017, eq. 1"
 GROUPED = "Ainslie et al. 2023, section 2.2"
-SCORES = {"A": "batch head query key"}
+SCORES = "batch head query key"
 
 dot_products = contract.using(kernels.dot_products).over(
     "dot_products",
@@ -34,11 +35,12 @@ shared_dot_products = contract.using(kernels.shared_scores).over(
     role="score",
 )
 
-scale_scores = op(
+scale_scores = row_divide.using(kernels.scale_scores).over(
     "scale_scores",
-    "scores_scaled[batch, head, query, key] = scores_raw[batch, head, query, key] / sqrt(d_head)",
-    "scores_raw",
-    kernels.scale_scores,
+    "scores_scaled",
+    {"B": "", "A": SCORES},
+    {"x": "scores_raw"},
+    numbers={"row": "sqrt(d_head)"},
     summary="Divided by the square root of the head's width, so that scores do not grow with it.",
     source=SOURCE,
     role="score",
@@ -47,13 +49,14 @@ scale_scores = op(
 multiply_scores = scale_by.over(
     "multiply_scores",
     "scores_scaled",
-    SCORES,
+    {"B": SCORES, "A": ""},
     {"x": "scores_raw"},
+    numbers={"factor": "factor"},
     summary="The scores are multiplied by a constant of the model's own.",
     role="score",
 )
 
-capped_scores = cap_over("scores", "batch head query key", "scores_scaled", "scores_capped")
+capped_scores = cap_over("scores", SCORES, "scores_scaled", "scores_capped")
 
 slope_scores = op(
     "slope_scores",
@@ -68,15 +71,22 @@ slope_scores = op(
     role="score",
 )
 
-causal_mask = op(
-    "causal_mask",
-    "attn_scores[batch, head, query, key]"
-    " = select(key <= query, scores_scaled[batch, head, query, key], -inf)",
-    "scores_scaled",
+mask_beyond = template(
+    "mask_beyond",
+    "y[*A] = select(distance[*A] <= limit[*A], x[*A], -inf)",
+    "x distance limit",
     kernels.causal_mask,
+    role="masked_score",
+)
+
+causal_mask = mask_beyond.over(
+    "causal_mask",
+    "attn_scores",
+    {"A": SCORES},
+    {"x": "scores_scaled"},
+    numbers={"distance": "key", "limit": "query"},
     summary="A query may not look at later keys: their scores become minus infinity.",
     source="Vaswani et al. 2017, section 3.2.3",
-    role="masked_score",
 )
 
 window_mask = op(
@@ -90,15 +100,14 @@ window_mask = op(
     role="masked_score",
 )
 
-last_window_mask = op(
+last_window_mask = mask_beyond.using(kernels.last_window_mask).over(
     "last_window_mask",
-    "attn_scores[batch, head, query, key] = select(size(key) - key <= window,"
-    " scores_scaled[batch, head, query, key], -inf)",
-    "scores_scaled",
-    kernels.last_window_mask,
+    "attn_scores",
+    {"A": SCORES},
+    {"x": "scores_scaled"},
+    numbers={"distance": "size(key) - key", "limit": "window"},
     summary="The last position looks at the keys of its window.",
     source="Beltagy et al. 2020, section 3.1",
-    role="masked_score",
 )
 
 mix = contract.using(kernels.mix).over(

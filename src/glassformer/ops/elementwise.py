@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glassformer.kernels import elementwise as kernels
 from glassformer.ops.op import Composite, Op, Tape, composite, template
+from glassformer.ops.rows import row_divide
 
 copy = template("copy", "y[*A] = x[*A]", "x", kernels.copy, role="copy")
 
@@ -15,9 +16,7 @@ add_to = template("add_to", "y[*B, *A] = x[*B, *A] + more[*A]", "x more", kernel
 
 multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor", kernels.multiply)
 
-scale_by = template("scale_by", "y[*A] = x[*A] * factor", "x", kernels.scale)
-
-divide_by = template("divide_by", "y[*A] = x[*A] / cap", "x", kernels.divide)
+scale_by = multiply.using(kernels.scale)
 
 squash = template("squash", "y[*A] = tanh(x[*A])", "x", kernels.tanh)
 
@@ -33,12 +32,13 @@ class Cap(NamedTuple):
 
 def cap_over(prefix: str, axes: str, x: str, output: str) -> Cap:
     """The cap of scores over some axes; Gemma Team 2024, section 2."""
-    source, along = "Gemma Team 2024, section 2", {"A": axes}
-    ratio = divide_by.over(
+    source = "Gemma Team 2024, section 2"
+    ratio = row_divide.using(kernels.divide).over(
         f"{prefix}_ratio",
         f"{prefix}_ratio",
-        along,
+        {"B": "", "A": axes},
         {"x": x},
+        numbers={"row": "cap"},
         summary="Divided by the cap.",
         source=source,
         role="intermediate",
@@ -46,7 +46,7 @@ def cap_over(prefix: str, axes: str, x: str, output: str) -> Cap:
     tanh = squash.over(
         f"{prefix}_tanh",
         f"{prefix}_tanh",
-        along,
+        {"A": axes},
         {"x": f"{prefix}_ratio"},
         summary="Squeezed between -1 and 1.",
         source=source,
@@ -55,8 +55,9 @@ def cap_over(prefix: str, axes: str, x: str, output: str) -> Cap:
     back = scale_by.over(
         f"{prefix}_capped",
         output,
-        along,
+        {"B": axes, "A": ""},
         {"x": f"{prefix}_tanh"},
+        numbers={"factor": "factor"},
         summary="Times the cap: small ones are nearly as they were, none is larger than the cap.",
         source=source,
         role="score",

@@ -43,8 +43,9 @@ embed_sinusoid = op(
 scale_embed = scale_by.over(
     "scale_embed",
     "embed_scaled",
-    {"A": "batch pos d_model"},
+    {"B": "batch pos d_model", "A": ""},
     {"x": "embed"},
+    numbers={"factor": "factor"},
     summary="The token's vector is multiplied by a constant of the model's own.",
     role="stream",
 )

@@ -71,7 +71,8 @@ mlp_out = linear.over(
 scale_final = scale_by.over(
     "scale_final",
     "final_scaled",
-    {"A": "batch pos d_model"},
+    {"B": "batch pos d_model", "A": ""},
+    numbers={"factor": "factor"},
     summary="The final vector is multiplied by a constant of the model's own.",
 )
 

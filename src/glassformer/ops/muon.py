@@ -17,15 +17,18 @@ from torch import Tensor
 
 from glassformer.kernels import newton_schulz as kernels
 from glassformer.ops.linear import contract
-from glassformer.ops.op import Tape, composite, op
+from glassformer.ops.op import Tape, composite, op, template
+from glassformer.ops.optimizer import approach
 
 SOURCE = "Jordan et al. 2024, Muon"
 NEWTON_SCHULZ = "Jordan et al. 2024, Muon, Newton-Schulz iteration"
-look_ahead = op(
+
+look_ahead = approach.using(kernels.look_ahead).over(
     "look_ahead",
-    "ahead[element] = g[element] + momentum * (m[element] - g[element])",
-    "g m",
-    kernels.look_ahead,
+    "ahead",
+    {"A": "element"},
+    {"x": "g", "to": "m"},
+    numbers={"rate": "momentum"},
     summary="The averaged gradient, with the newest one counted once more (Nesterov).",
     source=SOURCE,
 )
@@ -57,23 +60,30 @@ gram = contract.using(kernels.gram).over(
     source=NEWTON_SCHULZ,
 )
 
+add_product = template(
+    "add_product",
+    "y[R, C] = beta[R, C] * x[R, C] + alpha[R, C] * sum(I, left[R, I] * right[I, C])",
+    "x left right beta alpha",
+    kernels.add_product,
+)
 
-polynomial = op(
+polynomial = add_product.using(kernels.polynomial).over(
     "polynomial",
-    "poly[d_model, other] = b * gram[d_model, other]"
-    " + c * sum(between, gram[d_model, between] * gram[between, other])",
-    "gram",
-    kernels.polynomial,
+    "poly",
+    {"R": "d_model", "C": "other", "I": "between"},
+    {"x": "gram", "left": "gram", "right": "gram"},
+    numbers={"beta": "b", "alpha": "c"},
     summary="What the rows must take from each other to come closer to being perpendicular.",
     source=NEWTON_SCHULZ,
 )
 
-straighten = op(
+straighten = add_product.using(kernels.straighten).over(
     "straighten",
-    "next[d_model, rest]"
-    " = a * x[d_model, rest] + sum(other, poly[d_model, other] * x[other, rest])",
-    "x poly",
-    kernels.straighten,
+    "next",
+    {"R": "d_model", "C": "rest", "I": "other"},
+    {"left": "poly", "right": "x"},
+    numbers={"beta": "a"},
+    without="alpha",
     summary="Every singular value s becomes a s + b s^3 + c s^5, which is nearer to 1.",
     source=NEWTON_SCHULZ,
 )

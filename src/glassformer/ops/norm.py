@@ -135,21 +135,11 @@ rms_normalize = _standardize("rms_normalize", "x", VECTOR, "normalized", "standa
 
 stretch = template(
     "stretch",
-    "y[*B, *A] = x[*B, *A] * w[*A] + b[*A]",
-    "x w b",
+    "y[*B, *A] = x[*B, *A] * (stored_from[*A] + w[*A]) + b[*A]",
+    "x w b stored_from",
     kernels.gain_and_bias,
     summary="A learned gain stretches each dimension; a learned bias, if there is one, shifts it.",
     source=LAYER,
-    role="normalized",
-)
-
-stretch_from_one = template(
-    "stretch_from_one",
-    "y[*B, *A] = x[*B, *A] * (1 + w[*A]) + b[*A]",
-    "x w b",
-    kernels.gain_from_one,
-    summary="A learned gain stretches each dimension; it is stored as its distance from 1.",
-    source="Gemma Team 2024, section 2",
     role="normalized",
 )
 
@@ -164,8 +154,16 @@ class Gain(NamedTuple):
 def _gain(prefix: str, axes: dict[str, str], output: str) -> Gain:
     operands = {"x": "standardized"}
     return Gain(
-        stretch.over(f"{prefix}gain_and_bias", output, axes, operands),
-        stretch_from_one.over(f"{prefix}gain_from_one", output, axes, operands),
+        stretch.over(f"{prefix}gain_and_bias", output, axes, operands, without="stored_from"),
+        stretch.using(kernels.gain_from_one).over(
+            f"{prefix}gain_from_one",
+            output,
+            axes,
+            operands,
+            numbers={"stored_from": "1"},
+            summary="A learned gain stretches each dimension; it is stored as its distance from 1.",
+            source="Gemma Team 2024, section 2",
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from typing import (
 
 from torch import Tensor
 
-from glassformer.formula.template import Axes, expand, groups_of
+from glassformer.formula.template import NO_NUMBERS, Axes, expand, groups_of
 from glassformer.formula.tree import Formula
 
 Role = Literal[
@@ -140,6 +140,8 @@ class Template(Generic[P, R]):
         axes: Mapping[str, str] | tuple[Mapping[str, str], ...],
         operands: Mapping[str, str] | tuple[Mapping[str, str], ...] = AS_DECLARED,
         *,
+        numbers: Mapping[str, str] = NO_NUMBERS,
+        without: str = "",
         summary: str = "",
         source: str = "",
         role: Role | None = None,
@@ -150,15 +152,21 @@ class Template(Generic[P, R]):
         their axes stand in another order, that order: ``{"W": "W_Q[head, d_model, d_head]"}``. An
         op with several outputs has a tuple of both, and of axes where they differ. What is not
         given is the template's.
+
+        `numbers`: operands of the template that are no operand here but a number made of axes and
+        parameters, ``{"row": "sqrt(d_head)"}``. `without`: its operands, separated by spaces, that
+        fall away with their terms and factors.
         """
         names = (output,) if isinstance(output, str) else output
         renamed = (operands,) if isinstance(operands, Mapping) else operands
+        absent = frozenset(without.split())
         along = (axes,) * len(names) if isinstance(axes, Mapping) else axes
         outputs = tuple(
-            expand(self.formula, own, self._groups(name, places), other)
+            expand(self.formula, own, self._groups(name, places), other, numbers).without(absent)
             for own, places, other in zip(names, along, renamed, strict=True)
         )
-        read = [other.get(o, o).partition("[")[0] for o in self.operands for other in renamed]
+        kept = [o for o in self.operands if o not in absent and o not in numbers]
+        read = [other.get(o, o).partition("[")[0] for o in kept for other in renamed]
         return _register(
             Op(
                 name,

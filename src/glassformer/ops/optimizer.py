@@ -9,22 +9,25 @@ bit.
 
 from __future__ import annotations
 
+import torch
+
 from glassformer.formula.nodes import Axis, Node, Read, Reduce, children_mapped
 from glassformer.formula.tree import Formula
 from glassformer.kernels import elementwise
 from glassformer.kernels import optimizer as kernels
 from glassformer.ops.elementwise import multiply
+from glassformer.ops.linear import contract
 from glassformer.ops.op import op, template
 from glassformer.ops.rows import row_subtract
 
 CLIPPING = "Pascanu et al. 2013, algorithm 1"
 ADAMW = "Loshchilov and Hutter 2019, algorithm 2"
 
-sum_of_squares = op(
+sum_of_squares = contract.using(kernels.sum_of_squares).over(
     "sum_of_squares",
-    "sum_sq = sum(element, d_w[element] * d_w[element])",
-    "d_w",
-    kernels.sum_of_squares,
+    "sum_sq",
+    {"O": "", "I": "element"},
+    {"a": "d_w", "b": "d_w"},
     summary="The squares of all this weight's gradients, summed.",
     source=CLIPPING,
 )
@@ -47,11 +50,16 @@ clipped_gradient = multiply.over(
     source=CLIPPING,
 )
 
-first_moment = op(
+approach = template(
+    "approach", "y[*A] = x[*A] + rate[*A] * (to[*A] - x[*A])", "x to rate", torch.lerp
+)
+
+first_moment = approach.using(kernels.first_moment).over(
     "first_moment",
-    "m[element] = m_prev[element] + (1 - beta1) * (g[element] - m_prev[element])",
-    "m_prev g",
-    kernels.first_moment,
+    "m",
+    {"A": "element"},
+    {"x": "m_prev", "to": "g"},
+    numbers={"rate": "1 - beta1"},
     summary="A running mean of the gradients: which way, on the whole?",
     source=ADAMW,
 )
@@ -89,11 +97,12 @@ second_correction = bias_correction.using(kernels.second_correction).over(
     summary="The same correction for the squares.",
 )
 
-decayed_weight = op(
+decayed_weight = multiply.using(kernels.decayed_weight).over(
     "decayed_weight",
-    "decayed[element] = w[element] * (1 - lr * weight_decay)",
-    "w",
-    kernels.decayed_weight,
+    "decayed",
+    {"B": "element", "A": ""},
+    {"x": "w"},
+    numbers={"factor": "1 - lr * weight_decay"},
     summary="First the weight shrinks a little towards zero.",
     source=ADAMW,
 )

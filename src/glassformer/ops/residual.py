@@ -26,8 +26,9 @@ add = add_to.over(
 scale_branch = scale_by.over(
     "scale_branch",
     "scaled",
-    {"A": "batch pos d_model"},
+    {"B": "batch pos d_model", "A": ""},
     {"x": "branch"},
+    numbers={"factor": "factor"},
     summary="What the branch adds is multiplied by a constant of the model's own.",
 )
 

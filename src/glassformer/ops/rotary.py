@@ -12,41 +12,52 @@ from typing import NamedTuple
 from torch import Tensor
 
 from glassformer.kernels import positions as kernels
-from glassformer.ops.op import Composite, Op, Tape, composite, op, template
+from glassformer.ops.op import Composite, Op, Tape, Template, composite, template
 
 SOURCE = "Su et al. 2021, eq. 34"
-_ANGLE = "position[pos] / base ** (2 * (d_head % half) / width)"
 
+cosine, sine = (
+    template(
+        f"rotary_{name}",
+        f"y[P, D] = length[D] * {name}(position[P] * frequency[D])",
+        "position length frequency",
+        kernels.rotary_row,
+        source=SOURCE,
+    )
+    for name in ("cos", "sin")
+)
 
-rotary_cos = op(
+_ANGLES = {"P": "pos", "D": "d_head"}
+_FREQUENCY = "1 / base ** (2 * (d_head % half) / width)"
+
+rotary_cos = cosine.over(
     "rotary_cos",
-    f"rot_cos[pos, d_head] = cos({_ANGLE})",
-    "position",
-    kernels.rotary_row,
+    "rot_cos",
+    _ANGLES,
+    numbers={"frequency": _FREQUENCY},
+    without="length",
     summary="The cosine of the angle by which each place turns each pair of dimensions.",
-    source=SOURCE,
 )
 
-rotary_sin = op(
+rotary_sin = sine.over(
     "rotary_sin",
-    f"rot_sin[pos, d_head] = sin({_ANGLE})",
-    "position",
-    kernels.rotary_row,
+    "rot_sin",
+    _ANGLES,
+    numbers={"frequency": _FREQUENCY},
+    without="length",
     summary="The sine of the same angle.",
-    source=SOURCE,
 )
 
-# Other frequencies. Dimensions from 2 * half on have the angle 0: nothing turns there.
+# Other frequencies. Dimensions from 2 * half on have the frequency 0: nothing turns there.
 
-_FREQUENCY = "(1 / base ** (2 * (d_head % half) / width))"
-_WAVES = f"(original * {_FREQUENCY} / (2 * pi))"  # how often a pair turns in the original context
+_WAVES = f"(original * ({_FREQUENCY}) / (2 * pi))"  # how often a pair turns in the original context
 _BY_WAVES = (
-    f"select({_WAVES} > high, {_FREQUENCY}, select({_WAVES} < low, {_FREQUENCY} / factor,"
-    f" {_FREQUENCY} * ((high - {_WAVES}) / factor + {_WAVES} - low) / (high - low)))"
+    f"select({_WAVES} > high, {_FREQUENCY}, select({_WAVES} < low, ({_FREQUENCY}) / factor,"
+    f" ({_FREQUENCY}) * ((high - {_WAVES}) / factor + {_WAVES} - low) / (high - low)))"
 )
 _BY_PAIR = (
     f"select(d_head % half <= low, {_FREQUENCY}, select(d_head % half >= high,"
-    f" {_FREQUENCY} / factor, {_FREQUENCY} * (high - d_head % half"
+    f" ({_FREQUENCY}) / factor, ({_FREQUENCY}) * (high - d_head % half"
     " + (d_head % half - low) / factor) / (high - low)))"
 )
 
@@ -59,25 +70,25 @@ class Rotation(NamedTuple):
 
 
 def _rotation(
-    kind: str, frequency: str, summary: str, source: str, amplitude: str = ""
+    kind: str, frequency: str, summary: str, source: str, lengths: tuple[str, ...] = ()
 ) -> Rotation:
-    angle = f"select(d_head < 2 * half, position[pos] * {frequency}, 0)"
-    if amplitude:
-        beyond = {"cos": f"select(d_head < 2 * half, {amplitude}, 1) * ", "sin": f"{amplitude} * "}
-    else:
-        beyond = {"cos": "", "sin": ""}
-    cos, sin = (
-        op(
+    """`lengths`: what cosines and sines are multiplied by; nothing, where none are given."""
+
+    def row(wave: Template[..., Tensor], name: str, word: str, length: str = "") -> Op:
+        numbers = {"frequency": f"select(d_head < 2 * half, {frequency}, 0)"}
+        return wave.over(
             f"rotary_{name}_{kind}",
-            f"rot_{name}[pos, d_head] = {beyond[name]}{name}({angle})",
-            "position",
-            kernels.rotary_row,
+            f"rot_{name}",
+            _ANGLES,
+            numbers=numbers | ({"length": length} if length else {}),
+            without="" if length else "length",
             summary=f"The {word} of the angle by which each place turns each pair: {summary}",
             source=source,
         )
-        for name, word in {"cos": "cosine", "sin": "sine"}.items()
+
+    return Rotation(
+        row(cosine, "cos", "cosine", *lengths[:1]), row(sine, "sin", "sine", *lengths[1:])
     )
-    return Rotation(cos, sin)
 
 
 ROTATIONS = {
@@ -87,7 +98,7 @@ ROTATIONS = {
     ),
     "linear": _rotation(
         "linear",
-        f"({_FREQUENCY} / factor)",
+        f"({_FREQUENCY}) / factor",
         "slower by a factor, for longer texts.",
         "Chen et al. 2023, section 2.3",
     ),
@@ -102,7 +113,7 @@ ROTATIONS = {
         _BY_PAIR,
         "late pairs are slower by a factor, early ones as they were.",
         "Peng et al. 2023, section 3.2",
-        amplitude="amplitude",
+        ("select(d_head < 2 * half, amplitude, 1)", "amplitude"),
     ),
 }
 """By the kind of `RotaryScaling`; "part" where only some dimensions turn, "" for all."""

@@ -13,7 +13,7 @@ from glassformer.kernels import choose as kernels
 from glassformer.ops import softmax
 from glassformer.ops.embedding import look_up
 from glassformer.ops.op import Tape, composite, op
-from glassformer.ops.rows import row_argmax
+from glassformer.ops.rows import row_argmax, row_divide
 
 NUCLEUS = "Holtzman et al. 2019, section 3.1"
 
@@ -38,11 +38,12 @@ penalize = op(
     role="score",
 )
 
-temper = op(
+temper = row_divide.using(kernels.temper).over(
     "temper",
-    "scaled[vocab] = scores[vocab] / temperature",
-    "scores",
-    kernels.temper,
+    "scaled",
+    softmax.CANDIDATES,
+    {"x": "scores"},
+    numbers={"row": "temperature"},
     summary="Divided by the temperature: below 1 the differences grow, above 1 they shrink.",
     source="Ackley et al. 1985, eq. 5",
     role="score",
