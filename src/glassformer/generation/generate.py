@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,20 +68,9 @@ def generate(
     >>> len(list(text)), text.finish_reason
     (6, 'context')
     """
-    prompt = one_text(ids)
-    seed = fresh_seed() if seed is None else seed
-    packed = _packed(model)
-    said = defaults(packed.model.said)
-    sampling = said.sampling(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-    )
-    most = said.most_new(len(prompt)) if max_new_tokens is None else max_new_tokens
-    end = ([most], frozenset(stop_ids), use_cache)
-    return _Texts(packed, [prompt], [seed], sampling, *end).texts[0]
+    sampling = _Asked(temperature, top_k, top_p, min_p, repetition_penalty)
+    end = (max_new_tokens, stop_ids, use_cache)
+    return _begun(model, [one_text(ids)], sampling, seed, *end)[0].texts[0]
 
 
 def generate_batch(
@@ -103,30 +93,48 @@ def generate_batch(
     its own positions, its own context and its own numbers. A finished text leaves the batch. Those
     of a small model with a compiled step come one after another; it is the quicker way.
     """
-    rows = [one_text(ids) for ids in prompts]
-    seed = fresh_seed() if seed is None else seed
-    seeds = [seed + i for i in range(len(rows))]
-    packed = _packed(model)
-    said = defaults(packed.model.said)
-    sampling = said.sampling(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-    )
-    most = [said.most_new(len(row)) if max_new_tokens is None else max_new_tokens for row in rows]
-    end = (frozenset(stop_ids), use_cache)
-    alone = packed.compiled is not None and packed.small and use_cache
-    together = 1 if alone else max(len(rows), 1)
-    batches = [
-        _Texts(packed, rows[part], seeds[part], sampling, most[part], *end)
-        for part in (slice(i, i + together) for i in range(0, len(rows), together))
-    ]
+    sampling = _Asked(temperature, top_k, top_p, min_p, repetition_penalty)
+    end = (max_new_tokens, stop_ids, use_cache)
+    batches = _begun(model, [one_text(ids) for ids in prompts], sampling, seed, *end)
     for batch in batches:
         while batch.unfinished:
             batch.advance()
     return [text for batch in batches for text in batch.texts]
+
+
+class _Asked(NamedTuple):
+    """The settings of `Sampling` that a caller named; None: as the model's folder says."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float | None
+
+
+def _begun(
+    model: Decoder | PackedModel,
+    prompts: list[list[int]],
+    asked: _Asked,
+    seed: int | None,
+    max_new_tokens: int | None,
+    stop_ids: Collection[int],
+    use_cache: bool,
+) -> list[_Texts]:
+    """The texts before their first new token, in the batches that are continued together."""
+    first = fresh_seed() if seed is None else seed
+    seeds = [first + i for i in range(len(prompts))]
+    packed = unpacked(model) if isinstance(model, Decoder) else model
+    said = defaults(packed.model.said)
+    sampling = said.sampling(**asked._asdict())
+    most = [said.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts]
+    alone = packed.compiled is not None and packed.small and use_cache
+    size = 1 if alone else max(len(prompts), 1)
+    end = (frozenset(stop_ids), use_cache)
+    return [
+        _Texts(packed, prompts[part], seeds[part], sampling, most[part], *end)
+        for part in (slice(i, i + size) for i in range(0, len(prompts), size))
+    ]
 
 
 class Generation(Iterator[int]):
@@ -296,10 +304,6 @@ class _Texts:
         if step is not None and cache.batch == 1 and torch.get_num_threads() <= FEW_THREADS:
             return step.on(cache)
         return ExecutionPlan(self.packed, cache)
-
-
-def _packed(model: Decoder | PackedModel) -> PackedModel:
-    return unpacked(model) if isinstance(model, Decoder) else model
 
 
 class PromptTooLongError(GlassformerError):

@@ -73,7 +73,7 @@ class PackedModel:
         """Logits [batch, 1, vocab] after the token at index `last` [batch] of each row."""
         tape = _KernelTape(self.kernels)
         x = self.model.residual(ids, tape, cache)
-        return self.model.unembedded(x[torch.arange(len(x)), last][:, None], tape)
+        return self.model.unembed(x[torch.arange(len(x)), last][:, None], tape)
 
     def check_fresh(self) -> None:
         """Raise if the model was trained, or changed otherwise, after its weights were packed."""

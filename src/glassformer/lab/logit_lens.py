@@ -111,7 +111,8 @@ def _read(model: Decoder, trace: Trace, point: str) -> str:
             w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
             x = model.ln_final.with_weights(x, w, b, t.at("ln_final"))
         b_U = _weight(trace, "unembed.b_U")
-        t("probs", ops.softmax_probs, model.unembedded_with(x, _unembedding(trace), b_U, t))
+        logits = model.unembed.with_weights(x, _unembedding(trace), b_U, t)
+        t("probs", ops.softmax_probs, logits)
     return path
 
 

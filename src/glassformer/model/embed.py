@@ -11,10 +11,26 @@ from torch import Tensor, nn
 
 from glassformer import ops
 from glassformer.kernels.positions import sinusoid_table
+from glassformer.model.attention import KeyValueCache
 from glassformer.model.config import Config
 from glassformer.model.fixed_table import FixedTable
 from glassformer.ops import Tape
+from glassformer.trace import Recorder
 from glassformer.watch.view import Source, View, itself
+
+
+def positions(
+    ids: Int[Tensor, "batch pos"], t: Tape, cache: KeyValueCache | None
+) -> Int[Tensor, "*batch pos"]:
+    """Which places the ids have in their texts: from 0, or after what the cache holds."""
+    n = ids.shape[1]
+    if cache is not None:
+        position = cache.positions(n, ids.device)
+    else:
+        position = torch.arange(n, device=ids.device)
+    if isinstance(t, Recorder):
+        t.leaf("const", "position", position, ("pos",))
+    return position
 
 
 class Embed(nn.Module):

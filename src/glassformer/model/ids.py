@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.ops import IGNORED
 
 Ids = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]]
 """One text's ids [pos], or those of several texts of one length [batch, pos]."""
@@ -57,6 +58,39 @@ def one_text(ids: Ids) -> list[int]:
     if result.ndim not in (1, 2):
         raise GlassformerError(f"ids must be [pos] or [1, pos], not {[*result.shape]}")
     return result.flatten().tolist()
+
+
+def read_ids(ids: Ids, vocab_size: int) -> Int[Tensor, "batch pos"]:
+    """Ids that have a row in the table each; on an accelerator nobody waits to see it."""
+    return as_ids(ids, vocab_size if _can_be_looked_at(ids) else None)
+
+
+def read_targets(targets: Ids, shape: torch.Size, vocab_size: int) -> Int[Tensor, "batch pos"]:
+    """Targets, as many as ids of this shape; outside the vocabulary is `IGNORED` only."""
+    looked_at = _can_be_looked_at(targets)
+    targets = as_ids(targets, what="targets")
+    if targets.shape != shape:
+        raise GlassformerError(
+            f"targets {[*targets.shape]} must have the shape of ids, {[*shape]}: one next"
+            " token for each"
+        )
+    if looked_at:
+        refuse_outside(targets.masked_fill(targets == IGNORED, 0), vocab_size)
+    return targets
+
+
+def _can_be_looked_at(ids: Ids) -> bool:
+    """Whether the numbers are there without waiting for a device."""
+    plain = not isinstance(ids, Tensor) or (type(ids) is Tensor and ids.device.type == "cpu")
+    return plain and not torch.compiler.is_compiling()
+
+
+def refuse_longer(tokens: int, n_ctx: int) -> None:
+    """Raise for more tokens than the model has positions."""
+    if tokens > n_ctx:
+        raise GlassformerError(
+            f"{tokens} tokens do not fit the model's n_ctx={n_ctx} positions; shorten the text"
+        )
 
 
 def refuse_outside(ids: Tensor, vocab_size: int) -> None:

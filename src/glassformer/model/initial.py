@@ -1,0 +1,34 @@
+"""The weights that a new model starts with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from glassformer.model.config import Config
+
+
+def draw_weights(
+    model: nn.Module, config: Config, generator: torch.Generator | None = None
+) -> None:
+    """Normal weights, zero biases, unit gains; what is added to the stream starts smaller.
+
+    Sources: Radford et al. 2019, section 2.3: residual projections are scaled by
+    1/sqrt(2 n_layers); Zhang et al. 2019 (Fixup), section 3: they start at zero.
+    """
+    residual_std = config.init_std / math.sqrt(2 * config.n_layers)
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            return  # shapes only: there is nothing to fill, and drawing nothing is slow
+        last = name.rpartition(".")[2]
+        if last == "w":
+            nn.init.constant_(parameter, 0.0 if config.norm_gain_from_one else 1.0)
+            continue
+        into_stream = last in ("W_O", "W_out")
+        if last.startswith("b") or (config.zero_init and (into_stream or last == "W_U")):
+            nn.init.zeros_(parameter)
+        else:
+            deviation = residual_std if into_stream else config.init_std
+            nn.init.normal_(parameter, std=deviation, generator=generator)
