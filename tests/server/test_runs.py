@@ -15,11 +15,11 @@ from glassformer.errors import GlassformerError
 from glassformer.interop.folder import save
 from glassformer.lab.biography import biography
 from glassformer.model import Config, Decoder
-from glassformer.server.examples import examples
 from glassformer.server.runs import Runs
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
+from glassformer.training.examples import examples
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.rows import Row

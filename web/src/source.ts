@@ -3,6 +3,7 @@ import {
   addressOf,
   type Answer,
   type Asked,
+  type Course,
   type Metrics,
   type Patch,
   type Opening,
@@ -61,6 +62,9 @@ export interface Source {
   /** The training steps at which a text can be opened, in order. */
   steps(run: RunInfo, prompt: string): number[];
   tokenize(run: string, text: string): Promise<TokenizedText>;
+  /** Whether there are lessons. */
+  readonly teaches: boolean;
+  course(): Promise<Course>;
   /** A request that only a server can answer; offline it throws a SourceError with code "offline". */
   get<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<Answer<"get", P>>;
   post<P extends PathOf<"post">>(
@@ -78,10 +82,13 @@ const OFFLINE =
   "This file holds recorded numbers but no model that could run. Open the run with: glassformer serve";
 const UNSERVED =
   "This needs the server, which this file is without. Open the run with: glassformer serve";
+const UNTAUGHT =
+  "This file holds no lessons. Write one that does with: glassformer course --out course.html";
 
 class ServerSource implements Source {
   readonly live = true;
   readonly served = true;
+  readonly teaches = true;
   engine = () => null;
 
   runs = async () => (await this.get("/api/runs", {})).runs;
@@ -89,6 +96,7 @@ class ServerSource implements Source {
   metrics = (run: string) => this.get("/api/runs/{run}/metrics", { path: { run } });
   tokenize = (run: string, text: string) => this.post("/api/tokenize", { body: { run, text } });
   steps = (run: RunInfo) => run.snapshots;
+  course = () => this.get("/api/course", {});
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
     const body = { ...request, edits: await this.patched(request, signal) };
@@ -181,12 +189,14 @@ export const NO_METRICS: Metrics = {
 
 class FileSource implements Source {
   readonly live: boolean;
+  readonly teaches: boolean;
   readonly served = false;
   private opened = new Map<string, Promise<Opened>>();
   private engines = new Map<string, Engine>();
 
   constructor(private data: PageData) {
     this.live = Object.keys(data.models).length > 0;
+    this.teaches = data.course !== null;
   }
 
   /** What runs a model of this file; null where it holds recorded numbers only. */
@@ -237,6 +247,11 @@ class FileSource implements Source {
     const found = this.data.texts[run]?.find((known) => known.text === text);
     if (!found) throw new SourceError(OFFLINE, "offline");
     return found;
+  }
+
+  async course(): Promise<Course> {
+    if (!this.data.course) throw new SourceError(UNTAUGHT, "offline");
+    return this.data.course;
   }
 
   get = async (): Promise<never> => {

@@ -21,6 +21,8 @@ from glassformer.memory import use_huge_pages
 
 # verb -> what it does; the verb's function is `command` in the module of the same name beside this
 VERBS: dict[str, str] = {
+    "learn": "Take a lesson of the course, on your own text.",
+    "course": "Write the whole course to one HTML file.",
     "demo": "Train a small model on the built-in corpus and look inside it.",
     "train": "Train a model on text, resume a run, or fine-tune a model.",
     "eval": "Measure loss, perplexity and bits per byte on a text.",

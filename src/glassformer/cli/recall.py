@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from glassformer.generation.generate import generate
-from glassformer.server.examples import unfinished
+from glassformer.training.examples import unfinished
 from glassformer.training.prepare import Prepared
 
 LONGEST_WORD = 24  # tokens

@@ -26,9 +26,9 @@ from glassformer.interop.export import export_config
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.model import Decoder
-from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
+from glassformer.training.examples import examples
 from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from glassformer.server.api import lab, page, runs, traces, trainings
+from glassformer.course.classroom import FOLDER as COURSE
+from glassformer.server.api import course, lab, page, runs, traces, trainings
 from glassformer.server.api.services import Services
+from glassformer.server.course import ServedCourse
 from glassformer.server.guard import Guard
 from glassformer.server.handlers import answer_errors
 from glassformer.server.runs import Runs
@@ -24,7 +26,7 @@ RECORDINGS = 64
 READS = 64
 """How many reads of recorded traces may wait; a page asks for some tiles at a time."""
 
-ROUTERS = (page.router, runs.router, traces.router, lab.router, trainings.router)
+ROUTERS = (page.router, runs.router, traces.router, lab.router, trainings.router, course.router)
 
 
 def create_app(
@@ -44,6 +46,7 @@ def create_app(
         runs=served,
         traces=TraceStore(trace_bytes),
         trainings=Trainings(served, folder),
+        course=ServedCourse(served, folder / COURSE.name),
         workers=workers or Workers(queue=RECORDINGS),
         readers=Workers(queue=READS),
     )

@@ -7,7 +7,6 @@ from math import prod
 
 from glassformer.errors import GlassformerError
 from glassformer.server import schemas
-from glassformer.server.examples import examples
 from glassformer.server.export import made, pack, page_data, page_html
 from glassformer.server.page import is_built
 from glassformer.server.record import add_probs
@@ -19,6 +18,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.file import node_table
 from glassformer.trace.values_file import ValuesFile
+from glassformer.training.examples import examples
 from glassformer.training.run import DATA, PastRun
 
 VALUE_BYTES = 4_000_000

@@ -22,9 +22,9 @@ from glassformer.model.said import Said
 from glassformer.model.size import parameter_count
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
-from glassformer.server.examples import examples
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
+from glassformer.training.examples import examples
 from glassformer.training.replay import saved_states
 from glassformer.training.run import DATA, read_description, read_metrics
 from glassformer.training.train_state import TrainState, open_model, open_train_state

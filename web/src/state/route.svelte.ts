@@ -3,6 +3,7 @@
 import { untrack } from "svelte";
 
 export const VIEWS = [
+  "learn",
   "story",
   "map",
   "attention",
@@ -50,12 +51,16 @@ const FIELDS = [
   "log", // "1": training steps on a logarithmic scale
   "bars", // "log": probabilities are drawn on a logarithmic scale
   "hide", // controls that a teacher has hidden
+  "lesson", // the course's open lesson: it stands in the path, #/learn/3
+  "teacher", // "1": the course without its answers
 ] as const;
 export type Field = (typeof FIELDS)[number];
 
 export const FRAMED = location.protocol === "about:";
 
 class Route {
+  /** The view of an address that names none. */
+  private opens: View = "story";
   view = $state<View>("story");
   private fields = $state<Partial<Record<Field, string>>>({});
 
@@ -63,6 +68,12 @@ class Route {
     this.read();
     addEventListener("popstate", () => this.read());
     addEventListener("hashchange", () => this.read());
+  }
+
+  /** What a page without a view in its address shows. */
+  openWith(view: View): void {
+    this.opens = view;
+    this.read();
   }
 
   get(field: Field): string | undefined {
@@ -105,9 +116,12 @@ class Route {
     for (const field of FIELDS) {
       const gone = field === "window" && "at" in change; // it was of what was open before
       const value = field in change ? change[field] : gone ? null : this.fields[field];
+      if (field === "lesson") continue;
       if (value !== null && value !== undefined && value !== "") query.set(field, String(value));
     }
-    return `#/${view}${query.size ? `?${query}` : ""}`;
+    const lesson = "lesson" in change ? change.lesson : this.fields.lesson;
+    const path = view === "learn" && lesson ? `learn/${encodeURIComponent(lesson)}` : view;
+    return `#/${path}${query.size ? `?${query}` : ""}`;
   }
 
   hides = (control: string): boolean => (this.fields.hide ?? "").split(",").includes(control);
@@ -120,10 +134,12 @@ class Route {
 
   private read(): void {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-    this.view = VIEWS.find((view) => view === path) ?? "story";
+    const [first, second] = path.split("/");
+    this.view = VIEWS.find((view) => view === first) ?? this.opens;
     const given = new URLSearchParams(query ?? "");
     const fields: Partial<Record<Field, string>> = {};
     for (const field of FIELDS) if (given.has(field)) fields[field] = given.get(field)!;
+    if (this.view === "learn" && second) fields.lesson = decodeURIComponent(second);
     this.fields = fields;
   }
 }

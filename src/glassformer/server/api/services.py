@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from glassformer.server.course import ServedCourse
 from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.trainings import Training, Trainings
@@ -21,6 +22,7 @@ class Services:
     runs: Runs
     traces: TraceStore
     trainings: Trainings
+    course: ServedCourse
     workers: Workers
     readers: Workers
 

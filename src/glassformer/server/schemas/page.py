@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from glassformer.course.lesson import Course
 from glassformer.server.schemas.base import Output
 from glassformer.server.schemas.lab import TokenizedText
 from glassformer.server.schemas.runs import RunInfo
@@ -76,4 +77,5 @@ class PageData(Output):
     first: Opening
     metrics: dict[str, str] = Field(default={}, description="Of each run its Metrics, packed JSON.")
     texts: dict[str, list[TokenizedText]] = Field(default={})
+    course: Course | None = None
     made: dict[str, str]

@@ -1,0 +1,35 @@
+"""glassformer course: every lesson in one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassformer.cli.learn import Text, open_room
+from glassformer.cli.streams import say
+from glassformer.server.course import course_page
+from glassformer.server.export import write_page
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="The HTML file to write.", metavar="FILE")],
+    text: Text = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for the model that learns the text.",
+            metavar="RUN",
+            show_default="runs/course, or runs/course- and the text's fingerprint",
+        ),
+    ] = None,
+) -> None:
+    """Write the whole course to one HTML file, which needs no server and no network.
+
+    It holds the lessons, computed from the text, and the models that they look
+    into; the page runs those itself. Add `?teacher=1` to its address, as in
+    course.html#/learn/3?teacher=1, to hide the answers.
+    """
+    write_page(course_page(open_room(text, run)), out)
+    say(f"The course is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")

@@ -1,0 +1,265 @@
+"""What lessons compute from: a text, its tokenizers, and small models that are trained or given.
+
+Everything is made when it is first asked for, and the same each time: the text's own model is
+trained by `training`, with the sizes that `train` chooses for a short text, and is kept as a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from glassformer.course.lesson import Look, Model
+from glassformer.errors import GlassformerError
+from glassformer.files import write_atomically
+from glassformer.model import Decoder, load_preset
+from glassformer.model.size import parameter_count
+from glassformer.text.corpus import Corpus
+from glassformer.text.shard import Shard
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.trace import Trace
+from glassformer.training.checkpoint import steps_saved
+from glassformer.training.examples import examples, unfinished
+from glassformer.training.loop import train
+from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.run import DATA, open_tokenizer, read_description
+from glassformer.training.sizing import LITTLE, measured, sized
+from glassformer.training.train_state import TrainState, open_train_state
+
+STORY = (
+    "The cat sat on the mat. The dog ran in the park. The cat and dog played together."
+    " They became friends. The cat liked the mat. The dog liked the park.\n"
+)
+"""The text of the guide, which a class replaces by its own."""
+
+FOLDER = Path("runs") / "course"
+LONGEST = 2_000_000  # characters; lessons are for people who wait
+SIZED_AS = 5_000
+"""Longer texts get the sizes of one of so many characters: lessons are about a model that a person
+can look through, trained in seconds."""
+
+PIECES = 800  # of byte pairs, for a text that is not read word by word
+MERGES = 24  # that the lesson on byte pairs shows at most
+BYTES = 257  # of a vocabulary of byte pairs before its first merge, <eos> included
+READ = 20_000  # characters of a long text that lists of its letters and words are made from
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
+
+
+def folder_of(file: Path | None, home: Path = FOLDER) -> Path:
+    """Where the model of a text is kept: a folder of its own for every text."""
+    if file is None:
+        return home
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    return home.with_name(f"{home.name}-{digest}")
+
+
+class Classroom:
+    """A text and everything that the lessons are computed from.
+
+    file: the class's own text; None: `STORY`. folder: where its run is kept; it may be there.
+    report: told of the training, a sentence at a time.
+    """
+
+    def __init__(
+        self,
+        file: Path | None,
+        folder: Path,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.folder, self.report = folder, report
+        self.is_story = file is None
+        if file is None:
+            self.file = folder.with_suffix(".txt")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if not self.file.is_file() or self.file.read_text(encoding="utf-8") != STORY:
+                write_atomically(self.file, STORY)
+        else:
+            self.file = file
+        self.corpus = Corpus(str(self.file))
+        self._states: dict[Model, TrainState] = {}
+        self._traces: dict[tuple[Model, str], Trace] = {}
+
+    @cached_property
+    def text(self) -> str:
+        """The whole text; refuses one without two sentences, or too long for a lesson."""
+        text = "\n".join(self.corpus.texts())
+        if len(text) > LONGEST:
+            raise GlassformerError(
+                f"{self.file} has {len(text):,} characters; the course is for a text of at most"
+                f" {LONGEST:,}: give a part of it, or train a model on it with `glassformer train`"
+            )
+        if len(sentences_of(text)) < 2:
+            raise GlassformerError(
+                f"{self.file} is one sentence; the course needs a few, six for example: write some"
+                " more, each ending in a full stop"
+            )
+        return text
+
+    @property
+    def name(self) -> str:
+        """How lessons call the text."""
+        return "the story" if self.is_story else "your text"
+
+    @cached_property
+    def beginning(self) -> str:
+        """The text that lists are made from: all of a short one, the first pages of a long one."""
+        return self.text[:READ]
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The sentences of the beginning, in order."""
+        return sentences_of(self.beginning)
+
+    # ---- ways to cut the text ----
+
+    @cached_property
+    def by_characters(self) -> Tokenizer:
+        return Tokenizer.train("chars", self.beginning)
+
+    @cached_property
+    def by_words(self) -> Tokenizer:
+        return Tokenizer.train("words", self.beginning)
+
+    @cached_property
+    def by_pairs(self) -> Tokenizer:
+        """Byte pairs, with the merges as they were learned, `MERGES` of them at most."""
+        return Tokenizer.train("bpe", self.beginning, vocab_size=BYTES + MERGES, trace=True)
+
+    # ---- the text's own model ----
+
+    @cached_property
+    def run(self) -> Path:
+        """The folder of the text's run, trained to its end."""
+        if (self.folder / "run.json").is_file():
+            self._check_text()
+            if self._is_trained:
+                return self.folder
+            prepared = resumed_run(self.folder, "cpu")
+        else:
+            prepared = self._new_run()
+        with prepared.run:
+            self.report(
+                f"A model of {parameter_count(prepared.model.config):,} numbers learns {self.name}:"
+                f" {prepared.recipe.steps} steps …"
+            )
+            train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
+        return self.folder
+
+    def _check_text(self) -> None:
+        """Refuse a folder whose model learned another text."""
+        tokenizer = open_tokenizer(self.folder, read_description(self.folder))
+        shard = Shard(self.folder / DATA, tokenizer=tokenizer)
+        learned = [i for i in shard.ids(slice(0, len(shard))).tolist() if i != tokenizer.eos_id]
+        if learned != tokenizer.encode(self.text):
+            raise GlassformerError(
+                f"{self.folder} holds a model that learned another text than {self.file}; give"
+                " --out another folder, or leave it out"
+            )
+
+    @property
+    def _is_trained(self) -> bool:
+        recipe = read_description(self.folder).recipe
+        return recipe.steps in steps_saved(self.folder / "checkpoints")
+
+    def _new_run(self) -> Prepared:
+        size = measured([self.text])
+        chosen = sized(
+            size._replace(n_characters=min(size.n_characters, SIZED_AS)), load_preset("text")
+        )
+        tokenizer = chosen["tokenizer"]
+        choices = Choices(
+            texts=(str(self.file),),
+            tokenizer=tokenizer["kind"],
+            vocab_size=PIECES if tokenizer["kind"] == "bpe" else None,
+            model={name: chosen["model"][name] for name in LITTLE["model"]},
+            recipe=chosen["training"],
+            device="cpu",
+        )
+        return new_run(self.folder, choices)
+
+    def state(self, model: Model = "course") -> TrainState:
+        """One of the models, with its tokenizer and its optimizer's state."""
+        if model not in self._states:
+            name = str(self.run) if model == "course" else model
+            self._states[model] = open_train_state(name)
+        return self._states[model]
+
+    @property
+    def model(self) -> Decoder:
+        return self.state().model
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers training found."""
+        return parameter_count(self.model.config)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.state().tokenizer
+
+    @cached_property
+    def completions(self) -> list[tuple[str, str]]:
+        """Sentences of the text without their last words, and those words; the first and last."""
+        return unfinished(self.tokenizer, self.model.config.n_ctx, self.run / DATA)
+
+    @cached_property
+    def prompt(self) -> str:
+        """The beginning of a sentence of the text, without its end."""
+        if self.completions:
+            return self.completions[0][0]
+        return examples(self.tokenizer, self.model.config.n_ctx, self.run / DATA, own_first=True)[
+            0
+        ][0]
+
+    # ---- what it says, and how ----
+
+    def watch(self, prompt: str, model: Model = "course") -> Trace:
+        """Every number from a prompt to the probabilities of the next token."""
+        key = (model, prompt)
+        if key not in self._traces:
+            state = self.state(model)
+            self._traces[key] = state.model.watch(state.tokenizer.encode_prompt(prompt))
+        return self._traces[key]
+
+    def next_tokens(self, prompt: str, model: Model = "course") -> list[tuple[str, float]]:
+        """Every token and its probability of coming next, the most probable first."""
+        tokenizer = self.state(model).tokenizer
+        probs = self.next_probs(prompt, model)
+        order = probs.argsort(descending=True, stable=True).tolist()
+        return [(tokenizer.token(i), probs[i].item()) for i in order if i < tokenizer.vocab_size]
+
+    def next_probs(self, prompt: str, model: Model = "course") -> Tensor:
+        """The probability [vocab] of every token of coming next, float64."""
+        logits = self.watch(prompt, model)["fwd/logits"].double()
+        return logits.reshape(-1, logits.shape[-1])[-1].softmax(-1)
+
+    def look(
+        self,
+        label: str,
+        address: str,
+        *,
+        prompt: str | None = None,
+        model: Model = "course",
+        target: str | None = None,
+    ) -> Look:
+        """A way down to one number; an address that is not there, or of several, is refused."""
+        prompt = self.prompt if prompt is None else prompt
+        if target is None and self.watch(prompt, model)[address].numel() != 1:
+            raise GlassformerError(f"{address} is not one number; give every index")
+        return Look(label=label, model=model, prompt=prompt, address=address, target=target)
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text, those without letters left out.
+
+    >>> sentences_of("The cat sat. It ran!\\nWhy? ...")
+    ['The cat sat.', 'It ran!', 'Why?']
+    """
+    parts = (part.strip() for part in _SENTENCE.split(text))
+    return [part for part in parts if any(letter.isalnum() for letter in part)]

@@ -1,0 +1,60 @@
+"""The lessons in order, computed for a classroom."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from pkgutil import iter_modules
+
+from glassformer.course import lessons
+from glassformer.course.classroom import Classroom
+from glassformer.course.glossary import glossary
+from glassformer.course.lesson import Course, Lesson, Model
+from glassformer.errors import GlassformerError, did_you_mean
+
+MakeLesson = Callable[[Classroom], Lesson]
+
+
+@cache
+def names() -> dict[str, str]:
+    """What each lesson is asked for by, and the module that makes it: `lesson_09_attention` is 9.
+
+    A lesson without a number, as `lesson_09b_story`, is asked for by its word.
+
+    >>> [*names()][:2]
+    ['0', '1']
+    """
+    result: dict[str, str] = {}
+    for module in sorted(found.name for found in iter_modules(lessons.__path__)):
+        number, _, word = module.removeprefix("lesson_").partition("_")
+        result[str(int(number)) if number.isdigit() else word] = module
+    return result
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a lesson that is not there."""
+    if name not in names():
+        raise GlassformerError(
+            f"there is no lesson {name!r}; there are {', '.join(names())}."
+            f"{did_you_mean(name, names())}"
+        )
+
+
+def lesson(name: str, room: Classroom) -> Lesson:
+    """One lesson, by its number or its word."""
+    check_name(name)
+    module = importlib.import_module(f"{lessons.__name__}.{names()[name]}")
+    make: MakeLesson = module.lesson
+    return make(room)
+
+
+def course(room: Classroom, runs: dict[Model, str]) -> Course:
+    """All lessons; `runs`: under which name each model is found where they are shown."""
+    return Course(
+        text=room.text[:600],
+        prompt=room.prompt,
+        lessons=[lesson(name, room) for name in names()],
+        glossary=glossary(),
+        runs=runs,
+    )

@@ -1,0 +1,1 @@
+"""One file a lesson, in the order of their names: a room goes in, a `Lesson` comes out."""

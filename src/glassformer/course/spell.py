@@ -1,0 +1,61 @@
+"""How lessons write numbers and words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from glassformer.formula.spelling import number
+
+
+def percent(share: float) -> str:
+    """A probability as people say it.
+
+    >>> percent(0.9731), percent(0.0613), percent(0.00004), percent(1.0)
+    ('97%', '6.1%', '0.004%', '100%')
+    """
+    scaled = share * 100
+    if scaled >= 10:
+        return f"{scaled:.0f}%" if scaled > 99.95 or scaled < 99.5 else f"{scaled:.1f}%"
+    return f"{number(scaled, 2 if scaled >= 1 else 1)}%"
+
+
+def counted(n: int, noun: str) -> str:
+    """So many of something.
+
+    >>> counted(1, "token"), counted(1200, "token")
+    ('1 token', '1,200 tokens')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def code(text: str) -> str:
+    """A piece of text as it is, between backticks; spaces at its ends and marks can be seen.
+
+    >>> code("cat"), code(" cat"), code("\\n")
+    ('`cat`', '`␣cat`', '`⏎`')
+    """
+    return f"`{visible(text)}`"
+
+
+def visible(text: str) -> str:
+    """Text in which every space at an end, and every line's end, is a sign.
+
+    >>> visible(" the end "), visible("a\\nb"), visible("`")
+    ('␣the end␣', 'a⏎b', 'ˋ')
+    """
+    inner = text.strip(" ")
+    left = len(text) - len(text.lstrip(" ")) if inner else len(text)
+    right = len(text) - len(text.rstrip(" ")) if inner else 0
+    spelled = "␣" * left + inner + "␣" * right
+    return spelled.replace("\n", "⏎").replace("\t", "⇥").replace("`", "ˋ")
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Words in a row.
+
+    >>> listed(["a", "b", "c"]), listed(["a"])
+    ('a, b and c', 'a')
+    """
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"

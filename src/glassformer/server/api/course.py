@@ -1,0 +1,17 @@
+"""The course."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from glassformer.course.lesson import Course
+from glassformer.server.api.responses import refusals
+from glassformer.server.api.services import Shared
+
+router = APIRouter(prefix="/api/course", responses=refusals())
+
+
+@router.get("")
+async def course(shared: Shared) -> Course:
+    """Every lesson, on the story; its models are then served too. The first call trains one."""
+    return await shared.workers.run(shared.course.lessons)

@@ -1,0 +1,110 @@
+"""The course's file: offline, by keyboard, on a wide screen and on a phone."""
+
+import math
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from glassformer.course.classroom import Classroom
+from glassformer.course.course import lesson, names
+from glassformer.course.lesson import Guess, Task
+from glassformer.server.course import course_page
+from glassformer.server.export import write_page
+from tests.browser.test_page import problems
+
+SIZES = [(1440, 900), (390, 844)]
+MOST_BYTES = 2_000_000
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
+    return Classroom(None, tmp_path_factory.mktemp("course") / "runs" / "course")
+
+
+@pytest.fixture(scope="module")
+def file(room: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The course's file."""
+    return write_page(course_page(room), tmp_path_factory.mktemp("file") / "course.html")
+
+
+def answer_all(page: Page, room: Classroom, name: str) -> None:
+    """Answer every question of the open lesson as the model does."""
+    for stage in lesson(name, room).stages:
+        section = page.get_by_role("heading", name=stage.title, exact=True).locator("..")
+        questions = [part for part in stage.parts if isinstance(part, Guess | Task)]
+        for place, part in enumerate(questions):
+            form = section.locator("form").nth(place)
+            if isinstance(part, Guess):
+                form.get_by_role("radio").nth(part.answer).check()
+                form.get_by_role("button", name="That is my guess").click()
+            else:
+                form.get_by_role("textbox").fill(f"{part.expected:.6f}")
+                form.get_by_role("button", name="Check").click()
+            expect(form.get_by_role("status")).to_contain_text("Right")
+
+
+def test_the_file_is_small_opens_with_the_lessons_and_asks_nothing_of_the_network(
+    page: Page, file: Path
+) -> None:
+    assert file.stat().st_size <= MOST_BYTES
+    page.context.set_offline(True)
+    page.goto(file.as_uri())
+    expect(page.get_by_role("heading", level=1)).to_have_text("How language models work")
+    expect(page.locator("li.card")).to_have_count(len(names()))
+
+
+@pytest.mark.parametrize("name", [*names()])
+def test_every_lesson_can_be_gone_through_and_axe_finds_nothing_wrong(
+    page: Page, file: Path, room: Classroom, name: str
+) -> None:
+    page.goto(f"{file.as_uri()}#/learn/{name}")
+    answer_all(page, room, name)
+    expect(page.get_by_role("heading", name="To take away")).to_be_visible()
+    page.emulate_media(color_scheme="light")
+    assert problems(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert problems(page) == []
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(100)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_guess_is_made_by_keyboard_and_is_still_there_after_a_reload(
+    page: Page, file: Path
+) -> None:
+    page.goto(f"{file.as_uri()}#/learn/0")
+    expect(page.get_by_text("Guess, and the lesson goes on.")).to_be_visible()
+    page.get_by_role("radio").first.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("What the model expects next")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("What the model expects next")).to_be_visible()
+    page.get_by_role("button", name="Start this lesson again").click()
+    expect(page.get_by_text("What the model expects next")).to_have_count(0)
+
+
+def test_a_lesson_leads_down_to_a_number_which_the_page_computes_again(
+    page: Page, file: Path, room: Classroom
+) -> None:
+    page.goto(f"{file.as_uri()}#/learn/0")
+    answer_all(page, room, "0")
+    page.get_by_role("link", name="Where the score of").click()
+    expect(page.get_by_test_id("value")).to_be_visible()
+    highest = room.watch(room.prompt)["fwd/logits"].max().item()
+    shown = float(page.get_by_test_id("value").inner_text().split()[-1])
+    assert math.isclose(shown, highest, rel_tol=1e-3)  # the page may print four digits
+
+
+def test_a_teacher_sees_the_questions_and_no_answer(
+    page: Page, file: Path, room: Classroom
+) -> None:
+    page.goto(f"{file.as_uri()}#/learn/0?teacher=1")
+    expect(page.get_by_text("Answer: ____")).to_have_count(
+        sum(isinstance(p, Task) for s in lesson("0", room).stages for p in s.parts)
+    )
+    expect(page.get_by_role("button", name="That is my guess")).to_have_count(0)
+    page.get_by_role("link", name="Show them").click()
+    expect(page.get_by_role("button", name="That is my guess")).to_have_count(1)

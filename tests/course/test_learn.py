@@ -1,0 +1,116 @@
+"""`glassformer learn` and `glassformer course`: as a class, and as a teacher, meet them."""
+
+from pathlib import Path
+
+import pytest
+
+from glassformer.cli import learn
+from glassformer.course.classroom import Classroom, folder_of
+from glassformer.course.course import lesson
+from glassformer.course.lesson import Guess, Task
+from glassformer.course.progress import read_progress
+from glassformer.show.sheet import Sheet
+from tests.command_line import Command
+from tests.course.test_lessons import parts
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Progress of this test alone."""
+    file = tmp_path / "progress.json"
+    monkeypatch.setattr(learn, "place", lambda: file)
+    return file
+
+
+def answers_of(room: Classroom, name: str, right: bool) -> list[str]:
+    """What a reader types: an answer to every question; Enter between stages."""
+    typed: list[str] = []
+    for i, stage in enumerate(lesson(name, room).stages):
+        typed += [""] if i else []
+        for part in stage.parts:
+            if isinstance(part, Guess):
+                wrong = (part.answer + 1) % len(part.choices)
+                typed.append(str((part.answer if right else wrong) + 1))
+            if isinstance(part, Task):
+                typed += [f"{part.expected:.6f}"] if right else ["none", "1e9"]
+    return [*typed, ""]
+
+
+def test_piped_a_lesson_is_printed_whole_with_its_answers(
+    glassformer: Command, room: Classroom
+) -> None:
+    ended = glassformer("learn", "0", "--out", str(room.run))
+    assert ended.code == 0
+    made = lesson("0", room)
+    for part in parts(made):
+        if isinstance(part, Guess):
+            assert f"Answer: {part.choices[part.answer]}" in ended.stdout
+    assert "To take away" in ended.stdout
+
+
+def test_a_teacher_sees_no_answer(glassformer: Command, room: Classroom) -> None:
+    shown = glassformer("learn", "0", "--out", str(room.run), "--teacher").stdout
+    assert "Answer" not in shown
+    for part in parts(lesson("0", room)):
+        if isinstance(part, Task):
+            assert part.worked[0] not in shown
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_on_a_terminal_one_answers_first_and_the_score_is_kept(
+    room: Classroom, right: bool, monkeypatch: pytest.MonkeyPatch, own_progress: Path
+) -> None:
+    typed = iter(answers_of(room, "0", right))
+    monkeypatch.setattr("builtins.input", lambda question: next(typed))
+    learn.Class(room, Sheet(), talks=True, teacher=False).go_through(lesson("0", room))
+    done = read_progress(own_progress).of(room.folder.name)["0"]
+    asked = sum(isinstance(part, Guess | Task) for part in parts(lesson("0", room)))
+    assert (done.right, done.asked) == (asked if right else 0, asked)
+    assert next(typed, None) is None
+
+
+def test_q_leaves_and_nothing_is_kept(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, own_progress: Path
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda question: "q")
+    learn.Class(room, Sheet(), talks=True, teacher=False).go_through(lesson("0", room))
+    assert not own_progress.exists()
+
+
+@pytest.mark.parametrize("suffix", [".md", ".html"])
+def test_a_worksheet_asks_and_its_answer_sheet_answers(
+    glassformer: Command, room: Classroom, tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"sheet{suffix}"
+    ended = glassformer("learn", "0", "--out", str(room.run), "--worksheet", str(file))
+    assert ended.code == 0
+    sheet = file.read_text(encoding="utf-8")
+    answers = (tmp_path / f"sheet-answers{suffix}").read_text(encoding="utf-8")
+    task = next(part for part in parts(lesson("0", room)) if isinstance(part, Task))
+    assert task.worked[0] in answers
+    assert task.worked[0] not in sheet
+    assert "Name: ____" in sheet
+
+
+def test_what_cannot_be_is_refused_in_one_line(
+    glassformer: Command, room: Classroom, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("One sentence only.", encoding="utf-8")
+    for arguments, says in (
+        (["99"], "there is no lesson '99'; there are 0"),
+        (["0", "--text", "absent.txt"], "there is no file absent.txt"),
+        (["0", "--text", str(short), "--out", str(tmp_path / "r")], "is one sentence"),
+        (["0", "--worksheet", "sheet.pdf", "--out", str(room.run)], "neither .md nor .html"),
+    ):
+        ended = glassformer("learn", *arguments)
+        assert ended.code == 2
+        assert ended.stderr.startswith("error: ")
+        assert says in ended.stderr
+
+
+def test_every_text_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.txt", tmp_path / "b.txt"
+    one.write_text("One. Two.", encoding="utf-8")
+    two.write_text("One. Three.", encoding="utf-8")
+    assert len({folder_of(None), folder_of(one), folder_of(two)}) == 3

@@ -1,0 +1,63 @@
+/** What the reader has answered, kept in this browser alone. */
+import type { Course } from "../../api";
+
+/** An answer to a question: what was chosen or typed, and whether it was right at once. */
+export interface Answer {
+  given: string;
+  right: boolean;
+  /** The question is closed: its answer is shown. */
+  done: boolean;
+}
+
+const KEY = "glassformer-course";
+
+class Progress {
+  private answers = $state<Record<string, Answer>>({});
+  private key = "";
+
+  /** Take up what was kept for a text. */
+  open(course: Course): void {
+    const key = `${KEY} ${course.text.slice(0, 80)}`;
+    if (key === this.key) return;
+    this.key = key;
+    try {
+      this.answers = JSON.parse(localStorage.getItem(key) ?? "{}");
+    } catch {
+      this.answers = {}; // no storage, or not ours: it is not kept
+    }
+  }
+
+  /** The answer to a question; its place is the lesson, the stage and the part. */
+  at = (place: string): Answer | undefined => this.answers[place];
+
+  set(place: string, answer: Answer): void {
+    this.answers[place] = answer;
+    this.keep();
+  }
+
+  /** Forget the answers of a lesson. */
+  clear(lesson: string): void {
+    for (const place of Object.keys(this.answers))
+      if (place.startsWith(`${lesson}/`)) delete this.answers[place];
+    this.keep();
+  }
+
+  /** How many questions of a lesson are done, and how many were right at once. */
+  of(lesson: string): { done: number; right: number } {
+    const own = Object.entries(this.answers).filter(([place]) => place.startsWith(`${lesson}/`));
+    return {
+      done: own.filter(([, answer]) => answer.done).length,
+      right: own.filter(([, answer]) => answer.right).length,
+    };
+  }
+
+  private keep(): void {
+    try {
+      localStorage.setItem(this.key, JSON.stringify(this.answers));
+    } catch {
+      // private windows have no storage: the answers last as long as the page
+    }
+  }
+}
+
+export const progress = new Progress();
