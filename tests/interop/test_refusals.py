@@ -345,7 +345,7 @@ BAD_SETTINGS = [
     ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True is a GPT-2"),
     ({"scale_attn_weights": False}, "scale_attn_weights=False is a GPT-2 that Glassformer does"),
     ({"add_cross_attention": True}, "add_cross_attention=True is a GPT-2"),
-    ({"quantization_config": {"bits": 4}}, "quantization_config={'bits': 4} is a GPT-2"),
+    ({"quantization_config": {"bits": 4}}, "quantization_config: its weights are quantized"),
     ({"n_heads": 4}, "'n_heads' is no known setting of a GPT-2"),
     ({"rope_theta": 1e4}, "'rope_theta' is no known setting of a GPT-2"),
     (

@@ -164,7 +164,8 @@ def block(
         second = read("ln2", mid)
     else:
         second = first if config["shared_norm"] else read("ln2", x)
-    out = mlp(config, weights, f"{at}mlp.", second, seen)
+    sparse = config["n_experts"] and of_layer(config["expert_layers"], layer, True)
+    out = (experts if sparse else mlp)(config, weights, f"{at}mlp.", second, seen)
     return add("resid_post", "mlp", "ln2", mid, out)
 
 
@@ -239,9 +240,18 @@ def attention(
         if key > query or query - key >= window:
             scores[:, :, query, key] = -math.inf
     seen[f"{at}attn_scores"] = scores
-    largest = seen[f"{at}pattern_max"] = scores.max(-1)
+    largest = scores.max(-1)
+    sinks = weights.get(f"{at}sinks")
+    if sinks is not None:
+        seen[f"{at}scores_max"] = largest
+        largest = np.maximum(largest, sinks[:, None])
+    seen[f"{at}pattern_max"] = largest
     e = seen[f"{at}pattern_exp"] = np.exp(scores - largest[..., None])
-    total = seen[f"{at}pattern_sum"] = e.sum(-1)
+    total = e.sum(-1)
+    if sinks is not None:
+        seen[f"{at}keys_sum"] = total
+        total = total + np.exp(sinks[:, None] - largest)
+    seen[f"{at}pattern_sum"] = total
     pattern = seen[f"{at}pattern"] = e / total[..., None]
     z = seen[f"{at}z"] = np.einsum("bhqk,bkhd->bqhd", pattern, v)
     out = np.einsum("bphd,hdm->bpm", z, weights[f"{at}W_O"]) + weights.get(f"{at}b_O", 0.0)
@@ -262,6 +272,64 @@ def mlp(
         post = seen[f"{at}post"] = linear * post
     out = seen[f"{at}mlp_out"] = post @ weights[f"{at}W_out"] + weights.get(f"{at}b_out", 0.0)
     return out
+
+
+def experts(
+    config: Mapping[str, Any], weights: Values, at: str, x: np.ndarray, seen: Values
+) -> np.ndarray:
+    """Token by token, through the best experts one after the other."""
+    k, n = config["experts_per_token"], config["n_experts"]
+    scores = x @ weights[f"{at}W_router"] + weights.get(f"{at}b_router", 0.0)
+    seen[f"{at}router_scores"] = scores
+    largest = seen[f"{at}router_probs_max"] = scores.max(-1)
+    e = seen[f"{at}router_probs_exp"] = np.exp(scores - largest[..., None])
+    total = seen[f"{at}router_probs_sum"] = e.sum(-1)
+    probs = seen[f"{at}router_probs"] = e / total[..., None]
+    order = (-probs).argsort(-1, kind="stable")
+    seen[f"{at}router_ranks"] = order.argsort(-1)
+    chosen = seen[f"{at}experts"] = order[..., :k]
+    kept = np.zeros(probs.shape)
+    np.put_along_axis(kept, chosen, np.take_along_axis(probs, chosen, -1), -1)
+    if config["expert_share"]:
+        seen[f"{at}router_kept"] = kept
+        total = seen[f"{at}router_kept_sum"] = kept.sum(-1)
+        kept = kept / total[..., None]
+    seen[f"{at}expert_weights"] = kept
+    told: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
+    y = np.zeros(x.shape)
+    for where in np.ndindex(*chosen.shape):
+        expert, own = chosen[where], {}
+        values = {name[len(at) :]: w for name, w in weights.items() if name.startswith(f"{at}")}
+        part = {name: w[expert] for name, w in values.items() if "router" not in name}
+        out = one_expert(config, part, x[where[:2]], own)
+        own["expert_out"] = out
+        y[where[:2]] += out * kept[(*where[:2], expert)]
+        for name, value in own.items():
+            told.setdefault(name, {})[where] = value
+    assert n > chosen.max()
+    for name, values in told.items():
+        seen[f"{at}{name}"] = np.stack([*values.values()]).reshape(*chosen.shape, -1)
+    seen[f"{at}mlp_out"] = y
+    return y
+
+
+def one_expert(config: Mapping[str, Any], part: Values, x: np.ndarray, own: Values) -> np.ndarray:
+    """What one expert makes of one token's vector."""
+    pre = own["pre"] = x @ part["W_gate"] + part.get("b_gate", 0.0)
+    up = own["pre_linear"] = x @ part["W_in"] + part.get("b_in", 0.0)
+    if limit := config["gate_limit"]:
+        pre = own["pre_limited"] = np.minimum(pre, limit)
+        argument = own["gate_argument"] = pre * config["gate_slope"]
+        sigmoid = own["gate_sigmoid"] = 1 / (1 + np.exp(-argument))
+        own["gate"] = pre * sigmoid
+        own["pre_linear_below"] = np.minimum(up, limit)
+        up = own["pre_linear_limited"] = np.clip(up, -limit, limit)
+        own["pre_linear_raised"] = up + 1
+        own["post"] = (up + 1) * own["gate"]
+    else:
+        own["gate"] = activation(config["activation"], "gate", pre, own)
+        own["post"] = up * own["gate"]
+    return own["post"] @ part["W_out"] + part.get("b_out", 0.0)
 
 
 def activation(kind: str, name: str, pre: np.ndarray, seen: Values) -> np.ndarray:

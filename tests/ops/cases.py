@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import glassformer.ops
+from glassformer import ops
 from glassformer.kernels.attention import alibi_even, alibi_table
 from glassformer.kernels.positions import rotary_angles, sinusoid_table
 from glassformer.ops.loss import IGNORED
@@ -68,7 +69,10 @@ class Draws:
         return torch.randperm(self.sizes["vocab"], generator=self.generator)
 
 
-AXES = ("batch", "pos", "head", "kv_head", "d_model", "d_head", "d_mlp", "vocab", "element", "rest")
+AXES = (
+    *("batch", "pos", "head", "kv_head", "d_model", "d_head", "d_mlp", "expert", "vocab"),
+    *("element", "rest"),
+)
 
 
 @st.composite
@@ -199,6 +203,101 @@ def _qk_norm(over: str, axes: str) -> dict[str, Case]:
     }
 
 
+def _over(axes: str, prefix: str) -> dict[str, Case]:
+    """Activations and what they are made of, along these axes."""
+
+    def one(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (d.normal(axes),), {}
+
+    def two(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (d.normal(axes), d.normal(axes)), {}
+
+    steps = ("squared", "normal_cdf", "gelu_argument", "tanh", "sigmoid")
+    cases = dict.fromkeys((*ops.ACTIVATIONS, *steps), one)
+    return {prefix + name: case for name, case in {**cases, "gate": two, "half_gate": two}.items()}
+
+
+K = 2  # experts of a token, or as many as there are
+NEURONS = "batch pos chosen d_mlp"
+
+
+def _experts(d: Draws) -> torch.Tensor:
+    """[batch, pos, choice], of each token different ones."""
+    d.sizes["chosen"] = min(K, d.size("expert"))
+    return d.normal("batch pos expert").argsort(-1)[..., : d.size("chosen")]
+
+
+def _expert_linear(x: str, rows: str, columns: str) -> Case:
+    def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        experts = _experts(d)
+        W, b = d.normal(f"expert {rows} {columns}"), d.maybe(f"expert {columns}")
+        return (d.normal(x), W, b, experts), {}
+
+    return case
+
+
+def _of_neurons(n: int, **params: float) -> Case:
+    def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        _experts(d)
+        return tuple(d.normal(NEURONS) for _ in range(n)), params
+
+    return case
+
+
+def _mix_experts(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    experts = _experts(d)
+    return (d.normal("batch pos chosen d_model"), d.normal("batch pos expert"), experts), {}
+
+
+def _mixture(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    experts = _experts(d)
+    up, down = "expert d_model d_mlp", "expert d_mlp d_model"
+    matrices = (d.normal(up), d.normal(up), d.normal(down))
+    biases = (d.maybe("expert d_mlp"), d.maybe("expert d_mlp"), d.maybe("expert d_model"))
+    given = {"limit": 0.7, "slope": 1.7} if d.optional else {}
+    x, weights = d.normal("batch pos d_model"), d.normal("batch pos expert").softmax(-1)
+    return (x, weights, experts, *matrices, *biases), {"activation": "silu", **given}
+
+
+EXPERTS: dict[str, Case] = {
+    "router": lambda d: (
+        (d.normal("batch pos d_model"), d.normal("d_model expert"), d.maybe("expert")),
+        {},
+    ),
+    "router_max": lambda d: ((d.normal("batch pos expert"),), {}),
+    "router_exp": lambda d: ((d.normal("batch pos expert"), d.normal("batch pos")), {}),
+    "router_sum": lambda d: ((d.positive("batch pos expert"),), {}),
+    "share_of_expert": lambda d: ((d.positive("batch pos expert"), d.positive("batch pos")), {}),
+    "router_probs": lambda d: ((d.normal("batch pos expert"),), {}),
+    "expert_ranks": lambda d: ((d.normal("batch pos expert").round(),), {}),
+    "choose_experts": lambda d: (
+        (d.normal("batch pos expert").argsort(-1),),
+        {"k": min(K, d.size("expert"))},
+    ),
+    **dict.fromkeys(
+        ("keep_experts", "keep_before_sharing"),
+        lambda d: ((p := d.normal("batch pos expert"), p.argsort(-1)), {"k": K}),
+    ),
+    "kept_sum": lambda d: ((d.positive("batch pos expert"),), {}),
+    "share_among_kept": lambda d: ((d.positive("batch pos expert"), d.positive("batch pos")), {}),
+    "experts_gate": _expert_linear("batch pos d_model", "d_model", "d_mlp"),
+    "experts_up": _expert_linear("batch pos d_model", "d_model", "d_mlp"),
+    "experts_out": _expert_linear(NEURONS, "d_mlp", "d_model"),
+    "experts_open_gate": _of_neurons(2),
+    "limit_gate": _of_neurons(1, limit=0.7),
+    "steepen_gate": _of_neurons(1, factor=1.7),
+    "gate_sigmoid": _of_neurons(1),
+    "limited_gate": _of_neurons(2),
+    "limit_up": _of_neurons(1, limit=0.7),
+    "limit_down": _of_neurons(1, limit=0.7),
+    "raise_up": _of_neurons(1),
+    "open_limited_gate": _of_neurons(2),
+    "mix_experts": _mix_experts,
+    "mixture": _mixture,
+    **_over("batch pos expert d_mlp", "expert_"),
+}
+
+
 def _rotation(d: Draws) -> tuple[torch.Tensor, torch.Tensor]:
     width = 2 * d.size("d_head")
     angles = rotary_angles(d.size("pos"), width, width, 100.0)
@@ -262,6 +361,12 @@ CASES: dict[str, Case] = {
     "window_mask": lambda d: ((d.normal("batch head pos pos"),), {"window": 2}),
     "last_window_mask": lambda d: ((d.normal("batch head pos pos")[:, :, -1:],), {"window": 2}),
     "scale_scores": lambda d: ((d.normal("batch head pos pos"),), {"d_head": d.size("d_head")}),
+    "scores_max": lambda d: ((d.scores(),), {}),
+    "keys_sum": lambda d: ((d.scores().exp(),), {}),
+    "sink_max": lambda d: ((d.normal("batch head pos"), d.normal("head")), {}),
+    "sink_sum": lambda d: (
+        (d.positive("batch head pos"), d.normal("head"), d.normal("batch head pos")), {}
+    ),
     "causal_mask": lambda d: ((d.normal("batch head pos pos"),), {}),
     "row_max": lambda d: ((d.scores(),), {}),
     "row_exp": lambda d: ((d.scores(), d.scores().amax(-1)), {}),
@@ -298,14 +403,8 @@ CASES: dict[str, Case] = {
     "mlp_out": lambda d: (
         (d.normal("batch pos d_mlp"), d.normal("d_mlp d_model"), d.maybe("d_model")), {}
     ),
-    "relu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "squared": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "normal_cdf": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "gate": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
-    "gelu_argument": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "tanh": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "half_gate": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
-    "sigmoid": lambda d: ((d.normal("batch pos d_mlp"),), {}),
+    **_over("batch pos d_mlp", ""),
+    **EXPERTS,
     # residual stream
     "carry": lambda d: ((d.normal("batch pos d_model"),), {}),
     "add": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos d_model")), {}),
@@ -389,15 +488,15 @@ CASES: dict[str, Case] = {
         (d.normal("batch pos d_model"), d.maybe("d_model"), d.maybe("d_model")), {"eps": 1e-5}
     ),
     "attention": lambda d: (
-        (*(d.normal("batch pos head d_head") for _ in "qkv"), None), {"causal": d.optional}
+        (
+            *(d.normal("batch pos head d_head") for _ in "qkv"),
+            *(None, d.optional, 0.0, 0, 0.0, None, d.maybe("head")),
+        ),
+        {},
     ),
     "rms_norm": lambda d: (
         (d.normal("batch pos d_model"), d.maybe("d_model")), {"eps": 1e-5}
     ),
-    "relu_squared": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "gelu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "gelu_tanh": lambda d: ((d.normal("batch pos d_mlp"),), {}),
-    "silu": lambda d: ((d.normal("batch pos d_mlp"),), {}),
     "softmax_probs": lambda d: ((d.normal("batch pos vocab"),), {}),
     "unembed_cross_entropy": lambda d: (
         (d.normal("batch pos d_model"), d.normal("d_model vocab"), d.maybe("vocab"), d.targets()),

@@ -85,10 +85,17 @@ TOLERANCE = {
         * (8 + 4 * _largest(t, "const/operand_0") / float(t["fwd/scale"].min()))
     ),
     "rms_norm": lambda t: 8 * _largest(t, "const/operand_1") * (1 + _largest(t, "const/operand_0")),
-    "relu_squared": lambda t: 8 * _largest(t, "out"),
-    "gelu": lambda t: 8 * _largest(t, "const/operand_0"),
-    "gelu_tanh": lambda t: 8 * _largest(t, "const/operand_0"),
-    "silu": lambda t: 8 * _largest(t, "const/operand_0"),
+    **{
+        f"{prefix}{name}": lambda t: 8 * _largest(t, "const/operand_0", "out")
+        for prefix in ("", "expert_")
+        for name in ("relu_squared", "gelu", "gelu_tanh", "silu")
+    },
+    "router_probs": lambda t: 8 + 4 * _largest(t, "const/operand_0"),
+    # at most 5 neurons, each a product of two sums, times a weight
+    "mixture": lambda t: (
+        (8 * 5 * _largest(t, "fwd/pre") * _largest(t, "fwd/pre_linear"))
+        * _largest(t, "const/operand_5")
+    ),
     "softmax_probs": lambda t: 8 + 4 * _largest(t, "const/operand_0"),
     "unembed_cross_entropy": lambda t: 8 + 4 * _largest(t, "fwd/logits"),
     **dict.fromkeys(("cap_scores", "cap_logits"), lambda t: 8 * _largest(t, "const/operand_0")),

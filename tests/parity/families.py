@@ -18,6 +18,9 @@ SIZES = {
     "num_attention_heads": 5,
     "max_position_embeddings": 19,
 }
+ONE_BY_ONE = {"experts_implementation": "eager"}
+"""Expert by expert: the faster way of `transformers` has no float64."""
+
 TOKENS = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": None}
 
 # A family's model_type to settings that differ from one variant to the next.
@@ -175,6 +178,29 @@ FAMILIES |= {
     ],
 }
 
+FEW = {**SHARED, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 13}
+SOME = {**FEW, "num_hidden_layers": 4, "intermediate_size": 29}
+LOCAL = {**SHARED, "num_local_experts": 5, "num_experts_per_tok": 3}
+
+FAMILIES |= {
+    "mixtral": [
+        {**LOCAL, "num_experts_per_tok": 2},
+        {**LOCAL, "sliding_window": 3, "hidden_act": "gelu", "tie_word_embeddings": True},
+    ],
+    "qwen3_moe": [
+        {**SOME, "decoder_sparse_step": 2, "norm_topk_prob": True},
+        {**SOME, "mlp_only_layers": [1, 3], "use_sliding_window": True, "sliding_window": 4},
+    ],
+    "olmoe": [
+        {**NO_WIDTH, "num_experts": 7, "num_experts_per_tok": 3},
+        {**NO_WIDTH, "num_experts": 4, "num_experts_per_tok": 4, "norm_topk_prob": True},
+    ],
+    "gpt_oss": [
+        {**LOCAL, "sliding_window": 4, "swiglu_limit": 0.7, "rope_parameters": YARN},
+        {**LOCAL, "num_experts_per_tok": 1, "layer_types": ["full_attention"] * 2},
+    ],
+}
+
 CASES = [
     (model_type, variant, settings)
     for model_type, variants in FAMILIES.items()
@@ -213,7 +239,8 @@ def model_there(model_type: str, settings: dict[str, Any]) -> Any:
     config = AutoConfig.for_model(model_type, **{**SIZES, **TOKENS, **settings})
     generator = torch.Generator().manual_seed(0)
     with InDouble():
-        model: Any = AutoModelForCausalLM.from_config(config).to(torch.float64).eval()
+        model: Any = AutoModelForCausalLM.from_config(config, **ONE_BY_ONE)
+        model = model.to(torch.float64).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0

@@ -23,6 +23,10 @@ the largest difference from `transformers`, relative to the largest number of th
 folders with odd sizes, random weights and random gains. What differs is the order of the sums,
 and in BLOOM's gradients a constant that `transformers` writes with eight digits.
 
+Where a family has experts, the loss here is the surprise at the next token and nothing else. The
+loss for an even load that `transformers` adds when `output_router_logits` is set depends on the
+batch and changes no logit: such settings are read past.
+
 | family | `model_type` | logits, fp32 | logits, fp64 | gradients of all weights, fp64 |
 |---|---|---|---|---|
 """

@@ -1,7 +1,11 @@
-"""Measure every family and write its page: `python -m tests.parity.write_families_page`."""
+"""Measure every family, or those that are named, and write their page.
+
+`python -m tests.parity.write_families_page [MODEL_TYPE ...]`
+"""
 
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from glassformer.interop.folder import load_folder
 from tests.interop.models import random_ids
 from tests.parity.families import FAMILIES, InDouble, model_there
-from tests.parity.families_page import PAGE, Figures, page, rounded_up
-from tests.parity.test_families import difference, gradients
+from tests.parity.families_page import PAGE, Figures, on_the_page, page, rounded_up
+from tests.parity.test_families import difference, gradients, gradients_there
 
 
 def measured(model_type: str, settings: dict[str, Any]) -> Figures:
@@ -31,13 +35,17 @@ def measured(model_type: str, settings: dict[str, Any]) -> Figures:
         return Figures(
             difference(narrow(ids), deepcopy(theirs).float()(ids).logits),
             difference(ours(ids), logits),
-            max(difference(result[n], p.grad) for n, p in theirs.named_parameters()),
+            max(difference(result[n], g) for n, g in gradients_there(theirs).items()),
         )
 
 
 def main() -> None:
     figures = {}
+    known, wanted = on_the_page(), sys.argv[1:]
     for model_type, variants in FAMILIES.items():
+        if wanted and model_type not in wanted:
+            figures[model_type] = known[model_type]
+            continue
         each = [measured(model_type, settings) for settings in variants]
         figures[model_type] = Figures(
             *(rounded_up(max(column)) for column in zip(*each, strict=True))

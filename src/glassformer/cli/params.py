@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import torch
@@ -29,9 +30,11 @@ COMPONENTS = (  # part, component, weight, bias; those of a block are named insi
     (BLOCK, "value", "attn.W_V", "attn.b_V"),
     (BLOCK, "query norm", "attn.q_norm.w", ""),
     (BLOCK, "key norm", "attn.k_norm.w", ""),
+    (BLOCK, "sinks", "attn.sinks", ""),
     (BLOCK, "output", "attn.W_O", "attn.b_O"),
     (BLOCK, "norm 1, after", "ln1_post.w", "ln1_post.b"),
     (BLOCK, "norm 2", "ln2.w", "ln2.b"),
+    (BLOCK, "router", "mlp.W_router", "mlp.b_router"),
     (BLOCK, "MLP gate", "mlp.W_gate", "mlp.b_gate"),
     (BLOCK, "MLP up", "mlp.W_in", "mlp.b_in"),
     (BLOCK, "MLP down", "mlp.W_out", "mlp.b_out"),
@@ -43,7 +46,7 @@ COMPONENTS = (  # part, component, weight, bias; those of a block are named insi
 
 @dataclass(frozen=True)
 class Row:
-    """One component: its matrix [in, out] and what it counts, in one layer."""
+    """One component: its matrix [in, out] and what it counts, in one of its `layers`."""
 
     part: str
     component: str
@@ -65,9 +68,30 @@ def count(config: Config) -> list[Row]:
     >>> [(row.component, row.parameters) for row in rows if row.part == "block"]
     [('query', 20), ('key', 20), ('value', 20), ('output', 20), ('MLP up', 80), ('MLP down', 68)]
     """
-    with torch.device("meta"):  # one layer tells of all
-        views = {view.name: view for view in Decoder(config.replace(n_layers=1)).views()}
-    rows = []
+    sparse = sum(map(config.has_experts, range(config.n_layers)))
+    kinds = {False: config.n_layers - sparse, True: sparse}  # one layer tells of all of its kind
+    rows: list[Row] = []
+    for has_experts, layers in kinds.items():
+        for row in _rows(config.replace(n_layers=1, expert_layers=(has_experts,)), layers):
+            same = next((i for i, own in enumerate(rows) if _alike(own, row)), None)
+            if same is None:
+                rows.append(row)
+            elif row.part == BLOCK:
+                rows[same] = replace(row, layers=config.n_layers)
+    order = [component[:2] for component in COMPONENTS]
+    return sorted(rows, key=lambda row: order.index((row.part, row.component)))
+
+
+def _alike(one: Row, other: Row) -> bool:
+    return replace(one, layers=0) == replace(other, layers=0)
+
+
+def _rows(config: Config, layers: int) -> Iterator[Row]:
+    """What a model of one layer has, of which there are so many."""
+    if layers == 0:
+        return
+    with torch.device("meta"):
+        views = {view.name: view for view in Decoder(config).views()}
     for part, component, weight, bias in COMPONENTS:
         scope = "blocks.0." if part == BLOCK else ""
         tied = component == "head" and config.tied
@@ -76,18 +100,15 @@ def count(config: Config) -> list[Row]:
         shown = w or b
         if shown is None:
             continue
-        rows.append(
-            Row(
-                part,
-                component,
-                _shape(shown),
-                0 if tied or w is None else w.value.numel(),
-                b.value.numel() if b is not None else 0,
-                config.n_layers if part == BLOCK else 1,
-                tied,
-            )
+        yield Row(
+            part,
+            component,
+            _shape(shown),
+            0 if tied or w is None else w.value.numel(),
+            b.value.numel() if b is not None else 0,
+            layers if part == BLOCK else 1,
+            tied,
         )
-    return rows
 
 
 def _transposed(view: View) -> View:
@@ -97,6 +118,8 @@ def _transposed(view: View) -> View:
 def _shape(view: View) -> tuple[int, ...]:
     """The shape with all heads side by side, as the matrix is multiplied."""
     sizes = dict(zip(view.axes, view.value.shape, strict=True))
+    if "d_head" not in sizes:
+        return tuple(sizes.values())
     heads = sizes.pop("head", 0) or sizes.pop("kv_head", 1)
     return tuple(n * heads if axis == "d_head" else n for axis, n in sizes.items())
 
@@ -148,13 +171,17 @@ def _print(model: str, config: Config, rows: list[Row]) -> None:
     for part, title in titles.items():
         table.add_row(title, style="bold")
         inside = [row for row in rows if row.part == part]
+        alike = all(row.layers == n for row in inside)
         for row in inside:
-            table.add_row(*_cells(row))
+            where = "" if part != BLOCK or row.layers == n else f", in {row.layers} of them"
+            table.add_row(*_cells(row, where))
         if part == BLOCK:
             each = sum(row.weights + row.biases for row in inside)
-            table.add_row("  one block", "", "", "", f"{each:,}")
+            if alike:
+                table.add_row("  one block", "", "", "", f"{each:,}")
             if n > 1:
-                table.add_row(f"  {n} blocks", "", "", "", f"{n * each:,}")
+                total = sum(row.parameters for row in inside)
+                table.add_row(f"  {n} blocks", "", "", "", f"{total:,}")
     table.add_row()
     table.add_row("Without embeddings", "", "", "", f"{totals['without_embeddings']:,}")
     table.add_row("Embeddings", "", "", "", f"{totals['embeddings']:,}")
@@ -164,11 +191,11 @@ def _print(model: str, config: Config, rows: list[Row]) -> None:
     console.print(f"\nmodel.safetensors, header apart: {sizes}")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, where: str) -> tuple[str, ...]:
     shape = "[" + ", ".join(map(str, row.shape)) + "]"
     weights = "tied to tokens" if row.tied else f"{row.weights:,}"
     each = row.weights + row.biases
-    return f"  {row.component}", shape, weights, f"{row.biases:,}", f"{each:,}"
+    return f"  {row.component}{where}", shape, weights, f"{row.biases:,}", f"{each:,}"
 
 
 def _size(n_bytes: float) -> str:

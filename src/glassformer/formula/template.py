@@ -48,8 +48,8 @@ def expand(
     """A template's formula for these axes, with its output and operands renamed.
 
     Parameters too. An operand's new name may come with its axes in another order, fewer of them, or
-    what is reckoned from them (``head // group``). `numbers`: what stands in an operand's place,
-    made of axes and parameters.
+    what is reckoned from them (``head // group``) or read at them (``experts[pos, choice]``).
+    `numbers`: what stands in an operand's place, made of axes and parameters.
 
     >>> axes = {"O": ("head", "query", "key"), "I": ("d_head",)}
     >>> names = {"a": "q[query, head, d_head]", "b": "k[key, head, d_head]"}
@@ -109,7 +109,11 @@ class _Written(ast.NodeTransformer):
             chosen = ast.parse(f"({order.removesuffix(']')},)", mode="eval").body
             assert isinstance(chosen, ast.Tuple), own
             known = {name for part in index for name in _names(part)}
-            if not all(_names(part) & known for part in chosen.elts):
+            anywhere = {axis for axes in self.axes.values() for axis in axes}
+            if not all(
+                _names(part) & (anywhere if isinstance(part, ast.Subscript) else known)
+                for part in chosen.elts
+            ):
                 raise ValueError(f"{own}: the template reads {ast.unparse(node)}")
             index = chosen.elts
         return ast.Subscript(ast.Name(name), ast.Tuple(index))

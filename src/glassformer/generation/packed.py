@@ -24,6 +24,7 @@ from glassformer.kernels.product import heads_of
 from glassformer.model.block import Block
 from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.experts import Experts
 from glassformer.ops.op import Composite, Op
 from glassformer.trace import SILENT
 
@@ -123,11 +124,12 @@ def pack(model: Decoder, weights: str = "float32") -> PackedModel:
     computed as the model does. The copy takes as many bytes as it holds weights of that width; a
     model that is trained afterwards must be packed again.
 
-    For a model in float32 on the CPU, packed in float32, the decoding step of a single text is
-    compiled from the model's formulas: half a second for a small one, the first time that this
-    machine sees a model of its shape. A small model's matrices are then left where they are. The
-    step runs on one thread. Where `kernels.choices` says so, a large model stays as it is
-    stored: one core then reads its weights more slowly than the library on all of them.
+    Experts stay as they are stored. For a model in float32 on the CPU, packed in float32, the
+    decoding step of a single text is compiled from the model's formulas: half a second for a small
+    one, the first time that this machine sees a model of its shape. A small model's matrices are
+    then left where they are. The step runs on one thread. Where `kernels.choices` says so, a large
+    model stays as it is stored: one core then reads its weights more slowly than the library on all
+    of them.
 
     >>> from glassformer.model import Config
     >>> model = Decoder(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
@@ -176,6 +178,9 @@ def _parts(model: Decoder) -> Iterator[_Part]:
 
         yield _Part(f"blocks.{layer}.attn.q", attn.W_QKV, attn.b_QKV, heads)
         yield _Part(f"blocks.{layer}.attn.attn_out", attn.W_O, attn.b_O, merged)
+        if isinstance(mlp, Experts):  # whose matrices are read where they lie
+            yield _Part(f"blocks.{layer}.mlp.router_scores", mlp.W_router, mlp.b_router)
+            continue
         if mlp.W_gate is not None:
             yield _Part(f"blocks.{layer}.mlp.pre", mlp.W_gate, mlp.b_gate)
         up = "pre" if mlp.W_gate is None else "pre_linear"

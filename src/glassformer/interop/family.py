@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.interop.layouts import AS_OURS, OUT_BY_IN, Layout, Stored, shapes_of
+from glassformer.interop.layouts import AS_OURS, OUT_BY_IN, Layout, Stored, of_expert, shapes_of
 from glassformer.interop.settings import FIXED, IGNORED, Setting
 from glassformer.kernels.positions import sinusoid_table
 from glassformer.model import Config
@@ -92,11 +92,13 @@ class Family:
     after prefix, `layers` and the layer's number for `block`, which may follow from the
     configuration, and alone for the `head`. A matrix has the `layout`, an embedding table ours, the
     head [out, in]; `layouts` are other ones, by our modules. `buffers`: tensors that are no
-    weights; `renamed`: beginnings of names in old folders.
+    weights; `renamed`: beginnings of names in old folders. `experts`: what stands in place of the
+    block's MLP in layers that have experts; "{}" is an expert's number. `suffixes`: what follows
+    the names of a module's weight and bias, where it is another than usual.
 
-    `entering` and `activation` are modules that compute what enters the first block and a neuron's
-    output, for the table of names. Of families that express a configuration the one of the lowest
-    `rank` is written.
+    `entering`, `activation` and `router` are modules that compute what enters the first block, a
+    neuron's output and the experts' scores, for the table of names. Of families that express a
+    configuration the one of the lowest `rank` is written.
     """
 
     model_type: str
@@ -111,6 +113,8 @@ class Family:
     head: Mapping[str, str] = field(default_factory=lambda: {"unembed.U": "lm_head"})
     layout: Layout = OUT_BY_IN
     layouts: Mapping[str, Callable[[Config], Layout]] = field(default_factory=dict)
+    experts: Mapping[str, str] = field(default_factory=dict)
+    suffixes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     buffers: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, Any] = field(default_factory=dict)
@@ -123,6 +127,7 @@ class Family:
     always: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
     entering: str = ""
     activation: str = ""
+    router: str = ""
     rank: int = 100
 
     @property
@@ -152,6 +157,12 @@ class Family:
         fixed = {**FIXED, **self.fixed}
         known = {*(s.theirs for s in self.settings), *self.more_settings}
         ignored = IGNORED | {*self.ignored.split()}
+        if isinstance(quantized := settings.get("quantization_config"), dict):
+            raise GlassformerError(
+                f"quantization_config: its weights are quantized ({quantized.get('quant_method')}),"
+                " and Glassformer reads weights in float32, bfloat16 or float16; write a copy in"
+                " one of these with the program that quantized it"
+            )
         for name, value in settings.items():
             if name in fixed and value not in fixed[name]:
                 raise GlassformerError(
@@ -197,23 +208,39 @@ class Family:
         block = self.block(config) if callable(self.block) else self.block
         for layer in range(config.n_layers):
             before = f"{self.prefix}{self.layers}{layer}."
-            for module in block.items():
-                yield from self._stored(config, *module, before, layer)
+            sparse = config.has_experts(layer)
+            for ours, theirs in block.items():
+                if not (sparse and ours.startswith("mlp.")):
+                    yield from self._stored(config, ours, theirs, before, layer)
+            for ours, theirs in self.experts.items() if sparse else ():
+                experts = range(config.n_experts) if "{}" in theirs else (None,)
+                for expert in experts:
+                    own = theirs.format(expert)
+                    yield from self._stored(config, ours, own, before, layer, expert)
         for module in self.end.items():
             yield from self._stored(config, *module, self.prefix)
         for module in self.head.items():
             yield from self._stored(config, *module, "")
 
     def _stored(
-        self, config: Config, ours: str, theirs: str, before: str, layer: int | None = None
+        self,
+        config: Config,
+        ours: str,
+        theirs: str,
+        before: str,
+        layer: int | None = None,
+        expert: int | None = None,
     ) -> Iterator[Stored]:
-        """A module's weight and its bias."""
+        """A module's weight and its bias, or one expert's."""
         usual = OF_TABLES.get(ours, self.layout)
         layout = self.layouts[ours](config) if ours in self.layouts else usual
         scope = "" if layer is None else f"blocks.{layer}."
-        for kind, letter in (("weight", "W"), ("bias", "b")):
+        suffixes = self.suffixes.get(ours, (".weight", ".bias"))
+        for suffix, letter in zip(suffixes, "Wb", strict=True):
             parts = tuple(scope + _parameter(module, letter) for module in ours.split())
-            yield Stored(f"{before}{theirs}.{kind}", parts, layout)
+            if expert is not None:
+                parts = tuple(of_expert(part, expert) for part in parts)
+            yield Stored(f"{before}{theirs}{suffix}", parts, layout)
 
     def full_names(self, names: Iterable[str], /) -> dict[str, str]:
         """Some folders leave the prefix of the names out; buffers do not count."""
@@ -264,6 +291,8 @@ def _parameter(module: str, letter: str) -> str:
     scope, _, last = module.rpartition(".")
     if last.startswith("ln") or last.endswith("norm"):
         return f"{module}.{letter.lower()}"
+    if last == "sinks" and letter == "W":
+        return module
     return f"{scope}.{letter}_{last}"
 
 

@@ -6,6 +6,7 @@ part of its own, W_Q, W_K and W_V, with all its heads side by side: [d_model, he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from glassformer.model import Config, Decoder
 
 Shape = tuple[int, ...]
+_EXPERTS = re.compile(r"blocks\.(\d+)\.mlp\.[Wb]_(?:gate|in|out)")
 
 
 class Layout(NamedTuple):
@@ -67,6 +69,12 @@ def rows_in_front(n: int) -> Layout:
     )
 
 
+TAKING_TURNS = Layout(
+    lambda parts: torch.stack(parts, -1).flatten(-2),
+    lambda tensor, _: tensor.unflatten(-1, (-1, 2)).unbind(-1),
+)
+"""[expert, in, out] of two parts, one column of the one, one of the other."""
+
 FLAT = Layout(
     lambda parts: parts[0].flatten(),
     lambda tensor, shapes: [tensor.unflatten(0, shapes[0])],
@@ -108,14 +116,26 @@ def reordered(order: Callable[[Config], list[int]]) -> Callable[[Config], Layout
     return layout
 
 
+def of_expert(part: str, expert: int) -> str:
+    """The name of one expert's share of a parameter.
+
+    >>> of_expert("blocks.0.mlp.W_in", 3)
+    'blocks.0.mlp.experts.3.W_in'
+    """
+    scope, _, last = part.rpartition(".")
+    return f"{scope}.experts.{expert}.{last}"
+
+
 def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """Every parameter, and queries, keys and values of their own: views, nothing is copied."""
+    """Every parameter, and queries, keys, values and experts of their own: views, no copies."""
     parts = dict(parameters)
     widths = config.attention(0).widths
     for name, parameter in parameters.items():
         if name.endswith("_QKV"):
             stem, columns = name.removesuffix("QKV"), parameter.split(widths, -1)
             parts |= {stem + x: own for x, own in zip("QKV", columns, strict=True)}
+        elif (owner := _EXPERTS.fullmatch(name)) and config.has_experts(int(owner[1])):
+            parts |= {of_expert(name, i): own for i, own in enumerate(parameter)}
     return parts
 
 

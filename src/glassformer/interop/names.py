@@ -52,6 +52,11 @@ _GATED = (
     ("mlp.post", "", "mlp.hook_post"),
     ("mlp.mlp_out", "mlp.W_out", "hook_mlp_out"),
 )
+_EXPERTS = (
+    ("mlp.router_scores", "router", ""),
+    ("mlp.expert_weights", "", ""),
+    ("mlp.mlp_out", "mlp", "hook_mlp_out"),
+)
 _Row = tuple[str, str, str]
 
 
@@ -62,13 +67,12 @@ def _norm(config: Config, name: str) -> Iterator[_Row]:
     yield f"{name}.normalized", f"{name}.w", f"{name}.hook_out"
 
 
-def _in_block(config: Config) -> Iterator[_Row]:
+def _in_block(config: Config, layer: int) -> Iterator[_Row]:
     """The values of a block between its two ends, in their order."""
     before = config.norm_position in ("pre", "both")
-    for branch, ln, rows in (
-        ("mid", "ln1", _ATTENTION),
-        ("post", "ln2", _GATED if config.gated else _MLP),
-    ):
+    mlp = _GATED if config.gated else _MLP
+    mlp = _EXPERTS if config.has_experts(layer) else mlp
+    for branch, ln, rows in (("mid", "ln1", _ATTENTION), ("post", "ln2", mlp)):
         norms = config.block_norms
         yield from _norm(config, ln) if before and ln in norms else ()
         yield from rows
@@ -95,11 +99,13 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     for i in range(config.n_layers):
         block = f"{family.prefix}{family.layers}{i}"
         yield Name(f"blocks.{i}.resid_pre", entering, f"blocks.{i}.hook_resid_pre")
-        for ours, part, hook in _in_block(config):
+        named = {"act": family.activation, "router": family.router, "mlp": "mlp"}
+        for ours, part, hook in _in_block(config, i):
             module, third = modules.get(f"blocks.{i}.{part}", (None, None))
-            if part == "act" and family.activation:
-                module = f"{block}.{family.activation}"
-            yield Name(f"blocks.{i}.{ours}", module, f"blocks.{i}.{hook}", third)
+            if named.get(part):
+                module = f"{block}.{named[part]}"
+            theirs = f"blocks.{i}.{hook}" if hook else None
+            yield Name(f"blocks.{i}.{ours}", module, theirs, third)
         entering = block
         yield Name(f"blocks.{i}.resid_post", entering, f"blocks.{i}.hook_resid_post")
     if config.final_norm:

@@ -41,13 +41,15 @@ def attention(
     window: int = 0,
     cap: float = 0.0,
     alibi: Tensor | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
 
     scale: of the scores, in place of 1 / sqrt(d_head); window: how many keys a query sees; cap:
-    where scores level off; alibi: what keys add to scores, [head, n_ctx]. 0 and None: none.
+    where scores level off; alibi: what keys add to scores, [head, n_ctx]; sinks: scores [head] that
+    take a share and give nothing. 0 and None: none.
     """
-    plain = not (scale or window or cap) and alibi is None
+    plain = not (scale or window or cap) and alibi is None and sinks is None
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         compiling = IN_BLOCKS and torch.compiler.is_compiling()
         if compiling and plain and causal and mask is None and q.shape[2] == k.shape[2]:
@@ -55,14 +57,16 @@ def attention(
         if q.shape[1] < LONG:
             with torch.autocast("cpu", enabled=False):
                 z = attention(
-                    q.float(), k.float(), v.float(), mask, causal, scale, window, cap, alibi
+                    *(q.float(), k.float(), v.float(), mask, causal),
+                    *(scale, window, cap, alibi, sinks),
                 )
             return z.to(q.dtype)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
     if window and window < k.shape[2]:
         mask = _in_window(_visible(q, k, mask, causal), window)
-    if cap or alibi is not None:
-        return _by_hand(q, k, v, _visible(q, k, mask, causal), scale, cap, alibi).transpose(1, 2)
+    if cap or alibi is not None or sinks is not None:
+        visible = _visible(q, k, mask, causal)
+        return _by_hand(q, k, v, visible, scale, cap, alibi, sinks).transpose(1, 2)
     z = F.scaled_dot_product_attention(
         q,
         k,
@@ -97,6 +101,7 @@ def _by_hand(
     scale: float,
     cap: float,
     alibi: Tensor | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     """Attention with scores that torch's kernel does not know."""
     group = q.shape[1] // k.shape[1]
@@ -107,7 +112,11 @@ def _by_hand(
         scores = torch.tanh(scores / cap) * cap
     if alibi is not None:
         scores = scores + alibi[:, None, : scores.shape[-1]]
-    return scores.masked_fill(~visible, -math.inf).softmax(-1) @ v
+    scores = scores.masked_fill(~visible, -math.inf)
+    if sinks is None:
+        return scores.softmax(-1) @ v
+    sink = sinks[:, None, None].to(scores.dtype).expand(*scores.shape[:-1], 1)
+    return torch.cat([scores, sink], -1).softmax(-1)[..., :-1] @ v
 
 
 def alibi_slopes(n_heads: int) -> Tensor:
@@ -181,3 +190,13 @@ def slope_scores(scores_scaled: Tensor, table: Tensor, even: int) -> Tensor:
     """Scores [batch, head, query, key] plus `alibi_table` [head, n_ctx] of `even` heads."""
     del even  # only the formula, which computes the table anew, reads it
     return scores_scaled + table[:, None, : scores_scaled.shape[-1]]
+
+
+def sink_max(scores_max: Tensor, sinks: Tensor) -> Tensor:
+    """The larger one of scores_max [batch, head, query] and the head's sink [head]."""
+    return torch.where(scores_max > sinks[:, None], scores_max, sinks[:, None])
+
+
+def sink_sum(keys_sum: Tensor, sinks: Tensor, pattern_max: Tensor) -> Tensor:
+    """keys_sum [batch, head, query] with the exponential of the head's sink [head]."""
+    return keys_sum + (sinks[:, None] - pattern_max).exp()

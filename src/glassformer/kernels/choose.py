@@ -106,21 +106,6 @@ def temper(scores: Tensor, temperature: float) -> Tensor:
     return scores / temperature
 
 
-def ranks(scores: Tensor) -> Tensor:
-    """How many of scores [vocab] go before each."""
-    return scores.argsort(descending=True, stable=True).argsort()
-
-
-def order(ranks: Tensor) -> Tensor:
-    """The tokens [rank] in the order of their ranks [vocab]."""
-    return torch.argsort(ranks)
-
-
-def keep_top_k(probs: Tensor, ranks: Tensor, k: int) -> Tensor:
-    """probs [vocab], 0 but for the k of lowest rank."""
-    return torch.where(ranks < min(k, len(ranks)), probs, 0.0)
-
-
 def nucleus_size(cumulative: Tensor, top_p: float) -> Tensor:
     """How many candidates it takes to reach top_p, from cumulative [rank]."""
     return (cumulative < top_p).sum() + 1

@@ -65,3 +65,18 @@ def divide(x: Tensor, cap: float) -> Tensor:
 def level_off(x: Tensor, cap: float) -> Tensor:
     """cap * tanh(x / cap): x where it is small, and never more than the cap."""
     return torch.tanh(x / cap) * cap
+
+
+def no_less_than(x: Tensor, limit: float) -> Tensor:
+    """x, and minus the limit where x is smaller."""
+    return x.clamp(min=-limit)
+
+
+def no_more_than(x: Tensor, limit: float) -> Tensor:
+    """x, and the limit where x is larger."""
+    return x.clamp(max=limit)
+
+
+def add_one(x: Tensor) -> Tensor:
+    """x + 1."""
+    return x + 1

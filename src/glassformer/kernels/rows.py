@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -54,3 +55,18 @@ def exponentiate(x: Tensor, largest: Tensor) -> Tensor:
 def root(x: Tensor, eps: float) -> Tensor:
     """sqrt(x + eps)."""
     return (x + eps).sqrt_()
+
+
+def ranks(x: Tensor) -> Tensor:
+    """How many numbers of its row go before each of x [..., n]: larger ones, or equal and left."""
+    return x.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+
+
+def order(ranks: Tensor, k: int | None = None) -> Tensor:
+    """The places in the order of their ranks [..., n]; of the first k, [..., k], if it is given."""
+    return ranks.argsort(-1)[..., :k]
+
+
+def keep_top(x: Tensor, ranks: Tensor, k: int) -> Tensor:
+    """x [..., n], 0 but for the k of lowest rank."""
+    return torch.where(ranks < k, x, 0.0)

@@ -32,8 +32,28 @@ def without_head(config: Config, layer: int, head: int) -> Edit:
 def without_neuron(config: Config, layer: int, neuron: int) -> Edit:
     """One neuron stays silent whatever its sum is."""
     _check("layer", layer, config.n_layers)
+    if config.has_experts(layer):
+        raise GlassformerError(
+            f"layer {layer} has experts, each with neurons of its own; switch off an expert, or"
+            f" give an address, such as 'blocks.{layer}.mlp.post[choice=0,d_mlp={neuron}]'"
+        )
     _check("neuron", neuron, config.d_mlp)
     return {f"fwd/blocks.{layer}.mlp.post[d_mlp={neuron}]": 0.0}
+
+
+def without_expert(config: Config, layer: int, expert: int) -> Edit:
+    """One expert's weight becomes zero for every token; those that went there have one expert less.
+
+    >>> config = Config(vocab_size=9, n_ctx=4, d_model=6, n_layers=2, n_heads=3, gated=True,
+    ...                 n_experts=4, experts_per_token=2)
+    >>> without_expert(config, layer=1, expert=3)
+    {'fwd/blocks.1.mlp.expert_weights[expert=3]': 0.0}
+    """
+    _check("layer", layer, config.n_layers)
+    if not config.has_experts(layer):
+        raise GlassformerError(f"layer {layer} has no experts; its MLP is one for all tokens")
+    _check("expert", expert, config.n_experts)
+    return {f"fwd/blocks.{layer}.mlp.expert_weights[expert={expert}]": 0.0}
 
 
 def without_layer(config: Config, layer: int) -> Edit:

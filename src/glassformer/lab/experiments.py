@@ -19,6 +19,7 @@ from glassformer.lab.edits import (
     Edit,
     patched,
     switched_off,
+    without_expert,
     without_head,
     without_layer,
     without_neuron,
@@ -105,12 +106,13 @@ def ablate(
     *,
     heads: Iterable[tuple[int, int]] = (),
     neurons: Iterable[tuple[int, int]] = (),
+    experts: Iterable[tuple[int, int]] = (),
     layers: Iterable[int] = (),
 ) -> Comparison:
     """Read a text with parts switched off: their numbers become zero. What follows?
 
-    heads, neurons: pairs of layer and number, both from 0. layers: whole blocks, attention and MLP.
-    addresses: any other values of the forward pass, whole or in part.
+    heads, neurons, experts: pairs of layer and number, both from 0. layers: whole blocks, attention
+    and MLP. addresses: any other values of the forward pass, whole or in part.
 
     Errors: nothing to switch off; a part that the model does not have.
 
@@ -128,6 +130,8 @@ def ablate(
         off |= without_head(model.config, layer, head)
     for layer, neuron in neurons:
         off |= without_neuron(model.config, layer, neuron)
+    for layer, expert in experts:
+        off |= without_expert(model.config, layer, expert)
     for layer in layers:
         off |= without_layer(model.config, layer)
     off |= switched_off([addresses] if isinstance(addresses, str) else addresses)

@@ -63,6 +63,7 @@ class Attention(nn.Module):
         self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary
         self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
         table = partial(alibi_table, part.n_heads, part.n_ctx)
+        self.sinks = nn.Parameter(torch.empty(part.n_heads)) if part.sinks else None
         self.alibi = FixedTable(table) if part.alibi else None
         given = {"scale": part.scale, "window": part.window, "cap": part.cap}
         self.params = {name: value for name, value in given.items() if value}
@@ -91,6 +92,8 @@ class Attention(nn.Module):
             # one new query may look at every cached key: nothing there is in its future
             causal = q.shape[1] == k.shape[1]
         more = self.params if self.alibi is None else {**self.params, "alibi": self.alibi.values}
+        if self.sinks is not None:
+            more = {**more, "sinks": self.sinks}
         z = t("z", ops.attention, q, k, v, mask, causal=causal, **more)
         return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
 
@@ -114,6 +117,8 @@ class Attention(nn.Module):
                 yield View(f"{scope}b_{name}", b, (head, "d_head"))
         if self.b_O is not None:
             yield View(f"{scope}b_O", source(self.b_O), ("d_model",))
+        if self.sinks is not None:
+            yield View(f"{scope}sinks", source(self.sinks), ("head",))
         for name in ("q_norm", "k_norm"):
             if (norm := getattr(self, name)) is not None:
                 yield from norm.views(source, f"{scope}{name}.")

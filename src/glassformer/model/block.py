@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glassformer import ops
 from glassformer.model.attention import Attention, KeyValueCache
 from glassformer.model.config import Config
+from glassformer.model.experts import Experts
 from glassformer.model.mlp import MLP
 from glassformer.model.norm import Norm
 from glassformer.model.rotary import Rotation
@@ -31,7 +32,7 @@ class Block(nn.Module):
             elif name == "attn":
                 self.attn = Attention(config.attention(layer))
             elif name == "mlp":
-                self.mlp = MLP(config.mlp)
+                self.mlp = Experts(config.experts) if config.has_experts(layer) else MLP(config.mlp)
 
     def forward(
         self,

@@ -15,7 +15,14 @@ from typing import Annotated, Any, ClassVar
 
 from glassformer.checked import Checked, Choice, Range
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model.parts import AttentionPart, MLPPart, NormPart, RotaryPart, RotaryScaling
+from glassformer.model.parts import (
+    AttentionPart,
+    ExpertsPart,
+    MLPPart,
+    NormPart,
+    RotaryPart,
+    RotaryScaling,
+)
 from glassformer.ops import ACTIVATIONS
 
 MAX_SIZE = 2**20  # of any one dimension
@@ -34,6 +41,7 @@ TRAINING_ONLY = ("dropout", "init_std", "zero_init")
 
 Size = Annotated[int, Range(1, MAX_SIZE)]
 OwnSize = Annotated[int, Range(0, MAX_SIZE, low="must be positive, or 0 for its default")]
+Count = Annotated[int, Range(0, MAX_SIZE, low="must be positive, or 0 for none")]
 Window = Annotated[tuple[int, ...], Range(0, MAX_SIZE, low="must be positive, or 0 for no window")]
 Factor = Annotated[float, Range(above=0, low="must be positive; 1 changes nothing")]
 Cap = Annotated[float, Range(0, low="must be positive, or 0 for no cap")]
@@ -68,7 +76,13 @@ class Config(Checked):
     and MLP read the same stream, through one norm if `shared_norm`. `norm_gain_from_one`: a gain is
     stored as its distance from 1. `attn_scale` of scores (0: 1 / sqrt(d_head)), `score_cap` and
     `logit_cap` where they level off (0: never), `embed_scale`, `branch_scale` and `logit_scale`
-    factors of embeddings, of what a branch adds, and of the final vector.
+    factors of embeddings, of what a branch adds, and of the final vector. `attn_sinks`: a score of
+    each head's own takes a share of its attention.
+    `n_experts` gated feed-forward layers of `d_expert` neurons (default d_mlp) stand in place of
+    one, where `expert_layers`, a pattern over the layers, says so (empty: everywhere); a router,
+    with `router_bias` or without, sends each token to `experts_per_token` of them, whose weights
+    sum to 1 if `expert_share`. `gate_limit` (0: none) is the most that their gates and neurons
+    pass, `gate_slope` what such gates are multiplied by before their sigmoid.
 
     >>> Config(vocab_size=512, n_ctx=64, d_model=96, n_layers=2, n_heads=4).d_head
     24
@@ -125,6 +139,15 @@ class Config(Checked):
     ] = 0.0
     init_std: Annotated[float, Range(above=0, low="must be positive, for example 0.02")] = 0.02
     zero_init: bool = False
+    attn_sinks: bool = False
+    n_experts: Count = 0
+    experts_per_token: Count = 0
+    expert_share: bool = False
+    expert_layers: tuple[bool, ...] = ()
+    d_expert: OwnSize = 0
+    router_bias: bool = False
+    gate_limit: Cap = 0.0
+    gate_slope: Factor = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,6 +166,8 @@ class Config(Checked):
             )
         if self.position == "rotary":
             self._check_rotary()
+        if self.n_experts:
+            self._check_experts()
 
     def _check_rotary(self) -> None:
         if self.rotary_dims == 0:
@@ -157,6 +182,22 @@ class Config(Checked):
         if self.rotary_dims > self.d_head:
             raise GlassformerError(
                 f"rotary_dims={self.rotary_dims} can't be more than d_head={self.d_head}"
+            )
+
+    def _check_experts(self) -> None:
+        if self.d_expert == 0:
+            object.__setattr__(self, "d_expert", self.d_mlp)
+        if not 0 < self.experts_per_token <= self.n_experts:
+            raise GlassformerError(
+                f"experts_per_token={self.experts_per_token} must be from 1 to"
+                f" n_experts={self.n_experts}"
+            )
+        if not self.gated:
+            raise GlassformerError("experts have gates; give gated=True")
+        if self.gate_limit and self.activation != "silu":
+            raise GlassformerError(
+                f"gates with gate_limit={self.gate_limit:g} open by silu; activation is"
+                f" {self.activation!r}"
             )
 
     def _default_d_head(self) -> int:
@@ -176,12 +217,15 @@ class Config(Checked):
             "d_mlp": self.d_mlp == 4 * self.d_model,
             "n_kv_heads": self.n_kv_heads == self.n_heads,
             "rotary_dims": self.rotary_dims == self.d_head,
+            "d_expert": self.d_expert == self.d_mlp,
         }
         derived = {name: 0 for name, is_usual in usual.items() if is_usual}
         return Config.from_dict({**self.to_dict(), **derived, **changes})
 
     def effective(self) -> Config:
         """The same computation with every field that makes no difference at its default."""
+        sparse = sum(map(self.has_experts, range(self.n_layers)))
+        dense = not sparse
         unused = {
             "rotary_base": self.position != "rotary",
             "rotary_dims": self.position != "rotary",
@@ -198,16 +242,26 @@ class Config(Checked):
             "attn_bias_on": not self.attn_bias,
             "shared_norm": not self.parallel,
             "norm_gain_from_one": not (self.norm_gain or self.qk_norm_gain),
+            "n_experts": dense,
+            "experts_per_token": dense,
+            "expert_share": dense,
+            "expert_layers": dense or all(self.expert_layers),
+            "d_expert": dense,
+            "d_mlp": sparse == self.n_layers,
+            "router_bias": dense,
+            "gate_limit": dense,
+            "gate_slope": dense or not self.gate_limit,
             **dict.fromkeys(TRAINING_ONLY, True),
         }
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         whole = {
             name: tuple(_of_layer(getattr(self, name), i, None) for i in range(self.n_layers))
-            for name in ("windows", "rotary_layers")
+            for name in ("windows", "rotary_layers", "expert_layers")
             if getattr(self, name)
         }
+        own = {} if dense else {"d_expert": self.d_expert}  # whatever d_mlp becomes
         return self.replace(**whole).replace(
-            **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
+            **own, **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
         )
 
     @property
@@ -231,6 +285,26 @@ class Config(Checked):
     def mlp(self) -> MLPPart:
         return MLPPart(self.d_model, self.d_mlp, self.activation, self.gated, self.mlp_bias)
 
+    def has_experts(self, layer: int) -> bool:
+        """Whether a layer's feed-forward part is experts."""
+        return self.n_experts > 0 and bool(_of_layer(self.expert_layers, layer, True))
+
+    @property
+    def experts(self) -> ExpertsPart:
+        """The experts of the layers that have them."""
+        return ExpertsPart(
+            n=self.n_experts,
+            chosen=self.experts_per_token,
+            d_model=self.d_model,
+            d_mlp=self.d_expert,
+            activation=self.activation,
+            bias=self.mlp_bias,
+            router_bias=self.router_bias,
+            share=self.expert_share,
+            limit=self.gate_limit,
+            slope=self.gate_slope,
+        )
+
     def attention(self, layer: int) -> AttentionPart:
         """The attention of one layer."""
         window = _of_layer(self.windows, layer, 0)
@@ -253,6 +327,7 @@ class Config(Checked):
             scale=self.attn_scale,
             cap=self.score_cap,
             alibi=self.position == "alibi",
+            sinks=self.attn_sinks,
             n_ctx=self.n_ctx,
         )
 

@@ -88,6 +88,26 @@ class MLPPart:
 
 
 @dataclass(frozen=True)
+class ExpertsPart:
+    """`n` feed-forward layers, all gated, of which a token goes through `chosen`.
+
+    `share`: the chosen ones' weights sum to 1. `limit`: of what gates and neurons pass, 0 for none;
+    `slope`: of the sigmoid of gates that have a limit.
+    """
+
+    n: int
+    chosen: int
+    d_model: int
+    d_mlp: int
+    activation: str
+    bias: bool
+    router_bias: bool
+    share: bool
+    limit: float
+    slope: float
+
+
+@dataclass(frozen=True)
 class RotaryPart:
     """A table of rotations: of `dims` of a head's dimensions, up to n_ctx positions.
 
@@ -120,6 +140,7 @@ class AttentionPart:
     scale: float
     cap: float
     alibi: bool
+    sinks: bool
     n_ctx: int
 
     @property

@@ -22,13 +22,22 @@ def parameter_count(config: Config) -> int:
     attention += part.qkv_bias * columns + part.out_bias * c.d_model
     if part.qk_norm is not None and part.qk_norm.gain:
         attention += sum(part.widths[:2]) if part.qk_norm_wide else 2 * c.d_head
-    up = 1 + c.gated
-    mlp = (up + 1) * c.d_model * c.d_mlp + c.mlp_bias * (up * c.d_mlp + c.d_model)
-    block = attention + mlp + len(c.block_norms) * norm
+    attention += part.sinks * c.n_heads
+    block = attention + len(c.block_norms) * norm
+    sparse = sum(map(c.has_experts, range(c.n_layers)))
+    router = c.n_experts * (c.d_model + c.router_bias)
+    mlps = (c.n_layers - sparse) * _mlp(c, c.d_mlp)
+    mlps += sparse * (router + c.n_experts * _mlp(c, c.d_expert))
     learned = c.n_ctx * c.d_model * (c.position == "learned")
     head = c.vocab_size * (c.d_model * (not c.tied) + c.head_bias)
     ends = norm * (c.embed_norm + c.final_norm)
-    return c.vocab_size * c.d_model + learned + c.n_layers * block + ends + head
+    return c.vocab_size * c.d_model + learned + c.n_layers * block + mlps + ends + head
+
+
+def _mlp(c: Config, neurons: int) -> int:
+    """The parameters of one feed-forward layer."""
+    up = 1 + c.gated
+    return (up + 1) * c.d_model * neurons + c.mlp_bias * (up * neurons + c.d_model)
 
 
 def refuse_larger_than_memory(config: Config, bytes_each: int, what: str, more: int = 0) -> None:

@@ -15,6 +15,9 @@ from glassformer.ops.embedding import embed_sinusoid as embed_sinusoid
 from glassformer.ops.embedding import embed_tokens as embed_tokens
 from glassformer.ops.embedding import scale_embed as scale_embed
 from glassformer.ops.embedding import tie as tie
+from glassformer.ops.experts import mixture as mixture
+from glassformer.ops.experts import route as route
+from glassformer.ops.experts import router as router
 from glassformer.ops.linear import cap_logits as cap_logits
 from glassformer.ops.linear import merge_heads as merge_heads
 from glassformer.ops.linear import mlp_gate as mlp_gate

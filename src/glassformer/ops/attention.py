@@ -6,10 +6,10 @@ from torch import Tensor
 
 from glassformer.kernels import attention as kernels
 from glassformer.ops import softmax
-from glassformer.ops.elementwise import cap_over, scale_by
+from glassformer.ops.elementwise import cap_over, larger_of, scale_by
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op, template
-from glassformer.ops.rows import row_divide
+from glassformer.ops.rows import row_divide, row_max, row_sum
 
 SOURCE = "Vaswani et al. 2017, eq. 1"
 GROUPED = "Ainslie et al. 2023, section 2.2"
@@ -130,6 +130,55 @@ shared_mix = contract.using(kernels.shared_mix).over(
 )
 
 
+# --- a sink: a score of each head's own that takes a share of the attention and gives nothing ---
+
+SINK = "Xiao et al. 2023, section 3.3"
+
+scores_max, exponentials_sum = (
+    template.over(
+        name,
+        name,
+        softmax.KEYS,
+        {"x": x},
+        summary=summary,
+        role="intermediate",
+    )
+    for template, name, x, summary in (
+        (row_max, "scores_max", "attn_scores", "The largest score of the row."),
+        (row_sum, "keys_sum", "pattern_exp", "The exponentials of all keys are summed."),
+    )
+)
+
+sink_max = larger_of.using(kernels.sink_max).over(
+    "sink_max",
+    "pattern_max",
+    {"A": "batch head query"},
+    {"x": "scores_max", "other": "sinks[head]"},
+    summary="The largest score, the head's sink among them.",
+    source=SINK,
+    role="intermediate",
+)
+
+sink_sum = op(
+    "sink_sum",
+    "pattern_sum[batch, head, query] = keys_sum[batch, head, query]"
+    " + exp(sinks[head] - pattern_max[batch, head, query])",
+    "keys_sum sinks pattern_max",
+    kernels.sink_sum,
+    summary="The sink's exponential is added: it takes its share of the attention.",
+    source=SINK,
+    role="intermediate",
+)
+
+
+def _pattern_with_sink(t: Tape, scores: Tensor, sinks: Tensor) -> Tensor:
+    _, exponentials, _, share = softmax.over_keys
+    largest = t("pattern_max", sink_max, t("scores_max", scores_max, scores), sinks)
+    each = t("pattern_exp", exponentials, scores, largest)
+    total = t("pattern_sum", sink_sum, t("keys_sum", exponentials_sum, each), sinks, largest)
+    return t("pattern", share, each, total)
+
+
 def _steps(
     t: Tape,
     name: str,
@@ -142,6 +191,7 @@ def _steps(
     window: int = 0,
     cap: float = 0.0,
     alibi: Tensor | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     assert mask is None, "a padded batch is generated from, not watched"
     group = q.shape[2] // k.shape[2]
@@ -169,7 +219,10 @@ def _steps(
         scores = t("attn_scores", last_window_mask, scores, window=window)
     elif causal:
         scores = t("attn_scores", causal_mask, scores)
-    pattern = softmax.steps(t, "pattern", softmax.over_keys, scores)
+    if sinks is None:
+        pattern = softmax.steps(t, "pattern", softmax.over_keys, scores)
+    else:
+        pattern = _pattern_with_sink(t, scores, sinks)
     if group == 1:
         return t(name, mix, pattern, v)
     return t(name, shared_mix, pattern, v, group=group)

@@ -14,6 +14,8 @@ AXES: dict[str, str] = {
     "d_model": "dimension of the residual stream",
     "d_head": "dimension of one head's queries, keys and values",
     "d_mlp": "neuron of a feed-forward layer",
+    "expert": "one of many feed-forward layers, to a few of which each token goes",
+    "choice": "place among a token's experts, the best one first",
     "vocab": "entry of the vocabulary, that is, a token id",
     "rank": "place in the list of tokens sorted by probability, most probable first",
     "element": "one number of a weight, whichever axes the weight has",

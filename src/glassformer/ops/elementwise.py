@@ -18,6 +18,20 @@ multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor"
 
 scale_by = multiply.using(kernels.scale)
 
+larger_of = template(
+    "larger_of",
+    "y[*A] = select(x[*A] > other[*A], x[*A], other[*A])",
+    "x other",
+    kernels.no_less_than,
+)
+
+smaller_of = template(
+    "smaller_of",
+    "y[*A] = select(x[*A] < other[*A], x[*A], other[*A])",
+    "x other",
+    kernels.no_more_than,
+)
+
 squash = template("squash", "y[*A] = tanh(x[*A])", "x", kernels.tanh)
 
 

@@ -149,9 +149,10 @@ class Template(Generic[P, R]):
         """The op `name` over `axes`: a group's name to its axes, separated by spaces.
 
         `output` names the result; `operands` gives the template's operands other names, and where
-        their axes stand in another order, that order: ``{"W": "W_Q[head, d_model, d_head]"}``. An
-        op with several outputs has a tuple of both, and of axes where they differ. What is not
-        given is the template's.
+        their axes stand in another order, that order: ``{"W": "W_Q[head, d_model, d_head]"}``; what
+        an index is read from, ``{"W": "W[ids[pos], d_model]"}``, is a further operand. An op with
+        several outputs has a tuple of both, and of axes where they differ. What is not given is the
+        template's.
 
         `numbers`: operands of the template that are no operand here but a number made of axes and
         parameters, ``{"row": "sqrt(d_head)"}``. `without`: its operands, separated by spaces, that
@@ -167,6 +168,7 @@ class Template(Generic[P, R]):
         )
         kept = [o for o in self.operands if o not in absent and o not in numbers]
         read = [other.get(o, o).partition("[")[0] for o in kept for other in renamed]
+        read += [operand for formula in outputs for operand in formula.operands]
         return _register(
             Op(
                 name,

@@ -51,3 +51,25 @@ root = template(
 )
 
 square = template("square", "y[*A] = x[*A] * x[*A]", "x", elementwise.square)
+
+row_ranks = template(
+    "row_ranks",
+    "y[*B, A] = sum(other, select(x[*B, other] > x[*B, A], 1, 0)"
+    " + select(x[*B, other] == x[*B, A], select(other < A, 1, 0), 0))",
+    "x",
+    kernels.ranks,
+)
+
+row_order = template(
+    "row_order",
+    "y[*B, R] = sum(A, select(ranks[*B, A] == R, A, 0))",
+    "ranks",
+    kernels.order,
+)
+
+row_keep_top = template(
+    "row_keep_top",
+    "y[*B, *A] = select(ranks[*B, *A] < k[*B], x[*B, *A], 0)",
+    "x ranks k",
+    kernels.keep_top,
+)

@@ -13,7 +13,7 @@ from glassformer.kernels import choose as kernels
 from glassformer.ops import softmax
 from glassformer.ops.embedding import look_up
 from glassformer.ops.op import Tape, composite, op
-from glassformer.ops.rows import row_argmax, row_divide
+from glassformer.ops.rows import row_argmax, row_divide, row_keep_top, row_order, row_ranks
 
 NUCLEUS = "Holtzman et al. 2019, section 3.1"
 
@@ -49,28 +49,27 @@ temper = row_divide.using(kernels.temper).over(
     role="score",
 )
 
-ranks = op(
+ranks = row_ranks.over(
     "ranks",
-    "ranks[vocab] = sum(other, select(scores[other] > scores[vocab], 1, 0)"
-    " + select(scores[other] == scores[vocab], select(other < vocab, 1, 0), 0))",
-    "scores",
-    kernels.ranks,
+    "ranks",
+    softmax.CANDIDATES,
+    {"x": "scores"},
     summary="How many tokens have a higher score; of equal scores the lower token id goes first.",
 )
 
-order = op(
+order = row_order.over(
     "order",
-    "order[rank] = sum(vocab, select(ranks[vocab] == rank, vocab, 0))",
-    "ranks",
-    kernels.order,
+    "order",
+    {**softmax.CANDIDATES, "R": "rank"},
     summary="The tokens sorted, the most probable first.",
 )
 
-keep_top_k = op(
+keep_top_k = row_keep_top.over(
     "keep_top_k",
-    "top_k[vocab] = select(ranks[vocab] < k, probs[vocab], 0)",
-    "probs ranks",
-    kernels.keep_top_k,
+    "top_k",
+    softmax.CANDIDATES,
+    {"x": "probs"},
+    numbers={"k": "k"},
     summary="Only the k most probable tokens may be drawn.",
     source="Fan et al. 2018, section 5.4",
     role="probability",
@@ -96,11 +95,11 @@ nucleus_size = op(
     source=NUCLEUS,
 )
 
-keep_nucleus = op(
+keep_nucleus = row_keep_top.using(kernels.keep_nucleus).over(
     "keep_nucleus",
-    "top_p[vocab] = select(ranks[vocab] < nucleus_size[()], probs[vocab], 0)",
-    "probs ranks nucleus_size",
-    kernels.keep_nucleus,
+    "top_p",
+    softmax.CANDIDATES,
+    {"x": "probs", "k": "nucleus_size"},
     summary="Only the smallest set of most probable tokens that has top_p together may be drawn.",
     source=NUCLEUS,
     role="probability",

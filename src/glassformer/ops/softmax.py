@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from glassformer.ops.op import Op, Tape
+from glassformer.kernels import cross_entropy as kernels
+from glassformer.ops.op import Op, Tape, composite
 from glassformer.ops.rows import row_divide, row_exp, row_max, row_sum
 
 
@@ -114,4 +115,31 @@ over_candidates = _softmax(
         "Divided by what all have together, they are probabilities that sum to 1.",
     ),
     "Bridle 1990",
+)
+
+over_experts = _softmax(
+    ("router_max", "router_exp", "router_sum", "share_of_expert"),
+    ("router_probs_max", "router_probs_exp", "router_probs_sum", "router_probs"),
+    ("router_scores", "router_probs_exp"),
+    {"B": "batch pos", "A": "expert"},
+    Words(
+        "The largest score of an expert.",
+        "Every expert's score is exponentiated, after the largest was subtracted.",
+        "The exponentials are summed over the experts.",
+        "Divided by their sum, they are weights between 0 and 1 that sum to 1.",
+    ),
+    "Shazeer et al. 2017, section 2.1",
+)
+
+
+def _router_steps(t: Tape, name: str, logits: Tensor) -> Tensor:
+    return steps(t, name, over_experts, logits)
+
+
+router_probs = composite(
+    "router_probs",
+    kernels.softmax,
+    _router_steps,
+    summary="The experts' scores become weights that sum to 1.",
+    source="Shazeer et al. 2017, section 2.1",
 )

@@ -52,11 +52,16 @@ def dead_units(model: Decoder, batch: Batch) -> dict[str, float]:
     """The fraction of each layer's neurons whose activation is above 0 at no token of the batch."""
     device = next(model.parameters()).device
     with evaluating(model):
-        trace = model.watch(batch.ids.to(device), keep="*.mlp.post")
+        trace = model.watch(batch.ids.to(device), keep="*.mlp.post,*.mlp.experts")
     dead: dict[str, float] = {}
     for layer in range(model.config.n_layers):
-        post = trace[f"blocks.{layer}.mlp.post"].reshape(-1, model.config.d_mlp)
-        dead[f"blocks.{layer}"] = float((post <= 0).all(0).float().mean())
+        post = trace[f"blocks.{layer}.mlp.post"]
+        above = (post > 0).float().reshape(-1, post.shape[-1])
+        if model.config.has_experts(layer):  # each expert's neurons count, by the tokens it got
+            experts = trace[f"blocks.{layer}.mlp.experts"].flatten()
+            own = above.new_zeros(model.config.n_experts, above.shape[-1])
+            above = own.index_add_(0, experts, above)[None]
+        dead[f"blocks.{layer}"] = float((above == 0).all(0).float().mean())
     return dead
 
 

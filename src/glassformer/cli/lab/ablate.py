@@ -11,7 +11,13 @@ from glassformer.cli.lab.comparing import compare, number_pair
 from glassformer.cli.lab.subject import All, Subject, Target
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.errors import GlassformerError
-from glassformer.lab.edits import Edit, without_head, without_layer, without_neuron
+from glassformer.lab.edits import (
+    Edit,
+    without_expert,
+    without_head,
+    without_layer,
+    without_neuron,
+)
 
 
 def command(
@@ -25,6 +31,10 @@ def command(
         list[str] | None,
         typer.Option(help="Switch off this neuron; may be repeated.", metavar="LAYER.NEURON"),
     ] = None,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(help="Switch off this expert; may be repeated.", metavar="LAYER.EXPERT"),
+    ] = None,
     layer: Annotated[
         list[int] | None,
         typer.Option(help="Switch off this whole layer; may be repeated.", metavar="LAYER"),
@@ -34,7 +44,7 @@ def command(
     at_step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch off heads, neurons or layers: their numbers become zero. What follows?
+    """Switch off heads, neurons, experts or layers: their numbers become zero. What follows?
 
     \b
     glassformer lab ablate miniature "the cat sat on a" --head 0.0
@@ -52,6 +62,10 @@ def command(
         at, number = number_pair(text, "--neuron", "LAYER.NEURON")
         edit |= without_neuron(config, at, number)
         off.append(f"layer {at} neuron {number}")
+    for text in expert or ():
+        at, number = number_pair(text, "--expert", "LAYER.EXPERT")
+        edit |= without_expert(config, at, number)
+        off.append(f"layer {at} expert {number}")
     for at in layer or ():
         edit |= without_layer(config, at)
         off.append(f"layer {at}")

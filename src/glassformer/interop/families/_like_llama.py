@@ -28,9 +28,17 @@ ATTENTION = {
 }
 MLP = {"mlp.gate": "mlp.gate_proj", "mlp.in": "mlp.up_proj", "mlp.out": "mlp.down_proj"}
 BLOCK = {"ln1": "input_layernorm", **ATTENTION, "ln2": "post_attention_layernorm", **MLP}
+EXPERTS = {
+    "mlp.router": "mlp.gate",
+    "mlp.gate": "mlp.experts.{}.gate_proj",
+    "mlp.in": "mlp.experts.{}.up_proj",
+    "mlp.out": "mlp.experts.{}.down_proj",
+}
 END = {"ln_final": "norm"}
 LAYERS = "layers."
 IGNORED = "attention_dropout rope_interleaved"
+ROUTER_TRAINING = "output_router_logits router_aux_loss_coef"
+"""`transformers` can add a loss by which routers spread tokens evenly; no logit depends on it."""
 BUFFERS = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"  # of old versions
 
 
@@ -63,6 +71,14 @@ def settings(**defaults: Any) -> tuple[Setting, ...]:
         own = None if ours in follow and own == 0 else own
         result.append(Setting(theirs, ours, own, **null, **values))
     return tuple(result)
+
+
+def experts(theirs: str, n: int, chosen: int) -> tuple[Setting, ...]:
+    """How many experts there are, by the family's name for it, and how many a token goes to."""
+    return (
+        Setting(theirs, "n_experts", n),
+        Setting("num_experts_per_tok", "experts_per_token", chosen),
+    )
 
 
 def activation(theirs: str, default: str) -> Setting:
