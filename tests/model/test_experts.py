@@ -1,5 +1,7 @@
 """Experts: only the chosen ones are computed, and what is said of them is what happened."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -63,12 +65,13 @@ def test_what_is_no_expert_is_not_switched_off(model):
 
 
 def test_numbers_of_experts_that_make_no_sense_are_refused():
-    small = {"vocab_size": 9, "n_ctx": 4, "d_model": 6, "n_layers": 2, "n_heads": 3}
-    for wrong, said in (
+    small: dict[str, Any] = {"vocab_size": 9, "n_ctx": 4, "d_model": 6, "n_layers": 2, "n_heads": 3}
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"n_experts": 2, "gated": True}, "experts_per_token=0 must be from 1"),
         ({"n_experts": 2, "experts_per_token": 3, "gated": True}, "from 1 to n_experts=2"),
         ({"n_experts": 2, "experts_per_token": 1}, "give gated=True"),
-    ):
+    )
+    for wrong, said in cases:
         with pytest.raises(GlassformerError, match=said):
             Config(**small, **wrong)
 
@@ -76,7 +79,7 @@ def test_numbers_of_experts_that_make_no_sense_are_refused():
 def test_a_neuron_is_dead_if_no_token_of_its_expert_wakes_it():
     model = random_model(config_of("like gpt-oss"), 1)
     with torch.no_grad():
-        model.blocks[LAYER].mlp.b_router[2] = -1e3  # nobody goes there
+        model.weights()["blocks.1.mlp.b_router"][2] = -1e3  # nobody goes there
     ids = random_ids(model.config, 0)
     trace = model.watch(ids)
     awake = set()
