@@ -7,6 +7,8 @@ import pytest
 from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson, names
 from glassformer.course.lesson import Lesson
+from glassformer.training.loop import train
+from glassformer.training.prepare import Choices, new_run
 from tests.command_line import columns, glassformer
 
 __all__ = ["columns", "glassformer"]
@@ -18,10 +20,20 @@ OTHER = (
 """The text of another class."""
 
 
+def tell_stories(folder: Path) -> None:
+    """A run on Storyland, much smaller and shorter than the demo's."""
+    sizes = {"d_model": 16, "n_layers": 1, "n_heads": 2}
+    prepared = new_run(folder, Choices(model=sizes, recipe={"steps": 2}, device="cpu"))
+    with prepared.run:
+        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
+
+
 @pytest.fixture(scope="session")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
-    """The classroom of the story."""
-    return Classroom(None, tmp_path_factory.mktemp("story") / "runs" / "course")
+    """The classroom of the story; its storyteller has learned next to nothing of Storyland."""
+    folder = tmp_path_factory.mktemp("story") / "runs"
+    tell_stories(folder / "demo")
+    return Classroom(None, folder / "course")
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +41,7 @@ def other_room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     """The classroom of another class's six sentences."""
     folder = tmp_path_factory.mktemp("other")
     (folder / "ours.txt").write_text(OTHER, encoding="utf-8")
+    tell_stories(folder / "runs" / "demo")
     return Classroom(folder / "ours.txt", folder / "runs" / "course")
 
 
@@ -38,11 +51,12 @@ def long_room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     folder = tmp_path_factory.mktemp("long")
     guide = sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md"))
     pages = "\n".join(page.read_text(encoding="utf-8") for page in guide)
+    tell_stories(folder / "runs" / "demo")
     (folder / "long.txt").write_text((pages * 9)[:300_000], encoding="utf-8")
     return Classroom(folder / "long.txt", folder / "runs" / "course")
 
 
-@pytest.fixture(params=[*names()])
+@pytest.fixture(params=[*names()], scope="session")
 def made(request: pytest.FixtureRequest, room: Classroom) -> Lesson:
     """Each lesson on the story."""
     return lesson(request.param, room)

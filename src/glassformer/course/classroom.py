@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from glassformer.course.lesson import Look, Model
+from glassformer.course.variants import Variant, variant
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.model import Decoder, load_preset
@@ -84,6 +87,7 @@ class Classroom:
         self.corpus = Corpus(str(self.file))
         self._states: dict[Model, TrainState] = {}
         self._traces: dict[tuple[Model, str], Trace] = {}
+        self._variants: dict[str, Variant] = {}
 
     @cached_property
     def text(self) -> str:
@@ -138,18 +142,7 @@ class Classroom:
         """The folder of the text's run, trained to its end."""
         if (self.folder / "run.json").is_file():
             self._check_text()
-            if self._is_trained:
-                return self.folder
-            prepared = resumed_run(self.folder, "cpu")
-        else:
-            prepared = self._new_run()
-        with prepared.run:
-            self.report(
-                f"A model of {parameter_count(prepared.model.config):,} numbers learns {self.name}:"
-                f" {prepared.recipe.steps} steps …"
-            )
-            train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
-        return self.folder
+        return trained(self.folder, self._new_run, self.name, self.report)
 
     def _check_text(self) -> None:
         """Refuse a folder whose model learned another text."""
@@ -161,11 +154,6 @@ class Classroom:
                 f"{self.folder} holds a model that learned another text than {self.file}; give"
                 " --out another folder, or leave it out"
             )
-
-    @property
-    def _is_trained(self) -> bool:
-        recipe = read_description(self.folder).recipe
-        return recipe.steps in steps_saved(self.folder / "checkpoints")
 
     def _new_run(self) -> Prepared:
         size = measured([self.text])
@@ -217,6 +205,30 @@ class Classroom:
             0
         ][0]
 
+    def variant(self, **changes: Any) -> Variant:
+        """The text's model trained with some fields of its configuration changed."""
+        name = " ".join(f"{field}={value}" for field, value in changes.items())
+        if name not in self._variants:
+            own = all(getattr(self.model.config, f) == value for f, value in changes.items())
+            if not own:
+                self.report(f"The same model with {name} learns {self.name} …")
+            self._variants[name] = variant(self.run, self.model, self.tokenizer, changes)
+        return self._variants[name]
+
+    # ---- a model that learns from its prompt ----
+
+    @property
+    def storyteller_folder(self) -> Path:
+        """The run of the demo, beside the text's own."""
+        return self.folder.with_name("demo")
+
+    @cached_property
+    def storyteller(self) -> TrainState:
+        """The demo's model, which learned Storyland; trained if it is not there."""
+        folder = self.storyteller_folder
+        trained(folder, lambda: new_run(folder, Choices(device="cpu")), "Storyland", self.report)
+        return open_train_state(str(folder))
+
     # ---- what it says, and how ----
 
     def watch(self, prompt: str, model: Model = "course") -> Trace:
@@ -239,6 +251,15 @@ class Classroom:
         logits = self.watch(prompt, model)["fwd/logits"].double()
         return logits.reshape(-1, logits.shape[-1])[-1].softmax(-1)
 
+    def probs_after(self, ids: Sequence[int]) -> Tensor:
+        """The probability [vocab] of every token after some ids, float64."""
+        with torch.no_grad():
+            return self.model(torch.tensor([[*ids]]))[0, -1].double().softmax(-1)
+
+    def best_token(self, prompt: str) -> int:
+        """The id of the most probable next token."""
+        return int(self.next_probs(prompt).argmax())
+
     def look(
         self,
         label: str,
@@ -253,6 +274,25 @@ class Classroom:
         if target is None and self.watch(prompt, model)[address].numel() != 1:
             raise GlassformerError(f"{address} is not one number; give every index")
         return Look(label=label, model=model, prompt=prompt, address=address, target=target)
+
+
+def trained(
+    folder: Path, begin: Callable[[], Prepared], text: str, report: Callable[[str], None]
+) -> Path:
+    """The folder of a run, trained to its end: begun, or gone on with, where it is not."""
+    if (folder / "run.json").is_file():
+        if read_description(folder).recipe.steps in steps_saved(folder / "checkpoints"):
+            return folder
+        prepared = resumed_run(folder, "cpu")
+    else:
+        prepared = begin()
+    with prepared.run:
+        report(
+            f"A model of {parameter_count(prepared.model.config):,} numbers learns {text}:"
+            f" {prepared.recipe.steps} steps …"
+        )
+        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
+    return folder
 
 
 def sentences_of(text: str) -> list[str]:
