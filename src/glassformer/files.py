@@ -54,13 +54,15 @@ def staged(folder: Path) -> Iterator[Path]:
     stage.mkdir()
     try:
         yield stage
-        for path in [*stage.iterdir(), stage]:
+        for path in [*stage.rglob("*"), stage]:
             sync(path)
         if new:
             stage.rename(folder)
         else:
-            for path in stage.iterdir():
-                path.replace(folder / path.name)
+            for path in [path for path in stage.rglob("*") if path.is_file()]:
+                target = folder / path.relative_to(stage)
+                target.parent.mkdir(exist_ok=True)
+                path.replace(target)
         sync(home)
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -135,3 +135,23 @@ def test_several_end_tokens_and_settings_of_the_folder_are_obeyed_and_said(
     assert "temperature=0" not in other.stderr
     said = json.loads((tmp_path / "model" / "generation_config.json").read_text())
     assert said["eos_token_id"] == [0, stop]
+
+
+def test_an_answer_without_text_says_why(glassformer: Command, padded, tmp_path):
+    model, tokenizer = load(padded)
+    assert tokenizer is not None
+    first = next(generate(model, tokenizer.encode("the cat"), max_new_tokens=1, temperature=0))
+    model.said.generation.update(eos_token_id=first)
+    save(model, tokenizer, tmp_path / "ends")
+    ends = glassformer("ask", str(tmp_path / "ends"), "the cat", "--temperature", "0")
+    assert ends.stdout == "the cat\n"
+    assert "the answer is empty: the model's first token is " in ends.stderr
+    assert "which ends a text" in ends.stderr
+    seed = str(seed_without_a_token(padded))
+    none = glassformer("ask", str(padded), "the cat", "--seed", seed, "--max-tokens", "1")
+    assert none.stdout == "the cat\n"
+    assert "the answer's 1 token has no text: the model has 400 ids" in none.stderr
+    one = ["--seed", seed, "--max-tokens", "1"]
+    as_json = glassformer("ask", str(padded), "the cat", *one, "--json")
+    [token] = json.loads(as_json.stdout)["tokens"]
+    assert token == {"id": token["id"], "token": f"<{token['id']}>"}

@@ -14,7 +14,7 @@ from tests.model.variety import config_of, configs, random_ids, random_model
 
 
 @settings(max_examples=15)
-@given(configs().filter(lambda c: c.norm_position != "post"), st.integers(0, 99), st.data())
+@given(configs(), st.integers(0, 99), st.data())
 def test_the_shares_add_up_to_the_recorded_logit(config, seed, data):
     model, ids = random_model(config, seed), random_ids(config, seed, batch=1)
     trace = model.watch(ids)
@@ -48,14 +48,35 @@ def test_every_part_has_its_share_and_its_address():
     assert result.pos == ids.shape[1] - 1
 
 
-def test_a_normed_embedding_is_one_part():
-    config = config_of("fast")
+@pytest.mark.parametrize(
+    ("kind", "norms"),
+    [
+        ("fast", []),
+        ("like bloom", ["embedding norm's bias", "final norm's bias"]),
+        ("like gemma", []),
+        ("like olmo", []),
+        (
+            "post-norm",
+            [f"layer {i} {branch} norm's bias" for i in (0, 1) for branch in ("attention", "MLP")]
+            + ["final norm's bias"],
+        ),
+        (
+            "normed embedding",
+            ["embedding norm's bias"]
+            + [f"layer {i} {branch} norm's bias" for i in (0, 1) for branch in ("attention", "MLP")]
+            + ["final norm's bias"],
+        ),
+    ],
+)
+def test_norms_between_a_part_and_the_logit_are_linear_with_their_scales(kind, norms):
+    """Norms of embeddings, on branches and after additions add no part but their biases."""
+    config = config_of(kind)
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
-    trace = model.watch(ids)
-    result = attribute(config, trace, 3)
-    assert result.shares[0].part == "embedding, normed"
-    assert result.shares[0].address == f"fwd/ln_embed.normalized[pos={ids.shape[1] - 1}]"
-    assert result.shares[1].part == "layer 0 head 0"
+    for pos in (0, -1):
+        result = attribute(config, model.watch(ids), 3, pos)
+        # float64, sums of some ten numbers of size 1
+        assert result.total == pytest.approx(result.logit, abs=1e-12)
+        assert [s.part for s in result.shares if s.part.endswith("norm's bias")] == norms
 
 
 def test_a_share_is_what_the_logit_loses_where_no_norm_stands_between():
@@ -79,11 +100,24 @@ def test_shares_of_an_edited_pass_add_up_too():
     assert next(s.logits for s in result.shares if s.part == "layer 0 head 1") == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("like olmo", "blocks.0.ln1_post.normalized"),
+        ("like olmo", "blocks.1.mlp_scaled"),
+        ("like bloom", "ln_embed.normalized"),
+        ("post-norm", "blocks.0.ln2.normalized"),
+        ("like neox", "final_scaled"),
+    ],
+)
+def test_an_edited_norm_on_the_way_is_refused(kind, value):
+    config = config_of(kind)
+    edited = random_model(config, 0).watch(random_ids(config, 0, batch=1), edit={value: 0.5})
+    with pytest.raises(GlassformerError, match=f"fwd/{value} was edited"):
+        attribute(config, edited, 0)
+
+
 def test_what_does_not_add_up_is_refused():
-    post = config_of("post-norm")
-    trace = random_model(post, 0).watch(random_ids(post, 0, batch=1))
-    with pytest.raises(GlassformerError, match="normalizes what attention and MLP add"):
-        attribute(post, trace, 0)
     config = config_of("gpt2")
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)
     edited = model.watch(ids, edit=without_layer(config, 1))

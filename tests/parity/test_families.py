@@ -25,6 +25,9 @@ from glassformer.interop.layouts import parts_of
 from glassformer.interop.names import activations
 from glassformer.model import Decoder
 from glassformer.ops import IGNORED
+from glassformer.trace import Node
+from glassformer.training.recipe import Recipe
+from glassformer.training.watched import watch_step, zero_moments
 from tests.interop.models import random_ids
 from tests.parity.families import CASES, FAMILIES, ONE_BY_ONE, SHARED, InDouble, model_there
 from tests.parity.families_page import PAGE, on_the_page, page
@@ -246,8 +249,28 @@ def test_random_values_and_gradients_are_explained_by_their_arithmetic(case):
     pick = random.Random(0)
     nodes = [node for node in trace.computed if node.op is not None]
     for node in pick.sample(nodes, min(60, len(nodes))):
-        index = ",".join(
-            f"{axis}={pick.randrange(n)}" for axis, n in zip(node.axes, node.shape, strict=True)
-        )
-        explanation = trace.explain(f"{node.path}[{index}]")
+        explanation = trace.explain(f"{node.path}{index(node, pick)}")
         assert explanation.agrees, explanation.address
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_random_numbers_of_an_update_are_explained_by_their_arithmetic(case, optimizer):
+    _, _, ours = case
+    ids = random_ids(ours.config, batch=1)[:, :7]
+    targets = random_ids(ours.config, batch=1, seed=1)[:, :7]
+    recipe = Recipe(optimizer=optimizer)
+    trace = watch_step(
+        ours, ids, targets, recipe=recipe, moments=zero_moments(ours), lr=recipe.lr, t=1
+    ).trace
+    pick = random.Random(1)
+    nodes = [node for node in trace.computed if node.path.startswith("opt/")]
+    for node in pick.sample(nodes, 25):
+        explanation = trace.explain(f"{node.path}{index(node, pick)}")
+        assert explanation.agrees, explanation.address
+
+
+def index(node: Node, pick: random.Random) -> str:
+    """One number of a node."""
+    axes = zip(node.axes, node.shape, strict=True)
+    return f"[{','.join(f'{axis}={pick.randrange(n)}' for axis, n in axes)}]" if node.axes else ""

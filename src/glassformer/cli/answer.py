@@ -11,6 +11,7 @@ from typing import TextIO
 import torch
 
 from glassformer.cli.streams import note
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import end_ids
 from glassformer.generation.generate import FINISH_REASONS, Generation, generate
@@ -62,12 +63,31 @@ class Answers:
         """Print a prompt and stream what the model makes follow it."""
         generation, pieces = self.begin(prompt)
         write(prompt)
+        silent = True
         try:
             for piece in pieces:
                 write(piece)
+                silent = False
         finally:
             write("\n")
+        if silent and generation.chosen:
+            note(self._why_silent(generation))
         return generation
+
+    def _why_silent(self, answer: Generation) -> str:
+        """Why nothing stands behind the prompt."""
+        n = len(answer.new)
+        if not n:
+            name = visible(self.tokenizer.shown(answer.chosen[0]))
+            return f"the answer is empty: the model's first token is {name}, which ends a text"
+        if answer.finish_reason == "stop" and answer.stop_id is None:
+            return "the answer is empty: it begins with a stop text"
+        known = self.tokenizer.vocab_size
+        return (
+            f"the answer's {counted(n, 'token')} {'has' if n == 1 else 'have'} no text: the model"
+            f" has {self.model.config.vocab_size:,} ids and its tokenizer {known:,} tokens, of"
+            " which the special ones stand for none either"
+        )
 
     def begin(self, prompt: str) -> tuple[Generation, Iterator[str]]:
         """What the model makes follow a prompt: its tokens, and its text piece by piece."""

@@ -139,7 +139,7 @@ def _as_data(answers: Answers, prompt: str) -> dict[str, Any]:
     """One answer: its text, its tokens, how they were chosen, and why it ended."""
     answer, pieces = answers.begin(prompt)
     text = "".join(pieces)  # the answer grows as it is read
-    token = answers.tokenizer.token
+    token = answers.tokenizer.shown
     return {
         "prompt": prompt,
         "text": text,

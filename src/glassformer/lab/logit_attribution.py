@@ -1,14 +1,16 @@
 """One logit as a sum: what each part of the model wrote towards a token.
 
-Between the residual stream and a logit there is the final norm. With the scale that this pass had,
-it is linear, so each part that was added to the stream has its own share, and the shares add up to
-the logit. Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
+Between what a part adds to the residual stream and a logit there are norms: the final one, in some
+models one on each branch, or after each addition. With the scales that this pass had, they are
+linear, so each part has its own share, and the shares add up to the logit. Source: Elhage et al.
+2021, "A Mathematical Framework for Transformer Circuits".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +19,11 @@ from glassformer.lab.changes import word_of
 from glassformer.model import Config
 from glassformer.trace import Trace
 
-AFTER_PARTS = ("attn_out", "mlp_out", "resid_start", "resid_pre", "resid_mid", "resid_post")
+AFTER_PARTS = {
+    *("attn_out", "attn_scaled", "mlp_out", "mlp_scaled"),
+    *("resid_start", "resid_pre", "resid_mid_sum", "resid_mid", "resid_post_sum", "resid_post"),
+    *("final_scaled", "logits_raw", "logits"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,10 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
     token: an id; None: the most probable one.
 
     Shares are computed in float64 from recorded values; their sum equals the recorded logit up to
-    the pass's own rounding. Models with norms after attention or MLP are refused: there every
-    block's norm stands between a part and the logit. So are traces whose residual stream was
-    edited: what was put there came from no part.
+    the pass's own rounding. Traces whose residual stream, or a norm on it, was edited are refused:
+    what was put there came from no part.
     """
-    if config.norm_position not in ("pre", "none"):
-        raise GlassformerError(
-            "this model normalizes what attention and MLP add, or the sum, so its parts do not add"
-            " up to a logit; attribution needs norm_position 'pre' or 'none'"
-        )
-    edited = next((s for s in trace.computed if s.edited and _is_after_parts(s.name)), None)
+    edited = next((s for s in trace.computed if s.edited and _is_after_parts(config, s.name)), None)
     if edited is not None:
         raise GlassformerError(
             f"{edited.path} was edited, so what the parts wrote no longer adds up to a logit; edit"
@@ -90,8 +90,25 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
     return Attribution(token, word, pos, shares, logits[pos, token].item(), address)
 
 
-def _is_after_parts(name: str) -> bool:
-    return name.rpartition(".")[2] in AFTER_PARTS or name.startswith(("ln_final.", "logits"))
+def _is_after_parts(config: Config, name: str) -> bool:
+    """Whether a value lies on the way from the parts to a logit."""
+    scope, _, last = name.rpartition(".")
+    norm = scope.rpartition(".")[2]
+    of_stream = norm in ("ln_embed", "ln_final") or norm.endswith("_post")
+    return (
+        of_stream
+        or last in AFTER_PARTS
+        or (config.norm_position == "post" and norm in ("ln1", "ln2"))
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one part wrote, as the stream has it behind all norms so far: [d_model]."""
+
+    name: str
+    address: str
+    x: Tensor
 
 
 class _Towards:
@@ -99,57 +116,79 @@ class _Towards:
 
     def __init__(self, config: Config, trace: Trace, token: int, pos: int) -> None:
         self.config, self.trace, self.token, self.pos = config, trace, token, pos
-        W_U = self._recorded("fwd/unembed.W_U" if config.tied else "weight/unembed.W_U")
-        self.direction = W_U[:, token]  # [d_model]
 
     def shares(self) -> Iterator[Share]:
-        yield from (Share(part, self._read(x), address) for part, address, x in self._parts())
-        # what does not depend on the text: the final norm's bias and the unembedding's
-        if "weight/ln_final.b" in self.trace.nodes:
-            share = (self._recorded("weight/ln_final.b") @ self.direction).item()
-            share *= self.config.logit_scale
-            yield Share("final norm's bias", share, "weight/ln_final.b")
+        W_U = "fwd/unembed.W_U" if self.config.tied else "weight/unembed.W_U"
+        direction = self._recorded(W_U, (slice(None), self.token))  # [d_model]
+        for part in self._final():
+            share = (part.x @ direction).item() * self.config.logit_scale
+            yield Share(part.name, share, part.address)
         if self.config.head_bias:
-            share = self._recorded("weight/unembed.b_U")[self.token].item()
-            yield Share("unembedding's bias", share, f"weight/unembed.b_U[vocab={self.token}]")
+            b_U = self._recorded("weight/unembed.b_U", self.token).item()
+            yield Share("unembedding's bias", b_U, f"weight/unembed.b_U[vocab={self.token}]")
 
-    def _read(self, x: Tensor) -> float:
-        """A vector's share: normed with the scale that this pass had, and unembedded."""
-        if self.config.final_norm:
-            centred = x - x.mean() if self.config.norm == "layer" else x
-            x = centred / self._recorded("fwd/ln_final.scale")[0, self.pos]
-            if "weight/ln_final.w" in self.trace.nodes:
-                x = x * (self._recorded("weight/ln_final.w") + self.config.norm_gain_from_one)
-        return (x @ self.direction).item() * self.config.logit_scale
-
-    def _parts(self) -> Iterator[tuple[str, str, Tensor]]:
-        """(name, address, vector [d_model]) of everything that was added to the stream."""
-        pos, nodes, scale = self.pos, self.trace.nodes, self.config.branch_scale
+    def _final(self) -> list[_Part]:
+        """The last vector of the stream as the sum of what was written."""
+        stream = [*self._embedding()]
         if self.config.embed_norm:
-            x = self._recorded("fwd/ln_embed.normalized")[0, pos]
-            yield "embedding, normed", f"fwd/ln_embed.normalized[pos={pos}]", x
-        else:
-            yield from self._embedding(pos)
+            stream = self._normed(stream, "ln_embed", "embedding norm")
         for layer in range(self.config.n_layers):
-            scope = f"blocks.{layer}"
-            z = self._recorded(f"fwd/{scope}.attn.z")[0, pos]  # [head, d_head]
-            W_O = self._recorded(f"weight/{scope}.attn.W_O")  # [head, d_head, d_model]
-            for head in range(self.config.n_heads):
-                address = f"fwd/{scope}.attn.z[pos={pos},head={head}]"
-                yield f"layer {layer} head {head}", address, z[head] @ W_O[head] * scale
-            b_O = f"weight/{scope}.attn.b_O"
-            if b_O in nodes:
-                yield f"layer {layer} attention bias", b_O, self._recorded(b_O) * scale
-            mlp_out = f"fwd/{scope}.mlp.mlp_out"
-            x = self._recorded(mlp_out)[0, pos]
-            yield f"layer {layer} MLP", f"{mlp_out}[pos={pos}]", x * scale
+            heads, mlp = self._heads(layer), self._mlp(layer)
+            stream = self._add(stream, heads, f"blocks.{layer}.ln1", f"layer {layer} attention")
+            stream = self._add(stream, mlp, f"blocks.{layer}.ln2", f"layer {layer} MLP")
+        if self.config.final_norm:
+            stream = self._normed(stream, "ln_final", "final norm")
+        return stream
 
-    def _embedding(self, pos: int) -> Iterator[tuple[str, str, Tensor]]:
+    def _add(
+        self, stream: list[_Part], branch: Iterable[_Part], norm: str, name: str
+    ) -> list[_Part]:
+        """The stream with what a branch adds, each normed where the model does it."""
+        added = [*branch]
+        if self.config.norm_position in ("branch", "both"):
+            added = self._normed(added, f"{norm}_post", f"{name} norm")
+        factor = self.config.branch_scale
+        result = [*stream, *(replace(part, x=part.x * factor) for part in added)]
+        post = self.config.norm_position == "post"
+        return self._normed(result, norm, f"{name} norm") if post else result
+
+    def _normed(self, parts: list[_Part], norm: str, name: str) -> list[_Part]:
+        """Each part under a norm with the scale that it had in this pass, and the norm's bias."""
+        scale = self._recorded(f"fwd/{norm}.scale", (0, self.pos))
+        gain, bias = f"weight/{norm}.w", f"weight/{norm}.b"
+        w: Tensor | float = 1.0
+        if gain in self.trace.nodes:
+            w = self._recorded(gain) + self.config.norm_gain_from_one
+        centred = self.config.norm == "layer"
+        result = [replace(p, x=(p.x - p.x.mean() * centred) / scale * w) for p in parts]
+        if bias in self.trace.nodes:
+            result.append(_Part(f"{name}'s bias", bias, self._recorded(bias)))
+        return result
+
+    def _heads(self, layer: int) -> Iterator[_Part]:
+        scope = f"blocks.{layer}.attn"
+        z = self._recorded(f"fwd/{scope}.z", (0, self.pos))  # [head, d_head]
+        W_O = self._recorded(f"weight/{scope}.W_O")  # [head, d_head, d_model]
+        for head in range(self.config.n_heads):
+            address = f"fwd/{scope}.z[pos={self.pos},head={head}]"
+            yield _Part(f"layer {layer} head {head}", address, z[head] @ W_O[head])
+        b_O = f"weight/{scope}.b_O"
+        if b_O in self.trace.nodes:
+            yield _Part(f"layer {layer} attention bias", b_O, self._recorded(b_O))
+
+    def _mlp(self, layer: int) -> Iterator[_Part]:
+        mlp_out = f"fwd/blocks.{layer}.mlp.mlp_out"
+        x = self._recorded(mlp_out, (0, self.pos))
+        yield _Part(f"layer {layer} MLP", f"{mlp_out}[pos={self.pos}]", x)
+
+    def _embedding(self) -> Iterator[_Part]:
+        pos = self.pos
         path = "fwd/embed" if self.config.embed_scale == 1 else "fwd/embed_scaled"
-        yield "token embedding", f"{path}[pos={pos}]", self._recorded(path)[0, pos]
+        yield _Part("token embedding", f"{path}[pos={pos}]", self._recorded(path, (0, pos)))
         if "fwd/pos_embed" in self.trace.nodes:
-            x = self._recorded("fwd/pos_embed")[pos]
-            yield "position", f"fwd/pos_embed[pos={pos}]", x
+            x = self._recorded("fwd/pos_embed", pos)
+            yield _Part("position", f"fwd/pos_embed[pos={pos}]", x)
 
-    def _recorded(self, path: str) -> Tensor:
-        return self.trace.value_of(self.trace.node(path)).double()
+    def _recorded(self, path: str, index: Any = ...) -> Tensor:
+        """A recorded value, or a part of it, in float64."""
+        return self.trace.value_of(self.trace.node(path))[index].double()

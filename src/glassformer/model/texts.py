@@ -71,4 +71,4 @@ def labels(tokenizer: Tokenizer, ids: Tensor) -> dict[str, Sequence[str]]:
     if len(rows) > 1:
         texts = [tokenizer.decode(i for i in row if i < len(words)) for row in rows]
         return {"batch": texts, "vocab": words}
-    return {"pos": [words[i] if i < len(words) else f"<{i}>" for i in rows[0]], "vocab": words}
+    return {"pos": [tokenizer.shown(i) for i in rows[0]], "vocab": words}

@@ -96,14 +96,14 @@ class LiveTrace:
             prompt=_text(tokenizer, request, result.ids),
             added=request.added,
             ids=result.ids,
-            tokens=[tokenizer.token(token) for token in result.ids],
-            target=None if result.target is None else tokenizer.token(result.target),
+            tokens=[tokenizer.shown(token) for token in result.ids],
+            target=None if result.target is None else tokenizer.shown(result.target),
             backward=result.backward,
             optimizer=result.optimizer,
             at_step=request.at_step,
             edits=request.edits,
             sampling=request.sampling,
-            chosen=schemas.Chosen(id=result.chosen, token=_name(tokenizer, result.chosen)),
+            chosen=schemas.Chosen(id=result.chosen, token=tokenizer.shown(result.chosen)),
             nbytes=self.values.size,
             precision=precision_of(result.trace),
         )
@@ -125,11 +125,6 @@ def _text(tokenizer: Tokenizer, options: schemas.TraceOptions, ids: list[int]) -
         return options.prompt
     before, whole = (tokenizer.decode(part) for part in (ids[: -len(options.added)], ids))
     return options.prompt + whole[len(before) :] if whole.startswith(before) else whole
-
-
-def _name(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text; models may have more rows than their tokenizer has tokens."""
-    return tokenizer.token(token) if token < tokenizer.vocab_size else f"<{token}>"
 
 
 class TraceStore:

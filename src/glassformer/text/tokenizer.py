@@ -291,6 +291,10 @@ class Tokenizer:
         """Return a token's text; bytes that are no whole character are named, as in "<0xE2>"."""
         return self.vocabulary.text(token_id)
 
+    def shown(self, token_id: int) -> str:
+        """A token's text, or its id where a model has more ids than its tokenizer has tokens."""
+        return self.token(token_id) if token_id < self.vocab_size else f"<{token_id}>"
+
     def token_bytes(self, token_id: SupportsIndex) -> bytes:
         """Return the bytes a token stands for: none for a special token and for `<unk>`."""
         return self.vocabulary.bytes(token_id)

@@ -16,7 +16,8 @@ from glassformer.files import write_atomically
 from glassformer.jsons import parse_object
 
 CONFIG = "tokenizer_config.json"
-KEPT = ("special_tokens_map.json", "chat_template.jinja")  # text that is passed on as it is
+# text that is passed on as it is
+KEPT = ("special_tokens_map.json", "chat_template.jinja", "additional_chat_templates/*.jinja")
 USUAL_EOS = ("<eos>", "<|endoftext|>", "</s>", "<|end_of_text|>", "[SEP]")
 BYTE_LEVEL = (None, "GPT2Tokenizer", "GPT2TokenizerFast")  # whose vocab.json is spelled in bytes
 
@@ -47,7 +48,12 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Beside]:
     folder = path if path.is_dir() else path.parent
     beside = Beside(
         _object(folder / CONFIG),
-        {name: _text(folder / name) for name in KEPT if (folder / name).is_file()},
+        {
+            str(file.relative_to(folder)): _text(file)
+            for kept in KEPT
+            for file in sorted(folder.glob(kept))
+            if file.is_file()
+        },
     )
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file() and path.is_dir() and is_there(path):
@@ -149,6 +155,7 @@ def write(folder: Path, engine: str, config: dict[str, Any], beside: Beside) -> 
     write_atomically(folder / "tokenizer.json", engine)
     write_atomically(folder / CONFIG, json.dumps(beside.config or config, indent=2))
     for name, text in beside.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         write_atomically(folder / name, text)
 
 

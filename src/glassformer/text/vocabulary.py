@@ -149,8 +149,11 @@ class Vocabulary:
         self.names = [""] * (max(ids.values()) + 1)  # "" where one from elsewhere leaves an id out
         for name, token_id in ids.items():
             self.names[token_id] = name
-        added = engine.get_added_tokens_decoder().values()
-        self.special = {token.content for token in added if token.special}
+        added = engine.get_added_tokens_decoder()
+        self.special = {token.content for token in added.values() if token.special}
+        for token_id, token in added.items():  # decoding takes some as they are when normalized
+            if not token.special:
+                self.names[token_id] = engine.id_to_token(token_id) or token.content
         unk = content["model"].get("unk_token")
         self.unk_id: int | None = content["model"].get("unk_id") if unk is None else ids.get(unk)
         self._id_of_name = ids

@@ -104,12 +104,11 @@ def command(
         ("address", result.address),
     ):
         sheet.line(f"  {what:24}{value}")
-    if subject.model.config.final_norm:
-        sheet.prose(
-            "The final norm's scale is taken as it was in this pass: a share says what a part"
-            " wrote, not what the logit would be without it (that is `lab ablate`).",
-            QUIET,
-        )
+    sheet.prose(
+        "Each norm's scale is taken as it was in this pass: a share says what a part wrote, not"
+        " what the logit would be without it (that is `lab ablate`).",
+        QUIET,
+    )
     return None
 
 
