@@ -131,7 +131,7 @@ def file_alone(page: Page) -> Iterator[Row]:
         export(str(folder), prompts[-1], file)
         megabytes = file.stat().st_size / 1e6
         yield Row("a file of the demo's size", megabytes, "MB", target=("<=", 1.5))
-        page.goto(file.as_uri())
+        page.goto(f"{file.as_uri()}#/story")
         page.wait_for_selector(".rail .token", state="attached")
         yield row("it opens", [page.evaluate("performance.now()")], 2000)
         times = page.evaluate(OPEN_PROMPTS, prompts)

@@ -10,7 +10,7 @@ from glassformer.server.app import create_app
 from glassformer.server.runs import Runs
 from tests.server.served import listening
 
-VIEWS = ["story", "map", "attention", "playground", "lab", "training", "tokens", "weights"]
+VIEWS = ["start", "story", "map", "attention", "playground", "lab", "training", "tokens", "weights"]
 SIZES = [(1440, 900), (1024, 768), (390, 844)]
 CELL = "fwd/blocks.0.attn.pattern[head=1,query=2,key=1]"
 AXE = Path(__file__).resolve().parents[2] / "web/node_modules/axe-core/axe.min.js"
@@ -24,7 +24,7 @@ def problems(page: Page) -> list[str]:
 
 
 def settle(page: Page) -> None:
-    page.wait_for_selector(".rail .token")  # the trace is there
+    page.wait_for_selector(".rail .token, .sentence")  # the trace is there
     page.wait_for_timeout(300)
 
 
@@ -87,6 +87,7 @@ def test_a_matrix_is_walked_with_the_arrow_keys(page: Page, server: str) -> None
 
 def test_an_unknown_address_is_answered_with_the_nearest_names(page: Page, server: str) -> None:
     page.goto(f"{server}#/map")
+    page.get_by_role("button", name="Tools").click()
     page.get_by_label("Open an address").fill("fwd/blocks.0.attn.patern")
     page.keyboard.press("Enter")
     expect(page.locator("#address-problem")).to_contain_text("fwd/blocks.0.attn.pattern")

@@ -96,6 +96,7 @@ def test_the_last_of_two_runs_asked_for_is_the_one_that_is_shown(page: Page, ser
     page.wait_for_timeout(100)
     page.evaluate("location.hash = '#/weights?run=small'")
     page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Tools").click()
     expect(page.get_by_label("Run")).to_have_value("small")
     expect(page.locator("main")).to_contain_text("109,440 numbers")
 
@@ -119,6 +120,7 @@ def test_a_run_that_has_steps_left_is_called_unfinished(
     with serve(str(run_folder), str(folder)) as url:
         page.goto(f"{url}#/training?run=stopped&prompt=the+dog")
         expect(page.locator("main header")).to_contain_text(f"It is {says}.")
+        page.get_by_role("button", name="Tools").click()
         options = page.get_by_label("Run").locator("option")
         expect(options).to_have_text(
             ["small · 109,440 parameters", f"stopped · {says} · 109,440 parameters"]

@@ -183,6 +183,7 @@ def test_what_was_found_of_one_run_is_not_shown_of_another(
         search.click()
         expect(moved).to_be_visible(timeout=60 * SECONDS)
         page.goto(training(url, at=WEIGHT, run="twin"))
+        page.get_by_role("button", name="Tools").click()
         expect(page.get_by_label("Run")).to_have_value("twin")
         expect(page.get_by_test_id("followed")).to_be_visible()
         expect(moved).to_have_count(0)
@@ -250,6 +251,7 @@ def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str
     expect(live.get_by_role("listitem").first).to_contain_text("step")
     assert problems(page) == []
     page.get_by_role("button", name="Open it").click()
+    page.get_by_role("button", name="Tools").click()
     expect(page.get_by_label("Run")).to_have_value("cats-dogs")
     expect(page.get_by_test_id("step")).to_have_text("after step 120")
 

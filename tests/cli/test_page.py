@@ -2,7 +2,10 @@
 
 import pytest
 
-from glassformer.cli.page import command
+from glassformer.cli.page import DEMO, command
+from glassformer.errors import GlassformerError
+from glassformer.interop import save
+from glassformer.training.train_state import open_train_state
 from tests.server.served import data_block
 
 
@@ -31,3 +34,27 @@ def test_the_same_page_is_written_again(tmp_path):
         command("miniature", "the cat", tmp_path / name)
         pages.append(data_block((tmp_path / name).read_text(encoding="utf-8")))
     assert pages[0] == pages[1]
+
+
+def test_without_a_run_it_writes_a_gallery_and_says_what_the_demo_would_add(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command()
+    assert "`glassformer demo` trains one" in capsys.readouterr().out
+    data = data_block((tmp_path / "glassformer.html").read_text(encoding="utf-8"))
+    assert list(data["models"]) == ["miniature", "worked-example"]
+    save(open_train_state("miniature").model, open_train_state("miniature").tokenizer, DEMO)
+    command(out=tmp_path / "all.html")
+    assert "demo" not in capsys.readouterr().out
+    data = data_block((tmp_path / "all.html").read_text(encoding="utf-8"))
+    assert list(data["models"]) == ["demo", "miniature", "worked-example"]
+    assert data["first"]["run"] == "demo"
+    with pytest.raises(GlassformerError, match="name one"):
+        command(target="mat")
+
+
+def test_a_run_alone_opens_with_a_prompt_that_suits_it(tmp_path):
+    command("miniature", out=tmp_path / "page.html")
+    data = data_block((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert (data["first"]["prompt"], data["first"]["target"]) == ("the cat sat on the", "mat")

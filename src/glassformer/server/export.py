@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -106,6 +106,31 @@ def page_data(
     past = recorded_snapshots(runs, source.id, prompt, target, budget)
     recorded = {"traces": [packed(first), *past], "texts": {source.id: [text]}}
     return data.model_copy(update=recorded)
+
+
+def suggested(runs: Runs) -> tuple[str, str | None]:
+    """What the first run's page opens with where nobody names a prompt."""
+    source = runs.there[0]
+    info = source.info(runs.train_state(source.id).tokenizer)
+    return info.suggested_prompt, info.suggested_target
+
+
+def gallery_data(names: Sequence[str], snapshots: int | None = None) -> schemas.PageData:
+    """One page of several models, the first of which it opens with."""
+    pages: list[schemas.PageData] = []
+    for name in names:
+        runs = Runs([name])
+        prompt, target = suggested(runs)
+        pages.append(page_data(runs, prompt, target=target, snapshots=snapshots))
+    return schemas.PageData(
+        runs=[run for page in pages for run in page.runs],
+        traces=[trace for page in pages for trace in page.traces],
+        models={run: model for page in pages for run, model in page.models.items()},
+        metrics={run: rows for page in pages for run, rows in page.metrics.items()},
+        texts={run: texts for page in pages for run, texts in page.texts.items()},
+        first=pages[0].first,
+        made=made(),
+    )
 
 
 def packed_metrics(metrics: schemas.Metrics) -> str:

@@ -21,7 +21,7 @@ _LAST_WORD, _LAST_LETTER = (
 )
 
 WORDS = (
-    ("the easiest trick to teach a dog is", None),
+    ("the easiest trick to teach a", None),
     ("the cat sat on the", "mat"),
     ("fig is black. apple is green. fig is", None),
     ("tol means sun. mup means tree. tol means", None),

@@ -3,6 +3,7 @@
 import { untrack } from "svelte";
 
 export const VIEWS = [
+  "start",
   "learn",
   "story",
   "map",
@@ -59,9 +60,9 @@ export type Field = (typeof FIELDS)[number];
 export const FRAMED = location.protocol === "about:";
 
 class Route {
-  /** The view of an address that names none. */
-  private opens: View = "story";
-  view = $state<View>("story");
+  /** The view of an address that names none; a notebook shows a trace of the reader's own. */
+  private opens: View = FRAMED ? "story" : "start";
+  view = $state<View>("start");
   private fields = $state<Partial<Record<Field, string>>>({});
 
   constructor() {
@@ -135,7 +136,7 @@ class Route {
   private read(): void {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
     const [first, second] = path.split("/");
-    this.view = VIEWS.find((view) => view === first) ?? this.opens;
+    this.view = VIEWS.find((view) => view === first) ?? (path ? "story" : this.opens);
     const given = new URLSearchParams(query ?? "");
     const fields: Partial<Record<Field, string>> = {};
     for (const field of FIELDS) if (given.has(field)) fields[field] = given.get(field)!;

@@ -91,7 +91,8 @@ class Session {
 
   /** What the URL asks for, of a run. */
   request(run: RunInfo | null = this.run): Request {
-    const first = this.source.first;
+    // what the page opens with is of one run
+    const first = this.source.first?.run === this.wanted ? this.source.first : undefined;
     const given = route.json("drawn");
     // drawn tokens are given by their ids: a part of a character has no text of its own
     const drawn = isDrawn(given) && textOf(given) === route.get("prompt") ? given : null;

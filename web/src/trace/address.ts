@@ -39,17 +39,18 @@ export const nameOf = (path: string): string => path.slice(path.indexOf("/") + 1
 export const shortOf = (path: string): string =>
   nameOf(path).slice(nameOf(path).lastIndexOf(".") + 1);
 
-/** Known paths nearest to an unknown one, best first. */
-export function nearest(path: string, known: Iterable<string>, n = 3): string[] {
+/** Known paths nearest to an unknown one, best first; `least`: the share of letter pairs that they must have in common. */
+export function nearest(path: string, known: Iterable<string>, n = 3, least = 0): string[] {
   const pairs = (text: string) =>
-    new Set(Array.from({ length: text.length - 1 }, (_, i) => text.slice(i, i + 2)));
+    new Set(Array.from({ length: Math.max(text.length - 1, 0) }, (_, i) => text.slice(i, i + 2)));
   const wanted = pairs(path);
   const scored = [...known].map((candidate) => {
     const own = pairs(candidate);
     const shared = [...own].filter((pair) => wanted.has(pair)).length;
-    return { candidate, score: (2 * shared) / (own.size + wanted.size) };
+    return { candidate, score: (2 * shared) / (own.size + wanted.size || 1) };
   });
   return scored
+    .filter(({ score }) => score >= least)
     .sort((a, b) => b.score - a.score)
     .slice(0, n)
     .map((s) => s.candidate);
