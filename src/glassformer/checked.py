@@ -77,8 +77,8 @@ class Checked:
     def __post_init__(self) -> None:
         hints = _hints(type(self))
         for field in dataclasses.fields(self):
-            given = getattr(self, field.name)
-            object.__setattr__(self, field.name, _typed(field.name, hints[field.name], given))
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, _typed(field.name, hints[field.name], value))
         for field in dataclasses.fields(self):
             _check(field.name, hints[field.name], getattr(self, field.name))
 

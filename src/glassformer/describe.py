@@ -16,8 +16,8 @@ def short_repr(thing: Any) -> str:
     """
     fields = [field for field in dataclasses.fields(thing) if field.repr]
     values = {field.name: getattr(thing, field.name) for field in fields}
-    given = (f.name for f in fields if values[f.name] != f.default)
-    inside = ", ".join(f"{name}={values[name]!r}" for name in given)
+    changed = (f.name for f in fields if values[f.name] != f.default)
+    inside = ", ".join(f"{name}={values[name]!r}" for name in changed)
     return f"{type(thing).__name__}({inside})"
 
 

@@ -106,7 +106,7 @@ class Schema(Generic[T]):
             return self._adapter.validate_python(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-        field = ".".join(filter(None, (within, _place(first["loc"]))))
+        field = ".".join(filter(None, (within, _path(first["loc"]))))
         raise DamagedFileError(path, _problem(field, first), fix, field)
 
 
@@ -152,9 +152,9 @@ def _problem(field: str, error: Any) -> str:
     return f"has {reprlib.repr(error['input'])} as {field}, and {said}"
 
 
-def _place(loc: Iterable[str | int]) -> str:
+def _path(loc: Iterable[str | int]) -> str:
     """
-    >>> _place(("steps", 3, "shape"))
+    >>> _path(("steps", 3, "shape"))
     'steps[3].shape'
     """
     parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)

@@ -18,8 +18,8 @@ def harmless(text: str) -> str:
     return _NOT_PLAIN.sub(_written, text)
 
 
-def _written(found: re.Match[str]) -> str:
-    letter = found[0]
+def _written(match: re.Match[str]) -> str:
+    letter = match[0]
     if unicodedata.category(letter).startswith(_UNSEEN):
         return letter.encode("unicode_escape").decode()
     return letter

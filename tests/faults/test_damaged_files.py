@@ -103,7 +103,7 @@ def measure(run: Path) -> None:
 
 def ask(run: Path) -> None:
     model, tokenizer = open_run(str(run), 8)  # at a snapshot
-    chosen = defaults(model.said).given
+    chosen = defaults(model.said).settings
     list(generate(model, tokenizer.encode_prompt("the cat"), max_new_tokens=2, seed=0, **chosen))
 
 

@@ -113,7 +113,7 @@ def test_end_tokens_settings_and_what_is_not_done_are_known(folder):
     model, tokenizer = load(folder)
     assert end_ids(model, tokenizer) == (1, 260)
     said = defaults(model.said)
-    assert said.given == {"temperature": 0.6, "top_p": 0.9}  # top_k=0: all of them
+    assert said.settings == {"temperature": 0.6, "top_p": 0.9}  # top_k=0: all of them
     assert said.max_new_tokens == 7
     assert said.not_done == ("no_repeat_ngram_size=3",)
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (0, 1, 2)
@@ -171,7 +171,7 @@ def test_generate_takes_what_is_not_asked_for_from_the_folder(folder):
 
 def test_do_sample_false_is_greedy(folder):
     (folder / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.7}')
-    assert defaults(load(folder)[0].said).given == {"temperature": 0}
+    assert defaults(load(folder)[0].said).settings == {"temperature": 0}
 
 
 def test_a_prompt_and_every_document_begin_as_the_template_says(folder, tmp_path):

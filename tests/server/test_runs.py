@@ -226,7 +226,7 @@ def test_runs_of_one_name_have_ids_of_their_own(tmp_path):
     for parent in ("a", "b"):
         shutil.copytree(trained(), tmp_path / parent / "run")
     runs = Runs([str(tmp_path / parent / "run") for parent in ("a", "b")])
-    assert [source.id for source in runs.there] == ["run", "run-2"]
+    assert [source.id for source in runs.present] == ["run", "run-2"]
 
 
 def test_a_name_that_is_no_run_is_refused_at_the_start():

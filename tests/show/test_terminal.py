@@ -9,7 +9,7 @@ from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.show.attention_map import MASKED
 from glassformer.show.stages import is_between
-from glassformer.show.terminal import tell
+from glassformer.show.terminal import print_trace
 from tests.show.traces import Screen, small, wide
 
 NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
@@ -17,7 +17,7 @@ NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
 
 def told(trace, width=80, **options):
     screen = Screen(width)
-    tell(trace, screen.console, **options)
+    print_trace(trace, screen.console, **options)
     return screen
 
 
@@ -176,7 +176,7 @@ def test_piped_output_has_no_escape_codes_even_where_a_token_has():
 
 def test_a_terminal_gets_color_and_the_same_text():
     trace, screen = small(4), Screen(80, color=True)
-    tell(trace, screen.console)
+    print_trace(trace, screen.console)
     assert "\x1b[" in screen.text
     assert re.sub(r"\x1b\[[\d;]*m", "", screen.text) == told(trace).text
 
@@ -185,13 +185,13 @@ def test_no_color_is_honored(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Screen(80, color=True)
     screen.console.no_color = True
-    tell(small(4), screen.console)
+    print_trace(small(4), screen.console)
     assert not re.search(r"\x1b\[[\d;]*(3[0-9]|38;5;\d+)m", screen.text)
 
 
 def test_an_ascii_terminal_gets_ascii_only_and_the_shades_as_a_ramp():
     screen = Screen(80, encoding="ascii")
-    tell(small(6), screen.console)
+    print_trace(small(6), screen.console)
     assert screen.text.isascii()
     assert ". 0.05 or more  : 0.25 or more  * 0.5 or more  # 0.75 or more" in screen.text
     assert max(map(len, screen.lines)) <= 80

@@ -24,7 +24,7 @@ from glassformer.show.choice import print_choice, token_text
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.short import print_short
-from glassformer.show.terminal import tell
+from glassformer.show.terminal import print_trace
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.watch.choice import record_choice
@@ -52,10 +52,10 @@ class Answers:
         self._asked = self.model if self.weights is None else self._packed(self.weights)
 
     def _packed(self, weights: str) -> PackedModel:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             packed = pack(self.model, weights)
-        for warning in told:
+        for warning in caught:
             note(str(warning.message))
         return packed
 
@@ -141,7 +141,7 @@ class Answers:
     def print_trace(self) -> None:
         """Every stage of the last answer, in numbers."""
         last = self._answered()
-        tell(self._watch(last.ids[: self.model.config.n_ctx], "*"))
+        print_trace(self._watch(last.ids[: self.model.config.n_ctx], "*"))
 
     def print_short(self) -> None:
         """The prompt of the last answer on one screen: what made its first token."""

@@ -51,10 +51,10 @@ def _without_types(options: list[Any]) -> list[Any]:
 
 def _refuse_repeats(command: Any, ctx: Any, args: list[str]) -> None:
     """Options that take one value refuse a second one: the first would be lost without a word."""
-    given = command.make_parser(ctx).parse_args(args=[*args])[2]
-    for option in (param for param in given if param.param_type_name == "option"):
+    arguments = command.make_parser(ctx).parse_args(args=[*args])[2]
+    for option in (param for param in arguments if param.param_type_name == "option"):
         harmless = option.multiple or (option.is_flag and not option.secondary_opts)  # on is on
-        if given.count(option) > 1 and not harmless and not ctx.resilient_parsing:
+        if arguments.count(option) > 1 and not harmless and not ctx.resilient_parsing:
             ctx.fail(
                 f"{'/'.join(option.opts + option.secondary_opts)} is given twice; give it once"
             )
@@ -96,8 +96,11 @@ def load_verb(name: str, package: str = VerbGroup.package) -> Any:
     """
     module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
     if hasattr(module, "VERBS"):
-        own = {"package": module.__name__, "spelled_also": getattr(module, "SPELLED_ALSO", {})}
-        verbs = type("Verbs", (VerbGroup,), own)
+        attributes = {
+            "package": module.__name__,
+            "spelled_also": getattr(module, "SPELLED_ALSO", {}),
+        }
+        verbs = type("Verbs", (VerbGroup,), attributes)
         group = typer.Typer(name=name, cls=verbs, help=module.__doc__, add_completion=False)
         group.callback()(lambda: None)
         list_verbs(group, module.VERBS)
@@ -149,8 +152,8 @@ def run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets the exit flush
         return 1
     except OSError as error:  # no such file, no permission, disk full, ...
-        place = f": {error.filename}" if error.filename else ""
-        return fail(f"{error.strerror or error}{place}")
+        where = f": {error.filename}" if error.filename else ""
+        return fail(f"{error.strerror or error}{where}")
     return result if isinstance(result, int) else 0
 
 

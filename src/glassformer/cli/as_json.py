@@ -39,30 +39,32 @@ def prediction_data(trace: Trace, n: int = BEST) -> list[dict[str, Any]]:
     return [{**token_data(trace, token), "prob": probs[token].item()} for token in order]
 
 
-def explanation_data(found: Explanation, follow: int = 0) -> dict[str, Any]:
+def explanation_data(explanation: Explanation, follow: int = 0) -> dict[str, Any]:
     """Everything that an explanation says; operands are explained too, `follow` levels deep."""
-    operands: list[dict[str, Any]] = [asdict(operand) for operand in found.operands]
+    operands: list[dict[str, Any]] = [asdict(operand) for operand in explanation.operands]
     if follow:
         for operand in operands:
-            deeper = explain(found.trace, operand["address"])
+            deeper = explain(explanation.trace, operand["address"])
             if deeper.operands:
                 operand["explanation"] = explanation_data(deeper, follow - 1)
     return {
-        "address": found.address,
-        "value": found.value,
-        "op": found.node.op,
-        "summary": found.summary,
-        "source": found.source,
-        "formula": found.formula,
-        "latex": found.latex,
-        "arithmetic": found.arithmetic,
+        "address": explanation.address,
+        "value": explanation.value,
+        "op": explanation.node.op,
+        "summary": explanation.summary,
+        "source": explanation.source,
+        "formula": explanation.formula,
+        "latex": explanation.latex,
+        "arithmetic": explanation.arithmetic,
         "operands": operands,
-        "recomputed": found.recomputed,
-        "error": found.error,
-        "bound": found.bound,
-        "agrees": found.agrees,
-        "flags": found.flags,
-        "finite_difference": None if found.difference is None else asdict(found.difference),
+        "recomputed": explanation.recomputed,
+        "error": explanation.error,
+        "bound": explanation.bound,
+        "agrees": explanation.agrees,
+        "flags": explanation.flags,
+        "finite_difference": None
+        if explanation.difference is None
+        else asdict(explanation.difference),
     }
 
 
@@ -70,7 +72,7 @@ def trace_data(trace: Trace, values: frozenset[str]) -> dict[str, Any]:
     """The values of a trace in their order; those whose path is in `values` with all numbers."""
     nodes = []
     for node in trace.computed:
-        told = {
+        data = {
             "address": node.path,
             "op": node.op,
             "axes": node.axes,
@@ -79,31 +81,31 @@ def trace_data(trace: Trace, values: frozenset[str]) -> dict[str, Any]:
             "operands": node.operands,
         }
         if node.path in values:
-            told["values"] = trace.value_of(node).tolist()
-        nodes.append(told)
+            data["values"] = trace.value_of(node).tolist()
+        nodes.append(data)
     return {"tokens": tokens_data(trace), "nodes": nodes, "prediction": prediction_data(trace)}
 
 
-def comparison_data(found: Comparison, n: int, target: int | None) -> dict[str, Any]:
+def comparison_data(comparison: Comparison, n: int, target: int | None) -> dict[str, Any]:
     """Both passes beside each other: the n next tokens that moved most, and every changed value."""
     edits = []
-    for address in found.edit:
-        was, now = found.before[address], found.after[address]
+    for address in comparison.edit:
+        was, now = comparison.before[address], comparison.after[address]
         edits.append({"address": address, "before": was.tolist(), "after": now.tolist()})
     data: dict[str, Any] = {
-        "tokens": tokens_data(found.before),
+        "tokens": tokens_data(comparison.before),
         "edits": edits,
         "next_tokens": [
             {"id": s.token, "token": s.word, "before": s.before, "after": s.after}
-            for s in found.next_tokens(n)
+            for s in comparison.next_tokens(n)
         ],
-        "loss": None if found.loss is None else _pair(found.loss),
-        "changes": [asdict(change) for change in found.changes()],
+        "loss": None if comparison.loss is None else _pair(comparison.loss),
+        "changes": [asdict(change) for change in comparison.changes()],
     }
     if target is not None:
         data["target"] = {
-            **token_data(found.before, target),
-            "surprise": _pair(found.surprise(target)),
+            **token_data(comparison.before, target),
+            "surprise": _pair(comparison.surprise(target)),
         }
     return data
 

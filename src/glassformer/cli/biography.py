@@ -96,21 +96,21 @@ def _print_points(sheet: Sheet, life: Biography) -> None:
     columns = [_right("after update"), _right(what)]
     if what == "value":
         values, per_update = numbers_per_update(sizes, steps, moved)
-        told = [values]
-        says = "moved per update: the change since the line above, by the updates between."
+        texts = [values]
+        note = "moved per update: the change since the line above, by the updates between."
     else:
         first = points[0].value
         lengths, per_update = lengths_per_update(steps, moved)
-        told = [[number(size) for size in sizes], lengths]
+        texts = [[number(size) for size in sizes], lengths]
         columns.append(_right("moved"))
-        says = (
+        note = (
             f"{first.numel()} numbers [{', '.join(life.axes)}]; length: the root of their squares,"
             " summed; moved: the length of the change since the line above; per update: that by"
             " the updates between."
         )
-    sheet.prose(says, QUIET)
+    sheet.prose(note, QUIET)
     sheet.title("At every saved step")
-    rows = [list(row) for row in zip(map(str, steps), *told, per_update, moved, strict=True)]
+    rows = [list(row) for row in zip(map(str, steps), *texts, per_update, moved, strict=True)]
     columns.append(_right("moved per update" if what == "value" else "per update"))
     print_table(sheet, [*columns, Bars()], rows)
 
@@ -136,14 +136,16 @@ def _print_path(sheet: Sheet, life: Biography) -> None:
     updates.sort(key=lambda pair: pair[1].step)
     befores, afters = ([_size(p.value) for p in side] for side in zip(*updates, strict=True))
     columns = [_right("update")]
-    told: list[Sequence[Cell]]
+    cells_of: list[Sequence[Cell]]
     if _what(life) == "value":
-        told = list(zip(*comparisons(befores, afters), strict=True))
+        cells_of = list(zip(*comparisons(befores, afters), strict=True))
         columns += map(_right, ("before", "after", "change"))
     else:
-        told = [[number(now) for now in afters], [number(p.moved) for _, p in updates]]
+        cells_of = [[number(now) for now in afters], [number(p.moved) for _, p in updates]]
         columns += map(_right, ("length after it", "moved"))
-    rows = [[str(p.step), *cells, p.moved] for (_, p), *cells in zip(updates, *told, strict=True)]
+    rows = [
+        [str(p.step), *cells, p.moved] for (_, p), *cells in zip(updates, *cells_of, strict=True)
+    ]
     print_table(sheet, [*columns, Bars()], rows)
     missing = end - start - len(updates)
     if missing:
@@ -154,16 +156,16 @@ def _print_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) 
     turn = life.turn
     sheet.title(f"Update {turn.step} moved it most")
     change = (turn.after.double() - turn.before.double()).nan_to_num()
-    place = torch.unravel_index(change.abs().argmax(), change.shape)
-    at = tuple(int(i) for i in place)
+    farthest = torch.unravel_index(change.abs().argmax(), change.shape)
+    at = tuple(int(i) for i in farthest)
     address = life.address
     if at:
         index = dict(address.index) | dict(zip(life.axes, at, strict=True))
         address = address.element(**index)
         sheet.prose(f"The number that moved most: {address}", indent=2, hanging=4)
-    told = comparisons([turn.before[at].item()], [turn.after[at].item()])[0]
+    printed = comparisons([turn.before[at].item()], [turn.after[at].item()])[0]
     names = ("before", "after", "change")
-    rows: list[list[Cell]] = [[name, cell] for name, cell in zip(names, told, strict=True)]
+    rows: list[list[Cell]] = [[name, cell] for name, cell in zip(names, printed, strict=True)]
     if turn.gradient is not None:
         rows.append(["its gradient, clipped", difference(turn.gradient[at].item())])
     for name, rate in turn.rates.items():

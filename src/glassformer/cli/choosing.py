@@ -58,7 +58,7 @@ def print_defaults(defaults: Defaults, asked: Mapping[str, object]) -> None:
     """Say what the folder's generation_config.json decides, and what of it is left out."""
     length = {"max_new_tokens": defaults.max_new_tokens, "max_length": defaults.max_length}
     length = {name: most for name, most in length.items() if most is not None}
-    used = [f"{name}={value}" for name, value in defaults.given.items() if asked[name] is None]
+    used = [f"{name}={value}" for name, value in defaults.settings.items() if asked[name] is None]
     if asked["max_new_tokens"] is None:
         used += [f"{name}={most}" for name, most in [*length.items()][:1]]
     if defaults.stop_strings and not asked["stop"]:

@@ -105,8 +105,8 @@ def change(answers: Answers, name: str, value: str) -> None:
     off = value == "off"
     if name in SAMPLING:
         default = {"temperature": 1.0, "repetition-penalty": 1.0}.get(name)
-        given = default if off else number(name, value, SAMPLING[name])
-        answers.sampling = replace(answers.sampling, **{name.replace("-", "_"): given})
+        setting = default if off else number(name, value, SAMPLING[name])
+        answers.sampling = replace(answers.sampling, **{name.replace("-", "_"): setting})
     elif name == "max-tokens":
         answers.max_tokens = number(name, value, int)
     elif name == "seed":

@@ -38,8 +38,8 @@ def recall(prepared: Prepared) -> list[Recalled]:
     recalled: list[Recalled] = []
     for prompt, word in unfinished(tokenizer, model.config.n_ctx, prepared.run.data):
         ids = tokenizer.encode_prompt(prompt)
-        room = min(LONGEST_WORD, model.config.n_ctx - len(ids))
-        new = [*generate(model, ids, max_new_tokens=room, temperature=0.0)]
+        budget = min(LONGEST_WORD, model.config.n_ctx - len(ids))
+        new = [*generate(model, ids, max_new_tokens=budget, temperature=0.0)]
         result = _WORD.match(tokenizer.decode_known(new))
         recalled.append(Recalled(prompt, result[1] if result else "", word))
     return recalled

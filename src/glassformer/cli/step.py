@@ -210,11 +210,13 @@ def _print_many(
     sheet.line()
     rows: list[list[Cell]] = []
     for i in log_spaced(len(updates) - 1, ROWS):
-        told = surprises(np.array([losses[i]]), [0])
-        rows.append([str(updates[i]), *told.probabilities, *told.surprises, math.exp(-losses[i])])
+        printed = surprises(np.array([losses[i]]), [0])
+        rows.append(
+            [str(updates[i]), *printed.probabilities, *printed.surprises, math.exp(-losses[i])]
+        )
     right = {"right": True}
     columns = [Column("updates", **right), Column("probability" if many else what, **right)]
-    print_table(sheet, [*columns, Column("loss", **right), Bars(whole=1.0)], rows)
+    print_table(sheet, [*columns, Column("loss", **right), Bars(total=1.0)], rows)
     if many:
         sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
     _print_overshoot(state, updates, losses, sheet)
@@ -263,4 +265,4 @@ def log_spaced(last: int, n: int) -> list[int]:
     [0, 1, 2, 3, 5, 9, 16, 29, 50]
     """
     places = torch.logspace(0, math.log10(max(last, 1)), n, dtype=torch.float64)
-    return sorted({0, *(round(place) for place in places.tolist())})
+    return sorted({0, *(round(index) for index in places.tolist())})

@@ -42,11 +42,11 @@ def warnings_as_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, GlassformerWarning):
                 note(str(message))
             else:
-                usual(message, category, *place, **more)
+                usual(message, category, *where, **more)
 
         warnings.showwarning = show
         yield
@@ -62,8 +62,8 @@ def say_json(data: object, *, on_one_line: bool = False) -> None:
     """
     encoding = sys.stdout.encoding or "utf-8"
 
-    def spelled(found: re.Match[str]) -> str:
-        letter = found[0]
+    def spelled(match: re.Match[str]) -> str:
+        letter = match[0]
         can_be = letter.encode(encoding, "ignore") and harmless(letter) == letter
         return letter if can_be else json.dumps(letter)[1:-1].replace("\x7f", "\\u007f")
 

@@ -185,8 +185,8 @@ def _step_data(step: TextStep) -> dict[str, object]:
 def _print_tokens(sheet: Sheet, tokenizer: Tokenizer, text: str) -> None:
     sheet.title("Tokens")
     rows = [
-        (str(place), visible(token), str(token_id), spelled)
-        for place, (token, token_id, spelled) in enumerate(_tokens(tokenizer, text))
+        (str(index), visible(token), str(token_id), spelled)
+        for index, (token, token_id, spelled) in enumerate(_tokens(tokenizer, text))
     ]
     _print_table(sheet, ("place", "token", "id", "bytes"), rows)
     summary = f"{_count(len(text), 'character')}, {_count(len(text.encode()), 'byte')} in UTF-8"
@@ -214,8 +214,8 @@ def _print_vocabulary(sheet: Sheet, tokenizer: Tokenizer, everything: bool) -> N
         sheet.prose(f"… {left_out:,} more left out; --all shows them", QUIET, indent=2)
     if listing.special:
         names = ", ".join(f"{tokenizer.token(i)} {i}" for i in listing.special[:TOKENS_SHOWN])
-        own = "its" if len(listing.special) == 1 else "their"
-        sheet.prose(f"and {names}: no text of {own} own", indent=2)
+        whose = "its" if len(listing.special) == 1 else "their"
+        sheet.prose(f"and {names}: no text of {whose} own", indent=2)
     if listing.bytes:
         first, last = listing.bytes[0], listing.bytes[-1]
         sheet.prose(
@@ -296,6 +296,6 @@ def _print_table(sheet: Sheet, header: Sequence[str], rows: Sequence[Sequence[st
     """Print columns as wide as they need; the last one may run over the console's width."""
     spelled = [[sheet.spell(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*spelled, strict=True)]
-    for place, row in enumerate(spelled):
+    for index, row in enumerate(spelled):
         cells = [sheet.cell(cell, width) for cell, width in zip(row, widths, strict=True)]
-        sheet.line(("  " + "  ".join(cells).rstrip(), QUIET if place == 0 else ""))
+        sheet.line(("  " + "  ".join(cells).rstrip(), QUIET if index == 0 else ""))

@@ -15,7 +15,7 @@ from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, watch
 from glassformer.errors import GlassformerError
 from glassformer.show.short import print_short
-from glassformer.show.terminal import tell
+from glassformer.show.terminal import print_trace
 from glassformer.trace import Trace
 
 
@@ -70,7 +70,7 @@ def command(
         print_short(trace)
         say("\n  --story shows every stage and its formula, --all every number of it")
     else:
-        tell(trace, layers=layer or (), only=only or (), everything=everything)
+        print_trace(trace, layers=layer or (), only=only or (), everything=everything)
     if save is not None:
         trace.save(save)
         say(f"\nThe trace is in {save}: {len(trace.computed)} values, {trace.nbytes:,} bytes.")
@@ -78,10 +78,10 @@ def command(
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
         if not probs[-1].isfinite().all():
             return None
-        place = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
+        index = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
         say("\nHow was a number made? For example the largest probability:")
         at = "" if at_step is None else f"@step={at_step} "
-        verb, text, address = pasted.parts("explain", [run, prompt, f"{at}fwd/probs[{place}]"])
+        verb, text, address = pasted.parts("explain", [run, prompt, f"{at}fwd/probs[{index}]"])
         say(f"  {verb} {text} \\\n    {address}")
     return None
 

@@ -303,8 +303,8 @@ def print_outcome(
     else:
         console.print(f"done after step {outcome.step:,}{result}")
     console.print(f"the model is in {folder}; ask it:")
-    n_ctx, own = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
-    prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=own)[0][0]
+    n_ctx, is_text = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
+    prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
     console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
     console.print(f"  {to_others(prepared.model, folder)}")
     if recalled:

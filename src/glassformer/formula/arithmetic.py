@@ -167,8 +167,8 @@ def _gather(node: Reduce, run: Evaluation, env: Mapping[str, np.ndarray]) -> Pri
     shape = tuple(run.sizes[axis] for axis in axes)
     n = math.prod(shape)
 
-    def term(place: int) -> Printed:
-        index = (np.asarray(i) for i in np.unravel_index(place, shape))
+    def term(flat: int) -> Printed:
+        index = (np.asarray(i) for i in np.unravel_index(flat, shape))
         return _put_in(body, run, {**env, **dict(zip(axes, index, strict=True))})
 
     if n == 1 and kind != "mean":
@@ -182,8 +182,8 @@ def _gather(node: Reduce, run: Evaluation, env: Mapping[str, np.ndarray]) -> Pri
     left = np.delete(values, np.concatenate([first, last]))
     rest = left.max() if kind == "max" else left.sum()
     dead = bool((left == nothing).all()) and _selects(body)
-    told = Rest(kind, left.size, _read(rest.item()), dead, alone=not live.size)
-    shown = [*map(term, first.tolist()), told, *map(term, last.tolist())]
+    left_over = Rest(kind, left.size, _read(rest.item()), dead, alone=not live.size)
+    shown = [*map(term, first.tolist()), left_over, *map(term, last.tolist())]
     return Gathered(kind, tuple(shown), n)
 
 
@@ -347,18 +347,18 @@ class Terms(Sequence[Term]):
         return self._values.size
 
     @overload
-    def __getitem__(self, place: int) -> Term: ...
+    def __getitem__(self, index: int) -> Term: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Term]: ...
-    def __getitem__(self, place: int | slice) -> Term | list[Term]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(len(self))[place]]
-        place = range(len(self))[place]
-        term, so_far = (self.column.text(int(u[place])) for u in (self._units, self._running))
-        return Term(self._index(place), float(self._values[place]), term, so_far)
+    def __getitem__(self, index: slice) -> list[Term]: ...
+    def __getitem__(self, index: int | slice) -> Term | list[Term]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        term, so_far = (self.column.text(int(u[index])) for u in (self._units, self._running))
+        return Term(self._index(index), float(self._values[index]), term, so_far)
 
-    def _index(self, place: int) -> dict[str, int]:
-        where = np.unravel_index(place, self._shape)
+    def _index(self, index: int) -> dict[str, int]:
+        where = np.unravel_index(index, self._shape)
         return {axis: int(i) for axis, i in zip(self._axes, where, strict=True)}
 
     def sum_of(self, start: int, stop: int) -> str:
@@ -367,10 +367,10 @@ class Terms(Sequence[Term]):
 
     def digits(self, places: Sequence[int]) -> int:
         """How many digits operands beside these terms need, so that each gives its term."""
-        printed = [self._put(self._index(place)) for place in places]
-        wanted = self._units[list(places)]
+        printed = [self._put(self._index(index)) for index in places]
+        units = self._units[list(places)]
         for digits in OPERAND_DIGITS:
-            if (self.column.units(np.array([value(p, digits) for p in printed])) == wanted).all():
+            if (self.column.units(np.array([value(p, digits) for p in printed])) == units).all():
                 return digits
         return OPERAND_DIGITS[-1]
 

@@ -135,8 +135,8 @@ class Evaluation:
             axes.append(body.axis)  # a sum of sums may be added up in any order: it is one sum
             body = body.body
         inner = {name: np.expand_dims(value, _last(len(axes))) for name, value in env.items()}
-        for place, name in enumerate(axes, 1 - len(axes)):
-            inner[name] = np.expand_dims(np.arange(self.sizes[name]), _last(-place))
+        for before_last, name in enumerate(axes, 1 - len(axes)):
+            inner[name] = np.expand_dims(np.arange(self.sizes[name]), _last(-before_last))
         outer = np.broadcast_shapes(*(value.shape for value in env.values()))
         shape = (*outer, *(self.sizes[name] for name in axes))
         over = _last(len(axes))
@@ -174,14 +174,14 @@ class Evaluation:
         with np.errstate(all="ignore"):
             rule = RULES[function]
             value = np.asarray(rule.compute(x))
-            own = 0.0 if rule.exact else FUNCTION_ULPS * u * np.abs(value) + self.tiny
+            bound = 0.0 if rule.exact else FUNCTION_ULPS * u * np.abs(value) + self.tiny
             carried = np.where(error > 0, np.abs(_slope(rule.slope, x, value)) * error, 0.0)
             # sqrt has an unbounded slope at 0: the error of a root is at most the root of the error
             if function == "sqrt":
                 carried = np.minimum(carried, np.sqrt(error))
             elif function == "abs":  # at 0 it has no slope
                 carried = error
-        return value, _finite(carried + own)
+        return value, _finite(carried + bound)
 
     def _binary(
         self, operator: str, a: np.ndarray, ea: np.ndarray, b: np.ndarray, eb: np.ndarray, u: float

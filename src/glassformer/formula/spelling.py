@@ -78,8 +78,8 @@ def constant(value: float) -> str:
     """
     if value == math.pi:
         return "pi"
-    whole = abs(value) < 2**53 and float(value).is_integer()
-    return str(int(value)) if whole else spelled(value, FULL)
+    integer = abs(value) < 2**53 and float(value).is_integer()
+    return str(int(value)) if integer else spelled(value, FULL)
 
 
 def is_short(value: float) -> bool:
@@ -157,8 +157,8 @@ def compared(before: Sequence[float], after: Sequence[float]) -> list[tuple[str,
     for (was, now), known in zip(pairs.T.tolist(), real.tolist(), strict=True):
         start, end = (int(column.units(value)) for value in (was, now))
         sign = "+" if end > start else ""
-        told = column.text(start), column.text(end), sign + column.text(end - start)
-        rows.append(told if known else (number(was), number(now), number(now - was)))
+        printed = column.text(start), column.text(end), sign + column.text(end - start)
+        rows.append(printed if known else (number(was), number(now), number(now - was)))
     return rows
 
 

@@ -62,8 +62,8 @@ def expand(
     target = ast.parse(left.strip(), mode="eval").body
     body = ast.parse(right.strip(), mode="eval").body
     written = _Written(axes, operands, {name: _number(text) for name, text in numbers.items()})
-    own = written.indices(target.slice) if isinstance(target, ast.Subscript) else []
-    inside = ", ".join(ast.unparse(index) for index in own)
+    indices = written.indices(target.slice) if isinstance(target, ast.Subscript) else []
+    inside = ", ".join(ast.unparse(index) for index in indices)
     name = f"{output}[{inside}]" if inside else output
     return Formula.parse(f"{name} = {ast.unparse(written.visit(body))}")
 
@@ -102,19 +102,19 @@ class _Written(ast.NodeTransformer):
         assert isinstance(node.value, ast.Name), ast.unparse(node)
         if node.value.id in self.numbers:
             return self.numbers[node.value.id]
-        own = self.operands.get(node.value.id, node.value.id)
+        renamed = self.operands.get(node.value.id, node.value.id)
         index = self.indices(node.slice)
-        name, _, order = own.partition("[")
+        name, _, order = renamed.partition("[")
         if order:
             chosen = ast.parse(f"({order.removesuffix(']')},)", mode="eval").body
-            assert isinstance(chosen, ast.Tuple), own
+            assert isinstance(chosen, ast.Tuple), renamed
             known = {name for part in index for name in _names(part)}
             anywhere = {axis for axes in self.axes.values() for axis in axes}
             if not all(
                 _names(part) & (anywhere if isinstance(part, ast.Subscript) else known)
                 for part in chosen.elts
             ):
-                raise ValueError(f"{own}: the template reads {ast.unparse(node)}")
+                raise ValueError(f"{renamed}: the template reads {ast.unparse(node)}")
             index = chosen.elts
         return ast.Subscript(ast.Name(name), ast.Tuple(index))
 

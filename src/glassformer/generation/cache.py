@@ -36,7 +36,7 @@ class Cache:
         # zeros: an attention weight of 0 times an uninitialised nan would be nan
         self._hold(*torch.zeros(shape, dtype=dtype, device=device))
         self.length = 0
-        self._given = list(lengths)
+        self._first_lengths = list(lengths)
         self._lengths: Tensor | None = None  # of each row, once they differ
 
     def _hold(self, keys: Tensor, values: Tensor) -> None:
@@ -65,11 +65,11 @@ class Cache:
 
     def advance(self, n: int) -> None:
         """Say that n more positions are in the cache, in every layer."""
-        if self.length == 0 and self._given:
-            self.length = max(self._given)
+        if self.length == 0 and self._first_lengths:
+            self.length = max(self._first_lengths)
             assert n == self.length, "the first call reads every text, padded to the longest"
-            if min(self._given) < self.length:
-                self._lengths = torch.tensor(self._given, device=self.keys.device)
+            if min(self._first_lengths) < self.length:
+                self._lengths = torch.tensor(self._first_lengths, device=self.keys.device)
             return
         self.length += n
         if self._lengths is not None:

@@ -37,12 +37,12 @@ NOTHING: dict[str, tuple[Any, ...]] = {  # settings that are not done here -> wh
 
 
 class Defaults(NamedTuple):
-    """`given`: the settings of `Sampling` that the folder names; `not_done`: what is left out.
+    """`settings`: those of `Sampling` that the folder names; `not_done`: what is left out.
 
     `max_length` counts the prompt's tokens too; `stop_strings` are texts to end before.
     """
 
-    given: dict[str, Any]
+    settings: dict[str, Any]
     max_new_tokens: int | None = None
     max_length: int | None = None
     stop_strings: tuple[str, ...] = ()
@@ -50,8 +50,8 @@ class Defaults(NamedTuple):
 
     def sampling(self, **asked: float | None) -> Sampling:
         """How a token is chosen: as asked, and where nothing is, as the folder says."""
-        settings: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
-        return Sampling(**self.given | settings)
+        asked_for: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+        return Sampling(**self.settings | asked_for)
 
     def most_new(self, n_prompt: int) -> int | None:
         """How many tokens may follow a prompt of n_prompt; None: any number.
@@ -70,19 +70,19 @@ def defaults(said: Said) -> Defaults:
     Errors: a setting that can't be, named with the file.
 
     >>> said = defaults(Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4}))
-    >>> said.given, said.not_done
+    >>> said.settings, said.not_done
     ({'top_k': 40}, ('num_beams=4',))
     """
     generation = said.generation
-    given = {name: generation[name] for name in SETTINGS if generation.get(name) is not None}
-    if given.get("top_k") == 0:
-        del given["top_k"]  # there it means: all of them
+    settings = {name: generation[name] for name in SETTINGS if generation.get(name) is not None}
+    if settings.get("top_k") == 0:
+        del settings["top_k"]  # there it means: all of them
     if generation.get("do_sample") is False:
-        given["temperature"] = 0
+        settings["temperature"] = 0
     stop = generation.get("stop_strings") or ()
     texts = (stop,) if isinstance(stop, str) else stop
     try:
-        Sampling(**given)
+        Sampling(**settings)
         for name in ("max_new_tokens", "max_length"):
             most = generation.get(name)
             if most is not None and (type(most) is not int or most < 0):
@@ -96,10 +96,10 @@ def defaults(said: Said) -> Defaults:
     result = {name: generation[name] for name in NOTHING if name in generation}
     left = (f"{name}={value!r}" for name, value in result.items() if value not in NOTHING[name])
     lengths = generation.get("max_new_tokens"), generation.get("max_length")
-    return Defaults(given, *lengths, tuple(texts), tuple(left))
+    return Defaults(settings, *lengths, tuple(texts), tuple(left))
 
 
 def end_ids(model: Decoder, tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens at which a text ends: those that the folder names, else the tokenizer's own."""
-    own = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-    return model.said.end_ids or own
+    ids = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    return model.said.end_ids or ids

@@ -153,7 +153,7 @@ class Generation(Iterator[int]):
         self.stop_id: int | None = None
         self.finish_reason: str | None = None
         self._batch = batch
-        self._given = 0
+        self._read = 0
 
     def __repr__(self) -> str:
         ended = self.finish_reason or "going on"
@@ -170,12 +170,12 @@ class Generation(Iterator[int]):
         return self.new if self.stop_id is None else [*self.new, self.stop_id]
 
     def __next__(self) -> int:
-        if self._given == len(self.new) and self.finish_reason is None:
+        if self._read == len(self.new) and self.finish_reason is None:
             self._batch.advance()
-        if self._given == len(self.new):
+        if self._read == len(self.new):
             raise StopIteration
-        self._given += 1
-        return self.new[self._given - 1]
+        self._read += 1
+        return self.new[self._read - 1]
 
     def finish(self, reason: str) -> None:
         """End the text here."""

@@ -246,9 +246,9 @@ class _Int8:
     def __init__(self, W: Tensor, b: Tensor | None) -> None:
         # the scale is rounded first, so that it carries no error of its own
         self.scale = (W.abs().amax(0) / 127).clamp(min=1e-30).bfloat16()
-        whole = (W / self.scale).round().clamp(-127, 127)
+        integers = (W / self.scale).round().clamp(-127, 127)
         self.padding = (0, -len(W) % self.STRIDE)
-        self.W = F.pad(whole.T, self.padding).to(torch.int8).contiguous()
+        self.W = F.pad(integers.T, self.padding).to(torch.int8).contiguous()
         self.b = b
 
     def __call__(self, x: Tensor) -> Tensor:

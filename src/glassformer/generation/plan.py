@@ -133,9 +133,9 @@ class _CapturingTape:
 
 def _needed(calls: list[Call], result: int) -> list[Call]:
     """The calls that the result follows from: a tied unembedding need not be turned every time."""
-    wanted, needed = {result}, []
+    live, needed = {result}, []
     for kernel, operands, results in reversed(calls):
-        if wanted.intersection(results):
-            wanted.update(operands)
+        if live.intersection(results):
+            live.update(operands)
             needed.append((kernel, operands, results))
     return needed[::-1]

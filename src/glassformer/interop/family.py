@@ -66,7 +66,7 @@ class Form(Protocol):
         """The layer of a tensor by its full name."""
         ...
 
-    def says(self, name: str, /) -> bool:
+    def has_setting_for(self, name: str, /) -> bool:
         """Whether a setting of the form is this field of our configuration."""
         ...
 
@@ -144,14 +144,14 @@ class Family:
         settings = {self.aliases.get(name, name): value for name, value in settings.items()}
         self._refuse_unknown(settings)
         kinds = get_type_hints(Config)
-        own = {
+        known = {
             s.ours: s.read(settings.get(s.theirs, s.default), kinds[s.ours]) for s in self.settings
         }
-        for name, value in own.items():
+        for name, value in known.items():
             Config.check_field(name, value)  # before `more` computes with it
         usual = {**self.more_settings, **{s.theirs: s.default for s in self.settings}}
         result = self.more({**usual, **settings})
-        return Config.from_dict({**self.choices, **own, **result})
+        return Config.from_dict({**self.choices, **known, **result})
 
     def _refuse_unknown(self, settings: Settings) -> None:
         fixed = {**FIXED, **self.fixed}
@@ -178,18 +178,18 @@ class Family:
                 )
 
     def write_config(self, config: Config, /) -> dict[str, Any]:
-        own = {s.theirs: s.write(getattr(config, s.ours)) for s in self.settings}
+        written = {s.theirs: s.write(getattr(config, s.ours)) for s in self.settings}
         head = {"architectures": [self.architecture], "model_type": self.model_type}
-        return {**head, **own, **self.write_more(config)}
+        return {**head, **written, **self.write_more(config)}
 
     def unsupported_fields(self, config: Config, /) -> list[str]:
         """What does not come back when the configuration is written and read again."""
-        whole = self.with_all_parameters(config)
+        complete = self.with_all_parameters(config)
         try:
-            back = self.read_config(self.write_config(whole))
+            back = self.read_config(self.write_config(complete))
         except GlassformerError as error:
             return [str(error)]
-        return differing(whole, back)
+        return differing(complete, back)
 
     def with_all_parameters(self, config: Config, /) -> Config:
         for name, value, absent in self.always:
@@ -200,7 +200,7 @@ class Family:
 
     def tensors(self, config: Config, /) -> list[Stored]:
         parts = shapes_of(config)
-        return [own for own in self._tensors(config) if own.parts[0] in parts]
+        return [tensor for tensor in self._tensors(config) if tensor.parts[0] in parts]
 
     def _tensors(self, config: Config) -> Iterator[Stored]:
         for module in self.embeddings.items():
@@ -247,28 +247,28 @@ class Family:
         full: dict[str, str] = {}
         for name in names:
             old = next((old for old in self.renamed if name.startswith(old)), "")
-            own = self.renamed[old] + name.removeprefix(old) if old else name
-            whole = own.startswith((self.prefix, *self.head.values()))
-            own = own if whole else f"{self.prefix}{own}"
-            if own in full:
+            full_name = self.renamed[old] + name.removeprefix(old) if old else name
+            prefixed = full_name.startswith((self.prefix, *self.head.values()))
+            full_name = full_name if prefixed else f"{self.prefix}{full_name}"
+            if full_name in full:
                 raise GlassformerError(
                     f"tensors are there both with and without the prefix {self.prefix!r}; save the"
                     " model again"
                 )
-            full[own] = name
-        return {own: n for own, n in full.items() if not re.fullmatch(self.buffers, own)}
+            full[full_name] = name
+        return {key: n for key, n in full.items() if not re.fullmatch(self.buffers, key)}
 
     def layer_of(self, name: str, /) -> int | None:
         result = re.match(rf"{re.escape(self.prefix + self.layers)}(\d{{1,9}})\.", name)
         return int(result[1]) if result else None
 
-    def says(self, name: str, /) -> bool:
+    def has_setting_for(self, name: str, /) -> bool:
         return any(setting.ours == name for setting in self.settings)
 
     @property
     def read_settings(self) -> set[str]:
-        own = {s.theirs for s in self.settings}
-        return {*own, *self.aliases, *self.fixed, *FIXED, *self.more_settings}
+        names = {s.theirs for s in self.settings}
+        return {*names, *self.aliases, *self.fixed, *FIXED, *self.more_settings}
 
 
 def default_tensor(part: str, shape: tuple[int, ...], config: Config) -> Tensor:

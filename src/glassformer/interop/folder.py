@@ -102,8 +102,8 @@ def _fill(model: Decoder, held: list[Stored], tensors: Tensors) -> None:
 
 def tensors_of(form: Form, model: Decoder) -> dict[str, Tensor]:
     """The tensors that the form stores; what our configuration lacks is ones, zeros or a table."""
-    whole = form.with_all_parameters(model.config)
-    parts, shapes = parts_of(model.state_dict(), model.config), shapes_of(whole)
+    complete = form.with_all_parameters(model.config)
+    parts, shapes = parts_of(model.state_dict(), model.config), shapes_of(complete)
     dtype = model.embed.W_E.dtype
 
     def part(name: str) -> Tensor:
@@ -113,7 +113,7 @@ def tensors_of(form: Form, model: Decoder) -> dict[str, Tensor]:
 
     return {
         tensor.name: tensor.layout.write([part(name) for name in tensor.parts])
-        for tensor in form.tensors(whole)
+        for tensor in form.tensors(complete)
     }
 
 

@@ -85,10 +85,10 @@ def _refuse(model_type: str, config: Config) -> None:
     effective = config.effective()
     usual = {"rotary_scaling": None, "windows": (), "rotary_dims": 0}
     for name, value in usual.items():
-        own = getattr(effective, name)
-        if own != value and not (name == "rotary_dims" and own == config.d_head):
+        setting = getattr(effective, name)
+        if setting != value and not (name == "rotary_dims" and setting == config.d_head):
             raise GlassformerError(
-                f"{name}={own!r} can't be written as GGUF here; take --to hf, which llama.cpp's"
+                f"{name}={setting!r} can't be written as GGUF here; take --to hf, which llama.cpp's"
                 " own converter may read"
             )
 

@@ -43,7 +43,7 @@ def _apart(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
     return tensor.split([shape[-1] for shape in shapes], -1)
 
 
-def _turned(tensor: Tensor) -> Tensor:
+def _transposed(tensor: Tensor) -> Tensor:
     return tensor.mT if tensor.ndim == 2 else tensor
 
 
@@ -55,8 +55,8 @@ AS_OURS = Layout(_beside, _apart)
 """[in, out], parts side by side."""
 
 OUT_BY_IN = Layout(
-    lambda parts: _turned(_beside(parts)),
-    lambda tensor, shapes: _apart(_turned(tensor), shapes),
+    lambda parts: _transposed(_beside(parts)),
+    lambda tensor, shapes: _apart(_transposed(tensor), shapes),
 )
 """[out, in], as torch's Linear stores it, parts one below the other."""
 
@@ -88,10 +88,10 @@ def by_head(config: Config) -> Layout:
 
     def write(parts: list[Tensor]) -> Tensor:
         each = [part.unflatten(-1, (groups, -1, d_head)) for part in parts]
-        return _turned(torch.cat(each, -2).flatten(-3))
+        return _transposed(torch.cat(each, -2).flatten(-3))
 
     def read(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
-        each = _turned(tensor).unflatten(-1, (groups, -1, d_head))
+        each = _transposed(tensor).unflatten(-1, (groups, -1, d_head))
         counts = [shape[-1] // (groups * d_head) for shape in shapes]
         return [part.flatten(-3) for part in each.split(counts, -2)]
 
@@ -109,8 +109,8 @@ def reordered(order: Callable[[Config], list[int]]) -> Callable[[Config], Layout
             return tensor.unflatten(0, (-1, len(where)))[:, where].flatten(0, 1)
 
         return Layout(
-            lambda parts: taken(_turned(parts[0]), places),
-            lambda tensor, _: [_turned(taken(tensor, back))],
+            lambda parts: taken(_transposed(parts[0]), places),
+            lambda tensor, _: [_transposed(taken(tensor, back))],
         )
 
     return layout
@@ -133,9 +133,9 @@ def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tens
     for name, parameter in parameters.items():
         if name.endswith("_QKV"):
             stem, columns = name.removesuffix("QKV"), parameter.split(widths, -1)
-            parts |= {stem + x: own for x, own in zip("QKV", columns, strict=True)}
+            parts |= {stem + x: column for x, column in zip("QKV", columns, strict=True)}
         elif (owner := _EXPERTS.fullmatch(name)) and config.has_experts(int(owner[1])):
-            parts |= {of_expert(name, i): own for i, own in enumerate(parameter)}
+            parts |= {of_expert(name, i): part for i, part in enumerate(parameter)}
     return parts
 
 

@@ -41,7 +41,7 @@ def form_for(config: Config, preferred: str = "") -> Form:
 
 def in_the_way(config: Config) -> str:
     """Which fields keep a configuration from every family, said of the family that lacks fewest."""
-    lacks = {own.model_type: own.unsupported_fields(config) for own in families.by_rank()}
+    lacks = {family.model_type: family.unsupported_fields(config) for family in families.by_rank()}
     nearest = min(lacks, key=lambda name: len(lacks[name]))
     return f"no family of models has {' with '.join(lacks[nearest])} (the nearest is {nearest})"
 
@@ -63,10 +63,10 @@ def match(path: Path, tensors: Tensors) -> tuple[Config, list[Stored]]:
     config, form, settings = read_settings(path)
     files = form.full_names(tensors.names)
     _match_layers(path, config, form, files, tensors)
-    wanted, shapes = form.tensors(config), shapes_of(config)
+    expected, shapes = form.tensors(config), shapes_of(config)
     head = files.get(form.head_name)
-    _match_names(path, config, form, wanted, files, tensors)
-    held = [Stored(files[tensor.name], tensor.parts, tensor.layout) for tensor in wanted]
+    _match_names(path, config, form, expected, files, tensors)
+    held = [Stored(files[tensor.name], tensor.parts, tensor.layout) for tensor in expected]
     for tensor in held:
         shape = tensor.layout.shape([shapes[part] for part in tensor.parts])
         _match_shape(path, shape, tensor.name, tensors)
@@ -105,11 +105,11 @@ def _match_names(
     path: Path,
     config: Config,
     form: Form,
-    wanted: list[Stored],
+    expected: list[Stored],
     files: Mapping[str, str],
     tensors: Tensors,
 ) -> None:
-    names = [tensor.name for tensor in wanted]
+    names = [tensor.name for tensor in expected]
     missing = [name for name in names if name not in files]
     if missing == [form.head_name]:
         raise GlassformerError(
@@ -125,7 +125,7 @@ def _match_names(
     if extra:
         unknown = min(extra, key=list(files).index)
         raise GlassformerError(
-            f"{tensors.place(files[unknown])} is no tensor of the model that {path} describes"
+            f"{tensors.location(files[unknown])} is no tensor of the model that {path} describes"
             f" ({len(extra)} such); Glassformer would compute without it, so take it out or use"
             " the right config.json"
         )
@@ -138,19 +138,19 @@ def _match_shape(path: Path, shape: Shape, name: str, tensors: Tensors) -> None:
         return
     if stored == shape[::-1]:
         raise GlassformerError(
-            f"{tensors.place(name)} is transposed: it is {[*stored]} and must be {[*shape]}; write"
-            " its transpose"
+            f"{tensors.location(name)} is transposed: it is {[*stored]} and must be {[*shape]};"
+            " write its transpose"
         )
     raise GlassformerError(
-        f"{tensors.place(name)} is {[*stored]} and by {path} it must be {[*shape]}; bring together"
-        " a config.json and weights of one model"
+        f"{tensors.location(name)} is {[*stored]} and by {path} it must be {[*shape]}; bring"
+        " together a config.json and weights of one model"
     )
 
 
 def _match_tied(path: Path, table: str, head: str, tensors: Tensors) -> None:
     if not torch.equal(tensors.read(table), tensors.read(head)):
         raise GlassformerError(
-            f"{path} ties the head to the embedding table and {tensors.place(head)}"
+            f"{path} ties the head to the embedding table and {tensors.location(head)}"
             " differs from it; set tie_word_embeddings to false if the head is its own"
         )
 
@@ -172,7 +172,7 @@ def _before_filling(
         saved = own.read_note(settings)
     except GlassformerError as error:
         raise GlassformerError(f"{path}: {error}") from error
-    if form.says("dropout"):
+    if form.has_setting_for("dropout"):
         saved = saved.replace(dropout=config.dropout)
     if form.unsupported_fields(saved) or differing(form.with_all_parameters(saved), config):
         return config

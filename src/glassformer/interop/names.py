@@ -123,8 +123,8 @@ def _modules(family: Family, config: Config) -> Iterator[tuple[str, tuple[str, i
         if tensor.layout not in (AS_OURS, OUT_BY_IN) or not (fused or len(tensor.parts) == 1):
             continue  # its module's output has another order than our values
         module = tensor.name.removesuffix(".weight")
-        for place, part in enumerate(tensor.parts):
-            yield part, (module, place if fused else None)
+        for index, part in enumerate(tensor.parts):
+            yield part, (module, index if fused else None)
 
 
 def weights(config: Config, family: Family | None = None) -> Iterator[Name]:
@@ -135,8 +135,8 @@ def weights(config: Config, family: Family | None = None) -> Iterator[Name]:
     """
     family = family or _family(config)
     for tensor in family.tensors(family.with_all_parameters(config)):
-        for place, part in enumerate(tensor.parts):
-            yield Name(part, tensor.name, part, place if len(tensor.parts) == 3 else None)
+        for index, part in enumerate(tensor.parts):
+            yield Name(part, tensor.name, part, index if len(tensor.parts) == 3 else None)
 
 
 def _family(config: Config) -> Family:

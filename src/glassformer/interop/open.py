@@ -79,9 +79,11 @@ def _load_preset(
     name: str, dtype: torch.dtype | None, device: str | torch.device | None
 ) -> tuple[Decoder, Tokenizer | None]:
     model = build_preset(name, dtype or torch.float32).to(device or "cpu")
-    own = load_preset(name).get("tokenizer", {})
+    words = load_preset(name).get("tokenizer", {})
     tokenizer = None
-    if "vocabulary" in own:
-        tokenizer = Tokenizer.from_words(own["vocabulary"], lowercase=own.get("lowercase", False))
+    if "vocabulary" in words:
+        tokenizer = Tokenizer.from_words(
+            words["vocabulary"], lowercase=words.get("lowercase", False)
+        )
     model.tokenizer = tokenizer
     return model.eval(), tokenizer

@@ -77,7 +77,7 @@ class OwnForm:
         result = re.match(r"blocks\.(\d{1,9})\.", name)
         return int(result[1]) if result else None
 
-    def says(self, _field: str, /) -> bool:
+    def has_setting_for(self, _field: str, /) -> bool:
         return True
 
     @property

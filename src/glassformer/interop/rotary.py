@@ -34,11 +34,11 @@ def read(
     `local_base`: of layers with a window, where the family gives these a base of their own.
     `share` 0: the family turns all of a head, whatever `partial_rotary_factor` would be.
     """
-    given = settings["rope_parameters"] or settings["rope_scaling"] or {}
-    if not isinstance(given, dict):
-        raise GlassformerError(f"rope_parameters={given!r} must be an object")
-    nested = FULL in given or SLIDING in given
-    full = dict((given.get(FULL) or {}) if nested else given)
+    parameters = settings["rope_parameters"] or settings["rope_scaling"] or {}
+    if not isinstance(parameters, dict):
+        raise GlassformerError(f"rope_parameters={parameters!r} must be an object")
+    nested = FULL in parameters or SLIDING in parameters
+    full = dict((parameters.get(FULL) or {}) if nested else parameters)
     theta = base if settings["rope_theta"] is None else settings["rope_theta"]
     part = full.get("partial_rotary_factor", settings["partial_rotary_factor"])
     if not share and part not in (None, 1):
@@ -53,7 +53,7 @@ def read(
         "rotary_scaling": _read_scaling(full, settings["max_position_embeddings"]),
     }
     if local_base:
-        local = dict((given.get(SLIDING) or {}) if nested else {})
+        local = dict((parameters.get(SLIDING) or {}) if nested else {})
         if local.get("rope_type", "default") != "default":
             raise GlassformerError("rope_parameters: layers with a window can't be scaled")
         own = local.get("rope_theta", settings["rope_local_base_freq"])
@@ -61,8 +61,8 @@ def read(
     return result
 
 
-def _read_scaling(given: dict[str, Any], n_ctx: int) -> RotaryScaling | None:
-    kind = given.get("rope_type", given.get("type", "default"))
+def _read_scaling(parameters: dict[str, Any], n_ctx: int) -> RotaryScaling | None:
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind == "default":
         return None
     if kind not in ("linear", "llama3", "yarn"):
@@ -73,36 +73,36 @@ def _read_scaling(given: dict[str, Any], n_ctx: int) -> RotaryScaling | None:
     names = {"linear": {}, "llama3": LLAMA3, "yarn": YARN}[kind]
     known = (*OTHERS, *names, "original_max_position_embeddings")
     known = (*known, "attention_factor", "mscale", "mscale_all_dim") if kind == "yarn" else known
-    for name, value in given.items():
+    for name, value in parameters.items():
         if name not in known and value is not None:
             raise GlassformerError(f"rope_parameters: {name!r} is no known setting of {kind}")
-    factor = positive("factor", given.get("factor"))
+    factor = positive("factor", parameters.get("factor"))
     if kind == "linear":
         return RotaryScaling(kind, factor)
     usual = {"low": 1.0, "high": 32.0} if kind == "yarn" else {}
-    ends = {ours: given[n] for n, ours in names.items() if given.get(n) is not None}
+    ends = {ours: parameters[n] for n, ours in names.items() if parameters.get(n) is not None}
     return RotaryScaling.from_dict(
         {
             "kind": kind,
             "factor": factor,
             **usual,
             **ends,
-            "original_n_ctx": given.get("original_max_position_embeddings") or n_ctx,
-            "amplitude": _amplitude(given, factor) if kind == "yarn" else 1.0,
+            "original_n_ctx": parameters.get("original_max_position_embeddings") or n_ctx,
+            "amplitude": _amplitude(parameters, factor) if kind == "yarn" else 1.0,
         }
     )
 
 
-def _amplitude(given: dict[str, Any], factor: float) -> float:
+def _amplitude(parameters: dict[str, Any], factor: float) -> float:
     """Peng et al. 2023, section 3.4; `transformers` for what else it may follow from."""
 
     def of(scale: float) -> float:
         return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
 
-    if given.get("attention_factor") is not None:
-        return positive("attention_factor", given["attention_factor"])
-    if given.get("mscale") and given.get("mscale_all_dim"):
-        return of(given["mscale"]) / of(given["mscale_all_dim"])
+    if parameters.get("attention_factor") is not None:
+        return positive("attention_factor", parameters["attention_factor"])
+    if parameters.get("mscale") and parameters.get("mscale_all_dim"):
+        return of(parameters["mscale"]) / of(parameters["mscale_all_dim"])
     return of(1.0)
 
 

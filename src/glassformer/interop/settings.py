@@ -37,7 +37,7 @@ class Setting:
                     f"{self.theirs}={value!r} is none of {', '.join(map(str, self.values))}"
                 )
             return self.values[value]
-        return whole(self.theirs, value) if kind is int else value
+        return integer(self.theirs, value) if kind is int else value
 
     def write(self, value: Any) -> Any:
         """Their value for ours; where they have none, the one they take by default."""
@@ -56,7 +56,7 @@ def positive(name: str, value: Any) -> float:
     return float(value)
 
 
-def whole(name: str, value: Any) -> int:
+def integer(name: str, value: Any) -> int:
     """The value of a setting that counts."""
     if type(value) is not int or value < 1:
         raise GlassformerError(f"{name}={value!r} must be a whole number of at least 1")

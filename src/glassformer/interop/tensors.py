@@ -80,7 +80,7 @@ class Tensors:
     def names(self) -> list[str]:
         return list(self._file_of)
 
-    def place(self, name: str) -> str:
+    def location(self, name: str) -> str:
         """A tensor and its file, for messages."""
         return f"{name} in {self.folder / self._file_of[name]}"
 
@@ -92,7 +92,7 @@ class Tensors:
         stored = self._file(name).dtype(name)
         if stored not in FLOATS:
             raise GlassformerError(
-                f"{self.place(name)} holds {stored} numbers; weights are {', '.join(FLOATS)}:"
+                f"{self.location(name)} holds {stored} numbers; weights are {', '.join(FLOATS)}:"
                 " save the model in one of these"
             )
         return FLOATS[stored]
@@ -106,10 +106,10 @@ class Tensors:
         tensor = self._file(name).read(name)
         if name in self._digests and digest(tensor) != self._digests[name]:
             raise GlassformerError(
-                f"{self.place(name)} does not hold the numbers that were written (its SHA-256"
+                f"{self.location(name)} does not hold the numbers that were written (its SHA-256"
                 " differs from the one in the file's header); copy or save the folder again"
             )
-        refuse_non_finite(self.place(name), tensor)
+        refuse_non_finite(self.location(name), tensor)
         return tensor
 
     def _file(self, name: str) -> TensorFile:
@@ -131,7 +131,7 @@ def digest(tensor: Tensor) -> str:
     return hashlib.sha256(numbers.view(torch.uint8).numpy().data).hexdigest()
 
 
-def refuse_non_finite(place: str, tensor: Tensor) -> None:
+def refuse_non_finite(where: str, tensor: Tensor) -> None:
     """Raise for a tensor that holds NaN or infinity."""
     if torch.isfinite(tensor.sum()):
         return  # one bad number makes the sum bad; a sum is 40 times faster
@@ -139,7 +139,7 @@ def refuse_non_finite(place: str, tensor: Tensor) -> None:
     if wrong.any():
         first = wrong.nonzero()[0].tolist()
         raise GlassformerError(
-            f"{place} holds {tensor[tuple(first)].item()} at {first} ({int(wrong.sum()):,} of"
+            f"{where} holds {tensor[tuple(first)].item()} at {first} ({int(wrong.sum()):,} of"
             f" {tensor.numel():,} numbers are not finite); go back to weights from before training"
             " broke down"
         )

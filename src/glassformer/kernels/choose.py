@@ -90,11 +90,11 @@ def choose(
             kept = kept[: int((kept.cumsum(-1) / mass < top_p).sum()) + 1]
         if min_p is not None:
             kept = kept[kept >= min_p * kept[0]]
-        whole = complete or len(kept) < len(tokens)  # nothing that was not sorted can be drawn
+        all_there = complete or len(kept) < len(tokens)  # nothing that was not sorted can be drawn
         line = kept.cumsum(-1)
-        place = int(((line / line[-1] if whole else line) <= u).sum())
-        if whole or (not cut and place < len(kept)):
-            return tokens[place]
+        rank = int(((line / line[-1] if all_there else line) <= u).sum())
+        if all_there or (not cut and rank < len(kept)):
+            return tokens[rank]
     raise AssertionError("the line ends at 1, so every u < 1 falls on it")
 
 

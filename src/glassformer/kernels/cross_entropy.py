@@ -50,8 +50,8 @@ def chunked_cross_entropy(
     x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, ignored: int
 ) -> Tensor:
     """Mean cross-entropy of the rows x [row, d_model] whose target is not `ignored`."""
-    wanted = torch.is_grad_enabled() and (x.requires_grad or W_U.requires_grad)
-    loss: Tensor = _ChunkedCrossEntropy.apply(x, W_U, b_U, targets, ignored, wanted)
+    with_gradients = torch.is_grad_enabled() and (x.requires_grad or W_U.requires_grad)
+    loss: Tensor = _ChunkedCrossEntropy.apply(x, W_U, b_U, targets, ignored, with_gradients)
     return loss
 
 
@@ -64,13 +64,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         b_U: Tensor | None,
         targets: Tensor,
         ignored: int,
-        wanted: bool,
+        with_gradients: bool,
     ) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         n = (targets != ignored).sum()
         total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=x.device)
-        grads = [None if p is None or not wanted else torch.zeros_like(p) for p in (x, W_U, b_U)]
+        grads = [
+            None if p is None or not with_gradients else torch.zeros_like(p) for p in (x, W_U, b_U)
+        ]
         with torch.autocast(device, enabled=False):
             W = W_U.to(dtype)  # once, not for every chunk
             rows = max(1, CHUNK // W.shape[1])
@@ -81,7 +83,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     logits += b_U
                 aim = targets[part]
                 total += F.cross_entropy(logits, aim, ignore_index=ignored, reduction="sum")
-                if wanted:
+                if with_gradients:
                     _add_gradients(grads, x, W, logits, aim, part, n, ignored)
         ctx.save_for_backward(*grads)
         return total / n

@@ -98,5 +98,5 @@ def rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor, dims: int) -> Tensor:
     half = dims // 2
     a, b, rest = x.split((half, half, x.shape[-1] - dims), -1)
     cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]  # both halves have the same
-    turned = (torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin))
-    return torch.cat((*turned, rest) if rest.shape[-1] else turned, -1)
+    halves = (torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin))
+    return torch.cat((*halves, rest) if rest.shape[-1] else halves, -1)

@@ -20,8 +20,8 @@ def product(rows: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
     """rows [row, in] @ W [in, out] + b [out]: by oneDNN where `choices` says so."""
     if not _suits_onednn(rows, W):
         return rows @ W if b is None else torch.addmm(b, rows, W)
-    given = (rows, W) if b is None else (rows, W, b)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+    arguments = (rows, W) if b is None else (rows, W, b)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in arguments):
         y: Tensor = _Product.apply(rows, W, b)
         return y
     return _onednn(rows, W, b)

@@ -255,7 +255,7 @@ def _reader(model: Decoder, where: Address, ids: Tensor | None) -> tuple[tuple[s
         node = model.watch(ids, keep=where.name).node(where)
         axes, shape = node.axes, node.shape
     places = where.slices(axes, shape)
-    left = tuple(a for a, place in zip(axes, places, strict=True) if isinstance(place, slice))
+    left = tuple(a for a, index in zip(axes, places, strict=True) if isinstance(index, slice))
     return left, weight if where.kind == "weight" else value
 
 
@@ -263,8 +263,8 @@ def weight_slice(model: Decoder, where: Address, gradient: bool = False) -> Tens
     """A copy of a weight, or of its gradient, at an address."""
     views = model.views(_gradient) if gradient else model.views()
     view = next(view for view in views if view.name == where.name)
-    place = where.slices(view.axes, tuple(view.value.shape))
-    return view.value.detach()[place].clone()
+    index = where.slices(view.axes, tuple(view.value.shape))
+    return view.value.detach()[index].clone()
 
 
 def _gradient(parameter: torch.nn.Parameter) -> Tensor:

@@ -132,8 +132,8 @@ def change(before: Trace, after: Trace, path: str) -> Change:
         moved += _squares(gap)
         length += _squares(was.double())
     by = torch.tensor([gap for _, gap in farthest], dtype=torch.float64)
-    place, largest = farthest[int(by.abs().argmax())]
-    index = torch.unravel_index(torch.tensor(place), tuple(node.shape))
+    flat, largest = farthest[int(by.abs().argmax())]
+    index = torch.unravel_index(torch.tensor(flat), tuple(node.shape))
     where = Address(
         node.kind, node.name, tuple((a, int(i)) for a, i in zip(node.axes, index, strict=True))
     )

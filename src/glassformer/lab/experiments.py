@@ -160,6 +160,6 @@ def patch(
     >>> patched.changes()[0].path
     'fwd/blocks.0.resid_post'
     """
-    wanted = [addresses] if isinstance(addresses, str) else [*addresses]
+    listed = [addresses] if isinstance(addresses, str) else [*addresses]
     trace = source if isinstance(source, Trace) else watch_text(model, source)
-    return edit(model, text, patched(wanted, trace))
+    return edit(model, text, patched(listed, trace))

@@ -114,9 +114,9 @@ def _after_previous(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n = ids.shape[1]
     before = torch.ones(n, n, dtype=torch.bool, device=ids.device).tril(-1)  # key < query
     same = (ids[:, :, None] == ids[:, None, :]) & before
-    place = torch.arange(n, device=ids.device)
-    previous = torch.where(same, place, -1).amax(-1)  # [batch, query]
-    rows, queries = torch.nonzero((previous >= 0) & (previous + 1 < place), as_tuple=True)
+    index = torch.arange(n, device=ids.device)
+    previous = torch.where(same, index, -1).amax(-1)  # [batch, query]
+    rows, queries = torch.nonzero((previous >= 0) & (previous + 1 < index), as_tuple=True)
     return rows, queries, previous[rows, queries] + 1
 
 

@@ -45,8 +45,8 @@ def counted(value: Tensor) -> Counted:
         total += numbers.sum().item()
         farthest = max(map(abs, map(float, numbers.aminmax()))) if len(numbers) else 0.0
         if farthest > reach:
-            place = (parts[k].double().abs() == farthest).nonzero()[0].item()
-            reach, largest = farthest, k * AT_A_TIME + int(place)
+            index = (parts[k].double().abs() == farthest).nonzero()[0].item()
+            reach, largest = farthest, k * AT_A_TIME + int(index)
     mean = total / max(count, 1)
     width = (2 * reach or 1.0) / BINS
     squares = 0.0

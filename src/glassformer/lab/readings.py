@@ -122,7 +122,7 @@ def _table(model: Decoder) -> Tensor:
     return W_E if model.tokenizer is None else W_E[: model.tokenizer.vocab_size]
 
 
-def _named(model: Decoder, found: list[Neighbor]) -> list[Neighbor]:
+def _named(model: Decoder, neighbors: list[Neighbor]) -> list[Neighbor]:
     if model.tokenizer is None:
-        return found
-    return [replace(near, word=model.tokenizer.token(near.token)) for near in found]
+        return neighbors
+    return [replace(neighbor, word=model.tokenizer.token(neighbor.token)) for neighbor in neighbors]

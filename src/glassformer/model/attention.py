@@ -65,8 +65,8 @@ class Attention(nn.Module):
         table = partial(alibi_table, part.n_heads, part.n_ctx)
         self.sinks = nn.Parameter(torch.empty(part.n_heads)) if part.sinks else None
         self.alibi = FixedTable(table) if part.alibi else None
-        given = {"scale": part.scale, "window": part.window, "cap": part.cap}
-        self.params = {name: value for name, value in given.items() if value}
+        settings = {"scale": part.scale, "window": part.window, "cap": part.cap}
+        self.params = {name: value for name, value in settings.items() if value}
 
     def forward(
         self,

@@ -203,10 +203,10 @@ class Config(Checked):
     def _default_d_head(self) -> int:
         if self.d_model % self.n_heads:
             below = self.d_model - self.d_model % self.n_heads
-            near = f"{below} or {below + self.n_heads}" if below else str(self.n_heads)
+            nearest = f"{below} or {below + self.n_heads}" if below else str(self.n_heads)
             raise GlassformerError(
                 f"d_model={self.d_model} does not split into n_heads={self.n_heads} heads;"
-                f" try {near}"
+                f" try {nearest}"
             )
         return self.d_model // self.n_heads
 
@@ -254,14 +254,14 @@ class Config(Checked):
             **dict.fromkeys(TRAINING_ONLY, True),
         }
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        whole = {
+        attributes = {
             name: tuple(_of_layer(getattr(self, name), i, None) for i in range(self.n_layers))
             for name in ("windows", "rotary_layers", "expert_layers")
             if getattr(self, name)
         }
-        own = {} if dense else {"d_expert": self.d_expert}  # whatever d_mlp becomes
-        return self.replace(**whole).replace(
-            **own, **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
+        kept = {} if dense else {"d_expert": self.d_expert}  # whatever d_mlp becomes
+        return self.replace(**attributes).replace(
+            **kept, **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
         )
 
     @property

@@ -29,13 +29,13 @@ def _scaling(part: RotaryPart) -> dict[str, float]:
     return {} if part.scaling is None else part.scaling.params(part.base, part.dims)
 
 
-def _turned(function: Callable[[Tensor], Tensor], part: RotaryPart) -> Tensor:
+def _table(function: Callable[[Tensor], Tensor], part: RotaryPart) -> Tensor:
     """Cosine or sine of every angle; a function of a module, so that a model can be pickled."""
     scaling, kind = _scaling(part), part.scaling.kind if part.scaling else ""
     amplitude = scaling.pop("amplitude", 1.0)
-    turned = function(rotary_angles(part.n_ctx, part.d_head, part.dims, part.base, kind, **scaling))
-    turned[:, : part.dims] *= amplitude
-    return turned
+    table = function(rotary_angles(part.n_ctx, part.d_head, part.dims, part.base, kind, **scaling))
+    table[:, : part.dims] *= amplitude
+    return table
 
 
 class Rotary(nn.Module):
@@ -48,8 +48,8 @@ class Rotary(nn.Module):
         self.params = {**sizes, **_scaling(part)}
         plain = "" if part.dims == part.d_head else "part"
         self.ops = ops.ROTATIONS[part.scaling.kind if part.scaling else plain]
-        self.cos = FixedTable(partial(_turned, torch.cos, part))
-        self.sin = FixedTable(partial(_turned, torch.sin, part))
+        self.cos = FixedTable(partial(_table, torch.cos, part))
+        self.sin = FixedTable(partial(_table, torch.sin, part))
 
     def forward(self, position: Int[Tensor, "*batch pos"], t: Tape) -> Rotation:
         rot_cos = t("rot_cos", self.ops.cos, position, self.cos.values, **self.params)

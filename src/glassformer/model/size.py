@@ -46,10 +46,10 @@ def refuse_larger_than_memory(config: Config, bytes_each: int, what: str, more: 
     what: that which takes them, in words.
     """
     parameters = parameter_count(config)
-    needed, there = bytes_each * parameters + more, machine_memory()
-    if needed > SHARE * there:
+    needed, available = bytes_each * parameters + more, machine_memory()
+    if needed > SHARE * available:
         raise GlassformerError(
             f"{what} of a model with {parameters:,} parameters would take {needed / 1e9:,.3g} GB,"
-            f" more than {SHARE:.0%} of this machine's {there / 1e9:,.3g} GB;"
+            f" more than {SHARE:.0%} of this machine's {available / 1e9:,.3g} GB;"
             " give smaller sizes (`glassformer params` counts without making anything)"
         )

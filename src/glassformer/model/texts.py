@@ -40,14 +40,14 @@ def ids_of(texts: Texts, tokenizer: Tokenizer | None) -> Ids:
     several = listed and all(isinstance(text, str) for text in texts)
     if not isinstance(texts, str) and not several:
         return cast("Ids", texts)
-    given = [texts] if isinstance(texts, str) else cast("Sequence[str]", texts)
-    rows = [known_tokenizer(tokenizer).encode_prompt(text) for text in given]
-    for text, row in zip(given, rows, strict=True):
+    listing = [texts] if isinstance(texts, str) else cast("Sequence[str]", texts)
+    rows = [known_tokenizer(tokenizer).encode_prompt(text) for text in listing]
+    for text, row in zip(listing, rows, strict=True):
         if not row:
             raise GlassformerError(f"the text {text!r} has no tokens; give it a word")
         if len(row) != len(rows[0]):
             raise GlassformerError(
-                f"the texts {given[0]!r} and {text!r} have {len(rows[0])} and {len(row)} tokens,"
+                f"the texts {listing[0]!r} and {text!r} have {len(rows[0])} and {len(row)} tokens,"
                 " and a pass reads texts of one length; lengthen one, or read them one by one"
             )
     return rows if several else rows[0]

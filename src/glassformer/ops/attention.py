@@ -208,7 +208,7 @@ def _steps(
         scores = t(last, scale_scores, scores, d_head=q.shape[-1])
     if cap:
         last = "attn_scores" if not masked and alibi is None else "scores_capped"
-        scores = t(last, capped_scores.whole, scores, cap=cap)
+        scores = t(last, capped_scores.fused, scores, cap=cap)
     if alibi is not None:
         even = kernels.alibi_even(q.shape[2])
         last = "scores_biased" if masked else "attn_scores"

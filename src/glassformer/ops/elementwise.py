@@ -38,7 +38,7 @@ squash = template("squash", "y[*A] = tanh(x[*A])", "x", kernels.tanh)
 class Cap(NamedTuple):
     """Numbers that level off smoothly, cap * tanh(x / cap), and the steps to it."""
 
-    whole: Composite
+    fused: Composite
     ratio: Op
     tanh: Op
     back: Op
@@ -81,11 +81,11 @@ def cap_over(prefix: str, axes: str, x: str, output: str) -> Cap:
         squeezed = t(f"{prefix}_tanh", tanh, t(f"{prefix}_ratio", ratio, x, cap=cap))
         return t(name, back, squeezed, factor=cap)
 
-    whole = composite(
+    fused = composite(
         f"cap_{prefix}",
         kernels.level_off,
         steps,
         summary="They level off smoothly towards the cap, so that none can outgrow the others.",
         source=source,
     )
-    return Cap(whole, ratio, tanh, back)
+    return Cap(fused, ratio, tanh, back)

@@ -77,7 +77,7 @@ scale_final = scale_by.over(
 )
 
 capped_logits = cap_over("logits", "batch pos vocab", "logits_raw", "logits")
-cap_logits = capped_logits.whole
+cap_logits = capped_logits.fused
 
 unembed = linear.over(
     "unembed",

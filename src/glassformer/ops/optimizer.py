@@ -147,10 +147,10 @@ def over(formula: Formula, axes: tuple[str, ...]) -> Formula:
     >>> str(over(square, ("head", "d_model", "d_head")))
     'y[d_model, other] = sum(head, sum(d_head, x[head, d_model, d_head] * x[head, other, d_head]))'
     """
-    own = formula.axes
-    if own == ("element",) or "rest" in own:
-        own = axes
-    return Formula(formula.name, own, _over(formula.body, axes))
+    output_axes = formula.axes
+    if output_axes == ("element",) or "rest" in output_axes:
+        output_axes = axes
+    return Formula(formula.name, output_axes, _over(formula.body, axes))
 
 
 def _over(node: Node, axes: tuple[str, ...]) -> Node:

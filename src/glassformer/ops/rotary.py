@@ -154,7 +154,7 @@ mix_turned = template(
 class Turning(NamedTuple):
     """The rotation of queries or of keys, and what is inside."""
 
-    whole: Composite
+    fused: Composite
     quarter: Op
     part: Op
     rotate: Op
@@ -167,19 +167,19 @@ def _turning(prefix: str, head: str) -> Turning:
     rotate = mix_turned.over(f"{prefix}rotate", "rotated", axes)
 
     def steps(t: Tape, name: str, x: Tensor, rot_cos: Tensor, rot_sin: Tensor, dims: int) -> Tensor:
-        own = quarter if dims == x.shape[-1] else part
-        turned = t(f"{name}_turned", own, x, half=dims // 2)
+        turn_op = quarter if dims == x.shape[-1] else part
+        turned = t(f"{name}_turned", turn_op, x, half=dims // 2)
         return t(name, rotate, x, turned, rot_cos, rot_sin)
 
-    whole = composite(
+    fused = composite(
         f"{prefix}rotary",
         kernels.rotary,
         steps,
         summary="A query or key is turned by an angle that tells its place.",
         source=SOURCE,
     )
-    return Turning(whole, quarter, part, rotate)
+    return Turning(fused, quarter, part, rotate)
 
 
 TURNINGS = {"": _turning("", "head"), "shared": _turning("shared_", "kv_head")}
-rotary, shared_rotary = TURNINGS[""].whole, TURNINGS["shared"].whole
+rotary, shared_rotary = TURNINGS[""].fused, TURNINGS["shared"].fused

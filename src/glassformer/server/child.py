@@ -31,10 +31,10 @@ def watch(out: Path) -> None:
     """Save and end when standard input closes; end at once when the run in `out` disappears."""
     begun = False
     while not select.select([0], [], [], POLL_SECONDS)[0] or os.read(0, 1024):
-        there = (out / "run.json").exists()
-        if begun and not there:
+        exists = (out / "run.json").exists()
+        if begun and not exists:
             _end(b"the run's folder was moved or deleted, so its training has ended")
-        begun = begun or there
+        begun = begun or exists
     os.write(2, b"\nthe server that started this training has gone\n")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE_SECONDS)

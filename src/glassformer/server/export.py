@@ -81,7 +81,7 @@ def page_data(
     value_bytes, snapshot_bytes: what it holds at most of recorded values and, where no number is
     asked for, of snapshots; None: VALUE_BYTES, SNAPSHOT_BYTES.
     """
-    source = runs.there[0]
+    source = runs.present[0]
     state = runs.train_state(source.id, at_step)
     check_size(state, prompt)
     if target is not None:

@@ -159,8 +159,8 @@ class Guard:
         if method in SAFE:
             return
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        own = (f"http://{headers.get('host')}", f"https://{headers.get('host')}")
-        if (origin is not None and origin not in own) or site not in (None, "same-origin", "none"):
+        ours = (f"http://{headers.get('host')}", f"https://{headers.get('host')}")
+        if (origin is not None and origin not in ours) or site not in (None, "same-origin", "none"):
             raise ApiError("forbidden", "only this server's own page may send this request")
 
     def _knows_token(self, headers: Headers) -> bool:

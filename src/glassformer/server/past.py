@@ -34,9 +34,9 @@ def packed_snapshots(
     steps: dict[int, str] = {}
     moved = 0.0
     for earlier in reversed(past):
-        own = _places(earlier.model.weights(), grids)
-        steps[earlier.done] = pack_words(_zigzag(own - places))
-        places = own
+        current = _places(earlier.model.weights(), grids)
+        steps[earlier.done] = pack_words(_zigzag(current - places))
+        places = current
         moved = max(moved, probability_moved(earlier, grids, ids))
     return PackedSnapshots(
         grids=[*grids.values()], steps=dict(reversed(steps.items())), grid=GRID, moved=moved

@@ -54,13 +54,13 @@ class Source:
         return "run" if (self.folder / "run.json").is_file() else "folder"
 
     @property
-    def there(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is a model to be opened."""
         return self.folder is None or (self.folder / "config.json").is_file()
 
     def check(self) -> None:
         """Raise if there is no model, any more or yet."""
-        if not self.there:
+        if not self.exists:
             raise ApiError(
                 "unknown_run",
                 f"there is no model in the folder of the run {self.name!r}: it was moved or"
@@ -130,7 +130,7 @@ class Source:
             suggested_target=target,
             examples=[prompt for prompt, _ in suited],
             recipe=run.recipe.to_dict() if run else None,
-            sampling=schemas.FolderSampling(**said.given),
+            sampling=schemas.FolderSampling(**said.settings),
         )
 
     @property
@@ -187,7 +187,7 @@ class Runs:
             if known is not None:
                 return known
             tries = [base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))]
-            run = next(own for own in tries if own not in taken)
+            run = next(free for free in tries if free not in taken)
             self._sources[run] = Source(run, name, where, folder)
             return self._sources[run]
 
@@ -200,16 +200,16 @@ class Runs:
         return source
 
     @property
-    def there(self) -> list[Source]:
+    def present(self) -> list[Source]:
         """The runs whose models are there."""
         with self._lock:
             sources = list(self._sources.values())
-        return [source for source in sources if source.there]
+        return [source for source in sources if source.exists]
 
     def summaries(self) -> list[schemas.RunSummary]:
         """The summary of every run that can be read; raises only if none of them can."""
         result, errors = [], []
-        for source in self.there:
+        for source in self.present:
             try:
                 result.append(source.summary())
             except (GlassformerError, OSError) as error:

@@ -123,8 +123,8 @@ def _text(tokenizer: Tokenizer, options: schemas.TraceOptions, ids: list[int]) -
     """The prompt with the text of the tokens that were added to it."""
     if not options.added:
         return options.prompt
-    before, whole = (tokenizer.decode(part) for part in (ids[: -len(options.added)], ids))
-    return options.prompt + whole[len(before) :] if whole.startswith(before) else whole
+    before, text = (tokenizer.decode(part) for part in (ids[: -len(options.added)], ids))
+    return options.prompt + text[len(before) :] if text.startswith(before) else text
 
 
 class TraceStore:
@@ -152,8 +152,8 @@ class TraceStore:
         traces = [*self._traces.values()]
         weights = {memory: n for trace in traces for memory, n in trace.weights.items()}
         shared = traces[-1].weights if traces else {}
-        own = sum(n for memory, n in weights.items() if memory not in shared)
-        return own + sum(trace.nbytes for trace in traces)
+        unshared = sum(n for memory, n in weights.items() if memory not in shared)
+        return unshared + sum(trace.nbytes for trace in traces)
 
     def __getitem__(self, trace_id: str) -> LiveTrace:
         with self._lock:

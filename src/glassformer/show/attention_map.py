@@ -55,7 +55,7 @@ def print_map(
     wide = cells.width
     numbers = everything or signed or n_keys * wide <= space
     rows = (ROWS_HEAD, ROWS_TAIL) if numbers else (SHADED_HEAD, SHADED_TAIL)
-    queries = Fold.whole(len(weights)) if everything else Fold.of(len(weights), *rows)
+    queries = Fold.unfolded(len(weights)) if everything else Fold.of(len(weights), *rows)
     if everything or n_keys * wide <= space:
         per_panel = max(space // wide, 1)
         panels = [

@@ -94,8 +94,8 @@ def print_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
         for head, column in zip(heads, zip(*table, strict=True), strict=True)
     ]
     names = [sheet.spell(row.text) for row in rows]
-    room = sheet.width - 9 - sum(widths) - 2 * len(widths)
-    width = min(max(cell_len(name) for name in ["token", *names]), NAME_WIDTH, max(room, 5))
+    budget = sheet.width - 9 - sum(widths) - 2 * len(widths)
+    width = min(max(cell_len(name) for name in ["token", *names]), NAME_WIDTH, max(budget, 5))
     tall = max(map(len, heads))
     for line in range(tall):
         titles = [[*[""] * (tall - len(head)), *head][line] for head in heads]
@@ -114,17 +114,17 @@ def print_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
 
 def _spelled(trace: Trace, row: Candidate) -> list[str]:
     """A candidate's probability at each stage, and why where it is 0."""
-    told = []
+    lines = []
     for stage, probability in row.probabilities.items():
         if probability:
-            told.append(number(probability, 3))
+            lines.append(number(probability, 3))
         elif stage != "model" and _was_cut(trace, row.token):
-            told.append("cut")
+            lines.append("cut")
         else:
             path = "fwd/probs" if stage == "model" else "choose/exponentials"
             holds = torch.finfo(trace.nodes[path].dtype)
-            told.append(f"<{holds.smallest_normal * holds.eps:.0e}")
-    return told
+            lines.append(f"<{holds.smallest_normal * holds.eps:.0e}")
+    return lines
 
 
 def _was_cut(trace: Trace, token: int) -> bool:
@@ -208,8 +208,8 @@ def why(trace: Trace) -> Why:
     token = int(_recorded(trace, TOKEN))
     text = token_text(trace, token)
     if "choose/u" not in trace.nodes:
-        own = float(_stages(trace)["model"][token])
-        return Why(token, text, own, token, text, own)
+        unbent = float(_stages(trace)["model"][token])
+        return Why(token, text, unbent, token, text, unbent)
     probs, order, line = (
         _recorded(trace, f"choose/{name}") for name in ("probs", "order", "cumulative")
     )

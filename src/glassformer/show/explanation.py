@@ -37,7 +37,7 @@ def print_explanation(
     `everything`: all terms and operands of long sums; `follow`: this many levels of operands as a
     tree, which ends at weights and tokens; `full`: the arithmetic with every digit.
     """
-    _Telling(explanation, Sheet(console), everything, full).tell(follow)
+    _Telling(explanation, Sheet(console), everything, full).print(follow)
 
 
 def print_arithmetic(explanation: Explanation, sheet: Sheet) -> None:
@@ -78,7 +78,7 @@ class _Telling:
         self.full = full
         self.trace = explanation.trace
 
-    def tell(self, follow: int) -> None:
+    def print(self, follow: int) -> None:
         sheet, explanation = self.sheet, self.explanation
         self._number()
         if explanation.source:
@@ -126,15 +126,15 @@ class _Telling:
             space = len(line) - len(line.lstrip())
             self.sheet.prose(line.strip(), indent=2 + space, hanging=4)
         if "≈" in arithmetic and not self.full:
-            told = "≈: the operands nearly cancel, so more digits count; --full shows them all"
-            self.sheet.prose(told, QUIET, indent=2, hanging=2)
+            note = "≈: the operands nearly cancel, so more digits count; --full shows them all"
+            self.sheet.prose(note, QUIET, indent=2, hanging=2)
 
     def _section(self, title: str) -> None:
         self.sheet.line()
         self.sheet.line((self.sheet.clip(title, self.sheet.width), "bold underline"))
 
     def _fold(self, n: int) -> Fold:
-        return Fold.whole(n) if self.everything else Fold.of(n, *ROWS)
+        return Fold.unfolded(n) if self.everything else Fold.of(n, *ROWS)
 
     def _terms(self) -> None:
         """The sum, term by term, beside the operands that have one number in every term."""
@@ -170,11 +170,11 @@ class _Telling:
             max(len(name), *(len(row[column][0]) for _, row in rows))
             for column, name in enumerate(names)
         ]
-        room = sheet.width - len(INDENT) - sum(widths) - 2 * len(widths)
-        if room < len(axis):  # the operands are told below as well
-            room += sum(widths[: len(beside)]) + 2 * len(beside)
+        budget = sheet.width - len(INDENT) - sum(widths) - 2 * len(widths)
+        if budget < len(axis):  # the operands are told below as well
+            budget += sum(widths[: len(beside)]) + 2 * len(beside)
             names, widths = names[len(beside) :], widths[len(beside) :]
-        width = min(max(len(axis), *(len(sheet.spell(words)) for words, _ in rows)), room)
+        width = min(max(len(axis), *(len(sheet.spell(words)) for words, _ in rows)), budget)
         head = [f"  {name:>{w}}" for name, w in zip(names, widths, strict=True)]
         sheet.line(INDENT, (sheet.cell(axis, width) + "".join(head), QUIET))
         for words, row in rows:
@@ -208,8 +208,8 @@ class _Telling:
         verdict = ("agrees", GOOD) if explanation.agrees else ("DOES NOT AGREE", BAD)
         sheet.line(INDENT, f"difference  {explanation.error:.1e}; {allowed}: ", verdict)
         if explanation.difference is not None:
-            told = f"finite difference of the loss, in float64: {explanation.difference}"
-            sheet.prose(told, indent=2, hanging=2)
+            line = f"finite difference of the loss, in float64: {explanation.difference}"
+            sheet.prose(line, indent=2, hanging=2)
 
     def _left_out(self, what: str) -> None:
         if what:
@@ -232,7 +232,7 @@ class _Tree:
         digits = OPERAND_DIGITS[0] if made is None else made.digits.operands
         branches: list[Operand | str] = []
         for group in explanation.operand_groups.values():
-            fold = Fold.whole(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
+            fold = Fold.unfolded(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
             left_out = fold.summary(f"{_last_name(group[0].address)} operands")
             branches += [left_out if i is None else group[i] for i in fold.places]
         for operand in branches:
@@ -262,8 +262,8 @@ class _Tree:
         """One branch; what does not fit goes on below, under its own start."""
         sheet = self.sheet
         before = sheet.clip(before, sheet.width // 2)
-        room = sheet.width - len(before)
-        lines = wrap(sheet.spell(text), room, subsequent_indent="  ", break_on_hyphens=False)
+        budget = sheet.width - len(before)
+        lines = wrap(sheet.spell(text), budget, subsequent_indent="  ", break_on_hyphens=False)
         sheet.line(before, (lines[0], style))
         blank = "".join("│" if c == "│" or c == "├" else " " for c in before)
         for line in lines[1:]:

@@ -23,10 +23,10 @@ class Fold:
     @classmethod
     def of(cls, n: int, head: int, tail: int) -> Fold:
         """A fold that hides two places or more; below that, all are shown."""
-        return cls(n, head, tail) if n > head + tail + 1 else cls.whole(n)
+        return cls(n, head, tail) if n > head + tail + 1 else cls.unfolded(n)
 
     @classmethod
-    def whole(cls, n: int) -> Fold:
+    def unfolded(cls, n: int) -> Fold:
         return cls(n, n, 0)
 
     @property

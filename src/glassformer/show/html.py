@@ -46,8 +46,8 @@ def tag(name: str, inside: str = "", **attributes: str) -> str:
     >>> tag("td", escape("<b>"), class_="quiet", title='"')
     '<td class="quiet" title="&quot;">&lt;b&gt;</td>'
     """
-    given = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
-    return f"<{name}{given}>{inside}</{name}>"
+    written = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    return f"<{name}{written}>{inside}</{name}>"
 
 
 def view(*parts: str) -> str:

@@ -32,11 +32,11 @@ def print_matrix(
     With `everything`, columns that do not fit side by side follow below. `beside`: matrices that
     are shown with it and get the same columns, such as those of the other heads.
     """
-    rows = Fold.whole(len(matrix)) if everything else Fold.of(len(matrix), ROWS_HEAD, ROWS_TAIL)
+    rows = Fold.unfolded(len(matrix)) if everything else Fold.of(len(matrix), ROWS_HEAD, ROWS_TAIL)
     width = label_width(sheet, [axes[0], *(row_labels[i] for i in rows.shown)])
     space = sheet.width - len(INDENT) - width
     table = _Table(sheet, matrix, rows, row_labels, column_labels, axes, width, beside)
-    columns = Fold.whole(matrix.shape[1])
+    columns = Fold.unfolded(matrix.shape[1])
     if everything:
         for panel in table.panels(space):
             table.write(panel)
@@ -90,7 +90,7 @@ class _Table:
         """The first and last columns that fit, two from the front for one from the back."""
         n = self.matrix.shape[1]
         if n <= 2 * CANDIDATES and sum(map(self.width, range(n))) <= space:
-            return Fold.whole(n)
+            return Fold.unfolded(n)
         space -= GAP + 1  # the ellipsis
         head, tail = 1, 0
         space -= self.width(0)

@@ -28,8 +28,8 @@ def numbers_per_update(
             for i in range(1, len(values))
         ]
 
-    digits, told = _fewest(moved[1:], evaluated)
-    return [number(value, digits) for value in values], ["", *told]
+    digits, texts = _fewest(moved[1:], evaluated)
+    return [number(value, digits) for value in values], ["", *texts]
 
 
 def lengths_per_update(steps: Sequence[int], moved: Sequence[float]) -> tuple[list[str], list[str]]:
@@ -46,8 +46,8 @@ def lengths_per_update(steps: Sequence[int], moved: Sequence[float]) -> tuple[li
         printed = [float(number(length, digits)) for length in lengths]
         return [_by(length, steps, i) for i, length in enumerate(printed, 1)]
 
-    digits, told = _fewest(moved[1:], evaluated)
-    return ["", *(number(length, digits) for length in lengths)], ["", *told]
+    digits, texts = _fewest(moved[1:], evaluated)
+    return ["", *(number(length, digits) for length in lengths)], ["", *texts]
 
 
 def _by(change: float, steps: Sequence[int], i: int) -> float:
@@ -63,13 +63,13 @@ def _fewest(
     have fewer digits than others, as many as are right.
     """
 
-    def told(digits: int, allowed: Sequence[int]) -> list[str | None]:
+    def rounded(digits: int, allowed: Sequence[int]) -> list[str | None]:
         pairs = zip(evaluated(digits), results, strict=True)
         return [_right(value, result, allowed) for value, result in pairs]
 
-    fitting = (digits for digits in OPERAND_DIGITS if None not in told(digits, MOVED_DIGITS))
+    fitting = (digits for digits in OPERAND_DIGITS if None not in rounded(digits, MOVED_DIGITS))
     digits = next(fitting, OPERAND_DIGITS[-1])
-    again = zip(told(digits, (*MOVED_DIGITS, 2)), evaluated(digits), strict=True)
+    again = zip(rounded(digits, (*MOVED_DIGITS, 2)), evaluated(digits), strict=True)
     return digits, [text or number(value, 1) for text, value in again]
 
 

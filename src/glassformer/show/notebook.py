@@ -168,8 +168,8 @@ def _maps(trace: Trace, node: Node) -> str:
     maps = []
     for (head,), weights in matrices(trace, node):
         if n <= NUMBERS:
-            whole = Fold.whole(n), Fold.whole(n)
-            drawn = matrix_table(weights, labels, labels, "query", whole, masked, signed=False)
+            folds = Fold.unfolded(n), Fold.unfolded(n)
+            drawn = matrix_table(weights, labels, labels, "query", folds, masked, signed=False)
         else:
             drawn = shaded_map(weights, masked)
         maps.append(tag("div", tag("div", f"head {head}") + drawn))
@@ -185,9 +185,9 @@ def _stages(trace: Trace) -> list[str]:
             continue
         nodes = [node for section in chapter.sections for node in section.nodes]
         between = ", ".join(node.short for node in nodes if is_between(node))
-        told = [_stage(trace, node) for node in nodes if not is_between(node)]
+        stages = [_stage(trace, node) for node in nodes if not is_between(node)]
         left_out = quiet(f"stages in between left out: {between}" if between else "")
-        result.append(details(chapter.title, *told, left_out))
+        result.append(details(chapter.title, *stages, left_out))
     return [*result, quiet(fold.summary("layer"))]
 
 
@@ -207,7 +207,7 @@ def _value(trace: Trace, node: Node) -> list[str]:
     is_map = {"query", "key"} <= set(node.axes)
     masked = masked_cells(trace, node) if is_map else None
     lead = [Fold.of(size(node, axis), 1, 1) for axis in lay.lead]
-    parts, folds = [], (Fold.whole(1), Fold.whole(1))
+    parts, folds = [], (Fold.unfolded(1), Fold.unfolded(1))
     for index, matrix in matrices(trace, node):
         if any(i not in fold.shown for i, fold in zip(index, lead, strict=True)):
             continue

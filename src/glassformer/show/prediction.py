@@ -60,14 +60,14 @@ def _breaks(trace: Trace, node: Node) -> bool:
 
 
 def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool) -> None:
-    rows = Fold.whole(len(probs)) if everything else Fold.of(len(probs), ROWS_HEAD, ROWS_TAIL)
+    rows = Fold.unfolded(len(probs)) if everything else Fold.of(len(probs), ROWS_HEAD, ROWS_TAIL)
     ids = array(trace, trace.nodes["token/ids"])[0]
     labels = axis_labels(trace, "pos", len(probs))
     width = label_width(sheet, ["after", *labels])
     guesses = {i: best_tokens(probs[i], 1)[0] for i in rows.shown}
     names = {i: sheet.spell(token_name(trace, guess)) for i, guess in guesses.items()}
-    room = (sheet.width - len(INDENT) - width - 2 * (NUMBER + 4)) // 2
-    name_width = min(max(10, *(cell_len(name) for name in names.values())), 16, room)
+    budget = (sheet.width - len(INDENT) - width - 2 * (NUMBER + 4)) // 2
+    name_width = min(max(10, *(cell_len(name) for name in names.values())), 16, budget)
     sheet.line()
     sheet.prose("After each token, the guess, and the token that really came:", indent=2)
     head = (
@@ -84,7 +84,7 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
         came = ""
         if i + 1 < len(ids):
             said = word_at(trace, "pos", i + 1) or f"id {ids[i + 1]}"
-            came = f"{sheet.clip(said, min(16, room))}  {number(probs[i, ids[i + 1]].item())}"
+            came = f"{sheet.clip(said, min(16, budget))}  {number(probs[i, ids[i + 1]].item())}"
         sheet.line(INDENT, f"{sheet.cell(labels[i], width)}  {guess}  {came}")
     if rows.missing:
         sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2)
@@ -109,15 +109,15 @@ def print_next(
     names = [sheet.spell(token_name(trace, token)) for token in shown]
     width = min(max(5, *(cell_len(name) for name in names)), sheet.width // 3)
     head = f"rank  {sheet.cell('token', width)}  {'id':>6}  {'logit':>10}  {'prob':>10}  "
-    room = max(min(sheet.width - len(INDENT) - cell_len(head), 24), 0)
+    budget = max(min(sheet.width - len(INDENT) - cell_len(head), 24), 0)
     sheet.line(INDENT, (head, QUIET))
     texts, rest = with_rest(last[shown])
     for rank, (token, name, prob) in enumerate(zip(shown, names, texts, strict=True), 1):
         logit = "" if logits is None else number(logits[token].item())
         row = f"{rank:>4}  {sheet.cell(name, width)}  {token:>6}  {logit:>10}"
-        bar = "█" * round(room * last[token] / last[shown[0]])
+        bar = "█" * round(budget * last[token] / last[shown[0]])
         sheet.line(INDENT, f"{row}  {prob:>10}  ", (bar, BAR))
-    if room:
+    if budget:
         sheet.prose("the longest bar is the most probable token's", QUIET, indent=2)
     if len(shown) < n:
         left_out = f"{n - len(shown)} of {n} tokens left out, together {rest}"

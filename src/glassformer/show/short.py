@@ -37,7 +37,7 @@ def print_short(trace: Trace, console: Console | None = None, lines: int = SCREE
 
     Numbers are rounded to three places. What is left out is said where it would stand.
     """
-    Short(trace, Sheet(console), lines).tell()
+    Short(trace, Sheet(console), lines).print()
 
 
 class Short:
@@ -51,7 +51,7 @@ class Short:
         rows = (lines - AROUND - GUESSES - PER_LAYER * shown) // (1 + 2 * shown)
         self.head, self.tail = max(rows // 2, 1), max(rows - rows // 2, 1)
 
-    def tell(self) -> None:
+    def print(self) -> None:
         for part in self.chapters:
             if part.layer is None and part is self.chapters[0]:
                 self._tokens()
@@ -68,8 +68,8 @@ class Short:
         ids = array(self.trace, self.trace.nodes["token/ids"])[0]
         tokens = [visible(label) for label in labels] or [f"id {token}" for token in ids]
         text = " | ".join(tokens)
-        room = 3 * (self.sheet.width - 8)
-        self.sheet.prose(f"{len(ids)} tokens: {self.sheet.clip(text, room)}", indent=2, hanging=2)
+        budget = 3 * (self.sheet.width - 8)
+        self.sheet.prose(f"{len(ids)} tokens: {self.sheet.clip(text, budget)}", indent=2, hanging=2)
 
     def _embeddings(self, nodes: Sequence[Node]) -> None:
         entering = [node for node in nodes if {"pos", "d_model"} <= set(node.axes)][-1]
@@ -117,7 +117,7 @@ class Short:
         texts = [[f"{value:.{PLACES}f}" for value in row] for row in matrix]
         cell = 2 + max(len(text) for i in rows.shown for text in texts[i])
         fit = max((self.sheet.width - len(INDENT) - width) // cell, 2)
-        columns = Fold.whole(matrix.shape[1])
+        columns = Fold.unfolded(matrix.shape[1])
         if columns.n > fit:
             columns = Fold.of(columns.n, (fit - 1) // 2, fit - 1 - (fit - 1) // 2)
         for i in rows.places:

@@ -62,8 +62,8 @@ class Grid:
 
         `least`: the smallest unit of gradients; `unit`: that of the changes.
         """
-        own = max(_unit(self.gradients), least)
-        title = f"{self.title}  x{own:.0e}".replace("e-0", "e-")
+        gradient_unit = max(_unit(self.gradients), least)
+        title = f"{self.title}  x{gradient_unit:.0e}".replace("e-0", "e-")
         labels = "".join(f"{label[: CELL - 1]:>{CELL}}" for label in self.columns)
         head = " " * self.label_width + labels
         lines: list[list[Part]] = [
@@ -71,7 +71,7 @@ class Grid:
             [(head, QUIET), BETWEEN, (labels, QUIET)],
         ]
         for row, label in enumerate(self.rows):
-            left = [_cell(value, own) for value in self.gradients[row].tolist()]
+            left = [_cell(value, gradient_unit) for value in self.gradients[row].tolist()]
             right = [_cell(value, unit) for value in self.changes[row].tolist()]
             lines.append([(label.ljust(self.label_width), QUIET), *left, BETWEEN, *right])
         return lines
@@ -150,8 +150,8 @@ def _slice(trace: Trace, path: str, head: int | None) -> tuple[tuple[str, ...], 
     value = array(trace, node)
     if head is None or "head" not in node.axes:
         return node.axes, value
-    place = node.axes.index("head")
-    return node.axes[:place] + node.axes[place + 1 :], value.take(head, place)
+    axis = node.axes.index("head")
+    return node.axes[:axis] + node.axes[axis + 1 :], value.take(head, axis)
 
 
 def _unit(*arrays: np.ndarray) -> float:
@@ -165,8 +165,8 @@ def _unit(*arrays: np.ndarray) -> float:
 
 
 def _cell(value: float, unit: float) -> Part:
-    whole = round(value / unit) if math.isfinite(value) else value
-    text = ZERO if value == 0 else str(whole)
+    units = round(value / unit) if math.isfinite(value) else value
+    text = ZERO if value == 0 else str(units)
     return f"{text:>{CELL}}", signed_style(value)
 
 

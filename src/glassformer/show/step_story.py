@@ -54,10 +54,10 @@ def extreme(trace: Trace, path: str) -> Extreme:
     """Length and largest number of a recorded value."""
     node = trace.nodes[path]
     value = array(trace, node).astype(np.float64)
-    place = np.unravel_index(int(np.abs(value).argmax()), value.shape)
-    index = tuple((axis, int(i)) for axis, i in zip(node.axes, place, strict=True))
+    at = np.unravel_index(int(np.abs(value).argmax()), value.shape)
+    index = tuple((axis, int(i)) for axis, i in zip(node.axes, at, strict=True))
     address = short_address(trace, str(Address(node.kind, node.name, index)))
-    return Extreme(float(np.sqrt((value**2).sum())), value[place].item(), address)
+    return Extreme(float(np.sqrt((value**2).sum())), value[at].item(), address)
 
 
 def asked(trace: Trace) -> list[tuple[int, int]]:
@@ -89,12 +89,12 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     probs = probabilities(trace)
     assert probs is not None, "a watched step records its logits"
     places = asked(trace)
-    fold = Fold.whole(len(places)) if everything else Fold.of(len(places), *ROWS)
+    fold = Fold.unfolded(len(places)) if everything else Fold.of(len(places), *ROWS)
     losses = array(trace, trace.nodes["fwd/token_loss"])[0, [pos for pos, _ in places]]
     losses = losses.astype(np.float64)
-    told = surprises(losses, fold.shown, _loss(trace))
+    printed = surprises(losses, fold.shown, _loss(trace))
     rows: list[list[Cell]] = []
-    shown = zip(fold.shown, told.probabilities, told.surprises, strict=True)
+    shown = zip(fold.shown, printed.probabilities, printed.surprises, strict=True)
     for (pos, token), p, surprise in ((places[i], p, surprise) for i, p, surprise in shown):
         best = best_tokens(probs[pos], 1)[0]
         words = [index_label(trace, "pos", pos), token_name(trace, token)]
@@ -106,7 +106,7 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     columns += [Column("probability", **right), Column("surprise", **right)]
     print_table(sheet, [*columns, Column("best guess", most=None)], rows)
     if fold.missing:
-        rest = told.together(losses[fold.head : fold.head + fold.missing])
+        rest = printed.together(losses[fold.head : fold.head + fold.missing])
         _left_out(sheet, f"{fold.summary('asked token')}, their surprises sum to {rest}")
     if len(places) == 1:
         pos = places[0][0]
@@ -169,12 +169,12 @@ def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
     assert before is not None, "a watched step records its logits"
     assert after is not None, "so does the pass after it"
     places = asked(trace)
-    fold = Fold.whole(len(places)) if everything else Fold.of(len(places), *ROWS)
+    fold = Fold.unfolded(len(places)) if everything else Fold.of(len(places), *ROWS)
     shown = [places[i] for i in fold.shown]
     p, q = ([float(probs[at]) for at in shown] for probs in (before, after))
     rows: list[list[Cell]] = [
-        [index_label(trace, "pos", pos), token_name(trace, token), *told, now - was]
-        for (pos, token), told, was, now in zip(shown, comparisons(p, q), p, q, strict=True)
+        [index_label(trace, "pos", pos), token_name(trace, token), *printed, now - was]
+        for (pos, token), printed, was, now in zip(shown, comparisons(p, q), p, q, strict=True)
     ]
     columns = [Column("after", most=18), Column("asked", most=14)]
     columns += [Column(title, right=True) for title in ("before", "after", "difference")]

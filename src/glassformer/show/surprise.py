@@ -46,8 +46,8 @@ def surprises(losses: np.ndarray, shown: Sequence[int], mean: float | None = Non
             again = -np.log(np.array([float(text) for text in texts]))
         if (column.units(again) == units).all():
             break
-    told = zip(chosen.tolist(), units.tolist(), strict=True)
-    spelled = [column.text(u) if np.isfinite(loss) else number(loss) for loss, u in told]
+    pairs = zip(chosen.tolist(), units.tolist(), strict=True)
+    spelled = [column.text(u) if np.isfinite(loss) else number(loss) for loss, u in pairs]
     return Surprises(texts, spelled, column)
 
 

@@ -30,12 +30,12 @@ class Column:
 class Bars:
     """A column of bars in the room that the words leave; its cells are numbers.
 
-    With a negative number among them they go to both sides of a line, zero; nan has no bar. `whole`
+    With a negative number among them they go to both sides of a line, zero; nan has no bar. `total`
     is the number of the longest bar; 0: the largest finite one there is.
     """
 
     title: str = ""
-    whole: float = 0.0
+    total: float = 0.0
 
 
 Cell = Part | float
@@ -53,8 +53,8 @@ def signed(value: float, digits: int = 4) -> str:
 def comparisons(before: Sequence[float], after: Sequence[float]) -> list[tuple[str, str, Part]]:
     """Rows of before, after, and their difference in its color, all as they add up."""
     styles = [signed_style(now - was) for was, now in zip(before, after, strict=True)]
-    told = zip(compared(before, after), styles, strict=True)
-    return [(was, now, (change, style)) for (was, now, change), style in told]
+    cells = zip(compared(before, after), styles, strict=True)
+    return [(was, now, (change, style)) for (was, now, change), style in cells]
 
 
 def difference(value: float, digits: int = 4) -> Part:
@@ -71,7 +71,7 @@ def print_table(
     sheet.line(" " * indent, ((" " * GAP).join(head), QUIET))
     bars = {
         # a column of bars holds numbers alone
-        i: _Scale([float(cast("float", row[i])) for row in rows], widths[i], column.whole)
+        i: _Scale([float(cast("float", row[i])) for row in rows], widths[i], column.total)
         for i, column in enumerate(columns)
         if isinstance(column, Bars)
     }
@@ -97,14 +97,14 @@ def _widths(
         texts = [_text(row[i]) for row in rows] + [column.title]
         widest = max(cell_len(sheet.spell(text)) for text in texts)
         widths.append(widest if column.most is None else min(widest, column.most))
-    room = sheet.width - indent - GAP * (len(columns) - 1) - sum(widths)
+    budget = sheet.width - indent - GAP * (len(columns) - 1) - sum(widths)
     for i, column in enumerate(columns):
         if isinstance(column, Bars):
-            widths[i] = min(max(room, SHORTEST_BAR), LONGEST_BAR)
-            room -= widths[i]
+            widths[i] = min(max(budget, SHORTEST_BAR), LONGEST_BAR)
+            budget -= widths[i]
     for i, column in enumerate(columns):
-        if room < 0 and isinstance(column, Column) and column.most is None:
-            widths[i] = max(widths[i] + room, cell_len(column.title))
+        if budget < 0 and isinstance(column, Column) and column.most is None:
+            widths[i] = max(widths[i] + budget, cell_len(column.title))
     return widths
 
 
@@ -126,9 +126,9 @@ def _spaced(parts: Sequence[Part]) -> list[Part]:
 class _Scale:
     """Numbers to bars of one scale."""
 
-    def __init__(self, values: Sequence[float], width: int, whole: float) -> None:
+    def __init__(self, values: Sequence[float], width: int, total: float) -> None:
         largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
-        self.largest = whole or largest or 1.0
+        self.largest = total or largest or 1.0
         self.two_sided = any(v < 0 for v in values)
         self.width = (width - 1) // 2 if self.two_sided else width
 

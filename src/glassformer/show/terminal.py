@@ -44,7 +44,7 @@ MAPS_HEAD, MAPS_TAIL = (
 )  # attention maps shown per layer; of other stages the first and last head
 
 
-def tell(
+def print_trace(
     trace: Trace,
     console: Console | None = None,
     *,
@@ -59,7 +59,7 @@ def tell(
     Whatever is left out is said where it would stand.
     """
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    Story(trace, Sheet(console), everything).tell(sorted(set(layers)), patterns)
+    Story(trace, Sheet(console), everything).print(sorted(set(layers)), patterns)
 
 
 class Story:
@@ -71,7 +71,7 @@ class Story:
         self._said = ""
         self._renamed: list[str] = []
 
-    def tell(self, layers: list[int], only: tuple[str, ...]) -> None:
+    def print(self, layers: list[int], only: tuple[str, ...]) -> None:
         unknown = [layer for layer in layers if layer >= n_layers(self.trace)]
         if unknown:
             raise GlassformerError(
@@ -126,7 +126,7 @@ class Story:
 
     def _folded_layers(self) -> list[int]:
         n = n_layers(self.trace)
-        return (Fold.whole(n) if self.everything else Fold.of(n, 1, 1)).shown
+        return (Fold.unfolded(n) if self.everything else Fold.of(n, 1, 1)).shown
 
     def _skipped(self, layer: int, shown: list[int]) -> None:
         n = n_layers(self.trace)
@@ -152,10 +152,10 @@ class Story:
             self._group([node], told_below=False)
 
     def _section(self, nodes: list[Node]) -> None:
-        told = [node for node in nodes if self.everything or not is_between(node)]
-        for group in groups(told):
+        listed = [node for node in nodes if self.everything or not is_between(node)]
+        for group in groups(listed):
             self._group(group)
-        between = [node.short for node in nodes if node not in told]
+        between = [node.short for node in nodes if node not in listed]
         if between:
             self.sheet.line()
             noun = "stage" if len(between) == 1 else "stages"
@@ -266,7 +266,7 @@ class Story:
 
     def _lead_fold(self, n: int, weights: bool) -> Fold:
         if self.everything:
-            return Fold.whole(n)
+            return Fold.unfolded(n)
         return Fold.of(n, MAPS_HEAD, MAPS_TAIL) if weights else Fold.of(n, 1, 1)
 
     def _legend(self, node: Node, weights: bool) -> None:

@@ -65,9 +65,9 @@ def _tokens(trace: Trace, sheet: Sheet) -> None:
     sheet.prose(", ".join(words), indent=2)
 
 
-def _side_by_side(trace: Trace, sheet: Sheet, told: list[Chapter], titles: list[str]) -> None:
+def _side_by_side(trace: Trace, sheet: Sheet, chapters: list[Chapter], titles: list[str]) -> None:
     """One table per section: a row for each stage, a column for each chapter."""
-    for sections in zip(*(chapter.sections for chapter in told), strict=True):
+    for sections in zip(*(chapter.sections for chapter in chapters), strict=True):
         first = stages(sections[0])
         if not first:
             continue
@@ -81,7 +81,7 @@ def _side_by_side(trace: Trace, sheet: Sheet, told: list[Chapter], titles: list[
             rows.append([same[0].short, _size(same[0])])
             rows[-1] += [number(_of_last_token(trace, node)) for node in same]
         heads = ["", "", *("" for _ in titles)]  # an empty line sets what has no title apart
-        if sections[0].title or sections[0] is told[0].sections[0]:
+        if sections[0].title or sections[0] is chapters[0].sections[0]:
             heads = ["stage", "size", *titles]
         columns = [Column(head.ljust(WIDEST)) for head in heads[:2]]
         columns += [Column(head.rjust(NUMBER), right=True) for head in heads[2:]]
@@ -118,6 +118,6 @@ def _attention(trace: Trace, sheet: Sheet) -> None:
 
 def stages(section: Section) -> list[Node]:
     """A section's nodes without those that only lead to another one, as `post_tanh` to `post`."""
-    told = [node for node in section.nodes if not is_between(node)]
-    names = [node.short for node in told]
-    return [node for node in told if not any(node.short.startswith(f"{name}_") for name in names)]
+    listed = [node for node in section.nodes if not is_between(node)]
+    names = [node.short for node in listed]
+    return [node for node in listed if not any(node.short.startswith(f"{name}_") for name in names)]

@@ -51,8 +51,8 @@ def first_text(node: Node, value: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The axes without the batch, and the value of its first text."""
     if "batch" not in node.axes:
         return list(node.axes), value
-    place = node.axes.index("batch")
-    return [axis for axis in node.axes if axis != "batch"], value.take(0, place)
+    batch = node.axes.index("batch")
+    return [axis for axis in node.axes if axis != "batch"], value.take(0, batch)
 
 
 def matrices(trace: Trace, node: Node) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:

@@ -87,12 +87,12 @@ class Corpus:
                 f"there is no text in {', '.join(map(str, self._given))}; give files with text"
             )
 
-    def pieces_counting(self, marks: Iterable[str], found: Counter[str]) -> Iterator[Piece]:
+    def pieces_counting(self, marks: Iterable[str], counts: Counter[str]) -> Iterator[Piece]:
         """Yield the pieces, and count in `found` how often each mark stands in them as text."""
         for piece in self.pieces():
             for mark in marks:
                 if mark in piece.text:
-                    found[mark] += piece.text.count(mark)
+                    counts[mark] += piece.text.count(mark)
             yield piece
 
     def texts(self) -> Iterator[str]:
@@ -119,10 +119,10 @@ def _stream(source: Source) -> AbstractContextManager[BinaryIO]:
     return source.path.open("rb")
 
 
-def _sources(given: str | Path) -> Iterator[Source]:
+def _sources(source: str | Path) -> Iterator[Source]:
     """Yield the files that a path given by the user stands for."""
-    path = Path(given)
-    if str(given) == STDIN:
+    path = Path(source)
+    if str(source) == STDIN:
         yield Source("standard input", path, is_stream=True)
     elif path.is_dir():
         yield from _in_folder(path)

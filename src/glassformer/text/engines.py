@@ -33,13 +33,13 @@ def train_chars(texts: Iterable[str], vocab_size: int | None) -> tokenizers.Toke
     for text in texts:
         counts.update(text)
     names = [EOS, *map(byte_name, range(256))]
-    room = len(counts) if vocab_size is None else vocab_size - len(names)
-    if room < 1:
+    budget = len(counts) if vocab_size is None else vocab_size - len(names)
+    if budget < 1:
         raise GlassformerError(
             f"vocab_size={vocab_size} leaves no room for a character beside {EOS} and the 256 "
             f"bytes that spell unseen characters; ask for {len(names) + 1} or more"
         )
-    frequent = sorted(counts, key=lambda char: (-counts[char], char))[:room]
+    frequent = sorted(counts, key=lambda char: (-counts[char], char))[:budget]
     names += sorted(frequent)
     engine = tokenizers.Tokenizer(
         models.BPE(
@@ -82,7 +82,7 @@ def fixed_words(
     words: Sequence[str], *, lowercase: bool, punctuation: bool
 ) -> tokenizers.Tokenizer:
     """Return a tokenizer of exactly these words, in this order, with no special token."""
-    return _word_engine({word: place for place, word in enumerate(words)}, lowercase, punctuation)
+    return _word_engine({word: index for index, word in enumerate(words)}, lowercase, punctuation)
 
 
 def _word_engine(vocab: dict[str, int], lowercase: bool, punctuation: bool) -> tokenizers.Tokenizer:

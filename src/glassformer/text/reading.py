@@ -76,16 +76,16 @@ def text_pieces(file: BufferedIOBase, name: str, separator: str | None = None) -
 def json_lines(file: BufferedIOBase, name: str, field: str) -> Iterator[Piece]:
     """Yield the text of each row, a document of its own; empty lines and texts are left out."""
     for number, line in enumerate(file, start=1):
-        place = f"{name}:{number}"
+        where = f"{name}:{number}"
         text = Utf8(name, line=number).decode(line, final=True)
         if not text.strip():
             continue
-        document = _row_text(text, place, field)
+        document = _row_text(text, where, field)
         if document:
             yield Piece(document, ends_document=True)
 
 
-def _row_text(line: str, place: str, field: str) -> str:
+def _row_text(line: str, where: str, field: str) -> str:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -93,29 +93,29 @@ def _row_text(line: str, place: str, field: str) -> str:
         if isinstance(error, json.JSONDecodeError):
             cause = f"{error.msg} at column {error.colno}"
         raise GlassformerError(
-            f"{place} is not JSON: {cause}; each line must be one object, as in "
+            f"{where} is not JSON: {cause}; each line must be one object, as in "
             f'{{"{field}": "Once upon a time ..."}}'
         ) from error
     if not isinstance(row, dict):
         raise GlassformerError(
-            f"{place} is {kind(row)}, not an object; each line must be one object, as in "
+            f"{where} is {kind(row)}, not an object; each line must be one object, as in "
             f'{{"{field}": "Once upon a time ..."}}'
         )
     if field not in row:
         raise GlassformerError(
-            f"{place} has no field {field!r}; its fields are {', '.join(map(repr, row)) or 'none'}."
+            f"{where} has no field {field!r}; its fields are {', '.join(map(repr, row)) or 'none'}."
             f"{did_you_mean(field, row)} Name the one that holds the text with --field"
         )
     document = row[field]
     if not isinstance(document, str):
         raise GlassformerError(
-            f"{place}: the field {field!r} is {kind(document)}, not text; name the one that holds "
+            f"{where}: the field {field!r} is {kind(document)}, not text; name the one that holds "
             "the text with --field, or leave this row out"
         )
     surrogate = re.search("[\ud800-\udfff]", document)
     if surrogate:
         raise GlassformerError(
-            f"{place}: character {surrogate.start():,} of {field!r} is the lone surrogate "
+            f"{where}: character {surrogate.start():,} of {field!r} is the lone surrogate "
             f"U+{ord(surrogate[0]):04X}, half of a character; leave it out"
         )
     return document
@@ -158,5 +158,5 @@ class Utf8:
         self.line = self._line_of(block, len(block))
         return text
 
-    def _line_of(self, block: bytes, place: int) -> int:
-        return self.line + block.count(b"\n", 0, place)
+    def _line_of(self, block: bytes, offset: int) -> int:
+        return self.line + block.count(b"\n", 0, offset)

@@ -37,10 +37,10 @@ def byte_of_letter() -> dict[str, int]:
     >>> byte_of_letter()["A"], byte_of_letter()["Ġ"]
     (65, 32)
     """
-    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in own]
-    return {chr(byte): byte for byte in own} | {
-        chr(0x100 + place): byte for place, byte in enumerate(others)
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + index): byte for index, byte in enumerate(others)
     }
 
 

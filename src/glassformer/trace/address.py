@@ -75,8 +75,8 @@ class Address:
 
     def slices(self, axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int | slice, ...]:
         """What to index a value of these axes with; an axis of length 1 may be left out."""
-        given = dict(self.index)
-        for axis, i in given.items():
+        index = dict(self.index)
+        for axis, i in index.items():
             if axis not in axes:
                 known = ", ".join(axes) or "none: it is one number"
                 raise GlassformerError(f"{self.path} has no axis {axis!r}; its axes are {known}")
@@ -86,7 +86,7 @@ class Address:
                     f"{axis}={i} is outside {self.path}; {axis} goes from 0 to {n - 1}"
                 )
         return tuple(
-            given[axis] if axis in given else 0 if n == 1 else slice(None)
+            index[axis] if axis in index else 0 if n == 1 else slice(None)
             for axis, n in zip(axes, shape, strict=True)
         )
 

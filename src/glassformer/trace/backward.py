@@ -78,11 +78,11 @@ def _explain(
         local = _gradient(consumer.formula, operand, source.axes)
         if local is None:
             continue
-        own = consumer.formula.name
+        output = consumer.formula.name
         paths = {
             **consumer.operands,
-            own: consumer.path,
-            f"d_{own}": gradient_path(consumer.path),
+            output: consumer.path,
+            f"d_{output}": gradient_path(consumer.path),
         }
         names = tuple((o, _symbol(paths[o], symbols)) for o in local.operands)
         body = _renamed(local, names, tuple(consumer.params.items()))

@@ -67,7 +67,7 @@ def finite_difference(rerun: Rerun, where: Address) -> FiniteDifference:
         # the losses' own rounding, divided by the step
         return (above - below) / (2 * h), ROUNDING * (abs(above) + abs(below)) / h
 
-    whole, _ = slope(h)
+    estimate, _ = slope(h)
     half, rounding = slope(h / 2)
-    value = (4 * half - whole) / 3
+    value = (4 * half - estimate) / 3
     return FiniteDifference(value, h, abs(value - half) + 4 * rounding)

@@ -66,17 +66,17 @@ class Operands(Sequence[Operand]):
         return len(self._flat)
 
     @overload
-    def __getitem__(self, place: int) -> Operand: ...
+    def __getitem__(self, index: int) -> Operand: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Operand]: ...
-    def __getitem__(self, place: int | slice) -> Operand | list[Operand]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(len(self))[place]]
+    def __getitem__(self, index: slice) -> list[Operand]: ...
+    def __getitem__(self, index: int | slice) -> Operand | list[Operand]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
         source = self._source
-        index = np.unravel_index(self._flat[place], source.shape)
-        inside = ",".join(f"{axis}={i}" for axis, i in zip(source.axes, index, strict=True))
+        element = np.unravel_index(self._flat[index], source.shape)
+        inside = ",".join(f"{axis}={i}" for axis, i in zip(source.axes, element, strict=True))
         address = f"{source.path}[{inside}]" if inside else source.path
-        return Operand(address, self._values[place].item())
+        return Operand(address, self._values[index].item())
 
 
 def explain(trace: Graph, address: str | Address, *, check: bool = False) -> Explanation:
@@ -105,8 +105,8 @@ def explain(trace: Graph, address: str | Address, *, check: bool = False) -> Exp
 
 
 def _example(node: Node, where: Address) -> str:
-    given = dict(where.index)
-    return str(where.element(**{axis: given.get(axis, 0) for axis in node.axes}))
+    index = dict(where.index)
+    return str(where.element(**{axis: index.get(axis, 0) for axis in node.axes}))
 
 
 class Explanation:

@@ -196,7 +196,7 @@ def load(trace: Graph, folder: Path) -> None:
             _refuse_wrong_operands(node)
             trace.add(node)
             if row["bytes"] is not None:
-                values.place(node, *row["bytes"])
+                values.locate(node, *row["bytes"])
         _refuse_loose_ends(trace)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(path, f"is damaged ({error})", FIX) from error
@@ -241,7 +241,7 @@ class StoredValues:
         self._stored = stored
         self._bytes: dict[str, tuple[int, int]] = {}
 
-    def place(self, node: Node, begin: int, end: int) -> None:
+    def locate(self, node: Node, begin: int, end: int) -> None:
         """Say where a node's bytes lie; an extent that does not fit its shape is refused."""
         if not 0 <= begin <= end <= len(self._stored) or end - begin != node.nbytes:
             raise ValueError(f"bytes {begin} to {end} of {node.path} do not fit {node.shape}")

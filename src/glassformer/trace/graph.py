@@ -151,10 +151,10 @@ class Graph:
         if node is None:
             namesakes = (path for path, node in self.nodes.items() if node.name == where.name)
             namesake = next(namesakes, None)  # the same name under another kind
-            near = (
+            nearest = (
                 f" Did you mean {namesake!r}?" if namesake else did_you_mean(where.path, self.nodes)
             )
-            raise GlassformerError(f"no value is named {where.path!r} in this trace.{near}")
+            raise GlassformerError(f"no value is named {where.path!r} in this trace.{nearest}")
         return node
 
     def __getitem__(self, address: str | Address) -> Tensor:

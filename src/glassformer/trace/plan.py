@@ -55,11 +55,11 @@ def plan(watch: Watch, batch: int = 1, pos: int = 2) -> Plan:
     lengths = {"batch": batch, "pos": pos}
     nodes = []
     for row, *others in zip(base["nodes"], wider["nodes"], longer["nodes"], strict=True):
-        fixed = [_fixed(own) for own in (row, *others)]
+        fixed = [_fixed(record) for record in (row, *others)]
         if fixed[1:] != fixed[:1] * 2:
             raise NoPlanError(f"{row['address']} is another node for another text")
-        shapes = [own["shape"] for own in (row, *others)]
-        params = [own["params"] for own in (row, *others)]
+        shapes = [record["shape"] for record in (row, *others)]
+        params = [record["params"] for record in (row, *others)]
         node = {key: value for key, value in row.items() if key not in OF_A_TRACE}
         node["shape"] = [_count(sizes, lengths) for sizes in zip(*shapes, strict=True)]
         node["params"] = {name: _count([p[name] for p in params], lengths) for name in params[0]}

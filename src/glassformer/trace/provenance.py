@@ -63,14 +63,14 @@ class Provenance:
     ) -> Iterator[Node]:
         """The nodes of one call, a node to an output."""
         names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
-        given = op.bind(*operands, **params) if op.bind else operands
+        bound = op.bind(*operands, **params) if op.bind else operands
         sources = {
             operand: self._path(tensor, op, operand)
-            for operand, tensor in zip(op.operands, given, strict=False)
+            for operand, tensor in zip(op.operands, bound, strict=False)
             if tensor is not None
         }
         formulas = _formulas(op, tuple(sources))
-        paths = [f"{prefix}{own}" for own in names]
+        paths = [f"{prefix}{short}" for short in names]
         for formula, path in zip(formulas, paths, strict=True):
             sources[formula.name] = path  # one output's formula may read another output
         for path, formula, value in zip(paths, formulas, values, strict=True):
@@ -118,9 +118,9 @@ def _from_nowhere(op: Op, operand: str) -> RuntimeError:
 
 
 @cache
-def _formulas(op: Op, given: tuple[str, ...]) -> tuple[Formula, ...]:
+def _formulas(op: Op, present: tuple[str, ...]) -> tuple[Formula, ...]:
     """The op's formulas for the operands that are there."""
-    return tuple(formula.without(frozenset(op.operands) - {*given}) for formula in op.outputs)
+    return tuple(formula.without(frozenset(op.operands) - {*present}) for formula in op.outputs)
 
 
 def _view_key(tensor: Tensor) -> tuple[Any, ...]:

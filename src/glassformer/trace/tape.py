@@ -121,8 +121,8 @@ class Recorder:
         """The result with its edits, and live if it has to be."""
         names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
         settled = []
-        for own, value, formula in zip(names, values, op.outputs, strict=True):
-            path = f"{self._prefix}{own}"
+        for short, value, formula in zip(names, values, op.outputs, strict=True):
+            path = f"{self._prefix}{short}"
             new = self.edits[path](value, formula.axes) if path in self.edits else value
             settled.append(new)
             if self.live is not None:

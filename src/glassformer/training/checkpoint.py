@@ -153,28 +153,28 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def fill(model: Decoder, recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
     """Give a model the weights of a checkpoint; they and the moments must be of its shapes."""
-    wanted = {"model": model.state_dict(), "optimizer": moments_of(model, recipe)}
-    for name, tensors in wanted.items():
+    expected = {"model": model.state_dict(), "optimizer": moments_of(model, recipe)}
+    for name, tensors in expected.items():
         _refuse_others(folder, f"{name}.safetensors", checkpoint.tensors[name], tensors)
     model.load_state_dict(checkpoint.tensors["model"])
 
 
 def _refuse_others(
-    folder: Path, file: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+    folder: Path, file: str, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> None:
     """Raise for tensors that are not those of the run's model: names, shapes, kind of number."""
-    for name in (*wanted, *found):
-        if name not in found:
+    for name in (*expected, *stored):
+        if name not in stored:
             problem = f"lacks the tensor {name}"
-        elif name not in wanted:
+        elif name not in expected:
             problem = f"holds {name!r}, which is no tensor of this run"
-        elif found[name].shape != wanted[name].shape:
+        elif stored[name].shape != expected[name].shape:
             problem = (
-                f"holds {name} as {[*found[name].shape]}, and by run.json it is"
-                f" {[*wanted[name].shape]}"
+                f"holds {name} as {[*stored[name].shape]}, and by run.json it is"
+                f" {[*expected[name].shape]}"
             )
-        elif not found[name].is_floating_point():
-            problem = f"holds {name} as {found[name].dtype}, and weights are fractions"
+        elif not stored[name].is_floating_point():
+            problem = f"holds {name} as {stored[name].dtype}, and weights are fractions"
         else:
             continue
         raise DamagedFileError(folder / file, problem, _otherwise(folder), name)

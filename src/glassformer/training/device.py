@@ -17,7 +17,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; auto takes CUDA, then MPS (Apple), then the CPU."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next((kind for kind, there in present.items() if there), "cpu"))
+        return torch.device(next((kind for kind, usable in present.items() if usable), "cpu"))
     if name.partition(":")[0] not in DEVICES:
         raise GlassformerError(
             f"device {name!r} is none of {', '.join(DEVICES)}.{did_you_mean(name, DEVICES)}"

@@ -46,15 +46,15 @@ def examples(
 
     `data`: the tokens that the model was trained on; `own_first`: its text goes before WORDS.
     """
-    own: list[tuple[str, str | None]] = []
+    chosen: list[tuple[str, str | None]] = []
     if data is not None:
         for start in beginnings(tokenizer, data):
             text = shortened(tokenizer, n_ctx, start)
             # a whole sentence would leave nothing to say
             prompt, word = without_end(text) or (text, None)
-            own.append((prompt, word if tokenizer.kind == "words" else None))
-    words = [*own, *WORDS] if own_first else [*WORDS, *own]
-    known = words if tokenizer.kind == "words" else own or [*PIECES]
+            chosen.append((prompt, word if tokenizer.kind == "words" else None))
+    words = [*chosen, *WORDS] if own_first else [*WORDS, *chosen]
+    known = words if tokenizer.kind == "words" else chosen or [*PIECES]
     fitting = (pair for pair in dict.fromkeys(known) if _fits(tokenizer, n_ctx, pair[0]))
     return [*islice(fitting, SHOWN)] or [(_any_token(tokenizer), None)]
 
@@ -62,8 +62,8 @@ def examples(
 def _any_token(tokenizer: Tokenizer) -> str:
     """The text of the first token that stands for itself: no special one, and no lone byte."""
     texts = ((i, tokenizer.token(i)) for i in range(tokenizer.vocab_size))
-    own = (text for i, text in texts if text.strip() and _known(tokenizer, text) == [i])
-    return next(own, tokenizer.token(0))
+    known = (text for i, text in texts if text.strip() and _known(tokenizer, text) == [i])
+    return next(known, tokenizer.token(0))
 
 
 def shortened(tokenizer: Tokenizer, n_ctx: int, start: str) -> str:
@@ -94,12 +94,12 @@ def unfinished(tokenizer: Tokenizer, n_ctx: int, data: Path) -> list[tuple[str, 
     """The first and the last sentence of a text that the model can read, as `without_end`."""
     windows = _windows(tokenizer, data, lambda n: [0, max(n - WINDOW, 0)])
     result: list[tuple[str, str]] = []
-    for place, window in zip((0, -1), windows, strict=False):
+    for index, window in zip((0, -1), windows, strict=False):
         is_end = groupby(window, lambda i: i == tokenizer.eos_id)
         documents = [[*ids] for ends, ids in is_end if not ends] or [[]]
-        sentences = _SENTENCE_END.split(tokenizer.decode(documents[place]).strip())
+        sentences = _SENTENCE_END.split(tokenizer.decode(documents[index]).strip())
         # the first of the last window may have lost its beginning
-        in_order = sentences if place == 0 else sentences[:0:-1] or sentences
+        in_order = sentences if index == 0 else sentences[:0:-1] or sentences
         parts = (without_end(sentence) for sentence in in_order)
         fitting = (p for p in parts if p is not None and _fits(tokenizer, n_ctx - 1, p[0]))
         result += islice((p for p in fitting if len(p[0]) <= LETTERS), 1)
@@ -108,11 +108,11 @@ def unfinished(tokenizer: Tokenizer, n_ctx: int, data: Path) -> list[tuple[str, 
 
 def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
     """How sentences of a text begin, from places spread over it."""
-    begins = _windows(tokenizer, data, lambda n: [place * n // SHOWN for place in range(SHOWN)])
-    for place, window in enumerate(begins):
+    begins = _windows(tokenizer, data, lambda n: [index * n // SHOWN for index in range(SHOWN)])
+    for index, window in enumerate(begins):
         ids = [i for i in window if i != tokenizer.eos_id]
         # the first sentence may have lost its beginning
-        sentences = re.split(r"(?<=[.!?\n])\s+", tokenizer.decode(ids).strip())[place > 0 :]
+        sentences = re.split(r"(?<=[.!?\n])\s+", tokenizer.decode(ids).strip())[index > 0 :]
         lines = " ".join(sentences).splitlines() or [""]
         start = lines[0][: LETTERS + 1]
         if len(start) > LETTERS:  # up to a word's end, where the script has spaces

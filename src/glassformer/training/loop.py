@@ -307,10 +307,10 @@ class Loop:
     def diverged(self, what: str) -> str:
         """What to say when an update has spoiled the model."""
         kept = ck.steps_saved(self.run.checkpoints) if self.run is not None else []
-        whole = f"; the checkpoint of step {kept[-1]} is whole" if kept else ""
+        intact = f"; the checkpoint of step {kept[-1]} is whole" if kept else ""
         return (
             f"step {self.step}: {what}: training diverged, its steps overshoot at learning rate"
-            f" {learning_rate(self.recipe, max(self.step, 1)):g}{whole}; train again with a lower"
+            f" {learning_rate(self.recipe, max(self.step, 1)):g}{intact}; train again with a lower"
             " lr or a longer warm-up"
         )
 

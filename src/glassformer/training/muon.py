@@ -57,9 +57,9 @@ class Muon:
         self.averages = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self._ahead = [torch.empty_like(p) for p in self.parameters.values()]
         ahead = {id(p): a for p, a in zip(self.parameters.values(), self._ahead, strict=True)}
-        turned = matrices(model, lambda p: ahead.get(id(p), p))
+        orthogonal = matrices(model, lambda p: ahead.get(id(p), p))
         self._stacks: dict[torch.Size, list[tuple[Matrix, Tensor]]] = {}
-        for weight, (_, to_turn, _) in zip(matrices(model), turned, strict=True):
+        for weight, (_, to_turn, _) in zip(matrices(model), orthogonal, strict=True):
             self._stacks.setdefault(to_turn.shape, []).append((weight, to_turn))
 
     @torch.no_grad()

@@ -227,16 +227,16 @@ def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -
             f"--tokenizer {asked!r} is neither a folder nor one of {', '.join(KINDS)}."
             f"{did_you_mean(asked, KINDS)}"
         )
-    own = asked == table.get("kind")  # the preset's further settings are for its own kind
-    if own and "vocabulary" in table and choices.vocab_size is None:
+    same_kind = asked == table.get("kind")  # the preset's further settings are for its own kind
+    if same_kind and "vocabulary" in table and choices.vocab_size is None:
         return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
     texts = corpus.texts() if corpus is not None else _storyland_texts()
     size = choices.vocab_size
     return Tokenizer.train(
         asked,
         first_characters(texts, TOKENIZER_CHARACTERS),
-        vocab_size=table.get("vocab_size") if own and size is None else size,
-        lowercase=own and table.get("lowercase", False),
+        vocab_size=table.get("vocab_size") if same_kind and size is None else size,
+        lowercase=same_kind and table.get("lowercase", False),
     )
 
 

@@ -256,14 +256,14 @@ def read_metrics(path: Path) -> list[Row]:
     rows = []
     lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     for number, line in enumerate(lines, 1):
-        place = Path(f"{path}, line {number}")
+        where = Path(f"{path}, line {number}")
         try:
-            content = parse_object(line, place, "take the line out")
+            content = parse_object(line, where, "take the line out")
         except DamagedFileError:
             if number == len(lines):
                 break
             raise
-        rows.append({**_ROW.check(content, place, "take the line out")})
+        rows.append({**_ROW.check(content, where, "take the line out")})
     return rows
 
 

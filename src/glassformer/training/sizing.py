@@ -82,10 +82,10 @@ def sized(text: Measured, preset: dict[str, Any], kind: str | None = None) -> di
     """
     if text.n_characters >= LONGEST:
         return preset
-    place = math.log(max(text.n_characters, SHORTEST) / SHORTEST) / math.log(LONGEST / SHORTEST)
+    share = math.log(max(text.n_characters, SHORTEST) / SHORTEST) / math.log(LONGEST / SHORTEST)
 
     def between(low: float, high: float) -> float:
-        return low * (high / low) ** place
+        return low * (high / low) ** share
 
     model, training = (
         {name: between(low, preset[table][name]) for name, low in LITTLE[table].items()}

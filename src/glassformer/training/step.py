@@ -125,13 +125,13 @@ def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, st
                 asked = targets[None].to(device) if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
                     trace = model.watch(ids[None].to(device), asked)
-                for place, recorded in enumerate(trace.computed):
+                for index, recorded in enumerate(trace.computed):
                     value = trace.value_of(recorded)
                     masked = recorded.name.endswith("attn_scores")  # -inf by design
                     if not (value.nan_to_num(neginf=0.0) if masked else value).isfinite().all() or (
                         masked and value.isnan().any()
                     ):
-                        result.setdefault(recorded.path, place)
+                        result.setdefault(recorded.path, index)
                         break
     if result:
         return f"the first value that is not finite is {min(result, key=result.__getitem__)}"

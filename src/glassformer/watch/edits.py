@@ -69,14 +69,14 @@ def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: NewValue) ->
 
     What a function makes of the slice is put there as a number is: no gradient flows back through.
     """
-    place = where.slices(axes, tuple(value.shape))
+    index = where.slices(axes, tuple(value.shape))
     if callable(new):
-        new = new(value[place].detach().clone())
+        new = new(value[index].detach().clone())
         if isinstance(new, Tensor):
             new = new.detach()
-    if isinstance(new, Tensor) and new.ndim and new.shape != value[place].shape:
+    if isinstance(new, Tensor) and new.ndim and new.shape != value[index].shape:
         raise GlassformerError(
-            f"{where} is {[*value[place].shape]} here and the new value is {[*new.shape]}; give"
+            f"{where} is {[*value[index].shape]} here and the new value is {[*new.shape]}; give"
             " one number, a value of this shape, or the address of a part"
         )
     if value.is_floating_point() and isinstance(new, float | int):
@@ -85,4 +85,4 @@ def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: NewValue) ->
             raise GlassformerError(
                 f"{new} is beyond the numbers of {where}; the largest there is {largest:.6g}"
             )
-    value[place] = new
+    value[index] = new

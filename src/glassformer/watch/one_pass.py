@@ -86,7 +86,7 @@ def _watch(
         model = with_weights(model, weights)
     live: Live | None = {} if backward else None
     values = {path: change for path, change in changes.items() if path.startswith("fwd/")}
-    edits = {path: editor(own) for path, own in values.items()}
+    edits = {path: editor(new) for path, new in values.items()}
     tape = Recorder(trace, edits=edits, live=live)
     for view in model.views():
         tape.leaf("weight", view.name, view.value, view.axes)

@@ -152,8 +152,8 @@ class _Update:
         owner = {p.untyped_storage().data_ptr(): p for p in self.model.parameters()}
         for view in self.model.views():
             parameter = owner[view.value.untyped_storage().data_ptr()]
-            own = [q for q, values in quantities.items() if stored[id(parameter)] in values]
-            values = {quantity: views[quantity][view.name] for quantity in own}
+            kept = [q for q, values in quantities.items() if stored[id(parameter)] in values]
+            values = {quantity: views[quantity][view.name] for quantity in kept}
             if stored[id(parameter)] in self.rule.muon:
                 self._record_matrix(view, values)
             else:
@@ -186,24 +186,24 @@ class _Update:
         ahead, decayed = (as_matrix(values[q], axes) for q in ("ahead", "decayed"))
         known = {id(ahead): sources["ahead"], id(decayed): sources["decayed"]}
         tape = _MatrixTape(self, view, known)
-        turned = muon.orthogonalize.steps(tape, f"{name}.step", ahead, work_dtype(ahead))
-        new = tape(name, muon.orthogonal_update, decayed, turned, lr=lr, scale=scale)
-        own = {"new": f"opt/{name}", "w": f"weight/{name}"}
+        orthogonal = muon.orthogonalize.steps(tape, f"{name}.step", ahead, work_dtype(ahead))
+        new = tape(name, muon.orthogonal_update, decayed, orthogonal, lr=lr, scale=scale)
+        paths = {"new": f"opt/{name}", "w": f"weight/{name}"}
         new = in_shape(new, view)
         change = ops.weight_change.kernel(new, view.value.detach())
-        self.record_op(f"{name}.change", ops.weight_change, change, axes, own, {})
+        self.record_op(f"{name}.change", ops.weight_change, change, axes, paths, {})
 
     def _sources(
         self, name: str, axes: tuple[str, ...], values: Mapping[str, Tensor]
     ) -> dict[str, str]:
         """Where the operands of a weight's update are; those from before the step as constants."""
-        own = {q: f"opt/{name}.{q}" for q in values} | {"new": f"opt/{name}"}
+        paths = {q: f"opt/{name}.{q}" for q in values} | {"new": f"opt/{name}"}
         for before in ("m_prev", "v_prev"):
             if before in values:
-                own[before] = f"const/{name}.{before}"
+                paths[before] = f"const/{name}.{before}"
                 self.tape.leaf("const", f"{name}.{before}", values[before], axes)
         return {
-            **own,
+            **paths,
             "w": f"weight/{name}",
             "d_w": f"bwd/{name}",
             "clip": "opt/clip",
@@ -244,8 +244,8 @@ class _MatrixTape:
         value = op.kernel(*operands, **params)
         paths = (self._paths[id(operand)] for operand in operands)
         sources = dict(zip(op.operands, paths, strict=True))
-        whole = "rest" in op.outputs[0].axes
-        shaped = in_shape(value, self._view) if whole else value
+        as_rows = "rest" in op.outputs[0].axes
+        shaped = in_shape(value, self._view) if as_rows else value
         self._paths[id(value)] = self._update.record_op(
             name, op, shaped, self._view.axes, sources, params
         )

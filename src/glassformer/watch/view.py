@@ -40,6 +40,6 @@ def as_matrix(value: Tensor, axes: tuple[str, ...]) -> Tensor:
 
 def in_shape(matrix: Tensor, view: View) -> Tensor:
     """A matrix [d_model, rest] in the shape of the weight that it stands for."""
-    place = view.axes.index("d_model")
+    first = view.axes.index("d_model")
     rest = [n for axis, n in zip(view.axes, view.value.shape, strict=True) if axis != "d_model"]
-    return matrix.unflatten(1, rest).movedim(0, place)
+    return matrix.unflatten(1, rest).movedim(0, first)

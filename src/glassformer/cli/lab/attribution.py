@@ -49,10 +49,10 @@ def command(
     """
     subject = Subject(run, at_step)
     trace = subject.watch(prompt)
-    place = at_position(trace, pos)
-    logits = trace.value_of(trace.node("fwd/logits"))[0, place]
-    wanted = None if token is None else token_of(subject.tokenizer, token)
-    result = attribute(subject.model.config, trace, wanted, place)
+    index = at_position(trace, pos)
+    logits = trace.value_of(trace.node("fwd/logits"))[0, index]
+    target = None if token is None else token_of(subject.tokenizer, token)
+    result = attribute(subject.model.config, trace, target, index)
     if as_json:
         return say_json(
             {
@@ -67,7 +67,7 @@ def command(
         )
     sheet = Sheet()
     sheet.title(
-        f"The logit of {token_name(trace, result.token)} after {index_label(trace, 'pos', place)}"
+        f"The logit of {token_name(trace, result.token)} after {index_label(trace, 'pos', index)}"
     )
     shares = sorted(result.shares, key=lambda share: -abs(share.logits))
     shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]

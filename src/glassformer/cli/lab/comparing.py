@@ -40,17 +40,17 @@ def compare(
     as_json: bool,
 ) -> None:
     """Print both passes beside each other; `summary` is what was done, in words."""
-    wanted = None if target is None else token_of(subject.tokenizer, target)
+    target_id = None if target is None else token_of(subject.tokenizer, target)
     result = experiments.edit(subject.model, subject.ids(prompt), edit)
     before, after = result.before, result.after
     if as_json:
         n = subject.model.config.vocab_size if everything else TOKENS
-        return say_json(comparison_data(result, n, wanted))
+        return say_json(comparison_data(result, n, target_id))
     sheet = Sheet()
     sheet.prose(summary, "bold")
     for address in edit:
         _print_edit(sheet, before, after, address)
-    _Comparison(sheet, before, after, everything).tell(wanted)
+    _Comparison(sheet, before, after, everything).print(target_id)
     moved = [
         c
         for c in changes(before, after)
@@ -102,7 +102,7 @@ class _Comparison:
     def __init__(self, sheet: Sheet, before: Trace, after: Trace, everything: bool) -> None:
         self.sheet, self.before, self.after, self.everything = sheet, before, after, everything
 
-    def tell(self, target: int | None) -> None:
+    def print(self, target: int | None) -> None:
         self._next_token()
         self._loss(target)
         self._travel(changes(self.before, self.after))
@@ -113,10 +113,10 @@ class _Comparison:
         self.sheet.title(f"The next token, after {index_label(self.before, 'pos', n - 1)}")
         shown = vocab if self.everything else TOKENS
         shifts = next_token_shifts(self.before, self.after, shown)
-        told = comparisons([s.before for s in shifts], [s.after for s in shifts])
+        printed = comparisons([s.before for s in shifts], [s.after for s in shifts])
         rows: list[list[Cell]] = [
             [token_name(self.before, s.token), str(s.token), *row, s.after - s.before]
-            for s, row in zip(shifts, told, strict=True)
+            for s, row in zip(shifts, printed, strict=True)
         ]
         right = {"right": True}
         columns = [
@@ -140,28 +140,30 @@ class _Comparison:
         if target is not None:
             what = f"{token_name(self.before, target)} as the next token"
             result.append((what, [surprise_at_the_end(trace, target) for trace in both]))
-        told = comparisons([was for _, (was, _) in result], [now for _, (_, now) in result])
-        rows: list[list[Cell]] = [[what, *row] for (what, _), row in zip(result, told, strict=True)]
+        printed = comparisons([was for _, (was, _) in result], [now for _, (_, now) in result])
+        rows: list[list[Cell]] = [
+            [what, *row] for (what, _), row in zip(result, printed, strict=True)
+        ]
         if rows:
             self.sheet.line()
             columns = [Column("surprise in nats", most=48)]
             columns += [Column(title, right=True) for title in ("before", "after", "difference")]
             print_table(self.sheet, columns, rows)
 
-    def _travel(self, found: list[Change]) -> None:
+    def _travel(self, changes: list[Change]) -> None:
         sheet, n_values = self.sheet, len(self.before.computed)
         sheet.title("The difference travels")
-        if not found:
+        if not changes:
             sheet.prose(f"None of the {n_values} values changed.", indent=2)
             return
         sheet.prose(
-            f"{len(found)} of {n_values} values changed. Relative: the length of the change, by"
+            f"{len(changes)} of {n_values} values changed. Relative: the length of the change, by"
             " that of the value before. Largest: the number that changed most, and where it is.",
             QUIET,
         )
-        shown = [change for change in found if self.everything or _is_station(change)]
+        shown = [change for change in changes if self.everything or _is_station(change)]
         layers = sorted({layer for change in shown if (layer := _place(change)[0]) is not None})
-        fold = Fold.whole(len(layers)) if self.everything else Fold.of(len(layers), *LAYERS)
+        fold = Fold.unfolded(len(layers)) if self.everything else Fold.of(len(layers), *LAYERS)
         kept = {layers[i] for i in fold.shown}
         rows = [
             self._row(change)
@@ -179,8 +181,8 @@ class _Comparison:
         if fold.missing:
             hidden = [layers[i] for i in range(fold.n) if i not in fold.shown]
             self._left_out(f"layers {hidden[0]} to {hidden[-1]} left out")
-        if len(shown) < len(found):
-            self._left_out(f"{len(found) - len(shown)} values in between left out")
+        if len(shown) < len(changes):
+            self._left_out(f"{len(changes) - len(shown)} values in between left out")
 
     def _row(self, change: Change) -> list[Cell]:
         layer, name = _place(change)

@@ -149,8 +149,8 @@ def _tell_repeats(sheet: Sheet, repeats: Repeats) -> Pictures:
     rows: list[list[Cell]] = []
     for start, end, copy in _stretches(n):
         mean = loss[start - 1 : end].mean().item()
-        place = f"{start} to {end}" if end > start else f"{start}"
-        rows.append([place, copy, number(mean), mean])
+        positions = f"{start} to {end}" if end > start else f"{start}"
+        rows.append([positions, copy, number(mean), mean])
     columns = [Column("position"), Column("the tokens are"), Column("surprise", right=True), Bars()]
     print_table(sheet, columns, rows)
     new, again, gain = comparisons([repeats.first], [repeats.second])[0]
@@ -182,7 +182,7 @@ def _tell_induction(sheet: Sheet, repeats: Repeats) -> Pictures:
         for i in order[:HEADS]
         for score in [scores.flatten()[i].item()]
     ]
-    print_table(sheet, [Column("head"), Column("score", right=True), Bars(whole=1)], rows)
+    print_table(sheet, [Column("head"), Column("score", right=True), Bars(total=1)], rows)
     if len(order) > HEADS:
         least, most = (number(scores.flatten()[order[i]].item()) for i in (-1, HEADS))
         said = f"… {len(order) - HEADS} more heads, from {most} down to {least}"
@@ -207,8 +207,8 @@ def _tell_examples(sheet: Sheet, scores: list[Score]) -> Pictures:
     most = min(max(score.n_examples for score in scores), MOST_EXAMPLES)
     rows: list[list[Cell]] = []
     for n_examples in range(1, most + 1):
-        found = [by_place.get((kind, n_examples)) for kind in kinds]
-        cells = ["" if s is None else f"{number(s.accuracy, 3)} /{s.asked:>4}" for s in found]
+        measured = [by_place.get((kind, n_examples)) for kind in kinds]
+        cells = ["" if s is None else f"{number(s.accuracy, 3)} /{s.asked:>4}" for s in measured]
         rows.append([str(n_examples), *cells])
     columns = [Column("examples", right=True), *(Column(kind, right=True) for kind in kinds)]
     print_table(sheet, columns, rows)
@@ -252,7 +252,7 @@ def _tell_answering(sheet: Sheet, answering: AnsweringHeads) -> None:
         Column("to the answer", right=True),
         Column("to the word asked about", right=True),
         Column("right without it", right=True),
-        Bars(whole=1),
+        Bars(total=1),
     ]
     print_table(sheet, columns, rows)
     if len(answering.heads) > HEADS:

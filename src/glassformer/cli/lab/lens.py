@@ -82,22 +82,22 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
     """The best guess of each layer (columns) after each token (rows)."""
     n, ids = len(glimpses[0].probs), trace["token/ids[batch=0]"].reshape(-1).tolist()
     sheet.title("The best guess after each layer")
-    rows = Fold.whole(n) if everything else Fold.of(n, ROWS_HEAD, ROWS_TAIL)
+    rows = Fold.unfolded(n) if everything else Fold.of(n, ROWS_HEAD, ROWS_TAIL)
     fitting = max((sheet.width - 2 - 14 - 12) // (GUESS + GAP), 2)
     points = _spread(len(glimpses), fitting)
     columns = [Column("after", most=14), *(Column(_point(glimpses[i])) for i in points)]
     columns.append(Column("came", most=10))
     table: list[list[Cell]] = []
-    for place in rows.places:
-        if place is None:
+    for index in rows.places:
+        if index is None:
             table.append(["…", *[""] * (len(columns) - 1)])
             continue
         guesses: list[Cell] = []
         for i in points:
-            probs = glimpses[i].probs[place].double().cpu().numpy()
+            probs = glimpses[i].probs[index].double().cpu().numpy()
             guesses.append(_guess(sheet, trace, probs, best_tokens(probs, 1)[0]))
-        came = token_name(trace, ids[place + 1]) if place + 1 < n else ""
-        table.append([index_label(trace, "pos", place), *guesses, came])
+        came = token_name(trace, ids[index + 1]) if index + 1 < n else ""
+        table.append([index_label(trace, "pos", index), *guesses, came])
     print_table(sheet, columns, table)
     if rows.missing:
         sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2, hanging=2)

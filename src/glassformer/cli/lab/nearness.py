@@ -13,11 +13,11 @@ from glassformer.text.tokenizer import Tokenizer
 
 
 def neighbors_data(
-    tokenizer: Tokenizer, asked: list[int], found: list[Neighbor]
+    tokenizer: Tokenizer, asked: list[int], neighbors: list[Neighbor]
 ) -> dict[str, object]:
     """What was asked about and what lies nearest, for programs."""
     of = [{"id": token, "token": tokenizer.token(token)} for token in asked]
-    near = [
+    rows = [
         {
             "id": n.token,
             "token": tokenizer.token(n.token),
@@ -26,12 +26,12 @@ def neighbors_data(
             "length": n.length,
             "length_asked": n.asked,
         }
-        for n in found
+        for n in neighbors
     ]
-    return {"of": of, "neighbors": near}
+    return {"of": of, "neighbors": rows}
 
 
-def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -> None:
+def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, neighbors: list[Neighbor]) -> None:
     """The nearest tokens, best first."""
     rows: list[list[Cell]] = [
         [
@@ -43,7 +43,7 @@ def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -
             number(near.dot),
             number(near.length),
         ]
-        for rank, near in enumerate(found, 1)
+        for rank, near in enumerate(neighbors, 1)
     ]
     columns = [
         Column("rank", right=True),
@@ -57,16 +57,18 @@ def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, found: list[Neighbor]) -
     print_table(sheet, columns, rows)
 
 
-def print_cosine(sheet: Sheet, near: Neighbor, asked: str) -> None:
+def print_cosine(sheet: Sheet, neighbor: Neighbor, asked: str) -> None:
     """The nearest one's cosine with the numbers put in, and what they were computed from."""
     sheet.line()
     sheet.line(("How the first was found", "bold underline"))
     sheet.line("  cosine = dot / (length * length)")
-    quotient = Joined("/", Put(near.dot), Joined("*", Put(near.asked), Put(near.length)))
-    result = line(quotient, near.cosine)
+    quotient = Joined(
+        "/", Put(neighbor.dot), Joined("*", Put(neighbor.asked), Put(neighbor.length))
+    )
+    result = line(quotient, neighbor.cosine)
     sheet.line(f"         = {result.numbers} {result.relation} {result.result}")
     sheet.line(f"  of {asked}")
-    sheet.line(f"  and weight/embed.W_E[vocab={near.token}]")
+    sheet.line(f"  and weight/embed.W_E[vocab={neighbor.token}]")
 
 
 def print_map(sheet: Sheet, run: str) -> None:

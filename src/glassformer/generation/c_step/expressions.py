@@ -63,8 +63,8 @@ def wider(a: Typed, b: Typed) -> str:
 
 def cast(kind: str, typed: Typed) -> str:
     """The expression in this type."""
-    own, code = typed
-    return code if own == kind else f"({kind}){code}"
+    type_of, code = typed
+    return code if type_of == kind else f"({kind}){code}"
 
 
 def call(function: str, x: Typed) -> Typed:

@@ -193,8 +193,8 @@ class _Capture:
         size = prod(length.times * (self._n_ctx if length.symbolic else 1) for length in shape)
         self.scratch += -(-size // LINE) * LINE
         self._know(value, place)
-        given = ", ".join(places[operand].address for operand in operands)
-        self._calls.append(f"{function}({place.address}, {given}, n);")
+        arguments = ", ".join(places[operand].address for operand in operands)
+        self._calls.append(f"{function}({place.address}, {arguments}, n);")
 
     # --- as its cache ---
 
@@ -206,9 +206,9 @@ class _Capture:
         self._copy(new, f"{kept} + (n - 1) * {new.numel()}")
         batch, _, *vector = self._place(new).layout.shape
         layout = dense((batch, Extent(1, symbolic=True), *vector))
-        whole = new.expand(1, self.length + 1, -1, -1).clone()
-        self._know(whole, _Place(kept, layout))
-        return whole
+        longer = new.expand(1, self.length + 1, -1, -1).clone()
+        self._know(longer, _Place(kept, layout))
+        return longer
 
     def advance(self, n: int) -> None:
         pass

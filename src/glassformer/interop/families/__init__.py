@@ -25,11 +25,11 @@ def family(model_type: str) -> Family:
     >>> family("gpt2").unsupported_fields(Config.preset("miniature"))
     ["norm_position='none'", 'final_norm=False', 'head_bias=True']
     """
-    own: Family = import_module(f"{__name__}.{model_type}").FAMILY
-    return own
+    result: Family = import_module(f"{__name__}.{model_type}").FAMILY
+    return result
 
 
 @cache
 def by_rank() -> tuple[Family, ...]:
     """Every family, the one that is written first in front."""
-    return tuple(sorted(map(family, names()), key=lambda own: (own.rank, own.model_type)))
+    return tuple(sorted(map(family, names()), key=lambda one: (one.rank, one.model_type)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.interop.rotary import FULL, SLIDING
-from glassformer.interop.settings import ACTIVATIONS, Setting, whole
+from glassformer.interop.settings import ACTIVATIONS, Setting, integer
 from glassformer.model import Config
 
 CHOICES: dict[str, Any] = {
@@ -63,13 +63,13 @@ def settings(**defaults: Any) -> tuple[Setting, ...]:
     follow = ("n_kv_heads", "d_head")  # null: as many heads, d_model / n_heads
     result = []
     for ours, (theirs, default) in usual.items():
-        own = defaults.get(ours, default)
-        if own is None:
+        value = defaults.get(ours, default)
+        if value is None:
             continue
         null = {"null": 0} if ours in follow else {}
         values = {"values": ACTIVATIONS} if ours == "activation" else {}
-        own = None if ours in follow and own == 0 else own
-        result.append(Setting(theirs, ours, own, **null, **values))
+        value = None if ours in follow and value == 0 else value
+        result.append(Setting(theirs, ours, value, **null, **values))
     return tuple(result)
 
 
@@ -86,23 +86,23 @@ def activation(theirs: str, default: str) -> Setting:
     return Setting(theirs, "activation", default, values=ACTIVATIONS)
 
 
-def read_windows(given: dict[str, Any], usual: list[bool]) -> dict[str, Any]:
+def read_windows(settings: dict[str, Any], usual: list[bool]) -> dict[str, Any]:
     """The windows of the layers; `usual`: which have one where `layer_types` does not say."""
-    window, types = given["sliding_window"], given["layer_types"]
+    window, types = settings["sliding_window"], settings["layer_types"]
     types = types or [SLIDING if has else FULL for has in usual]
-    n, is_list = given["num_hidden_layers"], isinstance(types, list)
+    n, is_list = settings["num_hidden_layers"], isinstance(types, list)
     if not is_list or len(types) != n or any(kind not in (SLIDING, FULL) for kind in types):
         raise GlassformerError(f"layer_types must name {n} layers, each {SLIDING!r} or {FULL!r}")
     if SLIDING not in types:
         return {}
-    window = whole("sliding_window", window)
+    window = integer("sliding_window", window)
     return {"windows": tuple(window if kind == SLIDING else 0 for kind in types)}
 
 
-def read_window(given: dict[str, Any]) -> dict[str, Any]:
+def read_window(settings: dict[str, Any]) -> dict[str, Any]:
     """The one window of all layers, if there is one."""
-    layers = [given["sliding_window"] is not None] * given["num_hidden_layers"]
-    return read_windows({**given, "layer_types": None}, layers)
+    layers = [settings["sliding_window"] is not None] * settings["num_hidden_layers"]
+    return read_windows({**settings, "layer_types": None}, layers)
 
 
 def write_window(config: Config) -> dict[str, Any]:

@@ -22,9 +22,9 @@ ROTARY = {  # where a folder says nothing of it
 }
 
 
-def _read(given: dict[str, Any]) -> dict[str, Any]:
-    said = any(given[name] is not None for name in ("rope_parameters", "rope_scaling"))
-    return rotary.read(given if said else {**given, "rope_parameters": ROTARY}, 12e6)
+def _read(settings: dict[str, Any]) -> dict[str, Any]:
+    said = any(settings[name] is not None for name in ("rope_parameters", "rope_scaling"))
+    return rotary.read(settings if said else {**settings, "rope_parameters": ROTARY}, 12e6)
 
 
 FAMILY = Family(

@@ -6,14 +6,14 @@ from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families import gemma, gemma2
 from glassformer.interop.family import Family
-from glassformer.interop.settings import Setting, whole
+from glassformer.interop.settings import Setting, integer
 
 CAPS = ("final_logit_softcapping", "attn_logit_softcapping")
 OTHERS = {"vocab_size": 262208, "max_position_embeddings": 131072, **dict.fromkeys(CAPS)}
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    every = whole("sliding_window_pattern", settings["sliding_window_pattern"])
+    every = integer("sliding_window_pattern", settings["sliding_window_pattern"])
     layers = [(i + 1) % every != 0 for i in range(settings["num_hidden_layers"])]
     return {
         **rotary.read(settings, base=1e6, local_base=1e4),

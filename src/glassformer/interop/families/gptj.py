@@ -12,7 +12,7 @@ from glassformer.model import Config
 
 def _neighbors(config: Config) -> list[int]:
     half = config.rotary_dims // 2
-    turned = [place for i in range(half) for place in (i, half + i)]
+    turned = [index for i in range(half) for index in (i, half + i)]
     return [*turned, *range(2 * half, config.d_head)]
 
 

@@ -6,13 +6,13 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.family import Family
-from glassformer.interop.settings import Setting, whole
+from glassformer.interop.settings import Setting, integer
 from glassformer.model import Config
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
     n = settings["num_hidden_layers"]
-    every = whole("no_rope_layer_interval", settings["no_rope_layer_interval"])
+    every = integer("no_rope_layer_interval", settings["no_rope_layer_interval"])
     turns = settings["no_rope_layers"] or [(i + 1) % every != 0 for i in range(n)]
     if not isinstance(turns, list) or len(turns) != n:
         raise GlassformerError(f"no_rope_layers={turns!r} must say 0 or 1 of each of {n} layers")

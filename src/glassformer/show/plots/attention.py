@@ -55,16 +55,16 @@ def draw_layer(trace: Trace, layer: int) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False)
     tokens = _tokens(trace, n)
     masked = masked_cells(trace, node)
-    for place, axes in enumerate(panels.flat):
-        if place >= n_heads:
+    for index, axes in enumerate(panels.flat):
+        if index >= n_heads:
             axes.set_axis_off()
             continue
-        _panel(axes, weights[place], masked)
+        _panel(axes, weights[index], masked)
         outer = n_heads <= 4, n_heads <= 4
         if n_heads > 4:  # the maps share their labels: on the left, and below the last of a column
-            outer = place % columns == 0, place + columns >= n_heads
+            outer = index % columns == 0, index + columns >= n_heads
         _name_tokens(axes, tokens, *outer)
-        axes.set_title(f"head {place}", fontsize=LABEL, color=INK)
+        axes.set_title(f"head {index}", fontsize=LABEL, color=INK)
     colors = ScalarMappable(Normalize(0, 1), PROBABILITY)
     bar = figure.colorbar(colors, ax=panels, shrink=0.7, pad=0.02)
     bar.set_label("attention weight (a row sums to 1)", fontsize=LABEL, color=INK)
@@ -144,7 +144,7 @@ def _panel(axes: Axes, weights: np.ndarray, masked: np.ndarray) -> None:
 def _name_tokens(axes: Axes, tokens: list[str], left: bool, below: bool) -> None:
     n = len(tokens)
     places = range(0, n, _label_step(n))
-    named = [tokens[place] for place in places]
+    named = [tokens[index] for index in places]
     size = TICK if n <= 12 else 11 if n <= ALL_LABELS else 10
     rotation = 0 if max(map(len, named)) * n <= 30 else 90
     axes.set_xticks(places, named if below else [""] * len(named), size=size, rotation=rotation)

@@ -47,9 +47,9 @@ def draw_biography(address: str, what: str, points: Series, path: Series, turn: 
     left.set_title("at the saved steps", fontsize=LABEL, color=INK, loc="left")
     updates, result = zip(*path, strict=True)
     right.plot(updates, result, color=BLUE, linewidth=2.4, marker="." if len(path) > 60 else "o")
-    place = updates.index(turn)
+    index = updates.index(turn)
     right.plot(
-        updates[place - 1 : place + 1], result[place - 1 : place + 1], color=ORANGE, linewidth=3.4,
+        updates[index - 1 : index + 1], result[index - 1 : index + 1], color=ORANGE, linewidth=3.4,
         marker="o", label=f"update {turn} moved it most",
     )  # fmt: skip
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -77,11 +77,11 @@ def draw_maps(
     grid = figure.subplots(rows, columns, squeeze=False)
     colors = {"cmap": "PuOr_r", "vmin": -largest} if signed else {"cmap": PROBABILITY, "vmin": 0}
     image = None
-    for place, panel in enumerate(grid.ravel()):
-        if place >= len(shown):
+    for index, panel in enumerate(grid.ravel()):
+        if index >= len(shown):
             panel.set_visible(False)
             continue
-        step, values = shown[place]
+        step, values = shown[index]
         image = panel.imshow(values, vmax=largest, aspect="auto", **colors)
         panel.set_title(f"after {step} updates", fontsize=LABEL, color=INK, loc="left")
         name_axes(panel, axes[1], axes[0])

@@ -35,20 +35,20 @@ def draw_lens(trace: Trace, points: Sequence[str], probs: Sequence[np.ndarray]) 
         raise GlassformerError("there is nothing to draw: the lens has looked at no point")
     n = len(probs[0])
     places = list(range(max(n - MOST_TOKENS, 0), n))
-    sure = np.array([[p[place].max() for place in places] for p in probs])
+    sure = np.array([[p[index].max() for index in places] for p in probs])
     figure = new_figure(max(1.25 * len(places) + 3.4, 7), max(0.62 * len(points) + 2.8, 4))
     axes = figure.subplots()
     image = axes.imshow(sure, cmap=PROBABILITY, vmin=0, vmax=1, aspect="auto", origin="lower")
     for row, p in enumerate(probs):
-        for column, place in enumerate(places):
-            guess = drawable(token_name(trace, best_tokens(p[place], 1)[0]), 9)
+        for column, index in enumerate(places):
+            guess = drawable(token_name(trace, best_tokens(p[index], 1)[0]), 9)
             color = "white" if sure[row, column] > 0.55 else INK
             axes.text(
                 column, row, guess, ha="center", va="center", size=12, color=color,
                 parse_math=False,
             )  # fmt: skip
     words = trace.labels.get("pos", ())
-    names = [drawable(words[place], 10) if place < len(words) else str(place) for place in places]
+    names = [drawable(words[index], 10) if index < len(words) else str(index) for index in places]
     axes.set_xticks(range(len(places)), names, size=TICK)
     axes.set_yticks(range(len(points)), points, size=TICK)
     as_written([*axes.get_xticklabels(), *axes.get_yticklabels()])

@@ -27,8 +27,8 @@ SMOOTHED_FROM = 60  # steps from which on a running mean is drawn over the singl
 def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Training and held-out loss by step; the floor and the guesses of no model, where known."""
     train = _series(rows, "loss")
-    held_out, whole = _series(rows, "val_loss"), _series(rows, "text_loss")
-    if not len(train) and not len(held_out) and not len(whole):
+    held_out, all_text = _series(rows, "val_loss"), _series(rows, "text_loss")
+    if not len(train) and not len(held_out) and not len(all_text):
         raise GlassformerError("the run's metrics hold no loss; train it for a step or more")
     figure = new_figure(13, 7.3)
     axes = figure.subplots()
@@ -39,7 +39,7 @@ def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
         width = _window(len(train))
         summary = "training" if single else f"training, mean of {width} steps"
         axes.plot(*shown.T, color=BLUE, linewidth=2.6, label=f"{summary}: {shown[-1, 1]:.3f}")
-    for measured, what in ((held_out, "held-out text"), (whole, "the whole text")):
+    for measured, what in ((held_out, "held-out text"), (all_text, "the whole text")):
         if len(measured):
             label = f"{what}: {measured[-1, 1]:.3f}"
             axes.plot(

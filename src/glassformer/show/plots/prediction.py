@@ -45,9 +45,9 @@ def draw_next_token(trace: Trace) -> Figure:
     axes.invert_yaxis()
     longest = max(values)
     texts, rest = with_rest(last[tokens])
-    for place, value, text in zip(places, values, texts, strict=True):
+    for index, value, text in zip(places, values, texts, strict=True):
         end = value + 0.012 * longest
-        axes.text(end, place, text, va="center", size=TICK, color=INK)
+        axes.text(end, index, text, va="center", size=TICK, color=INK)
     axes.set_xlim(0, min(longest * 1.14, 1.14))
     name_axes(axes, "probability of being the next token", "")
     open_frame(axes)

@@ -298,9 +298,9 @@ def _pool(slot: str) -> str:
 
 
 def _compiled(rule: str, templates: Templates) -> list[Alternative]:
-    whole = sum(weight for weight, _ in templates)
+    total = sum(weight for weight, _ in templates)
     return [
-        Alternative(weight / whole, math.log(whole / weight), _parts(rule, template))
+        Alternative(weight / total, math.log(total / weight), _parts(rule, template))
         for weight, template in templates
     ]
 
