@@ -71,5 +71,6 @@ def test_where_a_head_looks_is_its_attention_to_the_shown_answer_and_to_the_word
 
 
 def test_texts_that_ask_for_nothing_they_have_shown_are_refused(reader):
+    model, tokenizer = reader
     with pytest.raises(GlassformerError, match="none of the texts asks"):
-        answering_heads(*reader, [document(FRESH)])
+        answering_heads(model, tokenizer, [document(FRESH)])
