@@ -172,7 +172,7 @@ class LessonSheet:
             for label, value in zip(bars.labels, bars.values, strict=True)
         ]
         columns = [Column("", **right), Column("", **right)]
-        print_table(self.sheet, [*columns, BarColumn(whole=1.0 if bars.percent else 0.0)], rows)
+        print_table(self.sheet, [*columns, BarColumn(total=1.0 if bars.percent else 0.0)], rows)
         self._note(bars.note)
 
     def _curve(self, curve: Curve) -> None:

@@ -6,12 +6,12 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.family import Family
-from glassformer.interop.settings import Setting, whole
+from glassformer.interop.settings import Setting, integer
 from glassformer.model import Config
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    n, step = settings["num_hidden_layers"], whole("decoder_sparse_step", settings[_STEP])
+    n, step = settings["num_hidden_layers"], integer("decoder_sparse_step", settings[_STEP])
     dense = settings["mlp_only_layers"] or []
     if not isinstance(dense, list) or any(type(layer) is not int for layer in dense):
         raise GlassformerError(f"mlp_only_layers={dense!r} must be a list of layers")
