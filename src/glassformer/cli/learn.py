@@ -115,7 +115,7 @@ class Class:
     def __init__(self, room: Classroom, sheet: Sheet, talks: bool, teacher: bool) -> None:
         self.room, self.talks, self.teacher = room, talks, teacher
         self.sheet = sheet
-        self.paper = LessonSheet(sheet, runs_of(room))
+        self.paper = LessonSheet(sheet, runs_of(room), room.file)
         self.right = self.asked = 0
 
     def go_through(self, made: Lesson) -> None:

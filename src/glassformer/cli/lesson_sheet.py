@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from glassformer.cli import pasted
 from glassformer.course.glossary import glossary
@@ -40,10 +45,10 @@ LETTERS = "ox+*#@"
 
 
 class LessonSheet:
-    """Prints parts; `runs`: where each model is, for the commands that look into it."""
+    """Prints parts; `runs`: where each model is, for commands that look into it; `file`: the text."""
 
-    def __init__(self, sheet: Sheet, runs: dict[Model, str]) -> None:
-        self.sheet, self.runs = sheet, runs
+    def __init__(self, sheet: Sheet, runs: dict[Model, str], file: Path) -> None:
+        self.sheet, self.runs, self.file = sheet, runs, file
 
     def begin(self, lesson: Lesson) -> None:
         number_ = f"Lesson {lesson.name}: " if lesson.name.isdigit() else ""
@@ -106,9 +111,8 @@ class LessonSheet:
                 self.sheet.line("  ", self.look(part))
             case Command():
                 self.prose(f"Try it: {part.shows}", QUIET)
-                self.sheet.line(
-                    "  ", part.line.replace("{course}", pasted.word(self.runs["course"]))
-                )
+                line = part.line.replace("{course}", pasted.word(self.runs["course"]))
+                self.sheet.line("  ", line.replace("{text}", pasted.word(self.file)))
 
     def reveal(self, guess: Guess, chosen: int | None = None) -> None:
         """The answer; where it was another choice, why not that one."""
@@ -143,14 +147,16 @@ class LessonSheet:
 
     def _table(self, table: Table) -> None:
         self._title(table.title)
-        last = len(table.header) - 1
-        columns = [
-            Column(unmarked(title), most=None if i == last else 34)
-            for i, title in enumerate(table.header)
-        ]
-        rows: list[list[Cell]] = [[unmarked(cell) for cell in row] for row in table.rows]
-        print_table(self.sheet, columns, rows)
+        grid = RichTable(box=None, padding=(0, 2, 0, 0), show_header=any(table.header))
+        for title in table.header:
+            grid.add_column(self._cell(title), header_style=QUIET)
+        for row in table.rows:
+            grid.add_row(*map(self._cell, row))
+        self.sheet.console.print(Padding(grid, (0, 0, 0, 2)), width=self.sheet.width)
         self._note(table.note)
+
+    def _cell(self, text: str) -> Text:
+        return Text(self.sheet.spell(unmarked(text)))
 
     def _matrix(self, matrix: Matrix) -> None:
         self._title(matrix.title)

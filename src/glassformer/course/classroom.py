@@ -27,9 +27,10 @@ from glassformer.text.shard import Shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.checkpoint import steps_saved
+from glassformer.training.data import BlocksData
 from glassformer.training.examples import examples, unfinished
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.prepare import Choices, Prepared, new_run, open_data, resumed_run
 from glassformer.training.run import DATA, open_tokenizer, read_description
 from glassformer.training.sizing import LITTLE, measured, sized
 from glassformer.training.train_state import TrainState, open_train_state
@@ -113,7 +114,7 @@ class Classroom:
     @cached_property
     def beginning(self) -> str:
         """The text that lists are made from: all of a short one, the first pages of a long one."""
-        return self.text[:READ]
+        return self.text[:READ].strip()
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -228,6 +229,12 @@ class Classroom:
         folder = self.storyteller_folder
         trained(folder, lambda: new_run(folder, Choices(device="cpu")), "Storyland", self.report)
         return open_train_state(str(folder))
+
+    @cached_property
+    def data(self) -> BlocksData:
+        """The blocks that its model learned from."""
+        described = read_description(self.run)
+        return open_data(self.run / DATA, described.corpus, self.tokenizer, described.recipe)
 
     # ---- what it says, and how ----
 

@@ -57,4 +57,6 @@ def course(room: Classroom, runs: dict[Model, str]) -> Course:
         lessons=[lesson(name, room) for name in names()],
         glossary=glossary(),
         runs=runs,
+        folder=str(room.folder),
+        file=str(room.file),
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
+TERM = re.compile(r"\[\[([^\[\]|\"]+)(?:\|([^\[\]\"]+))?\]\]")
 
 Model = Literal["course", "miniature", "worked_example"]
 """Which model a number is of: the text's own, the smallest one, the one with given weights."""
@@ -172,7 +172,10 @@ class Look(Part):
 
 
 class Command(Part):
-    """A command that runs here, and what it shows; {course} stands for the course's run."""
+    """A command that runs here, and what it shows.
+
+    {course} stands for the folder of the text's run, {text} for the file of the text.
+    """
 
     kind: Literal["command"] = "command"
     line: str
@@ -222,6 +225,8 @@ class Course(Part):
     lessons: list[Lesson]
     glossary: dict[str, str]
     runs: dict[Model, str]
+    folder: str  # of the text's run, for commands
+    file: str  # of the text
 
 
 def read_number(text: str) -> float | None:
