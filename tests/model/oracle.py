@@ -339,6 +339,12 @@ def activation(kind: str, name: str, pre: np.ndarray, seen: Values) -> np.ndarra
         case "relu_squared":
             positive = seen[f"{name}_relu"] = np.maximum(pre, 0.0)
             return positive**2
+        case "step":
+            return (pre > 0).astype(np.float64)
+        case "sigmoid":
+            return 1 / (1 + np.exp(-pre))
+        case "tanh":
+            return np.tanh(pre)
         case "gelu":
             cdf = seen[f"{name}_cdf"] = (1 + ERF(pre / math.sqrt(2))) / 2
             return pre * cdf

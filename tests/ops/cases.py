@@ -213,7 +213,8 @@ def _over(axes: str, prefix: str) -> dict[str, Case]:
         return (d.normal(axes), d.normal(axes)), {}
 
     steps = ("squared", "normal_cdf", "gelu_argument", "tanh", "sigmoid")
-    cases = dict.fromkeys((*ops.ACTIVATIONS, *steps), one)
+    neurons = ("sigmoid_neuron", "tanh_neuron")
+    cases = dict.fromkeys((*ops.ACTIVATIONS, *steps, *neurons), one)
     return {prefix + name: case for name, case in {**cases, "gate": two, "half_gate": two}.items()}
 
 

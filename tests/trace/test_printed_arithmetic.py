@@ -58,6 +58,8 @@ def traces(seed: int) -> Iterator[Trace]:
     record_guesses(model, trace)
     yield trace
     yield model.train().watch(random_ids(model.config, seed))
+    steps = random_model(config_of("gpt2").replace(activation="step"), seed, torch.float32)
+    yield steps.watch(random_ids(steps.config, seed))  # which no training step goes through
 
 
 def explanations(draw: random.Random) -> Iterator[Explanation]:

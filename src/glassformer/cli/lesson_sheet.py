@@ -45,7 +45,7 @@ LETTERS = "ox+*#@"
 
 
 class LessonSheet:
-    """Prints parts; `runs`: where each model is, for commands that look into it; `file`: the text."""
+    """Prints parts; `runs`, `file`: where the models and the text are, for commands."""
 
     def __init__(self, sheet: Sheet, runs: dict[Model, str], file: Path) -> None:
         self.sheet, self.runs, self.file = sheet, runs, file

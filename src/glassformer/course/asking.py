@@ -1,4 +1,4 @@
-"""Questions put together: the right answer among wrong ones, in an order that gives nothing away."""
+"""Questions: the right answer among wrong ones, in an order that gives nothing away."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from glassformer.course.lesson import Guess
 
 
 def guess(question: str, right: str, wrong: Mapping[str, str], reveal: str) -> Guess:
-    """A question with its choices in order: numbers by their size, words by the alphabet.
+    """A question with its choices in order: numbers by size, words by the alphabet.
 
     wrong: what else could be chosen, and what to say to it. What is the right answer too, is none.
 
-    >>> asked = guess("1 + 1?", "2", {"11": "Those are the digits.", "2": ""}, "One and one is two.")
+    >>> asked = guess("1 + 1?", "2", {"11": "No sum.", "2": ""}, "It is two.")
     >>> asked.choices, asked.answer, asked.misses
-    (['2', '11'], 0, ['', 'Those are the digits.'])
+    (['2', '11'], 0, ['', 'No sum.'])
     """
     others = {choice: miss for choice, miss in wrong.items() if choice != right}
     choices = sorted([right, *others], key=_order)

@@ -73,6 +73,8 @@ ACTIVATIONS = {  # the name `transformers` has for it -> ours
     "gelu_python": "gelu",
     "swish": "silu",
     "relu2": "relu_squared",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
 }
 
 FIXED: dict[str, tuple[Any, ...]] = {  # of any family: what changes the computation, as we compute

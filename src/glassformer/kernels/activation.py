@@ -19,6 +19,11 @@ def relu_squared(pre: Tensor) -> Tensor:
     return F.relu(pre).square()
 
 
+def step(pre: Tensor) -> Tensor:
+    """1 where pre is positive, else 0; no gradient goes through it."""
+    return (pre > 0).to(pre.dtype)
+
+
 def gelu(pre: Tensor) -> Tensor:
     """pre times the chance that a standard normal number is smaller."""
     return F.gelu(pre)

@@ -61,12 +61,12 @@ class Config(Checked):
     each addition (post), on what a branch adds (branch), before and on it (both) or nowhere (none);
     `embed_norm` on what enters the first block, `final_norm` before the unembedding; `norm_gain`
     and `norm_bias` the norms' learned parts; `attn_bias`, `mlp_bias`, `head_bias` additive biases;
-    `activation` relu, relu_squared, gelu, gelu_tanh or silu, `gated` with a second matrix whose
-    sums it lets through; `tied` shares the embedding table with the unembedding; `dropout`
-    (probability) on the embedding and on each branch while training; `init_std` the standard
-    deviation of the first, random weights (0.02 suits d_model 768; small models start sooner from
-    more); `zero_init` starts what is added to the stream, and an untied unembedding, at zero, so
-    that the first guess is uniform.
+    `activation` relu, relu_squared, sigmoid, tanh, gelu, gelu_tanh, silu or step (which can't be
+    trained), `gated` with a second matrix whose sums it lets through; `tied` shares the embedding
+    table with the unembedding; `dropout` (probability) on the embedding and on each branch while
+    training; `init_std` the standard deviation of the first, random weights (0.02 suits d_model
+    768; small models start sooner from more); `zero_init` starts what is added to the stream, and
+    an untied unembedding, at zero, so that the first guess is uniform.
     What families of models add: `rotary_dims` of each head are turned (0: all), by frequencies
     changed as `rotary_scaling` says; `windows`, `rotary_layers` and `local_rotary_base` are
     patterns over the layers, repeated from the first: how far a layer looks back (0: to the

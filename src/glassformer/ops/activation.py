@@ -51,6 +51,15 @@ sigmoid = template(
     summary="The logistic function of the sum, between 0 and 1.",
 )
 
+step = template(
+    "step",
+    "y[*A] = select(x[*A] > 0, 1, 0)",
+    "x",
+    kernels.step,
+    summary="One where the sum is positive, else zero; its slope is zero, so it can't learn.",
+    source="Rosenblatt 1958",
+)
+
 Activation = Op[[Tensor], Tensor] | Composite[[Tensor], Tensor]
 
 
@@ -97,6 +106,24 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
         relu_squared,
         "Negative sums become zero, the others are squared.",
         "So et al. 2021, section 4.1",
+    )
+
+    result["step"] = over(step, "post", {"x": "pre"})
+    result["sigmoid"] = sigmoid.over(
+        f"{prefix}sigmoid_neuron",
+        "post",
+        {"A": axes},
+        {"x": "pre"},
+        summary="An S-shaped curve of the sum, between 0 and 1.",
+        source="Rumelhart, Hinton and Williams 1986",
+    )
+    result["tanh"] = squash.over(
+        f"{prefix}tanh_neuron",
+        "post",
+        {"A": axes},
+        {"x": "pre"},
+        summary="An S-shaped curve of the sum, between -1 and 1.",
+        source="LeCun et al. 1998, section 4.4",
     )
 
     gate = multiply.over(

@@ -40,6 +40,7 @@ from glassformer.training.step import (
     clip_and_check,
     seeded_sampling,
 )
+from glassformer.training.trainable import check_trainable
 
 KEPT_CHECKPOINTS = 2  # the newest, and one to go back to
 EARLY_FROM = 8  # the first snapshot whose held-out loss tells more than that of step 0
@@ -110,6 +111,7 @@ class Loop:
         report: Callable[[Read], None] = lambda row: None,
         sample: Callable[[Decoder], str] | None = None,
     ) -> None:
+        check_trainable(model.config)
         widen(model)
         self.model, self.data, self.recipe, self.run = model, data, recipe, run
         self.sample = sample

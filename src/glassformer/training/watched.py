@@ -18,6 +18,7 @@ from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.training.muon import matrices, muon_parameters
 from glassformer.training.optimizer import EPS, MOMENTS, muon_lr
 from glassformer.training.recipe import Recipe
+from glassformer.training.trainable import check_trainable
 from glassformer.watch.update import Rule, record_update
 
 Moments = Mapping[str, Tensor]
@@ -77,6 +78,7 @@ def watch_step(
     >>> first.trace.explain("opt/unembed.W_U[d_model=0,vocab=1]").agrees
     True
     """
+    check_trainable(model.config)
     recipe = recipe or Recipe()
     lr = recipe.lr if lr is None else lr
     moments = zero_moments(model) if moments is None else moments

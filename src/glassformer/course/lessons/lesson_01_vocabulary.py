@@ -34,7 +34,9 @@ def lesson(room: Classroom) -> Lesson:
 def characters(tokenizer: Tokenizer) -> list[int]:
     """The ids of the characters themselves: no bytes and no mark."""
     listing = range(tokenizer.vocab_size)
-    return [i for i in listing if not tokenizer.token(i).startswith("<") or tokenizer.token(i) == "<"]
+    return [
+        i for i in listing if not tokenizer.token(i).startswith("<") or tokenizer.token(i) == "<"
+    ]
 
 
 def _characters(room: Classroom) -> Stage:
@@ -73,8 +75,7 @@ def _characters(room: Classroom) -> Stage:
                 title=f"The vocabulary of {room.name}, and how often each character comes",
                 header=[""] * ACROSS,
                 rows=rows(entries),
-                note="␣ is a space."
-                + (f" The first {LISTED} of {n}." if n > LISTED else ""),
+                note="␣ is a space." + (f" The first {LISTED} of {n}." if n > LISTED else ""),
             ),
             Task(
                 question=f"How many different characters does “{prompt}” have, the space included?",
@@ -145,9 +146,9 @@ def _words(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="Characters are a good beginning, but a text becomes very long. Large models"
-                f" take larger pieces. The small model of this course reads {kinds[tokenizer.kind]}."
-                f" Its list has {counted(len(tokens), 'token')}.{unknown} `<eos>` stands for the end"
-                " of a text."
+                " take larger pieces. The small model of this course reads"
+                f" {kinds[tokenizer.kind]}. Its list has {counted(len(tokens), 'token')}.{unknown}"
+                " `<eos>` stands for the end of a text."
             ),
             Table(
                 title="The vocabulary of this course's model",

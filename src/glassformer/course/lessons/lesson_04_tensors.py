@@ -50,7 +50,9 @@ def tensors(room: Classroom) -> list[Named]:
         Named("the prompt's token IDs", "a list", "place", room.watch(room.prompt)["token/ids"]),
         Named(f"{TEXTS} blocks of token IDs", "a matrix", "block, place", blocks),
         Named("the query weights W_Q", "a cube", "head, in, out", weights["blocks.0.attn.W_Q"]),
-        Named("the attention of those blocks", "four directions", "block, head, query, key", pattern),
+        Named(
+            "the attention of those blocks", "four directions", "block, head, query, key", pattern
+        ),
     ]
 
 
@@ -122,8 +124,8 @@ def _objects(room: Classroom) -> Stage:
             Paragraph(
                 text="A tensor is like a car. The buffer is the engine: raw numbers in a row. The"
                 " rest of the car says how to use it. The shape is the chassis. The strides steer."
-                " The data type is the fuel. The device says where it drives. Flags are the lamps on"
-                " the dashboard."
+                " The data type is the fuel. The device says where it drives. Flags are the lamps"
+                " on the dashboard."
             ),
             Table(
                 title="Three tensors, with all that belongs to them",
@@ -218,19 +220,21 @@ def _gpu(room: Classroom) -> Stage:
     config = room.model.config
     n = len(room.tokenizer.encode_prompt(room.prompt))
     sums = n * config.vocab_size
+    device = room.watch(room.prompt)["fwd/logits"].device
     return Stage(
         title="What a graphics card gets",
         parts=[
             Paragraph(
-                text="A graphics card (GPU) knows no matrix and no cube. It gets three things: where"
-                " the buffer begins, the shape, and the strides. With these, thousands of small"
-                " processors each work out which cells are theirs. All of them compute at once."
+                text="A graphics card (GPU) knows no matrix and no cube. It gets three things:"
+                " where the buffer begins, the shape, and the strides. With these, thousands of"
+                " small processors each work out which cells are theirs. All of them compute at"
+                " once."
             ),
             Paragraph(
                 text=f"For our prompt the last step alone makes {n} x {config.vocab_size} ="
                 f" {sums:,} scores. No score needs another one. So each could have a processor of"
-                f" its own. This course computes on the {room.watch(room.prompt)['fwd/logits'].device}."
-                " A GPU would get the same buffers and give the same numbers, but for rounding."
+                f" its own. This course computes on the device `{device}`. A GPU would get the same"
+                " buffers and give the same numbers, but for rounding."
             ),
         ],
     )
