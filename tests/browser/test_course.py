@@ -12,6 +12,7 @@ from glassformer.course.lesson import Guess, Task
 from glassformer.server.course import course_page
 from glassformer.server.export import write_page
 from tests.browser.test_page import problems
+from tests.course.conftest import tell_stories
 
 SIZES = [(1440, 900), (390, 844)]
 MOST_BYTES = 2_000_000
@@ -19,7 +20,9 @@ MOST_BYTES = 2_000_000
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
-    return Classroom(None, tmp_path_factory.mktemp("course") / "runs" / "course")
+    folder = tmp_path_factory.mktemp("course") / "runs"
+    tell_stories(folder / "demo")
+    return Classroom(None, folder / "course")
 
 
 @pytest.fixture(scope="module")

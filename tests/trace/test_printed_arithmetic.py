@@ -35,6 +35,12 @@ BESIDE = (  # what families have, in combinations that no other test needs
 )
 UNRECORDED = {"last_window_mask"}  # of a new query beside cached keys: no trace has a cache
 GRADIENTS = 12  # each of them has a formula of its own
+NEURONS = (  # that no model of VARIETY has; no training step goes through a step
+    ("gpt2", "step"),
+    ("like mixtral", "step"),
+    ("like mixtral", "sigmoid"),
+    ("like mixtral", "tanh"),
+)
 CHOOSING = ("gpt2", "rms", "no biases")
 
 
@@ -58,8 +64,9 @@ def traces(seed: int) -> Iterator[Trace]:
     record_guesses(model, trace)
     yield trace
     yield model.train().watch(random_ids(model.config, seed))
-    steps = random_model(config_of("gpt2").replace(activation="step"), seed, torch.float32)
-    yield steps.watch(random_ids(steps.config, seed))  # which no training step goes through
+    for name, neurons in NEURONS:
+        model = random_model(config_of(name).replace(activation=neurons), seed, torch.float32)
+        yield model.watch(random_ids(model.config, seed))
 
 
 def explanations(draw: random.Random) -> Iterator[Explanation]:
