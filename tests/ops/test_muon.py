@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassformer.formula.template import over
 from glassformer.ops.muon import orthogonalize, straighten
-from glassformer.ops.optimizer import over
 
 SHAPES = st.tuples(st.integers(2, 12), st.integers(2, 12))
 

@@ -31,6 +31,7 @@ SAMPLINGS = [
     SamplingOptions(seed=7, index=3),
 ]
 HEAD, COLUMN, WEIGHT = "fwd/blocks.0.attn.z", "fwd/blocks.0.mlp.post", "weight/unembed.W_U"
+PATTERN = "fwd/blocks.0.attn.pattern"
 
 
 def requests() -> Iterator[dict[str, Any]]:
@@ -42,6 +43,7 @@ def requests() -> Iterator[dict[str, Any]]:
     yield {
         "edits": {f"{HEAD}[head=0]": 0, f"{COLUMN}[pos=1,d_mlp=2]": 1.5, f"{WEIGHT}[vocab=3]": 0.25}
     }
+    yield {"edits": {f"{PATTERN}[key=0]": 0.5, f"{PATTERN}_exp[head=0]": 2}}
     yield {"edits": {HEAD: {"prompt": OTHER, "address": HEAD}}}
     for sampling in SAMPLINGS:
         yield {"sampling": sampling.model_dump()}

@@ -1,10 +1,16 @@
 """An edited number changes what follows from it, and nothing else."""
 
+import random
+
 import pytest
 import torch
 
 from glassformer.errors import GlassformerError
+from glassformer.trace import Address, Trace
+from glassformer.trace.node import Node
 from tests.model.variety import config_of, random_ids, random_model, random_targets
+from tests.trace.test_backward import assert_explained
+from tests.trace.test_explain import some_address
 
 HEAD = "blocks.0.attn.pattern[head=2]"
 
@@ -35,9 +41,16 @@ def test_an_edit_to_the_recorded_value_changes_nothing(model, ids):
     assert torch.equal(edited["logits"], plain["logits"])
 
 
-def test_an_edited_number_is_flagged_and_everything_after_it_is_explained(model, ids):
-    edited = model.watch(ids, edit={HEAD: 0.25})
-    assert any("edited" in f for f in edited.explain(f"{HEAD[:-1]},batch=0,query=1,key=0]").flags)
+def test_an_edited_number_is_flagged_its_neighbours_are_not_and_all_are_explained(model, ids):
+    plain, edited = model.watch(ids), model.watch(ids, edit={HEAD: 0.25})
+    changed = edited.explain(f"{HEAD[:-1]},batch=0,query=1,key=0]")
+    assert changed.flags == ["edited: this number was set by hand"]
+    assert changed.agrees
+    beside = edited.explain("blocks.0.attn.pattern[head=1,batch=0,query=1,key=0]")
+    assert beside.agrees
+    assert not beside.flags
+    computed = f"{HEAD.partition('[')[0]}_unedited"
+    assert torch.equal(edited[computed], plain[HEAD.partition("[")[0]])
     after = edited.explain("blocks.0.attn.z[batch=0,pos=1,head=2,d_head=0]")
     assert after.agrees
     assert not after.flags
@@ -66,6 +79,60 @@ def test_an_edited_pass_can_be_followed_backward(model, ids):
     assert explanation.difference is not None
     gap = abs(explanation.value - explanation.difference.value)
     assert gap <= max(1e-6 * abs(explanation.value), explanation.difference.error)
+
+
+def random_edit(trace: Trace, rng: random.Random) -> dict[str, object]:
+    """Some values of a pass, each edited at a slice: to a number, to numbers, by a function."""
+
+    def part(node: Node) -> str:
+        chosen = rng.sample(range(len(node.axes)), min(len(node.axes), rng.randrange(3)))
+        return str(
+            Address(
+                "fwd",
+                node.name,
+                tuple((node.axes[d], rng.randrange(node.shape[d])) for d in chosen),
+            )
+        )
+
+    nodes = [node for node in trace.computed if node.kind == "fwd" and node.path != "fwd/loss"]
+    texts = [part(node) for node in rng.sample(nodes, 4)]
+    kinds = (0.5, lambda value: 2 * value, lambda value: value.flip(0) if value.ndim else -value)
+    return {text: kinds[rng.randrange(3)] for text in texts}
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "post-norm", "rotary", "like llama", "like gemma", "fast"]
+)
+def test_after_random_edits_every_number_and_gradient_agrees_with_its_formula(name):
+    rng = random.Random(name)
+    model = random_model(config_of(name), 3)
+    ids = random_ids(model.config, 3)
+    targets = random_targets(model.config, 3, ids)
+    edit = random_edit(model.watch(ids, targets), rng)
+    trace = model.watch(ids, targets, backward=True, edit=edit)
+    assert sum(node.edited for node in trace.computed) == len({a.partition("[")[0] for a in edit})
+    for node in trace.computed:
+        assert_explained(trace, some_address(node, rng))
+
+
+def test_no_gradient_passes_an_edit_and_a_nudge_finds_the_same(model, ids):
+    targets = random_targets(model.config, 0, ids)
+    edit = {HEAD: lambda pattern: pattern / 2, "blocks.1.mlp.post[pos=1]": 0.3}
+    trace = model.watch(ids, targets, backward=True, edit=edit)
+    assert (trace["bwd/blocks.0.attn.pattern_unedited[head=2]"] == 0).all()
+    for address in (
+        "blocks.0.attn.pattern_unedited[batch=0,head=1,query=2,key=0]",
+        "blocks.0.attn.pattern_unedited[batch=0,head=2,query=2,key=0]",
+        "blocks.0.attn.pattern[batch=0,head=2,query=2,key=0]",
+        "blocks.0.attn.q[batch=0,pos=2,head=2,d_head=0]",
+        "blocks.1.mlp.pre[batch=0,pos=1,d_mlp=0]",
+        "blocks.1.mlp.pre[batch=0,pos=0,d_mlp=0]",
+    ):
+        explanation = trace.explain(f"bwd/{address}", check=True)
+        assert explanation.agrees
+        assert explanation.difference is not None
+        gap = abs(explanation.value - explanation.difference.value)
+        assert gap <= max(1e-6 * abs(explanation.value), explanation.difference.error), address
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ CHOOSING = ("gpt2", "rms", "no biases")
 
 
 def traces(seed: int) -> Iterator[Trace]:
-    """Training steps by both optimizers on models of every kind; choices, dropout, a lens."""
+    """Training steps by both optimizers on every kind of model; choices, dropout, a lens, edits."""
     kinds = [*VARIETY.items(), *((str(number), more) for number, more in enumerate(BESIDE))]
     for number, (name, more) in enumerate(kinds):
         model = random_model(Config.from_dict({**SMALL, **more}), seed, torch.float32)
@@ -64,6 +64,8 @@ def traces(seed: int) -> Iterator[Trace]:
     record_guesses(model, trace)
     yield trace
     yield model.train().watch(random_ids(model.config, seed))
+    edit = {"blocks.0.attn.pattern[head=1,key=0]": 0.25, "blocks.1.resid_mid[pos=1]": -1.5}
+    yield model.eval().watch(random_ids(model.config, seed), edit=edit)
     for name, neurons in NEURONS:
         model = random_model(config_of(name).replace(activation=neurons), seed, torch.float32)
         yield model.watch(random_ids(model.config, seed))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from glassformer.formula.nodes import REDUCTIONS
+from glassformer.formula.nodes import REDUCTIONS, Axis, Node, Read, Reduce, children_mapped
 from glassformer.formula.tree import Formula
 
 Axes = Mapping[str, tuple[str, ...]]
@@ -75,6 +75,25 @@ def _number(text: str) -> ast.expr:
     return number
 
 
+def over(formula: Formula, axes: tuple[str, ...]) -> Formula:
+    """A formula of any value, such as a weight, written out for one of these axes.
+
+    `element` stands for all axes; where a weight is read as a matrix [d_model, rest], `rest` stands
+    for all but d_model, and the index beside it takes d_model's place.
+
+    >>> clipped = Formula.parse("g[element] = d_w[element] * clip[()]")
+    >>> str(over(clipped, ("d_model", "d_mlp")))
+    'g[d_model, d_mlp] = d_w[d_model, d_mlp] * clip[()]'
+    >>> square = Formula.parse("y[d_model, other] = sum(rest, x[d_model, rest] * x[other, rest])")
+    >>> str(over(square, ("head", "d_model", "d_head")))
+    'y[d_model, other] = sum(head, sum(d_head, x[head, d_model, d_head] * x[head, other, d_head]))'
+    """
+    output_axes = formula.axes
+    if output_axes == ("element",) or "rest" in output_axes:
+        output_axes = axes
+    return Formula(formula.name, output_axes, _over(formula.body, axes))
+
+
 class _Written(ast.NodeTransformer):
     """Groups become their axes, operands get their own names or a number in their place."""
 
@@ -130,3 +149,20 @@ class _Written(ast.NodeTransformer):
 
 def _names(expression: ast.expr) -> set[str]:
     return {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+
+
+def _over(node: Node, axes: tuple[str, ...]) -> Node:
+    match node:
+        case Read(operand, (Axis("element"),)):
+            return Read(operand, tuple(Axis(axis) for axis in axes))
+        case Read(operand, (row, Axis("rest"))):
+            places = (row if axis == "d_model" else Axis(axis) for axis in axes)
+            return Read(operand, tuple(places))
+        case Reduce(kind, "element" | "rest" as run, body):
+            inner = _over(body, axes)
+            for axis in reversed(axes):
+                if run == "element" or axis != "d_model":
+                    inner = Reduce(kind, axis, inner)
+            return inner
+        case _:
+            return children_mapped(node, lambda child: _over(child, axes))

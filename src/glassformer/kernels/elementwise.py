@@ -26,6 +26,11 @@ def subtract(x: Tensor, less: Tensor) -> Tensor:
     return torch.sub(x, less)
 
 
+def put(edited: Tensor, new: Tensor, computed: Tensor) -> Tensor:
+    """new where edited is 1, computed elsewhere; no gradient flows into what was replaced."""
+    return torch.where(edited == 1, new, computed)
+
+
 def multiply(x: Tensor, factor: Tensor) -> Tensor:
     """x [..., n] times factor [n]."""
     return torch.mul(x, factor)

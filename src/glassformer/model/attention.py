@@ -62,9 +62,9 @@ class Attention(nn.Module):
         self.project = ops.project_qkv if part.group == 1 else ops.project_shared_qkv
         self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary
         self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
-        table = partial(alibi_table, part.n_heads, part.n_ctx)
+        shape = (part.n_heads, part.n_ctx)
         self.sinks = nn.Parameter(torch.empty(part.n_heads)) if part.sinks else None
-        self.alibi = FixedTable(table) if part.alibi else None
+        self.alibi = FixedTable(partial(alibi_table, *shape), shape) if part.alibi else None
         settings = {"scale": part.scale, "window": part.window, "cap": part.cap}
         self.params = {name: value for name, value in settings.items() if value}
 

@@ -59,7 +59,8 @@ class PosEmbed(nn.Module):
         if self.learned:
             self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model))
         else:
-            self.table = FixedTable(partial(sinusoid_table, config.n_ctx, config.d_model))
+            shape = (config.n_ctx, config.d_model)
+            self.table = FixedTable(partial(sinusoid_table, *shape), shape)
 
     def forward(
         self, position: Int[Tensor, "*batch pos"], t: Tape

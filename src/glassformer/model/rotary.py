@@ -48,8 +48,9 @@ class Rotary(nn.Module):
         self.params = {**sizes, **_scaling(part)}
         plain = "" if part.dims == part.d_head else "part"
         self.ops = ops.ROTATIONS[part.scaling.kind if part.scaling else plain]
-        self.cos = FixedTable(partial(_table, torch.cos, part))
-        self.sin = FixedTable(partial(_table, torch.sin, part))
+        shape = (part.n_ctx, part.d_head)
+        self.cos = FixedTable(partial(_table, torch.cos, part), shape)
+        self.sin = FixedTable(partial(_table, torch.sin, part), shape)
 
     def forward(self, position: Int[Tensor, "*batch pos"], t: Tape) -> Rotation:
         rot_cos = t("rot_cos", self.ops.cos, position, self.cos.values, **self.params)

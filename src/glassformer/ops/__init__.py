@@ -9,6 +9,7 @@ from glassformer.ops import optimizer as optimizer
 from glassformer.ops.activation import ACTIVATIONS as ACTIVATIONS
 from glassformer.ops.attention import attention as attention
 from glassformer.ops.attention import mix as mix
+from glassformer.ops.elementwise import edit as edit
 from glassformer.ops.embedding import add_positions as add_positions
 from glassformer.ops.embedding import embed_positions as embed_positions
 from glassformer.ops.embedding import embed_sinusoid as embed_sinusoid

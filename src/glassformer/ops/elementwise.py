@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from glassformer.kernels import elementwise as kernels
-from glassformer.ops.op import Composite, Op, Tape, composite, template
+from glassformer.ops.op import Composite, Op, Tape, composite, op, template
 from glassformer.ops.rows import row_divide
 
 copy = template("copy", "y[*A] = x[*A]", "x", kernels.copy, role="copy")
@@ -33,6 +33,16 @@ smaller_of = template(
 )
 
 squash = template("squash", "y[*A] = tanh(x[*A])", "x", kernels.tanh)
+
+
+edit = op(
+    "edit",
+    "value[element] = select(edited[element] == 1, new[element], computed[element])",
+    "edited new computed",
+    kernels.put,
+    summary="Changed by hand: the new number where it was edited, the computed one elsewhere.",
+)
+"""What an edit of any value is; `formula.template.over` writes it out for the value's own axes."""
 
 
 class Cap(NamedTuple):

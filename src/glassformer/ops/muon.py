@@ -5,8 +5,8 @@ same speed. Newton-Schulz iterations do that with products alone: an odd polynom
 moves every singular value towards 1 and leaves the singular vectors as they are.
 
 Formulas speak of a weight as a matrix [d_model, rest], where `rest` is every other axis of the
-weight together; `ops.optimizer.over` writes them out. The Gram matrix is taken over `rest`, so it
-is [d_model, other] whatever the weight: the polynomial is the same from either side.
+weight together; `formula.template.over` writes them out. The Gram matrix is taken over `rest`, so
+it is [d_model, other] whatever the weight: the polynomial is the same from either side.
 Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 """
 

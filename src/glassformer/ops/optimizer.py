@@ -1,18 +1,16 @@
 """How a gradient becomes a changed weight: clipping and AdamW (`ops.muon` has the other way).
 
-The formulas speak of one `element`, since every number of every weight is treated alike; `over`
-writes them out for a weight's own axes. Sources: Pascanu et al. 2013 (clipping); Loshchilov and
-Hutter 2019, algorithm 2 (AdamW; their eta alpha is our lr, their lambda our weight_decay). The
-kernels keep the order of operations of `torch.optim.AdamW(foreach=False, fused=False)`, bit for
-bit.
+The formulas speak of one `element`, since every number of every weight is treated alike;
+`formula.template.over` writes them out for a weight's own axes. Sources: Pascanu et al. 2013
+(clipping); Loshchilov and Hutter 2019, algorithm 2 (AdamW; their eta alpha is our lr, their lambda
+our weight_decay). The kernels keep the order of operations of
+`torch.optim.AdamW(foreach=False, fused=False)`, bit for bit.
 """
 
 from __future__ import annotations
 
 import torch
 
-from glassformer.formula.nodes import Axis, Node, Read, Reduce, children_mapped
-from glassformer.formula.tree import Formula
 from glassformer.kernels import elementwise
 from glassformer.kernels import optimizer as kernels
 from glassformer.ops.elementwise import multiply
@@ -133,38 +131,3 @@ weight_change = row_subtract.using(elementwise.subtract).over(
     summary="By how much the weight moved in this step.",
     role="change",
 )
-
-
-def over(formula: Formula, axes: tuple[str, ...]) -> Formula:
-    """A formula of any weight written out for one of these axes.
-
-    `element` stands for all axes; where a weight is read as a matrix [d_model, rest], `rest` stands
-    for all but d_model, and the index beside it takes d_model's place.
-
-    >>> str(over(clipped_gradient.outputs[0], ("d_model", "d_mlp")))
-    'g[d_model, d_mlp] = d_w[d_model, d_mlp] * clip[()]'
-    >>> square = Formula.parse("y[d_model, other] = sum(rest, x[d_model, rest] * x[other, rest])")
-    >>> str(over(square, ("head", "d_model", "d_head")))
-    'y[d_model, other] = sum(head, sum(d_head, x[head, d_model, d_head] * x[head, other, d_head]))'
-    """
-    output_axes = formula.axes
-    if output_axes == ("element",) or "rest" in output_axes:
-        output_axes = axes
-    return Formula(formula.name, output_axes, _over(formula.body, axes))
-
-
-def _over(node: Node, axes: tuple[str, ...]) -> Node:
-    match node:
-        case Read(operand, (Axis("element"),)):
-            return Read(operand, tuple(Axis(axis) for axis in axes))
-        case Read(operand, (row, Axis("rest"))):
-            places = (row if axis == "d_model" else Axis(axis) for axis in axes)
-            return Read(operand, tuple(places))
-        case Reduce(kind, "element" | "rest" as run, body):
-            inner = _over(body, axes)
-            for axis in reversed(axes):
-                if run == "element" or axis != "d_model":
-                    inner = Reduce(kind, axis, inner)
-            return inner
-        case _:
-            return children_mapped(node, lambda child: _over(child, axes))

@@ -20,7 +20,7 @@ from glassformer.formula.nodes import Binary, Number
 from glassformer.formula.nodes import Node as Tree
 from glassformer.formula.tree import Formula
 from glassformer.trace.graph import Graph
-from glassformer.trace.node import GRADIENT, Node
+from glassformer.trace.node import GRADIENT, UNEDITED, Node
 
 LOSS = "fwd/loss"
 
@@ -54,6 +54,7 @@ def add_gradients(trace: Graph, gradients: Mapping[str, Tensor | None]) -> None:
                 shape=source.shape,
                 dtype=source.dtype if value is None else value.dtype,
                 value=value,
+                role="value",
             )
         )
 
@@ -84,6 +85,8 @@ def _explain(
             output: consumer.path,
             f"d_{output}": gradient_path(consumer.path),
         }
+        if consumer.edited:  # nothing else reads what an edit reads
+            return local, {o: paths[o] for o in local.operands}
         names = tuple((o, _symbol(paths[o], symbols)) for o in local.operands)
         body = _renamed(local, names, tuple(consumer.params.items()))
         total = body if total is None else Binary("+", total, body)
@@ -94,7 +97,7 @@ def _explain(
 def _symbol(path: str, symbols: dict[str, str]) -> str:
     """A name for `path` that no other path of this formula has."""
     if path not in symbols:
-        short = path.rpartition("/")[2].rpartition(".")[2]
+        short = path.rpartition("/")[2].rpartition(".")[2].removesuffix(UNEDITED)
         plain = f"d_{short}" if path.startswith("bwd/") else short
         taken = set(symbols.values())
         tries = (plain if n == 1 else f"{plain}_{n}" for n in range(1, len(taken) + 2))

@@ -245,11 +245,16 @@ class Explanation:
             result.append("masked: a later position, so its score is minus infinity")
         if np.isnan(self.value):
             result.append("not a number: follow the operands to where it first appears")
-        if self.node.edited:
-            result.append("edited: this number was set by hand, so its formula does not explain it")
+        if self.node.edited and self._operand("edited") == 1:
+            result.append("edited: this number was set by hand")
         if self._run is not None and self._run.kinks:
             result.append("kink: exactly at the corner, where the slope is not unique")
         return result
+
+    def _operand(self, name: str) -> float | int:
+        """An operand that is read at this number's own place."""
+        operand = self.trace.value_of(self.trace.nodes[self.node.operands[name]])
+        return operand[tuple(self.at.values())].item()
 
     @cached_property
     def arithmetic(self) -> str:

@@ -40,7 +40,7 @@ from glassformer.errors import GlassformerError
 from glassformer.formula.latex import to_latex
 from glassformer.formula.tree import Formula, from_json, to_json
 from glassformer.jsons import STRICT, Count, DamagedFileError, Schema, parse_object
-from glassformer.ops.op import REGISTRY
+from glassformer.ops.op import REGISTRY, Role
 from glassformer.trace.address import KINDS, Address
 from glassformer.trace.explain import WITHOUT_DECLARATION, op_source, op_summary
 from glassformer.trace.graph import Graph
@@ -68,6 +68,7 @@ class NodeRow(TypedDict):
     formula: Count | None
     operands: dict[str, str]
     params: dict[str, float | Literal["inf", "-inf", "nan"]]
+    role: Role | None
     axes: list[str]
     shape: list[Count]
     dtype: Annotated[str, Field(pattern=f"^({'|'.join(_DTYPES)})$")]
@@ -148,15 +149,18 @@ def node_table(trace: Graph, extents: Extents) -> str:
 
 @lru_cache(maxsize=4096)  # the formulas of a model are those of its next trace
 def _written(formula: Formula) -> str:
-    return json.dumps(
-        {
-            "name": formula.name,
-            "axes": formula.axes,
-            "tree": to_json(formula.body),
-            "text": str(formula),
-            "latex": to_latex(formula),
-        }
-    )
+    return json.dumps(as_row(formula))
+
+
+def as_row(formula: Formula) -> dict[str, Any]:
+    """A formula as ``trace.json`` has it."""
+    return {
+        "name": formula.name,
+        "axes": list(formula.axes),
+        "tree": to_json(formula.body),
+        "text": str(formula),
+        "latex": to_latex(formula),
+    }
 
 
 def _lines(rows: Iterable[str]) -> str:
@@ -194,6 +198,8 @@ def load(trace: Graph, folder: Path) -> None:
             seen.add(row["address"])
             node = _node(row, formulas)
             _refuse_wrong_operands(node)
+            if row["edited"] and not node.edited:
+                raise ValueError(f"{node.path} was edited, and no formula says where")
             trace.add(node)
             if row["bytes"] is not None:
                 values.locate(node, *row["bytes"])
@@ -276,7 +282,7 @@ def _node(row: NodeRow, formulas: list[Formula]) -> Node:
         shape=tuple(row["shape"]),
         dtype=_DTYPES[row["dtype"]],
         value=None,
-        edited=row["edited"],
+        role=row["role"],
     )
 
 

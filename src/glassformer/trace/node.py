@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from glassformer.formula.tree import Formula
-from glassformer.ops.op import REGISTRY, Op, Role
+from glassformer.ops import edit
+from glassformer.ops.op import Role
 
 GRADIENT = "gradient"
 """The op name of every node of the backward pass."""
+
+UNEDITED = "_unedited"
+"""What the name of a value as it was computed ends in, where it is edited."""
 
 
 @dataclass(slots=True, repr=False)
@@ -20,9 +24,9 @@ class Node:
 
     `path` is kind/name. A leaf (weight, token, constant) has no op and no formula. `operands` maps
     the formula's operand names to the paths of the values they were. `value` is None where the
-    trace's `keep` left it out; shape and dtype stay known. `edited` marks a value that was changed
-    by hand, which its formula does not explain. `version` is how often a leaf's memory had been
-    written to, so that a later change is noticed.
+    trace's `keep` left it out; shape and dtype stay known. `role` is what the value is to a reader;
+    a leaf has none. `version` is how often a leaf's memory had been written to, so that a later
+    change is noticed.
     """
 
     path: str
@@ -34,7 +38,7 @@ class Node:
     shape: tuple[int, ...]
     dtype: torch.dtype
     value: Tensor | None = field(repr=False)
-    edited: bool = False
+    role: Role | None = None
     version: int = 0
 
     def __repr__(self) -> str:
@@ -59,12 +63,9 @@ class Node:
         return self.path.rpartition(".")[2].rpartition("/")[2]
 
     @property
-    def role(self) -> Role | None:
-        """What the value is to a reader, by its op; None for a leaf."""
-        if self.op is None:
-            return None
-        declared = REGISTRY.get(self.op)
-        return declared.role if isinstance(declared, Op) else "value"
+    def edited(self) -> bool:
+        """Whether some of its numbers were changed by hand."""
+        return self.op == edit.name
 
     @property
     def nbytes(self) -> int:

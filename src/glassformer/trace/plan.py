@@ -11,7 +11,9 @@ JSON:
   ``operands``, ``params``, ``axes``, ``shape`` and ``dtype`` as there. A size or parameter that
   is the number of texts is "batch", of tokens "pos"; ["pos", -1] is one less. Of leaves only
   ``token/ids`` and ``token/targets``, which are given, and ``const/position``, which counts the
-  tokens from 0, have such sizes.
+  tokens from 0, have such sizes;
+- ``edits``: of the axes that values have ("batch,pos"), the formula (index into ``formulas``) of a
+  value that is edited and of the gradient that passes it: see `ops.edit`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ from collections.abc import Callable
 from typing import Any
 
 from glassformer.errors import GlassformerError
-from glassformer.trace.file import node_table
+from glassformer.formula.derive import gradient
+from glassformer.formula.template import over
+from glassformer.formula.tree import Formula
+from glassformer.ops import edit
+from glassformer.trace.file import as_row, node_table
 from glassformer.trace.graph import Graph
 
 FORMAT, VERSION = "glassformer-plan", 1
@@ -69,13 +75,27 @@ def plan(watch: Watch, batch: int = 1, pos: int = 2) -> Plan:
         nodes.append(node)
     if not base["formulas"] == wider["formulas"] == longer["formulas"]:
         raise NoPlanError("a formula is another for another text")
+    formulas = base["formulas"]
+    edits: dict[str, list[int]] = {}
+    for axes in dict.fromkeys(tuple(node["axes"]) for node in nodes if node["op"] is not None):
+        edits[",".join(axes)] = [len(formulas), len(formulas) + 1]
+        formulas += [as_row(formula) for formula in _of_an_edit(axes)]
     return {
         "format": FORMAT,
         "version": VERSION,
-        "ops": base["ops"],
-        "formulas": base["formulas"],
+        "ops": {**base["ops"], edit.name: {"summary": edit.summary, "source": edit.source}},
+        "formulas": formulas,
         "nodes": nodes,
+        "edits": edits,
     }
+
+
+def _of_an_edit(axes: tuple[str, ...]) -> tuple[Formula, Formula]:
+    """A value over some axes with an edit, and the gradient of what was computed for it."""
+    value = over(edit.outputs[0], axes)
+    passed = gradient(value, "computed", axes)
+    assert passed is not None, "what is not edited is passed on"
+    return value, passed
 
 
 def _fixed(row: dict[str, Any]) -> dict[str, Any]:

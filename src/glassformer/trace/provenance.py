@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 from weakref import ref
@@ -10,7 +10,7 @@ from weakref import ref
 from torch import Tensor
 
 from glassformer.formula.tree import Formula
-from glassformer.ops.op import Op
+from glassformer.ops.op import Op, Role
 from glassformer.trace.node import Node
 
 
@@ -20,12 +20,10 @@ class Provenance:
     An operand that is the value of no node and no part of a leaf is an error, so no number can
     enter unexplained. What it says of a call it can also say later, as long as the tensors live; it
     does not know the trace, which holds it until then, so that a trace is freed when it is let go.
-    `edited`: the paths of values that were changed by hand.
     """
 
-    def __init__(self, nodes: Iterable[Node], edited: Collection[str] = ()) -> None:
+    def __init__(self, nodes: Iterable[Node]) -> None:
         self.seen: set[int] = {id(None)}  # every known tensor, and the storages of leaves
-        self._edited = edited
         self._known: dict[int, tuple[ref[Tensor], str]] = {}  # by id; a value that is gone is none
         self._views: dict[tuple[Any, ...], str] = {}
         for node in nodes:  # a recording may go on from what the trace holds
@@ -74,7 +72,7 @@ class Provenance:
         for formula, path in zip(formulas, paths, strict=True):
             sources[formula.name] = path  # one output's formula may read another output
         for path, formula, value in zip(paths, formulas, values, strict=True):
-            yield self.node(path, op.name, formula, sources, params, value)
+            yield self.node(path, op.name, formula, sources, params, value, op.role)
 
     def node(
         self,
@@ -84,6 +82,7 @@ class Provenance:
         sources: Mapping[str, str],
         params: Mapping[str, Any],
         value: Tensor,
+        role: Role,
     ) -> Node:
         """The node of one computed value; `sources` are the paths of the formula's operands."""
         self._known[id(value)] = ref(value), path
@@ -97,7 +96,7 @@ class Provenance:
             value.shape,
             value.dtype,
             value.detach() if value.requires_grad else value,
-            path in self._edited,
+            role,
         )
 
     def _path(self, tensor: Tensor, op: Op, operand: str) -> str:

@@ -7,19 +7,22 @@ or capture nothing without saying so. Watch eagerly, compile silently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, cast
 
 from torch import Tensor
 from torch.autograd import graph
 
+from glassformer.formula.template import over
 from glassformer.formula.tree import Formula
-from glassformer.ops.op import Composite, Name, Op, P, R, Tape
+from glassformer.ops import edit
+from glassformer.ops.op import Composite, Name, Op, P, R, Role, Tape
 from glassformer.trace.graph import Graph
-from glassformer.trace.node import Node
+from glassformer.trace.node import UNEDITED, Node
 from glassformer.trace.provenance import Provenance
 
-Editor = Callable[[Tensor, tuple[str, ...]], Tensor]
-"""Given a value and its axes, what it shall be instead."""
+Editor = Callable[[Tensor, tuple[str, ...]], tuple[Tensor, Tensor]]
+"""Given a value and its axes: where it is edited (1, elsewhere 0), and what it is there."""
 
 
 def _silent(_name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
@@ -37,8 +40,9 @@ A function with a function on it: calling an object's ``__call__`` takes half as
 class Recorder:
     """Runs a composite's sub-steps in place of its kernel and records a Node for every value.
 
-    `edits` maps the path of a value to what changes it. `live`, where it is given, collects what a
-    backward pass starts from: the values that are kept as they are, of others their autograd node.
+    `edits` maps the path of a value to what changes it: the value is recorded twice then, as it was
+    computed and as it was edited. `live`, where it is given, collects what a backward pass starts
+    from: the values that are kept as they are, of others their autograd node.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Recorder:
         # values that are let go of, changed or differentiated are dealt with as they come
         self._can_wait = trace.keeps_all and not self.edits and live is None
         self._prefix = f"{kind}/"
-        self._origins = Provenance(trace.nodes.values(), edited=self.edits.keys())
+        self._origins = Provenance(trace.nodes.values())
 
     def at(self, scope: str, /) -> Recorder:
         inner = Recorder.__new__(Recorder)
@@ -80,8 +84,9 @@ class Recorder:
             assert isinstance(name, str), "a composite has one output"
             return op.steps(self, name, *operands, **params)
         result: Any = op.kernel(*operands, **params)
-        if self.edits or self.live is not None:
-            result = self._settled(name, op, result)
+        computed = self._computed(name) if self.edits else name
+        if self.live is not None:
+            self._enliven(computed, result)
         origins = self._origins
         seen = origins.seen
         for operand in operands:
@@ -94,8 +99,8 @@ class Recorder:
         else:
             nbytes = sum([value.nbytes for value in result])
             seen.update(map(id, result))
-        self._add(nbytes, origins.nodes, self._prefix, name, op, operands, params, result)
-        return result
+        self._add(nbytes, origins.nodes, self._prefix, computed, op, operands, params, result)
+        return self._edited(name, op, result) if computed != name else result
 
     def record(
         self,
@@ -105,10 +110,11 @@ class Recorder:
         sources: Mapping[str, str],
         params: Mapping[str, Any],
         value: Tensor,
+        role: Role = "value",
     ) -> None:
         """Record one computed value; `sources` are the paths of the formula's operands."""
         self._origins.seen.add(id(value))
-        self.trace.add(self._origins.node(path, op, formula, sources, params, value))
+        self.trace.add(self._origins.node(path, op, formula, sources, params, value, role))
 
     def _add(self, nbytes: int, nodes: Callable[..., Iterator[Node]], *what: Any) -> None:
         if self._can_wait:
@@ -117,14 +123,54 @@ class Recorder:
         for node in nodes(*what):
             self.trace.add(node)
 
-    def _settled(self, name: str | tuple[str, ...], op: Op, result: Any) -> Any:
-        """The result with its edits, and live if it has to be."""
-        names, values = ((name,), (result,)) if isinstance(name, str) else (name, result)
-        settled = []
-        for short, value, formula in zip(names, values, op.outputs, strict=True):
+    def _enliven(self, name: Name, result: Any) -> None:
+        """Let the gradients of these values be asked for."""
+        assert self.live is not None, "only a pass with gradients is live"
+        for short, value in _named(name, result):
             path = f"{self._prefix}{short}"
-            new = self.edits[path](value, formula.axes) if path in self.edits else value
-            settled.append(new)
-            if self.live is not None:
-                self.live[path] = new if self.trace.keeps(path) else new.grad_fn
+            self.live[path] = value if self.trace.keeps(path) else value.grad_fn
+
+    def _computed(self, name: Name) -> Name:
+        """What is recorded as it was computed: every name that is edited gives way to another."""
+        names = [
+            self._versions(short)[-1] for short in ((name,) if isinstance(name, str) else name)
+        ]
+        return names[0] if isinstance(name, str) else tuple(names)
+
+    def _versions(self, name: str) -> list[str]:
+        """A value's name, and what is under it before each edit, the computed one last."""
+        names = [name]
+        while f"{self._prefix}{names[-1]}" in self.edits:
+            names.append(names[-1] + UNEDITED)
+        return names
+
+    def _edited(self, name: Name, op: Op, result: Any) -> Any:
+        """The result with its edits, each recorded."""
+        settled = []
+        for (short, value), formula in zip(_named(name, result), op.outputs, strict=True):
+            versions = self._versions(short)
+            for before, after in pairwise(reversed(versions)):
+                value = self._edit(before, after, formula.axes, op.role, value)
+            settled.append(value)
         return settled[0] if isinstance(name, str) else tuple(settled)
+
+    def _edit(
+        self, before: str, after: str, axes: tuple[str, ...], role: Role, computed: Tensor
+    ) -> Tensor:
+        path = f"{self._prefix}{after}"
+        sources = {"computed": f"{self._prefix}{before}"}
+        operands = self.edits[path](computed, axes)
+        for operand, value in zip(("edited", "new"), operands, strict=True):
+            name = f"{path.partition('/')[2]}_{operand}"
+            self.leaf("const", name, value, axes)
+            sources[operand] = f"const/{name}"
+        value = edit.kernel(*operands, computed)
+        if self.live is not None:
+            self._enliven(after, value)
+        self.record(path, edit.name, over(edit.outputs[0], axes), sources, {}, value, role)
+        return value
+
+
+def _named(name: Name, result: Any) -> Iterator[tuple[str, Tensor]]:
+    """Each name with its value."""
+    return zip(*((name,), (result,)) if isinstance(name, str) else (name, result), strict=True)

@@ -39,11 +39,13 @@ def by_path(edit: Edits) -> dict[str, Changes]:
 def editor(changes: Changes) -> Editor:
     """What changes a value as a pass computes it."""
 
-    def edited(value: Tensor, axes: tuple[str, ...]) -> Tensor:
-        value = value.clone()
+    def edited(value: Tensor, axes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        value = value.detach().clone()
+        changed = torch.zeros(value.shape, dtype=torch.uint8, device=value.device)
         for where, new in changes:
             _put(value, where, axes, new)
-        return value
+            changed[where.slices(axes, tuple(value.shape))] = 1
+        return changed, torch.where(changed == 1, value, 0)
 
     return edited
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property, partial
 from threading import Lock
 
@@ -104,7 +105,7 @@ def _watch(
         trace.silent_logits = partial(model.logits_of, ids, SILENT)
     if live is not None and loss is not None:
         _backward(model, trace, live, loss)
-        trace.rerun = Float64Rerun(model, ids, targets, edit)
+        trace.rerun = Float64Rerun(model, ids, targets, _as_numbers(edit, trace))
     return trace
 
 
@@ -157,6 +158,20 @@ class Float64Rerun:
     def _weight(self, where: Address) -> Tensor:
         view = next(view for view in self._copy.views() if view.name == where.name)
         return view.value.detach()[where.slices(view.axes, tuple(view.value.shape))]
+
+
+def _as_numbers(edit: Edits, trace: Trace) -> Edits:
+    """The edits with what functions made of values as the numbers that they were in this pass."""
+    return {
+        text: _put_there(trace, Address.parse(text)) if callable(new) else new
+        for text, new in edit.items()
+    }
+
+
+def _put_there(trace: Trace, where: Address) -> Tensor:
+    if where.kind == "weight":
+        return trace[where]
+    return trace[replace(where, kind="const", name=f"{where.name}_new")]
 
 
 def _is_weight(text: str) -> bool:

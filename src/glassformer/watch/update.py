@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from glassformer.formula.nodes import Binary, Read, Unary
 from glassformer.formula.nodes import Node as Tree
+from glassformer.formula.template import over
 from glassformer.formula.tree import Formula
 from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.ops import muon
@@ -226,7 +227,7 @@ class _Update:
         params: Mapping[str, float],
     ) -> str:
         path = f"opt/{name}"
-        formula = ops.over(op.outputs[0], axes)
+        formula = over(op.outputs[0], axes)
         self.tape.record(path, op.name, formula, sources, params, value)
         return path
 

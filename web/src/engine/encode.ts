@@ -15,6 +15,7 @@ const ENCODE: Record<string, (numbers: Float64Array) => ArrayBufferView> = {
     return Uint16Array.from(bits, (whole) => whole >>> 16);
   },
   int64: (numbers) => BigInt64Array.from(numbers, BigInt),
+  uint8: (numbers) => Uint8Array.from(numbers),
 };
 
 /** Plans whose nodes follow each other in one pass, their numbers, and what is told beside them. */
@@ -23,7 +24,6 @@ export interface Recorded {
   values: Values;
   lengths: Lengths;
   params: Record<string, Record<string, number>>;
-  edited: Iterable<string>;
   labels: Record<string, string[]>;
 }
 
@@ -32,7 +32,6 @@ export function encode(
   pass: Recorded,
   later: PlanNode[],
 ): { table: Table; bytes: ArrayBuffer; nbytes: number } {
-  const edited = new Set(pass.edited);
   const unmade = new Set(later.map(({ address }) => address));
   const rows = new Map<string, TraceNode>();
   let before = 0;
@@ -41,7 +40,7 @@ export function encode(
       const { address } = node;
       if (rows.has(address) || !(pass.values.has(address) || unmade.has(address))) continue;
       const row = rowOf(node, before, pass);
-      rows.set(address, { ...row, bytes: null, edited: edited.has(address) });
+      rows.set(address, { ...row, bytes: null, edited: node.op === "edit" });
     }
     before += plan.formulas.length;
   }

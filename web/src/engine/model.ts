@@ -14,7 +14,8 @@ import { bytesOf, encode } from "./encode";
 import { unpackJson, unpackNumbers } from "./pack";
 import { unpackSnapshots } from "./past";
 import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
-import { Program, type Change, type Pass, type Values } from "./program";
+import { changed, withEdits, type Change } from "./edits";
+import { Program, type Pass, type Values } from "./program";
 import { Trainer, type Batch } from "./trainer";
 import { uniform } from "./uniform";
 
@@ -115,19 +116,18 @@ export class Model {
   /** The trace of a prompt, but for the numbers of the update; errors are one line for people. */
   trace(request: Request): Made {
     const pass = this.prepared(request);
-    const { ids, target, lengths, edits, backward, optimizer } = pass;
+    const { ids, target, lengths, program, backward, optimizer } = pass;
     const wanted = (node: PlanNode) => pass.wanted(node) && kindOf(node.address) !== "opt";
-    const values = this.program.run({ ...pass, wanted });
+    const values = program.run({ ...pass, wanted });
     const sampling = request.sampling ? { ...UNCHANGED, ...request.sampling } : null;
     const { plan, params, found } = this.choice(values, lengths, sampling ?? GREEDY);
     for (const [path, numbers] of found) values.set(path, numbers);
     const id = this.keep({ lengths, values });
     const recorded = {
-      plans: [this.program.plan, plan],
+      plans: [program.plan, plan],
       values,
       lengths,
       params,
-      edited: [...edits.keys()].filter((path) => kindOf(path) === "fwd"),
       labels: { pos: ids.map((id) => this.name(id)), vocab: this.vocabulary },
     };
     const { table, bytes, nbytes } = encode(recorded, optimizer ? this.updates : []);
@@ -172,6 +172,13 @@ export class Model {
     leaves.set("token/ids", Float64Array.from(ids));
     if (asks) leaves.set("token/targets", Float64Array.from(targets));
     const { edits, patched } = this.changes(request, lengths);
+    for (const [path, changes] of edits)
+      if (kindOf(path) === "weight")
+        leaves.set(path, changed(leaves.get(path)!, changes, this.nodes.get(path)!.dtype));
+    const edited = edits.size ? withEdits(this.program.plan, edits, lengths) : null;
+    for (const [path, numbers] of edited?.leaves ?? []) leaves.set(path, numbers);
+    const program = edited ? this.program.with(edited.plan) : this.program;
+    const unasked = edited ? withoutTargets(edited.plan) : this.unasked;
     const backward = asks && request.backward !== false;
     const knowsMoments = [...leaves.keys()].some((path) => kindOf(path) === "const");
     const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
@@ -180,9 +187,11 @@ export class Model {
       keep(this.trained, now.done, new Map(now.leaves), KEPT_STATES);
     const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
     const wanted = ({ address }: PlanNode) =>
-      (asks || this.unasked.has(address)) &&
-      (!left.includes(kindOf(address)) || address === "const/position");
-    return { ids, target, lengths, leaves, edits, patched, backward, optimizer, wanted };
+      (asks || unasked.has(address)) &&
+      (!left.includes(kindOf(address)) ||
+        address === "const/position" ||
+        edited?.leaves.has(address) === true);
+    return { ids, target, lengths, leaves, program, patched, backward, optimizer, wanted };
   }
 
   /** Every step from a text to its ids. */

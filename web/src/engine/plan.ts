@@ -31,6 +31,8 @@ export interface Plan {
   ops: Record<string, { says: string; source: string }>;
   formulas: Formula[];
   nodes: PlanNode[];
+  /** By the axes of a value, "batch,pos": the formulas of an edit of it, and of the gradient that passes the edit. */
+  edits: Record<string, [number, number]>;
 }
 
 const isLength = (count: unknown): count is Length => count === "batch" || count === "pos";

@@ -1,16 +1,9 @@
 /** Runs a plan: node after node, each by its tree, over whole arrays. */
 import { Kernel } from "./kernel";
 import { paramsOf, shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
-import { rounding } from "./round";
 
 /** The numbers of every value by its address, row-major. */
 export type Values = Map<string, Float64Array>;
-
-/** Numbers of a value that are others than its formula gives, by their places in it. */
-export interface Change {
-  places: number[];
-  numbers: ArrayLike<number>;
-}
 
 export interface Pass {
   lengths: Lengths;
@@ -18,7 +11,6 @@ export interface Pass {
   leaves: ReadonlyMap<string, Float64Array>;
   /** Parameters of single nodes that are other ones than the plan's. */
   params?: Record<string, Record<string, number>>;
-  edits?: ReadonlyMap<string, Change[]>;
   /** Which nodes are wanted; without it all. */
   wanted?: (node: PlanNode) => boolean;
 }
@@ -34,45 +26,42 @@ const KEPT_LENGTHS = 8;
 
 export class Program {
   private steps = new Map<string, Step[]>();
-  private kernels = new Map<string, Kernel>();
   private shapes = new Map<string, number[]>();
 
-  constructor(readonly plan: Plan) {
+  /** `kernels`: those of a program whose formulas this one shares. */
+  constructor(
+    readonly plan: Plan,
+    private kernels = new Map<string, Kernel>(),
+  ) {
     if (plan.format !== "glassformer-plan" || plan.version !== 1)
       throw new Error(
         `this is ${plan.format} version ${plan.version}; the page runs glassformer-plan version 1`,
       );
   }
 
+  /** The same model with another plan of the same formulas. */
+  with(plan: Plan): Program {
+    return new Program(plan, this.kernels);
+  }
+
   run(pass: Pass): Values {
-    const { edits = NOTHING, wanted = () => true } = pass;
+    const { wanted = () => true } = pass;
     const values: Values = new Map();
     for (const step of this.made(pass.lengths)) {
-      const { node } = step;
-      if (!wanted(node)) continue;
+      if (!wanted(step.node)) continue;
       const numbers = this.computed(step, values, pass);
-      const changes = edits.get(node.address);
-      if (numbers) values.set(node.address, changes ? changed(numbers, changes, node) : numbers);
+      if (numbers) values.set(step.node.address, numbers);
     }
     return values;
   }
 
-  private computed(
-    step: Step,
-    values: Values,
-    { leaves, params = {}, edits = NOTHING }: Pass,
-  ): Float64Array | null {
+  private computed(step: Step, values: Values, { leaves, params = {} }: Pass): Float64Array | null {
     const { node, shape } = step;
     const given = leaves.get(node.address);
     if (given) return given;
     if (node.address === POSITION) return Float64Array.from({ length: shape[0] }, (_, i) => i);
     if (node.formula === null || this.plan.formulas[node.formula].tree[0] === "drawn") return null;
-    const operands = Object.values(node.operands).map((path) => {
-      const numbers = values.get(path);
-      // a gradient ends where a number was put in place of the one that was computed
-      const put = path.startsWith("bwd/") && edits.get(`fwd/${path.slice("bwd/".length)}`);
-      return numbers && put ? without(numbers, put) : numbers;
-    });
+    const operands = Object.values(node.operands).map((path) => values.get(path));
     if (operands.includes(undefined)) return null;
     step.kernel ??= this.kernel(node, shape);
     const own = params[node.address];
@@ -117,21 +106,6 @@ const stepOf = (node: PlanNode, lengths: Lengths): Step => ({
   params: paramsOf(node, lengths),
   kernel: null,
 });
-
-const NOTHING: ReadonlyMap<string, Change[]> = new Map();
-
-function changed(numbers: Float64Array, changes: Change[], { dtype }: PlanNode): Float64Array {
-  const found = numbers.slice();
-  for (const { places, numbers } of changes) places.forEach((at, i) => (found[at] = numbers[i]));
-  rounding(dtype)(found, 0, found.length);
-  return found;
-}
-
-function without(numbers: Float64Array, changes: Change[]): Float64Array {
-  const found = numbers.slice();
-  for (const { places } of changes) for (const at of places) found[at] = 0;
-  return found;
-}
 
 /** Where every token stands in its text: 0, 1, 2, ... */
 const POSITION = "const/position";

@@ -121,6 +121,8 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   found.line = write(false);
   found.inFull = () => write(true);
   found.groups = grouped(run, formula.tree, at);
+  if (node.edited && [...run.reads.get("edited")!.values()].includes(1))
+    found.flags.push("edited: this number was set by hand");
   if (run.kinks) found.flags.push("kink: exactly at the corner, where the slope is not unique");
   return found;
 }
@@ -132,8 +134,6 @@ function flags(value: number, node: TraceNode, at: Record<string, number>): stri
     found.push("infinite: follow the operands to where it first appears");
   if (Number.isNaN(value))
     found.push("not a number: follow the operands to where it first appears");
-  if (node.edited)
-    found.push("edited: this number was set by hand, so its formula does not explain it");
   return found;
 }
 
