@@ -483,6 +483,13 @@ CASES: dict[str, Case] = {
         (d.normal("d_model rest"), d.normal("d_model rest")), {"lr": 0.02, "scale": 2.0}
     ),
     "orthogonalize": lambda d: ((d.normal("d_model rest"),), {"dtype": d.dtype}),
+    "edit": lambda d: (
+        (
+            (d.normal("element") > 0).to(torch.uint8),
+            *(d.normal("element"), d.normal("element")),
+        ),
+        {},
+    ),
     "weight_change": lambda d: ((d.normal("element"), d.normal("element")), {}),
     # composites
     "layer_norm": lambda d: (

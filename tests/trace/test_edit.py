@@ -8,6 +8,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.trace import Address, Trace
 from glassformer.trace.node import Node
+from glassformer.watch.edits import NewValue
 from tests.model.variety import config_of, random_ids, random_model, random_targets
 from tests.trace.test_backward import assert_explained
 from tests.trace.test_explain import some_address
@@ -81,7 +82,7 @@ def test_an_edited_pass_can_be_followed_backward(model, ids):
     assert gap <= max(1e-6 * abs(explanation.value), explanation.difference.error)
 
 
-def random_edit(trace: Trace, rng: random.Random) -> dict[str, object]:
+def random_edit(trace: Trace, rng: random.Random) -> dict[str, NewValue]:
     """Some values of a pass, each edited at a slice: to a number, to numbers, by a function."""
 
     def part(node: Node) -> str:
@@ -96,7 +97,11 @@ def random_edit(trace: Trace, rng: random.Random) -> dict[str, object]:
 
     nodes = [node for node in trace.computed if node.kind == "fwd" and node.path != "fwd/loss"]
     texts = [part(node) for node in rng.sample(nodes, 4)]
-    kinds = (0.5, lambda value: 2 * value, lambda value: value.flip(0) if value.ndim else -value)
+    kinds: tuple[NewValue, ...] = (
+        0.5,
+        lambda value: 2 * value,
+        lambda value: value.flip(0) if value.ndim else -value,
+    )
     return {text: kinds[rng.randrange(3)] for text in texts}
 
 
