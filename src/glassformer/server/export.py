@@ -110,7 +110,7 @@ def page_data(
 
 def suggested(runs: Runs) -> tuple[str, str | None]:
     """What the first run's page opens with where nobody names a prompt."""
-    source = runs.there[0]
+    source = runs.present[0]
     info = source.info(runs.train_state(source.id).tokenizer)
     return info.suggested_prompt, info.suggested_target
 
