@@ -49,13 +49,14 @@ def test_axe_finds_nothing_wrong_and_no_view_is_wider_than_the_screen(
 
 def test_escape_and_back_climb_out_level_by_level(page: Page, server: str) -> None:
     page.goto(f"{server}#/map")
-    page.get_by_role("link", name="Attention 0").click()
+    page.get_by_role("link", name="Open block 1").click()
+    expect(page.get_by_role("region", name="Block 1")).to_be_visible()
     page.get_by_role("link", name="pattern", exact=True).first.click()
     page.get_by_role("grid").press("Enter")
     expect(page.get_by_test_id("value")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("value")).to_have_count(0)
-    expect(page.get_by_role("heading", level=2)).to_have_text("blocks.0.attn.pattern")
+    expect(page.get_by_role("heading", level=2)).to_have_text("blocks.1.attn.pattern")
     page.go_back()
     expect(page.get_by_test_id("value")).to_be_visible()
     for _ in range(3):

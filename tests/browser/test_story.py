@@ -30,8 +30,14 @@ def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
     state = open_train_state(str(run_folder))
     trace = record(state, TraceOptions(prompt=PROMPT)).trace
     page.set_viewport_size({"width": 1440, "height": 900})
+    start, *added = additions(state.model.config)
     page.goto(f"{server}#/map?{SMALL}")
-    for point in additions(state.model.config):
+    token = int(trace[f"lens.{start}.best_token[batch=0,pos=7]"])
+    expect(page.get_by_label(f"Its guess at {start}").first).to_contain_text(
+        state.tokenizer.token(token)
+    )
+    for point in added:
+        page.goto(f"{server}#/map?{SMALL}&block={point.split('.')[1]}")
         tokens = trace[f"lens.{point}.best_token[batch=0]"].tolist()
         probs = trace[f"lens.{point}.best_prob[batch=0]"].tolist()
         said = page.get_by_role("list", name=f"What it would say at {point}").get_by_role("link")
@@ -44,7 +50,7 @@ def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
 
 
 def test_a_guess_opens_the_arithmetic_of_its_probability(page: Page, server: str) -> None:
-    page.goto(f"{server}#/map?{SMALL}&pos=2")
+    page.goto(f"{server}#/map?{SMALL}&pos=2&block=0")
     at = page.get_by_role("list", name="What it would say at blocks.0.resid_mid")
     link = at.get_by_role("link").nth(0)
     shown = link.locator(".digits").inner_text()
@@ -175,6 +181,7 @@ def test_the_story_has_every_stage_of_the_way(page: Page, server: str) -> None:
             "logits",
             "probabilities",
             "choice",
+            "why",
             "loss",
             "gradients",
             "update",
@@ -218,9 +225,10 @@ def test_a_large_models_stream_is_read_early_on_request(page: Page, wide: str) -
     ask = page.get_by_role("button", name="Read the stream early")
     expect(page.get_by_text("About 28.8 MB more")).to_be_visible()
     ask.click()
-    said = page.get_by_role("list", name="What it would say at blocks.1.resid_mid")
+    expect(page.get_by_label("Its guess at blocks.1.resid_post")).to_be_visible()
+    page.get_by_role("link", name="all values of this block").click()
+    said = page.get_by_role("list", name="What it would say at blocks.0.resid_mid")
     expect(said.get_by_role("link")).to_have_count(8)
-    expect(page.get_by_text("tokens 12 to 19 of 20")).to_be_visible()
     expect(ask).to_have_count(0)
     assert problems(page) == []
 

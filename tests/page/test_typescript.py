@@ -16,7 +16,7 @@ from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save
 from scripts import page
-from tests.page import models, passes, tokenized
+from tests.page import attributed, models, passes, tokenized
 
 NUMBERS, SUMS, CELLS_OF_EACH_STEP = 6000, 300, 3
 LINES_NEARLY_EQUAL = 0.03
@@ -100,6 +100,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "tokenizers": tokenized.cases(place / "tokenizers", draw),
         "passes": [*passes.cases(place / "passes")],
         "training": passes.training(place),
+        "attributed": [*attributed.cases(place / "attributed")],
         "models": [*models.cases(place / "models")],
     }
     (place / "cases.json").write_text(json.dumps(result))

@@ -12,6 +12,7 @@ from glassformer.generation.generate import check_prompt
 from glassformer.lab import changes
 from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.embeddings import analogy, flattened, nearest
+from glassformer.lab.logit_attribution import attribute
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
@@ -65,6 +66,19 @@ def counts(trace: Trace, address: str) -> schemas.Counts:
             schemas.Bin(from_=start, to=stop, count=count)
             for (start, stop), count in zip(pairwise(edges), result.counts, strict=True)
         ],
+    )
+
+
+def attribution(live: LiveTrace, token: int, pos: int) -> schemas.Attribution:
+    """A token's logit as the sum of what each part wrote."""
+    result = attribute(live.config, live.result.trace, token, pos)
+    return schemas.Attribution(
+        token=token,
+        pos=pos,
+        shares=[schemas.Share(**asdict(share)) for share in result.shares],
+        total=result.total,
+        logit=result.logit,
+        address=result.address,
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ class _Update:
 
     def clip(self, gradients: Mapping[str, Tensor]) -> Tensor:
         """Record the gradient's norm and the clipping factor; return the factor."""
-        total: Tree | None = None
+        terms: list[Tree] = []
         sources: dict[str, str] = {}
         for i, view in enumerate(self.model.views()):
             gradient = self.trace[f"bwd/{view.name}"]
@@ -104,11 +105,9 @@ class _Update:
                 {},
             )
             sources[f"sum_sq_{i}"] = path
-            term = Read(f"sum_sq_{i}", ())
-            total = term if total is None else Binary("+", total, term)
-        assert total is not None, "a model has weights"
+            terms.append(Read(f"sum_sq_{i}", ()))
         norm = torch.nn.utils.get_total_norm(list(gradients.values()))
-        formula = Formula("grad_norm", (), Unary("sqrt", total))
+        formula = Formula("grad_norm", (), Unary("sqrt", _sum(terms)))
         self.tape.record("opt/grad_norm", "gradient_norm", formula, sources, {}, norm)
         return self.tape("clip", ops.clip_factor, norm, max_norm=self.rule.clip)
 
@@ -230,6 +229,22 @@ class _Update:
         formula = over(op.outputs[0], axes)
         self.tape.record(path, op.name, formula, sources, params, value)
         return path
+
+
+TOGETHER = 100
+"""Terms that are added one after another: of more the sums are added, so that a tree stays shallow."""
+
+
+def _sum(terms: list[Tree]) -> Tree:
+    """The sum of terms.
+
+    >>> str(_sum([Read(name, ()) for name in "abc"]))
+    'a[()] + b[()] + c[()]'
+    """
+    if len(terms) > TOGETHER:
+        parts = range(0, len(terms), TOGETHER)
+        return _sum([_sum(terms[i : i + TOGETHER]) for i in parts])
+    return reduce(lambda total, term: Binary("+", total, term), terms)
 
 
 class _MatrixTape:

@@ -63,7 +63,7 @@ export async function planeSvg(p: Plane, scale: Scale, palette: Palette): Promis
     ),
   );
   const text = (x: number, y: number, anchor: string, words: string) =>
-    `<text x="${x}" y="${y}" text-anchor="${anchor}">${escape(words)}</text>`;
+    `<text x="${x}" y="${y}" text-anchor="${anchor}">${escaped(words)}</text>`;
   const rows =
     p.rowAxis && cell >= 8
       ? values.map((_, r) => text(side - 6, head + (r + 0.7) * cell, "end", rowLabel(p, r)))
@@ -81,7 +81,7 @@ export async function planeSvg(p: Plane, scale: Scale, palette: Palette): Promis
       : [];
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="monospace" font-size="10" fill="${palette.color("ink")}">` +
-    `<title>${escape(named(p))}</title><rect width="${width}" height="${height}" fill="${palette.color("surface")}"/>${[...rects, ...rows, ...columns].join("")}</svg>`
+    `<title>${escaped(named(p))}</title><rect width="${width}" height="${height}" fill="${palette.color("surface")}"/>${[...rects, ...rows, ...columns].join("")}</svg>`
   );
 }
 
@@ -108,7 +108,7 @@ export const named = (p: Plane): string =>
     Object.fromEntries(Object.entries(p.fixed).filter(([axis]) => axis !== "batch")),
   );
 
-const escape = (text: string): string =>
+export const escaped = (text: string): string =>
   text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/"/g, "&quot;");
 
 async function planeValues(p: Plane): Promise<number[][]> {

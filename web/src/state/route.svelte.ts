@@ -1,6 +1,7 @@
 /** The state of the page, held in the URL: a link opens the same place, and Back climbs out. */
 
 import { untrack } from "svelte";
+import { zoomed } from "./zoom";
 
 export const VIEWS = [
   "start",
@@ -19,6 +20,7 @@ export const title = (view: View): string => view[0].toUpperCase() + view.slice(
 
 /** What can be given in the URL beside the view; all of it text, absent where it is the default. */
 const FIELDS = [
+  "trail", // addresses: the way that was walked to the number that is open
   "at", // the address that is open: a tensor, or one number of it
   "run",
   "prompt",
@@ -31,8 +33,10 @@ const FIELDS = [
   "side", // "other": an open number is that of the second trace
   "pass", // fwd, bwd or opt
   "stage",
+  "why", // token,token: whose logit is split, and whose it is compared with
   "play", // the walk is played: its scene, or 1 from the beginning
   "block",
+  "tile", // the block that is open in the map
   "head",
   "pos", // where in the story
   "window", // row,column: the part of a large matrix that is read number by number
@@ -64,11 +68,12 @@ class Route {
   private opens: View = FRAMED ? "story" : "start";
   view = $state<View>("start");
   private fields = $state<Partial<Record<Field, string>>>({});
+  private seen = "";
 
   constructor() {
     this.read();
-    addEventListener("popstate", () => this.read());
-    addEventListener("hashchange", () => this.read());
+    addEventListener("popstate", () => this.arrive());
+    addEventListener("hashchange", () => this.arrive());
   }
 
   /** What a page without a view in its address shows. */
@@ -115,7 +120,9 @@ class Route {
   href(change: Partial<Record<Field, string | number | null>>, view: View = this.view): string {
     const query = new URLSearchParams();
     for (const field of FIELDS) {
-      const gone = field === "window" && "at" in change; // it was of what was open before
+      // they were of what was open before
+      const gone =
+        (field === "window" && "at" in change) || (field === "trail" && change.at === null);
       const value = field in change ? change[field] : gone ? null : this.fields[field];
       if (field === "lesson") continue;
       if (value !== null && value !== undefined && value !== "") query.set(field, String(value));
@@ -130,10 +137,21 @@ class Route {
   private write(how: "pushState" | "replaceState", href: string): void {
     // in a notebook's frame a bare #... would be resolved against the notebook's own address
     history[how](null, "", FRAMED ? `about:srcdoc${href}` : href);
-    this.read();
+    if (how === "pushState") this.arrive();
+    else this.read();
+  }
+
+  /** Read the place that was come to; from one place of the map to another the picture zooms. */
+  private arrive(): void {
+    if (location.hash === this.seen) return; // a link is heard of twice
+    this.seen = location.hash;
+    const stays = this.view === "map" && location.hash.startsWith("#/map");
+    if (stays) zoomed(() => this.read());
+    else this.read();
   }
 
   private read(): void {
+    this.seen = location.hash;
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
     const [first, second] = path.split("/");
     this.view = VIEWS.find((view) => view === first) ?? (path ? "story" : this.opens);

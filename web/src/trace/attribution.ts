@@ -3,22 +3,26 @@
  * the scale that this pass had, so that the shares add up to the logit. Python's `lab.logit_attribution`,
  * which says the rules and the source (Elhage et al. 2021).
  */
-import { format } from "./address";
+import { format, parse } from "./address";
 import { flat } from "./node";
 import { column, line } from "./slice";
+import { blockOf } from "./story";
 import type { Trace } from "./trace";
 
 export type PartKind = "embedding" | "position" | "head" | "mlp" | "bias";
 
-/** What one part contributed to the logit, in logits; `address` is what it wrote. */
+/** What one part, as Python names it, contributed to the logit, in logits; `address` is what it wrote. */
 export interface Share {
-  kind: PartKind;
-  /** As Python names it. */
   part: string;
-  block: number | null;
-  head: number | null;
   logits: number;
   address: string;
+}
+
+/** Which part wrote to an address. */
+export interface Part {
+  kind: PartKind;
+  block: number | null;
+  head: number | null;
 }
 
 /** All shares of one logit; `total` is their sum, `logit` the recorded number at `address`. */
@@ -72,22 +76,16 @@ export async function attribute(
 ): Promise<Attribution> {
   const config = given as unknown as Config;
   const logits = trace.node(config.logit_cap ? "fwd/logits_raw" : "fwd/logits");
-  const direction = await column(
-    trace,
-    trace.node(config.tied ? "fwd/unembed.W_U" : "weight/unembed.W_U"),
-    { vocab: token },
-  );
+  const direction = await directionOf(trace, config, token);
   const read = await reader(trace, config, direction, pos);
   const shares: Share[] = [];
-  const add = (share: Omit<Share, "block" | "head"> & Partial<Share>) =>
-    shares.push({ block: null, head: null, ...share });
+  const add = (part: string, address: string, logits: number) =>
+    shares.push({ part, address, logits });
 
-  for (const [path, part, kind] of starts(trace, config)) {
-    const index: Record<string, number> = trace.node(path).axes.includes("batch")
-      ? { batch: 0, pos }
-      : { pos };
-    const address = format(path, { pos });
-    add({ kind, part, address, logits: read(await line(trace, path, index)) });
+  for (const [path, part] of starts(trace, config)) {
+    const own: Record<string, number> = trace.node(path).axes.includes("batch") ? { batch: 0 } : {};
+    const x = await line(trace, path, { ...own, pos });
+    add(part, format(path, { pos }), read(x));
   }
   for (let block = 0; block < config.n_layers; block++) {
     const scope = `blocks.${block}`;
@@ -99,32 +97,28 @@ export async function attribute(
       const wrote = new Float64Array(d_model);
       for (let i = head * wide; i < (head + 1) * wide; i++)
         for (let d = 0; d < d_model; d++) wrote[d] += z[i] * weights[i * d_model + d];
-      const logits = read(wrote.map((x) => x * config.branch_scale));
       const address = format(`fwd/${scope}.attn.z`, { pos, head });
-      add({ kind: "head", part: `layer ${block} head ${head}`, block, head, address, logits });
+      const x = wrote.map((x) => x * config.branch_scale);
+      add(`layer ${block} head ${head}`, address, read(x));
     }
     const b_O = `weight/${scope}.attn.b_O`;
     if (trace.has(b_O)) {
       const bias = (await line(trace, b_O, {})).map((x) => x * config.branch_scale);
-      const part = `layer ${block} attention bias`;
-      add({ kind: "bias", part, block, address: b_O, logits: read(bias) });
+      add(`layer ${block} attention bias`, b_O, read(bias));
     }
     const out = `fwd/${scope}.mlp.mlp_out`;
     const x = (await line(trace, out, { batch: 0, pos })).map((x) => x * config.branch_scale);
-    const address = format(out, { pos });
-    add({ kind: "mlp", part: `layer ${block} MLP`, block, address, logits: read(x) });
+    add(`layer ${block} MLP`, format(out, { pos }), read(x));
   }
   // what does not depend on the text
   if (trace.has("weight/ln_final.b")) {
     const bias = await line(trace, "weight/ln_final.b", {});
-    const share = dot(bias, direction) * config.logit_scale;
-    add({ kind: "bias", part: "final norm's bias", address: "weight/ln_final.b", logits: share });
+    add("final norm's bias", "weight/ln_final.b", dot(bias, direction) * config.logit_scale);
   }
   if (trace.has("weight/unembed.b_U")) {
     const b_U = trace.node("weight/unembed.b_U");
     const address = format(b_U.address, { vocab: token });
-    const share = await trace.values.one(b_U, token);
-    add({ kind: "bias", part: "unembedding's bias", address, logits: share });
+    add("unembedding's bias", address, await trace.values.one(b_U, token));
   }
   return {
     token,
@@ -136,14 +130,60 @@ export async function attribute(
   };
 }
 
-/** What the stream begins with: (path, Python's name, kind). */
-function starts(trace: Trace, config: Config): [string, string, PartKind][] {
-  if (config.embed_norm) return [["fwd/ln_embed.normalized", "embedding, normed", "embedding"]];
+/** What the neurons of a block's MLP wrote, largest share first; empty where they are not read by one matrix. */
+export async function neuronShares(
+  trace: Trace,
+  given: Record<string, unknown>,
+  { token, pos }: Pick<Attribution, "token" | "pos">,
+  block: number,
+): Promise<{ neuron: number; logits: number; address: string }[]> {
+  const config = given as unknown as Config;
+  const path = `fwd/blocks.${block}.mlp.post`;
+  const W_out = trace.nodes.get(`weight/blocks.${block}.mlp.W_out`);
+  if (!trace.has(path) || W_out?.axes.join() !== "d_mlp,d_model") return [];
+  const direction = await directionOf(trace, config, token);
+  const read = await reader(trace, config, direction, pos);
+  const [post, weights] = await Promise.all([
+    line(trace, path, { batch: 0, pos }),
+    trace.values.all(W_out),
+  ]);
+  const d_model = W_out.shape[1];
+  const shares = Array.from(post, (value, neuron) => ({
+    neuron,
+    logits: read(
+      weights
+        .subarray(neuron * d_model, (neuron + 1) * d_model)
+        .map((w) => w * value * config.branch_scale),
+    ),
+    address: format(path, { batch: 0, pos, d_mlp: neuron }),
+  }));
+  return shares.sort((a, b) => Math.abs(b.logits) - Math.abs(a.logits));
+}
+
+/** Which part wrote what stands at an address. */
+export function partAt(address: string): Part {
+  const { path, index } = parse(address);
+  const block = blockOf(path);
+  if (path.startsWith("weight/")) return { kind: "bias", block, head: null };
+  if (path.endsWith(".attn.z")) return { kind: "head", block, head: index.head };
+  if (path.endsWith(".mlp_out")) return { kind: "mlp", block, head: null };
+  return { kind: path === "fwd/pos_embed" ? "position" : "embedding", block, head: null };
+}
+
+/** What the stream begins with: (path, Python's name). */
+function starts(trace: Trace, config: Config): [string, string][] {
+  if (config.embed_norm) return [["fwd/ln_embed.normalized", "embedding, normed"]];
   const path = config.embed_scale === 1 ? "fwd/embed" : "fwd/embed_scaled";
-  const found: [string, string, PartKind][] = [[path, "token embedding", "embedding"]];
-  if (trace.has("fwd/pos_embed")) found.push(["fwd/pos_embed", "position", "position"]);
+  const found: [string, string][] = [[path, "token embedding"]];
+  if (trace.has("fwd/pos_embed")) found.push(["fwd/pos_embed", "position"]);
   return found;
 }
+
+/** The column of the unembedding that a token's logit is read with. */
+const directionOf = (trace: Trace, config: Config, token: number): Promise<Float64Array> =>
+  column(trace, trace.node(config.tied ? "fwd/unembed.W_U" : "weight/unembed.W_U"), {
+    vocab: token,
+  });
 
 /** A vector's share: normed with the scale that this pass had, and unembedded. */
 async function reader(trace: Trace, config: Config, direction: Float64Array, pos: number) {

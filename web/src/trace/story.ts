@@ -250,6 +250,16 @@ export function stages(trace: Trace, block: number): Stage[] {
       ),
     );
   }
+  found.push(
+    stage(
+      "why",
+      "Next token",
+      "Why this token?",
+      "A logit is a sum: every head, every MLP and the embedding wrote a part of it.",
+      [],
+      null,
+    ),
+  );
   for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
   const gradients = trace.ofKind("bwd");
   if (gradients.length) {

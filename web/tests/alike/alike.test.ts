@@ -1,12 +1,11 @@
 /** Cases that Python wrote (tests/page/test_typescript.py): TypeScript writes the same texts. */
-import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parse } from "../../src/trace/address";
 import { plainText, type Line } from "../../src/trace/arithmetic";
 import { explain } from "../../src/trace/explain";
 import { compared, constant, Fixed, FULL, number, spelled } from "../../src/trace/spelling";
-import { Trace } from "../../src/trace/trace";
 import { cases } from "./cases";
+import { opened } from "./opened";
 
 type Told = [string, string, string] | null;
 
@@ -55,14 +54,6 @@ test("numbers before and after and their difference are written as Python writes
     expect(compared(pairs.map(([was, now]) => [python(was), python(now)]))).toEqual(texts);
   }
 });
-
-function opened(folder: string): Trace {
-  const table = JSON.parse(readFileSync(`${folder}/trace.json`, "utf8"));
-  const file = readFileSync(`${folder}/${table.values}`);
-  const bytes = async (begin: number, end: number) =>
-    new Uint8Array(file.subarray(begin, end)).buffer;
-  return new Trace(table, { bytes });
-}
 
 const told = (line: Line | null): Told =>
   line && [plainText(line.numbers), line.relation, line.result];

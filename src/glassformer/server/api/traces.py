@@ -94,6 +94,17 @@ async def counts(trace: NamedTrace, shared: Shared, address: schemas.AddressText
     return await shared.workers.run(partial(answers.counts, trace.result.trace, address))
 
 
+@router.get("/{trace}/attribution", responses=refusals())
+async def attribution(
+    trace: NamedTrace,
+    shared: Shared,
+    token: Annotated[int, Query(ge=0, le=2**31, description="Its id.")],
+    pos: Annotated[int, Query(ge=0, le=2**31, description="After which token.")],
+) -> schemas.Attribution:
+    """A token's logit as the sum of what each part of the model wrote towards it."""
+    return await shared.workers.run(partial(answers.attribution, trace, token, pos))
+
+
 @router.get("/{trace}/change", responses=refusals())
 async def change(
     trace: NamedTrace,

@@ -35,6 +35,7 @@ from glassformer.server.schemas.runs import RunList as RunList
 from glassformer.server.schemas.runs import RunSummary as RunSummary
 from glassformer.server.schemas.runs import TokenizerInfo as TokenizerInfo
 from glassformer.server.schemas.runs import Weight as Weight
+from glassformer.server.schemas.traces import Attribution as Attribution
 from glassformer.server.schemas.traces import Bin as Bin
 from glassformer.server.schemas.traces import Change as Change
 from glassformer.server.schemas.traces import Chosen as Chosen
@@ -43,6 +44,7 @@ from glassformer.server.schemas.traces import Difference as Difference
 from glassformer.server.schemas.traces import Numbers as Numbers
 from glassformer.server.schemas.traces import Patch as Patch
 from glassformer.server.schemas.traces import SamplingOptions as SamplingOptions
+from glassformer.server.schemas.traces import Share as Share
 from glassformer.server.schemas.traces import TraceAbout as TraceAbout
 from glassformer.server.schemas.traces import TraceOptions as TraceOptions
 from glassformer.server.schemas.traces import TraceOrigin as TraceOrigin

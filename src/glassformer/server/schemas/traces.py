@@ -145,6 +145,28 @@ class Counts(Output):
     bins: list[Bin]
 
 
+class Share(Output):
+    """What one part of the model wrote towards a token, in logits; `address` is what it wrote."""
+
+    part: str
+    logits: float
+    address: str
+
+
+class Attribution(Output):
+    """A logit as the sum of what each part wrote, as `lab.attribution` says it.
+
+    total: the sum of the shares. logit: the recorded number at `address`.
+    """
+
+    token: int
+    pos: int
+    shares: list[Share]
+    total: float
+    logit: float
+    address: str
+
+
 class Change(Output):
     """How far a value moved from one trace to another, subtracted in float64.
 

@@ -3,7 +3,8 @@ import type { RunInfo } from "../../api";
 import type { Opened } from "../../source";
 import { blocksOf, scaleOf } from "../../parts/grid";
 import { format } from "../../trace/address";
-import { attribute, refusal } from "../../trace/attribution";
+import { partAt, refusal } from "../../trace/attribution";
+import { attributed } from "../../state/attributed";
 import { guessesAt } from "../../trace/guesses";
 import type { TraceNode } from "../../trace/node";
 import { line } from "../../trace/slice";
@@ -78,7 +79,8 @@ export const SHOWN = 16; // tokens beside one another
 const BEST = 7;
 
 /** Read what the walk of a token shows. */
-export async function walkOf({ trace, about }: Opened, run: RunInfo, pos: number): Promise<Walk> {
+export async function walkOf(opened: Opened, run: RunInfo, pos: number): Promise<Walk> {
+  const { trace, about } = opened;
   const first = Math.max(0, pos + 1 - SHOWN);
   const words = about.ids
     .map((id, at): Word => ({ id, pos: at, text: visible(about.tokens[at]) }))
@@ -91,7 +93,7 @@ export async function walkOf({ trace, about }: Opened, run: RunInfo, pos: number
   const blocks = trace
     .ofKind("fwd")
     .filter(({ address }) => /^fwd\/blocks\.\d+\.resid_post$/.test(address)).length;
-  const watched = await closely(trace, run, { pos, first, token: order[0], blocks });
+  const watched = await closely(opened, run, { pos, first, token: order[0], blocks });
   const scope = `fwd/blocks.${watched.block}`;
   return {
     words,
@@ -197,15 +199,17 @@ async function passed(
 
 /** The head that wrote most towards the answer; where logits can't be split, the one that looks most at one earlier token. */
 async function chooseHead(
-  trace: Trace,
+  opened: Opened,
   run: RunInfo,
   { pos, token, blocks }: { pos: number; token: number; blocks: number },
 ): Promise<{ block: number; head: number; wrote: number | null }> {
+  const { trace } = opened;
   if (!refusal(trace, run.config)) {
-    const { shares } = await attribute(trace, run.config, token, pos);
-    const heads = shares.filter(({ kind }) => kind === "head");
+    const { shares } = await attributed(opened, run, token, pos);
+    const heads = shares.filter(({ address }) => partAt(address).kind === "head");
     const best = heads.reduce((one, two) => (two.logits > one.logits ? two : one));
-    return { block: best.block!, head: best.head!, wrote: best.logits };
+    const { block, head } = partAt(best.address);
+    return { block: block!, head: head!, wrote: best.logits };
   }
   let best = { block: 0, head: 0, share: -1 };
   for (let block = 0; block < blocks; block++) {
@@ -221,11 +225,12 @@ async function chooseHead(
 }
 
 async function closely(
-  trace: Trace,
+  opened: Opened,
   run: RunInfo,
   asked: { pos: number; first: number; token: number; blocks: number },
 ): Promise<Watched> {
-  const { block, head, wrote } = await chooseHead(trace, run, asked);
+  const { trace } = opened;
+  const { block, head, wrote } = await chooseHead(opened, run, asked);
   const { pos, first } = asked;
   const at = `fwd/blocks.${block}.attn`;
   const pattern = trace.node(`${at}.pattern`);

@@ -2,13 +2,18 @@
 import type { Opened, Request, Source } from "../../source";
 import { WHOLE } from "../../parts/grid";
 import { size } from "../../trace/node";
+import { isSpecial } from "../../trace/trace";
 
+const SAMPLE = 9; // passes: one less is the number of tokens that are shown
 const SHOWN = /^(weight\/embed\.W_E|fwd\/probs|fwd\/blocks\.\d+\.attn\.pattern)$/; // what the slider moves
 
 export class Frames {
   /** By step; replaced whenever one arrives. */
   opened = $state.raw<ReadonlyMap<number, Opened>>(new Map());
   problem = $state("");
+  /** By step: how the model of that step goes on with the text, as far as it was asked. */
+  samples = $state.raw<ReadonlyMap<number, string>>(new Map());
+  private asking = new Set<number>();
   private coming = new Map<number, Promise<void>>();
   private wanted = 0;
   private ended = false;
@@ -33,6 +38,34 @@ export class Frames {
 
   end(): void {
     this.ended = true;
+  }
+
+  /** All frames, once they are here; null before. */
+  get all(): Opened[] | null {
+    const found = this.steps.flatMap((step) => this.opened.get(step) ?? []);
+    return found.length === this.steps.length ? found : null;
+  }
+
+  /** Let the model of a step go on with the text, always with its most probable token. */
+  async sample(step: number): Promise<void> {
+    if (this.asking.has(step)) return;
+    this.asking.add(step);
+    const { prompt } = this.request;
+    const added: number[] = [];
+    let text = "";
+    while (added.length < SAMPLE && !this.ended) {
+      const { about } = await this.source.open({
+        ...this.request,
+        added: [...added],
+        at_step: step,
+        backward: false,
+        optimizer: false,
+      });
+      text = about.prompt.slice(prompt.length);
+      this.samples = new Map(this.samples).set(step, text);
+      if (!about.chosen || isSpecial(about.chosen.token)) return;
+      added.push(about.chosen.id);
+    }
   }
 
   private fetch(step: number): Promise<void> {

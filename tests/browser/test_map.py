@@ -1,0 +1,70 @@
+"""The whole model on one screen: tiles, a block opened in place, and the zoom between levels."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from glassformer.interop import save
+from glassformer.model import Config, Decoder
+from glassformer.text.tokenizer import Tokenizer
+from tests.browser.serving import serve
+from tests.browser.test_page import problems
+
+BLOCKS = 24
+COUNTED = """() => {
+  const own = document.startViewTransition.bind(document);
+  window.zooms = 0;
+  document.startViewTransition = (change) => { window.zooms++; return own(change); };
+}"""
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of a model with as many blocks as GPT-2 medium has."""
+    folder = tmp_path_factory.mktemp("deep") / "deep"
+    tokenizer = Tokenizer.from_words("the easiest trick to teach a dog is".split())
+    config = Config(tokenizer.vocab_size, n_ctx=16, d_model=16, n_layers=BLOCKS, n_heads=4)
+    torch.manual_seed(0)
+    save(Decoder(config), tokenizer, folder)
+    with serve(str(folder)) as url:
+        yield url
+
+
+def test_a_model_of_24_blocks_is_on_one_screen_with_one_block_opened_in_place(
+    page: Page, deep: str
+) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(f"{deep}#/map?prompt=the+easiest+trick+to+teach+a")
+    tiles = page.get_by_role("list", name="The blocks of the model")
+    expect(tiles.get_by_role("link", name="Open block")).to_have_count(BLOCKS)
+    # the lens is on: a guess after every block, for the followed token
+    expect(page.get_by_label("Its guess at blocks.23.resid_post")).to_be_visible()
+    tiles.get_by_role("link", name="Open block 20").click()
+    block = page.get_by_role("region", name="Block 20")
+    expect(block.get_by_role("link", name="pattern")).to_be_visible()
+    for name in ("q", "attn_out", "resid_mid", "post", "mlp_out", "resid_post"):
+        expect(block.get_by_role("link", name=name, exact=True)).to_be_visible()
+    box = block.bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= 900
+    assert page.evaluate("document.documentElement.scrollHeight") <= 900
+    assert problems(page) == []
+
+
+def test_levels_zoom_into_each_other_unless_no_motion_is_wanted(page: Page, server: str) -> None:
+    page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat")
+    expect(page.get_by_role("region", name="Block 0")).to_be_visible()
+    page.evaluate(COUNTED)
+    page.get_by_role("link", name="pattern", exact=True).click()
+    expect(page.get_by_role("heading", level=2)).to_have_text("blocks.0.attn.pattern")
+    page.get_by_role("grid").press("Enter")
+    expect(page.get_by_test_id("value")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_test_id("value")).to_have_count(0)
+    assert page.evaluate("window.zooms") == 3
+    page.emulate_media(reduced_motion="reduce")
+    page.go_back()
+    expect(page.get_by_role("heading", level=2)).to_have_text("The whole model")
+    assert page.evaluate("window.zooms") == 3

@@ -1,0 +1,38 @@
+/** Logits that Python has split (tests/page/attributed.py): the page splits them alike. */
+import { expect, test } from "vitest";
+import { attribute, refusal, type Attribution } from "../../src/trace/attribution";
+import { cases } from "./cases";
+import { opened } from "./opened";
+
+interface Case {
+  name: string;
+  folder: string;
+  config: Record<string, unknown>;
+  result: (Attribution & { word: string }) | null;
+}
+
+const made = cases<{ attributed: Case[] }>().attributed;
+
+// sums of the same float64 numbers in another order, some hundred of them
+const ROUNDED = 1e-11;
+
+test.each(made)("the parts of a logit: $name", async ({ folder, config, result }) => {
+  const trace = opened(folder);
+  expect(refusal(trace, config) !== "").toBe(result === null);
+  if (!result) return;
+  const found = await attribute(trace, config, result.token, result.pos);
+  expect(found.address).toBe(result.address);
+  expect(found.shares.map(({ part, address }) => [part, address])).toEqual(
+    result.shares.map(({ part, address }) => [part, address]),
+  );
+  result.shares.forEach(({ logits }, i) =>
+    expect(Math.abs(found.shares[i].logits - logits)).toBeLessThan(ROUNDED),
+  );
+  expect(found.logit).toBe(result.logit);
+  expect(Math.abs(found.total - found.logit)).toBeLessThan(ROUNDED);
+});
+
+test("most kinds of models have logits that can be split", () => {
+  const split = made.filter(({ result }) => result !== null);
+  expect(split.length).toBeGreaterThan(made.length / 2);
+});
