@@ -24,7 +24,7 @@ COUNTED = """() => {
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of a model with as many blocks as GPT-2 medium has."""
     folder = tmp_path_factory.mktemp("deep") / "deep"
-    tokenizer = Tokenizer.from_words("the easiest trick to teach a dog is".split())
+    tokenizer = Tokenizer.from_words(["the", "easiest", "trick", "to", "teach", "a", "dog"])
     config = Config(tokenizer.vocab_size, n_ctx=16, d_model=16, n_layers=BLOCKS, n_heads=4)
     torch.manual_seed(0)
     save(Decoder(config), tokenizer, folder)

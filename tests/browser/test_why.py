@@ -1,4 +1,4 @@
-""" "Why this token?": the parts of a logit as Python splits it, and what comes back of a swapped word."""
+"""Why this token: the parts of a logit as Python splits it, and what comes back of a swapped word."""
 
 from pathlib import Path
 from urllib.parse import urlencode
@@ -79,9 +79,7 @@ def test_one_click_swaps_a_word_and_maps_where_the_answer_comes_back(
     address = f"fwd/blocks.0.resid_post[pos={swaps[0]}]"
     clean = record(state, TraceOptions(prompt=PROMPT)).trace
     corrupt = record(state, TraceOptions(prompt=" ".join(other))).trace
-    patched = record(
-        state, TraceOptions(prompt=" ".join(other)), {address: clean[address]}
-    ).trace
+    patched = record(state, TraceOptions(prompt=" ".join(other)), {address: clean[address]}).trace
     logits = [t["logits[batch=0,pos=5]"] for t in (clean, corrupt, patched)]
     token = int(logits[0].argmax())
     ranked = logits[1].argsort(descending=True).tolist()

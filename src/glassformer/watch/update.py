@@ -232,15 +232,11 @@ class _Update:
 
 
 TOGETHER = 100
-"""Terms that are added one after another: of more the sums are added, so that a tree stays shallow."""
+"""Terms that are added one after another; of more the sums are, so that the tree stays shallow."""
 
 
 def _sum(terms: list[Tree]) -> Tree:
-    """The sum of terms.
-
-    >>> str(_sum([Read(name, ()) for name in "abc"]))
-    'a[()] + b[()] + c[()]'
-    """
+    """The sum of terms, as a tree that is read and written by recursion."""
     if len(terms) > TOGETHER:
         parts = range(0, len(terms), TOGETHER)
         return _sum([_sum(terms[i : i + TOGETHER]) for i in parts])

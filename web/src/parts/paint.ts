@@ -121,7 +121,7 @@ export function paint(
       }
       if (Math.abs(value) > look.scale.largest) corner(context, x, y, cell, ink); // beyond the scale
       if (look.numbered) {
-        context.fillStyle = fill ? inkOn(fill) : ink;
+        context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
         const text = look.brief ? briefly(value) : number(value, 4, whole);
         context.fillText(text, x + cell.width - (look.brief ? 2 : 6), y + cell.height / 2);
       }
@@ -296,9 +296,6 @@ export function hatch(
   context.stroke();
   context.restore();
 }
-
-/** The color of letters on a color of a ramp. */
-export const inkOn = (color: string): string => (isDark(color) ? "#fff" : "#10161d");
 
 /** Whether white letters read better than black on a color written `rgb(r, g, b)`. */
 function isDark(color: string): boolean {

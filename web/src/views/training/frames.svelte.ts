@@ -52,7 +52,6 @@ export class Frames {
     this.asking.add(step);
     const { prompt } = this.request;
     const added: number[] = [];
-    let text = "";
     while (added.length < SAMPLE && !this.ended) {
       const { about } = await this.source.open({
         ...this.request,
@@ -61,8 +60,7 @@ export class Frames {
         backward: false,
         optimizer: false,
       });
-      text = about.prompt.slice(prompt.length);
-      this.samples = new Map(this.samples).set(step, text);
+      this.samples = new Map(this.samples).set(step, about.prompt.slice(prompt.length));
       if (!about.chosen || isSpecial(about.chosen.token)) return;
       added.push(about.chosen.id);
     }
