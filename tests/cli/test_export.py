@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from glassformer.cli.export import command
-from glassformer.cli.train import to_others
+from glassformer.cli.training import to_others
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import save
 from glassformer.interop.open import config_of

@@ -14,6 +14,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import save
 from glassformer.lab.biography import biography
+from glassformer.metrics import Row
 from glassformer.model import Config, Decoder
 from glassformer.server.runs import Runs
 from glassformer.text.shard import write_shard
@@ -22,7 +23,6 @@ from glassformer.trace import Address
 from glassformer.training.examples import examples
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
-from glassformer.training.rows import Row
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_run, open_train_state
 from tests.server.served import client, error, node_table, open_trace

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from glassformer.formula.spelling import number
+from glassformer.metrics import Row
 from glassformer.rendering import RENDERERS
 from glassformer.show.html import STRONGEST, png
 from glassformer.show.notebook import run_html, trace_html
@@ -143,7 +144,7 @@ def test_views_are_found_by_name_and_the_package_does_not_load_them_early():
 
 
 def test_a_run_shows_its_losses_and_what_it_wrote():
-    rows = [
+    rows: list[Row] = [
         {"step": 0, "val_loss": 5.25, "floor": 0.5},
         {"step": 1, "loss": 5.125},
         {"step": 2, "loss": 4.75},

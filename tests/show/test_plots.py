@@ -8,6 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from glassformer.errors import GlassformerError
+from glassformer.metrics import Row
 from glassformer.show.plots import attention
 from glassformer.show.plots.all import draw_all
 from glassformer.show.plots.embeddings import draw_embeddings, principal_plane
@@ -16,7 +17,7 @@ from glassformer.show.plots.prediction import draw_next_token
 from glassformer.show.plots.style import drawable, new_figure, write
 from tests.show.traces import WORDS, small, wide
 
-ROWS = [
+ROWS: list[Row] = [
     {"step": 0, "uniform_loss": 2.48, "unigram_loss": 2.2},
     *({"step": step, "loss": 2.5 / step} for step in range(1, 101)),
     {"step": 100, "val_loss": 0.6, "floor": 0.5},

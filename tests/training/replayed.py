@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from glassformer.metrics import Row
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
-from glassformer.training.rows import Read
 
 STEPS = 13
 SIZES = {"n_ctx": 8, "d_model": 16, "n_layers": 1, "n_heads": 2, "d_mlp": 32}
@@ -29,7 +29,7 @@ def train_run(
     prepared = new_run(folder, choices)
     weights = {0: {n: p.detach().clone() for n, p in prepared.model.named_parameters()}}
 
-    def remember(row: Read) -> None:
+    def remember(row: Row) -> None:
         if "loss" in row:
             named = prepared.model.named_parameters()
             weights[row["step"]] = {n: p.detach().clone() for n, p in named}

@@ -4,7 +4,7 @@ import pytest
 
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
-from glassformer.cli.train import train_showing
+from glassformer.cli.training import train_showing
 from glassformer.generation.generate import generate
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer

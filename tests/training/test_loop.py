@@ -39,8 +39,11 @@ def step_rows(rows):
 
 def test_training_lowers_the_held_out_loss_below_both_plain_guesses():
     outcome = train(small_model(), small_data(), small_recipe(steps=80))
-    guesses = outcome.rows[0]
-    assert outcome.rows[1]["val_loss"] == pytest.approx(guesses["uniform_loss"], abs=0.1)
+    guesses, first = outcome.rows[0], outcome.rows[1]
+    assert "uniform_loss" in guesses
+    assert "unigram_loss" in guesses
+    assert "val_loss" in first
+    assert first["val_loss"] == pytest.approx(guesses["uniform_loss"], abs=0.1)
     assert outcome.val_loss < min(guesses["uniform_loss"], guesses["unigram_loss"])
 
 
@@ -170,8 +173,10 @@ def test_the_held_out_loss_is_measured_early_on_where_the_state_is_kept(tmp_path
 def test_layer_gradient_norms_add_up_to_the_whole_norm():
     outcome = train(small_model(), small_data(), small_recipe(steps=4))
     health = next(row["health"] for row in outcome.rows if "health" in row)
-    whole = next(row["grad_norm"] for row in outcome.rows if row["step"] == 4 and "loss" in row)
-    parts = sum(norm**2 for norm in health["grad_norm"].values()) ** 0.5
+    whole = next(
+        row["grad_norm"] for row in outcome.rows if row["step"] == 4 and "grad_norm" in row
+    )
+    parts = sum(norm**2 for norm in health.get("grad_norm", {}).values()) ** 0.5
     assert parts == pytest.approx(whole, rel=1e-5)  # fp32 sums
 
 
@@ -320,7 +325,7 @@ def test_resuming_on_changed_data_is_refused(tmp_path):
 def test_bf16_training_learns_and_keeps_its_weights_in_fp32():
     model = small_model()
     outcome = train(model, small_data(), small_recipe(steps=60, dtype="bf16"))
-    assert outcome.val_loss < outcome.rows[0]["unigram_loss"]
+    assert outcome.val_loss < outcome.rows[0].get("unigram_loss", 0.0)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from glassformer.cli import pasted
 from glassformer.cli.answer import Answers
 from glassformer.cli.console import SafeConsole
-from glassformer.cli.train import print_outcome, train_showing
+from glassformer.cli.training import print_outcome, train_showing
 from glassformer.generation.sampling import Sampling
 from glassformer.show.explanation import print_arithmetic, short_address
 from glassformer.show.plots.all import draw_all

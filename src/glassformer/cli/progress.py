@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from glassformer.metrics import Health, Row
 from glassformer.safe_text import harmless
-from glassformer.training.rows import Read
 
 SECONDS_BETWEEN_LINES = 10.0  # of plain output, evaluations apart
 SMOOTHING = 0.1  # of a new step in the shown loss and speed
@@ -25,7 +25,7 @@ class TrainingDisplay:
         self.live = console.is_terminal
         self.loss: float | None = None
         self.speed: float | None = None
-        self.latest: dict[str, Any] = {}
+        self.latest: Row = {"step": 0}
         self._begun = (0, time.monotonic())  # the step before the first one shown, and when
         self._line_due = time.monotonic()
         self._bar = Progress(
@@ -49,13 +49,14 @@ class TrainingDisplay:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, row: Read) -> None:
+    def __call__(self, row: Row) -> None:
         if "loss" in row:
-            self._step(row)
+            self._step(row["step"], row["loss"], row.get("tokens_per_second", 0.0))
+            self.latest.update(row)
         elif "val_loss" in row or "text_loss" in row:
             self.latest.update(row)
             self._say(f"step {row['step']:>6,}  {measured(row)}")
-        elif "unigram_loss" in row:
+        elif "unigram_loss" in row and "uniform_loss" in row:
             self._say(
                 f"for comparison: knowing nothing {row['uniform_loss']:.3f}, knowing only how often"
                 f" each token occurs {row['unigram_loss']:.3f} nats per token"
@@ -69,27 +70,25 @@ class TrainingDisplay:
             for warning in warnings(row["health"]):
                 self._say(f"step {row['step']:>6,}  {warning}", style="yellow")
 
-    def _step(self, row: Read) -> None:
+    def _step(self, step: int, loss: float, speed: float) -> None:
         if self.loss is None or self.speed is None:
-            self.loss, self.speed = row["loss"], row["tokens_per_second"]
-            self._begun = (row["step"], time.monotonic())
-        self.loss += SMOOTHING * (row["loss"] - self.loss)
-        self.speed += SMOOTHING * (row["tokens_per_second"] - self.speed)
-        self.latest.update(row)
-        self._bar.update(self._task, completed=row["step"])
+            self.loss, self.speed = loss, speed
+            self._begun = (step, time.monotonic())
+        self.loss += SMOOTHING * (loss - self.loss)
+        self.speed += SMOOTHING * (speed - self.speed)
+        self._bar.update(self._task, completed=step)
         if not self.live and time.monotonic() >= self._line_due:
             self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
-            self.console.print(f"step {row['step']:>6,}  {self.numbers()}")
+            self.console.print(f"step {step:>6,}  {self.numbers(step)}")
 
-    def numbers(self) -> str:
-        """Loss, floor, speed and time left, as of the latest step."""
+    def numbers(self, step: int) -> str:
+        """Loss, floor, speed and time left, as of this step."""
         if self.loss is None or self.speed is None:
             return ""
         parts = [f"loss {self.loss:.3f}"]
         if "floor" in self.latest:
             parts.append(f"floor {self.latest['floor']:.3f}")
         parts.append(f"{self.speed:,.0f} tokens/s")
-        step = self.latest["step"]
         begun, since = self._begun  # evaluations, samples and saving count too
         if step > begun:
             left = (self.steps - step) * (time.monotonic() - since) / (step - begun)
@@ -106,20 +105,21 @@ class _Numbers(ProgressColumn):
         self.display = display
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 (rich passes it)
-        return Text(self.display.numbers())
+        return Text(self.display.numbers(self.display.latest["step"]))
 
 
-def measured(row: Read) -> str:
+def measured(row: Row) -> str:
     """The measured loss in words, beside its floor where that is known."""
     if "text_loss" in row:
         return f"loss {row['text_loss']:.3f} on the whole text"
-    text = f"held-out loss {row['val_loss']:.3f}"
+    held_out = row.get("val_loss", math.nan)
+    text = f"held-out loss {held_out:.3f}"
     if "floor" in row:
-        text += f", {row['val_loss'] - row['floor']:.3f} above the floor of {row['floor']:.3f}"
+        text += f", {held_out - row['floor']:.3f} above the floor of {row['floor']:.3f}"
     return text
 
 
-def warnings(health: Read) -> list[str]:
+def warnings(health: Health) -> list[str]:
     """What in a health report deserves a look.
 
     >>> warnings({"update_to_weight": {"embed": 0.3}, "dead_units": {"blocks.0": 0.0}})
@@ -127,12 +127,12 @@ def warnings(health: Read) -> list[str]:
     """
     result = [
         f"{layer} changes by {ratio:.0%} of its size in one step: the learning rate may be too high"
-        for layer, ratio in health["update_to_weight"].items()
+        for layer, ratio in health.get("update_to_weight", {}).items()
         if ratio > 0.1
     ]
     return result + [
         f"{share:.0%} of the neurons in {layer} never fire: they no longer learn"
-        for layer, share in health["dead_units"].items()
+        for layer, share in health.get("dead_units", {}).items()
         if share > 0.5
     ]
 

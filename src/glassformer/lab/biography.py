@@ -175,9 +175,9 @@ class Followed:
                     before,
                     after,
                     weight_slice(replay.model, self.where, gradient=True) if is_weight else None,
-                    self._rates(replay, row["lr"]),
-                    row["loss"],
-                    row["grad_norm"],
+                    self._rates(replay, row.get("lr", math.nan)),
+                    row.get("loss", math.nan),
+                    row.get("grad_norm", math.nan),
                     replay.batches(replay.step),
                 )
         assert turn is not None, "a stretch has a step"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from io import BytesIO
-from typing import Any
 
 from glassformer.formula.spelling import number
+from glassformer.metrics import Loss, Row
 from glassformer.ops import REGISTRY
 from glassformer.show.explanation import short_address, words_of
 from glassformer.show.fold import Fold
@@ -83,13 +83,20 @@ def explanation_html(explanation: Explanation) -> str:
     return view(*parts, *(quiet(f"Note: {flag}.") for flag in explanation.flags))
 
 
-def run_html(name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> str:
+MEASURED: tuple[tuple[Loss, str], ...] = (
+    ("val_loss", "held out"),
+    ("text_loss", "whole text"),
+    ("floor", "floor"),
+)
+
+
+def run_html(name: str, rows: Sequence[Row], steps: int) -> str:
     """A run of `steps` steps: its loss, drawn and in numbers, and what it wrote on the way."""
     done = rows[-1]["step"] if rows else 0
     losses = [(row["step"], "training", row["loss"]) for row in rows if "loss" in row][-1:]
-    for key, kind in (("val_loss", "held out"), ("text_loss", "whole text"), ("floor", "floor")):
-        losses += [(row["step"], kind, row[key]) for row in rows if key in row][-1:]
-    measured = [[kind, str(step), number(loss)] for step, kind, loss in losses]
+    for key, kind in MEASURED:
+        losses += [(row["step"], kind, row.get(key)) for row in rows if key in row][-1:]
+    measured = [[kind, str(step), number(loss)] for step, kind, loss in losses if loss is not None]
     samples = [(row["step"], row["sample"]) for row in rows if "sample" in row]
     written = [
         tag("div", tag("span", f"step {step}: ", class_="quiet") + escape(text))
@@ -103,11 +110,11 @@ def run_html(name: str, rows: Sequence[Mapping[str, Any]], steps: int) -> str:
     )
 
 
-def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
+def _picture(rows: Sequence[Row]) -> str:
     from glassformer.show.plots.loss import draw_loss
 
     picture = BytesIO()
-    draw_loss([dict(row) for row in rows]).savefig(picture, format="png", dpi=60)
+    draw_loss(rows).savefig(picture, format="png", dpi=60)
     source = f"data:image/png;base64,{b64encode(picture.getvalue()).decode()}"
     return f'<img src="{source}" alt="The loss by step" style="max-width: 100%; background: white">'
 

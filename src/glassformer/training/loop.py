@@ -13,6 +13,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.files import ordinary_mode
+from glassformer.metrics import Health, Row
 from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training import checkpoint as ck
@@ -29,7 +30,6 @@ from glassformer.training.health import (
 )
 from glassformer.training.optimizer import Optimizer
 from glassformer.training.recipe import Recipe
-from glassformer.training.rows import Health, Read, Row
 from glassformer.training.run import Run
 from glassformer.training.schedule import learning_rate
 from glassformer.training.snapshots import Snapshots
@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
     reason: str
     step: int
-    rows: list[Read]
+    rows: list[Row]
 
     @property
     def val_loss(self) -> float:
@@ -65,7 +65,7 @@ def train(
     recipe: Recipe,
     *,
     run: Run | None = None,
-    report: Callable[[Read], None] = lambda row: None,
+    report: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
     sample: Callable[[Decoder], str] | None = None,
 ) -> Outcome:
@@ -108,7 +108,7 @@ class Loop:
         data: Data,
         recipe: Recipe,
         run: Run | None = None,
-        report: Callable[[Read], None] = lambda row: None,
+        report: Callable[[Row], None] = lambda row: None,
         sample: Callable[[Decoder], str] | None = None,
     ) -> None:
         check_trainable(model.config)
@@ -116,7 +116,7 @@ class Loop:
         self.model, self.data, self.recipe, self.run = model, data, recipe, run
         self.sample = sample
         self.report_to = report
-        self.rows: list[Read] = []
+        self.rows: list[Row] = []
         self.optimizer = Optimizer(model, recipe)
         self.compiled: LossFunction | None = compiled(model.loss) if recipe.compile else None
         self.step = 0

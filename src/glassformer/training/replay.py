@@ -13,6 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.metrics import Row
 from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
@@ -20,7 +21,6 @@ from glassformer.training.data import Batch
 from glassformer.training.loop import Loop
 from glassformer.training.prepare import open_data
 from glassformer.training.recipe import Recipe
-from glassformer.training.rows import Read
 from glassformer.training.run import DATA, open_tokenizer, read_description
 
 
@@ -117,7 +117,7 @@ class Replay:
         """How many updates the model has had."""
         return self._loop.step
 
-    def advance(self) -> Read:
+    def advance(self) -> Row:
         """Make the next step; return its metrics."""
         self.model.train()
         self._loop.advance()

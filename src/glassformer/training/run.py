@@ -28,11 +28,11 @@ from glassformer.jsons import (
     parse_object,
     self_checking,
 )
+from glassformer.metrics import Row
 from glassformer.model import Config, Decoder
 from glassformer.rendering import html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.recipe import Recipe
-from glassformer.training.rows import Row
 
 FORMAT = 1
 LOCK, DATA = "lock", "data"
@@ -100,7 +100,7 @@ class PastRun:
 
 
 def load_run(folder: str | Path) -> PastRun:
-    """Read what a run has left in its folder; it is neither locked nor changed.
+    """Row what a run has left in its folder; it is neither locked nor changed.
 
     Errors: a folder that holds no run. Example: ``load_run("runs/demo").of("val_loss")``.
     """

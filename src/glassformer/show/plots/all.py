@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
+from glassformer.metrics import Row
 from glassformer.show.plots import attention
 from glassformer.show.plots.embeddings import draw_embeddings
 from glassformer.show.plots.loss import draw_loss
@@ -19,7 +19,7 @@ from glassformer.trace import Trace
 def draw_all(
     trace: Trace,
     folder: Path,
-    metrics: Sequence[Mapping[str, Any]] | None = None,
+    metrics: Sequence[Row] | None = None,
     suffix: str = "png",
 ) -> list[Path]:
     """Write the pictures; return their files in the order to look at them."""
@@ -27,7 +27,7 @@ def draw_all(
     return [write(figure, folder / f"{name}.{suffix}") for name, figure in figures]
 
 
-def _figures(trace: Trace, metrics: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Figure]]:
+def _figures(trace: Trace, metrics: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
     yield "next-token", draw_next_token(trace)
     layers = attention.patterns(trace)
     if layers:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from glassformer.errors import GlassformerError
+from glassformer.metrics import Loss, Row
 from glassformer.show.plots.style import (
     BLUE,
     FAINT,
@@ -24,7 +24,7 @@ from glassformer.show.plots.style import (
 SMOOTHED_FROM = 60  # steps from which on a running mean is drawn over the single losses
 
 
-def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def draw_loss(rows: Sequence[Row]) -> Figure:
     """Training and held-out loss by step; the floor and the guesses of no model, where known."""
     train = _series(rows, "loss")
     held_out, all_text = _series(rows, "val_loss"), _series(rows, "text_loss")
@@ -45,11 +45,12 @@ def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.plot(
                 *measured.T, color=ORANGE, linestyle="", marker="o", label=label, clip_on=False
             )
-    for key, summary, color, dash in (
+    guesses: tuple[tuple[Loss, str, str, str], ...] = (
         ("floor", "floor of the held-out text, the best that any model can do", GREEN, "--"),
         ("unigram_loss", "guess by how often each token occurs", FAINT, ":"),
         ("uniform_loss", "guess that knows nothing", FAINT, "-."),
-    ):
+    )
+    for key, summary, color, dash in guesses:
         known = _series(rows, key)
         if len(known):
             value = known[-1, 1]
@@ -64,9 +65,10 @@ def draw_loss(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """[n, 2]: step and value of every row that has both."""
-    points = [(row.get("step", 0), row[key]) for row in rows if row.get(key) is not None]
+def _series(rows: Sequence[Row], key: Loss) -> np.ndarray:
+    """[n, 2]: step and value of every row that has this loss."""
+    values = ((row["step"], row.get(key)) for row in rows)
+    points = [(step, value) for step, value in values if value is not None]
     return np.array(points, dtype=float).reshape(-1, 2)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Required
+from typing import Annotated, Literal, Required
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
@@ -12,6 +11,9 @@ from glassformer.jsons import OPEN, Count
 
 Measured = Annotated[float, Field(allow_inf_nan=True)]
 """A number that training measured; one that overflowed says so."""
+
+Loss = Literal["loss", "val_loss", "text_loss", "floor", "unigram_loss", "uniform_loss"]
+"""The fields of a row that are losses, in nats."""
 
 ByLayer = dict[str, Measured]
 
@@ -44,7 +46,3 @@ class Row(TypedDict, total=False):
     note: str
     checkpoint_seconds: Measured
     snapshot_seconds: Measured
-
-
-Read = Mapping[str, Any]
-"""A row for whoever shows it, and looks first what it has."""

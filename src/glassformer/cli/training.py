@@ -1,0 +1,192 @@
+"""A training with its display: what is planned, what is measured, how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from glassformer.cli import pasted
+from glassformer.cli.progress import TrainingDisplay, duration, measured
+from glassformer.cli.recall import Recalled
+from glassformer.cli.stopping import stopping_on_signals
+from glassformer.cli.streams import say_json
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import generate
+from glassformer.interop.export import export_config
+from glassformer.interop.match import form_for, in_the_way
+from glassformer.interop.own import OWN
+from glassformer.metrics import Row
+from glassformer.model import Decoder
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.checkpoint import steps_saved
+from glassformer.training.examples import examples
+from glassformer.training.loop import Outcome, train
+from glassformer.training.plan import Plan, make_plan
+from glassformer.training.prepare import Prepared
+
+SAMPLE_TOKENS = 40
+
+
+def train_showing(
+    prepared: Prepared,
+    console: Console,
+    tensorboard: bool = False,
+    event: Callable[[str, Mapping[str, object]], None] | None = None,
+) -> tuple[Outcome, int | None]:
+    """Train with a display; return how it ended, and the signal that asked for it, if one did.
+
+    `event`, where given, is told what is planned and every row as it comes.
+    """
+    model, data, recipe, run, notes = prepared
+    for note in notes:
+        console.print(f"note: {note}")
+    done = steps_saved(run.checkpoints)
+    if done and done[-1] == recipe.steps:
+        console.print(f"{run.folder} is trained already, to the end")
+    elif done:
+        console.print(f"going on with {run.folder} after step {done[-1]:,} of {recipe.steps:,}")
+    else:
+        plan = make_plan(model, data, recipe)
+        print_plan(plan, console)
+        if event is not None:
+            event("plan", plan._asdict())
+            for note in notes:
+                event("note", {"step": 0, "note": note})
+    with (
+        TrainingDisplay(recipe.steps, console) as display,
+        logging_to(run.folder / "tensorboard" if tensorboard else None) as log,
+        stopping_on_signals() as stop,
+    ):
+
+        def report(row: Row) -> None:
+            display(row)
+            log(row)
+            if event is not None:
+                event(event_of(row), row)
+
+        outcome = train(
+            model,
+            data,
+            recipe,
+            run=run,
+            report=report,
+            should_stop=stop.asked,
+            sample=lambda model: sample(model, run.tokenizer, recipe.seed),
+        )
+    return outcome, stop.signal
+
+
+def say_event(name: str, row: Mapping[str, object]) -> None:
+    """One thing that happened, as JSON on a line of its own."""
+    say_json({"event": name, **row}, on_one_line=True)
+
+
+def event_of(row: Row) -> str:
+    """What a row of the metrics tells.
+
+    >>> event_of({"step": 3, "loss": 2.0}), event_of({"step": 3, "val_loss": 2.0})
+    ('step', 'evaluation')
+    """
+    names = {"loss": "step", "unigram_loss": "baseline"}
+    names |= dict.fromkeys(("val_loss", "text_loss"), "evaluation")
+    named = (name for key, name in names.items() if key in row)
+    return next(named, None) or next(key for key in row if key != "step")  # sample, note, health
+
+
+def sample(model: Decoder, tokenizer: Tokenizer, seed: int) -> str:
+    """What the model writes of its own accord."""
+    start = tokenizer.begin_ids or [tokenizer.eos_id or 0]
+    length = min(SAMPLE_TOKENS, model.config.n_ctx - 1)
+    return tokenizer.decode_known(generate(model, start, max_new_tokens=length, seed=seed))
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Say what is to be expected before it begins."""
+    memory = f"{size(plan.state_bytes)} of weights, gradients and optimizer"
+    memory += f"; {size(plan.peak_bytes)} in all at the peak of the trial steps"
+    console.print(f"model   {plan.parameters:,} parameters")
+    console.print(f"text    {plan.n_tokens:,} training tokens; {plan.verdict()}")
+    console.print(f"memory  {memory}")
+    console.print(f"numbers {plan.precision}")
+    console.print(
+        f"time    about {duration(plan.seconds)}: {plan.steps:,} steps of"
+        f" {plan.seconds_per_step * 1000:,.0f} ms for {plan.tokens_per_step:,} tokens"
+    )
+
+
+def size(n_bytes: int) -> str:
+    """A number of bytes as people say it.
+
+    >>> size(18_816), size(354_000_000)
+    ('19 KB', '354 MB')
+    """
+    return f"{n_bytes / 1e3:,.0f} KB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def print_outcome(
+    outcome: Outcome, prepared: Prepared, recalled: list[Recalled], console: Console
+) -> None:
+    """Say how it ended, where the model is, what to type next, and what it makes of its text."""
+    folder, steps = prepared.run.folder, prepared.recipe.steps
+    rows = (row for row in reversed(outcome.rows) if "val_loss" in row or "text_loss" in row)
+    last = next(rows, None)
+    result = f"; {measured(last)}" if last else ""
+    if outcome.reason == "stopped":
+        console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
+        console.print(f"go on with:  glassformer train --out {pasted.word(folder)} --resume")
+        return
+    if outcome.reason == "early":
+        console.print(
+            f"stopped early after step {outcome.step:,}: the measured loss no longer fell;"
+            " the folder holds the best model"
+        )
+    else:
+        console.print(f"done after step {outcome.step:,}{result}")
+    console.print(f"the model is in {folder}; ask it:")
+    n_ctx, is_text = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
+    prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
+    console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
+    console.print(f"  {to_others(prepared.model, folder)}")
+    if recalled:
+        console.print("how it ends sentences of its text:")
+    for asked in recalled:
+        console.print(f"  {asked.spelled()}")
+
+
+def to_others(model: Decoder, folder: Path) -> str:
+    """How to give the model to other programs, or which field is in the way."""
+    config = export_config(model.config)
+    form = form_for(config, model.said.model_type)
+    if form is OWN:
+        return f"only Glassformer reads it: {in_the_way(config)}"
+    words = [folder, f"{folder.name}-{form.model_type}"]
+    return f"{' '.join(pasted.parts('export', words))}   # for other programs, as {form.model_type}"
+
+
+@contextlib.contextmanager
+def logging_to(folder: Path | None) -> Iterator[Callable[[Row], None]]:
+    """Writes every number of a row for TensorBoard; without a folder it does nothing."""
+    if folder is None:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise GlassformerError(
+            "--tensorboard needs the package tensorboard; pip install 'glassformer[tensorboard]'"
+        ) from error
+    with SummaryWriter(str(folder)) as writer:
+
+        def log(row: Row) -> None:
+            for name, value in row.items():
+                if isinstance(value, float):
+                    writer.add_scalar(name, value, row["step"])
+            health = row.get("health", {})
+            for kind in ("grad_norm", "update_to_weight", "dead_units"):
+                for layer, value in health.get(kind, {}).items():
+                    writer.add_scalar(f"{kind}/{layer}", value, row["step"])
+
+        yield log
