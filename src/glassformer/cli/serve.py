@@ -72,7 +72,7 @@ def command(
     say(f"Glassformer is at {url}  (Ctrl-C ends it)")
     if show:
         webbrowser.open(url if token is None else f"{url}?token={quote(token)}")
-    server = Server(app, app.state.services.trainings.leave)
+    server = Server(app, app.state.services.leave)
     gc.freeze()  # what is there for good is not looked through again and again
     gc.set_threshold(*COLLECTING)
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -38,11 +38,11 @@ class TextStream:
         # the prompt is decoded along, because words need their spaces
         self._start = len(self._whole_characters())
 
-    def push(self, token: int) -> str:
-        """Take a token; return the text that it settles, often "" and sometimes several letters."""
+    def push(self, *tokens: int) -> str:
+        """Take tokens; return the text that they settle, often "" and sometimes several letters."""
         if self.stopped:
             return ""
-        self._read([token])
+        self._read(tokens)
         return self._give(self._whole_characters(), held=True)
 
     def finish(self) -> str:

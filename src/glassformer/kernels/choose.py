@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glassformer.kernels.finite import refuse_no_numbers
@@ -46,6 +48,9 @@ def accumulate(probs: Tensor, order: Tensor) -> Tensor:
     return running / running[-1]
 
 
+SORTED_WHOLE = 1024
+"""Tokens that are sorted in any case, for several texts at once."""
+
 HEAD = 256
 """Candidates that are sorted at first; rarely does a draw or a cut reach beyond them."""
 
@@ -76,13 +81,58 @@ def choose(
     scores = next_logits(logits, row, last)
     if repetition_penalty != 1:
         scores = penalize(scores, ids, row, repetition_penalty)
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    return choose_rows(scores[None], [uniform(seed, index)], **how)[0]
+
+
+def choose_rows(
+    scores: Tensor,
+    drawn: Sequence[float],
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+) -> Tensor:
+    """The id that is chosen for each row of scores [row, vocab], by the number drawn for it."""
     if temperature == 0:
-        return scores.argmax()
-    probs = torch.softmax(scores / temperature, -1)
-    u = uniform(seed, index)
+        return scores.argmax(-1)
+    scores = scores / temperature
+    probs = torch.softmax(scores, -1)
+    if scores.shape[-1] <= SORTED_WHOLE:
+        tokens = scores.argsort(descending=True, stable=True)[:, :top_k]
+        places = _places(
+            probs.gather(-1, tokens), torch.tensor(drawn, dtype=probs.dtype)[:, None], top_p, min_p
+        )
+        return tokens.gather(-1, places[:, None])[:, 0]
+    rows = zip(scores, probs, drawn, strict=True)
+    return torch.stack([_choose_among_first(*row, top_k, top_p, min_p) for row in rows])
+
+
+def _places(kept: Tensor, u: Tensor, top_p: float | None, min_p: float | None) -> Tensor:
+    """On which of the sorted candidates' parts of the line u [row, 1] falls."""
+    if top_p is not None:
+        line = kept.cumsum(-1)
+        before = F.pad(line[:, :-1] / line[:, -1:], (1, 0))  # the first one always stays
+        kept = torch.where(before < top_p, kept, 0.0)
+    if min_p is not None:
+        kept = torch.where(kept >= min_p * kept[:, :1], kept, 0.0)
+    line = kept.cumsum(-1)
+    return (line / line[:, -1:] <= u).sum(-1)
+
+
+def _choose_among_first(
+    scores: Tensor,
+    probs: Tensor,
+    u: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+) -> Tensor:
+    """The same for one text and many tokens: rarely do all of them have to be sorted."""
     cut = top_p is not None or min_p is not None
     for n in (HEAD, len(scores)) if top_k is None else (top_k,):
-        tokens = _leading(scores / temperature, n)[:top_k]
+        tokens = _leading(scores, n)[:top_k]
         complete = top_k is not None or len(tokens) == len(scores)
         kept = probs[tokens]
         if top_p is not None:

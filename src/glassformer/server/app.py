@@ -18,6 +18,10 @@ from glassformer.server.handlers import answer_errors
 from glassformer.server.runs import Runs
 from glassformer.server.traces import TraceStore
 from glassformer.server.trainings import Trainings
+from glassformer.server.v1.app import client_app
+from glassformer.server.v1.engine import QUEUE
+from glassformer.server.v1.engines import Engines
+from glassformer.server.v1.services import Clients
 from glassformer.server.work import Workers
 
 RECORDINGS = 64
@@ -37,11 +41,14 @@ def create_app(
     folder: Path = Path("runs"),
     workers: Workers | None = None,
     trace_bytes: int | None = None,
+    queue: int = QUEUE,
 ) -> FastAPI:
     """The application that serves these runs; see `Guard` for host and token.
 
-    folder: where new runs go that are started from the page. trace_bytes: see `TraceStore`.
+    folder: where new runs go that are started from the page. trace_bytes: see `TraceStore`. queue:
+    how many texts of clients may wait.
     """
+    clients = Clients(Engines(served, queue), Workers(queue=READS))
     services = Services(
         runs=served,
         traces=TraceStore(trace_bytes),
@@ -49,6 +56,7 @@ def create_app(
         course=ServedCourse(served, folder / COURSE.name),
         workers=workers or Workers(queue=RECORDINGS),
         readers=Workers(queue=READS),
+        clients=clients,
     )
 
     @asynccontextmanager
@@ -69,4 +77,5 @@ def create_app(
     answer_errors(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.mount("", client_app(clients))
     return app

@@ -31,6 +31,16 @@ STATUS = {
 }
 """Code to HTTP status."""
 
+TYPES = {
+    "unauthorized": "authentication_error",
+    "forbidden": "permission_error",
+    "busy": "rate_limit_error",
+    "too_slow": "server_error",
+    "ending": "server_error",
+    "broken": "server_error",
+}
+"""Code to the type that OpenAI's API has for it; others are errors of the request."""
+
 HEADERS = {
     "unauthorized": {"www-authenticate": "Bearer"},
     "busy": {"retry-after": "1"},
@@ -61,9 +71,15 @@ def code_of(error: GlassformerError) -> str:
     return "too_long" if isinstance(error, PromptTooLongError) else "invalid"
 
 
-def body(code: str, message: str) -> dict[str, object]:
-    """The JSON of an error, its message on one line."""
-    return {"error": {"message": " ".join(message.split()), "code": code}}
+def body(code: str, message: str, field: str | None = None) -> dict[str, dict[str, str | None]]:
+    """The JSON of an error, its message on one line; type and param are as OpenAI's clients know.
+
+    >>> body("busy", "come again")["error"]["type"]
+    'rate_limit_error'
+    """
+    kind = TYPES.get(code, "invalid_request_error")
+    line = " ".join(message.split())
+    return {"error": {"message": line, "type": kind, "param": field, "code": code}}
 
 
 def raw_answer(code: str, message: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:

@@ -216,6 +216,26 @@ class Tokenizer:
         return None if pad is None else self.engine.token_to_id(pad)
 
     @cached_property
+    def chat_template(self) -> str | None:
+        """The template that makes a text of a chat, as the folder gives it; None if it has none."""
+        return tokenizer_files.chat_template(self._beside)
+
+    @cached_property
+    def special_names(self) -> list[str]:
+        """The special tokens, which no text is ever read as."""
+        added = self.engine.get_added_tokens_decoder().values()
+        return [token.content for token in added if token.special]
+
+    @cached_property
+    def named_tokens(self) -> dict[str, str]:
+        """Role to token, of the roles that a folder names or this tokenizer has by itself."""
+        roles = ("bos_token", "eos_token", "pad_token", "unk_token")
+        named = {role: tokenizer_files.named(self._beside, self.engine, role) for role in roles}
+        if self.eos is not None:
+            named["eos_token"] = named["eos_token"] or self.eos
+        return {role: token for role, token in named.items() if token is not None}
+
+    @cached_property
     def begin_ids(self) -> list[int]:
         """What the tokenizer's own template puts before every text, as <s>; mostly nothing."""
         return tokenizer_files.begin_ids(self.content["post_processor"])

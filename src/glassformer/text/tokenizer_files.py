@@ -86,6 +86,19 @@ def named(beside: Beside, engine: tokenizers.Tokenizer, role: str) -> str | None
     return token
 
 
+def chat_template(beside: Beside) -> str | None:
+    """The template of chats, in a file or in tokenizer_config.json; of several the default one.
+
+    >>> chat_template(Beside({"chat_template": [{"name": "default", "template": "{{ chat }}"}]}))
+    '{{ chat }}'
+    """
+    template: Any = beside.files.get("chat_template.jinja", beside.config.get("chat_template"))
+    if isinstance(template, list):
+        named = [one for one in template if isinstance(one, dict) and one.get("name") == "default"]
+        template = named[0].get("template") if named else None
+    return template if isinstance(template, str) else None
+
+
 def usual_eos(engine: tokenizers.Tokenizer) -> str | None:
     """A usual name of the token between documents, if the vocabulary has one."""
     return next((name for name in USUAL_EOS if engine.token_to_id(name) is not None), None)

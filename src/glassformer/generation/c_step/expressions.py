@@ -39,8 +39,19 @@ _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 def preamble(real: str) -> str:
     """What the functions need before them, where `real` is float or double."""
-    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in (*_C_NAMES.values(), "pow"))
-    return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}"
+    functions = (*_C_NAMES.values(), "pow", "fma")
+    names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in functions)
+    return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}{MULTIPLY_ADD}"
+
+
+MULTIPLY_ADD = """\
+#if defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)
+#define multiply_add(a, b, sum) real_fma(a, b, sum)
+#else
+#define multiply_add(a, b, sum) ((sum) + (a) * (b))
+#endif
+"""
+"""Said, not left to the compiler: it could fuse the sums of one row and not those of another."""
 
 
 Typed = tuple[str, str]

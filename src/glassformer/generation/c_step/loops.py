@@ -115,13 +115,13 @@ def c_function(
     types = {o: INTEGER if operands[o].integer else REAL for o in sorted(formula.operands)}
     inputs = "".join(f"const {kind} *restrict {o}_, " for o, kind in types.items())
     sizes = lengths(formula, operands) | dict(zip(formula.axes, shape, strict=True))
-    writer = _Writer(formula, operands, sizes, params)
+    writer = Writer(formula, operands, sizes, params)
     writer.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t n) {{")
     writer.write()
     return "\n".join(writer.lines)
 
 
-class _Writer:
+class Writer:
     """Writes the loops of one formula."""
 
     def __init__(
@@ -167,7 +167,7 @@ class _Writer:
         if axes:
             self._row(axes[-1])
         else:
-            for reduce in _outermost(self._formula.body):
+            for reduce in outermost(self._formula.body):
                 self._emit_reduction(reduce)
             self._store()
         while self._depth:
@@ -205,7 +205,7 @@ class _Writer:
 
     def _row(self, axis: str) -> None:
         """The output along its last axis, and the sums that it takes."""
-        reduces = list(_outermost(self._formula.body))
+        reduces = list(outermost(self._formula.body))
         along = [r for r in reduces if self._is_unit_stride(r, axis)]
         within = [r for r in reduces if r not in along and self._depends(r, axis)]
         for reduce in reduces:
@@ -326,7 +326,7 @@ class _Writer:
                 return INTEGER, str(self._sizes[axis])
             case Read(operand, _):
                 kind = INTEGER if self._operands[operand].integer else REAL
-                return kind, f"{operand}_[{self._address(node)}]"
+                return kind, f"{operand}_[{self._base(operand)}{self._address(node)}]"
             case Reduce():
                 return REAL, self._sums[node]
             case Unary(function, x):
@@ -340,6 +340,10 @@ class _Writer:
                 return kind, f"({chosen} ? {cast(kind, one)} : {cast(kind, other)})"
             case _:
                 raise ValueError(f"a drawn number has no arithmetic: {self._formula}")
+
+    def _base(self, _operand: str) -> str:
+        """Where an operand's numbers begin; several rows have their own each."""
+        return ""
 
     def _address(self, read: Read) -> str:
         strides = self._operands[read.operand].strides
@@ -372,13 +376,13 @@ class _Writer:
         self.open(f"for (int64_t {axis} = 0; {axis} < {self._sizes[axis]}; {axis}++) {{")
 
 
-def _outermost(node: Node) -> Iterator[Reduce]:
+def outermost(node: Node) -> Iterator[Reduce]:
     """The sums that are not part of another one."""
     if isinstance(node, Reduce):
         yield node
         return
     for child in children(node):
-        yield from _outermost(child)
+        yield from outermost(child)
 
 
 def _counted(node: Node) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -30,6 +29,8 @@ from glassformer.generation.c_step.loops import (
     dense,
     lengths,
 )
+from glassformer.generation.c_step.program import Call, Copy, Place, Program
+from glassformer.generation.c_step.row_products import rows_function
 from glassformer.generation.cache import Cache
 from glassformer.generation.capture import not_on_the_tape
 from glassformer.model.decoder import Decoder
@@ -37,9 +38,6 @@ from glassformer.model.evaluating import evaluating
 from glassformer.ops.op import Composite, Op
 
 REALS = {torch.float32: "float", torch.float64: "double"}
-
-LINE = 16
-"""Values begin at multiples of so many numbers, a cache line of floats."""
 
 
 class CompiledStep:
@@ -50,19 +48,12 @@ class CompiledStep:
     """
 
     def __init__(self, model: Decoder) -> None:
-        kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
-        if kinds not in [{("cpu", dtype)} for dtype in REALS]:
-            result = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
-            raise GlassformerError(
-                "a step is compiled for weights on the CPU, all in float32 or all in float64, and"
-                f" these are {result}; compile model.cpu().float()"
-            )
-        capture = _Capture(model)
-        self.source = capture.source()
+        capture = Capture(model)
+        self.source = capture.source([*capture.program.step()])
         self.dtype, self.vocab_size = capture.dtype, model.config.vocab_size
-        self.scratch = capture.scratch
+        self.scratch = capture.program.scratch
         self._constants = capture.constants  # held, so that their addresses stay theirs
-        self.constants = _addresses(capture.constants)
+        self.constants = addresses(capture.constants)
         self.run = c_library(self.source).step
         self.run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2 + [ctypes.c_void_p]
         self.run.restype = None
@@ -79,7 +70,7 @@ class CompiledPlan:
         self._step, self._cache = step, cache
         self._scratch = torch.empty(step.scratch, dtype=step.dtype)
         halves = [half for layer in zip(cache.keys, cache.values, strict=True) for half in layer]
-        self._places = step.constants, _addresses(halves), self._scratch.data_ptr()
+        self._places = step.constants, addresses(halves), self._scratch.data_ptr()
 
     def step(self, ids: Tensor) -> Tensor:
         """Read ids [1, 1] and advance the cache; return logits [1, 1, vocab]."""
@@ -90,51 +81,51 @@ class CompiledPlan:
         return logits
 
 
-def _addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
 
 
-@dataclass
-class _Place:
-    """Where a value stands while the step runs: its address in C, and its layout."""
-
-    address: str
-    layout: Layout
-
-
-class _Capture:
+class Capture:
     """The tape and the cache that the model is walked with, and what they capture."""
 
     length = 1  # of the text before the step; any would do
 
     def __init__(self, model: Decoder) -> None:
+        kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
+        if kinds not in [{("cpu", dtype)} for dtype in REALS]:
+            result = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
+            raise GlassformerError(
+                "a step is compiled for weights on the CPU, all in float32 or all in float64, and"
+                f" these are {result}; compile model.cpu().float()"
+            )
         self.dtype = model.embed.W_E.dtype
-        self.scratch = 0  # numbers
+        self._calls: list[Call | Copy] = []
         self.constants: list[Tensor] = []
         self._n_ctx = model.config.n_ctx
         self._functions: dict[str, str] = {}  # names by what stands behind them
-        self._calls: list[str] = []
-        self._places: dict[int, _Place] = {}
+        self._of_rows: dict[str, str] = {}  # the same, of functions for several rows
+        self._places: dict[int, Place] = {}
         self._values: list[Tensor] = []  # all of them, so that no id comes up twice
         owned = (*model.parameters(), *model.buffers())
         self._owned = {tensor.untyped_storage()._cdata for tensor in owned}
         ids, self._position = torch.tensor([[0]]), torch.tensor([self.length])
-        self._know(ids, _Place("&token", Layout((ONE, ONE), (NONE, NONE), integer=True)))
-        self._know(self._position, _Place("&position", Layout((ONE,), (NONE,), integer=True)))
+        self._know(ids, Place(Layout((ONE, ONE), (NONE, NONE), integer=True), "&token"))
+        self._know(self._position, Place(Layout((ONE,), (NONE,), integer=True), "&position"))
         with evaluating(model), torch.inference_mode():
             logits = model(ids, self, self)
         self._copy(logits, "logits")
+        self.program = Program(self._calls)
 
-    def _know(self, value: Tensor, place: _Place) -> None:
+    def _know(self, value: Tensor, place: Place) -> None:
         self._places[id(value)] = place
         self._values.append(value)
 
-    def _place(self, value: Tensor) -> _Place:
+    def _place(self, value: Tensor) -> Place:
         if id(value) not in self._places:
             if not self._is_weight(value):
                 raise not_on_the_tape(value)
             layout = Layout(_fixed(value.shape), _fixed(value.stride()))
-            self._know(value, _Place(f"constants[{len(self.constants)}]", layout))
+            self._know(value, Place(layout, f"constants[{len(self.constants)}]"))
             self.constants.append(value.detach())  # its memory stays, wherever the model goes
         return self._places[id(value)]
 
@@ -143,12 +134,11 @@ class _Capture:
         return value.untyped_storage()._cdata in self._owned
 
     def _copy(self, value: Tensor, target: str) -> None:
-        source, size = self._place(value).address, f"{value.numel()} * sizeof(real)"
-        self._calls.append(f"memcpy({target}, {source}, {size});")
+        self._calls.append(Copy(self._place(value), target, value.numel()))
 
     # --- as the model's tape ---
 
-    def at(self, _scope: str, /) -> _Capture:
+    def at(self, _scope: str, /) -> Capture:
         return self
 
     def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
@@ -172,7 +162,7 @@ class _Capture:
     def _compute(
         self,
         formula: Formula,
-        places: Mapping[str, _Place],
+        places: Mapping[str, Place],
         params: Mapping[str, Any],
         value: Tensor,
     ) -> None:
@@ -188,13 +178,19 @@ class _Capture:
             code = c_function("{}", formula, layouts, shape, numbers)
         except ValueError as error:
             raise NotCompiledError(str(error)) from error
-        function = self._functions.setdefault(code, f"{formula.name}_{len(self._functions)}")
-        place = _Place(f"scratch + {self.scratch}", dense(shape))
+        matrices = frozenset(o for o in operands if places[o].is_constant)
+        of_rows = rows_function("{}", formula, layouts, shape, numbers, matrices)
         size = prod(length.times * (self._n_ctx if length.symbolic else 1) for length in shape)
-        self.scratch += -(-size // LINE) * LINE
+        place = Place(dense(shape), size=size)
         self._know(value, place)
-        arguments = ", ".join(places[operand].address for operand in operands)
-        self._calls.append(f"{function}({place.address}, {arguments}, n);")
+        self._calls.append(
+            Call(
+                _named(self._functions, code, formula.name),
+                place,
+                [places[operand] for operand in operands],
+                None if of_rows is None else _named(self._of_rows, of_rows, f"{formula.name}_rows"),
+            )
+        )
 
     # --- as its cache ---
 
@@ -207,7 +203,7 @@ class _Capture:
         batch, _, *vector = self._place(new).layout.shape
         layout = dense((batch, Extent(1, symbolic=True), *vector))
         longer = new.expand(1, self.length + 1, -1, -1).clone()
-        self._know(longer, _Place(kept, layout))
+        self._know(longer, Place(layout, kept))
         return longer
 
     def advance(self, n: int) -> None:
@@ -221,16 +217,17 @@ class _Capture:
 
     # --- the file ---
 
-    def source(self) -> str:
-        functions = (code.replace("{}", name, 1) for code, name in self._functions.items())
-        lines = (
-            "void step(const real *const *constants, void *const *cache, real *scratch,",
-            "          int64_t token, int64_t n, real *logits) {",
-            "  int64_t position = n - 1;",
-            *(f"  {call}" for call in self._calls),
-            "}\n",
-        )
-        return "\n".join((preamble(REALS[self.dtype]), *functions, *lines))
+    def source(self, last: list[str], rows: bool = False) -> str:
+        """The file that ends in these lines, with the functions for several rows if asked for."""
+        named = [*self._functions.items(), *(self._of_rows.items() if rows else ())]
+        functions = (code.replace("{}", name, 1) for code, name in named)
+        row = f"#define ROW {self.program.scratch}"
+        return "\n".join((preamble(REALS[self.dtype]), row, *functions, *last))
+
+
+def _named(names: dict[str, str], code: str, name: str) -> str:
+    """The name of the function with this code, the same for all that have it."""
+    return names.setdefault(code, f"{name}_{len(names)}")
 
 
 def _fixed(lengths: Sequence[int]) -> tuple[Extent, ...]:

@@ -12,6 +12,7 @@ from glassformer.server.course import ServedCourse
 from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.trainings import Training, Trainings
+from glassformer.server.v1.services import Clients
 from glassformer.server.work import Workers
 
 
@@ -25,11 +26,19 @@ class Services:
     course: ServedCourse
     workers: Workers
     readers: Workers
+    clients: Clients
+
+    def leave(self) -> None:
+        """The server is asked to end: end what is being trained, and what is written soon."""
+        self.trainings.leave()
+        self.clients.engines.leave()
 
     async def close(self) -> None:
         """Drop what waits and end what is being trained."""
         self.workers.close()
         self.readers.close()
+        self.clients.workers.close()
+        self.clients.engines.leave()
         await asyncio.to_thread(self.trainings.close)
 
 

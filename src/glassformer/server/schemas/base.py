@@ -49,6 +49,8 @@ class Output(BaseModel):
 
 class ErrorDetail(BaseModel):
     message: str = Field(description="One line: fact, cause, fix.")
+    type: str
+    param: str | None = Field(description="The field that it is about.")
     code: str
 
 

@@ -1,0 +1,262 @@
+"""Texts that come and go, continued together: each gets the tokens that it would get alone.
+
+Every turn reads one token of each text that goes on, and parts of the prompts of those that have
+just come, as many rows as the compiled step takes. A row's logits do not depend on the others, and
+a token is chosen from them, the text's seed and the token's index alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.c_step.library import NotCompiledError
+from glassformer.generation.c_step.row_products import MOST_ROWS
+from glassformer.generation.c_step.rows import CompiledRows
+from glassformer.generation.packed import unpacked
+from glassformer.generation.plain_rows import PlainRows
+from glassformer.generation.sampling import Sampling
+from glassformer.kernels.choose import choose_rows, penalize, uniform
+from glassformer.kernels.finite import refuse_no_numbers
+from glassformer.memory import machine_memory
+from glassformer.model.config import Config
+from glassformer.model.decoder import Decoder
+
+CACHE_BYTES, CACHE_SHARE = 4_000_000_000, 8
+"""What keys and values may take at most: this, or an eighth of the machine's memory."""
+
+LEAST_SLOTS = 4
+"""For so many texts there is room; a context that is too long for that is cut."""
+
+
+class Chosen(NamedTuple):
+    """A token, what the model made of it, and the likeliest ones in its place; logs of base e.
+
+    The first token of a prompt has no log-probability.
+    """
+
+    token: int
+    logprob: float | None = None
+    likeliest: tuple[tuple[int, float], ...] = ()
+
+
+@runtime_checkable  # so that the tests can check annotations
+class Sink(Protocol):
+    """Whoever waits for a text; called by the thread that computes."""
+
+    def scored(self, prompt: list[Chosen]) -> None:
+        """Take the prompt's own tokens with their log-probabilities, if they were asked for."""
+        ...
+
+    def push(self, chosen: Chosen) -> bool:
+        """Take a token; return whether the text is to end with it."""
+        ...
+
+    def finish(self, reason: str | None, error: Exception | None = None) -> None:
+        """The text has ended: by the reason, or by an error."""
+        ...
+
+
+@dataclass(eq=False)
+class Text:
+    """A text to be continued, and how far it is.
+
+    logprobs: how many of the likeliest tokens to tell beside each, None for no log-probabilities;
+    score: of the prompt's tokens too; bias: what is added to the scores of some tokens.
+    """
+
+    prompt: list[int]
+    sink: Sink
+    max_new: int
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    stop_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    score: bool = False
+    bias: Mapping[int, float] = field(default_factory=dict)
+    cancelled: bool = False
+    new: list[int] = field(default_factory=list)
+    slot: int = -1
+    read: int = 0  # tokens that stand in the cache
+    scores: list[Chosen] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ids = [*self.prompt]
+        """Prompt and new tokens."""
+        how = self.sampling.params()
+        self.penalty = float(how.pop("repetition_penalty"))
+        self.how: dict[str, Any] = how
+        self.kind = tuple(how.values())
+        """What texts have in common whose tokens are chosen together."""
+
+
+class Batch:
+    """Some texts of one model and the slots of its cache.
+
+    What a slot still holds of an earlier text is not read again by one that begins alike.
+    """
+
+    def __init__(self, model: Decoder, most_slots: int = MOST_ROWS) -> None:
+        slots, capacity = room_for(model.config, model.embed.W_E.itemsize)
+        self.model, self.capacity = model, capacity
+        self._reader = _reader(model, min(slots, most_slots), capacity)
+        self._free = [*range(self._reader.slots)]
+        self._held: list[list[int]] = [[] for _ in self._free]  # what stands in each slot
+        self.texts: list[Text] = []
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self._free)
+
+    def add(self, text: Text) -> None:
+        """Begin a text; there must be a free slot."""
+        best = max(self._free, key=lambda slot: _alike(self._held[slot], text.prompt))
+        self._free.remove(best)
+        text.slot = best
+        if self._reader.in_pieces and not text.score:
+            text.read = min(_alike(self._held[best], text.prompt), len(text.prompt) - 1)
+        del self._held[best][text.read :]
+        self.texts.append(text)
+
+    @torch.inference_mode()
+    def turn(self) -> None:
+        """Read some tokens, choose one for every text that has read all of its own."""
+        for text in self.texts[:]:
+            if text.cancelled:
+                self._end(text)
+        silent, loud = self._rows()
+        rows = silent + loud
+        if not rows:
+            return
+        logits = self._reader.read([(t.slot, t.ids[at], at) for t, at in rows], len(silent))
+        for text, at in rows:
+            self._held[text.slot].append(text.ids[at])
+            text.read = at + 1
+        if loud:
+            self._take(loud, logits.double())
+
+    def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
+        """What is read in this turn, as texts and indices: without logits, and with."""
+        silent: list[tuple[Text, int]] = []
+        loud = [(text, len(text.ids) - 1) for text in self.texts if text.new]
+        for text in self.texts:
+            if text.new:
+                continue
+            room = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
+            last = len(text.prompt) - 1
+            for at in range(text.read, len(text.prompt))[:room]:
+                (loud if text.score or at == last else silent).append((text, at))
+        return silent, loud
+
+    def _take(self, rows: Sequence[tuple[Text, int]], scores: Tensor) -> None:
+        """Hand on what scores [row, vocab] say of the prompts, and choose."""
+        told = [row for row, (text, _) in enumerate(rows) if text.logprobs is not None]
+        logs = dict(zip(told, scores[told].log_softmax(-1), strict=True)) if told else {}
+        ready: list[int] = []
+        for row, (text, at) in enumerate(rows):
+            if text.score:
+                if at == 0:
+                    text.scores.append(Chosen(text.prompt[0]))
+                if at + 1 < len(text.prompt):
+                    text.scores.append(_told(text, text.prompt[at + 1], logs[row]))
+            if at + 1 == len(text.ids):
+                ready.append(row)
+        sound = scores.amax(-1).isfinite().tolist()
+        wanted = [row for row in ready if self._goes_on(rows[row][0], scores[row], sound[row])]
+        if len(wanted) < len(rows):
+            scores = scores[wanted]
+        tokens = self._choose([rows[row][0] for row in wanted], scores)
+        for row, token in zip(wanted, tokens, strict=True):
+            text = rows[row][0]
+            self._append(text, _told(text, token, logs.get(row)))
+
+    def _goes_on(self, text: Text, scores: Tensor, is_sound: bool) -> bool:
+        """Whether a token is to be chosen; before the first one the prompt's scores are told."""
+        if text.score and not text.new:
+            text.sink.scored(text.scores)
+        if text.max_new == 0:
+            self._end(text, "length")
+            return False
+        if not is_sound:
+            try:
+                refuse_no_numbers(scores)
+            except GlassformerError as error:
+                self._end(text, None, error)
+        return is_sound
+
+    def _choose(self, texts: Sequence[Text], scores: Tensor) -> list[int]:
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for row, text in enumerate(texts):
+            if text.bias:
+                scores[row, [*text.bias]] += torch.tensor([*text.bias.values()]).double()
+            if text.penalty != 1:
+                scores[row] = penalize(scores[row], torch.tensor([text.ids]), 0, text.penalty)
+            alike.setdefault(text.kind, []).append(row)
+        tokens = [0] * len(texts)
+        for some in alike.values():
+            drawn = [uniform(texts[row].seed, len(texts[row].new)) for row in some]
+            of_some = scores if len(some) == len(texts) else scores[some]
+            chosen = choose_rows(of_some, drawn, **texts[some[0]].how)
+            for row, token in zip(some, chosen.tolist(), strict=True):
+                tokens[row] = token
+        return tokens
+
+    def _append(self, text: Text, chosen: Chosen) -> None:
+        text.new.append(chosen.token)
+        text.ids.append(chosen.token)
+        over = text.sink.push(chosen)
+        if over or chosen.token in text.stop_ids:
+            self._end(text, "stop")
+        elif len(text.new) == text.max_new or len(text.ids) > self.capacity:
+            self._end(text, "length")
+
+    def _end(self, text: Text, reason: str | None = None, error: Exception | None = None) -> None:
+        self.texts.remove(text)
+        self._free.append(text.slot)
+        text.sink.finish(reason, error)
+
+    def end_all(self, error: Exception) -> None:
+        """End every text with this error."""
+        for text in self.texts[:]:
+            self._end(text, None, error)
+
+
+def room_for(config: Config, itemsize: int) -> tuple[int, int]:
+    """How many texts are held at once, and of how many tokens each.
+
+    >>> room_for(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3), 4)
+    (32, 8)
+    """
+    budget = min(CACHE_BYTES, machine_memory() // CACHE_SHARE)
+    token = 2 * config.n_layers * config.n_kv_heads * config.d_head * itemsize
+    capacity = max(min(config.n_ctx, budget // (token * LEAST_SLOTS)), 1)
+    return max(min(budget // (token * capacity), MOST_ROWS), 1), capacity
+
+
+def _reader(model: Decoder, slots: int, capacity: int) -> CompiledRows | PlainRows:
+    try:
+        return CompiledRows(model, slots, capacity)
+    except (NotCompiledError, GlassformerError):  # no compiler, or not in float32 on the CPU
+        return PlainRows(unpacked(model), slots, capacity)
+
+
+def _alike(held: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens two texts have in common at their beginning."""
+    pairs = zip(held, prompt, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(held), len(prompt)))
+
+
+def _told(text: Text, token: int, logs: Tensor | None) -> Chosen:
+    """A token with its log-probability, and as many of the likeliest as the text asks for."""
+    if logs is None or text.logprobs is None:
+        return Chosen(token)
+    if not text.logprobs:
+        return Chosen(token, float(logs[token]))
+    likeliest = logs.topk(min(text.logprobs, len(logs)))
+    pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+    return Chosen(token, float(logs[token]), tuple(pairs))

@@ -1,0 +1,175 @@
+"""Products with a matrix for several rows at once: it is read once for all of them.
+
+A row gets the same numbers whichever rows come with it, and however many: the terms of its sums are
+added in one order. Where they lie along the output's axis, every product and addition is spelled
+out. Otherwise the compiler adds up a sum by parts, and four rows always go through the same
+instructions: where there are no four, the last one stands in for those that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from glassformer.formula.nodes import Binary, Node, Read, Reduce, walk
+from glassformer.formula.tree import Formula
+from glassformer.generation.c_step.expressions import REAL
+from glassformer.generation.c_step.loops import UNROLLED, Extent, Layout, Writer, lengths, outermost
+
+MOST_ROWS = 32
+"""Rows that are computed in one go."""
+
+TOGETHER = 4
+"""Rows whose sums are added to for each number of the matrix that is read."""
+
+ROW_TILE = 512
+"""Sums of each of these rows that are kept at once: with the matrix's part they fit the cache."""
+
+
+def rows_function(
+    name: str,
+    formula: Formula,
+    operands: Mapping[str, Layout],
+    shape: tuple[Extent, ...],
+    params: Mapping[str, float],
+    matrices: frozenset[str],
+) -> str | None:
+    """A C function (out, operands by name, rows) of a product with `matrices`, shared by all rows.
+
+    Row r of the output and of the other operands begins at r * ROW. None where it is no such
+    product: then the rows come one by one.
+    """
+    sums = list(outermost(formula.body))
+    extents = [*shape, *(extent for layout in operands.values() for extent in layout.shape)]
+    if len(sums) != 1 or sums[0].kind == "max" or any(extent.symbolic for extent in extents):
+        return None
+    if any(layout.integer for layout in operands.values()):
+        return None
+    reads = {node.operand for node in walk(sums[0]) if isinstance(node, Read)}
+    if not reads & matrices or not reads - matrices:
+        return None
+    sizes = lengths(formula, operands) | dict(zip(formula.axes, shape, strict=True))
+    writer = _RowsWriter(formula, operands, sizes, params, matrices)
+    inputs = "".join(f"const real *restrict {o}_, " for o in sorted(formula.operands))
+    writer.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t rows) {{")
+    writer.write_rows(sums[0])
+    return "\n".join(writer.lines)
+
+
+class _RowsWriter(Writer):
+    """Writes the loops of one product for several rows."""
+
+    def __init__(
+        self,
+        formula: Formula,
+        operands: Mapping[str, Layout],
+        sizes: dict[str, Extent],
+        params: Mapping[str, float],
+        matrices: frozenset[str],
+    ) -> None:
+        super().__init__(formula, operands, sizes, params)
+        self._matrices = matrices
+        self._of_row = "row0"  # the one that an expression is of
+
+    def write_rows(self, reduce: Reduce) -> None:
+        axes = self._coalesce_axes(self._formula.axes)
+        for axis in axes[:-1]:
+            self._loop(axis)
+        if axes and self._is_unit_stride(reduce, axes[-1]):
+            self._write_tiles(reduce, axes[-1])
+        else:
+            if axes:
+                self._loop(axes[-1])
+            self._write_sums(reduce)
+        while self._depth:
+            self._close()
+
+    def _base(self, operand: str) -> str:
+        return "" if operand in self._matrices else f"{self._of_row} * ROW + "
+
+    def _each_row(self, rows: int, statement: Callable[[int], str]) -> None:
+        for k in range(rows):
+            self._of_row = f"row{k}"
+            self._line(statement(k))
+
+    def _write_sums(self, reduce: Reduce) -> None:
+        """One number of each row, its sum taken at once."""
+        axes, term = self._over(reduce)
+        self.open(f"for (int64_t block = 0; block < rows; block += {TOGETHER}) {{")
+        for k in range(TOGETHER):
+            present = f"block + {k} < rows ? block + {k} : rows - 1"
+            self._line(f"int64_t row{k} = {present};")
+        for k in range(TOGETHER):
+            self._line(f"real sum{k} = 0;")
+        for axis in axes:
+            if axis == axes[-1]:
+                totals = ", ".join(f"sum{k}" for k in range(TOGETHER))
+                self._line(f"#pragma omp simd reduction(+:{totals})")
+            self._loop(axis)
+        self._each_row(TOGETHER, lambda k: f"sum{k} = sum{k} + {self._as(REAL, term)};")
+        for _ in axes:
+            self._close()
+        self._store_rows(TOGETHER, reduce, "sum{}")
+
+    def _write_tiles(self, reduce: Reduce, axis: str) -> None:
+        """Sums along the output's last axis, a tile of it at once for all rows."""
+        axes, term = self._over(reduce)
+        size = self._sizes[axis].times
+        width, length = min(ROW_TILE, size), str(size)
+        self._index[axis] = axis
+        if size > ROW_TILE:
+            self.open(f"for (int64_t start = 0; start < {size}; start += {ROW_TILE}) {{")
+            self._line(f"int64_t end = {size} - start < {ROW_TILE} ? {size} - start : {ROW_TILE};")
+            self._index[axis], length = f"(start + {axis})", "end"
+        each = f"for (int64_t {axis} = 0; {axis} < {length}; {axis}++) {{"
+        self._line(f"real sums[{MOST_ROWS}][{width}];")
+        self._line("for (int64_t row = 0; row < rows; row++)")
+        self._line(f"  memset(sums[row], 0, {length} * sizeof(real));")
+        for outer in axes[:-1]:
+            self._loop(outer)
+        last = axes[-1] if axes else reduce.axis
+        count = self._sizes[last].times
+        self._line("int64_t first = 0;")
+        for ahead in (UNROLLED,) if count % UNROLLED == 0 else (UNROLLED, 1):
+            self.open(f"for (; first + {ahead} <= {count}; first += {ahead}) {{")
+            added = partial(self._add_terms, last, term, ahead, axis)
+            self._in_blocks(each, lambda rows, added=added: self._each_row(rows, added))
+            self._close()
+        for _ in axes[:-1]:
+            self._close()
+        total = f"sums[block + {{}}][{axis}]"
+        self._in_blocks(each, lambda rows: self._store_rows(rows, reduce, total))
+
+    def _in_blocks(self, each: str, write: Callable[[int], None]) -> None:
+        """All rows: some side by side, and one by one those that are left."""
+        self.open("{")
+        self._line("int64_t block = 0;")
+        for rows in (TOGETHER, 1):
+            self.open(f"for (; block + {rows} <= rows; block += {rows}) {{")
+            for k in range(rows):
+                self._line(f"int64_t row{k} = block + {k};")
+            self._line("#pragma omp simd")
+            self.open(each)
+            write(rows)
+            self._close()
+            self._close()
+        self._close()
+
+    def _add_terms(self, last: str, term: Node, ahead: int, axis: str, k: int) -> str:
+        total = place = f"sums[block + {k}][{axis}]"
+        for n in range(ahead):
+            self._index[last] = f"(first + {n})"
+            match term:
+                case Binary("*", a, b):
+                    total = f"multiply_add({self._as(REAL, a)}, {self._as(REAL, b)}, {total})"
+                case _:
+                    total = f"({total} + {self._as(REAL, term)})"
+        return f"{place} = {total};"
+
+    def _store_rows(self, rows: int, reduce: Reduce, total: str) -> None:
+        def stored(k: int) -> str:
+            self._sums[reduce] = self._shared(reduce, total.format(k))
+            value = self._as(REAL, self._formula.body)
+            return f"out[{self._of_row} * ROW + {self._offset(self._out)}] = {value};"
+
+        self._each_row(rows, stored)

@@ -1,0 +1,47 @@
+"""Rows of several texts without a compiled step: every text is computed by itself, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from glassformer.generation.cache import Cache
+from glassformer.generation.packed import PackedModel, generating
+from glassformer.generation.plan import ExecutionPlan
+
+
+class PlainRows:
+    """What `CompiledRows` is, for any model on any device; a prompt is read in one piece."""
+
+    in_pieces = False
+
+    def __init__(self, packed: PackedModel, slots: int, capacity: int) -> None:
+        self.slots, self.capacity = slots, capacity
+        self._packed = packed
+        self._texts: dict[int, tuple[Cache, ExecutionPlan]] = {}
+
+    @torch.inference_mode()
+    def read(self, rows: Sequence[tuple[int, int, int]], silent: int = 0) -> Tensor:
+        """Read rows (slot, token, position); return logits [row, vocab], not of `silent` ones."""
+        parts: dict[int, Tensor] = {}
+        order = sorted(range(len(rows)), key=lambda row: rows[row][0])
+        with generating(self._packed):
+            for slot, group in groupby(order, key=lambda row: rows[row][0]):
+                places = [*group]
+                ids = [rows[row][1] for row in places]
+                logits = self._read(slot, ids, rows[places[0]][2])
+                parts.update(zip(places, logits, strict=True))
+        return torch.stack([parts[row] for row in range(silent, len(rows))])
+
+    def _read(self, slot: int, ids: list[int], position: int) -> Tensor:
+        W_E = self._packed.model.embed.W_E
+        text = torch.tensor([ids], device=W_E.device)
+        if position == 0:
+            config = self._packed.model.config
+            cache = Cache(config, capacity=self.capacity, dtype=W_E.dtype, device=W_E.device)
+            self._texts[slot] = cache, ExecutionPlan(self._packed, cache)
+            return self._packed(text, cache)[0].cpu()
+        return self._texts[slot][1].step(text)[0].cpu()

@@ -1,0 +1,90 @@
+"""All texts that one request asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from glassformer.generation.batch import Text
+from glassformer.server.v1.choice import Choice
+
+
+class Answer:
+    """The choices of a request and the texts of theirs that have not begun.
+
+    `whole`: they are wanted all at once, at the end.
+    """
+
+    def __init__(self, prefix: str, model: str, whole: bool) -> None:
+        self.id = f"{prefix}-{secrets.token_urlsafe(12)}"
+        self.model, self.whole = model, whole
+        self.created = int(time.time())
+        self.choices: list[Choice] = []
+        self.texts: deque[Text] = deque()
+        self.loop = asyncio.get_running_loop()
+        self.event = asyncio.Event()
+        self.begun = time.monotonic()
+        self.touched = False
+        self.cancelled = False
+        self._at_end: list[Callable[[Answer], None]] = []
+
+    def at_end(self, tell: Callable[[Answer], None]) -> None:
+        """Have it called once nobody waits any more."""
+        self._at_end.append(tell)
+
+    def add(self, choice: Choice, text: Text) -> None:
+        choice.text = text
+        self.choices.append(choice)
+        self.texts.append(text)
+
+    def touch(self) -> None:
+        """There is something new; those who wait for all of it are told at the end."""
+        self.touched = not self.whole or self.done
+
+    @property
+    def done(self) -> bool:
+        return all(choice.done for choice in self.choices)
+
+    @property
+    def error(self) -> Exception | None:
+        return next((c.error for c in self.choices if c.error is not None), None)
+
+    def cancel(self) -> None:
+        """Nobody waits any more: its texts end before their next token."""
+        self.cancelled = True
+        for choice in self.choices:
+            if choice.text is not None:
+                choice.text.cancelled = True
+
+    async def news(self) -> AsyncIterator[None]:
+        """One turn whenever there is something new, and a last one when all is there.
+
+        Who leaves it early cancels the answer. Raises what ended a text.
+        """
+        try:
+            done = False
+            while not done:
+                await self.event.wait()
+                self.event.clear()
+                done = self.done
+                yield
+                if self.error is not None:
+                    raise self.error
+        finally:
+            self.cancel()
+            for tell in self._at_end:
+                tell(self)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompts, each counted once however often it is continued."""
+        return sum(
+            len(prompt) for prompt in {id(c.prompt): c.prompt for c in self.choices}.values()
+        )
+
+    @property
+    def new_tokens(self) -> int:
+        return sum(len(choice.chosen) for choice in self.choices)

@@ -1,0 +1,93 @@
+"""One text that a request asks for, as it grows: filled by the thread that computes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from glassformer.generation.batch import Chosen, Text
+from glassformer.generation.stream import TextStream
+from glassformer.text.tokenizer import Tokenizer
+
+
+class Choice:
+    """What has been given of a text: its pieces, its tokens, and how it ended.
+
+    stop: texts before which it ends. at_once: its text is wanted at the end alone.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        prompt: list[int],
+        tokenizer: Tokenizer,
+        stop: list[str],
+        at_once: bool,
+        touched: Callable[[], None],
+    ) -> None:
+        self.index, self.prompt = index, prompt
+        self.tokenizer = tokenizer
+        self.text: Text | None = None
+        self.prompt_scores: list[Chosen] = []
+        self.chosen: list[Chosen] = []
+        self.reason: str | None = None
+        self.error: Exception | None = None
+        self.done = False
+        self.times: list[float] = []
+        """When each token came."""
+        self._stream = TextStream(tokenizer, prompt, stop)
+        self._late = at_once and not stop
+        self._touched = touched
+        self._pieces: list[str] = []
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    # --- as a sink, on the thread that computes ---
+
+    def scored(self, prompt: list[Chosen]) -> None:
+        self.prompt_scores = prompt
+
+    def push(self, chosen: Chosen) -> bool:
+        assert self.text is not None
+        self.times.append(time.monotonic())
+        ends = chosen.token in self.text.stop_ids
+        piece = "" if ends or self._late else self._stream.push(chosen.token)
+        with self._lock:
+            self.chosen.append(chosen)
+            self._pieces.append(piece)
+        self._touched()
+        return self._stream.stopped
+
+    def finish(self, reason: str | None, error: Exception | None = None) -> None:
+        assert self.text is not None
+        rest = ""
+        if self._late:
+            spelled = [c.token for c in self.chosen if c.token not in self.text.stop_ids]
+            rest = self._stream.push(*spelled)
+        rest += self._stream.finish()
+        with self._lock:
+            self._pieces.append(rest)
+            self.reason = "stop" if self._stream.stopped else reason
+            self.error, self.done = error, True
+        self._touched()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are tokens that nobody took yet."""
+        return len(self.chosen) > self._taken
+
+    @property
+    def finish_reason(self) -> Literal["stop", "length"]:
+        return "stop" if self.reason == "stop" else "length"
+
+    # --- as an answer, on the server's thread ---
+
+    def take(self) -> tuple[str, list[Chosen], bool]:
+        """The text and the tokens that came since the last time, and whether that is all."""
+        with self._lock:
+            text, self._pieces = "".join(self._pieces), []
+            new = self.chosen[self._taken :]
+            self._taken = len(self.chosen)
+            return text, new, self.done

@@ -1,0 +1,141 @@
+"""POST /v1/completions: texts are continued, or their own tokens are scored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi import APIRouter, Request, Response
+
+from glassformer.generation.batch import Chosen
+from glassformer.server.v1 import schemas
+from glassformer.server.v1.answer import Answer
+from glassformer.server.v1.choice import Choice
+from glassformer.server.v1.engines import Served, ask
+from glassformer.server.v1.glass import glass, refuse_bias
+from glassformer.server.v1.logprobs import text_logprobs
+from glassformer.server.v1.responses import FINGERPRINT, refusals, usage
+from glassformer.server.v1.services import ClientAnswers, base_of
+from glassformer.server.v1.stream import event, streamed
+from glassformer.text.tokenizer import Tokenizer
+
+MAX_TOKENS = 16
+"""How many tokens follow where nobody says; OpenAI's own default."""
+
+router = APIRouter(responses=refusals())
+
+
+@router.post("/v1/completions", response_model=schemas.Completion)
+async def complete(
+    request: schemas.CompletionRequest, http: Request, answers: ClientAnswers
+) -> Response | schemas.Completion:
+    """Continue a text, or several; with `stream`, as server-sent events."""
+    refuse_bias(request)
+    served = await answers.open(request.model)
+    prompts = await answers.encode(lambda: prompts_of(served.tokenizer, request.prompt))
+    answer = Answer("cmpl", served.run, whole=not request.stream)
+    said = served.said.max_new_tokens
+    most = request.max_tokens if request.max_tokens is not None else said
+    ask(
+        served,
+        answer,
+        prompts,
+        request,
+        most=MAX_TOKENS if most is None else most,
+        logprobs=request.logprobs,
+        score=bool(request.echo),
+    )
+    answers.began("completions", answer, http)
+    writer = Writer(served, request, answer, base_of(http))
+    if request.stream:
+        return streamed(writer.chunks())
+    async for _ in answer.news():
+        pass
+    choices = [writer.choice(choice, first=True) for choice in answer.choices]
+    return writer.completion(choices, usage(answer))
+
+
+def prompts_of(
+    tokenizer: Tokenizer, prompt: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """The tokens of a request's prompt, or of each of its prompts."""
+    if isinstance(prompt, str):
+        return [tokenizer.encode_prompt(prompt)]
+    ids = [one for one in prompt if isinstance(one, int)]
+    if ids:
+        return [ids]
+    return [
+        tokenizer.encode_prompt(one) if isinstance(one, str) else [*one]
+        for one in prompt
+        if not isinstance(one, int)
+    ]
+
+
+class Writer:
+    """Writes the choices of an answer, as far as they are."""
+
+    def __init__(
+        self, served: Served, request: schemas.CompletionRequest, answer: Answer, base: str
+    ) -> None:
+        self._tokenizer, self._request = served.tokenizer, request
+        self._answer, self._base = answer, base
+        self._written = [0] * len(answer.choices)  # characters of each choice
+        self._tokens = [0] * len(answer.choices)
+
+    def completion(
+        self, choices: list[schemas.TextChoice], spent: schemas.Usage | None
+    ) -> schemas.Completion:
+        answer = self._answer
+        return schemas.Completion(
+            id=answer.id,
+            created=answer.created,
+            model=answer.model,
+            system_fingerprint=FINGERPRINT,
+            choices=choices,
+            usage=spent,
+        )
+
+    async def chunks(self) -> AsyncIterator[str]:
+        begun = [False] * len(self._answer.choices)
+        ended = [False] * len(self._answer.choices)
+        async for _ in self._answer.news():
+            for choice in self._answer.choices:
+                if ended[choice.index] or not (choice.has_news or choice.done):
+                    continue
+                part = self.choice(choice, first=not begun[choice.index])
+                begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
+                yield event(self.completion([part], None))
+        options = self._request.stream_options
+        if options is not None and options.include_usage:
+            yield event(self.completion([], usage(self._answer)))
+
+    def choice(self, choice: Choice, first: bool) -> schemas.TextChoice:
+        """What is new of a choice; the first time with its prompt, if it is to be repeated."""
+        tokenizer, request, index = self._tokenizer, self._request, choice.index
+        text, new, done = choice.take()
+        told: list[Chosen] = []
+        before = choice.prompt + [one.token for one in choice.chosen[: self._tokens[index]]]
+        if first and request.echo:
+            text = tokenizer.decode_known(choice.prompt) + text
+            told, before = self._scores(choice), []
+        logprobs = None
+        if request.logprobs is not None:
+            start = 0 if request.echo else len(choice.prompt)
+            logprobs = text_logprobs(tokenizer, before, [*told, *new], start)
+        looked = None
+        if request.glass and choice.text is not None:
+            ids = [one.token for one in new]
+            run = self._answer.model
+            looked = glass(tokenizer, choice.text, self._tokens[index], ids, run, self._base)
+        self._tokens[index] += len(new)
+        return schemas.TextChoice(
+            index=index,
+            text=text,
+            logprobs=logprobs,
+            finish_reason=choice.finish_reason if done else None,
+            glass=looked,
+        )
+
+    def _scores(self, choice: Choice) -> list[Chosen]:
+        """The prompt's own; of several choices of one prompt the first has them."""
+        same = [one for one in self._answer.choices if one.prompt is choice.prompt]
+        return same[0].prompt_scores

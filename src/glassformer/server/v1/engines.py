@@ -1,0 +1,174 @@
+"""The models that are served to clients, each with its engine while it is used."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glassformer.generation.batch import Text
+from glassformer.generation.defaults import Defaults, defaults, end_ids
+from glassformer.generation.generate import PromptTooLongError, check_prompt
+from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.server.errors import ApiError
+from glassformer.server.runs import OPEN_MODELS, Runs, Source
+from glassformer.server.v1.answer import Answer
+from glassformer.server.v1.choice import Choice
+from glassformer.server.v1.engine import QUEUE, Engine
+from glassformer.server.v1.errors import FieldError
+from glassformer.server.v1.schemas import PROMPTS, Request
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.train_state import TrainState
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as clients use it."""
+
+    run: str
+    state: TrainState
+    engine: Engine
+    said: Defaults
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.state.tokenizer
+
+
+class Engines:
+    """The engines by run: as many as models are held, and one for each state of a model."""
+
+    def __init__(self, runs: Runs, queue: int = QUEUE) -> None:
+        self._runs, self._queue = runs, queue
+        self._served: OrderedDict[str, Served] = OrderedDict()
+        self._lock = threading.Lock()
+        self._leaving = False
+
+    def source(self, model: str | None) -> Source:
+        """The run of this name, or the first one."""
+        there = self._runs.there
+        names = [source.id for source in there]
+        if model is None and there:
+            return there[0]
+        for source in there:
+            if model in (source.id, source.name, source.where):
+                return source
+        listed = f"; there are {', '.join(names[:20])}" if names else "; there is none"
+        raise FieldError("model", f"no model is called {model!r} here{listed}", "unknown_run")
+
+    @property
+    def sources(self) -> list[Source]:
+        """What can be asked for."""
+        return self._runs.there
+
+    def open(self, model: str | None) -> Served:
+        """A model with its engine; takes long where it is new."""
+        run = self.source(model).id
+        state = self._runs.train_state(run)
+        with self._lock:
+            known = self._served.get(run)
+            if known is not None and known.state.model is state.model:
+                self._served.move_to_end(run)
+                return known
+            if self._leaving:
+                raise ApiError("ending", "the server is ending; start it again")
+            served = Served(
+                run, state, Engine(state.model, self._queue), defaults(state.model.said)
+            )
+            if known is not None:  # it was trained meanwhile
+                known.engine.retire()
+            self._served[run] = served
+            self._served.move_to_end(run)
+            while len(self._served) > OPEN_MODELS:
+                self._served.popitem(last=False)[1].engine.retire()
+            return served
+
+    @property
+    def engines(self) -> list[Engine]:
+        with self._lock:
+            return [served.engine for served in self._served.values()]
+
+    def leave(self) -> None:
+        """Take no more requests; see `Engine.leave`."""
+        self._leaving = True
+        for engine in [served.engine for served in self._served.values()]:
+            engine.leave()
+
+
+def ask(
+    served: Served,
+    answer: Answer,
+    prompts: Sequence[list[int]],
+    request: Request,
+    *,
+    most: int | None,
+    logprobs: int | None,
+    score: bool = False,
+) -> None:
+    """Give an answer its texts, and the engine what it has to do.
+
+    most: new tokens; score: with the log-probabilities of the prompts' own tokens.
+    """
+    n = request.n or 1
+    if n * len(prompts) > PROMPTS:
+        raise FieldError(
+            "n", f"{len(prompts)} prompts times n={n} are more than {PROMPTS} texts; ask for fewer"
+        )
+    model, tokenizer = served.state.model, served.tokenizer
+    sampling = _sampling(served, request)
+    bias = _bias(request, model.config.vocab_size)
+    stop = [request.stop] if isinstance(request.stop, str) else request.stop
+    stop = [*served.said.stop_strings] if stop is None else stop
+    seed = fresh_seed() if request.seed is None else request.seed
+    for prompt in prompts:
+        _check(served, prompt)
+        given = served.said.most_new(len(prompt)) if most is None else most
+        room = served.engine.capacity - len(prompt) + 1
+        for i in range(n):
+            choice = Choice(
+                len(answer.choices), prompt, tokenizer, stop, answer.whole, answer.touch
+            )
+            text = Text(
+                prompt,
+                choice,
+                room if given is None else min(given, room),
+                sampling,
+                seed + i,
+                frozenset(end_ids(model, tokenizer)),
+                logprobs,
+                score and logprobs is not None and i == 0,
+                bias,
+            )
+            answer.add(choice, text)
+    served.engine.submit(answer)
+
+
+def _check(served: Served, prompt: list[int]) -> None:
+    if len(prompt) > served.engine.capacity:
+        raise PromptTooLongError(
+            f"the prompt has {len(prompt):,} tokens and this server reads at most"
+            f" {served.engine.capacity:,}; shorten it"
+        )
+    check_prompt(served.state.model, prompt)
+
+
+def _sampling(served: Served, request: Request) -> Sampling:
+    return served.said.sampling(
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+    )
+
+
+def _bias(request: Request, vocab_size: int) -> dict[int, float]:
+    result: dict[int, float] = {}
+    for name, value in (request.logit_bias or {}).items():
+        if not (name.isascii() and name.isdigit() and int(name[:10]) < vocab_size):
+            raise FieldError(
+                "logit_bias", f"{name[:40]!r} is no token; ids are 0 to {vocab_size - 1}"
+            )
+        result[int(name)] = value
+    return result

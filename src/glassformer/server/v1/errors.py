@@ -1,0 +1,75 @@
+"""Errors in the form that OpenAI's clients read: a message, a type, the field, a code."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from glassformer.errors import GlassformerError
+from glassformer.server.errors import HEADERS, STATUS, ApiError, body, code_of
+from glassformer.server.handlers import HTTP_CODES, shorten
+from glassformer.server.v1.schemas import NOT_DONE
+
+CODES = {"unknown_run": "model_not_found", "too_long": "context_length_exceeded"}
+"""Our code to OpenAI's, where theirs says the same."""
+
+STATUSES = {"busy": 429, "invalid": 400, "too_long": 400, "over_budget": 400}
+"""Our code to the status that their clients expect; others are as everywhere."""
+
+
+class FieldError(ApiError):
+    """A field whose value can't be done."""
+
+    def __init__(self, field: str, message: str, code: str = "bad_request") -> None:
+        super().__init__(code, f"{field}: {message}")
+        self.field = field
+
+
+def error_body(error: GlassformerError) -> dict[str, dict[str, str | None]]:
+    """The JSON of an error."""
+    code, field = code_of(error), getattr(error, "field", None)
+    return body(CODES.get(code, code), str(error), field)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Make the application answer its errors so."""
+
+    @app.exception_handler(GlassformerError)
+    async def mendable(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, GlassformerError)
+        code = code_of(error)
+        status = STATUSES.get(code, STATUS[code])
+        return JSONResponse(error_body(error), status, HEADERS.get(code))
+
+    @app.exception_handler(OSError)
+    async def unreadable(_: Request, error: Exception) -> JSONResponse:
+        message = f"a file of the model can't be read: {error}; mend that, or choose another model"
+        return JSONResponse(body("model_not_found", message), 404)
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_field(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        # what stands between are the kinds of value that it could be
+        names = [shorten(str(part)) for part in first["loc"] if part not in ("body", "query")]
+        field = names[0] if names else None
+        where = ".".join([*names[:1], *(name for name in names[1:] if name.isdigit())])
+        message = f"{where or 'body'}: {first['msg']}"
+        if first["type"] == "extra_forbidden" and len(names) == 1:
+            message = f"{field} is not a field of this request here; leave it out"
+        if field in NOT_DONE:
+            message = f"{field} is not done here; leave it out"
+        return JSONResponse(body("bad_request", message, field), 400)
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> JSONResponse:
+        del error  # the server logs it
+        return JSONResponse(body("broken", "the server failed; its log says where"), 500)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = HTTP_CODES.get(error.status_code, "invalid")
+        return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)

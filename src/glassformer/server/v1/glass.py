@@ -1,0 +1,77 @@
+"""Where the choice of a token can be looked into: its address, and a link to the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from glassformer.errors import GlassformerError
+from glassformer.generation.batch import Text
+from glassformer.server.v1 import schemas
+from glassformer.server.v1.errors import FieldError
+from glassformer.server.v1.logprobs import name
+from glassformer.text.tokenizer import Tokenizer
+
+LAST = "choose/token"
+"""The node of a trace that is the chosen token."""
+
+
+def refuse_bias(request: schemas.Request) -> None:
+    """Raise where a choice could not be shown as it was made."""
+    if request.glass and request.logit_bias:
+        raise FieldError(
+            "glass", "a trace knows no logit_bias, so it can't show such a choice; leave one out"
+        )
+
+
+def glass(
+    tokenizer: Tokenizer, text: Text, first: int, tokens: Sequence[int], run: str, base: str
+) -> list[schemas.GlassToken]:
+    """Of tokens from index `first` of a text on; base: the server's address."""
+    result: list[schemas.GlassToken] = []
+    for index, token in enumerate(tokens, first):
+        fields = _fields(tokenizer, text.prompt, text.new[:index])
+        draw = {**text.sampling.to_dict(), "seed": text.seed, "index": index}
+        given = {"at": LAST, "run": run, "draw": json.dumps(draw), **(fields or {})}
+        result.append(
+            schemas.GlassToken(
+                token=token,
+                text=name(tokenizer, token),
+                address=f"@token={index} {LAST}" if index else LAST,
+                link=None if fields is None else f"{base}#/story?{urlencode(given)}",
+            )
+        )
+    return result
+
+
+def _fields(tokenizer: Tokenizer, prompt: list[int], new: list[int]) -> dict[str, str] | None:
+    """What the page's address says of a text: itself, or a text and the tokens drawn after it."""
+    whole = _spelled(tokenizer, [*prompt, *new])
+    if whole is not None:
+        return {"prompt": whole}
+    start = _spelled(tokenizer, prompt)
+    if start is None:
+        return None
+    parts: list[tuple[int, str]] = []
+    before = tokenizer.decode_known(prompt)
+    for n, token in enumerate(new, 1):
+        after = tokenizer.decode_known([*prompt, *new[:n]])
+        parts.append((token, after[len(before) :] if after.startswith(before) else ""))
+        before = after
+    drawn = {"start": start, "at": len(parts), "tokens": parts}
+    return {"prompt": start + "".join(piece for _, piece in parts), "drawn": json.dumps(drawn)}
+
+
+def _spelled(tokenizer: Tokenizer, ids: list[int]) -> str | None:
+    """The text that has these tokens, if there is one."""
+    begin = tokenizer.begin_ids
+    text = tokenizer.decode_known(ids[len(begin) :])
+    return text if text and _encoded(tokenizer, text) == ids else None
+
+
+def _encoded(tokenizer: Tokenizer, text: str) -> list[int] | None:
+    try:
+        return tokenizer.encode_prompt(text)
+    except GlassformerError:  # a word that is not in the vocabulary, such as a broken character
+        return None

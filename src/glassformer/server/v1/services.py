@@ -1,0 +1,60 @@
+"""What the endpoints for clients share."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from glassformer.server.v1.answer import Answer
+from glassformer.server.v1.engines import Engines, Served
+from glassformer.server.v1.metrics import Metrics
+from glassformer.server.work import Workers
+
+Result = TypeVar("Result")
+
+REMEMBERED = 50
+"""Requests that can be seen after they ended."""
+
+LOCAL = ("127.0.0.1", "::1", "testclient")
+"""Where this machine's own clients come from."""
+
+
+@dataclass
+class Clients:
+    """The requests of clients: their models, and what is told of them."""
+
+    engines: Engines
+    workers: Workers
+    metrics: Metrics = field(default_factory=Metrics)
+    recent: deque[Answer] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+    async def open(self, model: str | None) -> Served:
+        """A model with its engine."""
+        return await self.workers.run(partial(self.engines.open, model))
+
+    async def encode(self, work: Callable[[], Result]) -> Result:
+        """Text to tokens, which takes long for long texts."""
+        return await self.workers.run(work)
+
+    def began(self, kind: str, answer: Answer, http: Request) -> None:
+        """Count a request, and remember one of this machine's own."""
+        self.metrics.watch(kind, answer)
+        if http.client is not None and http.client.host in LOCAL:
+            self.recent.appendleft(answer)
+
+
+async def _clients(request: Request) -> Clients:
+    return request.app.state.clients
+
+
+ClientAnswers = Annotated[Clients, Depends(_clients)]
+
+
+def base_of(http: Request) -> str:
+    """The address by which the client knows the server."""
+    return f"{http.url.scheme}://{http.headers['host']}/"

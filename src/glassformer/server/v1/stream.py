@@ -1,0 +1,42 @@
+"""Answers that are sent while they are made: server-sent events, as OpenAI's clients read them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from glassformer.errors import GlassformerError
+from glassformer.server.errors import body
+from glassformer.server.v1.errors import error_body
+
+DONE = "data: [DONE]\n\n"
+
+
+def event(model: BaseModel) -> str:
+    """One chunk."""
+    return f"data: {model.model_dump_json()}\n\n"
+
+
+def streamed(chunks: AsyncIterator[str]) -> StreamingResponse:
+    """The chunks, then [DONE]; or an error in place of what did not come."""
+    return StreamingResponse(_closed(chunks), media_type="text/event-stream")
+
+
+async def _closed(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except GlassformerError as error:
+        yield f"data: {json.dumps(error_body(error))}\n\n"
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        broken = body("broken", "the server failed at this text; its log says where")
+        yield f"data: {json.dumps(broken)}\n\n"
+        raise
+    else:
+        yield DONE
