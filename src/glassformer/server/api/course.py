@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from glassformer.course.lesson import Course
-from glassformer.server.api.responses import refusals
 from glassformer.server.api.services import Shared
+from glassformer.server.responses import refusals
 
 router = APIRouter(prefix="/api/course", responses=refusals())
 

@@ -7,8 +7,8 @@ from functools import partial
 from fastapi import APIRouter
 
 from glassformer.server import answers, schemas
-from glassformer.server.api.responses import refusals
 from glassformer.server.api.services import Shared
+from glassformer.server.responses import refusals
 
 router = APIRouter(prefix="/api", responses=refusals())
 

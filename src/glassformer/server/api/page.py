@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from glassformer.server.api.responses import refusals
 from glassformer.server.page import SERVED, fill, served_policy, template
+from glassformer.server.responses import refusals
 
 router = APIRouter()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from glassformer.server import schemas
-from glassformer.server.api.responses import refusals
 from glassformer.server.api.services import Shared
+from glassformer.server.responses import refusals
 
 router = APIRouter(prefix="/api/runs", responses=refusals())
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from glassformer.server import answers, schemas
-from glassformer.server.api.responses import binary, refusals
 from glassformer.server.api.services import NamedTrace, Shared
 from glassformer.server.parts import read_part
 from glassformer.server.ranges import parse_range
+from glassformer.server.responses import binary, refusals
 
 BYTES = "application/octet-stream"
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse
 
 from glassformer.server import schemas
-from glassformer.server.api.responses import refusals
 from glassformer.server.api.services import NamedTraining, Shared
+from glassformer.server.responses import refusals
 
 router = APIRouter(prefix="/api/trainings")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from glassformer.server.api.responses import ERRORS, Responses
+from glassformer.server.responses import ERRORS, Responses
 from glassformer.server.schemas import Error
 from glassformer.server.v1 import schemas
 from glassformer.server.v1.answer import Answer
