@@ -47,7 +47,7 @@ class Engines:
 
     def source(self, model: str | None) -> Source:
         """The run of this name, or the first one."""
-        there = self._runs.there
+        there = self._runs.present
         names = [source.id for source in there]
         if model is None and there:
             return there[0]
@@ -60,7 +60,7 @@ class Engines:
     @property
     def sources(self) -> list[Source]:
         """What can be asked for."""
-        return self._runs.there
+        return self._runs.present
 
     def open(self, model: str | None) -> Served:
         """A model with its engine; takes long where it is new."""
