@@ -2,13 +2,15 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.calculator import holds
+from tests.calculator import calculate, holds
+from tests.command_line import Command
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -32,7 +34,7 @@ def true_lines(printed: str) -> int:
 @pytest.mark.parametrize(
     ("name", "n_lines"),
     [
-        *(("attention", 4), ("block", 5), ("embeddings", 1)),
+        *(("ask", 1), ("attention", 4), ("block", 5), ("embeddings", 1)),
         *(("explain", 3), ("gradient-descent", 3), ("loss", 2)),
     ],
 )
@@ -44,6 +46,34 @@ def test_arithmetic_that_the_python_examples_print_is_true(
         if not cell.startswith("%"):
             exec(compile(cell, name, "exec"), names)
     assert true_lines(capsys.readouterr().out) >= n_lines
+
+
+CHOSEN = re.compile(r"u = (\S+) fell into \[(\S+), (\S+)\)")
+DRAWN = re.compile(r"^→ .* (\S+)$", re.MULTILINE)
+ONE_LINE = re.compile(r"^  \w+ = (\S+)   \((.+): (yes|no)\)$", re.MULTILINE)
+
+
+def test_what_the_commands_of_the_page_on_asking_print_is_true(glassformer: Command):
+    printed = []
+    for cell in cells("ask"):
+        if cell.startswith(SHELL):
+            _, *arguments = shlex.split(cell.partition("\n")[2])
+            ended = glassformer(*arguments)
+            assert ended.code == 0, ended.stderr
+            printed.append(ended.stdout + ended.stderr)
+    tables = [text for text in printed if DRAWN.search(text)]
+    assert len(tables) == 2
+    for text in tables:
+        found = CHOSEN.search(" ".join(text.split()))
+        assert found is not None, text
+        u, low, high = map(float, found.groups())
+        assert low <= u < high
+        (probability,) = DRAWN.findall(text)
+        assert f"{high - low:.3f}" == probability  # as many digits as the table has
+    conditions = [each for text in printed for each in ONE_LINE.findall(text)]
+    assert conditions
+    for _, condition, answer in conditions:
+        assert calculate(condition) == (answer == "yes")
 
 
 @pytest.mark.heavy  # each command is a process of its own
