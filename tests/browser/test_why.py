@@ -1,4 +1,4 @@
-"""Why this token: the parts of a logit as Python splits it, and what comes back of a swapped word."""
+"""Why this token: a logit in the parts that Python splits it into, and what a swapped word changes."""
 
 from pathlib import Path
 from urllib.parse import urlencode
