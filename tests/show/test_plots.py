@@ -8,13 +8,19 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from glassformer.errors import GlassformerError
+<<<<<<< HEAD
 from glassformer.metrics import Row
 from glassformer.show.plots import attention
+=======
+from glassformer.show.plots import attention, experts
+>>>>>>> 9f27b6c (Who was routed where: the short trace tells each token's experts and their weights, and a picture shows them)
 from glassformer.show.plots.all import draw_all
 from glassformer.show.plots.embeddings import draw_embeddings, principal_plane
+from glassformer.show.plots.experts import draw_experts
 from glassformer.show.plots.loss import draw_loss
 from glassformer.show.plots.prediction import draw_next_token
 from glassformer.show.plots.style import drawable, new_figure, write
+from tests.model.variety import config_of, random_ids, random_model
 from tests.show.traces import WORDS, small, wide
 
 ROWS: list[Row] = [
@@ -183,3 +189,14 @@ def test_the_prompts_tokens_are_named_on_the_map():
 def test_another_format_is_refused(tmp_path: Path):
     with pytest.raises(GlassformerError, match=r"neither \.png nor \.svg"):
         write(new_figure(1, 1), tmp_path / "a.gif")
+
+
+def test_a_panel_shows_which_experts_of_a_layer_each_token_went_to(tmp_path: Path):
+    model = random_model(config_of("like gpt-oss"), 0)
+    trace = model.watch(random_ids(model.config, 0, batch=1))
+    figure = draw_experts(trace, experts.of(trace))
+    (panel,) = [axes for axes in figure.axes if axes.get_images()]
+    shown = panel.get_images()[0].get_array()
+    assert np.array_equal(np.asarray(shown), trace["blocks.1.mlp.expert_weights"].numpy())
+    assert panel.get_title() == "layer 1"
+    assert (tmp_path / "experts.png") in draw_all(trace, tmp_path)

@@ -11,6 +11,7 @@ import glassformer as gf
 from glassformer.show.short import SCREEN, print_short
 from glassformer.show.values import array
 from glassformer.trace import Trace
+from tests.model.variety import config_of, random_ids, random_model
 
 SECTIONS = ("TOKENIZATION", "EMBEDDINGS", "LAYER 0", "OUTPUT HEAD", "Predicted next token: ")
 
@@ -47,3 +48,15 @@ def test_its_numbers_are_the_traces_own():
     assert np.allclose(shown, pattern, rtol=0, atol=0.0005)  # rounded to three places
     best = int(trace["fwd/probs"][-1].argmax())
     assert lines[-2].strip() == f"Predicted next token: {trace.labels['vocab'][best]}"
+
+
+def test_of_experts_each_tokens_own_are_told_with_their_weights():
+    model = random_model(config_of("like gpt-oss"), 0)
+    trace = model.watch(random_ids(model.config, 0, batch=1))
+    lines = lines_of(trace)
+    (title,) = [i for i, line in enumerate(lines) if "Experts, 3 of 5 for each token" in line]
+    weights = trace["blocks.1.mlp.expert_weights"][0]
+    best = weights.argsort(descending=True)[:3].tolist()
+    told = "  ".join(f"{expert}: {weights[expert]:.3f}" for expert in best)
+    assert lines[title + 1].endswith(told)
+    assert len(lines) <= SCREEN

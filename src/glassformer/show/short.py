@@ -12,6 +12,7 @@ from glassformer.show.fold import Fold
 from glassformer.show.labels import visible
 from glassformer.show.matrix import INDENT, label_width
 from glassformer.show.prediction import NO_NUMBERS, best_tokens, token_name
+from glassformer.show.routing import chosen, routes
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.stages import chapters, n_layers
 from glassformer.show.values import (
@@ -48,7 +49,10 @@ class Short:
         self.chapters = chapters(trace)
         self.layers = Fold.of(n_layers(trace), 1, 1)
         shown = len(self.layers.shown)
-        rows = (lines - AROUND - GUESSES - PER_LAYER * shown) // (1 + 2 * shown)
+        self.routes = routes(trace.computed)
+        routed = sum(layer in self.routes for layer in self.layers.shown)
+        rows = lines - AROUND - GUESSES - PER_LAYER * shown - routed
+        rows //= 1 + 2 * shown + routed
         self.head, self.tail = max(rows // 2, 1), max(rows - rows // 2, 1)
 
     def print(self) -> None:
@@ -86,9 +90,37 @@ class Short:
             self.sheet.line(INDENT, (f"Attention weights{of} (a row's token looks at):", "bold"))
             said += [Fold(heads, 1, 0).summary("head")] if heads > 1 else []
             said += self._matrix(pattern)
+        if layer in self.routes:
+            said += self._experts(self.routes[layer])
         self.sheet.line(INDENT, (f"Layer output ({nodes[-1].short}):", "bold"))
         said += self._matrix(nodes[-1])
         self._left_out([*dict.fromkeys(said)])
+
+    def _experts(self, node: Node) -> list[str]:
+        """The experts of each token, the best first; return what was left out."""
+        weights = array(self.trace, node)[0]
+        told = [chosen(row) for row in weights]
+        most, n = max(map(len, told)), weights.shape[-1]
+        text = f"Experts, {most} of {n} for each token (number: weight):"
+        self.sheet.line(INDENT, (text, "bold"))
+        rows = Fold.of(len(told), self.head, self.tail)
+        labels = axis_labels(self.trace, "pos", len(told))
+        width = label_width(self.sheet, [labels[i] for i in rows.shown])
+        cell = len(str(n - 1)) + 3 + PLACES + 3
+        fit = max((self.sheet.width - len(INDENT) - width - 2) // cell, 1)
+        for i in rows.places:
+            own = (
+                []
+                if i is None
+                else [f"{expert}: {weight:.{PLACES}f}" for expert, weight in told[i]]
+            )
+            cells = own if len(own) <= fit else [*own[: fit - 1], "…"]
+            line = "".join(self.sheet.cell(text, cell, right=True) for text in cells)
+            label = "…" if i is None else labels[i]
+            self.sheet.line(INDENT, (self.sheet.cell(label, width), QUIET), line)
+        columns = Fold.of(most, fit - 1, 0) if most > fit else Fold.whole(most)
+        said = [rows.summary("token"), columns.summary("choice")]
+        return [text for text in said if text]
 
     def _prediction(self) -> None:
         self.sheet.title("OUTPUT HEAD")

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from glassformer.metrics import Row
-from glassformer.show.plots import attention
+from glassformer.show.plots import attention, experts
 from glassformer.show.plots.embeddings import draw_embeddings
 from glassformer.show.plots.loss import draw_loss
 from glassformer.show.plots.prediction import draw_next_token
@@ -34,6 +34,8 @@ def _figures(trace: Trace, metrics: Sequence[Row]) -> Iterator[tuple[str, Figure
         yield "attention", attention.draw_overview(trace)
     for layer in layers:
         yield f"attention-layer-{layer}", attention.draw_layer(trace, layer)
+    if routed := experts.of(trace):
+        yield "experts", experts.draw_experts(trace, routed)
     yield "embeddings", draw_embeddings(trace)
     if any(not row.keys().isdisjoint({"loss", "val_loss", "text_loss"}) for row in metrics):
         yield "loss", draw_loss(metrics)
