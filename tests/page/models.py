@@ -69,8 +69,31 @@ def rotary() -> TrainState:
     return TrainState(model, tokenizer, moments, Recipe(optimizer="muon"), 0)
 
 
+def experts() -> TrainState:
+    """A model with experts in its second block, sinks, grouped heads, and branches in parallel."""
+    tokenizer = Tokenizer.from_words(["the", "cat", "sat", "on", "a", "mat", "dog", "ran"])
+    config = config_of("like gpt-oss").replace(
+        vocab_size=tokenizer.vocab_size,
+        n_ctx=9,
+        tied=False,
+        n_heads=4,
+        n_kv_heads=2,
+        d_head=2,
+        parallel=True,
+        shared_norm=True,
+    )
+    model = random_model(config, 0).float()
+    model.tokenizer = tokenizer
+    return TrainState(model, tokenizer, zero_moments(model), Recipe(), 0)
+
+
 def cases(place: Path) -> Iterator[dict[str, Any]]:
-    for name, state in {"miniature": open_train_state("miniature"), "rotary": rotary()}.items():
+    states = {
+        "miniature": open_train_state("miniature"),
+        "rotary": rotary(),
+        "experts": experts(),
+    }
+    for name, state in states.items():
         packed = packed_model(state)
         assert packed is not None
         earlier = [younger(state, step) for step in (2, 5)]

@@ -8,12 +8,8 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from glassformer.errors import GlassformerError
-<<<<<<< HEAD
 from glassformer.metrics import Row
-from glassformer.show.plots import attention
-=======
 from glassformer.show.plots import attention, experts
->>>>>>> 9f27b6c (Who was routed where: the short trace tells each token's experts and their weights, and a picture shows them)
 from glassformer.show.plots.all import draw_all
 from glassformer.show.plots.embeddings import draw_embeddings, principal_plane
 from glassformer.show.plots.experts import draw_experts

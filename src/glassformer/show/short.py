@@ -118,7 +118,7 @@ class Short:
             line = "".join(self.sheet.cell(text, cell, right=True) for text in cells)
             label = "…" if i is None else labels[i]
             self.sheet.line(INDENT, (self.sheet.cell(label, width), QUIET), line)
-        columns = Fold.of(most, fit - 1, 0) if most > fit else Fold.whole(most)
+        columns = Fold.of(most, fit - 1, 0) if most > fit else Fold.unfolded(most)
         said = [rows.summary("token"), columns.summary("choice")]
         return [text for text in said if text]
 

@@ -125,11 +125,19 @@ const BLOCK: Plan[] = [
     names: ["ln2.*"],
   },
   {
+    id: "router",
+    title: "A few experts are chosen",
+    sentence:
+      "A router scores every expert for every token; the token goes to its best ones, each with a weight, and to no other.",
+    names: ["mlp.router_*", "mlp.experts", "mlp.expert_weights"],
+    faces: ["mlp.router_scores", "mlp.expert_weights"],
+  },
+  {
     id: "mlp",
     title: "Each token by itself",
     sentence:
       "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
-    names: ["mlp.*"],
+    names: ["mlp.pre*", "mlp.gate*", "mlp.post*", "mlp.expert_out", "mlp.mlp_out*"],
     faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
   },
   {
