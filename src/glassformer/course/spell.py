@@ -50,6 +50,15 @@ def visible(text: str) -> str:
     return spelled.replace("\n", "⏎").replace("\t", "⇥").replace("`", "ˋ")
 
 
+def term(spelled: str | float) -> str:
+    """A number within a sum or a product: a negative one stands in parentheses.
+
+    >>> term(0.5), term("-2.0")
+    ('0.5', '(-2.0)')
+    """
+    return f"({spelled})" if str(spelled).startswith("-") else str(spelled)
+
+
 def listed(words: Sequence[str], last: str = "and") -> str:
     """Words in a row.
 

@@ -25,7 +25,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, percent, visible
+from glassformer.course.spell import code, percent, term, visible
 from glassformer.course.variants import learned
 from glassformer.formula.spelling import number
 
@@ -142,7 +142,7 @@ def _learned(room: Classroom) -> Stage:
                 " the first block?",
                 expected=round(a + b, 2),
                 tolerance=0.011,
-                worked=[f"{a:.2f} + ({b:.2f}) = {a + b:.2f}"],
+                worked=[f"{a:.2f} + {term(f'{b:.2f}')} = {a + b:.2f}"],
             ),
             room.look("The same sum with all digits", f"fwd/resid_start[pos={last},d_model=0]"),
         ],

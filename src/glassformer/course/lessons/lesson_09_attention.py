@@ -20,7 +20,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, visible
+from glassformer.course.spell import code, counted, percent, term, visible
 from glassformer.formula.spelling import number
 
 BY_HAND = 4  # numbers of a query that a person multiplies without losing patience
@@ -143,7 +143,7 @@ def _dot_product(room: Classroom) -> Task:
     trace = room.watch(prompt, model)
     q, k = (trace[LAYER + name][at, head].tolist() for name, at in (("q", 1), ("k", 0)))
     a, b = ([round(x, 1) for x in row] for row in (q, k))
-    terms = " + ".join(f"({x}) × ({y})" for x, y in zip(a, b, strict=True))
+    terms = " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(a, b, strict=True))
     total = sum(x * y for x, y in zip(a, b, strict=True))
     names = [
         room.state(model).tokenizer.token(i) for i in room.state(model).tokenizer.encode(prompt)
@@ -289,7 +289,7 @@ def _mix(room: Classroom) -> Stage:
                 f" number of their values is {values[0]} and {values[1]}. What is the mix?",
                 expected=mixed,
                 tolerance=0.011,
-                worked=[f"{p[0]} × ({values[0]}) + {p[1]} × ({values[1]}) = {mixed:.6g}"],
+                worked=[f"{p[0]} × {term(values[0])} + {p[1]} × {term(values[1])} = {mixed:.6g}"],
             ),
             Matrix(
                 title="What each token gets from this head",

@@ -19,7 +19,7 @@ from glassformer.course.lesson import (
     Task,
 )
 from glassformer.course.lessons.lesson_09_attention import tokens_of
-from glassformer.course.spell import code, counted, percent, visible
+from glassformer.course.spell import code, counted, percent, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab import lens
 
@@ -118,7 +118,7 @@ def _added(room: Classroom) -> Stage:
                 question=f"Number 1 was {a}. Attention adds {b}. What is it now?",
                 expected=round(a + b, 2),
                 tolerance=0.011,
-                worked=[f"{a} + ({b}) = {a + b:.2f}"],
+                worked=[f"{a} + {term(b)} = {a + b:.2f}"],
             ),
             room.look(
                 "The same sum with all digits",
@@ -162,7 +162,7 @@ def _normalized(room: Classroom) -> Stage:
                 expected=(x - m) / s,
                 tolerance=0.02 + 0.01 * abs((x - m) / s),
                 hint="Subtract the mean, then divide by the spread.",
-                worked=[f"({x} - ({m})) / {s} = {number((x - m) / s, 3)}"],
+                worked=[f"({x} - {term(m)}) / {s} = {number((x - m) / s, 3)}"],
             ),
             room.look("The same with all digits", f"{BLOCK}ln1.standardized[pos={at},d_model=0]"),
         ],

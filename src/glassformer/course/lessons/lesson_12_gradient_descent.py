@@ -21,7 +21,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import counted, percent
+from glassformer.course.spell import counted, percent, term
 from glassformer.formula.spelling import number
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import load_run
@@ -138,7 +138,7 @@ def _hill() -> Stage:
                 expected=after,
                 tolerance=0.005,
                 hint="new weight = old weight - learning rate × gradient",
-                worked=[f"{w:g} - {RATES['right']:g} × {slope(w):g} = {number(after, 4)}"],
+                worked=[f"{w:g} - {RATES['right']:g} × {slope(w):g} = {after:.4g}"],
             ),
         ],
     )
@@ -255,7 +255,7 @@ def _chain(room: Classroom) -> Stage:
                 expected=w - DESCENT_LR * g,
                 tolerance=0.0015,
                 hint="new weight = old weight - learning rate × gradient",
-                worked=[f"{w:g} - {DESCENT_LR:g} × ({g:g}) = {number(w - DESCENT_LR * g, 4)}"],
+                worked=[f"{w:g} - {DESCENT_LR:g} × {term(g)} = {w - DESCENT_LR * g:.4g}"],
             ),
             room.look(
                 "How backpropagation found this gradient",
