@@ -144,6 +144,8 @@ def test_every_number_of_the_update_is_explained(dtype, recipe):
     rng = random.Random(0)
     updates = [step for step in watched.trace.computed if step.kind == "opt"]
     assert len(updates) > 8 * len(model.weights())
+    moved = {step.name.removesuffix(".change") for step in updates if step.role == "change"}
+    assert moved == model.weights().keys()
     for step in updates:
         explanation = watched.trace.explain(some_address(step, rng))
         assert explanation.agrees, f"{explanation}"

@@ -227,7 +227,7 @@ class _Update:
     ) -> str:
         path = f"opt/{name}"
         formula = over(op.outputs[0], axes)
-        self.tape.record(path, op.name, formula, sources, params, value)
+        self.tape.record(path, op.name, formula, sources, params, value, op.role)
         return path
 
 
