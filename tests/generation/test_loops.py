@@ -17,8 +17,9 @@ from glassformer.formula.evaluate import evaluate
 from glassformer.formula.nodes import Drawn
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import preamble
+from glassformer.generation.c_step.layout import Extent, Layout, dense
 from glassformer.generation.c_step.library import c_library
-from glassformer.generation.c_step.loops import TILE, Extent, Layout, c_function, dense
+from glassformer.generation.c_step.loops import TILE, c_function
 from glassformer.ops import REGISTRY, Op
 from tests.ops.cases import AXES, CASES, Draws
 

@@ -18,9 +18,8 @@ whatever the digits; ``pi`` is the float64 nearest to it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
@@ -42,7 +41,6 @@ from glassformer.formula.nodes import (
 from glassformer.formula.spelling import (
     OPERAND_DIGITS,
     Digits,
-    Fixed,
     constant,
     fewest_digits,
     full_digits,
@@ -131,14 +129,14 @@ def put_in(body: Node, run: Evaluation, at: Mapping[str, int]) -> Printed:
     """What is printed of a formula at one element."""
     quiet = Evaluation(run.operands, run.params, run.sizes, run.roundoff)
     env = {axis: np.asarray(index) for axis, index in at.items()}
-    printed = _put_in(body, quiet, env)
+    printed = put_node_in(body, quiet, env)
     if isinstance(body, Select):
         answer = bool(quiet.run(body.condition, env)[0])
-        return Chosen(_put_in(body.condition, quiet, env), answer, printed)
+        return Chosen(put_node_in(body.condition, quiet, env), answer, printed)
     return printed
 
 
-def _put_in(node: Node, run: Evaluation, env: Mapping[str, np.ndarray]) -> Printed:
+def put_node_in(node: Node, run: Evaluation, env: Mapping[str, np.ndarray]) -> Printed:
     match node:
         case Read():
             return _read(run.run(node, env)[0].item())
@@ -148,11 +146,11 @@ def _put_in(node: Node, run: Evaluation, env: Mapping[str, np.ndarray]) -> Print
         case Drawn():
             return AtRandom()
         case Unary(function, x):
-            return Applied(function, _put_in(x, run, env))
+            return Applied(function, put_node_in(x, run, env))
         case Select(condition, a, b):
-            return _put_in(a if bool(run.run(condition, env)[0]) else b, run, env)
+            return put_node_in(a if bool(run.run(condition, env)[0]) else b, run, env)
         case Binary(operator, a, b):
-            return Joined(operator, _put_in(a, run, env), _put_in(b, run, env))
+            return Joined(operator, put_node_in(a, run, env), put_node_in(b, run, env))
         case Reduce():
             return _gather(node, run, env)
 
@@ -169,13 +167,13 @@ def _gather(node: Reduce, run: Evaluation, env: Mapping[str, np.ndarray]) -> Pri
 
     def term(flat: int) -> Printed:
         index = (np.asarray(i) for i in np.unravel_index(flat, shape))
-        return _put_in(body, run, {**env, **dict(zip(axes, index, strict=True))})
+        return put_node_in(body, run, {**env, **dict(zip(axes, index, strict=True))})
 
     if n == 1 and kind != "mean":
         return term(0)
     if n <= SHOWN_TERMS:
         return Gathered(kind, tuple(term(i) for i in range(n)), n)
-    values = _values(body, axes, shape, run, env)
+    values = values_of(body, axes, shape, run, env)
     nothing = -math.inf if kind == "max" else 0
     live = np.flatnonzero(values != nothing) if _selects(body) else np.arange(n)
     first, last = (live, live[:0]) if live.size <= SHOWN_TERMS else (live[:FIRST], live[-LAST:])
@@ -196,7 +194,7 @@ def _flat(node: Reduce) -> tuple[list[str], Node]:
     return axes, body
 
 
-def _values(
+def values_of(
     body: Node,
     axes: Sequence[str],
     shape: tuple[int, ...],
@@ -310,96 +308,3 @@ def line(printed: Printed, result: float, *, full: bool = False) -> Line:
     digits = (full_digits if full else fewest_digits)(result, lambda d: value(printed, d))
     said = "" if isinstance(branch, Put) else spelled(result, digits.result)
     return Line(text(printed, digits.operands), digits.relation, said, digits)
-
-
-# --- a sum term by term ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Term:
-    """One term of a sum: its indices along the summed axes, its value, and both as printed."""
-
-    index: dict[str, int]
-    value: float
-    text: str
-    running: str
-
-
-class Terms(Sequence[Term]):
-    """The terms of a sum; made when they are looked at.
-
-    All are printed with the same number of places, the fewest with which they add up to the sum;
-    the sum so far is that of the terms as printed.
-    """
-
-    def __init__(
-        self, axes: Sequence[str], values: np.ndarray, put: Callable[[dict[str, int]], Printed]
-    ) -> None:
-        self._axes, self._shape, self._values, self._put = axes, values.shape, values.ravel(), put
-        self.column = Fixed.of_sum(self._values)
-        self._units = self.column.units(self._values)
-        self._running = np.cumsum(self._units)
-
-    def __repr__(self) -> str:
-        return f"<Sum of {len(self):,} terms over {', '.join(self._axes)}>"
-
-    def __len__(self) -> int:
-        return self._values.size
-
-    @overload
-    def __getitem__(self, index: int) -> Term: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Term]: ...
-    def __getitem__(self, index: int | slice) -> Term | list[Term]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        index = range(len(self))[index]
-        term, so_far = (self.column.text(int(u[index])) for u in (self._units, self._running))
-        return Term(self._index(index), float(self._values[index]), term, so_far)
-
-    def _index(self, index: int) -> dict[str, int]:
-        where = np.unravel_index(index, self._shape)
-        return {axis: int(i) for axis, i in zip(self._axes, where, strict=True)}
-
-    def sum_of(self, start: int, stop: int) -> str:
-        """What the terms from `start` to before `stop` sum to, as they are printed."""
-        return self.column.text(int(self._units[start:stop].sum()))
-
-    def digits(self, places: Sequence[int]) -> int:
-        """How many digits operands beside these terms need, so that each gives its term."""
-        printed = [self._put(self._index(index)) for index in places]
-        units = self._units[list(places)]
-        for digits in OPERAND_DIGITS:
-            if (self.column.units(np.array([value(p, digits) for p in printed])) == units).all():
-                return digits
-        return OPERAND_DIGITS[-1]
-
-
-def terms(body: Node, run: Evaluation, at: Mapping[str, int]) -> Terms:
-    """The terms of a formula's outermost sum (or mean) at one element; none without a sum."""
-    node: Node | None = next(_sums(body), None)
-    quiet = Evaluation(run.operands, run.params, run.sizes, run.roundoff)
-    env = {axis: np.asarray(index) for axis, index in at.items()}
-    axes: list[str] = []
-    while isinstance(node, Reduce) and node.kind in ("sum", "mean"):
-        axes.append(node.axis)
-        node = node.body
-    summed = node or body
-    shape = tuple(run.sizes[axis] for axis in axes) if axes else (0,)
-    values = _values(summed, axes, shape, quiet, env) if axes else np.zeros(0)
-
-    def put(index: dict[str, int]) -> Printed:
-        return _put_in(summed, quiet, {**env, **{a: np.asarray(i) for a, i in index.items()}})
-
-    return Terms(axes, values.reshape(shape), put)
-
-
-def _sums(node: Node) -> Iterator[Reduce]:
-    match node:
-        case Reduce(kind, _, _) if kind in ("sum", "mean"):
-            yield node
-        case Binary(_, a, b):
-            yield from _sums(a)
-            yield from _sums(b)
-        case Unary(_, x):
-            yield from _sums(x)

@@ -11,11 +11,12 @@ import numpy as np
 
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
-from glassformer.formula.arithmetic import Line, Put, Terms, line, put_in, terms
+from glassformer.formula.arithmetic import Line, Put, line, put_in
 from glassformer.formula.evaluate import Evaluation, evaluate
 from glassformer.formula.latex import to_latex
 from glassformer.formula.nodes import Drawn
 from glassformer.formula.spelling import number
+from glassformer.formula.terms import Terms, terms
 from glassformer.formula.tree import Formula
 from glassformer.ops.op import REGISTRY
 from glassformer.rendering import html

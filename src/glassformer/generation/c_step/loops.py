@@ -9,7 +9,6 @@ alone (the angle of a rotary position) is computed in double first, as the table
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from glassformer.formula.nodes import (
     Axis,
@@ -36,6 +35,7 @@ from glassformer.generation.c_step.expressions import (
     constant,
     wider,
 )
+from glassformer.generation.c_step.layout import NONE, ONE, Extent, Layout, dense, lengths
 
 TILE = 4096
 """Sums that are kept at once: few enough for the first-level cache, and so many that the rows of
@@ -43,53 +43,6 @@ most matrices are read in one go."""
 
 UNROLLED = 4
 """Terms that are added to each sum of a tile before the next sum's turn."""
-
-
-@dataclass(frozen=True)
-class Extent:
-    """A length or a stride; one that `symbolic` is times `n`, the number of tokens so far."""
-
-    times: int
-    symbolic: bool = False
-
-    def __mul__(self, other: Extent) -> Extent:
-        if self.symbolic and other.symbolic:
-            raise ValueError("only one axis of a value may grow")
-        return Extent(self.times * other.times, self.symbolic or other.symbolic)
-
-    def __str__(self) -> str:
-        return f"({self.times} * n)" if self.symbolic else str(self.times)
-
-
-NONE, ONE = Extent(0), Extent(1)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How an operand lies in memory, in elements; `integer` for 64-bit integers."""
-
-    shape: tuple[Extent, ...]
-    strides: tuple[Extent, ...]
-    integer: bool = False
-
-
-def dense(shape: tuple[Extent, ...]) -> Layout:
-    """Row after row, nothing between them."""
-    strides = [ONE]
-    for extent in reversed(shape[1:]):
-        strides.append(strides[-1] * extent)
-    return Layout(shape, tuple(reversed(strides)) if shape else ())
-
-
-def lengths(formula: Formula, operands: Mapping[str, Layout]) -> dict[str, Extent]:
-    """The length of every axis that indexes an operand directly."""
-    return {
-        index.name: length
-        for node in walk(formula.body)
-        if isinstance(node, Read)
-        for index, length in zip(node.index, operands[node.operand].shape, strict=True)
-        if isinstance(index, Axis)
-    }
 
 
 def c_function(

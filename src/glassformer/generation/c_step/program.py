@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from glassformer.generation.c_step.loops import Layout
+from glassformer.generation.c_step.layout import Layout
 
 LINE = 16
 """Values begin at multiples of so many numbers, a cache line of floats."""

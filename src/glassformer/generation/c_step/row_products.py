@@ -14,7 +14,8 @@ from functools import partial
 from glassformer.formula.nodes import Binary, Node, Read, Reduce, walk
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import REAL
-from glassformer.generation.c_step.loops import UNROLLED, Extent, Layout, Writer, lengths, outermost
+from glassformer.generation.c_step.layout import Extent, Layout, lengths
+from glassformer.generation.c_step.loops import UNROLLED, Writer, outermost
 
 MOST_ROWS = 32
 """Rows that are computed in one go."""

@@ -19,16 +19,9 @@ from torch import Tensor
 from glassformer.errors import GlassformerError
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import preamble
+from glassformer.generation.c_step.layout import NONE, ONE, Extent, Layout, dense, lengths
 from glassformer.generation.c_step.library import NotCompiledError, c_library
-from glassformer.generation.c_step.loops import (
-    NONE,
-    ONE,
-    Extent,
-    Layout,
-    c_function,
-    dense,
-    lengths,
-)
+from glassformer.generation.c_step.loops import c_function
 from glassformer.generation.c_step.program import Call, Copy, Place, Program
 from glassformer.generation.c_step.row_products import rows_function
 from glassformer.generation.cache import Cache
