@@ -224,8 +224,13 @@ def test_a_large_models_stream_is_read_early_on_request(page: Page, wide: str) -
     page.goto(f"{wide}#/map?{urlencode({'prompt': prompt})}")
     ask = page.get_by_role("button", name="Read the stream early")
     expect(page.get_by_text("About 28.8 MB more")).to_be_visible()
+    # for the followed token the server says it unasked, from what was recorded
+    guess = page.get_by_label("Its guess at blocks.1.resid_post")
+    expect(guess).to_contain_text("word")
+    unasked = guess.inner_text()
     ask.click()
-    expect(page.get_by_label("Its guess at blocks.1.resid_post")).to_be_visible()
+    expect(page.get_by_role("link", name="Its guess at blocks.1.resid_post")).to_be_visible()
+    assert guess.inner_text() == unasked
     page.get_by_role("link", name="all values of this block").click()
     said = page.get_by_role("list", name="What it would say at blocks.0.resid_mid")
     expect(said.get_by_role("link")).to_have_count(8)

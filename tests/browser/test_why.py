@@ -1,4 +1,4 @@
-"""Why this token: a logit in the parts that Python splits it into, and what a swapped word changes."""
+"""Why this token: a logit in the parts that Python splits it into, what a swapped word changes."""
 
 from pathlib import Path
 from urllib.parse import urlencode

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load as read_safetensors
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
+from glassformer.lab.logit_attribution import attribute
 from glassformer.model import Config, Decoder
 from glassformer.ops import IGNORED
 from glassformer.server.ranges import parse_range
@@ -310,3 +312,25 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     assert LiveTrace(learner, finished).about.prompt == "cat 犬"
     with pytest.raises(GlassformerError, match=f"no token {tokenizer.vocab_size} to add"):
         record(learner, TraceOptions(prompt="cat", added=[tokenizer.vocab_size]))
+
+
+def test_a_logit_is_split_and_the_stream_read_early_as_the_lab_does():
+    about = open_trace(server)
+    state = open_train_state("miniature")
+    trace = record(state, TraceOptions(prompt=PROMPT)).trace
+    token = int(trace["logits[batch=0,pos=3]"].argmax())
+    where = f"/api/traces/{about['id']}"
+    result = server.get(f"{where}/attribution", params={"token": token, "pos": 3}).json()
+    expected = attribute(state.model.config, trace, token, 3)
+    assert result["shares"] == [asdict(share) for share in expected.shares]
+    assert result["logit"] == expected.logit
+    guesses = server.get(f"{where}/guesses", params={"pos": 3}).json()["guesses"]
+    for guess in guesses:
+        at = f"lens.{guess['point']}"
+        assert guess["token"] == int(trace[f"{at}.best_token[batch=0,pos=3]"])
+        assert guess["prob"] == float(trace[f"{at}.best_prob[batch=0,pos=3]"])
+    assert len(guesses) == 1 + 2 * state.model.config.n_layers
+    refused = server.get(f"{where}/guesses", params={"pos": 99})
+    assert "they go from 0 to 4" in refused.json()["error"]["message"]
+    refused = server.get(f"{where}/attribution", params={"token": 99, "pos": 0})
+    assert "there is no token 99" in refused.json()["error"]["message"]

@@ -15,7 +15,8 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.lab.changes import word_of
 from glassformer.model import Config, Decoder
-from glassformer.trace import Recorder, Trace
+from glassformer.ops import Tape
+from glassformer.trace import SILENT, Recorder, Trace
 
 
 class Guess(NamedTuple):
@@ -78,6 +79,21 @@ def record_guesses(model: Decoder, trace: Trace) -> None:
         t("best_token", ops.best_token, probs, best)
 
 
+def guesses_at(model: Decoder, trace: Trace, pos: int) -> dict[str, Guess]:
+    """What would be said after one token at every point of the stream; nothing is recorded.
+
+    The first text of a batch, with the weights that the trace recorded.
+    """
+    result = {}
+    for point in additions(model.config):
+        x = trace.value_of(trace.node(f"fwd/{point}"))[:1, pos : pos + 1]
+        with torch.no_grad():
+            probs = _probs(model, trace, x, SILENT)[0, 0].double()
+        token = int(probs.argmax())
+        result[point] = Guess(token, word_of(trace, token), probs[token].item())
+    return result
+
+
 def additions(config: Config) -> list[str]:
     """The points of the stream: its start, and where a branch has been added.
 
@@ -107,13 +123,18 @@ def _read(model: Decoder, trace: Trace, point: str) -> str:
     t = Recorder(trace).at(f"lens.{point}")
     x = trace.value_of(trace.node(f"fwd/{point}"))
     with torch.no_grad():
-        if model.ln_final is not None:
-            w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
-            x = model.ln_final.with_weights(x, w, b, t.at("ln_final"))
-        b_U = _weight(trace, "unembed.b_U")
-        logits = model.unembed.with_weights(x, _unembedding(trace), b_U, t)
-        t("probs", ops.softmax_probs, logits)
+        _probs(model, trace, x, t)
     return path
+
+
+def _probs(model: Decoder, trace: Trace, x: Tensor, t: Tape) -> Tensor:
+    """The probabilities [batch, pos, vocab] that vectors x [batch, pos, d_model] would give."""
+    if model.ln_final is not None:
+        w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
+        x = model.ln_final.with_weights(x, w, b, t.at("ln_final"))
+    b_U = _weight(trace, "unembed.b_U")
+    logits = model.unembed.with_weights(x, _unembedding(trace), b_U, t)
+    return t("probs", ops.softmax_probs, logits)
 
 
 def _weight(trace: Trace, name: str) -> Tensor | None:

@@ -13,6 +13,7 @@ from glassformer.lab import changes
 from glassformer.lab.biography import Followed, Point, stretches
 from glassformer.lab.embeddings import analogy, flattened, nearest
 from glassformer.lab.logit_attribution import attribute
+from glassformer.lab.logit_lens import guesses_at
 from glassformer.lab.numbers import BINS, counted
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
@@ -71,7 +72,7 @@ def counts(trace: Trace, address: str) -> schemas.Counts:
 
 def attribution(live: LiveTrace, token: int, pos: int) -> schemas.Attribution:
     """A token's logit as the sum of what each part wrote."""
-    result = attribute(live.config, live.result.trace, token, pos)
+    result = attribute(live.model.config, live.result.trace, token, pos)
     return schemas.Attribution(
         token=token,
         pos=pos,
@@ -79,6 +80,20 @@ def attribution(live: LiveTrace, token: int, pos: int) -> schemas.Attribution:
         total=result.total,
         logit=result.logit,
         address=result.address,
+    )
+
+
+def guesses(live: LiveTrace, pos: int) -> schemas.EarlyGuesses:
+    """What the model would say after one token at every point of the stream."""
+    n = len(live.about.ids)
+    if pos >= n:
+        raise ApiError("invalid", f"there is no position {pos}; they go from 0 to {n - 1}")
+    result = guesses_at(live.model, live.result.trace, pos)
+    return schemas.EarlyGuesses(
+        guesses=[
+            schemas.EarlyGuess(point=point, token=guess.token, prob=guess.prob)
+            for point, guess in result.items()
+        ]
     )
 
 

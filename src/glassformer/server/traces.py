@@ -56,7 +56,7 @@ class LiveTrace:
             for address, new in request.edits.items()
         }
         self.id = secrets.token_urlsafe(12)
-        self.config = state.model.config
+        self.model = state.model
         self.result: TraceResult = record(state, request, edits, is_cancelled, light_bytes)
         self.values = ValuesFile(self.result.trace)
         self.about = self._about(state.tokenizer, request)

@@ -105,6 +105,16 @@ async def attribution(
     return await shared.workers.run(partial(answers.attribution, trace, token, pos))
 
 
+@router.get("/{trace}/guesses", responses=refusals())
+async def guesses(
+    trace: NamedTrace,
+    shared: Shared,
+    pos: Annotated[int, Query(ge=0, le=2**31, description="After which token.")],
+) -> schemas.EarlyGuesses:
+    """What the model would say if it stopped at a point of the stream, for every point."""
+    return await shared.workers.run(partial(answers.guesses, trace, pos))
+
+
 @router.get("/{trace}/change", responses=refusals())
 async def change(
     trace: NamedTrace,

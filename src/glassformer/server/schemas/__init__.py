@@ -41,6 +41,8 @@ from glassformer.server.schemas.traces import Change as Change
 from glassformer.server.schemas.traces import Chosen as Chosen
 from glassformer.server.schemas.traces import Counts as Counts
 from glassformer.server.schemas.traces import Difference as Difference
+from glassformer.server.schemas.traces import EarlyGuess as EarlyGuess
+from glassformer.server.schemas.traces import EarlyGuesses as EarlyGuesses
 from glassformer.server.schemas.traces import Numbers as Numbers
 from glassformer.server.schemas.traces import Patch as Patch
 from glassformer.server.schemas.traces import SamplingOptions as SamplingOptions

@@ -145,6 +145,20 @@ class Counts(Output):
     bins: list[Bin]
 
 
+class EarlyGuess(Output):
+    """What the model would say at a point of the stream: a token and its probability."""
+
+    point: str
+    token: int
+    prob: float
+
+
+class EarlyGuesses(Output):
+    """The logit lens after one token, from the start of the stream to its end."""
+
+    guesses: list[EarlyGuess]
+
+
 class Share(Output):
     """What one part of the model wrote towards a token, in logits; `address` is what it wrote."""
 
