@@ -10,6 +10,7 @@ import torch
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.model import Config
+from glassformer.ops import ACTIVATIONS
 from glassformer.ops.op import REGISTRY, Op
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
@@ -35,12 +36,8 @@ BESIDE = (  # what families have, in combinations that no other test needs
 )
 UNRECORDED = {"last_window_mask"}  # of a new query beside cached keys: no trace has a cache
 GRADIENTS = 12  # each of them has a formula of its own
-NEURONS = (  # that no model of VARIETY has; no training step goes through a step
-    ("gpt2", "step"),
-    ("like mixtral", "step"),
-    ("like mixtral", "sigmoid"),
-    ("like mixtral", "tanh"),
-)
+# that no model of VARIETY has; no training step goes through a step
+NEURONS = (("gpt2", "step"), *(("like mixtral", name) for name in ACTIVATIONS))
 CHOOSING = ("gpt2", "rms", "no biases")
 
 
