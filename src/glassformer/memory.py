@@ -1,6 +1,8 @@
 """How much memory there is, and how it is asked for; nothing heavy is imported here."""
 
+import ctypes
 import os
+from contextlib import suppress
 
 
 def use_huge_pages() -> None:
@@ -18,3 +20,9 @@ def machine_memory() -> int:
     import psutil
 
     return psutil.virtual_memory().total
+
+
+def give_back_memory() -> None:
+    """Return to the system what was freed and is kept for the next time, where that is known."""
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)

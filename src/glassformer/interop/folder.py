@@ -23,6 +23,7 @@ from glassformer.interop.layouts import Stored, parts_of, shapes_of
 from glassformer.interop.match import form_for, match, read_settings
 from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
+from glassformer.memory import give_back_memory
 from glassformer.model import Config, Decoder
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
@@ -75,18 +76,24 @@ def load_folder(
     folder = Path(folder)
     with Tensors(folder) as tensors:
         config, held = match(folder / "config.json", tensors)
+        tokenizer = _tokenizer(folder, config)
         dtype = dtype or tensors.widest_dtype([tensor.name for tensor in held])
         model = Decoder.unfilled(config, dtype, device or "cpu")
         _fill(model, held, tensors)
-    model.said = read_said(folder)
-    tokenizer = None
-    if tokenizer_files.is_there(folder):
-        tokenizer = Tokenizer.load(folder)
-        refuse_larger_vocabulary(
-            tokenizer, config, str(tokenizer_files.main(folder)), str(folder / "config.json")
-        )
-    model.tokenizer = tokenizer
+    model.said, model.tokenizer = read_said(folder), tokenizer
     return model.eval(), tokenizer
+
+
+def _tokenizer(folder: Path, config: Config) -> Tokenizer | None:
+    """The folder's tokenizer; reading a large one takes much memory for a moment."""
+    if not tokenizer_files.is_there(folder):
+        return None
+    tokenizer = Tokenizer.load(folder)
+    refuse_larger_vocabulary(
+        tokenizer, config, str(tokenizer_files.main(folder)), str(folder / "config.json")
+    )
+    give_back_memory()
+    return tokenizer
 
 
 def _fill(model: Decoder, held: list[Stored], tensors: Tensors) -> None:

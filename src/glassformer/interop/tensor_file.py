@@ -14,6 +14,7 @@ from torch import Tensor
 from glassformer.jsons import DamagedFileError
 
 FIX = "copy or save it again"
+MAPPED_BYTES = 16 << 20
 
 
 class TensorFile:
@@ -25,7 +26,9 @@ class TensorFile:
     def __init__(self, path: Path, fix: str = FIX) -> None:
         self.path, self.fix = path, fix
         with self._naming("is no whole safetensors file"):
+            self._state = _state(path)
             self._file: Any = safe_open(path, "pt")
+            self._mapped = 0
             self.names: list[str] = list(self._file.keys())
             self.metadata: Mapping[str, str] = self._file.metadata() or {}
 
@@ -48,8 +51,20 @@ class TensorFile:
         return self._slice(name).get_dtype()
 
     def read(self, name: str) -> Tensor:
+        if self._mapped > MAPPED_BYTES:
+            self._open_anew()
         with self._naming(f"holds a tensor {name!r} that can't be read"):
-            return self._file.get_tensor(name)
+            tensor = self._file.get_tensor(name)
+        self._mapped += tensor.nbytes
+        return tensor
+
+    def _open_anew(self) -> None:
+        """Give back the memory of what was read: a file that is mapped fills it like the copy."""
+        with self._naming("can't be read on"):
+            self._file.__exit__(None, None, None)
+            self._file, self._mapped = safe_open(self.path, "pt"), 0
+            if _state(self.path) != self._state:
+                raise ValueError("another program wrote it meanwhile")
 
     def read_all(self) -> dict[str, Tensor]:
         return {name: self.read(name) for name in self.names}
@@ -65,3 +80,9 @@ class TensorFile:
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             # the library raises its own error, and others for a dtype that torch has not
             raise DamagedFileError(self.path, f"{problem} ({error})", self.fix) from error
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written to."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -185,9 +185,10 @@ class Tokenizer:
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(self.engine, self.content)
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        return len(self.vocabulary)
+        """Ids from 0 up to the highest; known without the vocabulary's texts, which take memory."""
+        return max(self.engine.get_vocab(with_added_tokens=True).values()) + 1
 
     @cached_property
     def words(self) -> list[str]:
