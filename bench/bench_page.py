@@ -1,5 +1,5 @@
-"""The page in a real Chromium: size, first paint, hover, cell card, slider, GPT-2 opened, and a
-file that runs a model of the demo's size by itself.
+"""The page in a real Chromium: size, first paint, hover, cell card, slider, GPT-2, Qwen3 0.6B and
+Llama 1B opened, and a file that runs a model of the demo's size by itself.
 
 No peer runs beside it: the bounds are those of a page that feels immediate.
 """
@@ -27,6 +27,7 @@ from glassformer.server.runs import Runs
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
 from tests.chromium import FLAGS, find_chromium
+from tests.real_sizes import write
 
 STORY = {"run": "miniature", "prompt": "the cat sat on a", "target": "mat"}
 WORDS = "the cat sat on a mat and the dog ran to the red door"
@@ -91,7 +92,8 @@ def run(seconds: float) -> Iterator[Row]:
         with serve("miniature") as url:
             yield from small_model(browser.new_page(), url)
         yield from file_alone(browser.new_page())
-        yield from large_model(browser.new_page())
+        yield from gpt2(browser.new_page())
+        yield from real_sizes(browser.new_page())
         browser.close()
 
 
@@ -144,38 +146,55 @@ def file_alone(page: Page) -> Iterator[Row]:
         yield Row("the miniature trains in the page", speed, "steps/s", target=(">=", 30))
 
 
-def large_model(page: Page) -> Iterator[Row]:
+def gpt2(page: Page) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place:
-        folder = str(Path(place) / "gpt2")
+        folder = Path(place) / "gpt2"
         torch.manual_seed(0)
         model = Decoder(Config.preset("gpt2")).eval()
         save(model, made_up_words(model.config.vocab_size), folder)
-        prompt = " ".join((WORDS.split() * LENGTH)[:LENGTH])
-        forward = forward_seconds(folder, prompt)
-        asked = {"run": "gpt2", "prompt": prompt}
-        with serve(folder) as url:
-            urlopen(f"{url}api/runs/gpt2", timeout=120).close()  # the model is in memory
-            begun = time.perf_counter()
-            page.goto(f"{url}#/map?{urlencode(asked)}")
-            last = page.locator(".rail button.token").nth(LENGTH - 1)
-            last.wait_for(state="attached", timeout=120_000)
-            opened = time.perf_counter() - begun
-            yield Row("GPT-2, 64 tokens: its forward pass", 1000 * forward, "ms")
-            beyond = 1000 * (opened - forward)
-            yield Row("GPT-2, 64 tokens: opens, beyond that", beyond, "ms", target=("<=", 3000))
-            addresses = [
-                f"fwd/blocks.{i % 12}.mlp.pre[batch=0,pos={i},d_mlp={i * 7}]" for i in range(CELLS)
-            ]
-            yield row("GPT-2: a cell card opens", cards(page, asked, addresses), 100)
-            totals = [f"fwd/logits_sum[batch=0,pos={i}]" for i in range(5, 5 + TOTALS)]
-            yield row("GPT-2: the card of a sum over 50,257", cards(page, asked, totals), 100)
-            where = f"#/map?{urlencode(asked)}"
-            weights = [f"weight/blocks.{i}.mlp.W_in" for i in range(12)]
-            overviews = page.evaluate(OPEN_MATRICES, [where, weights])
-            yield row("GPT-2: the overview of 768 x 3,072 is there", overviews, 100)
-            yield row("GPT-2: scripting for a window's move", windows(page), 50)
-            yield row("GPT-2: scripting for one hover", hovers(page, url, asked), 16)
-            yield row("GPT-2: scripting for a slider's move", slides(page, url, asked), 50)
+        del model
+        yield from large_model(page, "GPT-2", folder)
+
+
+def real_sizes(page: Page) -> Iterator[Row]:
+    """The page of models as people use them, whose folders hold bfloat16."""
+    for name in ("qwen3 0.6B", "llama 1B"):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "real"
+            write(name, folder)
+            yield from large_model(page, name, folder)
+
+
+def large_model(page: Page, name: str, folder: Path) -> Iterator[Row]:
+    forward, prompt, config = forward_seconds(folder)
+    asked = {"run": folder.name, "prompt": prompt}
+    with serve(str(folder)) as url:
+        urlopen(f"{url}api/runs/{folder.name}", timeout=120).close()  # the model is in memory
+        begun = time.perf_counter()
+        page.goto(f"{url}#/map?{urlencode(asked)}")
+        page.locator(".rail button.token").nth(LENGTH - 1).wait_for(
+            state="attached", timeout=120_000
+        )
+        opened = time.perf_counter() - begun
+        yield Row(f"{name}, {LENGTH} tokens: its forward pass", 1000 * forward, "ms")
+        beyond = 1000 * (opened - forward)
+        yield Row(f"{name}, {LENGTH} tokens: opens, beyond that", beyond, "ms", target=("<=", 3000))
+        layers = config.n_layers
+        addresses = [
+            f"fwd/blocks.{i % layers}.mlp.pre[batch=0,pos={i},d_mlp={i * 7}]" for i in range(CELLS)
+        ]
+        yield row(f"{name}: a cell card opens", cards(page, asked, addresses), 100)
+        totals = [f"fwd/logits_sum[batch=0,pos={i}]" for i in range(5, 5 + TOTALS)]
+        sums = f"{name}: the card of a sum over {config.vocab_size:,}"
+        yield row(sums, cards(page, asked, totals), 100)
+        where = f"#/map?{urlencode(asked)}"
+        weights = [f"weight/blocks.{i}.mlp.W_in" for i in range(12)]
+        overviews = page.evaluate(OPEN_MATRICES, [where, weights])
+        size = f"{config.d_model:,} x {config.d_mlp:,}"
+        yield row(f"{name}: the overview of {size} is there", overviews, 100)
+        yield row(f"{name}: scripting for a window's move", windows(page), 50)
+        yield row(f"{name}: scripting for one hover", hovers(page, url, asked), 16)
+        yield row(f"{name}: scripting for a slider's move", slides(page, url, asked), 50)
 
 
 def made_up_words(count: int) -> Tokenizer:
@@ -255,14 +274,15 @@ def slides(page: Page, url: str, fields: dict[str, str]) -> list[float]:
     return times
 
 
-def forward_seconds(folder: str, prompt: str) -> float:
-    model, tokenizer = load(folder)
+def forward_seconds(folder: Path) -> tuple[float, str, Config]:
+    """How long a plain pass over LENGTH tokens takes, in float32 as the server's; their text."""
+    model, tokenizer = load(folder, dtype=torch.float32)
     assert tokenizer is not None, "it was saved beside the model"
-    ids = torch.tensor([tokenizer.encode(prompt)])
+    ids = tokenizer.encode(" ".join(WORDS.split() * LENGTH))[:LENGTH]
     times = []
     with torch.no_grad():
         for _ in range(5):
             begun = time.perf_counter()
-            model(ids)
+            model(torch.tensor([ids]))
             times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return statistics.median(times), tokenizer.decode(ids), model.config

@@ -132,6 +132,8 @@ def test_every_value_is_the_output_of_the_module_that_the_table_names(case):
             expected = expected.chunk(3, -1)[name.third]
         if name.glassformer == "pos_embed":  # one table for all texts of the batch
             value = value.expand_as(expected)
+        if value.ndim == 4 and value.transpose(1, 2).shape == expected.shape:
+            value = value.transpose(1, 2)  # some have the heads before the positions
         assert close(value.reshape(expected.shape), expected, LOGITS[torch.float64]), name
     assert compared > 3 * ours.config.n_layers
 

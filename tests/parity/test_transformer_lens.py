@@ -11,11 +11,12 @@ import importlib.util
 import pytest
 import torch
 
-from glassformer.interop.folder import save
+from glassformer.interop import families
+from glassformer.interop.folder import load_folder, save
 from glassformer.interop.names import activations, weights
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, random_ids, random_model
-from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
+from tests.parity.families import FAMILIES, InDouble, model_there
 
 pytestmark = pytest.mark.heavy  # the import alone takes many seconds
 
@@ -77,3 +78,60 @@ def test_every_weight_has_the_same_name_and_numbers(both):
         for part in name.transformer_lens.split("."):
             result = result[int(part)] if part.isdigit() else getattr(result, part)
         assert torch.equal(result, ours.weights()[name.glassformer]), name
+
+
+# of variants that TransformerLens knows: heads that share keys and values, biases, QK-norms, a
+# parallel block with part of each head turned
+SHAPES = [("llama", 1), ("llama", 2), ("qwen2", 0), ("qwen3", 0), ("qwen3", 1), ("gpt_neox", 0)]
+OWN = (  # what its parts name a second time, or what no value of ours is
+    *("hook_cos", "hook_sin", "hook_unembed", *SECOND_NAMES),
+)
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=[f"{name} {i}" for name, i in SHAPES])
+def of_family(request, tmp_path_factory):
+    """A folder of `transformers`, in TransformerLens and here, in float64."""
+    bridge = importlib.import_module("transformer_lens.model_bridge").TransformerBridge
+    model_type, variant = request.param
+    folder = tmp_path_factory.mktemp("family")
+    model_there(model_type, FAMILIES[model_type][variant]).save_pretrained(folder)
+    Tokenizer.train("words", ["the cat sat on the mat"]).save(folder)
+    with InDouble():
+        lens = bridge.boot_transformers(str(folder), device="cpu", dtype=torch.float64)
+        lens.enable_compatibility_mode(no_processing=True)
+    return lens, load_folder(folder)[0]
+
+
+def test_every_value_of_a_family_equals_the_cache_under_its_name(of_family):
+    lens, ours = of_family
+    ids = random_ids(ours.config)
+    with torch.no_grad(), InDouble():
+        _, cache = lens.run_with_cache(ids)
+    trace = ours.watch(ids)
+    table = list(activations(ours.config, families.family(ours.said.model_type)))
+    for name in table:
+        if name.transformer_lens is None:
+            assert ".rot_" in name.glassformer, name
+            continue
+        value, expected = trace[name.glassformer], cache[name.transformer_lens]
+        if name.glassformer.endswith("scale") and expected.shape[-1] == 1:
+            expected = expected[..., 0]
+        if value.shape != expected.shape:  # of QK-norms, the heads come before the positions
+            expected = expected.transpose(1, 2)
+        assert value.shape == expected.shape, name
+        hidden = torch.isneginf(expected)  # masked scores
+        assert torch.equal(torch.isneginf(value), hidden), name
+        assert (value - expected)[~hidden].abs().max() < EXACT, name
+    rest = {key for key in cache if key not in {name.transformer_lens for name in table}}
+    known = {n for n in rest if n.endswith((*OWN, "hook_q_normed", "hook_k_normed"))}
+    assert rest == known
+
+
+def test_every_weight_of_a_family_has_the_same_name_and_numbers(of_family):
+    lens, ours = of_family
+    for name in weights(ours.config, families.family(ours.said.model_type)):
+        assert name.transformer_lens is not None
+        result = lens
+        for part in name.transformer_lens.split("."):
+            result = result[int(part)] if part.isdigit() else getattr(result, part)
+        assert torch.equal(result.double(), ours.weights()[name.glassformer]), name

@@ -2,8 +2,9 @@
 
 Ours are TransformerLens's names without `hook_`, but for one: in its version 4 `hook_normalized` is
 before gain and bias (in version 2 it was after them), which is our `standardized`; our `normalized`
-is `hook_out`. Each row of `transformers` is proven equal, number by number, in tests/parity, for
-every family; TransformerLens's for GPT-2.
+is `hook_out`. Each row is proven equal, number by number, in tests/parity: those of `transformers`
+for every family, TransformerLens's for GPT-2, Llama, Qwen 2 and 3, and GPT-NeoX. In what is normed
+by head some libraries have the heads before the positions.
 """
 
 from __future__ import annotations
@@ -32,32 +33,34 @@ class Name(NamedTuple):
 
 
 # In a block: our value, the parameter whose module gives it, TransformerLens's hook
-_ATTENTION = (
+_Row = tuple[str, str, str]
+_PROJECTED: tuple[_Row, ...] = (
     ("attn.q", "attn.W_Q", "attn.hook_q"),
     ("attn.k", "attn.W_K", "attn.hook_k"),
     ("attn.v", "attn.W_V", "attn.hook_v"),
+)
+_ATTENDED: tuple[_Row, ...] = (
     ("attn.attn_scores", "", "attn.hook_attn_scores"),
     ("attn.pattern", "", "attn.hook_pattern"),
     ("attn.z", "", "attn.hook_z"),
     ("attn.attn_out", "attn.W_O", "hook_attn_out"),
 )
-_MLP = (
+_MLP: tuple[_Row, ...] = (
     ("mlp.pre", "mlp.W_in", "mlp.hook_pre"),
     ("mlp.post", "act", "mlp.hook_post"),
     ("mlp.mlp_out", "mlp.W_out", "hook_mlp_out"),
 )
-_GATED = (
+_GATED: tuple[_Row, ...] = (
     ("mlp.pre", "mlp.W_gate", "mlp.hook_pre"),
     ("mlp.pre_linear", "mlp.W_in", "mlp.hook_pre_linear"),
     ("mlp.post", "", "mlp.hook_post"),
     ("mlp.mlp_out", "mlp.W_out", "hook_mlp_out"),
 )
-_EXPERTS = (
+_EXPERTS: tuple[_Row, ...] = (
     ("mlp.router_scores", "router", ""),
     ("mlp.expert_weights", "", ""),
     ("mlp.mlp_out", "mlp", "hook_mlp_out"),
 )
-_Row = tuple[str, str, str]
 
 
 def _norm(config: Config, name: str) -> Iterator[_Row]:
@@ -67,12 +70,33 @@ def _norm(config: Config, name: str) -> Iterator[_Row]:
     yield f"{name}.normalized", f"{name}.w", f"{name}.hook_out"
 
 
-def _in_block(config: Config, layer: int) -> Iterator[_Row]:
+def _attention(config: Config, fused: bool, layer: int) -> Iterator[_Row]:
+    """fused: one matrix gives queries, keys and values; TransformerLens has no turned ones then."""
+    norms = [row for letter in "qk" for row in _qk_norm(config, letter)]
+    turns: list[_Row] = []
+    if config.rotary(layer) is not None:
+        turns = [(f"attn.rot_{x}", "", "" if fused else f"attn.hook_rot_{x}") for x in "qk"]
+    yield from _PROJECTED
+    yield from [*turns, *norms] if config.qk_norm_last else [*norms, *turns]
+    yield from _ATTENDED
+
+
+def _qk_norm(config: Config, letter: str) -> Iterator[_Row]:
+    if config.qk_norm:
+        ours, theirs = f"attn.{letter}_normed", f"attn.{letter}_norm"
+        yield f"{ours}_scale", "", f"{theirs}.hook_scale"
+        if config.qk_norm_gain:
+            yield f"{ours}_standardized", "", f"{theirs}.hook_normalized"
+        yield ours, f"{theirs}.w", f"{theirs}.hook_out"
+
+
+def _in_block(config: Config, fused: bool, layer: int) -> Iterator[_Row]:
     """The values of a block between its two ends, in their order."""
     before = config.norm_position in ("pre", "both")
     mlp = _GATED if config.gated else _MLP
     mlp = _EXPERTS if config.has_experts(layer) else mlp
-    for branch, ln, rows in (("mid", "ln1", _ATTENTION), ("post", "ln2", mlp)):
+    attention = tuple(_attention(config, fused, layer))
+    for branch, ln, rows in (("mid", "ln1", attention), ("post", "ln2", mlp)):
         norms = config.block_norms
         yield from _norm(config, ln) if before and ln in norms else ()
         yield from rows
@@ -95,12 +119,15 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     yield Name("embed", None if scaled else modules["embed.W_E"][0], "hook_embed")
     if "pos_embed.W_pos" in modules:
         yield Name("pos_embed", modules["pos_embed.W_pos"][0], "hook_pos_embed")
+    fused = any(
+        tensor.parts[1:] for tensor in family.tensors(config) if "attn.W_Q" in tensor.parts[0]
+    )
     entering: str | None = family.entering or None
     for i in range(config.n_layers):
         block = f"{family.prefix}{family.layers}{i}"
         yield Name(f"blocks.{i}.resid_pre", entering, f"blocks.{i}.hook_resid_pre")
         named = {"act": family.activation, "router": family.router, "mlp": "mlp"}
-        for ours, part, hook in _in_block(config, i):
+        for ours, part, hook in _in_block(config, fused, i):
             module, third = modules.get(f"blocks.{i}.{part}", (None, None))
             if named.get(part):
                 module = f"{block}.{named[part]}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ from glassformer.watch.update import Rule, record_update
 Moments = Mapping[str, Tensor]
 """``exp_avg.NAME``, and for AdamW ``exp_avg_sq.NAME``, of every stored parameter."""
 
+LAZY = {torch.float32: np.float32, torch.float64: np.float64}
+
 
 @dataclass(frozen=True, repr=False)
 class WatchedStep:
@@ -41,12 +44,19 @@ class WatchedStep:
 
 
 def zero_moments(model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state before the first step."""
+    """The optimizer's state before the first step; on a CPU it takes no memory until it changes."""
     return {
-        f"{moment}.{name}": torch.zeros_like(parameter)
+        f"{moment}.{name}": _zeros_like(parameter)
         for name, parameter in model.named_parameters()
         for moment in MOMENTS.values()
     }
+
+
+def _zeros_like(parameter: Tensor) -> Tensor:
+    """Zeros; on a CPU pages that the system hands out when they are first written to."""
+    if parameter.device.type != "cpu" or parameter.dtype not in LAZY:
+        return torch.zeros_like(parameter)
+    return torch.from_numpy(np.zeros(parameter.shape, LAZY[parameter.dtype]))
 
 
 def watch_step(
