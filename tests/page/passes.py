@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from glassformer.formula.evaluate import evaluate
 from glassformer.formula.tree import Drawn
 from glassformer.model import Config, Decoder
+from glassformer.ops import IGNORED
+from glassformer.server.runnable import descent
 from glassformer.trace import Trace
 from glassformer.trace.file import save
 from glassformer.trace.graph import Graph
@@ -97,6 +100,37 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
 
 
 STEPS = 50
+
+
+def descending(place: Path) -> dict[str, Any]:
+    """Some steps of plain gradient descent by PyTorch, in float64, and the plan of such a step."""
+    config, lr = replace(config_of("gpt2"), n_layers=1), 0.1
+    model = random_model(config, 0, torch.float64)
+
+    @cache
+    def watch(batch: int, pos: int) -> Trace:
+        ids = random_ids(config, 1, batch, pos)
+        return update_of(model, Recipe(), ids, random_targets(config, 2, ids))
+
+    start = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
+    content = {"plan": plan(watch), "descent": descent(model), "start": start}
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    batches, losses = [], []
+    for step in range(1, STEPS + 1):
+        ids = random_ids(config, step, 2, TOKENS)
+        targets = random_targets(config, 100 + step, ids)
+        batches.append({"ids": ids.flatten().tolist(), "targets": targets.flatten().tolist()})
+        optimizer.zero_grad()
+        loss = cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    end = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
+    lengths = {"batch": 2, "pos": TOKENS}
+    content |= {"end": end, "losses": losses, "batches": batches, "lengths": lengths}
+    file = place / "descent.json"
+    file.write_text(json.dumps(content))
+    return {"file": str(file), "share": lr}
 
 
 def training(place: Path) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "passes": [*passes.cases(place / "passes")],
         "training": passes.training(place),
         "attributed": [*attributed.cases(place / "attributed")],
+        "descent": passes.descending(place),
         "models": [*models.cases(place / "models")],
     }
     (place / "cases.json").write_text(json.dumps(result))

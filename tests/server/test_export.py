@@ -18,6 +18,7 @@ from glassformer.server.page import sealed, template
 from glassformer.server.past import rounded
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
+from glassformer.server.seedling import seedling
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from tests.server.served import PROMPT, client, data_block
@@ -248,3 +249,14 @@ def test_an_error_leaves_no_file(tmp_path):
     with pytest.raises(GlassformerError, match="shorten it"):
         export("miniature", "the " * 9, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_axis_of_a_seedling_has_another_size_than_its_vocabulary():
+    model = seedling().model
+    nodes = json.loads(unpacked(model.plan))["nodes"]
+    size = seedling().run.vocab_size
+    axes = [(a, n) for node in nodes for a, n in zip(node["axes"], node["shape"], strict=True)]
+    assert {axis for axis, n in axes if n == size} == {"vocab"}
+    assert {n for axis, n in axes if axis == "vocab"} == {size}
+    assert not any(size in node["params"].values() for node in nodes)
+    assert len(seedling().deviations) == sum(a["address"].startswith("weight/") for a in nodes)

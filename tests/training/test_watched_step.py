@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from glassformer.model import Decoder
 from glassformer.training.muon import Muon, matrices, muon_parameters
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
+from glassformer.watch.update import record_descent
 from tests.model.variety import config_of, random_ids, random_model, random_targets
 from tests.trace.test_explain import some_address
 
@@ -29,6 +31,22 @@ def torch_adamw(model: Decoder) -> torch.optim.AdamW:
     groups = [group for group in groups if group["params"]]
     betas = (RECIPE.beta1, RECIPE.beta2)
     return torch.optim.AdamW(groups, lr=RECIPE.lr, betas=betas, foreach=False, fused=False)
+
+
+def test_a_recorded_step_of_gradient_descent_is_torchs_bit_for_bit_and_explained():
+    config = config_of("gpt2")
+    model, ids = random_model(config, 0), random_ids(config, 1, 2, 6)
+    targets = random_targets(config, 2, ids)
+    trace = model.watch(ids, targets, backward=True)
+    record_descent(trace, model, 0.3)
+    trained = deepcopy(model)
+    for name, parameter in trained.named_parameters():
+        parameter.grad = trace.parameter_gradients[name].clone()
+    torch.optim.SGD(trained.parameters(), lr=0.3).step()
+    for name, weight in trained.weights().items():
+        assert torch.equal(trace.value_of(trace.node(f"opt/{name}")), weight)
+        address = some_address(trace.node(f"opt/{name}"), random.Random(0))
+        assert trace.explain(address).agrees
 
 
 BOTH_DTYPES = pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import {
   type Metrics,
   type Patch,
   type Opening,
+  type PackedModel,
+  type PackedSeedling,
   type PageData,
   type PathOf,
   type RunInfo,
@@ -18,7 +20,9 @@ import {
   type Where,
 } from "./api";
 import { Engine } from "./engine/client";
+import { vocabularyOf, type Unit } from "./engine/fresh";
 import { unpack, unpackJson } from "./engine/pack";
+import type { TokenizerFile } from "./text/tokenizer";
 import { Trace, type Table } from "./trace/trace";
 import type { Reader } from "./trace/values";
 
@@ -53,6 +57,8 @@ export interface Source {
   readonly live: boolean;
   /** Whether a server answers. */
   readonly served: boolean;
+  /** Make a new model for a text, which is a run of the page from then on; null where it can't. */
+  plant: ((text: string, unit: Unit, seed: number) => string) | null;
   /** What runs a model within the page; null where a server does, or nothing. */
   engine(run: string): Engine | null;
   runs(): Promise<RunSummary[]>;
@@ -90,6 +96,7 @@ class ServerSource implements Source {
   readonly served = true;
   readonly teaches = true;
   engine = () => null;
+  readonly plant = null;
 
   runs = async () => (await this.get("/api/runs", {})).runs;
   run = (run: string) => this.get("/api/runs/{run}", { path: { run } });
@@ -209,6 +216,26 @@ class FileSource implements Source {
     return found;
   }
 
+  get plant(): Source["plant"] {
+    const { seedling } = this.data;
+    return seedling ? (text, unit, seed) => this.planted(seedling, text, unit, seed) : null;
+  }
+
+  private planted(
+    { run, model, deviations }: PackedSeedling,
+    text: string,
+    unit: Unit,
+    seed: number,
+  ): string {
+    const tokenizer = vocabularyOf(text, unit, model.tokenizer as unknown as TokenizerFile);
+    const id = `${run.id}-${(this.engines.size + 1).toString()}`;
+    const packed = { ...model, tokenizer: tokenizer as unknown as PackedModel["tokenizer"] };
+    this.data.runs = [...this.data.runs, { ...seedlingOf(run, text, unit, tokenizer), id }];
+    this.data.models[id] = packed;
+    this.engines.set(id, new Engine(packed, run.n_ctx, text, { deviations, seed }));
+    return id;
+  }
+
   runs = async () => this.data.runs;
   metrics = async (id: string): Promise<Metrics> =>
     id in this.data.metrics ? unpackJson(this.data.metrics[id]) : NO_METRICS;
@@ -268,6 +295,30 @@ class FileSource implements Source {
   get first(): Opening {
     return this.data.first;
   }
+}
+
+/** What is known of a model that was made for a text. */
+function seedlingOf(run: RunInfo, text: string, unit: Unit, { model }: TokenizerFile): RunInfo {
+  const vocab_size = Object.keys(model.vocab).length;
+  const weights = run.weights.map((weight) => {
+    const shape = weight.shape.map((n, d) => (weight.axes[d] === "vocab" ? vocab_size : n));
+    return { ...weight, shape, parameters: shape.reduce((a, b) => a * b, 1) };
+  });
+  const parameters = weights.reduce((sum, weight) => sum + weight.parameters, 0);
+  const begin = unit === "words" ? text.split(/[.!?\n]/)[0].trim() : text.slice(0, 12);
+  const words = begin.split(/\s+/).slice(0, run.n_ctx - 4);
+  const asks = unit === "words" && words.length > 1;
+  const prompt = asks ? words.slice(0, -1).join(" ") : begin;
+  return {
+    ...run,
+    vocab_size,
+    parameters,
+    weights: weights.map((weight) => ({ ...weight, share: weight.parameters / parameters })),
+    tokenizer: { ...run.tokenizer, kind: unit === "words" ? "words" : "chars", vocab_size },
+    suggested_prompt: prompt,
+    suggested_target: asks ? words.at(-1)! : null,
+    examples: [prompt],
+  };
 }
 
 /** What the engine says of a question that can't be answered. */

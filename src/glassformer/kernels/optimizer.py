@@ -36,6 +36,11 @@ def second_correction(beta2: float, t: int) -> Tensor:
     return torch.tensor(1 - beta2**t, dtype=torch.float64)
 
 
+def descended_weight(w: Tensor, d_w: Tensor, lr: float) -> Tensor:
+    """w - lr d_w."""
+    return w.add(d_w, alpha=-lr)
+
+
 def decayed_weight(w: Tensor, lr: float, weight_decay: float) -> Tensor:
     """w (1 - lr weight_decay)."""
     return w * (1 - lr * weight_decay)

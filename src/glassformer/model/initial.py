@@ -18,7 +18,6 @@ def draw_weights(
     Sources: Radford et al. 2019, section 2.3: residual projections are scaled by
     1/sqrt(2 n_layers); Zhang et al. 2019 (Fixup), section 3: they start at zero.
     """
-    residual_std = config.init_std / math.sqrt(2 * config.n_layers)
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             return  # shapes only: there is nothing to fill, and drawing nothing is slow
@@ -26,9 +25,23 @@ def draw_weights(
         if last == "w":
             nn.init.constant_(parameter, 0.0 if config.norm_gain_from_one else 1.0)
             continue
-        into_stream = last in ("W_O", "W_out")
-        if last.startswith("b") or (config.zero_init and (into_stream or last == "W_U")):
+        spread = deviation(name, config)
+        if spread == 0:
             nn.init.zeros_(parameter)
         else:
-            deviation = residual_std if into_stream else config.init_std
-            nn.init.normal_(parameter, std=deviation, generator=generator)
+            nn.init.normal_(parameter, std=spread, generator=generator)
+
+
+def deviation(name: str, config: Config) -> float:
+    """The standard deviation of a weight's first numbers; 0 where all are alike.
+
+    >>> deviation("embed.W_E", Config(vocab_size=9, init_std=0.02))
+    0.02
+    """
+    last = name.rpartition(".")[2]
+    into_stream = last in ("W_O", "W_out")
+    if last == "w" or last.startswith("b"):
+        return 0.0
+    if config.zero_init and (into_stream or last == "W_U"):
+        return 0.0
+    return config.init_std / math.sqrt(2 * config.n_layers) if into_stream else config.init_std

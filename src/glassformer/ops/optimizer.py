@@ -95,6 +95,15 @@ second_correction = bias_correction.using(kernels.second_correction).over(
     summary="The same correction for the squares.",
 )
 
+descended_weight = op(
+    "descended_weight",
+    "new[element] = w[element] - lr * d_w[element]",
+    "w d_w",
+    kernels.descended_weight,
+    summary="Plain gradient descent: a step against the gradient, as long as it is steep.",
+    source="Robbins and Monro 1951, eq. 8; Cauchy 1847",
+)
+
 decayed_weight = multiply.using(kernels.decayed_weight).over(
     "decayed_weight",
     "decayed",

@@ -12,6 +12,7 @@ from glassformer.server import schemas
 from glassformer.server.export import made, packed_metrics, past_snapshots
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
+from glassformer.server.seedling import seedling
 
 SNAPSHOT_BYTES = 200_000
 """Of the course's run in its file."""
@@ -60,6 +61,7 @@ def course_page(room: Classroom) -> schemas.PageData:
     return schemas.PageData(
         runs=[info.model_copy(update={"path": info.path and runs[info.id].name}) for info in infos],
         models={run: model for run, model in models.items() if model is not None},
+        seedling=seedling(),
         first=opening,
         metrics={run: packed_metrics(runs[run].metrics()) for run in states},
         course=course(room, ids),

@@ -17,6 +17,7 @@ from glassformer.server.page import fill, sealed, template
 from glassformer.server.past import packed_snapshots
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs, Source
+from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
@@ -99,7 +100,8 @@ def page_data(
     if model is not None:
         past = past_snapshots(runs, source, state, prompt, snapshots, budget)
         model = model.model_copy(update={"snapshots": past})
-        return data.model_copy(update={"models": {source.id: model}})
+        alive = {"models": {source.id: model}, "seedling": seedling()}
+        return data.model_copy(update=alive)
     request = _request(source.id, prompt, target, at_step)
     first = LiveTrace(state, request, light_bytes=value_bytes or VALUE_BYTES)
     text = answers.tokenized(state.tokenizer, prompt)
@@ -128,6 +130,7 @@ def gallery_data(names: Sequence[str], snapshots: int | None = None) -> schemas.
         models={run: model for page in pages for run, model in page.models.items()},
         metrics={run: rows for page in pages for run, rows in page.metrics.items()},
         texts={run: texts for page in pages for run, texts in page.texts.items()},
+        seedling=pages[0].seedling,
         first=pages[0].first,
         made=made(),
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import record_guesses
+from glassformer.model import Decoder
 from glassformer.ops import IGNORED
 from glassformer.server.packing import pack, pack_words
 from glassformer.server.record import add_probs
@@ -22,6 +23,7 @@ from glassformer.trace import Trace
 from glassformer.trace.plan import NoPlanError, Plan, plan
 from glassformer.training.train_state import TrainState
 from glassformer.watch.choice import record_choice
+from glassformer.watch.update import record_descent
 
 MODEL_BYTES = 8_000_000
 """The largest weights of a model that a page runs, in a browser's one thread."""
@@ -52,6 +54,7 @@ def packed_model(state: TrainState) -> PackedModel | None:
     stored = [n["address"] for n in passes["nodes"] if n["op"] is None and is_stored(n)]
     return PackedModel(
         plan=packed_text(passes),
+        descent=packed_text(descent(model)),
         choices=packed_text({key: choice(watch, how) for key, how in SETTINGS.items()}),
         stored=packed_numbers(trace[address] for address in stored),
         done=state.done,
@@ -60,6 +63,28 @@ def packed_model(state: TrainState) -> PackedModel | None:
         begin=state.tokenizer.begin_ids,
         ignored=IGNORED,
     )
+
+
+def descent(model: Decoder) -> Plan:
+    """The plan of a step of plain gradient descent at learning rate 1, in place of the optimizer's.
+
+    Its nodes read those of the model's own plan, which stand before them.
+    """
+
+    @cache
+    def watch(batch: int, pos: int) -> Trace:
+        ids, targets = (torch.zeros((batch, pos), dtype=torch.int64) for _ in range(2))
+        trace = model.watch(ids, targets, backward=True)
+        record_descent(trace, model, 1.0)
+        return trace
+
+    whole = plan(watch)
+    nodes = [node for node in whole["nodes"] if node["address"].startswith("opt/")]
+    used = sorted({node["formula"] for node in nodes})
+    formulas = [whole["formulas"][i] for i in used]
+    nodes = [{**node, "formula": used.index(node["formula"])} for node in nodes]
+    ops = {name: whole["ops"][name] for name in sorted({node["op"] for node in nodes})}
+    return {**whole, "ops": ops, "formulas": formulas, "nodes": nodes}
 
 
 def can_run(state: TrainState) -> bool:

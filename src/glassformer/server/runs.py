@@ -117,7 +117,7 @@ class Source:
             n_ctx=config.n_ctx,
             vocab_size=config.vocab_size,
             tied=config.tied,
-            weights=_weights(config, self.parameters),
+            weights=weights_of(config, self.parameters),
             tokenizer=schemas.TokenizerInfo(
                 kind=tokenizer.kind,
                 vocab_size=tokenizer.vocab_size,
@@ -285,7 +285,8 @@ def _metrics(path: Path, _state: tuple[int, int, int]) -> schemas.Metrics:
     return schemas.Metrics(rows=rows, **known)
 
 
-def _weights(config: Config, parameters: int) -> list[schemas.Weight]:
+def weights_of(config: Config, parameters: int) -> list[schemas.Weight]:
+    """Every weight, its sizes and its share of all numbers."""
     with torch.device("meta"):
         views = list(Decoder(config).views())
     return [

@@ -81,6 +81,24 @@ def record_update(
     return quantities
 
 
+def record_descent(trace: Trace, model: Watchable, lr: float) -> None:
+    """Record one step of plain gradient descent after a watched backward pass.
+
+    Every weight NAME gets ``opt/NAME``, the new weight, and ``opt/NAME.change``: the bits of
+    `torch.optim.SGD(lr=lr)`.
+    """
+    tape = Recorder(trace, kind="opt")
+    for view in model.views():
+        name, w = view.name, view.value.detach()
+        new = ops.descended_weight.kernel(w, trace[f"bwd/{name}"], lr=lr)
+        sources = {"w": f"weight/{name}", "d_w": f"bwd/{name}", "new": f"opt/{name}"}
+        for path, op, value, params in (
+            (f"opt/{name}", ops.descended_weight, new, {"lr": lr}),
+            (f"opt/{name}.change", ops.weight_change, ops.weight_change.kernel(new, w), {}),
+        ):
+            tape.record(path, op.name, ops.over(op.outputs[0], view.axes), sources, params, value)
+
+
 class _Update:
     """The numbers of one update and the nodes that explain them."""
 

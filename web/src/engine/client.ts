@@ -2,6 +2,7 @@
 import type { PackedModel, TokenizedText } from "../api";
 import type { Opened, Request } from "../source";
 import { Trace } from "../trace/trace";
+import type { Fresh } from "./fresh";
 import type { Learned, Lesson, Made } from "./model";
 import EngineWorker from "./worker?worker&inline";
 import type { Asked } from "./worker";
@@ -17,12 +18,15 @@ export class Engine {
   constructor(
     readonly packed: PackedModel,
     room: number,
+    /** The text that the model was made for, where it is a new one. */
+    readonly text = "",
+    fresh?: Fresh,
   ) {
     this.worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => {
       this.waiting.get(data.n)?.(data);
       this.waiting.delete(data.n);
     });
-    void this.ask({ what: "open", packed, room });
+    void this.ask({ what: "open", packed, room, fresh });
   }
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
@@ -43,8 +47,9 @@ export class Engine {
   /** Begin to train on a text; an earlier training is over. */
   learn = (lesson: Lesson): Promise<Learned> => this.ask({ what: "learn", lesson });
 
-  /** Train for some time, or by one update. */
-  steps = (milliseconds: number): Promise<Learned> => this.ask({ what: "steps", milliseconds });
+  /** Train for some time, or by one update, at a learning rate. */
+  steps = (milliseconds: number, lr: number): Promise<Learned> =>
+    this.ask({ what: "steps", milliseconds, lr });
 
   private async ask<T>(question: Question): Promise<T> {
     const n = ++this.asked;

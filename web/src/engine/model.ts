@@ -13,7 +13,15 @@ import type { Table } from "../trace/trace";
 import { bytesOf, encode } from "./encode";
 import { unpackJson, unpackNumbers } from "./pack";
 import { unpackSnapshots } from "./past";
-import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
+import { drawn, type Fresh } from "./fresh";
+import {
+  shapeOf,
+  withUpdate,
+  withVocabulary,
+  type Lengths,
+  type Plan,
+  type PlanNode,
+} from "./plan";
 import { changed, withEdits, type Change } from "./edits";
 import { Program, type Pass, type Values } from "./program";
 import { Trainer, type Batch } from "./trainer";
@@ -29,14 +37,21 @@ export interface Made {
 /** What a training in the page is asked for with. */
 export interface Lesson {
   text: string;
-  lr: number;
   seed: number;
+  /** By the model's own optimizer, or by plain gradient descent. */
+  rule: "own" | "descent";
 }
 
 /** After how many updates the model is, and the losses before the last of them. */
 export interface Learned {
   done: number;
   losses: number[];
+}
+
+/** Weights at a step of a training in the page, and the program whose update comes next. */
+interface State {
+  leaves: ReadonlyMap<string, Float64Array>;
+  program: Program;
 }
 
 interface Kept {
@@ -67,15 +82,16 @@ export class Model {
   private unasked: Set<string>;
   private chosen = new Map<string, Program>();
   private kept = new Map<string, Kept>();
-  private training: { trainer: Trainer; batch: () => Batch; share: number } | null = null;
+  private training: { trainer: Trainer; batch: () => Batch; program: Program } | null = null;
   /** What a training in the page has come to, where it was opened. */
-  private trained = new Map<number, Values>();
+  private trained = new Map<number, State>();
   private made = 0;
 
   private constructor(
     private packed: PackedModel,
     private room: number,
     private program: Program,
+    private descending: Program,
     private choices: Record<string, Plan>,
     private tokenizer: Tokenizer,
     private stored: Values,
@@ -85,17 +101,26 @@ export class Model {
     this.unasked = withoutTargets(program.plan);
   }
 
-  static async open(packed: PackedModel, room: number): Promise<Model> {
-    const [plan, choices, numbers] = await Promise.all([
+  /** `fresh`: its weights are drawn anew, for the vocabulary of `packed.tokenizer`. */
+  static async open(packed: PackedModel, room: number, fresh?: Fresh): Promise<Model> {
+    const [storedPlan, descent, storedChoices, numbers] = await Promise.all([
       unpackJson<Plan>(packed.plan),
+      unpackJson<Plan>(packed.descent),
       unpackJson<Record<string, Plan>>(packed.choices),
       unpackNumbers(packed.stored),
     ]);
-    const leaves = plan.nodes.filter(
-      (node) => node.op === null && node.shape.every((size) => typeof size === "number"),
+    const tokenizer = new Tokenizer(packed.tokenizer as unknown as TokenizerFile);
+    const sized = (plan: Plan) => (fresh ? withVocabulary(plan, tokenizer.size) : plan);
+    const plan = sized(storedPlan);
+    const choices = Object.fromEntries(
+      Object.entries(storedChoices).map(([key, choice]) => [key, sized(choice)]),
     );
+    const isLeaf = (node: PlanNode) =>
+      node.op === null && node.shape.every((size) => typeof size === "number");
+    const leaves = plan.nodes.filter(isLeaf);
     const weights = leaves.filter(({ address }) => kindOf(address) === "weight");
-    const stored = divided(leaves, numbers);
+    const given = divided(storedPlan.nodes.filter(isLeaf), numbers);
+    const stored = fresh ? drawn(leaves, [...given.values()], fresh) : given;
     const past = packed.snapshots
       ? await unpackSnapshots(
           packed.snapshots,
@@ -106,8 +131,9 @@ export class Model {
       packed,
       room,
       new Program(plan),
+      new Program(withUpdate(plan, sized(descent))),
       choices,
-      new Tokenizer(packed.tokenizer as unknown as TokenizerFile),
+      tokenizer,
       stored,
       new Map([...past].map(([step, numbers]) => [step, divided(weights, numbers)])),
     );
@@ -130,7 +156,7 @@ export class Model {
       params,
       labels: { pos: ids.map((id) => this.name(id)), vocab: this.vocabulary },
     };
-    const { table, bytes, nbytes } = encode(recorded, optimizer ? this.updates : []);
+    const { table, bytes, nbytes } = encode(recorded, optimizer ? updates(program) : []);
     const token = values.get("choose/token")![0];
     const about: About = {
       id,
@@ -154,11 +180,8 @@ export class Model {
 
   /** The numbers of a trace's update, which follow the others: it takes longer than all of them. */
   update(request: Request): ArrayBuffer {
-    return bytesOf(this.updates, this.program.run(this.prepared(request)));
-  }
-
-  private get updates(): PlanNode[] {
-    return this.program.plan.nodes.filter(({ address }) => kindOf(address) === "opt");
+    const pass = this.prepared(request);
+    return bytesOf(updates(pass.program), pass.program.run(pass));
   }
 
   /** What a request is run with. */
@@ -166,7 +189,8 @@ export class Model {
     const ids = this.idsOf(request);
     const target = request.target == null ? null : this.tokenizer.only(request.target);
     const lengths = { batch: 1, pos: ids.length };
-    const leaves = this.leaves(request.at_step ?? null);
+    const at = this.state(request.at_step ?? null);
+    const leaves = new Map(at.leaves);
     const asks = ids.length > 1 || target !== null;
     const targets = [...ids.slice(1), target ?? this.packed.ignored];
     leaves.set("token/ids", Float64Array.from(ids));
@@ -175,16 +199,16 @@ export class Model {
     for (const [path, changes] of edits)
       if (kindOf(path) === "weight")
         leaves.set(path, changed(leaves.get(path)!, changes, this.nodes.get(path)!.dtype));
-    const edited = edits.size ? withEdits(this.program.plan, edits, lengths) : null;
+    const edited = edits.size ? withEdits(at.program.plan, edits, lengths) : null;
     for (const [path, numbers] of edited?.leaves ?? []) leaves.set(path, numbers);
-    const program = edited ? this.program.with(edited.plan) : this.program;
+    const program = edited ? at.program.with(edited.plan) : at.program;
     const unasked = edited ? withoutTargets(edited.plan) : this.unasked;
     const backward = asks && request.backward !== false;
-    const knowsMoments = [...leaves.keys()].some((path) => kindOf(path) === "const");
+    const knowsMoments =
+      at.program === this.descending || [...leaves.keys()].some((path) => kindOf(path) === "const");
     const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
-    const now = this.training?.trainer;
-    if (backward && now && now.done === request.at_step)
-      keep(this.trained, now.done, new Map(now.leaves), KEPT_STATES);
+    if (backward && this.training?.trainer.done === request.at_step)
+      keep(this.trained, request.at_step!, at, KEPT_STATES);
     const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
     const wanted = ({ address }: PlanNode) =>
       (asks || unasked.has(address)) &&
@@ -204,11 +228,12 @@ export class Model {
   }
 
   /** Begin to train on a text, from the weights of this file. */
-  learn({ text, lr, seed }: Lesson): Learned {
+  learn({ text, seed, rule }: Lesson): Learned {
     const ids = [...this.packed.begin, ...this.tokenizer.encode(text)];
     if (ids.length < 2)
       throw new Error("one token has no next one to learn from; give a longer text");
-    const trainer = new Trainer(this.program, this.stored, this.packed.done);
+    const program = rule === "descent" ? this.descending : this.program;
+    const trainer = new Trainer(program, this.stored, this.packed.done);
     const pos = Math.min(this.room, ids.length - 1);
     const starts = ids.length - pos; // where a row can begin, so that its last token has a next one
     const batch = starts === 1 ? 1 : ROWS;
@@ -221,14 +246,15 @@ export class Model {
       return { lengths: { batch, pos }, ids: rows(0), targets: rows(1) };
     };
     this.trained.clear();
-    this.training = { trainer, batch: next, share: lr / this.packed.lr };
+    this.training = { trainer, batch: next, program };
     return { done: trainer.done, losses: [] };
   }
 
-  /** Updates of the training, one or as many as there is time for. */
-  steps(milliseconds: number): Learned {
+  /** Updates of the training at a learning rate, one or as many as there is time for. */
+  steps(milliseconds: number, lr: number): Learned {
     if (!this.training) throw new Error("there is no training; begin one with a text");
-    const { trainer, batch, share } = this.training;
+    const { trainer, batch, program } = this.training;
+    const share = program === this.descending ? lr : lr / this.packed.lr; // of the plan's own rate
     const end = performance.now() + milliseconds;
     const losses: number[] = [];
     do losses.push(trainer.step(batch(), share));
@@ -267,16 +293,21 @@ export class Model {
   }
 
   /** The weights after a training step, with the optimizer's state where it is known. */
-  private leaves(step: number | null): Map<string, Float64Array> {
-    if (step === null || step === this.packed.done) return new Map(this.stored);
-    const now = this.training?.trainer;
-    const past =
-      this.trained.get(step) ?? (now?.done === step ? now.leaves : this.snapshots.get(step));
+  private state(step: number | null): State {
+    const { program, training: now } = this;
+    if (step !== null) {
+      const known = this.trained.get(step);
+      if (known) return known;
+      if (now?.trainer.done === step)
+        return { program: now.program, leaves: new Map(now.trainer.leaves) };
+    }
+    if (step === null || step === this.packed.done) return { program, leaves: this.stored };
+    const past = this.snapshots.get(step);
     if (!past)
       throw new Error(
         `this file does not hold step ${step}; it holds ${[...this.snapshots.keys(), this.packed.done].join(", ")}`,
       );
-    return new Map(past);
+    return { program, leaves: past };
   }
 
   private choice(values: Values, lengths: Lengths, sampling: Sampling) {
@@ -353,7 +384,8 @@ export class Model {
   private pass(prompt: string, { at_step }: Request): Kept {
     const ids = this.idsOf({ prompt });
     const lengths = { batch: 1, pos: ids.length };
-    const leaves = this.leaves(at_step ?? null).set("token/ids", Float64Array.from(ids));
+    const { leaves: held } = this.state(at_step ?? null);
+    const leaves = new Map(held).set("token/ids", Float64Array.from(ids));
     return { lengths, values: this.program.run({ lengths, leaves }) };
   }
 
@@ -380,6 +412,9 @@ export class Model {
     return { places, shape: shape.filter((_, d) => !(node.axes[d] in index)) };
   }
 }
+
+const updates = ({ plan }: Program): PlanNode[] =>
+  plan.nodes.filter(({ address }) => kindOf(address) === "opt");
 
 /** Hold on to something, and let go of what came first. */
 function keep<K, V>(held: Map<K, V>, key: K, value: V, most: number): void {

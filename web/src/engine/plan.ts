@@ -4,6 +4,7 @@
  */
 import { plainNumber, type Formula } from "../trace/formula";
 import type { Role } from "../trace/node";
+import { kindOf } from "../trace/address";
 
 /** A count that may grow with the number of texts or of tokens: "pos", or ["pos", -1] for one less. */
 export type Count = number | Length | [Length, number];
@@ -54,3 +55,27 @@ export function paramsOf(node: PlanNode, lengths: Lengths): Record<string, numbe
 
 export const shapeOf = (node: PlanNode, lengths: Lengths): number[] =>
   node.shape.map((count) => counted(count, lengths));
+
+/** The plan of the same model with another vocabulary. */
+export const withVocabulary = (plan: Plan, size: number): Plan => ({
+  ...plan,
+  nodes: plan.nodes.map((node) => ({
+    ...node,
+    shape: node.shape.map((count, d) => (node.axes[d] === "vocab" ? size : count)),
+  })),
+});
+
+/** The plan with another update in place of its optimizer's; `update` reads the nodes that stay. */
+export function withUpdate(plan: Plan, update: Plan): Plan {
+  const before = plan.formulas.length;
+  const own = plan.nodes.filter(
+    ({ address }) => kindOf(address) !== "opt" && !/^const\/.*\.[mv]_prev$/.test(address),
+  );
+  const others = update.nodes.map((node) => ({ ...node, formula: node.formula! + before }));
+  return {
+    ...plan,
+    ops: { ...plan.ops, ...update.ops },
+    formulas: [...plan.formulas, ...update.formulas],
+    nodes: [...own, ...others],
+  };
+}

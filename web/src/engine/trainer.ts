@@ -32,7 +32,10 @@ export class Trainer {
   ) {
     const { plan } = program;
     this.leaves = new Map(leaves);
-    this.updated = [...leaves.keys()].map((leaf) => ({ leaf, by: updateOf(leaf) }));
+    const updates = new Set(plan.nodes.map(({ address }) => address));
+    this.updated = [...leaves.keys()]
+      .map((leaf) => ({ leaf, by: updateOf(leaf) }))
+      .filter(({ by }) => updates.has(by)); // plain gradient descent remembers nothing
     this.wanted = needed(plan, ["fwd/loss", ...this.updated.map(({ by }) => by)]);
     const having = (name: string) =>
       plan.nodes.filter(({ address, params }) => kindOf(address) === "opt" && name in params);

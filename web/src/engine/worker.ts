@@ -1,22 +1,23 @@
 /** Runs a model beside the page, so that nothing freezes: see `client.ts`, which asks. */
 import type { Request } from "../source";
 import type { PackedModel } from "../api";
+import type { Fresh } from "./fresh";
 import { Model, type Lesson } from "./model";
 
 /** What the page asks for, each with a number that the answer carries. */
 export type Asked =
-  | { n: number; what: "open"; packed: PackedModel; room: number }
+  | { n: number; what: "open"; packed: PackedModel; room: number; fresh?: Fresh }
   | { n: number; what: "trace"; request: Request }
   | { n: number; what: "update"; request: Request }
   | { n: number; what: "tokenize"; text: string }
   | { n: number; what: "learn"; lesson: Lesson }
-  | { n: number; what: "steps"; milliseconds: number };
+  | { n: number; what: "steps"; milliseconds: number; lr: number };
 
 let model: Promise<Model>;
 
 async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
   if (asked.what === "open") {
-    model = Model.open(asked.packed, asked.room);
+    model = Model.open(asked.packed, asked.room, asked.fresh);
     await model;
     return [null, []];
   }
@@ -27,7 +28,7 @@ async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
     case "learn":
       return [here.learn(asked.lesson), []];
     case "steps":
-      return [here.steps(asked.milliseconds), []];
+      return [here.steps(asked.milliseconds, asked.lr), []];
     case "update": {
       const bytes = here.update(asked.request);
       return [bytes, [bytes]];

@@ -130,6 +130,11 @@ class Session {
     }
   }
 
+  /** A run was added to those of the page. */
+  added(): void {
+    this.runs = [];
+  }
+
   async again(): Promise<void> {
     this.asked = this.askedOther = "";
     this.run = null;

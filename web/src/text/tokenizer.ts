@@ -209,7 +209,7 @@ const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|
 type Cut = [word: string, at: number];
 
 /** What cuts a text into words. */
-function splitter(stage: Stage | null): (text: string) => Cut[] {
+export function splitter(stage: Stage | null): (text: string) => Cut[] {
   if (!stage) return (text) => (text ? [[text, 0]] : []);
   const pattern = stage.type === "ByteLevel" ? GPT2 : stage.pattern?.Regex;
   if (!pattern) throw new Error(`this page does not know the pre-tokenizer ${stage.type}`);

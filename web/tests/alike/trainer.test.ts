@@ -1,7 +1,7 @@
 /** A training that Python ran (tests/page/passes.py): the page, from the same weights and batches, comes to the same weights. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import type { Lengths, Plan } from "../../src/engine/plan";
+import { withUpdate, type Lengths, type Plan } from "../../src/engine/plan";
 import { Program, type Values } from "../../src/engine/program";
 import { Trainer } from "../../src/engine/trainer";
 import { kindOf } from "../../src/trace/address";
@@ -20,16 +20,15 @@ interface Training {
 
 const flat = (numbers: Nested): Float64Array => Float64Array.from([numbers].flat(3) as number[]);
 
-test("fifty steps of training come to Python's losses and weights", () => {
-  const { file, share } = cases<{ training: { file: string; share: number } }>().training;
-  const told = JSON.parse(readFileSync(file, "utf8")) as Training;
+/** From the same weights and batches as Python, to the same losses and weights. */
+function follow(told: Training, plan: Plan, share: number): void {
   const leaves: Values = new Map(
     Object.entries(told.start).map(([address, numbers]) => [address, flat(numbers)]),
   );
-  for (const { address, shape } of told.plan.nodes)
+  for (const { address, shape } of plan.nodes)
     if (kindOf(address) === "const" && address !== "const/position")
       leaves.set(address, new Float64Array((shape as number[]).reduce((a, b) => a * b, 1)));
-  const trainer = new Trainer(new Program(told.plan), leaves, 0);
+  const trainer = new Trainer(new Program(plan), leaves, 0);
   const losses = told.batches.map(({ ids, targets }) =>
     trainer.step(
       {
@@ -48,4 +47,16 @@ test("fifty steps of training come to Python's losses and weights", () => {
     expect(apart, address).toBeLessThan(1e-6);
   }
   expect(trainer.done).toBe(50);
+}
+
+test("fifty steps of training come to Python's losses and weights", () => {
+  const { file, share } = cases<{ training: { file: string; share: number } }>().training;
+  const told = JSON.parse(readFileSync(file, "utf8")) as Training;
+  follow(told, told.plan, share);
+});
+
+test("fifty steps of plain gradient descent come to PyTorch's losses and weights", () => {
+  const { file, share } = cases<{ descent: { file: string; share: number } }>().descent;
+  const told = JSON.parse(readFileSync(file, "utf8")) as Training & { descent: Plan };
+  follow(told, withUpdate(told.plan, told.descent), share);
 });

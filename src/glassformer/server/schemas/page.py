@@ -41,6 +41,10 @@ class PackedModel(Output):
     """A model that a page runs itself; what is packed is so by `server.packing`."""
 
     plan: str = Field(description="The plan of a pass with one update (`trace.plan`), packed JSON.")
+    descent: str = Field(
+        description="The nodes of a step of plain gradient descent at learning rate 1, instead of"
+        " the plan's update, packed JSON."
+    )
     choices: str = Field(
         description="The plan of a choice for every kind of settings, by those that do something"
         " (`greedy penalty`), packed JSON."
@@ -55,6 +59,17 @@ class PackedModel(Output):
     tokenizer: dict[str, Any] = Field(description="The content of its tokenizer.json.")
     begin: list[int] = Field(description="Tokens that stand before every text.")
     ignored: int = Field(description="The target of a position at which nothing is asked.")
+
+
+class PackedSeedling(Output):
+    """A small model that a page makes anew for a pasted text: any size of the axis `vocab` fits."""
+
+    run: RunInfo
+    model: PackedModel
+    deviations: list[float] = Field(
+        description="Of every weight in the plan's order how widely new numbers are drawn, normally"
+        " about 0; 0: it keeps the one number that is stored."
+    )
 
 
 class Opening(Output):
@@ -74,6 +89,7 @@ class PageData(Output):
     runs: list[RunInfo]
     traces: list[PackedTrace] = Field(default=[])
     models: dict[str, PackedModel] = Field(default={})
+    seedling: PackedSeedling | None = None
     first: Opening
     metrics: dict[str, str] = Field(default={}, description="Of each run its Metrics, packed JSON.")
     texts: dict[str, list[TokenizedText]] = Field(default={})
