@@ -96,7 +96,7 @@ def record_descent(trace: Trace, model: Watchable, lr: float) -> None:
             (f"opt/{name}", ops.descended_weight, new, {"lr": lr}),
             (f"opt/{name}.change", ops.weight_change, ops.weight_change.kernel(new, w), {}),
         ):
-            tape.record(path, op.name, ops.over(op.outputs[0], view.axes), sources, params, value)
+            tape.record(path, op.name, over(op.outputs[0], view.axes), sources, params, value)
 
 
 class _Update:
