@@ -27,6 +27,7 @@ CONFIG = SchemathesisConfig.from_dict(
 )
 
 app = create_app(Runs(["miniature"]), folder=Path(tempfile.mkdtemp()))
+clients = schemathesis.openapi.from_asgi("/v1/openapi.json", app, headers=HOST, config=CONFIG)
 schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=HOST, config=CONFIG)
 
 
@@ -45,4 +46,10 @@ def test_the_pages_types_are_made_from_the_api_as_it_is():
 @schema.parametrize()
 @settings(max_examples=10, deadline=None)
 def test_every_answer_is_described(case):
+    case.call_and_validate(headers=HOST)
+
+
+@clients.parametrize()
+@settings(max_examples=10, deadline=None)
+def test_every_answer_to_clients_is_described(case):
     case.call_and_validate(headers=HOST)

@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from glassformer.course.classroom import FOLDER as COURSE
-from glassformer.server.api import course, lab, page, runs, traces, trainings
+from glassformer.server.api import course, lab, page, requests, runs, traces, trainings
 from glassformer.server.api.services import Services
 from glassformer.server.course import ServedCourse
 from glassformer.server.guard import Guard
@@ -30,7 +30,7 @@ RECORDINGS = 64
 READS = 64
 """How many reads of recorded traces may wait; a page asks for some tiles at a time."""
 
-ROUTERS = (page.router, runs.router, traces.router, lab.router, trainings.router, course.router)
+SUBJECTS = (page, requests, runs, traces, lab, trainings, course)
 
 
 def create_app(
@@ -54,13 +54,14 @@ def create_app(
         traces=TraceStore(trace_bytes),
         trainings=Trainings(served, folder),
         course=ServedCourse(served, folder / COURSE.name),
-        workers=workers or Workers(queue=RECORDINGS),
+        workers=workers or Workers(queue=RECORDINGS, is_busy=clients.engines.is_busy),
         readers=Workers(queue=READS),
         clients=clients,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        clients.engines.begin()
         yield
         await services.close()
 
@@ -75,7 +76,7 @@ def create_app(
     app.state.services = services
     app.add_middleware(Guard, host=host, token=token)
     answer_errors(app)
-    for router in ROUTERS:
-        app.include_router(router)
+    for subject in SUBJECTS:
+        app.include_router(subject.router)
     app.mount("", client_app(clients))
     return app

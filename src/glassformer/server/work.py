@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,19 +15,30 @@ from glassformer.trace.cancel import CancelCheck
 
 Result = TypeVar("Result")
 
+RESTS, LONGEST_REST = 12, 0.02
+"""How many times as long as it worked a recording rests while texts are written, in seconds."""
+
 
 class Workers:
     """Runs functions in threads, `threads` at a time; more than `queue` waiting ones are refused.
 
     `seconds`: how long an answer may take, waiting included. What is still waiting when its client
-    goes away, or its time is over, is never begun; what is running goes on, but it can ask.
+    goes away, or its time is over, is never begun; what is running goes on, but it can ask. While
+    `is_busy`, because others write texts, what asks rests after each of its parts.
     """
 
-    def __init__(self, threads: int = 2, queue: int = 8, seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        threads: int = 2,
+        queue: int = 8,
+        seconds: float = 120.0,
+        is_busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._room = threads + queue
         self._seconds = seconds
+        self._is_busy = is_busy
         self._inside = 0
         self._lock = threading.Lock()
 
@@ -54,7 +66,7 @@ class Workers:
         """As `run`; the function can ask whether nobody waits any more, and end there."""
         gone = threading.Event()
         try:
-            return await self.run(partial(work, gone.is_set))
+            return await self.run(partial(work, _Considerate(gone.is_set, self._is_busy)))
         except BaseException:  # cancelled, or too slow
             gone.set()
             raise
@@ -69,6 +81,21 @@ class Workers:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Considerate:
+    """Asks whether work is cancelled; while others are busy it takes a small part of the time."""
+
+    def __init__(self, is_cancelled: CancelCheck, is_busy: Callable[[], bool]) -> None:
+        self._is_cancelled, self._is_busy = is_cancelled, is_busy
+        self._since = time.perf_counter()
+
+    def __call__(self) -> bool:
+        if self._is_busy():
+            worked = time.perf_counter() - self._since
+            time.sleep(min(RESTS * worked, LONGEST_REST))
+        self._since = time.perf_counter()
+        return self._is_cancelled()
 
 
 def _finished(work: Callable[[], Result]) -> Result:

@@ -28,6 +28,8 @@ from glassformer.server.schemas.page import PackedSeedling as PackedSeedling
 from glassformer.server.schemas.page import PackedSnapshots as PackedSnapshots
 from glassformer.server.schemas.page import PackedTrace as PackedTrace
 from glassformer.server.schemas.page import PageData as PageData
+from glassformer.server.schemas.requests import ClientRequest as ClientRequest
+from glassformer.server.schemas.requests import ClientRequests as ClientRequests
 from glassformer.server.schemas.runs import FolderSampling as FolderSampling
 from glassformer.server.schemas.runs import Metrics as Metrics
 from glassformer.server.schemas.runs import MetricsRow as MetricsRow

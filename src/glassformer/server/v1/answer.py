@@ -27,6 +27,7 @@ class Answer:
         self.loop = asyncio.get_running_loop()
         self.event = asyncio.Event()
         self.begun = time.monotonic()
+        self.ended: float | None = None
         self.touched = False
         self.cancelled = False
         self._at_end: list[Callable[[Answer], None]] = []
@@ -75,8 +76,14 @@ class Answer:
                     raise self.error
         finally:
             self.cancel()
+            self.ended = time.monotonic()
             for tell in self._at_end:
                 tell(self)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has taken so far."""
+        return (self.ended or time.monotonic()) - self.begun
 
     @property
     def prompt_tokens(self) -> int:

@@ -29,7 +29,7 @@ async def chat(
     refuse_bias(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise FieldError("top_logprobs", "it goes with logprobs: true; give both")
-    served = await answers.open(request.model)
+    served = await answers.ready(request.model)
     prompt = await answers.encode(lambda: chat_ids(served.tokenizer, request.messages))
     answer = Answer("chatcmpl", served.run, whole=not request.stream)
     limits = (request.max_completion_tokens, request.max_tokens, served.said.max_new_tokens)
@@ -87,12 +87,15 @@ class Writer:
         begun = [False] * len(self._answer.choices)
         ended = [False] * len(self._answer.choices)
         async for _ in self._answer.news():
+            events: list[str] = []
             for choice in self._answer.choices:
                 if ended[choice.index] or not (choice.has_news or choice.done):
                     continue
                 part = self._piece(choice, None if begun[choice.index] else "assistant")
                 begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
-                yield event(schemas.ChatChunk(**self._about, choices=[part]))
+                events.append(event(schemas.ChatChunk(**self._about, choices=[part])))
+            if events:
+                yield "".join(events)
         options = self._request.stream_options
         if options is not None and options.include_usage:
             yield event(schemas.ChatChunk(**self._about, choices=[], usage=usage(self._answer)))

@@ -30,7 +30,7 @@ async def complete(
 ) -> Response | schemas.Completion:
     """Continue a text, or several; with `stream`, as server-sent events."""
     refuse_bias(request)
-    served = await answers.open(request.model)
+    served = await answers.ready(request.model)
     prompts = await answers.encode(lambda: prompts_of(served.tokenizer, request.prompt))
     answer = Answer("cmpl", served.run, whole=not request.stream)
     said = served.said.max_new_tokens
@@ -98,12 +98,15 @@ class Writer:
         begun = [False] * len(self._answer.choices)
         ended = [False] * len(self._answer.choices)
         async for _ in self._answer.news():
+            events: list[str] = []
             for choice in self._answer.choices:
                 if ended[choice.index] or not (choice.has_news or choice.done):
                     continue
                 part = self.choice(choice, first=not begun[choice.index])
                 begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
-                yield event(self.completion([part], None))
+                events.append(event(self.completion([part], None)))
+            if events:
+                yield "".join(events)
         options = self._request.stream_options
         if options is not None and options.include_usage:
             yield event(self.completion([], usage(self._answer)))

@@ -27,7 +27,6 @@ class Engine:
     def __init__(self, model: Decoder, queue: int = QUEUE) -> None:
         self.model = model
         self._batch = Batch(model)
-        self.capacity = self._batch.capacity
         self._queue = queue
         self._waiting: deque[Answer] = deque()
         self._answers: list[Answer] = []

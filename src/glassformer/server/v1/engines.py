@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from glassformer.generation.batch import Text
+from glassformer.generation.batch import Text, room_for
 from glassformer.generation.defaults import Defaults, defaults, end_ids
 from glassformer.generation.generate import PromptTooLongError, check_prompt
 from glassformer.generation.sampling import Sampling, fresh_seed
@@ -24,16 +24,36 @@ from glassformer.training.train_state import TrainState
 
 @dataclass(frozen=True)
 class Served:
-    """A model as clients use it."""
+    """A model as clients use it; its engine is made when the first text is asked for."""
 
     run: str
     state: TrainState
-    engine: Engine
     said: Defaults
+    queue: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    engines: list[Engine] = field(default_factory=list)
 
     @property
     def tokenizer(self) -> Tokenizer:
         return self.state.tokenizer
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that a text may have, of all that the model could read."""
+        model = self.state.model
+        return room_for(model.config, model.embed.W_E.itemsize)[1]
+
+    @property
+    def engine(self) -> Engine:
+        with self.lock:
+            if not self.engines:
+                self.engines.append(Engine(self.state.model, self.queue))
+            return self.engines[0]
+
+    def retire(self) -> None:
+        """Take no more texts, and end when those that there are have ended."""
+        for engine in self.engines:
+            engine.retire()
 
 
 class Engines:
@@ -63,7 +83,7 @@ class Engines:
         return self._runs.present
 
     def open(self, model: str | None) -> Served:
-        """A model with its engine; takes long where it is new."""
+        """A model; takes long where it is new."""
         run = self.source(model).id
         state = self._runs.train_state(run)
         with self._lock:
@@ -73,27 +93,37 @@ class Engines:
                 return known
             if self._leaving:
                 raise ApiError("ending", "the server is ending; start it again")
-            served = Served(
-                run, state, Engine(state.model, self._queue), defaults(state.model.said)
-            )
+            served = Served(run, state, defaults(state.model.said), self._queue)
             if known is not None:  # it was trained meanwhile
-                known.engine.retire()
+                known.retire()
             self._served[run] = served
             self._served.move_to_end(run)
             while len(self._served) > OPEN_MODELS:
-                self._served.popitem(last=False)[1].engine.retire()
+                self._served.popitem(last=False)[1].retire()
             return served
 
     @property
     def engines(self) -> list[Engine]:
         with self._lock:
-            return [served.engine for served in self._served.values()]
+            return [engine for served in self._served.values() for engine in served.engines]
+
+    def is_busy(self) -> bool:
+        """Whether texts are being written."""
+        return any(engine.running for engine in self.engines)
+
+    def begin(self) -> None:
+        """Take requests, after an end too."""
+        with self._lock:
+            if self._leaving:
+                self._served.clear()
+            self._leaving = False
 
     def leave(self) -> None:
         """Take no more requests; see `Engine.leave`."""
         self._leaving = True
-        for engine in [served.engine for served in self._served.values()]:
-            engine.leave()
+        for served in [*self._served.values()]:
+            for engine in served.engines:
+                engine.leave()
 
 
 def ask(
@@ -124,7 +154,7 @@ def ask(
     for prompt in prompts:
         _check(served, prompt)
         given = served.said.most_new(len(prompt)) if most is None else most
-        room = served.engine.capacity - len(prompt) + 1
+        room = served.capacity - len(prompt) + 1
         for i in range(n):
             choice = Choice(
                 len(answer.choices), prompt, tokenizer, stop, answer.whole, answer.touch
@@ -145,10 +175,10 @@ def ask(
 
 
 def _check(served: Served, prompt: list[int]) -> None:
-    if len(prompt) > served.engine.capacity:
+    if len(prompt) > served.capacity:
         raise PromptTooLongError(
             f"the prompt has {len(prompt):,} tokens and this server reads at most"
-            f" {served.engine.capacity:,}; shorten it"
+            f" {served.capacity:,}; shorten it"
         )
     check_prompt(served.state.model, prompt)
 

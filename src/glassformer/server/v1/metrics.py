@@ -5,7 +5,6 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from itertools import accumulate, pairwise
@@ -57,7 +56,7 @@ class Metrics:
         self._new_tokens += answer.new_tokens
         how = "error" if answer.error is not None else "done" if answer.done else "left"
         self._ended[how] += 1
-        self._whole.add(time.monotonic() - answer.begun)
+        self._whole.add(answer.seconds)
         for choice in answer.choices:
             if choice.times:
                 self._first.add(choice.times[0] - answer.begun)

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
+from glassformer.server.schemas import ClientRequest
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.engines import Engines, Served
 from glassformer.server.v1.metrics import Metrics
@@ -34,8 +35,18 @@ class Clients:
     recent: deque[Answer] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
     async def open(self, model: str | None) -> Served:
-        """A model with its engine."""
+        """A model."""
         return await self.workers.run(partial(self.engines.open, model))
+
+    async def ready(self, model: str | None) -> Served:
+        """A model with its engine, which takes a second to make."""
+
+        def make() -> Served:
+            served = self.engines.open(model)
+            assert served.engine
+            return served
+
+        return await self.workers.run(make)
 
     async def encode(self, work: Callable[[], Result]) -> Result:
         """Text to tokens, which takes long for long texts."""
@@ -44,8 +55,35 @@ class Clients:
     def began(self, kind: str, answer: Answer, http: Request) -> None:
         """Count a request, and remember one of this machine's own."""
         self.metrics.watch(kind, answer)
-        if http.client is not None and http.client.host in LOCAL:
+        if _is_local(http):
             self.recent.appendleft(answer)
+
+    def seen_from(self, http: Request) -> list[ClientRequest]:
+        """The remembered requests, for who asks from this machine."""
+        return [_told(answer) for answer in self.recent] if _is_local(http) else []
+
+
+def _is_local(http: Request) -> bool:
+    return http.client is not None and http.client.host in LOCAL
+
+
+def _told(answer: Answer) -> ClientRequest:
+    first = answer.choices[0]
+    new = [one.token for one in first.chosen]
+    spelled = first.tokenizer.decode_known
+    before, whole = spelled(first.prompt), spelled([*first.prompt, *new])
+    return ClientRequest(
+        id=answer.id,
+        run=answer.model,
+        texts=len(answer.choices),
+        prompt=before,
+        text=whole[len(before) :] if whole.startswith(before) else whole,
+        prompt_tokens=answer.prompt_tokens,
+        new_tokens=answer.new_tokens,
+        seconds=answer.seconds,
+        done=answer.done or answer.cancelled,
+        failed=answer.error is not None,
+    )
 
 
 async def _clients(request: Request) -> Clients:

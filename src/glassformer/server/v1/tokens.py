@@ -18,7 +18,7 @@ async def tokenize(request: schemas.TokenizeRequest, answers: ClientAnswers) -> 
     served = await answers.open(request.model)
     read = served.tokenizer.encode_prompt if request.add_special_tokens else served.tokenizer.encode
     ids = await answers.encode(lambda: read(request.prompt))
-    return schemas.Tokenized(tokens=ids, count=len(ids), max_model_len=served.engine.capacity)
+    return schemas.Tokenized(tokens=ids, count=len(ids), max_model_len=served.capacity)
 
 
 @router.post("/detokenize")

@@ -1,0 +1,243 @@
+"""The API under 8 and 32 clients: throughput, time to the first token and between tokens.
+
+Beside it llama.cpp's server, through xllamacpp on the exported GGUF, where that is installed. A
+client asks for one streamed text after another; sequential is one client that waits for each whole
+answer. Clients and server share this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import torch
+
+import glassformer as gf
+from bench.measure import Row
+from glassformer.interop.export import export
+from glassformer.model import Config, Decoder
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.card import card
+
+TEXT = "the cat sat on the mat. The dog's bone isn't here, 12 times!\n"
+NEW = 48
+"""Tokens of each text, but for the few that end by themselves."""
+
+PROMPT = "the cat sat on the mat. The dog"
+WARM_SHARE = 0.2
+"""Of a load's time, until what grows at first has grown."""
+
+SIZES: dict[str, dict[str, Any]] = {
+    "demo": {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_ctx": 128},
+    "124M": {"d_model": 768, "n_layers": 12, "n_heads": 12, "n_ctx": 256, "vocab_size": 50_257},
+}
+"""The demo's size, and GPT-2's."""
+
+
+def run(seconds: float) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, sizes in SIZES.items():
+            model, place = make(Path(folder) / name, sizes)
+            yield from _ours(name, place, seconds / len(SIZES))
+            gguf = Path(folder) / f"{name}.gguf"
+            export(model, gguf, card(name, model, None), "gguf")
+            yield from _llama_cpp(name, gguf, seconds / len(SIZES) / 2)
+
+
+def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
+    """Save a model of random weights with a tokenizer of pieces."""
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train("bpe", [TEXT * 20], vocab_size=300)
+    model = Decoder(Config(**{"vocab_size": tokenizer.vocab_size, **sizes}))
+    model.tokenizer = tokenizer
+    gf.save(model, tokenizer, folder)
+    return model, folder
+
+
+def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
+    with _server(folder) as (url, process):
+        alone = load(url, 1, seconds / 4, stream=False)
+        eight = load(url, 8, seconds / 4, stream=False)
+        yield Row(f"{name}: one client after another", alone.rate, "tokens/s")
+        yield Row(f"{name}: 8 clients", eight.rate, "tokens/s")
+        ratio = eight.rate / alone.rate
+        yield Row(f"{name}: 8 clients, times one", ratio, "x", target=(">=", 4))
+        for clients in (8, 32):
+            streamed = load(url, clients, seconds / 4, process=process)
+            yield from streamed.rows(f"{name}: {clients} streams")
+            if clients == 32:
+                growth = streamed.growth
+                yield Row(f"{name}: memory grown under 32", growth, "%", target=("<=", 5))
+                yield Row(f"{name}: errors under 32", streamed.errors, "", target=("<=", 0))
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    command = [
+        sys.executable,
+        "-m",
+        "glassformer",
+        "serve",
+        str(folder),
+        "--port",
+        "0",
+        "--no-open",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().split()[3].rstrip("/"), psutil.Process(server.pid)
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _llama_cpp(name: str, gguf: Path, seconds: float) -> Iterator[Row]:
+    """The same load on llama.cpp's own server, if xllamacpp is there."""
+    command = [sys.executable, "-c", LLAMA_CPP, str(gguf), str(os.cpu_count() or 1)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        url = server.stdout.readline().strip()
+        if not url:
+            return  # it is not installed, or does not read this model
+        for clients in (8, 32):
+            streamed = load(url, clients, seconds / 2)
+            yield from streamed.rows(f"{name}: {clients} streams, llama.cpp")
+        server.stdin.close()
+
+
+LLAMA_CPP = """
+import sys
+import xllamacpp
+given = xllamacpp.CommonParams()
+given.model.path = sys.argv[1]
+given.n_parallel, given.n_ctx = 32, 32 * 128
+given.cpuparams.n_threads = int(sys.argv[2])
+given.warmup = False
+server = xllamacpp.Server(given)
+print(server.listening_address, flush=True)
+sys.stdin.read()
+"""
+
+
+class Load:
+    """What some clients saw: seconds to first tokens and between tokens, tokens, errors, memory."""
+
+    def __init__(self) -> None:
+        self.first: list[float] = []
+        self.between: list[float] = []
+        self.tokens = 0
+        self.errors = 0.0
+        self.seconds = 0.0
+        self.memory: list[float] = []
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
+
+    @property
+    def growth(self) -> float:
+        """Per cent that the memory grew by, from when it was warm to the end."""
+        warm = self.memory[int(WARM_SHARE * len(self.memory))]
+        return 100 * (self.memory[-1] / warm - 1)
+
+    def rows(self, what: str) -> Iterator[Row]:
+        yield Row(what, self.rate, "tokens/s")
+        for name, times in {"first token": self.first, "between tokens": self.between}.items():
+            yield Row(f"{what}, {name}, p50", statistics.median(times) * 1e3, "ms")
+            yield Row(f"{what}, {name}, p99", _p99(times) * 1e3, "ms")
+
+
+def load(
+    url: str,
+    clients: int,
+    seconds: float,
+    stream: bool = True,
+    process: psutil.Process | None = None,
+) -> Load:
+    """Some clients that ask for one text after another."""
+    seen, over, lock = Load(), threading.Event(), threading.Lock()
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=300) as client:
+            asked = 0
+            while not over.is_set():
+                asked += 1
+                body = {
+                    "prompt": PROMPT,
+                    "max_tokens": NEW,
+                    "seed": number * 10_000 + asked,
+                    "stream": stream,
+                    "temperature": 1.0,
+                }
+                if stream:
+                    body["stream_options"] = {"include_usage": True}
+                try:
+                    times, tokens = _streamed(client, body) if stream else _whole(client, body)
+                except (httpx.HTTPError, KeyError, ValueError):
+                    with lock:
+                        seen.errors += 1
+                    continue
+                with lock:
+                    seen.tokens += tokens
+                    seen.first += times[:1]
+                    # several tokens that came in one piece came at once
+                    seen.between += [after - before for before, after in pairwise(times)]
+
+    _whole(httpx.Client(base_url=url, timeout=300), {"prompt": PROMPT, "max_tokens": 2})
+    threads = [threading.Thread(target=ask, args=[number]) for number in range(clients)]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    while time.perf_counter() - begun < seconds:
+        time.sleep(min(0.5, seconds))
+        if process is not None:
+            seen.memory.append(process.memory_info().rss / 1e6)
+    over.set()
+    for thread in threads:
+        thread.join()
+    seen.seconds = time.perf_counter() - begun
+    return seen
+
+
+def _whole(client: httpx.Client, body: dict[str, Any]) -> tuple[list[float], int]:
+    answer = client.post("/v1/completions", json=body).raise_for_status().json()
+    return [], answer["usage"]["completion_tokens"]
+
+
+def _streamed(client: httpx.Client, body: dict[str, Any]) -> tuple[list[float], int]:
+    """When tokens came, in seconds after the request, and how many."""
+    times: list[float] = []
+    tokens = 0
+    begun = time.perf_counter()
+    with client.stream("POST", "/v1/completions", json=body) as answer:
+        answer.raise_for_status()
+        for line in answer.iter_lines():
+            if not line.startswith("data: {"):
+                continue
+            times.append(time.perf_counter() - begun)
+            usage = json.loads(line.removeprefix("data: ")).get("usage")
+            tokens = usage["completion_tokens"] if usage else tokens
+    if not tokens:
+        raise ValueError("the stream did not end as it should")
+    return times[:-1], tokens  # the last piece tells the usage
+
+
+def _p99(times: list[float]) -> float:
+    return sorted(times)[int(0.99 * (len(times) - 1))]

@@ -1,0 +1,26 @@
+"""What this machine's own clients ask the API for."""
+
+from __future__ import annotations
+
+from glassformer.server.schemas.base import Output
+
+
+class ClientRequest(Output):
+    """A request to the API: its first prompt, and the first text as far as it is written."""
+
+    id: str
+    run: str
+    texts: int
+    prompt: str
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    seconds: float
+    done: bool
+    failed: bool
+
+
+class ClientRequests(Output):
+    """The last requests of this machine's clients, the newest first."""
+
+    requests: list[ClientRequest]
