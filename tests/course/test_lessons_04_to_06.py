@@ -88,8 +88,8 @@ def test_a_neurons_sum_is_its_products_and_the_net_is_the_worked_examples(room: 
     state = room.state("worked_example")
     trace = state.model.watch("the cat sat on")
     x = trace["blocks.0.ln2.normalized"][-1].double().numpy()
-    W_in = state.model.blocks[0].mlp.W_in.detach().double().numpy()
-    W_out = state.model.blocks[0].mlp.W_out.detach().double().numpy()
+    weights = state.model.weights()
+    W_in, W_out = (weights[f"blocks.0.mlp.{name}"].detach().double().numpy() for name in MLP)
     total = float(np.round(x, 1) @ np.round(W_in[:, 0], 1))
     assert math.isclose(tasks(made)[0].expected, total, abs_tol=0.006)  # printed with two decimals
     assert right(guesses(made)[0]) == ("yes" if total > 0 else "no")
@@ -100,6 +100,7 @@ def test_a_neurons_sum_is_its_products_and_the_net_is_the_worked_examples(room: 
     np.testing.assert_array_equal(np.array(net.weights[0]), W_in)
 
 
+MLP = ("W_in", "W_out")
 FORMULAS = {
     "Step (perceptron)": lambda z: (z > 0).astype(float),
     "Sigmoid": lambda z: 1 / (1 + np.exp(-z)),

@@ -283,16 +283,20 @@ class Classroom:
         return Look(label=label, model=model, prompt=prompt, address=address, target=target)
 
 
+def is_trained(folder: Path) -> bool:
+    """Whether there is a run whose last step was made."""
+    if not (folder / "run.json").is_file():
+        return False
+    return read_description(folder).recipe.steps in steps_saved(folder / "checkpoints")
+
+
 def trained(
     folder: Path, begin: Callable[[], Prepared], text: str, report: Callable[[str], None]
 ) -> Path:
     """The folder of a run, trained to its end: begun, or gone on with, where it is not."""
-    if (folder / "run.json").is_file():
-        if read_description(folder).recipe.steps in steps_saved(folder / "checkpoints"):
-            return folder
-        prepared = resumed_run(folder, "cpu")
-    else:
-        prepared = begin()
+    if is_trained(folder):
+        return folder
+    prepared = resumed_run(folder, "cpu") if (folder / "run.json").is_file() else begin()
     with prepared.run:
         report(
             f"A model of {parameter_count(prepared.model.config):,} numbers learns {text}:"

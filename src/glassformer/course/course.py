@@ -8,10 +8,16 @@ from functools import cache
 from pkgutil import iter_modules
 
 from glassformer.course import lessons
-from glassformer.course.classroom import Classroom
+from glassformer.course.classroom import Classroom, is_trained
 from glassformer.course.glossary import glossary
 from glassformer.course.lesson import Course, Lesson, Model
 from glassformer.errors import GlassformerError, did_you_mean
+
+NEED_THE_DEMO = ("13",)
+LEFT_OUT = (
+    "Lesson 13 needs the model of `glassformer demo`, which learns for about three minutes. Run it"
+    " in the folder from which this page is served, then start the server again."
+)
 
 MakeLesson = Callable[[Classroom], Lesson]
 
@@ -49,14 +55,20 @@ def lesson(name: str, room: Classroom) -> Lesson:
     return make(room)
 
 
-def course(room: Classroom, runs: dict[Model, str]) -> Course:
-    """All lessons; `runs`: under which name each model is found where they are shown."""
+def course(room: Classroom, runs: dict[Model, str], patient: bool = True) -> Course:
+    """All lessons; `runs`: under which name each model is found where they are shown.
+
+    patient: the lesson that needs the demo's model is made even where that is not trained yet.
+    """
+    whole = patient or is_trained(room.storyteller_folder)
+    taken = [name for name in names() if whole or name not in NEED_THE_DEMO]
     return Course(
         text=room.text[:600],
         prompt=room.prompt,
-        lessons=[lesson(name, room) for name in names()],
+        lessons=[lesson(name, room) for name in taken],
         glossary=glossary(),
         runs=runs,
         folder=str(room.folder),
         file=str(room.file),
+        left_out="" if whole else LEFT_OUT,
     )

@@ -227,6 +227,7 @@ class Course(Part):
     runs: dict[Model, str]
     folder: str  # of the text's run, for commands
     file: str  # of the text
+    left_out: str = ""  # which lessons are not here, and how to have them
 
 
 def read_number(text: str) -> float | None:

@@ -47,9 +47,12 @@ class TrainState:
     def make_targets(self, text: str, target: str | None = None) -> tuple[Tensor, Tensor]:
         """A text's tokens and what is asked after each, both [1, pos].
 
-        Without a target its own next tokens are asked, with one only what follows the last.
+        Without a target its own next tokens are asked, with one only what follows the last. A text
+        of one token more than the context is asked for its last token too, and read up to it.
         """
         tokens = self.tokenizer.encode_prompt(text)
+        if target is None and len(tokens) == self.model.config.n_ctx + 1:
+            return torch.tensor([tokens[:-1]]), torch.tensor([tokens[1:]])
         check_prompt(self.model, tokens)
         ids = torch.tensor([tokens])
         if target is not None:
