@@ -21,7 +21,7 @@ author = "Glassformer contributors"
 copyright = "2026, Glassformer contributors"  # noqa: A001 (Sphinx wants this name)
 release = importlib.metadata.version("glassformer")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml", "reference"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml", "reference", "lessons"]
 exclude_patterns = ["_build", "_ext", "jupyter_execute", ".jupyter_cache"]
 html_theme = "furo"
 smartquotes_action = "qe"  # quotes and ellipses; -- begins an option
