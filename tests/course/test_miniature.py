@@ -10,14 +10,19 @@ import pytest
 
 from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson
-from glassformer.course.lesson import Command, Curve, Matrix, Task
+from glassformer.course.lesson import Command, Curve, Lesson, Matrix, Task
 from tests.command_line import Command as Run
 from tests.course.test_lessons import parts
 from tests.course.test_lessons_01_to_03 import guesses, right, table
 
 
-def test_its_weights_are_268_and_the_first_guess_is_blind(room: Classroom) -> None:
-    made = lesson("miniature", room)
+@pytest.fixture(scope="module")
+def made(room: Classroom) -> Lesson:
+    """The lesson."""
+    return lesson("miniature", room)
+
+
+def test_its_weights_are_268_and_the_first_guess_is_blind(made: Lesson) -> None:
     rows = table(made, "The learnable weights").rows
     assert rows[-1][-1] == "268" == str(sum(int(row[-1]) for row in rows[:-1]))
     for row in rows[:-1]:
@@ -26,23 +31,22 @@ def test_its_weights_are_268_and_the_first_guess_is_blind(room: Classroom) -> No
     assert right(guesses(made)[0]) == f"about {100 / 8:g}%"
 
 
-def test_temperature_divides_the_scores(room: Classroom) -> None:
-    matrix = next(p for p in parts(lesson("miniature", room)) if isinstance(p, Matrix))
+def test_temperature_divides_the_scores(made: Lesson) -> None:
+    matrix = next(p for p in parts(made) if isinstance(p, Matrix))
     temperatures = [float(t) for t in matrix.columns]
     ones = [row[temperatures.index(1.0)] for row in matrix.values]
     for column, t in enumerate(temperatures):
         powers = [p ** (1 / t) for p in ones]
         for row, power in zip(matrix.values, powers, strict=True):
             assert math.isclose(row[column], power / sum(powers), rel_tol=1e-9)
-    task = [p for p in parts(lesson("miniature", room)) if isinstance(p, Task)][1]
+    task = [p for p in parts(made) if isinstance(p, Task)][1]
     first, second = sorted(ones, reverse=True)[:2]
     assert task.expected == pytest.approx((first / second) ** 2, rel=0.01)  # three digits, squared
 
 
 def test_the_commands_train_it_keep_it_and_let_it_go_on_to_the_full_stop(
-    glassformer: Run, room: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    glassformer: Run, made: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = lesson("miniature", room)
     monkeypatch.chdir(tmp_path)
     lines = [shlex.split(p.line)[1:] for p in parts(made) if isinstance(p, Command)]
     for line in lines:

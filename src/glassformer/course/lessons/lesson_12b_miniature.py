@@ -23,6 +23,7 @@ from glassformer.course.lesson import (
 )
 from glassformer.course.spell import code, percent
 from glassformer.formula.spelling import number
+from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState
 from glassformer.training.watched import zero_moments
 
@@ -80,11 +81,17 @@ def one_word(room: Classroom) -> tuple[TrainState, list[float]]:
     state = room.state("miniature")
     ids, targets = state.make_targets(PROMPT, WORD)
     right = state.tokenizer.id(WORD)
-    chances = [probs_of(state, PROMPT)[right].item()]
+    chances = []
     for _ in range(STEPS):
-        _, state = state.train_step(ids, targets)
-        chances.append(probs_of(state, PROMPT)[right].item())
-    return state, chances
+        watched, state = state.train_step(ids, targets)
+        chances.append(_asked_for(watched.trace, targets)[-1].item())
+    return state, [*chances, probs_of(state, PROMPT)[right].item()]
+
+
+def _asked_for(trace: Trace, targets: Tensor) -> Tensor:
+    """The probability [pos] of what is asked at each place, before the step that was watched."""
+    probs = trace["fwd/logits"].double().softmax(-1)
+    return probs.gather(-1, targets[0].clamp_min(0)[:, None])[:, 0]
 
 
 def whole_sentence(state: TrainState) -> Sentence:
@@ -92,10 +99,10 @@ def whole_sentence(state: TrainState) -> Sentence:
     ids, targets = state.make_targets(SENTENCE)
     state = replace(state, moments=zero_moments(state.model), done=0)  # as a kept model begins
     for step in range(MOST):
-        probs = state.model.watch(ids[0].tolist())["fwd/logits"].double().softmax(-1)
-        if probs.gather(-1, targets[0][:, None]).min() > SURE:
+        watched, after = state.train_step(ids, targets)
+        if _asked_for(watched.trace, targets).min() > SURE:
             return Sentence(state, step)
-        _, state = state.train_step(ids, targets)
+        state = after
     return Sentence(state, MOST)
 
 
