@@ -20,6 +20,7 @@ from glassformer.course.lesson import (
     Guess,
     Lesson,
     Look,
+    Model,
     Paragraph,
     Table,
     Task,
@@ -84,7 +85,7 @@ def _drawn(part: AnyPart, room: Classroom) -> str:
     """A part as the terminal prints it; commands name the folders of this place by short names."""
     page = StringIO()
     sheet = Sheet(Console(file=page, width=WIDTH * 3 if isinstance(part, Look) else WIDTH))
-    runs = runs_of(room) | {"course": "runs/course"}
+    runs: dict[Model, str] = {**runs_of(room), "course": "runs/course"}
     LessonSheet(sheet, runs, Path("runs/course.txt")).part(part)
     return page.getvalue()
 
