@@ -279,8 +279,14 @@ def test_the_files_of_a_run_that_version_0_1_0_wrote_are_read_as_they_were_writt
 
     run = load_run(written)
     read, stored = run.description.to_dict(), content("run.json")
-    since = {name: value for name, value in read["model"].items() if name not in stored["model"]}
-    assert {"format": 1, **read} == {**stored, "model": {**stored["model"], **since}}
+    since = {
+        part: {name: value for name, value in read[part].items() if name not in stored[part]}
+        for part in ("model", "recipe")
+    }
+    assert {"format": 1, **read} == {
+        **stored,
+        **{part: {**stored[part], **new} for part, new in since.items()},
+    }
     assert run.description.model == Config.from_dict(stored["model"])
     lines = (written / "metrics.jsonl").read_text().splitlines()
     assert run.rows == [json.loads(line) for line in lines]
@@ -290,5 +296,6 @@ def test_the_files_of_a_run_that_version_0_1_0_wrote_are_read_as_they_were_writt
     assert Schema(Manifest).read(written / "manifest.json", "") == content("manifest.json")
     state = Schema(State).read(written / "state.json", "", version=1)
     was = content("state.json")
-    was["identity"]["model"] |= since
+    was["identity"]["model"] |= since["model"]
+    was["identity"]["recipe"] |= since["recipe"]
     assert {**state, "best": [*state["best"]]} == was

@@ -152,13 +152,24 @@ def gradients(model: Decoder, ids: Tensor, targets: Tensor) -> dict[str, Tensor]
 
 
 def gradients_there(model: Any) -> dict[str, Tensor]:
-    """The gradients of `transformers` under the names of a folder, where fused ones are apart."""
+    """The gradients of `transformers` under the names of a folder, where fused ones are apart.
+
+    It writes some under the names that older folders have.
+    """
     copy = deepcopy(model)
     for parameter, own in zip(copy.parameters(), model.parameters(), strict=True):
         parameter.data = torch.zeros_like(own) if own.grad is None else own.grad.clone()
     with TemporaryDirectory() as folder:
         copy.save_pretrained(folder)
-        return load_file(f"{folder}/model.safetensors")
+        stored = load_file(f"{folder}/model.safetensors")
+    renamed = families.family(model.config.model_type).renamed
+    return {
+        next(
+            (now + name.removeprefix(old) for old, now in renamed.items() if name.startswith(old)),
+            name,
+        ): gradient
+        for name, gradient in stored.items()
+    }
 
 
 def test_gradients_of_all_weights_are_the_same(case):
