@@ -32,6 +32,8 @@ MODERN = {
 }
 KINDS = [{}, MODERN, {**MODERN, "norm_gain": False}, {"norm_position": "none", "final_norm": False}]
 KINDS += [{"activation": name} for name in ("relu", "gelu", "silu")]
+EXPERTS = {"gated": True, "activation": "silu", "n_experts": 4, "experts_per_token": 2}
+KINDS += [EXPERTS, {**EXPERTS, "expert_share": True, "attn_sinks": True, "gate_limit": 0.5}]
 KINDS += [{"d_model": 15, "n_heads": 3, "d_mlp": 7}, {"vocab_size": 1030, "tied": False}]
 
 

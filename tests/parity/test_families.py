@@ -225,9 +225,32 @@ def test_wrong_folders_are_refused_by_tensor_or_setting(tmp_path):
         assert said in wrong(folder, tmp_path / str(number), change), said
 
 
+def test_numbers_of_experts_that_do_not_fit_are_refused_by_tensor_and_file(tmp_path):
+    """And weights that are quantized, by the name of how."""
+    apart, fused = tmp_path / "mixtral", tmp_path / "gpt_oss"
+    model_there("mixtral", FAMILIES["mixtral"][0]).save_pretrained(apart)
+    model_there("gpt_oss", FAMILIES["gpt_oss"][0]).save_pretrained(fused)
+    expert = "model.layers.0.block_sparse_moe.experts"
+    mxfp4 = {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": []}}
+    for number, (folder, change, said) in enumerate(
+        (
+            (apart, lambda s, _: s.update(num_local_experts=4), f"{expert}.4.w1.weight in"),
+            (apart, lambda s, _: s.update(num_local_experts=6), f"lacks {expert}.5.w1.weight"),
+            (apart, lambda s, _: s.update(num_experts_per_tok=6), "from 1 to n_experts=5"),
+            (apart, lambda s, _: s.update(intermediate_size=43), f"{expert}.0.w1.weight in"),
+            (apart, lambda _, t: t.pop(f"{expert}.3.w2.weight"), f"lacks {expert}.3.w2.weight"),
+            (fused, lambda s, _: s.update(num_local_experts=4), "mlp.router.weight in"),
+            (fused, lambda s, _: s.update(num_attention_heads=4), "q_proj.weight in"),
+            (fused, lambda s, _: s.update(mxfp4), "quantized (mxfp4)"),
+        )
+    ):
+        assert said in wrong(folder, tmp_path / str(number), change), said
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt_oss"])
 @torch.no_grad()
-def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path):
-    theirs = model_there("llama", dict(SHARED)).to(torch.bfloat16)
+def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path, model_type):
+    theirs = model_there(model_type, FAMILIES[model_type][-1]).to(torch.bfloat16)
     theirs.save_pretrained(tmp_path, max_shard_size="10KB")
     assert len([*tmp_path.glob("*.safetensors")]) > 2
     ours, _ = load_folder(tmp_path)
@@ -235,7 +258,7 @@ def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path):
     ids = random_ids(ours.config)
     wide, _ = load_folder(tmp_path, dtype=torch.float64)
     with InDouble():
-        expected = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+        expected = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64, **ONE_BY_ONE)
         assert close(wide(ids), expected.eval()(ids).logits, LOGITS[torch.float64])
 
 

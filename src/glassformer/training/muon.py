@@ -38,7 +38,7 @@ def matrices(model: Decoder, source: Source = itself) -> Iterator[Matrix]:
     Source: Jordan et al. 2024, Muon.
     """
     for name, value, axes in model.views(source):
-        if name.startswith("blocks.") and len(axes) > 1 and "d_model" in axes:
+        if name.startswith("blocks.") and is_matrix(name, value):
             matrix = as_matrix(value, axes)
             d_model, rest = matrix.shape
             growth = d_model / rest if axes[-1] == "d_model" else rest / d_model

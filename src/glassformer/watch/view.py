@@ -29,8 +29,9 @@ def itself(parameter: nn.Parameter) -> Tensor:
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether a stored parameter is a matrix: a gain of all heads together has two axes, too."""
-    return parameter.ndim >= 2 and not name.endswith(".w")
+    """Whether it is a matrix: gains of all heads and biases of all experts have two axes, too."""
+    last = name.rpartition(".")[2]
+    return parameter.ndim >= 2 and last != "w" and not last.startswith("b_")
 
 
 def as_matrix(value: Tensor, axes: tuple[str, ...]) -> Tensor:
