@@ -250,7 +250,8 @@ def attention(
     total = e.sum(-1)
     if sinks is not None:
         seen[f"{at}keys_sum"] = total
-        total = total + np.exp(sinks[:, None] - largest)
+        seen[f"{at}sink_exp"] = np.exp(sinks[:, None] - largest)
+        total = total + seen[f"{at}sink_exp"]
     seen[f"{at}pattern_sum"] = total
     pattern = seen[f"{at}pattern"] = e / total[..., None]
     z = seen[f"{at}z"] = np.einsum("bhqk,bkhd->bqhd", pattern, v)

@@ -16,8 +16,9 @@ from tests.model.variety import (
     random_targets,
 )
 
-# These hold the same numbers in another layout.
+# These hold the same numbers in another layout, or some of them.
 COPIES = ("aten.clone", "aten._unsafe_view", "aten.copy_")
+REORDERED = ("aten.index.", "aten.cat", "aten.gather", "aten.sort")
 
 
 class Watcher(TorchDispatchMode):
@@ -27,6 +28,7 @@ class Watcher(TorchDispatchMode):
         super().__init__()
         self.made: list[tuple[str, Tensor]] = []
         self.copied: dict[int, Tensor] = {}
+        self.reordered: list[tuple[str, list[Tensor], Tensor]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -35,7 +37,11 @@ class Watcher(TorchDispatchMode):
             if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
                 continue
             storage = tensor.untyped_storage().data_ptr()
-            if str(func).startswith(COPIES) and storage not in given:
+            if str(func).startswith(REORDERED):
+                floats = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
+                floats = [x for x in floats if x.is_floating_point()]
+                self.reordered.append((str(func), floats, tensor))
+            elif str(func).startswith(COPIES) and storage not in given:
                 source = next(x for x in tree_leaves(args) if isinstance(x, Tensor))
                 self.copied[storage] = source
             elif storage not in given:  # neither a view nor in place
@@ -45,12 +51,37 @@ class Watcher(TorchDispatchMode):
     def unexplained(self, trace: Trace) -> list[str]:
         """Operators whose output is the value of no node, weight or constant."""
         known = {trace.value_of(node).untyped_storage().data_ptr() for node in trace.nodes.values()}
+        self._follow(known)
         lost = [name for name, made in self.made if made.untyped_storage().data_ptr() not in known]
+        lost += [
+            name
+            for name, _, made in self.reordered
+            if made.untyped_storage().data_ptr() not in known
+        ]
         for storage, source in self.copied.items():
             origin = source.untyped_storage().data_ptr()
             if storage not in known and origin not in known and origin not in self.copied:
                 lost.append(f"a copy of {[*source.shape]}")
         return lost
+
+    def _follow(self, known: set[int]) -> None:
+        """Known too: what known numbers were reordered to, and what only came to be in a node.
+
+        The products of single experts are written one below the other, in the order of tokens.
+        """
+        for forward in (True, False):
+            for _, sources, made in self.reordered if forward else reversed(self.reordered):
+                of = {x.untyped_storage().data_ptr() for x in sources}
+                of |= {
+                    self.copied[at].untyped_storage().data_ptr() for at in of if at in self.copied
+                }
+                own = made.untyped_storage().data_ptr()
+                if forward and of & known and of - known <= self.copied.keys():
+                    known.add(own)
+                elif (
+                    not forward and own in known and sum(x.numel() for x in sources) == made.numel()
+                ):
+                    known |= of
 
 
 @pytest.mark.parametrize("with_targets", [False, True], ids=["probs", "loss"])

@@ -197,6 +197,6 @@ def sink_max(scores_max: Tensor, sinks: Tensor) -> Tensor:
     return torch.where(scores_max > sinks[:, None], scores_max, sinks[:, None])
 
 
-def sink_sum(keys_sum: Tensor, sinks: Tensor, pattern_max: Tensor) -> Tensor:
-    """keys_sum [batch, head, query] with the exponential of the head's sink [head]."""
-    return keys_sum + (sinks[:, None] - pattern_max).exp()
+def sink_exp(sinks: Tensor, pattern_max: Tensor) -> Tensor:
+    """exp(sink - pattern_max) for each head's sink [head], [batch, head, query]."""
+    return (sinks[:, None] - pattern_max).exp_()

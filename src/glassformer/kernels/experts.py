@@ -67,7 +67,8 @@ def expert_linear(x: Tensor, W: Tensor, b: Tensor | None, experts: Tensor) -> Te
 
 def mix_experts(expert_out: Tensor, expert_weights: Tensor, experts: Tensor) -> Tensor:
     """expert_out [batch, pos, choice, d_model], each times its weight of [batch, pos, expert]."""
-    return (expert_out * expert_weights.gather(-1, experts)[..., None]).sum(-2)
+    weights = expert_weights.gather(-1, experts)
+    return (weights[..., None, :] @ expert_out).squeeze(-2)
 
 
 def mixture(

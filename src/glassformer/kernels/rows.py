@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -69,4 +68,4 @@ def order(ranks: Tensor, k: int | None = None) -> Tensor:
 
 def keep_top(x: Tensor, ranks: Tensor, k: int) -> Tensor:
     """x [..., n], 0 but for the k of lowest rank."""
-    return torch.where(ranks < k, x, 0.0)
+    return x.masked_fill(ranks >= k, 0)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from glassformer.kernels import attention as kernels
 from glassformer.ops import softmax
-from glassformer.ops.elementwise import cap_over, larger_of, scale_by
+from glassformer.ops.elementwise import add_to, cap_over, larger_of, scale_by
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op, template
-from glassformer.ops.rows import row_divide, row_max, row_sum
+from glassformer.ops.rows import row_divide, row_exp, row_max, row_sum
 
 SOURCE = "Vaswani et al. 2017, eq. 1"
 GROUPED = "Ainslie et al. 2023, section 2.2"
@@ -159,12 +159,21 @@ sink_max = larger_of.using(kernels.sink_max).over(
     role="intermediate",
 )
 
-sink_sum = op(
+sink_exp = row_exp.using(kernels.sink_exp).over(
+    "sink_exp",
+    "sink_exp",
+    {"B": "batch head query", "A": ""},
+    {"x": "sinks[head]", "row": "pattern_max"},
+    summary="The head's sink is exponentiated like every score.",
+    source=SINK,
+    role="intermediate",
+)
+
+sink_sum = add_to.over(
     "sink_sum",
-    "pattern_sum[batch, head, query] = keys_sum[batch, head, query]"
-    " + exp(sinks[head] - pattern_max[batch, head, query])",
-    "keys_sum sinks pattern_max",
-    kernels.sink_sum,
+    "pattern_sum",
+    {"B": "", "A": "batch head query"},
+    {"x": "keys_sum", "more": "sink_exp"},
     summary="The sink's exponential is added: it takes its share of the attention.",
     source=SINK,
     role="intermediate",
@@ -175,7 +184,8 @@ def _pattern_with_sink(t: Tape, scores: Tensor, sinks: Tensor) -> Tensor:
     _, exponentials, _, share = softmax.over_keys
     largest = t("pattern_max", sink_max, t("scores_max", scores_max, scores), sinks)
     each = t("pattern_exp", exponentials, scores, largest)
-    total = t("pattern_sum", sink_sum, t("keys_sum", exponentials_sum, each), sinks, largest)
+    of_sink = t("sink_exp", sink_exp, sinks, largest)
+    total = t("pattern_sum", sink_sum, t("keys_sum", exponentials_sum, each), of_sink)
     return t("pattern", share, each, total)
 
 
