@@ -89,3 +89,15 @@ def test_a_neuron_is_dead_if_no_token_of_its_expert_wakes_it():
     dead = dead_units(model, Batch(ids, ids))
     assert dead["blocks.1"] == pytest.approx(1 - len(awake) / 25)
     assert len(awake) <= 20
+
+
+def test_where_every_expert_reads_every_token_the_logits_are_the_same(model, monkeypatch):
+    """As when it is compiled, where sizes may not follow from who went where."""
+    ids = random_ids(model.config, 0)
+    with torch.no_grad():
+        sorted_by_expert = model(ids)
+        monkeypatch.setattr("glassformer.kernels.experts.torch.compiler.is_compiling", lambda: True)
+        of_all = model(ids)
+    # the same sums in another order, in float64
+    torch.testing.assert_close(of_all, sorted_by_expert, rtol=1e-12, atol=1e-12)
+    assert not torch.equal(of_all, torch.zeros_like(of_all))
