@@ -1,4 +1,4 @@
-"""The walk from number to number: in its link, stepped back, walked to a token, saved as a picture."""
+"""The walk from number to number: linked, stepped back, walked to a token, saved as a picture."""
 
 import re
 from pathlib import Path

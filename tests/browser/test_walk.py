@@ -1,5 +1,6 @@
 """The walk that is played: what it says of a prompt, and how it is stopped, stepped and left."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.browser.test_page import problems
 PROMPT = "the easiest trick to teach a"
 LINK = urlencode({"run": "small", "prompt": PROMPT, "play": 1})
 FRAME = 1000 / 60  # ms
+SLOWEST = (1.2 if os.environ.get("CI") else 3) * FRAME
+"""Of the middle one of all frames; a machine of developers may have other things to do."""
 
 FRAMES = """(seconds) => new Promise((done) => {
   const times = [];
@@ -89,8 +92,7 @@ def test_the_walk_moves_smoothly_and_axe_finds_nothing_wrong(
     before = page.evaluate(PICTURE)
     frames = sorted(page.evaluate(FRAMES, 2))
     assert page.evaluate(PICTURE) != before
-    # the middle of them: a loaded machine drops some
-    assert frames[len(frames) // 2] < 1.2 * FRAME
+    assert frames[len(frames) // 2] < SLOWEST
     page.keyboard.press("Space")
     assert problems(page) == []
     page.emulate_media(color_scheme="dark")

@@ -1,9 +1,9 @@
 /**
- * One logit as a sum: what each part of the model wrote towards a token. The final norm is taken with
- * the scale that this pass had, so that the shares add up to the logit. Python's `lab.logit_attribution`,
- * which says the rules and the source (Elhage et al. 2021).
+ * One logit as a sum: what each part of the model wrote towards a token. Norms on the way are taken with
+ * the scale that they had in this pass, so that the shares add up to the logit. Python's
+ * `lab.logit_attribution`, which says the rules and the source (Elhage et al. 2021).
  */
-import { format, parse } from "./address";
+import { format, nameOf, parse } from "./address";
 import { flat } from "./node";
 import { column, line } from "./slice";
 import { blockOf } from "./story";
@@ -48,23 +48,120 @@ interface Config {
   embed_norm: boolean;
   embed_scale: number;
   n_layers: number;
+  head_bias: boolean;
 }
 
-const AFTER_PARTS = /(^|\.)(attn_out|mlp_out|resid_start|resid_pre|resid_mid|resid_post)$/;
-const AFTER_STREAM = /^(ln_final\.|logits)/;
+const AFTER_PARTS =
+  /^(attn_out|attn_scaled|mlp_out|mlp_scaled|resid_start|resid_pre|resid_mid_sum|resid_mid|resid_post_sum|resid_post|final_scaled|logits_raw|logits)$/;
 
 /** Why the logits of a trace can't be split; "" where they can. */
 export function refusal(trace: Trace, given: Record<string, unknown>): string {
   const { norm_position } = given as unknown as Config;
-  if (!["pre", "none"].includes(norm_position))
-    return "This model normalizes what attention and MLP add, or the sum, so its parts do not add up to a logit.";
   const edited = trace.ofKind("fwd").find(({ address, edited }) => {
-    const name = address.slice("fwd/".length);
-    return edited && (AFTER_PARTS.test(name) || AFTER_STREAM.test(name));
+    const [last, norm = ""] = nameOf(address).split(".").reverse();
+    const ofStream = ["ln_embed", "ln_final"].includes(norm) || norm.endsWith("_post");
+    const after = norm_position === "post" && ["ln1", "ln2"].includes(norm);
+    return edited && (ofStream || AFTER_PARTS.test(last) || after);
   });
   return edited
     ? `${edited.address} was edited, so what the parts wrote no longer adds up to a logit.`
     : "";
+}
+
+/** What one part wrote, as the stream has it behind all norms so far. */
+interface Written {
+  part: string;
+  address: string;
+  x: Float64Array;
+}
+
+/** A norm as this pass had it. */
+interface Norm {
+  scale: number;
+  centers: boolean;
+  gain: Float64Array | null;
+  bias: Float64Array | null;
+}
+
+const normed = ({ scale, centers, gain }: Norm, x: Float64Array): Float64Array => {
+  const mean = centers ? x.reduce((sum, one) => sum + one, 0) / x.length : 0;
+  return x.map((one, d) => ((one - mean) / scale) * (gain ? gain[d] : 1));
+};
+
+/** A model's way from what its parts write to the logits, at one position. */
+class Way {
+  private norms = new Map<string, Norm>();
+
+  private constructor(
+    readonly trace: Trace,
+    readonly config: Config,
+    readonly pos: number,
+  ) {}
+
+  static async of(trace: Trace, config: Config, pos: number): Promise<Way> {
+    const way = new Way(trace, config, pos);
+    const layers = Array.from({ length: config.n_layers }, (_, i) => `blocks.${i}`);
+    const names = layers.flatMap((scope) => ["ln1", "ln2"].map((norm) => `${scope}.${norm}`));
+    const wanted = [
+      ...(config.embed_norm ? ["ln_embed"] : []),
+      ...(way.onBranches ? names.map((name) => `${name}_post`) : []),
+      ...(way.afterAdding ? names : []),
+      ...(config.final_norm ? ["ln_final"] : []),
+    ];
+    for (const name of wanted) way.norms.set(name, await way.load(name));
+    return way;
+  }
+
+  private get onBranches(): boolean {
+    return ["branch", "both"].includes(this.config.norm_position);
+  }
+
+  private get afterAdding(): boolean {
+    return this.config.norm_position === "post";
+  }
+
+  private async load(name: string): Promise<Norm> {
+    const { trace, config, pos } = this;
+    const read = async (path: string) => (trace.has(path) ? line(trace, path, {}) : null);
+    const gain = await read(`weight/${name}.w`);
+    return {
+      scale: await trace.values.one(trace.node(`fwd/${name}.scale`), pos),
+      centers: config.norm === "layer",
+      gain: gain && gain.map((w) => w + Number(config.norm_gain_from_one)),
+      bias: await read(`weight/${name}.b`),
+    };
+  }
+
+  /** Each part under a norm, and the norm's bias. */
+  under(parts: Written[], name: string, called: string): Written[] {
+    const norm = this.norms.get(name)!;
+    const found = parts.map((one) => ({ ...one, x: normed(norm, one.x) }));
+    if (norm.bias)
+      found.push({ part: `${called}'s bias`, address: `weight/${name}.b`, x: norm.bias });
+    return found;
+  }
+
+  /** The stream with what a branch adds, each normed where the model does it. */
+  add(stream: Written[], branch: Written[], norm: string, called: string): Written[] {
+    const factor = this.config.branch_scale;
+    const added = this.onBranches ? this.under(branch, `${norm}_post`, `${called} norm`) : branch;
+    const all = [...stream, ...added.map((one) => ({ ...one, x: one.x.map((x) => x * factor) }))];
+    return this.afterAdding ? this.under(all, norm, `${called} norm`) : all;
+  }
+
+  /** What an MLP wrote, as the last vector of the stream has it. */
+  onward(x: Float64Array, block: number): Float64Array {
+    const by = (name: string) => (x = normed(this.norms.get(name)!, x));
+    if (this.onBranches) by(`blocks.${block}.ln2_post`);
+    x = x.map((one) => one * this.config.branch_scale);
+    if (this.afterAdding) {
+      by(`blocks.${block}.ln2`);
+      for (let later = block + 1; later < this.config.n_layers; later++)
+        for (const norm of ["ln1", "ln2"]) by(`blocks.${later}.${norm}`);
+    }
+    if (this.config.final_norm) by("ln_final");
+    return x;
+  }
 }
 
 /** Split the logit of a token at a position, in float64 from recorded values. */
@@ -75,51 +172,36 @@ export async function attribute(
   pos: number,
 ): Promise<Attribution> {
   const config = given as unknown as Config;
-  const logits = trace.node(config.logit_cap ? "fwd/logits_raw" : "fwd/logits");
-  const direction = await directionOf(trace, config, token);
-  const read = await reader(trace, config, direction, pos);
-  const shares: Share[] = [];
-  const add = (part: string, address: string, logits: number) =>
-    shares.push({ part, address, logits });
-
-  for (const [path, part] of starts(trace, config)) {
-    const own: Record<string, number> = trace.node(path).axes.includes("batch") ? { batch: 0 } : {};
-    const x = await line(trace, path, { ...own, pos });
-    add(part, format(path, { pos }), read(x));
-  }
+  const way = await Way.of(trace, config, pos);
+  let stream = await starts(trace, config, pos);
+  if (config.embed_norm) stream = way.under(stream, "ln_embed", "embedding norm");
   for (let block = 0; block < config.n_layers; block++) {
     const scope = `blocks.${block}`;
-    const z = await line(trace, `fwd/${scope}.attn.z`, { batch: 0, pos });
-    const W_O = trace.node(`weight/${scope}.attn.W_O`);
-    const weights = await trace.values.all(W_O);
-    const [heads, wide, d_model] = W_O.shape;
-    for (let head = 0; head < heads; head++) {
-      const wrote = new Float64Array(d_model);
-      for (let i = head * wide; i < (head + 1) * wide; i++)
-        for (let d = 0; d < d_model; d++) wrote[d] += z[i] * weights[i * d_model + d];
-      const address = format(`fwd/${scope}.attn.z`, { pos, head });
-      const x = wrote.map((x) => x * config.branch_scale);
-      add(`layer ${block} head ${head}`, address, read(x));
-    }
-    const b_O = `weight/${scope}.attn.b_O`;
-    if (trace.has(b_O)) {
-      const bias = (await line(trace, b_O, {})).map((x) => x * config.branch_scale);
-      add(`layer ${block} attention bias`, b_O, read(bias));
-    }
+    const heads = await headsOf(trace, block, pos);
+    stream = way.add(stream, heads, `${scope}.ln1`, `layer ${block} attention`);
     const out = `fwd/${scope}.mlp.mlp_out`;
-    const x = (await line(trace, out, { batch: 0, pos })).map((x) => x * config.branch_scale);
-    add(`layer ${block} MLP`, format(out, { pos }), read(x));
+    const x = await line(trace, out, { batch: 0, pos });
+    const mlp = { part: `layer ${block} MLP`, address: format(out, { pos }), x };
+    stream = way.add(stream, [mlp], `${scope}.ln2`, mlp.part);
   }
-  // what does not depend on the text
-  if (trace.has("weight/ln_final.b")) {
-    const bias = await line(trace, "weight/ln_final.b", {});
-    add("final norm's bias", "weight/ln_final.b", dot(bias, direction) * config.logit_scale);
-  }
-  if (trace.has("weight/unembed.b_U")) {
+  if (config.final_norm) stream = way.under(stream, "ln_final", "final norm");
+
+  const direction = await directionOf(trace, config, token);
+  const shares = stream.map(({ part, address, x }) => ({
+    part,
+    address,
+    logits: dot(x, direction) * config.logit_scale,
+  }));
+  if (config.head_bias) {
     const b_U = trace.node("weight/unembed.b_U");
     const address = format(b_U.address, { vocab: token });
-    add("unembedding's bias", address, await trace.values.one(b_U, token));
+    shares.push({
+      part: "unembedding's bias",
+      address,
+      logits: await trace.values.one(b_U, token),
+    });
   }
+  const logits = trace.node(config.logit_cap ? "fwd/logits_raw" : "fwd/logits");
   return {
     token,
     pos,
@@ -128,6 +210,30 @@ export async function attribute(
     logit: await trace.values.one(logits, flat(logits, { batch: 0, pos, vocab: token })),
     address: format(logits.address, { pos, vocab: token }),
   };
+}
+
+/** What each head of a block wrote, and their bias. */
+async function headsOf(trace: Trace, block: number, pos: number): Promise<Written[]> {
+  const scope = `blocks.${block}.attn`;
+  const z = await line(trace, `fwd/${scope}.z`, { batch: 0, pos });
+  const W_O = trace.node(`weight/${scope}.W_O`);
+  const weights = await trace.values.all(W_O);
+  const [heads, wide, d_model] = W_O.shape;
+  const found = Array.from({ length: heads }, (_, head): Written => {
+    const x = new Float64Array(d_model);
+    for (let i = head * wide; i < (head + 1) * wide; i++)
+      for (let d = 0; d < d_model; d++) x[d] += z[i] * weights[i * d_model + d];
+    const address = format(`fwd/${scope}.z`, { pos, head });
+    return { part: `layer ${block} head ${head}`, address, x };
+  });
+  const b_O = `weight/${scope}.b_O`;
+  if (trace.has(b_O))
+    found.push({
+      part: `layer ${block} attention bias`,
+      address: b_O,
+      x: await line(trace, b_O, {}),
+    });
+  return found;
 }
 
 /** What the neurons of a block's MLP wrote, largest share first; empty where they are not read by one matrix. */
@@ -142,7 +248,7 @@ export async function neuronShares(
   const W_out = trace.nodes.get(`weight/blocks.${block}.mlp.W_out`);
   if (!trace.has(path) || W_out?.axes.join() !== "d_mlp,d_model") return [];
   const direction = await directionOf(trace, config, token);
-  const read = await reader(trace, config, direction, pos);
+  const way = await Way.of(trace, config, pos);
   const [post, weights] = await Promise.all([
     line(trace, path, { batch: 0, pos }),
     trace.values.all(W_out),
@@ -150,11 +256,15 @@ export async function neuronShares(
   const d_model = W_out.shape[1];
   const shares = Array.from(post, (value, neuron) => ({
     neuron,
-    logits: read(
-      weights
-        .subarray(neuron * d_model, (neuron + 1) * d_model)
-        .map((w) => w * value * config.branch_scale),
-    ),
+    logits:
+      config.logit_scale *
+      dot(
+        way.onward(
+          weights.subarray(neuron * d_model, (neuron + 1) * d_model).map((w) => w * value),
+          block,
+        ),
+        direction,
+      ),
     address: format(path, { batch: 0, pos, d_mlp: neuron }),
   }));
   return shares.sort((a, b) => Math.abs(b.logits) - Math.abs(a.logits));
@@ -170,12 +280,16 @@ export function partAt(address: string): Part {
   return { kind: path === "fwd/pos_embed" ? "position" : "embedding", block, head: null };
 }
 
-/** What the stream begins with: (path, Python's name). */
-function starts(trace: Trace, config: Config): [string, string][] {
-  if (config.embed_norm) return [["fwd/ln_embed.normalized", "embedding, normed"]];
+/** What the stream begins with. */
+async function starts(trace: Trace, config: Config, pos: number): Promise<Written[]> {
   const path = config.embed_scale === 1 ? "fwd/embed" : "fwd/embed_scaled";
-  const found: [string, string][] = [[path, "token embedding"]];
-  if (trace.has("fwd/pos_embed")) found.push(["fwd/pos_embed", "position"]);
+  const of = async (part: string, path: string, index: Record<string, number>) => ({
+    part,
+    address: format(path, { pos }),
+    x: await line(trace, path, index),
+  });
+  const found = [await of("token embedding", path, { batch: 0, pos })];
+  if (trace.has("fwd/pos_embed")) found.push(await of("position", "fwd/pos_embed", { pos }));
   return found;
 }
 
@@ -184,21 +298,6 @@ const directionOf = (trace: Trace, config: Config, token: number): Promise<Float
   column(trace, trace.node(config.tied ? "fwd/unembed.W_U" : "weight/unembed.W_U"), {
     vocab: token,
   });
-
-/** A vector's share: normed with the scale that this pass had, and unembedded. */
-async function reader(trace: Trace, config: Config, direction: Float64Array, pos: number) {
-  if (!config.final_norm) return (x: Float64Array) => dot(x, direction) * config.logit_scale;
-  const scale = await trace.values.one(trace.node("fwd/ln_final.scale"), pos);
-  const gain = trace.has("weight/ln_final.w") ? await line(trace, "weight/ln_final.w", {}) : null;
-  const from = Number(config.norm_gain_from_one);
-  return (x: Float64Array) => {
-    const mean = config.norm === "layer" ? x.reduce((sum, one) => sum + one, 0) / x.length : 0;
-    let sum = 0;
-    for (let d = 0; d < x.length; d++)
-      sum += ((x[d] - mean) / scale) * (gain ? gain[d] + from : 1) * direction[d];
-    return sum * config.logit_scale;
-  };
-}
 
 function dot(one: Float64Array, two: Float64Array): number {
   return one.reduce((sum, x, i) => sum + x * two[i], 0);

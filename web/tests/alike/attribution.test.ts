@@ -1,6 +1,6 @@
 /** Logits that Python has split (tests/page/attributed.py): the page splits them alike. */
 import { expect, test } from "vitest";
-import { attribute, refusal, type Attribution } from "../../src/trace/attribution";
+import { attribute, neuronShares, refusal, type Attribution } from "../../src/trace/attribution";
 import { cases } from "./cases";
 import { opened } from "./opened";
 
@@ -31,6 +31,18 @@ test.each(made)("the parts of a logit: $name", async ({ folder, config, result }
   expect(found.logit).toBe(result.logit);
   expect(Math.abs(found.total - found.logit)).toBeLessThan(ROUNDED);
 });
+
+test.each(made)(
+  "an MLP's share is that of its neurons: $name",
+  async ({ folder, config, result }) => {
+    const trace = opened(folder);
+    if (!result || trace.has("weight/blocks.0.mlp.b_out")) return;
+    const neurons = await neuronShares(trace, config, result, 0);
+    const whole = result.shares.find(({ part }) => part === "layer 0 MLP")!;
+    const sum = neurons.reduce((total, { logits }) => total + logits, 0);
+    if (neurons.length) expect(Math.abs(sum - whole.logits)).toBeLessThan(ROUNDED);
+  },
+);
 
 test("most kinds of models have logits that can be split", () => {
   const split = made.filter(({ result }) => result !== null);
