@@ -7,6 +7,7 @@ No peer runs beside it: the bounds are those of a page that feels immediate.
 from __future__ import annotations
 
 import gzip
+import json
 import statistics
 import tempfile
 import time
@@ -22,6 +23,7 @@ from bench.measure import Row
 from glassformer.interop import load, save
 from glassformer.model import Config, Decoder
 from glassformer.server.export import export, page_data
+from glassformer.server.notebook import trace_html
 from glassformer.server.page import template
 from glassformer.server.runs import Runs
 from glassformer.text.tokenizer import Tokenizer
@@ -63,6 +65,31 @@ OPEN_PROMPTS = """async (prompts) => {
 }"""
 
 
+WATCH_ENGINE = """
+    window.engineTimes = [];
+    window.Worker = class extends Worker {
+        asked = new Map();
+        constructor(...args) {
+            super(...args);
+            this.addEventListener("message", ({ data }) => {
+                const asked = this.asked.get(data.n);
+                if (asked) engineTimes.push({ kind: asked.kind, ms: performance.now() - asked.at });
+            });
+        }
+        postMessage(message, ...rest) {
+            const { n, what, request: asked } = message;
+            if (what === "trace") {
+                const edited = Object.keys(asked.edits ?? {}).length;
+                const kind = edited ? "edit" : asked.added?.length ? "token"
+                    : asked.backward === false ? "forward" : "backward";
+                this.asked.set(n, { kind, at: performance.now() });
+            }
+            super.postMessage(message, ...rest);
+        }
+    };
+"""
+
+
 OPEN_MATRICES = """async ([hash, addresses]) => {
     const times = [];
     for (const address of addresses) {
@@ -102,7 +129,9 @@ def sizes() -> Iterator[Row]:
     yield Row("the page without data, gzipped", shell / 1000, "KB", target=("<=", 200))
     data = page_data(Runs([STORY["run"]]), STORY["prompt"], target=STORY["target"])
     block = len(gzip.compress(data.model_dump_json(by_alias=True).encode(), 9))
-    yield Row("the built-in example, gzipped", block / 1000, "KB", target=("<=", 60))
+    yield Row("the built-in example, gzipped", block / 1000, "KB", target=("<=", 80))
+    shown = trace_html(load(STORY["run"])[0].watch(STORY["prompt"]))
+    yield Row("its trace in a notebook", len(shown.encode()) / 1000, "KB", target=("<=", 300))
 
 
 def small_model(page: Page, url: str) -> Iterator[Row]:
@@ -133,11 +162,34 @@ def file_alone(page: Page) -> Iterator[Row]:
         export(str(folder), prompts[-1], file)
         megabytes = file.stat().st_size / 1e6
         yield Row("a file of the demo's size", megabytes, "MB", target=("<=", 1.5))
+        page.add_init_script(WATCH_ENGINE)
         page.goto(f"{file.as_uri()}#/story")
         page.wait_for_selector(".rail .token", state="attached")
         yield row("it opens", [page.evaluate("performance.now()")], 2000)
         times = page.evaluate(OPEN_PROMPTS, prompts)
         yield row("another prompt, with gradients, to the drawn page", times[2:], 300)
+        edits = [json.dumps({f"fwd/blocks.0.attn.z[head={h}]": 0}) for h in range(4)]
+        for fields in [{"edits": edit} for edit in edits]:
+            page.goto(f"{file.as_uri()}#/lab?{urlencode({'prompt': prompts[0], **fields})}")
+            page.wait_for_timeout(1500)
+        page.goto(f"{file.as_uri()}#/training?{urlencode({'prompt': prompts[0]})}")
+        for _ in range(4):
+            page.get_by_role("button", name="One step", exact=True).click()
+            page.wait_for_timeout(2500)
+        page.goto(f"{file.as_uri()}#/playground?{urlencode({'prompt': prompts[1]})}")
+        for _ in range(4):
+            page.get_by_role("button", name="and go on").click()
+            page.wait_for_timeout(1500)
+        engine = page.evaluate("window.engineTimes")
+        kinds = {
+            "in the engine: a prompt's forward pass": ("forward", 100),
+            "in the engine: with gradients": ("backward", 300),
+            "in the engine: an edit, with gradients": ("edit", 100),
+            "in the engine: a generated token": ("token", 50),
+        }
+        for what, (kind, bound) in kinds.items():
+            times = [each["ms"] for each in engine if each["kind"] == kind]
+            yield row(what, times[1:] or times, bound)
         small = export("miniature", STORY["prompt"], Path(place) / "small.html", target="mat")
         page.goto(f"{small.as_uri()}#/training")
         page.get_by_role("button", name="Train", exact=True).click()

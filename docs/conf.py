@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,15 @@ project = "Glassformer"
 author = "Glassformer contributors"
 copyright = "2026, Glassformer contributors"  # noqa: A001 (Sphinx wants this name)
 release = importlib.metadata.version("glassformer")
+
+# The page itself, beside the documentation: a static host is all that a class needs.
+html_extra_path = [tempfile.mkdtemp()]
+gallery = Path(html_extra_path[0], "gallery", "glassformer.html")
+subprocess.run(
+    [sys.executable, "-m", "glassformer", "page", "--out", gallery],
+    cwd=Path(__file__).parent.parent,  # where `make demo` leaves its run
+    check=True,
+)
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml", "reference", "lessons"]
 exclude_patterns = ["_build", "_ext", "jupyter_execute", ".jupyter_cache"]

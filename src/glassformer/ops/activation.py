@@ -30,7 +30,7 @@ gelu_argument = template(
     "y[*A] = sqrt(2 / pi) * (x[*A] + 0.044715 * x[*A] ** 3)",
     "x",
     kernels.gelu_argument,
-    summary="A cubic of the sum that makes tanh follow the normal distribution.",
+    summary="Part of GELU's formula: a cubic that makes tanh follow the normal distribution.",
     source=GELU,
 )
 

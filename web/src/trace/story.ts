@@ -48,7 +48,7 @@ const INTO: (Plan & { act: string })[] = [
 const BLOCK: Plan[] = [
   {
     id: "norm-1",
-    title: "A common measure",
+    title: "Normalization: bring every vector to the same scale",
     sentence: "",
     names: ["ln1.*"],
   },
@@ -62,14 +62,14 @@ const BLOCK: Plan[] = [
   },
   {
     id: "qk-norm",
-    title: "One length for all",
+    title: "QK-norm: make queries and keys equally long",
     sentence: "Queries and keys are divided by their own size: only their directions are compared.",
     names: ["attn.q_normed*", "attn.k_normed*"],
     faces: ["attn.q_normed", "attn.k_normed"],
   },
   {
     id: "rotary",
-    title: "Position enters by turning",
+    title: "Rotary positions (RoPE): rotate by position",
     sentence:
       "Queries and keys are turned by an angle that grows with the token's place; between two of them only their distance is left.",
     names: ["attn.rot_q*", "attn.rot_k*"],
@@ -92,14 +92,14 @@ const BLOCK: Plan[] = [
   },
   {
     id: "softmax",
-    title: "Scores become shares",
+    title: "Softmax: scores become shares of attention",
     sentence:
-      "Each row of scores is exponentiated and divided by its sum: every token has one whole attention to give away.",
+      "Each row of scores is exponentiated and divided by its sum: every token splits 100% of its attention among itself and earlier tokens.",
     names: ["attn.pattern_max", "attn.pattern_exp", "attn.pattern_sum", "attn.pattern"],
   },
   {
     id: "mix",
-    title: "Values are mixed",
+    title: "Copy information from the tokens it attends to",
     sentence:
       "Each token collects the values of the tokens it looks at, each times its share of attention.",
     names: ["attn.z"],
@@ -113,14 +113,14 @@ const BLOCK: Plan[] = [
   },
   {
     id: "resid-mid",
-    title: "Added to what was there",
+    title: "Residual: add attention's result to the token",
     sentence:
       "What attention found is added to the token's vector; what was there before stays in the sum.",
     names: ["resid_mid"],
   },
   {
     id: "norm-2",
-    title: "A common measure again",
+    title: "Normalization again",
     sentence: "",
     names: ["ln2.*"],
   },
@@ -142,7 +142,7 @@ const BLOCK: Plan[] = [
   },
   {
     id: "resid-post",
-    title: "Added again",
+    title: "Residual: add the MLP's result too",
     sentence: "What the feed-forward layer made is added too; the next block starts from here.",
     names: ["resid_post"],
   },
@@ -152,7 +152,7 @@ const OUT: (Plan & { act: string })[] = [
   {
     id: "final-norm",
     act: "Logits",
-    title: "One last measure",
+    title: "Final normalization",
     sentence: "",
     names: ["ln_final.*"],
   },
@@ -236,7 +236,7 @@ export function stages(trace: Trace, block: number): Stage[] {
       stage(
         "guess",
         "Block by block",
-        "What it would say so far",
+        "The model's guess at each layer",
         "The last norm and the unembedding, put to the stream before its end, tell what the model would say if it stopped there.",
         [guess],
         guess,
