@@ -9,6 +9,7 @@ from glassformer.generation.cache import Cache
 from glassformer.generation.generate import generate, generate_batch
 from glassformer.generation.packed import WEIGHTS, pack, unpacked
 from glassformer.generation.plan import ExecutionPlan
+from glassformer.kernels import choices
 from glassformer.model import Config, Decoder
 from tests.generation.models import TINY, speaking, various
 
@@ -145,3 +146,20 @@ def test_int8_off_the_cpu_is_refused():
         model = Decoder(TINY)
     with pytest.raises(GlassformerError, match="on the CPU only, and this model is on meta"):
         pack(model, "int8")
+
+
+@pytest.mark.parametrize("in_rows", [True, False])
+def test_a_row_and_several_rows_in_bfloat16_are_the_same_product(monkeypatch, in_rows):
+    """By PyTorch's own product and by oneDNN's, and oneDNN stays switched on."""
+    choice = choices.BF16_ROW_BY_TORCH._replace(value=in_rows)
+    monkeypatch.setattr(choices, "BF16_ROW_BY_TORCH", choice)
+    generator = torch.Generator().manual_seed(0)
+    W, b = torch.randn(96, 200, generator=generator), torch.randn(200, generator=generator)
+    x = torch.randn(3, 96, generator=generator)
+    product = packed_module._Blocked(W, b, torch.bfloat16)
+    exact = x.bfloat16().double() @ W.bfloat16().double() + b.bfloat16().double()
+    size = 2**-8 * exact.abs().max()  # the sum is rounded to bfloat16 once
+    assert (product(x) - exact).abs().max() <= size
+    for i in range(3):
+        assert (product(x[i : i + 1]) - exact[i]).abs().max() <= size
+    assert torch.backends.mkldnn.enabled

@@ -210,22 +210,40 @@ class _Stored:
 
 
 class _Blocked:
-    """The matrix in `dtype`, in oneDNN's layout where oneDNN knows one."""
+    """The matrix in `dtype`, in oneDNN's layout where oneDNN knows one.
+
+    In bfloat16 it stays in rows where `kernels.choices` has PyTorch's own product for one token.
+    """
 
     def __init__(self, W: Tensor, b: Tensor | None, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.b = None if b is None else b.to(dtype)
         W = W.T.to(dtype).contiguous()
-        self.blocked = W.device.type == "cpu" and _onednn_multiplies(dtype)
+        on_cpu = W.device.type == "cpu"
+        self.in_rows = on_cpu and dtype == torch.bfloat16 and choices.BF16_ROW_BY_TORCH.value
+        self.blocked = on_cpu and not self.in_rows and _onednn_multiplies(dtype)
         self.W = torch.ops.mkldnn._reorder_linear_weight(W, 1) if self.blocked else W
 
     def __call__(self, x: Tensor) -> Tensor:
         narrow = x.to(self.dtype)
         if self.blocked:
             y = torch.ops.mkldnn._linear_pointwise(narrow, self.W, self.b, "none", [], "")
+        elif self.in_rows and narrow.numel() == narrow.shape[-1]:
+            y = _without_onednn(narrow, self.W, self.b)
         else:
             y = F.linear(narrow, self.W, self.b)
         return y.to(x.dtype)
+
+
+def _without_onednn(x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+    """W x + b by PyTorch itself; the switch is everyone's, and is set back by who turned it."""
+    if not torch._C._get_mkldnn_enabled():
+        return F.linear(x, W, b)
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        return F.linear(x, W, b)
+    finally:
+        torch._C._set_mkldnn_enabled(True)
 
 
 def _onednn_multiplies(dtype: torch.dtype) -> bool:

@@ -80,3 +80,9 @@ LARGE_FP32_IS_PACKED = Choice(
     " packed it wrote 0.85 times as fast as `transformers`, as stored 1.28 times",
     "tests/generation/test_c_step.py::test_a_large_model_in_fp32_is_packed_where_the_table_says_so",
 )
+
+BF16_ROW_BY_TORCH = Choice(
+    AMD,
+    "a row times a bfloat16 matrix: on a core PyTorch's own product reads 17.4 GB/s, oneDNN's 12",
+    "tests/generation/test_packed.py::test_a_row_and_several_rows_in_bfloat16_are_the_same_product",
+)

@@ -45,7 +45,7 @@ def attribution(
     token: whose logit, as a word or an id; None: the most probable one's. pos: after which token,
     from 0, or -1 for the last.
 
-    Errors: a model with post-norm, an edited stream; see `glassformer.lab.logit_attribution`.
+    Errors: an edited stream; see `glassformer.lab.logit_attribution`.
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
 
     >>> from glassformer.interop.open import load
