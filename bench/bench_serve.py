@@ -8,6 +8,7 @@ answer. Clients and server share this machine.
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -27,7 +28,7 @@ import torch
 
 import glassformer as gf
 from bench.measure import Row
-from glassformer.interop.export import export
+from glassformer.interop.export import GGUF, export
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.card import card
@@ -52,9 +53,9 @@ def run(seconds: float) -> Iterator[Row]:
         for name, sizes in SIZES.items():
             model, place = make(Path(folder) / name, sizes)
             yield from _ours(name, place, seconds / len(SIZES))
-            gguf = Path(folder) / f"{name}.gguf"
-            export(model, gguf, card(name, model, None), "gguf")
-            yield from _llama_cpp(name, gguf, seconds / len(SIZES) / 2)
+            exported = Path(folder) / f"{name}-gguf"
+            export(model, exported, card(name, model, None), "gguf")
+            yield from _llama_cpp(name, exported / GGUF, seconds / len(SIZES) / 2)
 
 
 def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
@@ -62,6 +63,13 @@ def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
     torch.manual_seed(0)
     tokenizer = Tokenizer.train("bpe", [TEXT * 20], vocab_size=300)
     model = Decoder(Config(**{"vocab_size": tokenizer.vocab_size, **sizes}))
+    config = model.config
+    # probabilities as uneven as a trained model's, of about 3 nats: their choice costs what it does
+    spread = math.sqrt(2 * (math.log(config.vocab_size) - 3))
+    assert model.ln_final is not None
+    with torch.no_grad():
+        assert model.ln_final.w is not None
+        model.ln_final.w.mul_(spread / (config.init_std * math.sqrt(config.d_model)))
     model.tokenizer = tokenizer
     gf.save(model, tokenizer, folder)
     return model, folder
@@ -75,6 +83,10 @@ def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
         yield Row(f"{name}: 8 clients", eight.rate, "tokens/s")
         ratio = eight.rate / alone.rate
         yield Row(f"{name}: 8 clients, times one", ratio, "x", target=(">=", 4))
+        with _tracing(url, name):
+            traced = load(url, 8, seconds / 4, stream=False)
+        delay = 100 * (eight.rate / traced.rate - 1)
+        yield Row(f"{name}: 8 clients, longer while traced", delay, "%", target=("<=", 10))
         for clients in (8, 32):
             streamed = load(url, clients, seconds / 4, process=process)
             yield from streamed.rows(f"{name}: {clients} streams")
@@ -103,6 +115,25 @@ def _server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+@contextmanager
+def _tracing(url: str, run: str) -> Iterator[None]:
+    """A page that has a trace recorded, looks at it for a second, and has the next one recorded."""
+    over = threading.Event()
+
+    def trace() -> None:
+        with httpx.Client(base_url=url, timeout=300) as client:
+            while not over.wait(1):
+                client.post("/api/traces", json={"run": run.lower(), "prompt": PROMPT})
+
+    page = threading.Thread(target=trace)
+    page.start()
+    try:
+        yield
+    finally:
+        over.set()
+        page.join()
 
 
 def _llama_cpp(name: str, gguf: Path, seconds: float) -> Iterator[Row]:

@@ -240,6 +240,22 @@ def test_the_metrics_count_and_hold_no_text(folder, caplog, capfd):
     assert "dog" not in said
 
 
+def test_the_page_on_this_machine_sees_what_its_clients_asked_and_none_from_elsewhere(
+    folder, monkeypatch
+):
+    server = in_process(str(folder))
+    asked = {"prompt": PROMPT, "max_tokens": 3, "temperature": 0, "n": 2}
+    text = server.post("/v1/completions", json=asked).json()["choices"][0]["text"]
+    [seen] = server.get("/api/requests").json()["requests"]
+    assert (seen["run"], seen["prompt"], seen["text"]) == ("small", PROMPT, text)
+    assert (seen["texts"], seen["new_tokens"], seen["done"], seen["failed"]) == (2, 6, True, False)
+    monkeypatch.setattr("glassformer.server.v1.services.LOCAL", ("127.0.0.1",))
+    assert server.get("/api/requests").json() == {"requests": []}
+    server.post("/v1/completions", json=asked)
+    monkeypatch.undo()
+    assert len(server.get("/api/requests").json()["requests"]) == 1
+
+
 # --- load ---
 
 

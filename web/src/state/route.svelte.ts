@@ -14,6 +14,7 @@ export const VIEWS = [
   "training",
   "tokens",
   "weights",
+  "requests", // of programs that ask the API; whoever wants to see them gives this address
 ] as const;
 export type View = (typeof VIEWS)[number];
 export const title = (view: View): string => view[0].toUpperCase() + view.slice(1);
