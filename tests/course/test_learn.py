@@ -109,6 +109,17 @@ def test_what_cannot_be_is_refused_in_one_line(
         assert says in ended.stderr
 
 
+def test_a_folder_that_learned_another_text_is_refused_and_its_own_is_taken_again(
+    glassformer: Command, room: Classroom, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("Our school is old. The bell rings at eight.", encoding="utf-8")
+    ended = glassformer("learn", "1", "--text", str(other), "--out", str(room.run))
+    assert ended.code == 2
+    assert "learned another text" in ended.stderr
+    assert Classroom(None, room.folder).run == room.run
+
+
 def test_every_text_has_a_folder_of_its_own(tmp_path: Path) -> None:
     one, two = tmp_path / "a.txt", tmp_path / "b.txt"
     one.write_text("One. Two.", encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from glassformer.cli.app import VERBS
-from glassformer.course.classroom import Classroom
+from glassformer.course.classroom import FEWEST, Classroom
 from glassformer.course.course import course, lesson, names
 from glassformer.course.glossary import glossary
 from glassformer.course.lesson import (
@@ -144,3 +144,10 @@ def test_the_whole_course_is_made_for_a_text_of_hundreds_of_kilobytes(
 def test_a_lesson_is_the_same_whenever_it_is_made(room: Classroom) -> None:
     again = Classroom(None, room.folder)
     assert lesson("0", again) == lesson("0", room)
+
+
+def test_a_prompt_has_three_tokens_or_more_whatever_the_text(
+    room: Classroom, other_room: Classroom
+) -> None:
+    for each in (room, other_room):
+        assert len(each.tokenizer.encode_prompt(each.prompt)) >= FEWEST

@@ -28,7 +28,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.data import BlocksData
-from glassformer.training.examples import examples, unfinished
+from glassformer.training.examples import examples, shortened, unfinished
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, Prepared, new_run, open_data, resumed_run
 from glassformer.training.run import DATA, open_tokenizer, read_description
@@ -50,6 +50,7 @@ can look through, trained in seconds."""
 PIECES = 800  # of byte pairs, for a text that is not read word by word
 MERGES = 24  # that the lesson on byte pairs shows at most
 BYTES = 257  # of a vocabulary of byte pairs before its first merge, <eos> included
+FEWEST = 3  # tokens of a prompt: with fewer there is little to look at
 READ = 20_000  # characters of a long text that lists of its letters and words are made from
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
@@ -93,7 +94,8 @@ class Classroom:
     @cached_property
     def text(self) -> str:
         """The whole text; refuses one without two sentences, or too long for a lesson."""
-        text = "\n".join(self.corpus.texts())
+        parts = self.corpus.pieces()
+        text = "".join(part.text + "\n" * part.ends_document for part in parts)
         if len(text) > LONGEST:
             raise GlassformerError(
                 f"{self.file} has {len(text):,} characters; the course is for a text of at most"
@@ -150,7 +152,7 @@ class Classroom:
         tokenizer = open_tokenizer(self.folder, read_description(self.folder))
         shard = Shard(self.folder / DATA, tokenizer=tokenizer)
         learned = [i for i in shard.ids(slice(0, len(shard))).tolist() if i != tokenizer.eos_id]
-        if learned != tokenizer.encode(self.text):
+        if learned != [i for piece in self.corpus.texts() for i in tokenizer.encode(piece)]:
             raise GlassformerError(
                 f"{self.folder} holds a model that learned another text than {self.file}; give"
                 " --out another folder, or leave it out"
@@ -199,12 +201,13 @@ class Classroom:
 
     @cached_property
     def prompt(self) -> str:
-        """The beginning of a sentence of the text, without its end."""
-        if self.completions:
-            return self.completions[0][0]
-        return examples(self.tokenizer, self.model.config.n_ctx, self.run / DATA, own_first=True)[
-            0
-        ][0]
+        """The beginning of a sentence of the text, without its end; `FEWEST` tokens at least."""
+        tokenizer, n_ctx = self.tokenizer, self.model.config.n_ctx
+        own = examples(tokenizer, n_ctx, self.run / DATA, own_first=True)
+        starts = (shortened(tokenizer, n_ctx, sentence) for sentence in self.sentences)
+        prompts = [*(prompt for prompt, _ in (*self.completions, *own)), *starts]
+        long = (text for text in prompts if len(tokenizer.encode_prompt(text)) >= FEWEST)
+        return next(long, max(prompts, key=lambda text: len(tokenizer.encode_prompt(text))))
 
     def variant(self, **changes: Any) -> Variant:
         """The text's model trained with some fields of its configuration changed."""

@@ -81,6 +81,7 @@ def _html(markdown: str) -> str:
     for paragraph in markdown.split("\n\n"):
         text = html.escape(" ".join(line.strip() for line in paragraph.strip().splitlines()))
         text = re.sub("`([^`]+)`", r"<code>\1</code>", text)
+        text = re.sub(" {3,}", " &emsp; ", text)
         hashes, _, rest = text.partition(" ")
         if hashes in ("#", "##"):
             body.append(f"<h{len(hashes)}>{rest}</h{len(hashes)}>")

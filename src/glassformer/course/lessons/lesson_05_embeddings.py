@@ -212,14 +212,16 @@ def pairs_of(room: Classroom) -> list[tuple[int, int]]:
 
 def analogies(room: Classroom) -> Iterator[Analogy]:
     """Analogies between two such pairs that come true in the table."""
-    table = table_of(room)
-    among = content(room)
+    unit = torch.nn.functional.normalize(table_of(room).double(), dim=1)
+    among = torch.tensor(content(room))
     for (a, b), (c, d) in permutations(pairs_of(room), 2):
         if len({a, b, c, d}) < 4:
             continue
-        first = next((n for n in analogy(table, b, a, c) if n.token in among), None)
-        if first is not None and first.token == d:
-            yield Analogy(a, b, c, d, first.cosine)
+        others = among[(among != a) & (among != b) & (among != c)]
+        led_to = torch.nn.functional.normalize(unit[b] - unit[a] + unit[c], dim=0)
+        cosines = unit[others] @ led_to
+        if others[cosines.argmax()] == d:
+            yield Analogy(a, b, c, d, cosines.max().item())
 
 
 def best_analogy(room: Classroom) -> Analogy | None:

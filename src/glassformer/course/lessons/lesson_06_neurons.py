@@ -40,6 +40,7 @@ KINDS = {
 }
 SHARP, SMOOTH = ("step", "sigmoid", "tanh"), ("relu", "gelu", "silu")
 FROM, TO, PLACES = -4.0, 4.0, 81
+JUST_ABOVE = 1e-9  # zero: where a step goes straight up
 AT = (-2.0, 0.5, 3.0)  # where slopes are listed
 
 
@@ -161,6 +162,7 @@ def _network(room: Classroom) -> Stage:
 
 def _curves() -> Stage:
     z = torch.linspace(FROM, TO, PLACES, dtype=torch.float64)
+    z = torch.cat([z, torch.tensor([JUST_ABOVE], dtype=torch.float64)]).sort().values
     places = torch.tensor(AT, dtype=torch.float64)
 
     def curve(title: str, up: str, kinds: tuple[str, ...], of: Callable[..., Tensor]) -> Curve:

@@ -141,7 +141,11 @@ def _dot_product(room: Classroom) -> Task:
     prompt = room.prompt if model == "course" else "the cat sat on"
     head = strongest_head(room) if model == "course" else 0
     trace = room.watch(prompt, model)
-    q, k = (trace[LAYER + name][at, head].tolist() for name, at in (("q", 1), ("k", 0)))
+    config = room.state(model).model.config
+    each = (-1, config.n_heads, config.d_head)  # of one head alone, a trace has no such axis
+    q, k = (
+        trace[LAYER + name].reshape(each)[at, head].tolist() for name, at in (("q", 1), ("k", 0))
+    )
     a, b = ([round(x, 1) for x in row] for row in (q, k))
     terms = " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(a, b, strict=True))
     total = sum(x * y for x, y in zip(a, b, strict=True))
