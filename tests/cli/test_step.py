@@ -1,5 +1,6 @@
 """step, biography and --at-step on the command line: their numbers are those of the trace."""
 
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -135,6 +136,35 @@ def test_a_learning_rate_that_overshoots_is_told_in_words(glassformer: Command, 
     assert "the loss rose from 2.080 to nan" in " ".join(one.stdout.split())
     usual = glassformer("step", *MINIATURE, "--steps", "5")
     assert "overshot" not in usual.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        (["--steps", "30"], r"(<?)\d+\.\d{3}"),
+        (["--steps", "5", "--lr", "10"], r"(<?)\d+\.\d{3}"),
+        (["--steps", "5", "--lr", "1e5"], r"(<?)\d\.\d{3}e[+-]\d\d"),
+    ],
+)
+def test_repeated_steps_write_all_losses_in_one_form_that_follows_from_their_probability(
+    glassformer: Command, options: list[str], form: str
+):
+    said = glassformer("step", *MINIATURE, *options).stdout
+    rows = re.findall(r"^ +\d+  +(\S+)  +(\S+)(?:  █+)?$", said, re.MULTILINE)
+    assert len(rows) >= 3
+    for prob, loss in rows:
+        if loss == "nan":
+            assert prob == "nan"
+            continue
+        if loss == "0":  # as the trace has it, and said in words
+            assert "too little for fp32 to tell from 0" in said
+        else:
+            assert re.fullmatch(form, loss), (loss, rows)
+        less = loss.startswith("<")
+        if prob == "<1e-300":
+            assert float(loss) > -math.log(1e-300)
+        else:
+            assert gives(f"-log({prob})", "0.000" if less else loss), (prob, loss)
 
 
 def test_a_model_whose_numbers_overflow_is_told_in_words_everywhere(

@@ -24,7 +24,7 @@ from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, asked, extreme, print_step, weights_of
-from glassformer.show.surprise import surprises
+from glassformer.show.surprise import over_updates
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.training.optimizer import muon_lr
@@ -208,17 +208,24 @@ def _print_many(
     what = "typical probability of what is asked" if many else f"p({_asked(state, targets)})"
     sheet.prose(f"The same step {len(updates) - 1} times: what becomes of {what}", "bold")
     sheet.line()
-    rows: list[list[Cell]] = []
-    for i in log_spaced(len(updates) - 1, ROWS):
-        printed = surprises(np.array([losses[i]]), [0])
-        rows.append(
-            [str(updates[i]), *printed.probabilities, *printed.surprises, math.exp(-losses[i])]
-        )
+    chosen = log_spaced(len(updates) - 1, ROWS)
+    shown = [losses[i] for i in chosen]
+    printed = zip(*over_updates(np.array(shown)), shown, strict=True)
+    rows: list[list[Cell]] = [
+        [str(updates[i]), prob, loss, math.exp(-exact)]
+        for i, (prob, loss, exact) in zip(chosen, printed, strict=True)
+    ]
     right = {"right": True}
     columns = [Column("updates", **right), Column("probability" if many else what, **right)]
     print_table(sheet, [*columns, Column("loss", **right), Bars(total=1.0)], rows)
     if many:
         sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
+    if 0.0 in shown:
+        sheet.prose(
+            "loss 0: what all other tokens have is too little for fp32 to tell from 0",
+            QUIET,
+            indent=2,
+        )
     _print_overshoot(state, updates, losses, sheet)
 
 

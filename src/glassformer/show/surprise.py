@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from glassformer.formula.spelling import OPERAND_DIGITS, Fixed, number, same
+
+SMALLEST = 1e-300  # of the probabilities that are written as numbers; below it float64 has no more
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,51 @@ def surprises(losses: np.ndarray, shown: Sequence[int], mean: float | None = Non
     column = next(fitting, columns[-1])
     chosen = losses[list(shown)]
     units = column.units(chosen)
-    texts: list[str] = []
-    for digits in OPERAND_DIGITS:
-        texts = [number(p, digits) for p in np.exp(-chosen).tolist()]
-        with np.errstate(divide="ignore"):
-            again = -np.log(np.array([float(text) for text in texts]))
-        if (column.units(again) == units).all():
-            break
+    texts = _probabilities(chosen, lambda some: column.units(some).tolist())
     pairs = zip(chosen.tolist(), units.tolist(), strict=True)
     spelled = [column.text(u) if np.isfinite(loss) else number(loss) for loss, u in pairs]
     return Surprises(texts, spelled, column)
+
+
+def over_updates(losses: np.ndarray) -> tuple[list[str], list[str]]:
+    """Columns for the losses of a model that learns: probabilities, and losses in one form.
+
+    Losses have three places, or as many, up to six, as the largest needs for four digits; a smaller
+    one says so, and 0 is exactly 0. Where that is more than nine digits all have an exponent.
+
+    >>> over_updates(np.array([2.0799, 0.1165, 0.0]))
+    (['0.1249', '0.8900', '1.000'], ['2.080', '0.117', '0'])
+    >>> over_updates(np.array([2.0799, 3e6]))
+    (['0.1249', '<1e-300'], ['2.080e+00', '3.000e+06'])
+    """
+    largest = float(losses[np.isfinite(losses)].max(initial=0.0))
+    places = min(max(Fixed.columns(np.array([largest]))[0].places, 3), 6)
+    plain = largest < 10 ** (OPERAND_DIGITS[-1] - places)
+
+    def written(loss: float) -> str:
+        return f"{loss:.{places}f}" if plain else f"{loss:.3e}"
+
+    def text(loss: float) -> str:
+        if loss == 0 or not math.isfinite(loss):
+            return number(loss)
+        return written(loss) if float(written(loss)) else f"<{10.0**-places:.{places}f}"
+
+    probs = _probabilities(losses, lambda some: list(map(written, some.tolist())))
+    return probs, [text(loss) for loss in losses.tolist()]
+
+
+def _probabilities(losses: np.ndarray, written: Callable[[np.ndarray], list[Any]]) -> list[str]:
+    """exp(-loss) with the fewest digits with which every -log is written as its loss is."""
+    tiny = np.isfinite(losses) & (losses > -math.log(SMALLEST))
+    held = np.isfinite(losses) & ~tiny
+    texts: list[str] = []
+    for digits in OPERAND_DIGITS:
+        texts = [number(p, digits) for p in np.exp(-losses).tolist()]
+        with np.errstate(divide="ignore"):
+            again = 0.0 - np.log(np.array([float(text) for text in texts]))
+        if written(again[held]) == written(losses[held]):
+            break
+    return [f"<{SMALLEST:g}" if t else text for text, t in zip(texts, tiny.tolist(), strict=True)]
 
 
 def _mean(losses: np.ndarray, column: Fixed) -> float:
