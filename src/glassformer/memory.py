@@ -19,7 +19,7 @@ def machine_memory() -> int:
     """Bytes of memory in this machine, in use or not."""
     import psutil
 
-    return psutil.virtual_memory().total
+    return int(psutil.virtual_memory().total)
 
 
 def give_back_memory() -> None:

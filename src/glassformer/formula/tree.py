@@ -65,7 +65,7 @@ class Formula:
         left, right = text.split("=", 1)
         target = ast.parse(left.strip(), mode="eval").body
         if isinstance(target, ast.Name):
-            name, axes = target.id, ()
+            name, axes = target.id, tuple[str, ...]()
         else:
             assert isinstance(target, ast.Subscript), text
             assert isinstance(target.value, ast.Name), text

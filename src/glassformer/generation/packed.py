@@ -25,7 +25,7 @@ from glassformer.model.block import Block
 from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.model.experts import Experts
-from glassformer.ops.op import Composite, Op
+from glassformer.ops.op import AnyOp
 from glassformer.trace import SILENT
 
 WEIGHTS: dict[str, torch.dtype] = {
@@ -68,13 +68,15 @@ class PackedModel:
 
     def __call__(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits [batch, pos, vocab] of ids [batch, pos]."""
-        return self.model(ids, _KernelTape(self.kernels), cache)
+        logits: Tensor = self.model(ids, _KernelTape(self.kernels), cache)
+        return logits
 
     def last_logits(self, ids: Tensor, last: Tensor, cache: Cache | None) -> Tensor:
         """Logits [batch, 1, vocab] after the token at index `last` [batch] of each row."""
         tape = _KernelTape(self.kernels)
         x = self.model.residual(ids, tape, cache)
-        return self.model.unembed(x[torch.arange(len(x)), last][:, None], tape)
+        logits: Tensor = self.model.unembed(x[torch.arange(len(x)), last][:, None], tape)
+        return logits
 
     def check_fresh(self) -> None:
         """Raise if the model was trained, or changed otherwise, after its weights were packed."""
@@ -286,7 +288,7 @@ class _KernelTape:
     def at(self, scope: str, /) -> _KernelTape:
         return _KernelTape(self._kernels, f"{self._scope}{scope}.")
 
-    def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+    def __call__(self, name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
         first = name if isinstance(name, str) else name[0]
         kernel = self._kernels.get(f"{self._scope}{first}")
         return op.kernel(*operands, **params) if kernel is None else kernel(operands[0])

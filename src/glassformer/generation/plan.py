@@ -17,7 +17,7 @@ from torch import Tensor
 from glassformer.generation.cache import Cache
 from glassformer.generation.capture import not_on_the_tape
 from glassformer.generation.packed import Kernel, PackedModel
-from glassformer.ops.op import Composite, Op
+from glassformer.ops.op import AnyOp
 
 Call = tuple[Callable[..., Any], tuple[int, ...], tuple[int, ...]]
 """A kernel, the slots of its operands, and the slots that its results go to."""
@@ -123,7 +123,7 @@ class _CapturingTape:
     def at(self, scope: str, /) -> _CapturingTape:
         return _CapturingTape(self._capture, self._kernels, f"{self._scope}{scope}.")
 
-    def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+    def __call__(self, name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
         first = name if isinstance(name, str) else name[0]
         packed = self._kernels.get(f"{self._scope}{first}")
         if packed is not None:

@@ -48,13 +48,13 @@ class TensorFile:
 
     def dtype(self, name: str) -> str:
         """A tensor's dtype as safetensors calls it: F32, BF16, I64, ..."""
-        return self._slice(name).get_dtype()
+        return str(self._slice(name).get_dtype())
 
     def read(self, name: str) -> Tensor:
         if self._mapped > MAPPED_BYTES:
             self._open_anew()
         with self._naming(f"holds a tensor {name!r} that can't be read"):
-            tensor = self._file.get_tensor(name)
+            tensor: Tensor = self._file.get_tensor(name)
         self._mapped += tensor.nbytes
         return tensor
 

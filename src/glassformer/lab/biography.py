@@ -211,7 +211,7 @@ def way(before: Tensor, after: Tensor) -> float:
     >>> way(torch.tensor([3.0, float("-inf")]), torch.tensor([1.0, float("-inf")]))
     2.0
     """
-    return torch.where(before == after, 0.0, after.double() - before.double()).norm().item()
+    return float(torch.where(before == after, 0.0, after.double() - before.double()).norm())
 
 
 def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:

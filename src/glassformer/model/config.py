@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, ClassVar
@@ -155,8 +156,12 @@ class Config(Checked):
             raise GlassformerError(
                 "norm='rms' has no bias to learn (Zhang and Sennrich 2019); give norm_bias=False"
             )
-        defaults = {"d_head": self._default_d_head, "d_mlp": lambda: 4 * self.d_model}
-        for name, default in {**defaults, "n_kv_heads": lambda: self.n_heads}.items():
+        defaults: dict[str, Callable[[], int]] = {
+            "d_head": self._default_d_head,
+            "d_mlp": lambda: 4 * self.d_model,
+            "n_kv_heads": lambda: self.n_heads,
+        }
+        for name, default in defaults.items():
             if getattr(self, name) == 0:
                 object.__setattr__(self, name, default())
         if self.n_heads % self.n_kv_heads:

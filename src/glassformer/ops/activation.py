@@ -67,7 +67,9 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
     """Every activation over these axes, by its name; their ops' names begin with the prefix."""
     result: dict[str, Activation] = {}
 
-    def over(declared: Template, output: str, operands: dict[str, str]) -> Op:
+    def over(
+        declared: Template[..., Tensor], output: str, operands: dict[str, str]
+    ) -> Op[..., Tensor]:
         return declared.over(f"{prefix}{declared.name}", output, {"A": axes}, operands)
 
     def whole(

@@ -48,10 +48,10 @@ edit = op(
 class Cap(NamedTuple):
     """Numbers that level off smoothly, cap * tanh(x / cap), and the steps to it."""
 
-    fused: Composite
-    ratio: Op
-    tanh: Op
-    back: Op
+    fused: Composite[..., Tensor]
+    ratio: Op[..., Tensor]
+    tanh: Op[..., Tensor]
+    back: Op[..., Tensor]
 
 
 def cap_over(prefix: str, axes: str, x: str, output: str) -> Cap:

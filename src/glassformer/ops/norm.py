@@ -45,9 +45,9 @@ center = row_subtract.over(
 class Length(NamedTuple):
     """How long a vector is: every number squared, the mean of the squares, its root."""
 
-    square: Op
-    mean_square: Op
-    scale: Op
+    square: Op[..., Tensor]
+    mean_square: Op[..., Tensor]
+    scale: Op[..., Tensor]
 
 
 layer_length = Length(
@@ -112,7 +112,9 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
 rms_length = _rms_length("rms", **VECTOR)
 
 
-def _standardize(name: str, x: str, axes: dict[str, str], role: Role, output: str) -> Op:
+def _standardize(
+    name: str, x: str, axes: dict[str, str], role: Role, output: str
+) -> Op[..., Tensor]:
     layer = x == "centred"
     divide = row_divide.using(rows.divide_heads) if " " in axes["A"] else row_divide
     return divide.over(
@@ -147,8 +149,8 @@ stretch = template(
 class Gain(NamedTuple):
     """A gain as a number, or as its distance from 1."""
 
-    plain: Op
-    from_one: Op
+    plain: Op[..., Tensor]
+    from_one: Op[..., Tensor]
 
 
 def _gain(prefix: str, axes: dict[str, str], output: str) -> Gain:
@@ -232,10 +234,10 @@ rms_norm = composite(
 class QKNorm(NamedTuple):
     """The RMS norm of queries or of keys, and what is inside."""
 
-    norm: Composite
+    norm: Composite[..., Tensor]
     length: Length
-    standardize: Op
-    normalize: Op
+    standardize: Op[..., Tensor]
+    normalize: Op[..., Tensor]
     gain: Gain
 
 

@@ -65,8 +65,8 @@ _BY_PAIR = (
 class Rotation(NamedTuple):
     """The cosines and the sines of a kind of rotation."""
 
-    cos: Op
-    sin: Op
+    cos: Op[..., Tensor]
+    sin: Op[..., Tensor]
 
 
 def _rotation(
@@ -74,7 +74,7 @@ def _rotation(
 ) -> Rotation:
     """`lengths`: what cosines and sines are multiplied by; nothing, where none are given."""
 
-    def row(wave: Template[..., Tensor], name: str, word: str, length: str = "") -> Op:
+    def row(wave: Template[..., Tensor], name: str, word: str, length: str = "") -> Op[..., Tensor]:
         numbers = {"frequency": f"select(d_head < 2 * half, {frequency}, 0)"}
         return wave.over(
             f"rotary_{name}_{kind}",
@@ -154,10 +154,10 @@ mix_turned = template(
 class Turning(NamedTuple):
     """The rotation of queries or of keys, and what is inside."""
 
-    fused: Composite
-    quarter: Op
-    part: Op
-    rotate: Op
+    fused: Composite[..., Tensor]
+    quarter: Op[..., Tensor]
+    part: Op[..., Tensor]
+    rotate: Op[..., Tensor]
 
 
 def _turning(prefix: str, head: str) -> Turning:

@@ -14,10 +14,10 @@ from glassformer.ops.rows import row_divide, row_exp, row_max, row_sum
 class Softmax(NamedTuple):
     """The four ops of one softmax: y = exp(x - max x) / sum(exp(x - max x))."""
 
-    largest: Op
-    exponentials: Op
-    total: Op
-    share: Op
+    largest: Op[..., Tensor]
+    exponentials: Op[..., Tensor]
+    total: Op[..., Tensor]
+    share: Op[..., Tensor]
 
 
 def steps(t: Tape, name: str, softmax: Softmax, x: Tensor, prefix: str = "") -> Tensor:

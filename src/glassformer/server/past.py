@@ -69,7 +69,7 @@ def probability_moved(state: TrainState, grids: Mapping[str, float], ids: list[i
         before = model(text).softmax(-1)
         for name, weight in model.weights().items():
             weight.copy_(rounded(weight, grids[name]))
-        return (model(text).softmax(-1) - before).abs().max().item()
+        return float((model(text).softmax(-1) - before).abs().max())
 
 
 def _places(weights: Mapping[str, Tensor], grids: Mapping[str, float]) -> npt.NDArray[np.int64]:

@@ -27,7 +27,8 @@ def best_tokens(probs: np.ndarray, count: int) -> list[int]:
     >>> best_tokens(np.array([0.2, 0.4, 0.4]), 2)
     [1, 2]
     """
-    return np.argsort(-probs, kind="stable")[:count].tolist()
+    best: list[int] = np.argsort(-probs, kind="stable")[:count].tolist()
+    return best
 
 
 def token_name(trace: Trace, token: int) -> str:

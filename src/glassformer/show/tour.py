@@ -97,7 +97,7 @@ def _size(node: Node) -> str:
 def _of_last_token(trace: Trace, node: Node) -> float:
     """A value's first number for the last token of the first text."""
     at = [n - 1 if axis in LOOKING else 0 for axis, n in zip(node.axes, node.shape, strict=True)]
-    return array(trace, node)[tuple(at)].item()
+    return float(array(trace, node)[tuple(at)])
 
 
 def _attention(trace: Trace, sheet: Sheet) -> None:

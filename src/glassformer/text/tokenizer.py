@@ -404,7 +404,8 @@ class Tokenizer:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        return json.loads(self.engine.to_str())
+        content: dict[str, Any] = json.loads(self.engine.to_str())
+        return content
 
     @cached_property
     def merge_table(self) -> MergeTable | None:

@@ -34,7 +34,7 @@ class Provenance:
                     self.seen.add(node.value.untyped_storage()._cdata)
                     self._views.setdefault(_view_key(node.value), node.path)
 
-    def look_closer(self, op: Op, operands: tuple[Any, ...]) -> None:
+    def look_closer(self, op: Op[..., Any], operands: tuple[Any, ...]) -> None:
         """An operand that was not seen yet must lie in a leaf; what it is of it is found later."""
         for operand, tensor in zip(op.operands, operands, strict=False):
             if not isinstance(tensor, Tensor) or id(tensor) in self.seen:
@@ -54,7 +54,7 @@ class Provenance:
         self,
         prefix: str,
         name: str | tuple[str, ...],
-        op: Op,
+        op: Op[..., Any],
         operands: tuple[Any, ...],
         params: dict[str, Any],
         result: Any,
@@ -99,7 +99,7 @@ class Provenance:
             role,
         )
 
-    def _path(self, tensor: Tensor, op: Op, operand: str) -> str:
+    def _path(self, tensor: Tensor, op: Op[..., Any], operand: str) -> str:
         known = self._known.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
@@ -109,7 +109,7 @@ class Provenance:
         return path
 
 
-def _from_nowhere(op: Op, operand: str) -> RuntimeError:
+def _from_nowhere(op: Op[..., Any], operand: str) -> RuntimeError:
     return RuntimeError(
         f"operand {operand!r} of op {op.name!r} is the value of no node, weight or constant;"
         " compute it on the tape or register it with leaf()"
@@ -117,7 +117,7 @@ def _from_nowhere(op: Op, operand: str) -> RuntimeError:
 
 
 @cache
-def _formulas(op: Op, present: tuple[str, ...]) -> tuple[Formula, ...]:
+def _formulas(op: Op[..., Any], present: tuple[str, ...]) -> tuple[Formula, ...]:
     """The op's formulas for the operands that are there."""
     return tuple(formula.without(frozenset(op.operands) - {*present}) for formula in op.outputs)
 

@@ -16,7 +16,7 @@ from torch.autograd import graph
 from glassformer.formula.template import over
 from glassformer.formula.tree import Formula
 from glassformer.ops import edit
-from glassformer.ops.op import Composite, Name, Op, P, R, Role, Tape
+from glassformer.ops.op import AnyOp, Composite, Name, Op, P, R, Role, Tape
 from glassformer.trace.graph import Graph
 from glassformer.trace.node import UNEDITED, Node
 from glassformer.trace.provenance import Provenance
@@ -25,7 +25,7 @@ Editor = Callable[[Tensor, tuple[str, ...]], tuple[Tensor, Tensor]]
 """Given a value and its axes: where it is edited (1, elsewhere 0), and what it is there."""
 
 
-def _silent(_name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+def _silent(_name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
     return op.kernel(*operands, **params) if params else op.kernel(*operands)
 
 
@@ -144,7 +144,7 @@ class Recorder:
             names.append(names[-1] + UNEDITED)
         return names
 
-    def _edited(self, name: Name, op: Op, result: Any) -> Any:
+    def _edited(self, name: Name, op: Op[..., Any], result: Any) -> Any:
         """The result with its edits, each recorded."""
         settled = []
         for (short, value), formula in zip(_named(name, result), op.outputs, strict=True):

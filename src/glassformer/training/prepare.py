@@ -196,7 +196,7 @@ def open_data(
             raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
         return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor)
     shard = Shard(folder, tokenizer=tokenizer)
-    mode = "whole" if described.get("whole") else "stream"
+    mode: Literal["stream", "whole"] = "whole" if described.get("whole") else "stream"
     return BlocksData(Blocks(shard, described["n_ctx"], mode=mode), recipe.seed)
 
 

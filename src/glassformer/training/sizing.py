@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 SHORTEST, LONGEST = 150, 1_000_000  # characters
 
-LITTLE = {
+LITTLE: dict[str, dict[str, Any]] = {
     # two heads: one can look at the word before, the other further back; a thousand parameters
     "model": {"n_ctx": 16, "d_model": 8, "n_layers": 1, "n_heads": 2},
     # small weights want large steps: at 0.03 every seed tried learns the six sentences, at 0.01 not

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
-from glassformer.interop.open import load, load_preset, preset_names
+from glassformer.interop.open import load
 from glassformer.interop.said import read_said
-from glassformer.model import Decoder
+from glassformer.model import Decoder, load_preset, preset_names
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer

@@ -237,7 +237,7 @@ class _Update:
     def record_op(
         self,
         name: str,
-        op: Op,
+        op: Op[..., Tensor],
         value: Tensor,
         axes: tuple[str, ...],
         sources: Mapping[str, str],

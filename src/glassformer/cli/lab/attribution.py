@@ -82,7 +82,7 @@ def command(
         ]
         for share, unit in zip(shown, units, strict=False)
     ]
-    columns = [
+    columns: list[Column | Bars] = [
         Column("part", most=24),
         Column("share", right=True),
         Bars(),

@@ -119,7 +119,7 @@ class _Comparison:
             for s, row in zip(shifts, printed, strict=True)
         ]
         right = {"right": True}
-        columns = [
+        columns: list[Column | Bars] = [
             Column("token", most=20),
             Column("id", **right),
             Column("before", **right),
@@ -146,7 +146,7 @@ class _Comparison:
         ]
         if rows:
             self.sheet.line()
-            columns = [Column("surprise in nats", most=48)]
+            columns: list[Column | Bars] = [Column("surprise in nats", most=48)]
             columns += [Column(title, right=True) for title in ("before", "after", "difference")]
             print_table(self.sheet, columns, rows)
 
@@ -170,7 +170,7 @@ class _Comparison:
             for change in shown
             if _place(change)[0] is None or _place(change)[0] in kept
         ]
-        columns = [
+        columns: list[Column | Bars] = [
             Column("value", most=26),
             Column("relative", right=True),
             Bars(),

@@ -151,7 +151,12 @@ def _tell_repeats(sheet: Sheet, repeats: Repeats) -> Pictures:
         mean = loss[start - 1 : end].mean().item()
         positions = f"{start} to {end}" if end > start else f"{start}"
         rows.append([positions, copy, number(mean), mean])
-    columns = [Column("position"), Column("the tokens are"), Column("surprise", right=True), Bars()]
+    columns: list[Column | Bars] = [
+        Column("position"),
+        Column("the tokens are"),
+        Column("surprise", right=True),
+        Bars(),
+    ]
     print_table(sheet, columns, rows)
     new, again, gain = comparisons([repeats.first], [repeats.second])[0]
     sheet.line(f"  new {new}, again {again}, difference ", gain)
@@ -210,7 +215,10 @@ def _tell_examples(sheet: Sheet, scores: list[Score]) -> Pictures:
         measured = [by_place.get((kind, n_examples)) for kind in kinds]
         cells = ["" if s is None else f"{number(s.accuracy, 3)} /{s.asked:>4}" for s in measured]
         rows.append([str(n_examples), *cells])
-    columns = [Column("examples", right=True), *(Column(kind, right=True) for kind in kinds)]
+    columns: list[Column | Bars] = [
+        Column("examples", right=True),
+        *(Column(kind, right=True) for kind in kinds),
+    ]
     print_table(sheet, columns, rows)
     sheet.prose("each cell: share right / answers asked", QUIET, indent=2)
     beyond = sum(score.asked for score in scores if score.n_examples > most)
@@ -247,7 +255,7 @@ def _tell_answering(sheet: Sheet, answering: AnsweringHeads) -> None:
         ]
         for head in answering.heads[:HEADS]
     ]
-    columns = [
+    columns: list[Column | Bars] = [
         Column("head"),
         Column("to the answer", right=True),
         Column("to the word asked about", right=True),

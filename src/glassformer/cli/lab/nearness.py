@@ -45,7 +45,7 @@ def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, neighbors: list[Neighbor
         ]
         for rank, near in enumerate(neighbors, 1)
     ]
-    columns = [
+    columns: list[Column | Bars] = [
         Column("rank", right=True),
         Column("token", most=20),
         Column("id", right=True),

@@ -28,7 +28,7 @@ from glassformer.generation.cache import Cache
 from glassformer.generation.capture import not_on_the_tape
 from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
-from glassformer.ops.op import Composite, Op
+from glassformer.ops.op import AnyOp, Composite
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -134,7 +134,7 @@ class Capture:
     def at(self, _scope: str, /) -> Capture:
         return self
 
-    def __call__(self, name: Any, op: Op | Composite, /, *operands: Any, **params: Any) -> Any:
+    def __call__(self, name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
         if isinstance(op, Composite):
             return op.steps(self, name, *operands, **params)
         result = op.kernel(*operands, **params)

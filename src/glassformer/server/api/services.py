@@ -46,7 +46,8 @@ class Services:
 
 
 async def _services(request: Request) -> Services:
-    return request.app.state.services
+    services: Services = request.app.state.services
+    return services
 
 
 Shared = Annotated[Services, Depends(_services)]

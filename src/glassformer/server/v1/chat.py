@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -59,7 +60,7 @@ class Writer:
         self._tokenizer, self._request = served.tokenizer, request
         self._answer, self._base = answer, base
         self._tokens = [0] * len(answer.choices)
-        self._about = {
+        self._about: dict[str, Any] = {
             "id": answer.id,
             "created": answer.created,
             "model": answer.model,

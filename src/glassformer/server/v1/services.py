@@ -87,7 +87,8 @@ def _told(answer: Answer) -> ClientRequest:
 
 
 async def _clients(request: Request) -> Clients:
-    return request.app.state.clients
+    clients: Clients = request.app.state.clients
+    return clients
 
 
 ClientAnswers = Annotated[Clients, Depends(_clients)]
