@@ -133,6 +133,7 @@ def test_a_learning_rate_that_overshoots_is_told_in_words(glassformer: Command, 
     assert "no model is kept" in said
     assert re.findall(r"^ +(\d) ", broken.stdout, re.MULTILINE) == ["0", "1", "2"]
     one = glassformer("step", *MINIATURE, "--lr", "1e10")
+    assert one.stdout.startswith("Update 1, at learning rate 1e+10\n")  # nothing was rounded
     assert "the loss rose from 2.080 to nan" in " ".join(one.stdout.split())
     usual = glassformer("step", *MINIATURE, "--steps", "5")
     assert "overshot" not in usual.stdout

@@ -87,6 +87,10 @@ def test_training_says_what_to_expect_shows_the_loss_and_leaves_a_model(
     command = shlex.split(next(line for line in shown.splitlines() if "glassformer ask" in line))
     assert command[:3] == ["glassformer", "ask", str(run)]
     assert TEXT.startswith(command[3])  # of the run's own text
+    # what to type next comes last
+    lines = shown.rstrip().splitlines()
+    assert lines[-3:-1] == [f"the model is in {run}; ask it:", f"  {shlex.join(command)}"]
+    assert shlex.split(lines[-1])[:3] == ["glassformer", "export", str(run)]
     model, tokenizer = load_folder(run)
     assert tokenizer is not None
     assert tokenizer.decode(tokenizer.encode("the dog")) == "the dog"

@@ -1,16 +1,19 @@
 """`glassformer train` on a text of any length: what it chooses, learns and says."""
 
+import re
+
 import pytest
 
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
-from glassformer.cli.training import train_showing
+from glassformer.cli.training import print_outcome, train_showing
 from glassformer.generation.generate import generate
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.prepare import Choices, new_run
 from glassformer.training.run import read_metrics
 from glassformer.training.sizing import Measured, measured, sized
+from tests.calculator import gives
 
 STORY = """\
 The cat sat on the mat. The dog ran in the park. The cat and dog played together.
@@ -33,6 +36,7 @@ def test_six_sentences_are_learned_whole_with_no_options(tmp_path, capsys, seed)
     begun = prepared(tmp_path, STORY, recipe={"seed": seed} if seed else {})
     with begun.run:
         outcome, _ = train_showing(begun, SafeConsole())
+        print_outcome(outcome, begun, recall(begun), SafeConsole())
     assert 800 < sum(p.numel() for p in begun.model.parameters()) < 1_300
     assert [asked.spelled() for asked in recall(begun)] == [
         "The cat sat on the -> mat",
@@ -41,11 +45,34 @@ def test_six_sentences_are_learned_whole_with_no_options(tmp_path, capsys, seed)
     said = capsys.readouterr().out
     assert "the whole text is learned" in said
     assert "held-out" not in said
+    order = ("done after", "The cat sat on the -> mat", "the model is in", "glassformer export")
+    assert sorted(order, key=said.index) == list(order)  # what to type next comes last
     rows = read_metrics(begun.run.folder / "metrics.jsonl")
     assert not [row for row in rows if "val_loss" in row]
     measured = [row["text_loss"] for row in rows if "text_loss" in row]
     assert measured[-1] < 0.2 < measured[0]  # the first words of a document can't be known
     assert outcome.reason == "finished"
+
+
+def test_the_numbers_of_the_plan_follow_from_each_other_as_printed(tmp_path, capsys):
+    begun = prepared(tmp_path, STORY, recipe={"steps": 30})
+    with begun.run:
+        train_showing(begun, SafeConsole())
+    said = " ".join(capsys.readouterr().out.split())
+    found = re.search(
+        r"model ([\d,]+) parameters text (\d+) training tokens; ([\d.]+) tokens seen per parameter,"
+        r" each about (\d+) times.* memory (\d+) KB of weights.* (\d+) steps of \d+ ms for (\d+)"
+        r" tokens for comparison: knowing nothing ([\d.]+)",
+        said,
+    )
+    assert found, said
+    parameters, tokens, each, times, memory, steps, at_once, nothing = found.groups()
+    seen = f"{steps} * {at_once}"
+    assert gives(f"{seen} / {parameters.replace(',', '')}", each)
+    assert gives(f"{seen} / {tokens}", times)
+    # fp32 weights, gradients and AdamW's two moments: four numbers of four bytes
+    assert gives(f"4 * 4 * {parameters.replace(',', '')} / 1000", memory)
+    assert gives(f"log({begun.run.tokenizer.vocab_size})", nothing)
 
 
 def test_one_sentence_is_learned_whole(tmp_path):

@@ -16,8 +16,9 @@ from glassformer.cli.as_json import AsJson, token_data, tokens_data
 from glassformer.cli.lab.subject import print_explain
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import Prompt, Run, note_replay
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
-from glassformer.formula.spelling import number
+from glassformer.formula.spelling import number, spelled
 from glassformer.interop import save
 from glassformer.ops import IGNORED
 from glassformer.show.plots.learning import draw_learning
@@ -102,7 +103,7 @@ def command(
             say(f"\n{file}")
             if _kept(after, losses[-1], out):
                 ask = " ".join(pasted.parts("ask", [out, prompt]))
-                say(f"the model after {len(losses) - 1:,} steps is in {out}; ask it:")
+                say(f"the model after {counted(len(losses) - 1, 'step')} is in {out}; ask it:")
                 say(f"  {ask} --max-tokens 1")
             else:
                 say("the steps diverged, so no model is kept")
@@ -159,9 +160,9 @@ def _print_one(
     watched, trained = state.train_step(ids, targets)
     _refuse_no_number(watched.trace["fwd/loss"].item(), watched.trace["opt/grad_norm"].item())
     after = trained.model.watch(ids, targets)
-    sheet.prose(f"Update {t}, at learning rate {number(state.next_lr)}", "bold")
+    sheet.prose(f"Update {t}, at learning rate {spelled(state.next_lr, 4)}", "bold")
     if recipe.optimizer == "muon":
-        rate = number(muon_lr(recipe, state.next_lr))
+        rate = spelled(muon_lr(recipe, state.next_lr), 4)
         sheet.prose(
             f"Muon, for the matrices of the blocks: learning rate {rate}, momentum"
             f" {recipe.momentum}; for the rest:",
@@ -206,7 +207,9 @@ def _print_many(
 ) -> None:
     many = int((targets != IGNORED).sum()) > 1
     what = "typical probability of what is asked" if many else f"p({_asked(state, targets)})"
-    sheet.prose(f"The same step {len(updates) - 1} times: what becomes of {what}", "bold")
+    sheet.prose(
+        f"The same step {counted(len(updates) - 1, 'time')}: what becomes of {what}", "bold"
+    )
     sheet.line()
     chosen = log_spaced(len(updates) - 1, ROWS)
     shown = [losses[i] for i in chosen]

@@ -13,6 +13,7 @@ from glassformer.cli.progress import TrainingDisplay, duration, measured
 from glassformer.cli.recall import Recalled
 from glassformer.cli.stopping import stopping_on_signals
 from glassformer.cli.streams import say_json
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
 from glassformer.interop.export import export_config
@@ -112,7 +113,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print(f"memory  {memory}")
     console.print(f"numbers {plan.precision}")
     console.print(
-        f"time    about {duration(plan.seconds)}: {plan.steps:,} steps of"
+        f"time    about {duration(plan.seconds)}: {counted(plan.steps, 'step')} of"
         f" {plan.seconds_per_step * 1000:,.0f} ms for {plan.tokens_per_step:,} tokens"
     )
 
@@ -129,7 +130,7 @@ def size(n_bytes: int) -> str:
 def print_outcome(
     outcome: Outcome, prepared: Prepared, recalled: list[Recalled], console: Console
 ) -> None:
-    """Say how it ended, where the model is, what to type next, and what it makes of its text."""
+    """Say how it ended, what the model makes of its text, where it is, and last what to type."""
     folder, steps = prepared.run.folder, prepared.recipe.steps
     rows = (row for row in reversed(outcome.rows) if "val_loss" in row or "text_loss" in row)
     last = next(rows, None)
@@ -145,15 +146,15 @@ def print_outcome(
         )
     else:
         console.print(f"done after step {outcome.step:,}{result}")
+    if recalled:
+        console.print("how it ends sentences of its text:")
+        for asked in recalled:
+            console.print(f"  {asked.spelled()}")
     console.print(f"the model is in {folder}; ask it:")
     n_ctx, is_text = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
     prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
     console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
     console.print(f"  {to_others(prepared.model, folder)}")
-    if recalled:
-        console.print("how it ends sentences of its text:")
-    for asked in recalled:
-        console.print(f"  {asked.spelled()}")
 
 
 def to_others(model: Decoder, folder: Path) -> str:
