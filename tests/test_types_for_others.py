@@ -85,8 +85,8 @@ gf.save(model, tokenizer, place / "model")
 
 
 def attend(t: ops.Tape, x: Tensor, W_QKV: Tensor) -> Tensor:
-    q, k, v = t(("q", "k", "v"), ops.project_qkv, x, W_QKV, None, n_heads=2)
-    normed = t("q_normed", ops.head_norm, q, eps=1e-5)
+    q, k, v = t(("q", "k", "v"), ops.project_qkv, x, W_QKV, None, n_heads=2, n_kv_heads=2)
+    normed = t("q_normed", ops.QK_NORMS["head"].norm, q, None, eps=1e-5)
     assert_type(t("scores", ops.mix, normed, k), Tensor)
     assert_type(t(("dropped", "kept"), ops.dropout, x, p=0.5), tuple[Tensor, Tensor])
     return t("z", ops.attention, q, k, v, None, causal=True)
@@ -119,7 +119,7 @@ def attend(t: ops.Tape, pattern: Tensor, v: Tensor) -> None:
     t("normalized", ops.rms_norm, pattern, None, epsilon=1e-5)
     t("normalized", ops.rms_norm, pattern, None, eps="small")
     t("z", sum, pattern, v)
-    q: Tensor = t(("q", "k", "v"), ops.project_qkv, pattern, v, None, n_heads=2)
+    q: Tensor = t(("q", "k", "v"), ops.project_qkv, pattern, v, None, n_heads=2, n_kv_heads=2)
     k: str = t("k", ops.carry, q)
     print(k)
 """
