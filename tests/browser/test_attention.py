@@ -44,7 +44,7 @@ def says(trace: Trace, block: int, head: int, query: int) -> str:
     return f"“{WORDS[query]}” looks most at “{WORDS[best]}”, {number(float(row[best]), 2)}"
 
 
-@pytest.mark.parametrize("query", [3, 7])
+@pytest.mark.parametrize("query", [3, pytest.param(7, marks=pytest.mark.heavy)])
 def test_every_head_says_what_a_token_looks_at_most(
     page: Page, server: str, trace: Trace, state: TrainState, query: int
 ) -> None:
@@ -60,6 +60,7 @@ def test_every_head_says_what_a_token_looks_at_most(
     )
 
 
+@pytest.mark.heavy
 def test_pointing_shows_a_head_and_a_click_stays_with_it(page: Page, server: str) -> None:
     visit(page, server)
     large = page.get_by_test_id("head")
@@ -124,6 +125,7 @@ def test_scores_shares_and_gradients_are_seen_in_the_same_place(
     assert problems(page) == []
 
 
+@pytest.mark.heavy
 def test_what_the_mask_hides_is_said_to_be_masked(page: Page, server: str) -> None:
     visit(page, server)
     grid = page.get_by_role("grid", name="fwd/blocks.0.attn.pattern")

@@ -180,6 +180,7 @@ def test_served_cells_of_every_op_say_what_python_says(
     check_served(page, server, trace, cells)
 
 
+@pytest.mark.heavy
 def test_the_recorded_file_says_the_same(page: Page, exported: Path, trace: Trace) -> None:
     check_exported(page, exported, trace, some_cells(trace, seed=2))
 
@@ -232,6 +233,7 @@ def test_a_copied_snippet_recomputes_the_number_and_asserts_it(page: Page, serve
     assert len(done.stdout.splitlines()) == len(SNIPPETS)
 
 
+@pytest.mark.heavy
 def test_full_precision_is_a_click_away(page: Page, server: str, trace: Trace) -> None:
     address = "fwd/blocks.0.attn.scores_raw[batch=0,head=0,query=3,key=1]"
     page.goto(server + route(run="small", prompt=PROMPT, target=TARGET, at=address))

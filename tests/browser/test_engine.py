@@ -85,6 +85,7 @@ def test_a_file_edits_patches_and_draws_by_itself(
     assert shown(page) == int(drawn["choose/token"])
 
 
+@pytest.mark.heavy
 def test_a_new_prompt_is_there_in_a_moment(page: Page, file: Path) -> None:
     opened(page, file)
     taken = page.evaluate(

@@ -124,7 +124,9 @@ def test_a_difference_leads_to_the_number_in_both_passes(page: Page, server: str
     expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
 
 
-@pytest.mark.parametrize("way", ["off", "number", "patch"])
+@pytest.mark.parametrize(
+    "way", ["off", *(pytest.param(way, marks=pytest.mark.heavy) for way in ("number", "patch"))]
+)
 def test_an_edited_lab_is_accessible_and_fits_a_narrow_screen(
     page: Page, server: str, way: str
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_recorded_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_pat
     expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
 
 
+@pytest.mark.heavy
 def test_a_training_step_in_the_link_is_not_taken_for_the_edit(page: Page, server: str) -> None:
     edit = {"fwd/blocks.0.attn.z[head=1]": 0}
     page.goto(lab(server, **{"with": json.dumps({"edits": edit, "at_step": 0})}))
@@ -158,7 +161,13 @@ def test_a_training_step_in_the_link_is_not_taken_for_the_edit(page: Page, serve
     expect(page.get_by_test_id("after")).to_have_count(0)
 
 
-@pytest.mark.parametrize("edits", [{"oops oops": 0}, {"fwd/logits": None}, "oops"])
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"oops oops": 0},
+        *(pytest.param(e, marks=pytest.mark.heavy) for e in ({"fwd/logits": None}, "oops")),
+    ],
+)
 def test_an_edit_that_cannot_be_read_leaves_the_lab_standing(
     page: Page, server: str, edits: object
 ) -> None:
@@ -169,6 +178,7 @@ def test_an_edit_that_cannot_be_read_leaves_the_lab_standing(
         expect(page.get_by_text("Nothing is edited yet")).to_be_visible()
 
 
+@pytest.mark.heavy
 def test_the_loss_says_that_after_the_last_token_nothing_is_asked(page: Page, server: str) -> None:
     page.goto(lab(server))
     losses = page.get_by_test_id("losses")
@@ -180,6 +190,7 @@ def test_the_loss_says_that_after_the_last_token_nothing_is_asked(page: Page, se
     expect(losses).not_to_contain_text("Nothing is asked")
 
 
+@pytest.mark.heavy
 def test_the_token_that_another_one_follows_is_named_apart_from_the_words_around(
     page: Page, server: str
 ) -> None:
@@ -189,6 +200,7 @@ def test_the_token_that_another_one_follows_is_named_apart_from_the_words_around
     expect(title.locator("b")).to_have_text("is")
 
 
+@pytest.mark.heavy
 def test_the_lab_leaves_no_wide_gap_on_a_wide_screen(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(lab(server))
@@ -208,6 +220,7 @@ def test_the_lab_leaves_no_wide_gap_on_a_wide_screen(page: Page, server: str) ->
     assert loss["x"] == left["x"] < right["x"]
 
 
+@pytest.mark.heavy
 def test_an_unknown_word_of_the_other_text_is_said_to_be(page: Page, server: str) -> None:
     page.goto(lab(server, way="patch"))
     page.get_by_label("Another text").fill("the zebra is")

@@ -107,6 +107,7 @@ def test_every_point_of_the_overview_is_the_largest_of_its_block(
     assert (blue == (largest > 0))[strong].all()
 
 
+@pytest.mark.heavy
 def test_the_overview_is_drawn_in_the_colors_of_the_theme(page: Page, wide: str) -> None:
     page.emulate_media(color_scheme="light")
     page.goto(wide + at("weight/embed.W_E"))
@@ -119,6 +120,7 @@ def test_the_overview_is_drawn_in_the_colors_of_the_theme(page: Page, wide: str)
     )
 
 
+@pytest.mark.heavy
 def test_the_frame_is_moved_by_pointer_and_the_link_holds_it(page: Page, wide: str) -> None:
     page.goto(wide + at("weight/embed.W_E"))
     box = overview(page).bounding_box()
@@ -131,6 +133,7 @@ def test_the_frame_is_moved_by_pointer_and_the_link_holds_it(page: Page, wide: s
     expect(part(page)).to_have_text(moved)
 
 
+@pytest.mark.heavy
 def test_a_frame_on_its_way_does_not_move_that_of_the_next_matrix(page: Page, wide: str) -> None:
     page.goto(wide + at("weight/embed.W_E"))
     overview(page).press("PageDown")
@@ -154,6 +157,7 @@ def test_the_frame_is_moved_by_keys(page: Page, wide: str) -> None:
         expect(part(page)).to_contain_text(says)
 
 
+@pytest.mark.heavy
 def test_the_grid_goes_on_beyond_the_edge_of_its_window(
     page: Page, wide: str, table: np.ndarray
 ) -> None:
@@ -181,6 +185,7 @@ def test_a_link_to_a_number_opens_the_part_around_it(page: Page, wide: str) -> N
     expect(part(page)).to_contain_text("vocab 4,968 to 5,031, d_model 0 to 63")
 
 
+@pytest.mark.heavy
 def test_the_part_is_what_is_saved(page: Page, wide: str, table: np.ndarray) -> None:
     page.goto(wide + at("weight/embed.W_E", window="200,1"))
     rows = saved(page, page.get_by_role("button", name="CSV"))
@@ -207,6 +212,7 @@ def test_a_column_of_a_large_matrix_is_one_request(page: Page, served: str) -> N
     assert len(asked) <= 4, asked
 
 
+@pytest.mark.heavy
 def test_a_column_too_long_for_one_answer_is_put_together_in_order(
     page: Page, tmp_path: Path
 ) -> None:
@@ -223,6 +229,7 @@ def test_a_column_too_long_for_one_answer_is_put_together_in_order(
     assert sum("/values" in url for url in asked) < 20, asked
 
 
+@pytest.mark.heavy
 def test_what_is_too_large_to_be_sent_is_compared_by_the_server(
     page: Page, served: str, model: Decoder
 ) -> None:
@@ -246,6 +253,7 @@ def test_what_is_too_large_to_be_sent_is_compared_by_the_server(
     )
 
 
+@pytest.mark.heavy
 def test_a_large_histogram_counts_every_number(page: Page, wide: str, table: np.ndarray) -> None:
     page.goto(wide + at("", view="weights", matrix="embed.W_E"))
     card = page.get_by_role("region", name="The numbers of one matrix")
@@ -315,7 +323,7 @@ def test_the_scores_of_one_head_are_seen_whole_with_their_mask(
 
 
 @pytest.mark.parametrize("size", [(1440, 900), (1024, 768), (390, 844)], ids=lambda s: str(s[0]))
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
 def test_a_large_matrix_is_accessible_and_fits_the_screen(
     page: Page, served: str, size, scheme
 ) -> None:

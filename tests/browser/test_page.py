@@ -113,7 +113,7 @@ def test_the_story_is_stepped_through_with_keys(page: Page, server: str) -> None
     expect(page).to_have_url(re.compile("stage=tokens"))
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [pytest.param(1440, marks=pytest.mark.heavy), 390])
 def test_the_cell_of_an_address_is_outlined_and_in_sight(
     page: Page, server: str, width: int
 ) -> None:
@@ -127,6 +127,7 @@ def test_the_cell_of_an_address_is_outlined_and_in_sight(
     assert cell["x"] + cell["width"] <= dock["x"] or cell["y"] + cell["height"] <= dock["y"]
 
 
+@pytest.mark.heavy
 def test_a_wide_formula_is_shaded_at_the_edge_and_reached_by_keys(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server}#/map?at={CELL}")
@@ -136,6 +137,7 @@ def test_a_wide_formula_is_shaded_at_the_edge_and_reached_by_keys(page: Page, se
         assert shades == "local, local, scroll, scroll"
 
 
+@pytest.mark.heavy
 def test_the_optimizers_names_are_said_in_words(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?at=opt/embed.W_E[vocab=3,d_model=1]")
     table = (
@@ -152,6 +154,7 @@ def test_the_optimizers_names_are_said_in_words(page: Page, server: str) -> None
         expect(table).to_contain_text(words)
 
 
+@pytest.mark.heavy
 def test_on_a_telephone_nothing_touches_the_edges(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for view in VIEWS:

@@ -70,7 +70,14 @@ def chosen(page: Page) -> int:
     return int(page.get_by_test_id("token").get_attribute("data-id") or "")
 
 
-@pytest.mark.parametrize("sampling", SETTINGS, ids=Sampling.summary)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        *(pytest.param(one, marks=pytest.mark.heavy) for one in SETTINGS[:-2]),
+        *SETTINGS[-2:],
+    ],
+    ids=Sampling.summary,
+)
 def test_the_bars_and_the_token_are_those_that_python_computes(
     page: Page, server: str, state: TrainState, sampling: Sampling
 ) -> None:
@@ -116,7 +123,16 @@ def test_what_was_cut_says_which_setting_cut_it(page: Page, server: str) -> None
     expect(page.get_by_text("below 0.9 × the highest").first).to_be_visible()
 
 
-@pytest.mark.parametrize(("seed", "added"), [(0, 0), (0, 1), (424242, 0), (2**53 - 1, 0)])
+@pytest.mark.parametrize(
+    ("seed", "added"),
+    [
+        (0, 1),
+        *(
+            pytest.param(*pair, marks=pytest.mark.heavy)
+            for pair in ((0, 0), (424242, 0), (2**53 - 1, 0))
+        ),
+    ],
+)
 def test_the_number_drawn_is_that_of_the_seed_and_the_place(
     page: Page, server: str, seed: int, added: int
 ) -> None:
@@ -202,6 +218,7 @@ def test_two_texts_are_compared_with_signed_differences(
     assert problems(page) == []
 
 
+@pytest.mark.heavy
 def test_texts_of_different_length_are_compared_at_the_last_position_only(
     page: Page, server: str
 ) -> None:
@@ -210,6 +227,7 @@ def test_texts_of_different_length_are_compared_at_the_last_position_only(
     expect(page.get_by_text("The texts have 8 and 2 tokens")).to_be_visible()
 
 
+@pytest.mark.heavy
 def test_a_training_step_and_another_run_can_stand_beside(page: Page, server: str) -> None:
     visit(page, server)
     kinds = page.get_by_label("Compare with")
@@ -239,12 +257,14 @@ def test_without_a_server_the_sliders_work_and_going_on_says_what_it_needs(
     assert problems(page) == []
 
 
+@pytest.mark.heavy
 def test_an_unknown_word_of_the_other_text_is_said_to_be(page: Page, server: str) -> None:
     visit(page, server, **{"with": {"prompt": "the zebra is"}})
     said = page.get_by_role("region", name="Side by side").get_by_test_id("unknown")
     expect(said).to_contain_text("The model doesn't know “zebra”")
 
 
+@pytest.mark.heavy
 def test_on_a_wide_screen_the_blocks_stand_beside_the_difference(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
     visit(page, server, **{"with": {"prompt": PROMPT.replace("dog", "cat")}})
@@ -269,7 +289,10 @@ def test_it_fits_a_telephone(page: Page, server: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
-@pytest.mark.parametrize("drawn", [{"tokens": [5]}, "oops", 7])
+@pytest.mark.parametrize(
+    "drawn",
+    ["oops", *(pytest.param(d, marks=pytest.mark.heavy) for d in ({"tokens": [5]}, 7))],
+)
 def test_drawn_tokens_that_cannot_be_read_are_said_and_left_out(
     page: Page, server: str, drawn: object
 ) -> None:
@@ -278,6 +301,7 @@ def test_drawn_tokens_that_cannot_be_read_are_said_and_left_out(
     expect(page.get_by_role("button", name="Redo")).to_be_disabled()
 
 
+@pytest.mark.heavy
 def test_another_prompt_does_not_offer_the_tokens_of_the_last_one(page: Page, server: str) -> None:
     visit(page, server)
     page.get_by_role("button", name="and go on").click()
@@ -291,6 +315,7 @@ def test_another_prompt_does_not_offer_the_tokens_of_the_last_one(page: Page, se
     assert "drawn=" not in page.url
 
 
+@pytest.mark.heavy
 def test_two_steps_of_one_run_share_a_vocabulary(page: Page, server: str) -> None:
     visit(page, server, **{"with": {"at_step": 0}})
     table = page.get_by_role("table").filter(has_text="difference")
@@ -308,6 +333,7 @@ def other_run(state: TrainState, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.mark.heavy
 def test_two_runs_are_compared_number_by_number(
     page: Page, run_folder: Path, other_run: Path, state: TrainState
 ) -> None:
@@ -344,6 +370,7 @@ def test_two_runs_are_compared_number_by_number(
         assert problems(page) == []
 
 
+@pytest.mark.heavy
 def test_of_a_peaked_prediction_every_bar_is_seen_and_the_line_has_room_for_the_rest(
     page: Page, server: str, state: TrainState
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_gradient_is_checked_by_a_finite_difference_on_the_button(
     assert abs(float(said) - gradient) <= 1e-4 * abs(gradient)
 
 
+@pytest.mark.heavy
 def test_numbers_that_cannot_be_read_are_never_shown_under_another_address(
     page: Page, server: str
 ) -> None:
@@ -75,6 +76,7 @@ def test_numbers_that_cannot_be_read_are_never_shown_under_another_address(
     expect(page.locator("[data-address]")).to_contain_text("A trained parameter")
 
 
+@pytest.mark.heavy
 def test_a_trace_that_the_server_let_go_is_recorded_again(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/logits[pos=1,vocab=2]")
     expect(page.get_by_test_id("value")).to_be_visible()
@@ -86,6 +88,7 @@ def test_a_trace_that_the_server_let_go_is_recorded_again(page: Page, server: st
     expect(page.locator("[data-address]")).to_contain_text("A trained parameter")
 
 
+@pytest.mark.heavy
 def test_the_last_of_two_runs_asked_for_is_the_one_that_is_shown(page: Page, server: str) -> None:
     page.goto(f"{server}#/weights?run=small")
     page.wait_for_selector(".rail .token")
@@ -101,6 +104,7 @@ def test_the_last_of_two_runs_asked_for_is_the_one_that_is_shown(page: Page, ser
     expect(page.locator("main")).to_contain_text("109,440 numbers")
 
 
+@pytest.mark.heavy
 def test_going_on_to_another_matrix_begins_at_its_first_number(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.mlp.pre")
     page.get_by_role("grid").press("Control+End")
@@ -108,6 +112,7 @@ def test_going_on_to_another_matrix_begins_at_its_first_number(page: Page, serve
     expect(page.get_by_role("gridcell")).to_contain_text("pos 0 the, d_model 0")
 
 
+@pytest.mark.heavy
 def test_a_run_that_has_steps_left_is_called_unfinished(
     page: Page, run_folder: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +139,7 @@ def test_a_run_that_has_steps_left_is_called_unfinished(
         expect(others).to_have_text(["choose a run", f"stopped · {says}"])
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("recorded")
 def test_without_a_model_the_prompt_is_seen_and_its_fields_only_read(
     page: Page, run_folder: Path, tmp_path: Path

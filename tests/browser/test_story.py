@@ -73,6 +73,7 @@ def test_the_next_token_joins_the_prompt_with_one_key_and_the_story_starts_anew(
     expect(page.locator(".rail .token:not(.next)")).to_have_count(5)
 
 
+@pytest.mark.heavy
 def test_the_walk_ends_where_the_context_does(page: Page, server: str) -> None:
     prompt = "+".join(["the"] * 6)  # all that fits into miniature
     page.goto(f"{server}#/story?run=miniature&prompt={prompt}&stage=choice")
@@ -101,7 +102,9 @@ def test_every_example_prompt_is_of_words_that_the_model_knows(
 VIEWS = ["story", "map", "attention", "playground", "lab", "training"]
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "view", ["story", *(pytest.param(view, marks=pytest.mark.heavy) for view in VIEWS[1:])]
+)
 def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str, view: str) -> None:
     page.goto(f"{server}#/{view}?run=small&prompt=the+zebra+is")
     said = page.get_by_test_id("unknown").first
@@ -112,7 +115,10 @@ def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str, vi
     expect(said).to_have_count(0)
 
 
-@pytest.mark.parametrize("view", ["story", "map", "attention"])
+@pytest.mark.parametrize(
+    "view",
+    ["map", *(pytest.param(view, marks=pytest.mark.heavy) for view in ("story", "attention"))],
+)
 @pytest.mark.parametrize(
     ("asked", "good", "says"),
     [
@@ -132,6 +138,7 @@ def test_a_place_that_there_is_not_is_answered(
     expect(alert).to_have_count(0)
 
 
+@pytest.mark.heavy
 def test_a_stage_that_there_is_not_is_answered(page: Page, server: str) -> None:
     page.goto(f"{server}#/story?{SMALL}&stage=nonsense")
     alert = page.locator("main").get_by_role("alert")
@@ -141,7 +148,7 @@ def test_a_stage_that_there_is_not_is_answered(page: Page, server: str) -> None:
     expect(alert).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [pytest.param(1440, marks=pytest.mark.heavy), 390])
 def test_the_stage_that_a_link_names_is_in_sight_and_marked(
     page: Page, server: str, width: int
 ) -> None:
@@ -198,6 +205,7 @@ BAD = """() => {
 }"""
 
 
+@pytest.mark.heavy
 def test_a_thumbnail_of_numbers_shows_no_color_of_what_is_none(page: Page, server: str) -> None:
     page.goto(f"{server}#/story?{SMALL}&stage=softmax")
     expect(page.locator("[data-stage=softmax] li canvas")).to_have_count(3)
@@ -218,6 +226,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.heavy
 def test_a_large_models_stream_is_read_early_on_request(page: Page, wide: str) -> None:
     prompt = " ".join(f"word{i}" for i in range(20))
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -254,6 +263,7 @@ def test_bars_are_linear_and_small_chances_are_said_in_words_unless_a_reader_ask
     assert min(widths) > 1
 
 
+@pytest.mark.heavy
 def test_the_digits_of_a_weight_show_that_it_changed(page: Page, server: str) -> None:
     page.goto(f"{server}#/story?{SMALL}&stage=update")
     rows = page.locator("[data-stage=update] tbody tr").filter(has=page.get_by_role("rowheader"))
@@ -263,6 +273,7 @@ def test_the_digits_of_a_weight_show_that_it_changed(page: Page, server: str) ->
         assert after - before == pytest.approx(change, rel=0.2)  # its first digit is seen
 
 
+@pytest.mark.heavy
 def test_the_last_stage_is_marked_and_in_sight_at_once(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 1440, "height": 844})
     page.goto(f"{server}#/story?{SMALL}")

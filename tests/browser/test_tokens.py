@@ -87,6 +87,7 @@ def test_merges_are_replayed_as_the_tokenizer_took_them(page: Page, bpe: str, to
     expect(page.get_by_role("button", name="Step on")).to_be_disabled()
 
 
+@pytest.mark.heavy
 def test_the_replay_plays_by_itself_and_pauses(page: Page, bpe: str) -> None:
     page.goto(link(bpe, cut=2))
     page.get_by_role("button", name="Play").click()
@@ -121,6 +122,7 @@ def test_a_word_level_tokenizer_has_no_merges_and_says_what_is_unknown(
     assert "merge" not in json.dumps(lines(page, ".replay"))
 
 
+@pytest.mark.heavy
 def test_a_text_too_long_is_refused_in_one_line(page: Page, bpe: str) -> None:
     other = page.context.new_page()  # a refusal is noted in the console, which `page` forbids
     other.goto(link(bpe))
@@ -142,7 +144,7 @@ def test_an_exported_page_shows_the_recorded_prompt(
     expect(page.get_by_label("Your text")).not_to_be_editable()
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [pytest.param(1440, marks=pytest.mark.heavy), 390])
 def test_a_merge_is_accessible_and_fits_the_screen(page: Page, bpe: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     page.goto(link(bpe, "unbelievablynewest", cut=4))

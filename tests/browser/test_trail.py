@@ -35,7 +35,9 @@ def test_the_walk_to_a_number_is_in_its_link_and_can_be_stepped_back(
     expect(steps).to_have_text(["probs", "logits_exp"])
 
 
-@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+@pytest.mark.parametrize(
+    "motion", [pytest.param("reduce", marks=pytest.mark.heavy), "no-preference"]
+)
 def test_a_number_is_walked_to_the_token_that_it_came_from(
     page: Page, server: str, motion: str
 ) -> None:

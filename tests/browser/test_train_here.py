@@ -61,6 +61,7 @@ def test_plain_gradient_descent_learns_too_and_a_weight_and_attention_move_with_
     expect(card).to_contain_text("computed it again and agrees")
 
 
+@pytest.mark.heavy
 def test_a_learning_rate_that_overshoots_is_said(page: Page, miniature: Path) -> None:
     opened(page, miniature)
     page.get_by_label("plain gradient descent").check()
@@ -75,7 +76,7 @@ def test_a_learning_rate_that_overshoots_is_said(page: Page, miniature: Path) ->
     expect(page.get_by_test_id("expects").locator("li").first).to_contain_text("12.5%")
 
 
-@pytest.mark.parametrize("unit", ["words", "characters"])
+@pytest.mark.parametrize("unit", ["words", pytest.param("characters", marks=pytest.mark.heavy)])
 def test_a_new_model_of_a_pasted_text_learns_it_by_its_own_vocabulary(
     page: Page, miniature: Path, unit: str
 ) -> None:

@@ -72,6 +72,7 @@ def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_fol
     predicts(page, run_folder, 8)
 
 
+@pytest.mark.heavy
 def test_embeddings_and_the_followed_number_move_with_the_slider_too(
     page: Page, server: str, run_folder: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_the_tables_say_what_the_charts_draw(page: Page, server: str, run_folder
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.heavy
 def test_attention_moves_with_the_slider(page: Page, server: str, run_folder: Path) -> None:
     page.goto(training(server, step="0", block="1", head="2"))
     grid = page.get_by_role("grid", name="attn.pattern")
@@ -149,6 +151,7 @@ def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     expect(moved.get_by_role("listitem").first).to_have_text(first)
 
 
+@pytest.mark.heavy
 def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
     page: Page, server: str, run_folder: Path
 ) -> None:
@@ -172,6 +175,7 @@ def test_the_search_for_a_batch_can_be_stopped_and_says_how_far_it_came(
     assert len(asked) == 2
 
 
+@pytest.mark.heavy
 def test_what_was_found_of_one_run_is_not_shown_of_another(
     page: Page, run_folder: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +198,7 @@ def test_what_was_found_of_one_run_is_not_shown_of_another(
         expect(moved).to_have_count(0)
 
 
+@pytest.mark.heavy
 def test_of_two_updates_that_moved_it_as_far_the_first_is_named(page: Page, server: str) -> None:
     def stretch(since: int, step: int, change: float) -> dict[str, object]:
         moved = {"from": 0, "to": change, "change": change, "step": step, "batch": ["a text"]}
@@ -212,6 +217,7 @@ def test_of_two_updates_that_moved_it_as_far_the_first_is_named(page: Page, serv
     expect(page.get_by_test_id("moved")).to_contain_text("The update of step 7 moved it most")
 
 
+@pytest.mark.heavy
 def test_two_equal_held_out_losses_in_a_row_are_two_points(page: Page, server: str) -> None:
     told = {"steps": 9, "loss": 2.0, "held_out": 1.5, "floor": None, "tokens_per_second": 1.0}
     told["whole_text"] = None
@@ -266,6 +272,7 @@ def test_a_second_training_is_refused_beside_the_form(page: Page, own_server: st
     expect(refused).to_be_visible()
 
 
+@pytest.mark.heavy
 def test_a_text_too_large_is_refused_before_it_is_sent(page: Page, server: str) -> None:
     page.goto(f"{server}#/training")
     page.get_by_role("textbox", name="Text", exact=True).evaluate(
@@ -275,6 +282,7 @@ def test_a_text_too_large_is_refused_before_it_is_sent(page: Page, server: str) 
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
 
 
+@pytest.mark.heavy
 def test_a_preset_has_no_past_and_the_page_says_so(page: Page, server: str) -> None:
     page.goto(f"{server}#/training?run=miniature")
     expect(page.get_by_text("is a preset: it has no training to look at")).to_be_visible()

@@ -116,6 +116,7 @@ def test_shares_sum_to_one_and_count_the_model(page: Page, weights: str, model) 
     expect(page.locator("tfoot")).to_contain_text(f"{total:,}")
 
 
+@pytest.mark.heavy
 def test_matrices_can_be_put_in_order_of_size(page: Page, weights: str) -> None:
     page.goto(weights)
     page.get_by_role("button", name="By size").click()
@@ -127,6 +128,7 @@ def test_matrices_can_be_put_in_order_of_size(page: Page, weights: str) -> None:
     assert len(set(sizes)) > 2
 
 
+@pytest.mark.heavy
 def test_a_matrix_opens_from_its_name(page: Page, weights: str) -> None:
     page.goto(weights)
     page.get_by_role("link", name="blocks.1.mlp.W_in", exact=True).click()
@@ -178,6 +180,7 @@ def test_an_analogy_is_the_labs_and_the_link_holds_it(page: Page, weights: str, 
     same(numbers(table), analogy(model.embed.W_E, 1, 0, 8))
 
 
+@pytest.mark.heavy
 def test_an_analogy_of_a_word_with_itself_is_refused(page: Page, odd: str) -> None:
     page.goto(f"{odd}#/weights?part=embeddings&analogy=1,1,2")
     alert = page.get_by_role("main").get_by_role("alert")
@@ -199,6 +202,7 @@ def test_the_map_shows_the_principal_components(page: Page, weights: str, model)
     expect(page.get_by_role("main")).to_contain_text(f"They hold {held:.1%} of the variance")
 
 
+@pytest.mark.heavy
 def test_the_map_is_moved_with_keys_and_the_link_holds_the_place(page: Page, odd: str) -> None:
     page.goto(f"{odd}#/weights?part=embeddings&near=4")
     map_ = page.get_by_role("application")
@@ -222,6 +226,7 @@ def test_the_map_is_moved_with_keys_and_the_link_holds_the_place(page: Page, odd
     assert place() == before
 
 
+@pytest.mark.heavy
 def test_a_click_on_the_map_asks_for_that_token(page: Page, odd: str) -> None:
     page.goto(f"{odd}#/weights?part=embeddings&near=0")
     dot = page.get_by_role("application").get_by_text("eight", exact=True)
@@ -237,7 +242,11 @@ def test_a_click_on_the_map_asks_for_that_token(page: Page, odd: str) -> None:
     expect(page.get_by_label("Token, or its id")).to_have_value("one")
 
 
-@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param((1440, 900), marks=pytest.mark.heavy), (390, 844)],
+    ids=["wide", "narrow"],
+)
 @pytest.mark.parametrize("part", ["matrices", "embeddings"])
 def test_both_parts_are_accessible_and_fit_the_screen(page: Page, odd: str, size, part) -> None:
     page.set_viewport_size({"width": size[0], "height": size[1]})
