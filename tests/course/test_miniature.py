@@ -26,7 +26,7 @@ def test_its_weights_are_268_and_the_first_guess_is_blind(made: Lesson) -> None:
     rows = table(made, "The learnable weights").rows
     assert rows[-1][-1] == "268" == str(sum(int(row[-1]) for row in rows[:-1]))
     for row in rows[:-1]:
-        a, b = map(int, row[1].split(" x "))
+        a, b = map(int, row[1].split(" × "))
         assert a * b + int(row[2]) == int(row[3])
     assert right(guesses(made)[0]) == f"about {100 / 8:g}%"
 

@@ -111,7 +111,7 @@ def _blocks(room: Classroom) -> Stage:
                 expected=read,
                 tolerance=0.5,
                 hint="Multiply the three numbers.",
-                worked=[f"{recipe.steps} x {recipe.batch_size} x {n_ctx} = {read:,}"],
+                worked=[f"{recipe.steps} × {recipe.batch_size} × {n_ctx} = {read:,}"],
             ),
         ],
     )

@@ -88,7 +88,7 @@ def _dimensions(room: Classroom) -> Stage:
                 expected=total,
                 tolerance=0.3,
                 hint="Multiply the sizes.",
-                worked=[f"{' x '.join(map(str, cube.shape))} = {total}"],
+                worked=[f"{' × '.join(map(str, cube.shape))} = {total}"],
             ),
         ],
     )
@@ -193,7 +193,7 @@ def _strides(room: Classroom) -> Stage:
                 tolerance=0.3,
                 hint="row x stride of the rows + column x 1",
                 worked=[
-                    f"{token} x {stride} + {COLUMN} x 1 = {place}",
+                    f"{token} × {stride} + {COLUMN} × 1 = {place}",
                     f"There stands {number(table.reshape(-1)[place].item())}.",
                 ],
             ),
@@ -231,7 +231,7 @@ def _gpu(room: Classroom) -> Stage:
                 " once."
             ),
             Paragraph(
-                text=f"For our prompt the last step alone makes {n} x {config.vocab_size} ="
+                text=f"For our prompt the last step alone makes {n} × {config.vocab_size} ="
                 f" {sums:,} scores. No score needs another one. So each could have a processor of"
                 f" its own. This course computes on the device `{device}`. A GPU would get the same"
                 " buffers and give the same numbers, but for rounding."

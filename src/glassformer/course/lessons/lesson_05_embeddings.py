@@ -23,7 +23,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, visible
+from glassformer.course.spell import code, counted, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
 from glassformer.model import load_preset
@@ -151,10 +151,10 @@ def _near(room: Classroom) -> Stage:
                 tolerance=0.02,
                 hint="First times first, second times second, third times third. Then add.",
                 worked=[
-                    " + ".join(f"({x}) x ({y})" for x, y in zip(*two, strict=True))
+                    " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(*two, strict=True))
                     + f" = {number(sum(products))}",
                     f"The cosine is the dot product of the whole rows, divided by their lengths:"
-                    f" {number(best.dot)} / ({number(best.length)} x {number(best.asked)})"
+                    f" {number(best.dot)} / ({number(best.length)} × {number(best.asked)})"
                     f" = {number(best.cosine)}",
                 ],
             ),

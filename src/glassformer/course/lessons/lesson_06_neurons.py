@@ -20,7 +20,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, visible
+from glassformer.course.spell import code, counted, term, visible
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.model import Config, load_preset
@@ -114,7 +114,9 @@ def _by_hand(room: Classroom) -> Stage:
                 tolerance=0.02,
                 hint="Multiply input by weight, four times. Then add.",
                 worked=[
-                    " + ".join(f"({x}) x ({w})" for x, w in zip(inputs, column, strict=True))
+                    " + ".join(
+                        f"{term(x)} × {term(w)}" for x, w in zip(inputs, column, strict=True)
+                    )
                     + f" = {total}",
                     f"With all digits of the inputs it is {number(exact)}.",
                 ],
@@ -211,7 +213,7 @@ def _curves() -> Stage:
                 expected=half,
                 tolerance=0.002,
                 hint="0.5 times what?",
-                worked=[f"0.5 x (1 - 0.5) = {half}"],
+                worked=[f"0.5 × (1 - 0.5) = {half}"],
             ),
         ],
     )

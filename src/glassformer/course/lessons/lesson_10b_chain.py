@@ -75,10 +75,9 @@ def _matrices(room: Classroom) -> Stage:
         title="Six words, six matrices",
         parts=[
             Paragraph(
-                text="A model small enough for a pencil: six words, four numbers each, one block"
-                " with"
-                " one head. Its weights were chosen by hand. It reads “the cat sat on”; its author"
-                " wants “mat”."
+                text="A model small enough for a pencil: six words, four numbers each, one"
+                " [[block]] with one [[head]]. Its [[weight|weights]] were chosen by hand. It reads"
+                " “the cat sat on”; its author wants “mat”."
             ),
             _which(room),
             Matrix(

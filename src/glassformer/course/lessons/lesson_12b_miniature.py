@@ -140,14 +140,14 @@ def _weights(room: Classroom) -> Stage:
                 expected=sizes["blocks.0.mlp.W_in"].numel() + sizes["blocks.0.mlp.b_in"].numel(),
                 tolerance=0.3,
                 hint="Rows times columns, and the biases.",
-                worked=["4 x 16 + 16 = 80"],
+                worked=["4 × 16 + 16 = 80"],
             ),
         ],
     )
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape if size > 1 or len(shape) < 3)
+    return " × ".join(str(size) for size in shape if size > 1 or len(shape) < 3)
 
 
 def _bars(state: TrainState, prompt: str, title: str) -> Bars:
@@ -182,6 +182,13 @@ def _guess(room: Classroom) -> Stage:
                 f" 1 / {n} = {100 / n:g}%.",
             ),
             _bars(state, PROMPT, "Before the training"),
+            room.look(
+                f"Where the chance of {code(WORD)} comes from",
+                f"fwd/probs[pos={len(state.tokenizer.encode(PROMPT)) - 1},"
+                f"vocab={state.tokenizer.id(WORD)}]",
+                prompt=PROMPT,
+                model="miniature",
+            ),
         ],
     )
 
@@ -245,7 +252,7 @@ def _asked(state: TrainState) -> Stage:
                 expected=squared,
                 tolerance=0.01 * squared,
                 hint="Squared: times itself.",
-                worked=[f"{ratio} x {ratio} = {number(squared)}"],
+                worked=[f"{ratio} × {ratio} = {number(squared)}"],
             ),
             Command(
                 line=f'glassformer ask runs/miniature "{PROMPT}" --max-tokens 1 --temperature 0.5',
