@@ -1,7 +1,16 @@
 """The model, from a configuration to logits."""
 
+import warnings
+
 from glassformer.model.config import Config as Config
 from glassformer.model.config import load_preset as load_preset
 from glassformer.model.config import preset_names as preset_names
 from glassformer.model.decoder import Decoder as Decoder
 from glassformer.model.preset import build_preset as build_preset
+
+
+def __getattr__(name: str) -> type[Decoder]:
+    if name != "Transformer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("Transformer is called Decoder now", DeprecationWarning, stacklevel=2)
+    return Decoder
