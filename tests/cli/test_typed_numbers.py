@@ -19,6 +19,8 @@ TINY = [
 PASS = ["run", "the cat"]
 NUMBER = "weight/embed.W_E[vocab=1,d_model=1]"
 TYPED: dict[tuple[str, ...], list[str]] = {
+    ("learn",): [],
+    ("course",): ["--out=course.html"],
     ("demo",): [],
     ("train",): ["text.txt", *TINY],
     ("eval",): ["run", "text.txt"],

@@ -334,7 +334,8 @@ BAD_SETTINGS = [
     ({"n_inner": 4.5}, "n_inner=4.5 must be a whole number"),
     ({"vocab_size": 10**30}, "more than 1,048,576, the most there can be"),
     ({"n_positions": 2**31}, "n_ctx=2,147,483,648 is more than 1,048,576"),
-    ({"activation_function": "tanh"}, "activation_function='tanh' is none of gelu_new, relu"),
+    ({"activation_function": "mish"}, "activation_function='mish' is none of gelu_new, relu"),
+    ({"activation_function": "step"}, "activation_function='step' is none of gelu_new, relu"),
     ({"activation_function": ["gelu"]}, "activation_function=['gelu'] is none of"),
     ({"layer_norm_epsilon": 0}, "norm_eps=0 must be positive"),
     ({"layer_norm_epsilon": "x"}, "norm_eps='x' must be a number"),
@@ -378,7 +379,7 @@ NOT_COMPUTED = [
     ("falcon", {"num_kv_heads": 8, "multi_query": False}, "num_kv_heads=8 must be num_att"),
     ("falcon", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn=2 must be 1, or 2 with"),
     ("bloom", {"apply_residual_connection_post_layernorm": True}, "=True is a BLOOM that"),
-    ("arcee", {"hidden_act": "tanh"}, "hidden_act='tanh' is none of"),
+    ("arcee", {"hidden_act": "mish"}, "hidden_act='mish' is none of"),
 ]
 
 

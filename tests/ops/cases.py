@@ -449,6 +449,7 @@ CASES: dict[str, Case] = {
     "drawn_token": lambda d: ((d.ranking(), torch.tensor(d.size("vocab") - 1)), {}),
     "argmax": lambda d: ((s := d.normal("vocab").double().round(), s.amax(-1)), {}),
     # the optimizer
+    "descended_weight": lambda d: ((d.normal("element"), d.normal("element")), {"lr": 1e-3}),
     "sum_of_squares": lambda d: ((d.normal("element"),), {}),
     "clip_factor": lambda d: ((d.positive("element").sum(),), {"max_norm": 1.0}),
     "clipped_gradient": lambda d: ((d.normal("element"), torch.tensor(0.3).to(d.dtype)), {}),

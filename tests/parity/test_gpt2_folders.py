@@ -34,6 +34,8 @@ VARIANTS = {
     "gelu_fast": {"activation_function": "gelu_fast"},
     "relu": {"activation_function": "relu"},
     "silu": {"activation_function": "silu"},
+    "tanh": {"activation_function": "tanh"},
+    "sigmoid": {"activation_function": "sigmoid"},
     "larger epsilon": {"layer_norm_epsilon": 0.1},
     "upcast attention": {"reorder_and_upcast_attn": True},
 }

@@ -165,6 +165,12 @@ def test_each_merge_takes_the_lowest_rank_considered_the_leftmost_first(text):
         before = step.pieces
 
 
+def test_a_piece_that_is_an_added_token_too_has_the_one_name_that_the_vocabulary_has_for_it():
+    tokenizer = ELSEWHERE["▁ prepended, added"]
+    trace = tokenizer.trace("0an")
+    assert trace.tokens == [tokenizer.token(token_id) for token_id in tokenizer.encode("0an")]
+
+
 def test_the_steps_of_a_word_can_be_checked_by_hand():
     tokenizer = Tokenizer.train("bpe", ["banana"] * 2, vocab_size=259, trace=True)
     assert tokenizer.merges_learned is not None

@@ -18,6 +18,7 @@ from glassformer.trace.node import GRADIENT, Node
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
 from glassformer.watch.choice import record_choice
+from glassformer.watch.update import record_descent
 from tests.calculator import gives, holds, last_digit
 from tests.model.variety import SMALL, VARIETY, config_of, random_ids, random_model, random_targets
 
@@ -42,7 +43,7 @@ CHOOSING = ("gpt2", "rms", "no biases")
 
 
 def traces(seed: int) -> Iterator[Trace]:
-    """Training steps by both optimizers on every kind of model; choices, dropout, a lens, edits."""
+    """Training steps by every optimizer on every kind of model; choices, dropout, a lens, edits."""
     kinds = [*VARIETY.items(), *((str(number), more) for number, more in enumerate(BESIDE))]
     for number, (name, more) in enumerate(kinds):
         model = random_model(Config.from_dict({**SMALL, **more}), seed, torch.float32)
@@ -55,6 +56,12 @@ def traces(seed: int) -> Iterator[Trace]:
             trace = model.watch(ids[:1])
             record_choice(trace, sampling, seed=seed, index=0)
             yield trace
+    model = random_model(config_of("gpt2"), seed, torch.float32)
+    ids = random_ids(model.config, seed)
+    targets = random_targets(model.config, seed, ids)
+    trace = model.watch(ids, targets, backward=True)
+    record_descent(trace, model, lr=9.7e-2)
+    yield trace
     model = random_model(config_of("gpt2").replace(dropout=0.3), seed, torch.float32)
     trace = model.watch(random_ids(model.config, seed, batch=1))
     logit_lens(model, trace)

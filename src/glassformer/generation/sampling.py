@@ -13,6 +13,10 @@ COLDEST = 1e-6
 """The lowest temperature above 0; scores divided by less could overflow float64."""
 
 
+MOST_TOKENS = 2**31
+"""The largest top-k: more than any vocabulary has, and what an int64 holds."""
+
+
 @dataclass(frozen=True, repr=False)
 class Sampling(Checked):
     """Which tokens may be drawn, and how their probabilities are bent first.
@@ -42,7 +46,13 @@ class Sampling(Checked):
         ),
     ] = 1.0
     top_k: Annotated[
-        int | None, Range(1, low="leaves no token to draw; give at least 1, or leave it out")
+        int | None,
+        Range(
+            1,
+            MOST_TOKENS,
+            low="leaves no token to draw; give at least 1, or leave it out",
+            high="is more than any vocabulary has; leave it out to keep all tokens",
+        ),
     ] = None
     top_p: Annotated[
         float | None,

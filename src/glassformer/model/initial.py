@@ -35,7 +35,7 @@ def draw_weights(
 def deviation(name: str, config: Config) -> float:
     """The standard deviation of a weight's first numbers; 0 where all are alike.
 
-    >>> deviation("embed.W_E", Config(vocab_size=9, init_std=0.02))
+    >>> deviation("embed.W_E", Config(vocab_size=9, n_ctx=8, d_model=4, n_layers=2, n_heads=1))
     0.02
     """
     last = name.rpartition(".")[2]

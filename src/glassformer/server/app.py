@@ -71,6 +71,7 @@ def create_app(
         description="Traces of a transformer: every number, and where it came from.",
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.services = services
@@ -78,5 +79,6 @@ def create_app(
     answer_errors(app)
     for subject in SUBJECTS:
         app.include_router(subject.router)
-    app.mount("", client_app(clients))
+    # not mounted at "": a mount there takes wrong methods of our own paths, too
+    app.router.default = client_app(clients)
     return app

@@ -119,9 +119,8 @@ def _words(
         if table is None:
             start = None
             ids = tuple(token.id for token in engine.model.tokenize(word))
-            names = tuple(vocabulary.names[token_id] for token_id in ids)
         else:
             start = tuple(table.start(word))
-            names = tuple(table.merge(start)[1])
-            ids = tuple(table.vocab[name] for name in names)
+            ids = tuple(table.vocab[piece] for piece in table.merge(start)[1])
+        names = tuple(vocabulary.names[token_id] for token_id in ids)
         yield WordTrace(vocabulary.show(word), names, ids, start)
