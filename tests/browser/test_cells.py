@@ -167,7 +167,7 @@ def check_served(page: Page, server: str, trace: Trace, cells: list[str]) -> Non
 
 
 def check_exported(page: Page, exported: Path, trace: Trace, cells: list[str]) -> None:
-    page.goto(exported.as_uri())
+    page.goto(f"{exported.as_uri()}#/attention")
     page.wait_for_selector(".rail .token", state="attached")
     check(page.evaluate(READ_CARDS, ["#/attention?", cells]), trace)
 
