@@ -52,6 +52,16 @@ OPEN_CELLS = """async ([hash, addresses]) => {
 }"""
 
 
+FRAMES = """(seconds) => new Promise((done) => {
+  const times = [];
+  requestAnimationFrame(function next(now) {
+    times.push(now);
+    if (now - times[0] < 1000 * seconds) requestAnimationFrame(next);
+    else done(times.slice(1).map((time, i) => time - times[i]));
+  });
+})"""
+
+
 OPEN_PROMPTS = """async (prompts) => {
     const times = [];
     for (const prompt of prompts) {
@@ -148,6 +158,9 @@ def small_model(page: Page, url: str) -> Iterator[Row]:
     addresses = [f"fwd/blocks.0.mlp.pre[batch=0,pos={i % 5},d_mlp={i % 16}]" for i in range(CELLS)]
     yield row("a cell card opens", cards(page, STORY, addresses), 100)
     yield row("scripting for one move of a slider", slides(page, url, STORY), 50)
+    page.goto(f"{url}#/story?{urlencode({**STORY, 'play': 'scores'})}")
+    page.get_by_role("dialog").locator("canvas").wait_for()
+    yield row("a frame of the walk", page.evaluate(FRAMES, 2), 1.2 * 1000 / 60)
 
 
 def file_alone(page: Page) -> Iterator[Row]:

@@ -1,7 +1,6 @@
 """A file that runs its model by itself: any prompt, edits and draws, with no server."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ PROMPT, OTHER = "the easiest trick to teach a dog is", "The dog is wug . The eas
 HEAD = "fwd/blocks.0.attn.z[head=1]"
 CELLS = ["fwd/loss", "fwd/blocks.1.mlp.post[batch=0,pos=3,d_mlp=7]", "opt/grad_norm"]
 CELLS += ["bwd/blocks.0.attn.W_Q[head=1,d_model=2,d_head=3]"]
-SLOWEST = 1.0 if os.environ.get("CI") else 5.0
-"""Seconds; a machine of developers may have other things to do."""
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +82,6 @@ def test_a_file_edits_patches_and_draws_by_itself(
     assert shown(page) == int(drawn["choose/token"])
 
 
-@pytest.mark.heavy
-def test_a_new_prompt_is_there_in_a_moment(page: Page, file: Path) -> None:
-    opened(page, file)
-    taken = page.evaluate(
-        """async (prompts) => {
-            const taken = [];
-            for (const prompt of prompts) {
-                const begun = performance.now();
-                location.hash = `#/story?prompt=${encodeURIComponent(prompt)}`;
-                while (!document.querySelector("h1")?.textContent.includes(prompt))
-                    await new Promise((resolve) => setTimeout(resolve, 5));
-                taken.push(performance.now() - begun);
-            }
-            return taken;
-        }""",
-        [OTHER, f"{PROMPT} sit", f"{PROMPT} sit ."],
-    )
-    assert max(taken) < 1000 * SLOWEST
-
-
 def test_a_word_that_the_model_lacks_is_named(page: Page, file: Path) -> None:
     other = page.context.new_page()  # what can't be asked is said, and noted in the console
     opened(other, file)
@@ -140,8 +117,6 @@ def test_the_miniature_learns_before_the_eyes_and_is_opened_as_it_is_then(
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
     assert chance(page, "mat") > 90
-    speed = float(told.get_attribute("data-speed") or 0)
-    assert speed > (30 if os.environ.get("CI") else 3)  # steps a second; a machine may be busy
     page.get_by_role("button", name="Open it as it is now").click()
     page.get_by_role("link", name="Story", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("goes on with “mat”")

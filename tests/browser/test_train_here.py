@@ -1,6 +1,5 @@
 """A file trains its model, or a new one of a pasted text, in the page."""
 
-import os
 import re
 from pathlib import Path
 
@@ -89,8 +88,6 @@ def test_a_new_model_of_a_pasted_text_learns_it_by_its_own_vocabulary(
     train(page, 60)
     first = page.get_by_test_id("expects").locator("li").first
     expect(first).to_contain_text("mat" if unit == "words" else "o")
-    speed = float(page.get_by_test_id("trained").get_attribute("data-speed") or 0)
-    assert speed > (30 if os.environ.get("CI") else 1)  # steps a second; a machine may be busy
     page.get_by_role("button", name="Open it as it is now").click()
     page.get_by_role("link", name="Story", exact=True).click()
     goes_on = "“mat”" if unit == "words" else "“o”"
