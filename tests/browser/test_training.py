@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 import torch
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from glassformer.lab.biography import biography
 from glassformer.server.export import export
@@ -38,18 +38,29 @@ def training(url: str, **fields: str) -> str:
     return f"{url}#/training?" + "&".join(f"{name}={quote(value)}" for name, value in given.items())
 
 
-def predicts(page: Page, folder: Path, step: int) -> None:
-    """The page's next tokens are those of the model after that step."""
-    expect(page.get_by_test_id("step")).to_have_text(f"after step {step}", timeout=30 * SECONDS)
-    expect(page.get_by_text("reading …")).to_have_count(0, timeout=30 * SECONDS)
+def probabilities(folder: Path, step: int) -> dict[str, float]:
+    """How probable each next token is by the model after that step, the most probable first."""
     state = open_train_state(str(folder), step)
     trace = state.model.watch(torch.tensor([state.tokenizer.encode(PROMPT)]))
     p = trace.value_of(trace.node("fwd/probs"))[0, -1]
-    best = [state.tokenizer.token(int(token)) for token in p.topk(8).indices]
-    rows = page.get_by_role("list", name="The most probable next tokens")
+    return {state.tokenizer.token(int(token)): float(p[token]) for token in p.argsort().flip(0)}
+
+
+def tokens_after(page: Page, step: int) -> Locator:
+    """The page's list of next tokens, once it is that of the model after that step."""
+    expect(page.get_by_test_id("step")).to_have_text(f"after step {step}", timeout=30 * SECONDS)
+    expect(page.get_by_text("reading …")).to_have_count(0, timeout=30 * SECONDS)
+    return page.get_by_role("list", name="The most probable next tokens")
+
+
+def predicts(page: Page, folder: Path, step: int) -> None:
+    """The page's next tokens are those of the model after that step."""
+    p = probabilities(folder, step)
+    best = [*p][:8]
+    rows = tokens_after(page, step)
     expect(rows.locator(".token")).to_have_text(best)
     shown = [float(text) for text in rows.locator("a").all_inner_texts()]
-    assert shown == pytest.approx(p.topk(8).values.tolist(), rel=1e-3)
+    assert shown == pytest.approx([*p.values()][:8], rel=1e-3)
 
 
 def test_a_training_that_is_not_heard_any_more_says_so(page: Page, server: str) -> None:
@@ -293,10 +304,18 @@ def test_an_exported_page_has_its_snapshots(page: Page, run_folder: Path, tmp_pa
     file = tmp_path / "page.html"
     export(str(run_folder), PROMPT, file)
     page.goto(f"{file.as_uri()}#/training?at={quote(WEIGHT)}")
-    slider = page.get_by_role("slider")
+    slider = page.get_by_role("slider", name="after step")
     predicts(page, run_folder, 60)
     slider.press("Home")
-    predicts(page, run_folder, 0)
+    rows = tokens_after(page, 0)
     expect(page.get_by_test_id("followed")).to_contain_text("After step 0 it is")
+    said = page.get_by_text("moves a probability by up to").inner_text()
+    result = re.search(r"up to ([\d.]+) percentage points", said)
+    assert result
+    most = 1.05 * float(result[1]) / 100  # it is said in two digits
+    p = probabilities(run_folder, 0)
+    for row in rows.get_by_role("listitem").all():
+        shown = float(row.get_by_role("link").get_attribute("title") or "nan")
+        assert shown == pytest.approx(p[row.locator(".token").inner_text()], abs=most)
     expect(page.get_by_role("heading", name="Train it here")).to_be_visible()
     expect(page.get_by_role("button", name="Which batch moved it most?")).to_be_disabled()
