@@ -285,3 +285,11 @@ def test_every_answer_forbids_framing_sniffing_and_storing(path):
 
 def test_refusals_carry_them_too():
     assert "content-security-policy" in server.get("/", headers={"host": "evil.example"}).headers
+
+
+@pytest.mark.parametrize("path", ["/", "/api/runs", "/openapi.json", "/v1/models", "/health"])
+def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(path):
+    answer = client().request("TRACE", path)
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["allow"]
+    assert answer.json()["error"]["message"] == "Method Not Allowed"
