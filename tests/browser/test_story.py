@@ -257,6 +257,8 @@ def test_bars_are_linear_and_small_chances_are_said_in_words_unless_a_reader_ask
     intro.get_by_label("bars on a log scale").check()
     expect(page).to_have_url(re.compile("bars=log"))
     expect(intro.get_by_text("on a log scale, in steps of ten times")).to_be_visible()
+    grown = "all => Promise.all(all.flatMap((bar) => bar.getAnimations()).map((a) => a.finished))"
+    intro.locator(".fill").evaluate_all(f"all => ({grown})(all).then(() => null)")
     widths = intro.locator(".fill").evaluate_all("all => all.map((b) => b.clientWidth)")
     assert len(widths) == 5
     assert widths[1] > 10
