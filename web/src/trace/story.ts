@@ -136,14 +136,14 @@ const BLOCK: Plan[] = [
     id: "mlp",
     title: "Each token by itself",
     sentence:
-      "A feed-forward layer widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
+      "The MLP (feed-forward network) widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
     names: ["mlp.pre*", "mlp.gate*", "mlp.post*", "mlp.expert_out", "mlp.mlp_out*"],
     faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
   },
   {
     id: "resid-post",
     title: "Residual: add the MLP's result too",
-    sentence: "What the feed-forward layer made is added too; the next block starts from here.",
+    sentence: "What the MLP made is added too; the next block starts from here.",
     names: ["resid_post"],
   },
 ];
@@ -365,7 +365,7 @@ function normSentence(nodes: TraceNode[], forward: TraceNode[]): string {
 /** Where a norm stands, by what comes after it. */
 function normPlace(next: string): string {
   if (/\.attn\./.test(next)) return "Before attention reads it,";
-  if (/\.mlp\./.test(next)) return "Before the feed-forward layer reads it,";
+  if (/\.mlp\./.test(next)) return "Before the MLP reads it,";
   return /\.resid_/.test(next)
     ? "Before a layer's output is added,"
     : "After a layer has added to it,";

@@ -74,7 +74,7 @@ export function summary(address: string, edit: Edit): string {
     if (part[2] === "attn.z" && axes.join() === "head")
       return `Head ${index.head} of block ${part[1]} is off`;
     if (part[2] === "attn.attn_out" && !axes.length) return `Attention of block ${part[1]} is off`;
-    if (part[2] === "mlp.mlp_out" && !axes.length) return `Feed-forward of block ${part[1]} is off`;
+    if (part[2] === "mlp.mlp_out" && !axes.length) return `MLP of block ${part[1]} is off`;
   }
   if (typeof edit === "number") return `${nameOf(address)} becomes ${full(edit)}`;
   const from = "prompt" in edit ? `“${edit.prompt}”` : "another trace";

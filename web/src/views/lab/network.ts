@@ -21,7 +21,7 @@ export function network(trace: Trace, blocks: number): Part[] {
         stream: there([`blocks.${block}.resid_mid`]),
       },
       {
-        title: `Feed-forward ${block}`,
+        title: `MLP ${block}`,
         branch: there(MLP.map((name) => `blocks.${block}.mlp.${name}`)),
         stream: there([`blocks.${block}.resid_post`]),
       },
