@@ -8,9 +8,8 @@ from torch import Tensor
 
 from glassformer.kernels import activation as kernels
 from glassformer.kernels import elementwise
-from glassformer.ops.elementwise import larger_of, multiply, squash
+from glassformer.ops.elementwise import larger_of, multiply, square, squash
 from glassformer.ops.op import Composite, Op, Tape, Template, composite, template
-from glassformer.ops.rows import square
 
 GELU = "Hendrycks and Gimpel 2016, section 2"
 
@@ -93,8 +92,8 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
     squared = square.over(
         f"{prefix}squared",
         "post",
-        {"A": axes},
-        {"x": "post_relu"},
+        {"B": "", "A": axes},
+        {"x": "post_relu", "factor": "post_relu"},
         summary="What is left is squared, so that strong sums count for more.",
         source="So et al. 2021, section 4.1",
     )

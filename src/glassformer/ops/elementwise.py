@@ -18,6 +18,8 @@ multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor"
 
 scale_by = multiply.using(kernels.scale)
 
+square = multiply.using(kernels.square)
+
 larger_of = template(
     "larger_of",
     "y[*A] = select(x[*A] > other[*A], x[*A], other[*A])",

@@ -18,7 +18,7 @@ from torch import Tensor
 from glassformer.kernels import newton_schulz as kernels
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op, template
-from glassformer.ops.optimizer import approach
+from glassformer.ops.optimizer import approach, descend
 
 SOURCE = "Jordan et al. 2024, Muon"
 NEWTON_SCHULZ = "Jordan et al. 2024, Muon, Newton-Schulz iteration"
@@ -107,11 +107,12 @@ orthogonalize = composite(
     source=NEWTON_SCHULZ,
 )
 
-orthogonal_update = op(
+orthogonal_update = descend.using(kernels.orthogonal_update).over(
     "orthogonal_update",
-    "new[d_model, rest] = decayed[d_model, rest] - lr * scale * step[d_model, rest]",
-    "decayed step",
-    kernels.orthogonal_update,
+    "new",
+    {"A": "d_model rest"},
+    {"x": "decayed", "slope": "step"},
+    numbers={"rate": "lr * scale"},
     summary="The weight takes a step of the same length in every direction.",
     source=SOURCE,
 )

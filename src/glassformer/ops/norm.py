@@ -14,8 +14,9 @@ from torch import Tensor
 
 from glassformer.kernels import norm as kernels
 from glassformer.kernels import rows
+from glassformer.ops.elementwise import square
 from glassformer.ops.op import Composite, Op, Role, Tape, composite, template
-from glassformer.ops.rows import root, row_divide, row_mean, row_subtract, square
+from glassformer.ops.rows import root, row_divide, row_mean, row_subtract
 
 LAYER, RMS = "Ba et al. 2016, eq. 3", "Zhang and Sennrich 2019, eq. 4"
 
@@ -54,8 +55,8 @@ layer_length = Length(
     square.over(
         "square",
         "squared",
-        {"A": "batch pos d_model"},
-        {"x": "centred"},
+        {"B": "", "A": "batch pos d_model"},
+        {"x": "centred", "factor": "centred"},
         summary="Each centered number is squared.",
         source=LAYER,
         role="intermediate",
@@ -85,7 +86,8 @@ def _rms_length(prefix: str, B: str, A: str) -> Length:
         square.over(
             f"{prefix}_square",
             "squared",
-            {"A": f"{B} {A}"},
+            {"B": "", "A": f"{B} {A}"},
+            {"factor": "x"},
             summary="Each number is squared.",
             source=RMS,
             role="intermediate",

@@ -95,11 +95,19 @@ second_correction = bias_correction.using(kernels.second_correction).over(
     summary="The same correction for the squares.",
 )
 
-descended_weight = op(
-    "descended_weight",
-    "new[element] = w[element] - lr * d_w[element]",
-    "w d_w",
+descend = template(
+    "descend",
+    "y[*A] = x[*A] - rate[*A] * slope[*A]",
+    "x rate slope",
     kernels.descended_weight,
+)
+
+descended_weight = descend.over(
+    "descended_weight",
+    "new",
+    {"A": "element"},
+    {"x": "w", "slope": "d_w"},
+    numbers={"rate": "lr"},
     summary="Plain gradient descent: a step against the gradient, as long as it is steep.",
     source="Robbins and Monro 1951, eq. 8; Cauchy 1847",
 )

@@ -5,7 +5,6 @@ Softmax and the norms are made of these. A row lies along the axis or axes A.
 
 from __future__ import annotations
 
-from glassformer.kernels import elementwise
 from glassformer.kernels import rows as kernels
 from glassformer.ops.op import template
 
@@ -49,8 +48,6 @@ root = template(
     "x",
     kernels.root,
 )
-
-square = template("square", "y[*A] = x[*A] * x[*A]", "x", elementwise.square)
 
 row_ranks = template(
     "row_ranks",
