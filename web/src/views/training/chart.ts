@@ -1,6 +1,5 @@
 /** What a line chart of training needs: axes, lines, a running mean. */
 import { extent, least, mean, nice, ticks } from "d3-array";
-import { line } from "d3-shape";
 
 export interface Point {
   step: number;
@@ -66,14 +65,18 @@ export function upward(frame: Frame, values: number[], fromZero: boolean): Axis 
   return axis([low, high], range, ticks(low, high, LINES));
 }
 
-/** A line through the points; numbers that are not finite leave a gap. */
+/** A line through the points; numbers that are not finite leave a gap. d3-shape would do it, with 4 KB of curves. */
 export function path(points: Point[], x: Axis, y: Axis): string {
-  const through = line<Point>()
-    .defined(({ value }) => Number.isFinite(value))
-    .x(({ step }) => x.at(step))
-    .y(({ value }) => y.at(value))
-    .digits(1);
-  return through(points) ?? "";
+  let before = NaN;
+  return points
+    .map(({ step, value }) => {
+      const stroke = Number.isFinite(before) ? "L" : "M";
+      before = value;
+      return Number.isFinite(value)
+        ? `${stroke}${x.at(step).toFixed(1)},${y.at(value).toFixed(1)}`
+        : "";
+    })
+    .join("");
 }
 
 /** The mean of each point and as many neighbors on both sides, `wide` together at most. */
