@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from glassformer.interop.open import load as load
     from glassformer.model.config import Config as Config
     from glassformer.model.decoder import Decoder as Decoder
+    from glassformer.model.encoder import Encoder as Encoder
     from glassformer.server.record import watch as watch
     from glassformer.text.tokenizer import Tokenizer as Tokenizer
     from glassformer.trace.explain import Explanation as Explanation
@@ -54,6 +55,7 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "Tokenizer": "glassformer.text.tokenizer",
     "Trace": "glassformer.trace.trace",
     "Decoder": "glassformer.model.decoder",
+    "Encoder": "glassformer.model.encoder",
     "generate": "glassformer.generation.generate",
     "generate_batch": "glassformer.generation.generate",
     "lab": "glassformer",  # a module of it

@@ -16,13 +16,22 @@ ERF = np.vectorize(math.erf, otypes=[float])
 
 
 def forward(
-    config: Mapping[str, Any], weights: Values, ids: np.ndarray, targets: np.ndarray | None
+    config: Mapping[str, Any],
+    weights: Values,
+    ids: np.ndarray,
+    targets: np.ndarray | None,
+    given: Mapping[str, np.ndarray],
 ) -> Values:
     """Every value on the way from ids [batch, pos] to probabilities, or to the loss."""
     seen: Values = {}
     x = seen["embed"] = np.stack([[weights["embed.W_E"][i] for i in row] for row in ids])
     if config["embed_scale"] != 1:
         x = seen["embed_scaled"] = x * config["embed_scale"]
+    if config["token_types"]:
+        types = given.get("types", 0 * ids)
+        added = [[weights["type_embed.W_type"][kind] for kind in row] for row in types]
+        seen["type_embed"] = np.array(added)
+        x = seen["embed_typed"] = x + seen["type_embed"]
     if config["position"] in ("learned", "sinusoidal"):
         table = positions(config, weights, ids.shape[1])
         seen["pos_embed"] = table
@@ -33,9 +42,15 @@ def forward(
         angles = rotary_angles(config, base, at, ids.shape[1])
         seen[f"{at}rot_cos"], seen[f"{at}rot_sin"] = np.cos(angles), np.sin(angles)
     for layer in range(config["n_layers"]):
-        x = block(config, weights, layer, x, seen)
+        x = block(config, weights, layer, x, seen, given.get("seen"))
     if config["final_norm"]:
         x = norm(config, weights, "ln_final.", x, seen)
+    if config["masked_head"]:
+        W, b = weights["masked_head.W_in"], weights.get("masked_head.b_in", 0.0)
+        pre = seen["masked_head.pre"] = x @ W + b
+        post = activation(config["activation"], "masked_head.post", pre, seen)
+        seen["masked_head.post"] = post
+        x = norm(config, weights, "masked_head.ln.", post, seen)
     if config["tied"]:
         W_U = seen["unembed.W_U"] = weights["embed.W_E"].T
     else:
@@ -136,13 +151,19 @@ def unit_length(
 
 
 def block(
-    config: Mapping[str, Any], weights: Values, layer: int, x: np.ndarray, seen: Values
+    config: Mapping[str, Any],
+    weights: Values,
+    layer: int,
+    x: np.ndarray,
+    seen: Values,
+    no_padding: np.ndarray | None,
 ) -> np.ndarray:
     at, place = f"blocks.{layer}.", config["norm_position"]
     seen[f"{at}resid_pre"] = x
 
     def read(name: str, x: np.ndarray) -> np.ndarray:
-        pre = place in ("pre", "both")
+        absent = layer == 0 and name == "ln1" and not config["first_norm"]
+        pre = place in ("pre", "both") and not absent
         return norm(config, weights, f"{at}{name}.", x, seen) if pre else x
 
     def add(name: str, part: str, ln: str, x: np.ndarray, more: np.ndarray) -> np.ndarray:
@@ -158,7 +179,7 @@ def block(
         return y
 
     first = read("ln1", x)
-    out = attention(config, weights, layer, first, seen)
+    out = attention(config, weights, layer, first, seen, no_padding)
     mid = add("resid_mid", "attn", "ln1", x, out)
     if not config["parallel"]:
         second = read("ln2", mid)
@@ -197,7 +218,12 @@ def slope(head: int, n_heads: int) -> float:
 
 
 def attention(
-    config: Mapping[str, Any], weights: Values, layer: int, x: np.ndarray, seen: Values
+    config: Mapping[str, Any],
+    weights: Values,
+    layer: int,
+    x: np.ndarray,
+    seen: Values,
+    no_padding: np.ndarray | None,
 ) -> np.ndarray:
     at = f"blocks.{layer}.attn."
     for out in "qkv":
@@ -237,8 +263,19 @@ def attention(
         seen[f"{at}scores_biased"] = scores.copy()
     window = of_layer(config["windows"], layer, 0) or config["n_ctx"]
     for query, key in np.ndindex(*scores.shape[2:]):
-        if key > query or query - key >= window:
+        if config["causal"]:
+            hidden = key > query or query - key >= window
+        else:
+            hidden = abs(key - query) > window
+        if hidden:
             scores[:, :, query, key] = -math.inf
+    if no_padding is not None:
+        if of_layer(config["windows"], layer, 0):
+            seen[f"{at}scores_near"] = scores.copy()
+        for text, query, key in np.ndindex(*scores[:, 0].shape):
+            itself = query == key and of_layer(config["windows"], layer, 0)
+            if not no_padding[text, key] and not itself:
+                scores[text, :, query, key] = -math.inf
     seen[f"{at}attn_scores"] = scores
     largest = scores.max(-1)
     sinks = weights.get(f"{at}sinks")

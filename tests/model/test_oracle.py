@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from glassformer import ops
 from tests.model import oracle
 from tests.model.variety import (
-    VARIETY,
+    EVERY,
     config_of,
     configs,
+    random_given,
     random_ids,
     random_model,
     random_targets,
@@ -21,10 +22,15 @@ def agrees_with_oracle(config, seed, with_targets):
     model = random_model(config, seed)
     ids = random_ids(config, seed)
     targets = random_targets(config, seed, ids) if with_targets else None
-    trace = model.watch(ids, targets)
+    more = random_given(config, seed, ids)
+    trace = model.watch(ids, targets, **more)
     weights = {name: value.detach().numpy() for name, value in model.weights().items()}
     known = oracle.forward(
-        config.to_dict(), weights, ids.numpy(), None if targets is None else targets.numpy()
+        config.to_dict(),
+        weights,
+        ids.numpy(),
+        None if targets is None else targets.numpy(),
+        {name: value.numpy() for name, value in more.items()},
     )
     assert {node.name for node in trace.computed} == set(known)
     for node in trace.computed:
@@ -36,15 +42,15 @@ def agrees_with_oracle(config, seed, with_targets):
             atol=1e-10,
             err_msg=node.name,
         )
-    logits = model(ids).detach().numpy()
+    logits = model(ids, **more).detach().numpy()
     np.testing.assert_allclose(logits, known["logits"], rtol=1e-10, atol=1e-10)
     if targets is not None:
-        loss = model.loss(ids, targets).item()
+        loss = model.loss(ids, targets, **more).item()
         np.testing.assert_allclose(loss, known["loss"], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("with_targets", [False, True], ids=["probs", "loss"])
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_value_of_every_kind_of_model_is_the_oracles(name, with_targets):
     agrees_with_oracle(config_of(name), 5, with_targets)
 
@@ -56,7 +62,7 @@ def test_every_value_of_any_model_is_the_oracles(config, seed, with_targets):
 
 
 def test_the_variety_takes_every_choice():
-    taken = [config_of(name).to_dict() for name in VARIETY]
+    taken = [config_of(name).to_dict() for name in EVERY]
     for field, choices in {
         "position": {"learned", "sinusoidal", "rotary", "alibi", "none"},
         "norm_position": {"pre", "post", "branch", "both", "none"},
@@ -71,6 +77,7 @@ def test_the_variety_takes_every_choice():
                 *("embed_norm", "zero_init", "gated", "parallel", "shared_norm"),
                 *("qk_norm_gain", "qk_norm_wide", "qk_norm_last", "norm_gain_from_one"),
                 *("attn_sinks", "expert_share", "router_bias"),
+                *("causal", "first_norm", "masked_head"),
             )
         },
     }.items():

@@ -9,21 +9,25 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.model import Config, Decoder, preset_names
 from glassformer.model.size import parameter_count
-from tests.model.variety import SMALL, VARIETY
+from tests.model.variety import EVERY, SMALL, config_of, kind_of
 
 
-@pytest.mark.parametrize("kind", VARIETY)
+@pytest.mark.parametrize("kind", EVERY)
 def test_the_count_is_that_of_the_parameters_of_every_kind_of_model(kind):
-    config = Config.from_dict({**SMALL, **VARIETY[kind]})
+    config = config_of(kind)
     with torch.device("meta"):
-        assert parameter_count(config) == sum(p.numel() for p in Decoder(config).parameters())
+        assert parameter_count(config) == sum(
+            p.numel() for p in kind_of(config)(config).parameters()
+        )
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_the_count_is_that_of_every_preset(name):
     config = Config.preset(name)
     with torch.device("meta"):
-        assert parameter_count(config) == sum(p.numel() for p in Decoder(config).parameters())
+        assert parameter_count(config) == sum(
+            p.numel() for p in kind_of(config)(config).parameters()
+        )
 
 
 @pytest.mark.parametrize(

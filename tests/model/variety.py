@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glassformer import ops
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, Decoder, Encoder
 
 SMALL = {"vocab_size": 11, "n_ctx": 7, "d_model": 6, "n_layers": 2, "n_heads": 3, "d_mlp": 8}
 
@@ -149,9 +149,41 @@ VARIETY: dict[str, dict[str, Any]] = {
     "one head": {"n_heads": 1, "n_layers": 1, "norm_position": "none", "final_norm": True},
 }
 
+ENCODERS: dict[str, dict[str, Any]] = {
+    "plain encoder": {"causal": False, "n_kv_heads": 1, "score_cap": 2.0, "attn_sinks": True},
+    "like bert": {
+        "causal": False,
+        "norm_position": "post",
+        "embed_norm": True,
+        "final_norm": False,
+        "token_types": 2,
+        "masked_head": True,
+        "head_bias": True,
+        "activation": "gelu",
+    },
+    "like modernbert": {
+        "causal": False,
+        "position": "rotary",
+        "d_head": 4,
+        "windows": [0, 2],
+        "local_rotary_base": 9.0,
+        "embed_norm": True,
+        "first_norm": False,
+        "norm_bias": False,
+        "attn_bias": False,
+        "mlp_bias": False,
+        "masked_head": True,
+        "head_bias": True,
+        "gated": True,
+        "activation": "gelu",
+        "tied": False,
+    },
+}
+EVERY = {**VARIETY, **ENCODERS}
+
 
 def config_of(name: str) -> Config:
-    return Config.from_dict({**SMALL, **VARIETY[name]})
+    return Config.from_dict({**SMALL, **EVERY[name]})
 
 
 def configs() -> st.SearchStrategy[Config]:
@@ -176,9 +208,9 @@ def configs() -> st.SearchStrategy[Config]:
     )
 
 
-def random_model(config: Config, seed: int, dtype: torch.dtype = torch.float64) -> Decoder:
+def random_model(config: Config, seed: int, dtype: torch.dtype = torch.float64) -> Any:
     """A model whose every weight, biases and gains too, is a random number of unit size."""
-    model = Decoder(config).to(dtype).eval()
+    model = kind_of(config)(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -186,6 +218,20 @@ def random_model(config: Config, seed: int, dtype: torch.dtype = torch.float64) 
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(noise / fan_in**0.5)
     return model
+
+
+def kind_of(config: Config) -> type[Decoder] | type[Encoder]:
+    return Decoder if config.causal else Encoder
+
+
+def random_given(config: Config, seed: int, ids: Tensor) -> dict[str, Tensor]:
+    """What an encoder reads beside ids: the last text padded, and types where it has some."""
+    if config.causal:
+        return {}
+    seen = torch.ones_like(ids)
+    seen[-1, ids.shape[1] // 3 + 1 :] = 0
+    types = random_ids(config, seed + 2, *ids.shape) % max(config.token_types, 1)
+    return {"seen": seen, **({"types": types} if config.token_types else {})}
 
 
 def random_ids(config: Config, seed: int, batch: int = 2, n: int | None = None) -> Tensor:

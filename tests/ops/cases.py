@@ -62,6 +62,10 @@ class Draws:
             targets.view(-1)[0] = IGNORED
         return targets
 
+    def seen(self) -> Tensor:
+        """Which keys are no padding, [batch, 1, 1, key]."""
+        return (self.normal("batch pos") > -1)[:, None, None]
+
     def probs(self) -> Tensor:
         return torch.softmax(self.normal("vocab").double(), -1)
 
@@ -318,6 +322,7 @@ CASES: dict[str, Case] = {
     # embedding
     "embed_tokens": lambda d: ((d.normal("vocab d_model"), d.ids()), {}),
     "embed_positions": lambda d: ((d.normal("pos d_model"), torch.arange(d.size("pos"))), {}),
+    "embed_types": lambda d: ((d.normal("vocab d_model"), d.ids()), {}),
     "embed_sinusoid": _sinusoid,
     "add_positions": lambda d: ((d.normal("batch pos d_model"), d.normal("pos d_model")), {}),
     "tie": lambda d: ((d.normal("vocab d_model"),), {}),
@@ -361,6 +366,9 @@ CASES: dict[str, Case] = {
     ),
     "window_mask": lambda d: ((d.normal("batch head pos pos"),), {"window": 2}),
     "last_window_mask": lambda d: ((d.normal("batch head pos pos")[:, :, -1:],), {"window": 2}),
+    "near_mask": lambda d: ((d.normal("batch head pos pos"),), {"reach": 1}),
+    "padding_mask": lambda d: ((d.normal("batch head pos pos"), d.seen()), {}),
+    "near_padding_mask": lambda d: ((d.normal("batch head pos pos"), d.seen()), {}),
     "scale_scores": lambda d: ((d.normal("batch head pos pos"),), {"d_head": d.size("d_head")}),
     "scores_max": lambda d: ((d.scores(),), {}),
     "keys_sum": lambda d: ((d.scores().exp(),), {}),

@@ -122,7 +122,7 @@ def test_a_masked_cell_and_a_leaf_say_what_they_are():
     trace = small()
     masked = told(trace.explain("blocks.0.attn.attn_scores[head=0,query=0,key=2]")).text
     assert "= -inf" in masked
-    assert "masked: a later position" in masked
+    assert "masked: this query may not look at this key" in masked
     leaf = told(trace.explain("weight/embed.W_E[vocab=0,d_model=0]")).text
     assert "A trained parameter" in leaf
     assert "Operands" not in leaf

@@ -9,8 +9,9 @@ from torch.utils._pytree import tree_leaves
 from glassformer import ops
 from glassformer.trace import Trace
 from tests.model.variety import (
-    VARIETY,
+    EVERY,
     config_of,
+    random_given,
     random_ids,
     random_model,
     random_targets,
@@ -85,14 +86,15 @@ class Watcher(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("with_targets", [False, True], ids=["probs", "loss"])
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_computed_number_belongs_to_a_step(name, with_targets):
     config = config_of(name)
     model = random_model(config, 3, torch.float32)
     ids = random_ids(config, 3)
     targets = random_targets(config, 3, ids) if with_targets else None
+    more = random_given(config, 3, ids)
     with Watcher() as watcher:
-        trace = model.watch(ids, targets)
+        trace = model.watch(ids, targets, **more)
     assert len(watcher.made) >= len(trace.computed) // 2
     assert watcher.unexplained(trace) == []
 

@@ -97,7 +97,7 @@ def _in_block(config: Config, fused: bool, layer: int) -> Iterator[_Row]:
     mlp = _EXPERTS if config.has_experts(layer) else mlp
     attention = tuple(_attention(config, fused, layer))
     for branch, ln, rows in (("mid", "ln1", attention), ("post", "ln2", mlp)):
-        norms = config.block_norms
+        norms = config.block_norms(layer)
         yield from _norm(config, ln) if before and ln in norms else ()
         yield from rows
         yield from _norm(config, f"{ln}_post") if f"{ln}_post" in norms else ()

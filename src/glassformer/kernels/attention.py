@@ -42,14 +42,16 @@ def attention(
     cap: float = 0.0,
     alibi: Tensor | None = None,
     sinks: Tensor | None = None,
+    reach: int = 0,
 ) -> Tensor:
     """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
 
     scale: of the scores, in place of 1 / sqrt(d_head); window: how many keys a query sees; cap:
     where scores level off; alibi: what keys add to scores, [head, n_ctx]; sinks: scores [head] that
-    take a share and give nothing. 0 and None: none.
+    take a share and give nothing; reach: how far a query sees, before and after. 0 and None: none.
+    mask: which keys are seen, [batch, 1, query or 1, key]; it says all, whatever `causal` is.
     """
-    plain = not (scale or window or cap) and alibi is None and sinks is None
+    plain = not (scale or window or cap or reach) and alibi is None and sinks is None
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         compiling = IN_BLOCKS and torch.compiler.is_compiling()
         if compiling and plain and causal and mask is None and q.shape[2] == k.shape[2]:
@@ -58,12 +60,14 @@ def attention(
             with torch.autocast("cpu", enabled=False):
                 z = attention(
                     *(q.float(), k.float(), v.float(), mask, causal),
-                    *(scale, window, cap, alibi, sinks),
+                    *(scale, window, cap, alibi, sinks, reach),
                 )
             return z.to(q.dtype)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
     if window and window < k.shape[2]:
         mask = _in_window(_visible(q, k, mask, causal), window)
+    if reach and (mask is not None or reach < k.shape[2] - 1):
+        mask = _near(q, k, mask, reach)
     if cap or alibi is not None or sinks is not None:
         visible = _visible(q, k, mask, causal)
         return _by_hand(q, k, v, visible, scale, cap, alibi, sinks).transpose(1, 2)
@@ -91,6 +95,13 @@ def _in_window(visible: Tensor, window: int) -> Tensor:
     """The last `window` of the keys that a query sees; what it sees begins with the first key."""
     key = torch.arange(visible.shape[-1], device=visible.device)
     return visible & (key >= visible.sum(-1, keepdim=True) - window)
+
+
+def _near(q: Tensor, k: Tensor, mask: Tensor | None, reach: int) -> Tensor:
+    """The keys at most `reach` away that the mask lets a query see, itself always."""
+    query, key = (torch.arange(x.shape[2], device=x.device) for x in (q, k))
+    away = (query[:, None] - key).abs()
+    return away <= reach if mask is None else (away <= reach) & mask | (away == 0)
 
 
 def _by_hand(
@@ -154,6 +165,24 @@ def last_window_mask(scores: Tensor, window: int) -> Tensor:
     """Scores [..., 1, key] of the last position with minus infinity outside of its window."""
     seen = torch.ones_like(scores, dtype=torch.bool)
     return scores.masked_fill(~_in_window(seen, window), -math.inf)
+
+
+def near_mask(scores: Tensor, reach: int) -> Tensor:
+    """Scores [..., query, key] with minus infinity where the key is more than `reach` away."""
+    n = scores.shape[-1]
+    key = torch.arange(n, device=scores.device)
+    return scores.masked_fill((key[:, None] - key).abs() > reach, -math.inf)
+
+
+def padding_mask(scores: Tensor, mask: Tensor) -> Tensor:
+    """Scores [batch, head, query, key], minus infinity where mask [batch, 1, 1, key] is False."""
+    return scores.masked_fill(~mask, -math.inf)
+
+
+def near_padding_mask(scores: Tensor, mask: Tensor) -> Tensor:
+    """The same, but a query that is padding itself sees itself."""
+    own = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+    return scores.masked_fill(~(mask | own), -math.inf)
 
 
 def _causal(scores: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from glassformer.model.config import Config as Config
 from glassformer.model.config import load_preset as load_preset
 from glassformer.model.config import preset_names as preset_names
 from glassformer.model.decoder import Decoder as Decoder
+from glassformer.model.encoder import Encoder as Encoder
 from glassformer.model.preset import build_preset as build_preset
 
 

@@ -65,7 +65,12 @@ class Attention(nn.Module):
         shape = (part.n_heads, part.n_ctx)
         self.sinks = nn.Parameter(torch.empty(part.n_heads)) if part.sinks else None
         self.alibi = FixedTable(partial(alibi_table, *shape), shape) if part.alibi else None
-        settings = {"scale": part.scale, "window": part.window, "cap": part.cap}
+        settings = {
+            "scale": part.scale,
+            "window": part.window,
+            "reach": part.reach,
+            "cap": part.cap,
+        }
         self.params = {name: value for name, value in settings.items() if value}
 
     def forward(
@@ -73,7 +78,7 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch pos d_model"],
         t: Tape,
         cache: KeyValueCache | None = None,
-        mask: Bool[Tensor, "batch 1 pos key"] | None = None,
+        mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         # q [batch, pos, head, d_head], k and v [batch, pos, kv_head, d_head]
@@ -86,7 +91,7 @@ class Attention(nn.Module):
             k = t("rot_k", self.rotate_keys, k, rotation.cos, rotation.sin, **turn)
         if self.part.qk_norm_last:
             q, k = self._normed(q, k, t)
-        causal = True
+        causal = self.part.causal
         if cache is not None:
             k, v = cache.extend(self.part.layer, k, v)
             # one new query may look at every cached key: nothing there is in its future

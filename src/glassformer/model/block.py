@@ -27,7 +27,7 @@ class Block(nn.Module):
         super().__init__()
         self.config = config
         for name in ORDER:
-            if name in config.block_norms:
+            if name in config.block_norms(layer):
                 self.add_module(name, Norm(config.norms, config.d_model))
             elif name == "attn":
                 self.attn = Attention(config.attention(layer))
@@ -39,7 +39,7 @@ class Block(nn.Module):
         x: Float[Tensor, "batch pos d_model"],
         t: Tape,
         cache: KeyValueCache | None = None,
-        mask: Bool[Tensor, "batch 1 pos key"] | None = None,
+        mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
         rotation: Rotation | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         resid_pre = t("resid_pre", ops.carry, x)
@@ -54,7 +54,7 @@ class Block(nn.Module):
         return self._add("resid_post", "mlp", "ln2", resid_mid, mlp_out, t)
 
     def _before(self, norm: str, x: Tensor, t: Tape) -> Tensor:
-        if self.config.norm_position not in ("pre", "both"):
+        if self.config.norm_position not in ("pre", "both") or not hasattr(self, norm):
             return x
         return getattr(self, norm)(x, t.at(norm))
 

@@ -50,7 +50,7 @@ Cap = Annotated[float, Range(0, low="must be positive, or 0 for no cap")]
 
 @dataclass(frozen=True, repr=False)
 class Config(Checked):
-    """A decoder's configuration.
+    """The configuration of a decoder, or of an encoder.
 
     Sizes: `vocab_size` token ids, `n_ctx` positions at most, `d_model` numbers per token in the
     residual stream, `n_layers` blocks, `n_heads` heads of `d_head` numbers (default
@@ -84,6 +84,10 @@ class Config(Checked):
     with `router_bias` or without, sends each token to `experts_per_token` of them, whose weights
     sum to 1 if `expert_share`. `gate_limit` (0: none) is the most that their gates and neurons
     pass, `gate_slope` what such gates are multiplied by before their sigmoid.
+    Encoders: not `causal`, a token sees those after it too, and `windows` say how far a layer looks
+    to either side. `token_types` kinds of tokens (0: none) have a vector each, which is added; the
+    first block has no first norm without `first_norm`; `masked_head` transforms the final vector
+    once more, by a matrix, the activation and a norm, before the unembedding.
 
     >>> Config(vocab_size=512, n_ctx=64, d_model=96, n_layers=2, n_heads=4).d_head
     24
@@ -149,6 +153,10 @@ class Config(Checked):
     router_bias: bool = False
     gate_limit: Cap = 0.0
     gate_slope: Factor = 1.0
+    causal: bool = True
+    token_types: Count = 0
+    first_norm: bool = True
+    masked_head: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,6 +181,11 @@ class Config(Checked):
             self._check_rotary()
         if self.n_experts:
             self._check_experts()
+        if not self.causal and self.position == "alibi":
+            raise GlassformerError(
+                "position='alibi' counts how far back a key is, so it needs causal=True; give"
+                " another position"
+            )
 
     def _check_rotary(self) -> None:
         if self.rotary_dims == 0:
@@ -256,6 +269,7 @@ class Config(Checked):
             "router_bias": dense,
             "gate_limit": dense,
             "gate_slope": dense or not self.gate_limit,
+            "first_norm": self.norm_position not in ("pre", "both"),
             **dict.fromkeys(TRAINING_ONLY, True),
         }
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
@@ -280,11 +294,12 @@ class Config(Checked):
             self.norm_gain_from_one,
         )
 
-    @property
-    def block_norms(self) -> tuple[str, ...]:
-        """The norms of each block, by name."""
-        shared = self.parallel and self.shared_norm
-        return tuple(n for n in NORMS[self.norm_position] if not (shared and n == "ln2"))
+    def block_norms(self, layer: int) -> tuple[str, ...]:
+        """The norms of one block, by name."""
+        absent = {"ln2"} if self.parallel and self.shared_norm else set[str]()
+        if layer == 0 and not self.first_norm and self.norm_position in ("pre", "both"):
+            absent.add("ln1")
+        return tuple(name for name in NORMS[self.norm_position] if name not in absent)
 
     @property
     def mlp(self) -> MLPPart:
@@ -313,6 +328,7 @@ class Config(Checked):
     def attention(self, layer: int) -> AttentionPart:
         """The attention of one layer."""
         window = _of_layer(self.windows, layer, 0)
+        window = window if window < self.n_ctx else 0
         return AttentionPart(
             layer=layer,
             d_model=self.d_model,
@@ -328,12 +344,14 @@ class Config(Checked):
             else None,
             qk_norm_wide=self.qk_norm_wide,
             qk_norm_last=self.qk_norm_last,
-            window=window if window < self.n_ctx else 0,
+            window=window if self.causal else 0,
             scale=self.attn_scale,
             cap=self.score_cap,
             alibi=self.position == "alibi",
             sinks=self.attn_sinks,
             n_ctx=self.n_ctx,
+            causal=self.causal,
+            reach=0 if self.causal else window,
         )
 
     def rotary(self, layer: int) -> RotaryPart | None:

@@ -49,6 +49,26 @@ class Embed(nn.Module):
         yield View(f"{scope}W_E", source(self.W_E), ("vocab", "d_model"))
 
 
+class TypeEmbed(nn.Module):
+    """A vector for each type of tokens, W_type [token_type, d_model]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.W_type = nn.Parameter(torch.empty(config.token_types, config.d_model))
+
+    def forward(
+        self, ids: Int[Tensor, "batch pos"], types: Int[Tensor, "batch pos"] | None, t: Tape
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """types: 0 everywhere if they are not given."""
+        types = torch.zeros_like(ids) if types is None else types
+        if isinstance(t, Recorder):
+            t.leaf("token", "types", types, ("batch", "pos"))
+        return t("type_embed", ops.embed_types, self.W_type, types)
+
+    def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
+        yield View(f"{scope}W_type", source(self.W_type), ("token_type", "d_model"))
+
+
 class PosEmbed(nn.Module):
     """Position vectors: a learned table W_pos [pos, d_model], or fixed sinusoids."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
@@ -77,6 +77,37 @@ def read_targets(targets: Ids, shape: torch.Size, vocab_size: int) -> Int[Tensor
     if looked_at:
         refuse_outside(targets.masked_fill(targets == IGNORED, 0), vocab_size)
     return targets
+
+
+def read_seen(seen: Ids, shape: torch.Size) -> Bool[Tensor, "batch pos"]:
+    """Which of ids of this shape are no padding, as True and False.
+
+    >>> read_seen([[1, 1, 0]], torch.Size([1, 3]))
+    tensor([[ True,  True, False]])
+    """
+    if isinstance(seen, Tensor) and seen.dtype == torch.bool:
+        seen = seen.long()
+    rows = _in_shape(as_ids(seen, what="seen"), shape, "seen")
+    if _can_be_looked_at(rows) and not bool(rows.any(1).all()):
+        raise GlassformerError("seen hides every token of a text; give each text a token")
+    return rows != 0
+
+
+def read_types(types: Ids, shape: torch.Size, token_types: int) -> Int[Tensor, "batch pos"]:
+    """The types of ids of this shape."""
+    if token_types == 0:
+        raise GlassformerError("this model has no token types; leave types out")
+    looked_at = _can_be_looked_at(types)
+    types = _in_shape(as_ids(types, what="types"), shape, "types")
+    if looked_at and not bool(((types >= 0) & (types < token_types)).all()):
+        raise GlassformerError(f"types are 0 to {token_types - 1} in this model")
+    return types
+
+
+def _in_shape(rows: Tensor, shape: torch.Size, what: str) -> Tensor:
+    if rows.shape != shape:
+        raise GlassformerError(f"{what} {[*rows.shape]} must have the shape of ids, {[*shape]}")
+    return rows
 
 
 def _can_be_looked_at(ids: Ids) -> bool:

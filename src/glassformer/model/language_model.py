@@ -21,7 +21,7 @@ from glassformer.trace import Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.watch.edits import Edits
 from glassformer.watch.one_pass import BUDGET_BYTES, watch
-from glassformer.watch.watchable import Watchable
+from glassformer.watch.watchable import NOTHING_MORE, Given, Watchable
 
 Model = TypeVar("Model", bound="LanguageModel")
 
@@ -65,6 +65,7 @@ class LanguageModel(Watchable):
         edit: Edits | None = None,
         budget_bytes: int = BUDGET_BYTES,
         is_cancelled: CancelCheck = never_cancelled,
+        **more: Any,
     ) -> Trace:
         """Run once, eagerly, and record every value on the way under its name.
 
@@ -77,7 +78,8 @@ class LanguageModel(Watchable):
         weights by address before whatever follows, to a number, a tensor of that shape, or what a
         function makes of the value: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
         A trace whose values would take more than `budget_bytes` is refused with its size.
-        `is_cancelled` is asked at every value, and recording ends once it is true.
+        `is_cancelled` is asked at every value, and recording ends once it is true. `more` is what a
+        model reads beside ids, as its `forward` names it: an encoder's `seen` and `types`.
 
         Errors: texts of different lengths; ids outside the vocabulary, or of another shape.
 
@@ -94,10 +96,18 @@ class LanguageModel(Watchable):
             targets = read_targets(targets, ids.shape, self.config.vocab_size)
             if not targets.is_meta and bool((targets == ops.IGNORED).all()):
                 raise GlassformerError("every target is ignored: give at least one to be asked for")
-        trace = watch(self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled)
+        given = self.read_given(ids, **more)
+        trace = watch(
+            self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled, given
+        )
         if self.tokenizer is not None and not ids.is_meta:
             trace.labels = labels(self.tokenizer, ids)
         return trace
+
+    def read_given(self, ids: Tensor) -> Given:
+        """What a pass reads beside checked ids, checked too; a model says what it takes."""
+        del ids
+        return NOTHING_MORE
 
     def draws(self) -> bool:
         return bool(self.training and self.config.dropout)

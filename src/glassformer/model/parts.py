@@ -124,7 +124,7 @@ class RotaryPart:
 
 @dataclass(frozen=True)
 class AttentionPart:
-    """The attention of one layer; `window`, `scale` and `cap` are 0 where there is none."""
+    """The attention of one layer; 0 of `window`, `reach`, `scale` and `cap` is none."""
 
     layer: int
     d_model: int
@@ -142,6 +142,8 @@ class AttentionPart:
     alibi: bool
     sinks: bool
     n_ctx: int
+    causal: bool = True
+    reach: int = 0
 
     @property
     def group(self) -> int:

@@ -23,15 +23,19 @@ def parameter_count(config: Config) -> int:
     if part.qk_norm is not None and part.qk_norm.gain:
         attention += sum(part.widths[:2]) if part.qk_norm_wide else 2 * c.d_head
     attention += part.sinks * c.n_heads
-    block = attention + len(c.block_norms) * norm
+    norms = sum(len(c.block_norms(layer)) for layer in range(c.n_layers)) * norm
     sparse = sum(map(c.has_experts, range(c.n_layers)))
     router = c.n_experts * (c.d_model + c.router_bias)
     mlps = (c.n_layers - sparse) * _mlp(c, c.d_mlp)
     mlps += sparse * (router + c.n_experts * _mlp(c, c.d_expert))
     learned = c.n_ctx * c.d_model * (c.position == "learned")
+    types = c.token_types * c.d_model
     head = c.vocab_size * (c.d_model * (not c.tied) + c.head_bias)
     ends = norm * (c.embed_norm + c.final_norm)
-    return c.vocab_size * c.d_model + learned + c.n_layers * block + mlps + ends + head
+    if c.masked_head:
+        head += c.d_model * (c.d_model + c.mlp_bias) + norm
+    tables = c.vocab_size * c.d_model + learned + types
+    return tables + c.n_layers * attention + norms + mlps + ends + head
 
 
 def _mlp(c: Config, neurons: int) -> int:

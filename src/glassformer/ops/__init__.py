@@ -14,6 +14,7 @@ from glassformer.ops.embedding import add_positions as add_positions
 from glassformer.ops.embedding import embed_positions as embed_positions
 from glassformer.ops.embedding import embed_sinusoid as embed_sinusoid
 from glassformer.ops.embedding import embed_tokens as embed_tokens
+from glassformer.ops.embedding import embed_types as embed_types
 from glassformer.ops.embedding import scale_embed as scale_embed
 from glassformer.ops.embedding import tie as tie
 from glassformer.ops.experts import mixture as mixture

@@ -110,6 +110,41 @@ last_window_mask = mask_beyond.using(kernels.last_window_mask).over(
     source="Beltagy et al. 2020, section 3.1",
 )
 
+near_mask = mask_beyond.using(kernels.near_mask).over(
+    "near_mask",
+    "attn_scores",
+    {"A": SCORES},
+    {"x": "scores_scaled"},
+    numbers={"distance": "abs(query - key)", "limit": "reach"},
+    summary="A query looks at the keys near it, before and after: others become minus infinity.",
+    source="Beltagy et al. 2020, section 3.1",
+)
+
+
+def _scores_and_seen(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """mask [batch, 1, 1, key] as the formula reads it: [batch, key]."""
+    return scores, mask[:, 0, 0]
+
+
+padding_mask = mask_beyond.using(kernels.padding_mask, _scores_and_seen).over(
+    "padding_mask",
+    "attn_scores",
+    {"A": SCORES},
+    {"x": "scores_scaled", "limit": "seen[batch, key]"},
+    numbers={"distance": "1"},
+    summary="Nobody may look at padding: the scores of its keys become minus infinity.",
+    source="Vaswani et al. 2017, section 3.2.3",
+)
+
+near_padding_mask = mask_beyond.using(kernels.near_padding_mask, _scores_and_seen).over(
+    "near_padding_mask",
+    "attn_scores",
+    {"A": SCORES},
+    {"x": "scores_near", "limit": "seen[batch, key]"},
+    numbers={"distance": "select(query == key, 0, 1)"},
+    summary="Nobody may look at padding but padding at itself, so that no row is without a key.",
+)
+
 mix = contract.using(kernels.mix).over(
     "mix",
     "z",
@@ -202,14 +237,16 @@ def _steps(
     cap: float = 0.0,
     alibi: Tensor | None = None,
     sinks: Tensor | None = None,
+    reach: int = 0,
 ) -> Tensor:
-    assert mask is None, "a padded batch is generated from, not watched"
+    by_query = mask is not None and (causal or mask.shape[2] > 1)
+    assert not by_query, "a padded batch of prompts is generated from, not watched"
     group = q.shape[2] // k.shape[2]
     if group == 1:
         scores = t("scores_raw", dot_products, q, k)
     else:
         scores = t("scores_raw", shared_dot_products, q, k, group=group)
-    masked = causal or window > 0
+    masked = causal or window > 0 or reach > 0 or mask is not None
     more = bool(cap) or alibi is not None
     last = "attn_scores" if not (masked or more) else "scores_scaled"
     if scale:
@@ -229,6 +266,11 @@ def _steps(
         scores = t("attn_scores", last_window_mask, scores, window=window)
     elif causal:
         scores = t("attn_scores", causal_mask, scores)
+    elif reach:
+        last = "attn_scores" if mask is None else "scores_near"
+        scores = t(last, near_mask, scores, reach=reach)
+    if mask is not None:
+        scores = t("attn_scores", near_padding_mask if reach else padding_mask, scores, mask)
     if sinks is None:
         pattern = softmax.steps(t, "pattern", softmax.over_keys, scores)
     else:

@@ -27,6 +27,16 @@ embed_positions = look_up.over(
     role="stream",
 )
 
+embed_types = look_up.using(kernels.look_up).over(
+    "embed_types",
+    "type_embed",
+    {"B": "batch pos", "O": "d_model"},
+    {"W": "W_type", "ids": "types"},
+    summary="Each token's type, such as which of two sentences it is of, picks its own row.",
+    source="Devlin et al. 2019, section 3",
+    role="stream",
+)
+
 embed_sinusoid = op(
     "embed_sinusoid",
     "pos_embed[pos, d_model] = select(d_model % 2 == 0,"

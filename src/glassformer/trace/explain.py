@@ -243,7 +243,9 @@ class Explanation:
         """What to know before trusting intuition: masked cells and kinks."""
         result = []
         if self.value == -np.inf:
-            result.append("masked: a later position, so its score is minus infinity")
+            result.append(
+                "masked: this query may not look at this key, so the score is minus infinity"
+            )
         if np.isnan(self.value):
             result.append("not a number: follow the operands to where it first appears")
         if self.node.edited and self._operand("edited") == 1:

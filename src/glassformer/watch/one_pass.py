@@ -19,7 +19,7 @@ from glassformer.trace.backward import add_gradients
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
 from glassformer.watch.edits import NOTHING, Edits, by_path, editor, with_weights
-from glassformer.watch.watchable import Watchable
+from glassformer.watch.watchable import NOTHING_MORE, Given, Watchable
 
 BUDGET_BYTES = 4 << 30
 """Values that a trace holds at most, unless its caller allows more."""
@@ -37,17 +37,20 @@ def watch(
     edit: Edits = NOTHING,
     budget_bytes: int | None = None,
     is_cancelled: CancelCheck = never_cancelled,
+    given: Given = NOTHING_MORE,
 ) -> Trace:
     """Run once, eagerly, and record every value on the way under its name.
 
     `ids` and `targets` [batch, pos] were checked; with targets the trace ends in the loss, and
     `backward` records every gradient. `edit` changes values or weights by address before whatever
-    follows. A trace of more than `budget_bytes` is refused with its size.
+    follows. A trace of more than `budget_bytes` is refused with its size. `given` is what the model
+    reads beside ids.
     """
     try:
-        return _watch(model, ids, targets, Trace(keep, budget_bytes, is_cancelled), backward, edit)
+        trace = Trace(keep, budget_bytes, is_cancelled)
+        return _watch(model, ids, targets, trace, backward, edit, given)
     except OverBudgetError:
-        size = estimated_bytes(model, ids, targets, keep, backward)
+        size = estimated_bytes(model, ids, targets, keep, backward, given)
         raise OverBudgetError(
             f"this trace would hold {_gigabytes(size)} of values, more than its budget of"
             f" {_gigabytes(budget_bytes or 0)}; keep fewer (say keep='*.resid_post'),"
@@ -61,10 +64,13 @@ def estimated_bytes(
     targets: Tensor | None = None,
     keep: str | Iterable[str] = "*",
     backward: bool = False,
+    given: Given = NOTHING_MORE,
 ) -> int:
     """Bytes that a trace would hold, from shapes alone: the pass on the meta device."""
     asked = None if targets is None else targets.to("meta")
-    return _watch(model.on_meta(), ids.to("meta"), asked, Trace(keep), backward, NOTHING).nbytes
+    there = {name: tensor.to("meta") for name, tensor in given.items()}
+    trace = Trace(keep)
+    return _watch(model.on_meta(), ids.to("meta"), asked, trace, backward, NOTHING, there).nbytes
 
 
 def _gigabytes(n: int) -> str:
@@ -78,6 +84,7 @@ def _watch(
     trace: Trace,
     backward: bool,
     edit: Edits,
+    given: Given,
 ) -> Trace:
     if backward and targets is None:
         raise GlassformerError("a backward pass starts at the loss; give targets as well")
@@ -95,17 +102,17 @@ def _watch(
     loss: Tensor | None = None
     with torch.enable_grad() if backward else torch.no_grad():
         if targets is None:
-            tape("probs", ops.softmax_probs, model.logits_of(ids, tape))
+            tape("probs", ops.softmax_probs, model.logits_of(ids, tape, given))
         else:
             tape.leaf("token", "targets", targets, ("batch", "pos"))
-            loss = model.loss_of(ids, targets, tape)
+            loss = model.loss_of(ids, targets, tape, given)
     for path in values:
         trace.node(path)  # an edit of a name that does not exist is answered with the nearest
     if not values and not model.draws():
-        trace.silent_logits = partial(model.logits_of, ids, SILENT)
+        trace.silent_logits = partial(model.logits_of, ids, SILENT, given)
     if live is not None and loss is not None:
         _backward(model, trace, live, loss)
-        trace.rerun = Float64Rerun(model, ids, targets, _as_numbers(edit, trace))
+        trace.rerun = Float64Rerun(model, ids, targets, _as_numbers(edit, trace), given)
     return trace
 
 
@@ -115,8 +122,15 @@ class Float64Rerun:
     Threads take turns: a weight is nudged in the copy itself.
     """
 
-    def __init__(self, model: Watchable, ids: Tensor, targets: Tensor | None, edit: Edits) -> None:
-        self._model, self._ids, self._targets = model, ids, targets
+    def __init__(
+        self,
+        model: Watchable,
+        ids: Tensor,
+        targets: Tensor | None,
+        edit: Edits,
+        given: Given = NOTHING_MORE,
+    ) -> None:
+        self._model, self._ids, self._targets, self._given = model, ids, targets, given
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
         self._turn = Lock()
 
@@ -136,9 +150,7 @@ class Float64Rerun:
         with self._turn:
             if where.kind == "weight":
                 return self._weight(where).item()
-            edit = self._edit
-            trace = watch(self._copy, self._ids, self._targets, where.name, edit=edit)
-            return trace[where].item()
+            return self._watch(where.name, self._edit)[where].item()
 
     def loss(self, where: Address, value: float) -> float:
         with self._turn:
@@ -153,7 +165,10 @@ class Float64Rerun:
                 weight.copy_(before)
 
     def _run(self, edit: Edits) -> float:
-        return watch(self._copy, self._ids, self._targets, "loss", edit=edit)["loss"].item()
+        return self._watch("loss", edit)["loss"].item()
+
+    def _watch(self, keep: str, edit: Edits) -> Trace:
+        return watch(self._copy, self._ids, self._targets, keep, edit=edit, given=self._given)
 
     def _weight(self, where: Address) -> Tensor:
         view = next(view for view in self._copy.views() if view.name == where.name)

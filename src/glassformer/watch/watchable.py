@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
 from glassformer.ops import Tape
 from glassformer.watch.view import Source, View, itself
+
+Given = Mapping[str, Tensor]
+"""What a pass reads beside ids and targets, by name: which tokens are no padding, a source."""
+
+NOTHING_MORE: Given = {}
 
 
 class Watchable(nn.Module, ABC):
@@ -18,11 +23,11 @@ class Watchable(nn.Module, ABC):
     """
 
     @abstractmethod
-    def logits_of(self, ids: Tensor, t: Tape) -> Tensor:
+    def logits_of(self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE) -> Tensor:
         """Logits [batch, pos, vocab] of the next token at every position."""
 
     @abstractmethod
-    def loss_of(self, ids: Tensor, targets: Tensor, t: Tape) -> Tensor:
+    def loss_of(self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE) -> Tensor:
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
 
     @abstractmethod

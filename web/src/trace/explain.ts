@@ -129,7 +129,7 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
 
 function flags(value: number, node: TraceNode, at: Record<string, number>): string[] {
   const found: string[] = [];
-  if (isMasked(node, at)) found.push("masked: a later position, which this one may not look at");
+  if (isMasked(node, at)) found.push("masked: this query may not look at this key");
   else if (!Number.isFinite(value) && !Number.isNaN(value))
     found.push("infinite: follow the operands to where it first appears");
   if (Number.isNaN(value))
