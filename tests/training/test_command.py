@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from glassformer.interop.folder import load_folder
 from glassformer.text.shard import Shard
@@ -370,3 +372,21 @@ def test_eval_measures_a_text_and_prints_json_for_programs(glassformer, text, tm
     code, _, said = glassformer("eval", tmp_path / "run")
     assert code == 2
     assert "give either a text to measure on, or --storyland" in said
+
+
+def test_rows_of_a_table_train_and_are_measured_by_a_template(glassformer, tmp_path):
+    path = tmp_path / "rows.parquet"
+    rows = {"question": [f"{n} and {n}?" for n in range(200)], "answer": [*range(0, 400, 2)]}
+    parquet.write_table(pyarrow.table(rows), path)
+    template = ["--template", r"{question}\n{answer}"]
+    code, shown, said = glassformer("train", path, "--out", tmp_path / "run", *TINY, *template)
+    assert (code, said) == (0, ""), shown
+    shard = Shard(tmp_path / "run" / "data")
+    assert shard.header.n_documents == 200
+    tokenizer = load_folder(tmp_path / "run")[1]
+    assert tokenizer is not None
+    assert tokenizer.decode(shard.tokens[:11].tolist()) == "0 and 0?\n0"
+    code, shown, _ = glassformer("eval", tmp_path / "run", path, *template, "--json")
+    assert (code, json.loads(shown)["tokens"]) == (0, len(shard) - 1)
+    code, _, said = glassformer("train", path, "--out", tmp_path / "other", *TINY)
+    assert (code, "has no column 'text'; its columns are 'question', 'answer'" in said) == (2, True)

@@ -11,11 +11,12 @@ import typer
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say, say_json
-from glassformer.cli.watching import AtStep, Run, Separator, open_run
+from glassformer.cli.texts import TEXTS, Field, Separator, Template, unescaped
+from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_loss
 from glassformer.model import Decoder
-from glassformer.text.corpus import Corpus
+from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import whole_text
 from glassformer.training.device import choose_device
@@ -33,12 +34,13 @@ def command(
     run: Run,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Text files, folders, .jsonl files or -."),
+        typer.Argument(metavar="[TEXT]...", help=TEXTS),
     ] = None,
     storyland: Annotated[
         bool, typer.Option("--storyland", help="Measure on fresh Storyland, beside its floor.")
     ] = False,
-    field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
+    field: Field = FIELD,
+    template: Template = None,
     separator: Separator = None,
     device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
     as_json: AsJson = False,
@@ -56,7 +58,8 @@ def command(
     if storyland:
         rows = _on_storyland(model, tokenizer)
     else:
-        rows = _on_text(model, tokenizer, Corpus(texts or [], field=field, separator=separator))
+        corpus = Corpus(texts or [], field=field, separator=separator, template=unescaped(template))
+        rows = _on_text(model, tokenizer, corpus)
     if as_json:  # which has no infinity
         say_json({name: value if math.isfinite(value) else None for name, value in rows.items()})
     refuse_no_loss(rows["loss"], model.embed.W_E.dtype)

@@ -10,9 +10,17 @@ import typer
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
 from glassformer.cli.stopping import ending_at_once
+from glassformer.cli.texts import (
+    TEXTS,
+    Field,
+    Separator,
+    Template,
+    showing_progress,
+    unescaped,
+)
 from glassformer.cli.training import print_outcome, say_event, train_showing
-from glassformer.cli.watching import Separator
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.text.corpus import FIELD
 from glassformer.training.prepare import Choices, new_run, resumed_run
 
 RECIPES = ("fast", "classic")
@@ -23,7 +31,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[TEXT]...",
-            help="Text files, folders, .jsonl files or - for standard input. None: Storyland.",
+            help=f"{TEXTS} None: Storyland.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder.")] = Path(
@@ -50,7 +58,8 @@ def command(
         typer.Option(metavar="KIND", help="How text is split: bpe, chars, words or a folder's."),
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None,
-    field: Annotated[str, typer.Option(help="Where JSONL rows have their text.")] = "text",
+    field: Field = FIELD,
+    template: Template = None,
     separator: Separator = None,
     n_ctx: Annotated[int | None, typer.Option(help="Positions the model reads at most.")] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
@@ -113,6 +122,7 @@ def command(
     choices = Choices(
         texts=tuple(texts or ()),
         text_field=field,
+        template=unescaped(template),
         separator=separator,
         preset=preset,
         start_from=start_from,
@@ -128,8 +138,8 @@ def command(
             " --device; to train on in another way, start a new run --from it"
         )
     console = SafeConsole(quiet=as_json)
-    with ending_at_once():
-        prepared = resumed_run(out, device) if resume else new_run(out, choices)
+    with ending_at_once(), showing_progress(console) as progress:
+        prepared = resumed_run(out, device) if resume else new_run(out, choices, progress)
     with prepared.run:
         outcome, stopped_by = train_showing(
             prepared, console, tensorboard=tensorboard, event=say_event if as_json else None

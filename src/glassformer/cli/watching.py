@@ -18,16 +18,6 @@ from glassformer.watch.edits import Edits
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
 Prompt = Annotated[str, typer.Argument(help="The text to read.")]
 
-
-Separator = Annotated[
-    str | None,
-    typer.Option(
-        help="What separates the documents of a text file, such as '<|endoftext|>'; else a file is"
-        " one document.",
-        metavar="TEXT",
-    ),
-]
-
 LONG_REPLAY = 50  # updates
 
 AtStep = Annotated[

@@ -1,42 +1,45 @@
-"""Where text comes from: files, folders, JSON lines and standard input, read piece by piece.
+"""Where text comes from: files, folders, rows of data sets and standard input, piece by piece.
 
-Memory stays flat: a text file is read in blocks, JSON lines row by row.
+Memory stays flat: a text file is read in blocks, rows a few at a time.
 """
 
-import os
+from __future__ import annotations
+
 import shutil
 import sys
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, TypeVar
 
-from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.text.reading import Piece, json_lines, text_pieces
+from glassformer.errors import GlassformerError
+from glassformer.text.opened import opened
+from glassformer.text.reading import Piece, text_pieces
+from glassformer.text.rows import Document, Field, Row, Template, json_rows
+from glassformer.text.sources import JSON_LINES, PARQUET, STDIN, TABLES, Source, sources_of
+from glassformer.text.tables import arrow_rows, parquet_rows
 
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst")
-ROW_SUFFIXES = (".jsonl", ".ndjson")
-STDIN = "-"
+FIELD = "text"
 
-
-class Source(NamedTuple):
-    """One input of a corpus; a stream can be read only once, so it is first copied to the disk."""
-
-    name: str
-    path: Path
-    is_stream: bool = False
+T = TypeVar("T")
+Place = Callable[[], int]
+"""How many bytes of a file are read so far."""
+Reader = Callable[[Source, Path], AbstractContextManager[tuple[Iterator[T], Place]]]
 
 
 class Corpus:
-    """Text to train on or to measure: files, folders, or "-" for standard input, in that order.
+    """Text to train on or to measure: files, folders, hub data sets, or "-", in that order.
 
-    A file of JSON lines (.jsonl, .ndjson) holds a document per row, its text in `field`. Any other
-    file is one document, or as many as `separator` separates, as "<|endoftext|>" often does. Of a
-    folder all text files (.txt, .text, .md, .rst) and JSON lines are read, those of folders in it
-    too, in the order of their paths; hidden ones are left out.
+    A row of JSON lines (.jsonl, .ndjson), parquet (.parquet) or Arrow (.arrow) is a document, its
+    text in `field`, or `template` with its fields in it: "{question}\\n{answer}". Any other file
+    is one document, or as many as `separator` separates, as "<|endoftext|>" often does. Text and
+    JSON lines may be compressed (.gz, .zst). Of a folder all these files are read (text where it
+    ends in .txt, .text, .md, .rst), those of folders in it too, in the order of their paths; hidden
+    ones are left out. A folder that `datasets` saved is read in its own order, the split `train` of
+    several; OWNER/NAME is a data set in its cache, ``hf:OWNER/NAME`` is downloaded where it is not.
 
     >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -49,22 +52,31 @@ class Corpus:
         self,
         paths: str | Path | Sequence[str | Path],
         *,
-        field: str = "text",
+        field: str = FIELD,
         separator: str | None = None,
+        template: str | None = None,
     ) -> None:
         if separator is not None and not separator.strip():
             raise GlassformerError(
                 "a separator must have letters or signs, as '<|endoftext|>' has; white space alone"
                 " stands in the documents too"
             )
-        self.field, self.separator = field, separator
+        if template is not None and field != FIELD:
+            raise GlassformerError(
+                "a template names the fields it reads, so no field is named beside it; leave one"
+                " of both out"
+            )
+        self.document: Document = Field(field) if template is None else Template(template)
+        self.separator = separator
+        self.n_read = 0
+        """How many bytes of all files the pieces so far have taken."""
         self._given = [paths] if isinstance(paths, str | Path) else list(paths)
-        self.sources = [source for path in self._given for source in _sources(path)]
+        self.sources = [source for path in self._given for source in sources_of(path)]
         self._copies: dict[str, Path] = {}  # where each stream's copy is
 
     @property
     def n_bytes(self) -> int | None:
-        """The size of all files, JSON's own signs included; None until a stream has been read."""
+        """The size of all files as they are on the disk; None until a stream has been read."""
         files = [self._copies.get(source.name, source.path) for source in self.sources]
         if not all(file.is_file() for file in files):
             return None
@@ -73,19 +85,23 @@ class Corpus:
     def pieces(self) -> Iterator[Piece]:
         """Yield the documents, long ones in pieces that have the tokens of the whole."""
         has_text = False
-        for source in self.sources:
-            with self._file(source).open("rb") as file:
-                if source.path.suffix.lower() in ROW_SUFFIXES:
-                    pieces = json_lines(file, source.name, self.field)
-                else:
-                    pieces = text_pieces(file, source.name, self.separator)
-                for piece in pieces:
-                    has_text = True
-                    yield piece
+        for piece in self._counted(self._pieces_of):
+            has_text = True
+            yield piece
         if not has_text:
             raise GlassformerError(
                 f"there is no text in {', '.join(map(str, self._given))}; give files with text"
             )
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows with all their fields; text that has none is refused."""
+        for source in self.sources:
+            if not source.has_rows:
+                raise GlassformerError(
+                    f"{source.name} has no rows; give files of JSON lines ({JSON_LINES[0]}),"
+                    f" parquet or Arrow ({', '.join(TABLES)})"
+                )
+        return self._counted(lambda source, path: self._rows_of(source, path, None))
 
     def pieces_counting(self, marks: Iterable[str], counts: Counter[str]) -> Iterator[Piece]:
         """Yield the pieces, and count in `found` how often each mark stands in them as text."""
@@ -98,6 +114,45 @@ class Corpus:
     def texts(self) -> Iterator[str]:
         """Yield the text of each piece, as training a tokenizer needs it."""
         return (piece.text for piece in self.pieces())
+
+    def _counted(self, read: Reader[T]) -> Iterator[T]:
+        """What a reader finds in each source, while `n_read` says how far it is."""
+        before = 0
+        for source in self.sources:
+            path = self._file(source)
+            with read(source, path) as (items, place):
+                for item in items:
+                    self.n_read = before + place()
+                    yield item
+            before += path.stat().st_size
+            self.n_read = before
+
+    @contextmanager
+    def _pieces_of(self, source: Source, path: Path) -> Iterator[tuple[Iterator[Piece], Place]]:
+        if not source.has_rows:
+            with opened(path, source.name, source.compression) as (file, place):
+                yield text_pieces(file, source.name, self.separator), place
+            return
+        with self._rows_of(source, path, self.document.fields) as (rows, place):
+            texts = map(self.document, rows)
+            yield (Piece(text, ends_document=True) for text in texts if text), place
+
+    @contextmanager
+    def _rows_of(
+        self, source: Source, path: Path, fields: Sequence[str] | None
+    ) -> Iterator[tuple[Iterator[Row], Place]]:
+        if source.suffix in JSON_LINES:
+            with opened(path, source.name, source.compression) as (file, place):
+                yield json_rows(file, source.name), place
+            return
+        if source.compression:
+            raise GlassformerError(
+                f"{source.name} is {source.suffix} within {source.compression}, and tables are read"
+                " in place; unpack it (they are compressed inside as it is)"
+            )
+        table_rows = parquet_rows if source.suffix in PARQUET else arrow_rows
+        with table_rows(path, source.name, fields) as result:
+            yield result
 
     def _file(self, source: Source) -> Path:
         """Return the file of a source, or the copy of a stream, made when it is first read."""
@@ -117,46 +172,3 @@ def _stream(source: Source) -> AbstractContextManager[BinaryIO]:
     if source.path == Path(STDIN):
         return nullcontext(sys.stdin.buffer)
     return source.path.open("rb")
-
-
-def _sources(source: str | Path) -> Iterator[Source]:
-    """Yield the files that a path given by the user stands for."""
-    path = Path(source)
-    if str(source) == STDIN:
-        yield Source("standard input", path, is_stream=True)
-    elif path.is_dir():
-        yield from _in_folder(path)
-    elif path.is_file():
-        if path.stat().st_size == 0:
-            raise GlassformerError(f"{path} is empty (0 bytes); give a file with text")
-        yield Source(str(path), path)
-    elif path.exists():  # a pipe, as in <(command)
-        yield Source(str(path), path, is_stream=True)
-    else:
-        neighbors = [other.name for other in path.parent.glob("*")]
-        raise GlassformerError(
-            f"there is no file or folder {path}.{did_you_mean(path.name, neighbors)} Give text "
-            f"files, folders, or {STDIN} for standard input"
-        )
-
-
-def _in_folder(folder: Path) -> Iterator[Source]:
-    result, others = [], set()
-    for parent, folders, names in os.walk(folder):
-        folders[:] = (name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(parent, name)
-            if name.startswith("."):
-                continue
-            if path.suffix.lower() in (*TEXT_SUFFIXES, *ROW_SUFFIXES):
-                result.append(path)
-            else:
-                others.add(path.suffix or name)
-    if not result:
-        seen = f"only {', '.join(sorted(others)[:8])}" if others else "no files at all"
-        raise GlassformerError(
-            f"the folder {folder} holds no text files ({', '.join(TEXT_SUFFIXES + ROW_SUFFIXES)}), "
-            f"{seen}; give another folder, or name the files themselves"
-        )
-    for path in sorted(result, key=lambda path: path.relative_to(folder).parts):
-        yield Source(str(path), path)

@@ -1,17 +1,15 @@
-"""Reading one file: UTF-8 text in pieces that tokenize as the whole does, and rows of JSON lines.
+"""Reading UTF-8 text in pieces that tokenize as the whole does.
 
 What is no text is answered with the file, the line and what to do.
 """
 
 import codecs
-import json
 import re
 from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import NamedTuple
 
-from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.jsons import kind
+from glassformer.errors import GlassformerError
 
 BLOCK_BYTES = 2**17  # small enough that all cores get some of a batch of pieces
 LONGEST_WORD = 2**24  # characters; one "word" this long is no text, and could not be tokenized
@@ -71,54 +69,6 @@ def text_pieces(file: BufferedIOBase, name: str, separator: str | None = None) -
         text = text.rstrip() if inside else text.strip()
     if text or inside:
         yield Piece(text, ends_document=True)
-
-
-def json_lines(file: BufferedIOBase, name: str, field: str) -> Iterator[Piece]:
-    """Yield the text of each row, a document of its own; empty lines and texts are left out."""
-    for number, line in enumerate(file, start=1):
-        where = f"{name}:{number}"
-        text = Utf8(name, line=number).decode(line, final=True)
-        if not text.strip():
-            continue
-        document = _row_text(text, where, field)
-        if document:
-            yield Piece(document, ends_document=True)
-
-
-def _row_text(line: str, where: str, field: str) -> str:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        cause = str(error)
-        if isinstance(error, json.JSONDecodeError):
-            cause = f"{error.msg} at column {error.colno}"
-        raise GlassformerError(
-            f"{where} is not JSON: {cause}; each line must be one object, as in "
-            f'{{"{field}": "Once upon a time ..."}}'
-        ) from error
-    if not isinstance(row, dict):
-        raise GlassformerError(
-            f"{where} is {kind(row)}, not an object; each line must be one object, as in "
-            f'{{"{field}": "Once upon a time ..."}}'
-        )
-    if field not in row:
-        raise GlassformerError(
-            f"{where} has no field {field!r}; its fields are {', '.join(map(repr, row)) or 'none'}."
-            f"{did_you_mean(field, row)} Name the one that holds the text with --field"
-        )
-    document = row[field]
-    if not isinstance(document, str):
-        raise GlassformerError(
-            f"{where}: the field {field!r} is {kind(document)}, not text; name the one that holds "
-            "the text with --field, or leave this row out"
-        )
-    surrogate = re.search("[\ud800-\udfff]", document)
-    if surrogate:
-        raise GlassformerError(
-            f"{where}: character {surrogate.start():,} of {field!r} is the lone surrogate "
-            f"U+{ord(surrogate[0]):04X}, half of a character; leave it out"
-        )
-    return document
 
 
 class Utf8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
@@ -21,7 +21,7 @@ from glassformer.jsons import LARGEST, OPEN, DamagedFileError, Schema
 from glassformer.model import Config, Decoder, load_preset
 from glassformer.model.size import parameter_count
 from glassformer.text.blocks import Blocks
-from glassformer.text.corpus import Corpus
+from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.shard import Shard, write_shard
 from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.checkpoint import steps_saved
@@ -69,7 +69,8 @@ class Choices:
     """
 
     texts: tuple[str, ...] = ()
-    text_field: str = "text"  # where rows of JSON lines have it
+    text_field: str = FIELD  # where rows have it
+    template: str | None = None  # or how it is made of several of their fields
     separator: str | None = None  # of documents in a text file
     preset: str | None = None
     start_from: str | None = None
@@ -78,6 +79,10 @@ class Choices:
     model: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
+
+
+Progress = Callable[[float], object]
+"""Is told, now and then, which share of a work is done."""
 
 
 class Prepared(NamedTuple):
@@ -90,15 +95,23 @@ class Prepared(NamedTuple):
     notes: tuple[str, ...] = ()  # what the person should know before it begins
 
 
-def new_run(folder: Path, choices: Choices) -> Prepared:
-    """Claim the folder, learn the tokenizer, write the tokens, make or load the model."""
+def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: None) -> Prepared:
+    """Claim the folder, learn the tokenizer, write the tokens, make or load the model.
+
+    `progress` is told which share of the text is tokens by now.
+    """
     device = choose_device(choices.device)
     name = choices.preset or ("text" if choices.texts else "storyland")
     preset = load_preset(name)
     tuning = choices.start_from is not None
     corpus, size = None, None
     if choices.texts:
-        corpus = Corpus(choices.texts, field=choices.text_field, separator=choices.separator)
+        corpus = Corpus(
+            choices.texts,
+            field=choices.text_field,
+            separator=choices.separator,
+            template=choices.template,
+        )
         if choices.preset is None and not tuning:
             size = measured(corpus.texts())
             preset = sized(size, preset, choices.tokenizer)
@@ -124,7 +137,7 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
         described: dict[str, Any] = {"n_ctx": n_ctx}
         if corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
-            shard, notes = write_corpus(run.data, corpus, tokenizer)
+            shard, notes = write_corpus(run.data, corpus, tokenizer, progress)
             if is_learned_whole(len(shard)):
                 described["whole"] = True
                 notes += (WHOLE,)
@@ -149,12 +162,18 @@ def new_run(folder: Path, choices: Choices) -> Prepared:
 
 
 def write_corpus(
-    folder: str | Path, corpus: Corpus, tokenizer: Tokenizer
+    folder: str | Path,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    progress: Progress = lambda share: None,
 ) -> tuple[Shard, tuple[str, ...]]:
     """Tokenize a corpus into a shard; say which marks between documents were read as letters."""
     result: Counter[str] = Counter()
     shard = write_shard(
-        folder, corpus.pieces_counting(tokenizer.usual_separators, result), tokenizer
+        folder,
+        corpus.pieces_counting(tokenizer.usual_separators, result),
+        tokenizer,
+        progress=lambda n_bytes: progress(corpus.n_read / (corpus.n_bytes or 1)),
     )
     return shard, tuple(
         f"{mark} stands {count:,} time{'' if count == 1 else 's'} in the text and is read as"
