@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from glassformer.errors import GlassformerError
 from glassformer.text.vocabulary import byte_name
 
 EOS = "<eos>"  # stands between documents; token 0 of every tokenizer trained here
 UNK = "<unk>"
+PAD, START, END = "<pad>", "<s>", "</s>"  # of translations: fill up, begin and end a sentence
 
 LONG_WORD = 1_000  # characters
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{LONG_WORD}}}|(?<!\s)\s{{{LONG_WORD}}}")  # may be such a word
@@ -25,6 +26,7 @@ _LETTER = r"[\p{L}\p{M}\p{N}_]"
 _OF = rf"['’][sS](?!{_LETTER})"  # "dog's" is two words, as in GPT-2: dog, and 's
 _WORD = rf"{_OF}|{_LETTER}+(?:(?!{_OF})['’\-]{_LETTER}+)*"
 _MARK = r"[^\s\p{L}\p{M}\p{N}_]"
+_ELIDED = r"\p{L}['’](?=\p{L})"  # "l'ami" is two words: l', and ami
 
 
 def train_chars(texts: Iterable[str], vocab_size: int | None) -> tokenizers.Tokenizer:
@@ -85,11 +87,33 @@ def fixed_words(
     return _word_engine({word: index for index, word in enumerate(words)}, lowercase, punctuation)
 
 
-def _word_engine(vocab: dict[str, int], lowercase: bool, punctuation: bool) -> tokenizers.Tokenizer:
+def train_sentences(texts: Iterable[str]) -> tokenizers.Tokenizer:
+    """Return a tokenizer of all words of two languages, for sentences that end in `</s>`.
+
+    `<pad>`, `<s>`, `</s>` and `<unk>` are tokens 0 to 3.
+    """
+    special = [PAD, START, END]
+    engine = _word_engine({}, lowercase=False, punctuation=True, elided=True)
+    trainer = trainers.WordLevelTrainer(special_tokens=[*special, UNK], show_progress=False)
+    engine.train_from_iterator(texts, trainer=trainer)
+    engine = _word_engine(engine.get_vocab(), lowercase=False, punctuation=True, elided=True)
+    engine.add_special_tokens(special)
+    engine.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", special_tokens=[(END, special.index(END))]
+    )
+    return engine
+
+
+def _word_engine(
+    vocab: dict[str, int], lowercase: bool, punctuation: bool, elided: bool = False
+) -> tokenizers.Tokenizer:
+    """`elided`: a letter and an apostrophe before a word are a word of their own, as in French."""
     engine = tokenizers.Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNK))
     if lowercase:
         engine.normalizer = normalizers.Lowercase()
     pattern = f"{_WORD}|{_MARK}" if punctuation else _WORD
+    if elided:
+        pattern = f"{_ELIDED}|{pattern}"
     engine.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
     engine.decoder = decoders.Sequence(
         [
@@ -97,6 +121,7 @@ def _word_engine(vocab: dict[str, int], lowercase: bool, punctuation: bool) -> t
             decoders.Replace(Regex(rf"^(?!{_OF}|[.,;:!?…)\]}}])"), " "),
             decoders.Fuse(),
             decoders.Replace(Regex(r"(?<=[(\[{]) "), ""),
+            *([decoders.Replace(Regex(rf"(?<=\b{_LETTER}['’]) "), "")] if elided else []),
             decoders.Strip(" ", 1, 0),
         ]
     )

@@ -120,6 +120,26 @@ class Tokenizer:
         return tokenizer
 
     @classmethod
+    def of_sentences(cls, texts: Iterable[str]) -> "Tokenizer":
+        """Make a tokenizer of all words of two languages, for `gf.EncoderDecoder`.
+
+        `<pad>`, `<s>`, `</s>` and `<unk>` are tokens 0 to 3; a source ends in `</s>`.
+
+        >>> tokenizer = Tokenizer.of_sentences(["the friend sleeps", "l'ami dort"])
+        >>> tokenizer.decode(tokenizer.encode("l'ami")), len(tokenizer.encode("l'ami"))
+        ("l'ami", 2)
+        """
+        roles = {"bos": engines.START, "eos": engines.END, "pad": engines.PAD, "unk": engines.UNK}
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            **{f"{role}_token": token for role, token in roles.items()},
+            "clean_up_tokenization_spaces": False,
+            "split_special_tokens": True,
+        }
+        beside = tokenizer_files.Beside(config)
+        return cls(engines.train_sentences(_some(texts)), eos=engines.END, beside=beside)
+
+    @classmethod
     def from_words(
         cls, words: Sequence[str], *, lowercase: bool = False, punctuation: bool = True
     ) -> "Tokenizer":
@@ -258,6 +278,16 @@ class Tokenizer:
     def encode_prompt(self, text: str) -> list[int]:
         """Return the ids of a text as a model reads it: `begin_ids`, and those of `encode`."""
         return [*self.begin_ids, *self.encode(text)]
+
+    def encode_source(self, text: str) -> list[int]:
+        """Return the ids of a text as an encoder reads it: with all that the template adds to it.
+
+        >>> tokenizer = Tokenizer.of_sentences(["hello"])
+        >>> [tokenizer.token(i) for i in tokenizer.encode_source("hello")]
+        ['hello', '</s>']
+        """
+        self.encode(text)  # refuses what is no text
+        return self.engine.encode(text).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of several texts at once, on all cores."""
