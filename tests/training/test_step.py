@@ -26,7 +26,7 @@ def gradients(model):
 
 def test_accumulated_batches_give_the_gradient_of_one_big_batch():
     model, recipe = small_model().double(), small_recipe()
-    whole = Batch(*(tensor.clone() for tensor in small_data().batch(0, 6)))
+    whole = small_data().batch(0, 6).map(torch.clone)
     whole.targets[0, :5] = -100  # unequal counts: the parts must be weighed by them
     accumulate_gradient(model, model.loss, [whole], recipe, step=1)
     expected = gradients(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Int
@@ -15,15 +15,37 @@ from glassformer.text.shard import Shard
 EVALUATED = 2**15  # held-out tokens, at most: enough for two digits of the loss
 
 
+NOTHING_MORE: Mapping[str, Tensor] = {}
+
+
 class Batch(NamedTuple):
-    """Token ids [batch, pos] and the token that follows each; a target of -100 is not asked."""
+    """Token ids [batch, pos] and the token that follows each; a target of -100 is not asked.
+
+    `given` is what the model reads beside them, by name: for a translation its `source`.
+    """
 
     ids: Int[Tensor, "batch pos"]
     targets: Int[Tensor, "batch pos"]
+    given: Mapping[str, Tensor] = NOTHING_MORE
 
     @property
     def n_targets(self) -> int:
         return int((self.targets >= 0).sum())
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its name."""
+        return {"ids": self.ids, "targets": self.targets, **self.given}
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that are read, padding included."""
+        return self.ids.numel() + sum(tensor.numel() for tensor in self.given.values())
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `change(tensor)` in place of each: on another device, or some rows."""
+        given = {name: change(tensor) for name, tensor in self.given.items()}
+        return Batch(change(self.ids), change(self.targets), given)
 
 
 @runtime_checkable
@@ -58,6 +80,10 @@ class Data(Protocol):
     @property
     def floor(self) -> float | None:
         """The held-out part's own surprise, nats per token: no model does better. None: unknown."""
+        ...
+
+    def verify(self) -> None:
+        """Raise if the tokens have changed since they were written."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -96,6 +122,9 @@ class BlocksData:
     @property
     def floor(self) -> float | None:
         return self._floor
+
+    def verify(self) -> None:
+        self.blocks.shard.verify()
 
     def describe(self) -> dict[str, Any]:
         blocks = self.blocks

@@ -59,8 +59,9 @@ def evaluate(
             n = batch.n_targets
             if not n:
                 continue
+            there = batch.map(lambda tensor: tensor.to(device))
             with autocast(device, dtype):
-                loss = model.loss(batch.ids.to(device), batch.targets.to(device))
+                loss = model.loss(there.ids, there.targets, **there.given)
             nats += loss.item() * n
             n_tokens += n
     if not n_tokens:

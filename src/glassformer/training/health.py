@@ -52,7 +52,8 @@ def dead_units(model: Decoder, batch: Batch) -> dict[str, float]:
     """The fraction of each layer's neurons whose activation is above 0 at no token of the batch."""
     device = next(model.parameters()).device
     with evaluating(model):
-        trace = model.watch(batch.ids.to(device), keep="*.mlp.post,*.mlp.experts")
+        there = batch.map(lambda tensor: tensor.to(device))
+        trace = model.watch(there.ids, keep="*.mlp.post,*.mlp.experts", **there.given)
     dead: dict[str, float] = {}
     for layer in range(model.config.n_layers):
         post = trace[f"blocks.{layer}.mlp.post"]

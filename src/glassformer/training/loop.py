@@ -123,7 +123,7 @@ class Loop:
         self.seconds = 0.0  # spent on training so far, over all sittings
         self.best_loss, self.best_step, self.waited = math.inf, 0, 0
         self.snapshots = Snapshots(run.snapshots, recipe) if run else None
-        self.tokens_per_step = recipe.accumulate * data.batch(0, recipe.batch_size).ids.numel()
+        self.tokens_per_step = recipe.accumulate * data.batch(0, recipe.batch_size).n_tokens
 
     def go(self, should_stop: Callable[[], bool]) -> Outcome:
         if self.run is not None and ck.steps_saved(self.run.checkpoints):
@@ -358,7 +358,7 @@ class Loop:
         tensors = {
             f"{name}.{micro}": tensor.contiguous()
             for micro, batch in enumerate(batches)
-            for name, tensor in batch._asdict().items()
+            for name, tensor in batch.tensors.items()
         }
         with ordinary_mode(path):
             safetensors.torch.save_file(tensors, path)

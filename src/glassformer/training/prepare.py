@@ -195,7 +195,7 @@ def resumed_run(folder: Path, device: str = "auto") -> Prepared:
             model.load_state_dict(load_folder(folder)[0].state_dict())
         model.said = read_said(folder)
         data = open_data(run.data, described.corpus, run.tokenizer, recipe)
-        data.blocks.shard.verify()
+        data.verify()
     except BaseException:
         run.close()
         raise

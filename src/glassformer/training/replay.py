@@ -97,7 +97,7 @@ class Replay:
         self.tokenizer = open_tokenizer(folder, description)
         self.recipe = recipe = description.recipe
         data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
-        data.blocks.shard.verify()
+        data.verify()
         self._loop = Loop(Decoder.unfilled(description.model), data, recipe)
         self._loop.restore(start.folder)
         # what is done between steps has no part in them

@@ -17,7 +17,8 @@ from glassformer.training.data import Batch
 from glassformer.training.device import autocast
 from glassformer.training.recipe import Recipe
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[..., Tensor]
+"""Of ids and targets, and of what a batch gives beside them by name."""
 
 
 class NonFiniteError(GlassformerError):
@@ -74,10 +75,10 @@ def accumulate_gradient(
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         if not count:
             continue  # the mean over nothing is no number
-        ids, targets = (tensor.to(device, non_blocking=True) for tensor in batch)
+        there = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
         dropping = seeded_dropout(recipe, step, micro) if model.config.dropout else nullcontext()
         with dropping, autocast(device, recipe.dtype):
-            part = loss_of(ids, targets)
+            part = loss_of(there.ids, there.targets, **there.given)
         if len(batches) > 1:
             part = part * (count / sum(counts))
         part.backward()
@@ -121,10 +122,11 @@ def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, st
     result: dict[str, int] = {}  # name -> the step's place in the pass
     with evaluating(model):
         for batch in batches:
-            for ids, targets in zip(*batch, strict=True):  # one block at a time bounds the memory
-                asked = targets[None].to(device) if (targets >= 0).any() else None
+            for row in range(len(batch.ids)):  # one block at a time bounds the memory
+                ids, targets, given = batch.map(lambda tensor, i=row: tensor[i : i + 1].to(device))
+                asked = targets if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
-                    trace = model.watch(ids[None].to(device), asked)
+                    trace = model.watch(ids, asked, **given)
                 for index, recorded in enumerate(trace.computed):
                     value = trace.value_of(recorded)
                     masked = recorded.name.endswith("attn_scores")  # -inf by design

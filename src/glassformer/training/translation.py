@@ -1,0 +1,143 @@
+"""Training on translations and measuring against them: the floor, and how many are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+from glassformer.text import translation
+from glassformer.text.blocks import IGNORED, shuffled
+from glassformer.text.shard import Shard, write_shard
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.translation import Pair
+from glassformer.training.data import Batch
+from glassformer.training.recipe import Recipe
+
+MOST_PAIRS = 40_000  # to train on; a longer run sees some of them again
+HELD_OUT = 500  # pairs
+FRESH_SEED = "fresh"
+
+
+def pairs_to_learn(language: str, seed: int | str, n: int) -> Iterator[Pair]:
+    """The first n pairs of a seed whose sources are not held out."""
+    pairs = translation.pairs(f"training {seed}", language)
+    return islice((pair for pair in pairs if not pair.is_held_out), n)
+
+
+def pairs_held_out(language: str, seed: int | str, n: int) -> Iterator[Pair]:
+    """The first n pairs of a seed whose sources no model is trained on."""
+    pairs = translation.pairs(f"held out {seed}", language)
+    return islice((pair for pair in pairs if pair.is_held_out), n)
+
+
+def translation_tokenizer(language: str) -> Tokenizer:
+    """A tokenizer of all words of English and of a language."""
+    pairs = pairs_to_learn(language, "vocabulary", 5_000)
+    return Tokenizer.of_sentences(text for pair in pairs for text in (pair.source, pair.target))
+
+
+def write_translation(folder: Path, tokenizer: Tokenizer, recipe: Recipe, language: str) -> float:
+    """Write a run's pairs, source before target, those held out last.
+
+    Return the floor, nats per token of the held-out targets.
+    """
+    n = min(MOST_PAIRS, recipe.steps * recipe.blocks_per_step)
+    held_out = [*pairs_held_out(language, recipe.seed, HELD_OUT)]
+    pairs = (*pairs_to_learn(language, recipe.seed, n), *held_out)
+    write_shard(folder, (text for pair in pairs for text in (pair.source, pair.target)), tokenizer)
+    return translation.floor(held_out, tokenizer)
+
+
+class PairsData:
+    """Pairs of sentences, pass after pass in an order that `seed` decides.
+
+    A batch holds targets behind `start_id`, and sources; both are filled up with `pad_id` to the
+    longest of the batch.
+    """
+
+    def __init__(self, shard: Shard, pad_id: int, start_id: int, seed: int, floor: float) -> None:
+        n = len(shard.documents) // 2
+        if n <= HELD_OUT or len(shard.documents) % 2:
+            raise GlassformerError(
+                f"{shard.folder} holds {len(shard.documents):,} sentences, and {HELD_OUT} pairs are"
+                " held out alone; restore it or train again"
+            )
+        self.shard, self.pad_id, self.start_id = shard, pad_id, start_id
+        self.seed, self._floor = seed, floor
+        self.n_train = n - HELD_OUT
+        self._ends = np.append(shard.starts(slice(1, None)), len(shard))
+        self._starts = shard.starts(slice(None))
+
+    def batch(self, number: int, rows: int) -> Batch:
+        numbers = np.arange(number * rows, (number + 1) * rows)
+        passes, places = np.divmod(numbers, self.n_train)
+        chosen = np.empty_like(numbers)
+        for number in np.unique(passes):
+            mine = passes == number
+            chosen[mine] = shuffled(self.n_train, self.seed, int(number))[places[mine]]
+        return self._batch(chosen)
+
+    def held_out(self, rows: int) -> Iterator[Batch]:
+        for first in range(self.n_train, self.n_train + HELD_OUT, rows):
+            yield self._batch(np.arange(first, min(first + rows, self.n_train + HELD_OUT)))
+
+    def _batch(self, pairs: Sequence[int] | np.ndarray) -> Batch:
+        sources = [self._sentence(2 * int(pair)) for pair in pairs]
+        targets = [self._sentence(2 * int(pair) + 1) for pair in pairs]
+        ids = [[self.start_id, *target[:-1]] for target in targets]
+        given = {"source": filled(sources, self.pad_id)}
+        return Batch(filled(ids, self.pad_id), filled(targets, IGNORED), given)
+
+    def _sentence(self, number: int) -> list[int]:
+        """The tokens of a sentence and the one that ends it."""
+        return self.shard.ids(slice(self._starts[number], self._ends[number])).tolist()
+
+    @property
+    def holds_out(self) -> bool:
+        return True
+
+    def counts(self) -> Int[Tensor, " vocab"]:
+        sentences = (self._sentence(2 * pair + 1) for pair in range(self.n_train))
+        ids = np.fromiter((i for sentence in sentences for i in sentence), np.int64)
+        return torch.from_numpy(np.bincount(ids, minlength=self.shard.header.vocab_size))
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in the sources and targets of the training part."""
+        return int(self._ends[2 * self.n_train - 1])
+
+    @property
+    def floor(self) -> float | None:
+        return self._floor
+
+    def verify(self) -> None:
+        self.shard.verify()
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "tokens_sha256": self.shard.fingerprint,
+            "tokenizer": self.shard.header.tokenizer,
+            "n_train": self.n_train,
+            "n_validation": HELD_OUT,
+            "order": "passes",
+            "seed": self.seed,
+        }
+
+
+def filled(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch pos"]:
+    """Rows of ids as one tensor, the shorter ones with `value` at their end.
+
+    >>> filled([[4, 5, 2], [6, 2]], 0)
+    tensor([[4, 5, 2],
+            [6, 2, 0]])
+    """
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
