@@ -15,18 +15,18 @@ from glassformer.text.shard import Shard
 EVALUATED = 2**15  # held-out tokens, at most: enough for two digits of the loss
 
 
-NOTHING_MORE: Mapping[str, Tensor] = {}
+NOTHING_MORE: Mapping[str, Any] = {}
 
 
 class Batch(NamedTuple):
     """Token ids [batch, pos] and the token that follows each; a target of -100 is not asked.
 
-    `given` is what the model reads beside them, by name: for a translation its `source`.
+    `given` holds what the model reads beside them, tensors by name: for a translation `source`.
     """
 
     ids: Int[Tensor, "batch pos"]
     targets: Int[Tensor, "batch pos"]
-    given: Mapping[str, Tensor] = NOTHING_MORE
+    given: Mapping[str, Any] = NOTHING_MORE
 
     @property
     def n_targets(self) -> int:

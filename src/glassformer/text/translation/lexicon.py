@@ -78,8 +78,8 @@ def french(*nouns: str, weights: tuple[float, ...] = (1,)) -> Options[FrenchNoun
     return [(weight, _french(*noun.split())) for weight, noun in zip(weights, nouns, strict=True)]
 
 
-def _french(singular: str, gender: Literal["m", "f"], plural: str = "") -> FrenchNoun:
-    return FrenchNoun(singular, gender, plural or _with(singular, "s"))
+def _french(singular: str, gender: str, plural: str = "") -> FrenchNoun:
+    return FrenchNoun(singular, "f" if gender == "f" else "m", plural or _with(singular, "s"))
 
 
 def japanese(*nouns: str, weights: tuple[float, ...] = (1,)) -> Options[str]:
