@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
@@ -17,6 +18,8 @@ from glassformer.server.app import create_app
 from glassformer.server.connections import Server
 from glassformer.server.runs import Runs
 from glassformer.server.work import Workers
+
+Result = TypeVar("Result")
 
 PROMPT = "the cat sat on the"
 TILE = 65536
@@ -51,6 +54,16 @@ def listening(
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def until(found: Callable[[], Result]) -> Result:
+    """What is found, once it is."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")
 
 
 def open_trace(server: TestClient, run: str = "miniature", **wishes: Any) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,13 +21,15 @@ import transformers
 
 from glassformer.generation.batch import Batch
 from glassformer.server.app import create_app
+from glassformer.server.connections import PATIENCE
 from glassformer.server.runs import Runs
+from glassformer.server.v1.stream import in_pieces
 from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import columns as columns
 from tests.command_line import glassformer as glassformer
 from tests.server.clients import client_of, make_model, serving
 from tests.server.served import client as in_process
-from tests.server.served import listening, open_trace
+from tests.server.served import listening, open_trace, until
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -309,6 +314,51 @@ def test_a_client_that_leaves_frees_its_slot_within_a_token(folder, slow):
             assert slow[-1] == 0
             assert len(slow) < 100  # of 150 that were asked for
             slow.append(1)
+
+
+def test_a_client_that_does_not_read_its_stream_is_let_go_and_its_slots_are_free(
+    folder, monkeypatch
+):
+    monkeypatch.setitem(PATIENCE, "read", 0.5)
+    body = json.dumps({"prompt": PROMPT, "max_tokens": 150, "n": 40, "stream": True}).encode()
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    app = create_app(Runs([str(folder)]))
+    with listening(app) as (port, server), socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", port))
+        (connection,) = until(lambda: [*server.server_state.connections])
+        there = connection.transport.get_extra_info("socket")
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the kernel holds it all
+        reader.sendall(head + f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        health = f"http://127.0.0.1:{port}/health"
+        until(lambda: httpx.get(health).json()["running"])
+        until(lambda: connection not in server.server_state.connections)
+        until(lambda: httpx.get(health).json() == {"status": "ok", "running": 0, "waiting": 0})
+        got = bytearray()
+        with contextlib.suppress(ConnectionResetError):
+            while part := reader.recv(1 << 16):
+                got += part
+        assert b"HTTP/1.1 200" in got
+        assert b"[DONE]" not in got
+
+
+def test_others_have_their_turn_within_a_large_answer():
+    async def turns_of_another() -> int:
+        seen = 0
+
+        async def another() -> None:
+            nonlocal seen
+            while True:
+                seen += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(another())
+        pieces = [piece async for piece in in_pieces("x" * 20_000 for _ in range(100))]
+        task.cancel()
+        assert "".join(pieces) == "x" * 2_000_000
+        return seen
+
+    assert asyncio.run(turns_of_another()) > 30
 
 
 @pytest.mark.usefixtures("slow")

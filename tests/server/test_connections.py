@@ -6,8 +6,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,9 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from glassformer.server.connections import PATIENCE, Server, most_connections
 from glassformer.server.guard import PIECE_BYTES, Guard
-from tests.server.served import listening
-
-Result = TypeVar("Result")
+from tests.server.served import listening, until
 
 BIG = b"x" * 30_000_000  # more than the kernel holds for a reader
 HEAD = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
@@ -122,16 +119,6 @@ def test_a_reader_that_is_slow_and_steady_gets_everything(port):
         time.sleep(0.03)
     assert time.monotonic() - begun > PATIENCE["read"]
     assert result > len(BIG)
-
-
-def until(found: Callable[[], Result]) -> Result:
-    """What is found, once it is."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        time.sleep(0.05)
-    raise AssertionError("it did not come about")
 
 
 def test_beyond_the_most_connections_the_longest_idle_makes_room(port, monkeypatch):

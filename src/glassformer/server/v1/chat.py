@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -16,7 +17,7 @@ from glassformer.server.v1.glass import glass, refuse_bias
 from glassformer.server.v1.logprobs import chat_logprobs
 from glassformer.server.v1.responses import FINGERPRINT, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
-from glassformer.server.v1.stream import event, streamed
+from glassformer.server.v1.stream import event, in_pieces, streamed
 from glassformer.server.v1.template import chat_ids
 
 router = APIRouter(responses=refusals())
@@ -48,7 +49,7 @@ async def chat(
         return streamed(writer.chunks())
     async for _ in answer.news():
         pass
-    return writer.whole()
+    return await writer.whole()
 
 
 class Writer:
@@ -67,7 +68,7 @@ class Writer:
             "system_fingerprint": FINGERPRINT,
         }
 
-    def whole(self) -> schemas.ChatCompletion:
+    async def whole(self) -> schemas.ChatCompletion:
         choices: list[schemas.ChatChoice] = []
         for choice in self._answer.choices:
             part = self._piece(choice, role=None)
@@ -81,22 +82,25 @@ class Writer:
                     glass=part.glass,
                 )
             )
+            await asyncio.sleep(0)  # others have their turn
         spent = usage(self._answer)
         return schemas.ChatCompletion(**self._about, choices=choices, usage=spent)
 
     async def chunks(self) -> AsyncIterator[str]:
         begun = [False] * len(self._answer.choices)
         ended = [False] * len(self._answer.choices)
-        async for _ in self._answer.news():
-            events: list[str] = []
+
+        def events() -> Iterator[str]:
             for choice in self._answer.choices:
                 if ended[choice.index] or not (choice.has_news or choice.done):
                     continue
                 part = self._piece(choice, None if begun[choice.index] else "assistant")
                 begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
-                events.append(event(schemas.ChatChunk(**self._about, choices=[part])))
-            if events:
-                yield "".join(events)
+                yield event(schemas.ChatChunk(**self._about, choices=[part]))
+
+        async for _ in self._answer.news():
+            async for piece in in_pieces(events()):
+                yield piece
         options = self._request.stream_options
         if options is not None and options.include_usage:
             yield event(schemas.ChatChunk(**self._about, choices=[], usage=usage(self._answer)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from fastapi import APIRouter, Request, Response
 
@@ -15,7 +16,7 @@ from glassformer.server.v1.glass import glass, refuse_bias
 from glassformer.server.v1.logprobs import text_logprobs
 from glassformer.server.v1.responses import FINGERPRINT, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
-from glassformer.server.v1.stream import event, streamed
+from glassformer.server.v1.stream import event, in_pieces, streamed
 from glassformer.text.tokenizer import Tokenizer
 
 MAX_TOKENS = 16
@@ -50,7 +51,10 @@ async def complete(
         return streamed(writer.chunks())
     async for _ in answer.news():
         pass
-    choices = [writer.choice(choice, first=True) for choice in answer.choices]
+    choices: list[schemas.TextChoice] = []
+    for choice in answer.choices:
+        choices.append(writer.choice(choice, first=True))
+        await asyncio.sleep(0)  # others have their turn
     return writer.completion(choices, usage(answer))
 
 
@@ -97,16 +101,18 @@ class Writer:
     async def chunks(self) -> AsyncIterator[str]:
         begun = [False] * len(self._answer.choices)
         ended = [False] * len(self._answer.choices)
-        async for _ in self._answer.news():
-            events: list[str] = []
+
+        def events() -> Iterator[str]:
             for choice in self._answer.choices:
                 if ended[choice.index] or not (choice.has_news or choice.done):
                     continue
                 part = self.choice(choice, first=not begun[choice.index])
                 begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
-                events.append(event(self.completion([part], None)))
-            if events:
-                yield "".join(events)
+                yield event(self.completion([part], None))
+
+        async for _ in self._answer.news():
+            async for piece in in_pieces(events()):
+                yield piece
         options = self._request.stream_options
         if options is not None and options.include_usage:
             yield event(self.completion([], usage(self._answer)))

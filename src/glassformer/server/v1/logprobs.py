@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from itertools import accumulate
 
 from glassformer.generation.batch import Chosen
 from glassformer.server.v1 import schemas
@@ -15,12 +16,14 @@ def text_logprobs(
 ) -> schemas.TextLogprobs:
     """Of tokens that follow `before`; the answer's text begins after its first `start` tokens."""
     ids = [one.token for one in chosen]
-    lengths = _lengths(tokenizer, [*before, *ids])
+    lengths = _lengths(
+        tokenizer, [*before, *ids], (start, *range(len(before), len(before) + len(ids)))
+    )
     return schemas.TextLogprobs(
         tokens=[name(tokenizer, token) for token in ids],
         token_logprobs=[one.logprob for one in chosen],
         top_logprobs=[None if one.logprob is None else _by_name(tokenizer, one) for one in chosen],
-        text_offset=[length - lengths[start] for length in lengths[len(before) : -1]],
+        text_offset=[length - lengths[0] for length in lengths[1:]],
     )
 
 
@@ -53,16 +56,13 @@ def _likely(tokenizer: Tokenizer, token: int, logprob: float) -> schemas.Likely:
     return schemas.Likely(token=name(tokenizer, token), logprob=logprob, bytes=spelled)
 
 
-def _lengths(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
-    """Characters of the text of the first 0, 1, 2, ... tokens, whatever follows them."""
+def _lengths(tokenizer: Tokenizer, ids: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Characters of the text of the first so many tokens, whatever follows them."""
     decoder = tokenizer.content["decoder"]
     if decoder is None or decoder["type"] != "ByteLevel":
         # spaces that stand between words belong to no token
-        return [len(tokenizer.decode_known(ids[:n])) for n in range(len(ids) + 1)]
-    utf8, total = codecs.getincrementaldecoder("utf-8")("replace"), 0
-    result = [0]
-    for token in ids:
-        known = token < tokenizer.vocab_size
-        total += len(utf8.decode(tokenizer.token_bytes(token) if known else b""))
-        result.append(total)
-    return result
+        return [len(tokenizer.decode_known(ids[:count])) for count in counts]
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    known = (tokenizer.token_bytes(one) if one < tokenizer.vocab_size else b"" for one in ids)
+    totals = [*accumulate((len(utf8.decode(spelled)) for spelled in known), initial=0)]
+    return [totals[count] for count in counts]
