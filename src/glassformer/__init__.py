@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from glassformer.model.config import Config as Config
     from glassformer.model.decoder import Decoder as Decoder
     from glassformer.model.encoder import Encoder as Encoder
+    from glassformer.model.encoder_decoder import EncoderDecoder as EncoderDecoder
+    from glassformer.model.towers_config import TowersConfig as TowersConfig
     from glassformer.server.record import watch as watch
     from glassformer.text.tokenizer import Tokenizer as Tokenizer
     from glassformer.trace.explain import Explanation as Explanation
@@ -56,6 +58,8 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "Trace": "glassformer.trace.trace",
     "Decoder": "glassformer.model.decoder",
     "Encoder": "glassformer.model.encoder",
+    "EncoderDecoder": "glassformer.model.encoder_decoder",
+    "TowersConfig": "glassformer.model.towers_config",
     "generate": "glassformer.generation.generate",
     "generate_batch": "glassformer.generation.generate",
     "lab": "glassformer",  # a module of it

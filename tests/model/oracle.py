@@ -87,8 +87,12 @@ def positions(config: Mapping[str, Any], weights: Values, n: int) -> np.ndarray:
     table = np.zeros((n, config["d_model"]))
     for p in range(n):
         for i in range(config["d_model"]):
-            angle = p / 10000 ** ((i - i % 2) / config["d_model"])
-            table[p, i] = math.cos(angle) if i % 2 else math.sin(angle)
+            pair, is_cosine = i // 2, i % 2
+            if config["sinusoid_halves"]:
+                half = math.ceil(config["d_model"] / 2)
+                pair, is_cosine = i % half, i // half
+            angle = p / 10000 ** (2 * pair / config["d_model"])
+            table[p, i] = math.cos(angle) if is_cosine else math.sin(angle)
     return table
 
 

@@ -77,7 +77,7 @@ def test_the_variety_takes_every_choice():
                 *("embed_norm", "zero_init", "gated", "parallel", "shared_norm"),
                 *("qk_norm_gain", "qk_norm_wide", "qk_norm_last", "norm_gain_from_one"),
                 *("attn_sinks", "expert_share", "router_bias"),
-                *("causal", "first_norm", "masked_head"),
+                *("causal", "first_norm", "masked_head", "sinusoid_halves"),
             )
         },
     }.items():

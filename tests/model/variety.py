@@ -25,7 +25,13 @@ VARIETY: dict[str, dict[str, Any]] = {
         "final_norm": False,
         "activation": "sigmoid",
     },
-    "bias only": {"norm_gain": False, "activation": "relu", "head_bias": True},
+    "bias only": {
+        "norm_gain": False,
+        "activation": "relu",
+        "head_bias": True,
+        "position": "sinusoidal",
+        "sinusoid_halves": True,
+    },
     "sinusoidal": {
         "position": "sinusoidal",
         "tied": False,

@@ -89,6 +89,17 @@ def draws(draw: st.DrawFn, dtype: torch.dtype) -> Draws:
 Case = Callable[[Draws], tuple[tuple[Any, ...], dict[str, Any]]]
 
 
+def _project(
+    d: Draws, matrices: int, count: str, axis: str
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Operands of a product that gives queries, or keys and values, for so many heads."""
+    width = matrices * d.size(axis) * d.size("d_head")
+    x, W = d.normal("batch pos d_model"), d.normal("d_model")
+    W = W[:, None] * torch.linspace(0.5, 1.5, width).to(d.dtype)
+    b = torch.linspace(-1, 1, width).to(d.dtype) if d.optional else None
+    return (x, W, b), {count: d.size(axis)}
+
+
 def _project_qkv(d: Draws, shared: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
     n_kv_heads = d.size("kv_head" if shared else "head")
     n_heads = 2 * n_kv_heads if shared else n_kv_heads
@@ -116,9 +127,11 @@ def _merge_heads(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (d.normal("batch pos head d_head"), W_O, d.maybe("d_model")), {}
 
 
-def _sinusoid(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    table = sinusoid_table(d.size("pos"), d.size("d_model")).to(d.dtype)
-    return (torch.arange(d.size("pos")), table), {"width": d.size("d_model")}
+def _sinusoid(d: Draws, halves: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    width = d.size("d_model")
+    table = sinusoid_table(d.size("pos"), width, halves).to(d.dtype)
+    more = {"half": (width + 1) // 2} if halves else {}
+    return (torch.arange(d.size("pos")), table), {"width": width, **more}
 
 
 SCALINGS: dict[str, dict[str, float]] = {
@@ -324,6 +337,7 @@ CASES: dict[str, Case] = {
     "embed_positions": lambda d: ((d.normal("pos d_model"), torch.arange(d.size("pos"))), {}),
     "embed_types": lambda d: ((d.normal("vocab d_model"), d.ids()), {}),
     "embed_sinusoid": _sinusoid,
+    "embed_sinusoid_halves": lambda d: _sinusoid(d, halves=True),
     "add_positions": lambda d: ((d.normal("batch pos d_model"), d.normal("pos d_model")), {}),
     "tie": lambda d: ((d.normal("vocab d_model"),), {}),
     # norm
@@ -347,6 +361,9 @@ CASES: dict[str, Case] = {
     "rms_divide": lambda d: ((d.normal("batch pos d_model"), d.positive("batch pos")), {}),
     # attention
     "project_qkv": _project_qkv,
+    "project_q": lambda d: _project(d, 1, "n_heads", "head"),
+    "project_kv": lambda d: _project(d, 2, "n_kv_heads", "head"),
+    "project_shared_kv": lambda d: _project(d, 2, "n_kv_heads", "kv_head"),
     "dot_products": lambda d: (
         (d.normal("batch pos head d_head"), d.normal("batch pos head d_head")), {}
     ),

@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from glassformer.formula.evaluate import evaluate
 from glassformer.formula.tree import Drawn
-from glassformer.model import Config, Decoder
+from glassformer.model import Config
+from glassformer.model.language_model import LanguageModel
 from glassformer.ops import IGNORED
 from glassformer.server.runnable import descent
 from glassformer.trace import Trace
@@ -53,7 +54,7 @@ def bounds(trace: Graph) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(bound).ravel() * (2 if node.kind in ("bwd", "opt") else 1)
 
 
-def update_of(model: Decoder, recipe: Recipe, ids: Tensor, targets: Tensor) -> Trace:
+def update_of(model: LanguageModel[Any], recipe: Recipe, ids: Tensor, targets: Tensor) -> Trace:
     """An update of a model whose optimizer has seen random gradients before."""
     generator = torch.Generator().manual_seed(3)
     moments = {

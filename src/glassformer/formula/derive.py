@@ -24,6 +24,7 @@ from glassformer.formula.nodes import (
     Size,
     Unary,
     children_mapped,
+    rename_axes,
     substitute,
     walk,
 )
@@ -93,20 +94,7 @@ def _fresh(formula: Formula, taken: frozenset[str]) -> Formula:
     """The formula with every axis that shares a name with the operand's axes renamed apart."""
     mine = {*formula.axes, *(n.axis for n in walk(formula.body) if isinstance(n, Reduce))}
     names = {axis: f"{axis}_out" for axis in mine & taken}
-    axes = tuple(names.get(axis, axis) for axis in formula.axes)
-    return Formula(formula.name, axes, _rename_axes(formula.body, names))
-
-
-def _rename_axes(node: Node, names: Mapping[str, str]) -> Node:
-    match node:
-        case Axis(name):
-            return Axis(names.get(name, name))
-        case Size(axis):
-            return Size(names.get(axis, axis))
-        case Reduce(kind, axis, body):
-            return Reduce(kind, names.get(axis, axis), _rename_axes(body, names))
-        case _:
-            return children_mapped(node, lambda child: _rename_axes(child, names))
+    return formula.along(names)
 
 
 Contribution = tuple[tuple[Node, ...], Node, tuple[str, ...]]
@@ -230,4 +218,4 @@ def _gather(
 
 def _solve(node: Node, fixed: Mapping[str, Node]) -> Node:
     names = {axis: target.name for axis, target in fixed.items() if isinstance(target, Axis)}
-    return _rename_axes(node, names)
+    return rename_axes(node, names)

@@ -128,3 +128,16 @@ def substitute(node: Node, replace: Mapping[str, Node]) -> Node:
             return Reduce(kind, axis, substitute(body, inner))
         case _:
             return children_mapped(node, lambda child: substitute(child, replace))
+
+
+def rename_axes(node: Node, names: Mapping[str, str]) -> Node:
+    """The tree over axes of other names, bound ones too."""
+    match node:
+        case Axis(name):
+            return Axis(names.get(name, name))
+        case Size(axis):
+            return Size(names.get(axis, axis))
+        case Reduce(kind, axis, body):
+            return Reduce(kind, names.get(axis, axis), rename_axes(body, names))
+        case _:
+            return children_mapped(node, lambda child: rename_axes(child, names))

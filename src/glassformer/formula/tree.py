@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,6 +41,7 @@ from glassformer.formula.nodes import (
     Select,
     Size,
     Unary,
+    rename_axes,
     walk,
 )
 from glassformer.formula.text import node_text
@@ -93,6 +95,15 @@ class Formula:
         if body is None or not absent.isdisjoint(Formula(self.name, self.axes, body).operands):
             raise ValueError(f"{self} makes no sense without {sorted(absent)}")
         return Formula(self.name, self.axes, body)
+
+    def along(self, names: Mapping[str, str]) -> Formula:
+        """The formula over axes of other names.
+
+        >>> str(Formula.parse("y[i] = sum(j, x[i, j])").along({"j": "k"}))
+        'y[i] = sum(k, x[i, k])'
+        """
+        axes = tuple(names.get(axis, axis) for axis in self.axes)
+        return Formula(self.name, axes, rename_axes(self.body, names))
 
     def __str__(self) -> str:
         left = self.name + (f"[{', '.join(self.axes)}]" if self.axes else "")

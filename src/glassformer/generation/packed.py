@@ -8,7 +8,7 @@ reaches nearly all of it, and narrower weights are less to read.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -287,6 +287,9 @@ class _KernelTape:
 
     def at(self, scope: str, /) -> _KernelTape:
         return _KernelTape(self._kernels, f"{self._scope}{scope}.")
+
+    def along(self, _axes: Mapping[str, str], /) -> _KernelTape:
+        return self
 
     def __call__(self, name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
         first = name if isinstance(name, str) else name[0]

@@ -7,7 +7,7 @@ that follow run without modules, scopes and names, which cost as much as a small
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -122,6 +122,9 @@ class _CapturingTape:
 
     def at(self, scope: str, /) -> _CapturingTape:
         return _CapturingTape(self._capture, self._kernels, f"{self._scope}{scope}.")
+
+    def along(self, _axes: Mapping[str, str], /) -> _CapturingTape:
+        return self
 
     def __call__(self, name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
         first = name if isinstance(name, str) else name[0]

@@ -277,7 +277,8 @@ def default_tensor(part: str, shape: tuple[int, ...], config: Config) -> Tensor:
     Ones for a gain, a table for fixed positions, zeros for all that is added.
     """
     if part == "pos_embed.W_pos" and config.position == "sinusoidal":
-        return sinusoid_table(*shape)
+        n_ctx, d_model = shape
+        return sinusoid_table(n_ctx, d_model, config.sinusoid_halves)
     make = torch.ones if part.endswith(".w") else torch.zeros
     return make(shape, dtype=torch.float64)
 

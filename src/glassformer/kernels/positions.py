@@ -9,12 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def sinusoid_table(n_ctx: int, d_model: int) -> Tensor:
-    """Every sinusoidal position vector, [n_ctx, d_model], computed in float64."""
+def sinusoid_table(n_ctx: int, d_model: int, halves: bool = False) -> Tensor:
+    """Every sinusoidal position vector, [n_ctx, d_model], computed in float64.
+
+    Sines and cosines take turns; as halves, all sines stand before all cosines.
+    """
     position = torch.arange(n_ctx, dtype=torch.float64)[:, None]
     dimension = torch.arange(d_model, dtype=torch.float64)
-    angle = position / 10000.0 ** (2 * (dimension // 2) / d_model)
-    return torch.where(dimension % 2 == 0, angle.sin(), angle.cos())
+    pair, is_sine = dimension // 2, dimension % 2 == 0
+    if halves:
+        half = (d_model + 1) // 2
+        pair, is_sine = dimension % half, dimension < half
+    angle = position / 10000.0 ** (2 * pair / d_model)
+    return torch.where(is_sine, angle.sin(), angle.cos())
 
 
 def rotary_angles(
@@ -57,9 +64,9 @@ def quarter_turn(x: Tensor, half: int) -> Tensor:
     return y
 
 
-def sinusoid(position: Tensor, table: Tensor, width: int) -> Tensor:
+def sinusoid(position: Tensor, table: Tensor, width: int, half: int = 0) -> Tensor:
     """Rows of `sinusoid_table` [n_ctx, width] at position [...]."""
-    del width  # only the formula, which computes the table anew, reads it
+    del width, half  # only the formula, which computes the table anew, reads them
     return F.embedding(position, table)
 
 

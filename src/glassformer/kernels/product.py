@@ -97,10 +97,7 @@ def split_heads(W_QKV: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, T
     """Views W_Q [head, d_model, d_head], W_K and W_V [kv_head, ...] of the fused [d_model, ...]."""
     parts = W_QKV.split(widths(W_QKV.shape[1], n_heads, n_kv_heads), 1)
     counts = (n_heads, n_kv_heads, n_kv_heads)
-    W_Q, W_K, W_V = (
-        part.unflatten(1, (count, -1)).transpose(0, 1)
-        for part, count in zip(parts, counts, strict=True)
-    )
+    W_Q, W_K, W_V = (per_head(part, count) for part, count in zip(parts, counts, strict=True))
     return W_Q, W_K, W_V
 
 
@@ -140,6 +137,40 @@ def bind_qkv(
     """The operands of `project_qkv` as its formulas name them: x, W_Q, W_K, W_V, b_Q, b_K, b_V."""
     biases = (None, None, None) if b_QKV is None else split_bias(b_QKV, n_heads, n_kv_heads)
     return x, *split_heads(W_QKV, n_heads, n_kv_heads), *biases
+
+
+def per_head(W: Tensor, n_heads: int) -> Tensor:
+    """A view [head, in, d_head] of a matrix [in, head * d_head] with all heads side by side."""
+    return W.unflatten(1, (n_heads, -1)).transpose(0, 1)
+
+
+def project_q(x: Tensor, W_Q: Tensor, b_Q: Tensor | None, n_heads: int) -> Tensor:
+    """Queries [batch, pos, head, d_head] of x [batch, pos, d_model]."""
+    return affine(x, W_Q, b_Q).unflatten(-1, (n_heads, -1))
+
+
+def bind_q(x: Tensor, W_Q: Tensor, b_Q: Tensor | None, n_heads: int) -> tuple[Tensor | None, ...]:
+    """The operands of `project_q` as its formula names them."""
+    return x, per_head(W_Q, n_heads), None if b_Q is None else b_Q.unflatten(0, (n_heads, -1))
+
+
+def project_kv(
+    x: Tensor, W_KV: Tensor, b_KV: Tensor | None, n_kv_heads: int
+) -> tuple[Tensor, Tensor]:
+    """Keys and values [batch, pos, kv_head, d_head] of x [batch, pos, d_model], by one product."""
+    k, v = affine(x, W_KV, b_KV).unflatten(-1, (2, n_kv_heads, -1)).unbind(-3)
+    return k, v
+
+
+def bind_kv(
+    x: Tensor, W_KV: Tensor, b_KV: Tensor | None, n_kv_heads: int
+) -> tuple[Tensor | None, ...]:
+    """The operands of `project_kv` as its formulas name them: x, W_K, W_V, b_K, b_V."""
+    W_K, W_V = (per_head(W, n_kv_heads) for W in W_KV.chunk(2, 1))
+    biases: tuple[Tensor | None, ...] = (None, None)
+    if b_KV is not None:
+        biases = tuple(b.unflatten(0, (n_kv_heads, -1)) for b in b_KV.chunk(2))
+    return x, W_K, W_V, *biases
 
 
 def merge_heads(z: Tensor, W_O: Tensor, b_O: Tensor | None) -> Tensor:

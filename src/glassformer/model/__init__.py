@@ -7,7 +7,9 @@ from glassformer.model.config import load_preset as load_preset
 from glassformer.model.config import preset_names as preset_names
 from glassformer.model.decoder import Decoder as Decoder
 from glassformer.model.encoder import Encoder as Encoder
+from glassformer.model.encoder_decoder import EncoderDecoder as EncoderDecoder
 from glassformer.model.preset import build_preset as build_preset
+from glassformer.model.towers_config import TowersConfig as TowersConfig
 
 
 def __getattr__(name: str) -> type[Decoder]:

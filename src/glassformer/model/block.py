@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glassformer import ops
 from glassformer.model.attention import Attention, KeyValueCache
 from glassformer.model.config import Config
+from glassformer.model.cross_attention import CrossAttention, Memory
 from glassformer.model.experts import Experts
 from glassformer.model.mlp import MLP
 from glassformer.model.norm import Norm
@@ -17,20 +18,27 @@ from glassformer.model.rotary import Rotation
 from glassformer.ops import Tape
 from glassformer.watch.view import Source, View, itself
 
-ORDER = ("ln1", "attn", "ln1_post", "ln2", "mlp", "ln2_post")
+CROSSING = ("ln_cross", "cross_attn", "ln_cross_post")
+ORDER = ("ln1", "attn", "ln1_post", *CROSSING, "ln2", "mlp", "ln2_post")
 
 
 class Block(nn.Module):
-    """resid_pre, attention, resid_mid, feed-forward, resid_post, and the norms between."""
+    """resid_pre, attention, resid_mid, feed-forward, resid_post, and the norms between.
 
-    def __init__(self, config: Config, layer: int) -> None:
+    With `d_source`, the width of the vectors of another text, cross-attention to them and
+    resid_cross come before the feed-forward layer.
+    """
+
+    def __init__(self, config: Config, layer: int, d_source: int = 0) -> None:
         super().__init__()
         self.config = config
         for name in ORDER:
-            if name in config.block_norms(layer):
+            if name in config.block_norms(layer, crosses=d_source > 0):
                 self.add_module(name, Norm(config.norms, config.d_model))
             elif name == "attn":
                 self.attn = Attention(config.attention(layer))
+            elif name == "cross_attn" and d_source:
+                self.cross_attn = CrossAttention(config.attention(layer), d_source)
             elif name == "mlp":
                 self.mlp = Experts(config.experts) if config.has_experts(layer) else MLP(config.mlp)
 
@@ -41,11 +49,16 @@ class Block(nn.Module):
         cache: KeyValueCache | None = None,
         mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
         rotation: Rotation | None = None,
+        memory: Memory | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         resid_pre = t("resid_pre", ops.carry, x)
         normed = self._before("ln1", resid_pre, t)
         attn_out = self.attn(normed, t.at("attn"), cache, mask, rotation)
         resid_mid = self._add("resid_mid", "attn", "ln1", resid_pre, attn_out, t)
+        if memory is not None:
+            normed = self._before("ln_cross", resid_mid, t)
+            attn_out = self.cross_attn(normed, t.at("cross_attn"), memory)
+            resid_mid = self._add("resid_cross", "cross_attn", "ln_cross", resid_mid, attn_out, t)
         if not self.config.parallel:
             normed = self._before("ln2", resid_mid, t)
         elif not self.config.shared_norm:

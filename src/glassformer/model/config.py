@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Annotated, Any, ClassVar
 
 from glassformer.checked import Checked, Choice, Range
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.parts import (
     AttentionPart,
@@ -28,6 +29,8 @@ from glassformer.ops import ACTIVATIONS
 
 MAX_SIZE = 2**20  # of any one dimension
 MAX_LAYERS = 2**12
+
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "none")
 
 NORMS: dict[str, tuple[str, ...]] = {  # the norms of a block, by where they stand
     "pre": ("ln1", "ln2"),
@@ -68,7 +71,8 @@ class Config(Checked):
     training; `init_std` the standard deviation of the first, random weights (0.02 suits d_model
     768; small models start sooner from more); `zero_init` starts what is added to the stream, and
     an untied unembedding, at zero, so that the first guess is uniform.
-    What families of models add: `rotary_dims` of each head are turned (0: all), by frequencies
+    What families of models add: `sinusoid_halves`: all sines stand before all cosines, where
+    otherwise they take turns; `rotary_dims` of each head are turned (0: all), by frequencies
     changed as `rotary_scaling` says; `windows`, `rotary_layers` and `local_rotary_base` are
     patterns over the layers, repeated from the first: how far a layer looks back (0: to the
     beginning), whether it turns queries and keys, and the base of those with a window (0: the
@@ -103,13 +107,12 @@ class Config(Checked):
     d_head: OwnSize = 0
     d_mlp: OwnSize = 0
     n_kv_heads: OwnSize = 0
-    position: Annotated[str, Choice(("learned", "sinusoidal", "rotary", "alibi", "none"))] = (
-        "learned"
-    )
+    position: Annotated[str, Choice(POSITIONS)] = "learned"
     rotary_base: Annotated[float, Range(above=1, low="must be above 1, for example 10000")] = 1e4
     rotary_dims: OwnSize = 0
     rotary_scaling: RotaryScaling | None = None
     rotary_layers: tuple[bool, ...] = ()
+    sinusoid_halves: bool = False
     local_rotary_base: Annotated[float, Range(0, low="must be positive, or 0")] = 0.0
     windows: Window = ()
     qk_norm: bool = False
@@ -245,6 +248,7 @@ class Config(Checked):
         sparse = sum(map(self.has_experts, range(self.n_layers)))
         dense = not sparse
         unused = {
+            "sinusoid_halves": self.position != "sinusoidal",
             "rotary_base": self.position != "rotary",
             "rotary_dims": self.position != "rotary",
             "rotary_scaling": self.position != "rotary",
@@ -284,6 +288,12 @@ class Config(Checked):
         )
 
     @property
+    def in_words(self) -> str:
+        """The shape of the blocks."""
+        heads = f"{counted(self.n_layers, 'layer')} of {counted(self.n_heads, 'head')}"
+        return f"{heads}, d_model {self.d_model:,}"
+
+    @property
     def norms(self) -> NormPart:
         """Every norm of the residual stream."""
         return NormPart(
@@ -294,12 +304,14 @@ class Config(Checked):
             self.norm_gain_from_one,
         )
 
-    def block_norms(self, layer: int) -> tuple[str, ...]:
-        """The norms of one block, by name."""
+    def block_norms(self, layer: int, crosses: bool = False) -> tuple[str, ...]:
+        """The norms of one block, by name; `crosses`: it has cross-attention."""
         absent = {"ln2"} if self.parallel and self.shared_norm else set[str]()
         if layer == 0 and not self.first_norm and self.norm_position in ("pre", "both"):
             absent.add("ln1")
-        return tuple(name for name in NORMS[self.norm_position] if name not in absent)
+        names = [name for name in NORMS[self.norm_position] if name not in absent]
+        around = [name.replace("ln1", "ln_cross") for name in names if name.startswith("ln1")]
+        return (*names, *around) if crosses else tuple(names)
 
     @property
     def mlp(self) -> MLPPart:

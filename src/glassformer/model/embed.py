@@ -75,19 +75,23 @@ class PosEmbed(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.learned = config.position == "learned"
-        self.d_model = config.d_model
         if self.learned:
             self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model))
         else:
             shape = (config.n_ctx, config.d_model)
-            self.table = FixedTable(partial(sinusoid_table, *shape), shape)
+            self.table = FixedTable(partial(sinusoid_table, *shape, config.sinusoid_halves), shape)
+            self.waves = ops.embed_sinusoid
+            self.params = {"width": config.d_model}
+            if config.sinusoid_halves:
+                self.waves = ops.embed_sinusoid_halves
+                self.params["half"] = (config.d_model + 1) // 2
 
     def forward(
         self, position: Int[Tensor, "*batch pos"], t: Tape
     ) -> Float[Tensor, "*batch pos d_model"]:
         if self.learned:
             return t("pos_embed", ops.embed_positions, self.W_pos, position)
-        return t("pos_embed", ops.embed_sinusoid, position, self.table.values, width=self.d_model)
+        return t("pos_embed", self.waves, position, self.table.values, **self.params)
 
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         if self.learned:

@@ -62,12 +62,12 @@ def one_text(ids: Ids) -> list[int]:
 
 def read_ids(ids: Ids, vocab_size: int) -> Int[Tensor, "batch pos"]:
     """Ids that have a row in the table each; on an accelerator nobody waits to see it."""
-    return as_ids(ids, vocab_size if _can_be_looked_at(ids) else None)
+    return as_ids(ids, vocab_size if can_be_looked_at(ids) else None)
 
 
 def read_targets(targets: Ids, shape: torch.Size, vocab_size: int) -> Int[Tensor, "batch pos"]:
     """Targets, as many as ids of this shape; outside the vocabulary is `IGNORED` only."""
-    looked_at = _can_be_looked_at(targets)
+    looked_at = can_be_looked_at(targets)
     targets = as_ids(targets, what="targets")
     if targets.shape != shape:
         raise GlassformerError(
@@ -88,7 +88,7 @@ def read_seen(seen: Ids, shape: torch.Size) -> Bool[Tensor, "batch pos"]:
     if isinstance(seen, Tensor) and seen.dtype == torch.bool:
         seen = seen.long()
     rows = _in_shape(as_ids(seen, what="seen"), shape, "seen")
-    if _can_be_looked_at(rows) and not bool(rows.any(1).all()):
+    if can_be_looked_at(rows) and not bool(rows.any(1).all()):
         raise GlassformerError("seen hides every token of a text; give each text a token")
     return rows != 0
 
@@ -97,7 +97,7 @@ def read_types(types: Ids, shape: torch.Size, token_types: int) -> Int[Tensor, "
     """The types of ids of this shape."""
     if token_types == 0:
         raise GlassformerError("this model has no token types; leave types out")
-    looked_at = _can_be_looked_at(types)
+    looked_at = can_be_looked_at(types)
     types = _in_shape(as_ids(types, what="types"), shape, "types")
     if looked_at and not bool(((types >= 0) & (types < token_types)).all()):
         raise GlassformerError(f"types are 0 to {token_types - 1} in this model")
@@ -110,7 +110,7 @@ def _in_shape(rows: Tensor, shape: torch.Size, what: str) -> Tensor:
     return rows
 
 
-def _can_be_looked_at(ids: Ids) -> bool:
+def can_be_looked_at(ids: Ids) -> bool:
     """Whether the numbers are there without waiting for a device."""
     plain = not isinstance(ids, Tensor) or (type(ids) is Tensor and ids.device.type == "cpu")
     return plain and not torch.compiler.is_compiling()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from glassformer import ops
 from glassformer.describe import counted
@@ -16,6 +17,7 @@ from glassformer.model.ids import Ids, read_ids, read_targets
 from glassformer.model.said import Said
 from glassformer.model.size import parameter_count, refuse_larger_than_memory
 from glassformer.model.texts import Texts, ids_of, labels
+from glassformer.model.towers_config import TowersConfig
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
@@ -23,17 +25,18 @@ from glassformer.watch.edits import Edits
 from glassformer.watch.one_pass import BUDGET_BYTES, watch
 from glassformer.watch.watchable import NOTHING_MORE, Given, Watchable
 
-Model = TypeVar("Model", bound="LanguageModel")
+C = TypeVar("C", bound=Config | TowersConfig, default=Config)
+Model = TypeVar("Model", bound="LanguageModel[Any]")
 
 
-class LanguageModel(Watchable):
+class LanguageModel(Watchable, Generic[C]):
     """A model of texts.
 
     `tokenizer`, where it is known (`gf.load` sets it), turns texts into its ids and gives its
     traces words.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: C) -> None:
         super().__init__()
         if torch.get_default_device().type != "meta":
             refuse_larger_than_memory(config, 4, "the weights")
@@ -45,7 +48,7 @@ class LanguageModel(Watchable):
     @classmethod
     def unfilled(
         cls: type[Model],
-        config: Config,
+        config: Any,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> Model:
@@ -79,7 +82,8 @@ class LanguageModel(Watchable):
         function makes of the value: ``{"blocks.0.attn.pattern[head=2]": 0.0}``.
         A trace whose values would take more than `budget_bytes` is refused with its size.
         `is_cancelled` is asked at every value, and recording ends once it is true. `more` is what a
-        model reads beside ids, as its `forward` names it: an encoder's `seen` and `types`.
+        model reads beside ids, as its `forward` names it: an encoder's `seen` and `types`, an
+        encoder-decoder's `source`.
 
         Errors: texts of different lengths; ids outside the vocabulary, or of another shape.
 
@@ -101,8 +105,14 @@ class LanguageModel(Watchable):
             self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled, given
         )
         if self.tokenizer is not None and not ids.is_meta:
-            trace.labels = labels(self.tokenizer, ids)
+            trace.labels = self.labels(ids, given)
         return trace
+
+    def labels(self, ids: Tensor, given: Given) -> dict[str, Sequence[str]]:
+        """Words for a trace of these ids, of a model that knows its tokenizer."""
+        del given
+        assert self.tokenizer is not None, "asked of a model that knows its tokenizer"
+        return labels(self.tokenizer, ids)
 
     def read_given(self, ids: Tensor) -> Given:
         """What a pass reads beside checked ids, checked too; a model says what it takes."""
@@ -123,13 +133,10 @@ class LanguageModel(Watchable):
 
     def __repr__(self) -> str:
         c, weight = self.config, self._filled
-        size = (
-            f"{counted(c.n_layers, 'layer')} of {counted(c.n_heads, 'head')}, d_model {c.d_model:,}"
-        )
         reads = f"vocabulary {c.vocab_size:,}, context {c.n_ctx:,}"
         n = counted(parameter_count(c), "parameter")
         dtype = str(weight.dtype).removeprefix("torch.")
-        return f"<{type(self).__name__}: {size}, {reads}; {n}, {dtype} on {weight.device}>"
+        return f"<{type(self).__name__}: {c.in_words}, {reads}; {n}, {dtype} on {weight.device}>"
 
     def weights(self) -> dict[str, Tensor]:
         """Name to weight, views of the stored parameters."""

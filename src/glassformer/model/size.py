@@ -5,16 +5,19 @@ from __future__ import annotations
 from glassformer.errors import GlassformerError
 from glassformer.memory import machine_memory
 from glassformer.model.config import Config
+from glassformer.model.towers_config import TowersConfig
 
 SHARE = 0.8  # of the machine's memory, the most that may be asked for
 
 
-def parameter_count(config: Config) -> int:
+def parameter_count(config: Config | TowersConfig) -> int:
     """The number of parameters, tied ones counted once.
 
     >>> parameter_count(Config.preset("gpt2"))
     124439808
     """
+    if isinstance(config, TowersConfig):
+        return _towers(config)
     c, part = config, config.attention(0)
     norm = c.d_model * (c.norm_gain + c.norm_bias)
     width, columns = part.widths[0], sum(part.widths)
@@ -38,13 +41,31 @@ def parameter_count(config: Config) -> int:
     return tables + c.n_layers * attention + norms + mlps + ends + head
 
 
+def _towers(config: TowersConfig) -> int:
+    """The parameters of an encoder-decoder: the encoder's are those of one with a tied head."""
+    encoder, decoder = config.encoder, config.decoder
+    headless = encoder.replace(tied=True, head_bias=False)
+    total = parameter_count(headless) + parameter_count(decoder)
+    if config.shared_embeddings:
+        total -= decoder.vocab_size * decoder.d_model
+    part, wide = decoder.attention(0), encoder.d_model
+    width, shared, _ = part.widths
+    cross = 2 * decoder.d_model * width + 2 * wide * shared
+    cross += part.qkv_bias * sum(part.widths) + part.out_bias * decoder.d_model
+    norms = len(decoder.block_norms(0, crosses=True)) - len(decoder.block_norms(0))
+    cross += norms * decoder.d_model * (decoder.norm_gain + decoder.norm_bias)
+    return total + decoder.n_layers * cross
+
+
 def _mlp(c: Config, neurons: int) -> int:
     """The parameters of one feed-forward layer."""
     up = 1 + c.gated
     return (up + 1) * c.d_model * neurons + c.mlp_bias * (up * neurons + c.d_model)
 
 
-def refuse_larger_than_memory(config: Config, bytes_each: int, what: str, more: int = 0) -> None:
+def refuse_larger_than_memory(
+    config: Config | TowersConfig, bytes_each: int, what: str, more: int = 0
+) -> None:
     """Raise where `bytes_each` for every parameter, and `more` bytes, are beyond the machine.
 
     what: that which takes them, in words.

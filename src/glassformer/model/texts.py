@@ -53,6 +53,18 @@ def ids_of(texts: Texts, tokenizer: Tokenizer | None) -> Ids:
     return rows if several else rows[0]
 
 
+def source_ids(source: Texts, tokenizer: Tokenizer | None, pad_id: int) -> Ids:
+    """The ids of what an encoder reads: of several texts [batch, pos], filled up at their ends."""
+    listed = isinstance(source, list | tuple) and len(source) > 0
+    several = listed and all(isinstance(text, str) for text in source)
+    if not isinstance(source, str) and not several:
+        return cast("Ids", source)
+    listing = [source] if isinstance(source, str) else cast("Sequence[str]", source)
+    rows = [known_tokenizer(tokenizer).encode_source(text) for text in listing]
+    longest = max(map(len, rows))
+    return [row + [pad_id] * (longest - len(row)) for row in rows]
+
+
 def next_tokens(ids: Tensor, last: int = IGNORED) -> Tensor:
     """What comes after each of ids [batch, pos]: the text's own next token, and at the end `last`.
 

@@ -12,6 +12,7 @@ from glassformer import ops
 from glassformer.model.attention import KeyValueCache
 from glassformer.model.block import Block
 from glassformer.model.config import Config
+from glassformer.model.cross_attention import Memory
 from glassformer.model.embed import Embed, PosEmbed, TypeEmbed, positions
 from glassformer.model.ids import refuse_longer
 from glassformer.model.norm import Norm
@@ -23,9 +24,17 @@ from glassformer.watch.view import Source, View, itself
 class Tower(nn.Module):
     """Embeddings, blocks and the final norm: what encoders and decoders have alike."""
 
-    def build(self, config: Config) -> None:
-        """Make the modules, with no numbers in them yet."""
-        self.embed = Embed(config)
+    def build(self, config: Config, embed: Embed | None = None, d_source: int = 0) -> None:
+        """Make the modules, with no numbers in them yet.
+
+        embed: another tower's, which this one shares; d_source: the width of the vectors that its
+        blocks attend to, 0 for none.
+        """
+        if embed is None:
+            self.embed = Embed(config)
+        else:
+            self.__dict__["embed"] = embed  # no module of its own: the table is listed once
+        self._shares = embed is not None
         self.type_embed = TypeEmbed(config) if config.token_types else None
         added = config.position in ("learned", "sinusoidal")
         self.pos_embed = PosEmbed(config) if added else None
@@ -33,7 +42,9 @@ class Tower(nn.Module):
         turns = [config.rotary(layer) for layer in range(config.n_layers)]
         self.rotary = nn.ModuleDict({turn.name: Rotary(turn) for turn in turns if turn is not None})
         self._turns = [None if turn is None else turn.name for turn in turns]
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.blocks = nn.ModuleList(
+            Block(config, layer, d_source) for layer in range(config.n_layers)
+        )
         self.ln_final = Norm(config.norms, config.d_model) if config.final_norm else None
         self._config = config
 
@@ -44,10 +55,12 @@ class Tower(nn.Module):
         cache: KeyValueCache | None = None,
         seen: Bool[Tensor, "batch pos"] | None = None,
         types: Int[Tensor, "batch pos"] | None = None,
+        memory: Memory | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream after the last block and the final norm.
 
-        seen: which tokens may be looked at, all but padding; types: of every token, 0 if not given.
+        seen: which tokens may be looked at, all but padding; types: of every token, 0 if not given;
+        memory: what the blocks attend to in another text.
         """
         n = ids.shape[1]
         refuse_longer(n if cache is None else cache.length + n, self._config.n_ctx)
@@ -69,7 +82,7 @@ class Tower(nn.Module):
         if self.training and self._config.dropout:
             x = t(("embed_dropped", "embed_kept"), ops.dropout, x, p=self._config.dropout)[0]
         for layer, (block, turn) in enumerate(zip(self.blocks, self._turns, strict=True)):
-            x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotations.get(turn))
+            x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotations.get(turn), memory)
         if cache is not None:
             cache.advance(n)
         return x if self.ln_final is None else self.ln_final(x, t.at("ln_final"))
@@ -77,7 +90,8 @@ class Tower(nn.Module):
     def tower_views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         """Every parameter under its TransformerLens name, as views of what `source` gives."""
         for name in ("embed", "type_embed", "pos_embed", "ln_embed"):
-            if (part := getattr(self, name)) is not None:
+            shared = name == "embed" and self._shares
+            if (part := getattr(self, name)) is not None and not shared:
                 yield from part.views(source, f"{scope}{name}.")
         for layer, block in enumerate(self.blocks):
             yield from cast("Block", block).views(source, f"{scope}blocks.{layer}.")

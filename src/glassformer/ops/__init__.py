@@ -13,6 +13,7 @@ from glassformer.ops.elementwise import edit as edit
 from glassformer.ops.embedding import add_positions as add_positions
 from glassformer.ops.embedding import embed_positions as embed_positions
 from glassformer.ops.embedding import embed_sinusoid as embed_sinusoid
+from glassformer.ops.embedding import embed_sinusoid_halves as embed_sinusoid_halves
 from glassformer.ops.embedding import embed_tokens as embed_tokens
 from glassformer.ops.embedding import embed_types as embed_types
 from glassformer.ops.embedding import scale_embed as scale_embed
@@ -27,7 +28,10 @@ from glassformer.ops.linear import mlp_in as mlp_in
 from glassformer.ops.linear import mlp_out as mlp_out
 from glassformer.ops.linear import mlp_up as mlp_up
 from glassformer.ops.linear import open_gate as open_gate
+from glassformer.ops.linear import project_kv as project_kv
+from glassformer.ops.linear import project_q as project_q
 from glassformer.ops.linear import project_qkv as project_qkv
+from glassformer.ops.linear import project_shared_kv as project_shared_kv
 from glassformer.ops.linear import project_shared_qkv as project_shared_qkv
 from glassformer.ops.linear import scale_final as scale_final
 from glassformer.ops.linear import unembed as unembed

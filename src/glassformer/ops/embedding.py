@@ -5,7 +5,7 @@ from __future__ import annotations
 from glassformer.kernels import elementwise, positions
 from glassformer.kernels import look_up as kernels
 from glassformer.ops.elementwise import add_to, copy, scale_by
-from glassformer.ops.op import op, template
+from glassformer.ops.op import template
 
 look_up = template("look_up", "y[*B, *O] = W[ids[*B], *O]", "W ids", kernels.rows)
 
@@ -37,17 +37,34 @@ embed_types = look_up.using(kernels.look_up).over(
     role="stream",
 )
 
-embed_sinusoid = op(
-    "embed_sinusoid",
-    "pos_embed[pos, d_model] = select(d_model % 2 == 0,"
-    " sin(position[pos] / 10000 ** (2 * (d_model // 2) / width)),"
-    " cos(position[pos] / 10000 ** (2 * (d_model // 2) / width)))",
-    "position",
+sinusoid = template(
+    "sinusoid",
+    "y[P, D] = select(kind[P, D] == 0,"
+    " sin(position[P] / 10000 ** (2 * pair[P, D] / width)),"
+    " cos(position[P] / 10000 ** (2 * pair[P, D] / width)))",
+    "position kind pair",
     positions.sinusoid,
     summary="Each position is a fixed pattern of sines and cosines, one wavelength per pair.",
-    # The paper's i numbers the pairs; ours is d_model // 2.
+    # The paper's i numbers the pairs.
     source="Vaswani et al. 2017, section 3.5",
     role="stream",
+)
+
+_PLACES = {"P": "pos", "D": "d_model"}
+
+embed_sinusoid = sinusoid.over(
+    "embed_sinusoid",
+    "pos_embed",
+    _PLACES,
+    numbers={"kind": "d_model % 2", "pair": "d_model // 2"},
+)
+
+embed_sinusoid_halves = sinusoid.over(
+    "embed_sinusoid_halves",
+    "pos_embed",
+    _PLACES,
+    numbers={"kind": "d_model // half", "pair": "d_model % half"},
+    summary="Each position is a fixed pattern: the sines of all wavelengths, then their cosines.",
 )
 
 scale_embed = scale_by.over(

@@ -113,6 +113,35 @@ project_shared_qkv = linear.using(product.project_qkv, product.bind_qkv).over(
     source="Ainslie et al. 2023, section 2.2",
 )
 
+CROSS = "Vaswani et al. 2017, section 3.2.3"
+
+project_q = linear.using(product.project_q, product.bind_q).over(
+    "project_q",
+    "q",
+    {"B": "batch pos", "I": "d_model", "O": "head d_head"},
+    {"W": "W_Q[head, d_model, d_head]", "b": "b_Q"},
+    summary="Each token's vector is turned into a query for every head: what it asks the source.",
+    source=CROSS,
+)
+
+project_kv = linear.using(product.project_kv, product.bind_kv).over(
+    "project_kv",
+    ("k", "v"),
+    {"B": "batch pos", "I": "d_model", "O": "head d_head"},
+    tuple({"W": f"W_{x}[head, d_model, d_head]", "b": f"b_{x}"} for x in "KV"),
+    summary="Each source token's vector is turned into a key and a value for every head.",
+    source=CROSS,
+)
+
+project_shared_kv = linear.using(product.project_kv, product.bind_kv).over(
+    "project_shared_kv",
+    ("k", "v"),
+    _SHARED,
+    tuple({"W": f"W_{x}[kv_head, d_model, d_head]", "b": f"b_{x}"} for x in "KV"),
+    summary="Each source token's vector is turned into a key and a value for every group of heads.",
+    source="Ainslie et al. 2023, section 2.2",
+)
+
 merge_heads = linear.using(product.merge_heads, product.bind_merge_heads).over(
     "merge_heads",
     "attn_out",

@@ -76,6 +76,10 @@ class Tape(Protocol):
 
     def at(self, scope: str, /) -> Tape: ...
 
+    def along(self, axes: Mapping[str, str], /) -> Tape:
+        """The same tape, on which these axes of formulas and values have other names."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Op(Generic[P, R]):

@@ -26,7 +26,12 @@ _PLAIN = {
     "╱": "/",
     "↳": ">",
 }
-_LABELED_AS = {"query": "pos", "key": "pos"}
+_LABELED_AS = {
+    "query": "pos",
+    "key": "pos",
+    "source_query": "source_pos",
+    "source_key": "source_pos",
+}
 
 
 def visible(token: str) -> str:

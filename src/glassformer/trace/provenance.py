@@ -13,6 +13,14 @@ from glassformer.formula.tree import Formula
 from glassformer.ops.op import Op, Role
 from glassformer.trace.node import Node
 
+AxisNames = tuple[tuple[str, str], ...]
+"""Axes of the ops' formulas, and what a tape calls them."""
+
+
+def renamed(axes: tuple[str, ...], names: AxisNames) -> tuple[str, ...]:
+    """The axes as a tape calls them."""
+    return tuple(dict(names).get(axis, axis) for axis in axes) if names else axes
+
 
 class Provenance:
     """Knows every tensor by identity, and makes the nodes of calls out of that.
@@ -53,6 +61,7 @@ class Provenance:
     def nodes(
         self,
         prefix: str,
+        axes: AxisNames,
         name: str | tuple[str, ...],
         op: Op[..., Any],
         operands: tuple[Any, ...],
@@ -67,7 +76,7 @@ class Provenance:
             for operand, tensor in zip(op.operands, bound, strict=False)
             if tensor is not None
         }
-        formulas = _formulas(op, tuple(sources))
+        formulas = _formulas(op, tuple(sources), axes)
         paths = [f"{prefix}{short}" for short in names]
         for formula, path in zip(formulas, paths, strict=True):
             sources[formula.name] = path  # one output's formula may read another output
@@ -117,9 +126,10 @@ def _from_nowhere(op: Op[..., Any], operand: str) -> RuntimeError:
 
 
 @cache
-def _formulas(op: Op[..., Any], present: tuple[str, ...]) -> tuple[Formula, ...]:
-    """The op's formulas for the operands that are there."""
-    return tuple(formula.without(frozenset(op.operands) - {*present}) for formula in op.outputs)
+def _formulas(op: Op[..., Any], present: tuple[str, ...], axes: AxisNames) -> tuple[Formula, ...]:
+    """The op's formulas for the operands that are there, over the tape's axes."""
+    absent = frozenset(op.operands) - {*present}
+    return tuple(formula.without(absent).along(dict(axes)) for formula in op.outputs)
 
 
 def _view_key(tensor: Tensor) -> tuple[Any, ...]:

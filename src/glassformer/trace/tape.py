@@ -19,7 +19,7 @@ from glassformer.ops import edit
 from glassformer.ops.op import AnyOp, Composite, Name, Op, P, R, Role, Tape
 from glassformer.trace.graph import Graph
 from glassformer.trace.node import UNEDITED, Node
-from glassformer.trace.provenance import Provenance
+from glassformer.trace.provenance import AxisNames, Provenance, renamed
 
 Editor = Callable[[Tensor, tuple[str, ...]], tuple[Tensor, Tensor]]
 """Given a value and its axes: where it is edited (1, elsewhere 0), and what it is there."""
@@ -30,6 +30,7 @@ def _silent(_name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
 
 
 _silent.at = lambda _scope: _silent  # pyright: ignore[reportFunctionMemberAccess]
+_silent.along = lambda _axes: _silent  # pyright: ignore[reportFunctionMemberAccess]
 SILENT = cast("Tape", _silent)
 """Calls each op's fast kernel and keeps nothing.
 
@@ -58,15 +59,23 @@ class Recorder:
         # values that are let go of, changed or differentiated are dealt with as they come
         self._can_wait = trace.keeps_all and not self.edits and live is None
         self._prefix = f"{kind}/"
+        self._axes: AxisNames = ()
         self._origins = Provenance(trace.nodes.values())
 
     def at(self, scope: str, /) -> Recorder:
+        return self._but(_prefix=f"{self._prefix}{scope}.")
+
+    def along(self, axes: Mapping[str, str], /) -> Recorder:
+        return self._but(_axes=tuple({**dict(self._axes), **axes}.items()))
+
+    def _but(self, **changes: Any) -> Recorder:
         inner = Recorder.__new__(Recorder)
-        inner.__dict__ = {**self.__dict__, "_prefix": f"{self._prefix}{scope}."}  # the rest shared
+        inner.__dict__ = {**self.__dict__, **changes}  # the rest shared
         return inner
 
     def leaf(self, kind: str, name: str, value: Tensor, axes: tuple[str, ...]) -> None:
-        """Register a weight, token ids or a constant as an operand."""
+        """Register a weight, token ids or a constant, named in this scope, as an operand."""
+        name, axes = self._prefix.partition("/")[2] + name, renamed(axes, self._axes)
         now = value.detach()  # the numbers as they lie now, whatever the parameter is given later
         self._origins.seen.add(id(value))
         self._origins.seen.add(now.untyped_storage()._cdata)
@@ -99,7 +108,8 @@ class Recorder:
         else:
             nbytes = sum([value.nbytes for value in result])
             seen.update(map(id, result))
-        self._add(nbytes, origins.nodes, self._prefix, computed, op, operands, params, result)
+        call = (computed, op, operands, params, result)
+        self._add(nbytes, origins.nodes, self._prefix, self._axes, *call)
         return self._edited(name, op, result) if computed != name else result
 
     def record(
@@ -150,7 +160,8 @@ class Recorder:
         for (short, value), formula in zip(_named(name, result), op.outputs, strict=True):
             versions = self._versions(short)
             for before, after in pairwise(reversed(versions)):
-                value = self._edit(before, after, formula.axes, op.role, value)
+                axes = renamed(formula.axes, self._axes)
+                value = self._edit(before, after, axes, op.role, value)
             settled.append(value)
         return settled[0] if isinstance(name, str) else tuple(settled)
 
@@ -161,9 +172,8 @@ class Recorder:
         sources = {"computed": f"{self._prefix}{before}"}
         operands = self.edits[path](computed, axes)
         for operand, value in zip(("edited", "new"), operands, strict=True):
-            name = f"{path.partition('/')[2]}_{operand}"
-            self.leaf("const", name, value, axes)
-            sources[operand] = f"const/{name}"
+            self.leaf("const", f"{after}_{operand}", value, axes)
+            sources[operand] = f"const/{path.partition('/')[2]}_{operand}"
         value = edit.kernel(*operands, computed)
         if self.live is not None:
             self._enliven(after, value)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from glassformer.kernels.newton_schulz import work_dtype
-from glassformer.model import Decoder
+from glassformer.model.language_model import LanguageModel
 from glassformer.ops import muon as ops
 from glassformer.training.recipe import Recipe
 from glassformer.watch.view import Source, as_matrix, is_matrix, itself
@@ -23,22 +23,27 @@ class Matrix(NamedTuple):
     scale: float
 
 
-def muon_parameters(model: Decoder, recipe: Recipe) -> dict[str, nn.Parameter]:
+def muon_parameters(model: LanguageModel[Any], recipe: Recipe) -> dict[str, nn.Parameter]:
     """The stored parameters that Muon changes: the matrices inside the blocks."""
     if recipe.optimizer != "muon":
         return {}
     named = model.named_parameters()
-    return {name: p for name, p in named if name.startswith("blocks.") and is_matrix(name, p)}
+    return {name: p for name, p in named if _in_a_block(name) and is_matrix(name, p)}
 
 
-def matrices(model: Decoder, source: Source = itself) -> Iterator[Matrix]:
+def _in_a_block(name: str) -> bool:
+    """Whether it is a block's own, of whichever tower."""
+    return "blocks." in name
+
+
+def matrices(model: LanguageModel[Any], source: Source = itself) -> Iterator[Matrix]:
     """Every weight that Muon changes, on its own: queries, keys and values apart.
 
     The scale sqrt(max(1, out / in)) gives every output about the same change.
     Source: Jordan et al. 2024, Muon.
     """
     for name, value, axes in model.views(source):
-        if name.startswith("blocks.") and is_matrix(name, value):
+        if _in_a_block(name) and is_matrix(name, value):
             matrix = as_matrix(value, axes)
             d_model, rest = matrix.shape
             growth = d_model / rest if axes[-1] == "d_model" else rest / d_model
@@ -51,7 +56,7 @@ class Muon:
     ahead = g + momentum (m - g). The model must stay on its device. Source: `ops.muon`.
     """
 
-    def __init__(self, model: Decoder, recipe: Recipe) -> None:
+    def __init__(self, model: LanguageModel[Any], recipe: Recipe) -> None:
         self.parameters = muon_parameters(model, recipe)
         self.momentum, self.decay = recipe.momentum, recipe.weight_decay
         self.averages = {name: torch.zeros_like(p) for name, p in self.parameters.items()}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Decoder
 from glassformer.model.ids import Ids, as_ids
+from glassformer.model.language_model import LanguageModel
 from glassformer.model.texts import Texts, ids_of, next_tokens
 from glassformer.trace import Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
@@ -33,7 +34,7 @@ class WatchedStep:
     """The trace of a training step, and what it led to: the changed model and optimizer state."""
 
     trace: Trace
-    model: Decoder
+    model: LanguageModel[Any]
     moments: dict[str, Tensor]
 
     def __repr__(self) -> str:
@@ -60,7 +61,7 @@ def _zeros_like(parameter: Tensor) -> Tensor:
 
 
 def watch_step(
-    model: Decoder,
+    model: LanguageModel[Any],
     text: Texts,
     targets: Ids | None = None,
     *,
@@ -69,13 +70,15 @@ def watch_step(
     lr: float | None = None,
     t: int = 1,
     is_cancelled: CancelCheck = never_cancelled,
+    **more: Any,
 ) -> WatchedStep:
     """Watch one update of all weights, with everything that leads to it; nothing given is changed.
 
-    text, `is_cancelled`: as for `Decoder.watch`. targets [batch, pos]: what is asked after each
-    token; None: the text's own next tokens. recipe: optimizer, betas, weight decay and clipping
-    norm (None: those of ``Recipe()``); lr: the learning rate (None: the recipe's). moments: the
-    optimizer's state before the step (None: new), `t` the step's number, from 1.
+    text, `is_cancelled`, `more`: as for `Decoder.watch`; an encoder-decoder has a `source`.
+    targets [batch, pos]: what is asked after each token; None: the text's own next tokens.
+    recipe: optimizer, betas, weight decay and clipping norm (None: those of ``Recipe()``); lr: the
+    learning rate (None: the recipe's). moments: the optimizer's state before the step (None: new),
+    `t` the step's number, from 1.
 
     >>> from glassformer.interop.open import load
     >>> model, _ = load("worked_example")
@@ -99,7 +102,7 @@ def watch_step(
                 "one token has no next one to learn from; give a longer text, or targets"
             )
         text, targets = ids, next_tokens(ids)
-    trace = model.watch(text, targets, backward=True, is_cancelled=is_cancelled)
+    trace = model.watch(text, targets, backward=True, is_cancelled=is_cancelled, **more)
     m_prev, v_prev = (_of_moment(moments, moment) for moment in MOMENTS.values())
     quantities = record_update(trace, model, _rule(model, recipe, lr, t), m_prev, v_prev)
     after = {
@@ -120,7 +123,7 @@ def _of_moment(moments: Moments, moment: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): m for name, m in moments.items() if name.startswith(prefix)}
 
 
-def _rule(model: Decoder, recipe: Recipe, lr: float, t: int) -> Rule:
+def _rule(model: LanguageModel[Any], recipe: Recipe, lr: float, t: int) -> Rule:
     muon = frozenset(muon_parameters(model, recipe))
     return Rule(
         t=t,

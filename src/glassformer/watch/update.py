@@ -285,6 +285,9 @@ class _MatrixTape:
     def at(self, _scope: str, /) -> _MatrixTape:
         return self
 
+    def along(self, _axes: Mapping[str, str], /) -> _MatrixTape:
+        return self
+
 
 _OPS = {
     "g": ops.clipped_gradient,

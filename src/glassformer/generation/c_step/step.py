@@ -134,6 +134,9 @@ class Capture:
     def at(self, _scope: str, /) -> Capture:
         return self
 
+    def along(self, _axes: Mapping[str, str], /) -> Capture:
+        return self
+
     def __call__(self, name: Any, op: AnyOp, /, *operands: Any, **params: Any) -> Any:
         if isinstance(op, Composite):
             return op.steps(self, name, *operands, **params)
