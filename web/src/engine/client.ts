@@ -30,14 +30,16 @@ export class Engine {
   }
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
-    const { about, table, bytes } = await this.ask<Made>({ what: "trace", request });
+    const { about, table, bytes, ends } = await this.ask<Made>({ what: "trace", request });
     signal?.throwIfAborted();
     const here = bytes.byteLength;
-    let update: Promise<ArrayBuffer> | null = null; // made when it is looked at
+    const parts: Promise<ArrayBuffer>[] = []; // each made when it is looked at
     const read = async (begin: number, end: number) => {
       if (end <= here) return bytes.slice(begin, end);
-      update ??= this.ask<ArrayBuffer>({ what: "update", request });
-      return (await update).slice(begin - here, end - here);
+      const part = ends.findIndex((last) => end <= last);
+      parts[part] ??= this.ask<ArrayBuffer>({ what: "later", request, id: about.id, part });
+      const from = ends[part - 1] ?? here;
+      return (await parts[part]).slice(begin - from, end - from);
     };
     return { about, trace: new Trace(table, { bytes: read }) };
   }

@@ -27,12 +27,12 @@ export interface Recorded {
   labels: Record<string, string[]>;
 }
 
-/** The table of a pass and its numbers, but for those of nodes that come `later`, which follow them. */
+/** The table of a pass and its numbers, but for those that come `later`: these follow, each part to its end. */
 export function encode(
   pass: Recorded,
-  later: PlanNode[],
-): { table: Table; bytes: ArrayBuffer; nbytes: number } {
-  const unmade = new Set(later.map(({ address }) => address));
+  later: PlanNode[][],
+): { table: Table; bytes: ArrayBuffer; ends: number[] } {
+  const unmade = new Set(later.flat().map(({ address }) => address));
   const rows = new Map<string, TraceNode>();
   let before = 0;
   for (const plan of pass.plans) {
@@ -48,10 +48,15 @@ export function encode(
     for (const path of new Set(Object.values(operands))) rows.get(path)?.consumers.push(address);
   let nbytes = 0;
   const here = [...rows.values()].filter(({ address }) => !unmade.has(address));
-  for (const row of [...here, ...later.map(({ address }) => rows.get(address)!)]) {
+  const place = (row: TraceNode) => {
     const size = row.shape.reduce((a, b) => a * b, 1) * DTYPES[row.dtype].bytes;
     row.bytes = [nbytes, (nbytes += size)];
-  }
+  };
+  here.forEach(place);
+  const ends = later.map((part) => {
+    part.forEach(({ address }) => place(rows.get(address)!));
+    return nbytes;
+  });
   const nodes = [...rows.values()];
   const ops = Object.assign({}, ...pass.plans.map((plan) => plan.ops)) as Table["ops"];
   const table: Table = {
@@ -63,7 +68,7 @@ export function encode(
     formulas: pass.plans.flatMap((plan) => plan.formulas),
     nodes: [...nodes.filter(({ op }) => op === null), ...nodes.filter(({ op }) => op !== null)],
   };
-  return { table, bytes: bytesOf(here, pass.values), nbytes };
+  return { table, bytes: bytesOf(here, pass.values), ends };
 }
 
 /** The numbers of some nodes, one after another. */

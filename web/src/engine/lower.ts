@@ -69,11 +69,17 @@ export const rowMajor = (axes: string[], sizes: Sizes): Strides => {
 export const count = (axes: string[], sizes: Sizes): number =>
   axes.reduce((n, axis) => n * sizes[axis], 1);
 
+const FREE = new WeakMap<Node, Set<string>>(); // a tree is lowered anew for every shape
+
 /** The axes by whose index a tree's value is decided. */
 function free(node: Node): Set<string> {
-  if (node[0] === "axis") return new Set([node[1]]);
-  const found = new Set(children(node).flatMap((child) => [...free(child)]));
+  const known = FREE.get(node);
+  if (known) return known;
+  const found = new Set(
+    node[0] === "axis" ? [node[1]] : children(node).flatMap((child) => [...free(child)]),
+  );
   if (isReduction(node)) found.delete(node[1]);
+  FREE.set(node, found);
   return found;
 }
 

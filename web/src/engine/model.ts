@@ -22,16 +22,17 @@ import {
   type Plan,
   type PlanNode,
 } from "./plan";
-import { changed, withEdits, type Change } from "./edits";
+import { changed, withEdits, type Change, type Edits } from "./edits";
 import { Program, type Pass, type Values } from "./program";
 import { Trainer, type Batch } from "./trainer";
 import { uniform } from "./uniform";
 
-/** A trace that can be sent from a worker; the numbers of its update come after `bytes`. */
+/** A trace that can be sent from a worker; after `bytes` come its gradients and its update, each to its end. */
 export interface Made {
   about: About;
   table: Table;
   bytes: ArrayBuffer;
+  ends: number[];
 }
 
 /** What a training in the page is asked for with. */
@@ -57,6 +58,9 @@ interface State {
 interface Kept {
   lengths: Lengths;
   values: Values;
+  /** What it was run with: an edit of it has its numbers wherever nothing follows from the edit. */
+  leaves: State["leaves"] | null;
+  asked: string;
 }
 
 const UNCHANGED: Sampling = {
@@ -139,16 +143,20 @@ export class Model {
     );
   }
 
-  /** The trace of a prompt, but for the numbers of the update; errors are one line for people. */
+  /** The trace of a prompt, but for the numbers of `later`; errors are one line for people. */
   trace(request: Request): Made {
     const pass = this.prepared(request);
     const { ids, target, lengths, program, backward, optimizer } = pass;
-    const wanted = (node: PlanNode) => pass.wanted(node) && kindOf(node.address) !== "opt";
-    const values = program.run({ ...pass, wanted });
+    const later = partsOf(pass);
+    const unmade = new Set(later.flat());
+    const values = program.run({
+      ...pass,
+      wanted: (node) => pass.wanted(node) && !unmade.has(node),
+    });
     const sampling = request.sampling ? { ...UNCHANGED, ...request.sampling } : null;
     const { plan, params, found } = this.choice(values, lengths, sampling ?? GREEDY);
     for (const [path, numbers] of found) values.set(path, numbers);
-    const id = this.keep({ lengths, values });
+    const id = this.keep({ lengths, values, leaves: pass.held, asked: pass.asked });
     const recorded = {
       plans: [program.plan, plan],
       values,
@@ -156,7 +164,7 @@ export class Model {
       params,
       labels: { pos: ids.map((id) => this.name(id)), vocab: this.vocabulary },
     };
-    const { table, bytes, nbytes } = encode(recorded, optimizer ? updates(program) : []);
+    const { table, bytes, ends } = encode(recorded, later);
     const token = values.get("choose/token")![0];
     const about: About = {
       id,
@@ -172,16 +180,24 @@ export class Model {
       edits: pass.patched,
       sampling,
       chosen: { id: token, token: this.name(token) },
-      nbytes,
+      nbytes: ends.at(-1) ?? bytes.byteLength,
       precision: "float32",
     };
-    return { about, table, bytes };
+    return { about, table, bytes, ends };
   }
 
-  /** The numbers of a trace's update, which follow the others: it takes longer than all of them. */
-  update(request: Request): ArrayBuffer {
+  /** The numbers of a trace's gradients (part 0) or of its update (part 1), which take longer than all others. */
+  later(request: Request, id: string, part: number): ArrayBuffer {
     const pass = this.prepared(request);
-    return bytesOf(updates(pass.program), pass.program.run(pass));
+    const parts = partsOf(pass);
+    const after = new Set(parts.slice(part + 1).flat());
+    const values = pass.program.run({
+      ...pass,
+      leaves: new Map([...pass.leaves, ...(this.kept.get(id)?.values ?? [])]),
+      wanted: (node) => pass.wanted(node) && !after.has(node),
+    });
+    if (this.kept.has(id)) this.kept.set(id, { ...this.kept.get(id)!, values });
+    return bytesOf(parts[part], values);
   }
 
   /** What a request is run with. */
@@ -195,12 +211,18 @@ export class Model {
     const targets = [...ids.slice(1), target ?? this.packed.ignored];
     leaves.set("token/ids", Float64Array.from(ids));
     if (asks) leaves.set("token/targets", Float64Array.from(targets));
+    const asked = JSON.stringify([ids, target]);
     const { edits, patched } = this.changes(request, lengths);
     for (const [path, changes] of edits)
       if (kindOf(path) === "weight")
         leaves.set(path, changed(leaves.get(path)!, changes, this.nodes.get(path)!.dtype));
     const edited = edits.size ? withEdits(at.program.plan, edits, lengths) : null;
     for (const [path, numbers] of edited?.leaves ?? []) leaves.set(path, numbers);
+    if (edited) {
+      const same = ({ leaves, asked: then }: Kept) => leaves === at.leaves && then === asked;
+      const before = [...this.kept.values()].find(same);
+      if (before) reuse(leaves, before.values, edited.plan, edits);
+    }
     const program = edited ? at.program.with(edited.plan) : at.program;
     const unasked = edited ? withoutTargets(edited.plan) : this.unasked;
     const backward = asks && request.backward !== false;
@@ -215,7 +237,20 @@ export class Model {
       (!left.includes(kindOf(address)) ||
         address === "const/position" ||
         edited?.leaves.has(address) === true);
-    return { ids, target, lengths, leaves, program, patched, backward, optimizer, wanted };
+    const held = edited ? null : at.leaves;
+    return {
+      ids,
+      target,
+      lengths,
+      leaves,
+      program,
+      patched,
+      backward,
+      optimizer,
+      wanted,
+      held,
+      asked,
+    };
   }
 
   /** Every step from a text to its ids. */
@@ -386,7 +421,8 @@ export class Model {
     const lengths = { batch: 1, pos: ids.length };
     const { leaves: held } = this.state(at_step ?? null);
     const leaves = new Map(held).set("token/ids", Float64Array.from(ids));
-    return { lengths, values: this.program.run({ lengths, leaves }) };
+    const values = this.program.run({ lengths, leaves });
+    return { lengths, values, leaves: held, asked: JSON.stringify([ids, null]) };
   }
 
   /** The places that an address names in the row-major value, and the shape that they have. */
@@ -413,8 +449,22 @@ export class Model {
   }
 }
 
-const updates = ({ plan }: Program): PlanNode[] =>
-  plan.nodes.filter(({ address }) => kindOf(address) === "opt");
+/** Put in place of numbers those of the pass before its edits, where nothing follows from them. */
+function reuse(leaves: Values, before: Values, { nodes }: Plan, edits: Edits): void {
+  const changed = new Set(edits.keys());
+  for (const { address, op, operands } of nodes) {
+    if (kindOf(address) !== "fwd") continue;
+    if (Object.values(operands).some((path) => changed.has(path))) changed.add(address);
+    else if (op && !changed.has(address) && before.has(address))
+      leaves.set(address, before.get(address)!);
+  }
+}
+
+/** What a trace leaves for later: the nodes of its gradients, then those of its update. */
+const partsOf = ({ program, wanted }: Pick<Pass, "wanted"> & { program: Program }): PlanNode[][] =>
+  ["bwd", "opt"].map((kind) =>
+    program.plan.nodes.filter((node) => kindOf(node.address) === kind && wanted!(node)),
+  );
 
 /** Hold on to something, and let go of what came first. */
 function keep<K, V>(held: Map<K, V>, key: K, value: V, most: number): void {

@@ -64,7 +64,8 @@ export function offsets(axes: string[], sizes: Sizes, strides: Strides, offset =
   for (const axis of axes) {
     const [n, by] = [sizes[axis], strides[axis] ?? 0];
     const next = new Int32Array(found.length * n);
-    for (let i = 0; i < next.length; i++) next[i] = found[Math.floor(i / n)] + (i % n) * by;
+    let at = 0;
+    for (const start of found) for (let i = 0; i < n; i++) next[at++] = start + i * by;
     found = next;
   }
   return found;

@@ -8,7 +8,7 @@ import { Model, type Lesson } from "./model";
 export type Asked =
   | { n: number; what: "open"; packed: PackedModel; room: number; fresh?: Fresh }
   | { n: number; what: "trace"; request: Request }
-  | { n: number; what: "update"; request: Request }
+  | { n: number; what: "later"; request: Request; id: string; part: number }
   | { n: number; what: "tokenize"; text: string }
   | { n: number; what: "learn"; lesson: Lesson }
   | { n: number; what: "steps"; milliseconds: number; lr: number };
@@ -29,8 +29,8 @@ async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
       return [here.learn(asked.lesson), []];
     case "steps":
       return [here.steps(asked.milliseconds, asked.lr), []];
-    case "update": {
-      const bytes = here.update(asked.request);
+    case "later": {
+      const bytes = here.later(asked.request, asked.id, asked.part);
       return [bytes, [bytes]];
     }
     case "trace": {

@@ -62,6 +62,15 @@ function apart(made: Made, folder: string, table: Table): string[] {
     .map(([error, , address]) => `${address}: ${error}`);
 }
 
+/** A trace with the numbers that it leaves for later. */
+async function whole(model: Model, request: Request) {
+  const made = model.trace(request);
+  const later = made.ends.map((_, part) => model.later(request, made.about.id, part));
+  const all = await new Blob([made.bytes, ...later]).arrayBuffer();
+  expect(made.ends).toEqual([made.bytes.byteLength + later[0].byteLength, all.byteLength]);
+  return { ...made, bytes: all };
+}
+
 // AdamW makes a whole step of a gradient that is zero but for rounding (that of a key's bias), and
 // Muon's bfloat16 jumps: how updates follow from gradients is held in float64, in engine.test.ts
 const UNSTEADY = ["opt"];
@@ -71,7 +80,7 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, 
   const opened = Model.open(packed, room);
 
   test.each(traces)("the trace of $request is Python's", async ({ request, folder, about }) => {
-    const made = (await opened).trace(request);
+    const made = await whole(await opened, request);
     const table = JSON.parse(readFileSync(`${folder}/trace.json`, "utf8")) as Table;
     const { id: _, nbytes: __, edits: ___, run: ____, ...wanted } = about;
     expect(made.about).toMatchObject(wanted);
@@ -86,9 +95,7 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, 
   test.each([traces[0].request, ...edited])(
     "every value of $prompt, $edits is explained from its operands, within its bound",
     async (request) => {
-      const { table, bytes, about } = (await opened).trace(request);
-      const update = about.optimizer ? [(await opened).update(request)] : [];
-      const all = await new Blob([bytes, ...update]).arrayBuffer();
+      const { table, about, bytes: all } = await whole(await opened, request);
       expect(all.byteLength).toBe(about.nbytes);
       const trace = new Trace(table, { bytes: async (begin, end) => all.slice(begin, end) });
       let explained = 0;
@@ -102,6 +109,16 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, 
         }
       }
       expect(explained).toBeGreaterThan(150);
+    },
+  );
+
+  test.each(edited)(
+    "an edit of an open trace, $edits, is that of a fresh model",
+    async (request) => {
+      const [model, fresh] = [await opened, await Model.open(packed, room)];
+      model.trace({ ...request, edits: {} });
+      const made = [await whole(model, request), await whole(fresh, request)];
+      expect(new Uint8Array(made[0].bytes)).toEqual(new Uint8Array(made[1].bytes));
     },
   );
 
