@@ -135,7 +135,9 @@ def run(seconds: float) -> Iterator[Row]:
 
 def sizes() -> Iterator[Row]:
     shell = len(gzip.compress(template().encode(), 9))
-    yield Row("the page without data, gzipped", shell / 1000, "KB", target=("<=", 200))
+    yield Row(
+        "the page without data, with its font, gzipped", shell / 1000, "KB", target=("<=", 206)
+    )
     data = page_data(Runs([STORY["run"]]), STORY["prompt"], target=STORY["target"])
     block = len(gzip.compress(data.model_dump_json(by_alias=True).encode(), 9))
     yield Row("the built-in example, gzipped", block / 1000, "KB", target=("<=", 80))

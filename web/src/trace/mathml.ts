@@ -143,6 +143,6 @@ function total([kind, axis, body]: Reduction): string {
   return row(scale, under(`<mo movablelimits="false">∑</mo>`, axis), inner);
 }
 
-/** An operator with its axis below it; the class keeps them apart where the font does not. */
+/** An operator with its axis below it. */
 const under = (operator: string, axis: string): string =>
-  `<munder>${operator}<mrow class="below">${axisName(axis)}</mrow></munder>`;
+  `<munder>${operator}<mrow>${axisName(axis)}</mrow></munder>`;
