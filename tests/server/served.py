@@ -31,10 +31,16 @@ def client(
     token: str | None = None,
     folder: Path = Path("runs"),
     workers: Workers | None = None,
+    text: Path | None = None,
 ) -> TestClient:
     """A client of a server of these runs; miniature where none is named."""
     app = create_app(
-        Runs(list(runs) or ["miniature"]), host=host, token=token, folder=folder, workers=workers
+        Runs(list(runs) or ["miniature"]),
+        host=host,
+        token=token,
+        folder=folder,
+        workers=workers,
+        text=text,
     )
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 

@@ -15,7 +15,6 @@ from glassformer.course.course import check_name, lesson, names
 from glassformer.course.lesson import AnyPart, Guess, Lesson, Model, Task, read_number
 from glassformer.course.progress import Done, Progress, place, read_progress, write_progress
 from glassformer.course.worksheet import write_worksheet
-from glassformer.errors import GlassformerError
 from glassformer.show.sheet import QUIET, Sheet
 
 TRIES = 2
@@ -25,7 +24,7 @@ Text = Annotated[
     Path | None,
     typer.Option(
         "--text",
-        help="Your own text, six sentences to a megabyte. None: the story.",
+        help="Your own text for the course, six sentences to a megabyte. None: the story.",
         metavar="FILE",
     ),
 ]
@@ -80,9 +79,8 @@ def command(
 
 def open_room(text: Path | None, out: Path | None) -> Classroom:
     """The classroom of a text; a text that is not there is refused before anything begins."""
-    if text is not None and not text.is_file():
-        raise GlassformerError(f"there is no file {text}; give a text file to --text")
-    return Classroom(text, out or folder_of(text), lambda line: say(line, error=True))
+    folder = folder_of(text)
+    return Classroom(text, out or folder, lambda line: say(line, error=True))
 
 
 def runs_of(room: Classroom) -> dict[Model, str]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import typer
 
+from glassformer.cli.learn import Text
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError
 from glassformer.server.app import create_app
@@ -58,15 +59,19 @@ def command(
             help="What recorded traces may take together. Default: 1, or an eighth of the memory.",
         ),
     ] = None,
+    text: Text = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
 ) -> None:
     """Serve the page: walk through a model and touch every number.
 
-    Ctrl-C ends it. Models are opened when they are first looked at.
+    Ctrl-C ends it. Models are opened when they are first looked at. The course
+    is under Learn, about the story or about your own --text.
     """
     check_bind(host, token)
     trace_bytes = None if trace_memory is None else int(trace_memory * 1e9)
-    app = create_app(Runs(runs or ["miniature"]), host=host, token=token, trace_bytes=trace_bytes)
+    app = create_app(
+        Runs(runs or ["miniature"]), host=host, token=token, trace_bytes=trace_bytes, text=text
+    )
     listener = listen(host, port)
     url = url_of(host, listener.getsockname()[1])
     say(f"Glassformer is at {url}  (Ctrl-C ends it)")

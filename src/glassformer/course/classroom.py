@@ -57,9 +57,11 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
 
 
 def folder_of(file: Path | None, home: Path = FOLDER) -> Path:
-    """Where the model of a text is kept: a folder of its own for every text."""
+    """Where the model of a text is kept: a folder of its own for every text; it must be there."""
     if file is None:
         return home
+    if not file.is_file():
+        raise GlassformerError(f"there is no file {file}; give a text file to --text")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     return home.with_name(f"{home.name}-{digest}")
 

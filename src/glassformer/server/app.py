@@ -42,18 +42,19 @@ def create_app(
     workers: Workers | None = None,
     trace_bytes: int | None = None,
     queue: int = QUEUE,
+    text: Path | None = None,
 ) -> FastAPI:
     """The application that serves these runs; see `Guard` for host and token.
 
     folder: where new runs go that are started from the page. trace_bytes: see `TraceStore`. queue:
-    how many texts of clients may wait.
+    how many texts of clients may wait. text: what the course is about, in place of its story.
     """
     clients = Clients(Engines(served, queue), Workers(queue=READS))
     services = Services(
         runs=served,
         traces=TraceStore(trace_bytes),
         trainings=Trainings(served, folder),
-        course=ServedCourse(served, folder / COURSE.name),
+        course=ServedCourse(served, folder / COURSE.name, text),
         workers=workers or Workers(queue=RECORDINGS, is_busy=clients.engines.is_busy),
         readers=Workers(queue=READS),
         clients=clients,

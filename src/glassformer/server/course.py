@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from glassformer.course.classroom import Classroom
+from glassformer.course.classroom import Classroom, folder_of
 from glassformer.course.course import course
 from glassformer.course.lesson import Course, Model
 from glassformer.server import schemas
@@ -19,17 +19,20 @@ SNAPSHOT_BYTES = 200_000
 
 
 class ServedCourse:
-    """The course on the story, made when it is first asked for; its runs are served from then."""
+    """The course on a text, made when it is first asked for; its runs are served from then.
 
-    def __init__(self, runs: Runs, folder: Path) -> None:
-        self._runs, self._folder = runs, folder
+    text: None is the story. home: where the story's model is kept; that of a text is beside it.
+    """
+
+    def __init__(self, runs: Runs, home: Path, text: Path | None) -> None:
+        self._runs, self._text, self._folder = runs, text, folder_of(text, home)
         self._lock = threading.Lock()
         self._course: Course | None = None
 
     def lessons(self) -> Course:
         with self._lock:
             if self._course is None:
-                room = Classroom(None, self._folder)
+                room = Classroom(self._text, self._folder)
                 self._course = course(room, serve_models(self._runs, room), patient=False)
             return self._course
 
