@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tests.server.served import client
 
-
 OURS = (
     "The ship sailed to the bay. The crew slept in the boat. The ship and crew came home."
     " They were glad. The ship liked the bay. The crew liked the boat.\n"
