@@ -223,18 +223,6 @@ def test_the_seed_decides_everything(glassformer, text, tmp_path):
     assert not weights_equal(models[0], models[2])
 
 
-def test_tensorboard_gets_the_losses(glassformer, text, tmp_path):
-    code, _, said = glassformer("train", text, "--out", tmp_path / "run", *TINY, "--tensorboard")
-    assert (code, said) == (0, "")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
-    losses = [event.value for event in events.Scalars("loss")]
-    rows = [row["loss"] for row in read_metrics(tmp_path / "run/metrics.jsonl") if "loss" in row]
-    assert losses == pytest.approx(rows, rel=1e-6)  # TensorBoard keeps fp32
-    assert "update_to_weight/blocks.0" in events.Tags()["scalars"]
-
-
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [

@@ -63,6 +63,8 @@ def _refuse_repeats(command: Any, ctx: Any, args: list[str]) -> None:
 class Verb(typer.core.TyperCommand):
     """A command of ours."""
 
+    context_class = typer.Context  # what commands and their callbacks say that they take
+
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from glassformer.cli.config import given_options, read_options
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
 from glassformer.cli.stopping import ending_at_once
@@ -21,22 +22,30 @@ from glassformer.cli.texts import (
 from glassformer.cli.training import print_outcome, say_event, train_showing
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text.corpus import FIELD
+from glassformer.training.loggers import opened
 from glassformer.training.prepare import Choices, new_run, resumed_run
 
 RECIPES = ("fast", "classic")
 
 
 def command(
+    ctx: typer.Context,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TEXT]...",
-            help=f"{TEXTS} None: Storyland.",
-        ),
+        typer.Argument(metavar="[TEXT]...", help=f"{TEXTS} None: Storyland."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder.")] = Path(
         "runs/latest"
     ),
+    config: Annotated[  # noqa: ARG001 (its callback reads it)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            is_eager=True,
+            callback=read_options,
+            help="Options from a TOML file, such as RUN/train.toml; typed ones win.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     start_from: Annotated[
         str | None,
@@ -84,9 +93,14 @@ def command(
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile it with torch.compile.")
     ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")
-    ] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Also write the numbers for tensorboard or wandb (offline), or tensorboard,wandb.",
+        ),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", hidden=True)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for programs.")
     ] = False,
@@ -131,18 +145,23 @@ def command(
         model=_named(sizes),
         recipe=_named(recipe),
         device=device,
+        options=given_options(ctx),
     )
     if resume and (recipe_name is not None or choices != Choices(device=device)):
         raise GlassformerError(
             "a resumed run goes on exactly as it was started, so --resume takes only --out and"
             " --device; to train on in another way, start a new run --from it"
         )
+    loggers = (*(log or "").split(","), "tensorboard" if tensorboard else "")
+    loggers = tuple(dict.fromkeys(name.strip() for name in loggers if name.strip()))
+    for name in loggers:  # before anything is made, whether it can be had
+        opened(name)
     console = SafeConsole(quiet=as_json)
     with ending_at_once(), showing_progress(console) as progress:
         prepared = resumed_run(out, device) if resume else new_run(out, choices, progress)
     with prepared.run:
         outcome, stopped_by = train_showing(
-            prepared, console, tensorboard=tensorboard, event=say_event if as_json else None
+            prepared, console, loggers=loggers, event=say_event if as_json else None
         )
     recalled = [] if outcome.reason == "stopped" else recall(prepared)
     print_outcome(outcome, prepared, recalled, console)

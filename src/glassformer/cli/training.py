@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +13,6 @@ from glassformer.cli.recall import Recalled
 from glassformer.cli.stopping import stopping_on_signals
 from glassformer.cli.streams import say_json
 from glassformer.describe import counted
-from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
 from glassformer.interop.export import export_config
 from glassformer.interop.match import form_for, in_the_way
@@ -24,6 +22,7 @@ from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.examples import examples
+from glassformer.training.loggers import logging_to
 from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Prepared
@@ -34,12 +33,12 @@ SAMPLE_TOKENS = 40
 def train_showing(
     prepared: Prepared,
     console: Console,
-    tensorboard: bool = False,
+    loggers: tuple[str, ...] = (),
     event: Callable[[str, Mapping[str, object]], None] | None = None,
 ) -> tuple[Outcome, int | None]:
     """Train with a display; return how it ended, and the signal that asked for it, if one did.
 
-    `event`, where given, is told what is planned and every row as it comes.
+    `loggers` get every row, and `event`, where given, is told what is planned and every row.
     """
     model, data, recipe, run, notes = prepared
     for note in notes:
@@ -58,7 +57,7 @@ def train_showing(
                 event("note", {"step": 0, "note": note})
     with (
         TrainingDisplay(recipe.steps, console) as display,
-        logging_to(run.folder / "tensorboard" if tensorboard else None) as log,
+        logging_to(loggers, run) as log,
         stopping_on_signals() as stop,
     ):
 
@@ -165,29 +164,3 @@ def to_others(model: Decoder, folder: Path) -> str:
         return f"only Glassformer reads it: {in_the_way(config)}"
     words = [folder, f"{folder.name}-{form.model_type}"]
     return f"{' '.join(pasted.parts('export', words))}   # for other programs, as {form.model_type}"
-
-
-@contextlib.contextmanager
-def logging_to(folder: Path | None) -> Iterator[Callable[[Row], None]]:
-    """Writes every number of a row for TensorBoard; without a folder it does nothing."""
-    if folder is None:
-        yield lambda row: None
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise GlassformerError(
-            "--tensorboard needs the package tensorboard; pip install 'glassformer[tensorboard]'"
-        ) from error
-    with SummaryWriter(str(folder)) as writer:
-
-        def log(row: Row) -> None:
-            for name, value in row.items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, row["step"])
-            health = row.get("health", {})
-            for kind in ("grad_norm", "update_to_weight", "dead_units"):
-                for layer, value in health.get(kind, {}).items():
-                    writer.add_scalar(f"{kind}/{layer}", value, row["step"])
-
-        yield log

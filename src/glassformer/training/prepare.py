@@ -14,6 +14,7 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.files import write_atomically
 from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
@@ -27,6 +28,8 @@ from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
+from glassformer.training.options import FILE as OPTIONS
+from glassformer.training.options import to_toml
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import FIX, Description, Run
@@ -79,6 +82,8 @@ class Choices:
     model: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What was asked for in the words of the command line, for the run's train.toml."""
 
 
 Progress = Callable[[float], object]
@@ -153,6 +158,8 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             described |= {"kind": "storyland", "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
         description = Description(model.config, recipe, described, tokenizer.fingerprint)
+        if choices.options:
+            write_atomically(folder / OPTIONS, to_toml(choices.options))
         run.describe(description, tokenizer, model)
     except BaseException:
         run.close()

@@ -32,6 +32,7 @@ from glassformer.metrics import Row
 from glassformer.model import Config, Decoder
 from glassformer.rendering import html
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.recipe import Recipe
 
 FORMAT = 1
@@ -220,7 +221,7 @@ class Run:
 def _left_by_a_start(path: Path) -> bool:
     """Whether a start that ended before its run was described may have left this file."""
     begun = path.parent / DATA
-    return path.name in (LOCK, DATA) or (
+    return path.name in (LOCK, DATA, OPTIONS) or (
         begun.is_dir() and (path.name in MODEL_FILES or path.suffix == ".tmp")
     )
 

@@ -1,0 +1,100 @@
+"""`--config FILE`: a command's options from a TOML file, and those of a run as such a file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from glassformer.errors import GlassformerError, did_you_mean
+
+NOT_OF_A_RUN = ("config", "out", "resume", "json")
+"""Options that say nothing about what is trained."""
+
+TEXT = "text"  # what a file calls the texts, which have no option
+
+
+def read_options(ctx: typer.Context, file: Path | None) -> Path | None:
+    """Take a command's options from a file; those that are typed win over it."""
+    if file is not None and not ctx.resilient_parsing:
+        known = params_of(ctx.command)
+        options = checked_options(read_toml(file), file, known)
+        ctx.default_map = {known[name].name: value for name, value in options.items()}
+    return file
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The content of a TOML file."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        neighbors = [path.name for path in file.parent.glob("*.toml")]
+        raise GlassformerError(
+            f"there is no file {file}.{did_you_mean(file.name, neighbors)} Give a TOML file of"
+            " options"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise GlassformerError(
+            f"{file} is no TOML ({error}); write an option a line, such as: steps = 200"
+        ) from error
+
+
+def params_of(command: Any) -> dict[str, Any]:
+    """A command's options by the names that a file calls them, as typed: --n-ctx is n_ctx."""
+    return {_key(param): param for param in command.params if param.name != "help"}
+
+
+def _key(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return TEXT
+    return param.opts[0].removeprefix("--").replace("-", "_")
+
+
+def checked_options(
+    content: Mapping[str, Any], file: Path, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options as they would be typed; raises for one that there is not, or of the wrong kind."""
+    options = {}
+    for name, value in content.items():
+        param = known.get(name.replace("-", "_"))
+        if param is None or name == "config":
+            names = [key for key in known if key != "config"]
+            raise GlassformerError(
+                f"{file} has {name!r}, which is no option of train.{did_you_mean(name, names)}"
+                " `glassformer train --help` lists them all"
+            )
+        options[_key(param)] = _as_typed(value, f"{file}: {name}", param)
+    return options
+
+
+def _as_typed(value: Any, where: str, param: Any) -> Any:
+    if isinstance(value, dict):  # such as weights = {stories = 0.7, poems = 0.3}
+        value = ",".join(f"{key}={number}" for key, number in value.items())
+    several = takes_several(param)
+    flag = getattr(param, "is_flag", False)
+    each = value if several and isinstance(value, list) else [value]
+    if any(isinstance(item, bool) != flag or isinstance(item, list | dict) for item in each):
+        wanted = "true or false" if flag else "texts" if several else "one text or number"
+        raise GlassformerError(f"{where} = {value!r} must be {wanted}")
+    if flag:
+        return value
+    return [*map(str, each)] if several else str(value)
+
+
+def takes_several(param: Any) -> bool:
+    return param.multiple or param.nargs == -1
+
+
+def given_options(ctx: typer.Context) -> dict[str, Any]:
+    """The options that were typed or stood in a file, as a file has them, less `NOT_OF_A_RUN`."""
+    given = {}
+    for name, param in params_of(ctx.command).items():
+        value = ctx.params.get(param.name)
+        source = ctx.get_parameter_source(param.name)
+        is_given = source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
+        if is_given and value not in (None, [], ()) and name not in NOT_OF_A_RUN:
+            given[name] = str(value) if isinstance(value, Path) else value
+    return given

@@ -1,0 +1,110 @@
+"""What training measures, for TensorBoard, W&B and trackio: the numbers of every row, by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.metrics import Row
+from glassformer.training.run import Run
+
+PROJECT = "glassformer"
+
+Log = Callable[[dict[str, float], int], object]
+"""Takes numbers by name, and the step at which they were measured."""
+
+
+def numbers_of(row: Row) -> dict[str, float]:
+    """Every number of a row by its name, the layers' after a slash.
+
+    >>> numbers_of({"step": 3, "loss": 2.5, "sample": "the cat"})
+    {'loss': 2.5}
+    >>> numbers_of({"step": 3, "health": {"grad_norm": {"embed": 0.5}}})
+    {'grad_norm/embed': 0.5}
+    """
+    numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+    layers: Mapping[str, Any] = {**row.get("health", {})}
+    for kind, by_layer in layers.items():
+        numbers |= {f"{kind}/{layer}": value for layer, value in by_layer.items()}
+    return numbers
+
+
+@contextmanager
+def logging_to(names: tuple[str, ...], run: Run) -> Iterator[Callable[[Row], None]]:
+    """Meanwhile each row is written for these loggers, beside the run's own metrics.jsonl."""
+    with ExitStack() as stack:
+        logs = [stack.enter_context(opened(name)(run)) for name in names]
+
+        def log(row: Row) -> None:
+            for write in logs:
+                write(numbers_of(row), row["step"])
+
+        yield log
+
+
+def opened(name: str) -> Any:
+    """How a logger is begun; raises for one that there is not, or whose package is missing."""
+    if name not in LOGGERS:
+        raise GlassformerError(
+            f"--log {name!r} is none of {', '.join(LOGGERS)}.{did_you_mean(name, LOGGERS)}"
+        )
+    return LOGGERS[name]
+
+
+@contextmanager
+def _tensorboard(run: Run) -> Iterator[Log]:
+    """Event files in RUN/tensorboard."""
+    with _needed("tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter
+    with SummaryWriter(str(run.folder / "tensorboard")) as writer:
+
+        def log(numbers: dict[str, float], step: int) -> None:
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, step)
+
+        yield log
+
+
+@contextmanager
+def _wandb(run: Run) -> Iterator[Log]:
+    """A W&B run in RUN/wandb, offline unless $WANDB_MODE says otherwise; `wandb sync` sends it."""
+    with _needed("wandb"):
+        import wandb
+    # what it gathers of the machine, the code and the console is nobody's business here
+    quiet = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        save_code=False,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
+    writer = wandb.init(
+        project=PROJECT,
+        name=run.folder.name,
+        dir=run.folder,
+        mode=None if "WANDB_MODE" in os.environ else "offline",
+        config=run.description.to_dict(),
+        settings=quiet,
+    )
+    try:
+        yield lambda numbers, step: writer.log(numbers, step=step)
+    finally:
+        writer.finish()
+
+
+LOGGERS: dict[str, Any] = {"tensorboard": _tensorboard, "wandb": _wandb}
+
+
+@contextmanager
+def _needed(package: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise GlassformerError(
+            f"--log {package} needs the package {package}; pip install 'glassformer[loggers]'"
+        ) from error

@@ -1,0 +1,28 @@
+"""A training's options as a TOML file: what was asked for, to be asked for again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+FILE = "train.toml"
+"""In a run's folder; `glassformer train --config` reads it."""
+
+
+def to_toml(options: Mapping[str, Any]) -> str:
+    r"""Options as lines of TOML: text, numbers, true and false, and lists of these.
+
+    >>> print(to_toml({"text": ["a.txt", 'b "c"'], "lr": 3e-4, "compile": False}), end="")
+    text = ["a.txt", "b \"c\""]
+    lr = 0.0003
+    compile = false
+    """
+    return "".join(f"{name} = {_spelled(value)}\n" for name, value in options.items())
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_spelled, value))}]"
+    # JSON's text, numbers, true and false are TOML's, but for one letter
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

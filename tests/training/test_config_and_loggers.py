@@ -1,0 +1,120 @@
+"""`train --config` and `--log`: options from a file, and the numbers for other programs."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto import wandb_internal_pb2
+
+from glassformer.training.loggers import numbers_of
+from glassformer.training.run import read_description, read_metrics
+
+Record: Any = vars(wandb_internal_pb2)["Record"]  # protobuf makes it as it is imported
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
+OPTIONS = """
+tokenizer = "chars"
+n-ctx = 8
+d_model = 8
+n_layers = 1
+n_heads = 1
+batch_size = 2
+steps = 6
+eval_every = 3
+compile = false
+"""
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    (tmp_path / "text.txt").write_text(TEXT)
+    path = tmp_path / "run.toml"
+    path.write_text(f'text = "{tmp_path / "text.txt"}"\n{OPTIONS}')
+    return path
+
+
+def logged_by_wandb(folder: Path) -> dict[int, dict[str, float]]:
+    """The numbers of an offline run by step; the file is LevelDB's log: records in blocks."""
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    data, place, record, rows = path.read_bytes(), 7, b"", {}
+    while place + 7 <= len(data):
+        left = 2**15 - place % 2**15
+        if left < 7:
+            place += left
+            continue
+        length, part = struct.unpack("<HB", data[place + 4 : place + 7])
+        record += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if part in (1, 4):  # whole, or the last part
+            message = Record.FromString(record)
+            record = b""
+            if message.HasField("history"):
+                items = message.history.item
+                row = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+                rows[row["_step"]] = {n: v for n, v in row.items() if not n.startswith("_")}
+    return rows
+
+
+def test_every_logger_gets_the_numbers_of_every_row(glassformer, config, tmp_path):
+    run = tmp_path / "run"
+    options = ["--out", run, "--log", "wandb", "--tensorboard"]
+    code, _, said = glassformer("train", "--config", config, *options)
+    assert (code, said) == (0, "")
+    expected: dict[int, dict[str, float]] = {}
+    for row in read_metrics(run / "metrics.jsonl"):
+        expected.setdefault(row["step"], {}).update(numbers_of(row))
+    assert "update_to_weight/blocks.0" in expected[3]
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    scalars = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
+    shown = {(e.step, name): e.value for name, each in scalars.items() for e in each}
+    numbers = {(step, name): v for step, row in expected.items() for name, v in row.items()}
+    assert shown == pytest.approx(numbers, rel=1e-6, nan_ok=True)  # TensorBoard keeps fp32
+    assert logged_by_wandb(run) == expected
+
+
+def test_a_run_is_repeated_bit_for_bit_by_the_options_in_its_folder(glassformer, config, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    glassformer("train", "--config", config, "--out", first, "--steps", "4", "--seed", "7")
+    assert read_description(first).recipe.steps == 4  # what is typed wins over the file
+    code, _, said = glassformer("train", "--config", first / "train.toml", "--out", second)
+    assert (code, said) == (0, "")
+    for name in ("run.json", "train.toml"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    one, two = (load_file(run / "model.safetensors") for run in (first, second))
+    assert one.keys() == two.keys()
+    assert [name for name in one if not one[name].equal(two[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("stpes = 3", "has 'stpes', which is no option of train. Did you mean 'steps'?"),
+        ("config = 'a.toml'", "has 'config', which is no option"),
+        ("steps = [3, 4]", "steps = [3, 4] must be one text or number"),
+        ("compile = 1", "compile = 1 must be true or false"),
+        ("steps = true", "steps = True must be one text or number"),
+        ("steps = 2.5", "Invalid value for '--steps'"),
+        ("text = [['a']]", "must be texts"),
+        ("steps =", "is no TOML"),
+        (None, "there is no file"),
+    ],
+)
+def test_a_file_of_options_that_can_not_be_obeyed_is_answered_in_one_line(
+    glassformer, tmp_path, content, said
+):
+    path = tmp_path / "run.toml"
+    if content is not None:
+        path.write_text(content)
+    code, _, complaint = glassformer("train", "--config", path, "--out", tmp_path / "run")
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert said in complaint
+
+
+def test_an_unknown_logger_is_answered_before_anything_is_made(glassformer, config, tmp_path):
+    options = ["--config", config, "--out", tmp_path / "run", "--log", "wanb"]
+    code, _, said = glassformer("train", *options)
+    assert (code, "Did you mean 'wandb'?" in said, (tmp_path / "run").exists()) == (2, True, False)
