@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from glassformer.cli import app as cli
 from tests.calculator import holds
@@ -60,3 +61,11 @@ def test_every_file_that_is_linked_to_is_there(name: str):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text)
     for link in links:
         assert link.startswith("https://") or (ROOT / link).is_file(), link
+
+
+def test_the_picture_of_the_walk_moves_and_is_at_most_600_kb() -> None:
+    path = ROOT / "docs/assets/walk.webp"
+    assert f"/docs/assets/{path.name}" in README
+    assert path.stat().st_size <= 600_000
+    with Image.open(path) as picture:
+        assert getattr(picture, "n_frames", 1) >= 10
