@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "course": "Write the whole course to one HTML file.",
     "demo": "Train a small model on the built-in corpus and look inside it.",
     "train": "Train a model on text, resume a run, or fine-tune a model.",
+    "sweep": "Train variants of a training and compare them.",
     "eval": "Measure loss, perplexity and bits per byte on a text.",
     "ask": "Complete a prompt, or go on prompting.",
     "trace": "Show every stage from a prompt to the next token.",

@@ -1,4 +1,4 @@
-"""What training measures, for TensorBoard, W&B and trackio: the numbers of every row, by step."""
+"""What training measures, for TensorBoard and W&B: the numbers of every row, by step."""
 
 from __future__ import annotations
 

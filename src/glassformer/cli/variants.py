@@ -1,0 +1,98 @@
+"""The variants of a sweep: its options, each list of values spread out, each table by its name."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from glassformer.cli.app import load_verb
+from glassformer.cli.config import checked_options, params_of, read_toml, takes_several
+from glassformer.errors import GlassformerError
+
+TABLE = "variants"
+NOT_FOR_ALL = ("out", "resume", "json")
+MOST = 1_000
+
+
+class Variant(NamedTuple):
+    """One training of a sweep."""
+
+    name: str
+    options: dict[str, Any]
+    varied: dict[str, Any]
+    """The options in which it differs from the others."""
+
+
+def read_variants(file: Path) -> list[Variant]:
+    """The trainings that a file asks for; raises where it asks for something else."""
+    content = read_toml(file)
+    tables = content.pop(TABLE, {"": {}})
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise GlassformerError(
+            f"{file}: {TABLE!r} must be tables of options, as in: [{TABLE}.large]"
+        )
+    known = params_of(load_verb("train"))
+    variants = []
+    for name, table in tables.items():
+        for options in _spread({**content, **table}, known):
+            for not_here in NOT_FOR_ALL:
+                if not_here in options:
+                    raise GlassformerError(
+                        f"{file} has {not_here!r}, which the sweep decides; leave it out"
+                    )
+            checked_options(options, file, known)
+            variants.append((name, options))
+    if len(variants) > MOST:
+        raise GlassformerError(f"{file} asks for {len(variants):,} trainings; at most {MOST:,}")
+    differing = [name for name in _names(variants) if len(_values(variants, name)) > 1]
+    return _named(file, variants, differing)
+
+
+def _spread(options: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One set of options for each combination of the values in lists."""
+    choices = [
+        value if _is_list_of_choices(value, known.get(name.replace("-", "_"))) else [value]
+        for name, value in options.items()
+    ]
+    for values in itertools.product(*choices):
+        yield dict(zip(options, values, strict=True))
+
+
+def _is_list_of_choices(value: Any, param: Any) -> bool:
+    """Whether a list holds values to try; several texts are one value, a list of lists several."""
+    if not isinstance(value, list):
+        return False
+    several = param is not None and takes_several(param)
+    return not several or any(isinstance(each, list) for each in value)
+
+
+def _names(variants: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [*dict.fromkeys(name for _, options in variants for name in options)]
+
+
+def _values(variants: list[tuple[str, dict[str, Any]]], name: str) -> set[str]:
+    return {repr(options.get(name)) for _, options in variants}
+
+
+def _named(
+    file: Path, variants: list[tuple[str, dict[str, Any]]], differing: list[str]
+) -> list[Variant]:
+    result: dict[str, Variant] = {}
+    for table, options in variants:
+        varied = {name: options.get(name) for name in differing}
+        # within a table of its own name, what was spread out tells its variants apart
+        same_table = [other for other in variants if other[0] == table]
+        told = [n for n in differing if len(_values(same_table, n)) > 1]
+        parts = [table, *(f"{n}={_spelled(options.get(n))}" for n in told)]
+        name = re.sub(r"[^\w.=,+-]", "-", ",".join(filter(None, parts))) or "only"
+        if name in result:
+            raise GlassformerError(f"{file} asks twice for the variant {name}; leave one out")
+        result[name] = Variant(name, options, varied)
+    return [*result.values()]
+
+
+def _spelled(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,101 @@
+"""`glassformer sweep`: which variants a file asks for, and what becomes of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from glassformer.cli.variants import read_variants
+from glassformer.errors import GlassformerError
+from glassformer.training.loop import train
+from glassformer.training.options import to_toml
+from glassformer.training.prepare import Choices, new_run
+from glassformer.training.run import load_run
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
+OPTIONS = {"tokenizer": "chars", "n_ctx": 8, "n_layers": 1, "n_heads": 2, "steps": 6}
+
+
+def written(tmp_path: Path, content: str) -> Path:
+    path = tmp_path / "sweep.toml"
+    path.write_text(content)
+    return path
+
+
+def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
+    content = 'text = ["a", "b"]\nlr = [0.1, 0.2]\nsteps = 5\n[variants.small]\nd_model = 8\n'
+    content += '[variants.wide]\nd_model = 16\nlr = 0.3\ntext = [["a"], ["b"]]\n'
+    variants = {variant.name: variant for variant in read_variants(written(tmp_path, content))}
+    names = ["small,lr=0.1", "small,lr=0.2", "wide,text=a", "wide,text=b"]
+    assert [*variants] == names
+    base = {"text": ["a", "b"], "steps": 5, "d_model": 8}
+    assert variants["small,lr=0.2"].options == {**base, "lr": 0.2}
+    assert variants["wide,text=b"].options == {**base, "text": ["b"], "lr": 0.3, "d_model": 16}
+    assert variants["small,lr=0.1"].varied == {"text": ["a", "b"], "lr": 0.1, "d_model": 8}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("stpes = [3, 4]", "'stpes', which is no option of train. Did you mean 'steps'"),
+        ("out = 'runs/a'", "'out', which the sweep decides"),
+        ("variants = 3", "must be tables of options"),
+        ("lr = [0.1, 0.1]", "asks twice for the variant"),
+        ("lr = [0.1, true]", "lr = True must be one text or number"),
+        ("lr = [[0.1], [0.2]]", "must be one text or number"),
+    ],
+)
+def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path, content, said):
+    with pytest.raises(GlassformerError) as caught:
+        read_variants(written(tmp_path, content))
+    assert said in str(caught.value)
+
+
+def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(glassformer, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    options = {"text": [str(text)], **OPTIONS}
+    file = written(tmp_path, to_toml({**options, "d_model": [8, 16, 17]}))
+    out = tmp_path / "runs"
+    model = {name: OPTIONS[name] for name in ("n_ctx", "n_layers", "n_heads")}
+
+    def begun(folder: Path, d_model: int, until: int) -> None:
+        recipe, sizes = {"steps": 6}, {**model, "d_model": d_model}
+        choices = Choices((str(text),), tokenizer="chars", model=sizes, recipe=recipe, device="cpu")
+        steps = iter(range(until))
+        prepared = new_run(folder, choices)
+        with prepared.run as run:
+            train(*prepared[:3], run=run, should_stop=lambda: next(steps, None) is None)
+
+    begun(out / "d_model=8", 8, until=10)  # an earlier sweep was stopped in the second variant
+    begun(out / "d_model=16", 16, until=3)
+    begun(tmp_path / "whole", 16, until=10)
+    for d_model in (8, 16):
+        variant = to_toml({**options, "d_model": d_model})
+        (out / f"d_model={d_model}.toml").write_text(variant)
+    kept = (out / "d_model=8/metrics.jsonl").stat().st_mtime_ns
+
+    code, shown, said = glassformer("sweep", file, "--out", out, "--json", "--jobs", "2")
+    assert code == 2
+    assert "1 of 3 trainings failed, d_model=17 with: d_model=17 does not split into" in said
+    results = {result["name"]: result for result in json.loads(shown)}
+    losses = [result["val_loss"] for result in results.values()]
+    assert losses[:2] == sorted(losses[:2])
+    assert losses[2] is None
+    assert results["d_model=8"]["val_loss"] == load_run(out / "d_model=8").of("val_loss")[6]
+    assert {name: result["steps"] for name, result in results.items()} == {
+        "d_model=8": 6,
+        "d_model=16": 6,
+        "d_model=17": 0,
+    }
+    assert (out / "d_model=8/metrics.jsonl").stat().st_mtime_ns == kept
+    one, two = (
+        load_file(folder / "model.safetensors")
+        for folder in (out / "d_model=16", tmp_path / "whole")
+    )
+    assert [name for name in one if not one[name].equal(two[name])] == []
+
+    file.write_text(to_toml({**options, "lr": 0.1, "d_model": [8, 16]}))
+    code, _, said = glassformer("sweep", file, "--out", out)
+    assert (code, "d_model=8 was trained with other options" in said) == (2, True)
