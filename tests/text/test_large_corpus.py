@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 GIGABYTE = 10**9
 
@@ -64,14 +66,32 @@ def write_words(path: Path, n_bytes: int) -> None:
                 written += len(text)
 
 
+def write_parquet(path: Path, text: Path) -> None:
+    """The same lines as rows, 100 MB in a row group."""
+    schema = pyarrow.schema({"text": pyarrow.string()})
+    with (
+        text.open() as file,
+        parquet.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer,
+    ):
+        while lines := file.readlines(10**8):
+            writer.write_table(pyarrow.table({"text": lines}, schema))
+
+
 @pytest.mark.heavy
-def test_a_file_of_1_gb_becomes_a_shard_in_less_anonymous_memory(tmp_path):
+@pytest.mark.parametrize("form", ["txt", "parquet"])
+def test_a_file_of_1_gb_becomes_a_shard_in_less_anonymous_memory(tmp_path, form):
     from glassformer.text.tokenizer import Tokenizer
 
     text = tmp_path / "large.txt"
     write_words(text, GIGABYTE)
     with text.open() as file:
         Tokenizer.train("bpe", [file.read(2_000_000)], vocab_size=2048).save(tmp_path / "tokenizer")
+    size = text.stat().st_size
+    if form == "parquet":
+        write_parquet(tmp_path / "large.parquet", text)
+        text.unlink()
+        text = tmp_path / "large.parquet"
+        assert text.stat().st_size >= GIGABYTE
     places = [str(text), str(tmp_path / "tokenizer"), str(tmp_path / "shard")]
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, *places],
@@ -81,6 +101,6 @@ def test_a_file_of_1_gb_becomes_a_shard_in_less_anonymous_memory(tmp_path):
     )
     figures = json.loads(result.stdout)
     print(figures)
-    assert figures["n_bytes"] == text.stat().st_size >= GIGABYTE
+    assert figures["n_bytes"] == size >= GIGABYTE
     assert figures["peak"] < GIGABYTE
     text.unlink()

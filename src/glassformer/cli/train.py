@@ -22,6 +22,7 @@ from glassformer.cli.texts import (
 from glassformer.cli.training import print_outcome, say_event, train_showing
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text.corpus import FIELD
+from glassformer.text.mixture import parse_weights
 from glassformer.training.loggers import opened
 from glassformer.training.prepare import Choices, new_run, resumed_run
 
@@ -70,6 +71,13 @@ def command(
     field: Field = FIELD,
     template: Template = None,
     separator: Separator = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=SHARE,...",
+            help="How much of each TEXT is read, by its file's name: 'stories=0.7,poems=0.3'.",
+        ),
+    ] = None,
     n_ctx: Annotated[int | None, typer.Option(help="Positions the model reads at most.")] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     n_layers: Annotated[int | None, typer.Option(help="Blocks.")] = None,
@@ -138,6 +146,7 @@ def command(
         text_field=field,
         template=unescaped(template),
         separator=separator,
+        weights=parse_weights(weights or ""),
         preset=preset,
         start_from=start_from,
         tokenizer=tokenizer,

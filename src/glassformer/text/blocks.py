@@ -44,6 +44,8 @@ class Blocks:
     is the whole text.
 
     Y is the next token of the same part; beyond the part's end X is padding and Y is -100.
+
+    within: the places of the shard that count as the text, in mode "stream"; all where None.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Blocks:
         *,
         mode: Literal["stream", "documents", "whole"] = "stream",
         validation: float = 0.1,
+        within: range | None = None,
     ) -> None:
         if mode == "whole":
             validation = 0.0
@@ -61,32 +64,34 @@ class Blocks:
                 f"validation={validation} is no share of the tokens; give 0.1 for a tenth"
             )
         self.shard, self.n_ctx, self.mode = shard, n_ctx, mode
-        n_tokens, n_validation = len(shard), round(validation * len(shard))
+        self.within = range(len(shard)) if within is None else within
+        n_tokens, n_validation = len(self.within), round(validation * len(self.within))
         if validation:
             n_validation = max(1, n_validation)
-        self.split = n_tokens - n_validation  # the first token of the validation part
+        # the first token of the validation part
+        self.split = self.within.stop - n_validation
         if mode == "documents":
             self._n_documents = self._split_documents()
         if mode == "whole" and n_tokens < 2:
             raise GlassformerError(
                 "the text is one token, and there is none after it to learn; give more text"
             )
-        if mode != "whole" and self.split < n_ctx + 1:
+        if mode != "whole" and self.n_train < n_ctx + 1:
             raise GlassformerError(
-                f"the text has {n_tokens:,} tokens, {self.split:,} of them to train on, and a "
+                f"the text has {n_tokens:,} tokens, {self.n_train:,} of them to train on, and a "
                 f"block of n_ctx={n_ctx} takes {n_ctx + 1:,}; give more text"
-                + (f" or n_ctx={self.split - 1}" if self.split > 1 else "")
+                + (f" or n_ctx={self.n_train - 1}" if self.n_train > 1 else "")
             )
 
     @property
     def n_train(self) -> int:
         """Tokens in the training part, separators included."""
-        return self.split
+        return self.split - self.within.start
 
     @property
     def n_validation(self) -> int:
         """Tokens in the validation part, separators included; `evaluation` asks for each once."""
-        return len(self.shard) - self.split
+        return self.within.stop - self.split
 
     def batch(self, step: int, seed: int, batch_size: int) -> Batch:
         """Return X and Y [batch, pos] of a training step (the first is 0).
@@ -94,12 +99,16 @@ class Blocks:
         The blocks are numbers step * batch_size to (step + 1) * batch_size - 1 of the sequence.
         """
         numbers = np.arange(step * batch_size, (step + 1) * batch_size)
+        return blocks_of(self.shard, self.n_ctx, self.windows(numbers, seed))
+
+    def windows(self, numbers: np.ndarray, seed: int) -> list[Window]:
+        """The targets of these blocks of the sequence."""
         passes, places = np.divmod(numbers, self._n_blocks)
         starts = np.empty_like(numbers)
         for number in np.unique(passes):
             mine = passes == number
             starts[mine] = self._starts(places[mine], seed, int(number))
-        return _blocks(self.shard, self.n_ctx, [Window(int(s) + 1, self.split) for s in starts])
+        return [Window(int(start) + 1, self.split) for start in starts]
 
     @property
     def _n_blocks(self) -> int:
@@ -108,7 +117,7 @@ class Blocks:
             return self._n_documents
         if self.mode == "whole":
             return self.split - 1
-        return max(1, (self.split - self.n_ctx) // self.n_ctx)
+        return max(1, (self.n_train - self.n_ctx) // self.n_ctx)
 
     def _starts(self, places: np.ndarray, seed: int, number: int) -> np.ndarray:
         """Where the blocks at some places of a pass begin: pass `number`, in its own order."""
@@ -116,9 +125,9 @@ class Blocks:
         if self.mode == "whole":
             return chosen
         if self.mode == "stream":  # laid end to end around the text, from a place of the pass's own
-            n_starts = self.split - self.n_ctx
+            n_starts = self.n_train - self.n_ctx
             first = int(_philox(seed, number, part=1).random_raw()) % n_starts
-            return (first + chosen * self.n_ctx) % n_starts
+            return self.within.start + (first + chosen * self.n_ctx) % n_starts
         return self.shard.starts(chosen) - places % 2  # from the separator on
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
@@ -132,18 +141,22 @@ class Blocks:
         on in the next. Blocks are not all full: weigh a batch's mean loss by its targets that are
         not -100.
         """
+        yield from batches_of(self.shard, self.n_ctx, self.held_out_windows(), batch_size)
+
+    def held_out_windows(self) -> Iterator[Window]:
+        """The targets of the blocks that `evaluation` yields."""
         if self.mode == "whole":
-            windows = _end_to_end(1, len(self.shard), self.n_ctx)
-        elif self.mode == "stream":
-            windows = _end_to_end(self.split, len(self.shard), self.n_ctx)
-        else:
-            windows = self._document_windows()
-        yield from _batches(self.shard, self.n_ctx, windows, batch_size)
+            return _end_to_end(1, len(self.shard), self.n_ctx)
+        if self.mode == "stream":
+            return _end_to_end(self.split, self.within.stop, self.n_ctx)
+        return self._document_windows()
 
     def counts(self) -> Int[Tensor, " vocab"]:
         """Return how often each token is a target in the training part."""
         counts = np.zeros(self.shard.header.vocab_size, dtype=np.int64)
-        for first in range(1, self.split, 2**24):  # a part at a time, so that memory stays flat
+        for first in range(
+            self.within.start + 1, self.split, 2**24
+        ):  # a part at a time, so that memory stays flat
             tokens = self.shard.ids(slice(first, min(first + 2**24, self.split)))
             counts += np.bincount(tokens, minlength=len(counts))
         return torch.from_numpy(counts)
@@ -183,14 +196,16 @@ class Blocks:
             yield Window(first, end)
 
 
-@lru_cache(maxsize=2)  # a batch may end one pass and begin the next
-def shuffled(n: int, seed: int, number: int) -> np.ndarray:
+@lru_cache(maxsize=8)  # a batch may end one pass and begin the next, of several texts
+def shuffled(n: int, seed: int, number: int, part: int = 0) -> np.ndarray:
     """The numbers 0 to n - 1 in the order of pass `number`: always the same one.
+
+    `part`: another order of the same seed and pass.
 
     >>> shuffled(6, seed=0, number=0).tolist()
     [1, 0, 5, 3, 4, 2]
     """
-    drawn = _philox(seed, number).random_raw((n + 1) // 2).view(np.uint32)[:n]
+    drawn = _philox(seed, number, part).random_raw((n + 1) // 2).view(np.uint32)[:n]
     return drawn.argsort(kind="stable").astype(np.uint32)
 
 
@@ -211,7 +226,7 @@ def whole_text(shard: Shard, n_ctx: int, batch_size: int) -> Iterator[Batch]:
     >>> [(x.tolist(), y.tolist()) for x, y in whole_text(shard, n_ctx=2, batch_size=8)]
     [([[0, 1], [2, 3]], [[1, 2], [3, -100]])]
     """
-    yield from _batches(shard, n_ctx, _end_to_end(1, len(shard), n_ctx), batch_size)
+    yield from batches_of(shard, n_ctx, _end_to_end(1, len(shard), n_ctx), batch_size)
 
 
 def _end_to_end(first: int, end: int, n_ctx: int) -> Iterator[Window]:
@@ -219,14 +234,16 @@ def _end_to_end(first: int, end: int, n_ctx: int) -> Iterator[Window]:
         yield Window(start, min(start + n_ctx, end))
 
 
-def _batches(
+def batches_of(
     shard: Shard, n_ctx: int, windows: Iterator[Window], batch_size: int
 ) -> Iterator[Batch]:
+    """X and Y [batch, pos] of these windows, `batch_size` at a time."""
     while chosen := list(islice(windows, batch_size)):
-        yield _blocks(shard, n_ctx, chosen)
+        yield blocks_of(shard, n_ctx, chosen)
 
 
-def _blocks(shard: Shard, n_ctx: int, windows: Sequence[Window]) -> Batch:
+def blocks_of(shard: Shard, n_ctx: int, windows: Sequence[Window]) -> Batch:
+    """X and Y [batch, pos] of these windows."""
     firsts = np.array([window.first for window in windows], dtype=np.int64)[:, None]
     ends = np.array([window.end for window in windows], dtype=np.int64)[:, None]
     places = firsts - 1 + np.arange(n_ctx + 1)  # [batch, pos + 1]

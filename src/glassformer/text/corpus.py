@@ -70,8 +70,12 @@ class Corpus:
         self.separator = separator
         self.n_read = 0
         """How many bytes of all files the pieces so far have taken."""
+        self.n_documents: list[int] = []
+        """Of each path that was given, how many documents the pieces so far have ended."""
         self._given = [paths] if isinstance(paths, str | Path) else list(paths)
-        self.sources = [source for path in self._given for source in sources_of(path)]
+        sources = [(source, i) for i, path in enumerate(self._given) for source in sources_of(path)]
+        self.sources = [source for source, _ in sources]
+        self._of_path = [index for _, index in sources]
         self._copies: dict[str, Path] = {}  # where each stream's copy is
 
     @property
@@ -85,8 +89,10 @@ class Corpus:
     def pieces(self) -> Iterator[Piece]:
         """Yield the documents, long ones in pieces that have the tokens of the whole."""
         has_text = False
-        for piece in self._counted(self._pieces_of):
+        self.n_documents = [0] * len(self._given)
+        for index, piece in self._counted(self._pieces_of):
             has_text = True
+            self.n_documents[index] += piece.ends_document
             yield piece
         if not has_text:
             raise GlassformerError(
@@ -101,7 +107,8 @@ class Corpus:
                     f"{source.name} has no rows; give files of JSON lines ({JSON_LINES[0]}),"
                     f" parquet or Arrow ({', '.join(TABLES)})"
                 )
-        return self._counted(lambda source, path: self._rows_of(source, path, None))
+        counted = self._counted(lambda source, path: self._rows_of(source, path, None))
+        return (row for _, row in counted)
 
     def pieces_counting(self, marks: Iterable[str], counts: Counter[str]) -> Iterator[Piece]:
         """Yield the pieces, and count in `found` how often each mark stands in them as text."""
@@ -115,15 +122,15 @@ class Corpus:
         """Yield the text of each piece, as training a tokenizer needs it."""
         return (piece.text for piece in self.pieces())
 
-    def _counted(self, read: Reader[T]) -> Iterator[T]:
-        """What a reader finds in each source, while `n_read` says how far it is."""
+    def _counted(self, read: Reader[T]) -> Iterator[tuple[int, T]]:
+        """What a reader finds in each source, and of which path; `n_read` says how far it is."""
         before = 0
-        for source in self.sources:
+        for source, index in zip(self.sources, self._of_path, strict=True):
             path = self._file(source)
             with read(source, path) as (items, place):
                 for item in items:
                     self.n_read = before + place()
-                    yield item
+                    yield index, item
             before += path.stat().st_size
             self.n_read = before
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glassformer.text import blocks as text_blocks
 from glassformer.text.blocks import Blocks
+from glassformer.text.mixture import Mixture
 from glassformer.text.shard import Shard
 
 EVALUATED = 2**15  # held-out tokens, at most: enough for two digits of the loss
@@ -94,7 +95,7 @@ class Data(Protocol):
 class BlocksData:
     """Blocks of a token shard, pass after pass in an order that `seed` decides."""
 
-    def __init__(self, blocks: Blocks, seed: int = 0, floor: float | None = None) -> None:
+    def __init__(self, blocks: Blocks | Mixture, seed: int = 0, floor: float | None = None) -> None:
         self.blocks, self.seed, self._floor = blocks, seed, floor
 
     def batch(self, number: int, rows: int) -> Batch:
@@ -128,6 +129,7 @@ class BlocksData:
 
     def describe(self) -> dict[str, Any]:
         blocks = self.blocks
+        mixed = isinstance(blocks, Mixture)
         return {
             "tokens_sha256": blocks.shard.fingerprint,
             "tokenizer": blocks.shard.header.tokenizer,
@@ -137,6 +139,7 @@ class BlocksData:
             "mode": blocks.mode,
             "order": "passes",  # runs that lack it drew their blocks with replacement
             "seed": self.seed,
+            **({"parts": [[*part] for part in blocks.parts]} if mixed else {}),
         }
 
 

@@ -18,11 +18,12 @@ from glassformer.files import write_atomically
 from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
-from glassformer.jsons import LARGEST, OPEN, DamagedFileError, Schema
+from glassformer.jsons import LARGEST, OPEN, Count, DamagedFileError, Schema
 from glassformer.model import Config, Decoder, load_preset
 from glassformer.model.size import parameter_count
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import FIELD, Corpus
+from glassformer.text.mixture import Mixture, Part, name_of, parts_of, said_of, shares
 from glassformer.text.shard import Shard, write_shard
 from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.checkpoint import steps_saved
@@ -49,16 +50,27 @@ FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
 
 
 @with_config(OPEN)
+class PartFile(TypedDict):
+    """A text of a mixture: its tokens in the shard, and its share of all blocks."""
+
+    name: str
+    weight: Annotated[float, Field(gt=0, le=1)]
+    first: Count
+    end: Count
+
+
+@with_config(OPEN)
 class TrainingCorpus(TypedDict):
     """What run.json says of a corpus; of Storyland also its `floor`, nats per token.
 
-    `whole`: all of it is learned, and none held out.
+    `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
     """
 
     kind: Literal["storyland", "text"]
     n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
     floor: NotRequired[float]
     whole: NotRequired[bool]
+    parts: NotRequired[list[PartFile]]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -75,6 +87,7 @@ class Choices:
     text_field: str = FIELD  # where rows have it
     template: str | None = None  # or how it is made of several of their fields
     separator: str | None = None  # of documents in a text file
+    weights: dict[str, float] = field(default_factory=dict)  # of several texts, by name
     preset: str | None = None
     start_from: str | None = None
     tokenizer: str | None = None
@@ -110,6 +123,9 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     preset = load_preset(name)
     tuning = choices.start_from is not None
     corpus, size = None, None
+    names = [name_of(text) for text in choices.texts]
+    if choices.weights:
+        shares(choices.weights, names)
     if choices.texts:
         corpus = Corpus(
             choices.texts,
@@ -143,7 +159,10 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         if corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
             shard, notes = write_corpus(run.data, corpus, tokenizer, progress)
-            if is_learned_whole(len(shard)):
+            if choices.weights:
+                parts = parts_of(shard, names, choices.weights, corpus.n_documents)
+                described["parts"] = [part._asdict() for part in parts]
+            elif is_learned_whole(len(shard)):
                 described["whole"] = True
                 notes += (WHOLE,)
             if size is not None and size.n_characters < LONGEST:
@@ -157,6 +176,8 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             floor = write_storyland(run.data, tokenizer, recipe)
             described |= {"kind": "storyland", "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
+        if isinstance(data.blocks, Mixture):
+            notes += (said_of(data.blocks, recipe.steps * recipe.blocks_per_step),)
         description = Description(model.config, recipe, described, tokenizer.fingerprint)
         if choices.options:
             write_atomically(folder / OPTIONS, to_toml(choices.options))
@@ -222,6 +243,9 @@ def open_data(
             raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
         return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor)
     shard = Shard(folder, tokenizer=tokenizer)
+    if "parts" in described:
+        parts = [Part(**part) for part in described["parts"]]
+        return BlocksData(Mixture(shard, described["n_ctx"], parts), recipe.seed)
     mode: Literal["stream", "whole"] = "whole" if described.get("whole") else "stream"
     return BlocksData(Blocks(shard, described["n_ctx"], mode=mode), recipe.seed)
 
