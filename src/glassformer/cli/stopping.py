@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
+from glassformer.training.ranks import ALONE, Ranks
+
 
 class Stop:
     """Remembers the signal that asked training to end."""
@@ -31,18 +33,24 @@ def ending_at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopping_on_signals() -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks for a stop after the step; the second ends at once."""
+def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM asks for a stop after the step; the second ends at once.
+
+    torchrun sends SIGTERM also when one of several ranks is gone, and then there is no saving.
+    """
     stop = Stop()
+    there = b", if every process is still there" if ranks.size > 1 else b""
+
+    def say(text: bytes) -> None:
+        if ranks.is_first:
+            os.write(sys.stderr.fileno(), b"\n" + text + b"\n")
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal passes them)
         if stop.asked():
-            os.write(sys.stderr.fileno(), b"\nleft at once; the last checkpoint is intact\n")
+            say(b"left at once; the last checkpoint is intact")
             os._exit(128 + number)
         stop.signal = number
-        os.write(
-            sys.stderr.fileno(), b"\nsaving at the end of this step; once more leaves at once\n"
-        )
+        say(b"saving at the end of this step" + there + b"; once more leaves at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from glassformer.cli.config import given_options, read_options
 from glassformer.cli.console import SafeConsole
@@ -19,12 +21,15 @@ from glassformer.cli.texts import (
     showing_progress,
     unescaped,
 )
+from glassformer.cli.together import DEADLINE, restarted, together
 from glassformer.cli.training import print_outcome, say_event, train_showing
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text.corpus import FIELD
 from glassformer.text.mixture import parse_weights
 from glassformer.training.loggers import opened
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.loop import Outcome
+from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.ranks import Ranks
 
 RECIPES = ("fast", "classic")
 
@@ -101,6 +106,21 @@ def command(
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile it with torch.compile.")
     ] = None,
+    checkpoint_activations: Annotated[
+        bool | None,
+        typer.Option(
+            "--checkpoint-activations", help="Compute a block's values twice and keep fewer."
+        ),
+    ] = None,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="With torchrun: each process holds a part (FSDP2).")
+    ] = False,
+    deadline: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=1, help="With torchrun: how long to wait for a process."
+        ),
+    ] = DEADLINE,
     log: Annotated[
         str | None,
         typer.Option(
@@ -114,6 +134,8 @@ def command(
     ] = False,
 ) -> None:
     """Train a model on text, resume a run, or fine-tune a model.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m glassformer train ...
 
     Ctrl-C (or SIGTERM) saves after the current step; a second one leaves at once, with the last
     checkpoint intact. Exit codes: 0 done; 2 an error, in one line; 130 after Ctrl-C; 143 after
@@ -140,6 +162,7 @@ def command(
         "snapshots": snapshots,
         "dtype": dtype,
         "compile": compiled,
+        "checkpoint_activations": checkpoint_activations,
     }
     choices = Choices(
         texts=tuple(texts or ()),
@@ -165,21 +188,51 @@ def command(
     loggers = tuple(dict.fromkeys(name.strip() for name in loggers if name.strip()))
     for name in loggers:  # before anything is made, whether it can be had
         opened(name)
-    console = SafeConsole(quiet=as_json)
+    resume = resume or (restarted() and (out / "run.json").is_file())
+    with together(device, shard, deadline) as ranks:
+        choices = replace(choices, device=ranks.where(device))
+        train_as(ranks, out, choices, resume, loggers, as_json)
+
+
+def train_as(
+    ranks: Ranks,
+    out: Path,
+    choices: Choices,
+    resume: bool,
+    loggers: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Prepare and train, as one of the ranks; the first alone writes and prints."""
+    console = SafeConsole(quiet=as_json or not ranks.is_first)
+    where = choices.device
     with ending_at_once(), showing_progress(console) as progress:
-        prepared = resumed_run(out, device) if resume else new_run(out, choices, progress)
+        prepared = ranks.prepare(
+            lambda: resumed_run(out, where) if resume else new_run(out, choices, progress),
+            lambda: resumed_run(out, where, follows=True),
+        )
     with prepared.run:
         outcome, stopped_by = train_showing(
-            prepared, console, loggers=loggers, event=say_event if as_json else None
+            prepared,
+            console,
+            loggers=loggers if ranks.is_first else (),
+            event=say_event if as_json and ranks.is_first else None,
+            ranks=ranks,
         )
+    model = ranks.whole_model(prepared.model)
+    if model is not None:
+        say_end(outcome, prepared._replace(model=model), console, as_json)
+    if stopped_by is not None:
+        raise typer.Exit(128 + stopped_by)
+
+
+def say_end(outcome: Outcome, prepared: Prepared, console: Console, as_json: bool) -> None:
+    """How it ended, for people or for programs."""
     recalled = [] if outcome.reason == "stopped" else recall(prepared)
     print_outcome(outcome, prepared, recalled, console)
     if as_json:
         answers = [asked._asdict() for asked in recalled]
-        end = {"reason": outcome.reason, "step": outcome.step, "run": str(out)}
+        end = {"reason": outcome.reason, "step": outcome.step, "run": str(prepared.run.folder)}
         say_event("end", {**end, "answers": answers})
-    if stopped_by is not None:
-        raise typer.Exit(128 + stopped_by)
 
 
 def preset_of(recipe: str, preset: str | None, start_from: str | None, has_text: bool) -> str:

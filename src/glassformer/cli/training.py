@@ -26,6 +26,7 @@ from glassformer.training.loggers import logging_to
 from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Prepared
+from glassformer.training.ranks import ALONE, Ranks
 
 SAMPLE_TOKENS = 40
 
@@ -35,10 +36,12 @@ def train_showing(
     console: Console,
     loggers: tuple[str, ...] = (),
     event: Callable[[str, Mapping[str, object]], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Outcome, int | None]:
     """Train with a display; return how it ended, and the signal that asked for it, if one did.
 
-    `loggers` get every row, and `event`, where given, is told what is planned and every row.
+    `loggers` get every row, and `event`, where given, is told what is planned and every row. Of
+    several ranks each calls this, and the console of all but the first is quiet.
     """
     model, data, recipe, run, notes = prepared
     for note in notes:
@@ -49,7 +52,7 @@ def train_showing(
     elif done:
         console.print(f"going on with {run.folder} after step {done[-1]:,} of {recipe.steps:,}")
     else:
-        plan = make_plan(model, data, recipe)
+        plan = make_plan(model, data, recipe, ranks)
         print_plan(plan, console)
         if event is not None:
             event("plan", plan._asdict())
@@ -58,7 +61,8 @@ def train_showing(
     with (
         TrainingDisplay(recipe.steps, console) as display,
         logging_to(loggers, run) as log,
-        stopping_on_signals() as stop,
+        stopping_on_signals(ranks) as stop,
+        ranks.naming_the_missing(),
     ):
 
         def report(row: Row) -> None:
@@ -75,6 +79,7 @@ def train_showing(
             report=report,
             should_stop=stop.asked,
             sample=lambda model: sample(model, run.tokenizer, recipe.seed),
+            ranks=ranks,
         )
     return outcome, stop.signal
 

@@ -28,6 +28,7 @@ from glassformer.interop.tensor_file import TensorFile
 from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256, self_checking
 from glassformer.model import Config, Decoder
 from glassformer.training.optimizer import moments_of
+from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
 
 FORMAT = 1
@@ -156,7 +157,8 @@ def fill(model: Decoder, recipe: Recipe, checkpoint: Checkpoint, folder: Path) -
     expected = {"model": model.state_dict(), "optimizer": moments_of(model, recipe)}
     for name, tensors in expected.items():
         _refuse_others(folder, f"{name}.safetensors", checkpoint.tensors[name], tensors)
-    model.load_state_dict(checkpoint.tensors["model"])
+    stored = checkpoint.tensors["model"]
+    model.load_state_dict({n: spread(stored[n], now) for n, now in expected["model"].items()})
 
 
 def _refuse_others(

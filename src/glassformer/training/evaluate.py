@@ -13,6 +13,7 @@ from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
+from glassformer.training.ranks import ALONE, Ranks
 
 
 class Score(NamedTuple):
@@ -49,21 +50,34 @@ def perplexity(loss: float) -> float:
 
 @torch.no_grad()
 def evaluate(
-    model: Decoder, batches: Iterable[Batch], n_bytes: int | None = None, dtype: str = "fp32"
+    model: Decoder,
+    batches: Iterable[Batch],
+    n_bytes: int | None = None,
+    dtype: str = "fp32",
+    ranks: Ranks = ALONE,
 ) -> Score:
-    """The model's surprise at every target of the batches, without dropout."""
+    """The model's surprise at every target of the batches, without dropout.
+
+    Of several ranks each takes its rows of every batch, and all get the one score.
+    """
     device = next(model.parameters()).device
     nats, n_tokens = 0.0, 0
     with evaluating(model):
         for batch in batches:
-            n = batch.n_targets
-            if not n:
+            if not batch.n_targets:
                 continue
-            there = batch.map(lambda tensor: tensor.to(device))
+            share = ranks.share(batch)
+            n = share.n_targets
+            there = share.map(lambda tensor: tensor.to(device))
+            targets = there.targets if n else there.targets.clamp(min=0)  # others wait for it
             with autocast(device, dtype):
-                loss = model.loss(there.ids, there.targets, **there.given)
+                loss = model.loss(there.ids, targets, **there.given)
             nats += loss.item() * n
             n_tokens += n
+    if ranks.size > 1:
+        sums = torch.tensor([nats, n_tokens], dtype=torch.float64)
+        nats, counted = ranks.total(sums).tolist()
+        n_tokens = round(counted)
     if not n_tokens:
         raise GlassformerError(
             "no target is asked for in any batch, so there is no loss to measure"

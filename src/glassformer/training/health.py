@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
+from glassformer.training.ranks import whole
 
 
 def layer_of(name: str) -> str:
@@ -31,7 +32,8 @@ def layer_norms(named: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
         square = tensor.detach().float().square().sum()
         layer = layer_of(name)
         squares[layer] = squares[layer] + square if layer in squares else square
-    return dict(zip(squares, torch.stack([*squares.values()]).sqrt().tolist(), strict=True))
+    sums = torch.stack([whole(square) for square in squares.values()])
+    return dict(zip(squares, sums.sqrt().tolist(), strict=True))
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,9 @@ from glassformer.training.health import (
     update_to_weight,
 )
 from glassformer.training.optimizer import Optimizer
+from glassformer.training.ranks import ALONE, Ranks
 from glassformer.training.recipe import Recipe
+from glassformer.training.recompute import recompute_blocks
 from glassformer.training.run import Run
 from glassformer.training.schedule import learning_rate
 from glassformer.training.snapshots import Snapshots
@@ -68,6 +71,7 @@ def train(
     report: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
     sample: Callable[[Decoder], str] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train `model` in place, on the device it is on; in a `run`, leave checkpoints and metrics.
 
@@ -78,6 +82,7 @@ def train(
     (nats per token; `text_loss` of the whole text, where none is held out), `health`, `sample`.
     should_stop: asked between steps; if true, training saves
     and returns. A run with checkpoints goes on from the newest, bit for bit (fp32, CPU).
+    ranks: the processes that train together, each of which calls this.
 
     Raises NonFiniteError before an update that would spoil the weights, or where one has: nothing
     that is not finite is saved.
@@ -96,7 +101,7 @@ def train(
     >>> outcome.reason, outcome.val_loss < 0.1
     ('finished', True)
     """
-    return Loop(model, data, recipe, run, report, sample).go(should_stop)
+    return Loop(model, data, recipe, run, report, sample, ranks).go(should_stop)
 
 
 class Loop:
@@ -110,15 +115,19 @@ class Loop:
         run: Run | None = None,
         report: Callable[[Row], None] = lambda row: None,
         sample: Callable[[Decoder], str] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         check_trainable(model.config)
         widen(model)
         self.model, self.data, self.recipe, self.run = model, data, recipe, run
-        self.sample = sample
+        self.sample, self.ranks = sample, ranks
         self.report_to = report
         self.rows: list[Row] = []
+        if recipe.checkpoint_activations:
+            recompute_blocks(model)
+        self.eager: LossFunction = ranks.loss_of(model)
+        self.compiled: LossFunction | None = compiled(self.eager) if recipe.compile else None
         self.optimizer = Optimizer(model, recipe)
-        self.compiled: LossFunction | None = compiled(model.loss) if recipe.compile else None
         self.step = 0
         self.seconds = 0.0  # spent on training so far, over all sittings
         self.best_loss, self.best_step, self.waited = math.inf, 0, 0
@@ -136,7 +145,7 @@ class Loop:
             if self.recipe.patience and self.waited >= self.recipe.patience:
                 reason = "early"
                 break
-            if should_stop():
+            if self.ranks.any(should_stop()):
                 reason = "stopped"
                 break
             self.advance()
@@ -148,9 +157,10 @@ class Loop:
         if self.run is not None:
             self.run.forget_after(-1)  # what a start that was ended had measured
         config = self.model.config
-        unigram = unigram_loss(self.data.counts(), self.data.held_out(self.recipe.batch_size))
-        uniform = uniform_loss(config.vocab_size)
-        self.report({"step": 0, "uniform_loss": uniform, "unigram_loss": unigram})
+        if self.ranks.is_first:
+            unigram = unigram_loss(self.data.counts(), self.data.held_out(self.recipe.batch_size))
+            uniform = uniform_loss(config.vocab_size)
+            self.report({"step": 0, "uniform_loss": uniform, "unigram_loss": unigram})
         self.evaluate()
         self.snapshot()
         self.save()  # from here on the run can be resumed
@@ -165,7 +175,7 @@ class Loop:
         loss = self.gradient(batches, step)
         layers = gradient_norms(self.model) if due else {}
         try:
-            loss_value, norm = clip_and_check(self.model, loss, batches, recipe, step)
+            loss_value, norm = clip_and_check(self.model, loss, batches, recipe, step, self.ranks)
         except NonFiniteError as error:
             raise self.with_batch_saved(error, batches, step) from error
         named = self.model.named_parameters()
@@ -191,9 +201,7 @@ class Loop:
         elif EARLY_FROM <= step < recipe.eval_every and self.keeps(step):
             self.measure()  # the loss falls fastest before the first evaluation is due
         if self.sample is not None and falls_due(step, recipe.sample_every, last):
-            with evaluating(self.model), seeded_sampling(recipe, step):
-                text = self.sample(self.model)
-            self.report({"step": step, "sample": text})
+            self.show_sample(self.sample, step)
         self.snapshot()
         if not last and falls_due(step, recipe.save_every):
             self.save()
@@ -206,10 +214,11 @@ class Loop:
 
     def gradient(self, batches: list[Batch], step: int) -> torch.Tensor:
         """The gradient of one step; if compiling fails, say so once and go on eagerly."""
+        step_of = partial(accumulate_gradient, self.model)
         if self.compiled is None:
-            return accumulate_gradient(self.model, self.model.loss, batches, self.recipe, step)
+            return step_of(self.eager, batches, self.recipe, step, self.ranks)
         try:
-            return accumulate_gradient(self.model, self.compiled, batches, self.recipe, step)
+            return step_of(self.compiled, batches, self.recipe, step, self.ranks)
         except Exception as error:  # the compiler's errors share no class of their own
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self.report(
@@ -222,15 +231,26 @@ class Loop:
         """Measure, look at the model's health, and go by the loss where patience asks for it."""
         loss = self.measure()
         if health is not None:
-            batch = next(iter(self.data.held_out(8)))
-            dead = dead_units(self.model, batch)
-            self.report({"step": self.step, "health": {**health, "dead_units": dead}})
+            self.look_at_health(health)
         if loss < self.best_loss:
             self.best_loss, self.best_step, self.waited = loss, self.step, 0
             if self.recipe.patience:
                 self.save()  # the one to go back to
         else:
             self.waited += 1
+
+    def look_at_health(self, health: Health) -> None:
+        model = self.ranks.whole_model(self.model)
+        if model is not None:
+            dead = dead_units(model, next(iter(self.data.held_out(8))))
+            self.report({"step": self.step, "health": {**health, "dead_units": dead}})
+
+    def show_sample(self, sample: Callable[[Decoder], str], step: int) -> None:
+        model = self.ranks.whole_model(self.model)
+        if model is not None:
+            with evaluating(model), seeded_sampling(self.recipe, step):
+                text = sample(model)
+            self.report({"step": step, "sample": text})
 
     def measure(self) -> float:
         """The mean loss over the held-out blocks, beside the floor where that is known.
@@ -239,7 +259,8 @@ class Loop:
         """
         started = time.perf_counter()
         held_out = self.data.held_out(self.recipe.batch_size)
-        loss = evaluate(self.model, held_out, dtype=self.recipe.dtype).loss
+        score = evaluate(self.model, held_out, dtype=self.recipe.dtype, ranks=self.ranks)
+        loss = score.loss
         of = "held-out" if self.data.holds_out else "text's"
         if not math.isfinite(loss):
             raise NonFiniteError(self.diverged(f"the {of} loss is {loss}"))
@@ -264,7 +285,7 @@ class Loop:
         if reason == "early" and self.run is not None:
             folder = ck.step_folder(self.run.checkpoints, self.best_step)
             ck.fill(self.model, self.recipe, ck.load_checkpoint(folder), folder)
-            self.run.export(self.model)
+            self.export(self.run)
         self.model.eval()
         return Outcome(reason, self.step, self.rows)
 
@@ -273,8 +294,8 @@ class Loop:
     def contents(self) -> ck.Checkpoint:
         """Everything the next step depends on, and what it must agree with."""
         tensors = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.tensors(),
+            "model": self.ranks.gather(self.model.state_dict()),
+            "optimizer": self.ranks.gather(self.optimizer.tensors()),
         }
         state = {
             # all randomness is a function of (seed, step): data order, dropout
@@ -294,17 +315,30 @@ class Loop:
 
     def save(self) -> None:
         """A checkpoint, then the model in the run folder, then the older checkpoints go."""
-        if self.run is None:
+        run = self.run
+        if run is None:
             return
-        wrong = next((n for n, p in self.model.named_parameters() if not p.isfinite().all()), None)
-        if wrong is not None:
-            raise NonFiniteError(self.diverged(f"the weight {wrong} is no longer finite"))
         started = time.perf_counter()
-        ck.save_checkpoint(self.run.checkpoints, self.step, self.contents())
-        self.run.export(self.model)
-        best = self.best_step if self.recipe.patience else None
-        ck.prune_checkpoints(self.run.checkpoints, KEPT_CHECKPOINTS, spare=best)
+        contents, best = self.contents(), self.best_step if self.recipe.patience else None
+
+        def write() -> None:
+            weights = contents.tensors["model"]
+            wrong = next((name for name, w in weights.items() if not w.isfinite().all()), None)
+            if wrong is not None:
+                raise NonFiniteError(self.diverged(f"the weight {wrong} is no longer finite"))
+            ck.save_checkpoint(run.checkpoints, self.step, contents)
+
+        self.ranks.first_does(write)
+        self.export(run)
+        self.ranks.first_does(
+            lambda: ck.prune_checkpoints(run.checkpoints, KEPT_CHECKPOINTS, spare=best)
+        )
         self.report({"step": self.step, "checkpoint_seconds": time.perf_counter() - started})
+
+    def export(self, run: Run) -> None:
+        """Write the model as it is now into the run folder."""
+        model = self.ranks.whole_model(self.model)
+        self.ranks.first_does(lambda: None if model is None else run.export(model))
 
     def diverged(self, what: str) -> str:
         """What to say when an update has spoiled the model."""
@@ -322,7 +356,8 @@ class Loop:
     def snapshot(self) -> None:
         if self.snapshots is not None and self.keeps(self.step):
             started = time.perf_counter()
-            self.snapshots.save(self.step, self.contents())
+            snapshots, contents = self.snapshots, self.contents()
+            self.ranks.first_does(lambda: snapshots.save(self.step, contents))
             self.report({"step": self.step, "snapshot_seconds": time.perf_counter() - started})
 
     def resume(self, run: Run) -> None:
@@ -350,7 +385,7 @@ class Loop:
         self, error: NonFiniteError, batches: list[Batch], step: int
     ) -> NonFiniteError:
         """The error, with the place where its batch is kept."""
-        if self.run is None:
+        if self.run is None or not self.ranks.is_first:
             return error
         folder = self.run.folder / "failures"
         folder.mkdir(exist_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.model.language_model import LanguageModel
 from glassformer.ops import muon as ops
+from glassformer.training.ranks import local, spread, whole
 from glassformer.training.recipe import Recipe
 from glassformer.watch.view import Source, as_matrix, is_matrix, itself
 
@@ -34,6 +37,16 @@ def muon_parameters(model: LanguageModel[Any], recipe: Recipe) -> dict[str, nn.P
 def _in_a_block(name: str) -> bool:
     """Whether it is a block's own, of whichever tower."""
     return "blocks." in name
+
+
+def _block_of(name: str) -> str:
+    """The beginning of a name that all parameters of its block share.
+
+    >>> _block_of("encoder.blocks.3.attn.W_O")
+    'encoder.blocks.3.'
+    """
+    tower, _, rest = name.partition("blocks.")
+    return f"{tower}blocks.{rest.partition('.')[0]}."
 
 
 def matrices(model: LanguageModel[Any], source: Source = itself) -> Iterator[Matrix]:
@@ -60,25 +73,94 @@ class Muon:
         self.parameters = muon_parameters(model, recipe)
         self.momentum, self.decay = recipe.momentum, recipe.weight_decay
         self.averages = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        self._ahead = [torch.empty_like(p) for p in self.parameters.values()]
-        ahead = {id(p): a for p, a in zip(self.parameters.values(), self._ahead, strict=True)}
-        orthogonal = matrices(model, lambda p: ahead.get(id(p), p))
-        self._stacks: dict[torch.Size, list[tuple[Matrix, Tensor]]] = {}
-        for weight, (_, to_turn, _) in zip(matrices(model), orthogonal, strict=True):
-            self._stacks.setdefault(to_turn.shape, []).append((weight, to_turn))
+        self._ahead = {name: torch.empty_like(p) for name, p in self.parameters.items()}
+        ahead = {p: self._ahead[name] for name, p in self.parameters.items()}
+        in_parts = any(local(p) is not p for p in ahead)
+        self._turn = (Parted if in_parts else Whole)(model, ahead)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """One update, from the parameters' gradients."""
-        weights: list[Tensor] = [*self.parameters.values()]
-        averages = [*self.averages.values()]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights]
-        for w, g, m, ahead in zip(weights, gradients, averages, self._ahead, strict=True):
+        for name, parameter in self.parameters.items():
+            w, m, ahead = map(local, (parameter, self.averages[name], self._ahead[name]))
+            g = torch.zeros_like(w) if parameter.grad is None else local(parameter.grad)
             m.lerp_(g, 1 - self.momentum)
             ops.look_ahead.kernel(g, m, momentum=self.momentum, out=ahead)
             w.mul_(1 - lr * self.decay)
-        for members in self._stacks.values():
-            stack = torch.stack([ahead for _, ahead in members])  # [weight, d_model, rest]
-            steps = ops.orthogonalize.kernel(stack, work_dtype(stack)).to(stack.dtype)
-            for (weight, _), step in zip(members, steps.unbind(), strict=True):
-                weight.value.sub_(step, alpha=lr * weight.scale)
+        self._turn(lr)
+
+
+Stacks = dict[torch.Size, list[tuple[Matrix, Tensor]]]
+"""By their shape, matrices to be changed, each with what is to be made orthogonal for it."""
+
+
+def stacks_of(
+    model: LanguageModel[Any], changed: Source, ahead: Source, within: str = ""
+) -> Stacks:
+    """Every matrix of what `changed` stands for, with the same part of what `ahead` stands for."""
+    result: Stacks = {}
+    for weight, (_, to_turn, _) in zip(
+        matrices(model, changed), matrices(model, ahead), strict=True
+    ):
+        if weight.name.startswith(within):
+            result.setdefault(to_turn.shape, []).append((weight, to_turn))
+    return result
+
+
+def subtract_orthogonal(stacks: Stacks, lr: float) -> None:
+    """w <- w - lr scale orthogonal(ahead), of one shape in one stack."""
+    for members in stacks.values():
+        stack = torch.stack([ahead for _, ahead in members])  # [weight, d_model, rest]
+        steps = ops.orthogonalize.kernel(stack, work_dtype(stack)).to(stack.dtype)
+        for (weight, _), step in zip(members, steps.unbind(), strict=True):
+            weight.value.sub_(step, alpha=lr * weight.scale)
+
+
+class Whole:
+    """The model's matrices, changed where they are."""
+
+    def __init__(self, model: LanguageModel[Any], ahead: dict[nn.Parameter, Tensor]) -> None:
+        self.stacks = stacks_of(model, itself, lambda p: ahead.get(p, p))
+
+    def __call__(self, lr: float) -> None:
+        subtract_orthogonal(self.stacks, lr)
+
+
+class Parted:
+    """Matrices of which each rank holds a part: a block's are put together on each, and changed.
+
+    So much memory is taken as the largest block's matrices need twice, whole.
+    """
+
+    def __init__(self, model: LanguageModel[Any], ahead: dict[nn.Parameter, Tensor]) -> None:
+        self.ahead = ahead
+        self.blocks: list[tuple[dict[nn.Parameter, tuple[Tensor, Tensor]], Stacks]] = []
+        named = {p: name for name, p in model.named_parameters()}
+        room: dict[tuple[str, torch.Size], tuple[Tensor, Tensor]] = {}  # one block after another
+        for block, group in groupby(ahead, lambda p: _block_of(named[p])):
+            both: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
+            for p in group:
+                place = named[p].removeprefix(block), p.shape
+                if place not in room:
+                    empty = local(p).new_empty
+                    room[place] = empty(p.shape), empty(p.shape)
+                both[p] = room[place]
+            changes = partial(_of_pair, both, 0)
+            turned = partial(_of_pair, both, 1)
+            self.blocks.append((both, stacks_of(model, changes, turned, block)))
+
+    def __call__(self, lr: float) -> None:
+        for both, stacks in self.blocks:
+            for p, (change, to_turn) in both.items():
+                change.zero_()
+                to_turn.copy_(whole(self.ahead[p]))
+            subtract_orthogonal(stacks, lr)
+            for p, (change, _) in both.items():
+                local(p).add_(local(spread(change, p)))
+
+
+def _of_pair(
+    pairs: dict[nn.Parameter, tuple[Tensor, Tensor]], index: int, p: nn.Parameter
+) -> Tensor:
+    """What stands for a parameter; for one of another block, something of its shape."""
+    return pairs[p][index] if p in pairs else torch.empty(()).expand(p.shape)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from glassformer.model import Decoder
 from glassformer.training.muon import Muon, muon_parameters
+from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
 from glassformer.watch.view import is_matrix
 
@@ -54,9 +55,9 @@ class Optimizer:
         averages = self.muon.averages if self.muon is not None else {}
         for name, parameter in self.named.items():
             if name in averages:
-                averages[name].copy_(tensors[f"exp_avg.{name}"])
+                averages[name].copy_(spread(tensors[f"exp_avg.{name}"], parameter))
                 continue
-            state = {m: tensors[f"{m}.{name}"].to(parameter) for m in MOMENTS.values()}
+            state = {m: spread(tensors[f"{m}.{name}"], parameter) for m in MOMENTS.values()}
             # the bias corrections' count: AdamW keeps it as a tensor beside the parameter if fused
             count = torch.tensor(float(step), device=parameter.device)
             self.adamw.state[parameter] = {"step": count, **state}

@@ -16,6 +16,7 @@ from glassformer.model.size import parameter_count
 from glassformer.training.data import Data
 from glassformer.training.device import precision
 from glassformer.training.loop import Loop
+from glassformer.training.ranks import ALONE, Ranks
 from glassformer.training.recipe import Recipe
 
 TRIAL_STEPS = 4  # the first warms up and is not counted
@@ -81,7 +82,7 @@ class Plan(NamedTuple):
         return f"{seen}: enough"
 
 
-def make_plan(model: Decoder, data: Data, recipe: Recipe) -> Plan:
+def make_plan(model: Decoder, data: Data, recipe: Recipe, ranks: Ranks = ALONE) -> Plan:
     """Try a few steps on a copy that is thrown away, and count what they took."""
     parameters = parameter_count(model.config)
     device = next(model.parameters()).device
@@ -90,6 +91,7 @@ def make_plan(model: Decoder, data: Data, recipe: Recipe) -> Plan:
         data,
         # evaluation and samples apart; compiling takes longer than it tells
         recipe.replace(eval_every=0, sample_every=0, save_every=0, compile=False),
+        ranks=ranks,
     )
     trial.model.train()
     took = []

@@ -210,10 +210,13 @@ def write_corpus(
     )
 
 
-def resumed_run(folder: Path, device: str = "auto") -> Prepared:
-    """Open a run to go on with it; the tokens are those it was started with."""
+def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Prepared:
+    """Open a run to go on with it; the tokens are those it was started with.
+
+    follows: for a rank that is not the first, after the first has opened or begun it.
+    """
     where = choose_device(device)
-    run = Run.reopen(folder)
+    run = Run.reopen(folder, follows)
     try:
         described = run.description
         recipe = described.recipe

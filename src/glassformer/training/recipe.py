@@ -50,7 +50,9 @@ class Recipe(Checked):
     `snapshot_mb` of disk for snapshots at log-spaced steps (0: none), `snapshots` of them (0: the
     powers of two).
     Arithmetic: `dtype` fp32 or bf16 (bf16 products, fp32 weights); `compile` the forward and
-    backward pass. `seed` decides initial weights, the order of the data and dropout.
+    backward pass; `checkpoint_activations`: keep of a block only what enters it, and compute the
+    rest again in the backward pass. `seed` decides initial weights, the order of the data and
+    dropout.
 
     >>> Recipe(steps=100, lr=3e-3).blocks_per_step
     32
@@ -80,6 +82,7 @@ class Recipe(Checked):
     snapshots: Count = 0
     dtype: Annotated[str, Choice(DTYPES)] = "fp32"
     compile: bool = False
+    checkpoint_activations: bool = False
     seed: Annotated[
         int, Range(0, below=2**64, low=FINITE, high="has more than 64 bits; give one below 2^64")
     ] = 0

@@ -110,11 +110,14 @@ def load_run(folder: str | Path) -> PastRun:
 
 
 class Run:
-    """A run folder opened for writing; a context manager that holds its lock."""
+    """A run folder opened for writing; a context manager that holds its lock.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = take_lock(folder)
+    With `follows` it is one that another rank has opened so: read, and neither locked nor written.
+    """
+
+    def __init__(self, folder: Path, follows: bool = False) -> None:
+        self.folder, self.follows = folder, follows
+        self._lock = None if follows else take_lock(folder)
         self._metrics: IO[str] | None = None
         self._tokenizer: Tokenizer | None = None
 
@@ -153,10 +156,10 @@ class Run:
         write_atomically(self.folder / "run.json", content)
 
     @classmethod
-    def reopen(cls, folder: Path) -> Run:
+    def reopen(cls, folder: Path, follows: bool = False) -> Run:
         """Open a run to go on with it."""
         description = read_description(folder)
-        run = cls(folder)
+        run = cls(folder, follows)
         run._tokenizer = tokenizer = open_tokenizer(folder, description)
         if tokenizer.fingerprint != description.tokenizer:
             raise GlassformerError(
@@ -191,6 +194,8 @@ class Run:
 
     def record(self, row: Row) -> None:
         """Append one row to metrics.jsonl; it is in the file when this returns."""
+        if self.follows:
+            return
         if self._metrics is None:
             self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._metrics.write(json.dumps(row) + "\n")
@@ -198,6 +203,8 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that a resumed run makes again."""
+        if self.follows:
+            return
         path = self.folder / "metrics.jsonl"
         rows = [json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step]
         write_atomically(path, "".join(rows))
@@ -209,7 +216,8 @@ class Run:
     def close(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Run:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 
 import torch
@@ -15,6 +15,7 @@ from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
+from glassformer.training.ranks import ALONE, Ranks, whole
 from glassformer.training.recipe import Recipe
 
 LossFunction = Callable[..., Tensor]
@@ -29,15 +30,16 @@ _drawing = Lock()  # torch draws dropout from one generator, which all threads s
 
 
 @contextmanager
-def seeded_dropout(recipe: Recipe, step: int, micro: int) -> Iterator[None]:
-    """Seed torch for one forward pass, so that dropout is a function of (seed, step, pass).
+def seeded_dropout(recipe: Recipe, step: int, micro: int, rank: int = 0) -> Iterator[None]:
+    """Seed torch for one forward pass, so that dropout is a function of (seed, step, pass, rank).
 
     A resumed or replayed step then draws the same masks, also while another thread replays, and no
     generator state needs saving.
     """
     with _drawing:
-        # an odd multiplier keeps the numbers apart; torch keeps 64 bits
-        torch.manual_seed(((recipe.seed * 1_000_003 + step) * 1_009 + micro) % 2**64)
+        # odd multipliers keep the numbers apart; torch keeps 64 bits
+        place = (recipe.seed * 1_000_003 + step) * 1_009 + micro
+        torch.manual_seed((place + rank * 0x9E3779B97F4A7C15) % 2**64)
         yield
 
 
@@ -58,11 +60,12 @@ def accumulate_gradient(
     batches: Sequence[Batch],
     recipe: Recipe,
     step: int,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Set every parameter's gradient to that of the mean loss over all batches; return that loss.
 
     loss = sum over batches of loss_i * n_i / n, with n_i the targets in batch i: what one big
-    batch would give.
+    batch would give. Of several ranks each takes its rows, and n counts those of all.
     """
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
@@ -72,22 +75,40 @@ def accumulate_gradient(
             f"step {step}: no target is asked for in any of its {len(batches)} batches; mask fewer"
         )
     loss = torch.zeros((), device=device)
+    last = max(micro for micro, count in enumerate(counts) if count)
     for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         if not count:
             continue  # the mean over nothing is no number
-        there = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
-        dropping = seeded_dropout(recipe, step, micro) if model.config.dropout else nullcontext()
-        with dropping, autocast(device, recipe.dtype):
-            part = loss_of(there.ids, there.targets, **there.given)
-        if len(batches) > 1:
-            part = part * (count / sum(counts))
-        part.backward()
+        share = ranks.share(batch)
+        own = count if share is batch else share.n_targets
+        there = share.map(lambda tensor: tensor.to(device, non_blocking=True))
+        # where no row of this rank's is asked for, others wait for it
+        targets = there.targets if own else there.targets.clamp(min=0)
+        drops = model.config.dropout
+        dropping = seeded_dropout(recipe, step, micro, ranks.rank) if drops else nullcontext()
+        with exchanging(loss_of, micro == last):
+            with dropping, autocast(device, recipe.dtype):
+                part = loss_of(there.ids, targets, **there.given)
+            if len(batches) > 1 or ranks.size > 1:
+                part = part * (own / sum(counts))
+            (part if ranks.size == 1 else part * ranks.size).backward()  # ranks take the mean
         loss += part.detach()
-    return loss
+    return ranks.total(loss)
+
+
+def exchanging(loss_of: LossFunction, last: bool) -> AbstractContextManager[object]:
+    """Around a pass whose gradient DDP exchanges only with that of the last batch."""
+    wait = getattr(loss_of, "no_sync", None)
+    return nullcontext() if last or wait is None else wait()
 
 
 def clip_and_check(
-    model: Decoder, loss: Tensor, batches: Sequence[Batch], recipe: Recipe, step: int
+    model: Decoder,
+    loss: Tensor,
+    batches: Sequence[Batch],
+    recipe: Recipe,
+    step: int,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, float]:
     """Clip the gradient to its greatest allowed norm; return the loss and the norm before that.
 
@@ -95,6 +116,7 @@ def clip_and_check(
     Source: Pascanu et al. 2013, algorithm 1.
     """
     norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    norm = whole(norm)
     loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # the one wait
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
         what = (
@@ -102,11 +124,17 @@ def clip_and_check(
             if not math.isfinite(loss_value)
             else f"the loss is {loss_value:.4f} but the gradient's norm is {norm_value}"
         )
-        raise NonFiniteError(
-            f"step {step}: {what}; {find_non_finite(model, batches, recipe, step)};"
-            f" stopped before the update, so the weights are those after step {step - 1};"
-            " a lower lr, a longer warm-up or a smaller clip is the usual cure"
-        )
+        examined = ranks.whole_model(model)
+
+        def refuse() -> None:
+            assert examined is not None
+            raise NonFiniteError(
+                f"step {step}: {what}; {find_non_finite(examined, batches, recipe, step)};"
+                f" stopped before the update, so the weights are those after step {step - 1};"
+                " a lower lr, a longer warm-up or a smaller clip is the usual cure"
+            )
+
+        ranks.first_does(refuse)
     greatest = recipe.clip or math.inf
     if norm_value > 0.99 * greatest:  # else every number would be multiplied by 1
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), greatest, norm)

@@ -1,0 +1,102 @@
+"""What each of several processes does for `test_distributed`; torchrun starts them for all checks.
+
+Muon's iterations run in float32 here: in bfloat16, as usual, a sum in another order is rounded to
+another number now and then, and 50 steps later the losses differ in the fourth digit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from glassformer.training import muon
+from glassformer.training.distributed import Group, join
+from glassformer.training.loop import Outcome, train
+from glassformer.training.ranks import ALONE, Ranks
+from glassformer.training.recipe import Recipe
+from glassformer.training.run import Description, Run
+from tests.training.small import TOKENIZER, small_data, small_model, small_recipe
+
+OPTIMIZERS = ("adamw", "muon")
+RUNS = (("adamw", "copies"), ("muon", "parts"))  # DDP, FSDP2
+HALF, END = 7, 12
+
+
+def long_recipe(optimizer: str) -> Recipe:
+    """50 steps at usual rates."""
+    choices = {"steps": 50, "lr": 1e-3, "muon_lr": 0.02, "accumulate": 2, "eval_every": 10}
+    return small_recipe(optimizer=optimizer, **choices)
+
+
+def losses_of(ranks: Ranks, recipe: Recipe) -> dict[str, list[float]]:
+    rows = train(small_model(), small_data(), recipe, ranks=ranks).rows
+    return {
+        name: [row.get(name, 0.0) for row in rows if name in row]
+        for name in ("loss", "val_loss", "grad_norm")
+    }
+
+
+def run_to(ranks: Ranks, folder: Path, step: int, optimizer: str, dropout: float = 0.0) -> Outcome:
+    """Begin a run, or go on with it, and stop after a step."""
+    rates = {"lr": 1e-3, "muon_lr": 0.02}
+    recipe = small_recipe(steps=END, optimizer=optimizer, accumulate=2, snapshot_mb=0, **rates)
+    model = small_model(dropout=dropout)
+    if ranks.is_first and not (folder / "run.json").exists():
+        with Run.create(folder) as run:
+            run.describe(Description(model.config, recipe, {}, TOKENIZER.fingerprint), TOKENIZER)
+    ranks.any(False)  # the others wait for the folder
+    steps = count(newest(folder))
+    with Run.reopen(folder, follows=not ranks.is_first) as run:
+        return train(
+            model,
+            small_data(),
+            recipe,
+            run=run,
+            should_stop=lambda: next(steps) >= step,
+            ranks=ranks,
+        )
+
+
+def newest(folder: Path) -> int:
+    """The newest step that a run has saved."""
+    return max((int(path.name[5:]) for path in folder.glob("checkpoints/step-??????")), default=0)
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    muon.work_dtype = in_float32
+    with join("cpu", sharded=False, deadline=120) as copies:
+        parts = Group(copies.store, copies.rank, copies.size, copies.device, sharded=True)
+        kinds = {"copies": copies, "parts": parts}
+        losses = {
+            f"{optimizer} {kind}": losses_of(ranks, long_recipe(optimizer))
+            for optimizer in OPTIMIZERS
+            for kind, ranks in kinds.items()
+        }
+        if copies.is_first:
+            (folder / "losses.json").write_text(json.dumps(losses))
+        for optimizer, kind in RUNS:
+            ranks = kinds[kind]
+            run_to(ranks, folder / f"straight-{kind}", END, optimizer, dropout=0.1)
+            run_to(ranks, folder / f"halves-{kind}", HALF, optimizer, dropout=0.1)
+            run_to(ranks, folder / f"halves-{kind}", END, optimizer, dropout=0.1)
+            run_to(ranks, folder / f"from-one-{kind}", END, optimizer)
+            run_to(ranks, folder / f"to-one-{kind}", HALF, optimizer)
+
+
+def in_float32(weight: torch.Tensor) -> torch.dtype:  # noqa: ARG001 (for `work_dtype`)
+    return torch.float32
+
+
+def before(folder: Path) -> None:
+    """What one process does first: runs that the others go on with."""
+    for optimizer, kind in RUNS:
+        run_to(ALONE, folder / f"from-one-{kind}", HALF, optimizer)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
