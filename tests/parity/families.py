@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
 
@@ -201,6 +201,29 @@ FAMILIES |= {
     ],
 }
 
+ENCODERS: dict[str, list[dict[str, Any]]] = {
+    "bert": [{"intermediate_size": 44}, {"intermediate_size": 7, "hidden_act": "relu"}],
+    "roberta": [
+        {"intermediate_size": 44, "type_vocab_size": 1, "pad_token_id": 1},
+        {"intermediate_size": 7, "pad_token_id": 1, "layer_norm_eps": 1e-3},
+    ],
+    "modernbert": [
+        {"num_hidden_layers": 4, "hidden_size": 20, "intermediate_size": 23, "local_attention": 6},
+        {
+            "hidden_size": 20,
+            "intermediate_size": 7,
+            "local_attention": 4,
+            "norm_bias": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "classifier_bias": True,
+            "tie_word_embeddings": False,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ],
+}
+FAMILIES |= ENCODERS
+
 CASES = [
     (model_type, variant, settings)
     for model_type, variants in FAMILIES.items()
@@ -234,12 +257,17 @@ def _wider(arg: Any) -> Any:
     return math.sqrt(2 / math.pi) if isinstance(arg, float) and arg == 0.79788456 else arg
 
 
+def opener(model_type: str) -> Any:
+    """What opens a family's folders there."""
+    return AutoModelForMaskedLM if model_type in ENCODERS else AutoModelForCausalLM
+
+
 def model_there(model_type: str, settings: dict[str, Any]) -> Any:
     """A model of `transformers` in float64 whose every parameter is random, gains too."""
     config = AutoConfig.for_model(model_type, **{**SIZES, **TOKENS, **settings})
     generator = torch.Generator().manual_seed(0)
     with InDouble():
-        model: Any = AutoModelForCausalLM.from_config(config, **ONE_BY_ONE)
+        model: Any = opener(model_type).from_config(config, **ONE_BY_ONE)
         model = model.to(torch.float64).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

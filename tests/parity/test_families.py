@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
@@ -29,8 +28,19 @@ from glassformer.trace import Node
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
 from tests.interop.models import random_ids
-from tests.parity.families import CASES, FAMILIES, ONE_BY_ONE, SHARED, InDouble, model_there
+from tests.parity.families import (
+    CASES,
+    ENCODERS,
+    FAMILIES,
+    ONE_BY_ONE,
+    SHARED,
+    InDouble,
+    model_there,
+    opener,
+)
 from tests.parity.families_page import PAGE, on_the_page, page
+
+DECODERS = [case for case in CASES if case[0] not in ENCODERS]
 
 # Relative to the largest number of a tensor: the same sums in other orders.
 LOGITS = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -91,7 +101,8 @@ def test_saved_here_it_is_the_same_folder_there(case, tmp_path):
     assert written["model_type"] == theirs.config.model_type
     ids = random_ids(ours.config)
     with InDouble():
-        back: Any = AutoModelForCausalLM.from_pretrained(tmp_path, **ONE_BY_ONE).eval()
+        opening = opener(written["model_type"])
+        back: Any = opening.from_pretrained(tmp_path, **ONE_BY_ONE).eval()
         assert close(back(ids).logits, theirs(ids).logits, LOGITS[torch.float64])
     again, _ = load_folder(tmp_path)
     assert again.config == ours.config
@@ -247,7 +258,7 @@ def test_numbers_of_experts_that_do_not_fit_are_refused_by_tensor_and_file(tmp_p
         assert said in wrong(folder, tmp_path / str(number), change), said
 
 
-@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt_oss"])
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt_oss", "roberta"])
 @torch.no_grad()
 def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path, model_type):
     theirs = model_there(model_type, FAMILIES[model_type][-1]).to(torch.bfloat16)
@@ -258,10 +269,12 @@ def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path, model_ty
     ids = random_ids(ours.config)
     wide, _ = load_folder(tmp_path, dtype=torch.float64)
     with InDouble():
-        expected = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64, **ONE_BY_ONE)
+        opening = opener(model_type)
+        expected = opening.from_pretrained(tmp_path, dtype=torch.float64, **ONE_BY_ONE)
         assert close(wide(ids), expected.eval()(ids).logits, LOGITS[torch.float64])
 
 
+@pytest.mark.parametrize("case", DECODERS, indirect=True, ids=[f"{n} {i}" for n, i, _ in DECODERS])
 def test_greedy_texts_are_the_same(case):
     """With a cache and without."""
     theirs, _, ours = case

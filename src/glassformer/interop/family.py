@@ -23,7 +23,13 @@ from glassformer.model import Config
 
 Settings = Mapping[str, Any]
 
-OF_TABLES = {"embed.E": AS_OURS, "pos_embed.pos": AS_OURS, "unembed.U": OUT_BY_IN}
+OF_TABLES = {
+    "embed.E": AS_OURS,
+    "type_embed.type": AS_OURS,
+    "pos_embed.pos": AS_OURS,
+    "unembed.U": OUT_BY_IN,
+}
+SUFFIXES = (".weight", ".bias")
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -92,7 +98,7 @@ class Family:
     after prefix, `layers` and the layer's number for `block`, which may follow from the
     configuration, and alone for the `head`. A matrix has the `layout`, an embedding table ours, the
     head [out, in]; `layouts` are other ones, by our modules. `buffers`: tensors that are no
-    weights; `renamed`: beginnings of names in old folders. `experts`: what stands in place of the
+    weights; `renamed` and `endings`: beginnings and ends of names in old folders. `experts`: what stands in place of the
     block's MLP in layers that have experts; "{}" is an expert's number. `suffixes`: what follows
     the names of a module's weight and bias, where it is another than usual.
 
@@ -117,6 +123,7 @@ class Family:
     suffixes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     buffers: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
+    endings: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, Any] = field(default_factory=dict)
     more: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
     more_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -132,7 +139,8 @@ class Family:
 
     @property
     def head_name(self) -> str:
-        return f"{self.head['unembed.U']}.weight"
+        suffix, _ = self.suffixes.get("unembed.U", SUFFIXES)
+        return self.head["unembed.U"] + suffix
 
     def read_config(self, settings: Settings, /) -> Config:
         """Our configuration for the family's settings.
@@ -235,7 +243,7 @@ class Family:
         usual = OF_TABLES.get(ours, self.layout)
         layout = self.layouts[ours](config) if ours in self.layouts else usual
         scope = "" if layer is None else f"blocks.{layer}."
-        suffixes = self.suffixes.get(ours, (".weight", ".bias"))
+        suffixes = self.suffixes.get(ours, SUFFIXES)
         for suffix, letter in zip(suffixes, "Wb", strict=True):
             parts = tuple(scope + _parameter(module, letter) for module in ours.split())
             if expert is not None:
@@ -248,6 +256,8 @@ class Family:
         for name in names:
             old = next((old for old in self.renamed if name.startswith(old)), "")
             full_name = self.renamed[old] + name.removeprefix(old) if old else name
+            for end, now in self.endings.items():
+                full_name = re.sub(f"{re.escape(end)}$", now, full_name)
             prefixed = full_name.startswith((self.prefix, *self.head.values()))
             full_name = full_name if prefixed else f"{self.prefix}{full_name}"
             if full_name in full:

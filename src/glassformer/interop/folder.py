@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,12 +25,13 @@ from glassformer.interop.match import form_for, match, read_settings
 from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
 from glassformer.memory import give_back_memory
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, Decoder, Encoder
+from glassformer.model.kinds import kind_of
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 
 
-def save(model: Decoder, tokenizer: Tokenizer | None, folder: str | Path) -> None:
+def save(model: Decoder | Encoder, tokenizer: Tokenizer | None, folder: str | Path) -> None:
     """Write a model and its tokenizer; a reader finds each file whole, the old one or the new.
 
     In a folder that is there already only the files of this model are replaced.
@@ -65,8 +67,10 @@ def load_folder(
     folder: str | Path,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
-) -> tuple[Decoder, Tokenizer | None]:
+) -> tuple[Any, Tokenizer | None]:
     """Read a folder that `save` or `transformers` wrote, ready for use (`model.eval()`).
+
+    The model is a `Decoder` or an `Encoder`, as the folder is.
 
     dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
     tokenizer.json, and no vocab.json with merges.txt. Everything is checked before memory is taken:
@@ -78,7 +82,7 @@ def load_folder(
         config, held = match(folder / "config.json", tensors)
         tokenizer = _tokenizer(folder, config)
         dtype = dtype or tensors.widest_dtype([tensor.name for tensor in held])
-        model = Decoder.unfilled(config, dtype, device or "cpu")
+        model = kind_of(config).unfilled(config, dtype, device or "cpu")
         _fill(model, held, tensors)
     model.said, model.tokenizer = read_said(folder), tokenizer
     return model.eval(), tokenizer
@@ -96,7 +100,7 @@ def _tokenizer(folder: Path, config: Config) -> Tokenizer | None:
     return tokenizer
 
 
-def _fill(model: Decoder, held: list[Stored], tensors: Tensors) -> None:
+def _fill(model: Decoder | Encoder, held: list[Stored], tensors: Tensors) -> None:
     """Copy the folder's numbers into the model's parameters."""
     parts = parts_of(dict(model.named_parameters()), model.config)
     with torch.no_grad():
@@ -107,7 +111,7 @@ def _fill(model: Decoder, held: list[Stored], tensors: Tensors) -> None:
                 parts[part].copy_(value)
 
 
-def tensors_of(form: Form, model: Decoder) -> dict[str, Tensor]:
+def tensors_of(form: Form, model: Decoder | Encoder) -> dict[str, Tensor]:
     """The tensors that the form stores; what our configuration lacks is ones, zeros or a table."""
     complete = form.with_all_parameters(model.config)
     parts, shapes = parts_of(model.state_dict(), model.config), shapes_of(complete)

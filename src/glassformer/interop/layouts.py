@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassformer.model import Config, Decoder
+from glassformer.model import Config
+from glassformer.model.kinds import kind_of
 
 Shape = tuple[int, ...]
 _EXPERTS = re.compile(r"blocks\.(\d+)\.mlp\.[Wb]_(?:gate|in|out)")
@@ -142,5 +143,5 @@ def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tens
 def shapes_of(config: Config) -> dict[str, Shape]:
     """The shape of every part of a configuration's model; nothing is allocated."""
     with torch.device("meta"):
-        parameters = dict(Decoder(config).named_parameters())
+        parameters = dict(kind_of(config)(config).named_parameters())
     return {name: tuple(part.shape) for name, part in parts_of(parameters, config).items()}

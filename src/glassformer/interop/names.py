@@ -117,6 +117,8 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     modules = dict(_modules(family, config))
     scaled = config.embed_scale != 1  # some families do it inside of the module, some after it
     yield Name("embed", None if scaled else modules["embed.W_E"][0], "hook_embed")
+    if config.token_types:
+        yield Name("type_embed", modules["type_embed.W_type"][0], None)
     if "pos_embed.W_pos" in modules:
         yield Name("pos_embed", modules["pos_embed.W_pos"][0], "hook_pos_embed")
     fused = any(
@@ -138,6 +140,9 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     if config.final_norm:
         for ours, part, hook in _norm(config, "ln_final"):
             yield Name(ours, modules.get(part, (None, None))[0], hook)
+    if config.masked_head:
+        yield Name("masked_head.pre", modules["masked_head.W_in"][0], None)
+        yield Name("masked_head.ln.normalized", modules["masked_head.ln.w"][0], None)
     apart = config.logit_cap > 0 or config.logit_scale != 1  # no module of theirs gives these
     yield Name("logits", None if apart else family.head["unembed.U"], "unembed.hook_out")
 

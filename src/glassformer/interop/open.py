@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import hub
 from glassformer.interop.folder import load_folder, read_config
-from glassformer.model import Config, Decoder, build_preset, load_preset, preset_names
+from glassformer.model import Config, build_preset, load_preset, preset_names
 from glassformer.text.tokenizer import Tokenizer
 
 MOST_FOLDERS = 1_000  # looked at for one of a similar name
@@ -19,7 +20,7 @@ MOST_FOLDERS = 1_000  # looked at for one of a similar name
 
 def load(
     name: str | Path, dtype: torch.dtype | None = None, device: str | torch.device | None = None
-) -> tuple[Decoder, Tokenizer | None]:
+) -> tuple[Any, Tokenizer | None]:
     """Open a model and its tokenizer, ready for use (`model.eval()`).
 
     name: a folder that `save`, `glassformer train` or `transformers` wrote; else a preset,
@@ -77,7 +78,7 @@ def _unknown(name: str) -> GlassformerError:
 
 def _load_preset(
     name: str, dtype: torch.dtype | None, device: str | torch.device | None
-) -> tuple[Decoder, Tokenizer | None]:
+) -> tuple[Any, Tokenizer | None]:
     model = build_preset(name, dtype or torch.float32).to(device or "cpu")
     words = load_preset(name).get("tokenizer", {})
     tokenizer = None

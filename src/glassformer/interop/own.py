@@ -14,7 +14,8 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.interop.layouts import AS_OURS, Stored
-from glassformer.model import Config, Decoder
+from glassformer.model import Config
+from glassformer.model.kinds import kind_of
 
 KEY = "glassformer"
 VERSION = 1
@@ -56,9 +57,9 @@ class OwnForm:
                 )
         return read_note(settings)
 
-    def write_config(self, _config: Config, /) -> dict[str, Any]:
+    def write_config(self, config: Config, /) -> dict[str, Any]:
         """The settings beside the note, for programs that list models."""
-        return {"architectures": ["Decoder"], "model_type": KEY}
+        return {"architectures": [kind_of(config).__name__], "model_type": KEY}
 
     def unsupported_fields(self, _config: Config, /) -> list[str]:
         return []
@@ -68,7 +69,7 @@ class OwnForm:
 
     def tensors(self, config: Config, /) -> list[Stored]:
         with torch.device("meta"):
-            return [Stored(n, (n,), AS_OURS) for n, _ in Decoder(config).named_parameters()]
+            return [Stored(n, (n,), AS_OURS) for n, _ in kind_of(config)(config).named_parameters()]
 
     def full_names(self, names: Iterable[str], /) -> dict[str, str]:
         return {name: name for name in names}
