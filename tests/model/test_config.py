@@ -28,8 +28,8 @@ GOOD = {**SMALL, "d_mlp": 0}
         ({"dropout": "much"}, r"dropout='much' must be a number"),
         ({"activation": "gleu"}, r"none of relu, relu_squared, .*, silu. Did you mean 'gelu'\?"),
         (
-            {"position": "relative"},
-            r"position='relative' is none of learned, sinusoidal, rotary, alibi, none",
+            {"position": "absolute"},
+            r"position='absolute' is none of learned, sinusoidal, rotary, relative, alibi, none",
         ),
         ({"norm_position": "Pre"}, r"norm_position='Pre' .* Did you mean 'pre'\?"),
         ({"norm": "rms"}, r"norm='rms' has no bias to learn .*; give norm_bias=False"),

@@ -35,6 +35,21 @@ TOWERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "encoder": {"n_layers": 1},
     },
+    "like t5": {
+        "both": {
+            "position": "relative",
+            "relative_buckets": 6,
+            "relative_distance": 4,
+            "attn_scale": 1.0,
+            "norm": "rms",
+            "norm_bias": False,
+            "attn_bias": False,
+            "mlp_bias": False,
+            "activation": "relu",
+        },
+        "encoder": {"n_layers": 1},
+        "decoder": {"logit_scale": 6**-0.5},
+    },
     "apart": {
         "both": {"norm_bias": False, "attn_bias": False},
         "encoder": {"d_model": 4, "n_heads": 2, "d_head": 3, "vocab_size": 13},

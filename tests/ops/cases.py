@@ -336,6 +336,20 @@ CASES: dict[str, Case] = {
     "embed_tokens": lambda d: ((d.normal("vocab d_model"), d.ids()), {}),
     "embed_positions": lambda d: ((d.normal("pos d_model"), torch.arange(d.size("pos"))), {}),
     "embed_types": lambda d: ((d.normal("vocab d_model"), d.ids()), {}),
+    "distance_buckets": lambda d: (
+        (torch.arange(d.size("pos")),),
+        {
+            "n_keys": d.size("pos"),
+            "exact": 1,
+            "last": 2,
+            "far": 3,
+            "half": 3 * d.optional,
+        },
+    ),
+    "embed_distances": lambda d: (
+        (d.normal("vocab head"), d.ids("pos pos")), {}
+    ),
+    "bias_scores": lambda d: ((d.normal("batch head pos pos"), d.normal("pos pos head")), {}),
     "embed_sinusoid": _sinusoid,
     "embed_sinusoid_halves": lambda d: _sinusoid(d, halves=True),
     "add_positions": lambda d: ((d.normal("batch pos d_model"), d.normal("pos d_model")), {}),

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+)
 
+from glassformer.model import TowersConfig
+from tests.interop import models
 from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
 
 SIZES = {
@@ -224,6 +233,45 @@ ENCODERS: dict[str, list[dict[str, Any]]] = {
 }
 FAMILIES |= ENCODERS
 
+APART = {
+    "vocab_size": 61,
+    "max_position_embeddings": 19,
+    "d_model": 30,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 5,
+    "decoder_attention_heads": 3,
+    "encoder_ffn_dim": 44,
+    "decoder_ffn_dim": 7,
+    "pad_token_id": 60,
+    "decoder_start_token_id": 60,
+}
+DISTANCES = {
+    "vocab_size": 61,
+    "n_positions": 19,
+    "num_layers": 2,
+    "d_model": 30,
+    "d_kv": 7,
+    "d_ff": 44,
+    "num_heads": 3,
+    "num_decoder_layers": 1,
+    "relative_attention_num_buckets": 7,
+    "relative_attention_max_distance": 5,
+    "pad_token_id": 60,
+    "decoder_start_token_id": 60,
+}
+TOWERS: dict[str, list[dict[str, Any]]] = {
+    "marian": [
+        {**APART, "scale_embedding": True, "activation_function": "swish"},
+        {**APART, "d_model": 15, "share_encoder_decoder_embeddings": False,
+         "decoder_vocab_size": 67},
+    ],
+    "bart": [APART, {**APART, "scale_embedding": True, "activation_function": "relu"}],
+    "t5": [DISTANCES, {**DISTANCES, "feed_forward_proj": "gated-gelu",
+                       "tie_word_embeddings": False}],
+}  # fmt: skip
+FAMILIES |= TOWERS
+
 CASES = [
     (model_type, variant, settings)
     for model_type, variants in FAMILIES.items()
@@ -259,18 +307,54 @@ def _wider(arg: Any) -> Any:
 
 def opener(model_type: str) -> Any:
     """What opens a family's folders there."""
+    if model_type in TOWERS:
+        return AutoModelForSeq2SeqLM
     return AutoModelForMaskedLM if model_type in ENCODERS else AutoModelForCausalLM
+
+
+def random_ids(config: Any, batch: int = 2, seed: int = 0) -> Tensor:
+    """Token ids that fill the context; of two towers without the padding.
+
+    `transformers` gives the padding's embedding no gradient, whoever reads it.
+    """
+    ids = models.random_ids(config, batch, seed)
+    return ids % config.pad_id if isinstance(config, TowersConfig) else ids
+
+
+def source_of(ids: Tensor) -> Tensor:
+    """What an encoder reads while the decoder reads ids: some of them, the second row padded."""
+    source = ids[:, 1:] // 2 + 1
+    source[-1, -2:] = 60
+    return source
+
+
+def logits_there(model: Any, ids: Tensor) -> Tensor:
+    """The logits of a model of `transformers`."""
+    if model.config.model_type not in TOWERS:
+        return model(ids).logits
+    source = source_of(ids)
+    mask = (source != model.config.pad_token_id).long()
+    return model(input_ids=source, attention_mask=mask, decoder_input_ids=ids).logits
+
+
+def more_here(model: Any, ids: Tensor) -> dict[str, Any]:
+    """What a model of ours is given beside ids."""
+    return {"source": source_of(ids)} if isinstance(model.config, TowersConfig) else {}
 
 
 def model_there(model_type: str, settings: dict[str, Any]) -> Any:
     """A model of `transformers` in float64 whose every parameter is random, gains too."""
-    config = AutoConfig.for_model(model_type, **{**SIZES, **TOKENS, **settings})
+    sizes = {} if model_type in TOWERS else SIZES
+    config = AutoConfig.for_model(model_type, **{**sizes, **TOKENS, **settings})
     generator = torch.Generator().manual_seed(0)
-    with InDouble():
+    with InDouble(), patch.object(torch, "FloatTensor", torch.DoubleTensor):  # Marian's sines
         model: Any = opener(model_type).from_config(config, **ONE_BY_ONE)
         model = model.to(torch.float64).eval()
+    biases = [(name, bias) for name, bias in model.named_buffers() if name == "final_logits_bias"]
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in [*model.named_parameters(), *biases]:
+            if "embed_positions" in name and not parameter.requires_grad:
+                continue  # sines
             mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(mean + 0.3 * noise)

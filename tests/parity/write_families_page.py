@@ -14,8 +14,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from glassformer.interop.folder import load_folder
-from tests.interop.models import random_ids
-from tests.parity.families import FAMILIES, InDouble, model_there
+from tests.parity.families import (
+    FAMILIES,
+    InDouble,
+    logits_there,
+    model_there,
+    more_here,
+    random_ids,
+)
 from tests.parity.families_page import PAGE, Figures, on_the_page, page, rounded_up
 from tests.parity.test_families import difference, gradients, gradients_there
 
@@ -28,13 +34,14 @@ def measured(model_type: str, settings: dict[str, Any]) -> Figures:
         ours, narrow = load_folder(folder)[0], load_folder(folder, dtype=torch.float32)[0]
     ids, targets = random_ids(ours.config), random_ids(ours.config, seed=1)
     with InDouble():
-        logits = theirs(ids).logits
+        logits = logits_there(theirs, ids)
     cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
     result = gradients(ours, ids, targets)
+    more = more_here(ours, ids)
     with torch.no_grad():
         return Figures(
-            difference(narrow(ids), deepcopy(theirs).float()(ids).logits),
-            difference(ours(ids), logits),
+            difference(narrow(ids, **more), logits_there(deepcopy(theirs).float(), ids)),
+            difference(ours(ids, **more), logits),
             max(difference(result[n], g) for n, g in gradients_there(theirs).items()),
         )
 

@@ -16,10 +16,18 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.interop.layouts import AS_OURS, OUT_BY_IN, Layout, Stored, of_expert, shapes_of
+from glassformer.interop.layouts import (
+    AS_OURS,
+    OUT_BY_IN,
+    Layout,
+    Stored,
+    of_expert,
+    shapes_of,
+    tower_of,
+)
 from glassformer.interop.settings import FIXED, IGNORED, Setting
 from glassformer.kernels.positions import sinusoid_table
-from glassformer.model import Config
+from glassformer.model import Config, TowersConfig
 
 Settings = Mapping[str, Any]
 
@@ -30,6 +38,7 @@ OF_TABLES = {
     "unembed.U": OUT_BY_IN,
 }
 SUFFIXES = (".weight", ".bias")
+TABLE = "embed.W_E"
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -44,24 +53,28 @@ class Form(Protocol):
         """The tensor of an untied head, or nothing where a tied model never has one."""
         ...
 
-    def read_config(self, settings: Settings, /) -> Config:
+    def read_config(self, settings: Settings, /) -> Any:
         """Our configuration for these settings; one that might change a logit is refused."""
         ...
 
-    def write_config(self, config: Config, /) -> dict[str, Any]:
+    def write_config(self, config: Any, /) -> dict[str, Any]:
         """The settings for a configuration that has no unsupported fields."""
         ...
 
-    def unsupported_fields(self, config: Config, /) -> list[str]:
+    def unsupported_fields(self, config: Any, /) -> list[str]:
         """What the form can't express, as "field=value"."""
         ...
 
-    def with_all_parameters(self, config: Config, /) -> Config:
+    def with_all_parameters(self, config: Any, /) -> Any:
         """The configuration that computes the same and has every parameter that the form has."""
         ...
 
-    def tensors(self, config: Config, /) -> list[Stored]:
+    def tensors(self, config: Any, /) -> list[Stored]:
         """Every tensor of a configuration that the form expresses, in the model's order."""
+        ...
+
+    def copies(self, config: Any, /) -> dict[str, str]:
+        """Names of tensors that may be there too, each to the one whose numbers it must hold."""
         ...
 
     def full_names(self, names: Iterable[str], /) -> dict[str, str]:
@@ -98,9 +111,10 @@ class Family:
     after prefix, `layers` and the layer's number for `block`, which may follow from the
     configuration, and alone for the `head`. A matrix has the `layout`, an embedding table ours, the
     head [out, in]; `layouts` are other ones, by our modules. `buffers`: tensors that are no
-    weights; `renamed` and `endings`: beginnings and ends of names in old folders. `experts`: what stands in place of the
-    block's MLP in layers that have experts; "{}" is an expert's number. `suffixes`: what follows
-    the names of a module's weight and bias, where it is another than usual.
+    weights; `renamed` and `endings`: beginnings and ends of names in old folders. `experts`: what
+    stands in place of the block's MLP in layers that have experts; "{}" is an expert's number.
+    `suffixes`: what follows the names of a module's weight and bias, where it is another than
+    usual.
 
     `entering`, `activation` and `router` are modules that compute what enters the first block, a
     neuron's output and the experts' scores, for the table of names. Of families that express a
@@ -127,7 +141,7 @@ class Family:
     choices: Mapping[str, Any] = field(default_factory=dict)
     more: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
     more_settings: Mapping[str, Any] = field(default_factory=dict)
-    write_more: Callable[[Config], dict[str, Any]] = lambda _: {}
+    write_more: Callable[[Any], dict[str, Any]] = lambda _: {}
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     ignored: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -138,11 +152,21 @@ class Family:
     rank: int = 100
 
     @property
+    def is_of_towers(self) -> bool:
+        """Whether it is a family of encoder-decoders."""
+        return False
+
+    @property
+    def unprefixed(self) -> tuple[str, ...]:
+        """Beginnings of names that never have the prefix."""
+        return tuple(self.head.values())
+
+    @property
     def head_name(self) -> str:
         suffix, _ = self.suffixes.get("unembed.U", SUFFIXES)
         return self.head["unembed.U"] + suffix
 
-    def read_config(self, settings: Settings, /) -> Config:
+    def read_config(self, settings: Settings, /) -> Any:
         """Our configuration for the family's settings.
 
         Read past are those that `transformers` has or had for other ends, those that a program
@@ -185,13 +209,15 @@ class Family:
                     f" not.{did_you_mean(name, [*known, *fixed, *ignored])}"
                 )
 
-    def write_config(self, config: Config, /) -> dict[str, Any]:
+    def write_config(self, config: Any, /) -> dict[str, Any]:
         written = {s.theirs: s.write(getattr(config, s.ours)) for s in self.settings}
         head = {"architectures": [self.architecture], "model_type": self.model_type}
         return {**head, **written, **self.write_more(config)}
 
-    def unsupported_fields(self, config: Config, /) -> list[str]:
+    def unsupported_fields(self, config: Any, /) -> list[str]:
         """What does not come back when the configuration is written and read again."""
+        if not isinstance(config, Config):
+            return ["two towers"]
         complete = self.with_all_parameters(config)
         try:
             back = self.read_config(self.write_config(complete))
@@ -199,18 +225,23 @@ class Family:
             return [str(error)]
         return differing(complete, back)
 
-    def with_all_parameters(self, config: Config, /) -> Config:
+    def with_all_parameters(self, config: Any, /) -> Any:
         for name, value, absent in self.always:
             if getattr(config, name) in absent:
                 with suppress(GlassformerError):  # an RMS norm has no bias: in the way
                     config = config.replace(**{name: value})
         return config
 
-    def tensors(self, config: Config, /) -> list[Stored]:
+    def tensors(self, config: Any, /) -> list[Stored]:
         parts = shapes_of(config)
         return [tensor for tensor in self._tensors(config) if tensor.parts[0] in parts]
 
-    def _tensors(self, config: Config) -> Iterator[Stored]:
+    def copies(self, config: Any, /) -> dict[str, str]:
+        """A tied head is the embedding table."""
+        table = next(tensor.name for tensor in self._tensors(config) if tensor.parts == (TABLE,))
+        return {self.head_name: table} if config.tied else {}
+
+    def _tensors(self, config: Any) -> Iterator[Stored]:
         for module in self.embeddings.items():
             yield from self._stored(config, *module, self.prefix)
         block = self.block(config) if callable(self.block) else self.block
@@ -258,7 +289,7 @@ class Family:
             full_name = self.renamed[old] + name.removeprefix(old) if old else name
             for end, now in self.endings.items():
                 full_name = re.sub(f"{re.escape(end)}$", now, full_name)
-            prefixed = full_name.startswith((self.prefix, *self.head.values()))
+            prefixed = full_name.startswith((self.prefix, *self.unprefixed))
             full_name = full_name if prefixed else f"{self.prefix}{full_name}"
             if full_name in full:
                 raise GlassformerError(
@@ -281,14 +312,16 @@ class Family:
         return {*names, *self.aliases, *self.fixed, *FIXED, *self.more_settings}
 
 
-def default_tensor(part: str, shape: tuple[int, ...], config: Config) -> Tensor:
+def default_tensor(part: str, shape: tuple[int, ...], config: Config | TowersConfig) -> Tensor:
     """The numbers [*shape], in float64, that stand for a part our configuration lacks.
 
     Ones for a gain, a table for fixed positions, zeros for all that is added.
     """
-    if part == "pos_embed.W_pos" and config.position == "sinusoidal":
-        n_ctx, d_model = shape
-        return sinusoid_table(n_ctx, d_model, config.sinusoid_halves)
+    if part.endswith("pos_embed.W_pos"):
+        tower, _ = tower_of(config, part)
+        if tower.position == "sinusoidal":
+            n_ctx, d_model = shape
+            return sinusoid_table(n_ctx, d_model, tower.sinusoid_halves)
     make = torch.ones if part.endswith(".w") else torch.zeros
     return make(shape, dtype=torch.float64)
 
@@ -307,11 +340,26 @@ def _parameter(module: str, letter: str) -> str:
     return f"{scope}.{letter}_{last}"
 
 
-def differing(one: Config, other: Config) -> list[str]:
+def differing(one: Config | TowersConfig, other: Config | TowersConfig) -> list[str]:
     """The fields by which two configurations compute differently, as "field=value" of the first."""
+    if isinstance(one, TowersConfig) and isinstance(other, TowersConfig):
+        return _differing_towers(one, other)
+    if not (isinstance(one, Config) and isinstance(other, Config)):
+        return ["another number of towers"]
     one, other = one.effective(), other.effective()
     return [
         f"{own.name}={getattr(one, own.name)!r}"
         for own in fields(Config)
         if getattr(one, own.name) != getattr(other, own.name)
     ]
+
+
+def _differing_towers(one: TowersConfig, other: TowersConfig) -> list[str]:
+    towers = [
+        f"{name}.{field}"
+        for name in ("encoder", "decoder")
+        for field in differing(getattr(one, name), getattr(other, name))
+    ]
+    own = ("shared_embeddings", "pad_id", "start_id")
+    values = [(name, getattr(one, name), getattr(other, name)) for name in own]
+    return [*towers, *(f"{name}={value!r}" for name, value, back in values if value != back)]

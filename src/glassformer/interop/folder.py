@@ -25,13 +25,14 @@ from glassformer.interop.match import form_for, match, read_settings
 from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
 from glassformer.memory import give_back_memory
-from glassformer.model import Config, Decoder, Encoder
+from glassformer.model import Config, TowersConfig
 from glassformer.model.kinds import kind_of
+from glassformer.model.language_model import LanguageModel
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 
 
-def save(model: Decoder | Encoder, tokenizer: Tokenizer | None, folder: str | Path) -> None:
+def save(model: LanguageModel[Any], tokenizer: Tokenizer | None, folder: str | Path) -> None:
     """Write a model and its tokenizer; a reader finds each file whole, the old one or the new.
 
     In a folder that is there already only the files of this model are replaced.
@@ -40,7 +41,7 @@ def save(model: Decoder | Encoder, tokenizer: Tokenizer | None, folder: str | Pa
     refuse_larger_vocabulary(tokenizer, config, "the tokenizer", "the model")
     for name, tensor in model.state_dict().items():
         refuse_non_finite(name, tensor)
-    dtype = str(model.embed.W_E.dtype).removeprefix("torch.")
+    dtype = str(model.dtype).removeprefix("torch.")
     form = form_for(config, model.said.model_type)
     said, generation = write_said(model.said, tokenizer)
     settings = {
@@ -70,7 +71,7 @@ def load_folder(
 ) -> tuple[Any, Tokenizer | None]:
     """Read a folder that `save` or `transformers` wrote, ready for use (`model.eval()`).
 
-    The model is a `Decoder` or an `Encoder`, as the folder is.
+    The model is a `Decoder`, an `Encoder` or an `EncoderDecoder`, as the folder is.
 
     dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
     tokenizer.json, and no vocab.json with merges.txt. Everything is checked before memory is taken:
@@ -88,7 +89,7 @@ def load_folder(
     return model.eval(), tokenizer
 
 
-def _tokenizer(folder: Path, config: Config) -> Tokenizer | None:
+def _tokenizer(folder: Path, config: Config | TowersConfig) -> Tokenizer | None:
     """The folder's tokenizer; reading a large one takes much memory for a moment."""
     if not tokenizer_files.is_there(folder):
         return None
@@ -100,7 +101,7 @@ def _tokenizer(folder: Path, config: Config) -> Tokenizer | None:
     return tokenizer
 
 
-def _fill(model: Decoder | Encoder, held: list[Stored], tensors: Tensors) -> None:
+def _fill(model: LanguageModel[Any], held: list[Stored], tensors: Tensors) -> None:
     """Copy the folder's numbers into the model's parameters."""
     parts = parts_of(dict(model.named_parameters()), model.config)
     with torch.no_grad():
@@ -111,11 +112,11 @@ def _fill(model: Decoder | Encoder, held: list[Stored], tensors: Tensors) -> Non
                 parts[part].copy_(value)
 
 
-def tensors_of(form: Form, model: Decoder | Encoder) -> dict[str, Tensor]:
+def tensors_of(form: Form, model: LanguageModel[Any]) -> dict[str, Tensor]:
     """The tensors that the form stores; what our configuration lacks is ones, zeros or a table."""
     complete = form.with_all_parameters(model.config)
     parts, shapes = parts_of(model.state_dict(), model.config), shapes_of(complete)
-    dtype = model.embed.W_E.dtype
+    dtype = model.dtype
 
     def part(name: str) -> Tensor:
         if name in parts:
@@ -128,13 +129,13 @@ def tensors_of(form: Form, model: Decoder | Encoder) -> dict[str, Tensor]:
     }
 
 
-def read_config(folder: str | Path) -> Config:
+def read_config(folder: str | Path) -> Any:
     """The configuration of a folder, without its weights."""
     return read_settings(Path(folder) / "config.json")[0]
 
 
 def refuse_larger_vocabulary(
-    tokenizer: Tokenizer | None, config: Config, whose: str, other: str
+    tokenizer: Tokenizer | None, config: Config | TowersConfig, whose: str, other: str
 ) -> None:
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise GlassformerError(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassformer.model import Config
+from glassformer.model import Config, TowersConfig
 from glassformer.model.kinds import kind_of
 
 Shape = tuple[int, ...]
@@ -69,6 +69,9 @@ def rows_in_front(n: int) -> Layout:
         lambda tensor, _: [tensor[n:]],
     )
 
+
+ONE_ROW = Layout(lambda parts: parts[0][None], lambda tensor, _: [tensor[0]])
+"""A vector as a matrix of one row."""
 
 TAKING_TURNS = Layout(
     lambda parts: torch.stack(parts, -1).flatten(-2),
@@ -127,20 +130,31 @@ def of_expert(part: str, expert: int) -> str:
     return f"{scope}.experts.{expert}.{last}"
 
 
-def parts_of(parameters: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+def tower_of(config: Config | TowersConfig, name: str) -> tuple[Config, str]:
+    """The configuration that a parameter of ours is of, and its name there."""
+    if isinstance(config, Config):
+        return config, name
+    tower, _, rest = name.partition(".")
+    if tower == "encoder":
+        return config.encoder, rest
+    return config.decoder, rest if tower == "decoder" else name
+
+
+def parts_of(parameters: Mapping[str, Tensor], config: Config | TowersConfig) -> dict[str, Tensor]:
     """Every parameter, and queries, keys, values and experts of their own: views, no copies."""
     parts = dict(parameters)
-    widths = config.attention(0).widths
     for name, parameter in parameters.items():
-        if name.endswith("_QKV"):
-            stem, columns = name.removesuffix("QKV"), parameter.split(widths, -1)
-            parts |= {stem + x: column for x, column in zip("QKV", columns, strict=True)}
-        elif (owner := _EXPERTS.fullmatch(name)) and config.has_experts(int(owner[1])):
+        tower, own = tower_of(config, name)
+        if name.endswith(("_QKV", "_KV")):
+            stem, _, letters = name.rpartition("_")
+            columns = parameter.split(tower.attention(0).widths[-len(letters) :], -1)
+            parts |= {f"{stem}_{x}": column for x, column in zip(letters, columns, strict=True)}
+        elif (owner := _EXPERTS.fullmatch(own)) and tower.has_experts(int(owner[1])):
             parts |= {of_expert(name, i): part for i, part in enumerate(parameter)}
     return parts
 
 
-def shapes_of(config: Config) -> dict[str, Shape]:
+def shapes_of(config: Config | TowersConfig) -> dict[str, Shape]:
     """The shape of every part of a configuration's model; nothing is allocated."""
     with torch.device("meta"):
         parameters = dict(kind_of(config)(config).named_parameters())

@@ -14,10 +14,9 @@ from glassformer.interop.family import Form, default_tensor, differing
 from glassformer.interop.layouts import Shape, Stored, shapes_of
 from glassformer.interop.tensors import Tensors
 from glassformer.jsons import read_json
-from glassformer.model import Config
+from glassformer.model import Config, TowersConfig
 
 MAX_TABLE = 2**27  # numbers in a table of fixed positions, whose size no file bounds
-TABLE = "embed.W_E"
 
 
 def form_of(path: Path, settings: Mapping[str, Any]) -> Form:
@@ -33,20 +32,22 @@ def form_of(path: Path, settings: Mapping[str, Any]) -> Form:
     return families.family(model_type)
 
 
-def form_for(config: Config, preferred: str = "") -> Form:
+def form_for(config: Config | TowersConfig, preferred: str = "") -> Form:
     """The form in which a configuration is written: the preferred one if it expresses it."""
     forms = sorted(families.by_rank(), key=lambda form: form.model_type != preferred)
     return next((form for form in forms if not form.unsupported_fields(config)), own.OWN)
 
 
-def in_the_way(config: Config) -> str:
+def in_the_way(config: Config | TowersConfig) -> str:
     """Which fields keep a configuration from every family, said of the family that lacks fewest."""
-    lacks = {family.model_type: family.unsupported_fields(config) for family in families.by_rank()}
+    of_towers = isinstance(config, TowersConfig)
+    alike = [family for family in families.by_rank() if family.is_of_towers == of_towers]
+    lacks = {family.model_type: family.unsupported_fields(config) for family in alike}
     nearest = min(lacks, key=lambda name: len(lacks[name]))
     return f"no family of models has {' with '.join(lacks[nearest])} (the nearest is {nearest})"
 
 
-def read_settings(path: Path) -> tuple[Config, Form, Mapping[str, Any]]:
+def read_settings(path: Path) -> tuple[Config | TowersConfig, Form, Mapping[str, Any]]:
     """The configuration that a config.json describes, its form, and the settings themselves."""
     settings = read_json(path)
     form = form_of(path, settings)
@@ -58,28 +59,33 @@ def read_settings(path: Path) -> tuple[Config, Form, Mapping[str, Any]]:
     return config, form, settings
 
 
-def match(path: Path, tensors: Tensors) -> tuple[Config, list[Stored]]:
+def match(path: Path, tensors: Tensors) -> tuple[Config | TowersConfig, list[Stored]]:
     """The configuration of a folder, and each of its tensors under the name in the file."""
     config, form, settings = read_settings(path)
     files = form.full_names(tensors.names)
     _match_layers(path, config, form, files, tensors)
     expected, shapes = form.tensors(config), shapes_of(config)
-    head = files.get(form.head_name)
+    copies = form.copies(config)
+    _first_of_copies(files, copies)
     _match_names(path, config, form, expected, files, tensors)
     held = [Stored(files[tensor.name], tensor.parts, tensor.layout) for tensor in expected]
     for tensor in held:
         shape = tensor.layout.shape([shapes[part] for part in tensor.parts])
         _match_shape(path, shape, tensor.name, tensors)
-    if head is not None and config.tied:
-        table = next(tensor.name for tensor in held if tensor.parts == (TABLE,))
-        _match_tied(path, table, head, tensors)
+    for copy, of in copies.items():
+        if copy in files and of in files:
+            _match_tied(path, files[of], files[copy], copy == form.head_name, tensors)
     if own.KEY in settings and form is not own.OWN:
         config = _before_filling(path, config, form, settings, held, tensors)
     kept = shapes_of(config)
     return config, [tensor for tensor in held if any(part in kept for part in tensor.parts)]
 
 
-def _refuse_huge(config: Config) -> None:
+def _refuse_huge(config: Config | TowersConfig) -> None:
+    if isinstance(config, TowersConfig):
+        _refuse_huge(config.encoder)
+        _refuse_huge(config.decoder)
+        return
     widths = {"sinusoidal": config.d_model, "rotary": config.d_head}
     width = widths.get(config.position, 0)
     if config.n_ctx * width > MAX_TABLE:
@@ -90,7 +96,11 @@ def _refuse_huge(config: Config) -> None:
 
 
 def _match_layers(
-    path: Path, config: Config, form: Form, files: Mapping[str, str], tensors: Tensors
+    path: Path,
+    config: Config | TowersConfig,
+    form: Form,
+    files: Mapping[str, str],
+    tensors: Tensors,
 ) -> None:
     layers = {layer for layer in map(form.layer_of, files) if layer is not None}
     highest = max(layers, default=-1)
@@ -103,7 +113,7 @@ def _match_layers(
 
 def _match_names(
     path: Path,
-    config: Config,
+    config: Config | TowersConfig,
     form: Form,
     expected: list[Stored],
     files: Mapping[str, str],
@@ -121,7 +131,7 @@ def _match_names(
             f"{tensors.folder} lacks {_some(missing)}; bring together a config.json and weights of"
             " one model"
         )
-    extra = set(files) - set(names) - ({form.head_name} if config.tied else set())
+    extra = set(files) - set(names) - form.copies(config).keys()
     if extra:
         unknown = min(extra, key=list(files).index)
         raise GlassformerError(
@@ -147,22 +157,31 @@ def _match_shape(path: Path, shape: Shape, name: str, tensors: Tensors) -> None:
     )
 
 
-def _match_tied(path: Path, table: str, head: str, tensors: Tensors) -> None:
-    if not torch.equal(tensors.read(table), tensors.read(head)):
+def _first_of_copies(files: dict[str, str], copies: Mapping[str, str]) -> None:
+    """A folder may hold a table only under the name of one that shares it."""
+    for copy, of in copies.items():
+        if of not in files and copy in files:
+            files[of] = files[copy]
+
+
+def _match_tied(path: Path, table: str, copy: str, is_head: bool, tensors: Tensors) -> None:
+    if not torch.equal(tensors.read(table), tensors.read(copy)):
+        whose = "ties the head to the embedding table" if is_head else "shares the embedding table"
+        fix = "set tie_word_embeddings to false if the head is its own"
         raise GlassformerError(
-            f"{path} ties the head to the embedding table and {tensors.location(head)}"
-            " differs from it; set tie_word_embeddings to false if the head is its own"
+            f"{path} {whose} and {tensors.location(copy)} differs from it;"
+            f" {fix if is_head else 'save the model again'}"
         )
 
 
 def _before_filling(
     path: Path,
-    config: Config,
+    config: Config | TowersConfig,
     form: Form,
     settings: Mapping[str, Any],
     held: list[Stored],
     tensors: Tensors,
-) -> Config:
+) -> Config | TowersConfig:
     """The configuration that was saved here, if the folder still holds what it was written out as.
 
     Another program may have trained or resized the model since and kept our note in config.json:
@@ -173,7 +192,7 @@ def _before_filling(
     except GlassformerError as error:
         raise GlassformerError(f"{path}: {error}") from error
     if form.has_setting_for("dropout"):
-        saved = saved.replace(dropout=config.dropout)
+        saved = saved.with_dropout(config.dropout)
     if form.unsupported_fields(saved) or differing(form.with_all_parameters(saved), config):
         return config
     kept, shapes = shapes_of(saved), shapes_of(config)

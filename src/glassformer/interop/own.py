@@ -14,7 +14,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.interop.layouts import AS_OURS, Stored
-from glassformer.model import Config
+from glassformer.model import Config, TowersConfig
 from glassformer.model.kinds import kind_of
 
 KEY = "glassformer"
@@ -23,12 +23,12 @@ IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 SETTINGS = ("architectures", "model_type", "dtype", *IDS, KEY)
 
 
-def note(config: Config) -> dict[str, Any]:
+def note(config: Config | TowersConfig) -> dict[str, Any]:
     """What stands in config.json under our key."""
     return {KEY: {"version": VERSION, "config": config.to_dict()}}
 
 
-def read_note(settings: Mapping[str, Any]) -> Config:
+def read_note(settings: Mapping[str, Any]) -> Config | TowersConfig:
     """The configuration under our key; an unknown version or field is refused."""
     content = settings.get(KEY)
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
@@ -39,7 +39,8 @@ def read_note(settings: Mapping[str, Any]) -> Config:
             f"it has format version {version!r} and this Glassformer reads {VERSION};"
             " install the Glassformer that wrote it, or a newer one"
         )
-    return Config.from_dict(content["config"])
+    kind = TowersConfig if "encoder" in content["config"] else Config
+    return kind.from_dict(content["config"])
 
 
 class OwnForm:
@@ -48,7 +49,7 @@ class OwnForm:
     model_type = KEY
     head_name = ""
 
-    def read_config(self, settings: Mapping[str, Any], /) -> Config:
+    def read_config(self, settings: Mapping[str, Any], /) -> Any:
         for name in settings:
             if name not in SETTINGS:
                 raise GlassformerError(
@@ -57,17 +58,20 @@ class OwnForm:
                 )
         return read_note(settings)
 
-    def write_config(self, config: Config, /) -> dict[str, Any]:
+    def write_config(self, config: Any, /) -> dict[str, Any]:
         """The settings beside the note, for programs that list models."""
         return {"architectures": [kind_of(config).__name__], "model_type": KEY}
 
-    def unsupported_fields(self, _config: Config, /) -> list[str]:
+    def unsupported_fields(self, _config: Any, /) -> list[str]:
         return []
 
-    def with_all_parameters(self, config: Config, /) -> Config:
+    def with_all_parameters(self, config: Any, /) -> Any:
         return config
 
-    def tensors(self, config: Config, /) -> list[Stored]:
+    def copies(self, _config: Any, /) -> dict[str, str]:
+        return {}
+
+    def tensors(self, config: Any, /) -> list[Stored]:
         with torch.device("meta"):
             return [Stored(n, (n,), AS_OURS) for n, _ in kind_of(config)(config).named_parameters()]
 
@@ -75,7 +79,7 @@ class OwnForm:
         return {name: name for name in names}
 
     def layer_of(self, name: str, /) -> int | None:
-        result = re.match(r"blocks\.(\d{1,9})\.", name)
+        result = re.match(r"(?:decoder\.)?blocks\.(\d{1,9})\.", name)
         return int(result[1]) if result else None
 
     def has_setting_for(self, _field: str, /) -> bool:

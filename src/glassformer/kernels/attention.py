@@ -43,15 +43,17 @@ def attention(
     alibi: Tensor | None = None,
     sinks: Tensor | None = None,
     reach: int = 0,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
 
     scale: of the scores, in place of 1 / sqrt(d_head); window: how many keys a query sees; cap:
     where scores level off; alibi: what keys add to scores, [head, n_ctx]; sinks: scores [head] that
-    take a share and give nothing; reach: how far a query sees, before and after. 0 and None: none.
+    take a share and give nothing; reach: how far a query sees, before and after; bias:
+    what is added to scores, [query, key, head] or [batch, query, key, head]. 0 and None: none.
     mask: which keys are seen, [batch, 1, query or 1, key]; it says all, whatever `causal` is.
     """
-    plain = not (scale or window or cap or reach) and alibi is None and sinks is None
+    plain = not (scale or window or cap or reach) and alibi is bias is sinks is None
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         compiling = IN_BLOCKS and torch.compiler.is_compiling()
         if compiling and plain and causal and mask is None and q.shape[2] == k.shape[2]:
@@ -60,7 +62,7 @@ def attention(
             with torch.autocast("cpu", enabled=False):
                 z = attention(
                     *(q.float(), k.float(), v.float(), mask, causal),
-                    *(scale, window, cap, alibi, sinks, reach),
+                    *(scale, window, cap, alibi, sinks, reach, bias),
                 )
             return z.to(q.dtype)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
@@ -70,7 +72,10 @@ def attention(
         mask = _near(q, k, mask, reach)
     if cap or alibi is not None or sinks is not None:
         visible = _visible(q, k, mask, causal)
-        return _by_hand(q, k, v, visible, scale, cap, alibi, sinks).transpose(1, 2)
+        return _by_hand(q, k, v, visible, scale, cap, alibi, sinks, bias).transpose(1, 2)
+    if bias is not None:
+        visible = _visible(q, k, mask, causal)
+        mask = bias.movedim(-1, -3).to(q.dtype).masked_fill(~visible, -math.inf)
     z = F.scaled_dot_product_attention(
         q,
         k,
@@ -113,6 +118,7 @@ def _by_hand(
     cap: float,
     alibi: Tensor | None,
     sinks: Tensor | None,
+    bias: Tensor | None,
 ) -> Tensor:
     """Attention with scores that torch's kernel does not know."""
     group = q.shape[1] // k.shape[1]
@@ -123,6 +129,8 @@ def _by_hand(
         scores = torch.tanh(scores / cap) * cap
     if alibi is not None:
         scores = scores + alibi[:, None, : scores.shape[-1]]
+    if bias is not None:
+        scores = scores + bias.movedim(-1, -3)
     scores = scores.masked_fill(~visible, -math.inf)
     if sinks is None:
         return scores.softmax(-1) @ v
@@ -219,6 +227,11 @@ def slope_scores(scores_scaled: Tensor, table: Tensor, even: int) -> Tensor:
     """Scores [batch, head, query, key] plus `alibi_table` [head, n_ctx] of `even` heads."""
     del even  # only the formula, which computes the table anew, reads it
     return scores_scaled + table[:, None, : scores_scaled.shape[-1]]
+
+
+def add_bias(scores: Tensor, bias: Tensor) -> Tensor:
+    """Scores [batch, head, query, key] plus bias [query, key, head]."""
+    return scores + bias.movedim(-1, -3)
 
 
 def sink_max(scores_max: Tensor, sinks: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +24,30 @@ def sinusoid_table(n_ctx: int, d_model: int, halves: bool = False) -> Tensor:
         pair, is_sine = dimension % half, dimension < half
     angle = position / 10000.0 ** (2 * pair / d_model)
     return torch.where(is_sine, angle.sin(), angle.cos())
+
+
+def distance_buckets(
+    position: Tensor, n_keys: int, exact: int, last: int, far: int, half: int
+) -> Tensor:
+    """The bucket of the distance from each query's position [...] to each of n_keys keys.
+
+    The first `exact` buckets are for one distance each, up to `last` for ranges that grow up to
+    `far`; keys after the query have buckets of their own, from `half` on (0: none are seen). In
+    fp32, as T5 does, since a distance may lie on the border of two ranges.
+    """
+    away = torch.arange(n_keys, device=position.device) - position[..., None]
+    distance = away.abs() if half else (-away).clamp(min=0)
+    buckets = torch.tensor(_buckets(exact, last, far), device=position.device)
+    return buckets[distance.clamp(max=far)] + (away > 0) * half
+
+
+@cache
+def _buckets(exact: int, last: int, far: int) -> tuple[int, ...]:
+    """The bucket of each distance up to `far`."""
+    wide = np.arange(exact, far + 1, dtype=np.float32) / np.float32(exact)
+    share = np.log(wide) / np.float32(math.log(far / exact))
+    ranges = exact + (share * np.float32(last + 1 - exact)).astype(int)
+    return (*range(exact), *(min(int(bucket), last) for bucket in ranges))
 
 
 def rotary_angles(

@@ -80,6 +80,7 @@ class Attention(nn.Module):
         cache: KeyValueCache | None = None,
         mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
         rotation: Rotation | None = None,
+        bias: Float[Tensor, "*batch pos key head"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         # q [batch, pos, head, d_head], k and v [batch, pos, kv_head, d_head]
         q, k, v = t(("q", "k", "v"), self.project, x, self.W_QKV, self.b_QKV, **self.heads)
@@ -99,6 +100,8 @@ class Attention(nn.Module):
         more = self.params if self.alibi is None else {**self.params, "alibi": self.alibi.values}
         if self.sinks is not None:
             more = {**more, "sinks": self.sinks}
+        if bias is not None:
+            more = {**more, "bias": bias}
         z = t("z", ops.attention, q, k, v, mask, causal=causal, **more)
         return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
 

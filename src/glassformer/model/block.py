@@ -50,10 +50,11 @@ class Block(nn.Module):
         mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
         rotation: Rotation | None = None,
         memory: Memory | None = None,
+        bias: Float[Tensor, "*batch pos key head"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         resid_pre = t("resid_pre", ops.carry, x)
         normed = self._before("ln1", resid_pre, t)
-        attn_out = self.attn(normed, t.at("attn"), cache, mask, rotation)
+        attn_out = self.attn(normed, t.at("attn"), cache, mask, rotation, bias)
         resid_mid = self._add("resid_mid", "attn", "ln1", resid_pre, attn_out, t)
         if memory is not None:
             normed = self._before("ln_cross", resid_mid, t)

@@ -30,7 +30,7 @@ from glassformer.ops import ACTIVATIONS
 MAX_SIZE = 2**20  # of any one dimension
 MAX_LAYERS = 2**12
 
-POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "none")
+POSITIONS = ("learned", "sinusoidal", "rotary", "relative", "alibi", "none")
 
 NORMS: dict[str, tuple[str, ...]] = {  # the norms of a block, by where they stand
     "pre": ("ln1", "ln2"),
@@ -60,8 +60,9 @@ class Config(Checked):
     d_model / n_heads), `d_mlp` neurons per block (default 4 d_model), `n_kv_heads` heads of keys
     and values, each shared by as many heads of queries (default n_heads).
     Choices: `position` learned, sinusoidal, rotary (turning queries and keys, with wavelengths up
-    to 2 pi `rotary_base`), alibi (scores fall with the distance) or none; `qk_norm` gives queries
-    and keys a standard length; `norm` layer or rms, `norm_position` before each branch (pre), after
+    to 2 pi `rotary_base`), relative (each head adds a learned number to a score, by how far the key
+    is), alibi (scores fall with the distance) or none; `qk_norm` gives queries and keys a standard
+    length; `norm` layer or rms, `norm_position` before each branch (pre), after
     each addition (post), on what a branch adds (branch), before and on it (both) or nowhere (none);
     `embed_norm` on what enters the first block, `final_norm` before the unembedding; `norm_gain`
     and `norm_bias` the norms' learned parts; `attn_bias`, `mlp_bias`, `head_bias` additive biases;
@@ -72,7 +73,8 @@ class Config(Checked):
     768; small models start sooner from more); `zero_init` starts what is added to the stream, and
     an untied unembedding, at zero, so that the first guess is uniform.
     What families of models add: `sinusoid_halves`: all sines stand before all cosines, where
-    otherwise they take turns; `rotary_dims` of each head are turned (0: all), by frequencies
+    otherwise they take turns; relative positions have `relative_buckets`, the last for all from
+    `relative_distance` on; `rotary_dims` of each head are turned (0: all), by frequencies
     changed as `rotary_scaling` says; `windows`, `rotary_layers` and `local_rotary_base` are
     patterns over the layers, repeated from the first: how far a layer looks back (0: to the
     beginning), whether it turns queries and keys, and the base of those with a window (0: the
@@ -113,6 +115,8 @@ class Config(Checked):
     rotary_scaling: RotaryScaling | None = None
     rotary_layers: tuple[bool, ...] = ()
     sinusoid_halves: bool = False
+    relative_buckets: Annotated[int, Range(4, MAX_SIZE)] = 32
+    relative_distance: Annotated[int, Range(2, MAX_SIZE)] = 128
     local_rotary_base: Annotated[float, Range(0, low="must be positive, or 0")] = 0.0
     windows: Window = ()
     qk_norm: bool = False
@@ -184,6 +188,8 @@ class Config(Checked):
             self._check_rotary()
         if self.n_experts:
             self._check_experts()
+        if self.position == "relative":
+            self._check_relative()
         if not self.causal and self.position == "alibi":
             raise GlassformerError(
                 "position='alibi' counts how far back a key is, so it needs causal=True; give"
@@ -203,6 +209,14 @@ class Config(Checked):
         if self.rotary_dims > self.d_head:
             raise GlassformerError(
                 f"rotary_dims={self.rotary_dims} can't be more than d_head={self.d_head}"
+            )
+
+    def _check_relative(self) -> None:
+        buckets = self.relative_buckets if self.causal else self.relative_buckets // 2
+        if self.relative_distance <= buckets // 2:
+            raise GlassformerError(
+                f"relative_distance={self.relative_distance} must be more than {buckets // 2}, as"
+                f" so many of relative_buckets={self.relative_buckets} are for one distance each"
             )
 
     def _check_experts(self) -> None:
@@ -249,6 +263,8 @@ class Config(Checked):
         dense = not sparse
         unused = {
             "sinusoid_halves": self.position != "sinusoidal",
+            "relative_buckets": self.position != "relative",
+            "relative_distance": self.position != "relative",
             "rotary_base": self.position != "rotary",
             "rotary_dims": self.position != "rotary",
             "rotary_scaling": self.position != "rotary",
@@ -286,6 +302,10 @@ class Config(Checked):
         return self.replace(**attributes).replace(
             **kept, **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
         )
+
+    def with_dropout(self, p: float) -> Config:
+        """The same with another probability of dropout."""
+        return self.replace(dropout=p)
 
     @property
     def in_words(self) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from glassformer.model.config import Config
 from glassformer.model.decoder import Decoder
 from glassformer.model.encoder import Encoder
+from glassformer.model.encoder_decoder import EncoderDecoder
+from glassformer.model.language_model import LanguageModel
+from glassformer.model.towers_config import TowersConfig
 
 
-def kind_of(config: Config) -> type[Decoder] | type[Encoder]:
-    """A decoder if its tokens look at none after them, else an encoder.
+def kind_of(config: Config | TowersConfig) -> type[LanguageModel[Any]]:
+    """A decoder if its tokens look at none after them, else an encoder; of two towers, both.
 
     >>> kind_of(Config.preset("gpt2")).__name__
     'Decoder'
     """
+    if isinstance(config, TowersConfig):
+        return EncoderDecoder
     return Decoder if config.causal else Encoder

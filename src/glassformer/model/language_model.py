@@ -127,6 +127,11 @@ class LanguageModel(Watchable, Generic[C]):
             return type(self)(self.config).to(self._filled.dtype).train(self.training)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of all weights."""
+        return self._filled.dtype
+
+    @property
     def _filled(self) -> Tensor:
         """Any weight: all have one dtype and one device."""
         return next(self.parameters())

@@ -32,6 +32,7 @@ def parameter_count(config: Config | TowersConfig) -> int:
     mlps = (c.n_layers - sparse) * _mlp(c, c.d_mlp)
     mlps += sparse * (router + c.n_experts * _mlp(c, c.d_expert))
     learned = c.n_ctx * c.d_model * (c.position == "learned")
+    learned += c.relative_buckets * c.n_heads * (c.position == "relative")
     types = c.token_types * c.d_model
     head = c.vocab_size * (c.d_model * (not c.tied) + c.head_bias)
     ends = norm * (c.embed_norm + c.final_norm)

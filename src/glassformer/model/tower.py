@@ -13,6 +13,7 @@ from glassformer.model.attention import KeyValueCache
 from glassformer.model.block import Block
 from glassformer.model.config import Config
 from glassformer.model.cross_attention import Memory
+from glassformer.model.distances import Distances
 from glassformer.model.embed import Embed, PosEmbed, TypeEmbed, positions
 from glassformer.model.ids import refuse_longer
 from glassformer.model.norm import Norm
@@ -39,6 +40,7 @@ class Tower(nn.Module):
         added = config.position in ("learned", "sinusoidal")
         self.pos_embed = PosEmbed(config) if added else None
         self.ln_embed = Norm(config.norms, config.d_model) if config.embed_norm else None
+        self.distances = Distances(config) if config.position == "relative" else None
         turns = [config.rotary(layer) for layer in range(config.n_layers)]
         self.rotary = nn.ModuleDict({turn.name: Rotary(turn) for turn in turns if turn is not None})
         self._turns = [None if turn is None else turn.name for turn in turns]
@@ -71,10 +73,13 @@ class Tower(nn.Module):
         if self.type_embed is not None:
             x = t("embed_typed", ops.add, x, self.type_embed(ids, types, t))
         rotations: dict[str | None, Rotation] = {}
-        if self.pos_embed is not None or self.rotary:
+        bias: Tensor | None = None
+        if self.pos_embed is not None or self.distances is not None or self.rotary:
             position = positions(ids, t, cache)
             if self.pos_embed is not None:
                 x = t("resid_start", ops.add_positions, x, self.pos_embed(position, t))
+            if self.distances is not None:
+                bias = self.distances(position, n if cache is None else cache.length + n, t)
             for name, rotary in self.rotary.items():
                 rotations[name] = rotary(position, t.at("local") if name == "local" else t)
         if self.ln_embed is not None:
@@ -82,14 +87,14 @@ class Tower(nn.Module):
         if self.training and self._config.dropout:
             x = t(("embed_dropped", "embed_kept"), ops.dropout, x, p=self._config.dropout)[0]
         for layer, (block, turn) in enumerate(zip(self.blocks, self._turns, strict=True)):
-            x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotations.get(turn), memory)
+            x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotations.get(turn), memory, bias)
         if cache is not None:
             cache.advance(n)
         return x if self.ln_final is None else self.ln_final(x, t.at("ln_final"))
 
     def tower_views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         """Every parameter under its TransformerLens name, as views of what `source` gives."""
-        for name in ("embed", "type_embed", "pos_embed", "ln_embed"):
+        for name in ("embed", "type_embed", "pos_embed", "distances", "ln_embed"):
             shared = name == "embed" and self._shares
             if (part := getattr(self, name)) is not None and not shared:
                 yield from part.views(source, f"{scope}{name}.")

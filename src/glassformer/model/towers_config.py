@@ -73,6 +73,21 @@ class TowersConfig(Checked):
         """Tokens of a target at most."""
         return self.decoder.n_ctx
 
+    def with_dropout(self, p: float) -> TowersConfig:
+        """The same with another probability of dropout, in both towers."""
+        towers = {"encoder": self.encoder, "decoder": self.decoder}
+        return self.replace(**{name: t.replace(dropout=p).to_dict() for name, t in towers.items()})
+
+    @property
+    def tied(self) -> bool:
+        """Whether the unembedding is the decoder's embedding table."""
+        return self.decoder.tied
+
+    @property
+    def n_layers(self) -> int:
+        """Of the decoder."""
+        return self.decoder.n_layers
+
     @property
     def in_words(self) -> str:
         """The shapes of both towers."""
@@ -84,4 +99,5 @@ class TowersConfig(Checked):
 
     def effective(self) -> TowersConfig:
         """The same computation with every field that makes no difference at its default."""
-        return self.replace(encoder=self.encoder.effective(), decoder=self.decoder.effective())
+        towers = {"encoder": self.encoder.effective(), "decoder": self.decoder.effective()}
+        return self.replace(**{name: tower.to_dict() for name, tower in towers.items()})

@@ -8,6 +8,8 @@ from glassformer.ops import muon as muon
 from glassformer.ops import optimizer as optimizer
 from glassformer.ops.activation import ACTIVATIONS as ACTIVATIONS
 from glassformer.ops.attention import attention as attention
+from glassformer.ops.attention import distance_buckets as distance_buckets
+from glassformer.ops.attention import embed_distances as embed_distances
 from glassformer.ops.attention import mix as mix
 from glassformer.ops.elementwise import edit as edit
 from glassformer.ops.embedding import add_positions as add_positions

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from glassformer.kernels import attention as kernels
+from glassformer.kernels import positions
 from glassformer.ops import softmax
 from glassformer.ops.elementwise import add_to, cap_over, larger_of, scale_by
+from glassformer.ops.embedding import look_up
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op, template
 from glassformer.ops.rows import row_divide, row_exp, row_max, row_sum
@@ -68,6 +70,43 @@ slope_scores = op(
     summary="Later keys score higher, by a slope of each head's own: a penalty for the"
     " distance, as only differences count.",
     source="Press et al. 2022, section 3",
+    role="score",
+)
+
+_DISTANCE = (
+    "select(half > 0, abs(key - position[query]),"
+    " select(key < position[query], position[query] - key, 0))"
+)
+
+distance_buckets = op(
+    "distance_buckets",
+    f"bucket[query, key] = select(key > position[query], half, 0) + select({_DISTANCE} < exact,"
+    f" {_DISTANCE}, select({_DISTANCE} < far, exact + log(select({_DISTANCE} < exact, exact,"
+    f" {_DISTANCE}) / exact) / log(far / exact) * (last + 1 - exact) // 1, last))",
+    "position",
+    positions.distance_buckets,
+    summary="Near distances have a bucket each, farther ones share one, the more the farther.",
+    source="Raffel et al. 2020, section 2.1",
+    role="intermediate",
+)
+
+embed_distances = look_up.over(
+    "embed_distances",
+    "pos_bias",
+    {"B": "query key", "O": "head"},
+    {"W": "W_rel", "ids": "bucket"},
+    summary="The distance from query to key picks a row of the table: a number for every head.",
+    source="Raffel et al. 2020, section 2.1",
+    role="score",
+)
+
+bias_scores = add_to.using(kernels.add_bias).over(
+    "bias_scores",
+    "scores_biased",
+    {"B": "batch", "A": "head query key"},
+    {"x": "scores_scaled", "more": "pos_bias[query, key, head]"},
+    summary="Each head adds its number for the distance to the score.",
+    source="Raffel et al. 2020, section 2.1",
     role="score",
 )
 
@@ -238,6 +277,7 @@ def _steps(
     alibi: Tensor | None = None,
     sinks: Tensor | None = None,
     reach: int = 0,
+    bias: Tensor | None = None,
 ) -> Tensor:
     by_query = mask is not None and (causal or mask.shape[2] > 1)
     assert not by_query, "a padded batch of prompts is generated from, not watched"
@@ -247,19 +287,21 @@ def _steps(
     else:
         scores = t("scores_raw", shared_dot_products, q, k, group=group)
     masked = causal or window > 0 or reach > 0 or mask is not None
-    more = bool(cap) or alibi is not None
+    more = bool(cap) or alibi is not None or bias is not None
     last = "attn_scores" if not (masked or more) else "scores_scaled"
     if scale:
         scores = t(last, multiply_scores, scores, factor=scale)
     else:
         scores = t(last, scale_scores, scores, d_head=q.shape[-1])
     if cap:
-        last = "attn_scores" if not masked and alibi is None else "scores_capped"
+        last = "scores_capped" if masked or alibi is not None or bias is not None else "attn_scores"
         scores = t(last, capped_scores.fused, scores, cap=cap)
     if alibi is not None:
         even = kernels.alibi_even(q.shape[2])
         last = "scores_biased" if masked else "attn_scores"
         scores = t(last, slope_scores, scores, alibi, even=even)
+    if bias is not None:
+        scores = t("scores_biased" if masked else "attn_scores", bias_scores, scores, bias)
     if window and causal:
         scores = t("attn_scores", window_mask, scores, window=window)
     elif window:

@@ -12,6 +12,7 @@ AXES: dict[str, str] = {
     "source_pos": "position of a token in the text that is translated, counted from 0",
     "source_query": "position of the source that looks, in the encoder",
     "source_key": "position of the source that is looked at, in the encoder or from the decoder",
+    "bucket": "range of distances from query to key that are treated alike",
     "head": "attention head",
     "kv_head": "head of keys and values, shared by a group of attention heads",
     "d_model": "dimension of the residual stream",
