@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,17 @@ def test_arithmetic_that_the_python_examples_print_is_true(
         if not cell.startswith("%"):
             exec(compile(cell, name, "exec"), names)
     assert true_lines(capsys.readouterr().out) >= n_lines
+
+
+@pytest.mark.heavy
+def test_the_chapter_on_two_towers_trains_a_model_that_translates_and_explains_it():
+    names: dict[str, Any] = {}
+    for cell in cells("towers"):
+        exec(compile(cell, "towers", "exec"), names)
+    tokenizer, written, explained = (names[n] for n in ("tokenizer", "written", "explained"))
+    assert tokenizer.decode(written) == "le chat noir ne voit pas la petite fleur"
+    assert explained.agrees
+    assert explained.difference.agrees
 
 
 CHOSEN = re.compile(r"u = (\S+) fell into \[(\S+), (\S+)\)")

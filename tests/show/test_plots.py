@@ -5,10 +5,12 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 from matplotlib.patches import Rectangle
 
 from glassformer.errors import GlassformerError
 from glassformer.metrics import Row
+from glassformer.model import EncoderDecoder, TowersConfig
 from glassformer.show.plots import attention, experts
 from glassformer.show.plots.all import draw_all
 from glassformer.show.plots.embeddings import draw_embeddings, principal_plane
@@ -16,6 +18,8 @@ from glassformer.show.plots.experts import draw_experts
 from glassformer.show.plots.loss import draw_loss
 from glassformer.show.plots.prediction import draw_next_token
 from glassformer.show.plots.style import drawable, new_figure, write
+from glassformer.show.plots.translation import draw_alignment, draw_crossing
+from glassformer.text.tokenizer import Tokenizer
 from tests.model.variety import config_of, random_ids, random_model
 from tests.show.traces import WORDS, small, wide
 
@@ -42,6 +46,27 @@ def test_every_picture_is_written_and_not_empty(tmp_path: Path, suffix: str):
             assert np.unique(pixels).size > 10
         else:
             assert "</svg>" in file.read_text()
+
+
+def test_an_alignment_has_the_source_on_top_and_each_written_word_at_the_side(tmp_path: Path):
+    tokenizer = Tokenizer.of_sentences(["the black cat", "le chat noir"])
+    tower = config_of("post-norm").replace(vocab_size=tokenizer.vocab_size)
+    config = TowersConfig(encoder=tower.replace(causal=False), decoder=tower, start_id=1)
+    model = EncoderDecoder(config, torch.Generator().manual_seed(0)).eval()
+    model.tokenizer = tokenizer
+    written = tokenizer.encode("le chat noir")
+    trace = model.watch([[1, *written]], source="the black cat")
+    for figure in (draw_alignment(trace), draw_crossing(trace, 0)):
+        axes = figure.axes[0]
+        assert ticks(axes.get_xticklabels()) == ["the", "black", "cat", "</s>"]
+        assert ticks(axes.get_yticklabels())[:3] == ["le", "chat", "noir"]
+    alignment = draw_alignment(trace).axes[0]
+    shown = np.asarray(alignment.images[0].get_array())
+    layers = [f"decoder.blocks.{i}.cross_attn.pattern" for i in range(tower.n_layers)]
+    mean = torch.cat([trace[name].reshape(-1, 4, 4) for name in layers]).double().mean(0)
+    np.testing.assert_allclose(shown, mean.numpy(), rtol=1e-12)  # sums in two orders
+    assert alignment.texts[0].get_text() == f"{mean[0, 0]:.2f}"
+    assert {"alignment", "cross-attention-layer-0"} <= {f.stem for f in draw_all(trace, tmp_path)}
 
 
 def test_a_picture_is_the_same_bytes_every_time(tmp_path: Path):

@@ -15,9 +15,10 @@ from glassformer.cli.texts import TEXTS, Field, Separator, Template, unescaped
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_loss
-from glassformer.model import Decoder
+from glassformer.model import Decoder, EncoderDecoder
 from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training import translation
 from glassformer.training.data import whole_text
 from glassformer.training.device import choose_device
 from glassformer.training.evaluate import evaluate, perplexity
@@ -39,6 +40,14 @@ def command(
     storyland: Annotated[
         bool, typer.Option("--storyland", help="Measure on fresh Storyland, beside its floor.")
     ] = False,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--translation",
+            metavar="LANGUAGE",
+            help="Measure on fresh sentences to translate: into french or japanese.",
+        ),
+    ] = None,
     field: Field = FIELD,
     template: Template = None,
     separator: Separator = None,
@@ -46,23 +55,32 @@ def command(
     as_json: AsJson = False,
     at_step: AtStep = None,
 ) -> None:
-    """Measure loss, perplexity and bits per byte on a text, or on Storyland.
+    """Measure loss, perplexity and bits per byte on a text, on Storyland or on translations.
 
     The text is cut into blocks as long as the model's context; every token counts once, predicted
     from those before it in its block.
     """
-    if bool(texts) == storyland:
-        raise GlassformerError("give either a text to measure on, or --storyland")
+    if bool(texts) + storyland + (language is not None) != 1:
+        raise GlassformerError(
+            "give one thing to measure on: a text, --storyland or --translation LANGUAGE"
+        )
     model, tokenizer = open_run(run, at_step)
+    if isinstance(model, EncoderDecoder) != (language is not None):
+        raise GlassformerError(
+            "--translation is for models with an encoder and a decoder, and they are measured on"
+            " nothing else here"
+        )
     model.to(choose_device(device))
-    if storyland:
+    if language is not None:
+        rows = _on_translations(model, tokenizer, language)
+    elif storyland:
         rows = _on_storyland(model, tokenizer)
     else:
         corpus = Corpus(texts or [], field=field, separator=separator, template=unescaped(template))
         rows = _on_text(model, tokenizer, corpus)
     if as_json:  # which has no infinity
         say_json({name: value if math.isfinite(value) else None for name, value in rows.items()})
-    refuse_no_loss(rows["loss"], model.embed.W_E.dtype)
+    refuse_no_loss(rows["loss"], next(model.parameters()).dtype)
     if as_json:
         return
     console = SafeConsole()
@@ -124,4 +142,17 @@ def _on_storyland(model: Decoder, tokenizer: Tokenizer) -> dict[str, Any]:
         "perplexity": perplexity(score.loss),
         "answers_right": sum(score.right.values()) / sum(score.asked.values()),
         **{f"answers_right_in_{kind}": share for kind, share in sorted(score.accuracy.items())},
+    }
+
+
+def _on_translations(model: EncoderDecoder, tokenizer: Tokenizer, language: str) -> dict[str, Any]:
+    score = translation.measure(model, tokenizer, language)
+    return {
+        "loss": score.loss,
+        "floor": score.floor,
+        "above_the_floor": score.loss - score.floor,
+        "perplexity": perplexity(score.loss),
+        "sentences": score.n,
+        "exact": score.exact / score.n,
+        "right": score.right / score.n,
     }

@@ -6,10 +6,14 @@ import re
 from typing import NamedTuple
 
 from glassformer.generation.generate import generate
+from glassformer.model import EncoderDecoder
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.examples import unfinished
 from glassformer.training.prepare import Prepared
+from glassformer.training.translation import FRESH_SEED, batch_of, greedy, pairs_held_out
 
 LONGEST_WORD = 24  # tokens
+TRANSLATED = 3  # sentences
 _WORD = re.compile(r"\s*([\w'’\-]+|\S)")
 
 
@@ -31,9 +35,15 @@ class Recalled(NamedTuple):
 
 
 def recall(prepared: Prepared) -> list[Recalled]:
-    """Ask a model that has learned a text for the ends of its first and its last sentence."""
+    """Ask a model that has learned a text for the ends of its first and its last sentence.
+
+    Of one that has learned to translate, sentences that it was not trained on.
+    """
     model, tokenizer = prepared.model, prepared.run.tokenizer
-    if prepared.run.description.corpus["kind"] != "text":
+    corpus = prepared.run.description.corpus
+    if corpus["kind"] == "translation":
+        return translated(model, tokenizer, corpus["language"])
+    if corpus["kind"] != "text":
         return []
     recalled: list[Recalled] = []
     for prompt, word in unfinished(tokenizer, model.config.n_ctx, prepared.run.data):
@@ -43,3 +53,15 @@ def recall(prepared: Prepared) -> list[Recalled]:
         result = _WORD.match(tokenizer.decode_known(new))
         recalled.append(Recalled(prompt, result[1] if result else "", word))
     return recalled
+
+
+def translated(model: EncoderDecoder, tokenizer: Tokenizer, language: str) -> list[Recalled]:
+    """Some sentences that no model is trained on, with the likeliest translation beside its own."""
+    pairs = [*pairs_held_out(language, FRESH_SEED, TRANSLATED)]
+    batch = batch_of(tokenizer, pairs, model.config)
+    device = next(model.parameters()).device
+    answers = greedy(model, batch.given["source"].to(device), tokenizer.eos_id)
+    return [
+        Recalled(pair.source, tokenizer.decode_known(ids), next(iter(pair.translations())))
+        for pair, ids in zip(pairs, answers, strict=True)
+    ]

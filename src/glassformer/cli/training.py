@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from glassformer.cli import pasted
 from glassformer.cli.progress import TrainingDisplay, duration, measured
-from glassformer.cli.recall import Recalled
+from glassformer.cli.recall import Recalled, translated
 from glassformer.cli.stopping import stopping_on_signals
 from glassformer.cli.streams import say_json
 from glassformer.describe import counted
@@ -18,7 +19,8 @@ from glassformer.interop.export import export_config
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.metrics import Row
-from glassformer.model import Decoder
+from glassformer.model import Decoder, EncoderDecoder
+from glassformer.model.kinds import AnyModel
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.examples import examples
@@ -27,8 +29,13 @@ from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Prepared
 from glassformer.training.ranks import ALONE, Ranks
+from glassformer.training.translation import TO_TRANSLATE
 
 SAMPLE_TOKENS = 40
+RECALLED = {
+    "text": "how it ends sentences of its text:",
+    "translation": "how it translates sentences that it was not trained on:",
+}
 
 
 def train_showing(
@@ -78,7 +85,7 @@ def train_showing(
             run=run,
             report=report,
             should_stop=stop.asked,
-            sample=lambda model: sample(model, run.tokenizer, recipe.seed),
+            sample=lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus),
             ranks=ranks,
         )
     return outcome, stop.signal
@@ -101,8 +108,12 @@ def event_of(row: Row) -> str:
     return next(named, None) or next(key for key in row if key != "step")  # sample, note, health
 
 
-def sample(model: Decoder, tokenizer: Tokenizer, seed: int) -> str:
-    """What the model writes of its own accord."""
+def sample(model: AnyModel, tokenizer: Tokenizer, seed: int, corpus: Mapping[str, Any]) -> str:
+    """What the model writes of its own accord, or what it makes of a sentence to translate."""
+    if isinstance(model, EncoderDecoder):
+        first = translated(model, tokenizer, corpus["language"])[0]
+        return f"{first.prompt} -> {first.answer}"
+    assert isinstance(model, Decoder), "an encoder writes nothing"
     start = tokenizer.begin_ids or [tokenizer.eos_id or 0]
     length = min(SAMPLE_TOKENS, model.config.n_ctx - 1)
     return tokenizer.decode_known(generate(model, start, max_new_tokens=length, seed=seed))
@@ -136,6 +147,7 @@ def print_outcome(
 ) -> None:
     """Say how it ended, what the model makes of its text, where it is, and last what to type."""
     folder, steps = prepared.run.folder, prepared.recipe.steps
+    corpus = prepared.run.description.corpus
     rows = (row for row in reversed(outcome.rows) if "val_loss" in row or "text_loss" in row)
     last = next(rows, None)
     result = f"; {measured(last)}" if last else ""
@@ -151,18 +163,23 @@ def print_outcome(
     else:
         console.print(f"done after step {outcome.step:,}{result}")
     if recalled:
-        console.print("how it ends sentences of its text:")
+        console.print(RECALLED[corpus["kind"]])
         for asked in recalled:
             console.print(f"  {asked.spelled()}")
     console.print(f"the model is in {folder}; ask it:")
-    n_ctx, is_text = prepared.model.config.n_ctx, prepared.run.description.corpus["kind"] == "text"
-    prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
+    if corpus["kind"] == "translation":
+        prompt = TO_TRANSLATE[0]
+    else:
+        n_ctx, is_text = prepared.model.config.n_ctx, corpus["kind"] == "text"
+        prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
     console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
     console.print(f"  {to_others(prepared.model, folder)}")
 
 
-def to_others(model: Decoder, folder: Path) -> str:
+def to_others(model: AnyModel, folder: Path) -> str:
     """How to give the model to other programs, or which field is in the way."""
+    if isinstance(model, EncoderDecoder):
+        return "transformers opens the folder as it is, as a model of the family marian"
     config = export_config(model.config)
     form = form_for(config, model.said.model_type)
     if form is OWN:

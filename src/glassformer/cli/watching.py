@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +38,7 @@ def watch_ids(model: Decoder, ids: list[int], edit: Edits | None = None) -> Trac
     return model.watch(ids, edit=edit)
 
 
-def open_run(run: str, at_step: int | None = None) -> tuple[Decoder, Tokenizer]:
+def open_run(run: str, at_step: int | None = None) -> tuple[Any, Tokenizer]:
     """A run's model and its tokenizer; says when it takes long."""
     return train_state.open_run(run, at_step, note_replay)
 

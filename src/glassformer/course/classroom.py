@@ -30,7 +30,7 @@ from glassformer.training.checkpoint import steps_saved
 from glassformer.training.data import BlocksData
 from glassformer.training.examples import examples, shortened, unfinished
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, Prepared, new_run, open_data, resumed_run
+from glassformer.training.prepare import Choices, Prepared, new_run, open_blocks, resumed_run
 from glassformer.training.run import DATA, open_tokenizer, read_description
 from glassformer.training.sizing import LITTLE, measured, sized
 from glassformer.training.train_state import TrainState, open_train_state
@@ -239,7 +239,7 @@ class Classroom:
     def data(self) -> BlocksData:
         """The blocks that its model learned from."""
         described = read_description(self.run)
-        return open_data(self.run / DATA, described.corpus, self.tokenizer, described.recipe)
+        return open_blocks(self.run / DATA, described.corpus, self.tokenizer, described.recipe)
 
     # ---- what it says, and how ----
 

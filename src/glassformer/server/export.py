@@ -6,12 +6,14 @@ import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
+from glassformer.model import EncoderDecoder
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template
 from glassformer.server.past import packed_snapshots
@@ -19,6 +21,7 @@ from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs, Source
 from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
+from glassformer.server.translated import translated
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
 from glassformer.watch.one_pass import estimated_bytes
@@ -170,10 +173,16 @@ def _request(
 
 def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
-    ids = state.tokenizer.encode_prompt(prompt)
-    check_prompt(state.model, ids)
+    more: dict[str, Any] = {}
+    if isinstance(state.model, EncoderDecoder):
+        ids, _, more["source"] = translated(state, prompt, None)
+    else:
+        ids = state.tokenizer.encode_prompt(prompt)
+        check_prompt(state.model, ids)
+    tokens = torch.tensor([ids])
     weights = sum(p.nbytes for p in state.model.parameters())
-    size = weights + estimated_bytes(state.model, torch.tensor([ids]))
+    given = state.model.read_given(tokens, **more)
+    size = weights + estimated_bytes(state.model, tokens, given=given)
     if size > PAGE_BYTES:
         raise OverBudgetError(
             f"this page would hold about {size / 1e6:,.0f} MB of weights and values, and one file"

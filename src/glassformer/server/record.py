@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +13,13 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
-from glassformer.model import Decoder
+from glassformer.model import Decoder, EncoderDecoder
+from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.model.texts import next_tokens
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.server.schemas import SamplingOptions, TraceOptions
+from glassformer.server.translated import translated
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
@@ -88,24 +91,28 @@ def record(
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
-    ids = [*state.tokenizer.encode_prompt(options.prompt), *options.added]
     if max(options.added, default=0) >= state.tokenizer.vocab_size:
         raise ApiError(
             "invalid",
             f"there is no token {max(options.added)} to add; ids are 0 to"
             f" {state.tokenizer.vocab_size - 1}",
         )
-    check_prompt(state.model, ids)
     if options.float64:
         state = in_float64(state)
     target = None if options.target is None else token_of(state.tokenizer, options.target)
+    more: dict[str, Any] = {}
+    if isinstance(state.model, EncoderDecoder):
+        ids, targets, more["source"] = translated(state, options.prompt, target)
+    else:
+        ids = [*state.tokenizer.encode_prompt(options.prompt), *options.added]
+        check_prompt(state.model, ids)
+        targets = targets_of(torch.tensor([ids]), target)
     tokens = torch.tensor([ids])
-    targets = targets_of(tokens, target)
     backward, optimizer, lens = _scope(
-        state.model, tokens, targets, options, bool(edits), light_bytes
+        state.model, tokens, targets, options, bool(edits), light_bytes, more
     )
     if optimizer and targets is not None:
-        trace = state.train_step(tokens, targets, is_cancelled)[0].trace
+        trace = state.train_step(tokens, targets, is_cancelled, **more)[0].trace
     else:
         trace = state.model.watch(
             tokens,
@@ -114,9 +121,10 @@ def record(
             edit=dict(edits or {}),
             budget_bytes=BUDGET_BYTES,
             is_cancelled=is_cancelled,
+            **more,
         )
     add_probs(trace)
-    if lens:
+    if lens and isinstance(state.model, Decoder):
         record_guesses(state.model, trace)
     how = options.sampling or GREEDY
     chosen = record_choice(trace, how.settings, seed=how.seed, index=how.index)
@@ -150,7 +158,7 @@ def add_probs(trace: Trace) -> None:
 def in_float64(state: TrainState) -> TrainState:
     """The same state, computing in float64."""
     # a float32 number is a float64 number: nothing is rounded
-    copy = Decoder.unfilled(state.model.config, torch.float64)
+    copy = kind_of(state.model.config).unfilled(state.model.config, torch.float64)
     copy.tokenizer = state.tokenizer
     copy.load_state_dict(state.model.state_dict())
     moments = {name: moment.double() for name, moment in state.moments.items()}
@@ -158,12 +166,13 @@ def in_float64(state: TrainState) -> TrainState:
 
 
 def _scope(
-    model: Decoder,
+    model: AnyModel,
     ids: Tensor,
     targets: Tensor | None,
     options: TraceOptions,
     is_edited: bool,
     light_bytes: int,
+    more: Mapping[str, Any],
 ) -> tuple[bool, bool, bool]:
     """Whether to record gradients, optimizer's step and lens; refuses what is too large."""
     can_learn = targets is not None
@@ -174,7 +183,7 @@ def _scope(
             " text or a target",
         )
     weights = sum(p.nbytes for p in model.parameters())
-    forward = estimated_bytes(model, ids)
+    forward = estimated_bytes(model, ids, given=model.read_given(ids, **more))
     learning = 2 * forward + weights
     updating = learning + OPTIMIZER_VALUES * weights
     backward = can_learn and _is_recorded(options.backward, learning, light_bytes)
@@ -182,8 +191,10 @@ def _scope(
         backward and not is_edited and _is_recorded(options.optimizer, updating, light_bytes)
     )
     size = updating if optimizer else learning if backward else forward
-    reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
-    lens = _is_recorded(options.lens, LENS_PART * reading, light_bytes)
+    reading, lens = 0, False
+    if isinstance(model, Decoder):
+        reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
+        lens = _is_recorded(options.lens, LENS_PART * reading, light_bytes)
     size += reading if lens else 0
     if size > BUDGET_BYTES:
         raise OverBudgetError(

@@ -91,7 +91,8 @@ def can_run(state: TrainState) -> bool:
     """Whether a page knows all that it needs to run a model."""
     weights = [*state.model.parameters()]
     return (
-        sum(w.nbytes for w in weights) <= MODEL_BYTES
+        isinstance(state.model, Decoder)
+        and sum(w.nbytes for w in weights) <= MODEL_BYTES
         and all(w.dtype == torch.float32 for w in weights)
         and state.model.config.n_ctx >= SHORTEST
         and can_tokenize(state.tokenizer)

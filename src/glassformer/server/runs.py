@@ -17,7 +17,8 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import defaults
 from glassformer.interop.open import config_of
 from glassformer.interop.said import read_said
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, TowersConfig
+from glassformer.model.kinds import kind_of
 from glassformer.model.said import Said
 from glassformer.model.size import parameter_count
 from glassformer.server import schemas
@@ -28,6 +29,7 @@ from glassformer.training.examples import examples
 from glassformer.training.replay import saved_states
 from glassformer.training.run import DATA, read_description, read_metrics
 from glassformer.training.train_state import TrainState, open_model, open_train_state
+from glassformer.training.translation import TO_TRANSLATE
 
 OPEN_MODELS = 3
 """Models held in memory, the last ones used."""
@@ -79,7 +81,7 @@ class Source:
         return tuple((path.name, *_state(path)) for path in paths if path.is_file())
 
     @property
-    def config(self) -> Config:
+    def config(self) -> Config | TowersConfig:
         return _config(self, self.stamp)
 
     @property
@@ -106,7 +108,11 @@ class Source:
         config, folder = self.config, self.folder
         run = read_description(folder) if folder and self.kind == "run" else None
         own_first = run is not None and run.corpus.get("kind") == "text"
-        suited = examples(tokenizer, config.n_ctx, folder / DATA if folder else None, own_first)
+        if run is not None and run.corpus.get("kind") == "translation":
+            suited = [(sentence, None) for sentence in TO_TRANSLATE]
+        else:
+            data = folder / DATA if folder and not isinstance(config, TowersConfig) else None
+            suited = examples(tokenizer, config.n_ctx, data, own_first)
         prompt, target = suited[0]
         said = defaults(read_said(folder) if folder else Said())
         return schemas.RunInfo(
@@ -116,7 +122,7 @@ class Source:
             config=config.to_dict(),
             n_ctx=config.n_ctx,
             vocab_size=config.vocab_size,
-            tied=config.tied,
+            tied=(config.decoder if isinstance(config, TowersConfig) else config).tied,
             weights=weights_of(config, self.parameters),
             tokenizer=schemas.TokenizerInfo(
                 kind=tokenizer.kind,
@@ -250,7 +256,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)
-def _config(source: Source, _stamp: Stamp) -> Config:
+def _config(source: Source, _stamp: Stamp) -> Config | TowersConfig:
     """The configuration in a folder, read again only when its `_stamp` is another."""
     if source.folder is not None and source.kind == "run":
         return read_description(source.folder).model
@@ -285,10 +291,10 @@ def _metrics(path: Path, _state: tuple[int, int, int]) -> schemas.Metrics:
     return schemas.Metrics(rows=rows, **known)
 
 
-def weights_of(config: Config, parameters: int) -> list[schemas.Weight]:
+def weights_of(config: Config | TowersConfig, parameters: int) -> list[schemas.Weight]:
     """Every weight, its sizes and its share of all numbers."""
     with torch.device("meta"):
-        views = list(Decoder(config).views())
+        views = list(kind_of(config)(config).views())
     return [
         schemas.Weight(
             name=view.name,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.interop.match import form_for
-from glassformer.model import Decoder
+from glassformer.model import TowersConfig
+from glassformer.model.kinds import AnyModel
 from glassformer.model.size import parameter_count
 from glassformer.safe_text import harmless
 from glassformer.text.tokenizer import Tokenizer
@@ -46,7 +47,7 @@ CITE = """\
 """
 
 
-def card(name: str, model: Decoder, run: PastRun | None) -> str:
+def card(name: str, model: AnyModel, run: PastRun | None) -> str:
     """The card of a model; `run`: the training that it comes from, if that is known."""
     parts = [f"{HEADER}\n# {_word(name)}\n", _model(model)]
     if run is not None:
@@ -55,17 +56,26 @@ def card(name: str, model: Decoder, run: PastRun | None) -> str:
     return "\n".join(parts)
 
 
-def _model(model: Decoder) -> str:
-    config, tokenizer = model.config, model.tokenizer
+def _model(model: AnyModel) -> str:
+    config: Any = model.config
+    tokenizer = model.tokenizer
     form = form_for(config, model.said.model_type)
+    kind = {"Decoder": "A decoder", "Encoder": "An encoder"}.get(type(model).__name__)
     lines = [
-        f"A decoder of {parameter_count(config):,} parameters, trained with Glassformer and written"
-        f" as a model of the family `{form.model_type}`.",
+        f"{kind or 'An encoder-decoder'} of {parameter_count(config):,} parameters, trained with"
+        f" Glassformer and written as a model of the family `{form.model_type}`.",
         "",
-        f"- blocks: {config.n_layers:,}, {config.n_heads:,} heads in each",
-        f"- width: {config.d_model:,}, {config.d_mlp:,} in the MLP",
-        f"- context: {config.n_ctx:,} tokens",
     ]
+    if isinstance(config, TowersConfig):
+        towers = {"encoder's ": config.encoder, "decoder's ": config.decoder}
+    else:
+        towers = {"": config}
+    for of, tower in towers.items():
+        lines += [
+            f"- {of}blocks: {tower.n_layers:,}, {tower.n_heads:,} heads in each",
+            f"- {of}width: {tower.d_model:,}, {tower.d_mlp:,} in the MLP",
+            f"- {of}context: {tower.n_ctx:,} tokens",
+        ]
     if isinstance(tokenizer, Tokenizer):
         lines.append(f"- tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
     return "\n".join(lines) + "\n"
@@ -75,6 +85,11 @@ def _data(run: PastRun) -> str:
     corpus = run.description.corpus
     if corpus.get("kind") == "storyland":
         said = "Storyland, documents that Glassformer writes itself, of known probability."
+    elif corpus.get("kind") == "translation":
+        said = (
+            f"English sentences and what they are in {str(corpus['language']).capitalize()}, which"
+            " Glassformer writes itself, of known probability."
+        )
     else:
         names = ", ".join(_word(Path(str(text)).name) for text in corpus.get("texts", []))
         said = f"{names}." if names else "Not recorded."

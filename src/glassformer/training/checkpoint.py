@@ -26,7 +26,8 @@ from glassformer.errors import GlassformerError
 from glassformer.files import ordinary_mode, sync
 from glassformer.interop.tensor_file import TensorFile
 from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256, self_checking
-from glassformer.model import Config, Decoder
+from glassformer.model import Config
+from glassformer.model.kinds import AnyModel
 from glassformer.training.optimizer import moments_of
 from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
@@ -152,7 +153,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(tensors, {**state})
 
 
-def fill(model: Decoder, recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
+def fill(model: AnyModel, recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
     """Give a model the weights of a checkpoint; they and the moments must be of its shapes."""
     expected = {"model": model.state_dict(), "optimizer": moments_of(model, recipe)}
     for name, tensors in expected.items():

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model import Decoder
+from glassformer.model.kinds import AnyModel
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
@@ -36,17 +36,17 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]
     return contextlib.nullcontext()
 
 
-def widen(model: Decoder) -> None:
+def widen(model: AnyModel) -> None:
     """Make weights stored in half precision float32, in place; others stay as they are.
 
     An update is a thousandth of its weight, and bfloat16 has three digits: it would be rounded
     away. Source: Micikevicius et al. 2018, "Mixed Precision Training", section 3.1.
     """
-    if model.embed.W_E.dtype in (torch.float16, torch.bfloat16):
+    if next(model.parameters()).dtype in (torch.float16, torch.bfloat16):
         model.float()
 
 
-def precision(model: Decoder, dtype: str) -> str:
+def precision(model: AnyModel, dtype: str) -> str:
     """In which precision a model is going to be trained, and how its weights were stored.
 
     >>> from glassformer.model import Config
@@ -56,7 +56,7 @@ def precision(model: Decoder, dtype: str) -> str:
     >>> precision(model.half(), "fp32")
     'weights and products in float32, saved in float32; they were stored in float16'
     """
-    stored = model.embed.W_E.dtype
+    stored = next(model.parameters()).dtype
     kept = torch.float32 if stored in (torch.float16, torch.bfloat16) else stored
     weights, was = (str(t).removeprefix("torch.") for t in (kept, stored))
     how = (

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
 from glassformer.training.ranks import ALONE, Ranks
@@ -50,7 +50,7 @@ def perplexity(loss: float) -> float:
 
 @torch.no_grad()
 def evaluate(
-    model: Decoder,
+    model: AnyModel,
     batches: Iterable[Batch],
     n_bytes: int | None = None,
     dtype: str = "fp32",

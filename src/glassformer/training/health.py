@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
 from glassformer.training.ranks import whole
+
+_LAYER = re.compile(r"^((?:encoder\.|decoder\.)?)(blocks\.\d+|[^.]*)")
 
 
 def layer_of(name: str) -> str:
     """The layer a parameter belongs to.
 
-    >>> layer_of("blocks.3.attn.W_O"), layer_of("embed.W_E")
-    ('blocks.3', 'embed')
+    >>> [layer_of(name) for name in ("blocks.3.attn.W_O", "embed.W_E", "encoder.blocks.0.mlp.W_in")]
+    ['blocks.3', 'embed', 'encoder.blocks.0']
     """
-    parts = name.split(".")
-    return ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
+    return "".join(_LAYER.findall(name)[0])
 
 
 def layer_norms(named: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
@@ -50,21 +52,23 @@ def update_to_weight(model: nn.Module, before: dict[str, Tensor]) -> dict[str, f
 
 
 @torch.no_grad()
-def dead_units(model: Decoder, batch: Batch) -> dict[str, float]:
+def dead_units(model: AnyModel, batch: Batch) -> dict[str, float]:
     """The fraction of each layer's neurons whose activation is above 0 at no token of the batch."""
     device = next(model.parameters()).device
     with evaluating(model):
         there = batch.map(lambda tensor: tensor.to(device))
         trace = model.watch(there.ids, keep="*.mlp.post,*.mlp.experts", **there.given)
+    names = [node.name for node in trace.computed]
     dead: dict[str, float] = {}
-    for layer in range(model.config.n_layers):
-        post = trace[f"blocks.{layer}.mlp.post"]
+    for layer in (name.removesuffix(".mlp.post") for name in names if name.endswith(".mlp.post")):
+        post = trace[f"{layer}.mlp.post"]
         above = (post > 0).float().reshape(-1, post.shape[-1])
-        if model.config.has_experts(layer):  # each expert's neurons count, by the tokens it got
-            experts = trace[f"blocks.{layer}.mlp.experts"].flatten()
-            own = above.new_zeros(model.config.n_experts, above.shape[-1])
+        if f"{layer}.mlp.experts" in names:  # each expert's neurons count, by the tokens it got
+            experts = trace[f"{layer}.mlp.experts"].flatten()
+            n_experts = len(model.weights()[f"{layer}.mlp.W_in"])
+            own = above.new_zeros(n_experts, above.shape[-1])
             above = own.index_add_(0, experts, above)[None]
-        dead[f"blocks.{layer}"] = float((above == 0).all(0).float().mean())
+        dead[layer] = float((above == 0).all(0).float().mean())
     return dead
 
 

@@ -15,8 +15,8 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.files import ordinary_mode
 from glassformer.metrics import Health, Row
-from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.kinds import AnyModel
 from glassformer.training import checkpoint as ck
 from glassformer.training.compiling import compiled
 from glassformer.training.data import Batch, Data
@@ -63,14 +63,14 @@ class Outcome(NamedTuple):
 
 
 def train(
-    model: Decoder,
+    model: AnyModel,
     data: Data,
     recipe: Recipe,
     *,
     run: Run | None = None,
     report: Callable[[Row], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
-    sample: Callable[[Decoder], str] | None = None,
+    sample: Callable[[AnyModel], str] | None = None,
     ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train `model` in place, on the device it is on; in a `run`, leave checkpoints and metrics.
@@ -109,12 +109,12 @@ class Loop:
 
     def __init__(
         self,
-        model: Decoder,
+        model: AnyModel,
         data: Data,
         recipe: Recipe,
         run: Run | None = None,
         report: Callable[[Row], None] = lambda row: None,
-        sample: Callable[[Decoder], str] | None = None,
+        sample: Callable[[AnyModel], str] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         check_trainable(model.config)

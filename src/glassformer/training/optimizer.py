@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from glassformer.model import Decoder
+from glassformer.model.kinds import AnyModel
 from glassformer.training.muon import Muon, muon_parameters
 from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
@@ -20,7 +20,7 @@ MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}  # as Kingma & Ba 2015, algorithm 
 class Optimizer:
     """AdamW over all parameters, or Muon over the blocks' matrices and AdamW over the rest."""
 
-    def __init__(self, model: Decoder, recipe: Recipe) -> None:
+    def __init__(self, model: AnyModel, recipe: Recipe) -> None:
         self.recipe = recipe
         self.named = dict(model.named_parameters())
         self.muon = Muon(model, recipe) if recipe.optimizer == "muon" else None
@@ -63,7 +63,7 @@ class Optimizer:
             self.adamw.state[parameter] = {"step": count, **state}
 
 
-def moments_of(model: Decoder, recipe: Recipe) -> dict[str, Tensor]:
+def moments_of(model: AnyModel, recipe: Recipe) -> dict[str, Tensor]:
     """The names of the optimizer's tensors, each with the parameter whose shape it has."""
     averaged = muon_parameters(model, recipe)  # Muon keeps one moment, AdamW two
     return {

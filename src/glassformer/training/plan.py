@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from glassformer.model import Config, Decoder, size
+from glassformer.model import Config, TowersConfig, size
+from glassformer.model.kinds import AnyModel
 from glassformer.model.size import parameter_count
 from glassformer.training.data import Data
 from glassformer.training.device import precision
@@ -82,7 +83,7 @@ class Plan(NamedTuple):
         return f"{seen}: enough"
 
 
-def make_plan(model: Decoder, data: Data, recipe: Recipe, ranks: Ranks = ALONE) -> Plan:
+def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE) -> Plan:
     """Try a few steps on a copy that is thrown away, and count what they took."""
     parameters = parameter_count(model.config)
     device = next(model.parameters()).device
@@ -112,13 +113,14 @@ def make_plan(model: Decoder, data: Data, recipe: Recipe, ranks: Ranks = ALONE) 
     )
 
 
-def refuse_larger_than_memory(config: Config, batch_size: int) -> None:
+def refuse_larger_than_memory(config: Config | TowersConfig, batch_size: int) -> None:
     """Raise before anything is allocated if the machine can't hold what training takes at least.
 
     Of a batch, what the backward pass reads again of every block: queries, keys, values, what is
     mixed of them, and the neurons.
     """
-    each = config.n_layers * (4 * config.n_heads * config.d_head + config.d_mlp)
+    towers = (config.encoder, config.decoder) if isinstance(config, TowersConfig) else (config,)
+    each = sum(c.n_layers * (4 * c.n_heads * c.d_head + c.d_mlp) for c in towers)
     values = 4 * batch_size * config.n_ctx * each
     what = f"weights, gradient, optimizer and a batch of {batch_size:,} x {config.n_ctx:,} tokens"
     size.refuse_larger_than_memory(config, BYTES_PER_PARAMETER, what, values)

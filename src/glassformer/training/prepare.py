@@ -19,7 +19,9 @@ from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
 from glassformer.jsons import LARGEST, OPEN, Count, DamagedFileError, Schema
-from glassformer.model import Config, Decoder, load_preset
+from glassformer.model import Config, Decoder, EncoderDecoder, TowersConfig, load_preset
+from glassformer.model.kinds import kind_of
+from glassformer.model.language_model import LanguageModel
 from glassformer.model.size import parameter_count
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import FIELD, Corpus
@@ -43,6 +45,12 @@ from glassformer.training.sizing import (
     spelled,
 )
 from glassformer.training.storyland import documents, open_storyland, write_storyland
+from glassformer.training.translation import (
+    describe_translation,
+    open_translation,
+    towers_of,
+    translation_tokenizer,
+)
 
 TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
 WHOLE = "the whole text is learned: it is too short to hold out a part of it and measure on that"
@@ -63,14 +71,18 @@ class PartFile(TypedDict):
 class TrainingCorpus(TypedDict):
     """What run.json says of a corpus; of Storyland also its `floor`, nats per token.
 
-    `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
+    `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture. Translations
+    have a `language`, and what fills sentences up and begins them.
     """
 
-    kind: Literal["storyland", "text"]
+    kind: Literal["storyland", "text", "translation"]
     n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
     floor: NotRequired[float]
     whole: NotRequired[bool]
     parts: NotRequired[list[PartFile]]
+    language: NotRequired[str]
+    pad_id: NotRequired[Count]
+    start_id: NotRequired[Count]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -106,7 +118,7 @@ Progress = Callable[[float], object]
 class Prepared(NamedTuple):
     """Everything `train` needs."""
 
-    model: Decoder
+    model: Any
     data: Data
     recipe: Recipe
     run: Run
@@ -122,6 +134,9 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     name = choices.preset or ("text" if choices.texts else "storyland")
     preset = load_preset(name)
     tuning = choices.start_from is not None
+    language: str | None = preset.get("corpus", {}).get("language")
+    if language is not None:
+        _refuse_for_translation(choices)
     corpus, size = None, None
     names = [name_of(text) for text in choices.texts]
     if choices.weights:
@@ -139,12 +154,19 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     recipe = Recipe.from_dict(
         {**(FINE_TUNING if tuning else preset.get("training", {})), **choices.recipe}
     )
+    model: Any
     notes: tuple[str, ...] = ()
     run = Run.create(folder)
     try:
         torch.manual_seed(recipe.seed)
         if choices.start_from is not None:
             model, tokenizer = _loaded(choices.start_from, choices)
+            _refuse_other_corpus(model, language)
+        elif language is not None:
+            tokenizer = translation_tokenizer(language)
+            towers = towers_of(preset["model"], choices.model, tokenizer)
+            refuse_larger_than_memory(towers, recipe.batch_size)
+            model = EncoderDecoder(towers)
         else:
             tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
             sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
@@ -172,11 +194,13 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             if not tuning and (choices.preset is not None or choices.model):
                 too_large = out_of_proportion(parameter_count(model.config), len(shard))
                 notes += () if too_large is None else (too_large,)
+        elif language is not None:
+            described |= describe_translation(run.data, model, tokenizer, recipe, language)
         else:
             floor = write_storyland(run.data, tokenizer, recipe)
             described |= {"kind": "storyland", "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
-        if isinstance(data.blocks, Mixture):
+        if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
             notes += (said_of(data.blocks, recipe.steps * recipe.blocks_per_step),)
         description = Description(model.config, recipe, described, tokenizer.fingerprint)
         if choices.options:
@@ -221,7 +245,7 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
         described = run.description
         recipe = described.recipe
         refuse_larger_than_memory(described.model, recipe.batch_size)
-        model = Decoder.unfilled(described.model)
+        model = kind_of(described.model).unfilled(described.model)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
             model.load_state_dict(load_folder(folder)[0].state_dict())
         model.said = read_said(folder)
@@ -234,10 +258,22 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
     return Prepared(model.to(where), data, recipe, run)
 
 
-def open_data(
+def open_data(folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe) -> Data:
+    """The tokens that a run keeps in `folder`; `corpus` is its run.json's."""
+    if corpus.get("kind") != "translation":
+        return open_blocks(folder, corpus, tokenizer, recipe)
+    file = folder.parent / "run.json"
+    described = _CORPUS.check(corpus, file, FIX, within="corpus")
+    for name in ("floor", "pad_id", "start_id"):
+        if name not in described:
+            raise DamagedFileError(file, f"has no 'corpus.{name}'", FIX, f"corpus.{name}")
+    return open_translation(folder, tokenizer, recipe.seed, corpus)
+
+
+def open_blocks(
     folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe
 ) -> BlocksData:
-    """The tokens that a run keeps in `folder`, as blocks; `corpus` is its run.json's."""
+    """The tokens of a text that a run keeps in `folder`, as blocks."""
     file = folder.parent / "run.json"
     described = _CORPUS.check(corpus, file, FIX, within="corpus")
     if described["kind"] == "storyland":
@@ -253,7 +289,36 @@ def open_data(
     return BlocksData(Blocks(shard, described["n_ctx"], mode=mode), recipe.seed)
 
 
-def _loaded(name: str, choices: Choices) -> tuple[Decoder, Tokenizer]:
+def _refuse_for_translation(choices: Choices) -> None:
+    """Refuse what a preset that writes its own translations has no use for."""
+    if choices.texts or choices.tokenizer is not None or choices.vocab_size is not None:
+        raise GlassformerError(
+            f"--preset {choices.preset} writes its own pairs of sentences and has a tokenizer of"
+            " their words; leave out TEXT, --tokenizer and --vocab-size"
+        )
+
+
+def _refuse_other_corpus(model: LanguageModel[Any], language: str | None) -> None:
+    """Refuse to train two towers on a text, or one on translations."""
+    if isinstance(model, EncoderDecoder) and language is None:
+        raise GlassformerError(
+            "an encoder-decoder learns from pairs of sentences; say which by --preset translation"
+        )
+    if language is not None and not isinstance(model, EncoderDecoder):
+        raise GlassformerError(
+            "translations are for an encoder-decoder, and this model has one tower; leave out"
+            " --preset, or --from to train a new one"
+        )
+
+
+def _with_dropout(config: Config | TowersConfig, dropout: float) -> Config | TowersConfig:
+    if isinstance(config, Config):
+        return config.replace(dropout=dropout)
+    encoder, decoder = (c.replace(dropout=dropout) for c in (config.encoder, config.decoder))
+    return config.replace(encoder=encoder, decoder=decoder)
+
+
+def _loaded(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
     kept = (choices.tokenizer, choices.vocab_size)
     if kept != (None, None) or set(choices.model) - {"n_ctx", "dropout"}:
         raise GlassformerError(
@@ -264,7 +329,8 @@ def _loaded(name: str, choices: Choices) -> tuple[Decoder, Tokenizer]:
     if tokenizer is None:
         raise GlassformerError(f"{name} has no tokenizer.json, so it can't read the text; add one")
     if "dropout" in choices.model:
-        changed = Decoder(model.config.replace(dropout=choices.model["dropout"]))
+        config = _with_dropout(model.config, choices.model["dropout"])
+        changed = kind_of(config)(config)
         changed.load_state_dict(model.state_dict())
         changed.said = model.said
         model = changed

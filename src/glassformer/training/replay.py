@@ -8,13 +8,13 @@ threads. The run is only read: no lock, no metrics, no file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.metrics import Row
-from glassformer.model import Decoder
+from glassformer.model.kinds import kind_of
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
 from glassformer.training.data import Batch
@@ -27,7 +27,7 @@ from glassformer.training.run import DATA, open_tokenizer, read_description
 class State(NamedTuple):
     """What training had after a step; `moments` as in the checkpoints, ``exp_avg.NAME`` ..."""
 
-    model: Decoder
+    model: Any
     moments: dict[str, Tensor]
     recipe: Recipe
     tokenizer: Tokenizer
@@ -44,7 +44,7 @@ def state_at(folder: Path, step: int) -> State:
         return replay.state
     description = read_description(folder)
     checkpoint = ck.load_checkpoint(result.folder)
-    model = Decoder.unfilled(description.model)
+    model = kind_of(description.model).unfilled(description.model)
     ck.fill(model, description.recipe, checkpoint, result.folder)
     model.tokenizer = tokenizer = open_tokenizer(folder, description)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
@@ -98,7 +98,7 @@ class Replay:
         self.recipe = recipe = description.recipe
         data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
         data.verify()
-        self._loop = Loop(Decoder.unfilled(description.model), data, recipe)
+        self._loop = Loop(kind_of(description.model).unfilled(description.model), data, recipe)
         self._loop.restore(start.folder)
         # what is done between steps has no part in them
         self._loop.recipe = recipe.replace(eval_every=0, sample_every=0, save_every=0, patience=0)
@@ -108,7 +108,7 @@ class Replay:
             self.advance()
 
     @property
-    def model(self) -> Decoder:
+    def model(self) -> Any:
         """As it is now; its parameters' `grad` are the last step's, clipped."""
         return self._loop.model
 

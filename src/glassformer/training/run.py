@@ -29,7 +29,8 @@ from glassformer.jsons import (
     self_checking,
 )
 from glassformer.metrics import Row
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, TowersConfig
+from glassformer.model.kinds import AnyModel, config_from
 from glassformer.rendering import html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.options import FILE as OPTIONS
@@ -51,7 +52,7 @@ class RunFile(TypedDict):
     """The schema of run.json; what `corpus` must hold is up to who reads it."""
 
     format: int
-    model: Annotated[Config, self_checking(Config.from_dict)]
+    model: Annotated[Config | TowersConfig, self_checking(config_from)]
     recipe: Annotated[Recipe, self_checking(Recipe.from_dict)]
     corpus: dict[str, Any]
     tokenizer: Sha256
@@ -65,7 +66,7 @@ _ROW = Schema(Row)
 class Description(NamedTuple):
     """What a run is: enough to start it again. `corpus` says where the text came from."""
 
-    model: Config
+    model: Any
     recipe: Recipe
     corpus: dict[str, Any]
     tokenizer: str
@@ -141,7 +142,7 @@ class Run:
         return run
 
     def describe(
-        self, description: Description, tokenizer: Tokenizer, model: Decoder | None = None
+        self, description: Description, tokenizer: Tokenizer, model: AnyModel | None = None
     ) -> None:
         """Write down what is going to be trained, and how; `model`, as it is before its first step.
 
@@ -209,7 +210,7 @@ class Run:
         rows = [json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step]
         write_atomically(path, "".join(rows))
 
-    def export(self, model: Decoder) -> None:
+    def export(self, model: Any) -> None:
         """Write the model as it is now into the run folder, for `gf.load` and other tools."""
         save_folder(model, self.tokenizer, self.folder)
 

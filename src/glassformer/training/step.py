@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
 from glassformer.training.ranks import ALONE, Ranks, whole
@@ -55,7 +55,7 @@ def seeded_sampling(recipe: Recipe, step: int) -> Iterator[None]:
 
 
 def accumulate_gradient(
-    model: Decoder,
+    model: AnyModel,
     loss_of: LossFunction,
     batches: Sequence[Batch],
     recipe: Recipe,
@@ -103,7 +103,7 @@ def exchanging(loss_of: LossFunction, last: bool) -> AbstractContextManager[obje
 
 
 def clip_and_check(
-    model: Decoder,
+    model: AnyModel,
     loss: Tensor,
     batches: Sequence[Batch],
     recipe: Recipe,
@@ -141,7 +141,7 @@ def clip_and_check(
     return loss_value, norm_value
 
 
-def find_non_finite(model: Decoder, batches: Sequence[Batch], recipe: Recipe, step: int) -> str:
+def find_non_finite(model: AnyModel, batches: Sequence[Batch], recipe: Recipe, step: int) -> str:
     """Say which weight, recorded value or gradient is the first that is not finite."""
     for view in model.views():
         if not view.value.isfinite().all():

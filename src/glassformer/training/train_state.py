@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.interop.open import load
 from glassformer.interop.said import read_said
-from glassformer.model import Decoder, load_preset, preset_names
+from glassformer.model import load_preset, preset_names
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
@@ -31,7 +32,7 @@ Report = Callable[[int, int], None]
 class TrainState:
     """A model after `done` updates; `lr` is the next one's learning rate, None: the schedule's."""
 
-    model: Decoder
+    model: Any
     tokenizer: Tokenizer
     moments: Moments
     recipe: Recipe
@@ -67,9 +68,13 @@ class TrainState:
         return ids, next_tokens(ids)
 
     def train_step(
-        self, ids: Tensor, targets: Tensor, is_cancelled: CancelCheck = never_cancelled
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        is_cancelled: CancelCheck = never_cancelled,
+        **more: Tensor,
     ) -> tuple[WatchedStep, TrainState]:
-        """Watch one update; return it and the state after it."""
+        """Watch one update; return it and the state after it. `more`: as for `model.watch`."""
         watched = watch_step(
             self.model,
             ids,
@@ -79,6 +84,7 @@ class TrainState:
             lr=self.next_lr,
             t=self.done + 1,
             is_cancelled=is_cancelled,
+            **more,
         )
         after = replace(self, model=watched.model, moments=watched.moments, done=self.done + 1)
         return watched, after
@@ -114,7 +120,7 @@ def open_model(run: str, lr: float | None = None) -> TrainState:
 
 def open_run(
     run: str, at_step: int | None = None, report: Report = lambda start, end: None
-) -> tuple[Decoder, Tokenizer]:
+) -> tuple[Any, Tokenizer]:
     """A run's model and the tokenizer that turns text into its tokens.
 
     at_step: as it was after so many updates; None: as it is.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.model import EncoderDecoder, TowersConfig
+from glassformer.model.evaluating import evaluating
 from glassformer.text import translation
 from glassformer.text.blocks import IGNORED, shuffled
 from glassformer.text.shard import Shard, write_shard
@@ -23,7 +25,16 @@ from glassformer.training.recipe import Recipe
 
 MOST_PAIRS = 40_000  # to train on; a longer run sees some of them again
 HELD_OUT = 500  # pairs
+FRESH = 500  # pairs that `measure` writes, of a seed that no training uses
 FRESH_SEED = "fresh"
+ROWS = 100  # pairs at once
+TO_TRANSLATE = (
+    "the black cat does not see the red flower",
+    "Hello, Anna.",
+    "my friend reads an old book",
+    "The small girls sing under the tree.",
+)
+"""Sentences to begin with; all their words are in the corpus."""
 
 
 def pairs_to_learn(language: str, seed: int | str, n: int) -> Iterator[Pair]:
@@ -54,6 +65,37 @@ def write_translation(folder: Path, tokenizer: Tokenizer, recipe: Recipe, langua
     pairs = (*pairs_to_learn(language, recipe.seed, n), *held_out)
     write_shard(folder, (text for pair in pairs for text in (pair.source, pair.target)), tokenizer)
     return translation.floor(held_out, tokenizer)
+
+
+def towers_of(
+    preset: dict[str, Any], choices: dict[str, Any], tokenizer: Tokenizer
+) -> TowersConfig:
+    """The two towers of a preset, both with the sizes that a person chose."""
+    towers = dict(preset)
+    for name in ("encoder", "decoder"):
+        sizes = {**preset[name], **choices, "vocab_size": tokenizer.vocab_size}
+        sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset[name]["d_model"]
+        sizes["embed_scale"] = sizes["d_model"] ** 0.5
+        towers[name] = sizes
+    ids = {"pad_id": tokenizer.pad_id, "start_id": tokenizer.bos_id}
+    return TowersConfig.from_dict({**towers, **ids})
+
+
+def describe_translation(
+    folder: Path, model: EncoderDecoder, tokenizer: Tokenizer, recipe: Recipe, language: str
+) -> dict[str, Any]:
+    """Write a run's pairs; what run.json says of them."""
+    floor = write_translation(folder, tokenizer, recipe, language)
+    ids = {"pad_id": model.config.pad_id, "start_id": model.config.start_id}
+    return {"kind": "translation", "language": language, "floor": floor, **ids}
+
+
+def open_translation(
+    folder: Path, tokenizer: Tokenizer, seed: int, corpus: Mapping[str, Any]
+) -> PairsData:
+    """The pairs of a run; `corpus` is what `describe_translation` said of them."""
+    shard = Shard(folder, tokenizer=tokenizer)
+    return PairsData(shard, corpus["pad_id"], corpus["start_id"], seed, corpus["floor"])
 
 
 class PairsData:
@@ -92,9 +134,7 @@ class PairsData:
     def _batch(self, pairs: Sequence[int] | np.ndarray) -> Batch:
         sources = [self._sentence(2 * int(pair)) for pair in pairs]
         targets = [self._sentence(2 * int(pair) + 1) for pair in pairs]
-        ids = [[self.start_id, *target[:-1]] for target in targets]
-        given = {"source": filled(sources, self.pad_id)}
-        return Batch(filled(ids, self.pad_id), filled(targets, IGNORED), given)
+        return filled_batch(sources, targets, self.pad_id, self.start_id)
 
     def _sentence(self, number: int) -> list[int]:
         """The tokens of a sentence and the one that ends it."""
@@ -132,6 +172,15 @@ class PairsData:
         }
 
 
+def filled_batch(
+    sources: Sequence[list[int]], targets: Sequence[list[int]], pad_id: int, start_id: int
+) -> Batch:
+    """Sentences with their ends as a batch that asks for each target, token by token."""
+    ids = [[start_id, *target[:-1]] for target in targets]
+    given = {"source": filled(sources, pad_id)}
+    return Batch(filled(ids, pad_id), filled(targets, IGNORED), given)
+
+
 def filled(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch pos"]:
     """Rows of ids as one tensor, the shorter ones with `value` at their end.
 
@@ -141,3 +190,60 @@ def filled(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch pos"
     """
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+
+class TranslationScore(NamedTuple):
+    """A model's loss on fresh held-out pairs beside their floor, nats per token, and its answers.
+
+    `exact` of the `n` sources were translated, word by word the likeliest word, into their
+    likeliest translation; `right` into any that the grammar has.
+    """
+
+    loss: float
+    floor: float
+    exact: int
+    right: int
+    n: int
+
+
+@torch.no_grad()
+def measure(
+    model: EncoderDecoder, tokenizer: Tokenizer, language: str, n: int = FRESH
+) -> TranslationScore:
+    """Score a model on n pairs whose sources it was not trained on."""
+    pairs = [*pairs_held_out(language, FRESH_SEED, n)]
+    nats, n_tokens, exact, right = 0.0, 0, 0, 0
+    with evaluating(model):
+        for first in range(0, n, ROWS):
+            chosen = pairs[first : first + ROWS]
+            batch = batch_of(tokenizer, chosen, model.config)
+            nats += model.loss(batch.ids, batch.targets, **batch.given).item() * batch.n_targets
+            n_tokens += batch.n_targets
+            answers = greedy(model, batch.given["source"], tokenizer.eos_id)
+            for pair, answer in zip(chosen, answers, strict=True):
+                translations, text = pair.translations(), tokenizer.decode_known(answer)
+                exact += text == next(iter(translations))
+                right += text in translations
+    return TranslationScore(nats / n_tokens, translation.floor(pairs, tokenizer), exact, right, n)
+
+
+def batch_of(tokenizer: Tokenizer, pairs: Sequence[Pair], config: TowersConfig) -> Batch:
+    """Some pairs as a batch: targets behind the start token, sources, both filled up."""
+    sources = [tokenizer.encode_source(pair.source) for pair in pairs]
+    targets = [tokenizer.encode_source(pair.target) for pair in pairs]
+    return filled_batch(sources, targets, config.pad_id, config.start_id)
+
+
+@torch.no_grad()
+def greedy(
+    model: EncoderDecoder, source: Int[Tensor, "batch source_pos"], end_id: int | None
+) -> list[list[int]]:
+    """Many sources translated at once, each time by the likeliest token, without the end."""
+    ids = source.new_full((len(source), 1), model.config.start_id)
+    for _ in range(model.config.n_ctx - 1):
+        likeliest = model(ids, source=source)[:, -1].argmax(-1, keepdim=True)
+        ids = torch.cat([ids, likeliest], dim=1)
+        if bool((ids == end_id).any(1).all()):
+            break
+    rows = (row[1:] for row in ids.tolist())
+    return [row[: row.index(end_id)] if end_id in row else row for row in rows]

@@ -44,12 +44,15 @@ class Place {
     return (
       session.trace
         ?.ofKind("fwd")
-        .filter((node) => /^fwd\/blocks\.\d+\.resid_post$/.test(node.address)).length || 1
+        .filter((node) => /^fwd\/(decoder\.)?blocks\.\d+\.resid_post$/.test(node.address)).length ||
+      1
     );
   }
 
   get heads(): number {
-    const pattern = session.trace?.nodes.get("fwd/blocks.0.attn.pattern");
+    const nodes = session.trace?.nodes;
+    const pattern =
+      nodes?.get("fwd/blocks.0.attn.pattern") ?? nodes?.get("fwd/decoder.blocks.0.attn.pattern");
     return pattern?.shape[pattern.axes.indexOf("head")] ?? 1;
   }
 

@@ -13,7 +13,12 @@ export interface Table {
   nodes: TraceNode[];
 }
 
-const LABELED_AS: Record<string, string> = { query: "pos", key: "pos" };
+const LABELED_AS: Record<string, string> = {
+  query: "pos",
+  key: "pos",
+  source_query: "source_pos",
+  source_key: "source_pos",
+};
 
 /** A recorded pass, opened from the documented trace format: a node table and a file of numbers. */
 export class Trace {

@@ -310,8 +310,16 @@ def _two_kinds(room: Classroom) -> Stage:
             ),
             Paragraph(
                 text="GPT models are decoders alone, and so is ours. BERT is an encoder alone;"
-                " T5 has"
-                " both."
+                " T5 has both. One with both can be trained here in a minute or two. It translates"
+                " into French, and shows which word it looks at while it writes each of its own:"
+            ),
+            Command(
+                line="glassformer train --preset translation --out runs/translation",
+                shows="a transformer of two towers that learns French, and the best there can be",
+            ),
+            Command(
+                line='glassformer plot runs/translation "the black cat sleeps"',
+                shows="how much each French word looks at each English word",
             ),
         ],
     )
