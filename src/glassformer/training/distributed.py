@@ -24,14 +24,14 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Decoder
 from glassformer.model.block import Block
+from glassformer.model.kinds import AnyModel
 from glassformer.ops import IGNORED
 from glassformer.training.data import Batch
 from glassformer.training.device import choose_device
 from glassformer.training.ranks import FirstFailedError, Ranks, whole
 
-Model = TypeVar("Model", bound=Decoder)
+Model = TypeVar("Model", bound=AnyModel)
 T = TypeVar("T")
 
 ANSWER = 5.0  # seconds that a rank has to answer when one is missing
@@ -49,7 +49,7 @@ class Group(Ranks):
     def where(self, device: str) -> str:  # noqa: ARG002 (it was chosen by it)
         return str(self.device)
 
-    def loss_of(self, model: Decoder) -> Callable[..., Tensor]:
+    def loss_of(self, model: AnyModel) -> Callable[..., Tensor]:
         if self.sharded:
             mesh = init_device_mesh(self.device.type, (self.size,))
             for block in (module for module in model.modules() if isinstance(module, Block)):
@@ -164,7 +164,7 @@ class Group(Ranks):
 class LossOf(nn.Module):
     """A model whose forward pass is its loss: DDP looks at what leaves `forward`."""
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(self, model: AnyModel) -> None:
         super().__init__()
         self.model = model
 

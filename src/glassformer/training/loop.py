@@ -245,7 +245,7 @@ class Loop:
             dead = dead_units(model, next(iter(self.data.held_out(8))))
             self.report({"step": self.step, "health": {**health, "dead_units": dead}})
 
-    def show_sample(self, sample: Callable[[Decoder], str], step: int) -> None:
+    def show_sample(self, sample: Callable[[AnyModel], str], step: int) -> None:
         model = self.ranks.whole_model(self.model)
         if model is not None:
             with evaluating(model), seeded_sampling(self.recipe, step):

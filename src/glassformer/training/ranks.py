@@ -14,10 +14,10 @@ from typing import TypeVar
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Decoder
+from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
 
-Model = TypeVar("Model", bound=Decoder)
+Model = TypeVar("Model", bound=AnyModel)
 T = TypeVar("T")
 
 
@@ -41,7 +41,7 @@ class Ranks:
         """The device of this rank, where `device` is asked for."""
         return device
 
-    def loss_of(self, model: Decoder) -> Callable[..., Tensor]:
+    def loss_of(self, model: AnyModel) -> Callable[..., Tensor]:
         """The loss that `model` learns by; its parameters may be others afterwards."""
         return model.loss
 
