@@ -15,7 +15,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.interop.layouts import AS_OURS, Stored
 from glassformer.model import Config, TowersConfig
-from glassformer.model.kinds import kind_of
+from glassformer.model.kinds import config_from, kind_of
 
 KEY = "glassformer"
 VERSION = 1
@@ -39,8 +39,7 @@ def read_note(settings: Mapping[str, Any]) -> Config | TowersConfig:
             f"it has format version {version!r} and this Glassformer reads {VERSION};"
             " install the Glassformer that wrote it, or a newer one"
         )
-    kind = TowersConfig if "encoder" in content["config"] else Config
-    return kind.from_dict(content["config"])
+    return config_from(content["config"])
 
 
 class OwnForm:

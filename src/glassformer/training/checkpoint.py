@@ -26,8 +26,7 @@ from glassformer.errors import GlassformerError
 from glassformer.files import ordinary_mode, sync
 from glassformer.interop.tensor_file import TensorFile
 from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256, self_checking
-from glassformer.model import Config
-from glassformer.model.kinds import AnyModel
+from glassformer.model.kinds import AnyModel, config_from
 from glassformer.training.optimizer import moments_of
 from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
@@ -52,7 +51,7 @@ class Identity(TypedDict):
     It may have been saved before some fields existed: these had their defaults.
     """
 
-    model: Annotated[dict[str, Any], self_checking(lambda d: Config.from_dict(d).to_dict())]
+    model: Annotated[dict[str, Any], self_checking(lambda d: config_from(d).to_dict())]
     recipe: Annotated[dict[str, Any], self_checking(lambda d: Recipe.from_dict(d).to_dict())]
     data: dict[str, Any]
 
