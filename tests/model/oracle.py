@@ -42,7 +42,7 @@ def forward(
         angles = rotary_angles(config, base, at, ids.shape[1])
         seen[f"{at}rot_cos"], seen[f"{at}rot_sin"] = np.cos(angles), np.sin(angles)
     for layer in range(config["n_layers"]):
-        x = block(config, weights, layer, x, seen, given.get("seen"))
+        x = block(config, weights, layer, x, seen, given.get("seen"), given.get("begins"))
     if config["final_norm"]:
         x = norm(config, weights, "ln_final.", x, seen)
     if config["masked_head"]:
@@ -161,6 +161,7 @@ def block(
     x: np.ndarray,
     seen: Values,
     no_padding: np.ndarray | None,
+    begins: np.ndarray | None,
 ) -> np.ndarray:
     at, place = f"blocks.{layer}.", config["norm_position"]
     seen[f"{at}resid_pre"] = x
@@ -183,7 +184,7 @@ def block(
         return y
 
     first = read("ln1", x)
-    out = attention(config, weights, layer, first, seen, no_padding)
+    out = attention(config, weights, layer, first, seen, no_padding, begins)
     mid = add("resid_mid", "attn", "ln1", x, out)
     if not config["parallel"]:
         second = read("ln2", mid)
@@ -228,6 +229,7 @@ def attention(
     x: np.ndarray,
     seen: Values,
     no_padding: np.ndarray | None,
+    begins: np.ndarray | None,
 ) -> np.ndarray:
     at = f"blocks.{layer}.attn."
     for out in "qkv":
@@ -279,6 +281,11 @@ def attention(
         for text, query, key in np.ndindex(*scores[:, 0].shape):
             itself = query == key and of_layer(config["windows"], layer, 0)
             if not no_padding[text, key] and not itself:
+                scores[text, :, query, key] = -math.inf
+    if begins is not None:
+        seen[f"{at}scores_causal"] = scores.copy()
+        for text, query, key in np.ndindex(*scores[:, 0].shape):
+            if key < begins[text, query]:
                 scores[text, :, query, key] = -math.inf
     seen[f"{at}attn_scores"] = scores
     largest = scores.max(-1)

@@ -66,6 +66,11 @@ class Draws:
         """Which keys are no padding, [batch, 1, 1, key]."""
         return (self.normal("batch pos") > -1)[:, None, None]
 
+    def begins(self) -> Tensor:
+        """Where the document of each query begins, [batch, 1, query, 1]: half of them at itself."""
+        place = torch.arange(self.size("pos"))
+        return torch.where(self.normal("batch pos") > 0, place, 0)[:, None, :, None]
+
     def probs(self) -> Tensor:
         return torch.softmax(self.normal("vocab").double(), -1)
 
@@ -399,6 +404,7 @@ CASES: dict[str, Case] = {
     "last_window_mask": lambda d: ((d.normal("batch head pos pos")[:, :, -1:],), {"window": 2}),
     "near_mask": lambda d: ((d.normal("batch head pos pos"),), {"reach": 1}),
     "padding_mask": lambda d: ((d.normal("batch head pos pos"), d.seen()), {}),
+    "document_mask": lambda d: ((d.scores(), d.begins()), {}),
     "near_padding_mask": lambda d: ((d.normal("batch head pos pos"), d.seen()), {}),
     "scale_scores": lambda d: ((d.normal("batch head pos pos"),), {"d_head": d.size("d_head")}),
     "scores_max": lambda d: ((d.scores(),), {}),

@@ -11,6 +11,7 @@ from glassformer.text.mixture import PERIOD, Mixture, name_of, parse_weights, pa
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
+from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.command_line import columns as columns
 from tests.command_line import glassformer as glassformer
@@ -110,9 +111,13 @@ def test_a_mixture_is_trained_from_the_command_line_and_resumed(glassformer, tmp
     )
     code, _, said = glassformer("train", *options, "--weights", "a=1")
     assert (code, "'bees' has no weight" in said) == (2, True)
-    code, shown, said = glassformer("train", *options, "--weights", "a=3,bees=1")
+    mixed = ["--weights", "a=3,bees=1", "--document-mask"]
+    code, shown, said = glassformer("train", *options, *mixed)
     assert (code, said) == (0, "")
     assert "of every 1,000 blocks 750 are from a" in shown
-    parts = read_description(run).corpus["parts"]
+    described = read_description(run)
+    parts = described.corpus["parts"]
     assert [(part["name"], part["weight"]) for part in parts] == [("a", 0.75), ("bees", 0.25)]
     assert glassformer("train", "--out", run, "--resume")[0] == 0
+    data = open_data(run / "data", described.corpus, Tokenizer.load(run), described.recipe)
+    assert [*data.batch(0, 2).given] == ["begins"]

@@ -1,6 +1,7 @@
 """`glassformer sweep`: which variants a file asks for, and what becomes of them."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def written(tmp_path: Path, content: str) -> Path:
     return path
 
 
+def test_options_are_written_so_that_they_are_read_again():
+    options = {"text": ["a", 'b "\n\x7f é 😀'], "weights": {"a.b": 0.7, "é": 1}, "lr": 1e-5}
+    options |= {"compile": False, "steps": 3}
+    assert tomllib.loads(to_toml(options)) == options
+
+
 def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
     content = 'text = ["a", "b"]\nlr = [0.1, 0.2]\nsteps = 5\n[variants.small]\nd_model = 8\n'
     content += '[variants.wide]\nd_model = 16\nlr = 0.3\ntext = [["a"], ["b"]]\n'
@@ -43,6 +50,7 @@ def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
         ("variants = 3", "must be tables of options"),
         ("lr = [0.1, 0.1]", "asks twice for the variant"),
         ("lr = [0.1, true]", "lr = True must be one text or number"),
+        ("weights = [{a = [1]}]", "must be numbers by name"),
         ("lr = [[0.1], [0.2]]", "must be one text or number"),
     ],
 )

@@ -72,6 +72,8 @@ def checked_options(
 
 def _as_typed(value: Any, where: str, param: Any) -> Any:
     if isinstance(value, dict):  # such as weights = {stories = 0.7, poems = 0.3}
+        if not all(isinstance(number, int | float) for number in value.values()):
+            raise GlassformerError(f"{where} = {value!r} must be numbers by name")
         value = ",".join(f"{key}={number}" for key, number in value.items())
     several = takes_several(param)
     flag = getattr(param, "is_flag", False)

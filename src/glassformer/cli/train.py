@@ -83,6 +83,12 @@ def command(
             help="How much of each TEXT is read, by its file's name: 'stories=0.7,poems=0.3'.",
         ),
     ] = None,
+    document_mask: Annotated[
+        bool,
+        typer.Option(
+            "--document-mask", help="Predict each document from itself alone, not the one before."
+        ),
+    ] = False,
     n_ctx: Annotated[int | None, typer.Option(help="Positions the model reads at most.")] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     n_layers: Annotated[int | None, typer.Option(help="Blocks.")] = None,
@@ -169,6 +175,7 @@ def command(
         text_field=field,
         template=unescaped(template),
         separator=separator,
+        document_mask=document_mask,
         weights=parse_weights(weights or ""),
         preset=preset,
         start_from=start_from,

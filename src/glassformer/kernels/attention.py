@@ -47,6 +47,8 @@ def attention(
 ) -> Tensor:
     """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
 
+    mask: which keys are seen, [batch, 1, query or 1, key], or whole numbers [batch, 1, query, 1],
+    the key at which each query's document begins.
     scale: of the scores, in place of 1 / sqrt(d_head); window: how many keys a query sees; cap:
     where scores level off; alibi: what keys add to scores, [head, n_ctx]; sinks: scores [head] that
     take a share and give nothing; reach: how far a query sees, before and after; bias:
@@ -66,6 +68,9 @@ def attention(
                 )
             return z.to(q.dtype)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
+    if mask is not None and mask.dtype != torch.bool:
+        mask = _in_document(_in_window(_visible(q, k, None, True), window or k.shape[2]), mask)
+        window = 0
     if window and window < k.shape[2]:
         mask = _in_window(_visible(q, k, mask, causal), window)
     if reach and (mask is not None or reach < k.shape[2] - 1):
@@ -100,6 +105,11 @@ def _in_window(visible: Tensor, window: int) -> Tensor:
     """The last `window` of the keys that a query sees; what it sees begins with the first key."""
     key = torch.arange(visible.shape[-1], device=visible.device)
     return visible & (key >= visible.sum(-1, keepdim=True) - window)
+
+
+def _in_document(visible: Tensor, begins: Tensor) -> Tensor:
+    """The keys that a query sees from the place on where its document begins."""
+    return visible & (torch.arange(visible.shape[-1], device=visible.device) >= begins)
 
 
 def _near(q: Tensor, k: Tensor, mask: Tensor | None, reach: int) -> Tensor:
@@ -191,6 +201,12 @@ def near_padding_mask(scores: Tensor, mask: Tensor) -> Tensor:
     """The same, but a query that is padding itself sees itself."""
     own = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
     return scores.masked_fill(~(mask | own), -math.inf)
+
+
+def document_mask(scores: Tensor, begins: Tensor) -> Tensor:
+    """The same for keys before begins [batch, 1, query, 1], where the query's document begins."""
+    key = torch.arange(scores.shape[-1], device=scores.device)
+    return scores.masked_fill(key < begins, -math.inf)
 
 
 def _causal(scores: Tensor) -> Tensor:

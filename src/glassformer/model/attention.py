@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glassformer import ops
@@ -19,6 +19,9 @@ from glassformer.model.parts import AttentionPart
 from glassformer.model.rotary import Rotation
 from glassformer.ops import Tape
 from glassformer.watch.view import Source, View, itself
+
+Mask = Bool[Tensor, "batch 1 #pos key"] | Int[Tensor, "batch 1 pos 1"]
+"""Which keys may be seen; or from which place on, where each query's document begins."""
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -78,7 +81,7 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch pos d_model"],
         t: Tape,
         cache: KeyValueCache | None = None,
-        mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
+        mask: Mask | None = None,
         rotation: Rotation | None = None,
         bias: Float[Tensor, "*batch pos key head"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer import ops
-from glassformer.model.attention import Attention, KeyValueCache
+from glassformer.model.attention import Attention, KeyValueCache, Mask
 from glassformer.model.config import Config
 from glassformer.model.cross_attention import CrossAttention, Memory
 from glassformer.model.experts import Experts
@@ -47,7 +47,7 @@ class Block(nn.Module):
         x: Float[Tensor, "batch pos d_model"],
         t: Tape,
         cache: KeyValueCache | None = None,
-        mask: Bool[Tensor, "batch 1 #pos key"] | None = None,
+        mask: Mask | None = None,
         rotation: Rotation | None = None,
         memory: Memory | None = None,
         bias: Float[Tensor, "*batch pos key head"] | None = None,

@@ -11,13 +11,13 @@ from torch import Tensor
 from glassformer.errors import GlassformerError
 from glassformer.model.attention import KeyValueCache
 from glassformer.model.config import Config
-from glassformer.model.ids import Ids, read_ids, read_targets
+from glassformer.model.ids import Ids, read_begins, read_ids, read_targets
 from glassformer.model.initial import draw_weights
 from glassformer.model.language_model import LanguageModel
 from glassformer.model.tower import Tower
 from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
-from glassformer.trace import SILENT
+from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
 from glassformer.watch.watchable import NOTHING_MORE, Given
 
@@ -46,29 +46,54 @@ class Decoder(Tower, LanguageModel):
         draw_weights(self, config, generator)
 
     def forward(
-        self, ids: Ids, tape: Tape = SILENT, cache: KeyValueCache | None = None
+        self,
+        ids: Ids,
+        tape: Tape = SILENT,
+        cache: KeyValueCache | None = None,
+        begins: Ids | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
-        """Logits of the next token at every position."""
-        return self.unembed(self.residual(read_ids(ids, self.config.vocab_size), tape, cache), tape)
+        """Logits of the next token at every position.
 
-    def loss(self, ids: Ids, targets: Ids, tape: Tape = SILENT) -> Float[Tensor, ""]:
+        begins: [batch, pos], the place where each token's document begins; attention goes back to
+        there. None: a row is one document.
+        """
+        ids = read_ids(ids, self.config.vocab_size)
+        if cache is not None and begins is not None:
+            raise GlassformerError(
+                "begins is for texts that are read at once; leave it or the cache out"
+            )
+        x = self.residual(ids, tape, cache, begins=self.read_given(ids, begins).get("begins"))
+        return self.unembed(x, tape)
+
+    def loss(
+        self, ids: Ids, targets: Ids, tape: Tape = SILENT, begins: Ids | None = None
+    ) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
         ids = read_ids(ids, self.config.vocab_size)
-        return self.loss_of(ids, read_targets(targets, ids.shape, self.config.vocab_size), tape)
+        targets = read_targets(targets, ids.shape, self.config.vocab_size)
+        return self.loss_of(ids, targets, tape, self.read_given(ids, begins))
+
+    def read_given(self, ids: Tensor, begins: Ids | None = None) -> Given:
+        return {} if begins is None else {"begins": read_begins(begins, ids.shape)}
 
     def logits_of(
         self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE
     ) -> Float[Tensor, "batch pos vocab"]:
         """`forward` for ids that were checked."""
-        del given  # it reads nothing beside ids
-        return self.unembed(self.residual(ids, t), t)
+        return self.unembed(self.final(ids, t, given), t)
 
     def loss_of(
         self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE
     ) -> Float[Tensor, ""]:
         """`loss` for ids and targets that were checked."""
-        del given
-        return self.unembed.loss(self.residual(ids, t), targets, t)
+        return self.unembed.loss(self.final(ids, t, given), targets, t)
+
+    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+        """The vectors that the unembedding reads."""
+        begins = given.get("begins")
+        if begins is not None and isinstance(t, Recorder):
+            t.leaf("const", "begins", begins, ("batch", "pos"))
+        return self.residual(ids, t, begins=begins)
 
     def views(self, source: Source = itself) -> Iterator[View]:
         """Every parameter under its TransformerLens name, as views of what `source` gives."""

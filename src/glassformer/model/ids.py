@@ -93,6 +93,23 @@ def read_seen(seen: Ids, shape: torch.Size) -> Bool[Tensor, "batch pos"]:
     return rows != 0
 
 
+def read_begins(begins: Ids, shape: torch.Size) -> Int[Tensor, "batch pos"]:
+    """For ids of this shape, the place where each token's document begins: its own or an earlier.
+
+    >>> read_begins([[0, 0, 2]], torch.Size([1, 3]))
+    tensor([[0, 0, 2]])
+    """
+    rows = _in_shape(as_ids(begins, what="begins"), shape, "begins")
+    if can_be_looked_at(rows):
+        place = torch.arange(rows.shape[1], device=rows.device)
+        if bool(((rows > place) | (rows < 0)).any()):
+            raise GlassformerError(
+                "begins names a place after its token; give each token the place where its document"
+                " begins, its own or an earlier one"
+            )
+    return rows
+
+
 def read_types(types: Ids, shape: torch.Size, token_types: int) -> Int[Tensor, "batch pos"]:
     """The types of ids of this shape."""
     if token_types == 0:

@@ -58,17 +58,20 @@ class Tower(nn.Module):
         seen: Bool[Tensor, "batch pos"] | None = None,
         types: Int[Tensor, "batch pos"] | None = None,
         memory: Memory | None = None,
+        begins: Int[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream after the last block and the final norm.
 
         seen: which tokens may be looked at, all but padding; types: of every token, 0 if not given;
-        memory: what the blocks attend to in another text.
+        memory: what the blocks attend to in another text; begins: where each token's document does.
         """
         n = ids.shape[1]
         refuse_longer(n if cache is None else cache.length + n, self._config.n_ctx)
         mask = None if cache is None else cache.mask(n)
         if seen is not None:
             mask = seen[:, None, None]  # [batch, 1, 1, key]
+        if begins is not None:
+            mask = begins[:, None, :, None]  # [batch, 1, query, 1]
         x = self.embed(ids, t)
         if self.type_embed is not None:
             x = t("embed_typed", ops.add, x, self.type_embed(ids, types, t))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from glassformer.kernels import attention as kernels
@@ -184,6 +185,23 @@ near_padding_mask = mask_beyond.using(kernels.near_padding_mask, _scores_and_see
     summary="Nobody may look at padding but padding at itself, so that no row is without a key.",
 )
 
+
+def _scores_and_begins(scores: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
+    """begins [batch, 1, query, 1] as the formula reads it: [batch, query]."""
+    return scores, begins[:, 0, :, 0]
+
+
+document_mask = mask_beyond.using(kernels.document_mask, _scores_and_begins).over(
+    "document_mask",
+    "attn_scores",
+    {"A": SCORES},
+    {"x": "scores_causal", "distance": "begins[batch, query]"},
+    numbers={"limit": "key"},
+    summary="A query may not look into the document before its own: those keys become minus"
+    " infinity.",
+    source="Grattafiori et al. 2024, section 3.2",
+)
+
 mix = contract.using(kernels.mix).over(
     "mix",
     "z",
@@ -279,7 +297,8 @@ def _steps(
     reach: int = 0,
     bias: Tensor | None = None,
 ) -> Tensor:
-    by_query = mask is not None and (causal or mask.shape[2] > 1)
+    documents = mask is not None and mask.dtype != torch.bool
+    by_query = not documents and mask is not None and (causal or mask.shape[2] > 1)
     assert not by_query, "a padded batch of prompts is generated from, not watched"
     group = q.shape[2] // k.shape[2]
     if group == 1:
@@ -302,16 +321,19 @@ def _steps(
         scores = t(last, slope_scores, scores, alibi, even=even)
     if bias is not None:
         scores = t("scores_biased" if masked else "attn_scores", bias_scores, scores, bias)
+    last = "scores_causal" if documents else "attn_scores"
     if window and causal:
-        scores = t("attn_scores", window_mask, scores, window=window)
+        scores = t(last, window_mask, scores, window=window)
     elif window:
         scores = t("attn_scores", last_window_mask, scores, window=window)
     elif causal:
-        scores = t("attn_scores", causal_mask, scores)
+        scores = t(last, causal_mask, scores)
     elif reach:
         last = "attn_scores" if mask is None else "scores_near"
         scores = t(last, near_mask, scores, reach=reach)
-    if mask is not None:
+    if documents:
+        scores = t("attn_scores", document_mask, scores, mask)
+    elif mask is not None:
         scores = t("attn_scores", near_padding_mask if reach else padding_mask, scores, mask)
     if sinks is None:
         pattern = softmax.steps(t, "pattern", softmax.over_keys, scores)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from glassformer.errors import GlassformerError
 from glassformer.text import blocks as text_blocks
 from glassformer.text.blocks import Blocks
 from glassformer.text.mixture import Mixture
@@ -41,7 +43,8 @@ class Batch(NamedTuple):
     @property
     def n_tokens(self) -> int:
         """Tokens that are read, padding included."""
-        return self.ids.numel() + sum(tensor.numel() for tensor in self.given.values())
+        read = (tensor.numel() for name, tensor in self.given.items() if name != "begins")
+        return self.ids.numel() + sum(read)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with `change(tensor)` in place of each: on another device, or some rows."""
@@ -95,16 +98,35 @@ class Data(Protocol):
 class BlocksData:
     """Blocks of a token shard, pass after pass in an order that `seed` decides."""
 
-    def __init__(self, blocks: Blocks | Mixture, seed: int = 0, floor: float | None = None) -> None:
+    def __init__(
+        self,
+        blocks: Blocks | Mixture,
+        seed: int = 0,
+        floor: float | None = None,
+        document_mask: bool = False,
+    ) -> None:
+        """document_mask: a token is predicted from its own document alone, see `begins`."""
         self.blocks, self.seed, self._floor = blocks, seed, floor
+        self.document_mask = document_mask
+        if document_mask and blocks.shard.header.eos_id is None:
+            raise GlassformerError(
+                "documents are told apart by a separator such as <eos>, and this tokenizer has"
+                " none; leave --document-mask out"
+            )
 
     def batch(self, number: int, rows: int) -> Batch:
-        return Batch(*self.blocks.batch(number, self.seed, rows))
+        return self._given(*self.blocks.batch(number, self.seed, rows))
+
+    def _given(self, ids: Tensor, targets: Tensor) -> Batch:
+        eos = self.blocks.shard.header.eos_id
+        if not self.document_mask or eos is None:
+            return Batch(ids, targets)
+        return Batch(ids, targets, {"begins": begins(ids, eos)})
 
     def held_out(self, rows: int) -> Iterator[Batch]:
         n = 0
         for ids, targets in self.blocks.evaluation(rows):
-            yield Batch(ids, targets)
+            yield self._given(ids, targets)
             n += targets.numel()
             if n >= EVALUATED:
                 return
@@ -139,8 +161,19 @@ class BlocksData:
             "mode": blocks.mode,
             "order": "passes",  # runs that lack it drew their blocks with replacement
             "seed": self.seed,
+            **({"document_mask": True} if self.document_mask else {}),
             **({"parts": [[*part] for part in blocks.parts]} if mixed else {}),
         }
+
+
+def begins(ids: Int[Tensor, "batch pos"], eos: int) -> Int[Tensor, "batch pos"]:
+    """The place where each token's document begins: its separator, or the block's first token.
+
+    >>> begins(torch.tensor([[5, 0, 6, 7, 0, 8]]), eos=0)
+    tensor([[0, 1, 1, 1, 4, 4]])
+    """
+    place = torch.arange(ids.shape[1], device=ids.device)
+    return torch.where(ids == eos, place, 0).cummax(-1).values
 
 
 def whole_text(shard: Shard, n_ctx: int, rows: int) -> Iterator[Batch]:

@@ -11,17 +11,20 @@ FILE = "train.toml"
 
 
 def to_toml(options: Mapping[str, Any]) -> str:
-    r"""Options as lines of TOML: text, numbers, true and false, and lists of these.
+    r"""Options as lines of TOML: text, numbers, true and false, and lists and tables of these.
 
-    >>> print(to_toml({"text": ["a.txt", 'b "c"'], "lr": 3e-4, "compile": False}), end="")
+    >>> print(to_toml({"text": ["a.txt", 'b "c"'], "lr": 3e-4, "weights": {"a": 0.7}}), end="")
     text = ["a.txt", "b \"c\""]
     lr = 0.0003
-    compile = false
+    weights = {"a" = 0.7}
     """
     return "".join(f"{name} = {_spelled(value)}\n" for name, value in options.items())
 
 
 def _spelled(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{_spelled(key)} = {_spelled(each)}" for key, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_spelled, value))}]"
     # JSON's text, numbers, true and false are TOML's, but for one letter

@@ -71,8 +71,9 @@ class PartFile(TypedDict):
 class TrainingCorpus(TypedDict):
     """What run.json says of a corpus; of Storyland also its `floor`, nats per token.
 
-    `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture. Translations
-    have a `language`, and what fills sentences up and begins them.
+    `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
+    `document_mask`: attention does not cross from one document to the next. Translations have a
+    `language`, and what fills sentences up and begins them.
     """
 
     kind: Literal["storyland", "text", "translation"]
@@ -83,6 +84,7 @@ class TrainingCorpus(TypedDict):
     language: NotRequired[str]
     pad_id: NotRequired[Count]
     start_id: NotRequired[Count]
+    document_mask: NotRequired[bool]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -99,6 +101,8 @@ class Choices:
     text_field: str = FIELD  # where rows have it
     template: str | None = None  # or how it is made of several of their fields
     separator: str | None = None  # of documents in a text file
+    document_mask: bool = False
+    """Whether attention ends where its document begins, of several in a block."""
     weights: dict[str, float] = field(default_factory=dict)  # of several texts, by name
     preset: str | None = None
     start_from: str | None = None
@@ -178,6 +182,8 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             model = Decoder(config)
         n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
         described: dict[str, Any] = {"n_ctx": n_ctx}
+        if choices.document_mask:
+            described["document_mask"] = True
         if corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
             shard, notes = write_corpus(run.data, corpus, tokenizer, progress)
@@ -276,25 +282,29 @@ def open_blocks(
     """The tokens of a text that a run keeps in `folder`, as blocks."""
     file = folder.parent / "run.json"
     described = _CORPUS.check(corpus, file, FIX, within="corpus")
+    masked = described.get("document_mask", False)
     if described["kind"] == "storyland":
         floor = described.get("floor")
         if floor is None:
             raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
-        return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor)
+        return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor, masked)
     shard = Shard(folder, tokenizer=tokenizer)
     if "parts" in described:
         parts = [Part(**part) for part in described["parts"]]
-        return BlocksData(Mixture(shard, described["n_ctx"], parts), recipe.seed)
+        blocks = Mixture(shard, described["n_ctx"], parts)
+        return BlocksData(blocks, recipe.seed, document_mask=masked)
     mode: Literal["stream", "whole"] = "whole" if described.get("whole") else "stream"
-    return BlocksData(Blocks(shard, described["n_ctx"], mode=mode), recipe.seed)
+    blocks = Blocks(shard, described["n_ctx"], mode=mode)
+    return BlocksData(blocks, recipe.seed, document_mask=masked)
 
 
 def _refuse_for_translation(choices: Choices) -> None:
     """Refuse what a preset that writes its own translations has no use for."""
-    if choices.texts or choices.tokenizer is not None or choices.vocab_size is not None:
+    asked = (choices.tokenizer, choices.vocab_size)
+    if choices.texts or asked != (None, None) or choices.document_mask:
         raise GlassformerError(
             f"--preset {choices.preset} writes its own pairs of sentences and has a tokenizer of"
-            " their words; leave out TEXT, --tokenizer and --vocab-size"
+            " their words; leave out TEXT, --tokenizer, --vocab-size and --document-mask"
         )
 
 

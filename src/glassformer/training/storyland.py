@@ -49,7 +49,12 @@ def write_storyland(folder: Path, tokenizer: Tokenizer, recipe: Recipe) -> float
 
 
 def open_storyland(
-    folder: Path, tokenizer: Tokenizer, n_ctx: int, seed: int, floor: float
+    folder: Path,
+    tokenizer: Tokenizer,
+    n_ctx: int,
+    seed: int,
+    floor: float,
+    document_mask: bool = False,
 ) -> BlocksData:
     """Blocks of the documents in a folder, each from the start of a document."""
     shard = Shard(folder, tokenizer=tokenizer)
@@ -60,7 +65,8 @@ def open_storyland(
         )
     first_held_out = int(shard.starts(slice(-HELD_OUT, None))[0])
     share = (len(shard) - first_held_out) / len(shard)
-    return BlocksData(Blocks(shard, n_ctx, mode="documents", validation=share), seed, floor)
+    blocks = Blocks(shard, n_ctx, mode="documents", validation=share)
+    return BlocksData(blocks, seed, floor, document_mask)
 
 
 class StorylandScore(NamedTuple):
