@@ -331,7 +331,7 @@ def _steps(
     elif reach:
         last = "attn_scores" if mask is None else "scores_near"
         scores = t(last, near_mask, scores, reach=reach)
-    if documents:
+    if mask is not None and documents:
         scores = t("attn_scores", document_mask, scores, mask)
     elif mask is not None:
         scores = t("attn_scores", near_padding_mask if reach else padding_mask, scores, mask)
