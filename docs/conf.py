@@ -12,6 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # The kernels that run the examples inherit these; a page shows no color codes and has its width.
 os.environ.update(COLUMNS="84", OMP_NUM_THREADS="1", NO_COLOR="1", HF_HUB_OFFLINE="1")
+root = str(Path(__file__).parent.parent)  # one page has figures of the benchmarks
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+)
 startup = Path(tempfile.mkdtemp()) / "profile_default" / "startup"
 startup.mkdir(parents=True)
 shutil.copy(Path(__file__).parent / "_ext" / "kernel_startup.py", startup)

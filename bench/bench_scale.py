@@ -1,0 +1,57 @@
+"""Several processes: tokens per second, memory of each, and the share of a step that is exchange.
+
+One process against two (gloo, one thread each) of the same model, batch and step: copies (DDP) and
+parts (FSDP2). The exchange is what a step takes longer than a rank's rows alone, both ranks at it
+at the same time. The model on paper (`on_paper`) gets the measured arithmetic and bandwidth, and
+says what a step would take with all of the exchange hidden, and with none.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.measure import Row, one_thread
+from bench.on_paper import Step, exchanged_bytes
+from bench.scale_worker import CONFIG, RECIPE, held_bytes, loop_of, timed
+from glassformer.model.size import parameter_count
+from glassformer.training.ranks import ALONE
+
+RANKS = 2
+LEAST_STEPS = 5
+
+
+def run(seconds: float) -> Iterator[Row]:
+    tokens = RECIPE.batch_size * CONFIG.n_ctx
+    with one_thread():
+        loop = loop_of(ALONE, RECIPE.batch_size)
+        alone = timed(loop.advance, LEAST_STEPS)
+    yield Row("1 process", tokens / alone, "tokens/s")
+    yield Row("1 process: weights, gradient, moments", held_bytes(loop) / 1e6, "MB")
+    steps = max(LEAST_STEPS, round(seconds / (4 * alone)))
+    measured = together(steps)
+    for kind in ("copies", "parts"):
+        took = measured[kind]
+        name = f"{RANKS} processes, {kind}"
+        yield Row(name, tokens / took, "tokens/s", "1 process", tokens / alone, rounds=steps)
+        yield Row(f"{name}: held by each", measured[f"{kind} bytes"] / 1e6, "MB")
+        yield Row(f"{name}: exchange", 100 * (1 - measured["share"] / took), "% of a step")
+        sent = exchanged_bytes(parameter_count(CONFIG), RANKS, kind == "parts")
+        paper = Step(measured["share"], sent / measured["bandwidth"])
+        what = f"{name}: a step"
+        yield Row(what, 1000 * took, "ms", "on paper, hidden", 1000 * paper.hidden)
+        yield Row(what, 1000 * took, "ms", "on paper, plain", 1000 * paper.plain)
+
+
+def together(steps: int) -> dict[str, float]:
+    """What `scale_worker` measures in as many processes as RANKS."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "measured.json")
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        worker = ["--nproc-per-node", str(RANKS), "-m", "bench.scale_worker", str(steps), str(file)]
+        subprocess.run([*launch, *worker], check=True, capture_output=True)
+        return json.loads(file.read_text())
