@@ -54,10 +54,13 @@ def check_all_are_whole(folder: Path) -> list[int]:
     return steps
 
 
-def test_a_kill_at_any_moment_of_saving_or_pruning_leaves_the_newest_checkpoint_whole(tmp_path):
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.heavy)])
+def test_a_kill_at_any_moment_of_saving_or_pruning_leaves_the_newest_checkpoint_whole(
+    tmp_path, kills
+):
     moments = random.Random(0)
     newest, partial = 0, 0
-    for _ in range(8):
+    for _ in range(kills):
         writer, saved, _ = start_writer(tmp_path, newest + 1)
         announced = [int(saved.readline())]
         # saving takes some milliseconds: the kill falls anywhere within one of the next few

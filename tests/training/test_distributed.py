@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.distributed.distributed_c10d import Store
 
 from glassformer.interop.folder import load_folder
@@ -104,6 +105,21 @@ def test_what_several_processes_leave_is_one_model_folder_and_one_set_of_metrics
     assert steps == [*range(1, END + 1)]
     health = [row["health"] for row in read_metrics(folder / "metrics.jsonl") if "health" in row]
     assert all(0 < norm < 10 for row in health for norm in row.get("grad_norm", {}).values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_that_is_not_finite_stops_every_process_and_one_says_where_and_keeps_the_batch(
+    trained, kind
+):
+    first, other = (
+        json.loads((trained.folder / f"said-{rank}.json").read_text())[kind] for rank in range(2)
+    )
+    assert first.startswith("NonFiniteError: step 7: the loss is nan; the first value that is not")
+    assert "fwd/blocks.0.attn." in first
+    assert other.startswith("FirstFailedError: ")
+    kept = load_file(trained.folder / f"spoiled-{kind}/failures/step-000007.safetensors")
+    assert torch.equal(kept["ids.1"], small_data().batch(13, 4).ids)  # the whole batch, not a share
+    assert steps_saved(trained.folder / f"spoiled-{kind}/checkpoints")[-1] == 5
 
 
 def losses(folder: Path) -> list[float]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import torch
 
+from glassformer.errors import GlassformerError
+from glassformer.metrics import Row
+from glassformer.model import Decoder
 from glassformer.training import muon
 from glassformer.training.distributed import Group, join
 from glassformer.training.loop import Outcome, train
-from glassformer.training.ranks import ALONE, Ranks
+from glassformer.training.ranks import ALONE, Ranks, local
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description, Run
 from tests.training.small import TOKENIZER, small_data, small_model, small_recipe
@@ -40,11 +44,19 @@ def losses_of(ranks: Ranks, recipe: Recipe) -> dict[str, list[float]]:
     }
 
 
-def run_to(ranks: Ranks, folder: Path, step: int, optimizer: str, dropout: float = 0.0) -> Outcome:
+def run_to(
+    ranks: Ranks,
+    folder: Path,
+    step: int,
+    optimizer: str,
+    dropout: float = 0.0,
+    model: Decoder | None = None,
+    report: Callable[[Row], None] = lambda row: None,
+) -> Outcome:
     """Begin a run, or go on with it, and stop after a step."""
     rates = {"lr": 1e-3, "muon_lr": 0.02}
     recipe = small_recipe(steps=END, optimizer=optimizer, accumulate=2, snapshot_mb=0, **rates)
-    model = small_model(dropout=dropout)
+    model = model or small_model(dropout=dropout)
     if ranks.is_first and not (folder / "run.json").exists():
         with Run.create(folder) as run:
             run.describe(Description(model.config, recipe, {}, TOKENIZER.fingerprint), TOKENIZER)
@@ -56,6 +68,7 @@ def run_to(ranks: Ranks, folder: Path, step: int, optimizer: str, dropout: float
             small_data(),
             recipe,
             run=run,
+            report=report,
             should_stop=lambda: next(steps) >= step,
             ranks=ranks,
         )
@@ -86,6 +99,24 @@ def main(folder: Path) -> None:
             run_to(ranks, folder / f"halves-{kind}", END, optimizer, dropout=0.1)
             run_to(ranks, folder / f"from-one-{kind}", END, optimizer)
             run_to(ranks, folder / f"to-one-{kind}", HALF, optimizer)
+        said = {kind: spoiled(ranks, folder / f"spoiled-{kind}") for kind, ranks in kinds.items()}
+        (folder / f"said-{copies.rank}.json").write_text(json.dumps(said))
+
+
+def spoiled(ranks: Ranks, folder: Path) -> str:
+    """What a rank raises when a weight overflows after step 6."""
+    model = small_model()
+
+    def spoil(row: Row) -> None:
+        if row["step"] == 6 and "loss" in row:
+            with torch.no_grad():
+                local(dict(model.named_parameters())["blocks.0.attn.W_QKV"]).fill_(3e38)
+
+    try:
+        run_to(ranks, folder, END, "adamw", model=model, report=spoil)
+    except GlassformerError as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was raised"
 
 
 def in_float32(weight: torch.Tensor) -> torch.dtype:  # noqa: ARG001 (for `work_dtype`)

@@ -227,15 +227,17 @@ def train_as(
         )
     model = ranks.whole_model(prepared.model)
     if model is not None:
-        say_end(outcome, prepared._replace(model=model), console, as_json)
+        say_end(outcome, prepared._replace(model=model), console, as_json, ranks.size)
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
 
 
-def say_end(outcome: Outcome, prepared: Prepared, console: Console, as_json: bool) -> None:
+def say_end(
+    outcome: Outcome, prepared: Prepared, console: Console, as_json: bool, n_ranks: int
+) -> None:
     """How it ended, for people or for programs."""
     recalled = [] if outcome.reason == "stopped" else recall(prepared)
-    print_outcome(outcome, prepared, recalled, console)
+    print_outcome(outcome, prepared, recalled, console, n_ranks)
     if as_json:
         answers = [asked._asdict() for asked in recalled]
         end = {"reason": outcome.reason, "step": outcome.step, "run": str(prepared.run.folder)}

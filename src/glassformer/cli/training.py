@@ -143,7 +143,11 @@ def size(n_bytes: int) -> str:
 
 
 def print_outcome(
-    outcome: Outcome, prepared: Prepared, recalled: list[Recalled], console: Console
+    outcome: Outcome,
+    prepared: Prepared,
+    recalled: list[Recalled],
+    console: Console,
+    n_ranks: int = 1,
 ) -> None:
     """Say how it ended, what the model makes of its text, where it is, and last what to type."""
     folder, steps = prepared.run.folder, prepared.recipe.steps
@@ -153,7 +157,9 @@ def print_outcome(
     result = f"; {measured(last)}" if last else ""
     if outcome.reason == "stopped":
         console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
-        console.print(f"go on with:  glassformer train --out {pasted.word(folder)} --resume")
+        start = f"torchrun --nproc-per-node {n_ranks} -m " if n_ranks > 1 else ""
+        resume = f"glassformer train --out {pasted.word(folder)} --resume"
+        console.print(f"go on with:  {start}{resume}")
         return
     if outcome.reason == "early":
         console.print(

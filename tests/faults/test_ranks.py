@@ -1,0 +1,100 @@
+"""Ranks that are killed or stop answering: the job ends and names them, or goes on by itself."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from glassformer.training.checkpoint import load_checkpoint, step_folder, steps_saved
+from glassformer.training.loop import train
+from glassformer.training.run import load_run, read_metrics
+from tests.faults.rank_writer import RECIPE
+from tests.faults.test_run import TINY, text_file
+from tests.training.small import small_data, small_model
+
+KILLS = 50
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*TORCHRUN, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_until(condition, job: "subprocess.Popen[str]", seconds: float = 180) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert job.poll() is None, job.communicate()[1][-3000:]
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def process_of(job: "subprocess.Popen[str]", rank: int) -> psutil.Process:
+    ranks = psutil.Process(job.pid).children()
+    return next(process for process in ranks if process.environ().get("RANK") == str(rank))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("how", "rank"),
+    [(signal.SIGKILL, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 1)],
+    ids=["killed", "the-first-killed", "stuck"],
+)
+def test_a_rank_that_is_gone_or_stuck_is_named_and_the_job_ends(tmp_path, how, rank):
+    run = tmp_path / "run"
+    options = [*TINY, "--steps", 100_000, "--deadline", 5]
+    job = start("-m", "glassformer", "train", text_file(tmp_path), "--out", run, *options)
+    wait_until(lambda: any(row["step"] > 4 for row in read_metrics(run / "metrics.jsonl")), job)
+    process_of(job, rank).send_signal(how)
+    # the deadline, the roll call, and torchrun's half minute for one that is stuck
+    _, said = job.communicate(timeout=120)
+    assert job.returncode != 0
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: rank {rank} is gone or stuck, of 2 that train together;")
+    assert "start again with --resume" in line
+    for step in steps_saved(run / "checkpoints"):
+        load_checkpoint(step_folder(run / "checkpoints", step))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("shard", [[], ["--shard"]], ids=["copies", "parts"])
+def test_fifty_kills_of_a_rank_lose_nothing_that_was_saved(tmp_path, shard):
+    """torchrun starts the ranks again each time, and the run goes on from its newest checkpoint."""
+    moments = random.Random(0)
+    restarts = ["--max-restarts", KILLS + 1]
+    job = start(*restarts, "-m", "tests.faults.rank_writer", tmp_path, *shard)
+    checkpoints = tmp_path / "run/checkpoints"
+    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
+    for _ in range(KILLS // (2 if shard else 1)):
+        wait_until(lambda: all(pid.exists() for pid in pids), job)
+        time.sleep(moments.uniform(0, 1.0))  # some steps, anywhere in saving or between
+        saved = steps_saved(checkpoints)
+        victim = int(moments.choice(pids).read_text())
+        for pid in pids:
+            pid.unlink()
+        os.kill(victim, signal.SIGKILL)
+        now = steps_saved(checkpoints)
+        assert not saved or now[-1] >= saved[-1]
+        for step in now[-2:]:
+            if step in steps_saved(checkpoints):  # not pruned meanwhile
+                load_checkpoint(step_folder(checkpoints, step))
+    wait_until(lambda: all(pid.exists() for pid in pids), job)
+    (tmp_path / "enough").touch()
+    _, said = job.communicate(timeout=180)
+    assert job.returncode == 0, said[-3000:]
+    losses = load_run(tmp_path / "run").of("loss")
+    assert [*losses] == [*range(1, len(losses) + 1)]  # every step once
+    alone = train(small_model().double(), small_data(), RECIPE.replace(steps=len(losses)))
+    straight = [row["loss"] for row in alone.rows if "loss" in row]
+    # rows hold float32 of a loss computed in float64
+    assert [*losses.values()] == pytest.approx(straight, abs=1e-6)
