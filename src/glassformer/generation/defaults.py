@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from glassformer.errors import GlassformerError
+from glassformer.generation.rules import longer_bad_words
 from glassformer.generation.sampling import Sampling
 from glassformer.model import Decoder
 from glassformer.model.said import Said
@@ -21,11 +22,6 @@ NOTHING: dict[str, tuple[Any, ...]] = {  # settings that are not done here -> wh
     "penalty_alpha": (None, 0, 0.0),
     "min_length": (None, 0),
     "min_new_tokens": (None, 0),
-    "bad_words_ids": (None, []),
-    "suppress_tokens": (None, []),
-    "begin_suppress_tokens": (None, []),
-    "forced_bos_token_id": (None,),
-    "forced_eos_token_id": (None,),
     "sequence_bias": (None, {}),
     "guidance_scale": (None, 1, 1.0),
     "epsilon_cutoff": (None, 0, 0.0),
@@ -95,6 +91,8 @@ def defaults(said: Said) -> Defaults:
         ) from error
     result = {name: generation[name] for name in NOTHING if name in generation}
     left = (f"{name}={value!r}" for name, value in result.items() if value not in NOTHING[name])
+    if longer := longer_bad_words(said):
+        left = (*left, f"bad_words_ids={longer!r}")
     lengths = generation.get("max_new_tokens"), generation.get("max_length")
     return Defaults(settings, *lengths, tuple(texts), tuple(left))
 

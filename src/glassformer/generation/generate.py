@@ -16,9 +16,13 @@ from glassformer.generation.cache import Cache
 from glassformer.generation.defaults import defaults
 from glassformer.generation.packed import PackedModel, generating, unpacked
 from glassformer.generation.plan import ExecutionPlan
+from glassformer.generation.rules import rules
 from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.generation.sourced import SourcedModel
 from glassformer.model.decoder import Decoder
+from glassformer.model.encoder_decoder import EncoderDecoder
 from glassformer.model.ids import Ids, one_text, refuse_outside
+from glassformer.model.texts import Texts
 from glassformer.trace import SILENT
 
 FINISH_REASONS: dict[str, str] = {
@@ -33,9 +37,10 @@ threads of the flat plan; with more the flat plan is ahead. Small models have on
 
 
 def generate(
-    model: Decoder | PackedModel,
-    ids: Ids,
+    model: Decoder | EncoderDecoder | PackedModel,
+    ids: Ids | None = None,
     *,
+    source: Texts | None = None,
     max_new_tokens: int | None = None,
     temperature: float | None = None,
     top_k: int | None = None,
@@ -57,7 +62,8 @@ def generate(
     in a batch. seed=None draws a fresh one; `Generation.seed` says which. `pack(model)` lays a
     large model's weights out so that many tokens come faster.
 
-    `ids` are one text's, [pos] or [1, pos]; `generate_batch` continues several.
+    `ids` are one text's, [pos] or [1, pos]; `generate_batch` continues several. An encoder-decoder
+    reads a `source`, a text or ids, and writes from its start token on where no ids are given.
 
     Errors: no token, a token outside the vocabulary, more tokens than n_ctx, settings out of range,
     scores that are no numbers.
@@ -70,13 +76,15 @@ def generate(
     """
     sampling = _Asked(temperature, top_k, top_p, min_p, repetition_penalty)
     end = (max_new_tokens, stop_ids, use_cache)
-    return _begun(model, [one_text(ids)], sampling, seed, *end)[0].texts[0]
+    prompt = _start(model) if ids is None else one_text(ids)
+    return _begun(_reading(model, source, 1), [prompt], sampling, seed, *end)[0].texts[0]
 
 
 def generate_batch(
-    model: Decoder | PackedModel,
-    prompts: Sequence[Ids] | Tensor,
+    model: Decoder | EncoderDecoder | PackedModel,
+    prompts: Sequence[Ids] | Tensor | None = None,
     *,
+    sources: Texts | None = None,
     max_new_tokens: int | None = None,
     temperature: float | None = None,
     top_k: int | None = None,
@@ -91,15 +99,43 @@ def generate_batch(
 
     Text number i is what ``generate(model, prompts[i], seed=seed + i, ...)`` gives: every text has
     its own positions, its own context and its own numbers. A finished text leaves the batch. Those
-    of a small model with a compiled step come one after another; it is the quicker way.
+    of a small model with a compiled step come one after another; it is the quicker way. An
+    encoder-decoder has a source for each, filled up with its `pad_id` where they are ids.
     """
     sampling = _Asked(temperature, top_k, top_p, min_p, repetition_penalty)
     end = (max_new_tokens, stop_ids, use_cache)
-    batches = _begun(model, [one_text(ids) for ids in prompts], sampling, seed, *end)
+    if prompts is None:
+        n = 1 if sources is None or isinstance(sources, str) else len(sources)
+        texts = [_start(model) for _ in range(n)]
+    else:
+        texts = [one_text(ids) for ids in prompts]
+    batches = _begun(_reading(model, sources, len(texts)), texts, sampling, seed, *end)
     for batch in batches:
         while batch.unfinished:
             batch.advance()
     return [text for batch in batches for text in batch.texts]
+
+
+def _start(model: Decoder | EncoderDecoder | PackedModel) -> list[int]:
+    """What an encoder-decoder's text begins with."""
+    if not isinstance(model, EncoderDecoder):
+        raise GlassformerError("a decoder goes on from a text; give it some ids")
+    return [model.config.start_id]
+
+
+def _reading(
+    model: Decoder | EncoderDecoder | PackedModel, source: Texts | None, n: int
+) -> PackedModel | SourcedModel:
+    """What is asked for the tokens of n texts; of two towers, when the encoder has run."""
+    if isinstance(model, EncoderDecoder):
+        if source is None:
+            raise GlassformerError(
+                "an encoder-decoder reads a source beside the target; give source=, a text or ids"
+            )
+        return SourcedModel(model, source, n)
+    if source is not None:
+        raise GlassformerError("a decoder has no source; give its text as ids")
+    return unpacked(model) if isinstance(model, Decoder) else model
 
 
 class _Asked(NamedTuple):
@@ -113,7 +149,7 @@ class _Asked(NamedTuple):
 
 
 def _begun(
-    model: Decoder | PackedModel,
+    packed: PackedModel | SourcedModel,
     prompts: list[list[int]],
     asked: _Asked,
     seed: int | None,
@@ -124,7 +160,6 @@ def _begun(
     """The texts before their first new token, in the batches that are continued together."""
     first = fresh_seed() if seed is None else seed
     seeds = [first + i for i in range(len(prompts))]
-    packed = unpacked(model) if isinstance(model, Decoder) else model
     said = defaults(packed.model.said)
     sampling = said.sampling(**asked._asdict())
     most = [said.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts]
@@ -186,7 +221,7 @@ class Generation(Iterator[int]):
 class _Texts:
     """Several texts, continued together by one model."""
 
-    packed: PackedModel
+    packed: PackedModel | SourcedModel
     prompts: list[list[int]]
     seeds: list[int]
     sampling: Sampling
@@ -203,6 +238,7 @@ class _Texts:
         self.packed.check_fresh()
         self.texts = [Generation(self, p, s) for p, s in zip(self.prompts, self.seeds, strict=True)]
         self.settings = self.sampling.params()
+        self.rules = rules(self.model.said, self.packed.config.vocab_size)
         # every text's tokens, in a row of its own
         self.ids = torch.zeros(len(self.prompts), self._longest() + 1, dtype=torch.long)
         for row, prompt in zip(self.ids, self.prompts, strict=True):
@@ -215,8 +251,9 @@ class _Texts:
                 text.finish("length")
 
     @property
-    def model(self) -> Decoder:
-        return self.packed.model
+    def model(self) -> Decoder | EncoderDecoder:
+        model: Decoder | EncoderDecoder = self.packed.model
+        return model
 
     def _longest(self) -> int:
         """Tokens that the model reads at most, of any text."""
@@ -240,6 +277,8 @@ class _Texts:
         for row, scores in zip(going, self._logits(going), strict=True):
             text = self.texts[row]
             length = len(text.prompt) + len(text.new)
+            is_last = len(text.new) + 1 == self.max_new_tokens[row]
+            scores = self.rules.applied(scores, len(text.new), is_last)
             token = SILENT(
                 "token",
                 ops.choose,
@@ -272,16 +311,20 @@ class _Texts:
         lengths = [len(self.texts[row].prompt) + len(self.texts[row].new) for row in going]
         device = self.model.embed.W_E.device
         with generating(self.packed):
-            if self.plan is not None and self.cache is not None:
+            packed = self.packed.of_texts(going)
+            if self.cache is not None:
                 self.cache.keep([self.cached.index(row) for row in going])
                 self.cached = going
-                return self.plan.step(self._last(going, lengths).to(device))
+                last = self._last(going, lengths).to(device)
+                if self.plan is not None:
+                    return self.plan.step(last)
+                return packed.last_logits(last, torch.zeros(len(going)).long(), self.cache)
             if self.use_cache:
                 self.cache = self._new_cache(lengths)
                 self.plan = self._new_plan(self.cache)
             self.cached = going
             texts = self.ids[going, : max(lengths)].to(device)
-            return self.packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
+            return packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
 
     def _last(self, going: list[int], lengths: list[int]) -> Tensor:
         """The last token of each text, [batch, 1]."""
@@ -292,14 +335,16 @@ class _Texts:
     def _new_cache(self, lengths: list[int]) -> Cache:
         W_E = self.model.embed.W_E
         return Cache(
-            self.model.config,
+            self.packed.config,
             lengths,
             capacity=self._longest(),
             dtype=W_E.dtype,
             device=W_E.device,
         )
 
-    def _new_plan(self, cache: Cache) -> ExecutionPlan | CompiledPlan:
+    def _new_plan(self, cache: Cache) -> ExecutionPlan | CompiledPlan | None:
+        if isinstance(self.packed, SourcedModel) or not self.packed.is_flat:
+            return None
         step = self.packed.compiled
         if step is not None and cache.batch == 1 and torch.get_num_threads() <= FEW_THREADS:
             return step.on(cache)
@@ -310,7 +355,7 @@ class PromptTooLongError(GlassformerError):
     """A prompt of more tokens than the model reads."""
 
 
-def check_prompt(model: Decoder, ids: Sequence[int]) -> None:
+def check_prompt(model: Decoder | EncoderDecoder, ids: Sequence[int]) -> None:
     """Raise if a text can't be continued: empty, too long, or with ids the model does not know."""
     config = model.config
     if not ids:

@@ -8,7 +8,7 @@ reaches nearly all of it, and narrower weights are less to read.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -22,6 +22,7 @@ from glassformer.generation.cache import Cache
 from glassformer.kernels import choices
 from glassformer.kernels.product import heads_of
 from glassformer.model.block import Block
+from glassformer.model.config import Config
 from glassformer.model.decoder import Decoder
 from glassformer.model.evaluating import evaluating
 from glassformer.model.experts import Experts
@@ -57,10 +58,19 @@ class PackedModel:
         self.model = model
         self.compiled = compiled
         self.kernels: dict[str, Kernel] = dict(_kernels(model, layout))
-        self.small = _small(model)
-        self._parameters = tuple(model.parameters())
-        self._versions = _versions(self._parameters)
-        self._changes = [changes for _, changes in self._versions]
+        self.small = is_small(model)
+        # what a relative position is follows from how many tokens there are: no flat list has it
+        self.is_flat = model.config.position != "relative"
+        self._changes = Changes(model)
+
+    @property
+    def config(self) -> Config:
+        """What its cache holds keys and values of."""
+        return self.model.config
+
+    def of_texts(self, _rows: Sequence[int]) -> PackedModel:
+        """The same for some of the texts only: they have nothing of their own here."""
+        return self
 
     def __repr__(self) -> str:
         step = ", with a compiled step" if self.compiled else ""
@@ -80,7 +90,25 @@ class PackedModel:
 
     def check_fresh(self) -> None:
         """Raise if the model was trained, or changed otherwise, after its weights were packed."""
-        if _versions(self.model.parameters()) != self._versions:
+        self._changes.check_fresh()
+
+    def check_still_fresh(self) -> None:
+        """The same before every token of a text."""
+        self._changes.check_still_fresh()
+
+
+class Changes:
+    """Whether a model's weights are those that they were when this was made."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._parameters = tuple(model.parameters())
+        self._versions = _versions(self._parameters)
+        self._changes = [changes for _, changes in self._versions]
+
+    def check_fresh(self) -> None:
+        """Raise if the model was trained, or changed otherwise, after its weights were packed."""
+        if _versions(self._model.parameters()) != self._versions:
             raise GlassformerError(
                 "the model's weights have changed since they were packed; pack it again"
             )
@@ -109,8 +137,8 @@ def _compiled_step(model: Decoder) -> CompiledStep | None:
     Where the compiler is missing or fails, or an op has no loops, a warning says so, and texts
     come by the flat plan.
     """
-    if model.config.n_ctx == 1:
-        return None  # there is no step after the first token's
+    if model.config.n_ctx == 1 or model.config.position == "relative":
+        return None  # no step after the first token's, or one whose table grows
     try:
         return CompiledStep(model)
     except NotCompiledError as error:
@@ -151,10 +179,10 @@ def pack(model: Decoder, weights: str = "float32") -> PackedModel:
     if weights == "int8":
         return PackedModel(model, _Int8)
     as_it_is = WEIGHTS[weights] == dtype == torch.float32 and device == "cpu"
-    if as_it_is and not choices.LARGE_FP32_IS_PACKED.value and not _small(model):
+    if as_it_is and not choices.LARGE_FP32_IS_PACKED.value and not is_small(model):
         return unpacked(model)
     step = _compiled_step(model) if as_it_is else None
-    if as_it_is and _small(model):
+    if as_it_is and is_small(model):
         return PackedModel(model, _Stored, step)
     return PackedModel(model, lambda W, b: _Blocked(W, b, WEIGHTS[weights]), step)
 
@@ -297,7 +325,8 @@ class _KernelTape:
         return op.kernel(*operands, **params) if kernel is None else kernel(operands[0])
 
 
-def _small(model: nn.Module) -> bool:
+def is_small(model: nn.Module) -> bool:
+    """Whether one core gets through its weights before a second one is up."""
     return sum(parameter.nbytes for parameter in model.parameters()) <= SMALL
 
 
@@ -310,7 +339,7 @@ SMALL = 32 << 20
 
 
 @contextmanager
-def generating(packed: PackedModel) -> Iterator[None]:
+def generating(packed: Any) -> Iterator[None]:
     """No dropout inside, whatever the model is doing outside, and one thread for a small model.
 
     The kernels of a single row are so short that threads mostly wait for each other, and on a busy

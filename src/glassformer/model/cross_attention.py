@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,6 +29,14 @@ class Memory(NamedTuple):
     vectors: Float[Tensor, "batch source_pos d_source"]
     seen: Bool[Tensor, "batch source_pos"] | None = None
     kept: tuple[tuple[Tensor, Tensor], ...] | None = None
+
+    def of_rows(self, rows: Sequence[int]) -> Memory:
+        """That of some texts of the batch."""
+        if list(rows) == list(range(len(self.vectors))):
+            return self
+        index = list(rows)
+        kept = None if self.kept is None else tuple((k[index], v[index]) for k, v in self.kept)
+        return Memory(self.vectors[index], None if self.seen is None else self.seen[index], kept)
 
 
 class CrossAttention(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.model.cross_attention import SOURCE_AXES, Memory
+from glassformer.model.embed import Embed
 from glassformer.model.ids import Ids, can_be_looked_at, read_ids, read_seen, read_targets
 from glassformer.model.initial import draw_weights
 from glassformer.model.language_model import LanguageModel
@@ -127,6 +128,11 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
         of_source = labels(self.tokenizer, given["source"])
         more = {"source_pos": of_source["pos"]} if "pos" in of_source else {}
         return {**labels(self.tokenizer, ids), **more}
+
+    @property
+    def embed(self) -> Embed:
+        """The table of the tokens that are written."""
+        return self.decoder.embed
 
     def views(self, source: Source = itself) -> Iterator[View]:
         """Every parameter under its name, as views of what `source` gives."""
