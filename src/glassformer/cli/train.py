@@ -139,13 +139,23 @@ def command(
         bool, typer.Option("--json", help="Print one JSON object a line for programs.")
     ] = False,
 ) -> None:
-    """Train a model on text, resume a run, or fine-tune a model.
+    r"""Train a model on text, resume a run, or fine-tune a model.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m glassformer train ...
 
     Ctrl-C (or SIGTERM) saves after the current step; a second one leaves at once, with the last
     checkpoint intact. Exit codes: 0 done; 2 an error, in one line; 130 after Ctrl-C; 143 after
     SIGTERM.
+
+    Examples:
+
+      glassformer train story.txt --out runs/mine
+
+      glassformer train rows.parquet --template '{question}\n{answer}'
+
+      glassformer train a.txt b.parquet --weights a=0.7,b=0.3
+
+      glassformer train --config runs/mine/train.toml --out runs/again
     """
     if recipe_name is not None and not resume:
         preset = preset_of(recipe_name, preset, start_from, bool(texts))
