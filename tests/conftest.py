@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.chromium import find_chromium
 from tests.typecheck import check_calls_of
@@ -30,6 +33,29 @@ settings.load_profile("repeat" if os.environ.get("CI") else "explore")
 # The browser's tests need a browser; without one, a developer is told so and CI fails.
 if find_chromium() is None and not os.environ.get("CI"):
     collect_ignore = ["browser"]
+
+
+# Lessons train small models, which are there for every test of the same process.
+COURSE = (
+    "tests/course/",
+    "tests/browser/test_course.py",
+    "tests/docs/test_lessons.py",
+    "tests/server/test_course.py",
+    "tests/server/test_schema.py",
+)
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests go to one worker, and so do all of the course's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return COURSE[0] if file.startswith(COURSE) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter):

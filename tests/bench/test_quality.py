@@ -54,12 +54,12 @@ def test_nanogpts_vocabulary_is_the_characters_of_the_text(shard):
 
 
 def test_a_race_is_all_steps_of_one_and_some_of_the_other_between(shard, monkeypatch):
-    parts, turn, warm = 3, 2, 1  # in place of 20 parts of 10 steps, and 3
+    parts, turn, warm = 2, 1, 1  # in place of 20 parts of 10 steps, and 3
     for name, value in (("PARTS", parts), ("TURN", turn), ("WARM", warm)):
         monkeypatch.setattr(bench_quality, name, value)
-    race, loop = Race(shard, 4, 1.9, False), make_loop(CLASSIC, shard, 7)
+    race, loop = Race(shard, 4, 1.9, False), make_loop(CLASSIC, shard, 3)
     ended, nano = race.train(loop)
-    assert (ended.step, race.nano.training.n) == (7, parts * (warm + turn))
+    assert (ended.step, race.nano.training.n) == (3, parts * (warm + turn))
     assert nano > 0
 
 

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from tests.browser.serving import serve
+from tests.browser.serving import serve_by_command
 from tests.chromium import FLAGS, find_chromium
 
 expect.set_options(timeout=20_000)  # a loaded machine takes its time over a trace
@@ -43,7 +44,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(run_folder: Path) -> Iterator[str]:
     """The address of a server with that run, `small`, and the preset `miniature`."""
-    with serve(str(run_folder), "miniature") as url:
+    with serve_by_command(str(run_folder), "miniature") as url:
         yield url
 
 
@@ -53,15 +54,48 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
 
 
+@pytest.fixture(scope="session")
+def tab(browser: Browser, browser_context_args: dict[str, Any]) -> Iterator[Page]:
+    """The one tab of a worker: a window for each test takes the processor as long as the test."""
+    context = browser.new_context(**browser_context_args)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def page(page: Page) -> Iterator[Page]:
+def page(tab: Page) -> Iterator[Page]:
     """A page that may neither complain in its console nor ask the outside world for anything."""
     problems: list[str] = []
-    page.on("console", lambda message: problems.extend(_complaint(message)))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: problems.extend(_outside(request.url)))
-    yield page
+    listeners: dict[Any, Any] = {
+        "console": lambda message: problems.extend(_complaint(message)),
+        "pageerror": lambda error: problems.append(str(error)),
+        "request": lambda request: problems.extend(_outside(request.url)),
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+    yield tab
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
+    _as_new(tab)
     assert not problems, problems
+
+
+def _as_new(tab: Page) -> None:
+    """Forget what a test has opened, stored, allowed, intercepted and set."""
+    context = tab.context
+    for other in context.pages:
+        if other is not tab:
+            other.close()
+    tab.unroute_all(behavior="ignoreErrors")
+    tab.goto("about:blank")
+    tab.set_viewport_size({"width": 1280, "height": 720})
+    tab.emulate_media(media="null", color_scheme="null", reduced_motion="null")
+    context.set_offline(False)
+    context.clear_permissions()
+    context.clear_cookies()
+    session = context.new_cdp_session(tab)
+    session.send("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+    session.detach()
 
 
 def _complaint(message: ConsoleMessage) -> list[str]:

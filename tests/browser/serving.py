@@ -1,4 +1,4 @@
-"""A server of its own process, as a user starts it."""
+"""Servers for the browser: a process of its own, as a user starts it, or one in this process."""
 
 import re
 import subprocess
@@ -7,9 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from glassformer.server.app import create_app
+from glassformer.server.runs import Runs
+from tests.server.served import listening
+
 
 @contextmanager
-def serve(*runs: str, cwd: Path | None = None) -> Iterator[str]:
+def serve(*runs: str, folder: Path = Path("runs")) -> Iterator[str]:
+    """The address of a server of these runs in this process; new runs go to `folder`."""
+    with listening(create_app(Runs(list(runs)), folder=folder)) as (port, _):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def serve_by_command(*runs: str, cwd: Path | None = None) -> Iterator[str]:
     """The address of `glassformer serve RUNS` while it runs; new runs go to `runs` below `cwd`."""
     command = [sys.executable, "-m", "glassformer", "serve", *runs, "--port", "0", "--no-open"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd) as process:

@@ -4,8 +4,6 @@ import json
 import math
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +22,7 @@ from glassformer.trace.address import Address
 from glassformer.training.train_state import open_train_state
 
 PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
-CELLS_OF_EACH_OP, GRADIENTS = 1, 30
+CELLS_OF_EACH_OP, GRADIENTS = 1, 10
 ALL = 5, 10_000
 NEARLY = 0.03
 """At most this share of lines says ≈, where numbers cancel."""
@@ -176,7 +174,7 @@ def test_served_cells_of_every_op_say_what_python_says(
     page: Page, server: str, trace: Trace
 ) -> None:
     cells = some_cells(trace, seed=1)
-    assert len(cells) > 60
+    assert len(cells) > 40
     check_served(page, server, trace, cells)
 
 
@@ -216,7 +214,9 @@ SNIPPETS = [
 ]
 
 
-def test_a_copied_snippet_recomputes_the_number_and_asserts_it(page: Page, server: str) -> None:
+def test_a_copied_snippet_recomputes_the_number_and_asserts_it(
+    page: Page, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     snippets = []
     for address in SNIPPETS:
@@ -226,11 +226,8 @@ def test_a_copied_snippet_recomputes_the_number_and_asserts_it(page: Page, serve
         page.get_by_text("Copied").first.wait_for()
         snippets.append(page.evaluate("navigator.clipboard.readText()"))
     assert all("assert_close" in snippet for snippet in snippets)
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(snippets)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(SNIPPETS)
+    exec("\n".join(snippets), {})
+    assert len(capsys.readouterr().out.splitlines()) == len(SNIPPETS)
 
 
 @pytest.mark.heavy

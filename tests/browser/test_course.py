@@ -12,17 +12,10 @@ from glassformer.course.lesson import Guess, Task
 from glassformer.server.course import course_page
 from glassformer.server.export import write_page
 from tests.browser.test_page import problems
-from tests.course.conftest import tell_stories
+from tests.course.conftest import room as room
 
 SIZES = [(1440, 900), (390, 844)]
 MOST_BYTES = 2_000_000
-
-
-@pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
-    folder = tmp_path_factory.mktemp("course") / "runs"
-    tell_stories(folder / "demo")
-    return Classroom(None, folder / "course")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,16 @@ from tests.calculator import gives
 PROMPT = "the easiest trick to teach a dog is"
 OTHER = "the easiest trick to teach a cat is"
 BACKGROUND = "(node) => getComputedStyle(node).backgroundColor"
+ROWS = """(rows) => rows.map((row) => [
+    row.dataset.token,
+    row.querySelector("[data-testid=after]").title,
+    [...row.querySelectorAll("td")].map((cell) => cell.innerText),
+])"""
+TILES = """(tiles) => tiles.map((tile) => [
+    tile.dataset.path,
+    tile.dataset.relative,
+    tile.querySelector("[data-testid=share]").innerText,
+])"""
 CLOSE = 2e-4  # the page prints four digits
 
 
@@ -43,11 +53,11 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
     """The page's probabilities after the edit, its loss and its changes are those of Python."""
     expect(page.get_by_test_id("after").first).to_be_visible()
     p = after.value_of(after.node("fwd/probs"))[0, -1]
-    for row in page.get_by_test_id("predictions").locator("tbody tr").all():
-        token = int(row.get_attribute("data-token") or -1)
-        shown = float(row.get_by_test_id("after").get_attribute("title") or "")
-        assert shown == pytest.approx(p[token].item(), rel=1e-3, abs=1e-7)
-        was, now, difference = row.locator("td").all_inner_texts()[-3:]
+    rows = page.get_by_test_id("predictions").locator("tbody tr").evaluate_all(ROWS)
+    assert rows
+    for token, shown, cells in rows:
+        assert float(shown) == pytest.approx(p[int(token)].item(), rel=1e-3, abs=1e-7)
+        was, now, difference = cells[-3:]
         assert gives(f"{was.strip().rstrip('%')} + {difference}", now.strip().rstrip("%"))
     losses = page.get_by_test_id("losses").locator("a")
     expect(losses).to_have_count(2)
@@ -56,11 +66,11 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
     assert float(losses.last.inner_text()) == pytest.approx(after["loss"].item(), rel=CLOSE)
     relative = {change.path: change.relative for change in changes(before, after)}
     expect(page.locator("[data-path='fwd/loss'][data-relative]")).to_have_count(1)
-    for tile in page.locator("[data-path]").all():
-        shown = float(tile.get_attribute("data-relative") or "nan")
-        path = tile.get_attribute("data-path") or ""
+    tiles = page.locator("[data-path]").evaluate_all(TILES)
+    assert tiles
+    for path, share, text in tiles:
+        shown, written = float(share), text.removesuffix(" %")
         assert shown == pytest.approx(relative.get(path, 0), rel=1e-3, abs=1e-5), path
-        written = tile.get_by_test_id("share").inner_text().removesuffix(" %")
         if written not in ("unchanged", "< 0.01"):
             assert float(written.replace(",", "")) == pytest.approx(100 * shown, rel=0.4), path
 

@@ -59,7 +59,7 @@ def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return out.as_uri()
 
 
-@pytest.fixture(params=["served", "exported"])
+@pytest.fixture(params=["served", pytest.param("exported", marks=pytest.mark.heavy)])
 def wide(request: pytest.FixtureRequest) -> str:
     """The page's address, with a server and without."""
     return request.getfixturevalue(request.param)
@@ -322,7 +322,11 @@ def test_the_scores_of_one_head_are_seen_whole_with_their_mask(
     assert (blue == (largest > 0))[strong].all()
 
 
-@pytest.mark.parametrize("size", [(1440, 900), (1024, 768), (390, 844)], ids=lambda s: str(s[0]))
+@pytest.mark.parametrize(
+    "size",
+    [*(pytest.param(s, marks=pytest.mark.heavy) for s in ((1440, 900), (1024, 768))), (390, 844)],
+    ids=lambda s: str(s[0]),
+)
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
 def test_a_large_matrix_is_accessible_and_fits_the_screen(
     page: Page, served: str, size, scheme

@@ -16,7 +16,7 @@ from glassformer.server.export import export
 from glassformer.trace import Address
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
-from tests.browser.serving import serve
+from tests.browser.serving import serve, serve_by_command
 from tests.browser.test_page import problems
 from tests.calculator import gives
 
@@ -29,7 +29,7 @@ SECONDS = 1000  # milliseconds
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[str]:
     """A server whose new runs go to a folder of the test."""
-    with serve("miniature", cwd=tmp_path) as url:
+    with serve_by_command("miniature", cwd=tmp_path) as url:
         yield url
 
 
@@ -273,14 +273,18 @@ def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str
     expect(page.get_by_test_id("step")).to_have_text("after step 120")
 
 
-def test_a_second_training_is_refused_beside_the_form(page: Page, own_server: str) -> None:
+def test_a_second_training_is_refused_beside_the_form(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassformer.server.trainings.TRAIN", ["sh", "-c", "exec sleep 600"])
     long = {"text": POEM, "name": "first", "steps": 3000, "preset": "storyland"}
-    assert page.request.post(f"{own_server}api/trainings", data=long).ok
-    page.goto(f"{own_server}#/training")
-    page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
-    page.get_by_role("button", name="Start training").click()
-    refused = page.get_by_role("alert").filter(has_text="'first' is being trained")
-    expect(refused).to_be_visible()
+    with serve("miniature", folder=tmp_path / "runs") as url:
+        assert page.request.post(f"{url}api/trainings", data=long).ok
+        page.goto(f"{url}#/training")
+        page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
+        page.get_by_role("button", name="Start training").click()
+        refused = page.get_by_role("alert").filter(has_text="'first' is being trained")
+        expect(refused).to_be_visible()
 
 
 @pytest.mark.heavy

@@ -69,7 +69,7 @@ def test_every_scene_says_what_python_recorded_of_this_prompt(
     expect(dialog).to_have_count(0)
 
 
-@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+@pytest.mark.parametrize("size", [pytest.param((1440, 900), marks=pytest.mark.heavy), (390, 844)])
 def test_the_walk_moves_and_axe_finds_nothing_wrong(
     page: Page, server: str, size: tuple[int, int]
 ) -> None:

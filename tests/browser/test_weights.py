@@ -57,7 +57,7 @@ def odd(folder: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["served", "exported"])
+@pytest.fixture(params=[pytest.param("served", marks=pytest.mark.heavy), "exported"])
 def weights(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> str:
     """The weight view's address, with a server and without."""
     if request.param == "served":

@@ -33,7 +33,7 @@ def bars(page: Page) -> list[float]:
     return [float(text) for text in rows.all_inner_texts()]
 
 
-@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("served", [True, pytest.param(False, marks=pytest.mark.heavy)])
 def test_the_bars_of_a_logit_are_what_python_says_each_part_wrote(
     page: Page, server: str, file: Path, state: TrainState, served: bool
 ) -> None:

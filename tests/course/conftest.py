@@ -1,5 +1,6 @@
 """Classrooms that are trained once for all tests of the course."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,17 @@ def tell_stories(folder: Path) -> None:
         train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
 
 
+@cache
+def room_of_the_story(folder: Path) -> Classroom:
+    """The classroom of the story, once a process, with all that it has trained so far."""
+    tell_stories(folder / "demo")
+    return Classroom(None, folder / "course")
+
+
 @pytest.fixture(scope="session")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     """The classroom of the story; its storyteller has learned next to nothing of Storyland."""
-    folder = tmp_path_factory.mktemp("story") / "runs"
-    tell_stories(folder / "demo")
-    return Classroom(None, folder / "course")
+    return room_of_the_story(tmp_path_factory.getbasetemp() / "story")
 
 
 @pytest.fixture(scope="session")

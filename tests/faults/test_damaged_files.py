@@ -61,7 +61,7 @@ TENSORS = [
 WEIGHT = Address.parse("blocks.0.attn.W_K[head=1,d_model=3,d_head=2]")
 
 
-@pytest.fixture(scope="module", params=["adamw", "muon"])
+@pytest.fixture(scope="module", params=["adamw", pytest.param("muon", marks=pytest.mark.heavy)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damaged") / "run"
     train_run(folder, optimizer=request.param)

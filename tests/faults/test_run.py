@@ -62,7 +62,11 @@ def wait_for_steps(run: Path, process: subprocess.Popen[str], steps: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, id="sigterm", marks=pytest.mark.heavy),
+    ],
 )
 def test_a_signal_saves_at_the_step_says_how_to_go_on(tmp_path, number, code):
     run = tmp_path / "run"

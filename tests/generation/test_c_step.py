@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
@@ -37,9 +38,15 @@ KINDS += [EXPERTS, {**EXPERTS, "expert_share": True, "attn_sinks": True, "gate_l
 KINDS += [{"d_model": 15, "n_heads": 3, "d_mlp": 7}, {"vocab_size": 1030, "tied": False}]
 
 
-def models() -> list[Decoder]:
-    special = [speaking(TINY.replace(**kind), gain=4.0) for kind in KINDS]
-    return [*special, *(various(seed) for seed in range(6))]
+def models() -> list[ParameterSet]:
+    """Every kind, and models drawn at random; most of the latter are left to the long tests."""
+    made = [speaking(TINY.replace(**kind), gain=4.0) for kind in KINDS]
+    made += [various(seed) for seed in range(6)]
+    quick = len(KINDS) + 2
+    return [
+        pytest.param(model, id=str(i), marks=[pytest.mark.heavy] if i >= quick else [])
+        for i, model in enumerate(made)
+    ]
 
 
 def compiled(model: Decoder) -> PackedModel:
@@ -59,7 +66,7 @@ def steps_of(model: Decoder, ids: Tensor, start: int) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("model", models(), ids=range(len(KINDS) + 6))
+@pytest.mark.parametrize("model", models())
 def test_a_compiled_step_gives_the_logits_of_the_model_at_every_length(model, dtype):
     model = model.to(dtype)
     text = torch.Generator().manual_seed(0)
@@ -73,7 +80,7 @@ def test_a_compiled_step_gives_the_logits_of_the_model_at_every_length(model, dt
 
 
 @pytest.mark.parametrize("how", [{"temperature": 0}, {"temperature": 0.8, "top_p": 0.9}])
-@pytest.mark.parametrize("model", models(), ids=range(len(KINDS) + 6))
+@pytest.mark.parametrize("model", models())
 def test_in_float64_compiling_never_changes_the_text(model, how):
     text = list(generate(model, [1, 2], seed=5, **how))
     assert list(generate(compiled(model), [1, 2], seed=5, **how)) == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.lab.logit_attribution import attribute
 from glassformer.trace.file import save
-from tests.model.variety import VARIETY, config_of, random_ids, random_model
+from tests.model.variety import config_of, random_ids, random_model
 
 TOKENS, POS = 6, 4
 
 
-def cases(place: Path) -> Iterator[dict[str, Any]]:
-    """One logit of a small random model of every kind; null where its logits can't be split."""
-    for name in VARIETY:
+def cases(place: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """One logit of a small random model of each kind; null where its logits can't be split."""
+    for name in kinds:
         config = replace(config_of(name), n_ctx=TOKENS)
         model = random_model(config, 0, torch.float64)
         trace = model.watch(random_ids(config, 1, 1, TOKENS))

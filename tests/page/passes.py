@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from glassformer.trace.graph import Graph
 from glassformer.trace.plan import Watch, plan
 from glassformer.training.recipe import Recipe
 from glassformer.training.watched import watch_step, zero_moments
-from tests.model.variety import VARIETY, config_of, random_ids, random_model, random_targets
+from tests.model.variety import config_of, random_ids, random_model, random_targets
 
 
 def recorded(place: Path, trace: Graph, **more: Any) -> dict[str, Any]:
@@ -80,13 +80,13 @@ TEXTS, TOKENS = 2, 6
 MUON = ("gpt2", "fast", "rotary alone")
 
 
-def cases(place: Path) -> Iterator[dict[str, Any]]:
-    """Updates of models of every kind, and of a few in float32 how far each number may be off.
+def cases(place: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Updates of models of these kinds, and of a few in float32 how far each number may be off.
 
     Plans are followed in float64, where what is zero but for rounding (the gradient of a key's
     bias) is too small for AdamW to make a step of.
     """
-    for name in VARIETY:
+    for name in kinds:
         config = replace(config_of(name), n_layers=1, n_ctx=TOKENS + 1)
         recipe = Recipe(optimizer="muon" if name in MUON else "adamw", clip=0.5)
         watch = varied(config, recipe, torch.float64)

@@ -16,6 +16,7 @@ from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save
 from scripts import page
+from tests.model.variety import VARIETY, config_of, random_ids, random_model
 from tests.page import attributed, models, passes, tokenized
 
 NUMBERS, SUMS, CELLS_OF_EACH_STEP = 6000, 300, 3
@@ -86,8 +87,34 @@ def some_cells(trace: Trace, draw: random.Random) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def few_kinds() -> list[str]:
+    """Kinds of model that together have every op of all of them, and those that Muon trains."""
+    ops = {
+        name: {
+            node.op
+            for node in random_model(config_of(name), 0)
+            .watch(random_ids(config_of(name), 1, 1, 1))
+            .nodes.values()
+        }
+        for name in VARIETY
+    }
+    result, known = [*passes.MUON], set[str | None]().union(*(ops[name] for name in passes.MUON))
+    for name in sorted(VARIETY, key=lambda name: -len(ops[name])):
+        if not ops[name] <= known:
+            result.append(name)
+            known |= ops[name]
+    return result
+
+
+@pytest.fixture(
+    scope="module",
+    params=[few_kinds, pytest.param(lambda: VARIETY, marks=pytest.mark.heavy)],
+    ids=["few kinds", "every kind"],
+)
+def cases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    kinds = request.param()
     place, draw = tmp_path_factory.mktemp("alike"), random.Random(0)
     trace = gf.watch("miniature", "the cat sat on a", target="mat")
     save(trace, place / "trace")
@@ -98,9 +125,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "comparisons": [comparison(draw) for _ in range(SUMS)],
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
         "tokenizers": tokenized.cases(place / "tokenizers", draw),
-        "passes": [*passes.cases(place / "passes")],
+        "passes": [*passes.cases(place / "passes", kinds)],
         "training": passes.training(place),
-        "attributed": [*attributed.cases(place / "attributed")],
+        "attributed": [*attributed.cases(place / "attributed", kinds)],
         "descent": passes.descending(place),
         "models": [*models.cases(place / "models")],
     }
