@@ -1,4 +1,4 @@
-"""Experts: every token goes through a few of many feed-forward layers.
+"""Experts: every token goes through a few of many MLPs.
 
 Tokens that go to the same expert are multiplied with its matrices together. Where sizes may not
 follow from numbers, compiled or on the meta device, every expert reads every token instead.

@@ -57,7 +57,7 @@ def without_expert(config: Config, layer: int, expert: int) -> Edit:
 
 
 def without_layer(config: Config, layer: int) -> Edit:
-    """Neither attention nor the feed-forward part of a block adds anything, biases included."""
+    """Neither attention nor the MLP of a block adds anything, biases included."""
     _check("layer", layer, config.n_layers)
     return {f"fwd/blocks.{layer}.attn.attn_out": 0.0, f"fwd/blocks.{layer}.mlp.mlp_out": 0.0}
 

@@ -1,4 +1,4 @@
-"""The transformer block: attention and a feed-forward layer, each added back to the stream."""
+"""The transformer block: attention and an MLP, each added back to the stream."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ORDER = ("ln1", "attn", "ln1_post", *CROSSING, "ln2", "mlp", "ln2_post")
 
 
 class Block(nn.Module):
-    """resid_pre, attention, resid_mid, feed-forward, resid_post, and the norms between.
+    """resid_pre, attention, resid_mid, MLP, resid_post, and the norms between.
 
     With `d_source`, the width of the vectors of another text, cross-attention to them and
-    resid_cross come before the feed-forward layer.
+    resid_cross come before the MLP.
     """
 
     def __init__(self, config: Config, layer: int, d_source: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Experts: many feed-forward layers, and a router that sends every token to a few of them."""
+"""Experts: many MLPs, and a router that sends every token to a few of them."""
 
 from __future__ import annotations
 

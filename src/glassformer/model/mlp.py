@@ -1,4 +1,4 @@
-"""The feed-forward layer: every token thinks for itself."""
+"""The MLP (feed-forward layer): every token thinks for itself."""
 
 from __future__ import annotations
 

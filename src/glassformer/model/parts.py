@@ -78,7 +78,7 @@ class NormPart:
 
 @dataclass(frozen=True)
 class MLPPart:
-    """The feed-forward layer."""
+    """The MLP (feed-forward layer)."""
 
     d_model: int
     d_mlp: int
@@ -89,7 +89,7 @@ class MLPPart:
 
 @dataclass(frozen=True)
 class ExpertsPart:
-    """`n` feed-forward layers, all gated, of which a token goes through `chosen`.
+    """`n` MLPs, all gated, of which a token goes through `chosen`.
 
     `share`: the chosen ones' weights sum to 1. `limit`: of what gates and neurons pass, 0 for none;
     `slope`: of the sigmoid of gates that have a limit.

@@ -59,7 +59,7 @@ def _towers(config: TowersConfig) -> int:
 
 
 def _mlp(c: Config, neurons: int) -> int:
-    """The parameters of one feed-forward layer."""
+    """The parameters of one MLP."""
     up = 1 + c.gated
     return (up + 1) * c.d_model * neurons + c.mlp_bias * (up * neurons + c.d_model)
 

@@ -1,4 +1,4 @@
-"""Experts: a router sends every token to a few of many feed-forward layers, which are mixed.
+"""Experts: a router sends every token to a few of many MLPs, which are mixed.
 
 `experts` are a token's chosen ones, the best first; `choice` counts them. Nothing is computed for
 the others, so nothing of them is recorded.

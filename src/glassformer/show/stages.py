@@ -13,7 +13,7 @@ from glassformer.trace import Node, Trace
 # told in one line unless everything is asked for
 BETWEEN: set[Role | None] = {"copy", "intermediate"}
 _BLOCK = re.compile(r"(?:.*\.)?blocks\.(\d+)\.")
-_SECTIONS = {"ln1": "Norm", "ln2": "Norm", "attn": "Attention", "mlp": "Feed-forward layer"}
+_SECTIONS = {"ln1": "Norm", "ln2": "Norm", "attn": "Attention", "mlp": "MLP (feed-forward layer)"}
 
 
 @dataclass
