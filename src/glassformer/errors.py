@@ -57,7 +57,7 @@ def check_platform() -> None:
     raise UnsupportedPlatformError(message)
 
 
-def _is_command(program: str, given: list[str]) -> bool:
+def _is_command(program: str, arguments: list[str]) -> bool:
     """Whether it is `glassformer` or `python -m glassformer` that is being started.
 
     >>> _is_command("C:\\\\Scripts\\\\glassformer.exe", []), _is_command("train.py", [])
@@ -65,7 +65,9 @@ def _is_command(program: str, given: list[str]) -> bool:
     >>> _is_command("-m", ["python", "-m", "glassformer", "ask"])
     True
     """
-    module = given[given.index("-m") + 1 :][:1] if program == "-m" and "-m" in given else []
+    module = (
+        arguments[arguments.index("-m") + 1 :][:1] if program == "-m" and "-m" in arguments else []
+    )
     name = program.replace("\\", "/").rpartition("/")[2].removesuffix(".exe")
     return name == "glassformer" or module == ["glassformer"]
 

@@ -18,7 +18,7 @@ from tests.course.test_lessons import parts
 def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Progress of this test alone."""
     file = tmp_path / "progress.json"
-    monkeypatch.setattr(learn, "place", lambda: file)
+    monkeypatch.setattr(learn, "progress_file", lambda: file)
     return file
 
 

@@ -13,7 +13,7 @@ from glassformer.cli.streams import say
 from glassformer.course.classroom import Classroom, folder_of
 from glassformer.course.course import check_name, lesson, names
 from glassformer.course.lesson import AnyPart, Guess, Lesson, Model, Task, read_number
-from glassformer.course.progress import Done, Progress, place, read_progress, write_progress
+from glassformer.course.progress import Done, Progress, progress_file, read_progress, write_progress
 from glassformer.course.worksheet import write_worksheet
 from glassformer.show.sheet import QUIET, Sheet
 
@@ -89,7 +89,7 @@ def runs_of(room: Classroom) -> dict[Model, str]:
 
 
 def _print_list(room: Classroom, sheet: Sheet) -> None:
-    done = read_progress(place()).of(room.folder.name)
+    done = read_progress(progress_file()).of(room.folder.name)
     sheet.prose("The lessons, computed from " + room.name, "bold")
     sheet.line()
     for name in names():
@@ -159,10 +159,10 @@ class Class:
         if self.teacher:
             return None
         for tried in range(TRIES if self.talks else 0):
-            given = self._answer("Your answer (Enter shows the way): ")
-            if not given:
+            answer = self._answer("Your answer (Enter shows the way): ")
+            if not answer:
                 break
-            number_ = read_number(given)
+            number_ = read_number(answer)
             if number_ is not None and task.accepts(number_):
                 self._count(tried == 0)
                 self.sheet.prose("Right.", "green", indent=2)
@@ -184,18 +184,18 @@ class Class:
 
     def _answer(self, question: str) -> str:
         try:
-            given = input(self.sheet.spell(question)).strip()
+            answer = input(self.sheet.spell(question)).strip()
         except (EOFError, KeyboardInterrupt):
             say("")
             raise ReaderLeftError from None
-        if given.lower() in ("q", "quit", "exit"):
+        if answer.lower() in ("q", "quit", "exit"):
             raise ReaderLeftError
-        return given
+        return answer
 
     def _keep(self, made: Lesson) -> None:
-        progress: Progress = read_progress(place())
+        progress: Progress = read_progress(progress_file())
         progress.add(self.room.folder.name, made.name, Done(right=self.right, asked=self.asked))
-        write_progress(progress, place())
+        write_progress(progress, progress_file())
         following = [*names()][[*names()].index(made.name) + 1 :]
         self.sheet.line()
         self.sheet.prose(f"You had {self.right} of {self.asked} right at once.")
@@ -203,9 +203,9 @@ class Class:
             self.sheet.prose(f"Go on with: glassformer learn {following[0]}")
 
 
-def choice_of(given: str, guess: Guess) -> int | None:
+def choice_of(answer: str, guess: Guess) -> int | None:
     """Which choice an answer names: by its place from 1, or by its words."""
-    if given.isdigit() and 1 <= int(given) <= len(guess.choices):
-        return int(given) - 1
+    if answer.isdigit() and 1 <= int(answer) <= len(guess.choices):
+        return int(answer) - 1
     words = [choice.lower() for choice in guess.choices]
-    return words.index(given.lower()) if given.lower() in words else None
+    return words.index(answer.lower()) if answer.lower() in words else None

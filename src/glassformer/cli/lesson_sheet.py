@@ -102,8 +102,8 @@ class LessonSheet:
                 self._net(part)
             case Guess():
                 self.prose(f"Guess: {part.question}", "bold")
-                for place, choice in enumerate(part.choices, 1):
-                    self.sheet.prose(f"{place}  {choice}", indent=2, hanging=3)
+                for i, choice in enumerate(part.choices, 1):
+                    self.sheet.prose(f"{i}  {choice}", indent=2, hanging=3)
             case Task():
                 self.prose(f"By hand: {part.question}", "bold")
             case Look():

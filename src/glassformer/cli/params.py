@@ -73,7 +73,7 @@ def count(config: Config) -> list[Row]:
     rows: list[Row] = []
     for has_experts, layers in kinds.items():
         for row in _rows(config.replace(n_layers=1, expert_layers=(has_experts,)), layers):
-            same = next((i for i, own in enumerate(rows) if _alike(own, row)), None)
+            same = next((i for i, known in enumerate(rows) if _alike(known, row)), None)
             if same is None:
                 rows.append(row)
             elif row.part == BLOCK:

@@ -31,7 +31,7 @@ class Progress(BaseModel):
         self.texts.setdefault(text, {})[lesson] = done
 
 
-def place() -> Path:
+def progress_file() -> Path:
     """The file."""
     try:
         return platformdirs.user_data_path("glassformer", appauthor=False) / "course.json"

@@ -53,8 +53,8 @@ def _markdown(lessons: list[Lesson], room: Classroom, answers: bool) -> str:
             continue
         heading = f"Lesson {lesson.name}: " if lesson.name.isdigit() else ""
         lines += [f"## {heading}{lesson.title}", ""]
-        for place, question in enumerate(questions, 1):
-            lines += [f"{place}. {unmarked(question.question)}"]
+        for i, question in enumerate(questions, 1):
+            lines += [f"{i}. {unmarked(question.question)}"]
             lines += [f"   {line}" for line in _below(question, answers)]
             lines += [""]
     return "\n".join(lines)

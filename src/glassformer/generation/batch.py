@@ -155,8 +155,8 @@ class Batch:
 
     def _take(self, rows: Sequence[tuple[Text, int]], scores: Tensor) -> None:
         """Hand on what scores [row, vocab] say of the prompts, and choose."""
-        told = [row for row, (text, _) in enumerate(rows) if text.logprobs is not None]
-        logs = dict(zip(told, scores[told].log_softmax(-1), strict=True)) if told else {}
+        asked = [row for row, (text, _) in enumerate(rows) if text.logprobs is not None]
+        logs = dict(zip(asked, scores[asked].log_softmax(-1), strict=True)) if asked else {}
         ready: list[int] = []
         for row, (text, at) in enumerate(rows):
             if text.score:

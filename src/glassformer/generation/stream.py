@@ -51,11 +51,11 @@ class TextStream:
 
     def _give(self, decoded: str, held: bool) -> str:
         new = decoded[self._start :]
-        places = [(new.find(stop), len(stop)) for stop in self.stop if stop in new]
-        if places:
+        stops = [(new.find(stop), len(stop)) for stop in self.stop if stop in new]
+        if stops:
             self.stopped = True
             # the one that is complete first: where the text is cut into tokens must not matter
-            new = new[: min((place + n, place) for place, n in places)[1]]
+            new = new[: min((start + n, start) for start, n in stops)[1]]
         elif held:
             new = new[: len(new) - self._beginning_of_stop(new)]
         piece = new[len(self.text) :]

@@ -165,14 +165,14 @@ class Guard:
 
     def _knows_token(self, headers: Headers) -> bool:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = [bearer.strip()] if scheme.lower() == "bearer" else []
+        tokens = [bearer.strip()] if scheme.lower() == "bearer" else []
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             cookie = None
         if cookie is not None:
-            given.append(cookie.value)
-        return any(self._is_token(text) for text in given)
+            tokens.append(cookie.value)
+        return any(self._is_token(text) for text in tokens)
 
     def _has_token(self, query: Query) -> bool:
         return any(name == "token" and self._is_token(value) for name, value in query)
@@ -256,13 +256,13 @@ def _pieces(message: Message) -> Iterator[Message]:
 
 def _replay(content: bytes, gone: asyncio.Future[Message]) -> Receive:
     """What the application receives: the body that was read, then that the client has gone."""
-    given = False
+    received = False
 
     async def again() -> Message:
-        nonlocal given
-        if given:
+        nonlocal received
+        if received:
             return await asyncio.shield(gone)
-        given = True
+        received = True
         return {"type": "http.request", "body": content, "more_body": False}
 
     return again

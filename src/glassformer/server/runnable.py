@@ -78,13 +78,13 @@ def descent(model: Decoder) -> Plan:
         record_descent(trace, model, 1.0)
         return trace
 
-    whole = plan(watch)
-    nodes = [node for node in whole["nodes"] if node["address"].startswith("opt/")]
+    update = plan(watch)
+    nodes = [node for node in update["nodes"] if node["address"].startswith("opt/")]
     used = sorted({node["formula"] for node in nodes})
-    formulas = [whole["formulas"][i] for i in used]
+    formulas = [update["formulas"][i] for i in used]
     nodes = [{**node, "formula": used.index(node["formula"])} for node in nodes]
-    ops = {name: whole["ops"][name] for name in sorted({node["op"] for node in nodes})}
-    return {**whole, "ops": ops, "formulas": formulas, "nodes": nodes}
+    ops = {name: update["ops"][name] for name in sorted({node["op"] for node in nodes})}
+    return {**update, "ops": ops, "formulas": formulas, "nodes": nodes}
 
 
 def can_run(state: TrainState) -> bool:
@@ -163,9 +163,9 @@ def choice(watch: Callable[[int, int], Trace], sampling: Sampling) -> Plan:
     """The plan of a choice of the next token, from the logits and the text."""
 
     def chosen(batch: int, pos: int) -> Trace:
-        trace, given = Trace(), watch(batch, pos)
+        trace, watched = Trace(), watch(batch, pos)
         for path in ("token/ids", "fwd/logits"):
-            trace.add(given.nodes[path])
+            trace.add(watched.nodes[path])
         record_choice(trace, sampling, seed=0)
         return trace
 

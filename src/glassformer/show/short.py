@@ -99,22 +99,22 @@ class Short:
     def _experts(self, node: Node) -> list[str]:
         """The experts of each token, the best first; return what was left out."""
         weights = array(self.trace, node)[0]
-        told = [chosen(row) for row in weights]
-        most, n = max(map(len, told)), weights.shape[-1]
+        experts = [chosen(row) for row in weights]
+        most, n = max(map(len, experts)), weights.shape[-1]
         text = f"Experts, {most} of {n} for each token (number: weight):"
         self.sheet.line(INDENT, (text, "bold"))
-        rows = Fold.of(len(told), self.head, self.tail)
-        labels = axis_labels(self.trace, "pos", len(told))
+        rows = Fold.of(len(experts), self.head, self.tail)
+        labels = axis_labels(self.trace, "pos", len(experts))
         width = label_width(self.sheet, [labels[i] for i in rows.shown])
         cell = len(str(n - 1)) + 3 + PLACES + 3
         fit = max((self.sheet.width - len(INDENT) - width - 2) // cell, 1)
         for i in rows.places:
-            own = (
+            listed = (
                 []
                 if i is None
-                else [f"{expert}: {weight:.{PLACES}f}" for expert, weight in told[i]]
+                else [f"{expert}: {weight:.{PLACES}f}" for expert, weight in experts[i]]
             )
-            cells = own if len(own) <= fit else [*own[: fit - 1], "…"]
+            cells = listed if len(listed) <= fit else [*listed[: fit - 1], "…"]
             line = "".join(self.sheet.cell(text, cell, right=True) for text in cells)
             label = "…" if i is None else labels[i]
             self.sheet.line(INDENT, (self.sheet.cell(label, width), QUIET), line)

@@ -36,14 +36,14 @@ def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, neighbors: list[Neighbor
     rows: list[list[Cell]] = [
         [
             str(rank),
-            visible(tokenizer.token(near.token)),
-            str(near.token),
-            number(near.cosine),
-            near.cosine,
-            number(near.dot),
-            number(near.length),
+            visible(tokenizer.token(neighbor.token)),
+            str(neighbor.token),
+            number(neighbor.cosine),
+            neighbor.cosine,
+            number(neighbor.dot),
+            number(neighbor.length),
         ]
-        for rank, near in enumerate(neighbors, 1)
+        for rank, neighbor in enumerate(neighbors, 1)
     ]
     columns: list[Column | Bars] = [
         Column("rank", right=True),

@@ -37,8 +37,8 @@ def plain_words(room: Classroom) -> list[str]:
 
 def _words(room: Classroom) -> Stage:
     words = plain_words(room)
-    whole, rest = divmod(len(words), SIZE)
-    n = whole + (rest > 0)
+    full, rest = divmod(len(words), SIZE)
+    n = full + (rest > 0)
     blocks = [words[i : i + SIZE] for i in range(0, len(words), SIZE)]
     what = "The story" if room.is_story else "The text"
     return Stage(
@@ -123,10 +123,10 @@ def pairs(n: int) -> int:
 
 
 def _cost(room: Classroom) -> Stage:
-    own = room.model.config.n_ctx
+    ours = room.model.config.n_ctx
     large = {name: load_preset(name)["model"]["n_ctx"] for name in LARGE}
     names = {"gpt2": "GPT-2", "gpt3": "GPT-3"}
-    lengths = [("half of ours", own // 2), ("ours", own)]
+    lengths = [("half of ours", ours // 2), ("ours", ours)]
     lengths += [(names[name], n) for name, n in large.items()]
     n = len(room.tokenizer.encode_prompt(room.prompt))
     last = room.watch(room.prompt)["fwd/blocks.0.attn.pattern"].shape[-1] - 1

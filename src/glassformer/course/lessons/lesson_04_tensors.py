@@ -163,12 +163,12 @@ def _buffer(tensor: Tensor) -> str:
 def _strides(room: Classroom) -> Stage:
     table = dict(room.model.weights())["embed.W_E"].detach()
     small = table[:2, :3].contiguous()
-    turned = torch.as_strided(small, (3, 2), (1, 3))
+    transposed = torch.as_strided(small, (3, 2), (1, 3))
     ids = room.tokenizer.encode_prompt(room.prompt)
     token = ids[-1]
     name = visible(room.tokenizer.token(token))
     stride = table.stride()[0]
-    place = token * stride + COLUMN * table.stride()[1]
+    offset = token * stride + COLUMN * table.stride()[1]
     flat = ", ".join(map(number, small.reshape(-1).tolist()))
     return Stage(
         title="Strides, and a transpose for nothing",
@@ -185,16 +185,16 @@ def _strides(room: Classroom) -> Stage:
                 " moves in memory. But rows and columns have changed places. This is the"
                 " [[transpose]]."
             ),
-            _matrix("Shape (3, 2), strides (1, 3): the same six cells", turned),
+            _matrix("Shape (3, 2), strides (1, 3): the same six cells", transposed),
             Task(
                 question=f"In W_E the strides are ({stride}, 1). {code(name)} is row {token}. At"
                 f" which place in the buffer, counted from 0, is its number {COLUMN}?",
-                expected=place,
+                expected=offset,
                 tolerance=0.3,
                 hint="row x stride of the rows + column x 1",
                 worked=[
-                    f"{token} × {stride} + {COLUMN} × 1 = {place}",
-                    f"There stands {number(table.reshape(-1)[place].item())}.",
+                    f"{token} × {stride} + {COLUMN} × 1 = {offset}",
+                    f"There stands {number(table.reshape(-1)[offset].item())}.",
                 ],
             ),
             room.look(

@@ -117,8 +117,8 @@ def _near(room: Classroom) -> Stage:
     table, name = table_of(room), room.tokenizer.token
     known = content(room)
     token = clearest(table, known)
-    near = [one for one in nearest(table, token, len(table)) if one.token in known]
-    best, others = near[0], [near[len(near) // 2], near[-2], near[-1]]
+    neighbors = [one for one in nearest(table, token, len(table)) if one.token in known]
+    best, others = neighbors[0], [neighbors[len(neighbors) // 2], neighbors[-2], neighbors[-1]]
     two = [table[i, :BY_HAND].double().round(decimals=1).tolist() for i in (token, best.token)]
     products = [x * y for x, y in zip(*two, strict=True)]
     return Stage(
@@ -189,10 +189,10 @@ def _map(room: Classroom) -> Stage:
                 points=[
                     Place(
                         label=visible(room.tokenizer.token(i)),
-                        x=flat.x[place].item(),
-                        y=flat.y[place].item(),
+                        x=flat.x[row].item(),
+                        y=flat.y[row].item(),
                     )
-                    for place, i in enumerate(shown)
+                    for row, i in enumerate(shown)
                 ],
                 note=f"{counted(len(shown), 'token')}; those that come most often.",
             ),
@@ -203,11 +203,11 @@ def _map(room: Classroom) -> Stage:
 def pairs_of(room: Classroom) -> list[tuple[int, int]]:
     """Two words of one sentence that go together: the pairs that analogies are made of."""
     words = set(content(room))
-    found: dict[tuple[int, int], None] = {}
+    result: dict[tuple[int, int], None] = {}
     for sentence in room.sentences:
         ids = [i for i in dict.fromkeys(room.tokenizer.encode(sentence)) if i in words]
-        found.update(dict.fromkeys(combinations(ids, 2)))
-    return [*found][:PAIRS]
+        result.update(dict.fromkeys(combinations(ids, 2)))
+    return [*result][:PAIRS]
 
 
 def analogies(room: Classroom) -> Iterator[Analogy]:

@@ -154,8 +154,8 @@ def _waves(room: Classroom) -> Stage:
     places = list(range(min(room.model.config.n_ctx, 32)))
     waves = [2 * i for i in range(min(3, d_model // 2))]
 
-    def wave(place: int, i: int) -> float:
-        return math.sin(place / 10_000 ** (i / d_model))
+    def wave(position: int, i: int) -> float:
+        return math.sin(position / 10_000 ** (i / d_model))
 
     return Stage(
         title="Waves",
@@ -191,8 +191,8 @@ def _waves(room: Classroom) -> Stage:
 
 
 def _turned() -> Stage:
-    def turned(place: int) -> tuple[float, float]:
-        return math.cos(place), math.sin(place)
+    def turned(position: int) -> tuple[float, float]:
+        return math.cos(position), math.sin(position)
 
     def score(query: int, key: int) -> float:
         (a, b), (c, d) = turned(query), turned(key)

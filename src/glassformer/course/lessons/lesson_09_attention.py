@@ -84,8 +84,8 @@ def _guess(room: Classroom) -> Stage:
                 answer=best,
                 reveal=f"It gives {percent(shares[order[0]])} to {names[order[0]]}.",
                 misses=[
-                    "" if i == best else f"It gives that one {percent(shares[place])}."
-                    for i, place in enumerate(chosen)
+                    "" if i == best else f"It gives that one {percent(shares[choice])}."
+                    for i, choice in enumerate(chosen)
                 ],
             ),
             Bars(

@@ -222,11 +222,11 @@ def _norm_places(room: Classroom) -> Stage:
     right = int(room.next_probs(room.prompt).argmax())
     ids = torch.tensor([room.tokenizer.encode_prompt(room.prompt)])
     rows = []
-    for place, who in (("pre", "GPT-2, GPT-3, Llama"), ("post", "the paper of 2017")):
-        other = room.variant(norm_position=place)
+    for norm, who in (("pre", "GPT-2, GPT-3, Llama"), ("post", "the paper of 2017")):
+        other = room.variant(norm_position=norm)
         with torch.no_grad():
             share = other.model(ids)[0, -1].double().softmax(-1)[right].item()
-        rows.append([place, who, number(other.loss, 3), percent(share)])
+        rows.append([norm, who, number(other.loss, 3), percent(share)])
     word = code(room.tokenizer.token(right))
     return Stage(
         title="Norm before or after",

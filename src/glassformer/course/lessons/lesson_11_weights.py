@@ -58,7 +58,7 @@ def _guess(room: Classroom) -> Stage:
     words = sorted(set(re.findall(r"\w{4,}", room.beginning)), key=lambda word: (len(word), word))[
         -5:
     ]
-    found = [word for word in words if word.encode() in stored]
+    seen = [word for word in words if word.encode() in stored]
     return Stage(
         title="Guess first",
         parts=[
@@ -69,11 +69,11 @@ def _guess(room: Classroom) -> Stage:
             Guess(
                 question="Does the text stand in that file?",
                 choices=["yes", "no"],
-                answer=0 if found else 1,
+                answer=0 if seen else 1,
                 reveal=f"We looked for {', '.join(words)} in its bytes and found"
-                f" {'none of them' if not found else ', '.join(found)}. The file holds numbers.",
+                f" {'none of them' if not seen else ', '.join(seen)}. The file holds numbers.",
                 misses=["", "Some of its words do stand there."]
-                if found
+                if seen
                 else ["It holds numbers only; no word is in it.", ""],
             ),
         ],
@@ -232,7 +232,7 @@ def _sizes(room: Classroom) -> Stage:
         shape = f"{config.n_layers} blocks, {config.d_model:,} wide"
         rows.append([name, f"{count:,}", _size(count * width), shape])
     small = parameter_count(Config.preset("gpt2"))
-    own = room.parameters
+    ours = room.parameters
     return Stage(
         title="How large are others?",
         parts=[
@@ -240,7 +240,7 @@ def _sizes(room: Classroom) -> Stage:
                 title="The same blocks, more of them",
                 header=["model", "weights", "file", "architecture"],
                 rows=[
-                    ["this one", f"{own:,}", f"{own * 4:,} bytes", _shape(room)],
+                    ["this one", f"{ours:,}", f"{ours * 4:,} bytes", _shape(room)],
                     *rows,
                     ["GPT-4", "not published", "not published", "not published"],
                 ],

@@ -54,8 +54,8 @@ class Call:
     rows_function: str | None = None
 
     def code(self) -> str:
-        given = ", ".join(place.address for place in (self.out, *self.operands))
-        return f"{self.function}({given}, n);"
+        arguments = ", ".join(place.address for place in (self.out, *self.operands))
+        return f"{self.function}({arguments}, n);"
 
 
 @dataclass(eq=False)
@@ -128,8 +128,8 @@ class Program:
 
 
 def _code_of_rows(call: Call | Copy, first: str) -> str:
-    given = ", ".join(place.address for place in _places(call))
-    return f"{call.rows_function}({given}, rows - {first});"
+    arguments = ", ".join(place.address for place in _places(call))
+    return f"{call.rows_function}({arguments}, rows - {first});"
 
 
 def _places(call: Call | Copy) -> Sequence[Place]:

@@ -157,7 +157,7 @@ class _RowsWriter(Writer):
         self._close()
 
     def _add_terms(self, last: str, term: Node, ahead: int, axis: str, k: int) -> str:
-        total = place = f"sums[block + {k}][{axis}]"
+        total = partial = f"sums[block + {k}][{axis}]"
         for n in range(ahead):
             self._index[last] = f"(first + {n})"
             match term:
@@ -165,7 +165,7 @@ class _RowsWriter(Writer):
                     total = f"multiply_add({self._as(REAL, a)}, {self._as(REAL, b)}, {total})"
                 case _:
                     total = f"({total} + {self._as(REAL, term)})"
-        return f"{place} = {total};"
+        return f"{partial} = {total};"
 
     def _store_rows(self, rows: int, reduce: Reduce, total: str) -> None:
         def stored(k: int) -> str:

@@ -58,6 +58,6 @@ class CompiledRows:
             self._tokens[row], self._lengths[row] = token, position + 1
         logits = torch.empty(len(rows) - silent, self._vocab_size, dtype=self._buffers.dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()
-        given = (self._weights, self._caches, buffers, self._tokens, self._lengths)
-        self._run(*given, len(rows), silent, to)
+        arguments = (self._weights, self._caches, buffers, self._tokens, self._lengths)
+        self._run(*arguments, len(rows), silent, to)
         return logits

@@ -37,15 +37,15 @@ def draw_experts(trace: Trace, nodes: dict[int, Node]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False)
     words = [drawable(word) for word in axis_labels(trace, "pos", n)]
     shown, names = range(0, n, -(-n // NAMED)), range(0, n_experts, -(-n_experts // NAMED))
-    for place, axes in enumerate(panels.flat):
-        if place >= len(weights):
+    for i, axes in enumerate(panels.flat):
+        if i >= len(weights):
             axes.set_axis_off()
             continue
-        layer = [*weights][place]
+        layer = [*weights][i]
         axes.imshow(weights[layer], cmap=PROBABILITY, vmin=0, vmax=1, aspect="auto")
         axes.set_title(f"layer {layer}", fontsize=LABEL, color=INK)
         axes.set_xticks(names, map(str, names), size=TICK)
-        left = place % columns == 0
+        left = i % columns == 0
         axes.set_yticks(shown, [words[i] if left else "" for i in shown], size=TICK)
         axes.set_xticks(np.arange(n_experts + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
