@@ -64,8 +64,8 @@ function gradients(node: PlanNode, plan: Plan, edits: Edits, name: string | null
       before(path) ? unedited(path) : path,
     ]),
   );
-  const own = { ...node, operands };
-  if (name === null) return [own];
+  const redirected = { ...node, operands };
+  if (name === null) return [redirected];
   const passed: PlanNode = {
     ...node,
     address: unedited(node.address),
@@ -73,7 +73,7 @@ function gradients(node: PlanNode, plan: Plan, edits: Edits, name: string | null
     operands: { d_value: node.address, edited: `const/${name}_edited` },
     params: {},
   };
-  return [own, passed];
+  return [redirected, passed];
 }
 
 const leaf = (node: PlanNode, name: string, dtype = node.dtype): PlanNode => ({

@@ -88,11 +88,11 @@ const written = (value: number): number | string =>
   Number.isFinite(value) ? value : String(value).replace("Infinity", "inf").toLowerCase();
 
 function rowOf(node: PlanNode, before: number, { lengths, params }: Recorded) {
-  const own = { ...paramsOf(node, lengths), ...params[node.address] };
+  const values = { ...paramsOf(node, lengths), ...params[node.address] };
   return {
     ...node,
     formula: node.formula === null ? null : node.formula + before,
-    params: Object.fromEntries(Object.entries(own).map(([name, x]) => [name, written(x)])),
+    params: Object.fromEntries(Object.entries(values).map(([name, x]) => [name, written(x)])),
     shape: shapeOf(node, lengths),
     consumers: [] as string[],
   };

@@ -8,7 +8,7 @@ export async function unpackSnapshots(
   weights: Float64Array[],
 ): Promise<Map<number, Float64Array>> {
   const each = weights.flatMap((weight, i) => Array<number>(weight.length).fill(grids[i]));
-  let places = weights.flatMap((weight, i) =>
+  let multiples = weights.flatMap((weight, i) =>
     Array.from(weight, (w) => Math.floor(w / grids[i] + 0.5)),
   );
   const latestFirst = Object.keys(steps)
@@ -17,10 +17,10 @@ export async function unpackSnapshots(
   const found = new Map<number, Float64Array>();
   for (const step of latestFirst) {
     const differences = await unpackWhole(steps[step]);
-    places = places.map((place, i) => place + differences[i]);
+    multiples = multiples.map((n, i) => n + differences[i]);
     found.set(
       step,
-      Float64Array.from(places, (place, i) => place * each[i]),
+      Float64Array.from(multiples, (n, i) => n * each[i]),
     );
   }
   return found;

@@ -68,7 +68,7 @@ export const withVocabulary = (plan: Plan, size: number): Plan => ({
 /** The plan with another update in place of its optimizer's; `update` reads the nodes that stay. */
 export function withUpdate(plan: Plan, update: Plan): Plan {
   const before = plan.formulas.length;
-  const own = plan.nodes.filter(
+  const kept = plan.nodes.filter(
     ({ address }) => kindOf(address) !== "opt" && !/^const\/.*\.[mv]_prev$/.test(address),
   );
   const others = update.nodes.map((node) => ({ ...node, formula: node.formula! + before }));
@@ -76,6 +76,6 @@ export function withUpdate(plan: Plan, update: Plan): Plan {
     ...plan,
     ops: { ...plan.ops, ...update.ops },
     formulas: [...plan.formulas, ...update.formulas],
-    nodes: [...own, ...others],
+    nodes: [...kept, ...others],
   };
 }

@@ -57,17 +57,17 @@ export class Program {
 
   private computed(step: Step, values: Values, { leaves, params = {} }: Pass): Float64Array | null {
     const { node, shape } = step;
-    const given = leaves.get(node.address);
-    if (given) return given;
+    const leaf = leaves.get(node.address);
+    if (leaf) return leaf;
     if (node.address === POSITION) return Float64Array.from({ length: shape[0] }, (_, i) => i);
     if (node.formula === null || this.plan.formulas[node.formula].tree[0] === "drawn") return null;
     const operands = Object.values(node.operands).map((path) => values.get(path));
     if (operands.includes(undefined)) return null;
     step.kernel ??= this.kernel(node, shape);
-    const own = params[node.address];
+    const changed = params[node.address];
     return step.kernel.run(
       operands as Float64Array[],
-      own ? { ...step.params, ...own } : step.params,
+      changed ? { ...step.params, ...changed } : step.params,
     );
   }
 

@@ -18,7 +18,7 @@ export interface Look {
   /** Shares are written with two decimals, and those that would be 0.00 not at all. */
   brief: boolean;
   /** Words of columns are written upwards. */
-  turned: boolean;
+  upright: boolean;
   scale: Scale;
   marked: number | null;
   width: number;
@@ -64,7 +64,7 @@ export function paint(
   const { side, head, cell } = look;
   const { base, byRow, byColumn } = layout(plane);
   const values = plane.trace.values;
-  const whole = isWhole(plane.node);
+  const integers = isWhole(plane.node);
   const [ink, surface, line] = [
     palette.color("ink"),
     palette.color("surface"),
@@ -122,7 +122,7 @@ export function paint(
       if (Math.abs(value) > look.scale.largest) corner(context, x, y, cell, ink); // beyond the scale
       if (look.numbered) {
         context.fillStyle = fill && isDark(fill) ? "#fff" : fill && !isDark(fill) ? "#10161d" : ink;
-        const text = look.brief ? briefly(value) : number(value, 4, whole);
+        const text = look.brief ? briefly(value) : number(value, 4, integers);
         context.fillText(text, x + cell.width - (look.brief ? 2 : 6), y + cell.height / 2);
       }
     }
@@ -198,8 +198,8 @@ function labels(
         context.fillStyle = mark;
         context.fillRect(0, y, side - 3, cell.height - 1);
       }
-      const near = look.marked !== null && Math.abs(r - look.marked) < every; // its label has no room beside the marked one's
-      if (!chosen && (near || r % every)) continue;
+      const covered = look.marked !== null && Math.abs(r - look.marked) < every; // its label has no room beside the marked one's
+      if (!chosen && (covered || r % every)) continue;
       context.fillStyle = chosen ? ink : quiet;
       context.fillText(clip(context, rowLabel(plane, r), side - 12), side - 8, middle);
     }
@@ -209,7 +209,7 @@ function labels(
   context.fillRect(0, 0, look.width, head);
   context.textAlign = "center";
   const words = plane.trace.word(plane.columnAxis, 0) !== "";
-  if (look.turned) return turnedLabels(context, plane, look, scroll, shown, quiet, line);
+  if (look.upright) return uprightLabels(context, plane, look, scroll, shown, quiet, line);
   const wide = Math.max(8 * String(plane.first.column + plane.columns).length + 6, 30);
   const every = Math.max(Math.ceil((words ? 44 : wide) / cell.width), 1);
   for (let c = shown.c0; c < shown.c1; c++) {
@@ -242,7 +242,7 @@ function underline(context: CanvasRenderingContext2D, { side, head, width }: Loo
 }
 
 /** The words of narrow columns, read upwards; of very narrow ones every second, third, ... */
-function turnedLabels(
+function uprightLabels(
   context: CanvasRenderingContext2D,
   plane: Plane,
   look: Look,

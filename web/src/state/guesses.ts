@@ -13,7 +13,7 @@ export interface Said {
 }
 
 type Told = Map<string, { token: number; prob: number }>;
-const told = new WeakMap<Opened, Map<number, Promise<Told>>>();
+const answers = new WeakMap<Opened, Map<number, Promise<Told>>>();
 
 async function ask({ about }: Opened, pos: number): Promise<Told> {
   const { guesses } = await session.source.get("/api/traces/{trace}/guesses", {
@@ -34,7 +34,7 @@ export async function saidAt(opened: Opened, point: string, pos: number): Promis
     return { ...here[pos], settled: here[pos].token === last[pos].token };
   }
   if (!session.source.served) return null;
-  const asked = told.get(opened) ?? told.set(opened, new Map()).get(opened)!;
+  const asked = answers.get(opened) ?? answers.set(opened, new Map()).get(opened)!;
   if (!asked.has(pos)) asked.set(pos, ask(opened, pos));
   const all = await asked.get(pos)!;
   const found = all.get(point);

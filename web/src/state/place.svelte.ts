@@ -24,20 +24,20 @@ class Place {
       ["block", "block", this.blocks],
       ["head", "head", this.heads],
     ] as const;
-    const found = asked.flatMap(([what, field, n]) => {
+    const result = asked.flatMap(([what, field, n]) => {
       const [wanted, shown] = [route.get(field), this[field]];
       if (wanted === undefined || Number(wanted) === shown) return [];
       return `There is no ${what} ${wanted}: ${n > 1 ? `they go from 0 to ${n - 1}. This is` : "the only one is"} ${what} ${shown}.`;
     });
     const [stage, trace] = [route.get("stage"), session.trace];
-    const told =
+    const isKnown =
       route.view !== "story" ||
       !stage ||
       !trace ||
       stages(trace, this.block).some(({ id }) => id === stage);
-    return told
-      ? found
-      : [...found, `There is no stage “${stage}” in this story. This is its beginning.`];
+    return isKnown
+      ? result
+      : [...result, `There is no stage “${stage}” in this story. This is its beginning.`];
   }
 
   get blocks(): number {

@@ -156,9 +156,9 @@ class Route {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
     const [first, second] = path.split("/");
     this.view = VIEWS.find((view) => view === first) ?? (path ? "story" : this.opens);
-    const given = new URLSearchParams(query ?? "");
+    const parameters = new URLSearchParams(query ?? "");
     const fields: Partial<Record<Field, string>> = {};
-    for (const field of FIELDS) if (given.has(field)) fields[field] = given.get(field)!;
+    for (const field of FIELDS) if (parameters.has(field)) fields[field] = parameters.get(field)!;
     if (this.view === "learn" && second) fields.lesson = decodeURIComponent(second);
     this.fields = fields;
   }

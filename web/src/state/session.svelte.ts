@@ -93,9 +93,9 @@ class Session {
   request(run: RunInfo | null = this.run): Request {
     // what the page opens with is of one run
     const first = this.source.first?.run === this.wanted ? this.source.first : undefined;
-    const given = route.json("drawn");
+    const stored = route.json("drawn");
     // drawn tokens are given by their ids: a part of a character has no text of its own
-    const drawn = isDrawn(given) && textOf(given) === route.get("prompt") ? given : null;
+    const drawn = isDrawn(stored) && textOf(stored) === route.get("prompt") ? stored : null;
     return {
       run: this.wanted,
       prompt: drawn?.start ?? route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
@@ -200,10 +200,10 @@ class Session {
 
   /** The other side of a comparison; ids belong to one text and one tokenizer. */
   private beside(run: RunInfo, request: Partial<Request>): Request {
-    const own = this.request(run);
+    const current = this.request(run);
     const another = request.prompt !== undefined || request.run !== undefined;
-    const prompt = route.get("prompt") ?? own.prompt;
-    return { ...own, ...(another ? { prompt, added: undefined } : {}), ...request };
+    const prompt = route.get("prompt") ?? current.prompt;
+    return { ...current, ...(another ? { prompt, added: undefined } : {}), ...request };
   }
 
   private async loadOther(run: RunInfo): Promise<void> {

@@ -45,9 +45,9 @@ export function nearest(path: string, known: Iterable<string>, n = 3, least = 0)
     new Set(Array.from({ length: Math.max(text.length - 1, 0) }, (_, i) => text.slice(i, i + 2)));
   const wanted = pairs(path);
   const scored = [...known].map((candidate) => {
-    const own = pairs(candidate);
-    const shared = [...own].filter((pair) => wanted.has(pair)).length;
-    return { candidate, score: (2 * shared) / (own.size + wanted.size || 1) };
+    const theirs = pairs(candidate);
+    const shared = [...theirs].filter((pair) => wanted.has(pair)).length;
+    return { candidate, score: (2 * shared) / (theirs.size + wanted.size || 1) };
   });
   return scored
     .filter(({ score }) => score >= least)

@@ -90,7 +90,7 @@ function printed(node: Node, run: Evaluation, env: Env): Printed {
     case "read": {
       const value = run.quietly(node, env);
       const exact = !run.real;
-      const address = addressOf(run.operands[node[1]], run.place(node[1], node[2], env));
+      const address = addressOf(run.operands[node[1]], run.offset(node[1], node[2], env));
       return put(value, exact, address);
     }
     case "number":

@@ -23,7 +23,7 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
   function send(node: Node, env: Env, upstream: number): void {
     if (upstream === 0) return;
     if (node[0] === "read") {
-      const flat = run.place(node[1], node[2], env);
+      const flat = run.offset(node[1], node[2], env);
       const known = found.get(node[1])!;
       known.set(flat, (known.get(flat) ?? 0) + upstream);
     } else if (node[0] === "select") {

@@ -9,7 +9,7 @@ interface Dtype {
   read: (buffer: ArrayBuffer) => Numbers;
 }
 
-const whole = (kind: {
+const integers = (kind: {
   BYTES_PER_ELEMENT: number;
   new (buffer: ArrayBuffer): ArrayLike<number | bigint>;
 }): Dtype => ({
@@ -32,12 +32,12 @@ export const DTYPES: Record<string, Dtype> = {
     whole: false,
     read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16),
   },
-  int64: whole(BigInt64Array),
-  int32: whole(Int32Array),
-  int16: whole(Int16Array),
-  int8: whole(Int8Array),
-  uint8: whole(Uint8Array),
-  bool: whole(Uint8Array),
+  int64: integers(BigInt64Array),
+  int32: integers(Int32Array),
+  int16: integers(Int16Array),
+  int8: integers(Int8Array),
+  uint8: integers(Uint8Array),
+  bool: integers(Uint8Array),
 };
 
 function float16(bits: number): number {

@@ -104,13 +104,13 @@ export class Evaluation {
     return value;
   }
 
-  /** The place of the element of an operand that is read at `env`. */
-  place(operand: string, index: Node[], env: Env): number {
+  /** The offset of the element of an operand that is read at `env`. */
+  offset(operand: string, index: Node[], env: Env): number {
     const { shape } = this.operands[operand];
-    let place = 0;
+    let offset = 0;
     for (let d = 0; d < shape.length; d++)
-      place = place * shape[d] + Math.trunc(this.run(index[d], env));
-    return place;
+      offset = offset * shape[d] + Math.trunc(this.run(index[d], env));
+    return offset;
   }
 
   /** Fetch what a formula reads at places that its axes alone tell; what else it reads shows when it is run. */
@@ -128,7 +128,7 @@ export class Evaluation {
   }
 
   private read(operand: string, index: Node[], env: Env): number {
-    const flat = this.place(operand, index, env);
+    const flat = this.offset(operand, index, env);
     const node = this.operands[operand];
     const value = this.trace.values.peek(node, flat);
     this.bound = 0;

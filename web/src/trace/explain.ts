@@ -34,13 +34,13 @@ export class Operands {
   }
 
   at(i: number): Operand {
-    const place = this.places[i];
-    const value = this.reads.get(place)!;
+    const offset = this.places[i];
+    const value = this.reads.get(offset)!;
     return {
-      address: addressOf(this.node, place),
+      address: addressOf(this.node, offset),
       value,
       text: number(value, 4, isWhole(this.node)),
-      derivative: this.slopes.get(place) ?? 0,
+      derivative: this.slopes.get(offset) ?? 0,
     };
   }
 
@@ -149,9 +149,9 @@ function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Expla
     if (!known) groups.set(node.address, { node, reads, slopes: slopes.get(operand)! });
     else {
       // one value under two names
-      for (const [place, value] of reads) known.reads.set(place, value);
-      for (const [place, slope] of slopes.get(operand)!)
-        known.slopes.set(place, (known.slopes.get(place) ?? 0) + slope);
+      for (const [offset, value] of reads) known.reads.set(offset, value);
+      for (const [offset, slope] of slopes.get(operand)!)
+        known.slopes.set(offset, (known.slopes.get(offset) ?? 0) + slope);
     }
   }
   return [...groups].map(([path, { node, reads, slopes }]) => ({
@@ -176,11 +176,11 @@ function decided(trace: Trace, consumer: TraceNode, where: Address): Record<stri
   const names = Object.keys(consumer.operands).filter(
     (name) => consumer.operands[name] === where.path,
   );
-  const own = trace.node(where.path).axes;
+  const axes = trace.node(where.path).axes;
   const visit = (node: Node): void => {
     if (node[0] === "read" && names.includes(node[1])) {
       node[2].forEach((part, d) => {
-        const at = where.index[own[d]];
+        const at = where.index[axes[d]];
         if (part[0] === "axis" && consumer.axes.includes(part[1]) && at !== undefined)
           index[part[1]] = at;
       });

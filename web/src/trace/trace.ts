@@ -93,12 +93,12 @@ export class Trace {
       if (i >= n)
         throw new Error(`${axis}=${i} is outside ${path}: ${axis} goes from 0 to ${n - 1}`);
     }
-    const whole: Record<string, number> = {};
+    const full: Record<string, number> = {};
     node.axes.forEach((axis, d) => {
-      if (axis in index) whole[axis] = index[axis];
-      else if (node.shape[d] === 1) whole[axis] = 0;
+      if (axis in index) full[axis] = index[axis];
+      else if (node.shape[d] === 1) full[axis] = 0;
     });
-    return { path, index: whole };
+    return { path, index: full };
   }
 
   isCell = (where: Address): boolean =>
