@@ -57,7 +57,7 @@ def _words(room: Classroom) -> Stage:
                     str(len(words) * SIZE): "Divide; don't multiply.",
                     str(n + 2): f"{len(words)} divided by {SIZE} is less.",
                 },
-                f"{len(words)} words give {counted(whole, 'block')} of {SIZE}"
+                f"{len(words)} words give {counted(full, 'block')} of {SIZE}"
                 + (f", and a last one of {counted(rest, 'word')}." if rest else "."),
             ),
             Table(
@@ -161,7 +161,7 @@ def _cost(room: Classroom) -> Stage:
                 f"fwd/blocks.0.attn.pattern[head=0,query={last},key=0]",
             ),
             Command(
-                line=f"glassformer train {{text}} --n-ctx {max(own // 2, 4)} --out runs/short",
+                line=f"glassformer train {{text}} --n-ctx {max(ours // 2, 4)} --out runs/short",
                 shows="a model with half the context",
             ),
         ],

@@ -138,8 +138,8 @@ def _near(room: Classroom) -> Stage:
             ),
             Bars(
                 title=f"Nearest to {visible(name(token))}",
-                labels=[visible(name(one.token)) for one in near[:NEAREST]],
-                values=[one.cosine for one in near[:NEAREST]],
+                labels=[visible(name(one.token)) for one in neighbors[:NEAREST]],
+                values=[one.cosine for one in neighbors[:NEAREST]],
                 marked=0,
             ),
             Task(
