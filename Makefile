@@ -15,8 +15,8 @@ demo: setup ## train a small GPT, ask it something, walk through the answer
 test: page ## run the quick tests
 	$(PYTEST) -m "not heavy" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-test-all: setup-all test ## run every test, the long ones one by one
-	$(PYTEST) -m heavy
+test-all: setup-all test ## run every test, the long ones and those of drawn examples one by one
+	EXAMPLES_TIMES=10 $(PYTEST) -m "heavy or hypothesis"
 
 check: page ## lint, formatting, types, import directions
 	$(BIN)/ruff check

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.formula.arithmetic import line, put_in
@@ -17,6 +17,7 @@ from glassformer.formula.spelling import number
 from glassformer.formula.tree import Formula, from_json, to_json
 from glassformer.ops import REGISTRY, Op
 from glassformer.ops.axes import AXES
+from tests.examples import examples
 from tests.formula.trees import SIZES, any_formula, by_python, smooth_body
 from tests.ops import cases  # noqa: F401 (it registers every op)
 
@@ -32,13 +33,13 @@ FORMULAS = {
 
 
 @given(any_formula())
-@settings(max_examples=300)
+@examples(60)
 def test_a_formula_written_as_text_reads_back_as_itself(formula):
     assert Formula.parse(str(formula)) == formula
 
 
 @given(any_formula())
-@settings(max_examples=200)
+@examples(50)
 def test_a_tree_written_as_json_reads_back_as_itself(formula):
     assert from_json(json.loads(json.dumps(to_json(formula.body)))) == formula.body
 
@@ -118,7 +119,7 @@ def test_every_op_has_latex_with_balanced_braces(name):
 
 
 @given(any_formula())
-@settings(max_examples=100)
+@examples(25)
 def test_any_formula_has_latex_with_balanced_braces(formula):
     assert latex(formula.body)
     assert balanced(to_latex(formula)), to_latex(formula)
@@ -162,7 +163,7 @@ def test_numbers_for_people_have_four_significant_digits(value, text):
 
 
 @given(st.data(), st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
+@examples(20)
 def test_a_formulas_value_is_what_plain_python_computes(data, seed):
     axes = data.draw(st.sampled_from([(), ("i",), ("i", "j"), ("j", "k")]))
     body = data.draw(smooth_body(axes, 3))

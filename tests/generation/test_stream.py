@@ -2,7 +2,7 @@
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers
 
@@ -11,6 +11,7 @@ from glassformer.generation.generate import generate
 from glassformer.generation.stream import TextStream, stream_text
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
+from tests.examples import examples
 from tests.generation.models import speaking
 
 CORPUS = ["the cat sat on the mat, and the dog sat on the cat. 日本 é 🐈 " * 4]
@@ -60,7 +61,7 @@ def test_no_piece_holds_half_a_character(text):
 
 
 @pytest.mark.parametrize("tokenizer", [BPE, CHARS, PIECES], ids=["bpe", "chars", "SentencePiece"])
-@settings(max_examples=200)
+@examples(40)
 @given(raw=st.lists(st.sampled_from([*"日é🐈 at".encode(), 0x80, 0xE2, 0xFF, 0xF0]), max_size=20))
 def test_of_any_bytes_the_pieces_are_what_utf_8_says(tokenizer, raw):
     said = bytes(raw).decode("utf-8", "replace")  # Python's own decoder
@@ -102,7 +103,7 @@ def test_bytes_that_are_no_character_are_shown_as_broken():
     assert stream.finish() == "\ufffd"
 
 
-@settings(max_examples=200)
+@examples(40)
 @given(
     st.text(alphabet="abc ", max_size=20),
     st.lists(st.text(alphabet="abc ", min_size=1, max_size=4), max_size=3),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,7 @@ from glassformer.interop import families
 from glassformer.interop.folder import load_folder, save
 from glassformer.model import Config, TowersConfig
 from glassformer.text.tokenizer import Tokenizer
+from tests.examples import examples
 from tests.interop.models import ODD, random_model
 
 BLOCK = "transformer.h.1"
@@ -450,7 +451,7 @@ def test_broken_tokenizer_file_is_refused(folder):
     assert refusal(folder).startswith("tokenizer.json is not a tokenizer.json")
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(st.data())
 def test_damage_anywhere_is_refused_in_one_line_or_does_no_harm(tmp_path_factory, data):
     """Any bytes of any file: a GlassformerError, or a model with finite logits."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import schemathesis
-from hypothesis import settings
 from schemathesis.config import SchemathesisConfig
 
 from glassformer.server.app import create_app
 from glassformer.server.runs import Runs
 from scripts import api
+from tests.examples import examples
 
 HOST = {"host": "127.0.0.1"}
 
@@ -45,12 +45,12 @@ def test_the_pages_types_are_made_from_the_api_as_it_is():
 
 
 @schema.parametrize()
-@settings(max_examples=10, deadline=None)
+@examples(5)
 def test_every_answer_is_described(case):
     case.call_and_validate(headers=HOST)
 
 
 @clients.parametrize()
-@settings(max_examples=10, deadline=None)
+@examples(5)
 def test_every_answer_to_clients_is_described(case):
     case.call_and_validate(headers=HOST)

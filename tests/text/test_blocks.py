@@ -12,6 +12,7 @@ from glassformer.errors import GlassformerError
 from glassformer.text.blocks import IGNORED, Blocks, whole_text
 from glassformer.text.shard import Shard, write_shard
 from glassformer.text.tokenizer import Tokenizer
+from tests.examples import examples
 
 WORDS = Tokenizer.train("words", [" ".join(f"w{index}" for index in range(500))])
 NAMED = Tokenizer.from_words([f"w{index}" for index in range(500)])
@@ -161,7 +162,7 @@ def test_documents_are_split_between_two_of_them_and_neither_part_sees_the_other
 @given(
     n_ctx=st.integers(1, 40), batch_size=st.integers(1, 7), validation=st.sampled_from([0.1, 0.6])
 )
-@settings(max_examples=60)
+@examples(20)
 def test_every_token_of_held_out_documents_is_a_target_once(
     documents, n_ctx, batch_size, validation
 ):

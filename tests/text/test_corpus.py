@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, models, pre_tokenizers, trainers
 
@@ -18,6 +18,7 @@ from glassformer.text import reading
 from glassformer.text.corpus import Corpus
 from glassformer.text.reading import Piece, text_pieces
 from glassformer.text.tokenizer import Tokenizer
+from tests.examples import examples
 
 STORY = "The cat sat on the mat. It's 12345 o'clock!\n\n  \"Well,\" said the dog...\r\nThe end\n"
 
@@ -184,7 +185,7 @@ near_text = st.text(" \n\r\t\u3000\x1c'a1é字。.,-\"_\u0301²", max_size=80)
     near_text
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 )
-@settings(max_examples=150)
+@examples(40)
 def test_the_pieces_of_a_text_have_the_tokens_of_the_whole(name, text):
     tokenizer = TOKENIZERS[name]
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -16,6 +16,7 @@ from glassformer.text import reading
 from glassformer.text.merges import count_learned, merge_all
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
+from tests.examples import examples
 
 STORY = [
     "The banana and the bandana: a cat, an ant, and a man that had a hat. " * 3,
@@ -126,7 +127,7 @@ ALL = {
 
 @pytest.mark.parametrize("name", ALL)
 @given(any_text | near_text)
-@settings(max_examples=60)
+@examples(20)
 def test_the_replay_ends_in_the_ids_of_the_engine(name, text):
     tokenizer = ALL[name]
     trace = tokenizer.trace(text)
@@ -138,7 +139,7 @@ def test_the_replay_ends_in_the_ids_of_the_engine(name, text):
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 @given(near_text)
-@settings(max_examples=60)
+@examples(20)
 def test_a_text_read_in_pieces_has_the_tokens_of_the_whole_wherever_a_tokenizer_marks_its_start(
     name, text
 ):
@@ -150,7 +151,7 @@ def test_a_text_read_in_pieces_has_the_tokens_of_the_whole_wherever_a_tokenizer_
 
 
 @given(near_text)
-@settings(max_examples=60)
+@examples(20)
 def test_each_merge_takes_the_lowest_rank_considered_the_leftmost_first(text):
     before: tuple[str, ...] = ()
     for step in BPE.trace(text).steps:
@@ -234,7 +235,7 @@ def learn_by_brute_force(words: Counter[str], n_merges: int) -> list[tuple[str, 
 
 
 @given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=12))
-@settings(max_examples=100)
+@examples(25)
 def test_learned_merges_and_their_counts_are_those_of_a_brute_force_bpe(words):
     n_merges = 12
     text = " ".join(words)

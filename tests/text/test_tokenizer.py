@@ -6,11 +6,12 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
 from glassformer.text.tokenizer import Tokenizer
+from tests.examples import examples
 
 STORY = [
     "The cat sat on the mat. The dog ran in the park.",
@@ -34,7 +35,7 @@ ODD_TEXTS = [
 @pytest.mark.parametrize("tokenizer", [BPE, CHARS], ids=["bpe", "chars"])
 @given(any_text)
 @example("<eos>")
-@settings(max_examples=150, deadline=None)
+@examples(40)
 def test_any_unicode_text_comes_back_unchanged(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -49,7 +50,7 @@ def test_odd_texts_come_back_unchanged_and_hold_no_special_token(tokenizer, text
 
 
 @given(any_text)
-@settings(max_examples=100, deadline=None)
+@examples(25)
 def test_a_batch_has_the_ids_of_its_texts(text):
     texts = [text, "the cat", text + " sat"]
     assert BPE.encode_batch(texts) == [BPE.encode(each) for each in texts]
