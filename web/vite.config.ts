@@ -51,5 +51,10 @@ export default defineConfig({
       },
     },
   },
-  test: { environment: "node", include: ["tests/**/*.test.ts"] },
+  test: {
+    environment: "node",
+    include: ["tests/**/*.test.ts"],
+    isolate: false, // a worker of its own for each file costs seconds, and no file leaves anything behind
+    testTimeout: 60_000, // milliseconds: for a loaded machine
+  },
 });
