@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from tests.browser.serving import serve_by_command
 from tests.chromium import FLAGS, find_chromium
 
-expect.set_options(timeout=20_000)  # a loaded machine takes its time over a trace
+expect.set_options(timeout=60_000)  # a loaded machine takes its time over a trace
 
 
 @pytest.fixture(scope="session")
