@@ -6,11 +6,13 @@ from collections import Counter
 import pytest
 
 from glassformer.errors import GlassformerError
+from glassformer.interop import load
 from glassformer.text.corpus import Corpus
 from glassformer.text.mixture import PERIOD, Mixture, name_of, parse_weights, parts_of
 from glassformer.text.shard import write_shard
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.data import BlocksData
+from glassformer.training.data import BlocksData, whole_text
+from glassformer.training.evaluate import evaluate
 from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.command_line import columns as columns
@@ -121,3 +123,14 @@ def test_a_mixture_is_trained_from_the_command_line_and_resumed(glassformer, tmp
     assert glassformer("train", "--out", run, "--resume")[0] == 0
     data = open_data(run / "data", described.corpus, Tokenizer.load(run), described.recipe)
     assert [*data.batch(0, 2).given] == ["begins"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"this is {n}"}) + "\n" for n in "abcdefgh"))
+    measured = json.loads(glassformer("eval", run, rows, "--json").stdout)["loss"]
+    model, tokenizer = load(run)
+    assert tokenizer is not None
+    shard = write_shard(tmp_path / "shard", Corpus(rows).pieces(), tokenizer)
+    alone, crossing = (
+        evaluate(model, whole_text(shard, 8, 4, document_mask=mask)).loss for mask in (True, False)
+    )
+    assert measured == pytest.approx(alone, abs=1e-6)  # of batches of another size
+    assert abs(measured - crossing) > 1e-4

@@ -211,6 +211,8 @@ def test_a_hub_data_set_in_the_local_cache_is_read_by_its_name_without_network()
 def test_a_hub_data_set_that_can_not_be_had_is_answered_in_one_line():
     with pytest.raises(GlassformerError, match="there is no file or folder someone/tales"):
         Corpus("someone/tales")  # without hf: nothing asks the network
+    with pytest.raises(GlassformerError, match="there is no file or folder"):
+        Corpus("stories/today.txt")
     for name in ("hf:someone/tales", f"hf:{NAME}@test"):
         with pytest.raises(GlassformerError, match=r"can't be had from the Hugging Face hub"):
             Corpus(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from glassformer.training.device import choose_device
 from glassformer.training.evaluate import evaluate, perplexity
 from glassformer.training.health import uniform_loss
 from glassformer.training.prepare import write_corpus
+from glassformer.training.run import read_description
 from glassformer.training.storyland import measure
 
 ROWS = 16  # blocks at once
@@ -77,7 +79,7 @@ def command(
         rows = _on_storyland(model, tokenizer)
     else:
         corpus = Corpus(texts or [], field=field, separator=separator, template=unescaped(template))
-        rows = _on_text(model, tokenizer, corpus)
+        rows = _on_text(model, tokenizer, corpus, _reads_documents_alone(run))
     if as_json:  # which has no infinity
         say_json({name: value if math.isfinite(value) else None for name, value in rows.items()})
     refuse_no_loss(rows["loss"], next(model.parameters()).dtype)
@@ -110,7 +112,16 @@ def _places(rows: dict[str, Any]) -> int:
     return FINEST
 
 
-def _on_text(model: Decoder, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, Any]:
+def _reads_documents_alone(run: str) -> bool:
+    """Whether it is a run that was trained with --document-mask; it is measured as it learned."""
+    if not (Path(run) / "run.json").is_file():
+        return False
+    return bool(read_description(Path(run)).corpus.get("document_mask", False))
+
+
+def _on_text(
+    model: Decoder, tokenizer: Tokenizer, corpus: Corpus, document_mask: bool
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         shard, notes = write_corpus(folder, corpus, tokenizer)
         for note in notes:
@@ -121,7 +132,9 @@ def _on_text(model: Decoder, tokenizer: Tokenizer, corpus: Corpus) -> dict[str, 
                 " predict it from; give a longer text"
             )
         score = evaluate(
-            model, whole_text(shard, model.config.n_ctx, ROWS), n_bytes=shard.header.n_bytes
+            model,
+            whole_text(shard, model.config.n_ctx, ROWS, document_mask),
+            n_bytes=shard.header.n_bytes,
         )
     return {
         "loss": score.loss,

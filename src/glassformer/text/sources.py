@@ -17,6 +17,7 @@ JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet",)
 ARROW = (".arrow",)
 TABLES = PARQUET + ARROW
+KNOWN = (*TEXT, *JSON_LINES, *TABLES)
 STDIN = "-"
 
 SPLITS, STATE = "dataset_dict.json", "state.json"  # of `datasets.save_to_disk`
@@ -56,7 +57,7 @@ def sources_of(given: str | Path) -> Iterator[Source]:
         yield Source(str(path), path)
     elif path.exists():  # a pipe, as in <(command)
         yield Source(str(path), path, is_stream=True)
-    elif (files := hub.find(str(given))) is not None:
+    elif (files := _of_the_hub(str(given))) is not None:
         for file in files:
             yield Source(f"{given} ({file.name})", file)
     else:
@@ -66,6 +67,13 @@ def sources_of(given: str | Path) -> Iterator[Source]:
             f"files, folders, {hub.PREFIX}OWNER/NAME for a data set on the Hugging Face hub, or"
             f" {STDIN} for standard input"
         )
+
+
+def _of_the_hub(name: str) -> list[Path] | None:
+    """A hub data set's files; what ends as files do is a file that is not there."""
+    if not name.startswith(hub.PREFIX) and suffixes(Path(name))[0] in KNOWN:
+        return None
+    return hub.find(name)
 
 
 def _in_folder(folder: Path) -> Iterator[Source]:
@@ -106,7 +114,6 @@ def _saved(folder: Path) -> Iterator[Source]:
 
 
 def _walked(folder: Path) -> Iterator[Source]:
-    known = (*TEXT, *JSON_LINES, *TABLES)
     result, others = [], set()
     for parent, folders, names in os.walk(folder):
         folders[:] = (name for name in folders if not name.startswith("."))
@@ -114,14 +121,14 @@ def _walked(folder: Path) -> Iterator[Source]:
             path = Path(parent, name)
             if name.startswith("."):
                 continue
-            if suffixes(path)[0] in known:
+            if suffixes(path)[0] in KNOWN:
                 result.append(path)
             else:
                 others.add(path.suffix or name)
     if not result:
         seen = f"only {', '.join(sorted(others)[:8])}" if others else "no files at all"
         raise GlassformerError(
-            f"the folder {folder} holds no text files ({', '.join(known)}, also with"
+            f"the folder {folder} holds no text files ({', '.join(KNOWN)}, also with"
             f" {' or '.join(COMPRESSIONS)} after it), {seen}; give another folder, or name the"
             " files themselves"
         )

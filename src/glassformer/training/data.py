@@ -108,25 +108,20 @@ class BlocksData:
         """document_mask: a token is predicted from its own document alone, see `begins`."""
         self.blocks, self.seed, self._floor = blocks, seed, floor
         self.document_mask = document_mask
-        if document_mask and blocks.shard.header.eos_id is None:
+        self._mark = blocks.shard.header.eos_id if document_mask else None
+        if document_mask and self._mark is None:
             raise GlassformerError(
                 "documents are told apart by a separator such as <eos>, and this tokenizer has"
                 " none; leave --document-mask out"
             )
 
     def batch(self, number: int, rows: int) -> Batch:
-        return self._given(*self.blocks.batch(number, self.seed, rows))
-
-    def _given(self, ids: Tensor, targets: Tensor) -> Batch:
-        eos = self.blocks.shard.header.eos_id
-        if not self.document_mask or eos is None:
-            return Batch(ids, targets)
-        return Batch(ids, targets, {"begins": begins(ids, eos)})
+        return with_begins(*self.blocks.batch(number, self.seed, rows), self._mark)
 
     def held_out(self, rows: int) -> Iterator[Batch]:
         n = 0
         for ids, targets in self.blocks.evaluation(rows):
-            yield self._given(ids, targets)
+            yield with_begins(ids, targets, self._mark)
             n += targets.numel()
             if n >= EVALUATED:
                 return
@@ -166,6 +161,11 @@ class BlocksData:
         }
 
 
+def with_begins(ids: Tensor, targets: Tensor, eos: int | None) -> Batch:
+    """A batch; with a separator also where each token's document begins."""
+    return Batch(ids, targets, NOTHING_MORE if eos is None else {"begins": begins(ids, eos)})
+
+
 def begins(ids: Int[Tensor, "batch pos"], eos: int) -> Int[Tensor, "batch pos"]:
     """The place where each token's document begins: its separator, or the block's first token.
 
@@ -176,6 +176,7 @@ def begins(ids: Int[Tensor, "batch pos"], eos: int) -> Int[Tensor, "batch pos"]:
     return torch.where(ids == eos, place, 0).cummax(-1).values
 
 
-def whole_text(shard: Shard, n_ctx: int, rows: int) -> Iterator[Batch]:
+def whole_text(shard: Shard, n_ctx: int, rows: int, document_mask: bool = False) -> Iterator[Batch]:
     """Every token of a shard but the first, once, in blocks laid end to end, `rows` at a time."""
-    return (Batch(ids, targets) for ids, targets in text_blocks.whole_text(shard, n_ctx, rows))
+    for ids, targets in text_blocks.whole_text(shard, n_ctx, rows):
+        yield with_begins(ids, targets, shard.header.eos_id if document_mask else None)
