@@ -10,8 +10,11 @@ import torch
 
 from glassformer.cli import params
 from glassformer.cli.params import count
+from glassformer.cli.towers_params import count_towers
 from glassformer.interop.folder import save
-from glassformer.model import Config, Decoder, preset_names
+from glassformer.interop.open import config_of
+from glassformer.model import Config, Decoder, TowersConfig, preset_names
+from glassformer.model.kinds import kind_of
 
 TOTALS = {
     "gpt2": 124_439_808,
@@ -52,10 +55,28 @@ def test_miniature_counts_as_its_seed_lists_it(capsys):
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_rows_add_up_to_all_parameters_of_the_model(preset):
-    config = Config.preset(preset)
+    config = config_of(preset)
     with torch.device("meta"):
-        whole = sum(p.numel() for p in Decoder(config).parameters())
-    assert sum(row.parameters for row in count(config)) == whole
+        whole = sum(p.numel() for p in kind_of(config)(config).parameters())
+    rows = count_towers(config) if isinstance(config, TowersConfig) else count(config)
+    assert sum(row.parameters for row in rows) == whole
+
+
+@pytest.mark.parametrize(
+    ("preset", "total"), [("transformer-base", 63_045_632), ("transformer-big", 214_171_648)]
+)
+def test_the_papers_own_sizes_are_counted_with_their_vocabulary(preset, total, capsys):
+    """By the paper's formulas: no biases in attention, 37,000 pieces, three tables that are one."""
+    d, d_mlp = (512, 2048) if preset.endswith("base") else (1024, 4096)
+    mlp, norm = 2 * d * d_mlp + d_mlp + d, 2 * d
+    layers = 6 * (4 * d * d + mlp + 2 * norm) + 6 * (8 * d * d + mlp + 3 * norm)
+    assert total == 37_000 * d + layers
+    params.command(preset)
+    shown = capsys.readouterr().out
+    assert f"{total:,} parameters" in shown
+    assert "Vocabulary of 37,000: one table, shared; the head is the decoder's table." in shown
+    params.command(preset, as_json=True)
+    assert json.loads(capsys.readouterr().out)["total"] == total
 
 
 @pytest.mark.parametrize(

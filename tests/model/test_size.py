@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config, Decoder, preset_names
+from glassformer.interop.open import config_of as config_of_name
+from glassformer.model import Config, Decoder, kinds, preset_names
 from glassformer.model.size import parameter_count
 from tests.model.variety import EVERY, SMALL, config_of, kind_of
 
@@ -23,10 +24,10 @@ def test_the_count_is_that_of_the_parameters_of_every_kind_of_model(kind):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_the_count_is_that_of_every_preset(name):
-    config = Config.preset(name)
+    config = config_of_name(name)
     with torch.device("meta"):
         assert parameter_count(config) == sum(
-            p.numel() for p in kind_of(config)(config).parameters()
+            p.numel() for p in kinds.kind_of(config)(config).parameters()
         )
 
 

@@ -13,8 +13,9 @@ from rich.table import Table
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
+from glassformer.cli.towers_params import print_towers
 from glassformer.interop.open import config_of
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, Decoder, TowersConfig
 from glassformer.watch.view import View
 
 BYTES = {"fp32": 4, "bf16": 2}  # per parameter, as it lies in model.safetensors
@@ -130,11 +131,12 @@ def command(
 ) -> None:
     """Count the parameters of a preset, a folder or a hub model, without making its weights."""
     config = config_of(model)
-    rows = count(config)
-    if as_json:
-        say_json(_as_data(model, rows))
+    if isinstance(config, TowersConfig):
+        print_towers(model, config, as_json)
+    elif as_json:
+        say_json(_as_data(model, count(config)))
     else:
-        _print(model, config, rows)
+        _print(model, config, count(config))
 
 
 def _totals(rows: list[Row]) -> dict[str, int]:

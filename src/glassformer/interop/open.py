@@ -12,7 +12,8 @@ import torch
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import hub
 from glassformer.interop.folder import load_folder, read_config
-from glassformer.model import Config, build_preset, load_preset, preset_names
+from glassformer.model import build_preset, load_preset, preset_names
+from glassformer.model.kinds import config_from
 from glassformer.text.tokenizer import Tokenizer
 
 MOST_FOLDERS = 1_000  # looked at for one of a similar name
@@ -46,12 +47,12 @@ def load(
     raise _unknown(str(name))
 
 
-def config_of(name: str | Path) -> Config:
-    """The configuration of a folder, a preset or a hub's model (see `load`), without weights."""
+def config_of(name: str | Path) -> Any:
+    """The configuration, of one tower or of two, without weights: see `load` for the name."""
     if _is_folder(Path(name)):
         return read_config(name)
     if str(name) in preset_names():
-        return Config.preset(str(name))
+        return config_from(load_preset(str(name))["model"])
     if (folder := hub.find(str(name), hub.CONFIG)) is not None:
         return read_config(folder)
     raise _unknown(str(name))

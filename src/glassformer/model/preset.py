@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from glassformer.model.config import Config, load_preset
-from glassformer.model.decoder import Decoder
+from glassformer.model.config import load_preset
+from glassformer.model.kinds import config_from, kind_of
 
 
-def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Decoder:
+def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Any:
     """The model of `model/presets/NAME.toml`, with its own weights or new ones from seed 0.
 
     PyTorch's own random state is neither read nor changed.
@@ -17,7 +19,8 @@ def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Decoder:
     torch.Size([6, 4])
     """
     preset = load_preset(name)
-    model = Decoder(Config.from_dict(preset["model"]), torch.Generator().manual_seed(0))
+    config = config_from(preset["model"])
+    model = kind_of(config)(config, torch.Generator().manual_seed(0))
     model.to(dtype)
     if "weights" in preset:
         model.load_views(preset["weights"])
