@@ -9,6 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
+import torch
 
 REST = re.compile(r"\((?:the largest of |all )?\d+ (?:more )?(?:sum to|is|are) ")
 """What the terms left out come to: "(763 more sum to 12.34)" is 12.34."""
@@ -33,12 +34,14 @@ OPERATORS: dict[type[ast.AST], Callable[[float, float], float]] = {
 FUNCTIONS: dict[str, Callable[..., float]] = {
     "max": lambda *values: max(values),
     "log": lambda x: float(np.log(x)),
+    "expm1": math.expm1,
     "exp": lambda x: float(np.exp(x)),
     "sqrt": lambda x: float(np.sqrt(x)),
     "tanh": math.tanh,
     "erf": math.erf,
     "sin": math.sin,
     "cos": math.cos,
+    "bf16": lambda x: torch.tensor(x).bfloat16().item(),
     "sign": lambda x: float(np.sign(x)),
     "abs": math.fabs,
 }

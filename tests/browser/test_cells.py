@@ -122,7 +122,7 @@ def first_line(explanation: Explanation) -> str:
     return re.sub(r"\s+", " ", explanation.arithmetic.splitlines()[0]).strip()
 
 
-FUNCTIONS = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos")
+FUNCTIONS = ("exp", "expm1", "log", "sqrt", "tanh", "erf", "sin", "cos")
 
 
 def typed(line: str) -> float:

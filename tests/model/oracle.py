@@ -41,6 +41,8 @@ def forward(
     for at, base in bases(config).items():
         angles = rotary_angles(config, base, at, ids.shape[1])
         seen[f"{at}rot_cos"], seen[f"{at}rot_sin"] = np.cos(angles), np.sin(angles)
+    if (config["rotary_scaling"] or {}).get("kind") == "longrope":
+        turned_by_length(config, ids.shape[1], seen)
     for layer in range(config["n_layers"]):
         x = block(config, weights, layer, x, seen, given.get("seen"), given.get("begins"))
     if config["final_norm"]:
@@ -265,7 +267,12 @@ def attention(
     scores = scores.copy()
     if config["position"] == "alibi":
         for head, key in np.ndindex(scores.shape[1], scores.shape[3]):
-            scores[:, head, :, key] += slope(head, config["n_heads"]) * key
+            more = slope(head, config["n_heads"])
+            if config["alibi_bf16"]:
+                more = eight_bits(eight_bits(more) * eight_bits(key)) / math.sqrt(q.shape[-1])
+                scores[:, head, :, key] += more
+            else:
+                scores[:, head, :, key] += more * key
         seen[f"{at}scores_biased"] = scores.copy()
     window = of_layer(config["windows"], layer, 0) or config["n_ctx"]
     for query, key in np.ndindex(*scores.shape[2:]):
@@ -314,7 +321,10 @@ def mlp(
     into = "W_gate" if config["gated"] else "W_in"
     pre = seen[f"{at}pre"] = x @ weights[f"{at}{into}"] + weights.get(f"{at}b{into[1:]}", 0.0)
     name = f"{at}gate" if config["gated"] else f"{at}post"
-    post = seen[name] = activation(config["activation"], name, pre, seen)
+    if config["activation"] == "xielu":
+        post = seen[name] = xielu(name, pre, weights, at, seen)
+    else:
+        post = seen[name] = activation(config["activation"], name, pre, seen)
     if config["gated"]:
         linear = x @ weights[f"{at}W_in"] + weights.get(f"{at}b_in", 0.0)
         seen[f"{at}pre_linear"] = linear
@@ -379,6 +389,36 @@ def one_expert(config: Mapping[str, Any], part: Values, x: np.ndarray, own: Valu
         own["gate"] = activation(config["activation"], "gate", pre, own)
         own["post"] = up * own["gate"]
     return own["post"] @ part["W_out"] + part.get("b_out", 0.0)
+
+
+def turned_by_length(config: Mapping[str, Any], n: int, seen: Values) -> None:
+    """Longrope's own angles: which factors hold is known once the text is."""
+    scaling, dims = config["rotary_scaling"], config["rotary_dims"]
+    factors = scaling["long"] if n > scaling["original_n_ctx"] else scaling["short"]
+    frequency = np.zeros(config["d_head"])
+    length = np.ones(config["d_head"])
+    for pair, factor in enumerate(factors):
+        for d in (pair, pair + dims // 2):
+            frequency[d] = 1 / (factor * config["rotary_base"] ** (2 * pair / dims))
+            length[d] = scaling["amplitude"]
+    angles = np.arange(n)[:, None] * frequency
+    seen["rot_last"], seen["rot_frequency"] = np.array(n - 1), frequency
+    seen["rot_cos"], seen["rot_sin"] = np.cos(angles) * length, np.sin(angles) * length
+
+
+def eight_bits(x: float) -> float:
+    """x with the eight leading bits that bfloat16 keeps, rounded to even."""
+    fraction, exponent = math.frexp(x)
+    return math.ldexp(round(fraction * 256), exponent - 8)
+
+
+def xielu(name: str, pre: np.ndarray, weights: Values, at: str, seen: Values) -> np.ndarray:
+    strength_p = seen[f"{at}strength_p"] = np.log1p(np.exp(weights[f"{at}alpha_p"]))
+    strength_n = seen[f"{at}strength_n"] = 0.5 + np.log1p(np.exp(weights[f"{at}alpha_n"]))
+    above = seen[f"{name}_above"] = strength_p * pre**2 + 0.5 * pre
+    exponential = seen[f"{name}_exp"] = np.exp(np.minimum(pre, -1e-6)) - 1
+    below = seen[f"{name}_below"] = strength_n * (exponential - pre) + 0.5 * pre
+    return np.where(pre > 0, above, below)
 
 
 def activation(kind: str, name: str, pre: np.ndarray, seen: Values) -> np.ndarray:

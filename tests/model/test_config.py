@@ -28,7 +28,7 @@ GOOD = {**SMALL, "d_mlp": 0}
         ({"tied": 1}, r"tied=1 must be true or false"),
         ({"activation": None}, r"activation=None must be a word"),
         ({"dropout": "much"}, r"dropout='much' must be a number"),
-        ({"activation": "gleu"}, r"none of relu, relu_squared, .*, silu. Did you mean 'gelu'\?"),
+        ({"activation": "gleu"}, r"none of relu, relu_squared, .*, xielu. Did you mean 'gelu'\?"),
         (
             {"position": "absolute"},
             r"position='absolute' is none of learned, sinusoidal, rotary, relative, alibi, none",

@@ -68,7 +68,7 @@ def test_the_variety_takes_every_choice():
         "norm_position": {"pre", "post", "branch", "both", "none"},
         "attn_bias_on": {"qkvo", "qkv", "o"},
         "norm": {"layer", "rms"},
-        "activation": {*ops.ACTIVATIONS} - {"step"},  # of which nothing is trained
+        "activation": {*ops.ACTIVATIONS, "xielu"} - {"step"},  # of which nothing is trained
         **{
             flag: {True, False}
             for flag in (
@@ -76,7 +76,7 @@ def test_the_variety_takes_every_choice():
                 *("mlp_bias", "head_bias", "tied", "qk_norm"),
                 *("embed_norm", "zero_init", "gated", "parallel", "shared_norm"),
                 *("qk_norm_gain", "qk_norm_wide", "qk_norm_last", "norm_gain_from_one"),
-                *("attn_sinks", "expert_share", "router_bias"),
+                *("attn_sinks", "expert_share", "router_bias", "alibi_bf16"),
                 *("causal", "first_norm", "masked_head", "sinusoid_halves"),
             )
         },

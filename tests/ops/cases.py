@@ -16,7 +16,7 @@ from torch import Tensor
 import glassformer.ops
 from glassformer import ops
 from glassformer.kernels.attention import alibi_even, alibi_table
-from glassformer.kernels.positions import rotary_angles, sinusoid_table
+from glassformer.kernels.positions import pair_frequencies, rotary_angles, sinusoid_table
 from glassformer.ops.loss import IGNORED
 
 for module in pkgutil.iter_modules(glassformer.ops.__path__):  # each registers its ops
@@ -159,6 +159,28 @@ def _table(function: Callable[[Tensor], Tensor], kind: str = "") -> Case:
         turned[:, :dims] *= scaling.get("amplitude", 1.0)
         sizes = {"base": 100.0, "half": dims // 2, "width": dims}
         return (torch.arange(d.size("pos")), turned.to(d.dtype)), {**sizes, **scaling}
+
+    return case
+
+
+def _pair_frequency(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Of a text that ends right after, right before or in the original context."""
+    factors, width = 1 + torch.rand(2, d.size("d_head"), dtype=torch.float64), 2 * d.size("d_head")
+    sizes = {"base": 100.0, "half": d.size("d_head"), "width": width}
+    table = pair_frequencies(factors, width + 3, 100.0)
+    return (torch.tensor(d.size("pos")), factors, table), {"original": 3, **sizes}
+
+
+def _row_by_length(function: Callable[[Tensor], Tensor]) -> Case:
+    def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        n, half, original = d.size("pos"), d.size("d_head"), 3
+        frequency = F.pad(torch.rand(2 * half, dtype=torch.float64), (0, 3))
+        rows = function(torch.outer(torch.arange(n).double(), frequency))
+        rows[:, : 2 * half] *= 1.2
+        short = F.pad(rows[:original], (0, 0, 0, max(original - n, 0)))
+        table = torch.cat([short, rows]).to(d.dtype)
+        known = (torch.arange(n), frequency, torch.tensor(n - 1), table)
+        return known, {"original": original, "half": half, "amplitude": 1.2}
 
     return case
 
@@ -359,6 +381,19 @@ CASES: dict[str, Case] = {
     "embed_sinusoid_halves": lambda d: _sinusoid(d, halves=True),
     "add_positions": lambda d: ((d.normal("batch pos d_model"), d.normal("pos d_model")), {}),
     "tie": lambda d: ((d.normal("vocab d_model"),), {}),
+    # xIELU
+    "strength_above": lambda d: ((d.normal("batch")[0],), {}),
+    "strength_below": lambda d: ((d.normal("batch")[0],), {"beta": 0.5}),
+    "xielu_above": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch")[0]), {"beta": 0.5}),
+    "xielu_exp": lambda d: ((d.normal("batch pos d_mlp"),), {"least": -1e-6}),
+    "xielu_below": lambda d: (
+        (d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp"), d.normal("batch")[0]),
+        {"beta": 0.5},
+    ),
+    "choose_side": lambda d: (tuple(d.normal("batch pos d_mlp") for _ in range(3)), {}),
+    "xielu": lambda d: (
+        (d.normal("batch pos d_mlp"), d.normal("batch")[0], d.normal("batch")[0]), {}
+    ),
     # norm
     "mean": lambda d: ((d.normal("batch pos d_model"),), {}),
     "center": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos")), {}),
@@ -400,6 +435,13 @@ CASES: dict[str, Case] = {
         ),
         {"even": alibi_even(d.size("head"))},
     ),
+    "rounded_slope_scores": lambda d: (
+        (
+            d.normal("batch head pos pos"),
+            alibi_table(d.size("head"), d.size("pos") + 1, d.size("d_head")).to(d.dtype),
+        ),
+        {"even": alibi_even(d.size("head")), "d_head": d.size("d_head")},
+    ),
     "window_mask": lambda d: ((d.normal("batch head pos pos"),), {"window": 2}),
     "last_window_mask": lambda d: ((d.normal("batch head pos pos")[:, :, -1:],), {"window": 2}),
     "near_mask": lambda d: ((d.normal("batch head pos pos"),), {"reach": 1}),
@@ -424,6 +466,10 @@ CASES: dict[str, Case] = {
     "rotary_sin": _table(torch.sin),
     **{f"rotary_cos_{kind}": _table(torch.cos, kind) for kind in SCALINGS if kind},
     **{f"rotary_sin_{kind}": _table(torch.sin, kind) for kind in SCALINGS if kind},
+    "last_position": lambda d: ((torch.arange(d.size("pos")),), {}),
+    "pair_frequency": _pair_frequency,
+    "rotary_cos_longrope": _row_by_length(torch.cos),
+    "rotary_sin_longrope": _row_by_length(torch.sin),
     "quarter_turn": _turn("head"),
     "quarter_turn_part": _turn("head", part=True),
     "rotate": lambda d: ((_heads(d), _heads(d), *_rotation(d)), {}),

@@ -90,6 +90,8 @@ TOLERANCE = {
         for prefix in ("", "expert_")
         for name in ("relu_squared", "gelu", "gelu_tanh", "silu")
     },
+    # a strength times the square of a number
+    "xielu": lambda t: 8 * _largest(t, "const/operand_0", "out", "fwd/post_below"),
     "router_probs": lambda t: 8 + 4 * _largest(t, "const/operand_0"),
     # at most 5 neurons, each a product of two sums, times a weight
     "mixture": lambda t: (

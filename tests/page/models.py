@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from glassformer.model.parts import RotaryScaling
 from glassformer.server.past import packed_snapshots, rounded
 from glassformer.server.record import record
 from glassformer.server.runnable import packed_model
@@ -60,9 +61,13 @@ def recorded(state: TrainState, asked: dict[str, Any]) -> LiveTrace:
 
 
 def rotary() -> TrainState:
-    """A model with rotary positions that Muon trains."""
+    """A model that Muon trains: the length says how it turns, and its neurons learn their bend."""
     tokenizer = Tokenizer.from_words(["the", "cat", "sat", "on", "a", "mat", "dog", "ran"])
-    config = replace(config_of("fast"), vocab_size=tokenizer.vocab_size, n_ctx=9, tied=False)
+    config = config_of("fast").replace(
+        vocab_size=tokenizer.vocab_size, n_ctx=9, tied=False, activation="xielu", d_head=4
+    )
+    scaling = RotaryScaling("longrope", original_n_ctx=5, short=(1.0, 1.3), long=(1.7, 5.0))
+    config = config.replace(rotary_scaling=scaling)
     model = random_model(config, 0).float()
     model.tokenizer = tokenizer
     moments = zero_moments(model)

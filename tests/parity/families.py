@@ -113,6 +113,7 @@ FAMILIES |= {
     ],
     "olmo2": [NO_WIDTH],
     "apertus": [
+        NO_WIDTH,
         {**NO_WIDTH, "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": True},
         {**NO_WIDTH, "hidden_act": "silu", "attention_bias": True, "rope_parameters": LLAMA3},
     ],
@@ -143,6 +144,18 @@ FAMILIES |= {
     "phi3": [
         {**SIX, "pad_token_id": None},
         {**NO_WIDTH, **HALF, "pad_token_id": None, "sliding_window": 4},
+        {
+            **NO_WIDTH,
+            "pad_token_id": None,
+            "original_max_position_embeddings": 8,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 100.0,
+                "partial_rotary_factor": 0.75,
+                "short_factor": [1.0, 1.125, 1.5],
+                "long_factor": [1.25, 3.0, 7.5],
+            },
+        },
     ],
     "stablelm": [
         {**NO_WIDTH, "use_qkv_bias": True},
@@ -168,6 +181,7 @@ FAMILIES |= {
             "num_ln_in_parallel_attn": 1,
         },
         {**PLAIN, "multi_query": False, "parallel_attn": False, "bias": True},
+        {**PLAIN, "multi_query": False, "parallel_attn": False, "bias": True, "alibi": True},
     ],
     "bloom": [
         {"seq_length": 19, "max_position_embeddings": None},

@@ -18,7 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import generate
+from glassformer.generation.generate import generate, generate_batch
+from glassformer.generation.packed import unpacked
+from glassformer.generation.plain_rows import PlainRows
 from glassformer.interop import families
 from glassformer.interop.folder import load_folder, save
 from glassformer.interop.layouts import parts_of
@@ -236,7 +238,7 @@ def test_wrong_folders_are_refused_by_tensor_or_setting(tmp_path):
             (lambda s, _: s.update(num_attention_heads=4), q),
             (lambda s, _: s.update(head_dim=6), q),
             (lambda s, _: s.update(use_qk_norm=False), "'use_qk_norm' is no known setting"),
-            (lambda s, _: s["rope_parameters"].update(rope_type="longrope"), "'longrope'"),
+            (lambda s, _: s["rope_parameters"].update(rope_type="dynamic"), "'dynamic'"),
             (lambda s, _: s["rope_parameters"].update(rope_theta=None), "rope_theta=None"),
             (lambda s, _: s.update(model_type="llama"), "no known setting of a Llama"),
             (lambda _, t: t.pop(f"{layer}.self_attn.k_norm.weight"), f"lacks {layer}.self_attn"),
@@ -300,6 +302,30 @@ def test_greedy_texts_are_the_same(case):
     for use_cache in (True, False):
         text = generate(ours, prompt, max_new_tokens=n, temperature=0, use_cache=use_cache)
         assert list(text) == expected
+
+
+def test_a_text_longer_than_the_original_context_is_turned_by_the_long_factors(tmp_path):
+    """All of it; while it grows, alone, among others or behind the API, at the same token."""
+    theirs = model_there("phi3", FAMILIES["phi3"][2])
+    theirs.save_pretrained(tmp_path)
+    ours, original = load_folder(tmp_path)[0], 8
+    ids = random_ids(ours.config)
+    with torch.no_grad(), InDouble():
+        for n in (1, original - 1, original, original + 1, ours.config.n_ctx):
+            assert close(ours(ids[:, :n]), theirs(ids[:, :n]).logits, LOGITS[torch.float64]), n
+    prompts = [ids[0, :3].tolist(), ids[1, :9].tolist()]
+    alone = [
+        [*generate(ours, p, max_new_tokens=9, temperature=0, use_cache=False)] for p in prompts
+    ]
+    together = generate_batch(ours, prompts, max_new_tokens=9, temperature=0)
+    assert [text.new for text in together] == alone
+    reader = PlainRows(unpacked(ours), slots=2, capacity=ours.config.n_ctx)
+    for slot, (prompt, new) in enumerate(zip(prompts, alone, strict=True)):
+        text = [*prompt, *new]
+        scores = reader.read([(slot, token, at) for at, token in enumerate(prompt)])[-1]
+        for at, token in enumerate(new, len(prompt)):
+            assert int(scores.argmax()) == token
+            scores = reader.read([(slot, text[at], at)])[-1]
 
 
 def test_random_values_and_gradients_are_explained_by_their_arithmetic(case):

@@ -38,6 +38,8 @@ COMPONENTS = (  # part, component, weight, bias; those of a block are named insi
     (BLOCK, "router", "mlp.W_router", "mlp.b_router"),
     (BLOCK, "MLP gate", "mlp.W_gate", "mlp.b_gate"),
     (BLOCK, "MLP up", "mlp.W_in", "mlp.b_in"),
+    (BLOCK, "MLP alpha +", "mlp.alpha_p", ""),
+    (BLOCK, "MLP alpha -", "mlp.alpha_n", ""),
     (BLOCK, "MLP down", "mlp.W_out", "mlp.b_out"),
     (BLOCK, "norm 2, after", "ln2_post.w", "ln2_post.b"),
     (END, "final norm", "ln_final.w", "ln_final.b"),

@@ -32,12 +32,21 @@ class Function:
     exact: bool = False
 
 
+def bf16(x: np.ndarray) -> np.ndarray:
+    """x in bfloat16: the nearest one, of two equally near ones that with an even last bit."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    rounded = ((bits + half) & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.asarray(rounded, np.float64)
+
+
 def _called(name: str) -> str:
     return rf"{name}\left(%s\right)"
 
 
 FUNCTIONS: dict[str, Function] = {
     "exp": Function(np.exp, VALUE, "e^{%s}"),
+    "expm1": Function(np.expm1, Binary("+", VALUE, Number(1)), r"\left(e^{%s} - 1\right)"),
     "log": Function(np.log, Binary("/", Number(1), X), _called(r"\log")),
     "sqrt": Function(np.sqrt, Binary("/", Number(0.5), VALUE), r"\sqrt{%s}"),
     "tanh": Function(np.tanh, Binary("-", Number(1), Binary("*", VALUE, VALUE)), _called(r"\tanh")),
@@ -52,6 +61,7 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "sin": Function(np.sin, Unary("cos", X), _called(r"\sin")),
     "cos": Function(np.cos, Unary("neg", Unary("sin", X)), _called(r"\cos")),
+    "bf16": Function(bf16, Number(0), _called(r"\operatorname{bf16}"), exact=True),
     "sign": Function(np.sign, Number(0), _called(r"\operatorname{sign}"), exact=True),
     "abs": Function(np.abs, Unary("sign", X), r"\left|%s\right|", c="fabs", exact=True),
 }

@@ -239,10 +239,12 @@ def room_for(config: Config, itemsize: int) -> tuple[int, int]:
 
 
 def _reader(model: Decoder, slots: int, capacity: int) -> CompiledRows | PlainRows:
-    try:
-        return CompiledRows(model, slots, capacity)
-    except (NotCompiledError, GlassformerError):  # no compiler, or not in float32 on the CPU
-        return PlainRows(unpacked(model), slots, capacity)
+    if not model.config.turns_by_length:
+        try:
+            return CompiledRows(model, slots, capacity)
+        except (NotCompiledError, GlassformerError):  # no compiler, or not in float32 on the CPU
+            pass
+    return PlainRows(unpacked(model), slots, capacity)
 
 
 def _alike(held: Sequence[int], prompt: Sequence[int]) -> int:

@@ -164,7 +164,8 @@ def _begun(
     sampling = said.sampling(**asked._asdict())
     most = [said.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts]
     alone = packed.compiled is not None and packed.small and use_cache
-    size = 1 if alone else max(len(prompts), 1)
+    by_length = packed.config.turns_by_length > 0  # of one text, not of the longest
+    size = 1 if alone or by_length else max(len(prompts), 1)
     end = (frozenset(stop_ids), use_cache)
     return [
         _Texts(packed, prompts[part], seeds[part], sampling, most[part], *end)
@@ -312,7 +313,8 @@ class _Texts:
         device = self.model.embed.W_E.device
         with generating(self.packed):
             packed = self.packed.of_texts(going)
-            if self.cache is not None:
+            grown = 0 < self.packed.config.turns_by_length == max(lengths) - 1  # turned anew
+            if self.cache is not None and not grown:
                 self.cache.keep([self.cached.index(row) for row in going])
                 self.cached = going
                 last = self._last(going, lengths).to(device)

@@ -139,6 +139,8 @@ def _compiled_step(model: Decoder) -> CompiledStep | None:
     """
     if model.config.n_ctx == 1 or model.config.position == "relative":
         return None  # no step after the first token's, or one whose table grows
+    if model.config.turns_by_length:
+        return None  # a step knows its own place, and not how long the text is
     try:
         return CompiledStep(model)
     except NotCompiledError as error:

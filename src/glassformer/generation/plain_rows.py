@@ -22,6 +22,7 @@ class PlainRows:
         self.slots, self.capacity = slots, capacity
         self._packed = packed
         self._texts: dict[int, tuple[Cache, ExecutionPlan]] = {}
+        self._ids: dict[int, list[int]] = {}  # what each slot has read
 
     @torch.inference_mode()
     def read(self, rows: Sequence[tuple[int, int, int]], silent: int = 0) -> Tensor:
@@ -37,11 +38,12 @@ class PlainRows:
         return torch.stack([parts[row] for row in range(silent, len(rows))])
 
     def _read(self, slot: int, ids: list[int], position: int) -> Tensor:
-        W_E = self._packed.model.embed.W_E
-        text = torch.tensor([ids], device=W_E.device)
-        if position == 0:
-            config = self._packed.model.config
+        W_E, config = self._packed.model.embed.W_E, self._packed.model.config
+        self._ids[slot] = held = [*self._ids.get(slot, [])[:position], *ids]
+        grown = position == config.turns_by_length > 0  # turned anew, all of it
+        text = torch.tensor([held if grown else ids], device=W_E.device)
+        if position == 0 or grown:
             cache = Cache(config, capacity=self.capacity, dtype=W_E.dtype, device=W_E.device)
             self._texts[slot] = cache, ExecutionPlan(self._packed, cache)
-            return self._packed(text, cache)[0].cpu()
+            return self._packed(text, cache)[0, -len(ids) :].cpu()
         return self._texts[slot][1].step(text)[0].cpu()

@@ -21,6 +21,7 @@ from glassformer.interop.layouts import (
     OUT_BY_IN,
     Layout,
     Stored,
+    always,
     of_expert,
     shapes_of,
     tower_of,
@@ -114,7 +115,7 @@ class Family:
     weights; `renamed` and `endings`: beginnings and ends of names in old folders. `experts`: what
     stands in place of the block's MLP in layers that have experts; "{}" is an expert's number.
     `suffixes`: what follows the names of a module's weight and bias, where it is another than
-    usual.
+    usual. `constants`: tensors of every block that hold one number, always the same.
 
     `entering`, `activation` and `router` are modules that compute what enters the first block, a
     neuron's output and the experts' scores, for the table of names. Of families that express a
@@ -146,6 +147,7 @@ class Family:
     ignored: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
     always: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
+    constants: Callable[[Config], Mapping[str, float]] = lambda _: {}
     entering: str = ""
     activation: str = ""
     router: str = ""
@@ -234,7 +236,7 @@ class Family:
 
     def tensors(self, config: Any, /) -> list[Stored]:
         parts = shapes_of(config)
-        return [tensor for tensor in self._tensors(config) if tensor.parts[0] in parts]
+        return [tensor for tensor in self._tensors(config) if parts.keys() >= {*tensor.parts[:1]}]
 
     def copies(self, config: Any, /) -> dict[str, str]:
         """A tied head is the embedding table."""
@@ -251,6 +253,8 @@ class Family:
             for ours, theirs in block.items():
                 if not (sparse and ours.startswith("mlp.")):
                     yield from self._stored(config, ours, theirs, before, layer)
+            for theirs, number in self.constants(config).items():
+                yield Stored(f"{before}{theirs}", (), always(number))
             for ours, theirs in self.experts.items() if sparse else ():
                 experts = range(config.n_experts) if "{}" in theirs else (None,)
                 for expert in experts:
@@ -335,7 +339,7 @@ def _parameter(module: str, letter: str) -> str:
     scope, _, last = module.rpartition(".")
     if last.startswith("ln") or last.endswith("norm"):
         return f"{module}.{letter.lower()}"
-    if last == "sinks" and letter == "W":
+    if last in ("sinks", "alpha_p", "alpha_n") and letter == "W":
         return module
     return f"{scope}.{letter}_{last}"
 

@@ -107,7 +107,11 @@ def _fill(model: LanguageModel[Any], held: list[Stored], tensors: Tensors) -> No
     with torch.no_grad():
         for tensor in held:
             shapes = [tuple(parts[part].shape) for part in tensor.parts]
-            values = tensor.layout.read(tensors.read(tensor.name), shapes)
+            stored = tensors.read(tensor.name)
+            try:
+                values = tensor.layout.read(stored, shapes)
+            except GlassformerError as error:
+                raise GlassformerError(f"{tensors.location(tensor.name)}: {error}") from error
             for part, value in zip(tensor.parts, values, strict=True):
                 parts[part].copy_(value)
 
@@ -124,7 +128,7 @@ def tensors_of(form: Form, model: LanguageModel[Any]) -> dict[str, Tensor]:
         return default_tensor(name, shapes[name], model.config).to(dtype)
 
     return {
-        tensor.name: tensor.layout.write([part(name) for name in tensor.parts])
+        tensor.name: tensor.layout.write([part(name) for name in tensor.parts]).to(dtype)
         for tensor in form.tensors(complete)
     }
 

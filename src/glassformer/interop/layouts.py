@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glassformer.errors import GlassformerError
 from glassformer.model import Config, TowersConfig
 from glassformer.model.kinds import kind_of
 
@@ -78,6 +79,25 @@ TAKING_TURNS = Layout(
     lambda tensor, _: tensor.unflatten(-1, (-1, 2)).unbind(-1),
 )
 """[expert, in, out] of two parts, one column of the one, one of the other."""
+
+ONE_NUMBER = Layout(lambda parts: parts[0].reshape(1), lambda tensor, _: [tensor.reshape(())])
+"""A number, [], as a row of one."""
+
+
+def always(number: float) -> Layout:
+    """A tensor [] that holds one number in every model, rounded or not, and nothing of ours."""
+    dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    rounded = {torch.tensor(number, dtype=dtype).item() for dtype in dtypes}
+
+    def check(tensor: Tensor, _: list[Shape]) -> Sequence[Tensor]:
+        if tensor.item() not in rounded:
+            raise GlassformerError(
+                f"it holds {tensor.item():.9g}, and Glassformer computes with {number:.9g} there"
+            )
+        return []
+
+    return Layout(lambda _: torch.tensor(number, dtype=torch.float64), check)
+
 
 FLAT = Layout(
     lambda parts: parts[0].flatten(),

@@ -78,7 +78,7 @@ def match(path: Path, tensors: Tensors) -> tuple[Config | TowersConfig, list[Sto
     if own.KEY in settings and form is not own.OWN:
         config = _before_filling(path, config, form, settings, held, tensors)
     kept = shapes_of(config)
-    return config, [tensor for tensor in held if any(part in kept for part in tensor.parts)]
+    return config, [tensor for tensor in held if kept.keys() & {*tensor.parts} or not tensor.parts]
 
 
 def _refuse_huge(config: Config | TowersConfig) -> None:

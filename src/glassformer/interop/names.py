@@ -122,7 +122,9 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     if "pos_embed.W_pos" in modules:
         yield Name("pos_embed", modules["pos_embed.W_pos"][0], "hook_pos_embed")
     fused = any(
-        tensor.parts[1:] for tensor in family.tensors(config) if "attn.W_Q" in tensor.parts[0]
+        tensor.parts[1:]
+        for tensor in family.tensors(config)
+        if any("attn.W_Q" in part for part in tensor.parts)
     )
     entering: str | None = family.entering or None
     for i in range(config.n_layers):

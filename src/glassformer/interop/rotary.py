@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassformer.errors import GlassformerError
-from glassformer.interop.settings import positive
+from glassformer.interop.settings import integer, positive
 from glassformer.model import Config
-from glassformer.model.parts import RotaryScaling
+from glassformer.model.parts import LONGROPE, RotaryScaling
 
 SETTINGS: dict[str, Any] = {
     "rope_parameters": None,
@@ -22,6 +22,8 @@ SETTINGS: dict[str, Any] = {
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 LLAMA3 = {"low_freq_factor": "low", "high_freq_factor": "high"}
+ORIGINAL = "original_max_position_embeddings"
+FACTORS = {"short_factor": "short", "long_factor": "long"}
 YARN = {"beta_slow": "low", "beta_fast": "high", "truncate": "whole_pairs"}
 OTHERS = ("rope_type", "type", "rope_theta", "partial_rotary_factor", "factor")
 
@@ -65,13 +67,15 @@ def _read_scaling(parameters: dict[str, Any], n_ctx: int) -> RotaryScaling | Non
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind == "default":
         return None
+    if kind == LONGROPE:
+        return _read_longrope(parameters, n_ctx)
     if kind not in ("linear", "llama3", "yarn"):
         raise GlassformerError(
             f"rope_type={kind!r} is no rotary scaling that Glassformer computes; it can be default,"
-            " linear, llama3 or yarn"
+            " linear, llama3, yarn or longrope"
         )
     names = {"linear": {}, "llama3": LLAMA3, "yarn": YARN}[kind]
-    known = (*OTHERS, *names, "original_max_position_embeddings")
+    known = (*OTHERS, *names, ORIGINAL)
     known = (*known, "attention_factor", "mscale", "mscale_all_dim") if kind == "yarn" else known
     for name, value in parameters.items():
         if name not in known and value is not None:
@@ -87,8 +91,40 @@ def _read_scaling(parameters: dict[str, Any], n_ctx: int) -> RotaryScaling | Non
             "factor": factor,
             **usual,
             **ends,
-            "original_n_ctx": parameters.get("original_max_position_embeddings") or n_ctx,
+            "original_n_ctx": parameters.get(ORIGINAL) or n_ctx,
             "amplitude": _amplitude(parameters, factor) if kind == "yarn" else 1.0,
+        }
+    )
+
+
+def _read_longrope(parameters: dict[str, Any], n_ctx: int) -> RotaryScaling:
+    """Ding et al. 2024, section 3.3, for the amplitude that follows from the two contexts."""
+    known = (*OTHERS, "short_factor", "long_factor", ORIGINAL, "attention_factor")
+    for name, value in parameters.items():
+        if name not in known and value is not None:
+            raise GlassformerError(f"rope_parameters: {name!r} is no known setting of longrope")
+    if parameters.get(ORIGINAL) is None:
+        raise GlassformerError(f"rope_parameters: longrope needs {ORIGINAL}")
+    original = integer(ORIGINAL, parameters[ORIGINAL])
+    factor = parameters.get("factor")
+    factor = n_ctx / original if factor is None else positive("factor", factor)
+    amplitude = parameters.get("attention_factor")
+    if amplitude is None:
+        more = math.log(factor) / math.log(original) if factor > 1 else 0.0
+        amplitude = math.sqrt(1 + more)
+    factors = {name: parameters.get(f"{name}_factor") for name in ("short", "long")}
+    for name, values in factors.items():
+        if not isinstance(values, list) or not values:
+            raise GlassformerError(
+                f"rope_parameters: {name}_factor={values!r} must be a list of numbers, one for each"
+                " pair of dimensions"
+            )
+    return RotaryScaling.from_dict(
+        {
+            "kind": LONGROPE,
+            "original_n_ctx": original,
+            "amplitude": positive("attention_factor", amplitude),
+            **factors,
         }
     )
 
@@ -112,12 +148,15 @@ def write(config: Config, local: bool = False) -> dict[str, Any]:
     if config.rotary_dims != config.d_head:
         full["partial_rotary_factor"] = config.rotary_dims / config.d_head
     if (scaling := config.rotary_scaling) is not None:
-        full |= {"rope_type": scaling.kind, "factor": scaling.factor}
-        names = {"linear": {}, "llama3": LLAMA3, "yarn": YARN}[scaling.kind]
-        full |= {theirs: getattr(scaling, ours) for theirs, ours in names.items()}
+        stored = scaling.to_dict()
+        full["rope_type"] = scaling.kind
+        if scaling.kind != LONGROPE:
+            full["factor"] = scaling.factor
+        names = {"linear": {}, "llama3": LLAMA3, "yarn": YARN, LONGROPE: FACTORS}[scaling.kind]
+        full |= {theirs: stored[ours] for theirs, ours in names.items()}
         if scaling.kind != "linear":
-            full["original_max_position_embeddings"] = scaling.original_n_ctx
-        if scaling.kind == "yarn":
+            full[ORIGINAL] = scaling.original_n_ctx
+        if scaling.kind in ("yarn", LONGROPE):
             full["attention_factor"] = scaling.amplitude
     if not local:
         return {"rope_parameters": full, "rope_theta": config.rotary_base}

@@ -39,6 +39,33 @@ def silu(pre: Tensor) -> Tensor:
     return F.silu(pre)
 
 
+def softplus(alpha: Tensor, beta: float = 0.0) -> Tensor:
+    """beta + log(1 + exp(alpha))."""
+    return F.softplus(alpha).add_(beta)
+
+
+def xielu_above(pre: Tensor, strength_p: Tensor, beta: float) -> Tensor:
+    """(strength_p pre + beta) pre, for a strength []."""
+    return (pre * strength_p).add_(beta).mul_(pre)
+
+
+def xielu_exp(pre: Tensor, least: float) -> Tensor:
+    """exp(pre) - 1, of `least` at most."""
+    return pre.clamp(max=least).expm1_()
+
+
+def xielu_below(pre: Tensor, post_exp: Tensor, strength_n: Tensor, beta: float) -> Tensor:
+    """strength_n (post_exp - pre) + beta pre, for a strength []."""
+    return (post_exp - pre).mul_(strength_n).add_(pre, alpha=beta)
+
+
+def xielu(pre: Tensor, alpha_p: Tensor, alpha_n: Tensor, beta: float, least: float) -> Tensor:
+    """The one where pre is positive, the other elsewhere; learned numbers [], made positive."""
+    above = xielu_above(pre, softplus(alpha_p), beta)
+    below = xielu_below(pre, xielu_exp(pre, least), softplus(alpha_n, beta), beta)
+    return torch.where(pre > 0, above, below)
+
+
 def normal_cdf(pre: Tensor) -> Tensor:
     """The chance that a standard normal number is smaller than pre."""
     return (pre / math.sqrt(2)).erf_().add_(1).mul_(0.5)

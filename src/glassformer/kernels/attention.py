@@ -44,6 +44,7 @@ def attention(
     sinks: Tensor | None = None,
     reach: int = 0,
     bias: Tensor | None = None,
+    rounded: bool = False,
 ) -> Tensor:
     """softmax(q k / sqrt(d_head)) v for q [batch, pos, head, d_head], k and v [..., kv_head, ...].
 
@@ -53,8 +54,9 @@ def attention(
     where scores level off; alibi: what keys add to scores, [head, n_ctx]; sinks: scores [head] that
     take a share and give nothing; reach: how far a query sees, before and after; bias:
     what is added to scores, [query, key, head] or [batch, query, key, head]. 0 and None: none.
-    mask: which keys are seen, [batch, 1, query or 1, key]; it says all, whatever `causal` is.
+    rounded: whether `alibi` was, for the formula alone.
     """
+    del rounded
     plain = not (scale or window or cap or reach) and alibi is bias is sinks is None
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         compiling = IN_BLOCKS and torch.compiler.is_compiling()
@@ -159,9 +161,15 @@ def alibi_slopes(n_heads: int) -> Tensor:
     return torch.where(head < n, 2 ** (-8 * (head + 1) / n), 2 ** (-4 * (2 * (head - n) + 1) / n))
 
 
-def alibi_table(n_heads: int, n_ctx: int) -> Tensor:
-    """What each key adds to a head's scores, [head, n_ctx], in float64."""
-    return alibi_slopes(n_heads)[:, None] * torch.arange(n_ctx, dtype=torch.float64)
+def alibi_table(n_heads: int, n_ctx: int, d_head: int = 0) -> Tensor:
+    """What each key adds to a head's scores, [head, n_ctx], in float64.
+
+    `d_head`: as Falcon has it, computed in bfloat16 and divided by sqrt(d_head).
+    """
+    slopes, key = alibi_slopes(n_heads)[:, None], torch.arange(n_ctx, dtype=torch.float64)
+    if not d_head:
+        return slopes * key
+    return (slopes.bfloat16() * key.bfloat16()).double() / math.sqrt(d_head)
 
 
 def alibi_even(n_heads: int) -> int:
@@ -239,9 +247,9 @@ def shared_mix(pattern: Tensor, v: Tensor, group: int) -> Tensor:
     return (pattern @ v.repeat_interleave(group, 2).transpose(1, 2)).transpose(1, 2)
 
 
-def slope_scores(scores_scaled: Tensor, table: Tensor, even: int) -> Tensor:
+def slope_scores(scores_scaled: Tensor, table: Tensor, even: int, d_head: int = 0) -> Tensor:
     """Scores [batch, head, query, key] plus `alibi_table` [head, n_ctx] of `even` heads."""
-    del even  # only the formula, which computes the table anew, reads it
+    del even, d_head  # only the formula, which computes the table anew, reads it
     return scores_scaled + table[:, None, : scores_scaled.shape[-1]]
 
 

@@ -72,6 +72,11 @@ def level_off(x: Tensor, cap: float) -> Tensor:
     return torch.tanh(x / cap) * cap
 
 
+def where_above(x: Tensor, above: Tensor, below: Tensor) -> Tensor:
+    """`above` where x is positive, `below` elsewhere."""
+    return torch.where(x > 0, above, below)
+
+
 def no_less_than(x: Tensor, limit: float) -> Tensor:
     """x, and minus the limit where x is smaller."""
     return x.clamp(min=-limit)

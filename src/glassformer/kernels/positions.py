@@ -109,6 +109,37 @@ def rotary_row(
     return F.embedding(position, table)
 
 
+def pair_frequency(
+    last: Tensor, factors: Tensor, table: Tensor, original: int, **formula: float
+) -> Tensor:
+    """The row of `pair_frequencies` for a text whose last position is `last` []."""
+    del factors, formula  # only the formula, which computes the row anew, reads them
+    return F.embedding((last >= original).long(), table)
+
+
+def pair_frequencies(factors: Tensor, d_head: int, base: float) -> Tensor:
+    """Frequencies [2, d_head] in float64: each pair's own, divided by its factors [2, pair]."""
+    half = factors.shape[1]
+    pair = torch.arange(half, dtype=torch.float64)
+    return F.pad((1 / (factors * base ** (pair / half))).repeat(1, 2), (0, d_head - 2 * half))
+
+
+def row_by_length(
+    position: Tensor,
+    frequency: Tensor,
+    last: Tensor,
+    table: Tensor,
+    original: int,
+    **formula: float,
+) -> Tensor:
+    """Rows at position [pos] of a table of cosines or sines [original + n_ctx, d_head].
+
+    The first `original` are those of a text that ends there, the others those of a longer one.
+    """
+    del frequency, formula  # only the formula, which computes the table anew, reads them
+    return F.embedding(position + (last >= original) * original, table)
+
+
 def rotate(x: Tensor, turned: Tensor, rot_cos: Tensor, rot_sin: Tensor) -> Tensor:
     """x cos + turned sin for x, turned [batch, pos, head, d_head] and angles [pos, d_head]."""
     return (x * rot_cos[..., None, :]).addcmul_(turned, rot_sin[..., None, :])

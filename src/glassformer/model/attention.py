@@ -67,12 +67,15 @@ class Attention(nn.Module):
         self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
         shape = (part.n_heads, part.n_ctx)
         self.sinks = nn.Parameter(torch.empty(part.n_heads)) if part.sinks else None
-        self.alibi = FixedTable(partial(alibi_table, *shape), shape) if part.alibi else None
+        rounded_for = part.d_head if part.alibi_bf16 else 0
+        table = partial(alibi_table, *shape, rounded_for)
+        self.alibi = FixedTable(table, shape) if part.alibi else None
         settings = {
             "scale": part.scale,
             "window": part.window,
             "reach": part.reach,
             "cap": part.cap,
+            "rounded": part.alibi and part.alibi_bf16,
         }
         self.params = {name: value for name, value in settings.items() if value}
 

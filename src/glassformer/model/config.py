@@ -18,6 +18,7 @@ from glassformer.checked import Checked, Choice, Range
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.parts import (
+    LONGROPE,
     AttentionPart,
     ExpertsPart,
     MLPPart,
@@ -66,19 +67,21 @@ class Config(Checked):
     each addition (post), on what a branch adds (branch), before and on it (both) or nowhere (none);
     `embed_norm` on what enters the first block, `final_norm` before the unembedding; `norm_gain`
     and `norm_bias` the norms' learned parts; `attn_bias`, `mlp_bias`, `head_bias` additive biases;
-    `activation` relu, relu_squared, sigmoid, tanh, gelu, gelu_tanh, silu or step (which can't be
-    trained), `gated` with a second matrix whose sums it lets through; `tied` shares the embedding
-    table with the unembedding; `dropout` (probability) on the embedding and on each branch while
-    training; `init_std` the standard deviation of the first, random weights (0.02 suits d_model
-    768; small models start sooner from more); `zero_init` starts what is added to the stream, and
-    an untied unembedding, at zero, so that the first guess is uniform.
+    `activation` relu, relu_squared, sigmoid, tanh, gelu, gelu_tanh, silu, step (which can't be
+    trained) or xielu (which learns two numbers of its own), `gated` with a second matrix whose sums
+    it lets through; `tied` shares the embedding table with the unembedding; `dropout` (probability)
+    on the embedding and on each branch while training; `init_std` the standard deviation of the
+    first, random weights (0.02 suits d_model 768; small models start sooner from more); `zero_init`
+    starts what is added to the stream, and an untied unembedding, at zero, so that the first guess
+    is uniform.
     What families of models add: `sinusoid_halves`: all sines stand before all cosines, where
     otherwise they take turns; relative positions have `relative_buckets`, the last for all from
     `relative_distance` on; `rotary_dims` of each head are turned (0: all), by frequencies
     changed as `rotary_scaling` says; `windows`, `rotary_layers` and `local_rotary_base` are
     patterns over the layers, repeated from the first: how far a layer looks back (0: to the
     beginning), whether it turns queries and keys, and the base of those with a window (0: the
-    same). `qk_norm_gain`: a gain for the norm of queries and keys; `qk_norm_wide`: over all heads
+    same). `alibi_bf16`: what alibi adds is rounded to bfloat16 and divided as scores are.
+    `qk_norm_gain`: a gain for the norm of queries and keys; `qk_norm_wide`: over all heads
     together; `qk_norm_last`: after turning. `attn_bias_on` qkvo, qkv or o. `parallel`: attention
     and MLP read the same stream, through one norm if `shared_norm`. `norm_gain_from_one`: a gain is
     stored as its distance from 1. `attn_scale` of scores (0: 1 / sqrt(d_head)), `score_cap` and
@@ -119,6 +122,7 @@ class Config(Checked):
     relative_distance: Annotated[int, Range(2, MAX_SIZE)] = 128
     local_rotary_base: Annotated[float, Range(0, low="must be positive, or 0")] = 0.0
     windows: Window = ()
+    alibi_bf16: bool = False
     qk_norm: bool = False
     qk_norm_gain: bool = False
     qk_norm_wide: bool = False
@@ -139,7 +143,7 @@ class Config(Checked):
     attn_bias_on: Annotated[str, Choice(("qkvo", "qkv", "o"))] = "qkvo"
     mlp_bias: bool = True
     head_bias: bool = False
-    activation: Annotated[str, Choice(tuple(ACTIVATIONS))] = "gelu_tanh"
+    activation: Annotated[str, Choice((*ACTIVATIONS, "xielu"))] = "gelu_tanh"
     gated: bool = False
     embed_scale: Factor = 1.0
     branch_scale: Factor = 1.0
@@ -186,6 +190,10 @@ class Config(Checked):
             )
         if self.position == "rotary":
             self._check_rotary()
+        if self.activation == "xielu" and self.gated:
+            raise GlassformerError(
+                "activation='xielu' is for neurons without gates; give gated=False"
+            )
         if self.n_experts:
             self._check_experts()
         if self.position == "relative":
@@ -210,6 +218,15 @@ class Config(Checked):
             raise GlassformerError(
                 f"rotary_dims={self.rotary_dims} can't be more than d_head={self.d_head}"
             )
+        scaling, pairs = self.rotary_scaling, self.rotary_dims // 2
+        if scaling is not None and scaling.kind == LONGROPE:
+            for name in ("short", "long"):
+                n = len(getattr(scaling, name))
+                if n != pairs:
+                    raise GlassformerError(
+                        f"{name} holds {n} factors and {pairs} pairs of dimensions turn; give one"
+                        " for each"
+                    )
 
     def _check_relative(self) -> None:
         buckets = self.relative_buckets if self.causal else self.relative_buckets // 2
@@ -272,6 +289,7 @@ class Config(Checked):
             "local_rotary_base": self.position != "rotary"
             or not any(self.windows)
             or (self.local_rotary_base == self.rotary_base and self.rotary_scaling is None),
+            "alibi_bf16": self.position != "alibi",
             "windows": not any(self.windows),
             "attn_scale": self.attn_scale == self.d_head**-0.5,
             "qk_norm_gain": not self.qk_norm,
@@ -380,11 +398,18 @@ class Config(Checked):
             scale=self.attn_scale,
             cap=self.score_cap,
             alibi=self.position == "alibi",
+            alibi_bf16=self.alibi_bf16,
             sinks=self.attn_sinks,
             n_ctx=self.n_ctx,
             causal=self.causal,
             reach=0 if self.causal else window,
         )
+
+    @property
+    def turns_by_length(self) -> int:
+        """The longest text whose tokens are turned as in a short one; 0 where length is nothing."""
+        scaling = self.rotary_scaling if self.position == "rotary" else None
+        return scaling.original_n_ctx if scaling and scaling.kind == LONGROPE else 0
 
     def rotary(self, layer: int) -> RotaryPart | None:
         """How a layer turns queries and keys, if it does."""

@@ -9,6 +9,9 @@ from torch import nn
 
 from glassformer.model.config import Config
 
+ALPHAS = {"alpha_p": math.log(math.expm1(0.8)), "alpha_n": math.log(math.expm1(0.3))}
+"""xIELU starts with strengths of 0.8 on both sides (`transformers`)."""
+
 
 def draw_weights(
     model: nn.Module, config: Config, generator: torch.Generator | None = None
@@ -25,6 +28,9 @@ def draw_weights(
         if last == "w":
             nn.init.constant_(parameter, 0.0 if config.norm_gain_from_one else 1.0)
             continue
+        if last in ALPHAS:
+            nn.init.constant_(parameter, ALPHAS[last])
+            continue
         spread = deviation(name, config)
         if spread == 0:
             nn.init.zeros_(parameter)
@@ -40,7 +46,7 @@ def deviation(name: str, config: Config) -> float:
     """
     last = name.rpartition(".")[2]
     into_stream = last in ("W_O", "W_out")
-    if last == "w" or last.startswith("b"):
+    if last == "w" or last.startswith("b") or last in ALPHAS:
         return 0.0
     if config.zero_init and (into_stream or last == "W_U"):
         return 0.0

@@ -15,11 +15,17 @@ from glassformer.watch.view import Source, View, itself
 
 
 class MLP(nn.Module):
-    """W_in [d_model, d_mlp], an activation, W_out [d_mlp, d_model]; a W_gate where it is gated."""
+    """W_in [d_model, d_mlp], an activation, W_out [d_mlp, d_model]; a W_gate where it is gated.
+
+    The activation xielu has two learned numbers of its own, alpha_p and alpha_n, each [].
+    """
 
     def __init__(self, part: MLPPart) -> None:
         super().__init__()
-        self.activation = ops.ACTIVATIONS[part.activation]
+        self.activation = part.activation
+        learns = part.activation == "xielu"
+        self.alpha_p = nn.Parameter(torch.empty(())) if learns else None
+        self.alpha_n = nn.Parameter(torch.empty(())) if learns else None
         up = (part.d_model, part.d_mlp)
         self.W_gate = nn.Parameter(torch.empty(up)) if part.gated else None
         self.b_gate = nn.Parameter(torch.empty(part.d_mlp)) if part.gated and part.bias else None
@@ -37,15 +43,21 @@ class MLP(nn.Module):
 
     def _plain(self, x: Tensor, t: Tape) -> Tensor:
         pre = t("pre", ops.mlp_in, x, self.W_in, self.b_in)  # [batch, pos, d_mlp]
-        return t("post", self.activation, pre)
+        alpha_p, alpha_n = self.alpha_p, self.alpha_n
+        if alpha_p is not None and alpha_n is not None:
+            return t("post", ops.xielu, pre, alpha_p, alpha_n)
+        return t("post", ops.ACTIVATIONS[self.activation], pre)
 
     def _gated(self, x: Tensor, W_gate: Tensor, t: Tape) -> Tensor:
         pre = t("pre", ops.mlp_gate, x, W_gate, self.b_gate)  # [batch, pos, d_mlp]
-        gate = t("gate", self.activation, pre)
+        gate = t("gate", ops.ACTIVATIONS[self.activation], pre)
         pre_linear = t("pre_linear", ops.mlp_up, x, self.W_in, self.b_in)
         return t("post", ops.open_gate, pre_linear, gate)
 
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
+        for name in ("alpha_p", "alpha_n"):
+            if (alpha := getattr(self, name)) is not None:
+                yield View(f"{scope}{name}", source(alpha), ())
         for name in ("W_gate", "W_in"):
             if (W := getattr(self, name)) is not None:
                 yield View(f"{scope}{name}", source(W), ("d_model", "d_mlp"))

@@ -10,6 +10,8 @@ from glassformer.checked import Checked, Choice, Range
 from glassformer.errors import GlassformerError
 
 Positive = Annotated[float, Range(above=0, low="must be positive")]
+Factors = Annotated[tuple[float, ...], Range(above=0, low="must be positive")]
+LONGROPE = "longrope"
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,17 +24,22 @@ class RotaryScaling(Checked):
     et al. 2024, section 3.4.3 gives the idea, Llama's own code the formula) or by the pair's number
     (yarn: Peng et al. 2023, section 3.2), counted in `whole_pairs` or not. yarn also multiplies
     cosines and sines by `amplitude`.
+    longrope: each pair's frequency is divided by a factor of its own: one of `short` for a text of
+    at most `original_n_ctx` tokens, of `long` for a longer one, all of it; cosines and sines are
+    multiplied by `amplitude` (Ding et al. 2024, section 3).
     """
 
     noun: ClassVar[str] = "rotary scaling"
 
-    kind: Annotated[str, Choice(("linear", "llama3", "yarn"))]
-    factor: Positive
+    kind: Annotated[str, Choice(("linear", "llama3", "yarn", LONGROPE))]
+    factor: Positive = 1.0
     low: Positive = 1.0
     high: Positive = 4.0
     original_n_ctx: Annotated[int, Range(1)] = 8192
     amplitude: Positive = 1.0
     whole_pairs: bool = True
+    short: Factors = ()
+    long: Factors = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +147,7 @@ class AttentionPart:
     scale: float
     cap: float
     alibi: bool
+    alibi_bf16: bool
     sinks: bool
     n_ctx: int
     causal: bool = True

@@ -61,7 +61,8 @@ def _towers(config: TowersConfig) -> int:
 def _mlp(c: Config, neurons: int) -> int:
     """The parameters of one MLP."""
     up = 1 + c.gated
-    return (up + 1) * c.d_model * neurons + c.mlp_bias * (up * neurons + c.d_model)
+    learned = 2 * (c.activation == "xielu")
+    return learned + (up + 1) * c.d_model * neurons + c.mlp_bias * (up * neurons + c.d_model)
 
 
 def refuse_larger_than_memory(

@@ -17,7 +17,7 @@ from glassformer.model.distances import Distances
 from glassformer.model.embed import Embed, PosEmbed, TypeEmbed, positions
 from glassformer.model.ids import refuse_longer
 from glassformer.model.norm import Norm
-from glassformer.model.rotary import Rotary, Rotation
+from glassformer.model.rotary import Rotation, rotary_of
 from glassformer.ops import Tape
 from glassformer.watch.view import Source, View, itself
 
@@ -42,7 +42,9 @@ class Tower(nn.Module):
         self.ln_embed = Norm(config.norms, config.d_model) if config.embed_norm else None
         self.distances = Distances(config) if config.position == "relative" else None
         turns = [config.rotary(layer) for layer in range(config.n_layers)]
-        self.rotary = nn.ModuleDict({turn.name: Rotary(turn) for turn in turns if turn is not None})
+        self.rotary = nn.ModuleDict(
+            {turn.name: rotary_of(turn) for turn in turns if turn is not None}
+        )
         self._turns = [None if turn is None else turn.name for turn in turns]
         self.blocks = nn.ModuleList(
             Block(config, layer, d_source) for layer in range(config.n_layers)

@@ -7,6 +7,7 @@ sentence. A model's line reads ``z = t("z", ops.mix, pattern, v)``: one line, on
 from glassformer.ops import muon as muon
 from glassformer.ops import optimizer as optimizer
 from glassformer.ops.activation import ACTIVATIONS as ACTIVATIONS
+from glassformer.ops.activation import xielu as xielu
 from glassformer.ops.attention import attention as attention
 from glassformer.ops.attention import distance_buckets as distance_buckets
 from glassformer.ops.attention import embed_distances as embed_distances
@@ -53,7 +54,10 @@ from glassformer.ops.residual import add as add
 from glassformer.ops.residual import carry as carry
 from glassformer.ops.residual import dropout as dropout
 from glassformer.ops.residual import scale_branch as scale_branch
+from glassformer.ops.rotary import BY_LENGTH as BY_LENGTH
 from glassformer.ops.rotary import ROTATIONS as ROTATIONS
+from glassformer.ops.rotary import last_position as last_position
+from glassformer.ops.rotary import pair_frequency as pair_frequency
 from glassformer.ops.rotary import rotary as rotary
 from glassformer.ops.rotary import shared_rotary as shared_rotary
 from glassformer.ops.sampling import choose as choose

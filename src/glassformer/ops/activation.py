@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
 from glassformer.kernels import activation as kernels
 from glassformer.kernels import elementwise
-from glassformer.ops.elementwise import larger_of, multiply, square, squash
-from glassformer.ops.op import Composite, Op, Tape, Template, composite, template
+from glassformer.ops.elementwise import multiply, square, squash, where_above
+from glassformer.ops.op import Composite, Op, Tape, Template, composite, op, template
 
 GELU = "Hendrycks and Gimpel 2016, section 2"
 
@@ -50,15 +51,6 @@ sigmoid = template(
     summary="The logistic function of the sum, between 0 and 1.",
 )
 
-step = template(
-    "step",
-    "y[*A] = select(x[*A] > 0, 1, 0)",
-    "x",
-    kernels.step,
-    summary="One where the sum is positive, else zero; its slope is zero, so it can't learn.",
-    source="Rosenblatt 1958",
-)
-
 Activation = Op[[Tensor], Tensor] | Composite[[Tensor], Tensor]
 
 
@@ -80,12 +72,12 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
     ) -> None:
         result[name] = composite(f"{prefix}{name}", kernel, steps, summary, source)
 
-    positive = result["relu"] = larger_of.using(kernels.relu).over(
+    positive = result["relu"] = where_above.using(kernels.relu).over(
         f"{prefix}relu",
         "post",
         {"A": axes},
-        {"x": "pre"},
-        numbers={"other": "0"},
+        {"x": "pre", "above": "pre"},
+        numbers={"limit": "0", "below": "0"},
         summary="Negative sums become zero.",
         source="Nair and Hinton 2010",
     )
@@ -109,7 +101,15 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
         "So et al. 2021, section 4.1",
     )
 
-    result["step"] = over(step, "post", {"x": "pre"})
+    result["step"] = where_above.using(kernels.step).over(
+        f"{prefix}step",
+        "post",
+        {"A": axes},
+        {"x": "pre"},
+        numbers={"limit": "0", "above": "1", "below": "0"},
+        summary="One where the sum is positive, else zero; its slope is zero, so it can't learn.",
+        source="Rosenblatt 1958",
+    )
     result["sigmoid"] = sigmoid.over(
         f"{prefix}sigmoid_neuron",
         "post",
@@ -185,3 +185,80 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
 
 
 ACTIVATIONS = activations("batch pos d_mlp")
+
+# --- xIELU: a parabola above 0, an exponential below, each bent by a learned number ---
+
+BETA, LEAST = 0.5, -1e-6
+"""xIELU's slope at 0, and what its exponential is taken of at most."""
+
+_XIELU = "Huang and Schlag 2024, section 3"
+
+softplus = template(
+    "softplus",
+    "y[*A] = base[*A] + log(1 + exp(x[*A]))",
+    "x base",
+    kernels.softplus,
+    summary="The learned number, made positive.",
+    source=_XIELU,
+)
+strength_above = softplus.over(
+    "strength_above", "strength_p", {"A": ""}, {"x": "alpha_p"}, without="base"
+)
+strength_below = softplus.over(
+    "strength_below", "strength_n", {"A": ""}, {"x": "alpha_n"}, numbers={"base": "beta"}
+)
+xielu_above = op(
+    "xielu_above",
+    "post_above[batch, pos, d_mlp] = (strength_p[()] * pre[batch, pos, d_mlp] + beta)"
+    " * pre[batch, pos, d_mlp]",
+    "pre strength_p",
+    kernels.xielu_above,
+    summary="What a positive sum becomes: a parabola.",
+    source=_XIELU,
+)
+xielu_exp = op(
+    "xielu_exp",
+    "post_exp[batch, pos, d_mlp] = expm1(select(pre[batch, pos, d_mlp] < least,"
+    " pre[batch, pos, d_mlp], least))",
+    "pre",
+    kernels.xielu_exp,
+    summary="An exponential less 1, of negative sums; positive ones count as nearly zero.",
+    source=_XIELU,
+    role="intermediate",
+)
+xielu_below = op(
+    "xielu_below",
+    "post_below[batch, pos, d_mlp] = strength_n[()] * (post_exp[batch, pos, d_mlp]"
+    " - pre[batch, pos, d_mlp]) + beta * pre[batch, pos, d_mlp]",
+    "pre post_exp strength_n",
+    kernels.xielu_below,
+    summary="What a negative sum becomes: an exponential beside a line.",
+    source=_XIELU,
+)
+choose_side = where_above.over(
+    "choose_side",
+    "post",
+    {"A": "batch pos d_mlp"},
+    {"x": "pre", "above": "post_above", "below": "post_below"},
+    numbers={"limit": "0"},
+    summary="A positive sum goes one way, a negative one the other.",
+    source=_XIELU,
+)
+
+
+def _xielu(t: Tape, name: str, pre: Tensor, alpha_p: Tensor, alpha_n: Tensor) -> Tensor:
+    strength_p = t("strength_p", strength_above, alpha_p)
+    strength_n = t("strength_n", strength_below, alpha_n, beta=BETA)
+    above = t(f"{name}_above", xielu_above, pre, strength_p, beta=BETA)
+    exponential = t(f"{name}_exp", xielu_exp, pre, least=LEAST)
+    below = t(f"{name}_below", xielu_below, pre, exponential, strength_n, beta=BETA)
+    return t(name, choose_side, pre, above, below)
+
+
+xielu = composite(
+    "xielu",
+    partial(kernels.xielu, beta=BETA, least=LEAST),
+    _xielu,
+    "A parabola above zero, an exponential beside a line below, bent by two learned numbers.",
+    _XIELU,
+)

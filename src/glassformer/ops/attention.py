@@ -8,7 +8,7 @@ from torch import Tensor
 from glassformer.kernels import attention as kernels
 from glassformer.kernels import positions
 from glassformer.ops import softmax
-from glassformer.ops.elementwise import add_to, cap_over, larger_of, scale_by
+from glassformer.ops.elementwise import add_to, cap_over, scale_by, where_above
 from glassformer.ops.embedding import look_up
 from glassformer.ops.linear import contract
 from glassformer.ops.op import Tape, composite, op, template
@@ -61,17 +61,31 @@ multiply_scores = scale_by.over(
 
 capped_scores = cap_over("scores", SCORES, "scores_scaled", "scores_capped")
 
-slope_scores = op(
-    "slope_scores",
-    "scores_biased[batch, head, query, key] = scores_scaled[batch, head, query, key] + key"
-    " * select(head < even, 2 ** (-8 * (head + 1) / even), 2 ** (-4 * (2 * (head - even) + 1)"
-    " / even))",
-    "scores_scaled",
-    kernels.slope_scores,
-    summary="Later keys score higher, by a slope of each head's own: a penalty for the"
-    " distance, as only differences count.",
-    source="Press et al. 2022, section 3",
-    role="score",
+_SLOPE = (
+    "select(head < even, 2 ** (-8 * (head + 1) / even), 2 ** (-4 * (2 * (head - even) + 1) / even))"
+)
+
+slope_scores, rounded_slope_scores = (
+    add_to.using(kernels.slope_scores).over(
+        name,
+        "scores_biased",
+        {"B": SCORES, "A": ""},
+        {"x": "scores_scaled"},
+        numbers={"more": more},
+        summary="Later keys score higher, by a slope of each head's own: a penalty for the"
+        f" distance, as only differences count{rounded}.",
+        source=f"Press et al. 2022, section 3{source}",
+        role="score",
+    )
+    for name, more, rounded, source in (
+        ("slope_scores", f"key * {_SLOPE}", "", ""),
+        (
+            "rounded_slope_scores",
+            f"bf16(bf16({_SLOPE}) * bf16(key)) / sqrt(d_head)",
+            ", rounded to bfloat16 and divided as the scores are",
+            "; Falcon's own code for the rounding",
+        ),
+    )
 )
 
 _DISTANCE = (
@@ -241,11 +255,16 @@ scores_max, exponentials_sum = (
     )
 )
 
-sink_max = larger_of.using(kernels.sink_max).over(
+sink_max = where_above.using(kernels.sink_max).over(
     "sink_max",
     "pattern_max",
     {"A": "batch head query"},
-    {"x": "scores_max", "other": "sinks[head]"},
+    {
+        "x": "scores_max",
+        "limit": "sinks[head]",
+        "above": "scores_max",
+        "below": "sinks[head]",
+    },
     summary="The largest score, the head's sink among them.",
     source=SINK,
     role="intermediate",
@@ -296,6 +315,7 @@ def _steps(
     sinks: Tensor | None = None,
     reach: int = 0,
     bias: Tensor | None = None,
+    rounded: bool = False,
 ) -> Tensor:
     documents = mask is not None and mask.dtype != torch.bool
     by_query = not documents and mask is not None and (causal or mask.shape[2] > 1)
@@ -318,7 +338,11 @@ def _steps(
     if alibi is not None:
         even = kernels.alibi_even(q.shape[2])
         last = "scores_biased" if masked else "attn_scores"
-        scores = t(last, slope_scores, scores, alibi, even=even)
+        if rounded:
+            width = q.shape[-1]
+            scores = t(last, rounded_slope_scores, scores, alibi, even=even, d_head=width)
+        else:
+            scores = t(last, slope_scores, scores, alibi, even=even)
     if bias is not None:
         scores = t("scores_biased" if masked else "attn_scores", bias_scores, scores, bias)
     last = "scores_causal" if documents else "attn_scores"

@@ -19,19 +19,13 @@ multiply = template("multiply", "y[*B, *A] = x[*B, *A] * factor[*A]", "x factor"
 scale_by = multiply.using(kernels.scale)
 
 square = multiply.using(kernels.square)
+"""With one operand as both."""
 
-larger_of = template(
-    "larger_of",
-    "y[*A] = select(x[*A] > other[*A], x[*A], other[*A])",
-    "x other",
-    kernels.no_less_than,
-)
-
-smaller_of = template(
-    "smaller_of",
-    "y[*A] = select(x[*A] < other[*A], x[*A], other[*A])",
-    "x other",
-    kernels.no_more_than,
+where_above = template(
+    "where_above",
+    "y[*A] = select(x[*A] > limit[*A], above[*A], below[*A])",
+    "x limit above below",
+    kernels.where_above,
 )
 
 squash = template("squash", "y[*A] = tanh(x[*A])", "x", kernels.tanh)

@@ -12,7 +12,7 @@ from glassformer.kernels import elementwise
 from glassformer.kernels import experts as kernels
 from glassformer.ops import softmax
 from glassformer.ops.activation import activations, sigmoid
-from glassformer.ops.elementwise import add_to, larger_of, multiply, scale_by, smaller_of
+from glassformer.ops.elementwise import add_to, multiply, scale_by, where_above
 from glassformer.ops.linear import GATED, contract, linear
 from glassformer.ops.op import Tape, composite
 from glassformer.ops.rows import row_divide, row_keep_top, row_order, row_ranks, row_sum
@@ -173,12 +173,12 @@ ACTIVATIONS = activations(NEURONS, "expert_")
 LIMITED = "OpenAI 2025, gpt-oss model card, section 2.2"
 _ALONG = {"A": NEURONS}
 
-limit_gate = smaller_of.over(
+limit_gate = where_above.using(elementwise.no_more_than).over(
     "limit_gate",
     "pre_limited",
     _ALONG,
-    {"x": "pre"},
-    numbers={"other": "limit"},
+    {"x": "pre", "below": "pre"},
+    numbers={"limit": "limit", "above": "limit"},
     summary="Gates open no further than the limit.",
     source=LIMITED,
     role="intermediate",
@@ -212,23 +212,23 @@ limited_gate = multiply.over(
     source=LIMITED,
 )
 
-limit_up = smaller_of.over(
+limit_up = where_above.using(elementwise.no_more_than).over(
     "limit_up",
     "pre_linear_below",
     _ALONG,
-    {"x": "pre_linear"},
-    numbers={"other": "limit"},
+    {"x": "pre_linear", "below": "pre_linear"},
+    numbers={"limit": "limit", "above": "limit"},
     summary="What may pass is no more than the limit.",
     source=LIMITED,
     role="intermediate",
 )
 
-limit_down = larger_of.over(
+limit_down = where_above.using(elementwise.no_less_than).over(
     "limit_down",
     "pre_linear_limited",
     _ALONG,
-    {"x": "pre_linear_below"},
-    numbers={"other": "-limit"},
+    {"x": "pre_linear_below", "above": "pre_linear_below"},
+    numbers={"limit": "-limit", "below": "-limit"},
     summary="And no less than minus the limit.",
     source=LIMITED,
     role="intermediate",

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from glassformer.kernels import positions as kernels
-from glassformer.ops.op import Composite, Op, Tape, Template, composite, template
+from glassformer.ops.op import Composite, Op, Tape, Template, composite, op, template
+from glassformer.ops.rows import row_max
 
 SOURCE = "Su et al. 2021, eq. 34"
 
@@ -117,6 +118,53 @@ ROTATIONS = {
     ),
 }
 """By the kind of `RotaryScaling`; "part" where only some dimensions turn, "" for all."""
+
+# A factor for each pair, one in short texts and another in long ones, known when the text is.
+
+LONGROPE = "Ding et al. 2024, section 3"
+
+last_position = row_max.over(
+    "last_position",
+    "rot_last",
+    {"B": "", "A": "pos"},
+    {"x": "position"},
+    summary="The last place of the text: long texts are turned otherwise than short ones.",
+    source=LONGROPE,
+)
+
+pair_frequency = op(
+    "pair_frequency",
+    "rot_frequency[d_head] = select(d_head < 2 * half, 1 / (rot_factors[select(rot_last[()] >="
+    " original, 1, 0), d_head % half] * base ** (2 * (d_head % half) / width)), 0)",
+    "rot_last rot_factors",
+    kernels.pair_frequency,
+    summary="How fast each pair of dimensions turns: slower by a factor of its own, another in a"
+    " text longer than the original context.",
+    source=LONGROPE,
+)
+
+
+def _by_frequency(name: str, length: str) -> Op[..., Tensor]:
+    word = {"cos": "cosine", "sin": "sine"}[name]
+    return (
+        {"cos": cosine, "sin": sine}[name]
+        .using(kernels.row_by_length)
+        .over(
+            f"rotary_{name}_longrope",
+            f"rot_{name}",
+            _ANGLES,
+            {"frequency": "rot_frequency"},
+            numbers={"length": length},
+            summary=f"The {word} of the angle by which each place turns each pair.",
+            source=LONGROPE,
+        )
+    )
+
+
+BY_LENGTH = Rotation(
+    _by_frequency("cos", "select(d_head < 2 * half, amplitude, 1)"),
+    _by_frequency("sin", "amplitude"),
+)
 
 
 _PAIR = (

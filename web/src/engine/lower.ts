@@ -7,7 +7,7 @@
  * again. Sums of products over axes that both sides share are matrix products; sums of
  * `select(place == axis, value, 0)` add each value where it belongs.
  */
-import { OPERATORS } from "../trace/evaluate";
+import { OPERATORS } from "../trace/operators";
 import { rule, type FunctionName } from "../trace/functions";
 import {
   children,

@@ -74,6 +74,9 @@ const UNCHANGED: Sampling = {
 };
 const GREEDY: Sampling = { ...UNCHANGED, temperature: 0 };
 
+/** Constants of a forward pass; the others are an optimizer's moments. */
+const FIXED = new Set(["const/position", "const/rot_factors"]);
+
 const KEPT_PASSES = 8;
 const KEPT_STATES = 16;
 const ROWS = 8; // of a text that is longer than the context
@@ -125,6 +128,7 @@ export class Model {
     const weights = leaves.filter(({ address }) => kindOf(address) === "weight");
     const given = divided(storedPlan.nodes.filter(isLeaf), numbers);
     const stored = fresh ? drawn(leaves, [...given.values()], fresh) : given;
+    const fixed = [...stored].filter(([address]) => FIXED.has(address));
     const past = packed.snapshots
       ? await unpackSnapshots(
           packed.snapshots,
@@ -139,7 +143,12 @@ export class Model {
       choices,
       tokenizer,
       stored,
-      new Map([...past].map(([step, numbers]) => [step, divided(weights, numbers)])),
+      new Map(
+        [...past].map(([step, numbers]) => [
+          step,
+          new Map([...fixed, ...divided(weights, numbers)]),
+        ]),
+      ),
     );
   }
 
@@ -227,7 +236,7 @@ export class Model {
     const unasked = edited ? withoutTargets(edited.plan) : this.unasked;
     const backward = asks && request.backward !== false;
     const knowsMoments =
-      at.program === this.descending || [...leaves.keys()].some((path) => kindOf(path) === "const");
+      at.program === this.descending || [...leaves.keys()].some((path) => kindOf(path) === "const" && !FIXED.has(path));
     const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
     if (backward && this.training?.trainer.done === request.at_step)
       keep(this.trained, request.at_step!, at, KEPT_STATES);
@@ -235,7 +244,7 @@ export class Model {
     const wanted = ({ address }: PlanNode) =>
       (asks || unasked.has(address)) &&
       (!left.includes(kindOf(address)) ||
-        address === "const/position" ||
+        FIXED.has(address) ||
         edited?.leaves.has(address) === true);
     const held = edited ? null : at.leaves;
     return {

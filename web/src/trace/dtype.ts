@@ -40,6 +40,16 @@ export const DTYPES: Record<string, Dtype> = {
   bool: integers(Uint8Array),
 };
 
+const single = new Float32Array(1);
+const singleBits = new Uint32Array(single.buffer);
+
+/** The nearest bfloat16, of two equally near ones that with an even last bit; NaN stays NaN. */
+export function bfloat16(x: number): number {
+  single[0] = x;
+  if (x === x) singleBits[0] = (singleBits[0] + 0x7fff + ((singleBits[0] >>> 16) & 1)) & ~0xffff;
+  return single[0];
+}
+
 function float16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;

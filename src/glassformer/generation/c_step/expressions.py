@@ -28,6 +28,14 @@ VECTORIZED float tanhf(float); VECTORIZED double tanh(double);
 VECTORIZED float erff(float); VECTORIZED double erf(double);
 #endif
 #endif
+static inline float bf16f(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+static inline double bf16(double x) { return bf16f((float)x); }
 /* inlined into their callers, functions take three times as long to compile */
 #define NO_INLINE static __attribute__((noinline))
 """

@@ -1,7 +1,4 @@
-"""Apertus (2025): a Llama without a gate, with a norm of queries and keys.
-
-Its own activation, xIELU, is refused; a folder may name another one.
-"""
+"""Apertus (2025): a Llama without a gate, with a norm of queries and keys, and xIELU neurons."""
 
 from __future__ import annotations
 
@@ -10,7 +7,10 @@ from typing import Any
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.family import Family
+from glassformer.interop.layouts import ONE_NUMBER
 from glassformer.interop.settings import ACTIVATIONS, Setting
+from glassformer.model import Config
+from glassformer.ops.activation import BETA, LEAST
 
 ROTARY = {  # where a folder says nothing of it
     "rope_type": "llama3",
@@ -27,6 +27,12 @@ def _read(settings: dict[str, Any]) -> dict[str, Any]:
     return rotary.read(settings if said else {**settings, "rope_parameters": ROTARY}, 12e6)
 
 
+def _constants(config: Config) -> dict[str, float]:
+    if config.activation != "xielu":
+        return {}
+    return {"mlp.act_fn.beta": BETA, "mlp.act_fn.eps": LEAST}
+
+
 FAMILY = Family(
     model_type="apertus",
     title="Apertus",
@@ -35,7 +41,7 @@ FAMILY = Family(
         *usual.settings(
             vocab_size=131072, n_ctx=65536, d_mlp=14336, norm_eps=1e-5, d_head=None, activation=None
         ),
-        Setting("hidden_act", "activation", "xielu", values=ACTIVATIONS),
+        Setting("hidden_act", "activation", "xielu", values={**ACTIVATIONS, "xielu": "xielu"}),
         Setting("attention_bias", "attn_bias", False),
     ),
     choices={**usual.CHOICES, "gated": False, "qk_norm": True, "qk_norm_gain": True},
@@ -50,9 +56,14 @@ FAMILY = Family(
         "ln1": "attention_layernorm",
         **usual.ATTENTION,
         "ln2": "feedforward_layernorm",
+        "mlp.alpha_p": "mlp.act_fn.alpha_p",
+        "mlp.alpha_n": "mlp.act_fn.alpha_n",
         "mlp.in": "mlp.up_proj",
         "mlp.out": "mlp.down_proj",
     },
+    suffixes=dict.fromkeys(("mlp.alpha_p", "mlp.alpha_n"), ("", ".bias")),
+    layouts=dict.fromkeys(("mlp.alpha_p", "mlp.alpha_n"), lambda _: ONE_NUMBER),
+    constants=_constants,
     end=usual.END,
     activation="mlp.act_fn",
 )

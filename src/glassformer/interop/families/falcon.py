@@ -28,8 +28,9 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
             f"num_kv_heads={groups!r} must be num_attention_heads without multi_query and"
             " new_decoder_architecture"
         )
+    alibi = settings["alibi"]
     return {
-        **rotary.read(settings),
+        **({"position": "alibi", "alibi_bf16": True} if alibi else rotary.read(settings)),
         "n_kv_heads": groups or n_heads,
         "parallel": parallel,
         "shared_norm": parallel and not (new and norms in (None, 2)),
@@ -41,8 +42,10 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
 def _write_more(config: Config) -> dict[str, Any]:
     two_norms = config.parallel and not config.shared_norm
     new = two_norms or (config.parallel and 1 < config.n_kv_heads < config.n_heads)
+    alibi = config.position == "alibi"
     return {
-        **rotary.write(config),
+        **({} if alibi else rotary.write(config)),
+        "alibi": alibi,
         "num_kv_heads": config.n_kv_heads,
         "multi_query": config.n_kv_heads == 1,
         "new_decoder_architecture": new,
@@ -84,6 +87,7 @@ FAMILY = Family(
     more=_more,
     more_settings={
         **rotary.SETTINGS,
+        "alibi": False,
         "num_kv_heads": None,
         "multi_query": True,
         "new_decoder_architecture": False,
@@ -92,10 +96,7 @@ FAMILY = Family(
         "bias": False,
     },
     write_more=_write_more,
-    fixed={
-        "alibi": (False,),  # there in bfloat16, whatever the model's own numbers
-        "apply_residual_connection_post_layernorm": (False,),
-    },
+    fixed={"apply_residual_connection_post_layernorm": (False,)},
     ignored="attention_dropout",
     aliases={
         "n_embed": "hidden_size",

@@ -8,17 +8,30 @@ from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 from glassformer.model import Config
+from glassformer.model.parts import LONGROPE
+
+OLD_NAMES = (LONGROPE, "su", "yarn")
+"""What longrope was called in folders of a Phi-3; its original context stands beside it."""
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    turns = rotary.read(settings, share=1.0)
-    if turns["rotary_scaling"] is not None:  # whatever it is called, it means longrope
+    original = settings[rotary.ORIGINAL]
+    given = dict(settings)
+    for name in ("rope_parameters", "rope_scaling"):
+        said = settings[name]
+        if isinstance(said, dict) and said.get("rope_type", said.get("type")) in OLD_NAMES:
+            given[name] = {**said, "rope_type": LONGROPE, rotary.ORIGINAL: original}
+    turns = rotary.read(given, share=1.0)
+    scaling = turns["rotary_scaling"]
+    if scaling is not None and scaling.kind != LONGROPE:
         raise GlassformerError("rope_parameters: the only scaling of a Phi-3 is longrope")
     return {**turns, **usual.read_window(settings)}
 
 
 def _write_more(config: Config) -> dict[str, Any]:
-    return {**rotary.write(config), **usual.write_window(config)}
+    scaling = config.rotary_scaling
+    original = {rotary.ORIGINAL: scaling.original_n_ctx} if scaling else {}
+    return {**rotary.write(config), **original, **usual.write_window(config)}
 
 
 FAMILY = Family(
@@ -31,10 +44,10 @@ FAMILY = Family(
     ),
     choices=usual.CHOICES,
     more=_more,
-    more_settings={**rotary.SETTINGS, "sliding_window": None},
+    more_settings={**rotary.SETTINGS, "sliding_window": None, rotary.ORIGINAL: 4096},
     write_more=_write_more,
     fixed={"attention_bias": (False,)},
-    ignored=f"{usual.IGNORED} embd_pdrop original_max_position_embeddings",
+    ignored=f"{usual.IGNORED} embd_pdrop",
     always=(("norm_gain", True, (False,)),),
     layers=usual.LAYERS,
     embeddings=usual.EMBEDDINGS,
