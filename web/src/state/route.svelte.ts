@@ -142,12 +142,13 @@ class Route {
     else this.read();
   }
 
-  /** Read the place that was come to; from one place of the map to another the picture zooms. */
+  /** Read the place that was come to; from one level of the map to another the picture zooms, which costs a picture of what was there. */
   private arrive(): void {
     if (location.hash === this.seen) return; // a link is heard of twice
     this.seen = location.hash;
+    const to = Object.fromEntries(new URLSearchParams(location.hash.split("?")[1]));
     const stays = this.view === "map" && location.hash.startsWith("#/map");
-    if (stays) zoomed(() => this.read());
+    if (stays && levelOf(this.fields) !== levelOf(to)) zoomed(() => this.read());
     else this.read();
   }
 
@@ -163,5 +164,9 @@ class Route {
     this.fields = fields;
   }
 }
+
+/** Which level of the map an address shows: the whole, a block, or one value. */
+const levelOf = ({ at, block }: Partial<Record<Field, string>>): string =>
+  at ? "value" : block ? `block ${block}` : "whole";
 
 export const route = new Route();

@@ -3,7 +3,7 @@
  * Function by function Python's `formula.arithmetic`, which says the rules; here a printed number also
  * knows its address.
  */
-import { OPERATORS, type Env, type Evaluation } from "./evaluate";
+import type { Env, Evaluation } from "./evaluate";
 import { rule, type FunctionName } from "./functions";
 import {
   NEGATION,
@@ -28,6 +28,7 @@ import {
   type Digits,
 } from "./spelling";
 import { addressOf } from "./node";
+import { OPERATORS } from "./operators";
 
 const SHOWN_TERMS = 6;
 const [FIRST, LAST] = [3, 2]; // of a longer reduction
@@ -120,20 +121,13 @@ function gathered(node: Reduction, run: Evaluation, env: Env): Printed {
   if (n === 1 && kind !== "mean") return term(0);
   if (n <= SHOWN_TERMS)
     return { is: "gathered", kind, terms: Array.from({ length: n }, (_, i) => term(i)), n };
-  let real = false;
-  const values: number[] = [];
-  run.each(axes, env, (inner) => {
-    values.push(run.quietly(body, inner));
-    real ||= run.real;
-  });
+  const { values, real } = run.valuesOf(axes, body, env);
   const nothing = kind === "max" ? -Infinity : 0;
   const chooses = selects(body);
-  const all = [...values.keys()];
-  const live = chooses ? all.filter((i) => values[i] !== nothing) : all;
-  const few = live.length <= SHOWN_TERMS;
+  const live = chooses ? [...values.keys()].filter((i) => values[i] !== nothing) : ends(n);
+  const few = live.length <= SHOWN_TERMS && chooses;
   const [first, last] = few ? [live, []] : [live.slice(0, FIRST), live.slice(-LAST)];
-  const shown = new Set([...first, ...last]);
-  const left = values.filter((_, i) => !shown.has(i));
+  const left = without(values, [...first, ...last]);
   const total =
     kind === "max" ? left.reduce((most, x) => Math.max(most, x), -Infinity) : pairwise(left);
   const rest: Rest = {
@@ -145,6 +139,23 @@ function gathered(node: Reduction, run: Evaluation, env: Env): Printed {
     alone: !live.length,
   };
   return { is: "gathered", kind, terms: [...first.map(term), rest, ...last.map(term)], n };
+}
+
+/** The places of the first and the last terms of n. */
+const ends = (n: number): number[] => [
+  ...Array(FIRST).keys(),
+  ...Array.from({ length: LAST }, (_, i) => n - LAST + i),
+];
+
+/** The numbers but for those at some places, which rise. */
+function without(values: Float64Array, places: number[]): Float64Array {
+  const found = new Float64Array(values.length - places.length);
+  let from = 0;
+  [...places, values.length].forEach((place, i) => {
+    found.set(values.subarray(from, place), from - i);
+    from = place + 1;
+  });
+  return found;
 }
 
 /** The axes of a sum of sums, and what is summed. */
@@ -306,12 +317,12 @@ export const plainText = (pieces: Piece[]): string => pieces.map((piece) => piec
 export class Terms {
   readonly column: Fixed;
   private readonly sizes: number[];
-  private readonly units: number[];
+  private readonly units: Float64Array;
   private readonly running: number[] = [];
 
   constructor(
     readonly axes: string[],
-    readonly values: number[],
+    readonly values: Float64Array,
     private readonly summed: Node,
     private readonly run: Evaluation,
     private readonly at: Env,
@@ -361,10 +372,7 @@ export function terms(tree: Node, run: Evaluation, at: Env): Terms | null {
     axes.push(node[1]);
     node = node[2];
   }
-  const values: number[] = [];
-  const summed = node;
-  run.each(axes, at, (inner) => void values.push(run.quietly(summed, inner)));
-  return new Terms(axes, values, summed, run, at);
+  return new Terms(axes, run.valuesOf(axes, node, at).values, node, run, at);
 }
 
 function outermostSum(node: Node): Node | null {

@@ -1,5 +1,6 @@
 /** Local derivatives: how much one computed number moves for a small move of each number it read. */
 import { Evaluation, type Reads } from "./evaluate";
+import { Columns, isPlain } from "./columns";
 import { rule } from "./functions";
 import {
   isBinary,
@@ -10,6 +11,7 @@ import {
   type Node,
   type Reduction,
 } from "./formula";
+import { ByPlace } from "./places";
 
 /** Operators whose value no small move changes. */
 const FLAT = new Set<string>(["<", "<=", ">", ">=", "==", "!=", "//"]);
@@ -18,7 +20,7 @@ type Env = Record<string, number>;
 
 /** d value / d operand element for every element that moves it, laid out as `run.reads`. */
 export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
-  const found: Reads = new Map([...run.reads.keys()].map((operand) => [operand, new Map()]));
+  const found: Reads = new Map([...run.reads.keys()].map((operand) => [operand, new ByPlace()]));
 
   function send(node: Node, env: Env, upstream: number): void {
     if (upstream === 0) return;
@@ -32,6 +34,7 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
       toLargest(node, env, upstream);
     } else if (isReduction(node)) {
       const share = node[0] === "mean" ? upstream / run.size(node[1]) : upstream;
+      if (isPlain(node[2])) return toTerms(node, env, share);
       run.each([node[1]], env, (inner) => send(node[2], inner, share));
     } else if (isCall(node)) {
       const x = run.quietly(node[1], env);
@@ -41,11 +44,21 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
     }
   }
 
+  function toTerms([, axis, body]: Reduction, env: Env, share: number): void {
+    const columns = new Columns(run, [axis], env);
+    const each = new Float64Array(run.size(axis)).fill(share);
+    run.silently(() =>
+      columns.slopes(body, each, (operand, places, slopes) =>
+        found.get(operand)!.addUp(places, slopes),
+      ),
+    );
+  }
+
   function toLargest(node: Reduction, env: Env, upstream: number): void {
     const largest = run.quietly(node, env);
     const ties: Env[] = [];
-    run.each([node[1]], env, (inner) => {
-      if (run.quietly(node[2], inner) === largest) ties.push({ ...inner });
+    run.valuesOf([node[1]], node[2], env).values.forEach((value, i) => {
+      if (value === largest) ties.push({ ...env, [node[1]]: i });
     });
     for (const inner of ties) send(node[2], inner, upstream / ties.length);
   }

@@ -17,8 +17,11 @@ import {
   type Reduction,
   type Select,
 } from "./formula";
+import { Columns, isPlain } from "./columns";
 import { rule } from "./functions";
 import { isWhole, type TraceNode } from "./node";
+import { OPERATORS } from "./operators";
+import { ByPlace } from "./places";
 import type { Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./dtype";
 
@@ -27,7 +30,7 @@ const SUM_ROUNDOFF = ROUNDOFF.float32 + ROUNDOFF.float64;
 
 export type Env = Record<string, number>;
 /** The numbers read of each operand, by their place in it. */
-export type Reads = Map<string, Map<number, number>>;
+export type Reads = Map<string, ByPlace>;
 
 /** One evaluation of one formula: sizes of its axes, what it read, whether it met a corner. */
 export class Evaluation {
@@ -43,7 +46,7 @@ export class Evaluation {
   private recording = true;
 
   constructor(
-    private trace: Trace,
+    readonly trace: Trace,
     readonly operands: Record<string, TraceNode>,
     private params: TraceNode["params"],
     tree: Node,
@@ -59,15 +62,18 @@ export class Evaluation {
 
   size = (axis: string): number => this.sizes[axis];
 
-  /** The value without recording what was read. */
-  quietly(node: Node, env: Env): number {
+  /** Do something without recording what is read. */
+  silently<T>(work: () => T): T {
     const { recording, kinks } = this;
     this.recording = false;
-    const value = this.run(node, env);
+    const result = work();
     this.recording = recording;
     this.kinks = kinks;
-    return value;
+    return result;
   }
+
+  /** The value without recording what was read. */
+  quietly = (node: Node, env: Env): number => this.silently(() => this.run(node, env));
 
   run(node: Node, env: Env): number {
     switch (node[0]) {
@@ -137,11 +143,32 @@ export class Evaluation {
       this.missing.push([node, flat]);
       return 0;
     }
-    if (this.recording) {
-      const reads = this.reads.get(operand) ?? this.reads.set(operand, new Map()).get(operand)!;
-      reads.set(flat, value);
-    }
+    if (this.recording) this.readsOf(operand).set(flat, value);
     return value;
+  }
+
+  private readsOf(operand: string): ByPlace {
+    return this.reads.get(operand) ?? this.reads.set(operand, new ByPlace()).get(operand)!;
+  }
+
+  /** What was read of an operand at many places at once; without a value where it is not here. */
+  note(operand: string, places: Float64Array, values: Float64Array, missing: number[]): void {
+    for (const place of missing) this.missing.push([this.operands[operand], place]);
+    if (this.recording) this.readsOf(operand).add(places, values);
+  }
+
+  /** The values of a node over some axes, row-major, and whether they are real numbers; nothing of it is recorded. */
+  valuesOf(axes: string[], node: Node, env: Env): { values: Float64Array; real: boolean } {
+    return this.silently(() => {
+      if (isPlain(node)) return new Columns(this, axes, env).of(node);
+      const values: number[] = [];
+      let real = false;
+      this.each(axes, env, (inner) => {
+        values.push(this.run(node, inner));
+        real ||= this.real;
+      });
+      return { values: Float64Array.from(values), real };
+    });
   }
 
   private select(node: Select, env: Env): number {
@@ -173,16 +200,23 @@ export class Evaluation {
     let largest = -Infinity;
     let largestBound = 0;
     let real = false;
-    this.each(axes, env, (inner) => {
-      const value = this.run(body, inner);
+    const take = (value: number, bound: number): void => {
       n += 1;
       total += value;
       absolute += Math.abs(value);
-      errors += this.bound;
+      errors += bound;
       if (value > largest || n === 1 || Number.isNaN(value)) largest = value;
-      largestBound = Math.max(largestBound, this.bound);
-      real ||= this.real;
-    });
+      largestBound = Math.max(largestBound, bound);
+    };
+    if (isPlain(body)) {
+      const column = new Columns(this, axes, env).of(body);
+      real = column.real;
+      for (let i = 0; i < column.values.length; i++) take(column.values[i], column.bounds[i]);
+    } else
+      this.each(axes, env, (inner) => {
+        take(this.run(body, inner), this.bound);
+        real ||= this.real;
+      });
     this.real = real || kind === "mean";
     if (kind === "max") {
       this.bound = largestBound;
@@ -201,12 +235,12 @@ export class Evaluation {
     return (n * u) / (1 - n * u);
   }
 
-  /** The error that a value gains by being added to a node: to a sum's, perhaps before its terms. */
-  private addedTo(node: Node, value: number): number {
-    if (node[0] !== "sum") return additions(node) * this.roundoff * Math.abs(value);
+  /** The error that a value gains by being added to a node, relative to it: to a sum's, perhaps before its terms. */
+  private addedTo(node: Node): number {
+    if (node[0] !== "sum") return additions(node) * this.roundoff;
     let n = 1;
     for (; node[0] === "sum"; node = node[2]) n *= this.sizes[node[1]];
-    return this.gamma(n) * Math.abs(value);
+    return this.gamma(n);
   }
 
   /** Call `visit` for every combination of indices of `axes`. */
@@ -225,17 +259,23 @@ export class Evaluation {
   private unary([name, body]: Call, env: Env): number {
     const x = this.run(body, env);
     const error = this.bound;
-    const { of, slope, exact } = rule(name);
+    const { of, exact } = rule(name);
     const value = of(x);
+    this.bound = this.boundOfCall(name, x, error, value);
+    if (!exact) this.real = true;
+    return value;
+  }
+
+  /** How far a function's value may be off, if what it is applied to may be off by `error`. */
+  boundOfCall(name: Call[0], x: number, error: number, value: number): number {
+    const { slope, exact } = rule(name);
     let carried = error > 0 ? Math.abs(slope(x, value)) * error : 0;
     // at 0 the slope of a root is infinite, and a magnitude has none
     if (name === "sqrt") carried = Math.min(carried, Math.sqrt(error));
     else if (name === "abs") carried = error;
-    this.bound = finite(
+    return finite(
       carried + (exact ? 0 : FUNCTION_ULPS * this.roundoff * Math.abs(value) + this.tiny),
     );
-    if (!exact) this.real = true;
-    return value;
   }
 
   private binary([operator, left, right]: Binary, env: Env): number {
@@ -253,10 +293,30 @@ export class Evaluation {
       this.bound = 0;
       return value;
     }
+    this.bound = this.boundOf(operator, a, ea, b, eb, value, this.gained([operator, left, right]));
+    return value;
+  }
+
+  /** What each side of an addition gains in error, relative to it. */
+  gained([operator, left, right]: Binary): [number, number] {
+    if (operator !== "+" && operator !== "-") return [0, 0];
+    return [this.addedTo(right), this.addedTo(left)];
+  }
+
+  /** How far an operator's value may be off, if its sides may be off by ea and eb. */
+  boundOf(
+    operator: Operator,
+    a: number,
+    ea: number,
+    b: number,
+    eb: number,
+    value: number,
+    [gainA, gainB]: [number, number],
+  ): number {
     const rounding = this.roundoff * Math.abs(value);
     let bound: number;
     if (operator === "+" || operator === "-")
-      bound = ea + this.addedTo(right, a) + (eb + this.addedTo(left, b)) + rounding;
+      bound = ea + gainA * Math.abs(a) + (eb + gainB * Math.abs(b)) + rounding;
     else if (operator === "*") bound = Math.abs(a) * eb + Math.abs(b) * ea + ea * eb + rounding;
     else if (operator === "/")
       bound = (ea + Math.abs(value) * eb) / Math.max(Math.abs(b) - eb, 1e-300) + rounding;
@@ -264,8 +324,7 @@ export class Evaluation {
       const relative = (Math.abs(b) * ea) / Math.abs(a) + Math.abs(Math.log(Math.abs(a))) * eb;
       bound = Math.abs(value) * relative + FUNCTION_ULPS * rounding;
     }
-    this.bound = finite(bound + this.tiny);
-    return value;
+    return finite(bound + this.tiny);
   }
 }
 
@@ -276,22 +335,6 @@ function additions(node: Node): number {
 
 // inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)
 const finite = (error: number): number => (Number.isFinite(error) ? error : 0);
-
-export const OPERATORS: Record<Operator, (a: number, b: number) => number> = {
-  "+": (a, b) => a + b,
-  "-": (a, b) => a - b,
-  "*": (a, b) => a * b,
-  "/": (a, b) => a / b,
-  "//": (a, b) => Math.floor(a / b),
-  "%": (a, b) => a - b * Math.floor(a / b),
-  "**": (a, b) => a ** b,
-  "<": (a, b) => Number(a < b),
-  "<=": (a, b) => Number(a <= b),
-  ">": (a, b) => Number(a > b),
-  ">=": (a, b) => Number(a >= b),
-  "==": (a, b) => Number(a === b),
-  "!=": (a, b) => Number(a !== b),
-};
 
 const ROUNDS = 6; // an index may itself be read from a tile that has to come first
 

@@ -6,6 +6,7 @@ import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { line, putIn, terms, type Line, type Terms } from "./arithmetic";
 import { addressOf, flat, isMasked, isWhole, type TraceNode } from "./node";
+import type { ByPlace } from "./places";
 import { symbol, type Trace } from "./trace";
 
 /** One number that went in. */
@@ -19,28 +20,25 @@ export interface Operand {
 
 /** The elements of one value that went in; of a sum over a vocabulary there are many, so each is made when asked for. */
 export class Operands {
-  private places: number[];
-
   constructor(
     private node: TraceNode,
-    private reads: Map<number, number>,
-    private slopes: Map<number, number>,
-  ) {
-    this.places = [...reads.keys()];
-  }
+    private reads: ByPlace,
+    private slopes: ByPlace,
+  ) {}
 
   get length(): number {
-    return this.places.length;
+    return this.reads.size;
   }
 
   at(i: number): Operand {
-    const offset = this.places[i];
-    const value = this.reads.get(offset)!;
+    const offset = this.reads.place(i);
+    const value = this.reads.at(i);
     return {
       address: addressOf(this.node, offset),
       value,
       text: number(value, 4, isWhole(this.node)),
-      derivative: this.slopes.get(offset) ?? 0,
+      derivative:
+        this.slopes.place(i) === offset ? this.slopes.at(i) : (this.slopes.get(offset) ?? 0),
     };
   }
 
@@ -121,7 +119,7 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   found.line = write(false);
   found.inFull = () => write(true);
   found.groups = grouped(run, formula.tree, at);
-  if (node.edited && [...run.reads.get("edited")!.values()].includes(1))
+  if (node.edited && [...run.reads.get("edited")!].some(([, edited]) => edited === 1))
     found.flags.push("edited: this number was set by hand");
   if (run.kinks) found.flags.push("kink: exactly at the corner, where the slope is not unique");
   return found;
@@ -139,10 +137,7 @@ function flags(value: number, node: TraceNode, at: Record<string, number>): stri
 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
-  const groups = new Map<
-    string,
-    { node: TraceNode; reads: Map<number, number>; slopes: Map<number, number> }
-  >();
+  const groups = new Map<string, { node: TraceNode; reads: ByPlace; slopes: ByPlace }>();
   for (const [operand, reads] of run.reads) {
     const node = run.operands[operand];
     const known = groups.get(node.address);

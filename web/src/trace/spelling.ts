@@ -117,20 +117,27 @@ export const enough = (holds: (digits: number) => boolean): number =>
 
 /** How the numbers of one column are written: all with the same places, so that they add up. */
 export class Fixed {
+  private readonly factors: [number, number];
+
   constructor(
     readonly places: number,
     readonly exponent = 0,
     readonly holds = true,
-  ) {}
+  ) {
+    const half = Math.floor(places / 2);
+    this.factors = [power(half), power(places - half)];
+  }
 
   /** The fewest places with which the terms as printed add up to their sum, rounded. */
-  static ofSum(terms: number[]): Fixed {
+  static ofSum(terms: Float64Array): Fixed {
     const finite = terms.filter(Number.isFinite);
     const total = pairwise(finite);
     const columns = Fixed.columns(finite);
+    const sums = new Map<Fixed, number>();
     for (const digits of RESULT_DIGITS) {
       for (const column of columns) {
-        const units = finite.reduce((sum, term) => sum + column.units(term), 0);
+        const units = sums.get(column) ?? finite.reduce((sum, x) => sum + column.units(x), 0);
+        sums.set(column, units);
         if (same(column.value(units), total, digits)) return column;
       }
     }
@@ -151,8 +158,9 @@ export class Fixed {
   }
 
   /** Columns in which the largest of these numbers has 4, 5, ... 9 significant digits. */
-  static columns(values: number[]): Fixed[] {
-    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  static columns(values: number[] | Float64Array): Fixed[] {
+    let largest = 0;
+    for (const value of values) largest = Math.max(largest, Math.abs(value));
     const e = largest ? exponentOf(largest.toExponential(6)) : 0;
     const exponent = e >= -4 && e <= 5 ? 0 : e;
     const places = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
@@ -162,8 +170,8 @@ export class Fixed {
   /** How many units a number is; a tie is the even one, 0 for what is not finite. */
   units(value: number): number {
     if (!Number.isFinite(value)) return 0;
-    const half = Math.floor(this.places / 2);
-    return evenRound(value * power(half) * power(this.places - half));
+    const [one, other] = this.factors;
+    return evenRound(value * one * other);
   }
 
   /** The number that `text` writes. */
@@ -214,7 +222,7 @@ function evenRound(x: number): number {
 const BLOCK = 128;
 
 /** The sum as NumPy adds: in blocks, halves of halves (Higham 1993), so that the last digits are the same. */
-export function pairwise(values: number[], from = 0, to = values.length): number {
+export function pairwise(values: number[] | Float64Array, from = 0, to = values.length): number {
   const n = to - from;
   if (n < 8) {
     let sum = 0;

@@ -37,6 +37,25 @@ export class Values {
     return tile ? tile[flat - k * each] : this.single.get(node)?.get(flat);
   }
 
+  /** Put the numbers at some places into `found`; the places of those that are not here. */
+  gather(node: TraceNode, places: Float64Array, found: Float64Array): number[] {
+    const each = this.tileBytes / DTYPES[node.dtype].bytes;
+    const missing: number[] = [];
+    let [first, tile]: [number, Numbers | undefined] = [0, undefined];
+    for (let i = 0; i < places.length; i++) {
+      const within = places[i] - first;
+      if (tile && within >= 0 && within < tile.length) found[i] = tile[within];
+      else {
+        const k = Math.floor(places[i] / each);
+        [first, tile] = [k * each, this.tiles.get(begin(node) + k * this.tileBytes)];
+        const value = this.peek(node, places[i]);
+        if (value === undefined) missing.push(places[i]);
+        else found[i] = value;
+      }
+    }
+    return missing;
+  }
+
   /** Fetch what is missing of the elements [from, to) of a value. */
   async fetch(node: TraceNode, from: number, to: number): Promise<void> {
     await this.held(node, from, to);

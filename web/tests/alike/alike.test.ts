@@ -43,7 +43,7 @@ test("every number is spelled as Python spells it", () => {
 
 test("every column has the places that Python gives it", () => {
   for (const { terms, holds, texts } of made.columns) {
-    const column = Fixed.ofSum(terms);
+    const column = Fixed.ofSum(Float64Array.from(terms));
     expect(column.holds).toBe(holds);
     expect(terms.map((term) => column.text(column.units(term)))).toEqual(texts);
   }

@@ -74,6 +74,35 @@ describe("evaluation", () => {
   });
 });
 
+describe("many terms at once", () => {
+  const x = read("x", "i");
+  const BODIES: Record<string, Node> = {
+    "a number read": x,
+    "a product of sums": ["*", ["+", x, n(0.5)], ["-", ["param", "eps"], x]],
+    "a quotient by an index": ["/", x, ["+", axis("i"), n(1)]],
+    functions: ["exp", ["neg", ["tanh", x]]],
+  };
+
+  test.each(Object.entries(BODIES))("%s is summed as term by term", async (_, body) => {
+    for (const kind of ["sum", "mean", "max"] as const) {
+      const once = await run([kind, "i", body], { eps: 0.25 });
+      // a choice that is always made is no plain arithmetic, and is walked through
+      const walked: Node = [kind, "i", ["select", ["<", n(0), n(1)], body, n(7)]];
+      const each = await run(walked, { eps: 0.25 });
+      expect(once.value).toBe(each.value);
+      expect(once.evaluation.bound).toBe(each.evaluation.bound);
+      expect([...once.evaluation.reads.get("x")!]).toEqual([...each.evaluation.reads.get("x")!]);
+      const slopes = [once, each].map(({ evaluation }, i) => [
+        ...derivatives(evaluation, i ? walked : [kind, "i", body], {}).get("x")!,
+      ]);
+      slopes[0].forEach(([place, slope], i) => {
+        expect(place).toBe(slopes[1][i][0]);
+        expect(slope).toBeCloseTo(slopes[1][i][1], 14);
+      });
+    }
+  });
+});
+
 describe("derivatives", () => {
   const TREES: Record<string, Node> = {
     "a product": ["*", read("x", "i"), ["exp", read("x", "i")]],
@@ -164,7 +193,7 @@ describe("an explained number", () => {
   test("has its terms with the sum after each, all with the same places", async () => {
     const { evaluation } = await run(tree);
     const found = terms(tree, evaluation, {})!;
-    expect(found.values.map((_, i) => [found.text(i), found.soFar(i)])).toEqual([
+    expect(Array.from(found.values, (_, i) => [found.text(i), found.soFar(i)])).toEqual([
       ["0.2500", "0.2500"],
       ["1.5625", "1.8125"],
       ["4.0000", "5.8125"],
