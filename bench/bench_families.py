@@ -61,7 +61,7 @@ def of_model(name: str, folder: Path, new: int, seconds: float) -> Iterator[Row]
         for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
     contestants = {**runs, **{f"{PEER} {kind}": once for kind, once in theirs.items()}}
-    if "0.1B" in name and tokenizer is not None:
+    if tokenizer is not None:
         cpp = llama_cpp(model, tokenizer, folder, ids, new)
         contestants |= {LLAMA_CPP: cpp} if cpp else {}
     times = alternate(contestants, 2 * seconds / 3, clock=time.process_time)

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)
-from tests.readers.exported import PROMPT, exported, logits, tokenizer_of
+from tests.readers.exported import NEW, PROMPT, exported, greedy, logits, strings, tokenizer_of
 
 pytestmark = pytest.mark.heavy
 
@@ -33,6 +33,15 @@ def test_peft_starts_from_the_same_logits_and_learns(family, tmp_path):
     asked = torch.tensor([ids])
     with torch.no_grad():
         assert (adapted(asked).logits[0] - logits(ours, ids)).abs().max() < CLOSE
+    said = adapted.generate(
+        input_ids=asked,
+        attention_mask=torch.ones_like(asked),
+        max_new_tokens=NEW,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    assert said[0, len(ids) :].tolist() == greedy(ours, ids)
     optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=1.0)
     before = adapted(asked, labels=asked).loss
     before.backward()
@@ -47,6 +56,8 @@ def test_lm_eval_scores_a_text_as_we_do(family, tmp_path):
     ours = exported(tmp_path / "model", family)
     tokenizer = tokenizer_of(ours)
     there = hf.HFLM(pretrained=str(tmp_path / "model"), device="cpu", dtype="float32", batch_size=1)
+    for text in strings():
+        assert there.tok_encode(text) == tokenizer.encode(text), text
     context, rest = "the cat sat", " on the mat"
     asked = api.Instance("loglikelihood", {}, (context, rest), 0)
     [(log_probability, is_greedy)] = there.loglikelihood([asked], disable_tqdm=True)
