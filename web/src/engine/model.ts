@@ -236,7 +236,8 @@ export class Model {
     const unasked = edited ? withoutTargets(edited.plan) : this.unasked;
     const backward = asks && request.backward !== false;
     const knowsMoments =
-      at.program === this.descending || [...leaves.keys()].some((path) => kindOf(path) === "const" && !FIXED.has(path));
+      at.program === this.descending ||
+      [...leaves.keys()].some((path) => kindOf(path) === "const" && !FIXED.has(path));
     const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
     if (backward && this.training?.trainer.done === request.at_step)
       keep(this.trained, request.at_step!, at, KEPT_STATES);
