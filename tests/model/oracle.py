@@ -415,7 +415,8 @@ def eight_bits(x: float) -> float:
 def xielu(name: str, pre: np.ndarray, weights: Values, at: str, seen: Values) -> np.ndarray:
     strength_p = seen[f"{at}strength_p"] = np.log1p(np.exp(weights[f"{at}alpha_p"]))
     strength_n = seen[f"{at}strength_n"] = 0.5 + np.log1p(np.exp(weights[f"{at}alpha_n"]))
-    above = seen[f"{name}_above"] = strength_p * pre**2 + 0.5 * pre
+    slope = seen[f"{name}_slope"] = strength_p * pre + 0.5
+    above = seen[f"{name}_above"] = slope * pre
     exponential = seen[f"{name}_exp"] = np.exp(np.minimum(pre, -1e-6)) - 1
     below = seen[f"{name}_below"] = strength_n * (exponential - pre) + 0.5 * pre
     return np.where(pre > 0, above, below)

@@ -384,7 +384,8 @@ CASES: dict[str, Case] = {
     # xIELU
     "strength_above": lambda d: ((d.normal("batch")[0],), {}),
     "strength_below": lambda d: ((d.normal("batch")[0],), {"beta": 0.5}),
-    "xielu_above": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch")[0]), {"beta": 0.5}),
+    "xielu_slope": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch")[0]), {"beta": 0.5}),
+    "xielu_above": lambda d: ((d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp")), {}),
     "xielu_exp": lambda d: ((d.normal("batch pos d_mlp"),), {"least": -1e-6}),
     "xielu_below": lambda d: (
         (d.normal("batch pos d_mlp"), d.normal("batch pos d_mlp"), d.normal("batch")[0]),

@@ -44,9 +44,9 @@ def softplus(alpha: Tensor, beta: float = 0.0) -> Tensor:
     return F.softplus(alpha).add_(beta)
 
 
-def xielu_above(pre: Tensor, strength_p: Tensor, beta: float) -> Tensor:
-    """(strength_p pre + beta) pre, for a strength []."""
-    return (pre * strength_p).add_(beta).mul_(pre)
+def xielu_slope(pre: Tensor, strength_p: Tensor, beta: float) -> Tensor:
+    """strength_p pre + beta, for a strength []."""
+    return (pre * strength_p).add_(beta)
 
 
 def xielu_exp(pre: Tensor, least: float) -> Tensor:
@@ -61,7 +61,7 @@ def xielu_below(pre: Tensor, post_exp: Tensor, strength_n: Tensor, beta: float) 
 
 def xielu(pre: Tensor, alpha_p: Tensor, alpha_n: Tensor, beta: float, least: float) -> Tensor:
     """The one where pre is positive, the other elsewhere; learned numbers [], made positive."""
-    above = xielu_above(pre, softplus(alpha_p), beta)
+    above = xielu_slope(pre, softplus(alpha_p), beta) * pre
     below = xielu_below(pre, xielu_exp(pre, least), softplus(alpha_n, beta), beta)
     return torch.where(pre > 0, above, below)
 

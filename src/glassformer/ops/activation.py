@@ -10,6 +10,7 @@ from torch import Tensor
 from glassformer.kernels import activation as kernels
 from glassformer.kernels import elementwise
 from glassformer.ops.elementwise import multiply, square, squash, where_above
+from glassformer.ops.norm import stretch
 from glassformer.ops.op import Composite, Op, Tape, Template, composite, op, template
 
 GELU = "Hendrycks and Gimpel 2016, section 2"
@@ -207,12 +208,22 @@ strength_above = softplus.over(
 strength_below = softplus.over(
     "strength_below", "strength_n", {"A": ""}, {"x": "alpha_n"}, numbers={"base": "beta"}
 )
-xielu_above = op(
+xielu_slope = stretch.using(kernels.xielu_slope).over(
+    "xielu_slope",
+    "post_slope",
+    {"B": "batch pos d_mlp", "A": ""},
+    {"x": "pre", "w": "strength_p"},
+    numbers={"b": "beta"},
+    without="stored_from",
+    summary="By how much a positive sum is multiplied: the more, the larger it is.",
+    source=_XIELU,
+    role="intermediate",
+)
+xielu_above = multiply.over(
     "xielu_above",
-    "post_above[batch, pos, d_mlp] = (strength_p[()] * pre[batch, pos, d_mlp] + beta)"
-    " * pre[batch, pos, d_mlp]",
-    "pre strength_p",
-    kernels.xielu_above,
+    "post_above",
+    {"B": "", "A": "batch pos d_mlp"},
+    {"x": "post_slope", "factor": "pre"},
     summary="What a positive sum becomes: a parabola.",
     source=_XIELU,
 )
@@ -249,7 +260,8 @@ choose_side = where_above.over(
 def _xielu(t: Tape, name: str, pre: Tensor, alpha_p: Tensor, alpha_n: Tensor) -> Tensor:
     strength_p = t("strength_p", strength_above, alpha_p)
     strength_n = t("strength_n", strength_below, alpha_n, beta=BETA)
-    above = t(f"{name}_above", xielu_above, pre, strength_p, beta=BETA)
+    slope = t(f"{name}_slope", xielu_slope, pre, strength_p, beta=BETA)
+    above = t(f"{name}_above", xielu_above, slope, pre)
     exponential = t(f"{name}_exp", xielu_exp, pre, least=LEAST)
     below = t(f"{name}_below", xielu_below, pre, exponential, strength_n, beta=BETA)
     return t(name, choose_side, pre, above, below)
