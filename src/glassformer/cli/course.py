@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glassformer.cli.learn import Text, open_room
+from glassformer.cli.learn import RoomFolder, Text, open_room
 from glassformer.cli.streams import say
 from glassformer.server.course import course_page
 from glassformer.server.export import write_page
@@ -16,14 +16,7 @@ from glassformer.server.export import write_page
 def command(
     out: Annotated[Path, typer.Option(help="The HTML file to write.", metavar="FILE")],
     text: Text = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder for the model that learns the text.",
-            metavar="RUN",
-            show_default="runs/course, or runs/course- and the text's fingerprint",
-        ),
-    ] = None,
+    run: RoomFolder = None,
 ) -> None:
     """Write the whole course to one HTML file, which needs no server and no network.
 

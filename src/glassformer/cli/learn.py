@@ -28,6 +28,14 @@ Text = Annotated[
         metavar="FILE",
     ),
 ]
+RoomFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="The folder for the model that learns the text.",
+        metavar="RUN",
+        show_default="runs/course, or runs/course- and the text's fingerprint",
+    ),
+]
 
 
 def command(
@@ -36,14 +44,7 @@ def command(
         typer.Argument(metavar="[LESSON]", help="Its number, or its word. None: the list."),
     ] = None,
     text: Text = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder for the model that learns the text.",
-            metavar="RUN",
-            show_default="runs/course, or runs/course- and the text's fingerprint",
-        ),
-    ] = None,
+    out: RoomFolder = None,
     teacher: Annotated[bool, typer.Option("--teacher", help="Hide the answers.")] = False,
     worksheet: Annotated[
         Path | None,
