@@ -9,10 +9,12 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
+from glassformer.course.glossary import glossary
 from glassformer.formula.spelling import number
 from glassformer.interop import save
 from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Decoder
+from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
@@ -279,3 +281,25 @@ def test_the_last_stage_is_marked_and_in_sight_at_once(page: Page, server: str) 
     marked = page.get_by_role("navigation", name="Stages of the story").locator("[aria-current]")
     expect(marked).to_have_text("Every weight takes a small step", timeout=500)
     expect(marked).to_be_in_viewport(timeout=500)
+
+
+def test_a_term_says_what_it_means_when_it_is_pressed_or_the_keyboard_comes_to_it(
+    page: Page, server: str, run_folder: Path, tmp_path: Path
+) -> None:
+    means = glossary()["vocabulary"]
+    file = export(str(run_folder), PROMPT, tmp_path / "page.html", snapshots=0)
+    for url in (f"{server}#/tokens?{SMALL}", f"{file.as_uri()}#/tokens"):
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(url)
+        term = page.get_by_role("main").get_by_role("button", name="vocabulary", exact=True).first
+        expect(term).to_have_attribute("title", means)
+        term.click()
+        note = page.get_by_role("note").filter(has_text=means)
+        expect(note).to_be_in_viewport(ratio=1)
+        page.keyboard.press("Escape")
+        expect(note).to_have_count(0)
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab")
+        expect(note).to_be_visible()
+        settle(page)
+        assert problems(page) == []

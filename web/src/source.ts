@@ -71,6 +71,8 @@ export interface Source {
   /** Whether there are lessons. */
   readonly teaches: boolean;
   course(): Promise<Course>;
+  /** Terms and what they mean. */
+  glossary(): Promise<Record<string, string>>;
   /** A request that only a server can answer; offline it throws a SourceError with code "offline". */
   get<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<Answer<"get", P>>;
   post<P extends PathOf<"post">>(
@@ -104,6 +106,7 @@ class ServerSource implements Source {
   tokenize = (run: string, text: string) => this.post("/api/tokenize", { body: { run, text } });
   steps = (run: RunInfo) => run.snapshots;
   course = () => this.get("/api/course", {});
+  glossary = () => this.get("/api/course/glossary", {});
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
     const body = { ...request, edits: await this.patched(request, signal) };
@@ -275,6 +278,8 @@ class FileSource implements Source {
     if (!found) throw new SourceError(OFFLINE, "offline");
     return found;
   }
+
+  glossary = async () => this.data.glossary;
 
   async course(): Promise<Course> {
     if (!this.data.course) throw new SourceError(UNTAUGHT, "offline");

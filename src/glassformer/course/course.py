@@ -9,7 +9,6 @@ from pkgutil import iter_modules
 
 from glassformer.course import lessons
 from glassformer.course.classroom import Classroom, is_trained
-from glassformer.course.glossary import glossary
 from glassformer.course.lesson import Course, Lesson, Model
 from glassformer.errors import GlassformerError, did_you_mean
 
@@ -66,7 +65,6 @@ def course(room: Classroom, runs: dict[Model, str], patient: bool = True) -> Cou
         text=room.text[:600],
         prompt=room.prompt,
         lessons=[lesson(name, room) for name in taken],
-        glossary=glossary(),
         runs=runs,
         folder=str(room.folder),
         file=str(room.file),

@@ -223,7 +223,6 @@ class Course(Part):
     text: str  # its beginning
     prompt: str
     lessons: list[Lesson]
-    glossary: dict[str, str]
     runs: dict[Model, str]
     folder: str  # of the text's run, for commands
     file: str  # of the text

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from glassformer.course.glossary import glossary
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
@@ -54,7 +55,7 @@ def export(
 
 def write_page(data: schemas.PageData, out: Path) -> Path:
     """Write the page holding `data` to a file, whole or not at all."""
-    html = page_html(data)
+    html = page_html(data.model_copy(update={"glossary": glossary()}))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, html)

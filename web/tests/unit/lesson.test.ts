@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { pieces, readNumber } from "../../src/views/learn/text";
+import { pieces, readNumber } from "../../src/parts/text";
 
 test("a lesson's text is plain words, code, and words of the glossary", () => {
   expect(pieces("Each [[token]] has an [[embedding|row]] in `W_E`.")).toEqual([

@@ -94,4 +94,5 @@ class PageData(Output):
     metrics: dict[str, str] = Field(default={}, description="Of each run its Metrics, packed JSON.")
     texts: dict[str, list[TokenizedText]] = Field(default={})
     course: Course | None = None
+    glossary: dict[str, str] = Field(default={}, description="Terms and what they mean.")
     made: dict[str, str]
