@@ -34,7 +34,11 @@ export type Edit = number | Patch | { prompt: string; address: string };
 export type Edits = Record<string, Edit>;
 
 /** What a trace is asked for with. */
-export type Request = Omit<TraceRequest, "edits"> & { edits?: Edits };
+export type Request = Omit<TraceRequest, "edits"> & {
+  edits?: Edits;
+  /** In place of the prompt the batch that a training in the page learns from next, at this learning rate. */
+  rate?: number;
+};
 
 /** A trace that was opened, and what it is of. */
 export interface Opened {

@@ -55,6 +55,13 @@ interface State {
   program: Program;
 }
 
+/** What an update is made from, and with. */
+interface Update {
+  program: Program;
+  batch: Batch;
+  params: NonNullable<Pass["params"]>;
+}
+
 interface Kept {
   lengths: Lengths;
   values: Values;
@@ -92,6 +99,8 @@ export class Model {
   private training: { trainer: Trainer; batch: () => Batch; program: Program } | null = null;
   /** What a training in the page has come to, where it was opened. */
   private trained = new Map<number, State>();
+  /** The updates that were watched, by step and learning rate. */
+  private updates = new Map<string, Update>();
   private made = 0;
 
   private constructor(
@@ -162,6 +171,7 @@ export class Model {
       ...pass,
       wanted: (node) => pass.wanted(node) && !unmade.has(node),
     });
+    const tokens = ids.map((id) => this.name(id));
     const sampling = request.sampling ? { ...UNCHANGED, ...request.sampling } : null;
     const { plan, params, found } = this.choice(values, lengths, sampling ?? GREEDY);
     for (const [path, numbers] of found) values.set(path, numbers);
@@ -170,18 +180,18 @@ export class Model {
       plans: [program.plan, plan],
       values,
       lengths,
-      params,
-      labels: { pos: ids.map((id) => this.name(id)), vocab: this.vocabulary },
+      params: { ...pass.params, ...params },
+      labels: { ...(lengths.batch === 1 && { pos: tokens }), vocab: this.vocabulary },
     };
     const { table, bytes, ends } = encode(recorded, later);
     const token = values.get("choose/token")![0];
     const about: About = {
       id,
       run: request.run,
-      prompt: this.textOf(request, ids),
+      prompt: pass.params ? this.tokenizer.decode(ids) : this.textOf(request, ids),
       added: request.added ?? [],
       ids,
-      tokens: ids.map((id) => this.name(id)),
+      tokens,
       target: target === null ? null : this.tokenizer.token(target),
       backward,
       optimizer,
@@ -211,15 +221,16 @@ export class Model {
 
   /** What a request is run with. */
   private prepared(request: Request) {
-    const ids = this.idsOf(request);
+    const update = request.rate === undefined ? null : this.updateOf(request.rate, request);
+    const batch = update?.batch ?? this.batchOf(request);
+    const { lengths } = batch;
+    const ids = [...batch.ids.subarray(0, lengths.pos)];
     const target = request.target == null ? null : this.tokenizer.only(request.target);
-    const lengths = { batch: 1, pos: ids.length };
-    const at = this.state(request.at_step ?? null);
-    const leaves = new Map(at.leaves);
-    const asks = ids.length > 1 || target !== null;
-    const targets = [...ids.slice(1), target ?? this.packed.ignored];
-    leaves.set("token/ids", Float64Array.from(ids));
-    if (asks) leaves.set("token/targets", Float64Array.from(targets));
+    const stored = this.state(request.at_step ?? null);
+    const at = update ? { ...stored, program: update.program } : stored;
+    const leaves = new Map(at.leaves).set("token/ids", batch.ids);
+    const asks = update !== null || ids.length > 1 || target !== null;
+    if (asks) leaves.set("token/targets", batch.targets);
     const asked = JSON.stringify([ids, target]);
     const { edits, patched } = this.changes(request, lengths);
     for (const [path, changes] of edits)
@@ -247,7 +258,7 @@ export class Model {
       (!left.includes(kindOf(address)) ||
         FIXED.has(address) ||
         edited?.leaves.has(address) === true);
-    const held = edited ? null : at.leaves;
+    const held = edited || update ? null : at.leaves;
     return {
       ids,
       target,
@@ -259,9 +270,39 @@ export class Model {
       optimizer,
       wanted,
       held,
+      params: update?.params,
       asked,
     };
   }
+
+  /** A prompt as the only row of a batch. */
+  private batchOf(request: Request): Batch {
+    const ids = this.idsOf(request);
+    const target = request.target == null ? null : this.tokenizer.only(request.target);
+    const targets = [...ids.slice(1), target ?? this.packed.ignored];
+    const lengths = { batch: 1, pos: ids.length };
+    return { lengths, ids: Float64Array.from(ids), targets: Float64Array.from(targets) };
+  }
+
+  /** The update that the training in the page makes next. */
+  private updateOf(rate: number, { at_step }: Request): Update {
+    const step = at_step ?? this.packed.done;
+    const key = `${step},${rate}`;
+    const known = this.updates.get(key);
+    if (known) return known;
+    if (this.training?.trainer.done !== step)
+      throw new Error(
+        `there is no training at step ${step} to watch; begin one in the view Training, or go on with it from there`,
+      );
+    const { trainer, batch, program } = this.training;
+    const update = { program, batch: batch(), params: trainer.params(this.share(program, rate)) };
+    keep(this.updates, key, update, KEPT_STATES);
+    return update;
+  }
+
+  /** A learning rate as a multiple of the plan's own. */
+  private share = (program: Program, rate: number): number =>
+    program === this.descending ? rate : rate / this.packed.lr;
 
   /** Every step from a text to its ids. */
   tokenize(text: string): TokenizedText {
@@ -291,6 +332,7 @@ export class Model {
       return { lengths: { batch, pos }, ids: rows(0), targets: rows(1) };
     };
     this.trained.clear();
+    this.updates.clear();
     this.training = { trainer, batch: next, program };
     return { done: trainer.done, losses: [] };
   }
@@ -299,7 +341,7 @@ export class Model {
   steps(milliseconds: number, lr: number): Learned {
     if (!this.training) throw new Error("there is no training; begin one with a text");
     const { trainer, batch, program } = this.training;
-    const share = program === this.descending ? lr : lr / this.packed.lr; // of the plan's own rate
+    const share = this.share(program, lr);
     const end = performance.now() + milliseconds;
     const losses: number[] = [];
     do losses.push(trainer.step(batch(), share));

@@ -43,12 +43,18 @@ export class Trainer {
     this.counters = having("t").map(({ address }) => address);
   }
 
-  /** One update; returns the loss before it. `share` multiplies the plan's learning rates. */
-  step({ lengths, ids, targets }: Batch, share: number): number {
-    const leaves = new Map(this.leaves).set("token/ids", ids).set("token/targets", targets);
+  /** What the next update is made with besides the plan; `share` multiplies the plan's learning rates. */
+  params(share: number): NonNullable<Pass["params"]> {
     const params: NonNullable<Pass["params"]> = {};
     for (const [address, lr] of this.rates) params[address] = { lr: lr * share };
     for (const address of this.counters) params[address] = { ...params[address], t: this.done + 1 };
+    return params;
+  }
+
+  /** One update; returns the loss before it. */
+  step({ lengths, ids, targets }: Batch, share: number): number {
+    const leaves = new Map(this.leaves).set("token/ids", ids).set("token/targets", targets);
+    const params = this.params(share);
     const wanted = ({ address }: { address: string }) => this.wanted.has(address);
     const values = this.program.run({ lengths, leaves, params, wanted });
     for (const { leaf, by } of this.updated) this.leaves.set(leaf, values.get(by)!);

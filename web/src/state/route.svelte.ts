@@ -43,6 +43,7 @@ const FIELDS = [
   "window", // row,column: the part of a large matrix that is read number by number
   "sampling", // JSON: how the playground chooses the next token
   "drawn", // JSON: the tokens that the playground has added to the prompt
+  "rate", // the learning rate with which the next update of a training in the page is watched
   "draw", // JSON: the choice that the trace itself recorded, with its seed and index
   "text",
   "cut", // the token view: the text, and which step of cutting it

@@ -85,6 +85,7 @@ class Session {
       side: null,
       draw: null,
       drawn: null,
+      rate: null,
     };
     if (prompt !== null) route.go(stage ? { ...none, prompt, stage } : { ...none, prompt });
   }
@@ -109,6 +110,7 @@ class Session {
       lens: route.get("lens") ? true : undefined,
       edits: route.json<Edits>("edits") ?? {},
       sampling: route.json<Sampling>("draw"),
+      rate: route.number("rate") || undefined,
     };
   }
 

@@ -153,6 +153,33 @@ describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, 
     expect(() => model.learn({ ...lesson, text: "the" })).toThrow("give a longer text");
   });
 
+  test.each(["own", "descent"] as const)(
+    "a watched step is the one that training makes, by %s",
+    async (rule) => {
+      const model = await opened;
+      model.learn({ text: "the cat sat on a mat the cat sat on a mat", seed: 1, rule });
+      model.steps(0, 0.01);
+      const done = model.steps(0, 0.01).done;
+      const made = await whole(model, { run: "", prompt: "the", at_step: done, rate: 0.02 });
+      const loss = made.table.nodes.find(({ address }) => address === "fwd/loss")!;
+      const after = model.steps(0, 0.02);
+      expect(numbers(loss, (...at) => made.bytes.slice(...at))[0]).toBe(after.losses[0]);
+      const next = model.trace({ run: "", prompt: "the", at_step: after.done });
+      const weights = next.table.nodes.filter(({ address }) => kindOf(address) === "weight");
+      for (const weight of weights) {
+        const update = made.table.nodes.find(
+          ({ address }) => address === weight.address.replace("weight/", "opt/"),
+        )!;
+        expect(numbers(update, (...at) => made.bytes.slice(...at))).toEqual(
+          numbers(weight, (...at) => next.bytes.slice(...at)),
+        );
+      }
+      expect(() => model.trace({ run: "", prompt: "the", at_step: 1, rate: 0.02 })).toThrow(
+        "no training at step 1",
+      );
+    },
+  );
+
   test.each([
     [{ prompt: "" }, "has no tokens"],
     [{ prompt: "the ".repeat(room + 1) }, "shorten it by 1"],
