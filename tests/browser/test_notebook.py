@@ -19,7 +19,9 @@ def trace() -> Trace:
 
 def test_a_trace_shows_itself_as_the_page(page: Page, tmp_path: Path, trace: Trace) -> None:
     notebook = tmp_path / "notebook.html"
-    notebook.write_text(f"<!doctype html><title>cell</title>{trace._repr_html_()}")
+    shown = trace._repr_html_()
+    assert len(shown.encode()) <= 300_000  # so much of a notebook is a trace of a small model
+    notebook.write_text(f"<!doctype html><title>cell</title>{shown}")
     page.goto(notebook.as_uri())
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", level=1)).to_contain_text("the cat sat on a")

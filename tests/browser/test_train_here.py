@@ -55,6 +55,7 @@ def test_plain_gradient_descent_learns_too_and_a_weight_and_attention_move_with_
     expect(page.locator("main").get_by_role("grid")).to_be_visible()  # attention
     assert problems(page) == []
     page.get_by_role("button", name="Watch this step").click()
+    expect(page).to_have_url(re.compile("rate="))  # of the training's own next update
     card = page.locator("[data-address^='opt/embed.W_E']")
     expect(card).to_contain_text("Plain gradient descent")
     expect(card).to_contain_text("computed it again and agrees")

@@ -27,7 +27,7 @@ from tests.server.test_runs import STEPS, trained
 
 
 def unpacked(packed: str) -> bytes:
-    return gzip.decompress(base64.b85decode(packed.replace(",", "<")))
+    return gzip.decompress(base64.b85decode(packed.translate(str.maketrans(",.", "<&"))))
 
 
 def tensors_of(trace: dict) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ def built(monkeypatch):
 
 def shown(trace: Trace) -> dict[str, Any]:
     """The data of the page in the frame."""
-    result = re.search(r'srcdoc="([^"]*)"', trace_html(trace))
+    result = re.search(r"srcdoc='([^']*)'", trace_html(trace))
     assert result
     return data_block(html.unescape(result[1]))
 

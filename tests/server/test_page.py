@@ -62,7 +62,7 @@ def test_an_exported_page_has_its_policy_inside_and_asks_no_server():
 def test_a_file_holds_the_pages_styles_and_script_packed_as_they_were():
     packed = re.search(r'id="glassformer-page">(.*?)</script>', page.compact(BUILT))
     assert packed is not None
-    code = gzip.decompress(base64.b85decode(packed[1].replace(",", "<")))
+    code = gzip.decompress(base64.b85decode(packed[1].translate(str.maketrans(",.", "<&"))))
     assert json.loads(code) == [["style", STYLE], ["script", SCRIPT]]
     assert len(page.compact(page.template())) < 0.6 * len(page.template())
 

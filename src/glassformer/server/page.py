@@ -63,7 +63,7 @@ def fill(html: str, data: dict[str, Any]) -> str:
 
 LOADER = """
 const letters =
-  "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+  "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~";
 const text = document.getElementById("glassformer-page").textContent;
 const words = new DataView(new ArrayBuffer(4 * Math.ceil(text.length / 5)));
 for (let i = 0; i < words.byteLength / 4; i++) {

@@ -1,7 +1,7 @@
 /** What an exported file holds packed: compressed with gzip, in base 85 (Python's `server.packing`). */
 
 const LETTERS =
-  "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+  "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~";
 
 /** The bytes of a text in base 85: four bytes are five letters, and what is missing of the last five is cut off. */
 function bytesOf(text: string): Uint8Array<ArrayBuffer> {

@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { across, nearestPoint, path, smooth, upward } from "../../src/views/training/chart";
+import {
+  across,
+  digitsOf,
+  nearestPoint,
+  path,
+  smooth,
+  upward,
+} from "../../src/views/training/chart";
+import { number } from "../../src/trace/number";
 
 const frame = { width: 700, height: 280, left: 50, right: 30, top: 10, bottom: 30 };
 
@@ -17,6 +25,12 @@ test("steps are whole, and one value or none has an axis too", () => {
   expect(across(frame, 3, false).ticks).toEqual([0, 1, 2, 3]);
   expect(upward(frame, [2, 2], false).at(2)).toBeCloseTo(130, 9);
   expect(upward(frame, [], true).ticks.at(-1)).toBe(1);
+});
+
+test("marks that are near each other are written with digits that tell them apart", () => {
+  expect(digitsOf([0, 0.5, 1, 1.5, 2])).toBe(3);
+  const { ticks } = upward(frame, [2.0779, 2.0786], false);
+  expect(new Set(ticks.map((tick) => number(tick, digitsOf(ticks)))).size).toBe(ticks.length);
 });
 
 test("a loss that is not finite leaves a gap in the line", () => {

@@ -65,6 +65,12 @@ export function upward(frame: Frame, values: number[], fromZero: boolean): Axis 
   return axis([low, high], range, ticks(low, high, LINES));
 }
 
+/** As many significant digits as it takes to tell an axis's marks apart, and 3 at least. */
+export function digitsOf(marks: number[]): number {
+  const [apart, largest] = [marks[1] - marks[0], Math.max(...marks.map(Math.abs))];
+  return Math.max(3, Math.ceil(Math.log10(largest / apart)) + 1 || 0);
+}
+
 /** A line through the points; numbers that are not finite leave a gap. d3-shape would do it, with 4 KB of curves. */
 export function path(points: Point[], x: Axis, y: Axis): string {
   let before = NaN;
