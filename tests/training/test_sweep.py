@@ -1,14 +1,20 @@
 """`glassformer sweep`: which variants a file asks for, and what becomes of them."""
 
 import json
+import signal
+import time
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from glassformer.cli import sweep
+from glassformer.cli.stopping import Stop
 from glassformer.cli.variants import read_variants
 from glassformer.errors import GlassformerError
+from glassformer.training.checkpoint import steps_saved
 from glassformer.training.loop import train
 from glassformer.training.options import to_toml
 from glassformer.training.prepare import Choices, new_run
@@ -58,6 +64,30 @@ def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path
     with pytest.raises(GlassformerError) as caught:
         read_variants(written(tmp_path, content))
     assert said in str(caught.value)
+
+
+def test_a_stopped_sweep_saves_and_says_how_it_goes_on(glassformer, tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text(TEXT)
+    options = {"text": [str(tmp_path / "text.txt")], **OPTIONS, "d_model": [8, 16], "lr": 1e-3}
+    file = written(tmp_path, to_toml({**options, "steps": 1_000_000}))
+    out = tmp_path / "my runs"
+    metrics = out / "d_model=8/metrics.jsonl"
+    stop = Stop()  # as the handler of a signal leaves it; pytest's stderr has no file to write to
+
+    def once_it_trains(seconds: float) -> None:
+        real_sleep(seconds)
+        if metrics.is_file() and '"lr"' in metrics.read_text():
+            stop.signal = signal.SIGINT
+
+    real_sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", once_it_trains)
+    monkeypatch.setattr(sweep, "stopping_on_signals", lambda: nullcontext(stop))
+    code, shown, _ = glassformer("sweep", file, "--out", out)
+    assert code == 130
+    assert " of 1,000,000" in shown
+    assert shown.splitlines()[-1] == f"go on with:  glassformer sweep {file} --out '{out}'"
+    assert steps_saved(out / "d_model=8/checkpoints")[-1] > 0
+    assert not (out / "d_model=16").exists()
 
 
 def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(glassformer, tmp_path):

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from glassformer.cli import pasted
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import duration
@@ -42,6 +43,7 @@ class Result:
     text_loss: float | None = None
     floor: float | None = None
     steps: int = 0
+    planned_steps: int = 0
     seconds: float = 0.0
     error: str | None = None
 
@@ -113,6 +115,7 @@ class Training:
             text_loss=_of_its_model(run, "text_loss"),
             floor=next(iter(run.of("floor").values()), None),
             steps=run.steps_done,
+            planned_steps=run.description.recipe.steps,
             seconds=max(run.of("seconds").values(), default=0.0),
             error=error,
         )
@@ -163,6 +166,8 @@ def command(
     else:
         console.print(_table(results))
     if stopped_by is not None:
+        again = " ".join(pasted.parts("sweep", [file], f"--out {pasted.word(folder)}"))
+        console.print(f"go on with:  {again}")
         raise typer.Exit(128 + stopped_by)
     failed = [result for result in results if result.error is not None]
     if failed:
@@ -212,5 +217,8 @@ def _table(results: list[Result]) -> Table:
         if with_floor:
             floor = result.floor
             cells += ["-", "-"] if floor is None else [f"{floor:.4f}", f"{result.loss - floor:.4f}"]
-        table.add_row(result.name, *cells, f"{result.steps:,}", duration(result.seconds))
+        steps = f"{result.steps:,}"
+        if result.steps < result.planned_steps:
+            steps += f" of {result.planned_steps:,}"
+        table.add_row(result.name, *cells, steps, duration(result.seconds))
     return table
