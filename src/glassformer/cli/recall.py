@@ -42,7 +42,7 @@ def recall(prepared: Prepared) -> list[Recalled]:
     model, tokenizer = prepared.model, prepared.run.tokenizer
     corpus = prepared.run.description.corpus
     if corpus["kind"] == "translation":
-        return translated(model, tokenizer, corpus["language"])
+        return translations_of(model, tokenizer, corpus["language"])
     if corpus["kind"] != "text":
         return []
     recalled: list[Recalled] = []
@@ -55,7 +55,7 @@ def recall(prepared: Prepared) -> list[Recalled]:
     return recalled
 
 
-def translated(model: EncoderDecoder, tokenizer: Tokenizer, language: str) -> list[Recalled]:
+def translations_of(model: EncoderDecoder, tokenizer: Tokenizer, language: str) -> list[Recalled]:
     """Some sentences that no model is trained on, with the likeliest translation beside its own."""
     pairs = [*pairs_held_out(language, FRESH_SEED, TRANSLATED)]
     batch = batch_of(tokenizer, pairs, model.config)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from glassformer.cli import pasted
 from glassformer.cli.progress import TrainingDisplay, duration, measured
-from glassformer.cli.recall import Recalled, translated
+from glassformer.cli.recall import Recalled, translations_of
 from glassformer.cli.stopping import stopping_on_signals
 from glassformer.cli.streams import say_json
 from glassformer.describe import counted
@@ -111,7 +111,7 @@ def event_of(row: Row) -> str:
 def sample(model: AnyModel, tokenizer: Tokenizer, seed: int, corpus: Mapping[str, Any]) -> str:
     """What the model writes of its own accord, or what it makes of a sentence to translate."""
     if isinstance(model, EncoderDecoder):
-        first = translated(model, tokenizer, corpus["language"])[0]
+        first = translations_of(model, tokenizer, corpus["language"])[0]
         return f"{first.prompt} -> {first.answer}"
     assert isinstance(model, Decoder), "an encoder writes nothing"
     start = tokenizer.begin_ids or [tokenizer.eos_id or 0]

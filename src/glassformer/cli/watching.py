@@ -9,10 +9,11 @@ import typer
 
 from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
-from glassformer.model import Decoder
+from glassformer.model import Decoder, EncoderDecoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training import train_state
+from glassformer.training.translation import translated
 from glassformer.watch.edits import Edits
 
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
@@ -27,8 +28,14 @@ AtStep = Annotated[
 
 
 def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
-    """Read a prompt with a run's model and record every value, tokens as its labels."""
+    """Read a prompt with a run's model and record every value, tokens as its labels.
+
+    An encoder-decoder reads it as its source, and then its own translation.
+    """
     model, tokenizer = open_run(run, at_step)
+    if isinstance(model, EncoderDecoder):
+        ids, _, source = translated(model, tokenizer, prompt)
+        return model.watch(ids, source=source)
     return watch_ids(model, tokenizer.encode_prompt(prompt))
 
 

@@ -22,9 +22,9 @@ from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs, Source
 from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
-from glassformer.server.translated import translated
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
+from glassformer.training.translation import translated
 from glassformer.watch.one_pass import estimated_bytes
 
 VALUE_BYTES = 16_000_000
@@ -176,11 +176,11 @@ def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
     more: dict[str, Any] = {}
     if isinstance(state.model, EncoderDecoder):
-        ids, _, more["source"] = translated(state, prompt, None)
+        tokens, _, more["source"] = translated(state.model, state.tokenizer, prompt)
     else:
         ids = state.tokenizer.encode_prompt(prompt)
         check_prompt(state.model, ids)
-    tokens = torch.tensor([ids])
+        tokens = torch.tensor([ids])
     weights = sum(p.nbytes for p in state.model.parameters())
     given = state.model.read_given(tokens, **more)
     size = weights + estimated_bytes(state.model, tokens, given=given)

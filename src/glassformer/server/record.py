@@ -19,11 +19,11 @@ from glassformer.model.texts import next_tokens
 from glassformer.ops import softmax
 from glassformer.server.errors import ApiError
 from glassformer.server.schemas import SamplingOptions, TraceOptions
-from glassformer.server.translated import translated
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, open_train_state, token_of
+from glassformer.training.translation import translated
 from glassformer.watch.choice import record_choice
 from glassformer.watch.one_pass import estimated_bytes
 
@@ -102,7 +102,10 @@ def record(
     target = None if options.target is None else token_of(state.tokenizer, options.target)
     more: dict[str, Any] = {}
     if isinstance(state.model, EncoderDecoder):
-        ids, targets, more["source"] = translated(state, options.prompt, target)
+        read, targets, more["source"] = translated(
+            state.model, state.tokenizer, options.prompt, target
+        )
+        ids: list[int] = read[0].tolist()
     else:
         ids = [*state.tokenizer.encode_prompt(options.prompt), *options.added]
         check_prompt(state.model, ids)

@@ -247,3 +247,32 @@ def greedy(
             break
     rows = (row[1:] for row in ids.tolist())
     return [row[: row.index(end_id)] if end_id in row else row for row in rows]
+
+
+class Translated(NamedTuple):
+    """What a decoder reads and what is asked after each of its tokens [1, pos], and the source."""
+
+    ids: Int[Tensor, "1 pos"]
+    targets: Int[Tensor, "1 pos"]
+    source: Int[Tensor, "1 source_pos"]
+
+
+def translated(
+    model: EncoderDecoder, tokenizer: Tokenizer, text: str, target: int | None = None
+) -> Translated:
+    """A text to translate, and the model's own translation, the likeliest word each time.
+
+    After its last word the end is asked for, or `target`.
+    """
+    source = tokenizer.encode_source(text)
+    longest = model.config.encoder.n_ctx
+    if not tokenizer.encode(text) or len(source) > longest:
+        raise GlassformerError(
+            f"{text!r} has {len(source):,} tokens with the end, and this model reads 2 to"
+            f" {longest:,}; give another sentence"
+        )
+    ids = torch.tensor([source], device=next(model.parameters()).device)
+    [written] = greedy(model, ids, tokenizer.eos_id)
+    end = tokenizer.eos_id if target is None else target
+    asked = [*written, IGNORED if end is None else end]
+    return Translated(torch.tensor([[model.config.start_id, *written]]), torch.tensor([asked]), ids)
