@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +25,13 @@ from glassformer.generation.defaults import defaults
 from glassformer.generation.generate import check_prompt, generate
 from glassformer.lab.edits import Edit, written
 from glassformer.lab.logit_lens import logit_lens, record_guesses
+from glassformer.model import EncoderDecoder
 from glassformer.show.choice import TOKEN, print_choice
 from glassformer.show.explanation import print_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
-from glassformer.training.train_state import open_train_state
+from glassformer.training.train_state import open_train_state, token_of
+from glassformer.training.translation import translated
 from glassformer.watch.choice import record_choice
 
 ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
@@ -107,6 +109,17 @@ def command(
             return say_json(explanation_data(result, follow))
         return print_explanation(result, everything=everything, follow=follow, full=full)
     model, tokenizer = open_run(run, at_step)
+    if isinstance(model, EncoderDecoder):
+        if where.kind == "choose" or where.token is not None:
+            raise GlassformerError(
+                "of an encoder-decoder the whole translation is read at once, the likeliest word"
+                " each time; leave @token out, and explain fwd/probs or what leads to it"
+            )
+        ids, _, source = translated(model, tokenizer, prompt)
+        result = model.watch(ids, source=source, edit=changed).explain(where, check=check)
+        if as_json:
+            return say_json(explanation_data(result, follow))
+        return print_explanation(result, everything=everything, follow=follow, full=full)
     ids = tokenizer.encode_prompt(prompt)
     index, seed = where.token or 0, seed or 0
     check_prompt(model, ids)
@@ -148,15 +161,20 @@ def _learning(
 ) -> Trace:
     """A pass with its gradients and, if that is asked for, the update they lead to."""
     state = open_train_state(run, at_step, report=note_replay)
-    ids, targets = state.make_targets(prompt, target)
+    more: dict[str, Any] = {}
+    if isinstance(state.model, EncoderDecoder):
+        asked = None if target is None else token_of(state.tokenizer, target)
+        ids, targets, more["source"] = translated(state.model, state.tokenizer, prompt, asked)
+    else:
+        ids, targets = state.make_targets(prompt, target)
     if where.kind not in ("opt", "const"):
-        return state.model.watch(ids, targets, backward=True, edit=edit)
+        return state.model.watch(ids, targets, backward=True, edit=edit, **more)
     if edit:
         raise GlassformerError(
             f"{where} belongs to a training step, which has no edits; leave out --edit, or explain"
             " a gradient (bwd/...) with it"
         )
-    return state.train_step(ids, targets)[0].trace
+    return state.train_step(ids, targets, **more)[0].trace
 
 
 def belongs_to_a_step(path: str) -> bool:

@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.interop.open import load
 from glassformer.interop.said import read_said
-from glassformer.model import load_preset, preset_names
+from glassformer.model import EncoderDecoder, load_preset, preset_names
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
@@ -51,6 +51,11 @@ class TrainState:
         Without a target its own next tokens are asked, with one only what follows the last. A text
         of one token more than the context is asked for its last token too, and read up to it.
         """
+        if isinstance(self.model, EncoderDecoder):
+            raise GlassformerError(
+                "an encoder-decoder learns a target from a source, and this command has one text;"
+                " `glassformer explain` shows how its next step would move a weight (opt/...)"
+            )
         tokens = self.tokenizer.encode_prompt(text)
         if target is None and len(tokens) == self.model.config.n_ctx + 1:
             return torch.tensor([tokens[:-1]]), torch.tensor([tokens[1:]])
