@@ -1,0 +1,88 @@
+"""The commands on a model with an encoder and a decoder: the text is the source."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassformer.interop.folder import save
+from glassformer.model import EncoderDecoder, load_preset
+from glassformer.server.export import page_data
+from glassformer.server.runs import Runs
+from glassformer.training.translation import towers_of, translation_tokenizer
+from tests.command_line import Command
+
+SENTENCE = "the black cat sleeps"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of random weights that knows the corpus's words."""
+    tokenizer = translation_tokenizer("french")
+    sizes = {"d_model": 16, "n_layers": 1, "n_heads": 2, "n_ctx": 16}
+    config = towers_of(load_preset("translation")["model"], sizes, tokenizer)
+    model = EncoderDecoder(config, torch.Generator().manual_seed(0))
+    path = tmp_path_factory.mktemp("towers") / "model"
+    save(model, tokenizer, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "encoder.blocks.0.attn.pattern[head=1,source_query=0,source_key=2]",
+        "decoder.blocks.0.cross_attn.attn_scores[head=1,query=0,source_key=1]",
+        "bwd/encoder.embed.W_E[vocab=4,d_model=3]",
+        "opt/encoder.blocks.0.attn.W_Q[head=0,d_model=1,d_head=2]",
+    ],
+)
+def test_explain_finds_numbers_of_both_towers_and_recomputes_them(
+    glassformer: Command, folder: str, address: str
+):
+    ended = glassformer("explain", folder, SENTENCE, address)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "agrees" in ended.stdout
+
+
+def test_trace_and_plot_show_the_words_of_the_source(
+    glassformer: Command, folder: str, tmp_path: Path
+):
+    printed = glassformer("trace", folder, SENTENCE).stdout
+    assert "decoder.blocks.0.cross_attn.pattern" in printed
+    assert "1 black" in printed
+    glassformer("plot", folder, SENTENCE, "--out", str(tmp_path))
+    assert {"alignment.png", "cross-attention-layer-0.png"} <= {f.name for f in tmp_path.iterdir()}
+
+
+def test_eval_counts_exact_translations_beside_the_floor(glassformer: Command, folder: str):
+    printed = glassformer("eval", folder, "--translation", "french").stdout
+    rows = dict(line.rsplit(maxsplit=1) for line in printed.splitlines())
+    assert float(rows["loss"]) > 4 > float(rows["floor"]) > 0
+    assert float(rows["exact"]) <= float(rows["right"]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("step", SENTENCE), "a target from a source"),
+        (("explain", SENTENCE, "choose/token"), "the whole translation is read at once"),
+        (("trace", "the cat " * 20), "this model reads 2 to 16"),
+    ],
+)
+def test_what_is_not_for_two_towers_is_refused_in_one_line(
+    glassformer: Command, folder: str, arguments: tuple[str, ...], said: str
+):
+    command, *rest = arguments
+    ended = glassformer(command, folder, *rest)
+    assert ended.code == 2
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_page_holds_both_towers_recorded_with_their_gradients(folder: str):
+    data = page_data(Runs([folder]), SENTENCE)
+    assert not data.models
+    [trace] = data.traces
+    assert trace.about.tokens[0] == "<s>"
+    assert trace.about.backward
+    assert trace.about.optimizer
