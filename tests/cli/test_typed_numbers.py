@@ -1,6 +1,7 @@
 """Whatever number a person types, a command does its work or says in one line why not."""
 
 import io
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,6 +24,7 @@ TYPED: dict[tuple[str, ...], list[str]] = {
     ("course",): ["--out=course.html"],
     ("demo",): [],
     ("train",): ["text.txt", *TINY],
+    ("sweep",): ["only.toml", "--out=swept"],
     ("eval",): ["run", "text.txt"],
     ("ask",): [*PASS, "--max-tokens=2"],
     ("trace",): PASS,
@@ -58,12 +60,15 @@ def options(verb: tuple[str, ...]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a text and a run."""
+    """A folder with a text, a run, and a sweep of one variant that is trained already."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "text.txt").write_text("the cat sat on a mat. the dog sat on the cat. " * 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run(patch, ["train", "text.txt", "--out=run", *TINY])[0] == 0
+        shutil.copytree("run", "swept/only")
+        for copy in ("only.toml", "swept/only.toml"):
+            shutil.copy("run/train.toml", copy)
     return folder
 
 
