@@ -14,7 +14,7 @@ from glassformer.interop.gguf_file import TARGETS
 from glassformer.interop.open import load
 from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import Command
-from tests.parity.families import CASES, model_there
+from tests.parity.families import CASES, ENCODERS, model_there
 from tests.server.served import client, data_block, node_table, open_trace
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "
@@ -35,6 +35,7 @@ def cases() -> list[Any]:
             marks=[] if (model_type, i) in QUICK else pytest.mark.heavy,
         )
         for model_type, i, settings in CASES
+        if model_type not in ENCODERS  # tests/cli/test_encoder.py
     ]
 
 

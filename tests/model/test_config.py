@@ -95,7 +95,7 @@ def test_every_preset_is_a_configuration(name):
 
 def test_an_unknown_preset_is_answered_with_the_nearest_and_with_all():
     with pytest.raises(
-        GlassformerError, match=r"'GTP2'.* Did you mean 'gpt2'\? Presets: classic, fast, gpt2, "
+        GlassformerError, match=r"'GTP2'.* Did you mean 'gpt2'\? Presets: bert-base, bert-large, "
     ):
         Config.preset("GTP2")
 

@@ -255,7 +255,7 @@ def kind_of(config: Config) -> type[Decoder] | type[Encoder]:
     return Decoder if config.causal else Encoder
 
 
-def random_given(config: Config, seed: int, ids: Tensor) -> dict[str, Tensor]:
+def random_given(config: Config, seed: int, ids: Tensor) -> dict[str, Any]:
     """What a model reads beside ids.
 
     An encoder: the last text padded, and types where it has some. Every third decoder: where the

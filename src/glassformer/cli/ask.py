@@ -10,6 +10,7 @@ import typer
 
 from glassformer.cli.answer import Answers
 from glassformer.cli.as_json import AsJson
+from glassformer.cli.blanks import answer_blanks, refuse_what_continues
 from glassformer.cli.choosing import (
     NO_DEFAULTS,
     MinP,
@@ -94,6 +95,8 @@ def command(
     reaches the end of the context ends there, and says so. Without a prompt,
     on a terminal, you are asked for one after the other; there an answer has
     at most 40 tokens and the seed is 0, if nothing else is said.
+
+    An encoder says what stands in every [MASK] of the text, with probabilities.
     """
     asked: dict[str, float | None] = {
         "temperature": temperature,
@@ -104,6 +107,15 @@ def command(
     }
     NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
     model, tokenizer = open_run(run, at_step)
+    if not model.config.causal:
+        extras = {"max_tokens": max_tokens, "stop": stop, "show": show, "weights": weights}
+        refuse_what_continues(**asked, seed=seed, **extras)
+        if prompt is None and sys.stdin.isatty():
+            raise GlassformerError(
+                "an encoder fills blanks of one text; give it, such as 'the [MASK] sat on the mat'"
+            )
+        text = read_stdin().removesuffix("\n") if prompt is None else prompt
+        return answer_blanks(model, tokenizer, text, as_json)
     said = defaults(model.said)
     print_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()

@@ -17,7 +17,7 @@ from glassformer.cli.watching import note_replay
 from glassformer.formula.spelling import number
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.biography import SECONDS, Biography, biography
-from glassformer.model import Decoder
+from glassformer.model.kinds import kind_of
 from glassformer.show.labels import visible
 from glassformer.show.movement import lengths_per_update, numbers_per_update
 from glassformer.show.plots.biography import draw_biography, draw_maps
@@ -61,7 +61,8 @@ def command(
     with its batch.
     """
     where = Address.parse(address)
-    model = Decoder(read_description(run).model)
+    config = read_description(run).model
+    model = kind_of(config)(config)
     tokenizer = Tokenizer.load(run)
     ids = None
     if prompt is not None:

@@ -133,7 +133,8 @@ def command(
     if index or where.kind == "choose":
         print_defaults(said, {**asked, "max_new_tokens": index, "stop": "none"})
     how = {"seed": seed, **asdict(sampling)}
-    ids += list(generate(model, ids, max_new_tokens=index, **how))
+    if index:
+        ids += list(generate(model, ids, max_new_tokens=index, **how))
     trace = watch_ids(model, ids, changed)
     if where.name.startswith("lens."):
         logit_lens(model, trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
@@ -15,7 +16,8 @@ from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
 from glassformer.cli.towers_params import print_towers
 from glassformer.interop.open import config_of
-from glassformer.model import Config, Decoder, TowersConfig
+from glassformer.model import Config, TowersConfig
+from glassformer.model.kinds import kind_of
 from glassformer.watch.view import View
 
 BYTES = {"fp32": 4, "bf16": 2}  # per parameter, as it lies in model.safetensors
@@ -23,6 +25,7 @@ EMBEDDINGS, BLOCK, END = "embeddings", "block", "end"
 
 COMPONENTS = (  # part, component, weight, bias; those of a block are named inside block 0
     (EMBEDDINGS, "tokens", "embed.W_E", ""),
+    (EMBEDDINGS, "token types", "type_embed.W_type", ""),
     (EMBEDDINGS, "positions", "pos_embed.W_pos", ""),
     (EMBEDDINGS, "norm", "ln_embed.w", "ln_embed.b"),
     (BLOCK, "norm 1", "ln1.w", "ln1.b"),
@@ -43,6 +46,8 @@ COMPONENTS = (  # part, component, weight, bias; those of a block are named insi
     (BLOCK, "MLP down", "mlp.W_out", "mlp.b_out"),
     (BLOCK, "norm 2, after", "ln2_post.w", "ln2_post.b"),
     (END, "final norm", "ln_final.w", "ln_final.b"),
+    (END, "masked head", "masked_head.W_in", "masked_head.b_in"),
+    (END, "masked head norm", "masked_head.ln.w", "masked_head.ln.b"),
     (END, "head", "unembed.W_U", "unembed.b_U"),
 )
 
@@ -71,16 +76,19 @@ def count(config: Config) -> list[Row]:
     >>> [(row.component, row.parameters) for row in rows if row.part == "block"]
     [('query', 20), ('key', 20), ('value', 20), ('output', 20), ('MLP up', 80), ('MLP down', 68)]
     """
-    sparse = sum(map(config.has_experts, range(config.n_layers)))
-    kinds = {False: config.n_layers - sparse, True: sparse}  # one layer tells of all of its kind
+    kinds = Counter(  # one layer tells of all of its kind
+        (config.has_experts(layer), layer > 0 or config.first_norm)
+        for layer in range(config.n_layers)
+    )
     rows: list[Row] = []
-    for has_experts, layers in kinds.items():
-        for row in _rows(config.replace(n_layers=1, expert_layers=(has_experts,)), layers):
+    for (has_experts, norm), layers in kinds.items():
+        one = config.replace(n_layers=1, expert_layers=(has_experts,), first_norm=norm)
+        for row in _rows(one, layers):
             same = next((i for i, known in enumerate(rows) if _alike(known, row)), None)
             if same is None:
                 rows.append(row)
             elif row.part == BLOCK:
-                rows[same] = replace(row, layers=config.n_layers)
+                rows[same] = replace(row, layers=rows[same].layers + layers)
     order = [component[:2] for component in COMPONENTS]
     return sorted(rows, key=lambda row: order.index((row.part, row.component)))
 
@@ -91,10 +99,8 @@ def _alike(one: Row, other: Row) -> bool:
 
 def _rows(config: Config, layers: int) -> Iterator[Row]:
     """What a model of one layer has, of which there are so many."""
-    if layers == 0:
-        return
     with torch.device("meta"):
-        views = {view.name: view for view in Decoder(config).views()}
+        views = {view.name: view for view in kind_of(config)(config).views()}
     for part, component, weight, bias in COMPONENTS:
         scope = "blocks.0." if part == BLOCK else ""
         tied = component == "head" and config.tied

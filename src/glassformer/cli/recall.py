@@ -43,7 +43,7 @@ def recall(prepared: Prepared) -> list[Recalled]:
     corpus = prepared.run.description.corpus
     if corpus["kind"] == "translation":
         return translations_of(model, tokenizer, corpus["language"])
-    if corpus["kind"] != "text":
+    if corpus["kind"] != "text" or not model.config.causal:
         return []
     recalled: list[Recalled] = []
     for prompt, word in unfinished(tokenizer, model.config.n_ctx, prepared.run.data):

@@ -17,6 +17,7 @@ from glassformer.errors import GlassformerError
 from glassformer.show.short import print_short
 from glassformer.show.terminal import print_trace
 from glassformer.trace import Trace
+from glassformer.trace.predicted import asked_place
 
 
 def command(
@@ -76,12 +77,13 @@ def command(
         say(f"\nThe trace is in {save}: {len(trace.computed)} values, {trace.nbytes:,} bytes.")
     if not only and not layer and not short_form:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
-        if not probs[-1].isfinite().all():
+        at = asked_place(trace, len(probs))
+        if not probs[at].isfinite().all():
             return None
-        index = f"pos={len(probs) - 1},vocab={int(probs[-1].argmax())}"
+        index = f"pos={at},vocab={int(probs[at].argmax())}"
         say("\nHow was a number made? For example the largest probability:")
-        at = "" if at_step is None else f"@step={at_step} "
-        verb, text, address = pasted.parts("explain", [run, prompt, f"{at}fwd/probs[{index}]"])
+        step = "" if at_step is None else f"@step={at_step} "
+        verb, text, address = pasted.parts("explain", [run, prompt, f"{step}fwd/probs[{index}]"])
         say(f"  {verb} {text} \\\n    {address}")
     return None
 

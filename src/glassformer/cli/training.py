@@ -85,7 +85,9 @@ def train_showing(
             run=run,
             report=report,
             should_stop=stop.asked,
-            sample=lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus),
+            sample=(lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus))
+            if model.config.causal
+            else None,  # an encoder writes nothing of its own accord
             ranks=ranks,
         )
     return outcome, stop.signal
@@ -178,6 +180,8 @@ def print_outcome(
     else:
         n_ctx, is_text = prepared.model.config.n_ctx, corpus["kind"] == "text"
         prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
+    if not prepared.model.config.causal:
+        prompt = f"{prompt} {prepared.run.tokenizer.mask}"
     console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
     console.print(f"  {to_others(prepared.model, folder)}")
 

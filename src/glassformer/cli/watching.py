@@ -9,7 +9,8 @@ import typer
 
 from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
-from glassformer.model import Decoder, EncoderDecoder
+from glassformer.model import EncoderDecoder
+from glassformer.model.kinds import AnyModel
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training import train_state
@@ -39,7 +40,7 @@ def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
     return watch_ids(model, tokenizer.encode_prompt(prompt))
 
 
-def watch_ids(model: Decoder, ids: list[int], edit: Edits | None = None) -> Trace:
+def watch_ids(model: AnyModel, ids: list[int], edit: Edits | None = None) -> Trace:
     """Read tokens and record every value."""
     check_prompt(model, ids)
     return model.watch(ids, edit=edit)

@@ -30,6 +30,7 @@ from glassformer.training.checkpoint import steps_saved
 from glassformer.training.data import BlocksData
 from glassformer.training.examples import examples, shortened, unfinished
 from glassformer.training.loop import train
+from glassformer.training.masking import MaskedData
 from glassformer.training.prepare import Choices, Prepared, new_run, open_blocks, resumed_run
 from glassformer.training.run import DATA, open_tokenizer, read_description
 from glassformer.training.sizing import LITTLE, measured, sized
@@ -236,7 +237,7 @@ class Classroom:
         return open_train_state(str(folder))
 
     @cached_property
-    def data(self) -> BlocksData:
+    def data(self) -> BlocksData | MaskedData:
         """The blocks that its model learned from."""
         described = read_description(self.run)
         return open_blocks(self.run / DATA, described.corpus, self.tokenizer, described.recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import CompiledPlan
 from glassformer.generation.cache import Cache
 from glassformer.generation.defaults import defaults
-from glassformer.generation.packed import PackedModel, generating, unpacked
+from glassformer.generation.packed import PackedModel, generating, refuse_encoder, unpacked
 from glassformer.generation.plan import ExecutionPlan
 from glassformer.generation.rules import rules
 from glassformer.generation.sampling import Sampling, fresh_seed
@@ -22,6 +22,7 @@ from glassformer.generation.sourced import SourcedModel
 from glassformer.model.decoder import Decoder
 from glassformer.model.encoder_decoder import EncoderDecoder
 from glassformer.model.ids import Ids, one_text, refuse_outside
+from glassformer.model.kinds import AnyModel
 from glassformer.model.texts import Texts
 from glassformer.trace import SILENT
 
@@ -37,7 +38,7 @@ threads of the flat plan; with more the flat plan is ahead. Small models have on
 
 
 def generate(
-    model: Decoder | EncoderDecoder | PackedModel,
+    model: AnyModel | PackedModel,
     ids: Ids | None = None,
     *,
     source: Texts | None = None,
@@ -81,7 +82,7 @@ def generate(
 
 
 def generate_batch(
-    model: Decoder | EncoderDecoder | PackedModel,
+    model: AnyModel | PackedModel,
     prompts: Sequence[Ids] | Tensor | None = None,
     *,
     sources: Texts | None = None,
@@ -116,7 +117,7 @@ def generate_batch(
     return [text for batch in batches for text in batch.texts]
 
 
-def _start(model: Decoder | EncoderDecoder | PackedModel) -> list[int]:
+def _start(model: AnyModel | PackedModel) -> list[int]:
     """What an encoder-decoder's text begins with."""
     if not isinstance(model, EncoderDecoder):
         raise GlassformerError("a decoder goes on from a text; give it some ids")
@@ -124,9 +125,10 @@ def _start(model: Decoder | EncoderDecoder | PackedModel) -> list[int]:
 
 
 def _reading(
-    model: Decoder | EncoderDecoder | PackedModel, source: Texts | None, n: int
+    model: AnyModel | PackedModel, source: Texts | None, n: int
 ) -> PackedModel | SourcedModel:
     """What is asked for the tokens of n texts; of two towers, when the encoder has run."""
+    refuse_encoder(model)
     if isinstance(model, EncoderDecoder):
         if source is None:
             raise GlassformerError(
@@ -135,7 +137,7 @@ def _reading(
         return SourcedModel(model, source, n)
     if source is not None:
         raise GlassformerError("a decoder has no source; give its text as ids")
-    return unpacked(model) if isinstance(model, Decoder) else model
+    return model if isinstance(model, PackedModel) else unpacked(cast("Decoder", model))
 
 
 class _Asked(NamedTuple):
@@ -357,7 +359,7 @@ class PromptTooLongError(GlassformerError):
     """A prompt of more tokens than the model reads."""
 
 
-def check_prompt(model: Decoder | EncoderDecoder, ids: Sequence[int]) -> None:
+def check_prompt(model: AnyModel, ids: Sequence[int]) -> None:
     """Raise if a text can't be continued: empty, too long, or with ids the model does not know."""
     config = model.config
     if not ids:

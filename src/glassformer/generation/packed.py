@@ -24,6 +24,7 @@ from glassformer.kernels.product import heads_of
 from glassformer.model.block import Block
 from glassformer.model.config import Config
 from glassformer.model.decoder import Decoder
+from glassformer.model.encoder import Encoder
 from glassformer.model.evaluating import evaluating
 from glassformer.model.experts import Experts
 from glassformer.ops.op import AnyOp
@@ -148,6 +149,15 @@ def _compiled_step(model: Decoder) -> CompiledStep | None:
         return None
 
 
+def refuse_encoder(model: object) -> None:
+    """Raise for a model that does not go on with a text."""
+    if isinstance(model, Encoder):
+        raise GlassformerError(
+            "an encoder says what stands in a blank and does not go on with a text;"
+            " `glassformer ask RUN 'the [MASK] sat'` asks it"
+        )
+
+
 def pack(model: Decoder, weights: str = "float32") -> PackedModel:
     """Copy the model's matrices into the layout that generates fastest, for `generate`.
 
@@ -168,6 +178,7 @@ def pack(model: Decoder, weights: str = "float32") -> PackedModel:
     >>> pack(model, "int8")(torch.tensor([[1, 2, 3]])).shape
     torch.Size([1, 3, 11])
     """
+    refuse_encoder(model)
     if weights not in WEIGHTS:
         raise GlassformerError(
             f"weights={weights!r} is none of {', '.join(WEIGHTS)}.{did_you_mean(weights, WEIGHTS)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -15,7 +15,8 @@ from glassformer.interop.gguf_file import write_gguf
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.jsons import read_json
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, Decoder, Encoder
+from glassformer.model.kinds import OneTower, kind_of
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT
@@ -24,7 +25,7 @@ Kind = Literal["hf", "gguf"]
 CARD, GGUF = "README.md", "model.gguf"
 
 
-def export(model: Decoder, folder: str | Path, card: str, to: Kind = "hf") -> None:
+def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> None:
     """Write a model, its tokenizer and a card about it to a new or empty folder.
 
     "hf": the form of a family that `transformers` knows; "gguf": one file for llama.cpp. A model
@@ -35,6 +36,11 @@ def export(model: Decoder, folder: str | Path, card: str, to: Kind = "hf") -> No
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty" if folder.is_dir() else "is a file"
         raise GlassformerError(f"{folder} {what}; name a new folder for the export")
+    if to == "gguf" and isinstance(model, Encoder):
+        raise GlassformerError(
+            "an encoder is written for transformers, not as a GGUF file, which programs go on with;"
+            " leave --to out"
+        )
     model = folded(model)
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, Tokenizer):
@@ -50,7 +56,7 @@ def export(model: Decoder, folder: str | Path, card: str, to: Kind = "hf") -> No
     try:
         with staged(folder) as stage:
             if to == "gguf":
-                write_gguf(model, tokenizer, stage / GGUF)
+                write_gguf(cast("Decoder", model), tokenizer, stage / GGUF)
             else:
                 save(model, tokenizer, stage)
                 _name_an_unknown(stage / tokenizer_files.CONFIG, tokenizer)
@@ -68,16 +74,16 @@ def export_config(config: Config) -> Config:
     It depends on the token alone, where no position is added and the head is another matrix.
     """
     alone = config.position in ("rotary", "alibi", "none") and not config.tied
-    folds = config.embed_norm and alone and config.embed_scale == 1
+    folds = config.embed_norm and alone and config.embed_scale == 1 and config.causal
     return config.replace(embed_norm=False) if folds else config
 
 
-def folded(model: Decoder) -> Decoder:
+def folded(model: OneTower) -> OneTower:
     """The model that `export` writes for this one; it computes the same logits."""
     config = export_config(model.config)
     if config == model.config or model.ln_embed is None:
         return model
-    other = Decoder.unfilled(config, model.embed.W_E.dtype, model.embed.W_E.device)
+    other = kind_of(config).unfilled(config, model.embed.W_E.dtype, model.embed.W_E.device)
     with torch.no_grad():
         kept = {n: p for n, p in model.state_dict().items() if not n.startswith("ln_embed.")}
         other.load_state_dict(

@@ -93,7 +93,7 @@ def _tokenizer(folder: Path, config: Config | TowersConfig) -> Tokenizer | None:
     """The folder's tokenizer; reading a large one takes much memory for a moment."""
     if not tokenizer_files.is_there(folder):
         return None
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, blanks=not config.causal)
     refuse_larger_vocabulary(
         tokenizer, config, str(tokenizer_files.main(folder)), str(folder / "config.json")
     )

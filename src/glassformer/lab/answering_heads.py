@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.lab.edits import Edit, without_head
-from glassformer.model import Decoder
+from glassformer.model.kinds import OneTower
 from glassformer.text.storyland import Document
 from glassformer.text.tokenizer import Tokenizer
 
@@ -61,7 +61,7 @@ class AnsweringHeads:
 
 
 def answering_heads(
-    model: Decoder, tokenizer: Tokenizer, documents: Sequence[Document]
+    model: OneTower, tokenizer: Tokenizer, documents: Sequence[Document]
 ) -> AnsweringHeads:
     """What each head does for answers that only the prompt can tell.
 
@@ -92,7 +92,7 @@ def answering_heads(
 
 
 def _questions(
-    model: Decoder, tokenizer: Tokenizer, documents: Sequence[Document]
+    model: OneTower, tokenizer: Tokenizer, documents: Sequence[Document]
 ) -> tuple[Tensor, list[Question]]:
     """The texts as ids [batch, pos], as far as the context goes, and what they ask."""
     eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
@@ -120,7 +120,7 @@ def _questions(
     return torch.tensor([row + [0] * (longest - len(row)) for row in rows]), questions
 
 
-def _accuracy(model: Decoder, ids: Tensor, questions: Sequence[Question], edit: Edit) -> float:
+def _accuracy(model: OneTower, ids: Tensor, questions: Sequence[Question], edit: Edit) -> float:
     trace = model.watch(ids, keep="logits", edit=edit)
     return _right(trace.value_of(trace.node("fwd/logits")), questions)
 

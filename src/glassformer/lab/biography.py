@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.kinds import OneTower, kind_of
 from glassformer.trace import Address
 from glassformer.trace.cancel import CancelCheck, Cancelled, never_cancelled
 from glassformer.training.data import Batch
@@ -24,7 +24,7 @@ from glassformer.training.run import read_description, read_metrics
 SECONDS = 60.0
 """How much of training is replayed in search of an update, unless the caller says otherwise."""
 
-Reader = Callable[[Decoder], Tensor]
+Reader = Callable[[OneTower], Tensor]
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,9 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
         raise GlassformerError(
             f"{where}: a biography is about all steps; leave out @step and @token"
         )
+    config = read_description(folder).model
     with torch.device("meta"):
-        weights = [view.name for view in Decoder(read_description(folder).model).views()]
+        weights = [view.name for view in kind_of(config)(config).views()]
     if where.kind not in ("fwd", "weight"):
         raise GlassformerError(
             f"{where} can't be followed; give a weight (weight/...) or a value (fwd/...)"
@@ -236,13 +237,13 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
     return where
 
 
-def _reader(model: Decoder, where: Address, ids: Tensor | None) -> tuple[tuple[str, ...], Reader]:
+def _reader(model: OneTower, where: Address, ids: Tensor | None) -> tuple[tuple[str, ...], Reader]:
     """The axes that are left at the address, and what reads it from a model."""
 
-    def weight(model: Decoder) -> Tensor:
+    def weight(model: OneTower) -> Tensor:
         return weight_slice(model, where)
 
-    def value(model: Decoder) -> Tensor:
+    def value(model: OneTower) -> Tensor:
         assert ids is not None, "a value is read on a prompt"
         with evaluating(model):
             return model.watch(ids, keep=where.name)[where].clone()
@@ -259,7 +260,7 @@ def _reader(model: Decoder, where: Address, ids: Tensor | None) -> tuple[tuple[s
     return left, weight if where.kind == "weight" else value
 
 
-def weight_slice(model: Decoder, where: Address, gradient: bool = False) -> Tensor:
+def weight_slice(model: OneTower, where: Address, gradient: bool = False) -> Tensor:
     """A copy of a weight, or of its gradient, at an address."""
     views = model.views(_gradient) if gradient else model.views()
     view = next(view for view in views if view.name == where.name)

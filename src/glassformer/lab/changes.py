@@ -12,11 +12,12 @@ from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
-from glassformer.model import Decoder
 from glassformer.model.ids import refuse_outside
+from glassformer.model.kinds import OneTower
 from glassformer.model.texts import Texts, next_tokens
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
+from glassformer.trace.predicted import asked_place, sees_both_ways
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ class Change:
     edited: bool
 
 
-def watch_text(model: Decoder, text: Texts, edit: Edit | None = None) -> Trace:
+def watch_text(model: OneTower, text: Texts, edit: Edit | None = None) -> Trace:
     """One pass over a text that ends in `probs`, and in `loss` over its own next tokens.
 
-    A single token has no next one: its trace has no loss.
+    A single token has no next one: its trace has no loss, nor has an encoder's.
     """
     trace = model.watch(text, edit=edit)
     refuse_no_numbers(trace.value_of(trace.node("fwd/logits")))
     ids = trace.value_of(trace.node("token/ids"))
-    if ids.shape[1] > 1:
+    if ids.shape[1] > 1 and not sees_both_ways(trace):
         targets = next_tokens(ids)
         tape = Recorder(trace)
         tape.leaf("token", "targets", targets, ("batch", "pos"))
@@ -70,9 +71,12 @@ def watch_text(model: Decoder, text: Texts, edit: Edit | None = None) -> Trace:
 def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
     """The n most probable next tokens of either pass, the largest changes first.
 
-    The position is the last one; both traces need `probs`, and the first text counts.
+    The position is the last one, of an encoder its first blank; both traces need `probs`, and the
+    first text counts.
     """
-    p, q = (trace.value_of(trace.node("fwd/probs"))[0, -1].double() for trace in (before, after))
+    both = [trace.value_of(trace.node("fwd/probs"))[0] for trace in (before, after)]
+    at = asked_place(before, len(both[0]))
+    p, q = (probs[at].double() for probs in both)
     tokens = {int(i) for probs in (p, q) for i in probs.topk(min(n, len(probs))).indices}
     shifts = [
         Shift(token, word_of(before, token), p[token].item(), q[token].item()) for token in tokens
@@ -81,8 +85,9 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
 
 
 def surprise_at_the_end(trace: Trace, token: int) -> float:
-    """-ln p of a token after the last one of the first text, from the logits, in float64."""
-    logits = trace.value_of(trace.node("fwd/logits"))[0, -1].double()
+    """-ln p of a token after the last one of the first text, or in its blank, in float64."""
+    each = trace.value_of(trace.node("fwd/logits"))[0]
+    logits = each[asked_place(trace, len(each))].double()
     refuse_outside(torch.tensor(token), len(logits))
     return (logits.logsumexp(0) - logits[token]).item()
 

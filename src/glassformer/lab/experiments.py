@@ -24,7 +24,7 @@ from glassformer.lab.edits import (
     without_layer,
     without_neuron,
 )
-from glassformer.model import Decoder
+from glassformer.model.kinds import OneTower
 from glassformer.model.texts import Texts, known_tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import token_of
@@ -38,7 +38,7 @@ class Comparison:
     Both traces end in `probs`, and in `loss` over the text's own next tokens where it has any.
     """
 
-    model: Decoder
+    model: OneTower
     before: Trace
     after: Trace
     edit: Edit
@@ -78,7 +78,7 @@ class Comparison:
         return f"<Comparison of {counted(len(self.edit), 'edit')}: {moved}, {changed}>"
 
 
-def edit(model: Decoder, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
+def edit(model: OneTower, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
     """Read a text with values or weights set to something else. What follows?
 
     edits: address to what it shall be: one number, a tensor of the address's shape, or a function
@@ -100,7 +100,7 @@ def edit(model: Decoder, text: Texts, edits: Mapping[str, NewValue]) -> Comparis
 
 
 def ablate(
-    model: Decoder,
+    model: OneTower,
     text: Texts,
     addresses: str | Iterable[str] = (),
     *,
@@ -144,7 +144,7 @@ def ablate(
 
 
 def patch(
-    model: Decoder, text: Texts, addresses: str | Iterable[str], *, source: Texts | Trace
+    model: OneTower, text: Texts, addresses: str | Iterable[str], *, source: Texts | Trace
 ) -> Comparison:
     """Read a text with values of another one put in (activation patching). What follows?
 

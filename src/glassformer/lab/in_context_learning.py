@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_loss, refuse_no_numbers
-from glassformer.model import Decoder
+from glassformer.model.kinds import OneTower
 from glassformer.text.storyland import Document
 from glassformer.text.tokenizer import Tokenizer
 
@@ -139,8 +139,13 @@ def readable_tokens(tokenizer: Tokenizer) -> list[int]:
     return [i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i)]
 
 
-def measure_repeats(model: Decoder, tokens: Sequence[int]) -> Repeats:
+def measure_repeats(model: OneTower, tokens: Sequence[int]) -> Repeats:
     """Surprise by position and induction per head on random tokens that are repeated once."""
+    if not model.config.causal:
+        raise GlassformerError(
+            "learning in context is measured on the tokens that come next, and an encoder says what"
+            " stands in a blank; give a model that goes on with a text"
+        )
     n = min(model.config.n_ctx // 2, LONGEST_COPY, len(tokens))
     if n < 2:
         raise GlassformerError(
@@ -165,7 +170,7 @@ def measure_repeats(model: Decoder, tokens: Sequence[int]) -> Repeats:
     )
 
 
-def read_texts(model: Decoder, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Reading]:
+def read_texts(model: OneTower, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Reading]:
     """Every token of each text, as far as the context goes, guessed from all before it.
 
     Each text stands after what every text begins with, mostly the separator; without one its first

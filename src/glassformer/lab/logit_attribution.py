@@ -128,7 +128,12 @@ class _Towards:
             yield Share("unembedding's bias", b_U, f"weight/unembed.b_U[vocab={self.token}]")
 
     def _final(self) -> list[_Part]:
-        """The last vector of the stream as the sum of what was written."""
+        """The vector that the unembedding reads, as the sum of what was written.
+
+        An encoder's masked head has an activation in the stream's way: its neurons are the parts.
+        """
+        if self.config.masked_head:
+            return self._normed([*self._head_neurons()], "masked_head.ln", "masked head norm")
         stream = [*self._embedding()]
         if self.config.embed_norm:
             stream = self._normed(stream, "ln_embed", "embedding norm")
@@ -181,10 +186,19 @@ class _Towards:
         x = self._recorded(mlp_out, (0, self.pos))
         yield _Part(f"layer {layer} MLP", f"{mlp_out}[pos={self.pos}]", x)
 
+    def _head_neurons(self) -> Iterator[_Part]:
+        post = self._recorded("fwd/masked_head.post", (0, self.pos))  # [d_mlp]
+        for neuron, x in enumerate(post.diag()):
+            address = f"fwd/masked_head.post[pos={self.pos},d_mlp={neuron}]"
+            yield _Part(f"masked head neuron {neuron}", address, x)
+
     def _embedding(self) -> Iterator[_Part]:
         pos = self.pos
         path = "fwd/embed" if self.config.embed_scale == 1 else "fwd/embed_scaled"
         yield _Part("token embedding", f"{path}[pos={pos}]", self._recorded(path, (0, pos)))
+        if "fwd/type_embed" in self.trace.nodes:
+            x = self._recorded("fwd/type_embed", (0, pos))
+            yield _Part("token type", f"fwd/type_embed[pos={pos}]", x)
         if "fwd/pos_embed" in self.trace.nodes:
             x = self._recorded("fwd/pos_embed", pos)
             yield _Part("position", f"fwd/pos_embed[pos={pos}]", x)

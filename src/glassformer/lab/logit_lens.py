@@ -14,7 +14,8 @@ from torch import Tensor
 
 from glassformer import ops
 from glassformer.lab.changes import word_of
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, Encoder
+from glassformer.model.kinds import OneTower
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder, Trace
 
@@ -50,7 +51,7 @@ class Glimpse:
         return f"<Glimpse at {self.point}: {best.word!r} {best.prob:.3g} after the last token>"
 
 
-def logit_lens(model: Decoder, trace: Trace) -> list[Glimpse]:
+def logit_lens(model: OneTower, trace: Trace) -> list[Glimpse]:
     """Read every residual stream of a trace as if it were the last; the first text of a batch.
 
     The readings are recorded in the same trace, as ``fwd/lens.POINT.probs``, so that each of their
@@ -64,7 +65,7 @@ def logit_lens(model: Decoder, trace: Trace) -> list[Glimpse]:
     ]
 
 
-def record_guesses(model: Decoder, trace: Trace) -> None:
+def record_guesses(model: OneTower, trace: Trace) -> None:
     """Record what would be said at the start of the stream and after every addition to it.
 
     ``fwd/lens.POINT.best_token`` [batch, pos] and its probability, ``best_prob``; for the last
@@ -79,7 +80,7 @@ def record_guesses(model: Decoder, trace: Trace) -> None:
         t("best_token", ops.best_token, probs, best)
 
 
-def guesses_at(model: Decoder, trace: Trace, pos: int) -> dict[str, Guess]:
+def guesses_at(model: OneTower, trace: Trace, pos: int) -> dict[str, Guess]:
     """What would be said after one token at every point of the stream; nothing is recorded.
 
     The first text of a batch, with the weights that the trace recorded.
@@ -115,7 +116,7 @@ def guesses_bytes(config: Config, n_tokens: int, itemsize: int) -> int:
     return itemsize * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
 
 
-def _read(model: Decoder, trace: Trace, point: str) -> str:
+def _read(model: OneTower, trace: Trace, point: str) -> str:
     """The path of the probabilities at a point, which are recorded if they are not yet."""
     path = f"fwd/lens.{point}.probs"
     if path in trace.nodes:
@@ -127,11 +128,16 @@ def _read(model: Decoder, trace: Trace, point: str) -> str:
     return path
 
 
-def _probs(model: Decoder, trace: Trace, x: Tensor, t: Tape) -> Tensor:
+def _probs(model: OneTower, trace: Trace, x: Tensor, t: Tape) -> Tensor:
     """The probabilities [batch, pos, vocab] that vectors x [batch, pos, d_model] would give."""
     if model.ln_final is not None:
         w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
         x = model.ln_final.with_weights(x, w, b, t.at("ln_final"))
+    if isinstance(model, Encoder) and model.masked_head is not None:
+        names = ("W_in", "b_in", "ln.w", "ln.b")
+        W_in, b_in, w, b = (_weight(trace, f"masked_head.{name}") for name in names)
+        assert W_in is not None, "a masked head has its matrix"
+        x = model.masked_head.with_weights(x, W_in, b_in, w, b, t.at("masked_head"))
     b_U = _weight(trace, "unembed.b_U")
     logits = model.unembed.with_weights(x, _unembedding(trace), b_U, t)
     return t("probs", ops.softmax_probs, logits)

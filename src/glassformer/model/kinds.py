@@ -12,6 +12,7 @@ from glassformer.model.encoder_decoder import EncoderDecoder
 from glassformer.model.towers_config import TowersConfig
 
 AnyModel = Decoder | Encoder | EncoderDecoder
+OneTower = Decoder | Encoder
 
 
 def kind_of(config: Config | TowersConfig) -> type[Any]:

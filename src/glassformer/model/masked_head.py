@@ -29,8 +29,20 @@ class MaskedHead(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape
     ) -> Float[Tensor, "batch pos d_model"]:
-        pre = t("pre", ops.mlp_in, x, self.W_in, self.b_in)  # [batch, pos, d_mlp]
-        return self.ln(t("post", self.activation, pre), t.at("ln"))
+        return self.with_weights(x, self.W_in, self.b_in, self.ln.w, self.ln.b, t)
+
+    def with_weights(
+        self,
+        x: Float[Tensor, "batch pos d_model"],
+        W_in: Tensor,
+        b_in: Tensor | None,
+        w: Tensor | None,
+        b: Tensor | None,
+        t: Tape,
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The same with other weights than its own."""
+        pre = t("pre", ops.mlp_in, x, W_in, b_in)  # [batch, pos, d_mlp]
+        return self.ln.with_weights(t("post", self.activation, pre), w, b, t.at("ln"))
 
     def views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         yield View(f"{scope}W_in", source(self.W_in), ("d_model", "d_mlp"))

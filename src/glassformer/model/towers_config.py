@@ -64,6 +64,11 @@ class TowersConfig(Checked):
                 raise GlassformerError(f"{name}={id_:,} is outside the vocabulary of {size:,}")
 
     @property
+    def causal(self) -> bool:
+        """Whether it goes on with a text, as a decoder does: it does with the target."""
+        return True
+
+    @property
     def vocab_size(self) -> int:
         """Of the target."""
         return self.decoder.vocab_size

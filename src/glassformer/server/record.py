@@ -22,7 +22,7 @@ from glassformer.server.schemas import SamplingOptions, TraceOptions
 from glassformer.trace import Recorder, Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
-from glassformer.training.train_state import TrainState, open_train_state, token_of
+from glassformer.training.train_state import TrainState, blank_targets, open_train_state, token_of
 from glassformer.training.translation import translated
 from glassformer.watch.choice import record_choice
 from glassformer.watch.one_pass import estimated_bytes
@@ -109,7 +109,12 @@ def record(
     else:
         ids = [*state.tokenizer.encode_prompt(options.prompt), *options.added]
         check_prompt(state.model, ids)
-        targets = targets_of(torch.tensor([ids]), target)
+        if state.model.config.causal:
+            targets = targets_of(torch.tensor([ids]), target)
+        else:  # what its blank hides, if it is said
+            targets = None
+            if options.target is not None:
+                targets = blank_targets(torch.tensor([ids]), state.tokenizer, options.target)
     tokens = torch.tensor([ids])
     backward, optimizer, lens = _scope(
         state.model, tokens, targets, options, bool(edits), light_bytes, more
@@ -127,7 +132,7 @@ def record(
             **more,
         )
     add_probs(trace)
-    if lens and isinstance(state.model, Decoder):
+    if lens and not isinstance(state.model, EncoderDecoder):
         record_guesses(state.model, trace)
     how = options.sampling or GREEDY
     chosen = record_choice(trace, how.settings, seed=how.seed, index=how.index)

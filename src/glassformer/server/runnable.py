@@ -14,6 +14,7 @@ from torch import Tensor
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import record_guesses
 from glassformer.model import Decoder
+from glassformer.model.kinds import AnyModel
 from glassformer.ops import IGNORED
 from glassformer.server.packing import pack, pack_words
 from glassformer.server.record import add_probs
@@ -65,7 +66,7 @@ def packed_model(state: TrainState) -> PackedModel | None:
     )
 
 
-def descent(model: Decoder) -> Plan:
+def descent(model: AnyModel) -> Plan:
     """The plan of a step of plain gradient descent at learning rate 1, in place of the optimizer's.
 
     Its nodes read those of the model's own plan, which stand before them.

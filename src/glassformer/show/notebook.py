@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 
+import numpy as np
+
 from glassformer.formula.spelling import number
 from glassformer.metrics import Loss, Row
 from glassformer.ops import REGISTRY
@@ -37,6 +39,7 @@ from glassformer.show.values import (
     size,
 )
 from glassformer.trace import Explanation, Node, Trace
+from glassformer.trace.predicted import predicted, sees_both_ways
 
 ROWS, COLUMNS = (12, 4), (8, 2)
 TERMS = (8, 2)
@@ -143,7 +146,13 @@ def _next_token(trace: Trace) -> str:
     probs = probabilities(trace)
     if probs is None:
         return ""
-    last = probs[-1]
+    places = predicted(trace, len(probs))
+    return "".join(_probable(trace, probs, pos) for pos in places)
+
+
+def _probable(trace: Trace, probs: np.ndarray, pos: int) -> str:
+    """The most probable tokens at one position, as a table."""
+    last = probs[pos]
     shown = best_tokens(last, BEST)
     rows = []
     texts, rest = with_rest(last[shown])
@@ -154,7 +163,8 @@ def _next_token(trace: Trace) -> str:
         rows.append(tag("tr", name + tag("td", prob) + bar))
     left_out = len(last) - len(shown)
     said = f"{left_out} of {len(last)} tokens left out, together {rest}" if left_out else ""
-    title = "The most probable next tokens"
+    blank = f"tokens in the blank (token {pos})"
+    title = f"The most probable {blank if sees_both_ways(trace) else 'next tokens'}"
     return details(title, tag("table", "".join(rows)), quiet(said), opened=True)
 
 

@@ -11,9 +11,14 @@ from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.surprise import with_rest
-from glassformer.show.values import array, axis_labels, probabilities
+from glassformer.show.values import (
+    array,
+    axis_labels,
+    probabilities,
+)
 from glassformer.trace import Trace
 from glassformer.trace.node import Node
+from glassformer.trace.predicted import predicted, sees_both_ways
 
 BEST = 10
 NUMBER = 10  # columns of a number
@@ -47,7 +52,7 @@ def print_prediction(trace: Trace, sheet: Sheet, everything: bool) -> None:
         sheet.line()
         sheet.prose(f"{NO_NUMBERS} The first value that is none: {first}.", "bold", indent=2)
         return
-    if len(probs) > 1:
+    if len(probs) > 1 and not sees_both_ways(trace):
         _after_each(trace, sheet, probs, everything)
     print_next(trace, sheet, probs, everything)
 
@@ -94,8 +99,19 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
 def print_next(
     trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool, best: int = BEST
 ) -> None:
-    """Print the table of the next token, the `best` most probable ones of it."""
-    last = probs[-1]
+    """Print the table of the next token or of every blank, the `best` most probable ones of it."""
+    places = predicted(trace, len(probs))
+    for pos in places:
+        _print_at(trace, sheet, probs, pos, everything, best)
+    if not places:
+        sheet.line()
+        sheet.prose("No token is masked, so none is predicted.", QUIET, indent=2)
+
+
+def _print_at(
+    trace: Trace, sheet: Sheet, probs: np.ndarray, pos: int, everything: bool, best: int
+) -> None:
+    last, blank = probs[pos], sees_both_ways(trace)
     if not np.isfinite(last).all():
         sheet.line()
         sheet.prose(NO_NUMBERS, "bold", indent=2)
@@ -103,10 +119,11 @@ def print_next(
     n = len(last)
     shown = best_tokens(last, n if everything or n <= best + 1 else best)
     node = trace.nodes.get("fwd/logits")
-    logits = array(trace, node)[0, -1] if node is not None and node.value is not None else None
-    text = index_label(trace, "pos", len(probs) - 1)
+    logits = array(trace, node)[0, pos] if node is not None and node.value is not None else None
+    text = index_label(trace, "pos", pos)
+    where = f"In the blank (token {pos})" if blank else f"After the last token ({text})"
     sheet.line()
-    sheet.prose(f"After the last token ({text}), the most probable next tokens:", indent=2)
+    sheet.prose(f"{where}, the most probable {'' if blank else 'next '}tokens:", indent=2)
     names = [sheet.spell(token_name(trace, token)) for token in shown]
     width = min(max(5, *(cell_len(name) for name in names)), sheet.width // 3)
     head = f"rank  {sheet.cell('token', width)}  {'id':>6}  {'logit':>10}  {'prob':>10}  "

@@ -25,6 +25,7 @@ from glassformer.show.values import (
     size,
 )
 from glassformer.trace import Node, Trace
+from glassformer.trace.predicted import predicted, sees_both_ways
 
 SCREEN = 60  # lines
 AROUND, PER_LAYER = 19, 7  # lines that are no row of a matrix: in all, and for each layer shown
@@ -128,16 +129,26 @@ class Short:
         if probs is None or not np.isfinite(probs[-1]).all():
             self.sheet.prose(NO_NUMBERS, "bold", indent=2)
             return
-        best = best_tokens(probs[-1], GUESSES)
+        places = predicted(self.trace, len(probs))
+        for pos in places:
+            self._guesses(probs, pos)
+        if not places:
+            self.sheet.prose("No token is masked, so none is predicted.", QUIET, indent=2)
+            return
+        self.sheet.prose(ROUNDED, QUIET, indent=2)
+
+    def _guesses(self, probs: np.ndarray, pos: int) -> None:
+        """The most probable tokens at one position."""
+        best = best_tokens(probs[pos], GUESSES)
         names = [self.sheet.clip(visible(token_name(self.trace, token)), 20) for token in best]
         width = max(map(cell_len, names))
         for token, name in zip(best, names, strict=True):
             self.sheet.line(
-                f"{INDENT}{self.sheet.cell(name, width, right=True)} : {probs[-1][token]:.4f}"
+                f"{INDENT}{self.sheet.cell(name, width, right=True)} : {probs[pos][token]:.4f}"
             )
         self.sheet.line()
-        self.sheet.line(INDENT, (f"Predicted next token: {names[0]}", "bold"))
-        self.sheet.prose(ROUNDED, QUIET, indent=2)
+        what = "token in the blank" if sees_both_ways(self.trace) else "next token"
+        self.sheet.line(INDENT, (f"Predicted {what}: {names[0]}", "bold"))
 
     def _matrix(self, node: Node) -> list[str]:
         """Print the first matrix of a value [row, column]; return what was left out."""

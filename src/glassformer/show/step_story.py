@@ -20,6 +20,7 @@ from glassformer.show.surprise import surprises
 from glassformer.show.table import Bars, Cell, Column, comparisons, print_table
 from glassformer.show.values import array, probabilities
 from glassformer.trace import Address, Trace
+from glassformer.trace.predicted import sees_both_ways
 
 ROWS = (8, 2)  # asked tokens shown from the start and from the end
 WEIGHTS = 6  # weights shown, the largest first
@@ -102,7 +103,7 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
         guess = f"{number(float(probs[pos, best]))} {token_name(trace, best)}"
         rows.append([*words, p, surprise, guess])
     right = {"right": True}
-    columns = [Column("after", most=18), Column("asked", most=14)]
+    columns = [Column(_where(trace), most=18), Column("asked", most=14)]
     columns += [Column("probability", **right), Column("surprise", **right)]
     print_table(sheet, [*columns, Column("best guess", most=None)], rows)
     if fold.missing:
@@ -115,6 +116,11 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
         sheet.prose(f"The most probable: {said}", QUIET, indent=2, hanging=2)
     mean = "the surprise" if len(places) == 1 else "the mean surprise"
     sheet.prose(f"The loss, {mean}: {number(_loss(trace))} nats (fwd/loss).", indent=2)
+
+
+def _where(trace: Trace) -> str:
+    """How the asked token stands to the one beside it."""
+    return "at" if sees_both_ways(trace) else "after"
 
 
 def _gradient(story: StepStory, sheet: Sheet) -> None:
@@ -176,7 +182,7 @@ def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
         [index_label(trace, "pos", pos), token_name(trace, token), *printed, now - was]
         for (pos, token), printed, was, now in zip(shown, comparisons(p, q), p, q, strict=True)
     ]
-    columns = [Column("after", most=18), Column("asked", most=14)]
+    columns = [Column(_where(trace), most=18), Column("asked", most=14)]
     columns += [Column(title, right=True) for title in ("before", "after", "difference")]
     print_table(sheet, [*columns, Bars()], rows)
     _left_out(sheet, fold.summary("asked token"))

@@ -10,6 +10,7 @@ import torch
 
 from glassformer.show.labels import word_at
 from glassformer.trace import Node, Trace
+from glassformer.trace.predicted import is_attention as is_attention
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,6 @@ class Layout:
     lead: tuple[str, ...]
     row: str | None
     column: str | None
-
-
-def is_attention(node: Node) -> bool:
-    """Whether a value is who attends to whom, query by key."""
-    return node.role == "probability" and {"query", "key"} <= set(node.axes)
 
 
 def layout(node: Node) -> Layout:
@@ -83,12 +79,17 @@ def size(node: Node, axis: str | None) -> int:
 
 
 def masked_cells(trace: Trace, node: Node) -> np.ndarray:
-    """Which [query, key] cells are masked: keys later than the query, where the node was masked."""
+    """Which [query, key] cells are masked: keys that nobody may look at, or not this query."""
     scores = trace.nodes.get(f"{node.path.rpartition('.')[0]}.attn_scores")
     shape = size(node, "query"), size(node, "key")
     if scores is None or scores.role != "masked_score" or node.role == "score":
         return np.zeros(shape, dtype=bool)
-    return np.triu(np.ones(shape, dtype=bool), 1)
+    if scores.value is None:
+        return np.triu(np.ones(shape, dtype=bool), 1)
+    axes = scores.axes
+    place = tuple(slice(None) if axis in ("query", "key") else 0 for axis in axes)
+    hidden: np.ndarray = np.isneginf(array(trace, scores)[place])
+    return hidden
 
 
 def probabilities(trace: Trace) -> np.ndarray | None:

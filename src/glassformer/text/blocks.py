@@ -5,6 +5,7 @@ that the seed decides, then again in another order, and so on. What a step sees 
 step and the size of a batch, so there is no loader state: a resumed run goes on with the same data.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice, pairwise
@@ -213,6 +214,12 @@ def _philox(seed: int, number: int, part: int = 0) -> np.random.Philox:
     # raw bits, because they, unlike NumPy's distributions, never change between versions
     key = np.array([seed % 2**64, number], dtype=np.uint64)
     return np.random.Philox(key=key, counter=[0, 0, 0, part])
+
+
+def uniform(shape: tuple[int, ...], seed: int, number: int, part: int) -> np.ndarray:
+    """Numbers from 0 to 1, 1 excluded: always the same ones for (seed, number, part)."""
+    raw = _philox(seed, number, part).random_raw(math.prod(shape))
+    return (raw >> np.uint64(11)).reshape(shape) * 2.0**-53
 
 
 def whole_text(shard: Shard, n_ctx: int, batch_size: int) -> Iterator[Batch]:

@@ -18,6 +18,7 @@ from glassformer.text.vocabulary import byte_name
 EOS = "<eos>"  # stands between documents; token 0 of every tokenizer trained here
 UNK = "<unk>"
 PAD, START, END = "<pad>", "<s>", "</s>"  # of translations: fill up, begin and end a sentence
+MASKED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # of encoders: Devlin et al. 2019
 
 LONG_WORD = 1_000  # characters
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{LONG_WORD}}}|(?<!\s)\s{{{LONG_WORD}}}")  # may be such a word
@@ -104,11 +105,42 @@ def train_sentences(texts: Iterable[str]) -> tokenizers.Tokenizer:
     return engine
 
 
+def train_masked_words(
+    texts: Iterable[str], vocab_size: int | None, *, lowercase: bool
+) -> tokenizers.Tokenizer:
+    """Return a tokenizer of words for an encoder: a text stands between `[CLS]` and `[SEP]`."""
+    pad, unk, first, last, mask = MASKED
+    engine = _word_engine({}, lowercase, punctuation=True, unk=unk)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=2**31 if vocab_size is None else vocab_size,
+        special_tokens=[*MASKED],
+        show_progress=False,
+    )
+    engine.train_from_iterator(texts, trainer=trainer)
+    if engine.get_vocab_size() == len(MASKED):
+        raise GlassformerError(
+            "the texts hold no word to train a tokenizer on; give other texts, or more tokens than"
+            f" {len(MASKED)}"
+        )
+    engine = _word_engine(engine.get_vocab(), lowercase, punctuation=True, unk=unk)
+    engine.add_special_tokens([pad, first, last, mask])
+    engine.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
+        special_tokens=[(token, MASKED.index(token)) for token in (first, last)],
+    )
+    return engine
+
+
 def _word_engine(
-    vocab: dict[str, int], lowercase: bool, punctuation: bool, elided: bool = False
+    vocab: dict[str, int],
+    lowercase: bool,
+    punctuation: bool,
+    elided: bool = False,
+    unk: str = UNK,
 ) -> tokenizers.Tokenizer:
     """`elided`: a letter and an apostrophe before a word are a word of their own, as in French."""
-    engine = tokenizers.Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNK))
+    engine = tokenizers.Tokenizer(models.WordLevel(vocab=vocab, unk_token=unk))
     if lowercase:
         engine.normalizer = normalizers.Lowercase()
     pattern = f"{_WORD}|{_MARK}" if punctuation else _WORD

@@ -196,7 +196,8 @@ def _write(
     eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     separator = np.array(eos, dtype=np.uint32)
     # a template that begins with the separator itself finds it there already
-    begin = [] if tokenizer.begin_ids == eos else tokenizer.begin_ids
+    framed = tokenizer.blanks  # an encoder's rows are framed when they are made
+    begin = [] if framed or tokenizer.begin_ids == eos else tokenizer.begin_ids
     beginning = np.array(begin, dtype=np.uint32)
     digest = hashlib.sha256()
     n_tokens = n_documents = n_bytes = 0

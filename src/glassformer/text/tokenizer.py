@@ -58,7 +58,10 @@ class Tokenizer:
         eos: str | None = None,
         merges_learned: Sequence[LearnedMerge] | None = None,
         beside: tokenizer_files.Beside | None = None,
+        blanks: bool = False,
     ) -> None:
+        """blanks: a prompt is read as an encoder reads it (`encode_blanks`)."""
+        self.blanks = blanks
         self._switched_off = tokenizer_files.SwitchedOff(engine)
         self._beside = beside or tokenizer_files.Beside()
         engine.encode_special_tokens = True  # "<eos>" in a text is text
@@ -140,6 +143,33 @@ class Tokenizer:
         return cls(engines.train_sentences(_some(texts)), eos=engines.END, beside=beside)
 
     @classmethod
+    def of_masked_words(
+        cls, texts: Iterable[str], vocab_size: int | None = None, *, lowercase: bool = True
+    ) -> "Tokenizer":
+        """Make a tokenizer of words for `gf.Encoder`, with a token that stands for a hidden one.
+
+        `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]` are tokens 0 to 4; a text stands between
+        `[CLS]` and `[SEP]`.
+
+        >>> tokenizer = Tokenizer.of_masked_words(["the cat sat"])
+        >>> [tokenizer.token(i) for i in tokenizer.encode_blanks("The [MASK] sat")]
+        ['[CLS]', 'the', '[MASK]', 'sat', '[SEP]']
+        """
+        pad, unk, first, last, mask = engines.MASKED
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": pad,
+            "unk_token": unk,
+            "cls_token": first,
+            "sep_token": last,
+            "mask_token": mask,
+            "eos_token": last,
+            "clean_up_tokenization_spaces": False,
+        }
+        engine = engines.train_masked_words(_some(texts), vocab_size, lowercase=lowercase)
+        return cls(engine, eos=last, beside=tokenizer_files.Beside(config), blanks=True)
+
+    @classmethod
     def from_words(
         cls, words: Sequence[str], *, lowercase: bool = False, punctuation: bool = True
     ) -> "Tokenizer":
@@ -163,18 +193,18 @@ class Tokenizer:
         return tokenizer
 
     @classmethod
-    def load(cls, path: str | Path) -> "Tokenizer":
+    def load(cls, path: str | Path, *, blanks: bool = False) -> "Tokenizer":
         """Read a folder that holds a tokenizer.json, or such a file itself.
 
         Without one, GPT-2's vocab.json and merges.txt are read. The separator between documents is
         the `eos_token` of the tokenizer_config.json beside it. What the folder says beyond that is
-        written back by `save`.
+        written back by `save`. blanks: it is an encoder's, and `encode_prompt` reads `[MASK]`.
         """
         engine, beside = tokenizer_files.read(Path(path))
         eos = tokenizer_files.named(beside, engine, "eos_token")
         if eos is None and "eos_token" not in beside.config:
             eos = tokenizer_files.usual_eos(engine)
-        return cls(engine, eos=eos, beside=beside)
+        return cls(engine, eos=eos, beside=beside, blanks=blanks)
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
@@ -236,6 +266,19 @@ class Tokenizer:
         pad = tokenizer_files.named(self._beside, self.engine, "pad_token")
         return None if pad is None else self.engine.token_to_id(pad)
 
+    @property
+    def mask_id(self) -> int | None:
+        """The token that stands for a hidden one; None if this tokenizer has none."""
+        mask = self.mask
+        return None if mask is None else self.engine.token_to_id(mask)
+
+    @cached_property
+    def mask(self) -> str | None:
+        """That token's name: as the folder gives it, else a usual one."""
+        mask = tokenizer_files.named(self._beside, self.engine, "mask_token")
+        usual = (n for n in tokenizer_files.USUAL_MASK if self.engine.token_to_id(n) is not None)
+        return mask or next(usual, None)
+
     @cached_property
     def chat_template(self) -> str | None:
         """The template that makes a text of a chat, as the folder gives it; None if it has none."""
@@ -276,8 +319,11 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Return the ids of a text as a model reads it: `begin_ids`, and those of `encode`."""
-        return [*self.begin_ids, *self.encode(text)]
+        """Return the ids of a text as a model reads it: `begin_ids`, and those of `encode`.
+
+        Of an encoder's tokenizer they are those of `encode_blanks`.
+        """
+        return self.encode_blanks(text) if self.blanks else [*self.begin_ids, *self.encode(text)]
 
     def encode_source(self, text: str) -> list[int]:
         """Return the ids of a text as an encoder reads it: with all that the template adds to it.
@@ -288,6 +334,24 @@ class Tokenizer:
         """
         self.encode(text)  # refuses what is no text
         return self.engine.encode(text).ids
+
+    def encode_blanks(self, text: str) -> list[int]:
+        """Return the ids of a text as an encoder reads it, `[MASK]` in it as the mask token.
+
+        Other special tokens in it count too: a `[SEP]` between two sentences.
+        """
+        if not isinstance(text, str):
+            self.encode(text)  # refuses it
+        for usual in tokenizer_files.USUAL_MASK if self.mask else ():
+            text = text.replace(usual, self.mask or usual)
+        return self._reads_special.encode(text).ids
+
+    @cached_property
+    def _reads_special(self) -> tokenizers.Tokenizer:
+        """The engine, to which special tokens in a text are special."""
+        engine = tokenizers.Tokenizer.from_str(self.engine.to_str())
+        engine.encode_special_tokens = False
+        return engine
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of several texts at once, on all cores."""

@@ -19,6 +19,7 @@ CONFIG = "tokenizer_config.json"
 # text that is passed on as it is
 KEPT = ("special_tokens_map.json", "chat_template.jinja", "additional_chat_templates/*.jinja")
 USUAL_EOS = ("<eos>", "<|endoftext|>", "</s>", "<|end_of_text|>", "[SEP]")
+USUAL_MASK = ("[MASK]", "<mask>")
 BYTE_LEVEL = (None, "GPT2Tokenizer", "GPT2TokenizerFast")  # whose vocab.json is spelled in bytes
 
 

@@ -49,7 +49,7 @@ def widen(model: AnyModel) -> None:
 def precision(model: AnyModel, dtype: str) -> str:
     """In which precision a model is going to be trained, and how its weights were stored.
 
-    >>> from glassformer.model import Config
+    >>> from glassformer.model import Config, Decoder
     >>> model = Decoder(Config(vocab_size=4, n_ctx=8, d_model=6, n_layers=1, n_heads=2))
     >>> precision(model, "bf16")
     'weights in float32, products in bfloat16'

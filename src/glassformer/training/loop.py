@@ -88,7 +88,7 @@ def train(
     that is not finite is saved.
 
     >>> import tempfile
-    >>> from glassformer.model import Config
+    >>> from glassformer.model import Config, Decoder
     >>> from glassformer.text.blocks import Blocks
     >>> from glassformer.text.shard import write_shard
     >>> from glassformer.text.tokenizer import Tokenizer

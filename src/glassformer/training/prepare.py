@@ -19,7 +19,7 @@ from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
 from glassformer.jsons import LARGEST, OPEN, Count, DamagedFileError, Schema
-from glassformer.model import Config, Decoder, EncoderDecoder, TowersConfig, load_preset
+from glassformer.model import Config, EncoderDecoder, TowersConfig, load_preset
 from glassformer.model.kinds import kind_of
 from glassformer.model.language_model import LanguageModel
 from glassformer.model.size import parameter_count
@@ -31,6 +31,7 @@ from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
+from glassformer.training.masking import Frame, MaskedData
 from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.options import to_toml
 from glassformer.training.plan import refuse_larger_than_memory
@@ -73,7 +74,8 @@ class TrainingCorpus(TypedDict):
 
     `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
     `document_mask`: attention does not cross from one document to the next. Translations have a
-    `language`, and what fills sentences up and begins them.
+    `language`, and what fills sentences up and begins them. `masked`: an encoder says what is
+    hidden.
     """
 
     kind: Literal["storyland", "text", "translation"]
@@ -85,6 +87,7 @@ class TrainingCorpus(TypedDict):
     pad_id: NotRequired[Count]
     start_id: NotRequired[Count]
     document_mask: NotRequired[bool]
+    masked: NotRequired[bool]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -179,10 +182,16 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
                 sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset["model"]["d_model"]
             config = Config.from_dict(sizes)
             refuse_larger_than_memory(config, recipe.batch_size)
-            model = Decoder(config)
+            model = kind_of(config)(config)
         n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
-        described: dict[str, Any] = {"n_ctx": n_ctx}
+        masked = {} if model.config.causal else {"masked": True}
+        described: dict[str, Any] = {"n_ctx": n_ctx, **masked}
         if choices.document_mask:
+            if masked:
+                raise GlassformerError(
+                    "an encoder learns from texts one by one, so there is nothing to keep apart;"
+                    " leave --document-mask out"
+                )
             described["document_mask"] = True
         if corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
@@ -204,7 +213,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             described |= describe_translation(run.data, model, tokenizer, recipe, language)
         else:
             floor = write_storyland(run.data, tokenizer, recipe)
-            described |= {"kind": "storyland", "floor": floor}
+            described |= {"kind": "storyland"} if masked else {"kind": "storyland", "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
         if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
             notes += (said_of(data.blocks, recipe.steps * recipe.blocks_per_step),)
@@ -278,24 +287,32 @@ def open_data(folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe
 
 def open_blocks(
     folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe
-) -> BlocksData:
+) -> BlocksData | MaskedData:
     """The tokens of a text that a run keeps in `folder`, as blocks."""
     file = folder.parent / "run.json"
     described = _CORPUS.check(corpus, file, FIX, within="corpus")
-    masked = described.get("document_mask", False)
+    apart = described.get("document_mask", False)
+    masked = described.get("masked", False)
+    # what stands around a text has its room
+    n_ctx = described["n_ctx"] - (Frame(tokenizer).width if masked else 0)
     if described["kind"] == "storyland":
         floor = described.get("floor")
+        if masked:
+            stories = open_storyland(folder, tokenizer, n_ctx, recipe.seed, 0.0)
+            return MaskedData(stories.blocks, tokenizer, recipe.seed)
         if floor is None:
             raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
-        return open_storyland(folder, tokenizer, described["n_ctx"], recipe.seed, floor, masked)
+        return open_storyland(folder, tokenizer, n_ctx, recipe.seed, floor, apart)
     shard = Shard(folder, tokenizer=tokenizer)
     if "parts" in described:
         parts = [Part(**part) for part in described["parts"]]
-        blocks = Mixture(shard, described["n_ctx"], parts)
-        return BlocksData(blocks, recipe.seed, document_mask=masked)
-    mode: Literal["stream", "whole"] = "whole" if described.get("whole") else "stream"
-    blocks = Blocks(shard, described["n_ctx"], mode=mode)
-    return BlocksData(blocks, recipe.seed, document_mask=masked)
+        blocks: Blocks | Mixture = Mixture(shard, n_ctx, parts)
+    else:
+        mode: Literal["stream", "whole"] = "whole" if described.get("whole") else "stream"
+        blocks = Blocks(shard, n_ctx, mode=mode)
+    if masked:
+        return MaskedData(blocks, tokenizer, recipe.seed)
+    return BlocksData(blocks, recipe.seed, document_mask=apart)
 
 
 def _refuse_for_translation(choices: Choices) -> None:
@@ -361,6 +378,10 @@ def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -
         return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
     texts = corpus.texts() if corpus is not None else _storyland_texts()
     size = choices.vocab_size
+    if same_kind and table.get("masked"):
+        characters = first_characters(texts, TOKENIZER_CHARACTERS)
+        words = table.get("vocab_size") if size is None else size
+        return Tokenizer.of_masked_words(characters, words, lowercase=table.get("lowercase", True))
     return Tokenizer.train(
         asked,
         first_characters(texts, TOKENIZER_CHARACTERS),

@@ -249,7 +249,7 @@ def read_description(folder: Path) -> Description:
 
 def open_tokenizer(folder: Path, description: Description) -> Tokenizer:
     """The tokenizer in a run folder; one with more tokens than the run's model is refused."""
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, blanks=not description.model.causal)
     refuse_larger_vocabulary(
         tokenizer,
         description.model,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Decoder
 from glassformer.model.evaluating import evaluating
+from glassformer.model.kinds import AnyModel
 from glassformer.text import storyland
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard import Shard, write_shard
@@ -87,7 +87,7 @@ class StorylandScore(NamedTuple):
 
 
 @torch.no_grad()
-def measure(model: Decoder, tokenizer: Tokenizer, n: int = FRESH) -> StorylandScore:
+def measure(model: AnyModel, tokenizer: Tokenizer, n: int = FRESH) -> StorylandScore:
     """Score a model on n documents it can't have seen, each on its own."""
     device = next(model.parameters()).device
     fresh = [*documents(FRESH_SEED, n)]

@@ -49,7 +49,8 @@ class TrainState:
         """A text's tokens and what is asked after each, both [1, pos].
 
         Without a target its own next tokens are asked, with one only what follows the last. A text
-        of one token more than the context is asked for its last token too, and read up to it.
+        of one token more than the context is asked for its last token too, and read up to it. Of an
+        encoder the target is what its one blank hides.
         """
         if isinstance(self.model, EncoderDecoder):
             raise GlassformerError(
@@ -57,6 +58,10 @@ class TrainState:
                 " `glassformer explain` shows how its next step would move a weight (opt/...)"
             )
         tokens = self.tokenizer.encode_prompt(text)
+        if not self.model.config.causal:
+            check_prompt(self.model, tokens)
+            ids = torch.tensor([tokens])
+            return ids, blank_targets(ids, self.tokenizer, target)
         if target is None and len(tokens) == self.model.config.n_ctx + 1:
             return torch.tensor([tokens[:-1]]), torch.tensor([tokens[1:]])
         check_prompt(self.model, tokens)
@@ -149,6 +154,20 @@ def open_run(
             " AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
         )
     return model, tokenizer
+
+
+def blank_targets(ids: Tensor, tokenizer: Tokenizer, target: str | None) -> Tensor:
+    """Targets [1, pos] for an encoder: `target` in the text's one blank, and nothing else."""
+    places = (ids[0] == tokenizer.mask_id).nonzero().flatten().tolist()
+    if target is None or len(places) != 1:
+        blank = tokenizer.mask or "[MASK]"
+        raise GlassformerError(
+            f"an encoder learns what a blank hides, and here is no one blank with its word; write"
+            f" {blank} for one word of the text and name it: --target WORD"
+        )
+    targets = torch.full_like(ids, IGNORED)
+    targets[0, places[0]] = token_of(tokenizer, target)
+    return targets
 
 
 def token_of(tokenizer: Tokenizer, word: str) -> int:

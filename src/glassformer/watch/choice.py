@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from glassformer import ops
 from glassformer.trace import Recorder, Trace
+from glassformer.trace.predicted import asked_place
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -20,7 +21,9 @@ class Settings(Protocol):
 def record_choice(
     trace: Trace, settings: Settings, *, seed: int, index: int = 0, row: int = 0
 ) -> int:
-    """Choose the token after the last one of a watched text, and record how under ``choose/``.
+    """Choose the token after the last one of a watched text, or in its first blank.
+
+    How is recorded under ``choose/``.
 
     `trace` is of a pass, `row` the text in its batch, `index` the token's place among the new ones.
     Which values there are depends on what the settings do: next_logits, penalised, scaled, highest,
@@ -29,7 +32,7 @@ def record_choice(
     """
     logits = trace.value_of(trace.node("fwd/logits"))
     ids = trace.value_of(trace.node("token/ids"))
-    last = logits.shape[1] - 1
+    last = asked_place(trace, logits.shape[1])
     token = Recorder(trace, kind="choose")(
         "token",
         ops.choose,

@@ -20,6 +20,7 @@ from glassformer.show.matrix import signed_style
 from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table
+from glassformer.trace.predicted import asked_place, sees_both_ways
 from glassformer.training.train_state import token_of
 
 SHOWN = 16
@@ -33,8 +34,13 @@ def command(
         typer.Option(help="Whose logit; left out, the most probable token's.", metavar="WORD"),
     ] = None,
     pos: Annotated[
-        int, typer.Option(help="After which token, counted from 0; -1 is the last.", metavar="N")
-    ] = -1,
+        int | None,
+        typer.Option(
+            help="After which token, counted from 0; -1 is the last.",
+            metavar="N",
+            show_default="the last; of an encoder the first blank",
+        ),
+    ] = None,
     everything: All = False,
     at_step: AtStep = None,
     as_json: AsJson = False,
@@ -49,7 +55,8 @@ def command(
     """
     subject = Subject(run, at_step)
     trace = subject.watch(prompt)
-    index = at_position(trace, pos)
+    n = trace.node("fwd/probs").shape[1]
+    index = asked_place(trace, n) if pos is None else at_position(trace, pos)
     logits = trace.value_of(trace.node("fwd/logits"))[0, index]
     target = None if token is None else token_of(subject.tokenizer, token)
     result = attribute(subject.model.config, trace, target, index)
@@ -65,9 +72,9 @@ def command(
                 "shares": [asdict(share) for share in result.shares],
             }
         )
-    sheet = Sheet()
+    sheet, where = Sheet(), "at" if sees_both_ways(trace) else "after"
     sheet.title(
-        f"The logit of {token_name(trace, result.token)} after {index_label(trace, 'pos', index)}"
+        f"The logit of {token_name(trace, result.token)} {where} {index_label(trace, 'pos', index)}"
     )
     shares = sorted(result.shares, key=lambda share: -abs(share.logits))
     shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]

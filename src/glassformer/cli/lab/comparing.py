@@ -21,6 +21,7 @@ from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, comparisons, difference, print_table
 from glassformer.trace import Trace
+from glassformer.trace.predicted import asked_place, sees_both_ways
 from glassformer.training.train_state import token_of
 
 TOKENS = 10
@@ -110,7 +111,9 @@ class _Comparison:
     def _next_token(self) -> None:
         n = self.before.node("fwd/probs").shape[1]
         vocab = self.before.node("fwd/probs").shape[2]
-        self.sheet.title(f"The next token, after {index_label(self.before, 'pos', n - 1)}")
+        at = index_label(self.before, "pos", asked_place(self.before, n))
+        hidden = sees_both_ways(self.before)
+        self.sheet.title(f"The token at {at}" if hidden else f"The next token, after {at}")
         shown = vocab if self.everything else TOKENS
         shifts = next_token_shifts(self.before, self.after, shown)
         printed = comparisons([s.before for s in shifts], [s.after for s in shifts])

@@ -21,6 +21,7 @@ from glassformer.show.prediction import best_tokens, token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import GAP, Cell, Column, print_table
 from glassformer.trace import Trace
+from glassformer.trace.predicted import sees_both_ways
 
 GUESS = 15  # columns of a guess: its token and its probability
 RANKS = 5
@@ -85,8 +86,13 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
     rows = Fold.unfolded(n) if everything else Fold.of(n, ROWS_HEAD, ROWS_TAIL)
     fitting = max((sheet.width - 2 - 14 - 12) // (GUESS + GAP), 2)
     points = _spread(len(glimpses), fitting)
-    columns = [Column("after", most=14), *(Column(_point(glimpses[i])) for i in points)]
-    columns.append(Column("came", most=10))
+    here = sees_both_ways(trace)
+    columns = [
+        Column("at" if here else "after", most=14),
+        *(Column(_point(glimpses[i])) for i in points),
+    ]
+    columns.append(Column("is" if here else "came", most=10))
+    asked = ids if here else [*ids[1:], None]
     table: list[list[Cell]] = []
     for index in rows.places:
         if index is None:
@@ -96,7 +102,8 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
         for i in points:
             probs = glimpses[i].probs[index].double().cpu().numpy()
             guesses.append(_guess(sheet, trace, probs, best_tokens(probs, 1)[0]))
-        came = token_name(trace, ids[index + 1]) if index + 1 < n else ""
+        token = asked[index]
+        came = "" if token is None else token_name(trace, token)
         table.append([index_label(trace, "pos", index), *guesses, came])
     print_table(sheet, columns, table)
     if rows.missing:

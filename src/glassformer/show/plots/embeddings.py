@@ -25,6 +25,7 @@ from glassformer.show.plots.style import (
 from glassformer.show.prediction import best_tokens
 from glassformer.show.values import array, probabilities
 from glassformer.trace import Trace
+from glassformer.trace.predicted import asked_place
 
 TABLE = "weight/embed.W_E"
 MOST_LABELS = 90
@@ -108,7 +109,9 @@ def draw_embeddings(trace: Trace) -> Figure:
 def _order(trace: Trace, at: np.ndarray, prompt: list[int]) -> list[int]:
     """Tokens by how much they deserve a label: the prompt's, likely next ones, then spread out."""
     probs = probabilities(trace)
-    likely = best_tokens(probs[-1], PROBABLE) if probs is not None else []
+    likely = (
+        best_tokens(probs[asked_place(trace, len(probs))], PROBABLE) if probs is not None else []
+    )
     order = list(dict.fromkeys([*prompt, *likely]))
     first = order or [int(np.hypot(*at.T).argmax())]
     nearest = np.min([np.hypot(*(at - at[token]).T) for token in first], 0)

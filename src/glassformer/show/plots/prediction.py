@@ -21,6 +21,7 @@ from glassformer.show.prediction import BEST, NO_NUMBERS, best_tokens
 from glassformer.show.surprise import with_rest
 from glassformer.show.values import probabilities
 from glassformer.trace import Trace
+from glassformer.trace.predicted import asked_place, sees_both_ways
 
 BAR = "#6f42ad"
 
@@ -30,7 +31,8 @@ def draw_next_token(trace: Trace) -> Figure:
     probs = probabilities(trace)
     if probs is None:
         raise GlassformerError("the trace holds no logits; watch with keep='*'")
-    last = probs[-1]
+    at, here = asked_place(trace, len(probs)), sees_both_ways(trace)
+    last = probs[at]
     if not np.isfinite(last).all():
         raise GlassformerError(f"{NO_NUMBERS} `glassformer trace` shows where the numbers overflow")
     tokens = best_tokens(last, BEST)
@@ -49,14 +51,21 @@ def draw_next_token(trace: Trace) -> Figure:
         end = value + 0.012 * longest
         axes.text(end, index, text, va="center", size=TICK, color=INK)
     axes.set_xlim(0, min(longest * 1.14, 1.14))
-    name_axes(axes, "probability of being the next token", "")
+    name_axes(
+        axes, "probability of standing here" if here else "probability of being the next token", ""
+    )
     open_frame(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     as_written(axes.get_yticklabels())
     if len(tokens) < len(last):
         note(figure, f"the other {len(last) - len(tokens):,} tokens together: {rest}")
-    title(figure, f"What comes after “{_end_of_text(trace, len(probs))}”?")
+    question = (
+        f"What stands at token {at}?"
+        if here
+        else f"What comes after “{_end_of_text(trace, len(probs))}”?"
+    )
+    title(figure, question)
     return figure
 
 

@@ -9,6 +9,7 @@ from glassformer.text.storyland.corpus import (
     entropy,
     expected_tokens,
     floor,
+    in_place,
     log_prob,
     texts,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "entropy",
     "expected_tokens",
     "floor",
+    "in_place",
     "log_prob",
     "texts",
 ]

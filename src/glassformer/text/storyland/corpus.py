@@ -3,6 +3,7 @@
 Training and held-out documents are documents of different seeds.
 """
 
+import math
 import random
 from collections.abc import Iterable, Iterator
 
@@ -42,6 +43,25 @@ def log_prob(text: str) -> float:
             f"Storyland has no document {text!r}; give a whole document as `documents` writes them"
         )
     return -derivations[0]  # the only one: the grammar is unambiguous
+
+
+def in_place(text: str, begin: int, end: int, words: Iterable[str]) -> dict[str, float]:
+    """How probable each word is in place of text[begin:end] of a document, given all around it.
+
+    p(word | rest) = p(document with the word) / sum over words; words that can't stand there are
+    left out. A sentence's first word may be written with a capital or without.
+
+    >>> text = next(documents("x")).text
+    >>> text[17:21], in_place(text, 17, 21, ["hole", "moon"])
+    ('hole', {'hole': 1.0})
+    """
+    each: dict[str, float] = {}
+    for word in dict.fromkeys(words):
+        for written in {word, word[:1].upper() + word[1:]}:
+            for nats in GRAMMAR.read(text[:begin] + written + text[end:]):
+                each[word] = each.get(word, 0.0) + math.exp(-nats)
+    total = sum(each.values())
+    return {word: p / total for word, p in each.items()}
 
 
 def entropy() -> float:
