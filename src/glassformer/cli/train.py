@@ -198,8 +198,9 @@ def command(
     )
     if resume and (recipe_name is not None or choices != Choices(device=device)):
         raise GlassformerError(
-            "a resumed run goes on exactly as it was started, so --resume takes only --out and"
-            " --device; to train on in another way, start a new run --from it"
+            "a resumed run goes on exactly as it was started, so --resume takes only --out,"
+            " --device, --shard and --deadline; to train on in another way, start a new run --from"
+            " it"
         )
     loggers = (*(log or "").split(","), "tensorboard" if tensorboard else "")
     loggers = tuple(dict.fromkeys(name.strip() for name in loggers if name.strip()))

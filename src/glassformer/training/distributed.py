@@ -58,7 +58,8 @@ class Group(Ranks):
             register_fsdp_forward_method(model, "loss")
             return model.loss
         on = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(LossOf(model), device_ids=on)
+        # buffers are fixed tables: nothing in them is to be told
+        return DistributedDataParallel(LossOf(model), device_ids=on, broadcast_buffers=False)
 
     def share(self, batch: Batch) -> Batch:
         """This rank's rows, as even as can be; one that is not asked for, where there are fewer."""

@@ -140,6 +140,10 @@ class Loop:
         else:
             self.begin()
         self.model.train()
+        if self.ranks.size > 1 and self.step < self.recipe.steps:
+            # DDP sums in an order that it takes from its first backward pass: this one is thrown
+            # away, so that a resumed run's first step is summed like an uninterrupted one's
+            self.gradient(self.batches(self.step + 1), self.step + 1)
         reason = "finished"
         while self.step < self.recipe.steps:
             if self.recipe.patience and self.waited >= self.recipe.patience:
