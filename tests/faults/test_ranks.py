@@ -16,6 +16,7 @@ from glassformer.training.run import load_run, read_metrics
 from tests.faults.rank_writer import RECIPE
 from tests.faults.test_run import TINY, text_file
 from tests.training.small import small_data, small_model
+from tests.training.test_loop import stop_after
 
 KILLS = 50
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -75,16 +76,20 @@ def test_fifty_kills_of_a_rank_lose_nothing_that_was_saved(tmp_path, shard):
     job = start(*restarts, "-m", "tests.faults.rank_writer", tmp_path, *shard)
     checkpoints = tmp_path / "run/checkpoints"
     pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
+    newest = 0
     for _ in range(KILLS // (2 if shard else 1)):
         wait_until(lambda: all(pid.exists() for pid in pids), job)
-        time.sleep(moments.uniform(0, 1.0))  # some steps, anywhere in saving or between
+        goal = newest + 1
+        wait_until(lambda least=goal: max(steps_saved(checkpoints), default=0) >= least, job)
+        time.sleep(moments.uniform(0, 0.5))  # anywhere in saving, pruning or between
         saved = steps_saved(checkpoints)
         victim = int(moments.choice(pids).read_text())
         for pid in pids:
             pid.unlink()
         os.kill(victim, signal.SIGKILL)
         now = steps_saved(checkpoints)
-        assert not saved or now[-1] >= saved[-1]
+        newest = now[-1]
+        assert newest >= saved[-1]
         for step in now[-2:]:
             if step in steps_saved(checkpoints):  # not pruned meanwhile
                 load_checkpoint(step_folder(checkpoints, step))
@@ -94,7 +99,9 @@ def test_fifty_kills_of_a_rank_lose_nothing_that_was_saved(tmp_path, shard):
     assert job.returncode == 0, said[-3000:]
     losses = load_run(tmp_path / "run").of("loss")
     assert [*losses] == [*range(1, len(losses) + 1)]  # every step once
-    alone = train(small_model().double(), small_data(), RECIPE.replace(steps=len(losses)))
+    assert len(losses) >= newest
+    end = stop_after(len(losses))
+    alone = train(small_model().double(), small_data(), RECIPE, should_stop=end)
     straight = [row["loss"] for row in alone.rows if "loss" in row]
     # rows hold float32 of a loss computed in float64
     assert [*losses.values()] == pytest.approx(straight, abs=1e-6)
