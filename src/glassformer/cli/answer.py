@@ -6,11 +6,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
 from glassformer.cli.streams import note
+from glassformer.cli.watching import refuse_two_towers, source_of
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import end_ids
@@ -18,7 +19,7 @@ from glassformer.generation.generate import FINISH_REASONS, Generation, generate
 from glassformer.generation.packed import PackedModel, pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
-from glassformer.model import Decoder
+from glassformer.model import Decoder, EncoderDecoder
 from glassformer.safe_text import harmless
 from glassformer.show.choice import print_choice, token_text
 from glassformer.show.labels import visible
@@ -39,7 +40,7 @@ class Answers:
     `weights`, where given, is the width in which they are packed for answering.
     """
 
-    model: Decoder
+    model: Decoder | EncoderDecoder
     tokenizer: Tokenizer
     sampling: Sampling
     max_tokens: int | None  # None: as many as the model's folder says
@@ -50,8 +51,13 @@ class Answers:
 
     def __post_init__(self) -> None:
         self._asked = self.model if self.weights is None else self._packed(self.weights)
+        self._more: dict[str, Any] = {}  # what the last answer's passes read beside its tokens
 
     def _packed(self, weights: str) -> PackedModel:
+        if isinstance(self.model, EncoderDecoder):
+            raise GlassformerError(
+                "--weights packs a decoder alone, and this model has two towers; leave it out"
+            )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             packed = pack(self.model, weights)
@@ -62,7 +68,8 @@ class Answers:
     def complete(self, prompt: str) -> Generation:
         """Print a prompt and stream what the model makes follow it."""
         generation, pieces = self.begin(prompt)
-        write(prompt)
+        if not isinstance(self.model, EncoderDecoder):
+            write(prompt)
         silent = True
         try:
             for piece in pieces:
@@ -91,16 +98,13 @@ class Answers:
 
     def begin(self, prompt: str) -> tuple[Generation, Iterator[str]]:
         """What the model makes follow a prompt: its tokens, and its text piece by piece."""
-        eos = self.tokenizer.eos_id
-        ids = self.tokenizer.encode_prompt(prompt)
-        if not ids and eos is not None:
-            ids = [eos]  # what stands before every text
         unknown = self.tokenizer.unknown_words(prompt)
         if unknown:
             note(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown))}")
         generation = generate(
             self._asked,
-            ids,
+            self._begin_with(prompt),
+            **self._more,
             max_new_tokens=self.max_tokens,
             **asdict(self.sampling),
             seed=self.seed,
@@ -108,6 +112,14 @@ class Answers:
         )
         self.last = generation
         return generation, stream_text(generation, self.tokenizer, self.stop)
+
+    def _begin_with(self, prompt: str) -> list[int]:
+        """The tokens that the answer goes on from; two towers read the prompt as their source."""
+        if isinstance(self.model, EncoderDecoder):
+            self._more = {"source": [source_of(self.model, self.tokenizer, prompt)]}
+            return [self.model.config.start_id]
+        ids, eos = self.tokenizer.encode_prompt(prompt), self.tokenizer.eos_id
+        return [eos] if not ids and eos is not None else ids  # what stands before every text
 
     def print_end(self, sheet: Sheet) -> None:
         """How the last answer was made, and why it ended."""
@@ -145,11 +157,13 @@ class Answers:
 
     def print_short(self) -> None:
         """The prompt of the last answer on one screen: what made its first token."""
+        refuse_two_towers(self.model, "--show")
         print_short(self._watch(self._answered().prompt, "*"), lines=ANSWER_LINES)
 
     def _watch(self, ids: list[int], keep: str) -> Trace:
         device = self.model.embed.W_E.device
-        return self.model.watch(torch.tensor([ids], device=device), keep=keep)
+        ids_there = torch.tensor([ids], device=device)
+        return self.model.watch(ids_there, keep=keep, **self._more)
 
     def _answered(self) -> Generation:
         if self.last is None:

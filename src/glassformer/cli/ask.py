@@ -26,6 +26,7 @@ from glassformer.cli.streams import note, read_stdin, say_json
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import defaults
+from glassformer.model import EncoderDecoder
 from glassformer.show.sheet import Sheet
 
 MAX_TOKENS = 100
@@ -97,6 +98,10 @@ def command(
     at most 40 tokens and the seed is 0, if nothing else is said.
 
     An encoder says what stands in every [MASK] of the text, with probabilities.
+
+    A model of two towers reads the text as its source and answers with what
+    it writes for it, a translation; the likeliest token each time, if no
+    temperature is given.
     """
     asked: dict[str, float | None] = {
         "temperature": temperature,
@@ -117,6 +122,8 @@ def command(
         text = read_stdin().removesuffix("\n") if prompt is None else prompt
         return answer_blanks(model, tokenizer, text, as_json)
     said = defaults(model.said)
+    if isinstance(model, EncoderDecoder) and temperature is None:
+        asked["temperature"] = said.settings.get("temperature", 0)  # a translation, no continuation
     print_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()
     if max_tokens is None and said.most_new(0) is None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from glassformer.errors import GlassformerError
 from glassformer.generation.rules import longer_bad_words
 from glassformer.generation.sampling import Sampling
-from glassformer.model import Decoder
+from glassformer.model.language_model import LanguageModel
 from glassformer.model.said import Said
 from glassformer.text.tokenizer import Tokenizer
 
@@ -97,7 +97,7 @@ def defaults(said: Said) -> Defaults:
     return Defaults(settings, *lengths, tuple(texts), tuple(left))
 
 
-def end_ids(model: Decoder, tokenizer: Tokenizer) -> tuple[int, ...]:
+def end_ids(model: LanguageModel[Any], tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens at which a text ends: those that the folder names, else the tokenizer's own."""
     ids = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
     return model.said.end_ids or ids

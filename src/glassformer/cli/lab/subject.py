@@ -9,7 +9,7 @@ import typer
 from torch import Tensor
 
 from glassformer.cli import pasted
-from glassformer.cli.watching import open_run
+from glassformer.cli.watching import open_run, refuse_two_towers
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.changes import watch_text
@@ -30,6 +30,7 @@ class Subject:
     def __init__(self, run: str, at_step: int | None = None) -> None:
         self.run, self.at_step = run, at_step
         self.model, self.tokenizer = open_run(run, at_step)
+        refuse_two_towers(self.model, "the lab")
 
     @property
     def options(self) -> list[str]:
