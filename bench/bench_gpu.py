@@ -21,7 +21,7 @@ from bench.measure import Row
 from glassformer.generation.generate import generate
 from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
 from glassformer.training.loop import Loop

@@ -35,7 +35,8 @@ from bench.measure import Row, alternate, compare, ratio
 from bench.plain import NanoGPT, NanoTraining
 from glassformer.model import Config, Decoder, load_preset
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.compiling import CACHE
 from glassformer.training.data import Batch, BlocksData

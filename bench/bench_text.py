@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.measure import Row, alternate, peak_bytes, ratio
 from glassformer.text.corpus import Corpus
 from glassformer.text.reading import BLOCK_BYTES
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.storyland import documents
 

@@ -20,7 +20,8 @@ from bench.plain import NanoGPT, NanoTraining
 from glassformer.model import Config, Decoder
 from glassformer.ops import unembed_cross_entropy
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
 from glassformer.training.loop import Loop

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
 from glassformer.training.distributed import Group, join

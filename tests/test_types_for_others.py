@@ -26,7 +26,7 @@ import glassformer as gf
 from glassformer import ops
 from glassformer.lab import Attribution, Comparison, Glimpse, Neighbor, Repeats
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.training.data import BlocksData
 
 model, tokenizer = gf.load("worked_example")

@@ -20,7 +20,7 @@ from glassformer.interop.open import load
 from glassformer.lab.biography import biography
 from glassformer.server.export import export
 from glassformer.server.runs import Runs
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.trace.trace import Trace

@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError, GlassformerWarning
 from glassformer.generation.defaults import defaults, end_ids
 from glassformer.generation.sampling import Sampling
 from glassformer.interop.folder import load_folder, save
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.prepare import Choices, new_run, resumed_run
 from tests.interop.models import ODD, random_model

@@ -17,7 +17,7 @@ from glassformer.lab.biography import biography
 from glassformer.metrics import Row
 from glassformer.model import Config, Decoder
 from glassformer.server.runs import Runs
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.training.examples import examples

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
 from glassformer.text.blocks import IGNORED, Blocks, whole_text
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from tests.examples import examples
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
 from glassformer.text.bulk import bulk
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import BULK_CHARACTERS, Tokenizer
 
 TEXT = (

@@ -18,7 +18,8 @@ import json, sys, threading, time
 from pathlib import Path
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 
 def anonymous_bytes():

@@ -9,7 +9,7 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import load
 from glassformer.text.corpus import Corpus
 from glassformer.text.mixture import PERIOD, Mixture, name_of, parse_weights, parts_of
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData, whole_text
 from glassformer.training.evaluate import evaluate

@@ -14,11 +14,12 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from glassformer.errors import GlassformerError
 from glassformer.text import reading
-from glassformer.text import shard as shard_module
+from glassformer.text import shard_writing as shard_module
 from glassformer.text.blocks import Blocks, whole_text
 from glassformer.text.corpus import Corpus
 from glassformer.text.reading import Piece
-from glassformer.text.shard import HEADER, Shard, write_shard
+from glassformer.text.shard import HEADER, Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 
 DOCUMENTS = ["The cat sat.", "On the mat", "a dog ran, far away", "x"]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.training.data import whole_text
 from glassformer.training.evaluate import Score, evaluate
 from tests.training.small import N_CTX, TOKENIZER, small_model

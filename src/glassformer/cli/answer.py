@@ -103,7 +103,7 @@ class Answers:
             note(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown))}")
         generation = generate(
             self._asked,
-            self._begin_with(prompt),
+            self.begin_with(prompt),
             **self._more,
             max_new_tokens=self.max_tokens,
             **asdict(self.sampling),
@@ -113,7 +113,7 @@ class Answers:
         self.last = generation
         return generation, stream_text(generation, self.tokenizer, self.stop)
 
-    def _begin_with(self, prompt: str) -> list[int]:
+    def begin_with(self, prompt: str) -> list[int]:
         """The tokens that the answer goes on from; two towers read the prompt as their source."""
         if isinstance(self.model, EncoderDecoder):
             self._more = {"source": [source_of(self.model, self.tokenizer, prompt)]}

@@ -11,6 +11,7 @@ import typer
 from glassformer.cli.answer import Answers
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.blanks import answer_blanks, refuse_what_continues
+from glassformer.cli.chat_answer import ChatAnswers
 from glassformer.cli.choosing import (
     NO_DEFAULTS,
     MinP,
@@ -79,6 +80,13 @@ def command(
             " layer, the output head.",
         ),
     ] = False,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="The prompt is a message; the reply follows, and what was said is kept.",
+        ),
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -131,7 +139,8 @@ def command(
     if talks and seed is None:
         seed = LOOP_SEED
     sampling, ends = said.sampling(**asked), stop or [*said.stop_strings]
-    answers = Answers(model, tokenizer, sampling, max_tokens, ends, seed, weights)
+    kind = ChatAnswers if chat else Answers
+    answers = kind(model, tokenizer, sampling, max_tokens, ends, seed, weights)
     if talks:
         if as_json:
             raise GlassformerError("--json answers one prompt; give it, or pipe it in")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from glassformer.cli.answer import Answers
+from glassformer.cli.chat_answer import ChatAnswers
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.show.sheet import Sheet
@@ -21,6 +22,7 @@ Write a text and the model continues it. Lines that begin with / are commands:
   /max-tokens 100         at most so many new tokens
   /stop TEXT              stop where this text comes; off takes it away
   /seed 1                 draw the same numbers every time; off draws new ones
+  /new                    begin another conversation (with --chat)
   /settings               what is set
   /show                   how the last answer's first token came, on one screen
   /why [N]                why the last answer has its first (or Nth) token
@@ -35,7 +37,7 @@ SAMPLING: dict[str, Callable[[str], float]] = {
     "min-p": float,
     "repetition-penalty": float,
 }
-NOW = ("settings", "show", "why", "trace", "help", "quit")
+NOW = ("new", "settings", "show", "why", "trace", "help", "quit")
 COMMANDS = tuple(f"/{name}" for name in (*SAMPLING, "max-tokens", "stop", "seed", *NOW))
 
 
@@ -47,7 +49,8 @@ def converse(answers: Answers, show: bool = False) -> None:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    say(f"Write a text to continue ({settings(answers)}).")
+    chats = isinstance(answers, ChatAnswers)
+    say(f"Write a {'message' if chats else 'text to continue'} ({settings(answers)}).")
     say("/help for commands, quit to leave.")
     completer = WordCompleter(list(COMMANDS), sentence=True)
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
@@ -86,6 +89,8 @@ def obey(answers: Answers, line: str, show: bool = False) -> bool:
             return False
         case "help":
             say(HELP)
+        case "new" if isinstance(answers, ChatAnswers):
+            answers.messages.clear()
         case "settings":
             say(settings(answers))
         case "why":

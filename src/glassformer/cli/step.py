@@ -45,6 +45,13 @@ def command(
             metavar="WORD",
         ),
     ] = None,
+    reply: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model of chats: the text is a message, and only this reply is asked for.",
+            metavar="TEXT",
+        ),
+    ] = None,
     from_step: Annotated[
         int | None,
         typer.Option(min=0, help="Start where the run was after N updates.", metavar="N"),
@@ -72,7 +79,13 @@ def command(
             f"{out} holds a run, whose model would be replaced; give --out another folder"
         )
     state = open_train_state(run, from_step, lr, note_replay)
-    ids, targets = state.make_targets(prompt, target)
+    if reply is not None and target is not None:
+        raise GlassformerError("--reply and --target both say what is asked for; give one of them")
+    ids, targets = (
+        state.make_targets(prompt, target)
+        if reply is None
+        else state.make_chat_targets(prompt, reply)
+    )
     if as_json and steps == 1 and out is None:
         return say_json(_one_as_data(state, ids, targets))
     if as_json:
@@ -83,7 +96,7 @@ def command(
     sheet = Sheet()
     if steps == 1:
         trace = _print_one(state, ids, targets, sheet, everything)
-        if lr is None:  # explain knows the run's own alone
+        if lr is None and reply is None:  # explain knows the run's own alone
             options = [] if target is None else [f"--target {pasted.word(target)}"]
             options += [] if from_step is None else [f"--at-step {from_step}"]
             sheet.line()

@@ -175,15 +175,23 @@ def print_outcome(
         for asked in recalled:
             console.print(f"  {asked.spelled()}")
     console.print(f"the model is in {folder}; ask it:")
-    if corpus["kind"] == "translation":
-        prompt = TO_TRANSLATE[0]
-    else:
-        n_ctx, is_text = prepared.model.config.n_ctx, corpus["kind"] == "text"
-        prompt = examples(prepared.run.tokenizer, n_ctx, prepared.run.data, own_first=is_text)[0][0]
-    if not prepared.model.config.causal:
-        prompt = f"{prompt} {prepared.run.tokenizer.mask}"
-    console.print(f"  {' '.join(pasted.parts('ask', [folder, prompt]))}")
+    console.print(f"  {' '.join(_question(prepared))}")
     console.print(f"  {to_others(prepared.model, folder)}")
+
+
+def _question(prepared: Prepared) -> list[str]:
+    """The command that asks the new model something that suits it."""
+    folder, kind = prepared.run.folder, prepared.run.description.corpus["kind"]
+    if kind == "chat":
+        return pasted.parts("ask", [folder], "--chat")
+    if kind == "translation":
+        return pasted.parts("ask", [folder, TO_TRANSLATE[0]])
+    n_ctx, tokenizer = prepared.model.config.n_ctx, prepared.run.tokenizer
+    prompts = examples(tokenizer, n_ctx, prepared.run.data, own_first=kind == "text")
+    prompt = prompts[0][0]
+    if not prepared.model.config.causal:
+        prompt = f"{prompt} {tokenizer.mask}"
+    return pasted.parts("ask", [folder, prompt])
 
 
 def to_others(model: AnyModel, folder: Path) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from glassformer.model import Config, Decoder, load_preset
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import write_shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
 from glassformer.training.evaluate import evaluate

@@ -197,6 +197,19 @@ class Blocks:
             yield Window(first, end)
 
 
+def numbers_of_batch(n: int, seed: int, number: int, rows: int) -> np.ndarray:
+    """Which of n rows batch `number` (0 is the first) holds: each row once in every pass.
+
+    >>> sorted(int(row) for number in range(3) for row in numbers_of_batch(6, 0, number, 2))
+    [0, 1, 2, 3, 4, 5]
+    """
+    passes, places = np.divmod(np.arange(number * rows, (number + 1) * rows), n)
+    chosen = np.empty_like(places)
+    for one in np.unique(passes):
+        chosen[passes == one] = shuffled(n, seed, int(one))[places[passes == one]]
+    return chosen
+
+
 @lru_cache(maxsize=8)  # a batch may end one pass and begin the next, of several texts
 def shuffled(n: int, seed: int, number: int, part: int = 0) -> np.ndarray:
     """The numbers 0 to n - 1 in the order of pass `number`: always the same one.
@@ -226,7 +239,7 @@ def whole_text(shard: Shard, n_ctx: int, batch_size: int) -> Iterator[Batch]:
     """Yield X and Y [batch, pos] over a shard laid end to end; every token but the first counts.
 
     >>> import tempfile
-    >>> from glassformer.text.shard import write_shard
+    >>> from glassformer.text.shard_writing import write_shard
     >>> from glassformer.text.tokenizer import Tokenizer
     >>> words = Tokenizer.from_words(["a", "b", "c", "d"])
     >>> shard = write_shard(tempfile.mkdtemp(), ["a b c d"], words)

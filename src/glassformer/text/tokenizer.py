@@ -215,7 +215,7 @@ class Tokenizer:
             "eos_token": self.eos,
             "unk_token": None if unk_id is None else self.vocabulary.names[unk_id],
             "clean_up_tokenization_spaces": False,
-            "split_special_tokens": True,
+            "split_special_tokens": self.chat_template is None,  # whose marks stand in the text
         }
         content = self._switched_off.content(self.engine)
         tokenizer_files.write(Path(folder), content, config, self._beside)
@@ -283,6 +283,17 @@ class Tokenizer:
     def chat_template(self) -> str | None:
         """The template that makes a text of a chat, as the folder gives it; None if it has none."""
         return tokenizer_files.chat_template(self._beside)
+
+    def with_chat_template(self, template: str) -> "Tokenizer":
+        """The same tokens, with a template of chats beside them."""
+        config = dict(self._beside.config)
+        if config:
+            config["split_special_tokens"] = False
+        files = {**self._beside.files, "chat_template.jinja": template}
+        beside = tokenizer_files.Beside(config, files)
+        result = Tokenizer(self.engine, eos=self.eos, beside=beside)
+        result._switched_off = self._switched_off
+        return result
 
     @cached_property
     def special_names(self) -> list[str]:

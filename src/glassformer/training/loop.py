@@ -90,7 +90,7 @@ def train(
     >>> import tempfile
     >>> from glassformer.model import Config, Decoder
     >>> from glassformer.text.blocks import Blocks
-    >>> from glassformer.text.shard import write_shard
+    >>> from glassformer.text.shard_writing import write_shard
     >>> from glassformer.text.tokenizer import Tokenizer
     >>> from glassformer.training.data import BlocksData
     >>> words = Tokenizer.from_words(["one", "two", "three", "four"])

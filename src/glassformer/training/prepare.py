@@ -24,10 +24,14 @@ from glassformer.model.kinds import kind_of
 from glassformer.model.language_model import LanguageModel
 from glassformer.model.size import parameter_count
 from glassformer.text.blocks import Blocks
+from glassformer.text.chat import PLAIN
+from glassformer.text.chat_rows import ChatText
 from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.mixture import Mixture, Part, name_of, parts_of, said_of, shares
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import KINDS, Tokenizer
+from glassformer.training.chat import ChatData, context_of, for_chats, holds_chats, write_chats
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
@@ -78,7 +82,7 @@ class TrainingCorpus(TypedDict):
     hidden.
     """
 
-    kind: Literal["storyland", "text", "translation"]
+    kind: Literal["storyland", "text", "chat", "translation"]
     n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
     floor: NotRequired[float]
     whole: NotRequired[bool]
@@ -144,7 +148,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     language: str | None = preset.get("corpus", {}).get("language")
     if language is not None:
         _refuse_for_translation(choices)
-    corpus, size = None, None
+    corpus, size, chats = None, None, False
     names = [name_of(text) for text in choices.texts]
     if choices.weights:
         shares(choices.weights, names)
@@ -155,6 +159,13 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             separator=choices.separator,
             template=choices.template,
         )
+        chats = choices.template is None and choices.text_field == FIELD and holds_chats(corpus)
+        if chats and (choices.weights or choices.document_mask):
+            raise GlassformerError(
+                "chats are learned one by one; leave out --weights and --document-mask"
+            )
+        if chats:
+            corpus.document = ChatText(PLAIN, {})
         if choices.preset is None and not tuning:
             size = measured(corpus.texts())
             preset = sized(size, preset, choices.tokenizer)
@@ -177,12 +188,16 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         else:
             tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
             sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
+            if corpus is not None and chats and "n_ctx" not in choices.model:
+                sizes["n_ctx"] = max(sizes["n_ctx"], context_of(corpus, tokenizer))
             if "d_mlp" in sizes:
                 # as many times the stream's width as in the preset
                 sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // preset["model"]["d_model"]
             config = Config.from_dict(sizes)
             refuse_larger_than_memory(config, recipe.batch_size)
             model = kind_of(config)(config)
+        if chats:
+            tokenizer = for_chats(tokenizer)
         n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
         masked = {} if model.config.causal else {"masked": True}
         described: dict[str, Any] = {"n_ctx": n_ctx, **masked}
@@ -193,7 +208,10 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
                     " leave --document-mask out"
                 )
             described["document_mask"] = True
-        if corpus is not None:
+        if corpus is not None and chats:
+            described |= {"kind": "chat", "texts": [*choices.texts]}
+            _, notes = write_chats(run.data, corpus, tokenizer, n_ctx, progress)
+        elif corpus is not None:
             described |= {"kind": "text", "texts": [*choices.texts]}
             shard, notes = write_corpus(run.data, corpus, tokenizer, progress)
             if choices.weights:
@@ -275,6 +293,8 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
 
 def open_data(folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe) -> Data:
     """The tokens that a run keeps in `folder`; `corpus` is its run.json's."""
+    if corpus.get("kind") == "chat":
+        return ChatData(Shard(folder, tokenizer=tokenizer), recipe.seed)
     if corpus.get("kind") != "translation":
         return open_blocks(folder, corpus, tokenizer, recipe)
     file = folder.parent / "run.json"

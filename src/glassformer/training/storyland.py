@@ -18,7 +18,8 @@ from glassformer.model.evaluating import evaluating
 from glassformer.model.kinds import AnyModel
 from glassformer.text import storyland
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.storyland import Document
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData

@@ -17,6 +17,7 @@ from glassformer.interop.said import read_said
 from glassformer.model import EncoderDecoder, load_preset, preset_names
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
+from glassformer.text.chat import told, usual_template
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.training.recipe import Recipe
@@ -76,6 +77,22 @@ class TrainState:
                 " or --target WORD"
             )
         return ids, next_tokens(ids)
+
+    def make_chat_targets(self, message: str, reply: str) -> tuple[Tensor, Tensor]:
+        """A message and its reply by the chat template, [1, pos]; the reply alone is asked for."""
+        template = usual_template(self.tokenizer)
+        if template is None:
+            raise GlassformerError(
+                "this model's tokenizer has no chat template, so it was not made for chats; give"
+                " --target WORD, or nothing, in place of --reply"
+            )
+        chat = [{"role": "user", "content": message}, {"role": "assistant", "content": reply}]
+        ids, said = told(template, self.tokenizer, chat)
+        if not said[1:].any():
+            raise GlassformerError("the reply has no token to ask for; give a text to --reply")
+        check_prompt(self.model, ids[:-1].tolist())
+        asked = torch.from_numpy(ids).masked_fill(~torch.from_numpy(said), IGNORED)
+        return torch.from_numpy(ids)[None, :-1], asked[None, 1:]
 
     def train_step(
         self,

@@ -17,7 +17,8 @@ from glassformer.model import EncoderDecoder, TowersConfig
 from glassformer.model.evaluating import evaluating
 from glassformer.text import translation
 from glassformer.text.blocks import IGNORED, shuffled
-from glassformer.text.shard import Shard, write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.translation import Pair
 from glassformer.training.data import Batch

@@ -1,0 +1,56 @@
+"""A conversation: what was said before goes with each message, as far as the context holds it."""
+
+from __future__ import annotations
+
+from glassformer.cli.answer import Answers, write
+from glassformer.cli.streams import note
+from glassformer.errors import GlassformerError
+from glassformer.generation.generate import Generation
+from glassformer.text.chat import Message, prompt_ids, usual_template
+
+ROOM = 16  # tokens that are kept free for a reply
+
+
+class ChatAnswers(Answers):
+    """Replies in place of continuations; `messages` is the conversation so far."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.messages: list[Message] = []
+        if usual_template(self.tokenizer) is None:
+            raise GlassformerError(
+                "this model's tokenizer has no chat template, so it was not made for chats; leave"
+                " --chat out, or train it on rows of messages"
+            )
+
+    def complete(self, prompt: str) -> Generation:
+        """Stream the reply to a message, and keep both."""
+        generation, pieces = self.begin(prompt)
+        reply = ""
+        try:
+            for piece in pieces:
+                new = piece if reply else piece.lstrip()
+                write(new)
+                reply += new
+        finally:
+            write("\n")
+            self.messages.append({"role": "assistant", "content": reply})
+        if not reply:
+            note("the reply is empty")
+        return generation
+
+    def begin_with(self, prompt: str) -> list[int]:
+        """The conversation's tokens with a new message; the oldest go where the context is full."""
+        template = usual_template(self.tokenizer)
+        assert template is not None, "looked at when it began"
+        messages = [*self.messages, {"role": "user", "content": prompt}]
+        n_ctx = self.model.config.n_ctx
+        ids = prompt_ids(template, self.tokenizer, messages)
+        while len(ids) + min(ROOM, n_ctx // 4) > n_ctx and len(messages) > 2:
+            del messages[:2]  # what was asked and what was replied
+            ids = prompt_ids(template, self.tokenizer, messages)
+        forgotten = len(self.messages) + 1 - len(messages)
+        if forgotten:
+            note(f"the context of {n_ctx:,} tokens is full: the {forgotten} oldest messages go")
+        self.messages = messages
+        return ids

@@ -1,0 +1,178 @@
+"""Training on chats: whole conversations are read, the assistant's tokens alone are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from glassformer.describe import counted
+from glassformer.errors import GlassformerError
+from glassformer.text.blocks import IGNORED, numbers_of_batch
+from glassformer.text.chat import PLAIN, usual_template
+from glassformer.text.chat_rows import MESSAGES, messages_of, told_row
+from glassformer.text.corpus import Corpus
+from glassformer.text.rows import Row
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import Encoded, write_asked
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.data import Batch
+from glassformer.training.translation import filled
+
+HELD_OUT = 0.05  # of the conversations, the last ones
+LOOKED_AT = 1_000  # conversations
+SPARE = 4  # tokens for the ends of messages
+LONGEST_CONTEXT = 1024
+FEWEST = 20  # with fewer conversations all are learned
+
+
+def holds_chats(corpus: Corpus) -> bool:
+    """Whether a corpus has rows with `messages` in place of a text.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "rows.jsonl"
+    >>> _ = file.write_text('{"messages": [{"role": "user", "content": "Hello."}]}')
+    >>> holds_chats(Corpus(file))
+    True
+    """
+    if not all(source.has_rows for source in corpus.sources):
+        return False
+    first = next(corpus.rows(), Row("", {}))
+    return MESSAGES in first.values and "text" not in first.values
+
+
+def for_chats(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with a template of chats: its own, or a plain one."""
+    return tokenizer if usual_template(tokenizer) else tokenizer.with_chat_template(PLAIN)
+
+
+def context_of(corpus: Corpus, tokenizer: Tokenizer) -> int:
+    """A context, a power of two, that holds nearly all of the first conversations."""
+    chats = islice(corpus.rows(), LOOKED_AT)
+    lengths = [len(tokenizer.encode(corpus.document(row))) for row in chats]
+    longest = int(np.quantile(lengths, 0.99, method="higher")) + 2 * SPARE
+    return min(2 ** (longest - 1).bit_length(), LONGEST_CONTEXT)
+
+
+def write_chats(
+    folder: Path,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    n_ctx: int,
+    progress: Callable[[float], object] = lambda share: None,
+) -> tuple[Shard, tuple[str, ...]]:
+    """Write conversations of at most n_ctx + 1 tokens; say how many were cut or left out."""
+    template = usual_template(tokenizer)
+    assert template is not None, "for_chats gave it one"
+    cut = silent = 0
+
+    def documents() -> Iterator[Encoded]:
+        nonlocal cut, silent
+        for row in corpus.rows():
+            ids, said = told_row(row, template, tokenizer)
+            if not said[1 : n_ctx + 1].any():
+                silent += 1
+                continue
+            cut += len(ids) > n_ctx + 1
+            n_bytes = sum(len(message["content"].encode()) for message in messages_of(row))
+            yield Encoded(ids[: n_ctx + 1], True, n_bytes, said[: n_ctx + 1])
+
+    shard = write_asked(
+        folder,
+        documents(),
+        tokenizer,
+        progress=lambda n_bytes: progress(corpus.n_read / (corpus.n_bytes or 1)),
+    )
+    asked = int(np.count_nonzero(shard.asked))
+    notes = (
+        f"{counted(len(shard.documents), 'conversation')}: {asked:,} of {len(shard):,} tokens are"
+        " the assistant's, and only these are learned",
+    )
+    if cut:
+        notes += (f"cut at the context of {n_ctx:,} tokens: {counted(cut, 'conversation')}",)
+    if silent:
+        notes += (
+            f"left out, since the assistant says nothing in the first {n_ctx:,} tokens:"
+            f" {counted(silent, 'conversation')}",
+        )
+    return shard, notes
+
+
+class ChatData:
+    """Conversations, pass after pass in an order that `seed` decides.
+
+    A batch holds whole ones, filled up to the longest; the targets that are not the assistant's are
+    `IGNORED`.
+    """
+
+    def __init__(self, shard: Shard, seed: int) -> None:
+        if shard.asked is None:
+            raise GlassformerError(
+                f"{shard.folder} does not say which tokens the assistant said; train again"
+            )
+        n = len(shard.documents)
+        self.shard, self.seed = shard, seed
+        self.n_validation = 0 if n < FEWEST else max(1, round(HELD_OUT * n))
+        self.n_train = n - self.n_validation
+        self._starts = shard.starts(slice(None))
+        separator = 0 if shard.header.eos_id is None else 1
+        self._ends = np.append(self._starts[1:], len(shard)) - separator
+
+    def batch(self, number: int, rows: int) -> Batch:
+        return self._batch(numbers_of_batch(self.n_train, self.seed, number, rows))
+
+    def held_out(self, rows: int) -> Iterator[Batch]:
+        n = len(self._starts)
+        for first in range(self.n_train if self.holds_out else 0, n, rows):
+            yield self._batch(np.arange(first, min(first + rows, n)))
+
+    def _batch(self, chosen: np.ndarray) -> Batch:
+        ids: list[list[int]] = []
+        targets: list[list[int]] = []
+        assert self.shard.asked is not None, "looked at when it was opened"
+        for one in chosen:
+            place = slice(self._starts[one], self._ends[one])
+            tokens, asked = self.shard.ids(place), self.shard.asked[place].astype(bool)
+            ids.append(tokens[:-1].tolist())
+            targets.append(np.where(asked, tokens, IGNORED)[1:].tolist())
+        return Batch(filled(ids, 0), filled(targets, IGNORED))
+
+    @property
+    def holds_out(self) -> bool:
+        return self.n_validation > 0
+
+    def counts(self) -> Int[Tensor, " vocab"]:
+        """How often the assistant says each token."""
+        assert self.shard.asked is not None, "looked at when it was opened"
+        end = int(self._ends[self.n_train - 1])
+        ids = self.shard.ids(slice(0, end))[self.shard.asked[:end].astype(bool)]
+        return torch.from_numpy(np.bincount(ids, minlength=self.shard.header.vocab_size))
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self._ends[self.n_train - 1])
+
+    @property
+    def floor(self) -> None:
+        return None
+
+    def verify(self) -> None:
+        self.shard.verify()
+
+    def describe(self) -> dict[str, Any]:
+        header = self.shard.header
+        return {
+            "tokens_sha256": header.sha256,
+            "asked_sha256": header.asked_sha256,
+            "tokenizer": header.tokenizer,
+            "n_train": self.n_train,
+            "n_validation": self.n_validation,
+            "order": "passes",
+            "seed": self.seed,
+        }
