@@ -119,7 +119,7 @@ def test_a_trained_chat_answers_and_remembers_what_was_said(glassformer, trained
                 {"role": "user", "content": "and the rose?"},
             ],
         )
-    assert chat.choices[0].message.content.strip() == "red."
+    assert (chat.choices[0].message.content or "").strip() == "red."
     assert chat.choices[0].finish_reason == "stop"
 
 

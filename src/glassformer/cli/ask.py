@@ -122,6 +122,7 @@ def command(
     model, tokenizer = open_run(run, at_step)
     if not model.config.causal:
         extras = {"max_tokens": max_tokens, "stop": stop, "show": show, "weights": weights}
+        extras["chat"] = chat
         refuse_what_continues(**asked, seed=seed, **extras)
         if prompt is None and sys.stdin.isatty():
             raise GlassformerError(

@@ -89,6 +89,7 @@ def write_chats(
         tokenizer,
         progress=lambda n_bytes: progress(corpus.n_read / (corpus.n_bytes or 1)),
     )
+    assert shard.asked is not None, "just written"
     asked = int(np.count_nonzero(shard.asked))
     notes = (
         f"{counted(len(shard.documents), 'conversation')}: {asked:,} of {len(shard):,} tokens are"
