@@ -180,6 +180,7 @@ def perplexities() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         shard = write_text(Path(folder) / "tokens", None)
         model = trained(make_loop("classic", shard, TRAINED_STEPS)).model.eval()
+        assert isinstance(model, Decoder)
         batches = list(islice(Blocks(shard, model.config.n_ctx).evaluation(32), 16))
     whole = perplexity(unpacked(model), batches)
     yield Row("perplexity, trained 4 x 128, as stored", whole, "")

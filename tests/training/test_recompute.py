@@ -23,11 +23,12 @@ def test_it_keeps_fewer_numbers_for_the_backward_pass():
     kept = []
     for frugal in (False, True):
         sizes: list[int] = []
-        loop = Loop(small_model(), small_data(), small_recipe(checkpoint_activations=frugal))
+        model = small_model()
+        loop = Loop(model, small_data(), small_recipe(checkpoint_activations=frugal))
         batch = small_data().batch(0, 4)
         with saved_tensors_hooks(lambda t, n=sizes: n.append(t.numel()) or t, lambda t: t):
-            loop.model.train()
-            loop.model.loss(batch.ids, batch.targets)
+            assert loop.model is model.train()
+            model.loss(batch.ids, batch.targets)
         kept.append(sum(sizes))
     assert kept[1] < kept[0] / 2
 

@@ -78,7 +78,7 @@ class Copier(Decoder):
         super().__init__(config)
         self.table = table
 
-    def forward(self, ids, tape=SILENT, cache=None):  # noqa: ARG002
+    def forward(self, ids, tape=SILENT, cache=None, begins=None):  # noqa: ARG002
         ids = torch.as_tensor(ids)
         logits = torch.zeros(*ids.shape, self.config.vocab_size)
         for row, tokens in enumerate(ids.tolist()):
