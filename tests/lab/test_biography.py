@@ -12,7 +12,7 @@ from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.trace.cancel import Cancelled
-from glassformer.training.prepare import open_data
+from glassformer.training.corpora import open_data
 from glassformer.training.run import read_description
 from tests.training.replayed import STEPS, train_run
 

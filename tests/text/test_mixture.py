@@ -11,9 +11,9 @@ from glassformer.text.corpus import Corpus
 from glassformer.text.mixture import PERIOD, Mixture, name_of, parse_weights, parts_of
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.corpora import open_data
 from glassformer.training.data import BlocksData, whole_text
 from glassformer.training.evaluate import evaluate
-from glassformer.training.prepare import open_data
 from glassformer.training.run import read_description
 from tests.command_line import columns as columns
 from tests.command_line import glassformer as glassformer

@@ -14,11 +14,11 @@ from datasets import config as datasets_config
 from pyarrow import parquet
 
 from glassformer.errors import GlassformerError
-from glassformer.text import shard
+from glassformer.text import shard_writing
 from glassformer.text.corpus import Corpus
 from glassformer.text.reading import Piece
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.prepare import write_corpus
+from glassformer.training.corpora import write_corpus
 
 STORY = "The cat sat on the mat.\n" * 20_000  # several blocks
 ROWS = [{"question": "6 x 7?", "answer": 42}, {"question": "Fish?", "answer": "fins"}]
@@ -138,7 +138,7 @@ def test_a_bad_row_or_file_of_a_table_is_answered_with_file_and_row(tmp_path):
 
 
 def test_how_far_a_text_is_read_is_told_on_the_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(shard, "BATCH_CHARACTERS", 5_000)
+    monkeypatch.setattr(shard_writing, "BATCH_CHARACTERS", 5_000)
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(STORY.encode()))
     parquet.write_table(table(TEXTS * 10), tmp_path / "b.parquet")
     shares: list[float] = []
@@ -238,7 +238,7 @@ from pathlib import Path
 from typing import Any
 import pyarrow
 from pyarrow import parquet
-from glassformer.text import shard
+from glassformer.text import shard_writing
 from glassformer.text.corpus import Corpus
 
 def heap():

@@ -22,12 +22,12 @@ from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import translation
 from glassformer.training.blanks import measure_blanks, score
+from glassformer.training.corpora import write_corpus
 from glassformer.training.data import whole_text
 from glassformer.training.device import choose_device
 from glassformer.training.evaluate import evaluate, perplexity
 from glassformer.training.health import uniform_loss
 from glassformer.training.masking import Frame, MaskedData
-from glassformer.training.prepare import write_corpus
 from glassformer.training.run import read_description
 from glassformer.training.storyland import measure
 

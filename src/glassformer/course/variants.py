@@ -12,10 +12,10 @@ from glassformer.model import Config, Decoder, load_preset
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.corpora import open_data
 from glassformer.training.data import BlocksData
 from glassformer.training.evaluate import evaluate
 from glassformer.training.loop import train
-from glassformer.training.prepare import open_data
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import DATA, read_description
 from glassformer.training.sizing import LITTLE

@@ -118,8 +118,9 @@ class Family:
     usual. `constants`: tensors of every block that hold one number, always the same.
 
     `entering`, `activation` and `router` are modules that compute what enters the first block, a
-    neuron's output and the experts' scores, for the table of names. Of families that express a
-    configuration the one of the lowest `rank` is written.
+    neuron's output and the experts' scores, for the table of names; `lens`: TransformerLens gives
+    the same values, as a test shows. Of families that express a configuration the one of the lowest
+    `rank` is written.
     """
 
     model_type: str
@@ -151,6 +152,7 @@ class Family:
     entering: str = ""
     activation: str = ""
     router: str = ""
+    lens: bool = False
     rank: int = 100
 
     @property

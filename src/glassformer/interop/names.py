@@ -3,8 +3,10 @@
 Ours are TransformerLens's names without `hook_`, but for one: in its version 4 `hook_normalized` is
 before gain and bias (in version 2 it was after them), which is our `standardized`; our `normalized`
 is `hook_out`. Each row is proven equal, number by number, in tests/parity: those of `transformers`
-for every family, TransformerLens's for GPT-2, Llama, Qwen 2 and 3, and GPT-NeoX. In what is normed
-by head some libraries have the heads before the positions.
+for every family, TransformerLens's for the families that it opens with the same values
+(`Family.lens`). Of the others it gives some before a scale, a cap or a norm, or in another shape,
+so its names are left out. In what is normed by head some libraries have the heads before the
+positions.
 """
 
 from __future__ import annotations
@@ -63,6 +65,10 @@ _EXPERTS: tuple[_Row, ...] = (
 )
 
 
+ADDED = ("hook_attn_out", "hook_mlp_out")
+"""What a branch adds; TransformerLens gives it before its scale."""
+
+
 def _norm(config: Config, name: str) -> Iterator[_Row]:
     yield f"{name}.scale", "", f"{name}.hook_scale"
     if config.norm_gain or config.norm_bias:
@@ -116,11 +122,15 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     family = family or _family(config)
     modules = dict(_modules(family, config))
     scaled = config.embed_scale != 1  # some families do it inside of the module, some after it
-    yield Name("embed", None if scaled else modules["embed.W_E"][0], "hook_embed")
+    lens = family.lens
+    plain = lens and not scaled
+    module = None if scaled else modules["embed.W_E"][0]
+    yield Name("embed", module, "hook_embed" if plain else None)
     if config.token_types:
         yield Name("type_embed", modules["type_embed.W_type"][0], None)
     if "pos_embed.W_pos" in modules:
-        yield Name("pos_embed", modules["pos_embed.W_pos"][0], "hook_pos_embed")
+        module = modules["pos_embed.W_pos"][0]
+        yield Name("pos_embed", module, "hook_pos_embed" if lens else None)
     fused = any(
         tensor.parts[1:]
         for tensor in family.tensors(config)
@@ -129,24 +139,27 @@ def activations(config: Config, family: Family | None = None) -> Iterator[Name]:
     entering: str | None = family.entering or None
     for i in range(config.n_layers):
         block = f"{family.prefix}{family.layers}{i}"
-        yield Name(f"blocks.{i}.resid_pre", entering, f"blocks.{i}.hook_resid_pre")
+        ends = [f"blocks.{i}.hook_resid_{end}" if lens else None for end in ("pre", "post")]
+        yield Name(f"blocks.{i}.resid_pre", entering, ends[0])
         named = {"act": family.activation, "router": family.router, "mlp": "mlp"}
         for ours, part, hook in _in_block(config, fused, i):
             module, third = modules.get(f"blocks.{i}.{part}", (None, None))
             if named.get(part):
                 module = f"{block}.{named[part]}"
-            theirs = f"blocks.{i}.{hook}" if hook else None
+            apart = config.branch_scale != 1 and hook in ADDED
+            theirs = f"blocks.{i}.{hook}" if hook and lens and not apart else None
             yield Name(f"blocks.{i}.{ours}", module, theirs, third)
         entering = block
-        yield Name(f"blocks.{i}.resid_post", entering, f"blocks.{i}.hook_resid_post")
+        yield Name(f"blocks.{i}.resid_post", entering, ends[1])
     if config.final_norm:
         for ours, part, hook in _norm(config, "ln_final"):
-            yield Name(ours, modules.get(part, (None, None))[0], hook)
+            yield Name(ours, modules.get(part, (None, None))[0], hook if lens else None)
     if config.masked_head:
         yield Name("masked_head.pre", modules["masked_head.W_in"][0], None)
         yield Name("masked_head.ln.normalized", modules["masked_head.ln.w"][0], None)
     apart = config.logit_cap > 0 or config.logit_scale != 1  # no module of theirs gives these
-    yield Name("logits", None if apart else family.head["unembed.U"], "unembed.hook_out")
+    head = None if apart else family.head["unembed.U"]
+    yield Name("logits", head, "unembed.hook_out" if lens and not apart else None)
 
 
 def _modules(family: Family, config: Config) -> Iterator[tuple[str, tuple[str, int | None]]]:
@@ -170,7 +183,8 @@ def weights(config: Config, family: Family | None = None) -> Iterator[Name]:
     family = family or _family(config)
     for tensor in family.tensors(family.with_all_parameters(config)):
         for index, part in enumerate(tensor.parts):
-            yield Name(part, tensor.name, part, index if len(tensor.parts) == 3 else None)
+            third = index if len(tensor.parts) == 3 else None
+            yield Name(part, tensor.name, part if family.lens else None, third)
 
 
 def _family(config: Config) -> Family:

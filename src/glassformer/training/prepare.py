@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field, with_config
-from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.files import write_atomically
 from glassformer.interop import load
 from glassformer.interop.folder import load_folder
 from glassformer.interop.said import read_said
-from glassformer.jsons import LARGEST, OPEN, Count, DamagedFileError, Schema
 from glassformer.model import Config, EncoderDecoder, TowersConfig, load_preset
 from glassformer.model.kinds import kind_of
 from glassformer.model.language_model import LanguageModel
 from glassformer.model.size import parameter_count
-from glassformer.text.blocks import Blocks
 from glassformer.text.chat import PLAIN
 from glassformer.text.chat_rows import ChatText
 from glassformer.text.corpus import FIELD, Corpus
-from glassformer.text.mixture import Mixture, Part, name_of, parts_of, said_of, shares
-from glassformer.text.shard import Shard
-from glassformer.text.shard_writing import write_shard
+from glassformer.text.mixture import Mixture, name_of, parts_of, said_of, shares
 from glassformer.text.tokenizer import KINDS, Tokenizer
-from glassformer.training.chat import ChatData, context_of, for_chats, holds_chats, write_chats
+from glassformer.training.chat import context_of, for_chats, holds_chats, write_chats
 from glassformer.training.checkpoint import steps_saved
+from glassformer.training.corpora import Progress, open_data, write_corpus
 from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
-from glassformer.training.masking import Frame, MaskedData
 from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.options import to_toml
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import FIX, Description, Run
+from glassformer.training.run import Description, Run
 from glassformer.training.sizing import (
     LONGEST,
     is_learned_whole,
@@ -49,10 +42,9 @@ from glassformer.training.sizing import (
     sized,
     spelled,
 )
-from glassformer.training.storyland import documents, open_storyland, write_storyland
+from glassformer.training.storyland import documents, write_storyland
 from glassformer.training.translation import (
     describe_translation,
-    open_translation,
     towers_of,
     translation_tokenizer,
 )
@@ -60,41 +52,6 @@ from glassformer.training.translation import (
 TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
 WHOLE = "the whole text is learned: it is too short to hold out a part of it and measure on that"
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
-
-
-@with_config(OPEN)
-class PartFile(TypedDict):
-    """A text of a mixture: its tokens in the shard, and its share of all blocks."""
-
-    name: str
-    weight: Annotated[float, Field(gt=0, le=1)]
-    first: Count
-    end: Count
-
-
-@with_config(OPEN)
-class TrainingCorpus(TypedDict):
-    """What run.json says of a corpus; of Storyland also its `floor`, nats per token.
-
-    `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
-    `document_mask`: attention does not cross from one document to the next. Translations have a
-    `language`, and what fills sentences up and begins them. `masked`: an encoder says what is
-    hidden.
-    """
-
-    kind: Literal["storyland", "text", "chat", "translation"]
-    n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
-    floor: NotRequired[float]
-    whole: NotRequired[bool]
-    parts: NotRequired[list[PartFile]]
-    language: NotRequired[str]
-    pad_id: NotRequired[Count]
-    start_id: NotRequired[Count]
-    document_mask: NotRequired[bool]
-    masked: NotRequired[bool]
-
-
-_CORPUS = Schema(TrainingCorpus)
 
 
 @dataclass(frozen=True)
@@ -120,10 +77,6 @@ class Choices:
     device: str = "auto"
     options: dict[str, Any] = field(default_factory=dict, compare=False)
     """What was asked for in the words of the command line, for the run's train.toml."""
-
-
-Progress = Callable[[float], object]
-"""Is told, now and then, which share of a work is done."""
 
 
 class Prepared(NamedTuple):
@@ -246,27 +199,6 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     return Prepared(model.to(device), data, recipe, run, notes)
 
 
-def write_corpus(
-    folder: str | Path,
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    progress: Progress = lambda share: None,
-) -> tuple[Shard, tuple[str, ...]]:
-    """Tokenize a corpus into a shard; say which marks between documents were read as letters."""
-    result: Counter[str] = Counter()
-    shard = write_shard(
-        folder,
-        corpus.pieces_counting(tokenizer.usual_separators, result),
-        tokenizer,
-        progress=lambda n_bytes: progress(corpus.n_read / (corpus.n_bytes or 1)),
-    )
-    return shard, tuple(
-        f"{mark} stands {count:,} time{'' if count == 1 else 's'} in the text and is read as"
-        f" letters; if it separates the documents of a text file, add --separator '{mark}'"
-        for mark, count in sorted(result.items())
-    )
-
-
 def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Prepared:
     """Open a run to go on with it; the tokens are those it was started with.
 
@@ -289,50 +221,6 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
         raise
     model.tokenizer = run.tokenizer
     return Prepared(model.to(where), data, recipe, run)
-
-
-def open_data(folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe) -> Data:
-    """The tokens that a run keeps in `folder`; `corpus` is its run.json's."""
-    if corpus.get("kind") == "chat":
-        return ChatData(Shard(folder, tokenizer=tokenizer), recipe.seed)
-    if corpus.get("kind") != "translation":
-        return open_blocks(folder, corpus, tokenizer, recipe)
-    file = folder.parent / "run.json"
-    described = _CORPUS.check(corpus, file, FIX, within="corpus")
-    for name in ("floor", "pad_id", "start_id"):
-        if name not in described:
-            raise DamagedFileError(file, f"has no 'corpus.{name}'", FIX, f"corpus.{name}")
-    return open_translation(folder, tokenizer, recipe.seed, corpus)
-
-
-def open_blocks(
-    folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe
-) -> BlocksData | MaskedData:
-    """The tokens of a text that a run keeps in `folder`, as blocks."""
-    file = folder.parent / "run.json"
-    described = _CORPUS.check(corpus, file, FIX, within="corpus")
-    apart = described.get("document_mask", False)
-    masked = described.get("masked", False)
-    # what stands around a text has its room
-    n_ctx = described["n_ctx"] - (Frame(tokenizer).width if masked else 0)
-    if described["kind"] == "storyland":
-        floor = described.get("floor")
-        if masked:
-            stories = open_storyland(folder, tokenizer, n_ctx, recipe.seed, 0.0)
-            return MaskedData(stories.blocks, tokenizer, recipe.seed)
-        if floor is None:
-            raise DamagedFileError(file, "has no 'corpus.floor'", FIX, "corpus.floor")
-        return open_storyland(folder, tokenizer, n_ctx, recipe.seed, floor, apart)
-    shard = Shard(folder, tokenizer=tokenizer)
-    if "parts" in described:
-        parts = [Part(**part) for part in described["parts"]]
-        blocks: Blocks | Mixture = Mixture(shard, n_ctx, parts)
-    else:
-        mode: Literal["stream", "whole"] = "whole" if described.get("whole") else "stream"
-        blocks = Blocks(shard, n_ctx, mode=mode)
-    if masked:
-        return MaskedData(blocks, tokenizer, recipe.seed)
-    return BlocksData(blocks, recipe.seed, document_mask=apart)
 
 
 def _refuse_for_translation(choices: Choices) -> None:

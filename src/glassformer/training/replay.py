@@ -17,9 +17,9 @@ from glassformer.metrics import Row
 from glassformer.model.kinds import kind_of
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
+from glassformer.training.corpora import open_data
 from glassformer.training.data import Batch
 from glassformer.training.loop import Loop
-from glassformer.training.prepare import open_data
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import DATA, open_tokenizer, read_description
 

@@ -16,7 +16,7 @@ from glassformer.course.lesson import (
 )
 from glassformer.course.spell import counted, percent, visible
 from glassformer.formula.spelling import number
-from glassformer.training.prepare import open_data
+from glassformer.training.corpora import open_data
 from glassformer.training.run import DATA, load_run, read_description
 
 KEEP = (

@@ -37,6 +37,7 @@ FAMILY = Family(
     model_type="apertus",
     title="Apertus",
     architecture="ApertusForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(
             vocab_size=131072, n_ctx=65536, d_mlp=14336, norm_eps=1e-5, d_head=None, activation=None

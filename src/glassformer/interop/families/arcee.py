@@ -9,6 +9,7 @@ FAMILY = Family(
     model_type="arcee",
     title="Arcee",
     architecture="ArceeForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(n_ctx=4096, d_model=2560, d_mlp=18432, norm_eps=1e-5, activation="relu2"),
         Setting("attention_bias", "attn_bias", False),

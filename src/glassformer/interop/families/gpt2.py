@@ -8,6 +8,7 @@ FAMILY = Family(
     model_type="gpt2",
     title="GPT-2",
     architecture="GPT2LMHeadModel",
+    lens=True,
     rank=0,
     settings=(
         Setting("vocab_size", "vocab_size", 50257),

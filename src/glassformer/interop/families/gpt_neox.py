@@ -12,6 +12,7 @@ FAMILY = Family(
     model_type="gpt_neox",
     title="GPT-NeoX",
     architecture="GPTNeoXForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(
             vocab_size=50432,

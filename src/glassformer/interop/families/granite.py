@@ -28,6 +28,7 @@ FAMILY = Family(
     model_type="granite",
     title="Granite",
     architecture="GraniteForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(),
         Setting("attention_bias", "attn_bias", False),

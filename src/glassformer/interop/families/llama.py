@@ -9,6 +9,7 @@ FAMILY = Family(
     model_type="llama",
     title="Llama",
     architecture="LlamaForCausalLM",
+    lens=True,
     rank=1,
     settings=(
         *usual.settings(),

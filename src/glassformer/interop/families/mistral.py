@@ -20,6 +20,7 @@ FAMILY = Family(
     model_type="mistral",
     title="Mistral",
     architecture="MistralForCausalLM",
+    lens=True,
     settings=usual.settings(n_ctx=131072, d_mlp=14336, n_kv_heads=8),
     choices=usual.CHOICES,
     more=_more,

@@ -11,6 +11,7 @@ FAMILY = Family(
     model_type="phi",
     title="Phi",
     architecture="PhiForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(
             vocab_size=51200,

@@ -38,6 +38,7 @@ FAMILY = Family(
     model_type="phi3",
     title="Phi-3",
     architecture="Phi3ForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(vocab_size=32064, n_ctx=4096, d_model=3072, d_mlp=8192, norm_eps=1e-5),
         Setting("resid_pdrop", "dropout", 0.0),

@@ -31,6 +31,7 @@ FAMILY = Family(
     model_type="qwen2",
     title="Qwen2",
     architecture="Qwen2ForCausalLM",
+    lens=True,
     settings=usual.settings(vocab_size=151936, n_ctx=32768, d_mlp=22016, n_kv_heads=32),
     choices={**usual.CHOICES, "attn_bias": True, "attn_bias_on": "qkv"},
     more=read_more,

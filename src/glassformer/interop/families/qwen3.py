@@ -10,6 +10,7 @@ FAMILY = Family(
     model_type="qwen3",
     title="Qwen3",
     architecture="Qwen3ForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(vocab_size=151936, n_ctx=32768, d_mlp=22016, n_kv_heads=32, d_head=128),
         Setting("attention_bias", "attn_bias", False),

@@ -38,6 +38,7 @@ FAMILY = Family(
     model_type="smollm3",
     title="SmolLM3",
     architecture="SmolLM3ForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(
             vocab_size=128256,

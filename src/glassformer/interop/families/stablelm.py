@@ -11,6 +11,7 @@ FAMILY = Family(
     model_type="stablelm",
     title="StableLM",
     architecture="StableLmForCausalLM",
+    lens=True,
     settings=(
         *usual.settings(
             vocab_size=50304,
