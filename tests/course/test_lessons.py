@@ -30,7 +30,7 @@ RUNS: dict[Model, str] = {
     "miniature": "miniature",
     "worked_example": "worked_example",
 }
-WITH_EXAMPLES_OF_THEIR_OWN = ("6", "7", "12", "miniature", "chain")
+WITH_EXAMPLES_OF_THEIR_OWN = ("6", "7", "10", "12", "miniature", "chain")
 """Lessons that also read two given sentences, the miniature's, or the worked example's."""
 
 LONGEST_SENTENCE = 34  # words: a reader of twelve follows no longer one

@@ -130,7 +130,7 @@ def test_an_operand_from_nowhere_is_refused(monkeypatch):
 
 
 def _mlp_off_the_tape(self, x, t):
-    post = self.activation.kernel(ops.mlp_in.kernel(x, self.W_in, self.b_in))
+    post = ops.ACTIVATIONS[self.activation].kernel(ops.mlp_in.kernel(x, self.W_in, self.b_in))
     return t("mlp_out", ops.mlp_out, post, self.W_out, self.b_out)
 
 

@@ -20,7 +20,16 @@ from glassformer.training.watched import watch_step, zero_moments
 from glassformer.watch.choice import record_choice
 from glassformer.watch.update import record_descent
 from tests.calculator import gives, holds, last_digit
-from tests.model.variety import SMALL, VARIETY, config_of, random_ids, random_model, random_targets
+from tests.model.towers import TOWERS, random_pair, random_towers
+from tests.model.variety import (
+    SMALL,
+    VARIETY,
+    config_of,
+    random_given,
+    random_ids,
+    random_model,
+    random_targets,
+)
 
 SETTINGS = (
     Sampling(temperature=0.7, top_k=6, top_p=0.9, min_p=0.05, repetition_penalty=1.3),
@@ -73,6 +82,24 @@ def traces(seed: int) -> Iterator[Trace]:
     for name, neurons in NEURONS:
         model = random_model(config_of(name).replace(activation=neurons), seed, torch.float32)
         yield model.watch(random_ids(model.config, seed))
+    yield from of_encoders_towers_and_documents(seed)
+
+
+def of_encoders_towers_and_documents(seed: int) -> Iterator[Trace]:
+    """Passes that read more than ids: which tokens are there, a source, where documents begin."""
+    for name in ("like bert", "like modernbert"):
+        model = random_model(config_of(name), seed, torch.float32)
+        ids = random_ids(model.config, seed)
+        given = random_given(model.config, seed, ids)
+        targets = random_targets(model.config, seed, ids)
+        yield model.watch(ids, targets, backward=True, **given)
+    for name in TOWERS:
+        ids, targets, source = random_pair(seed)
+        towers = random_towers(name, seed, torch.float32)
+        yield towers.watch(ids, targets, source=source, backward=True)
+    model = random_model(config_of("gpt2"), seed, torch.float32)
+    ids = random_ids(model.config, seed, batch=1, n=4)
+    yield model.watch(ids, begins=torch.tensor([[0, 0, 2, 2]]))
 
 
 def explanations(draw: random.Random) -> Iterator[Explanation]:

@@ -59,7 +59,9 @@ def logged_by_wandb(folder: Path) -> dict[int, dict[str, float]]:
     return rows
 
 
-def test_every_logger_gets_the_numbers_of_every_row(glassformer, config, tmp_path):
+def test_every_logger_gets_the_numbers_of_every_row(glassformer, config, tmp_path, monkeypatch):
+    # another test's openai in this process makes wandb speak of another product
+    monkeypatch.setenv("WANDB_DISABLE_WEAVE", "true")
     run = tmp_path / "run"
     options = ["--out", run, "--log", "wandb", "--tensorboard"]
     code, _, said = glassformer("train", "--config", config, *options)

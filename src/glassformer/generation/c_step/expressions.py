@@ -47,7 +47,7 @@ _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 def preamble(real: str) -> str:
     """What the functions need before them, where `real` is float or double."""
-    functions = (*_C_NAMES.values(), "pow", "fma")
+    functions = (*_C_NAMES.values(), "pow", "fma", "floor")
     names = (f"#define real_{name} {name}{_SUFFIX[real]}\n" for name in functions)
     return f"{PREAMBLE}typedef {real} real;\n{''.join(names)}{MULTIPLY_ADD}"
 
@@ -106,8 +106,10 @@ def combine(operator: str, a: Typed, b: Typed) -> Typed:
         kind = REAL if kind == REAL else DOUBLE
         return kind, f"{'real_' * (kind == REAL)}pow({cast(kind, a)}, {cast(kind, b)})"
     if operator in ("//", "%"):
+        if kind != INTEGER and operator == "//":
+            return kind, f"{'real_' * (kind == REAL)}floor({cast(kind, a)} / {cast(kind, b)})"
         if kind != INTEGER:
-            raise ValueError(f"{operator} is for integers")
+            raise ValueError("% is for integers")
         operator = operator[0]
     elif operator == "/" and kind == INTEGER:
         kind = DOUBLE

@@ -28,13 +28,13 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _write_more(config: Config) -> dict[str, Any]:
     windows = usual.write_windows(config)
-    activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
+    known = (theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
     return {
         **rotary.write(config, local=True),
         "layer_types": windows["layer_types"],
         "local_attention": 2 * (windows["sliding_window"] or config.n_ctx),
         "classifier_bias": config.mlp_bias,
-        "classifier_activation": activation,
+        "classifier_activation": next(known, config.activation),
     }
 
 
