@@ -16,7 +16,7 @@ from glassformer.files import write_atomically
 from glassformer.generation.generate import check_prompt
 from glassformer.model import EncoderDecoder
 from glassformer.server import answers, packing, schemas
-from glassformer.server.page import fill, sealed, template
+from glassformer.server.page import fill, sealed, template, without_font
 from glassformer.server.past import packed_snapshots
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs, Source
@@ -64,9 +64,10 @@ def write_page(data: schemas.PageData, out: Path) -> Path:
     return out
 
 
-def page_html(data: schemas.PageData) -> str:
+def page_html(data: schemas.PageData, with_font: bool = True) -> str:
     """The page holding `data`, under a policy that keeps it from loading anything."""
-    return fill(sealed(template()), data.model_dump(mode="json", by_alias=True))
+    html = template() if with_font else without_font(template())
+    return fill(sealed(html), data.model_dump(mode="json", by_alias=True))
 
 
 def page_data(

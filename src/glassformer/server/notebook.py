@@ -70,7 +70,7 @@ def run_html(run: PastRun) -> str:
 
 def _frame(title: str, data: schemas.PageData) -> str:
     # between single quotes, since data is full of double ones, each of which would take six letters
-    html = page_html(data).replace("&", "&amp;").replace("'", "&#39;")
+    html = page_html(data, with_font=False).replace("&", "&amp;").replace("'", "&#39;")
     # sandboxed: whatever is in the trace can't reach the notebook
     return (
         f"<iframe title=\"{title}\" srcdoc='{html}'"
