@@ -1,15 +1,17 @@
 """The commands on a model with an encoder and a decoder: the text is the source."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+import glassformer as gf
 from glassformer.interop.folder import save
 from glassformer.model import EncoderDecoder, load_preset
 from glassformer.server.export import page_data
 from glassformer.server.runs import Runs
-from glassformer.training.translation import towers_of, translation_tokenizer
+from glassformer.training.translation import towers_of, translated, translation_tokenizer
 from tests.command_line import Command
 
 SENTENCE = "the black cat sleeps"
@@ -86,3 +88,35 @@ def test_a_page_holds_both_towers_recorded_with_their_gradients(folder: str):
     assert trace.about.tokens[0] == "<s>"
     assert trace.about.backward
     assert trace.about.optimizer
+
+
+def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
+    glassformer: Command, folder: str
+):
+    asked = ("lab", "ablate", folder, SENTENCE, "--cross", "0.1")
+    told = json.loads(glassformer(*asked, "--json").stdout)
+    assert told["source"] == [*SENTENCE.split(), "</s>"]
+    model, tokenizer = gf.load(folder)
+    assert tokenizer is not None
+    ids, targets, source = translated(model, tokenizer, SENTENCE)
+    at = "decoder.blocks.0.cross_attn"
+    off = model.watch(ids, source=source, edit={f"{at}.z[head=1]": 0.0})["probs"]
+    on = model.watch(ids, source=source)
+    asked_tokens = targets[0].tolist()
+    for pos, word in enumerate(told["written"]):
+        token = asked_tokens[pos]
+        assert word["token"] == tokenizer.shown(token)
+        assert word["before"] == pytest.approx(on["probs"][pos, token].item())
+        assert word["after"] == pytest.approx(off[pos, token].item())
+        assert word["weight"] == pytest.approx(on[f"{at}.pattern"][1, pos].max().item())
+    printed = glassformer(*asked).stdout
+    assert "Switched off: layer 0 head 1 of cross-attention" in printed
+    assert "looks at" in printed
+    for words, says in (
+        (("miniature", "the cat", "--cross", "0.1"), "for a model with two towers"),
+        ((folder, SENTENCE, "--cross", "7.0"), "no cross-attention 7.0"),
+        ((folder, SENTENCE, "--cross", "0.1", "--head", "0.0"), "stands alone"),
+    ):
+        ended = glassformer("lab", "ablate", *words)
+        assert ended.code == 2
+        assert says in ended.stderr

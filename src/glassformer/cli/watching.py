@@ -60,8 +60,8 @@ def refuse_two_towers(model: Any, command: str) -> None:
     if isinstance(model, EncoderDecoder):
         raise GlassformerError(
             f"{command} is about a decoder alone, and this model has two towers; `glassformer"
-            " trace` and `explain` show them, and in Python model.watch(ids, source=...,"
-            " edit={ADDRESS: 0}) changes any number"
+            " trace`, `explain` and `lab ablate --cross LAYER.HEAD` look into them, and in Python"
+            " model.watch(ids, source=..., edit={ADDRESS: 0}) changes any number"
         )
 
 

@@ -8,8 +8,9 @@ import typer
 
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare, number_pair
+from glassformer.cli.lab.crossing import ablate_crossing
 from glassformer.cli.lab.subject import All, Subject, Target
-from glassformer.cli.watching import AtStep, Prompt, Run
+from glassformer.cli.watching import AtStep, Prompt, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.lab.edits import (
     Edit,
@@ -18,6 +19,7 @@ from glassformer.lab.edits import (
     without_layer,
     without_neuron,
 )
+from glassformer.model import EncoderDecoder
 
 
 def command(
@@ -39,6 +41,13 @@ def command(
         list[int] | None,
         typer.Option(help="Switch off this whole layer; may be repeated.", metavar="LAYER"),
     ] = None,
+    cross: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a model with two towers: this head of cross-attention; which word is lost?",
+            metavar="LAYER.HEAD",
+        ),
+    ] = None,
     target: Target = None,
     everything: All = False,
     at_step: AtStep = None,
@@ -49,7 +58,15 @@ def command(
     \b
     glassformer lab ablate miniature "the cat sat on a" --head 0.0
     glassformer lab ablate miniature "the cat sat on a" --neuron 0.3 --target mat
+    glassformer lab ablate runs/translation "the black cat sleeps" --cross 1.0
     """
+    if cross:
+        model, tokenizer = open_run(run, at_step)
+        if not isinstance(model, EncoderDecoder):
+            raise GlassformerError("--cross is for a model with two towers; this one has --head")
+        if head or neuron or expert or layer or target:
+            raise GlassformerError("--cross stands alone; leave the other options out")
+        return ablate_crossing(model, tokenizer, prompt, cross, as_json)
     subject = Subject(run, at_step)
     config = subject.model.config
     edit: Edit = {}
@@ -73,4 +90,6 @@ def command(
         raise GlassformerError(
             "nothing is switched off; say what: --head 0.2, --neuron 1.37 or --layer 1"
         )
-    compare(subject, prompt, edit, f"Switched off: {', '.join(off)}", target, everything, as_json)
+    return compare(
+        subject, prompt, edit, f"Switched off: {', '.join(off)}", target, everything, as_json
+    )
