@@ -13,7 +13,7 @@ demo: setup ## train a small GPT, ask it something, walk through the answer
 	$(BIN)/glassformer demo
 
 test: page ## run the quick tests
-	$(PYTEST) -m "not heavy" -n 3 --dist loadfile --no-loadscope-reorder --durations=10
+	$(PYTEST) -m "not heavy" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 test-all: setup-all test ## run every test, the long ones and those of drawn examples one by one
 	EXAMPLES_TIMES=10 $(PYTEST) -m "heavy or hypothesis"
