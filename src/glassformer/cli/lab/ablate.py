@@ -58,7 +58,7 @@ def command(
     \b
     glassformer lab ablate miniature "the cat sat on a" --head 0.0
     glassformer lab ablate miniature "the cat sat on a" --neuron 0.3 --target mat
-    glassformer lab ablate runs/translation "the black cat sleeps" --cross 1.0
+    glassformer lab ablate runs/translation "the black cat sleeps" --cross 0.0
     """
     if cross:
         model, tokenizer = open_run(run, at_step)
