@@ -222,12 +222,7 @@ class Family:
         """What does not come back when the configuration is written and read again."""
         if not isinstance(config, Config):
             return ["two towers"]
-        complete = self.with_all_parameters(config)
-        try:
-            back = self.read_config(self.write_config(complete))
-        except GlassformerError as error:
-            return [str(error)]
-        return differing(complete, back)
+        return lost(self, config)
 
     def with_all_parameters(self, config: Any, /) -> Any:
         for name, value, absent in self.always:
@@ -344,6 +339,16 @@ def _parameter(module: str, letter: str) -> str:
     if last in ("sinks", "alpha_p", "alpha_n") and letter == "W":
         return module
     return f"{scope}.{letter}_{last}"
+
+
+def lost(form: Form, config: Any) -> list[str]:
+    """What does not come back when a configuration is written and read again."""
+    complete = form.with_all_parameters(config)
+    try:
+        back = form.read_config(form.write_config(complete))
+    except GlassformerError as error:
+        return [str(error)]
+    return differing(complete, back)
 
 
 def differing(one: Config | TowersConfig, other: Config | TowersConfig) -> list[str]:

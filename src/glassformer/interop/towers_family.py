@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from glassformer.errors import GlassformerError
-from glassformer.interop.family import Family, Settings, differing
+from glassformer.interop.family import Family, Settings, lost
 from glassformer.interop.layouts import AS_OURS, ONE_ROW, OUT_BY_IN, Stored, shapes_of
 from glassformer.interop.layouts import Layout as Layout
 from glassformer.interop.settings import Setting as Setting
@@ -72,12 +72,7 @@ class TowersFamily(Family):
     def unsupported_fields(self, config: Any, /) -> list[str]:
         if not isinstance(config, TowersConfig):
             return ["a single tower"]
-        complete = self.with_all_parameters(config)
-        try:
-            back = self.read_config(self.write_config(complete))
-        except GlassformerError as error:
-            return [str(error)]
-        return differing(complete, back)
+        return lost(self, config)
 
     def with_all_parameters(self, config: Any, /) -> Any:
         for path, value, absent in self.always:

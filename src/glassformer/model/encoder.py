@@ -19,7 +19,7 @@ from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
-from glassformer.watch.watchable import NOTHING_MORE, Given
+from glassformer.watch.watchable import Given
 
 
 class Encoder(Tower, LanguageModel):
@@ -73,18 +73,6 @@ class Encoder(Tower, LanguageModel):
         if types is not None:
             given["types"] = read_types(types, ids.shape, self.config.token_types)
         return given
-
-    def logits_of(
-        self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE
-    ) -> Float[Tensor, "batch pos vocab"]:
-        """`forward` for ids that were checked."""
-        return self.unembed(self.final(ids, t, given), t)
-
-    def loss_of(
-        self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE
-    ) -> Float[Tensor, ""]:
-        """`loss` for ids and targets that were checked."""
-        return self.unembed.loss(self.final(ids, t, given), targets, t)
 
     def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
         """The vectors that the unembedding reads."""

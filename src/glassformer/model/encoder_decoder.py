@@ -21,7 +21,7 @@ from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
-from glassformer.watch.watchable import NOTHING_MORE, Given
+from glassformer.watch.watchable import Given
 
 
 class EncoderDecoder(LanguageModel[TowersConfig]):
@@ -97,19 +97,7 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
                 return {"source": rows}
         return {"source": rows, "source_seen": seen}
 
-    def logits_of(
-        self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE
-    ) -> Float[Tensor, "batch pos vocab"]:
-        """`forward` for ids and a source that were checked."""
-        return self.unembed(self._final(ids, t, given), t)
-
-    def loss_of(
-        self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE
-    ) -> Float[Tensor, ""]:
-        """`loss` for ids, targets and a source that were checked."""
-        return self.unembed.loss(self._final(ids, t, given), targets, t)
-
-    def _final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
         """The decoder's vectors that the unembedding reads."""
         return self.decoder.residual(ids, t.at("decoder"), memory=self.memory(given, t))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import TypeVar
 
@@ -18,6 +20,8 @@ from glassformer.model.said import Said
 from glassformer.model.size import parameter_count, refuse_larger_than_memory
 from glassformer.model.texts import Texts, ids_of, labels
 from glassformer.model.towers_config import TowersConfig
+from glassformer.model.unembed import Unembed
+from glassformer.ops import Tape
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
@@ -36,6 +40,8 @@ class LanguageModel(Watchable, Generic[C]):
     traces words.
     """
 
+    unembed: Unembed
+
     def __init__(self, config: C) -> None:
         super().__init__()
         if torch.get_default_device().type != "meta":
@@ -44,6 +50,22 @@ class LanguageModel(Watchable, Generic[C]):
         self.tokenizer: Tokenizer | None = None
         self.said = Said()
         """What the folder it was loaded from says beside these: end tokens, how to generate."""
+
+    @abstractmethod
+    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+        """The vectors that the unembedding reads."""
+
+    def logits_of(
+        self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """The forward pass of ids, and what is given beside them, that were checked."""
+        return self.unembed(self.final(ids, t, given), t)
+
+    def loss_of(
+        self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE
+    ) -> Float[Tensor, ""]:
+        """The loss of ids and targets, and what is given beside them, that were checked."""
+        return self.unembed.loss(self.final(ids, t, given), targets, t)
 
     @classmethod
     def unfilled(

@@ -22,8 +22,7 @@ from glassformer.text.rows import Row
 from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import Encoded, write_asked
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.data import Batch
-from glassformer.training.translation import filled
+from glassformer.training.data import Batch, filled
 
 HELD_OUT = 0.05  # of the conversations, the last ones
 LOOKED_AT = 1_000  # conversations
@@ -118,7 +117,7 @@ class ChatData:
                 f"{shard.folder} does not say which tokens the assistant said; train again"
             )
         n = len(shard.documents)
-        self.shard, self.seed = shard, seed
+        self.shard, self.asked, self.seed = shard, shard.asked, seed
         self.n_validation = 0 if n < FEWEST else max(1, round(HELD_OUT * n))
         self.n_train = n - self.n_validation
         self._starts = shard.starts(slice(None))
@@ -136,10 +135,9 @@ class ChatData:
     def _batch(self, chosen: np.ndarray) -> Batch:
         ids: list[list[int]] = []
         targets: list[list[int]] = []
-        assert self.shard.asked is not None, "looked at when it was opened"
         for one in chosen:
             place = slice(self._starts[one], self._ends[one])
-            tokens, asked = self.shard.ids(place), self.shard.asked[place].astype(bool)
+            tokens, asked = self.shard.ids(place), self.asked[place].astype(bool)
             ids.append(tokens[:-1].tolist())
             targets.append(np.where(asked, tokens, IGNORED)[1:].tolist())
         return Batch(filled(ids, 0), filled(targets, IGNORED))
@@ -150,9 +148,8 @@ class ChatData:
 
     def counts(self) -> Int[Tensor, " vocab"]:
         """How often the assistant says each token."""
-        assert self.shard.asked is not None, "looked at when it was opened"
         end = int(self._ends[self.n_train - 1])
-        ids = self.shard.ids(slice(0, end))[self.shard.asked[:end].astype(bool)]
+        ids = self.shard.ids(slice(0, end))[self.asked[:end].astype(bool)]
         return torch.from_numpy(np.bincount(ids, minlength=self.shard.header.vocab_size))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -159,6 +159,17 @@ class BlocksData:
             **({"document_mask": True} if self.document_mask else {}),
             **({"parts": [[*part] for part in blocks.parts]} if mixed else {}),
         }
+
+
+def filled(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch pos"]:
+    """Rows of ids as one tensor, the shorter ones with `value` at their end.
+
+    >>> filled([[4, 5, 2], [6, 2]], 0)
+    tensor([[4, 5, 2],
+            [6, 2, 0]])
+    """
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
 def with_begins(ids: Tensor, targets: Tensor, eos: int | None) -> Batch:

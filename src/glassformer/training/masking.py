@@ -11,21 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.text.blocks import IGNORED, Blocks, uniform
 from glassformer.text.mixture import Mixture
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.data import EVALUATED, Batch
+from glassformer.training.data import EVALUATED, Batch, BlocksData
 
 SHARE = 0.15  # of a text's tokens are asked for
 AS_MASK, AS_OTHER = 0.8, 0.1  # of those stand as [MASK], as any token; the rest as they are
 CUT = 0.5  # of the training texts end early, so that a model knows short ones
 
 
-class MaskedData:
+class MaskedData(BlocksData):
     """Texts with some tokens hidden, another choice in every batch, decided by `seed`.
 
     A row is the first document of a block, or a whole block where documents do not begin blocks,
@@ -33,7 +32,7 @@ class MaskedData:
     """
 
     def __init__(self, blocks: Blocks | Mixture, tokenizer: Tokenizer, seed: int = 0) -> None:
-        self.blocks, self.seed = blocks, seed
+        super().__init__(blocks, seed)  # no floor: it depends on what is hidden together
         self.frame = Frame(tokenizer)
 
     def batch(self, number: int, rows: int) -> Batch:
@@ -77,38 +76,8 @@ class MaskedData:
                 yield part
                 part = []
 
-    @property
-    def holds_out(self) -> bool:
-        return self.blocks.mode != "whole"
-
-    def counts(self) -> Int[Tensor, " vocab"]:
-        return self.blocks.counts()
-
-    @property
-    def n_tokens(self) -> int:
-        return self.blocks.n_train
-
-    @property
-    def floor(self) -> float | None:
-        """Unknown: it depends on what is hidden together."""
-        return None
-
-    def verify(self) -> None:
-        self.blocks.shard.verify()
-
     def describe(self) -> dict[str, Any]:
-        blocks = self.blocks
-        return {
-            "tokens_sha256": blocks.shard.fingerprint,
-            "tokenizer": blocks.shard.header.tokenizer,
-            "n_train": blocks.n_train,
-            "n_validation": blocks.n_validation,
-            "n_ctx": blocks.n_ctx,
-            "mode": blocks.mode,
-            "order": "passes",
-            "masked": [SHARE, AS_MASK, AS_OTHER, CUT],
-            "seed": self.seed,
-        }
+        return {**super().describe(), "masked": [SHARE, AS_MASK, AS_OTHER, CUT]}
 
 
 class Frame:

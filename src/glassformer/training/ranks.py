@@ -69,7 +69,7 @@ class Ranks:
         """Let the first rank do something; if it fails, all end."""
         act()
 
-    def prepare(self, first: Callable[[], T], others: Callable[[], T]) -> T:  # noqa: ARG002
+    def prepare(self, first: Callable[[], T], others: Callable[[], T]) -> T:  # noqa: ARG002 (alone there are no others)
         """What the first rank makes by `first`, however long it takes; then the others, theirs."""
         return first()
 

@@ -16,12 +16,12 @@ from glassformer.errors import GlassformerError
 from glassformer.model import EncoderDecoder, TowersConfig
 from glassformer.model.evaluating import evaluating
 from glassformer.text import translation
-from glassformer.text.blocks import IGNORED, shuffled
+from glassformer.text.blocks import IGNORED, numbers_of_batch
 from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.translation import Pair
-from glassformer.training.data import Batch
+from glassformer.training.data import Batch, filled
 from glassformer.training.recipe import Recipe
 
 MOST_PAIRS = 40_000  # to train on; a longer run sees some of them again
@@ -120,13 +120,7 @@ class PairsData:
         self._starts = shard.starts(slice(None))
 
     def batch(self, number: int, rows: int) -> Batch:
-        numbers = np.arange(number * rows, (number + 1) * rows)
-        passes, places = np.divmod(numbers, self.n_train)
-        chosen = np.empty_like(numbers)
-        for number in np.unique(passes):
-            mine = passes == number
-            chosen[mine] = shuffled(self.n_train, self.seed, int(number))[places[mine]]
-        return self._batch(chosen)
+        return self._batch(numbers_of_batch(self.n_train, self.seed, number, rows))
 
     def held_out(self, rows: int) -> Iterator[Batch]:
         for first in range(self.n_train, self.n_train + HELD_OUT, rows):
@@ -180,17 +174,6 @@ def filled_batch(
     ids = [[start_id, *target[:-1]] for target in targets]
     given = {"source": filled(sources, pad_id)}
     return Batch(filled(ids, pad_id), filled(targets, IGNORED), given)
-
-
-def filled(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch pos"]:
-    """Rows of ids as one tensor, the shorter ones with `value` at their end.
-
-    >>> filled([[4, 5, 2], [6, 2]], 0)
-    tensor([[4, 5, 2],
-            [6, 2, 0]])
-    """
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
 class TranslationScore(NamedTuple):
