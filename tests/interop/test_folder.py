@@ -47,6 +47,14 @@ def test_any_configuration_comes_back_exactly(tmp_path_factory, config):
     assert family == form_for(config).model_type
 
 
+def test_equal_models_make_equal_files_byte_for_byte(tmp_path):
+    model = random_model(ODD)
+    for i in range(8):
+        save(model, None, tmp_path / str(i))
+    written = {(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(8)}
+    assert len(written) == 1
+
+
 @settings(max_examples=25)
 @given(configs(as_gpt2=True))
 def test_configuration_within_gpt2_is_written_as_gpt2_and_comes_back_unfolded(

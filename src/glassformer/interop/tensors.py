@@ -117,11 +117,26 @@ class Tensors:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file whose header holds the SHA-256 of each tensor."""
+    """Write a safetensors file whose header holds the SHA-256 of each tensor.
+
+    Equal tensors make equal files, byte for byte.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digests = {name: digest(tensor) for name, tensor in plain.items()}
     with ordinary_mode(path):
         save_file(plain, path, metadata={"format": "pt", DIGESTS: json.dumps(digests)})
+    _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the header's notes in order: safetensors writes them in a random one."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def digest(tensor: Tensor) -> str:
