@@ -3,7 +3,8 @@ import type { PackedModel, TokenizedText } from "../api";
 import type { Opened, Request } from "../source";
 import { Trace } from "../trace/trace";
 import type { Fresh } from "./fresh";
-import type { Learned, Lesson, Made } from "./model";
+import type { Learned, Lesson } from "./learning";
+import type { Made } from "./model";
 import EngineWorker from "./worker?worker&inline";
 import type { Asked } from "./worker";
 

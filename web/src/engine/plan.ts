@@ -79,3 +79,20 @@ export function withUpdate(plan: Plan, update: Plan): Plan {
     nodes: [...kept, ...others],
   };
 }
+
+/** The nodes that do not follow from targets, and are not only on the way to what does. */
+export function withoutTargets({ nodes }: Plan): Set<string> {
+  const asked = new Set(["token/targets"]);
+  for (const { address, operands } of nodes)
+    if (Object.values(operands).some((path) => asked.has(path))) asked.add(address);
+  const read = new Set<string>(); // by any node
+  const found = new Set<string>();
+  for (const { address, op, operands } of nodes.toReversed()) {
+    if (!asked.has(address) && (op === null || !read.has(address) || found.has(address))) {
+      found.add(address);
+      for (const path of Object.values(operands)) found.add(path);
+    }
+    for (const path of Object.values(operands)) read.add(path);
+  }
+  return found;
+}

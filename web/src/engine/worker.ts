@@ -2,7 +2,8 @@
 import type { Request } from "../source";
 import type { PackedModel } from "../api";
 import type { Fresh } from "./fresh";
-import { Model, type Lesson } from "./model";
+import type { Lesson } from "./learning";
+import { Model } from "./model";
 
 /** What the page asks for, each with a number that the answer carries. */
 export type Asked =

@@ -1,6 +1,6 @@
 /** A training in the page: what it learns from, how, and what has become of the model. */
 import type { Engine } from "../../engine/client";
-import type { Learned } from "../../engine/model";
+import type { Learned } from "../../engine/learning";
 import type { About, Opened } from "../../source";
 
 export type Rule = "own" | "descent";
