@@ -115,15 +115,19 @@ def test_several_end_tokens_and_settings_of_the_folder_are_obeyed_and_said(
     ids = tokenizer.encode("the cat")
     free = list(generate(model, ids, max_new_tokens=6, temperature=0))
     stop = free[2]
-    model.said.generation.update(eos_token_id=[0, stop], do_sample=False, max_new_tokens=6)
+    model.folder_settings.generation.update(
+        eos_token_id=[0, stop], do_sample=False, max_new_tokens=6
+    )
     save(model, tokenizer, tmp_path / "model")
     done = glassformer("ask", str(tmp_path / "model"), "the cat", "--table")
     n = free.index(stop)
     assert f"{n} token{'s' * (n != 1)} (greedy). The end: a stop token" in done.stdout
     assert "generation_config.json says: temperature=0, max_new_tokens=6" in done.stderr
     end = tokenizer.decode_known([*ids, *free])[-1]
-    model.said.generation.update(eos_token_id=0, max_length=len(ids) + 5, stop_strings=end)
-    del model.said.generation["max_new_tokens"]
+    model.folder_settings.generation.update(
+        eos_token_id=0, max_length=len(ids) + 5, stop_strings=end
+    )
+    del model.folder_settings.generation["max_new_tokens"]
     save(model, tokenizer, tmp_path / "stops")
     stopped = glassformer("ask", str(tmp_path / "stops"), "the cat", "--table")
     assert f"max_length={len(ids) + 5}, stop_strings=['{end}']" in stopped.stderr
@@ -141,7 +145,7 @@ def test_an_answer_without_text_says_why(glassformer: Command, padded, tmp_path)
     model, tokenizer = load(padded)
     assert tokenizer is not None
     first = next(generate(model, tokenizer.encode("the cat"), max_new_tokens=1, temperature=0))
-    model.said.generation.update(eos_token_id=first)
+    model.folder_settings.generation.update(eos_token_id=first)
     save(model, tokenizer, tmp_path / "ends")
     ends = glassformer("ask", str(tmp_path / "ends"), "the cat", "--temperature", "0")
     assert ends.stdout == "the cat\n"

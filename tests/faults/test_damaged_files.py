@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.defaults import defaults
+from glassformer.generation.defaults import read_defaults
 from glassformer.generation.generate import generate
 from glassformer.interop.open import load
 from glassformer.lab.biography import biography
@@ -103,7 +103,7 @@ def measure(run: Path) -> None:
 
 def ask(run: Path) -> None:
     model, tokenizer = open_run(str(run), 8)  # at a snapshot
-    chosen = defaults(model.said).settings
+    chosen = read_defaults(model.folder_settings).settings
     list(generate(model, tokenizer.encode_prompt("the cat"), max_new_tokens=2, seed=0, **chosen))
 
 

@@ -105,7 +105,7 @@ def test_the_turn_has_the_batch_and_the_gradient_of_that_update(run):
     model.load_state_dict(weights[life.turn.step - 1])
     for i, batch in enumerate(life.turn.batches):
         assert torch.equal(batch.ids, data.batch(first + i, recipe.batch_size).ids)
-        (model.loss(batch.ids, batch.targets, **batch.given) / recipe.accumulate).backward()
+        (model.loss(batch.ids, batch.targets, **batch.extra) / recipe.accumulate).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     gradient = weight_slice(model, ELEMENT, gradient=True)
     assert life.turn.gradient is not None

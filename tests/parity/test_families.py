@@ -144,7 +144,7 @@ def test_every_value_is_the_output_of_the_module_that_the_table_names(case):
     for hook in hooks:
         hook.remove()
     trace = ours.watch(ids)
-    family = families.family(ours.said.model_type)
+    family = families.family(ours.folder_settings.model_type)
     compared = 0
     for name in activations(ours.config, family):
         if name.hugging_face is None:
@@ -167,7 +167,7 @@ def gradients(model: Any, ids: Tensor, targets: Tensor) -> dict[str, Tensor]:
     model.loss(ids, targets, **more_here(model, ids)).backward()
     stored = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     parts = parts_of(stored, model.config)
-    family = families.family(model.said.model_type)
+    family = families.family(model.folder_settings.model_type)
     return {
         tensor.name: tensor.layout.write([parts[part] for part in tensor.parts])
         for tensor in family.tensors(model.config)

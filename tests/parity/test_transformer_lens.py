@@ -113,7 +113,7 @@ def test_every_value_of_a_family_equals_the_cache_under_its_name(of_family):
     with torch.no_grad(), InDouble():
         _, cache = lens.run_with_cache(ids)
     trace = ours.watch(ids)
-    table = list(activations(ours.config, families.family(ours.said.model_type)))
+    table = list(activations(ours.config, families.family(ours.folder_settings.model_type)))
     for name in table:
         if name.transformer_lens is None:
             assert ".rot_" in name.glassformer, name
@@ -137,7 +137,7 @@ def test_every_value_of_a_family_equals_the_cache_under_its_name(of_family):
 
 def test_every_weight_of_a_family_has_the_same_name_and_numbers(of_family):
     lens, ours = of_family
-    for name in weights(ours.config, families.family(ours.said.model_type)):
+    for name in weights(ours.config, families.family(ours.folder_settings.model_type)):
         assert name.transformer_lens is not None
         result = lens
         for part in name.transformer_lens.split("."):

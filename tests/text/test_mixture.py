@@ -92,10 +92,10 @@ def test_what_a_guess_by_frequency_knows_is_the_mixture(mixture):
     assert BlocksData(mixture).describe()["parts"][1][:2] == ["b", 0.3]
 
 
-@pytest.mark.parametrize("given", ["a", "a=0", "a=x", "a=-1", "=1", "a=1,a=2", "a=inf"])
-def test_weights_that_are_none_are_refused(given):
+@pytest.mark.parametrize("text", ["a", "a=0", "a=x", "a=-1", "=1", "a=1,a=2", "a=inf"])
+def test_weights_that_are_none_are_refused(text):
     with pytest.raises(GlassformerError, match="write stories=0"):
-        parse_weights(given)
+        parse_weights(text)
 
 
 def test_a_mixture_is_trained_from_the_command_line_and_resumed(glassformer, tmp_path):
@@ -122,7 +122,7 @@ def test_a_mixture_is_trained_from_the_command_line_and_resumed(glassformer, tmp
     assert [(part["name"], part["weight"]) for part in parts] == [("a", 0.75), ("bees", 0.25)]
     assert glassformer("train", "--out", run, "--resume")[0] == 0
     data = open_data(run / "data", described.corpus, Tokenizer.load(run), described.recipe)
-    assert [*data.batch(0, 2).given] == ["begins"]
+    assert [*data.batch(0, 2).extra] == ["begins"]
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": f"this is {n}"}) + "\n" for n in "abcdefgh"))
     measured = json.loads(glassformer("eval", run, rows, "--json").stdout)["loss"]

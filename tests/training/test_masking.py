@@ -82,7 +82,7 @@ def test_rows_are_framed_and_padding_is_neither_seen_nor_asked(tokenizer):
     pad, first, last = (tokenizer.id(name) for name in ("[PAD]", "[CLS]", "[SEP]"))
     assert batch.ids[:, 0].tolist() == [first, first]
     assert batch.ids[1, 2:].tolist() == [last, pad, pad]
-    assert batch.given["seen"][1].tolist() == [True, True, True, False, False]
+    assert batch.extra["seen"][1].tolist() == [True, True, True, False, False]
     assert (batch.targets[:, 0] == IGNORED).all()
     assert (batch.targets[1, 2:] == IGNORED).all()
     assert batch.n_targets == 2  # at least one of every text

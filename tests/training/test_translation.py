@@ -52,7 +52,7 @@ def test_a_batch_asks_for_each_target_word_by_word_and_for_its_end(data, tokeniz
     learned = {(pair.source, pair.target) for pair in pairs_to_learn("french", 0, 80)}
     batch = data.batch(2, 8)
     assert batch.ids[:, 0].tolist() == [tokenizer.id("<s>")] * 8
-    for ids, targets, source in zip(*batch[:2], batch.given["source"], strict=True):
+    for ids, targets, source in zip(*batch[:2], batch.extra["source"], strict=True):
         asked = targets[targets != IGNORED]
         assert asked[-1] == tokenizer.eos_id
         assert ids[1 : len(asked)].tolist() == asked[:-1].tolist()
@@ -62,7 +62,7 @@ def test_a_batch_asks_for_each_target_word_by_word_and_for_its_end(data, tokeniz
 
 def test_a_pass_has_every_pair_once_and_the_order_is_a_function_of_seed_and_number(data):
     def source(batch):
-        return [tuple(i for i in row if i) for row in batch.given["source"].tolist()]
+        return [tuple(i for i in row if i) for row in batch.extra["source"].tolist()]
 
     one = [row for number in range(10) for row in source(data.batch(number, 8))]
     other = [row for number in range(10, 20) for row in source(data.batch(number, 8))]

@@ -26,7 +26,7 @@ from glassformer.cli.prompt_line import converse
 from glassformer.cli.streams import note, read_stdin, say_json
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
-from glassformer.generation.defaults import defaults
+from glassformer.generation.defaults import read_defaults
 from glassformer.model import EncoderDecoder
 from glassformer.show.sheet import Sheet
 
@@ -130,16 +130,18 @@ def command(
             )
         text = read_stdin().removesuffix("\n") if prompt is None else prompt
         return answer_blanks(model, tokenizer, text, as_json)
-    said = defaults(model.said)
+    defaults = read_defaults(model.folder_settings)
     if isinstance(model, EncoderDecoder) and temperature is None:
-        asked["temperature"] = said.settings.get("temperature", 0)  # a translation, no continuation
-    print_defaults(said, {**asked, "max_new_tokens": max_tokens, "stop": stop})
+        asked["temperature"] = defaults.settings.get(
+            "temperature", 0
+        )  # a translation, no continuation
+    print_defaults(defaults, {**asked, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()
-    if max_tokens is None and said.most_new(0) is None:
+    if max_tokens is None and defaults.most_new(0) is None:
         max_tokens = LOOP_TOKENS if talks else MAX_TOKENS
     if talks and seed is None:
         seed = LOOP_SEED
-    sampling, ends = said.sampling(**asked), stop or [*said.stop_strings]
+    sampling, ends = defaults.sampling(**asked), stop or [*defaults.stop_strings]
     kind = ChatAnswers if chat else Answers
     answers = kind(model, tokenizer, sampling, max_tokens, ends, seed, weights)
     if talks:

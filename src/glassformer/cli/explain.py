@@ -21,7 +21,7 @@ from glassformer.cli.choosing import (
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
-from glassformer.generation.defaults import defaults
+from glassformer.generation.defaults import read_defaults
 from glassformer.generation.generate import check_prompt, generate
 from glassformer.lab.edits import Edit, written
 from glassformer.lab.logit_lens import logit_lens, record_guesses
@@ -128,10 +128,10 @@ def command(
             f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"
             f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
         )
-    said = defaults(model.said)
-    sampling = said.sampling(**asked)
+    defaults = read_defaults(model.folder_settings)
+    sampling = defaults.sampling(**asked)
     if index or where.kind == "choose":
-        print_defaults(said, {**asked, "max_new_tokens": index, "stop": "none"})
+        print_defaults(defaults, {**asked, "max_new_tokens": index, "stop": "none"})
     how = {"seed": seed, **asdict(sampling)}
     if index:
         ids += list(generate(model, ids, max_new_tokens=index, **how))

@@ -41,7 +41,7 @@ def command(
     model = folded(load(run)[0])
     past = load_run(run) if (Path(run) / "run.json").is_file() else None
     export(model, out, card(out.resolve().name, model, past), "gguf" if to == "gguf" else "hf")
-    family = form_for(model.config, model.said.model_type).model_type
+    family = form_for(model.config, model.folder_settings.model_type).model_type
     if to == "gguf":
         say(f"{out / GGUF} holds the model, as {family}, and its tokenizer; llama.cpp reads it.")
     else:

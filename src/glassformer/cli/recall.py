@@ -60,7 +60,7 @@ def translations_of(model: EncoderDecoder, tokenizer: Tokenizer, language: str) 
     pairs = [*pairs_held_out(language, FRESH_SEED, TRANSLATED)]
     batch = batch_of(tokenizer, pairs, model.config)
     device = next(model.parameters()).device
-    answers = greedy(model, batch.given["source"].to(device), tokenizer.eos_id)
+    answers = greedy(model, batch.extra["source"].to(device), tokenizer.eos_id)
     return [
         Recalled(pair.source, tokenizer.decode_known(ids), next(iter(pair.translations())))
         for pair, ids in zip(pairs, answers, strict=True)

@@ -39,7 +39,7 @@ def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
     torchrun sends SIGTERM also when one of several ranks is gone, and then there is no saving.
     """
     stop = Stop()
-    there = b", if every process is still there" if ranks.size > 1 else b""
+    condition = b", if every process is still there" if ranks.size > 1 else b""
 
     def say(text: bytes) -> None:
         if ranks.is_first:
@@ -50,7 +50,7 @@ def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
             say(b"left at once; the last checkpoint is intact")
             os._exit(128 + number)
         stop.signal = number
-        say(b"saving at the end of this step" + there + b"; once more leaves at once")
+        say(b"saving at the end of this step" + condition + b"; once more leaves at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -122,8 +122,8 @@ class Training:
 
     def _last_line(self, code: int) -> str:
         lines = self.log.read_text(errors="replace").split("\n")
-        said = [line for line in lines if line.startswith("error: ")]
-        return said[-1].removeprefix("error: ") if said else f"it ended with code {code}"
+        errors = [line for line in lines if line.startswith("error: ")]
+        return errors[-1].removeprefix("error: ") if errors else f"it ended with code {code}"
 
 
 def _of_its_model(run: PastRun, name: str) -> float | None:

@@ -199,7 +199,7 @@ def to_others(model: AnyModel, folder: Path) -> str:
     if isinstance(model, EncoderDecoder):
         return "transformers opens the folder as it is, as a model of the family marian"
     config = export_config(model.config)
-    form = form_for(config, model.said.model_type)
+    form = form_for(config, model.folder_settings.model_type)
     if form is OWN:
         return f"only Glassformer reads it: {in_the_way(config)}"
     words = [folder, f"{folder.name}-{form.model_type}"]

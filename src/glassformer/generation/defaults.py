@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from glassformer.errors import GlassformerError
 from glassformer.generation.rules import longer_bad_words
 from glassformer.generation.sampling import Sampling
+from glassformer.model.folder_settings import FolderSettings
 from glassformer.model.language_model import LanguageModel
-from glassformer.model.said import Said
 from glassformer.text.tokenizer import Tokenizer
 
 SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -60,16 +60,17 @@ class Defaults(NamedTuple):
         return max(self.max_length - n_prompt, 0)
 
 
-def defaults(said: Said) -> Defaults:
+def read_defaults(folder: FolderSettings) -> Defaults:
     """How a model's folder asks for text: greedy where it says do_sample=false.
 
     Errors: a setting that can't be, named with the file.
 
-    >>> said = defaults(Said(generation={"do_sample": True, "top_k": 40, "num_beams": 4}))
-    >>> said.settings, said.not_done
+    >>> generation = {"do_sample": True, "top_k": 40, "num_beams": 4}
+    >>> defaults = read_defaults(FolderSettings(generation=generation))
+    >>> defaults.settings, defaults.not_done
     ({'top_k': 40}, ('num_beams=4',))
     """
-    generation = said.generation
+    generation = folder.generation
     settings = {name: generation[name] for name in SETTINGS if generation.get(name) is not None}
     if settings.get("top_k") == 0:
         del settings["top_k"]  # there it means: all of them
@@ -89,15 +90,15 @@ def defaults(said: Said) -> Defaults:
         raise GlassformerError(
             f"the folder's generation_config.json: {error}; mend it or take it out"
         ) from error
-    result = {name: generation[name] for name in NOTHING if name in generation}
-    left = (f"{name}={value!r}" for name, value in result.items() if value not in NOTHING[name])
-    if longer := longer_bad_words(said):
-        left = (*left, f"bad_words_ids={longer!r}")
+    unused = {name: generation[name] for name in NOTHING if name in generation}
+    not_done = [f"{name}={value!r}" for name, value in unused.items() if value not in NOTHING[name]]
+    if longer := longer_bad_words(folder):
+        not_done.append(f"bad_words_ids={longer!r}")
     lengths = generation.get("max_new_tokens"), generation.get("max_length")
-    return Defaults(settings, *lengths, tuple(texts), tuple(left))
+    return Defaults(settings, *lengths, tuple(texts), tuple(not_done))
 
 
 def end_ids(model: LanguageModel[Any], tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens at which a text ends: those that the folder names, else the tokenizer's own."""
     ids = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-    return model.said.end_ids or ids
+    return model.folder_settings.end_ids or ids

@@ -13,7 +13,7 @@ from glassformer import ops
 from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import CompiledPlan
 from glassformer.generation.cache import Cache
-from glassformer.generation.defaults import defaults
+from glassformer.generation.defaults import read_defaults
 from glassformer.generation.packed import PackedModel, generating, refuse_encoder, unpacked
 from glassformer.generation.plan import ExecutionPlan
 from glassformer.generation.rules import rules
@@ -162,9 +162,11 @@ def _begun(
     """The texts before their first new token, in the batches that are continued together."""
     first = fresh_seed() if seed is None else seed
     seeds = [first + i for i in range(len(prompts))]
-    said = defaults(packed.model.said)
-    sampling = said.sampling(**asked._asdict())
-    most = [said.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts]
+    defaults = read_defaults(packed.model.folder_settings)
+    sampling = defaults.sampling(**asked._asdict())
+    most = [
+        defaults.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts
+    ]
     alone = packed.compiled is not None and packed.small and use_cache
     by_length = packed.config.turns_by_length > 0  # of one text, not of the longest
     size = 1 if alone or by_length else max(len(prompts), 1)
@@ -241,7 +243,7 @@ class _Texts:
         self.packed.check_fresh()
         self.texts = [Generation(self, p, s) for p, s in zip(self.prompts, self.seeds, strict=True)]
         self.settings = self.sampling.params()
-        self.rules = rules(self.model.said, self.packed.config.vocab_size)
+        self.rules = rules(self.model.folder_settings, self.packed.config.vocab_size)
         # every text's tokens, in a row of its own
         self.ids = torch.zeros(len(self.prompts), self._longest() + 1, dtype=torch.long)
         for row, prompt in zip(self.ids, self.prompts, strict=True):

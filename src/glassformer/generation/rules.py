@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.model.said import Said
+from glassformer.model.folder_settings import FolderSettings
 
 
 class Rules(NamedTuple):
@@ -41,7 +41,7 @@ class Rules(NamedTuple):
         return scores
 
 
-def rules(said: Said, vocab_size: int) -> Rules:
+def rules(settings: FolderSettings, vocab_size: int) -> Rules:
     """What a folder forces and forbids; generation_config.json comes before config.json."""
     result: dict[str, tuple[int, ...]] = {}
     for name, theirs in (
@@ -50,22 +50,22 @@ def rules(said: Said, vocab_size: int) -> Rules:
         ("never", "suppress_tokens"),
         ("not_at_first", "begin_suppress_tokens"),
     ):
-        result[name] = _ids(theirs, _said(said, theirs), vocab_size)
-    words = _said(said, "bad_words_ids") or []
+        result[name] = _ids(theirs, _setting(settings, theirs), vocab_size)
+    words = _setting(settings, "bad_words_ids") or []
     single = [word[0] for word in words if isinstance(word, list) and len(word) == 1]
     result["never"] += _ids("bad_words_ids", single, vocab_size)
     return Rules(**result)
 
 
-def longer_bad_words(said: Said) -> list[Any]:
+def longer_bad_words(settings: FolderSettings) -> list[Any]:
     """The bad words of several tokens, which are not kept from the text here."""
-    words = _said(said, "bad_words_ids") or []
+    words = _setting(settings, "bad_words_ids") or []
     return [word for word in words if not (isinstance(word, list) and len(word) == 1)]
 
 
-def _said(said: Said, name: str) -> Any:
-    value = said.generation.get(name)
-    return said.config.get(name) if value is None else value
+def _setting(settings: FolderSettings, name: str) -> Any:
+    value = settings.generation.get(name)
+    return settings.config.get(name) if value is None else value
 
 
 def _ids(name: str, value: Any, vocab_size: int) -> tuple[int, ...]:

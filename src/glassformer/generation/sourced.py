@@ -34,9 +34,9 @@ class SourcedModel:
         self.small = is_small(model)
         self._changes = Changes(model)
         ids = torch.zeros(n, 1, dtype=torch.long)
-        given = model.read_given(ids, source)
+        extra = model.read_extra_inputs(ids, source)
         with torch.inference_mode(), evaluating(model):
-            memory = model.memory(given, SILENT)
+            memory = model.memory(extra, SILENT)
             blocks = [cast("Block", block) for block in model.decoder.blocks]
             kept = tuple(block.cross_attn.keys_and_values(memory, SILENT) for block in blocks)
         self._memory = Memory(memory.vectors, memory.seen, kept)

@@ -48,7 +48,7 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
             "the model has no tokenizer, and without one no program could give it a text; put the"
             " tokenizer.json that it was trained with into its folder"
         )
-    if form_for(model.config, model.said.model_type) is OWN:
+    if form_for(model.config, model.folder_settings.model_type) is OWN:
         raise GlassformerError(
             f"{in_the_way(model.config)}; its own folder is what there is to give away, and"
             " Glassformer reads it"
@@ -89,7 +89,7 @@ def folded(model: OneTower) -> OneTower:
         other.load_state_dict(
             {**kept, "embed.W_E": model.ln_embed(model.embed.W_E[None], SILENT)[0]}
         )
-    other.said, other.tokenizer = model.said, model.tokenizer
+    other.folder_settings, other.tokenizer = model.folder_settings, model.tokenizer
     return other.eval()
 
 

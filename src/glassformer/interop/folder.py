@@ -20,9 +20,13 @@ from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
 from glassformer.interop import own
 from glassformer.interop.family import Form, default_tensor
+from glassformer.interop.folder_settings import (
+    GENERATION,
+    read_folder_settings,
+    write_folder_settings,
+)
 from glassformer.interop.layouts import Stored, parts_of, shapes_of
 from glassformer.interop.match import form_for, match, read_settings
-from glassformer.interop.said import GENERATION, read_said, write_said
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
 from glassformer.memory import give_back_memory
 from glassformer.model import Config, TowersConfig
@@ -42,10 +46,10 @@ def save(model: LanguageModel[Any], tokenizer: Tokenizer | None, folder: str | P
     for name, tensor in model.state_dict().items():
         refuse_non_finite(name, tensor)
     dtype = str(model.dtype).removeprefix("torch.")
-    form = form_for(config, model.said.model_type)
-    said, generation = write_said(model.said, tokenizer)
+    form = form_for(config, model.folder_settings.model_type)
+    settings, generation = write_folder_settings(model.folder_settings, tokenizer)
     settings = {
-        **said,
+        **settings,
         **form.write_config(form.with_all_parameters(config)),
         "dtype": dtype,
         **own.note(config),
@@ -76,7 +80,7 @@ def load_folder(
     dtype: of the weights; None keeps the stored one. The tokenizer is None where the folder has no
     tokenizer.json, and no vocab.json with merges.txt. Everything is checked before memory is taken:
     settings, names, shapes; then that every number is finite and, in folders of ours, the one that
-    was written. What the folder says beside these is in `model.said`.
+    was written. What the folder says beside these is in `model.folder_settings`.
     """
     folder = Path(folder)
     with Tensors(folder) as tensors:
@@ -85,7 +89,7 @@ def load_folder(
         dtype = dtype or tensors.widest_dtype([tensor.name for tensor in held])
         model = kind_of(config).unfilled(config, dtype, device or "cpu")
         _fill(model, held, tensors)
-    model.said, model.tokenizer = read_said(folder), tokenizer
+    model.folder_settings, model.tokenizer = read_folder_settings(folder), tokenizer
     return model.eval(), tokenizer
 
 

@@ -55,7 +55,7 @@ def write_gguf(model: Decoder, tokenizer: Tokenizer, path: Path) -> None:
         raise GlassformerError(
             "writing GGUF needs the package gguf; pip install 'glassformer[gguf]'"
         ) from error
-    form = form_for(model.config, model.said.model_type)
+    form = form_for(model.config, model.folder_settings.model_type)
     config = form.with_all_parameters(model.config)
     _refuse(form.model_type, config)
     target = TARGETS[form.model_type]

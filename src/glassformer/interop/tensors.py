@@ -189,5 +189,5 @@ def _files(folder: Path) -> list[str]:
 
 
 def _digests(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
-    said = metadata.get(DIGESTS, "{}").encode(errors="surrogatepass")
-    return parse_object(said, Path(f"{path}: {DIGESTS} in its header"), "save the folder again")
+    digests = metadata.get(DIGESTS, "{}").encode(errors="surrogatepass")
+    return parse_object(digests, Path(f"{path}: {DIGESTS} in its header"), "save the folder again")

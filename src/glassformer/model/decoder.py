@@ -19,7 +19,7 @@ from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
-from glassformer.watch.watchable import Given
+from glassformer.watch.watchable import ExtraInputs
 
 
 class Decoder(Tower, LanguageModel):
@@ -62,7 +62,8 @@ class Decoder(Tower, LanguageModel):
             raise GlassformerError(
                 "begins is for texts that are read at once; leave it or the cache out"
             )
-        x = self.residual(ids, tape, cache, begins=self.read_given(ids, begins).get("begins"))
+        extra = self.read_extra_inputs(ids, begins)
+        x = self.residual(ids, tape, cache, begins=extra.get("begins"))
         return self.unembed(x, tape)
 
     def loss(
@@ -71,14 +72,14 @@ class Decoder(Tower, LanguageModel):
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
         ids = read_ids(ids, self.config.vocab_size)
         targets = read_targets(targets, ids.shape, self.config.vocab_size)
-        return self.loss_of(ids, targets, tape, self.read_given(ids, begins))
+        return self.loss_of(ids, targets, tape, self.read_extra_inputs(ids, begins))
 
-    def read_given(self, ids: Tensor, begins: Ids | None = None) -> Given:
+    def read_extra_inputs(self, ids: Tensor, begins: Ids | None = None) -> ExtraInputs:
         return {} if begins is None else {"begins": read_begins(begins, ids.shape)}
 
-    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+    def final(self, ids: Tensor, t: Tape, extra: ExtraInputs) -> Float[Tensor, "batch pos d_model"]:
         """The vectors that the unembedding reads."""
-        begins = given.get("begins")
+        begins = extra.get("begins")
         if begins is not None and isinstance(t, Recorder):
             t.leaf("const", "begins", begins, ("batch", "pos"))
         return self.residual(ids, t, begins=begins)

@@ -19,7 +19,7 @@ from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
-from glassformer.watch.watchable import Given
+from glassformer.watch.watchable import ExtraInputs
 
 
 class Encoder(Tower, LanguageModel):
@@ -51,7 +51,7 @@ class Encoder(Tower, LanguageModel):
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of what stands at every position."""
         ids = read_ids(ids, self.config.vocab_size)
-        return self.logits_of(ids, tape, self.read_given(ids, seen, types))
+        return self.logits_of(ids, tape, self.read_extra_inputs(ids, seen, types))
 
     def loss(
         self,
@@ -64,22 +64,24 @@ class Encoder(Tower, LanguageModel):
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
         ids = read_ids(ids, self.config.vocab_size)
         targets = read_targets(targets, ids.shape, self.config.vocab_size)
-        return self.loss_of(ids, targets, tape, self.read_given(ids, seen, types))
+        return self.loss_of(ids, targets, tape, self.read_extra_inputs(ids, seen, types))
 
-    def read_given(self, ids: Tensor, seen: Ids | None = None, types: Ids | None = None) -> Given:
-        given: dict[str, Tensor] = {}
+    def read_extra_inputs(
+        self, ids: Tensor, seen: Ids | None = None, types: Ids | None = None
+    ) -> ExtraInputs:
+        extra: dict[str, Tensor] = {}
         if seen is not None:
-            given["seen"] = read_seen(seen, ids.shape)
+            extra["seen"] = read_seen(seen, ids.shape)
         if types is not None:
-            given["types"] = read_types(types, ids.shape, self.config.token_types)
-        return given
+            extra["types"] = read_types(types, ids.shape, self.config.token_types)
+        return extra
 
-    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+    def final(self, ids: Tensor, t: Tape, extra: ExtraInputs) -> Float[Tensor, "batch pos d_model"]:
         """The vectors that the unembedding reads."""
-        seen = given.get("seen")
+        seen = extra.get("seen")
         if seen is not None and isinstance(t, Recorder):
             t.leaf("const", "seen", seen, ("batch", "pos"))
-        x = self.residual(ids, t, None, seen, given.get("types"))
+        x = self.residual(ids, t, None, seen, extra.get("types"))
         return x if self.masked_head is None else self.masked_head(x, t.at("masked_head"))
 
     def views(self, source: Source = itself) -> Iterator[View]:

@@ -21,7 +21,7 @@ from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
-from glassformer.watch.watchable import Given
+from glassformer.watch.watchable import ExtraInputs
 
 
 class EncoderDecoder(LanguageModel[TowersConfig]):
@@ -56,7 +56,7 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the next target token at every position; `ids` begin with the start token."""
         ids = read_ids(ids, self.config.vocab_size)
-        return self.logits_of(ids, tape, self.read_given(ids, source, source_mask))
+        return self.logits_of(ids, tape, self.read_extra_inputs(ids, source, source_mask))
 
     def loss(
         self,
@@ -70,19 +70,18 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
         ids = read_ids(ids, self.config.vocab_size)
         targets = read_targets(targets, ids.shape, self.config.vocab_size)
-        return self.loss_of(ids, targets, tape, self.read_given(ids, source, source_mask))
+        return self.loss_of(ids, targets, tape, self.read_extra_inputs(ids, source, source_mask))
 
-    def read_given(
+    def read_extra_inputs(
         self, ids: Tensor, source: Texts | None = None, source_mask: Ids | None = None
-    ) -> Given:
+    ) -> ExtraInputs:
         """The source, and where something of it is padding, which of it may be seen."""
         if source is None:
             raise GlassformerError(
                 "an encoder-decoder reads a source beside the target; give source=, a text or ids"
             )
         pad = self.config.pad_id
-        given = source_ids(source, self.tokenizer, pad)
-        rows = read_ids(given, self.config.encoder.vocab_size)
+        rows = read_ids(source_ids(source, self.tokenizer, pad), self.config.encoder.vocab_size)
         if len(rows) != len(ids):
             raise GlassformerError(
                 f"there are {len(rows)} sources for {len(ids)} targets; give one for each"
@@ -97,13 +96,13 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
                 return {"source": rows}
         return {"source": rows, "source_seen": seen}
 
-    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+    def final(self, ids: Tensor, t: Tape, extra: ExtraInputs) -> Float[Tensor, "batch pos d_model"]:
         """The decoder's vectors that the unembedding reads."""
-        return self.decoder.residual(ids, t.at("decoder"), memory=self.memory(given, t))
+        return self.decoder.residual(ids, t.at("decoder"), memory=self.memory(extra, t))
 
-    def memory(self, given: Given, t: Tape) -> Memory:
+    def memory(self, extra: ExtraInputs, t: Tape) -> Memory:
         """What the decoder attends to: the encoder's last vectors."""
-        source, seen = given["source"], given.get("source_seen")
+        source, seen = extra["source"], extra.get("source_seen")
         t = t.along(SOURCE_AXES)
         if isinstance(t, Recorder):
             t.leaf("token", "source", source, ("batch", "pos"))
@@ -111,9 +110,9 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
                 t.leaf("const", "source_seen", seen, ("batch", "pos"))
         return Memory(self.encoder.residual(source, t.at("encoder"), seen=seen), seen)
 
-    def labels(self, ids: Tensor, given: Given) -> dict[str, Sequence[str]]:
+    def labels(self, ids: Tensor, extra: ExtraInputs) -> dict[str, Sequence[str]]:
         assert self.tokenizer is not None, "asked of a model that knows its tokenizer"
-        of_source = labels(self.tokenizer, given["source"])
+        of_source = labels(self.tokenizer, extra["source"])
         more = {"source_pos": of_source["pos"]} if "pos" in of_source else {}
         return {**labels(self.tokenizer, ids), **more}
 

@@ -15,8 +15,8 @@ from glassformer import ops
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.config import Config
+from glassformer.model.folder_settings import FolderSettings
 from glassformer.model.ids import Ids, read_ids, read_targets
-from glassformer.model.said import Said
 from glassformer.model.size import parameter_count, refuse_larger_than_memory
 from glassformer.model.texts import Texts, ids_of, labels
 from glassformer.model.towers_config import TowersConfig
@@ -27,7 +27,7 @@ from glassformer.trace import Trace
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.watch.edits import Edits
 from glassformer.watch.one_pass import BUDGET_BYTES, watch
-from glassformer.watch.watchable import NOTHING_MORE, Given, Watchable
+from glassformer.watch.watchable import NO_EXTRA_INPUTS, ExtraInputs, Watchable
 
 C = TypeVar("C", bound=Config | TowersConfig, default=Config)
 Model = TypeVar("Model", bound="LanguageModel[Any]")
@@ -48,24 +48,24 @@ class LanguageModel(Watchable, Generic[C]):
             refuse_larger_than_memory(config, 4, "the weights")
         self.config = config
         self.tokenizer: Tokenizer | None = None
-        self.said = Said()
+        self.folder_settings = FolderSettings()
         """What the folder it was loaded from says beside these: end tokens, how to generate."""
 
     @abstractmethod
-    def final(self, ids: Tensor, t: Tape, given: Given) -> Float[Tensor, "batch pos d_model"]:
+    def final(self, ids: Tensor, t: Tape, extra: ExtraInputs) -> Float[Tensor, "batch pos d_model"]:
         """The vectors that the unembedding reads."""
 
     def logits_of(
-        self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE
+        self, ids: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS
     ) -> Float[Tensor, "batch pos vocab"]:
         """The forward pass of ids, and what is given beside them, that were checked."""
-        return self.unembed(self.final(ids, t, given), t)
+        return self.unembed(self.final(ids, t, extra), t)
 
     def loss_of(
-        self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE
+        self, ids: Tensor, targets: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS
     ) -> Float[Tensor, ""]:
         """The loss of ids and targets, and what is given beside them, that were checked."""
-        return self.unembed.loss(self.final(ids, t, given), targets, t)
+        return self.unembed.loss(self.final(ids, t, extra), targets, t)
 
     @classmethod
     def unfilled(
@@ -122,24 +122,24 @@ class LanguageModel(Watchable, Generic[C]):
             targets = read_targets(targets, ids.shape, self.config.vocab_size)
             if not targets.is_meta and bool((targets == ops.IGNORED).all()):
                 raise GlassformerError("every target is ignored: give at least one to be asked for")
-        given = self.read_given(ids, **more)
+        extra = self.read_extra_inputs(ids, **more)
         trace = watch(
-            self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled, given
+            self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled, extra
         )
         if self.tokenizer is not None and not ids.is_meta:
-            trace.labels = self.labels(ids, given)
+            trace.labels = self.labels(ids, extra)
         return trace
 
-    def labels(self, ids: Tensor, given: Given) -> dict[str, Sequence[str]]:
+    def labels(self, ids: Tensor, extra: ExtraInputs) -> dict[str, Sequence[str]]:
         """Words for a trace of these ids, of a model that knows its tokenizer."""
-        del given
+        del extra
         assert self.tokenizer is not None, "asked of a model that knows its tokenizer"
         return labels(self.tokenizer, ids)
 
-    def read_given(self, ids: Tensor) -> Given:
+    def read_extra_inputs(self, ids: Tensor) -> ExtraInputs:
         """What a pass reads beside checked ids, checked too; a model says what it takes."""
         del ids
-        return NOTHING_MORE
+        return NO_EXTRA_INPUTS
 
     def draws(self) -> bool:
         return bool(self.training and self.config.dropout)

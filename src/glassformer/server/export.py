@@ -183,8 +183,8 @@ def check_size(state: TrainState, prompt: str) -> None:
         check_prompt(state.model, ids)
         tokens = torch.tensor([ids])
     weights = sum(p.nbytes for p in state.model.parameters())
-    given = state.model.read_given(tokens, **more)
-    size = weights + estimated_bytes(state.model, tokens, given=given)
+    extra = state.model.read_extra_inputs(tokens, **more)
+    size = weights + estimated_bytes(state.model, tokens, extra=extra)
     if size > PAGE_BYTES:
         raise OverBudgetError(
             f"this page would hold about {size / 1e6:,.0f} MB of weights and values, and one file"

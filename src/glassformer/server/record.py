@@ -191,7 +191,7 @@ def _scope(
             " text or a target",
         )
     weights = sum(p.nbytes for p in model.parameters())
-    forward = estimated_bytes(model, ids, given=model.read_given(ids, **more))
+    forward = estimated_bytes(model, ids, extra=model.read_extra_inputs(ids, **more))
     learning = 2 * forward + weights
     updating = learning + OPTIMIZER_VALUES * weights
     backward = can_learn and _is_recorded(options.backward, learning, light_bytes)

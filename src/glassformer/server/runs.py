@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.defaults import defaults
+from glassformer.generation.defaults import read_defaults
+from glassformer.interop.folder_settings import read_folder_settings
 from glassformer.interop.open import config_of
-from glassformer.interop.said import read_said
 from glassformer.model import Config, TowersConfig
+from glassformer.model.folder_settings import FolderSettings
 from glassformer.model.kinds import kind_of
-from glassformer.model.said import Said
 from glassformer.model.size import parameter_count
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
@@ -114,7 +114,7 @@ class Source:
             data = folder / DATA if folder and not isinstance(config, TowersConfig) else None
             suited = examples(tokenizer, config.n_ctx, data, own_first)
         prompt, target = suited[0]
-        said = defaults(read_said(folder) if folder else Said())
+        defaults = read_defaults(read_folder_settings(folder) if folder else FolderSettings())
         return schemas.RunInfo(
             **dict(self.summary()),
             kind=self.kind,
@@ -136,7 +136,7 @@ class Source:
             suggested_target=target,
             examples=[prompt for prompt, _ in suited],
             recipe=run.recipe.to_dict() if run else None,
-            sampling=schemas.FolderSampling(**said.settings),
+            sampling=schemas.FolderSampling(**defaults.settings),
         )
 
     @property

@@ -50,10 +50,10 @@ def score(model: OneTower, batches: Iterable[Batch]) -> BlanksScore:
     nats, right, n = 0.0, 0, 0
     with evaluating(model):
         for batch in batches:
-            there = batch.map(lambda tensor: tensor.to(device))
-            asked = there.targets != IGNORED
-            logits = model(there.ids, **there.given)[asked].float()
-            targets = there.targets[asked]
+            local = batch.map(lambda tensor: tensor.to(device))
+            asked = local.targets != IGNORED
+            logits = model(local.ids, **local.extra)[asked].float()
+            targets = local.targets[asked]
             nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
             right += int((logits.argmax(-1) == targets).sum())
             n += len(targets)

@@ -59,7 +59,7 @@ def card(name: str, model: AnyModel, run: PastRun | None) -> str:
 def _model(model: AnyModel) -> str:
     config: Any = model.config
     tokenizer = model.tokenizer
-    form = form_for(config, model.said.model_type)
+    form = form_for(config, model.folder_settings.model_type)
     kind = {"Decoder": "A decoder", "Encoder": "An encoder"}.get(type(model).__name__)
     lines = [
         f"{kind or 'An encoder-decoder'} of {parameter_count(config):,} parameters, trained with"

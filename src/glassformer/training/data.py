@@ -14,22 +14,20 @@ from glassformer.text import blocks as text_blocks
 from glassformer.text.blocks import Blocks
 from glassformer.text.mixture import Mixture
 from glassformer.text.shard import Shard
+from glassformer.watch.watchable import NO_EXTRA_INPUTS
 
 EVALUATED = 2**15  # held-out tokens, at most: enough for two digits of the loss
-
-
-NOTHING_MORE: Mapping[str, Any] = {}
 
 
 class Batch(NamedTuple):
     """Token ids [batch, pos] and the token that follows each; a target of -100 is not asked.
 
-    `given` holds what the model reads beside them, tensors by name: for a translation `source`.
+    `extra` holds what the model reads beside them, tensors by name: for a translation `source`.
     """
 
     ids: Int[Tensor, "batch pos"]
     targets: Int[Tensor, "batch pos"]
-    given: Mapping[str, Any] = NOTHING_MORE
+    extra: Mapping[str, Any] = NO_EXTRA_INPUTS
 
     @property
     def n_targets(self) -> int:
@@ -38,18 +36,18 @@ class Batch(NamedTuple):
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name."""
-        return {"ids": self.ids, "targets": self.targets, **self.given}
+        return {"ids": self.ids, "targets": self.targets, **self.extra}
 
     @property
     def n_tokens(self) -> int:
         """Tokens that are read, padding included."""
-        read = (tensor.numel() for name, tensor in self.given.items() if name != "begins")
+        read = (tensor.numel() for name, tensor in self.extra.items() if name != "begins")
         return self.ids.numel() + sum(read)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with `change(tensor)` in place of each: on another device, or some rows."""
-        given = {name: change(tensor) for name, tensor in self.given.items()}
-        return Batch(change(self.ids), change(self.targets), given)
+        extra = {name: change(tensor) for name, tensor in self.extra.items()}
+        return Batch(change(self.ids), change(self.targets), extra)
 
 
 @runtime_checkable
@@ -174,7 +172,7 @@ def filled(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch pos"
 
 def with_begins(ids: Tensor, targets: Tensor, eos: int | None) -> Batch:
     """A batch; with a separator also where each token's document begins."""
-    return Batch(ids, targets, NOTHING_MORE if eos is None else {"begins": begins(ids, eos)})
+    return Batch(ids, targets, NO_EXTRA_INPUTS if eos is None else {"begins": begins(ids, eos)})
 
 
 def begins(ids: Int[Tensor, "batch pos"], eos: int) -> Int[Tensor, "batch pos"]:

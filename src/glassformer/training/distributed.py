@@ -96,7 +96,7 @@ class Group(Ranks):
         kind: type[Model] = type(model).__bases__[-1]  # fully_shard puts a class before the model's
         result = kind.unfilled(model.config, device=self.device)
         result.load_state_dict(weights)
-        result.tokenizer, result.said = model.tokenizer, model.said
+        result.tokenizer, result.folder_settings = model.tokenizer, model.folder_settings
         return result
 
     def first_does(self, act: Callable[[], None]) -> None:
@@ -169,8 +169,8 @@ class LossOf(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, ids: Tensor, targets: Tensor, **given: Any) -> Tensor:
-        return self.model.loss(ids, targets, **given)
+    def forward(self, ids: Tensor, targets: Tensor, **extra: Any) -> Tensor:
+        return self.model.loss(ids, targets, **extra)
 
 
 def attempt() -> str:

@@ -68,10 +68,10 @@ def evaluate(
                 continue
             share = ranks.share(batch)
             n = share.n_targets
-            there = share.map(lambda tensor: tensor.to(device))
-            targets = there.targets if n else there.targets.clamp(min=0)  # others wait for it
+            local = share.map(lambda tensor: tensor.to(device))
+            targets = local.targets if n else local.targets.clamp(min=0)  # others wait for it
             with autocast(device, dtype):
-                loss = model.loss(there.ids, targets, **there.given)
+                loss = model.loss(local.ids, targets, **local.extra)
             nats += loss.item() * n
             n_tokens += n
     if ranks.size > 1:

@@ -56,8 +56,8 @@ def dead_units(model: AnyModel, batch: Batch) -> dict[str, float]:
     """The fraction of each layer's neurons whose activation is above 0 at no token of the batch."""
     device = next(model.parameters()).device
     with evaluating(model):
-        there = batch.map(lambda tensor: tensor.to(device))
-        trace = model.watch(there.ids, keep="*.mlp.post,*.mlp.experts", **there.given)
+        local = batch.map(lambda tensor: tensor.to(device))
+        trace = model.watch(local.ids, keep="*.mlp.post,*.mlp.experts", **local.extra)
     names = [node.name for node in trace.computed]
     dead: dict[str, float] = {}
     for layer in (name.removesuffix(".mlp.post") for name in names if name.endswith(".mlp.post")):

@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.files import write_atomically
 from glassformer.interop import load
 from glassformer.interop.folder import load_folder
-from glassformer.interop.said import read_said
+from glassformer.interop.folder_settings import read_folder_settings
 from glassformer.model import Config, EncoderDecoder, TowersConfig, load_preset
 from glassformer.model.kinds import kind_of
 from glassformer.model.language_model import LanguageModel
@@ -213,7 +213,7 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
         model = kind_of(described.model).unfilled(described.model)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
             model.load_state_dict(load_folder(folder)[0].state_dict())
-        model.said = read_said(folder)
+        model.folder_settings = read_folder_settings(folder)
         data = open_data(run.data, described.corpus, run.tokenizer, recipe)
         data.verify()
     except BaseException:
@@ -267,7 +267,7 @@ def _loaded(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
         config = _with_dropout(model.config, choices.model["dropout"])
         changed = kind_of(config)(config)
         changed.load_state_dict(model.state_dict())
-        changed.said = model.said
+        changed.folder_settings = model.folder_settings
         model = changed
     return model, tokenizer
 

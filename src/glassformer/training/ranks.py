@@ -106,5 +106,5 @@ def spread(tensor: Tensor, like: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(like, DTensor)
-    there = tensor.to(like.device, like.dtype)
-    return distribute_tensor(there, mesh, like.placements, src_data_rank=None)  # nothing is sent
+    moved = tensor.to(like.device, like.dtype)
+    return distribute_tensor(moved, mesh, like.placements, src_data_rank=None)  # nothing is sent

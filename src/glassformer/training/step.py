@@ -80,17 +80,17 @@ def accumulate_gradient(
         if not count:
             continue  # the mean over nothing is no number
         share = ranks.share(batch)
-        own = count if share is batch else share.n_targets
-        there = share.map(lambda tensor: tensor.to(device, non_blocking=True))
+        n_local = count if share is batch else share.n_targets
+        local = share.map(lambda tensor: tensor.to(device, non_blocking=True))
         # where no row of this rank's is asked for, others wait for it
-        targets = there.targets if own else there.targets.clamp(min=0)
+        targets = local.targets if n_local else local.targets.clamp(min=0)
         drops = model.config.dropout
         dropping = seeded_dropout(recipe, step, micro, ranks.rank) if drops else nullcontext()
         with exchanging(loss_of, micro == last):
             with dropping, autocast(device, recipe.dtype):
-                part = loss_of(there.ids, targets, **there.given)
+                part = loss_of(local.ids, targets, **local.extra)
             if len(batches) > 1 or ranks.size > 1:
-                part = part * (own / sum(counts))
+                part = part * (n_local / sum(counts))
             (part if ranks.size == 1 else part * ranks.size).backward()  # ranks take the mean
         loss += part.detach()
     return ranks.total(loss)
@@ -151,10 +151,10 @@ def find_non_finite(model: AnyModel, batches: Sequence[Batch], recipe: Recipe, s
     with evaluating(model):
         for batch in batches:
             for row in range(len(batch.ids)):  # one block at a time bounds the memory
-                ids, targets, given = batch.map(lambda tensor, i=row: tensor[i : i + 1].to(device))
+                ids, targets, extra = batch.map(lambda tensor, i=row: tensor[i : i + 1].to(device))
                 asked = targets if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
-                    trace = model.watch(ids, asked, **given)
+                    trace = model.watch(ids, asked, **extra)
                 for index, recorded in enumerate(trace.computed):
                     value = trace.value_of(recorded)
                     masked = recorded.name.endswith("attn_scores")  # -inf by design

@@ -172,8 +172,8 @@ def filled_batch(
 ) -> Batch:
     """Sentences with their ends as a batch that asks for each target, token by token."""
     ids = [[start_id, *target[:-1]] for target in targets]
-    given = {"source": filled(sources, pad_id)}
-    return Batch(filled(ids, pad_id), filled(targets, IGNORED), given)
+    extra = {"source": filled(sources, pad_id)}
+    return Batch(filled(ids, pad_id), filled(targets, IGNORED), extra)
 
 
 class TranslationScore(NamedTuple):
@@ -201,9 +201,9 @@ def measure(
         for first in range(0, n, ROWS):
             chosen = pairs[first : first + ROWS]
             batch = batch_of(tokenizer, chosen, model.config)
-            nats += model.loss(batch.ids, batch.targets, **batch.given).item() * batch.n_targets
+            nats += model.loss(batch.ids, batch.targets, **batch.extra).item() * batch.n_targets
             n_tokens += batch.n_targets
-            answers = greedy(model, batch.given["source"], tokenizer.eos_id)
+            answers = greedy(model, batch.extra["source"], tokenizer.eos_id)
             for pair, answer in zip(chosen, answers, strict=True):
                 translations, text = pair.translations(), tokenizer.decode_known(answer)
                 exact += text == next(iter(translations))

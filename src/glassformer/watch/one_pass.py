@@ -19,7 +19,7 @@ from glassformer.trace.backward import add_gradients
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
 from glassformer.watch.edits import NOTHING, Edits, by_path, editor, with_weights
-from glassformer.watch.watchable import NOTHING_MORE, Given, Watchable
+from glassformer.watch.watchable import NO_EXTRA_INPUTS, ExtraInputs, Watchable
 
 BUDGET_BYTES = 4 << 30
 """Values that a trace holds at most, unless its caller allows more."""
@@ -37,20 +37,20 @@ def watch(
     edit: Edits = NOTHING,
     budget_bytes: int | None = None,
     is_cancelled: CancelCheck = never_cancelled,
-    given: Given = NOTHING_MORE,
+    extra: ExtraInputs = NO_EXTRA_INPUTS,
 ) -> Trace:
     """Run once, eagerly, and record every value on the way under its name.
 
     `ids` and `targets` [batch, pos] were checked; with targets the trace ends in the loss, and
     `backward` records every gradient. `edit` changes values or weights by address before whatever
-    follows. A trace of more than `budget_bytes` is refused with its size. `given` is what the model
+    follows. A trace of more than `budget_bytes` is refused with its size. `extra` is what the model
     reads beside ids.
     """
     try:
         trace = Trace(keep, budget_bytes, is_cancelled)
-        return _watch(model, ids, targets, trace, backward, edit, given)
+        return _watch(model, ids, targets, trace, backward, edit, extra)
     except OverBudgetError:
-        size = estimated_bytes(model, ids, targets, keep, backward, given)
+        size = estimated_bytes(model, ids, targets, keep, backward, extra)
         raise OverBudgetError(
             f"this trace would hold {_gigabytes(size)} of values, more than its budget of"
             f" {_gigabytes(budget_bytes or 0)}; keep fewer (say keep='*.resid_post'),"
@@ -64,13 +64,13 @@ def estimated_bytes(
     targets: Tensor | None = None,
     keep: str | Iterable[str] = "*",
     backward: bool = False,
-    given: Given = NOTHING_MORE,
+    extra: ExtraInputs = NO_EXTRA_INPUTS,
 ) -> int:
     """Bytes that a trace would hold, from shapes alone: the pass on the meta device."""
     asked = None if targets is None else targets.to("meta")
-    there = {name: tensor.to("meta") for name, tensor in given.items()}
+    on_meta = {name: tensor.to("meta") for name, tensor in extra.items()}
     trace = Trace(keep)
-    return _watch(model.on_meta(), ids.to("meta"), asked, trace, backward, NOTHING, there).nbytes
+    return _watch(model.on_meta(), ids.to("meta"), asked, trace, backward, NOTHING, on_meta).nbytes
 
 
 def _gigabytes(n: int) -> str:
@@ -84,7 +84,7 @@ def _watch(
     trace: Trace,
     backward: bool,
     edit: Edits,
-    given: Given,
+    extra: ExtraInputs,
 ) -> Trace:
     if backward and targets is None:
         raise GlassformerError("a backward pass starts at the loss; give targets as well")
@@ -102,17 +102,17 @@ def _watch(
     loss: Tensor | None = None
     with torch.enable_grad() if backward else torch.no_grad():
         if targets is None:
-            tape("probs", ops.softmax_probs, model.logits_of(ids, tape, given))
+            tape("probs", ops.softmax_probs, model.logits_of(ids, tape, extra))
         else:
             tape.leaf("token", "targets", targets, ("batch", "pos"))
-            loss = model.loss_of(ids, targets, tape, given)
+            loss = model.loss_of(ids, targets, tape, extra)
     for path in values:
         trace.node(path)  # an edit of a name that does not exist is answered with the nearest
     if not values and not model.draws():
-        trace.silent_logits = partial(model.logits_of, ids, SILENT, given)
+        trace.silent_logits = partial(model.logits_of, ids, SILENT, extra)
     if live is not None and loss is not None:
         _backward(model, trace, live, loss)
-        trace.rerun = Float64Rerun(model, ids, targets, _as_numbers(edit, trace), given)
+        trace.rerun = Float64Rerun(model, ids, targets, _as_numbers(edit, trace), extra)
     return trace
 
 
@@ -128,9 +128,9 @@ class Float64Rerun:
         ids: Tensor,
         targets: Tensor | None,
         edit: Edits,
-        given: Given = NOTHING_MORE,
+        extra: ExtraInputs = NO_EXTRA_INPUTS,
     ) -> None:
-        self._model, self._ids, self._targets, self._given = model, ids, targets, given
+        self._model, self._ids, self._targets, self._extra = model, ids, targets, extra
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
         self._turn = Lock()
 
@@ -168,7 +168,7 @@ class Float64Rerun:
         return self._watch("loss", edit)["loss"].item()
 
     def _watch(self, keep: str, edit: Edits) -> Trace:
-        return watch(self._copy, self._ids, self._targets, keep, edit=edit, given=self._given)
+        return watch(self._copy, self._ids, self._targets, keep, edit=edit, extra=self._extra)
 
     def _weight(self, where: Address) -> Tensor:
         view = next(view for view in self._copy.views() if view.name == where.name)
@@ -178,12 +178,12 @@ class Float64Rerun:
 def _as_numbers(edit: Edits, trace: Trace) -> Edits:
     """The edits with what functions made of values as the numbers that they were in this pass."""
     return {
-        text: _put_there(trace, Address.parse(text)) if callable(new) else new
+        text: _put_at(trace, Address.parse(text)) if callable(new) else new
         for text, new in edit.items()
     }
 
 
-def _put_there(trace: Trace, where: Address) -> Tensor:
+def _put_at(trace: Trace, where: Address) -> Tensor:
     if where.kind == "weight":
         return trace[where]
     return trace[replace(where, kind="const", name=f"{where.name}_new")]

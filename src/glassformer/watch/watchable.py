@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from glassformer.ops import Tape
 from glassformer.watch.view import Source, View, itself
 
-Given = Mapping[str, Tensor]
+ExtraInputs = Mapping[str, Tensor]
 """What a pass reads beside ids and targets, by name: which tokens are no padding, a source."""
 
-NOTHING_MORE: Given = {}
+NO_EXTRA_INPUTS: ExtraInputs = {}
 
 
 class Watchable(nn.Module, ABC):
@@ -23,11 +23,13 @@ class Watchable(nn.Module, ABC):
     """
 
     @abstractmethod
-    def logits_of(self, ids: Tensor, t: Tape, given: Given = NOTHING_MORE) -> Tensor:
+    def logits_of(self, ids: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS) -> Tensor:
         """Logits [batch, pos, vocab] of the next token at every position."""
 
     @abstractmethod
-    def loss_of(self, ids: Tensor, targets: Tensor, t: Tape, given: Given = NOTHING_MORE) -> Tensor:
+    def loss_of(
+        self, ids: Tensor, targets: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS
+    ) -> Tensor:
         """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
 
     @abstractmethod

@@ -99,8 +99,8 @@ def command(
     rest = shares[len(shown) :]
     if rest:
         together = _signed(column, sum(units[len(shown) :]))
-        said = f"… {len(rest)} smaller shares left out, together {together}; --all shows them"
-        sheet.prose(said, QUIET, indent=2, hanging=2)
+        remainder = f"… {len(rest)} smaller shares left out, together {together}; --all shows them"
+        sheet.prose(remainder, QUIET, indent=2, hanging=2)
     sheet.line()
     dtype = str(logits.dtype).removeprefix("torch.")
     for what, value in (

@@ -190,8 +190,8 @@ def _tell_induction(sheet: Sheet, repeats: Repeats) -> Pictures:
     print_table(sheet, [Column("head"), Column("score", right=True), Bars(total=1)], rows)
     if len(order) > HEADS:
         least, most = (number(scores.flatten()[order[i]].item()) for i in (-1, HEADS))
-        said = f"… {len(order) - HEADS} more heads, from {most} down to {least}"
-        sheet.prose(f"{said}; the picture has them all (--out)", QUIET, indent=2, hanging=2)
+        remainder = f"… {len(order) - HEADS} more heads, from {most} down to {least}"
+        sheet.prose(f"{remainder}; the picture has them all (--out)", QUIET, indent=2, hanging=2)
     if scores.max() <= repeats.uniform:
         sheet.prose(
             "No head looks there more than by chance: this model does not copy random tokens. It"

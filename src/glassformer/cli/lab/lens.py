@@ -110,8 +110,8 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
         sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2, hanging=2)
     missing = len(glimpses) - len(points)
     if missing:
-        said = f"… {missing} of {len(glimpses)} columns left out; --pos N has every layer"
-        sheet.prose(said, QUIET, indent=2, hanging=2)
+        remainder = f"… {missing} of {len(glimpses)} columns left out; --pos N has every layer"
+        sheet.prose(remainder, QUIET, indent=2, hanging=2)
 
 
 def _spread(n: int, most: int) -> list[int]:

@@ -30,8 +30,8 @@ def c_library(source: str) -> ctypes.CDLL:
     """
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     made_for = (_run([*compiler, "--version"]), *platform.libc_ver(), _processor())
-    said = "\n".join((*compiler, *made_for, NATIVE, *FLAGS, source))
-    key = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+    key_text = "\n".join((*compiler, *made_for, NATIVE, *FLAGS, source))
+    key = hashlib.blake2b(key_text.encode(), digest_size=12).hexdigest()
     try:
         library = _own_folder() / f"{key}.so"
         if library.exists():

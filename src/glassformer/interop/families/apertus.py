@@ -23,8 +23,8 @@ ROTARY = {  # where a folder says nothing of it
 
 
 def _read(settings: dict[str, Any]) -> dict[str, Any]:
-    said = any(settings[name] is not None for name in ("rope_parameters", "rope_scaling"))
-    return rotary.read(settings if said else {**settings, "rope_parameters": ROTARY}, 12e6)
+    has_rope = any(settings[name] is not None for name in ("rope_parameters", "rope_scaling"))
+    return rotary.read(settings if has_rope else {**settings, "rope_parameters": ROTARY}, 12e6)
 
 
 def _constants(config: Config) -> dict[str, float]:

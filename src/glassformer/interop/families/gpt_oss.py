@@ -20,8 +20,8 @@ ROTARY = {  # where a folder says nothing of it
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    said = any(settings[name] is not None for name in ("rope_parameters", "rope_scaling"))
-    turns = settings if said else {**settings, "rope_parameters": ROTARY}
+    has_rope = any(settings[name] is not None for name in ("rope_parameters", "rope_scaling"))
+    turns = settings if has_rope else {**settings, "rope_parameters": ROTARY}
     every_other = [i % 2 == 0 for i in range(settings["num_hidden_layers"])]
     return {**rotary.read(turns, 150000.0), **usual.read_windows(settings, every_other)}
 

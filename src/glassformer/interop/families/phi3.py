@@ -16,12 +16,12 @@ OLD_NAMES = (LONGROPE, "su", "yarn")
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
     original = settings[rotary.ORIGINAL]
-    given = dict(settings)
+    settings = dict(settings)
     for name in ("rope_parameters", "rope_scaling"):
-        said = settings[name]
-        if isinstance(said, dict) and said.get("rope_type", said.get("type")) in OLD_NAMES:
-            given[name] = {**said, "rope_type": LONGROPE, rotary.ORIGINAL: original}
-    turns = rotary.read(given, share=1.0)
+        rope = settings[name]
+        if isinstance(rope, dict) and rope.get("rope_type", rope.get("type")) in OLD_NAMES:
+            settings[name] = {**rope, "rope_type": LONGROPE, rotary.ORIGINAL: original}
+    turns = rotary.read(settings, share=1.0)
     scaling = turns["rotary_scaling"]
     if scaling is not None and scaling.kind != LONGROPE:
         raise GlassformerError("rope_parameters: the only scaling of a Phi-3 is longrope")

@@ -34,7 +34,7 @@ async def chat(
     served = await answers.ready(request.model)
     prompt = await answers.encode(lambda: chat_ids(served.tokenizer, request.messages))
     answer = Answer("chatcmpl", served.run, whole=not request.stream)
-    limits = (request.max_completion_tokens, request.max_tokens, served.said.max_new_tokens)
+    limits = (request.max_completion_tokens, request.max_tokens, served.defaults.max_new_tokens)
     ask(
         served,
         answer,

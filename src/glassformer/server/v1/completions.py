@@ -34,8 +34,8 @@ async def complete(
     served = await answers.ready(request.model)
     prompts = await answers.encode(lambda: prompts_of(served.tokenizer, request.prompt))
     answer = Answer("cmpl", served.run, whole=not request.stream)
-    said = served.said.max_new_tokens
-    most = request.max_tokens if request.max_tokens is not None else said
+    default = served.defaults.max_new_tokens
+    most = request.max_tokens if request.max_tokens is not None else default
     ask(
         served,
         answer,

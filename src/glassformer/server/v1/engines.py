@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from glassformer.generation.batch import Text, room_for
-from glassformer.generation.defaults import Defaults, defaults, end_ids
+from glassformer.generation.defaults import Defaults, end_ids, read_defaults
 from glassformer.generation.generate import PromptTooLongError, check_prompt
 from glassformer.generation.sampling import Sampling, fresh_seed
 from glassformer.server.errors import ApiError
@@ -28,7 +28,7 @@ class Served:
 
     run: str
     state: TrainState
-    said: Defaults
+    defaults: Defaults
     queue: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     engines: list[Engine] = field(default_factory=list)
@@ -67,11 +67,11 @@ class Engines:
 
     def source(self, model: str | None) -> Source:
         """The run of this name, or the first one."""
-        there = self._runs.present
-        names = [source.id for source in there]
-        if model is None and there:
-            return there[0]
-        for source in there:
+        sources = self._runs.present
+        names = [source.id for source in sources]
+        if model is None and sources:
+            return sources[0]
+        for source in sources:
             if model in (source.id, source.name, source.where):
                 return source
         listed = f"; there are {', '.join(names[:20])}" if names else "; there is none"
@@ -93,7 +93,7 @@ class Engines:
                 return known
             if self._leaving:
                 raise ApiError("ending", "the server is ending; start it again")
-            served = Served(run, state, defaults(state.model.said), self._queue)
+            served = Served(run, state, read_defaults(state.model.folder_settings), self._queue)
             if known is not None:  # it was trained meanwhile
                 known.retire()
             self._served[run] = served
@@ -149,12 +149,12 @@ def ask(
     sampling = _sampling(served, request)
     bias = _bias(request, model.config.vocab_size)
     stop = [request.stop] if isinstance(request.stop, str) else request.stop
-    stop = [*served.said.stop_strings] if stop is None else stop
+    stop = [*served.defaults.stop_strings] if stop is None else stop
     seed = fresh_seed() if request.seed is None else request.seed
     for prompt in prompts:
         _check(served, prompt)
-        given = served.said.most_new(len(prompt)) if most is None else most
-        room = served.capacity - len(prompt) + 1
+        max_new = served.defaults.most_new(len(prompt)) if most is None else most
+        capacity = served.capacity - len(prompt) + 1
         for i in range(n):
             choice = Choice(
                 len(answer.choices), prompt, tokenizer, stop, answer.whole, answer.touch
@@ -162,7 +162,7 @@ def ask(
             text = Text(
                 prompt,
                 choice,
-                room if given is None else min(given, room),
+                capacity if max_new is None else min(max_new, capacity),
                 sampling,
                 seed + i,
                 frozenset(end_ids(model, tokenizer)),
@@ -184,7 +184,7 @@ def _check(served: Served, prompt: list[int]) -> None:
 
 
 def _sampling(served: Served, request: Request) -> Sampling:
-    return served.said.sampling(
+    return served.defaults.sampling(
         temperature=request.temperature,
         top_k=request.top_k,
         top_p=request.top_p,

@@ -16,8 +16,11 @@ STATUSES = (400, 401, 403, 404, 413, 415, 429, 431, 503)
 
 def refusals() -> Responses:
     """How an endpoint may refuse."""
-    said = {**ERRORS, 429: "Too many texts wait already; Retry-After says when to come again."}
-    return {status: {"description": said[status], "model": Error} for status in STATUSES}
+    descriptions = {
+        **ERRORS,
+        429: "Too many texts wait already; Retry-After says when to come again.",
+    }
+    return {status: {"description": descriptions[status], "model": Error} for status in STATUSES}
 
 
 def usage(answer: Answer) -> schemas.Usage:

@@ -11,7 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 import glassformer as gf
 from glassformer.errors import GlassformerError, GlassformerWarning
-from glassformer.generation.defaults import defaults, end_ids
+from glassformer.generation.defaults import end_ids, read_defaults
 from glassformer.generation.sampling import Sampling
 from glassformer.interop.folder import load_folder, save
 from glassformer.text.shard_writing import write_shard
@@ -112,10 +112,10 @@ def test_what_was_read_is_written_back(folder, tmp_path):
 def test_end_tokens_settings_and_what_is_not_done_are_known(folder):
     model, tokenizer = load(folder)
     assert end_ids(model, tokenizer) == (1, 260)
-    said = defaults(model.said)
-    assert said.settings == {"temperature": 0.6, "top_p": 0.9}  # top_k=0: all of them
-    assert said.max_new_tokens == 7
-    assert said.not_done == ("no_repeat_ngram_size=3",)
+    defaults = read_defaults(model.folder_settings)
+    assert defaults.settings == {"temperature": 0.6, "top_p": 0.9}  # top_k=0: all of them
+    assert defaults.max_new_tokens == 7
+    assert defaults.not_done == ("no_repeat_ngram_size=3",)
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (0, 1, 2)
 
 
@@ -137,7 +137,7 @@ def test_end_tokens_are_those_of_generation_config_then_of_config_then_of_the_to
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("settings", "message"),
     [
         ({"eos_token_id": "</s>"}, "eos_token_id='</s>' is no token's id"),
         ({"eos_token_id": [1, None]}, "is no token's id"),
@@ -147,10 +147,10 @@ def test_end_tokens_are_those_of_generation_config_then_of_config_then_of_the_to
         ({"stop_strings": ["a", 3]}, "is neither a text nor a list of texts"),
     ],
 )
-def test_a_generation_config_that_cannot_be_obeyed_is_refused(folder, said, message):
-    (folder / "generation_config.json").write_text(json.dumps(said))
+def test_a_generation_config_that_cannot_be_obeyed_is_refused(folder, settings, message):
+    (folder / "generation_config.json").write_text(json.dumps(settings))
     with pytest.raises(GlassformerError, match=message):
-        defaults(load(folder)[0].said)
+        read_defaults(load(folder)[0].folder_settings)
 
 
 def test_generate_takes_what_is_not_asked_for_from_the_folder(folder):
@@ -171,7 +171,7 @@ def test_generate_takes_what_is_not_asked_for_from_the_folder(folder):
 
 def test_do_sample_false_is_greedy(folder):
     (folder / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.7}')
-    assert defaults(load(folder)[0].said).settings == {"temperature": 0}
+    assert read_defaults(load(folder)[0].folder_settings).settings == {"temperature": 0}
 
 
 def test_a_prompt_and_every_document_begin_as_the_template_says(folder, tmp_path):

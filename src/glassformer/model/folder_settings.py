@@ -7,13 +7,13 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Said:
+class FolderSettings:
     """Settings that change no logit, as they were read; `save` writes them back.
 
     `config`: those of config.json; `generation`: generation_config.json; `model_type`: the family
     whose form the folder had, in which it is written again where that expresses the model.
 
-    >>> Said(generation={"eos_token_id": [7, 9]}).end_ids
+    >>> FolderSettings(generation={"eos_token_id": [7, 9]}).end_ids
     (7, 9)
     """
 
@@ -24,8 +24,8 @@ class Said:
     @property
     def end_ids(self) -> tuple[int, ...]:
         """The tokens at which a text ends, as generation_config.json says, else config.json."""
-        for said in (self.generation, self.config):
-            ids = said.get("eos_token_id")
+        for source in (self.generation, self.config):
+            ids = source.get("eos_token_id")
             if ids is not None:
                 return tuple(ids) if isinstance(ids, list) else (ids,)
         return ()

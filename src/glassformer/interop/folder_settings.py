@@ -9,7 +9,7 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import own
 from glassformer.interop.match import read_settings
 from glassformer.jsons import read_json
-from glassformer.model.said import Said
+from glassformer.model.folder_settings import FolderSettings
 from glassformer.text.tokenizer import Tokenizer
 
 GENERATION = "generation_config.json"
@@ -20,13 +20,13 @@ OURS = {  # settings of config.json that are about the file, and written anew
 }
 
 
-def read_said(folder: Path) -> Said:
+def read_folder_settings(folder: Path) -> FolderSettings:
     """What config.json and generation_config.json say; token ids are whole numbers, or lists.
 
     Nothing, where the folder has no config.json yet, as a run before its first export.
     """
     if not (folder / "config.json").is_file():
-        return Said()
+        return FolderSettings()
     ours, form, settings = read_settings(folder / "config.json")
     names = {*OURS, *form.write_config(ours), *form.read_settings}
     config = {name: value for name, value in settings.items() if name not in names}
@@ -35,10 +35,12 @@ def read_said(folder: Path) -> Said:
     for path, content in ((folder / "config.json", config), (file, generation)):
         for name in own.IDS:
             _check_ids(path, name, content.get(name))
-    return Said(config, generation, form.model_type)
+    return FolderSettings(config, generation, form.model_type)
 
 
-def write_said(said: Said, tokenizer: Tokenizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def write_folder_settings(
+    settings: FolderSettings, tokenizer: Tokenizer | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings for config.json and for generation_config.json.
 
     What the folder said stands; where it named no tokens, those of the tokenizer do.
@@ -47,7 +49,7 @@ def write_said(said: Said, tokenizer: Tokenizer | None) -> tuple[dict[str, Any],
     if tokenizer is not None:
         tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
         tokens |= {} if tokenizer.pad_id is None else {"pad_token_id": tokenizer.pad_id}
-    return {**tokens, **said.config}, said.generation or {**tokens, **_ids(said.config)}
+    return {**tokens, **settings.config}, settings.generation or {**tokens, **_ids(settings.config)}
 
 
 def _ids(config: dict[str, Any]) -> dict[str, Any]:
