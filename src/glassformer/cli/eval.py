@@ -32,7 +32,7 @@ from glassformer.training.run import read_description
 from glassformer.training.storyland import measure
 
 ROWS = 16  # blocks at once
-PLACES, FINEST = 4, 9  # of the numbers shown
+DECIMALS, FINEST = 4, 9  # of the numbers shown
 LOSSES = ("loss", "floor", "above_the_floor")
 
 
@@ -95,28 +95,29 @@ def command(
         return
     console = SafeConsole()
     width = max(len(name) for name in rows)
-    finer = _places(rows)
+    finer = _decimals(rows)
     for name, value in rows.items():
-        places = finer if name in LOSSES else PLACES
-        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{places}f}"
+        decimals = finer if name in LOSSES else DECIMALS
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{decimals}f}"
         console.print(f"{name.replace('_', ' '):<{width}}  {shown}")
 
 
-def _places(rows: dict[str, Any]) -> int:
+def _decimals(rows: dict[str, Any]) -> int:
     """The fewest places of the losses with which what follows from them does so as printed."""
-    for places in range(PLACES, FINEST):
-        loss = round(rows["loss"], places)
+    for decimals in range(DECIMALS, FINEST):
+        loss = round(rows["loss"], decimals)
         derived = {"perplexity": math.exp(loss)}
         if "bytes" in rows:
             derived["bits_per_byte"] = loss * rows["tokens"] / rows["bytes"] / math.log(2)
         same = all(
-            f"{value:.{PLACES}f}" == f"{rows[name]:.{PLACES}f}" for name, value in derived.items()
+            f"{value:.{DECIMALS}f}" == f"{rows[name]:.{DECIMALS}f}"
+            for name, value in derived.items()
         )
         if "floor" in rows:
-            above = loss - round(rows["floor"], places)
-            same &= f"{above:.{places}f}" == f"{rows['above_the_floor']:.{places}f}"
+            above = loss - round(rows["floor"], decimals)
+            same &= f"{above:.{decimals}f}" == f"{rows['above_the_floor']:.{decimals}f}"
         if same:
-            return places
+            return decimals
     return FINEST
 
 

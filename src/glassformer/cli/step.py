@@ -287,5 +287,5 @@ def log_spaced(last: int, n: int) -> list[int]:
     >>> log_spaced(50, 8)
     [0, 1, 2, 3, 5, 9, 16, 29, 50]
     """
-    places = torch.logspace(0, math.log10(max(last, 1)), n, dtype=torch.float64)
-    return sorted({0, *(round(index) for index in places.tolist())})
+    spaced = torch.logspace(0, math.log10(max(last, 1)), n, dtype=torch.float64)
+    return sorted({0, *(round(index) for index in spaced.tolist())})

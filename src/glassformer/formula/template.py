@@ -156,8 +156,8 @@ def _over(node: Node, axes: tuple[str, ...]) -> Node:
         case Read(operand, (Axis("element"),)):
             return Read(operand, tuple(Axis(axis) for axis in axes))
         case Read(operand, (row, Axis("rest"))):
-            places = (row if axis == "d_model" else Axis(axis) for axis in axes)
-            return Read(operand, tuple(places))
+            indices = (row if axis == "d_model" else Axis(axis) for axis in axes)
+            return Read(operand, tuple(indices))
         case Reduce(kind, "element" | "rest" as run, body):
             inner = _over(body, axes)
             for axis in reversed(axes):

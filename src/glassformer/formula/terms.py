@@ -64,10 +64,10 @@ class Terms(Sequence[Term]):
         """What the terms from `start` to before `stop` sum to, as they are printed."""
         return self.column.text(int(self._units[start:stop].sum()))
 
-    def digits(self, places: Sequence[int]) -> int:
+    def digits(self, terms_at: Sequence[int]) -> int:
         """How many digits operands beside these terms need, so that each gives its term."""
-        printed = [self._put(self._index(index)) for index in places]
-        units = self._units[list(places)]
+        printed = [self._put(self._index(index)) for index in terms_at]
+        units = self._units[list(terms_at)]
         for digits in OPERAND_DIGITS:
             if (self.column.units(np.array([value(p, digits) for p in printed])) == units).all():
                 return digits

@@ -40,8 +40,8 @@ def node_text(node: Node, outer: int = 0) -> str:
         case Size(axis):
             return f"size({axis})"
         case Read(operand, index):
-            places = ", ".join(node_text(i) for i in index) or "()"
-            return f"{operand}[{places}]"
+            indices = ", ".join(node_text(i) for i in index) or "()"
+            return f"{operand}[{indices}]"
         case Drawn():
             return "drawn"
         case Unary("neg", x):

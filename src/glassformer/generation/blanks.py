@@ -32,19 +32,19 @@ def fill_blanks(
             "this model's tokenizer has no mask token, so no blank can be said; it goes on with a"
             " text instead: leave [MASK] out"
         )
-    places = [pos for pos, token in enumerate(ids) if token == tokenizer.mask_id]
-    if not places:
+    positions = [pos for pos, token in enumerate(ids) if token == tokenizer.mask_id]
+    if not positions:
         raise GlassformerError(
             f"the text has no blank, and an encoder says what stands in one; write"
             f" {tokenizer.mask} for a word"
         )
     device = next(model.parameters()).device
-    probs = model(torch.tensor([[*ids]], device=device))[0, places].softmax(-1)  # [blank, vocab]
+    probs = model(torch.tensor([[*ids]], device=device))[0, positions].softmax(-1)  # [blank, vocab]
     best = probs.topk(min(n, probs.shape[-1]))
     return [
         Blank(pos, [*zip(tokens, values, strict=True)])
         for pos, tokens, values in zip(
-            places, best.indices.tolist(), best.values.tolist(), strict=True
+            positions, best.indices.tolist(), best.values.tolist(), strict=True
         )
     ]
 

@@ -31,10 +31,10 @@ class PlainRows:
         order = sorted(range(len(rows)), key=lambda row: rows[row][0])
         with generating(self._packed):
             for slot, group in groupby(order, key=lambda row: rows[row][0]):
-                places = [*group]
-                ids = [rows[row][1] for row in places]
-                logits = self._read(slot, ids, rows[places[0]][2])
-                parts.update(zip(places, logits, strict=True))
+                indices = [*group]
+                ids = [rows[row][1] for row in indices]
+                logits = self._read(slot, ids, rows[indices[0]][2])
+                parts.update(zip(indices, logits, strict=True))
         return torch.stack([parts[row] for row in range(silent, len(rows))])
 
     def _read(self, slot: int, ids: list[int], position: int) -> Tensor:

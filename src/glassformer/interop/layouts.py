@@ -40,7 +40,7 @@ class Stored(NamedTuple):
     layout: Layout
 
 
-def _apart(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
+def _split(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
     """What lies side by side along the last axis."""
     return tensor.split([shape[-1] for shape in shapes], -1)
 
@@ -49,16 +49,16 @@ def _transposed(tensor: Tensor) -> Tensor:
     return tensor.mT if tensor.ndim == 2 else tensor
 
 
-def _beside(parts: list[Tensor]) -> Tensor:
+def _concatenate(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
-AS_OURS = Layout(_beside, _apart)
+AS_OURS = Layout(_concatenate, _split)
 """[in, out], parts side by side."""
 
 OUT_BY_IN = Layout(
-    lambda parts: _transposed(_beside(parts)),
-    lambda tensor, shapes: _apart(_transposed(tensor), shapes),
+    lambda parts: _transposed(_concatenate(parts)),
+    lambda tensor, shapes: _split(_transposed(tensor), shapes),
 )
 """[out, in], as torch's Linear stores it, parts one below the other."""
 
@@ -126,15 +126,15 @@ def reordered(order: Callable[[Config], list[int]]) -> Callable[[Config], Layout
     """[out, in], the dimensions of each head in another order: theirs are ours at `order`."""
 
     def layout(config: Config) -> Layout:
-        places = order(config)
-        back = [places.index(i) for i in range(len(places))]
+        theirs = order(config)
+        ours = [theirs.index(i) for i in range(len(theirs))]
 
-        def taken(tensor: Tensor, where: list[int]) -> Tensor:
+        def reorder(tensor: Tensor, where: list[int]) -> Tensor:
             return tensor.unflatten(0, (-1, len(where)))[:, where].flatten(0, 1)
 
         return Layout(
-            lambda parts: taken(_transposed(parts[0]), places),
-            lambda tensor, _: [_transposed(taken(tensor, back))],
+            lambda parts: reorder(_transposed(parts[0]), theirs),
+            lambda tensor, _: [_transposed(reorder(tensor, ours))],
         )
 
     return layout
@@ -164,12 +164,12 @@ def parts_of(parameters: Mapping[str, Tensor], config: Config | TowersConfig) ->
     """Every parameter, and queries, keys, values and experts of their own: views, no copies."""
     parts = dict(parameters)
     for name, parameter in parameters.items():
-        tower, own = tower_of(config, name)
+        tower, local_name = tower_of(config, name)
         if name.endswith(("_QKV", "_KV")):
             stem, _, letters = name.rpartition("_")
             columns = parameter.split(tower.attention(0).widths[-len(letters) :], -1)
             parts |= {f"{stem}_{x}": column for x, column in zip(letters, columns, strict=True)}
-        elif (owner := _EXPERTS.fullmatch(own)) and tower.has_experts(int(owner[1])):
+        elif (owner := _EXPERTS.fullmatch(local_name)) and tower.has_experts(int(owner[1])):
             parts |= {of_expert(name, i): part for i, part in enumerate(parameter)}
     return parts
 

@@ -101,15 +101,15 @@ def choose_rows(
     probs = torch.softmax(scores, -1)
     if scores.shape[-1] <= SORTED_WHOLE:
         tokens = scores.argsort(descending=True, stable=True)[:, :top_k]
-        places = _places(
+        ranks = _drawn_ranks(
             probs.gather(-1, tokens), torch.tensor(drawn, dtype=probs.dtype)[:, None], top_p, min_p
         )
-        return tokens.gather(-1, places[:, None])[:, 0]
+        return tokens.gather(-1, ranks[:, None])[:, 0]
     rows = zip(scores, probs, drawn, strict=True)
     return torch.stack([_choose_among_first(*row, top_k, top_p, min_p) for row in rows])
 
 
-def _places(kept: Tensor, u: Tensor, top_p: float | None, min_p: float | None) -> Tensor:
+def _drawn_ranks(kept: Tensor, u: Tensor, top_p: float | None, min_p: float | None) -> Tensor:
     """On which of the sorted candidates' parts of the line u [row, 1] falls."""
     if top_p is not None:
         line = kept.cumsum(-1)
@@ -140,10 +140,12 @@ def _choose_among_first(
             kept = kept[: int((kept.cumsum(-1) / mass < top_p).sum()) + 1]
         if min_p is not None:
             kept = kept[kept >= min_p * kept[0]]
-        all_there = complete or len(kept) < len(tokens)  # nothing that was not sorted can be drawn
+        complete_head = complete or len(kept) < len(
+            tokens
+        )  # nothing that was not sorted can be drawn
         line = kept.cumsum(-1)
-        rank = int(((line / line[-1] if all_there else line) <= u).sum())
-        if all_there or (not cut and rank < len(kept)):
+        rank = int(((line / line[-1] if complete_head else line) <= u).sum())
+        if complete_head or (not cut and rank < len(kept)):
             return tokens[rank]
     raise AssertionError("the line ends at 1, so every u < 1 falls on it")
 

@@ -99,9 +99,9 @@ def flattened(table: Tensor) -> Flattened:
     strongest = directions[:, [-1, -2]]
     peaks = strongest.gather(0, strongest.abs().argmax(0, keepdim=True))
     strongest = strongest * torch.where(peaks < 0, -1.0, 1.0)
-    places = torch.cat([rows @ strongest for rows in _centred(table, center)])
+    coordinates = torch.cat([rows @ strongest for rows in _centred(table, center)])
     shares = (strengths[[-1, -2]] / strengths.sum().clamp_min(TINY)).tolist()
-    return Flattened(places[:, 0], places[:, 1], (shares[0], shares[1]))
+    return Flattened(coordinates[:, 0], coordinates[:, 1], (shares[0], shares[1]))
 
 
 def _centred(table: Tensor, center: Tensor) -> Iterator[Tensor]:

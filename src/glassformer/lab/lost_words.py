@@ -12,7 +12,7 @@ from glassformer.model import EncoderDecoder
 from glassformer.ops import IGNORED
 
 
-class Written(NamedTuple):
+class LostWord(NamedTuple):
     """A written token, its probability `before` and `after` a head is off, and what it looked at.
 
     `instead` is the most probable token without the head; `source_pos` is where in the source the
@@ -29,7 +29,7 @@ class Written(NamedTuple):
 
 def lost_words(
     model: EncoderDecoder, ids: Tensor, targets: Tensor, source: Tensor, layer: int, head: int
-) -> list[Written]:
+) -> list[LostWord]:
     """Every asked token of a text [1, pos] that the decoder writes from a source [1, source_pos].
 
     Without the head nothing that it read of the source reaches the residual stream.
@@ -44,18 +44,18 @@ def lost_words(
         )
     at = f"decoder.blocks.{layer}.cross_attn"
     kept = f"{at}.pattern,probs"
-    whole = model.watch(ids, source=source, keep=kept)
+    trace = model.watch(ids, source=source, keep=kept)
     without = model.watch(ids, source=source, keep="probs", edit={f"{at}.z[head={head}]": 0.0})
-    before, after = whole["probs"], without["probs"]  # [pos, vocab]
-    weights, places = whole[f"{at}.pattern"][head].max(-1)  # [query, source_key]
+    before, after = trace["probs"], without["probs"]  # [pos, vocab]
+    weights, source_pos = trace[f"{at}.pattern"][head].max(-1)  # [query, source_key]
     asked = targets[0]
     return [
-        Written(
+        LostWord(
             token=int(asked[pos]),
             before=float(before[pos, asked[pos]]),
             after=float(after[pos, asked[pos]]),
             instead=int(after[pos].argmax()),
-            source_pos=int(places[pos]),
+            source_pos=int(source_pos[pos]),
             weight=float(weights[pos]),
         )
         for pos in torch.nonzero(asked != IGNORED)[:, 0].tolist()

@@ -53,8 +53,8 @@ def counted(value: Tensor) -> Counted:
     counts = torch.zeros(BINS, dtype=torch.int64)
     for numbers in map(_finite, parts):
         squares += (numbers - mean).square_().sum().item()
-        places = (numbers / width).add_(BINS / 2).floor_().clamp_(0, BINS - 1)
-        counts += torch.bincount(places.long(), minlength=BINS)
+        bins = (numbers / width).add_(BINS / 2).floor_().clamp_(0, BINS - 1)
+        counts += torch.bincount(bins.long(), minlength=BINS)
     spread = math.sqrt(squares / max(count, 1))
     return Counted(mean, spread, largest, count, width, counts.tolist())
 

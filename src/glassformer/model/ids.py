@@ -101,8 +101,8 @@ def read_begins(begins: Ids, shape: torch.Size) -> Int[Tensor, "batch pos"]:
     """
     rows = _in_shape(as_ids(begins, what="begins"), shape, "begins")
     if can_be_looked_at(rows):
-        place = torch.arange(rows.shape[1], device=rows.device)
-        if bool(((rows > place) | (rows < 0)).any()):
+        positions = torch.arange(rows.shape[1], device=rows.device)
+        if bool(((rows > positions) | (rows < 0)).any()):
             raise GlassformerError(
                 "begins names a place after its token; give each token the place where its document"
                 " begins, its own or an earlier one"

@@ -50,19 +50,19 @@ sinusoid = template(
     role="stream",
 )
 
-_PLACES = {"P": "pos", "D": "d_model"}
+_POSITIONS = {"P": "pos", "D": "d_model"}
 
 embed_sinusoid = sinusoid.over(
     "embed_sinusoid",
     "pos_embed",
-    _PLACES,
+    _POSITIONS,
     numbers={"kind": "d_model % 2", "pair": "d_model // 2"},
 )
 
 embed_sinusoid_halves = sinusoid.over(
     "embed_sinusoid_halves",
     "pos_embed",
-    _PLACES,
+    _POSITIONS,
     numbers={"kind": "d_model // half", "pair": "d_model % half"},
     summary="Each position is a fixed pattern: the sines of all wavelengths, then their cosines.",
 )

@@ -167,8 +167,10 @@ class Template(Generic[P, R]):
         absent = frozenset(without.split())
         along = (axes,) * len(names) if isinstance(axes, Mapping) else axes
         outputs = tuple(
-            expand(self.formula, named, self._groups(name, places), other, numbers).without(absent)
-            for named, places, other in zip(names, along, renamed, strict=True)
+            expand(self.formula, named, self._groups(name, named_axes), other, numbers).without(
+                absent
+            )
+            for named, named_axes, other in zip(names, along, renamed, strict=True)
         )
         kept = [o for o in self.operands if o not in absent and o not in numbers]
         read = [other.get(o, o).partition("[")[0] for o in kept for other in renamed]

@@ -73,7 +73,7 @@ def _softmax(
 
 
 KEYS = {"B": "batch head query", "A": "key"}
-PLACES = {"B": "batch pos", "A": "vocab"}
+POSITIONS = {"B": "batch pos", "A": "vocab"}
 CANDIDATES = {"B": "", "A": "vocab"}
 
 over_keys = _softmax(
@@ -94,7 +94,7 @@ over_vocabulary = _softmax(
     ("logits_max", "logits_exp", "logits_sum", "probs"),
     ("logits_max", "logits_exp", "logits_sum", "probs"),
     ("logits", "logits_exp"),
-    PLACES,
+    POSITIONS,
     Words(
         "The largest logit at each position.",
         "Every logit is exponentiated, after the largest was subtracted.",

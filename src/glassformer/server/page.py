@@ -134,8 +134,8 @@ def served_policy(html: str) -> str:
 def sealed(html: str) -> str:
     """The page for a file: packed, with its policy inside, since nobody sends its headers."""
     meta = f'<meta http-equiv="content-security-policy" content="{policy(html, LOADER)}">'
-    sealed, places = re.subn(r"<meta charset=[^>]*>", rf"\g<0>\n{meta}", compact(html), count=1)
-    if not places:
+    sealed, count = re.subn(r"<meta charset=[^>]*>", rf"\g<0>\n{meta}", compact(html), count=1)
+    if not count:
         raise RuntimeError("the built page does not say its charset; build it again")
     return sealed
 

@@ -30,13 +30,13 @@ def packed_snapshots(
     """`past`: the model at earlier steps, in order; `ids`: a text to tell what rounding does to."""
     final = state.model.weights()
     grids = {name: grid(weight) for name, weight in final.items()}
-    places = _places(final, grids)
+    codes = _codes(final, grids)
     steps: dict[int, str] = {}
     moved = 0.0
     for earlier in reversed(past):
-        current = _places(earlier.model.weights(), grids)
-        steps[earlier.done] = pack_words(_zigzag(current - places))
-        places = current
+        current = _codes(earlier.model.weights(), grids)
+        steps[earlier.done] = pack_words(_zigzag(current - codes))
+        codes = current
         moved = max(moved, probability_moved(earlier, grids, ids))
     return PackedSnapshots(
         grids=[*grids.values()], steps=dict(reversed(steps.items())), grid=GRID, moved=moved
@@ -72,7 +72,7 @@ def probability_moved(state: TrainState, grids: Mapping[str, float], ids: list[i
         return float((model(text).softmax(-1) - before).abs().max())
 
 
-def _places(weights: Mapping[str, Tensor], grids: Mapping[str, float]) -> npt.NDArray[np.int64]:
+def _codes(weights: Mapping[str, Tensor], grids: Mapping[str, float]) -> npt.NDArray[np.int64]:
     """The whole number of every weight on its grid."""
     parts = [(rounded(weight, grids[name]) / grids[name]) for name, weight in weights.items()]
     return torch.cat([part.flatten() for part in parts]).long().numpy()

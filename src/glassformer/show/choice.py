@@ -19,7 +19,7 @@ from glassformer.trace import Trace
 TOKEN = "choose/token"
 _CUTS = ("top_k", "top_p", "min_p")
 NAME_WIDTH = 20
-PLACES = range(4, 18)  # of numbers on the line from 0 to 1
+DECIMALS = range(4, 18)  # of numbers on the line from 0 to 1
 RARE = 1e-3
 
 
@@ -191,8 +191,8 @@ class Why:
         """u, both ends and the best one's end, with the fewest places that show where u fell."""
         numbers = np.array([u, low, high, self.best_probability])
         texts: list[str] = []
-        for places in PLACES:
-            column = Fixed(places)
+        for decimals in DECIMALS:
+            column = Fixed(decimals)
             units = column.units(numbers).tolist()
             written = zip(units, numbers.tolist(), strict=True)
             texts = [column.text(unit) if value else "0" for unit, value in written]

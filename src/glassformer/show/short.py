@@ -30,7 +30,7 @@ from glassformer.trace.predicted import predicted, sees_both_ways
 SCREEN = 60  # lines
 AROUND, PER_LAYER = 19, 7  # lines that are no row of a matrix: in all, and for each layer shown
 GUESSES = 5
-PLACES = 3  # of every number, as in a printed array
+DECIMALS = 3  # of every number, as in a printed array
 ROUNDED = "numbers are rounded to 3 places, probabilities to 4"
 
 
@@ -107,13 +107,13 @@ class Short:
         rows = Fold.of(len(experts), self.head, self.tail)
         labels = axis_labels(self.trace, "pos", len(experts))
         width = label_width(self.sheet, [labels[i] for i in rows.shown])
-        cell = len(str(n - 1)) + 3 + PLACES + 3
+        cell = len(str(n - 1)) + 3 + DECIMALS + 3
         fit = max((self.sheet.width - len(INDENT) - width - 2) // cell, 1)
         for i in rows.places:
             listed = (
                 []
                 if i is None
-                else [f"{expert}: {weight:.{PLACES}f}" for expert, weight in experts[i]]
+                else [f"{expert}: {weight:.{DECIMALS}f}" for expert, weight in experts[i]]
             )
             cells = listed if len(listed) <= fit else [*listed[: fit - 1], "…"]
             line = "".join(self.sheet.cell(text, cell, right=True) for text in cells)
@@ -157,7 +157,7 @@ class Short:
         rows = Fold.of(len(matrix), self.head, self.tail)
         labels = axis_labels(self.trace, axes.row, len(matrix))
         width = label_width(self.sheet, [labels[i] for i in rows.shown])
-        texts = [[f"{value:.{PLACES}f}" for value in row] for row in matrix]
+        texts = [[f"{value:.{DECIMALS}f}" for value in row] for row in matrix]
         cell = 2 + max(len(text) for i in rows.shown for text in texts[i])
         fit = max((self.sheet.width - len(INDENT) - width) // cell, 2)
         columns = Fold.unfolded(matrix.shape[1])

@@ -87,8 +87,8 @@ def masked_cells(trace: Trace, node: Node) -> np.ndarray:
     if scores.value is None:
         return np.triu(np.ones(shape, dtype=bool), 1)
     axes = scores.axes
-    place = tuple(slice(None) if axis in ("query", "key") else 0 for axis in axes)
-    hidden: np.ndarray = np.isneginf(array(trace, scores)[place])
+    index = tuple(slice(None) if axis in ("query", "key") else 0 for axis in axes)
+    hidden: np.ndarray = np.isneginf(array(trace, scores)[index])
     return hidden
 
 

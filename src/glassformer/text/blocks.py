@@ -104,11 +104,11 @@ class Blocks:
 
     def windows(self, numbers: np.ndarray, seed: int) -> list[Window]:
         """The targets of these blocks of the sequence."""
-        passes, places = np.divmod(numbers, self._n_blocks)
+        passes, offsets = np.divmod(numbers, self._n_blocks)
         starts = np.empty_like(numbers)
         for number in np.unique(passes):
-            mine = passes == number
-            starts[mine] = self._starts(places[mine], seed, int(number))
+            in_pass = passes == number
+            starts[in_pass] = self._starts(offsets[in_pass], seed, int(number))
         return [Window(int(start) + 1, self.split) for start in starts]
 
     @property
@@ -120,16 +120,16 @@ class Blocks:
             return self.split - 1
         return max(1, (self.n_train - self.n_ctx) // self.n_ctx)
 
-    def _starts(self, places: np.ndarray, seed: int, number: int) -> np.ndarray:
-        """Where the blocks at some places of a pass begin: pass `number`, in its own order."""
-        chosen = shuffled(self._n_blocks, seed, number)[places].astype(np.int64)
+    def _starts(self, offsets: np.ndarray, seed: int, number: int) -> np.ndarray:
+        """Where the blocks at some offsets of a pass begin: pass `number`, in its own order."""
+        chosen = shuffled(self._n_blocks, seed, number)[offsets].astype(np.int64)
         if self.mode == "whole":
             return chosen
         if self.mode == "stream":  # laid end to end around the text, from a place of the pass's own
             n_starts = self.n_train - self.n_ctx
             first = int(_philox(seed, number, part=1).random_raw()) % n_starts
             return self.within.start + (first + chosen * self.n_ctx) % n_starts
-        return self.shard.starts(chosen) - places % 2  # from the separator on
+        return self.shard.starts(chosen) - offsets % 2  # from the separator on
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
         """Yield X and Y [batch, pos] over the whole validation part, always the same.
@@ -203,10 +203,10 @@ def numbers_of_batch(n: int, seed: int, number: int, rows: int) -> np.ndarray:
     >>> sorted(int(row) for number in range(3) for row in numbers_of_batch(6, 0, number, 2))
     [0, 1, 2, 3, 4, 5]
     """
-    passes, places = np.divmod(np.arange(number * rows, (number + 1) * rows), n)
-    chosen = np.empty_like(places)
+    passes, offsets = np.divmod(np.arange(number * rows, (number + 1) * rows), n)
+    chosen = np.empty_like(offsets)
     for one in np.unique(passes):
-        chosen[passes == one] = shuffled(n, seed, int(one))[places[passes == one]]
+        chosen[passes == one] = shuffled(n, seed, int(one))[offsets[passes == one]]
     return chosen
 
 
@@ -266,9 +266,9 @@ def blocks_of(shard: Shard, n_ctx: int, windows: Sequence[Window]) -> Batch:
     """X and Y [batch, pos] of these windows."""
     firsts = np.array([window.first for window in windows], dtype=np.int64)[:, None]
     ends = np.array([window.end for window in windows], dtype=np.int64)[:, None]
-    places = firsts - 1 + np.arange(n_ctx + 1)  # [batch, pos + 1]
-    inside = places < ends
-    tokens = shard.ids(np.where(inside, places, 0))
+    indices = firsts - 1 + np.arange(n_ctx + 1)  # [batch, pos + 1]
+    inside = indices < ends
+    tokens = shard.ids(np.where(inside, indices, 0))
     x = np.where(inside, tokens, shard.header.eos_id or 0)[:, :-1]
     y = np.where(inside, tokens, IGNORED)[:, 1:]
     return torch.from_numpy(x), torch.from_numpy(y)

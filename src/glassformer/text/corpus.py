@@ -25,9 +25,9 @@ from glassformer.text.tables import arrow_rows, parquet_rows
 FIELD = "text"
 
 T = TypeVar("T")
-Place = Callable[[], int]
+BytesRead = Callable[[], int]
 """How many bytes of a file are read so far."""
-Reader = Callable[[Source, Path], AbstractContextManager[tuple[Iterator[T], Place]]]
+Reader = Callable[[Source, Path], AbstractContextManager[tuple[Iterator[T], BytesRead]]]
 
 
 class Corpus:
@@ -127,30 +127,30 @@ class Corpus:
         before = 0
         for source, index in zip(self.sources, self._of_path, strict=True):
             path = self._file(source)
-            with read(source, path) as (items, place):
+            with read(source, path) as (items, bytes_read):
                 for item in items:
-                    self.n_read = before + place()
+                    self.n_read = before + bytes_read()
                     yield index, item
             before += path.stat().st_size
             self.n_read = before
 
     @contextmanager
-    def _pieces_of(self, source: Source, path: Path) -> Iterator[tuple[Iterator[Piece], Place]]:
+    def _pieces_of(self, source: Source, path: Path) -> Iterator[tuple[Iterator[Piece], BytesRead]]:
         if not source.has_rows:
-            with opened(path, source.name, source.compression) as (file, place):
-                yield text_pieces(file, source.name, self.separator), place
+            with opened(path, source.name, source.compression) as (file, bytes_read):
+                yield text_pieces(file, source.name, self.separator), bytes_read
             return
-        with self._rows_of(source, path, self.document.fields) as (rows, place):
+        with self._rows_of(source, path, self.document.fields) as (rows, bytes_read):
             texts = map(self.document, rows)
-            yield (Piece(text, ends_document=True) for text in texts if text), place
+            yield (Piece(text, ends_document=True) for text in texts if text), bytes_read
 
     @contextmanager
     def _rows_of(
         self, source: Source, path: Path, fields: Sequence[str] | None
-    ) -> Iterator[tuple[Iterator[Row], Place]]:
+    ) -> Iterator[tuple[Iterator[Row], BytesRead]]:
         if source.suffix in JSON_LINES:
-            with opened(path, source.name, source.compression) as (file, place):
-                yield json_rows(file, source.name), place
+            with opened(path, source.name, source.compression) as (file, bytes_read):
+                yield json_rows(file, source.name), bytes_read
             return
         if source.compression:
             raise GlassformerError(

@@ -100,11 +100,11 @@ def parts_of(
     before = np.cumsum([0, *n_documents])[:-1]
     separator = 0 if shard.header.eos_id is None else 1
     starts = [int(start) - separator for start in shard.starts(before[1:])]
-    places = [0, *starts, len(shard)]
+    bounds = [0, *starts, len(shard)]
     return [
         Part(name, share, first, end)
         for name, share, (first, end) in zip(
-            names, shares(weights, names), pairwise(places), strict=True
+            names, shares(weights, names), pairwise(bounds), strict=True
         )
     ]
 
@@ -146,20 +146,22 @@ class Mixture:
     def batch(self, step: int, seed: int, batch_size: int) -> Batch:
         """X and Y [batch, pos] of a training step (the first is 0)."""
         numbers = range(step * batch_size, (step + 1) * batch_size)
-        texts, own = np.array([self.source(number, seed) for number in numbers]).T
+        texts, block_numbers = np.array([self.source(number, seed) for number in numbers]).T
         windows = np.empty(batch_size, dtype=object)
         for index in np.unique(texts):
-            mine = np.flatnonzero(texts == index)
-            for row, window in zip(mine, self.texts[index].windows(own[mine], seed), strict=True):
+            rows = np.flatnonzero(texts == index)
+            for row, window in zip(
+                rows, self.texts[index].windows(block_numbers[rows], seed), strict=True
+            ):
                 windows[row] = window
         return blocks_of(self.shard, self.n_ctx, [*windows])
 
     def source(self, number: int, seed: int) -> tuple[int, int]:
         """Which text block `number` is from, and which of that text's blocks it is."""
-        period, place = divmod(number, PERIOD)
+        period, offset = divmod(number, PERIOD)
         order = self._labels[shuffled(PERIOD, seed, period, part=2)]
-        text = int(order[place])
-        before = int((order[:place] == text).sum())
+        text = int(order[offset])
+        before = int((order[:offset] == text).sum())
         return text, period * self.quotas[text] + before
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
@@ -187,7 +189,7 @@ class Mixture:
         return (total * COUNTED).round().long()
 
 
-def said_of(mixture: Mixture, n_blocks: int) -> str:
+def mixture_summary(mixture: Mixture, n_blocks: int) -> str:
     """What a mixture is, in words: each text's share, and how often so many blocks read it."""
     texts = []
     for part, text, quota in zip(mixture.parts, mixture.texts, mixture.quotas, strict=True):

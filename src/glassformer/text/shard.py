@@ -136,9 +136,9 @@ class Shard:
             FIX,
         )
 
-    def ids(self, places: slice | np.ndarray) -> np.ndarray:
+    def ids(self, indices: slice | np.ndarray) -> np.ndarray:
         """The token ids at some places, int64; one beyond the vocabulary is refused."""
-        ids = self.tokens[places].astype(np.int64)
+        ids = self.tokens[indices].astype(np.int64)
         if ids.size and ids.max() >= self.header.vocab_size:
             raise DamagedFileError(
                 self.folder / self.header.tokens_file,

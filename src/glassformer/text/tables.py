@@ -36,7 +36,7 @@ def needs_pyarrow(what: str) -> Any:
 def parquet_rows(path: Path, name: str, fields: Sequence[str] | None) -> Iterator[Rows]:
     """Read a parquet file; `fields`: the columns that are read, all where None."""
     pyarrow = needs_pyarrow(name)
-    with _said_of(name, "parquet", pyarrow):
+    with _errors_of(name, "parquet", pyarrow):
         from pyarrow import parquet
 
         size = path.stat().st_size
@@ -54,7 +54,7 @@ def parquet_rows(path: Path, name: str, fields: Sequence[str] | None) -> Iterato
 def arrow_rows(path: Path, name: str, fields: Sequence[str] | None) -> Iterator[Rows]:
     """Read an Arrow file or stream, as `datasets` keeps them; `fields` as for parquet."""
     pyarrow = needs_pyarrow(name)
-    with _said_of(name, "Arrow", pyarrow), pyarrow.memory_map(str(path)) as source:
+    with _errors_of(name, "Arrow", pyarrow), pyarrow.memory_map(str(path)) as source:
         is_file = source.read(len(ARROW_FILE)) == ARROW_FILE
         source.seek(0)
         if is_file:
@@ -90,7 +90,7 @@ class _Counted:
 
 
 @contextmanager
-def _said_of(name: str, form: str, pyarrow: Any) -> Iterator[None]:
+def _errors_of(name: str, form: str, pyarrow: Any) -> Iterator[None]:
     """What pyarrow finds wrong is said of the file, on one line."""
     try:
         yield

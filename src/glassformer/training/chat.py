@@ -136,8 +136,8 @@ class ChatData:
         ids: list[list[int]] = []
         targets: list[list[int]] = []
         for one in chosen:
-            place = slice(self._starts[one], self._ends[one])
-            tokens, asked = self.shard.ids(place), self.asked[place].astype(bool)
+            span = slice(self._starts[one], self._ends[one])
+            tokens, asked = self.shard.ids(span), self.asked[span].astype(bool)
             ids.append(tokens[:-1].tolist())
             targets.append(np.where(asked, tokens, IGNORED)[1:].tolist())
         return Batch(filled(ids, 0), filled(targets, IGNORED))

@@ -181,8 +181,8 @@ def begins(ids: Int[Tensor, "batch pos"], eos: int) -> Int[Tensor, "batch pos"]:
     >>> begins(torch.tensor([[5, 0, 6, 7, 0, 8]]), eos=0)
     tensor([[0, 1, 1, 1, 4, 4]])
     """
-    place = torch.arange(ids.shape[1], device=ids.device)
-    return torch.where(ids == eos, place, 0).cummax(-1).values
+    index = torch.arange(ids.shape[1], device=ids.device)
+    return torch.where(ids == eos, index, 0).cummax(-1).values
 
 
 def whole_text(shard: Shard, n_ctx: int, rows: int, document_mask: bool = False) -> Iterator[Batch]:

@@ -64,7 +64,7 @@ class Group(Ranks):
     def share(self, batch: Batch) -> Batch:
         """This rank's rows, as even as can be; one that is not asked for, where there are fewer."""
         n = len(batch.ids)
-        first, end = (n * place // self.size for place in (self.rank, self.rank + 1))
+        first, end = (n * rank // self.size for rank in (self.rank, self.rank + 1))
         rows = slice(first, end) if end > first else slice(0, 1)
         mine = batch.map(lambda tensor: tensor[rows])
         if end > first:

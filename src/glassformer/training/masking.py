@@ -111,16 +111,16 @@ class Frame:
         return self.batch(hidden)
 
     def hidden(self, text: Sequence[int], drawn: np.ndarray) -> tuple[list[int], list[int]]:
-        """A text as it is shown, and what is asked at each place; drawn [3, pos] from 0 to 1."""
+        """A text as it is shown, and what is asked at each position; drawn [3, pos] from 0 to 1."""
         order, kind, other = drawn[:, : len(text)]
         n = max(1, round(SHARE * len(text)))
         ids, targets = [*text], [IGNORED] * len(text)
-        for place in order.argsort(kind="stable")[:n]:
-            targets[place] = text[place]
-            if kind[place] < AS_MASK:
-                ids[place] = self.mask_id
-            elif kind[place] < AS_MASK + AS_OTHER:
-                ids[place] = int(self.ordinary[int(other[place] * len(self.ordinary))])
+        for pos in order.argsort(kind="stable")[:n]:
+            targets[pos] = text[pos]
+            if kind[pos] < AS_MASK:
+                ids[pos] = self.mask_id
+            elif kind[pos] < AS_MASK + AS_OTHER:
+                ids[pos] = int(self.ordinary[int(other[pos] * len(self.ordinary))])
         return ids, targets
 
     def batch(self, texts: Sequence[tuple[list[int], list[int]]]) -> Batch:

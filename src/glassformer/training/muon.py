@@ -99,11 +99,9 @@ def stacks_of(
 ) -> Stacks:
     """Every matrix of what `changed` stands for, with the same part of what `ahead` stands for."""
     result: Stacks = {}
-    for weight, (_, to_turn, _) in zip(
-        matrices(model, changed), matrices(model, ahead), strict=True
-    ):
+    for weight, (_, step, _) in zip(matrices(model, changed), matrices(model, ahead), strict=True):
         if weight.name.startswith(within):
-            result.setdefault(to_turn.shape, []).append((weight, to_turn))
+            result.setdefault(step.shape, []).append((weight, step))
     return result
 
 
@@ -136,24 +134,24 @@ class Parted:
         self.ahead = ahead
         self.blocks: list[tuple[dict[nn.Parameter, tuple[Tensor, Tensor]], Stacks]] = []
         named = {p: name for name, p in model.named_parameters()}
-        room: dict[tuple[str, torch.Size], tuple[Tensor, Tensor]] = {}  # one block after another
+        buffers: dict[tuple[str, torch.Size], tuple[Tensor, Tensor]] = {}  # one block after another
         for block, group in groupby(ahead, lambda p: _block_of(named[p])):
             both: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
             for p in group:
-                place = named[p].removeprefix(block), p.shape
-                if place not in room:
+                key = named[p].removeprefix(block), p.shape
+                if key not in buffers:
                     empty = local(p).new_empty
-                    room[place] = empty(p.shape), empty(p.shape)
-                both[p] = room[place]
+                    buffers[key] = empty(p.shape), empty(p.shape)
+                both[p] = buffers[key]
             changes = partial(_of_pair, both, 0)
-            turned = partial(_of_pair, both, 1)
-            self.blocks.append((both, stacks_of(model, changes, turned, block)))
+            steps = partial(_of_pair, both, 1)
+            self.blocks.append((both, stacks_of(model, changes, steps, block)))
 
     def __call__(self, lr: float) -> None:
         for both, stacks in self.blocks:
-            for p, (change, to_turn) in both.items():
+            for p, (change, step) in both.items():
                 change.zero_()
-                to_turn.copy_(whole(self.ahead[p]))
+                step.copy_(whole(self.ahead[p]))
             subtract_orthogonal(stacks, lr)
             for p, (change, _) in both.items():
                 local(p).add_(local(spread(change, p)))

@@ -22,7 +22,7 @@ from glassformer.model.size import parameter_count
 from glassformer.text.chat import PLAIN
 from glassformer.text.chat_rows import ChatText
 from glassformer.text.corpus import FIELD, Corpus
-from glassformer.text.mixture import Mixture, name_of, parts_of, said_of, shares
+from glassformer.text.mixture import Mixture, mixture_summary, name_of, parts_of, shares
 from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.chat import context_of, for_chats, holds_chats, write_chats
 from glassformer.training.checkpoint import steps_saved
@@ -187,7 +187,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             described |= {"kind": "storyland"} if masked else {"kind": "storyland", "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
         if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
-            notes += (said_of(data.blocks, recipe.steps * recipe.blocks_per_step),)
+            notes += (mixture_summary(data.blocks, recipe.steps * recipe.blocks_per_step),)
         description = Description(model.config, recipe, described, tokenizer.fingerprint)
         if choices.options:
             write_atomically(folder / OPTIONS, to_toml(choices.options))

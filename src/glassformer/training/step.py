@@ -38,8 +38,8 @@ def seeded_dropout(recipe: Recipe, step: int, micro: int, rank: int = 0) -> Iter
     """
     with _drawing:
         # odd multipliers keep the numbers apart; torch keeps 64 bits
-        place = (recipe.seed * 1_000_003 + step) * 1_009 + micro
-        torch.manual_seed((place + rank * 0x9E3779B97F4A7C15) % 2**64)
+        micro_number = (recipe.seed * 1_000_003 + step) * 1_009 + micro
+        torch.manual_seed((micro_number + rank * 0x9E3779B97F4A7C15) % 2**64)
         yield
 
 
@@ -147,7 +147,7 @@ def find_non_finite(model: AnyModel, batches: Sequence[Batch], recipe: Recipe, s
         if not view.value.isfinite().all():
             return f"the weight {view.name} is not finite"
     device = next(model.parameters()).device
-    result: dict[str, int] = {}  # name -> the step's place in the pass
+    result: dict[str, int] = {}  # name -> the node's index in the pass
     with evaluating(model):
         for batch in batches:
             for row in range(len(batch.ids)):  # one block at a time bounds the memory

@@ -93,7 +93,7 @@ def measure(model: AnyModel, tokenizer: Tokenizer, n: int = FRESH) -> StorylandS
     device = next(model.parameters()).device
     fresh = [*documents(FRESH_SEED, n)]
     nats, n_tokens = 0.0, 0
-    right: dict[str, int] = {}
+    correct: dict[str, int] = {}
     asked: dict[str, int] = {}
     with evaluating(model):
         for start in range(0, n, ROWS):
@@ -108,11 +108,11 @@ def measure(model: AnyModel, tokenizer: Tokenizer, n: int = FRESH) -> StorylandS
             hits = logits.argmax(-1) == targets  # [document, pos]
             for document, row, answers in zip(chosen, hits, spans, strict=True):
                 kind = document.kind
-                for places in answers:
+                for span in answers:
                     asked[kind] = asked.get(kind, 0) + 1
-                    right[kind] = right.get(kind, 0) + int(row[places].all())
+                    correct[kind] = correct.get(kind, 0) + int(row[span].all())
     floor = sum(document.nats for document in fresh) / n_tokens
-    return StorylandScore(nats / n_tokens, floor, right, asked)
+    return StorylandScore(nats / n_tokens, floor, correct, asked)
 
 
 def _rows(

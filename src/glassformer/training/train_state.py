@@ -175,15 +175,15 @@ def open_run(
 
 def blank_targets(ids: Tensor, tokenizer: Tokenizer, target: str | None) -> Tensor:
     """Targets [1, pos] for an encoder: `target` in the text's one blank, and nothing else."""
-    places = (ids[0] == tokenizer.mask_id).nonzero().flatten().tolist()
-    if target is None or len(places) != 1:
+    blanks = (ids[0] == tokenizer.mask_id).nonzero().flatten().tolist()
+    if target is None or len(blanks) != 1:
         blank = tokenizer.mask or "[MASK]"
         raise GlassformerError(
             f"an encoder learns what a blank hides, and here is no one blank with its word; write"
             f" {blank} for one word of the text and name it: --target WORD"
         )
     targets = torch.full_like(ids, IGNORED)
-    targets[0, places[0]] = token_of(tokenizer, target)
+    targets[0, blanks[0]] = token_of(tokenizer, target)
     return targets
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from glassformer.cli.lab.comparing import number_pair
 from glassformer.cli.streams import say_json
 from glassformer.errors import GlassformerError
-from glassformer.lab.lost_words import Written, lost_words
+from glassformer.lab.lost_words import LostWord, lost_words
 from glassformer.model import EncoderDecoder
 from glassformer.show.sheet import Sheet
 from glassformer.show.table import Cell, Column, comparisons, print_table
@@ -59,7 +59,9 @@ def ablate_crossing(
     return None
 
 
-def _print_words(sheet: Sheet, tokenizer: Tokenizer, read: list[str], words: list[Written]) -> None:
+def _print_words(
+    sheet: Sheet, tokenizer: Tokenizer, read: list[str], words: list[LostWord]
+) -> None:
     changes = comparisons([word.before for word in words], [word.after for word in words])
     rows: list[list[Cell]] = []
     for word, (was, now, change) in zip(words, changes, strict=True):

@@ -18,10 +18,10 @@ LINE = 16
 
 
 @dataclass(eq=False)
-class Place:
-    """Where a value stands while the step runs, and its layout.
+class Buffer:
+    """Where a value is stored while the step runs, and its layout.
 
-    `fixed` is its address in C; a value without one stands in the scratch buffer, in `size` numbers
+    `fixed` is its address in C; a value without one is in the scratch buffer, in `size` numbers
     from `offset` on.
     """
 
@@ -35,7 +35,7 @@ class Place:
         return self.fixed or f"scratch + {self.offset}"
 
     @property
-    def room(self) -> int:
+    def padded_size(self) -> int:
         """Numbers that it takes, in whole lines."""
         return -(-self.size // LINE) * LINE
 
@@ -49,12 +49,12 @@ class Call:
     """A function that computes `out`; `rows_function`, if there is one, does so for many rows."""
 
     function: str
-    out: Place
-    operands: list[Place]
+    out: Buffer
+    operands: list[Buffer]
     rows_function: str | None = None
 
     def code(self) -> str:
-        arguments = ", ".join(place.address for place in (self.out, *self.operands))
+        arguments = ", ".join(buffer.address for buffer in (self.out, *self.operands))
         return f"{self.function}({arguments}, n);"
 
 
@@ -62,7 +62,7 @@ class Call:
 class Copy:
     """A value that is kept: at `target`, `count` numbers."""
 
-    source: Place
+    source: Buffer
     target: str
     count: int
 
@@ -71,7 +71,7 @@ class Copy:
         return None
 
     @property
-    def operands(self) -> list[Place]:
+    def operands(self) -> list[Buffer]:
         return [self.source]
 
     @property
@@ -128,28 +128,28 @@ class Program:
 
 
 def _code_of_rows(call: Call | Copy, first: str) -> str:
-    arguments = ", ".join(place.address for place in _places(call))
+    arguments = ", ".join(buffer.address for buffer in _buffers(call))
     return f"{call.rows_function}({arguments}, rows - {first});"
 
 
-def _places(call: Call | Copy) -> Sequence[Place]:
+def _buffers(call: Call | Copy) -> Sequence[Buffer]:
     return [call.out, *call.operands] if call.out is not None else call.operands
 
 
 def _allocate(calls: list[Call | Copy]) -> int:
     """Give every value its part of the buffer; what is read no more makes room for another."""
-    last = {id(place): n for n, call in enumerate(calls) for place in _places(call)}
+    last = {id(buffer): n for n, call in enumerate(calls) for buffer in _buffers(call)}
     free: dict[int, list[int]] = {}
     total = 0
     for n, call in enumerate(calls):
         if call.out is not None:
-            if free.get(call.out.room):
-                call.out.offset = free[call.out.room].pop()
+            if free.get(call.out.padded_size):
+                call.out.offset = free[call.out.padded_size].pop()
             else:
-                call.out.offset, total = total, total + call.out.room
-        for place in dict.fromkeys(_places(call)):
-            if place.fixed is None and last[id(place)] == n:
-                free.setdefault(place.room, []).append(place.offset)
+                call.out.offset, total = total, total + call.out.padded_size
+        for buffer in dict.fromkeys(_buffers(call)):
+            if buffer.fixed is None and last[id(buffer)] == n:
+                free.setdefault(buffer.padded_size, []).append(buffer.offset)
     return total
 
 

@@ -22,7 +22,7 @@ from glassformer.generation.c_step.expressions import preamble
 from glassformer.generation.c_step.layout import NONE, ONE, Extent, Layout, dense, lengths
 from glassformer.generation.c_step.library import NotCompiledError, c_library
 from glassformer.generation.c_step.loops import c_function
-from glassformer.generation.c_step.program import Call, Copy, Place, Program
+from glassformer.generation.c_step.program import Buffer, Call, Copy, Program
 from glassformer.generation.c_step.row_products import rows_function
 from glassformer.generation.cache import Cache
 from glassformer.generation.capture import not_on_the_tape
@@ -63,13 +63,13 @@ class CompiledPlan:
         self._step, self._cache = step, cache
         self._scratch = torch.empty(step.scratch, dtype=step.dtype)
         halves = [half for layer in zip(cache.keys, cache.values, strict=True) for half in layer]
-        self._places = step.constants, addresses(halves), self._scratch.data_ptr()
+        self._buffers = step.constants, addresses(halves), self._scratch.data_ptr()
 
     def step(self, ids: Tensor) -> Tensor:
         """Read ids [1, 1] and advance the cache; return logits [1, 1, vocab]."""
         step, n = self._step, self._cache.end(1)
         logits = torch.empty(1, 1, step.vocab_size, dtype=step.dtype)
-        step.run(*self._places, int(ids), n, logits.data_ptr())
+        step.run(*self._buffers, int(ids), n, logits.data_ptr())
         self._cache.advance(1)
         return logits
 
@@ -97,37 +97,37 @@ class Capture:
         self._n_ctx = model.config.n_ctx
         self._functions: dict[str, str] = {}  # names by what stands behind them
         self._of_rows: dict[str, str] = {}  # the same, of functions for several rows
-        self._places: dict[int, Place] = {}
+        self._buffers: dict[int, Buffer] = {}
         self._values: list[Tensor] = []  # all of them, so that no id comes up twice
         owned = (*model.parameters(), *model.buffers())
         self._owned = {tensor.untyped_storage()._cdata for tensor in owned}
         ids, self._position = torch.tensor([[0]]), torch.tensor([self.length])
-        self._know(ids, Place(Layout((ONE, ONE), (NONE, NONE), integer=True), "&token"))
-        self._know(self._position, Place(Layout((ONE,), (NONE,), integer=True), "&position"))
+        self._know(ids, Buffer(Layout((ONE, ONE), (NONE, NONE), integer=True), "&token"))
+        self._know(self._position, Buffer(Layout((ONE,), (NONE,), integer=True), "&position"))
         with evaluating(model), torch.inference_mode():
             logits = model(ids, self, self)
         self._copy(logits, "logits")
         self.program = Program(self._calls)
 
-    def _know(self, value: Tensor, place: Place) -> None:
-        self._places[id(value)] = place
+    def _know(self, value: Tensor, buffer: Buffer) -> None:
+        self._buffers[id(value)] = buffer
         self._values.append(value)
 
-    def _place(self, value: Tensor) -> Place:
-        if id(value) not in self._places:
+    def _buffer(self, value: Tensor) -> Buffer:
+        if id(value) not in self._buffers:
             if not self._is_weight(value):
                 raise not_on_the_tape(value)
             layout = Layout(_fixed(value.shape), _fixed(value.stride()))
-            self._know(value, Place(layout, f"constants[{len(self.constants)}]"))
+            self._know(value, Buffer(layout, f"constants[{len(self.constants)}]"))
             self.constants.append(value.detach())  # its memory stays, wherever the model goes
-        return self._places[id(value)]
+        return self._buffers[id(value)]
 
     def _is_weight(self, value: Tensor) -> bool:
         """Whether it is a weight or a view of one."""
         return value.untyped_storage()._cdata in self._owned
 
     def _copy(self, value: Tensor, target: str) -> None:
-        self._calls.append(Copy(self._place(value), target, value.numel()))
+        self._calls.append(Copy(self._buffer(value), target, value.numel()))
 
     # --- as the model's tape ---
 
@@ -145,27 +145,27 @@ class Capture:
         if any(result is operand for operand in operands) or self._is_weight(values[0]):
             return result  # handed on unchanged, or a weight that was turned
         bound = op.bind(*operands, **params) if op.bind else operands
-        places = {
-            operand: self._place(value)
+        buffers = {
+            operand: self._buffer(value)
             for operand, value in zip(op.operands, bound, strict=False)
             if value is not None
         }
-        absent = frozenset(op.operands) - places.keys()
+        absent = frozenset(op.operands) - buffers.keys()
         for formula, value in zip(op.outputs, values, strict=True):
-            self._compute(formula.without(absent), places, params, value)
+            self._compute(formula.without(absent), buffers, params, value)
         return result
 
     def _compute(
         self,
         formula: Formula,
-        places: Mapping[str, Place],
+        buffers: Mapping[str, Buffer],
         params: Mapping[str, Any],
         value: Tensor,
     ) -> None:
         operands = sorted(formula.operands)
-        if drawn := formula.operands - places.keys():  # outputs of the same op
+        if drawn := formula.operands - buffers.keys():  # outputs of the same op
             raise NotCompiledError(f"{', '.join(drawn)} is no operand: {formula}")
-        layouts = {operand: places[operand].layout for operand in operands}
+        layouts = {operand: buffers[operand].layout for operand in operands}
         known = lengths(formula, layouts)
         axes = zip(formula.axes, _fixed(value.shape), strict=True)
         shape = tuple(known.get(axis, length) for axis, length in axes)
@@ -174,16 +174,16 @@ class Capture:
             code = c_function("{}", formula, layouts, shape, numbers)
         except ValueError as error:
             raise NotCompiledError(str(error)) from error
-        matrices = frozenset(o for o in operands if places[o].is_constant)
+        matrices = frozenset(o for o in operands if buffers[o].is_constant)
         of_rows = rows_function("{}", formula, layouts, shape, numbers, matrices)
         size = prod(length.times * (self._n_ctx if length.symbolic else 1) for length in shape)
-        place = Place(dense(shape), size=size)
-        self._know(value, place)
+        buffer = Buffer(dense(shape), size=size)
+        self._know(value, buffer)
         self._calls.append(
             Call(
                 _named(self._functions, code, formula.name),
-                place,
-                [places[operand] for operand in operands],
+                buffer,
+                [buffers[operand] for operand in operands],
                 None if of_rows is None else _named(self._of_rows, of_rows, f"{formula.name}_rows"),
             )
         )
@@ -196,10 +196,10 @@ class Capture:
     def _extended(self, half: int, new: Tensor) -> Tensor:
         kept = f"(real *)cache[{half}]"
         self._copy(new, f"{kept} + (n - 1) * {new.numel()}")
-        batch, _, *vector = self._place(new).layout.shape
+        batch, _, *vector = self._buffer(new).layout.shape
         layout = dense((batch, Extent(1, symbolic=True), *vector))
         longer = new.expand(1, self.length + 1, -1, -1).clone()
-        self._know(longer, Place(layout, kept))
+        self._know(longer, Buffer(layout, kept))
         return longer
 
     def advance(self, n: int) -> None:
