@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from glassformer.interop.gguf_file import TARGETS
-from glassformer.interop.open import load
+from glassformer.interop.open import config_of, load
+from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import Command
-from tests.parity.families import CASES, ENCODERS, model_there
+from tests.parity.families import CASES, ENCODERS, TOWERS, model_there
 from tests.server.served import client, data_block, node_table, open_trace
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "
@@ -35,14 +36,26 @@ def cases() -> list[Any]:
             marks=[] if (model_type, i) in QUICK else pytest.mark.heavy,
         )
         for model_type, i, settings in CASES
-        if model_type not in ENCODERS  # tests/cli/test_encoder.py
+        if model_type not in {**ENCODERS, **TOWERS}  # test_encoder.py, test_every_two_towers.py
     ]
 
 
 @pytest.fixture(scope="module")
-def has_experts(folder: Path) -> bool:
-    config = load(folder)[0].config
-    return config.has_experts(config.n_layers - 1)
+def config(folder: Path) -> Config:
+    config = config_of(folder)
+    assert isinstance(config, Config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def last(config: Config) -> int:
+    """The last layer: short tables show it."""
+    return config.n_layers - 1
+
+
+@pytest.fixture(scope="module")
+def has_experts(config: Config, last: int) -> bool:
+    return config.has_experts(last)
 
 
 @pytest.fixture(scope="module", params=cases())
@@ -63,19 +76,24 @@ def done(glassformer: Command, *command: object) -> str:
     return ended.stdout
 
 
-def test_it_answers_and_shows_and_explains_numbers(glassformer: Command, folder, has_experts):
-    answer = done(glassformer, "ask", folder, PROMPT, "--max-tokens", 4, "--seed", 1, "--table")
-    assert answer.startswith(PROMPT)
-    assert re.search(r"\n[1-4] tokens? \(", answer)  # an end token may come first
-    assert "LAYER 1" in done(glassformer, "trace", folder, PROMPT, "--short")
+def test_it_answers_and_shows_and_explains_numbers(
+    glassformer: Command, folder, last, has_experts
+):
+    answer = glassformer("ask", folder, PROMPT, "--max-tokens", 4, "--seed", 1, "--table")
+    assert answer.code == 0
+    assert answer.stdout.startswith(PROMPT)
+    tokens = re.search(r"\n([0-4]) tokens? \(", answer.stdout)
+    assert tokens
+    assert ("first token is <eos>" in answer.stderr) == (tokens[1] == "0")
+    assert f"LAYER {last}" in done(glassformer, "trace", folder, PROMPT, "--short")
     done(glassformer, "trace", folder, PROMPT)
     for address in (
         "logits[pos=3,vocab=7]",
-        "blocks.1.attn.pattern[head=1,query=3,key=2]",
-        f"blocks.1.mlp.post[pos=2,{'choice=1,' if has_experts else ''}d_mlp=5]",
-        "bwd/blocks.1.attn.attn_out[pos=2,d_model=3]",
-        f"bwd/blocks.1.mlp.W_out[{'expert=1,' if has_experts else ''}d_mlp=3,d_model=1]",
-        "opt/blocks.1.attn.W_O.v[head=1,d_head=2,d_model=3]",
+        f"blocks.{last}.attn.pattern[head=1,query=3,key=2]",
+        f"blocks.{last}.mlp.post[pos=2,{'choice=0,' if has_experts else ''}d_mlp=5]",
+        f"bwd/blocks.{last}.attn.attn_out[pos=2,d_model=3]",
+        f"bwd/blocks.{last}.mlp.W_out[{'expert=1,' if has_experts else ''}d_mlp=3,d_model=1]",
+        f"opt/blocks.{last}.attn.W_O.v[head=1,d_head=2,d_model=3]",
         "opt/embed.W_E[vocab=99,d_model=3]",
         "choose/token",
     ):
@@ -85,9 +103,9 @@ def test_it_answers_and_shows_and_explains_numbers(glassformer: Command, folder,
     assert "surprise" in done(glassformer, "step", folder, PROMPT)
 
 
-def test_the_lab_works_on_it(glassformer: Command, folder, has_experts):
+def test_the_lab_works_on_it(glassformer: Command, folder, last, has_experts):
     part = "--expert" if has_experts else "--neuron"
-    for change in (["--head", "1.1"], [part, "1.1"], ["--layer", "1"]):
+    for change in (["--head", f"{last}.1"], [part, f"{last}.1"], ["--layer", last]):
         assert "values changed" in done(glassformer, "lab", "ablate", folder, PROMPT, *change)
     other = "the dog sat on the"
     both = [len(Tokenizer.load(folder).encode(text)) for text in (PROMPT, other)]
@@ -95,7 +113,7 @@ def test_the_lab_works_on_it(glassformer: Command, folder, has_experts):
     patched = done(glassformer, "lab", "patch", folder, PROMPT, "--from", other, value)
     assert "values changed" in patched
     assert "values changed" in done(glassformer, "lab", "edit", folder, PROMPT, f"{value}=0")
-    assert "layer 1" in done(glassformer, "lab", "lens", folder, PROMPT)
+    assert f"layer {last}" in done(glassformer, "lab", "lens", folder, PROMPT)
     shares = json.loads(done(glassformer, "lab", "attribution", folder, PROMPT, "--json"))
     size = 1 + sum(abs(share["logits"]) for share in shares["shares"])
     assert abs(shares["total"] - shares["logit"]) < 1e-5 * size  # float32's digits

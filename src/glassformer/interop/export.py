@@ -69,13 +69,16 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
 
 
 def export_config(config: Config) -> Config:
-    """The configuration that is written for this one: a norm of embeddings is in their table.
+    """The configuration that is written for this one.
 
-    It depends on the token alone, where no position is added and the head is another matrix.
+    Where no family has its norm of embeddings, that norm is in their table: it depends on the token
+    alone, where no position is added and the head is another matrix.
     """
     alone = config.position in ("rotary", "alibi", "none") and not config.tied
     folds = config.embed_norm and alone and config.embed_scale == 1 and config.causal
-    return config.replace(embed_norm=False) if folds else config
+    if not folds or form_for(config) is not OWN:
+        return config
+    return config.replace(embed_norm=False)
 
 
 def folded(model: OneTower) -> OneTower:
