@@ -16,7 +16,7 @@ IGNORED = kernels.IGNORED
 best_prob = row_max.over(
     "best_prob",
     "best_prob",
-    softmax.PLACES,
+    softmax.POSITIONS,
     {"x": "probs"},
     summary="The highest probability at each position.",
     role="probability",
@@ -25,7 +25,7 @@ best_prob = row_max.over(
 best_token = row_argmax.over(
     "best_token",
     "best_token",
-    softmax.PLACES,
+    softmax.POSITIONS,
     {"x": "probs", "largest": "best_prob"},
     summary="The token that has it; of equal ones the lowest token id.",
 )
