@@ -22,7 +22,7 @@ PACE = 0.02  # seconds a step takes at least
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     run, model = folder / "run", small_model().double()  # in float64 sums differ by 1e-16
-    with join("cpu", sharded="--shard" in sys.argv, deadline=60) as ranks:
+    with join("cpu", sharded="--shard" in sys.argv, deadline=300) as ranks:
         if ranks.is_first and not (run / "run.json").exists():
             described = Description(model.config, RECIPE, {}, TOKENIZER.fingerprint)
             with Run.create(run) as new:

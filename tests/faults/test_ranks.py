@@ -32,7 +32,7 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
     )
 
 
-def wait_until(condition, job: "subprocess.Popen[str]", seconds: float = 180) -> None:
+def wait_until(condition, job: "subprocess.Popen[str]", seconds: float = 600) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert job.poll() is None, job.communicate()[1][-3000:]
@@ -95,7 +95,7 @@ def test_fifty_kills_of_a_rank_lose_nothing_that_was_saved(tmp_path, shard):
                 load_checkpoint(step_folder(checkpoints, step))
     wait_until(lambda: all(pid.exists() for pid in pids), job)
     (tmp_path / "enough").touch()
-    _, said = job.communicate(timeout=180)
+    _, said = job.communicate(timeout=600)
     assert job.returncode == 0, said[-3000:]
     losses = load_run(tmp_path / "run").of("loss")
     assert [*losses] == [*range(1, len(losses) + 1)]  # every step once

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch.distributed.distributed_c10d import Store
 
 from glassformer.interop.folder import load_folder
-from glassformer.training import muon
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
 from glassformer.training.data import Batch
 from glassformer.training.distributed import Group
@@ -24,7 +23,6 @@ from tests.training.together import (
     OPTIMIZERS,
     RUNS,
     before,
-    in_float32,
     long_recipe,
     losses_of,
     run_to,
@@ -39,19 +37,12 @@ class Trained(NamedTuple):
     losses: dict[str, dict[str, list[float]]]
 
 
-@pytest.fixture(autouse=True)
-def _iterations_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(muon, "work_dtype", in_float32)  # the reason is told in `together`
-
-
 @pytest.fixture(
     scope="module", params=[2, *(pytest.param(n, marks=pytest.mark.heavy) for n in (3, 4))]
 )
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("together")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(muon, "work_dtype", in_float32)
-        before(folder)
+    before(folder)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     ranks = ["--nproc-per-node", str(request.param), "-m", "tests.training.together", str(folder)]
     done = subprocess.run([*command, *ranks], capture_output=True, text=True)

@@ -1,8 +1,4 @@
-"""What each of several processes does for `test_distributed`; torchrun starts them for all checks.
-
-Muon's iterations run in float32 here: in bfloat16, as usual, a sum in another order is rounded to
-another number now and then, and 50 steps later the losses differ in the fourth digit.
-"""
+"""What each of several processes does for `test_distributed`; torchrun starts it once for all."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.metrics import Row
 from glassformer.model import Decoder
-from glassformer.training import muon
 from glassformer.training.distributed import Group, join
 from glassformer.training.loop import Outcome, train
 from glassformer.training.ranks import ALONE, Ranks, local
@@ -81,7 +76,6 @@ def newest(folder: Path) -> int:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    muon.work_dtype = in_float32
     with join("cpu", sharded=False, deadline=120) as copies:
         parts = Group(copies.store, copies.rank, copies.size, copies.device, sharded=True)
         kinds = {"copies": copies, "parts": parts}
@@ -117,10 +111,6 @@ def spoiled(ranks: Ranks, folder: Path) -> str:
     except GlassformerError as error:
         return f"{type(error).__name__}: {error}"
     return "nothing was raised"
-
-
-def in_float32(weight: torch.Tensor) -> torch.dtype:  # noqa: ARG001 (for `work_dtype`)
-    return torch.float32
 
 
 def before(folder: Path) -> None:

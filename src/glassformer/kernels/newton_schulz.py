@@ -14,9 +14,14 @@ ITERATIONS = 5
 TINY = 1e-7  # a matrix of zeros stays one
 
 
-def work_dtype(weight: Tensor) -> torch.dtype:
-    """In what the iterations run: bfloat16 is enough to bring singular values near 1."""
-    return torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype
+def work_dtype(weight: Tensor, products: str) -> torch.dtype:
+    """In what the iterations run: as all products of training (`Recipe.dtype`).
+
+    bfloat16 is enough to bring singular values near 1; float32 gives the same numbers, to rounding,
+    in whatever order a gradient was summed.
+    """
+    bf16 = products == "bf16" and weight.dtype == torch.float32
+    return torch.bfloat16 if bf16 else weight.dtype
 
 
 def shorten(ahead: Tensor, length: Tensor, tiny: float, dtype: torch.dtype) -> Tensor:

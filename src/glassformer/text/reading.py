@@ -5,14 +5,16 @@ What is no text is answered with the file, the line and what to do.
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from glassformer.errors import GlassformerError
 
 BLOCK_BYTES = 2**17  # small enough that all cores get some of a batch of pieces
 LONGEST_WORD = 2**24  # characters; one "word" this long is no text, and could not be tokenized
+
+T = TypeVar("T")
 
 # Between a letter or digit and a white space after it (or a full-width mark, where a script writes
 # no spaces) every pre-tokenizer in use splits, whatever stands further left or right.
@@ -69,6 +71,29 @@ def text_pieces(file: BufferedIOBase, name: str, separator: str | None = None) -
         text = text.rstrip() if inside else text.strip()
     if text or inside:
         yield Piece(text, ends_document=True)
+
+
+def in_groups(items: Iterable[T], size: Callable[[T], int], least: int) -> Iterator[list[T]]:
+    """Items in their order, in groups of at least such a size together; the last may have less.
+
+    >>> list(in_groups(["a", "bc", "def", "g"], len, 3))
+    [['a', 'bc'], ['def'], ['g']]
+    """
+    group: list[T] = []
+    total = 0
+    for item in items:
+        group.append(item)
+        total += size(item)
+        if total >= least:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+def size_in_utf8(text: str) -> int:
+    """How many bytes a text has."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class Utf8:

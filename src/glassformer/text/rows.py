@@ -118,6 +118,8 @@ def value_of(row: Row, name: str, fix: str) -> Any:
 
 def whole_characters(text: str, where: str, field: str) -> str:
     """The text; raises for half a character, which JSON can write and UTF-8 can't."""
+    if text.isascii():
+        return text
     surrogate = re.search("[\ud800-\udfff]", text)
     if surrogate:
         raise GlassformerError(

@@ -7,19 +7,17 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, TypeVar
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
-from glassformer.text.reading import Piece
+from glassformer.text.reading import Piece, in_groups, size_in_utf8
 from glassformer.text.shard import FORMAT, HEADER, Shard, ShardHeader, read_header
 from glassformer.text.tokenizer import Tokenizer
 
 BATCH_CHARACTERS = 2**21  # encoded at once: bounds the memory that writing takes
-
-T = TypeVar("T")
 
 
 class Encoded(NamedTuple):
@@ -65,7 +63,13 @@ def write_asked(
     progress: Callable[[int], object] = lambda n_bytes: None,
 ) -> Shard:
     """Write documents that are tokens already into a shard, with those that are asked for."""
-    return _write(folder, _batches(documents, lambda one: one.n_bytes), tokenizer, [], progress)
+    return _write(
+        folder,
+        in_groups(documents, lambda one: one.n_bytes, BATCH_CHARACTERS),
+        tokenizer,
+        [],
+        progress,
+    )
 
 
 def _write(
@@ -167,25 +171,12 @@ def _write_files(
 
 
 def _encoded(pieces: Iterator[Piece], tokenizer: Tokenizer) -> Iterator[list[Encoded]]:
-    for batch in _batches(pieces, lambda piece: len(piece.text)):
+    for batch in in_groups(pieces, lambda piece: len(piece.text), BATCH_CHARACTERS):
         texts = [piece.text for piece in batch]
         yield [
-            Encoded(ids, piece.ends_document, len(piece.text.encode()))
+            Encoded(ids, piece.ends_document, size_in_utf8(piece.text))
             for piece, ids in zip(batch, tokenizer.encode_arrays(texts), strict=True)
         ]
-
-
-def _batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    batch: list[T] = []
-    total = 0
-    for item in items:
-        batch.append(item)
-        total += size(item)
-        if total >= BATCH_CHARACTERS:
-            yield batch
-            batch, total = [], 0
-    if batch:
-        yield batch
 
 
 def _pieces(texts: Iterable[Piece | str], tokenizer: Tokenizer) -> Iterator[Piece]:

@@ -76,7 +76,7 @@ class Muon:
         self._ahead = {name: torch.empty_like(p) for name, p in self.parameters.items()}
         ahead = {p: self._ahead[name] for name, p in self.parameters.items()}
         in_parts = any(local(p) is not p for p in ahead)
-        self._turn = (Parted if in_parts else Whole)(model, ahead)
+        self._turn = (Parted if in_parts else Whole)(model, ahead, recipe.dtype)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -105,11 +105,11 @@ def stacks_of(
     return result
 
 
-def subtract_orthogonal(stacks: Stacks, lr: float) -> None:
+def subtract_orthogonal(stacks: Stacks, products: str, lr: float) -> None:
     """w <- w - lr scale orthogonal(ahead), of one shape in one stack."""
     for members in stacks.values():
         stack = torch.stack([ahead for _, ahead in members])  # [weight, d_model, rest]
-        steps = ops.orthogonalize.kernel(stack, work_dtype(stack)).to(stack.dtype)
+        steps = ops.orthogonalize.kernel(stack, work_dtype(stack, products)).to(stack.dtype)
         for (weight, _), step in zip(members, steps.unbind(), strict=True):
             weight.value.sub_(step, alpha=lr * weight.scale)
 
@@ -117,11 +117,14 @@ def subtract_orthogonal(stacks: Stacks, lr: float) -> None:
 class Whole:
     """The model's matrices, changed where they are."""
 
-    def __init__(self, model: LanguageModel[Any], ahead: dict[nn.Parameter, Tensor]) -> None:
+    def __init__(
+        self, model: LanguageModel[Any], ahead: dict[nn.Parameter, Tensor], products: str
+    ) -> None:
         self.stacks = stacks_of(model, itself, lambda p: ahead.get(p, p))
+        self.products = products
 
     def __call__(self, lr: float) -> None:
-        subtract_orthogonal(self.stacks, lr)
+        subtract_orthogonal(self.stacks, self.products, lr)
 
 
 class Parted:
@@ -130,8 +133,10 @@ class Parted:
     So much memory is taken as the largest block's matrices need twice, whole.
     """
 
-    def __init__(self, model: LanguageModel[Any], ahead: dict[nn.Parameter, Tensor]) -> None:
-        self.ahead = ahead
+    def __init__(
+        self, model: LanguageModel[Any], ahead: dict[nn.Parameter, Tensor], products: str
+    ) -> None:
+        self.ahead, self.products = ahead, products
         self.blocks: list[tuple[dict[nn.Parameter, tuple[Tensor, Tensor]], Stacks]] = []
         named = {p: name for name, p in model.named_parameters()}
         buffers: dict[tuple[str, torch.Size], tuple[Tensor, Tensor]] = {}  # one block after another
@@ -152,7 +157,7 @@ class Parted:
             for p, (change, step) in both.items():
                 change.zero_()
                 step.copy_(whole(self.ahead[p]))
-            subtract_orthogonal(stacks, lr)
+            subtract_orthogonal(stacks, self.products, lr)
             for p, (change, _) in both.items():
                 local(p).add_(local(spread(change, p)))
 

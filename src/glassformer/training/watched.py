@@ -137,4 +137,5 @@ def _rule(model: LanguageModel[Any], recipe: Recipe, lr: float, t: int) -> Rule:
         momentum=recipe.momentum,
         muon=muon,
         scales={matrix.name: matrix.scale for matrix in matrices(model)} if muon else {},
+        products=recipe.dtype,
     )

@@ -8,7 +8,7 @@ for bit those of `torch.optim.AdamW(foreach=False, fused=False)`.
 A weight that Muon changes has ``.g``, ``.m``, ``.ahead``, ``.step_length``, ``.step_0``, then
 ``.step_gram_I``, ``.step_poly_I`` and ``.step_I`` of each iteration I (the last is ``.step``),
 ``.decayed``, ``.change`` and ``opt/NAME``. Training orthogonalizes all matrices of a shape in one
-stack, here it is one after the other; their bfloat16 products may round differently.
+stack, here it is one after the other; their products may round differently.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Rule:
 
     `clip`: the norm that gradients are clipped to; infinite: never. `t`: the update's number, from
     1. `muon`: the stored parameters that Muon changes; `scales`: what multiplies the learning rate
-    of each weight among them.
+    of each weight among them; `products`: the recipe's dtype, which Muon's products have too.
     """
 
     t: int
@@ -57,6 +57,7 @@ class Rule:
     momentum: float
     muon: frozenset[str] = frozenset()
     scales: Mapping[str, float] = field(default_factory=dict)
+    products: str = "fp32"
 
 
 def record_update(
@@ -204,7 +205,8 @@ class _Update:
         ahead, decayed = (as_matrix(values[q], axes) for q in ("ahead", "decayed"))
         known = {id(ahead): sources["ahead"], id(decayed): sources["decayed"]}
         tape = _MatrixTape(self, view, known)
-        orthogonal = muon.orthogonalize.steps(tape, f"{name}.step", ahead, work_dtype(ahead))
+        dtype = work_dtype(ahead, rule.products)
+        orthogonal = muon.orthogonalize.steps(tape, f"{name}.step", ahead, dtype)
         new = tape(name, muon.orthogonal_update, decayed, orthogonal, lr=lr, scale=scale)
         paths = {"new": f"opt/{name}", "w": f"weight/{name}"}
         new = in_shape(new, view)
