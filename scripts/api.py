@@ -14,7 +14,15 @@ from glassformer.server import schemas
 from glassformer.server.app import create_app
 from glassformer.server.runs import Runs
 
-PAGE = ("PageData", "PackedTrace", "PackedModel", "PackedSnapshots", "PackedSeedling", "Opening")
+PAGE = (
+    "PageData",
+    "PackedTrace",
+    "PackedModel",
+    "PackedSnapshots",
+    "PackedReading",
+    "PackedSeedling",
+    "Opening",
+)
 """What a page's own file holds beside the server's answers."""
 
 FILE = Path(__file__).resolve().parent.parent / "web" / "openapi.json"

@@ -81,7 +81,18 @@ def test_what_is_not_for_two_towers_is_refused_in_one_line(
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_page_holds_both_towers_recorded_with_their_gradients(folder: str):
+def test_a_page_runs_both_towers_by_itself(folder: str):
+    data = page_data(Runs([folder]), SENTENCE)
+    [model] = data.models.values()
+    reads = model.reads
+    assert reads is not None
+    assert (reads.start, reads.end, reads.after, reads.mask) == (1, 2, [2], None)
+
+
+def test_a_page_without_the_model_holds_both_towers_with_their_gradients(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
     data = page_data(Runs([folder]), SENTENCE)
     assert not data.models
     [trace] = data.traces

@@ -78,7 +78,13 @@ def towers_of(name: str) -> TowersConfig:
 
 def random_towers(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> EncoderDecoder:
     """A model whose every weight, biases and gains too, is a random number of unit size."""
-    model = EncoderDecoder(towers_of(name)).to(dtype).eval()
+    return random_weights(towers_of(name), seed, dtype)
+
+
+def random_weights(
+    config: TowersConfig, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> EncoderDecoder:
+    model = EncoderDecoder(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -102,7 +102,7 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
         packed = packed_model(state)
         assert packed is not None
         earlier = [younger(state, step) for step in (2, 5)]
-        ids = state.tokenizer.encode_prompt(PROMPT)
+        ids = torch.tensor([state.tokenizer.encode_prompt(PROMPT)])
         snapshots = packed_snapshots(state, earlier, ids)
         packed = packed.model_copy(update={"snapshots": snapshots})
         file = place / f"{name}.json"

@@ -17,7 +17,7 @@ from glassformer.trace.address import Address
 from glassformer.trace.file import save
 from scripts import page
 from tests.model.variety import VARIETY, config_of, random_ids, random_model
-from tests.page import attributed, models, passes, tokenized
+from tests.page import attributed, encoders, models, passes, tokenized
 
 NUMBERS, SUMS, CELLS_OF_EACH_STEP = 6000, 300, 3
 LINES_NEARLY_EQUAL = 0.03
@@ -130,6 +130,7 @@ def cases(
         "attributed": [*attributed.cases(place / "attributed", kinds)],
         "descent": passes.descending(place),
         "models": [*models.cases(place / "models")],
+        "encoders": [*encoders.cases(place / "encoders", every=kinds is VARIETY)],
     }
     (place / "cases.json").write_text(json.dumps(result))
     return place / "cases.json", result

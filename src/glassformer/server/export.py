@@ -6,25 +6,20 @@ import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from glassformer.course.glossary import glossary
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
-from glassformer.generation.generate import check_prompt
-from glassformer.model import EncoderDecoder
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template, without_font
 from glassformer.server.past import packed_snapshots
+from glassformer.server.record import inputs_of
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs, Source
 from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, token_of
-from glassformer.training.translation import translated
 from glassformer.watch.one_pass import estimated_bytes
 
 VALUE_BYTES = 16_000_000
@@ -156,10 +151,10 @@ def past_snapshots(
     before = [step for step in source.snapshots if step < state.done]
     numbers = sum(p.numel() for p in state.model.parameters())
     count = min(SNAPSHOTS, len(before), budget // (numbers // 2)) if asked is None else asked
-    ids = state.tokenizer.encode_prompt(prompt)
+    read = inputs_of(state, prompt)
     for some in range(min(count, len(before)), 0, -1):
         past = [runs.train_state(source.id, step) for step in spread(before, some)]
-        packed = packed_snapshots(state, past, ids)
+        packed = packed_snapshots(state, past, *read)
         if asked is not None or sum(map(len, packed.steps.values())) <= budget:
             return packed
     return None
@@ -175,13 +170,7 @@ def _request(
 
 def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
-    more: dict[str, Any] = {}
-    if isinstance(state.model, EncoderDecoder):
-        tokens, _, more["source"] = translated(state.model, state.tokenizer, prompt)
-    else:
-        ids = state.tokenizer.encode_prompt(prompt)
-        check_prompt(state.model, ids)
-        tokens = torch.tensor([ids])
+    tokens, more = inputs_of(state, prompt)
     weights = sum(p.nbytes for p in state.model.parameters())
     extra = state.model.read_extra_inputs(tokens, **more)
     size = weights + estimated_bytes(state.model, tokens, extra=extra)

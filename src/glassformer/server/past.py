@@ -19,15 +19,19 @@ from torch import Tensor
 from glassformer.server.packing import pack_words
 from glassformer.server.schemas import PackedSnapshots
 from glassformer.training.train_state import TrainState
+from glassformer.watch.watchable import NOTHING_MORE, Given
 
 GRID = 64
 """A snapshot's weights are rounded to at most this part of their tensor's spread."""
 
 
 def packed_snapshots(
-    state: TrainState, past: Sequence[TrainState], ids: list[int]
+    state: TrainState, past: Sequence[TrainState], ids: Tensor, more: Given = NOTHING_MORE
 ) -> PackedSnapshots:
-    """`past`: the model at earlier steps, in order; `ids`: a text to tell what rounding does to."""
+    """`past`: the model at earlier steps, in order.
+
+    `ids` [1, pos], and what the model reads beside them: a text to tell what rounding does to.
+    """
     final = state.model.weights()
     grids = {name: grid(weight) for name, weight in final.items()}
     codes = _codes(final, grids)
@@ -37,7 +41,7 @@ def packed_snapshots(
         current = _codes(earlier.model.weights(), grids)
         steps[earlier.done] = pack_words(_zigzag(current - codes))
         codes = current
-        moved = max(moved, probability_moved(earlier, grids, ids))
+        moved = max(moved, probability_moved(earlier, grids, ids, more))
     return PackedSnapshots(
         grids=[*grids.values()], steps=dict(reversed(steps.items())), grid=GRID, moved=moved
     )
@@ -61,15 +65,19 @@ def rounded(weight: Tensor, to: float) -> Tensor:
     return (weight.double() / to + 0.5).floor() * to
 
 
-def probability_moved(state: TrainState, grids: Mapping[str, float], ids: list[int]) -> float:
-    """The largest change of a next-token probability after a text when all weights are rounded."""
+def probability_moved(
+    state: TrainState,
+    grids: Mapping[str, float],
+    ids: Tensor,
+    more: Given = NOTHING_MORE,
+) -> float:
+    """The largest change of a token's probability in a text when all weights are rounded."""
     model = copy.deepcopy(state.model)
-    text = torch.tensor([ids])
     with torch.no_grad():
-        before = model(text).softmax(-1)
+        before = model(ids, **more).softmax(-1)
         for name, weight in model.weights().items():
             weight.copy_(rounded(weight, grids[name]))
-        return float((model(text).softmax(-1) - before).abs().max())
+        return float((model(ids, **more).softmax(-1) - before).abs().max())
 
 
 def _codes(weights: Mapping[str, Tensor], grids: Mapping[str, float]) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from glassformer import ops
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
-from glassformer.model import Decoder, EncoderDecoder
+from glassformer.model import EncoderDecoder
 from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.model.texts import next_tokens
 from glassformer.ops import softmax
@@ -91,21 +91,17 @@ def record(
 
     Errors: a prompt that does not fit the model, a trace beyond BUDGET_BYTES (with its size).
     """
-    if max(options.added, default=0) >= state.tokenizer.vocab_size:
-        raise ApiError(
-            "invalid",
-            f"there is no token {max(options.added)} to add; ids are 0 to"
-            f" {state.tokenizer.vocab_size - 1}",
-        )
+    _check_added(state, options)
     if options.float64:
         state = in_float64(state)
     target = None if options.target is None else token_of(state.tokenizer, options.target)
     more: dict[str, Any] = {}
     if isinstance(state.model, EncoderDecoder):
         read, targets, more["source"] = translated(
-            state.model, state.tokenizer, options.prompt, target
+            state.model, state.tokenizer, options.prompt, target, options.written
         )
         ids: list[int] = read[0].tolist()
+        targets = None if bool((targets == ops.IGNORED).all()) else targets
     else:
         ids = [*state.tokenizer.encode_prompt(options.prompt), *options.added]
         check_prompt(state.model, ids)
@@ -137,6 +133,33 @@ def record(
     how = options.sampling or GREEDY
     chosen = record_choice(trace, how.settings, seed=how.seed, index=how.index)
     return TraceResult(trace, ids, target, backward, optimizer, chosen)
+
+
+def _check_added(state: TrainState, options: TraceOptions) -> None:
+    """Refuse tokens that there are not, or that this kind of model does not go on with."""
+    is_towers, written = isinstance(state.model, EncoderDecoder), options.written
+    if (options.added and is_towers) or (written is not None and not is_towers):
+        raise ApiError(
+            "invalid",
+            "a translation goes on with `written`, the target so far, and any other text with"
+            " `added`; give the one that fits this model",
+        )
+    last = max((int(token) for token in (*options.added, *(written or ()))), default=0)
+    if last >= state.tokenizer.vocab_size:
+        raise ApiError(
+            "invalid",
+            f"there is no token {last} to add; ids are 0 to {state.tokenizer.vocab_size - 1}",
+        )
+
+
+def inputs_of(state: TrainState, prompt: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a model reads of a prompt: ids [1, pos], and by its name what it reads beside them."""
+    if isinstance(state.model, EncoderDecoder):
+        ids, _, source = translated(state.model, state.tokenizer, prompt)
+        return ids, {"source": source}
+    tokens = state.tokenizer.encode_prompt(prompt)
+    check_prompt(state.model, tokens)
+    return torch.tensor([tokens]), {}
 
 
 def targets_of(ids: Tensor, target: int | None) -> Tensor | None:
@@ -200,7 +223,7 @@ def _scope(
     )
     size = updating if optimizer else learning if backward else forward
     reading, lens = 0, False
-    if isinstance(model, Decoder):
+    if not isinstance(model, EncoderDecoder):
         reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
         lens = _is_recorded(options.lens, LENS_PART * reading, light_bytes)
     size += reading if lens else 0

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import record_guesses
-from glassformer.model import Decoder
+from glassformer.model import EncoderDecoder, TowersConfig
 from glassformer.model.kinds import AnyModel
 from glassformer.ops import IGNORED
 from glassformer.server.packing import pack, pack_words
 from glassformer.server.record import add_probs
-from glassformer.server.schemas import PackedModel
+from glassformer.server.schemas import PackedModel, PackedReading
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.tokenizer_files import USUAL_MASK
 from glassformer.trace import Trace
-from glassformer.trace.plan import NoPlanError, Plan, plan
+from glassformer.trace.plan import NoPlanError, Plan, Watch, plan
 from glassformer.training.train_state import TrainState
 from glassformer.watch.choice import record_choice
 from glassformer.watch.update import record_descent
@@ -37,18 +38,18 @@ def packed_model(state: TrainState) -> PackedModel | None:
     """What a page runs a model from; None where it can't, so that it shows a recorded trace."""
     if not can_run(state):
         return None
-    model = state.model
+    model, tokenizer = state.model, state.tokenizer
 
-    @cache
-    def watch(batch: int, pos: int) -> Trace:
-        ids, targets = (torch.zeros((batch, pos), dtype=torch.int64) for _ in range(2))
-        trace = state.train_step(ids, targets)[0].trace
+    def record(ids: Tensor, **more: Any) -> Trace:
+        trace = state.train_step(ids, torch.zeros_like(ids), **more)[0].trace
         add_probs(trace)
-        record_guesses(model, trace)
+        if not isinstance(model, EncoderDecoder):
+            record_guesses(model, trace)
         return trace
 
+    watch = watching(model, record)
     try:
-        passes = plan(watch)
+        passes = planned(watch, model)
     except NoPlanError:
         return None
     trace = watch(1, 2)
@@ -60,10 +61,46 @@ def packed_model(state: TrainState) -> PackedModel | None:
         stored=packed_numbers(trace[address] for address in stored),
         done=state.done,
         lr=state.next_lr,
-        tokenizer=state.tokenizer.content,
-        begin=state.tokenizer.begin_ids,
+        tokenizer=tokenizer.content,
+        begin=tokenizer.begin_ids,
         ignored=IGNORED,
+        reads=reading(state),
     )
+
+
+def reading(state: TrainState) -> PackedReading | None:
+    """What stands around the texts of an encoder, and in place of what it does not see."""
+    model, tokenizer = state.model, state.tokenizer
+    two = isinstance(model, EncoderDecoder)
+    if not two and model.config.causal:
+        return None
+    return PackedReading(
+        after=tokenizer.encode_source("")[len(tokenizer.begin_ids) :],
+        mask=None if two else tokenizer.mask_id,
+        masks=[] if two else [*USUAL_MASK],
+        start=model.config.start_id if two else None,
+        end=tokenizer.eos_id,
+        source_room=model.config.encoder.n_ctx if two else None,
+    )
+
+
+def watching(model: AnyModel, record: Callable[..., Trace]) -> Watch:
+    """Records passes over texts of nothing but token 0, each length once."""
+
+    @cache
+    def watch(batch: int, pos: int, source_pos: int = SHORTEST - 1) -> Trace:
+        ids, more = torch.zeros((batch, pos), dtype=torch.int64), {}
+        if isinstance(model, EncoderDecoder):
+            source = torch.zeros((batch, source_pos), dtype=torch.int64)
+            more = {"source": source, "source_mask": torch.ones_like(source)}  # 0 may be padding
+        return record(ids, **more)
+
+    return watch
+
+
+def planned(watch: Watch, model: AnyModel) -> Plan:
+    """The plan of a model's passes, which two towers read a source in."""
+    return plan(watch, source_pos=SHORTEST - 1 if isinstance(model, EncoderDecoder) else None)
 
 
 def descent(model: AnyModel) -> Plan:
@@ -72,14 +109,12 @@ def descent(model: AnyModel) -> Plan:
     Its nodes read those of the model's own plan, which stand before them.
     """
 
-    @cache
-    def watch(batch: int, pos: int) -> Trace:
-        ids, targets = (torch.zeros((batch, pos), dtype=torch.int64) for _ in range(2))
-        trace = model.watch(ids, targets, backward=True)
+    def record(ids: Tensor, **more: Any) -> Trace:
+        trace = model.watch(ids, torch.zeros_like(ids), backward=True, **more)
         record_descent(trace, model, 1.0)
         return trace
 
-    update = plan(watch)
+    update = planned(watching(model, record), model)
     nodes = [node for node in update["nodes"] if node["address"].startswith("opt/")]
     used = sorted({node["formula"] for node in nodes})
     formulas = [update["formulas"][i] for i in used]
@@ -90,12 +125,12 @@ def descent(model: AnyModel) -> Plan:
 
 def can_run(state: TrainState) -> bool:
     """Whether a page knows all that it needs to run a model."""
-    weights = [*state.model.parameters()]
+    weights, config = [*state.model.parameters()], state.model.config
+    towers = [config.encoder, config.decoder] if isinstance(config, TowersConfig) else [config]
     return (
-        isinstance(state.model, Decoder)
-        and sum(w.nbytes for w in weights) <= MODEL_BYTES
+        sum(w.nbytes for w in weights) <= MODEL_BYTES
         and all(w.dtype == torch.float32 for w in weights)
-        and state.model.config.n_ctx >= SHORTEST
+        and all(tower.n_ctx >= SHORTEST for tower in towers)
         and can_tokenize(state.tokenizer)
     )
 
@@ -106,8 +141,10 @@ def can_tokenize(tokenizer: Tokenizer) -> bool:
     model, splitter = content["model"], content["pre_tokenizer"]
     if content["normalizer"] not in (None, {"type": "Lowercase"}):
         return False
-    if any(not token["special"] for token in content["added_tokens"]):
-        return False
+    for token in content["added_tokens"]:  # a blank is read where it stands, with no space eaten
+        moves = any(token[name] for name in ("single_word", "lstrip", "rstrip"))
+        if not token["special"] or (tokenizer.blanks and moves):
+            return False
     match splitter:
         case None | {"type": "ByteLevel", "use_regex": True}:
             pass
@@ -160,7 +197,7 @@ SETTINGS = _settings()
 """Settings of every kind that a choice has nodes of its own for."""
 
 
-def choice(watch: Callable[[int, int], Trace], sampling: Sampling) -> Plan:
+def choice(watch: Watch, sampling: Sampling) -> Plan:
     """The plan of a choice of the next token, from the logits and the text."""
 
     def chosen(batch: int, pos: int) -> Trace:

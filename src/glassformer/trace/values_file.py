@@ -107,4 +107,6 @@ class ValuesFile:
 
 def raw_bytes(value: Tensor) -> np.ndarray:
     """A tensor's bytes, row-major; its own memory where that is how they lie."""
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    flat = flat.as_strided(flat.shape, (1,))  # one number that was expanded has stride 0
+    return flat.view(torch.uint8).numpy()

@@ -242,11 +242,16 @@ class Translated(NamedTuple):
 
 
 def translated(
-    model: EncoderDecoder, tokenizer: Tokenizer, text: str, target: int | None = None
+    model: EncoderDecoder,
+    tokenizer: Tokenizer,
+    text: str,
+    target: int | None = None,
+    written: Sequence[int] | None = None,
 ) -> Translated:
     """A text to translate, and the model's own translation, the likeliest word each time.
 
-    After its last word the end is asked for, or `target`.
+    After its last word the end is asked for, or `target`. `written`: a translation so far in place
+    of its own; after it `target` alone is asked for.
     """
     source = tokenizer.encode_source(text)
     longest = model.config.encoder.n_ctx
@@ -256,7 +261,14 @@ def translated(
             f" {longest:,}; give another sentence"
         )
     ids = torch.tensor([source], device=next(model.parameters()).device)
-    [written] = greedy(model, ids, tokenizer.eos_id)
-    end = tokenizer.eos_id if target is None else target
-    asked = [*written, IGNORED if end is None else end]
+    last = target
+    if written is None:
+        [written] = greedy(model, ids, tokenizer.eos_id)
+        last = tokenizer.eos_id if target is None else target
+    if len(written) >= model.config.n_ctx:
+        raise GlassformerError(
+            f"the translation has {len(written):,} tokens so far, and this model writes at most"
+            f" {model.config.n_ctx - 1:,}; take some back"
+        )
+    asked = [*written, IGNORED if last is None else last]
     return Translated(torch.tensor([[model.config.start_id, *written]]), torch.tensor([asked]), ids)

@@ -25,8 +25,8 @@ export class Choices {
   static settings = (asked: Partial<Sampling> | null | undefined): Sampling | null =>
     asked ? { ...UNCHANGED, ...asked } : null;
 
-  /** The choice after a pass; without settings that of the likeliest token. */
-  of(values: Values, lengths: Lengths, sampling: Sampling | null) {
+  /** The choice after a pass, of the token at a place; without settings that of the likeliest one. */
+  of(values: Values, lengths: Lengths, sampling: Sampling | null, place: number) {
     const how = sampling ?? GREEDY;
     const key = settingsKey(how);
     const plan = this.plans[key];
@@ -36,6 +36,7 @@ export class Choices {
       ...how,
       k: how.top_k,
       penalty: how.repetition_penalty,
+      last: place,
     };
     const params: NonNullable<Pass["params"]> = {};
     for (const node of plan.nodes)

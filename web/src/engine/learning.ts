@@ -2,9 +2,9 @@
 import type { PackedModel } from "../api";
 import type { Request } from "../source";
 import type { Pass, Program, Values } from "./program";
+import { batches } from "./lessons";
 import type { Texts } from "./texts";
 import { Trainer, type Batch } from "./trainer";
-import { uniform } from "./uniform";
 
 /** What a training in the page is asked for with. */
 export interface Lesson {
@@ -34,7 +34,6 @@ export interface Update {
 }
 
 const KEPT_STATES = 16;
-const ROWS = 8; // of a text that is longer than the context
 
 export class Learning {
   private training: { trainer: Trainer; batch: () => Batch; program: Program } | null = null;
@@ -54,26 +53,12 @@ export class Learning {
 
   /** Begin to train on a text, from the weights of this file. */
   learn({ text, seed, rule }: Lesson): Learned {
-    const { room, tokenizer } = this.texts;
-    const ids = [...this.packed.begin, ...tokenizer.encode(text)];
-    if (ids.length < 2)
-      throw new Error("one token has no next one to learn from; give a longer text");
+    const batch = batches(this.texts, text, seed);
     const program = rule === "descent" ? this.descending : this.program;
     const trainer = new Trainer(program, this.stored, this.packed.done);
-    const pos = Math.min(room, ids.length - 1);
-    const starts = ids.length - pos; // where a row can begin, so that its last token has a next one
-    const batch = starts === 1 ? 1 : ROWS;
-    const next = (): Batch => {
-      const from = Array.from({ length: batch }, (_, row) =>
-        Math.floor(uniform(seed, trainer.done * ROWS + row) * starts),
-      );
-      const rows = (shift: number) =>
-        Float64Array.from(from.flatMap((at) => ids.slice(at + shift, at + shift + pos)));
-      return { lengths: { batch, pos }, ids: rows(0), targets: rows(1) };
-    };
     this.trained.clear();
     this.updates.clear();
-    this.training = { trainer, batch: next, program };
+    this.training = { trainer, batch: () => batch(trainer.done), program };
     return { done: trainer.done, losses: [] };
   }
 

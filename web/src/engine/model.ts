@@ -20,7 +20,9 @@ import {
   type PlanNode,
 } from "./plan";
 import { Program, type Pass, type Values } from "./program";
-import { Texts } from "./texts";
+import { Texts, type Asked } from "./texts";
+import { read, type Batch } from "./trainer";
+import { Translator } from "./translator";
 
 /** A trace that can be sent from a worker; after `bytes` come its gradients and its update, each to its end. */
 export interface Made {
@@ -38,8 +40,8 @@ interface Kept {
   asked: string;
 }
 
-/** Constants of a forward pass; the others are an optimizer's moments. */
-const FIXED = new Set(["const/position", "const/rot_factors"]);
+/** Whether a leaf is a constant of a forward pass; the others are an optimizer's moments. */
+const isFixed = (address: string) => /^const\/([a-z]+\.)?(position|rot_factors)$/.test(address);
 
 const KEPT_PASSES = 8;
 
@@ -47,6 +49,7 @@ export class Model {
   /** The nodes of a text of which nothing is asked. */
   private unasked: Set<string>;
   private changes: Changes;
+  private translator: Translator | null;
   private kept = new Map<string, Kept>();
   private made = 0;
 
@@ -58,6 +61,9 @@ export class Model {
     private learning: Learning,
   ) {
     this.unasked = withoutTargets(program.plan);
+    const { packed, room } = texts;
+    this.translator =
+      packed.reads?.start == null ? null : new Translator(packed.reads, room, program.plan);
     this.changes = new Changes(program.plan, {
       run: (prompt, request) => this.keep(this.pass(prompt, request)),
       held: (id) => this.kept.get(id),
@@ -84,7 +90,7 @@ export class Model {
     const weights = leaves.filter(({ address }) => kindOf(address) === "weight");
     const given = divided(storedPlan.nodes.filter(isLeaf), numbers);
     const stored = fresh ? drawn(leaves, [...given.values()], fresh) : given;
-    const fixed = [...stored].filter(([address]) => FIXED.has(address));
+    const fixed = [...stored].filter(([address]) => isFixed(address));
     const past = packed.snapshots
       ? await unpackSnapshots(
           packed.snapshots,
@@ -116,9 +122,11 @@ export class Model {
       ...pass,
       wanted: (node) => pass.wanted(node) && !unmade.has(node),
     });
-    const tokens = ids.map((id) => this.texts.name(id));
+    const tokens = ids.map(this.texts.name);
+    const source = pass.source && { source_pos: pass.source.map(this.texts.name) };
     const sampling = Choices.settings(request.sampling);
-    const { plan, params, found } = this.choices.of(values, lengths, sampling);
+    const place = this.texts.place(ids);
+    const { plan, params, found } = this.choices.of(values, lengths, sampling, place);
     for (const [path, numbers] of found) values.set(path, numbers);
     const id = this.keep({ lengths, values, leaves: pass.held, asked: pass.asked });
     const recorded = {
@@ -126,7 +134,10 @@ export class Model {
       values,
       lengths,
       params: { ...pass.params, ...params },
-      labels: { ...(lengths.batch === 1 && { pos: tokens }), vocab: this.texts.vocabulary },
+      labels: {
+        ...(lengths.batch === 1 && { pos: tokens, ...source }),
+        vocab: this.texts.vocabulary,
+      },
     };
     const { table, bytes, ends } = encode(recorded, later);
     const token = values.get("choose/token")![0];
@@ -167,16 +178,17 @@ export class Model {
   /** What a request is run with. */
   private prepared(request: Request) {
     const update = request.rate === undefined ? null : this.learning.update(request.rate, request);
-    const batch = update?.batch ?? this.texts.batchOf(request);
+    const stored = this.learning.state(request.at_step ?? null);
+    const batch = update?.batch ?? this.batchOf(request, stored);
     const { lengths } = batch;
     const ids = [...batch.ids.subarray(0, lengths.pos)];
+    const source = batch.source && [...batch.source.subarray(0, lengths.source_pos)];
     const target = this.texts.targetOf(request);
-    const stored = this.learning.state(request.at_step ?? null);
     const at = update ? { ...stored, program: update.program } : stored;
-    const leaves = new Map(at.leaves).set("token/ids", batch.ids);
-    const asks = update !== null || ids.length > 1 || target !== null;
+    const leaves = new Map([...at.leaves, ...read(batch)]);
+    const asks = batch.targets.some((id) => id !== this.texts.packed.ignored);
     if (asks) leaves.set("token/targets", batch.targets);
-    const asked = JSON.stringify([ids, target]);
+    const asked = JSON.stringify([source, ids, target]);
     const { edits, patched } = this.changes.of(request, lengths);
     for (const [path, changes] of edits)
       if (kindOf(path) === "weight")
@@ -193,18 +205,17 @@ export class Model {
     const backward = asks && request.backward !== false;
     const knowsMoments =
       at.program === this.descending ||
-      [...leaves.keys()].some((path) => kindOf(path) === "const" && !FIXED.has(path));
+      [...leaves.keys()].some((path) => kindOf(path) === "const" && !isFixed(path));
     const optimizer = backward && knowsMoments && request.optimizer !== false && edits.size === 0;
     if (backward) this.learning.hold(request.at_step, at);
     const left = [...(backward ? [] : ["bwd"]), ...(optimizer ? [] : ["opt", "const"])];
     const wanted = ({ address }: PlanNode) =>
       (asks || unasked.has(address)) &&
-      (!left.includes(kindOf(address)) ||
-        FIXED.has(address) ||
-        edited?.leaves.has(address) === true);
+      (!left.includes(kindOf(address)) || isFixed(address) || edited?.leaves.has(address) === true);
     const held = edited || update ? null : at.leaves;
     return {
       ids,
+      source,
       target,
       lengths,
       leaves,
@@ -233,12 +244,17 @@ export class Model {
 
   /** The forward pass of another text. */
   private pass(prompt: string, { at_step }: Request): Kept {
-    const { lengths, ids } = this.texts.batchOf({ prompt });
-    const { leaves: held } = this.learning.state(at_step ?? null);
-    const leaves = new Map(held).set("token/ids", ids);
+    const state = this.learning.state(at_step ?? null);
+    const batch = this.batchOf({ prompt }, state);
+    const { lengths, ids, source } = batch;
+    const leaves = new Map([...state.leaves, ...read(batch)]);
     const values = this.program.run({ lengths, leaves });
-    return { lengths, values, leaves: held, asked: JSON.stringify([[...ids], null]) };
+    const asked = JSON.stringify([source && [...source], [...ids], null]);
+    return { lengths, values, leaves: state.leaves, asked };
   }
+
+  private batchOf = (asked: Asked, state: State): Batch =>
+    this.texts.batchOf(asked, (source) => this.translator!.own(state, source));
 }
 
 /** Put in place of numbers those of the pass before its edits, where nothing follows from them. */

@@ -8,10 +8,14 @@ import { kindOf } from "../trace/address";
 
 /** A count that may grow with the number of texts or of tokens: "pos", or ["pos", -1] for one less. */
 export type Count = number | Length | [Length, number];
-type Length = "batch" | "pos";
+type Length = keyof Lengths;
 
-/** How many texts there are, and how many tokens each has. */
-export type Lengths = Record<Length, number>;
+/** How many texts there are, how many tokens each has, and how many its source has where it has one. */
+export interface Lengths {
+  batch: number;
+  pos: number;
+  source_pos?: number;
+}
 
 export interface PlanNode {
   address: string;
@@ -36,11 +40,13 @@ export interface Plan {
   edits: Record<string, [number, number]>;
 }
 
-const isLength = (count: unknown): count is Length => count === "batch" || count === "pos";
+const isLength = (count: unknown): count is Length =>
+  count === "batch" || count === "pos" || count === "source_pos";
 
 export function counted(count: Count, lengths: Lengths): number {
   if (typeof count === "number") return count;
-  return isLength(count) ? lengths[count] : lengths[count[0]] + count[1];
+  const [length, added] = isLength(count) ? [count, 0] : count;
+  return lengths[length]! + added;
 }
 
 export function paramsOf(node: PlanNode, lengths: Lengths): Record<string, number> {
@@ -94,5 +100,13 @@ export function withoutTargets({ nodes }: Plan): Set<string> {
     }
     for (const path of Object.values(operands)) read.add(path);
   }
+  return found;
+}
+
+/** Some nodes and all that they are computed from. */
+export function needed({ nodes }: Plan, addresses: string[]): Set<string> {
+  const found = new Set(addresses);
+  for (const { address, operands } of nodes.toReversed())
+    if (found.has(address)) for (const path of Object.values(operands)) found.add(path);
   return found;
 }

@@ -59,7 +59,8 @@ export class Program {
     const { node, shape } = step;
     const leaf = leaves.get(node.address);
     if (leaf) return leaf;
-    if (node.address === POSITION) return Float64Array.from({ length: shape[0] }, (_, i) => i);
+    if (POSITION.test(node.address)) return Float64Array.from({ length: shape[0] }, (_, i) => i);
+    if (node.address === TYPES) return new Float64Array(shape[0] * shape[1]);
     if (node.formula === null || this.plan.formulas[node.formula].tree[0] === "drawn") return null;
     const operands = Object.values(node.operands).map((path) => values.get(path));
     if (operands.includes(undefined)) return null;
@@ -72,7 +73,7 @@ export class Program {
   }
 
   private made(lengths: Lengths): Step[] {
-    const key = `${lengths.batch},${lengths.pos}`;
+    const key = `${lengths.batch},${lengths.pos},${lengths.source_pos}`;
     const known = this.steps.get(key);
     const found = known ?? this.plan.nodes.map((node) => stepOf(node, lengths));
     this.steps.delete(key);
@@ -108,4 +109,6 @@ const stepOf = (node: PlanNode, lengths: Lengths): Step => ({
 });
 
 /** Where every token stands in its text: 0, 1, 2, ... */
-const POSITION = "const/position";
+const POSITION = /^const\/([a-z]+\.)?position$/;
+/** Of which sentence every token is: all of the first. */
+const TYPES = "token/types";

@@ -1,14 +1,21 @@
 /** Trains a model in the page: each update is the plan's own, by the ops that explain it. */
 import { kindOf, nameOf } from "../trace/address";
-import type { Lengths, Plan } from "./plan";
+import { needed, type Lengths } from "./plan";
 import type { Pass, Program, Values } from "./program";
 
-/** Token ids and the token asked after each, [batch, pos]. */
+/** Token ids and the token asked at each, [batch, pos], and the source [batch, source_pos] where there is one. */
 export interface Batch {
   lengths: Lengths;
   ids: Float64Array;
   targets: Float64Array;
+  source?: Float64Array;
 }
+
+/** What of a batch a pass reads. */
+export const read = ({ ids, source }: Batch): [string, Float64Array][] => [
+  ["token/ids", ids],
+  ...(source ? [["token/source", source] as [string, Float64Array]] : []),
+];
 
 /** A weight, and the values that an update makes of it and of the optimizer's state. */
 interface Updated {
@@ -52,8 +59,9 @@ export class Trainer {
   }
 
   /** One update; returns the loss before it. */
-  step({ lengths, ids, targets }: Batch, share: number): number {
-    const leaves = new Map(this.leaves).set("token/ids", ids).set("token/targets", targets);
+  step(batch: Batch, share: number): number {
+    const { lengths, targets } = batch;
+    const leaves = new Map([...this.leaves, ...read(batch), ["token/targets", targets]]);
     const params = this.params(share);
     const wanted = ({ address }: { address: string }) => this.wanted.has(address);
     const values = this.program.run({ lengths, leaves, params, wanted });
@@ -67,12 +75,4 @@ export class Trainer {
 function updateOf(leaf: string): string {
   const name = nameOf(leaf);
   return `opt/${kindOf(leaf) === "const" ? name.replace(/_prev$/, "") : name}`;
-}
-
-/** Some nodes and all that they are computed from. */
-function needed({ nodes }: Plan, addresses: string[]): Set<string> {
-  const found = new Set(addresses);
-  for (const { address, operands } of nodes.toReversed())
-    if (found.has(address)) for (const path of Object.values(operands)) found.add(path);
-  return found;
 }

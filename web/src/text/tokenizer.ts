@@ -77,6 +77,14 @@ export class Tokenizer {
     return this.words(text).flatMap(({ names }) => names.map((name) => this.ids.get(name)!));
   }
 
+  /** The ids of a text in which the names of special tokens are these: a blank, an end. */
+  encodeSpecial(text: string): number[] {
+    const names = [...this.special].sort((a, b) => b.length - a.length);
+    const any = names.map((name) => name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|");
+    const parts = any ? text.split(new RegExp(`(${any})`, "u")) : [text];
+    return parts.flatMap((part, i) => (i % 2 ? [this.ids.get(part)!] : this.encode(part)));
+  }
+
   decode(ids: number[]): string {
     const names = ids.map((id) => this.names[id]).filter((name) => !this.special.has(name));
     const stages = this.file.decoder ? (this.file.decoder.decoders ?? [this.file.decoder]) : [];

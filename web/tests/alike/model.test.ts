@@ -2,114 +2,34 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { PackedModel } from "../../src/api";
-import { Model, type Made } from "../../src/engine/model";
-import type { TraceAbout as About } from "../../src/api";
+import { Model } from "../../src/engine/model";
 import type { Request } from "../../src/source";
 import { kindOf } from "../../src/trace/address";
-import { explain } from "../../src/trace/explain";
-import { DTYPES } from "../../src/trace/dtype";
-import type { TraceNode } from "../../src/trace/node";
-import { Trace, type Table } from "../../src/trace/trace";
+import { Trace } from "../../src/trace/trace";
 import { cases } from "./cases";
+import { explained, isPythons, numbers, whole, type Asked } from "./compared";
 
 interface Case {
   name: string;
   file: string;
   room: number;
-  traces: { request: Request; folder: string; about: About }[];
+  traces: Asked[];
   /** Of every earlier step the weights, rounded to their grids. */
   past: Record<string, Record<string, number[]>>;
 }
-
-/** What a trace's table says of every value; a value that is handed on is read by either name. */
-function byAddress({ formulas, nodes }: Table) {
-  const own = new Map(nodes.map((node) => [node.address, node]));
-  const source = (path: string): string =>
-    own.get(path)!.op === "carry" ? source(own.get(path)!.operands.x) : path;
-  const told = ({ bytes: _, consumers: __, operands, formula, ...node }: TraceNode) => ({
-    ...node,
-    operands: Object.entries(operands).map(([name, path]) => [name, source(path)]),
-    formula: formula === null ? null : formulas[formula],
-  });
-  return Object.fromEntries(nodes.map((node) => [node.address, told(node)]));
-}
-
-function numbers(node: TraceNode, bytes: (begin: number, end: number) => ArrayBuffer) {
-  return DTYPES[node.dtype].read(bytes(...node.bytes!));
-}
-
-/** float32 passes of two programs: of the largest number of the pass's own kind, rounded some hundred times. */
-const TOGETHER = 1e-5;
-
-/** The values that are further from Python's than rounding takes them. */
-function apart(made: Made, folder: string, table: Table): string[] {
-  const file = readFileSync(`${folder}/values.safetensors`);
-  const own = new Map(made.table.nodes.map((node) => [node.address, node]));
-  const largest: Record<string, number> = {};
-  const errors = table.nodes.map((node): [number, string, string] => {
-    const wanted = numbers(node, (...at) => new Uint8Array(file.subarray(...at)).buffer);
-    const found = numbers(own.get(node.address)!, (...at) => made.bytes.slice(...at));
-    let error = 0;
-    wanted.forEach((x, i) => {
-      const kind = kindOf(node.address);
-      if (Number.isFinite(x)) largest[kind] = Math.max(largest[kind] ?? 0, Math.abs(x));
-      if (x !== found[i]) error = Math.max(error, Math.abs(x - found[i]));
-    });
-    return [error, kindOf(node.address), node.address];
-  });
-  return errors
-    .filter(([error, kind]) => !(error <= TOGETHER * largest[kind]))
-    .map(([error, , address]) => `${address}: ${error}`);
-}
-
-/** A trace with the numbers that it leaves for later. */
-async function whole(model: Model, request: Request) {
-  const made = model.trace(request);
-  const later = made.ends.map((_, part) => model.later(request, made.about.id, part));
-  const all = await new Blob([made.bytes, ...later]).arrayBuffer();
-  expect(made.ends).toEqual([made.bytes.byteLength + later[0].byteLength, all.byteLength]);
-  return { ...made, bytes: all };
-}
-
-// AdamW makes a whole step of a gradient that is zero but for rounding (that of a key's bias), and
-// Muon's bfloat16 jumps: how updates follow from gradients is held in float64, in engine.test.ts
-const UNSTEADY = ["opt"];
 
 describe.each(cases<{ models: Case[] }>().models)("$name", ({ name, file, room, traces, past }) => {
   const packed = JSON.parse(readFileSync(file, "utf8")) as PackedModel;
   const opened = Model.open(packed, room);
 
-  test.each(traces)("the trace of $request is Python's", async ({ request, folder, about }) => {
-    const made = await whole(await opened, request);
-    const table = JSON.parse(readFileSync(`${folder}/trace.json`, "utf8")) as Table;
-    const { id: _, nbytes: __, edits: ___, run: ____, ...wanted } = about;
-    expect(made.about).toMatchObject(wanted);
-    expect(made.table.labels).toEqual(table.labels);
-    expect(byAddress(made.table)).toEqual(byAddress(table));
-    expect(made.table.ops).toEqual(table.ops);
-    const steady = table.nodes.filter(({ address }) => !UNSTEADY.includes(kindOf(address)));
-    expect(apart(made, folder, { ...table, nodes: steady })).toEqual([]);
-  });
+  test.each(traces)("the trace of $request is Python's", async (asked) =>
+    isPythons(await opened, asked),
+  );
 
   const edited = traces.filter(({ request }) => request.edits).map(({ request }) => request);
   test.each([traces[0].request, ...edited])(
     "every value of $prompt, $edits is explained from its operands, within its bound",
-    async (request) => {
-      const { table, about, bytes: all } = await whole(await opened, request);
-      expect(all.byteLength).toBe(about.nbytes);
-      const trace = new Trace(table, { bytes: async (begin, end) => all.slice(begin, end) });
-      let explained = 0;
-      for (const node of table.nodes) {
-        for (const end of [0, 1]) {
-          const index = node.axes.map((axis, d) => [axis, end * (node.shape[d] - 1)]);
-          const where = { path: node.address, index: Object.fromEntries(index) };
-          const found = await explain(trace, where);
-          expect(found.agrees, `${found.address}: ${found.error} > ${found.bound}`).toBe(true);
-          explained += Number(found.line !== null);
-        }
-      }
-      expect(explained).toBeGreaterThan(150);
-    },
+    async (request) => expect(await explained(await opened, request)).toBeGreaterThan(150),
   );
 
   test.each(edited)(

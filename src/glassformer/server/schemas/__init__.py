@@ -24,6 +24,7 @@ from glassformer.server.schemas.lab import TokenizedText as TokenizedText
 from glassformer.server.schemas.lab import TokenizeRequest as TokenizeRequest
 from glassformer.server.schemas.page import Opening as Opening
 from glassformer.server.schemas.page import PackedModel as PackedModel
+from glassformer.server.schemas.page import PackedReading as PackedReading
 from glassformer.server.schemas.page import PackedSeedling as PackedSeedling
 from glassformer.server.schemas.page import PackedSnapshots as PackedSnapshots
 from glassformer.server.schemas.page import PackedTrace as PackedTrace

@@ -37,6 +37,17 @@ class PackedSnapshots(Output):
     )
 
 
+class PackedReading(Output):
+    """How a model with an encoder reads: a text with blanks, or the source of a translation."""
+
+    after: list[int] = Field(description="Tokens that stand after every text.")
+    mask: int | None = Field(description="The token that hides another one.")
+    masks: list[str] = Field(description="How a text may write that token.")
+    start: int | None = Field(description="What a translation begins with; null: there is none.")
+    end: int | None = Field(description="What a translation ends with.")
+    source_room: int | None = Field(description="How many tokens of a source are read at most.")
+
+
 class PackedModel(Output):
     """A model that a page runs itself; what is packed is so by `server.packing`."""
 
@@ -59,6 +70,7 @@ class PackedModel(Output):
     tokenizer: dict[str, Any] = Field(description="The content of its tokenizer.json.")
     begin: list[int] = Field(description="Tokens that stand before every text.")
     ignored: int = Field(description="The target of a position at which nothing is asked.")
+    reads: PackedReading | None = Field(description="Null: a decoder, which goes on with a text.")
 
 
 class PackedSeedling(Output):

@@ -73,6 +73,14 @@ class TraceOptions(Input):
             " character, which no text spells.",
         ),
     ] = Field(default=[])
+    written: Annotated[
+        list[Count] | None,
+        Field(
+            max_length=PROMPT_CHARACTERS,
+            description="Of an encoder-decoder, whose source the prompt is: ids of the target so"
+            " far; null: its own translation, the likeliest token each time.",
+        ),
+    ] = None
     float64: bool = False
 
 
