@@ -19,14 +19,14 @@ from torch import Tensor
 from glassformer.server.packing import pack_words
 from glassformer.server.schemas import PackedSnapshots
 from glassformer.training.train_state import TrainState
-from glassformer.watch.watchable import NOTHING_MORE, Given
+from glassformer.watch.watchable import NO_EXTRA_INPUTS, ExtraInputs
 
 GRID = 64
 """A snapshot's weights are rounded to at most this part of their tensor's spread."""
 
 
 def packed_snapshots(
-    state: TrainState, past: Sequence[TrainState], ids: Tensor, more: Given = NOTHING_MORE
+    state: TrainState, past: Sequence[TrainState], ids: Tensor, more: ExtraInputs = NO_EXTRA_INPUTS
 ) -> PackedSnapshots:
     """`past`: the model at earlier steps, in order.
 
@@ -69,7 +69,7 @@ def probability_moved(
     state: TrainState,
     grids: Mapping[str, float],
     ids: Tensor,
-    more: Given = NOTHING_MORE,
+    more: ExtraInputs = NO_EXTRA_INPUTS,
 ) -> float:
     """The largest change of a token's probability in a text when all weights are rounded."""
     model = copy.deepcopy(state.model)
