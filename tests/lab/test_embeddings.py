@@ -29,7 +29,7 @@ def test_the_nearest_are_those_of_plain_numpy(seed, token):
     for near, (_, cosine) in zip(result, expected, strict=False):
         # float64, five terms
         assert near.cosine == pytest.approx(cosine, abs=1e-13)
-        assert near.cosine == near.dot / (near.length * near.asked)
+        assert near.cosine == near.dot / (near.length * near.other_length)
 
 
 @given(st.integers(0, 999), st.permutations(range(9)))

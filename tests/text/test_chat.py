@@ -8,8 +8,8 @@ import pytest
 import transformers
 
 from glassformer.errors import GlassformerError
-from glassformer.text.chat import CHATML, PLAIN, prompt_ids, told
-from glassformer.text.chat_rows import messages_of, told_row
+from glassformer.text.chat import CHATML, PLAIN, prompt_ids, render_chat
+from glassformer.text.chat_rows import messages_of, render_row
 from glassformer.text.rows import Row
 from glassformer.text.tokenizer import Tokenizer
 
@@ -38,26 +38,26 @@ def test_the_tokens_of_a_chat_are_those_of_transformers(tmp_path, template):
     ours = tokenizer(template)
     ours.save(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    chat = told(template, ours, CHAT)
+    chat = render_chat(template, ours, CHAT)
     assert chat.ids.tolist() == theirs.apply_chat_template(CHAT)["input_ids"]
     asked = theirs.apply_chat_template(CHAT[:4], add_generation_prompt=True)["input_ids"]
     assert prompt_ids(template, ours, CHAT[:4]) == asked
     if template == TAGGED:
         mask = theirs.apply_chat_template(CHAT, return_assistant_tokens_mask=True)
-        assert chat.said.astype(int).tolist() == mask["assistant_masks"]
+        assert chat.is_reply.astype(int).tolist() == mask["assistant_masks"]
 
 
 @pytest.mark.parametrize("template", [TAGGED, PLAIN], ids=["tagged", "plain"])
 def test_what_the_assistant_said_is_its_messages_and_their_ends(template):
     ours = tokenizer(template)
-    ids, said = told(template, ours, CHAT)
-    assert ours.decode(ids[said]).replace("\n", "") == "On the mat.In the park, é."
-    assert np.count_nonzero(ids[said] == ours.eos_id) == 2
+    ids, is_reply = render_chat(template, ours, CHAT)
+    assert ours.decode(ids[is_reply]).replace("\n", "") == "On the mat.In the park, é."
+    assert np.count_nonzero(ids[is_reply] == ours.eos_id) == 2
     # and the prompt that asks for a reply is what stands before it
     prompt = prompt_ids(template, ours, CHAT[:2])
     assert ids[: len(prompt)].tolist() == prompt
-    assert said[len(prompt)]
-    assert not said[: len(prompt)].any()
+    assert is_reply[len(prompt)]
+    assert not is_reply[: len(prompt)].any()
 
 
 def test_a_template_that_writes_the_past_anew_is_refused_with_the_way_out():
@@ -67,7 +67,7 @@ def test_a_template_that_writes_the_past_anew_is_refused_with_the_way_out():
     )
     row = Row("chats.jsonl:7", {"messages": CHAT[1:]})
     with pytest.raises(GlassformerError, match=r"chats\.jsonl:7: .*message 2 .*generation"):
-        told_row(row, forgetful, tokenizer(forgetful))
+        render_row(row, forgetful, tokenizer(forgetful))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_row_that_is_no_chat_is_answered_with_its_place(values, says):
 def test_a_message_that_holds_a_mark_speaks_for_nobody():
     row = Row("chats.jsonl:1", {"messages": [{"role": "user", "content": "hi <eos> assistant:"}]})
     with pytest.raises(GlassformerError, match=r"chats\.jsonl:1: '<eos>' in a message"):
-        told_row(row, PLAIN, tokenizer(PLAIN))
+        render_row(row, PLAIN, tokenizer(PLAIN))
 
 
 def test_a_template_stays_with_its_tokenizer(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_chat_that_was_stopped_is_resumed_to_the_same_weights(
     few = [*SIZES, "--steps", "6"]
     glassformer("train", chats, "--out", tmp_path / "straight", *few)
     stops = iter([False, False, True])
-    monkeypatch.setattr("glassformer.cli.stopping.Stop.asked", lambda _: next(stops))
+    monkeypatch.setattr("glassformer.cli.stopping.Stop.requested", lambda _: next(stops))
     glassformer("train", chats, "--out", tmp_path / "halves", *few)
     monkeypatch.undo()
     monkeypatch.setattr(sys, "argv", [])

@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_end(
     glassformer("train", text, "--out", tmp_path / "straight", *TINY)
 
     stops = iter([False, False, True])  # asked before every step
-    monkeypatch.setattr("glassformer.cli.stopping.Stop.asked", lambda _: next(stops))
+    monkeypatch.setattr("glassformer.cli.stopping.Stop.requested", lambda _: next(stops))
     _, shown, _ = glassformer("train", text, "--out", tmp_path / "halves", *TINY)
     assert "saved after step 2 of 6" in shown
     monkeypatch.undo()

@@ -111,19 +111,19 @@ def command(
     it writes for it, a translation; the likeliest token each time, if no
     temperature is given.
     """
-    asked: dict[str, float | None] = {
+    options: dict[str, float | None] = {
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
+    NO_DEFAULTS.sampling(**options)  # refuses what can't be, before a model is opened
     model, tokenizer = open_run(run, at_step)
     if not model.config.causal:
         extras = {"max_tokens": max_tokens, "stop": stop, "show": show, "weights": weights}
         extras["chat"] = chat
-        refuse_what_continues(**asked, seed=seed, **extras)
+        refuse_what_continues(**options, seed=seed, **extras)
         if prompt is None and sys.stdin.isatty():
             raise GlassformerError(
                 "an encoder fills blanks of one text; give it, such as 'the [MASK] sat on the mat'"
@@ -132,16 +132,16 @@ def command(
         return answer_blanks(model, tokenizer, text, as_json)
     defaults = read_defaults(model.folder_settings)
     if isinstance(model, EncoderDecoder) and temperature is None:
-        asked["temperature"] = defaults.settings.get(
+        options["temperature"] = defaults.settings.get(
             "temperature", 0
         )  # a translation, no continuation
-    print_defaults(defaults, {**asked, "max_new_tokens": max_tokens, "stop": stop})
+    print_defaults(defaults, {**options, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()
     if max_tokens is None and defaults.most_new(0) is None:
         max_tokens = LOOP_TOKENS if talks else MAX_TOKENS
     if talks and seed is None:
         seed = LOOP_SEED
-    sampling, ends = defaults.sampling(**asked), stop or [*defaults.stop_strings]
+    sampling, ends = defaults.sampling(**options), stop or [*defaults.stop_strings]
     kind = ChatAnswers if chat else Answers
     answers = kind(model, tokenizer, sampling, max_tokens, ends, seed, weights)
     if talks:

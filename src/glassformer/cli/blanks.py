@@ -49,9 +49,9 @@ def answer_blanks(model: OneTower, tokenizer: Tokenizer, text: str, as_json: boo
 
 def refuse_what_continues(**settings: object) -> None:
     """Settings of a text that is gone on with mean nothing to an encoder."""
-    given = [name for name, value in settings.items() if value not in (None, False)]
-    if given:
-        option = f"--{given[0].replace('_', '-')}"
+    refused = [name for name, value in settings.items() if value not in (None, False)]
+    if refused:
+        option = f"--{refused[0].replace('_', '-')}"
         raise GlassformerError(
             f"{option} is for models that go on with a text, and this one is an encoder: it says"
             f" what stands in a blank; leave {option} out"

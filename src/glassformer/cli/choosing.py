@@ -54,14 +54,14 @@ Seed = Annotated[
 NO_DEFAULTS = Defaults({})
 
 
-def print_defaults(defaults: Defaults, asked: Mapping[str, object]) -> None:
+def print_defaults(defaults: Defaults, options: Mapping[str, object]) -> None:
     """Say what the folder's generation_config.json decides, and what of it is left out."""
     length = {"max_new_tokens": defaults.max_new_tokens, "max_length": defaults.max_length}
     length = {name: most for name, most in length.items() if most is not None}
-    used = [f"{name}={value}" for name, value in defaults.settings.items() if asked[name] is None]
-    if asked["max_new_tokens"] is None:
+    used = [f"{name}={value}" for name, value in defaults.settings.items() if options[name] is None]
+    if options["max_new_tokens"] is None:
         used += [f"{name}={most}" for name, most in [*length.items()][:1]]
-    if defaults.stop_strings and not asked["stop"]:
+    if defaults.stop_strings and not options["stop"]:
         used.append(f"stop_strings={[*defaults.stop_strings]}")
     if used:
         note(f"as the folder's generation_config.json says: {', '.join(used)}")

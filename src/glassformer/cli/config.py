@@ -92,11 +92,11 @@ def takes_several(param: Any) -> bool:
 
 def given_options(ctx: typer.Context) -> dict[str, Any]:
     """The options that were typed or stood in a file, as a file has them, less `NOT_OF_A_RUN`."""
-    given = {}
+    arguments = {}
     for name, param in params_of(ctx.command).items():
         value = ctx.params.get(param.name)
         source = ctx.get_parameter_source(param.name)
         is_given = source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
         if is_given and value not in (None, [], ()) and name not in NOT_OF_A_RUN:
-            given[name] = str(value) if isinstance(value, Path) else value
-    return given
+            arguments[name] = str(value) if isinstance(value, Path) else value
+    return arguments

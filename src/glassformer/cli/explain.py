@@ -91,14 +91,14 @@ def command(
     choose/token and what leads to it explain which token comes next, and
     '@token=5 choose/token' the choice five tokens later.
     """
-    asked: dict[str, float | None] = {
+    options: dict[str, float | None] = {
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    NO_DEFAULTS.sampling(**asked)  # refuses what can't be, before a model is opened
+    NO_DEFAULTS.sampling(**options)  # refuses what can't be, before a model is opened
     where = Address.parse(address)
     at_step = at_step if where.step is None else where.step
     changed: Edit = dict(written(text) for text in edit or ())
@@ -129,9 +129,9 @@ def command(
             f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
         )
     defaults = read_defaults(model.folder_settings)
-    sampling = defaults.sampling(**asked)
+    sampling = defaults.sampling(**options)
     if index or where.kind == "choose":
-        print_defaults(defaults, {**asked, "max_new_tokens": index, "stop": "none"})
+        print_defaults(defaults, {**options, "max_new_tokens": index, "stop": "none"})
     how = {"seed": seed, **asdict(sampling)}
     if index:
         ids += list(generate(model, ids, max_new_tokens=index, **how))
@@ -164,8 +164,8 @@ def _learning(
     state = open_train_state(run, at_step, report=note_replay)
     more: dict[str, Any] = {}
     if isinstance(state.model, EncoderDecoder):
-        asked = None if target is None else token_of(state.tokenizer, target)
-        ids, targets, more["source"] = translated(state.model, state.tokenizer, prompt, asked)
+        target_id = None if target is None else token_of(state.tokenizer, target)
+        ids, targets, more["source"] = translated(state.model, state.tokenizer, prompt, target_id)
     else:
         ids, targets = state.make_targets(prompt, target)
     if where.kind not in ("opt", "const"):

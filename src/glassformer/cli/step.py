@@ -24,7 +24,7 @@ from glassformer.ops import IGNORED
 from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.step_story import StepStory, asked, extreme, print_step, weights_of
+from glassformer.show.step_story import StepStory, extreme, print_step, target_tokens, weights_of
 from glassformer.show.surprise import over_updates
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
@@ -109,7 +109,7 @@ def command(
         if steps > 1:
             _print_many(state, targets, updates, losses, sheet)
         if out is not None:
-            what = _asked(state, targets)
+            what = _target_text(state, targets)
             guess = 1 / state.model.config.vocab_size
             probs = [math.exp(-loss) for loss in losses]
             file = write(draw_learning(updates, probs, what, guess), out / "learning.png")
@@ -142,7 +142,7 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, A
             "prob_before": probs[0][pos, token].item(),
             "prob_after": probs[1][pos, token].item(),
         }
-        for pos, token in asked(trace)
+        for pos, token in target_tokens(trace)
     ]
     return {
         "tokens": tokens_data(trace),
@@ -219,7 +219,7 @@ def _print_many(
     sheet: Sheet,
 ) -> None:
     many = int((targets != IGNORED).sum()) > 1
-    what = "typical probability of what is asked" if many else f"p({_asked(state, targets)})"
+    what = "typical probability of what is asked" if many else f"p({_target_text(state, targets)})"
     sheet.prose(
         f"The same step {counted(len(updates) - 1, 'time')}: what becomes of {what}", "bold"
     )
@@ -276,7 +276,7 @@ def _refuse_no_number(loss: float, length: float = 0.0) -> None:
         )
 
 
-def _asked(state: TrainState, targets: Tensor) -> str:
+def _target_text(state: TrainState, targets: Tensor) -> str:
     tokens = targets[targets != IGNORED].tolist()
     return state.tokenizer.token(tokens[0]) if len(tokens) == 1 else "what is asked"
 

@@ -18,7 +18,7 @@ class Stop:
     def __init__(self) -> None:
         self.signal: int | None = None
 
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         return self.signal is not None
 
 
@@ -46,7 +46,7 @@ def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
             os.write(sys.stderr.fileno(), b"\n" + text + b"\n")
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal passes them)
-        if stop.asked():
+        if stop.requested():
             say(b"left at once; the last checkpoint is intact")
             os._exit(128 + number)
         stop.signal = number

@@ -186,8 +186,8 @@ def _train_all(trainings: list[Training], jobs: int, console: SafeConsole) -> in
     running: list[Training] = []
     done = 0
     with stopping_on_signals() as stop:
-        while running or (waiting and not stop.asked()):
-            while waiting and len(running) < jobs and not stop.asked():
+        while running or (waiting and not stop.requested()):
+            while waiting and len(running) < jobs and not stop.requested():
                 running.append(waiting.pop(0))
                 running[-1].start()
             if stop.signal is not None:

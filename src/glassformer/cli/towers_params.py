@@ -55,8 +55,8 @@ def count_towers(config: TowersConfig) -> list[TowerRow]:
         if tower not in layers:
             tower, name = "decoder", view.name
         in_block = name.startswith("blocks.")
-        own = name.split(".", 2)[2] if in_block else name
-        what = next(what for start, what in WHAT.items() if own.startswith(start))
+        local_name = name.split(".", 2)[2] if in_block else name
+        what = next(what for start, what in WHAT.items() if local_name.startswith(start))
         key = (tower, what, in_block)
         counted[key] = counted.get(key, 0) + view.value.numel()
     return [

@@ -250,7 +250,7 @@ def say_end(
     recalled = [] if outcome.reason == "stopped" else recall(prepared)
     print_outcome(outcome, prepared, recalled, console, n_ranks)
     if as_json:
-        answers = [asked._asdict() for asked in recalled]
+        answers = [answer._asdict() for answer in recalled]
         end = {"reason": outcome.reason, "step": outcome.step, "run": str(prepared.run.folder)}
         say_event("end", {**end, "answers": answers})
 

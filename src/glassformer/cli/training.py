@@ -84,7 +84,7 @@ def train_showing(
             recipe,
             run=run,
             report=report,
-            should_stop=stop.asked,
+            should_stop=stop.requested,
             sample=(lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus))
             if model.config.causal
             else None,  # an encoder writes nothing of its own accord
@@ -172,8 +172,8 @@ def print_outcome(
         console.print(f"done after step {outcome.step:,}{result}")
     if recalled:
         console.print(RECALLED[corpus["kind"]])
-        for asked in recalled:
-            console.print(f"  {asked.spelled()}")
+        for answer in recalled:
+            console.print(f"  {answer.spelled()}")
     console.print(f"the model is in {folder}; ask it:")
     console.print(f"  {' '.join(_question(prepared))}")
     console.print(f"  {to_others(prepared.model, folder)}")

@@ -85,8 +85,8 @@ def _named(
         varied = {name: options.get(name) for name in differing}
         # within a table of its own name, what was spread out tells its variants apart
         same_table = [other for other in variants if other[0] == table]
-        told = [n for n in differing if len(_values(same_table, n)) > 1]
-        parts = [table, *(f"{n}={_spelled(options.get(n))}" for n in told)]
+        shown = [n for n in differing if len(_values(same_table, n)) > 1]
+        parts = [table, *(f"{n}={_spelled(options.get(n))}" for n in shown)]
         name = re.sub(r"[^\w.=,+-]", "-", ",".join(filter(None, parts))) or "only"
         if name in result:
             raise GlassformerError(f"{file} asks twice for the variant {name}; leave one out")

@@ -31,7 +31,7 @@ def names() -> dict[str, str]:
     ['0', '1']
     """
     result: dict[str, str] = {}
-    for module in sorted(found.name for found in iter_modules(lessons.__path__)):
+    for module in sorted(info.name for info in iter_modules(lessons.__path__)):
         number, _, word = module.removeprefix("lesson_").partition("_")
         result[str(int(number)) if number.isdigit() else word] = module
     return result

@@ -260,4 +260,4 @@ def unmarked(text: str) -> str:
     >>> unmarked("Each [[token]] has a [[embedding|row of numbers]].")
     'Each token has a row of numbers.'
     """
-    return TERM.sub(lambda found: found[2] or found[1], text)
+    return TERM.sub(lambda match: match[2] or match[1], text)

@@ -82,7 +82,7 @@ class Text:
     cancelled: bool = False
     new: list[int] = field(default_factory=list)
     slot: int = -1
-    read: int = 0  # tokens that stand in the cache
+    n_cached: int = 0  # tokens that stand in the cache
     scores: list[Chosen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -119,8 +119,8 @@ class Batch:
         self._free.remove(best)
         text.slot = best
         if self._reader.in_pieces and not text.score:
-            text.read = min(_alike(self._held[best], text.prompt), len(text.prompt) - 1)
-        del self._held[best][text.read :]
+            text.n_cached = min(_alike(self._held[best], text.prompt), len(text.prompt) - 1)
+        del self._held[best][text.n_cached :]
         self.texts.append(text)
 
     @torch.inference_mode()
@@ -136,7 +136,7 @@ class Batch:
         logits = self._reader.read([(t.slot, t.ids[at], at) for t, at in rows], len(silent))
         for text, at in rows:
             self._held[text.slot].append(text.ids[at])
-            text.read = at + 1
+            text.n_cached = at + 1
         if loud:
             self._take(loud, logits.double())
 
@@ -149,21 +149,21 @@ class Batch:
                 continue
             room = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
             last = len(text.prompt) - 1
-            for at in range(text.read, len(text.prompt))[:room]:
+            for at in range(text.n_cached, len(text.prompt))[:room]:
                 (loud if text.score or at == last else silent).append((text, at))
         return silent, loud
 
     def _take(self, rows: Sequence[tuple[Text, int]], scores: Tensor) -> None:
         """Hand on what scores [row, vocab] say of the prompts, and choose."""
-        asked = [row for row, (text, _) in enumerate(rows) if text.logprobs is not None]
-        logs = dict(zip(asked, scores[asked].log_softmax(-1), strict=True)) if asked else {}
+        scored = [row for row, (text, _) in enumerate(rows) if text.logprobs is not None]
+        logs = dict(zip(scored, scores[scored].log_softmax(-1), strict=True)) if scored else {}
         ready: list[int] = []
         for row, (text, at) in enumerate(rows):
             if text.score:
                 if at == 0:
                     text.scores.append(Chosen(text.prompt[0]))
                 if at + 1 < len(text.prompt):
-                    text.scores.append(_told(text, text.prompt[at + 1], logs[row]))
+                    text.scores.append(_chosen(text, text.prompt[at + 1], logs[row]))
             if at + 1 == len(text.ids):
                 ready.append(row)
         sound = scores.amax(-1).isfinite().tolist()
@@ -173,7 +173,7 @@ class Batch:
         tokens = self._choose([rows[row][0] for row in wanted], scores)
         for row, token in zip(wanted, tokens, strict=True):
             text = rows[row][0]
-            self._append(text, _told(text, token, logs.get(row)))
+            self._append(text, _chosen(text, token, logs.get(row)))
 
     def _goes_on(self, text: Text, scores: Tensor, is_sound: bool) -> bool:
         """Whether a token is to be chosen; before the first one the prompt's scores are told."""
@@ -253,7 +253,7 @@ def _alike(held: Sequence[int], prompt: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(held), len(prompt)))
 
 
-def _told(text: Text, token: int, logs: Tensor | None) -> Chosen:
+def _chosen(text: Text, token: int, logs: Tensor | None) -> Chosen:
     """A token with its log-probability, and as many of the likeliest as the text asks for."""
     if logs is None or text.logprobs is None:
         return Chosen(token)

@@ -44,10 +44,10 @@ class Defaults(NamedTuple):
     stop_strings: tuple[str, ...] = ()
     not_done: tuple[str, ...] = ()
 
-    def sampling(self, **asked: float | None) -> Sampling:
+    def sampling(self, **settings: float | None) -> Sampling:
         """How a token is chosen: as asked, and where nothing is, as the folder says."""
-        asked_for: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
-        return Sampling(**self.settings | asked_for)
+        requested: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
+        return Sampling(**self.settings | requested)
 
     def most_new(self, n_prompt: int) -> int | None:
         """How many tokens may follow a prompt of n_prompt; None: any number.

@@ -75,10 +75,10 @@ def generate(
     >>> len(list(text)), text.finish_reason
     (6, 'context')
     """
-    sampling = _Asked(temperature, top_k, top_p, min_p, repetition_penalty)
+    sampling = _SamplingArguments(temperature, top_k, top_p, min_p, repetition_penalty)
     end = (max_new_tokens, stop_ids, use_cache)
     prompt = _start(model) if ids is None else one_text(ids)
-    return _begun(_reading(model, source, 1), [prompt], sampling, seed, *end)[0].texts[0]
+    return _prepare(_reading(model, source, 1), [prompt], sampling, seed, *end)[0].texts[0]
 
 
 def generate_batch(
@@ -103,14 +103,14 @@ def generate_batch(
     of a small model with a compiled step come one after another; it is the quicker way. An
     encoder-decoder has a source for each, filled up with its `pad_id` where they are ids.
     """
-    sampling = _Asked(temperature, top_k, top_p, min_p, repetition_penalty)
+    sampling = _SamplingArguments(temperature, top_k, top_p, min_p, repetition_penalty)
     end = (max_new_tokens, stop_ids, use_cache)
     if prompts is None:
         n = 1 if sources is None or isinstance(sources, str) else len(sources)
         texts = [_start(model) for _ in range(n)]
     else:
         texts = [one_text(ids) for ids in prompts]
-    batches = _begun(_reading(model, sources, len(texts)), texts, sampling, seed, *end)
+    batches = _prepare(_reading(model, sources, len(texts)), texts, sampling, seed, *end)
     for batch in batches:
         while batch.unfinished:
             batch.advance()
@@ -140,7 +140,7 @@ def _reading(
     return model if isinstance(model, PackedModel) else unpacked(cast("Decoder", model))
 
 
-class _Asked(NamedTuple):
+class _SamplingArguments(NamedTuple):
     """The settings of `Sampling` that a caller named; None: as the model's folder says."""
 
     temperature: float | None
@@ -150,10 +150,10 @@ class _Asked(NamedTuple):
     repetition_penalty: float | None
 
 
-def _begun(
+def _prepare(
     packed: PackedModel | SourcedModel,
     prompts: list[list[int]],
-    asked: _Asked,
+    arguments: _SamplingArguments,
     seed: int | None,
     max_new_tokens: int | None,
     stop_ids: Collection[int],
@@ -163,7 +163,7 @@ def _begun(
     first = fresh_seed() if seed is None else seed
     seeds = [first + i for i in range(len(prompts))]
     defaults = read_defaults(packed.model.folder_settings)
-    sampling = defaults.sampling(**asked._asdict())
+    sampling = defaults.sampling(**arguments._asdict())
     most = [
         defaults.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts
     ]
@@ -193,7 +193,7 @@ class Generation(Iterator[int]):
         self.stop_id: int | None = None
         self.finish_reason: str | None = None
         self._batch = batch
-        self._read = 0
+        self._n_read = 0
 
     def __repr__(self) -> str:
         ended = self.finish_reason or "going on"
@@ -210,12 +210,12 @@ class Generation(Iterator[int]):
         return self.new if self.stop_id is None else [*self.new, self.stop_id]
 
     def __next__(self) -> int:
-        if self._read == len(self.new) and self.finish_reason is None:
+        if self._n_read == len(self.new) and self.finish_reason is None:
             self._batch.advance()
-        if self._read == len(self.new):
+        if self._n_read == len(self.new):
             raise StopIteration
-        self._read += 1
-        return self.new[self._read - 1]
+        self._n_read += 1
+        return self.new[self._n_read - 1]
 
     def finish(self, reason: str) -> None:
         """End the text here."""

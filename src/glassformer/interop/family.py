@@ -255,8 +255,8 @@ class Family:
             for ours, theirs in self.experts.items() if sparse else ():
                 experts = range(config.n_experts) if "{}" in theirs else (None,)
                 for expert in experts:
-                    own = theirs.format(expert)
-                    yield from self._stored(config, ours, own, before, layer, expert)
+                    stored_name = theirs.format(expert)
+                    yield from self._stored(config, ours, stored_name, before, layer, expert)
         for module in self.end.items():
             yield from self._stored(config, *module, self.prefix)
         for module in self.head.items():
@@ -359,9 +359,9 @@ def differing(one: Config | TowersConfig, other: Config | TowersConfig) -> list[
         return ["another number of towers"]
     one, other = one.effective(), other.effective()
     return [
-        f"{own.name}={getattr(one, own.name)!r}"
-        for own in fields(Config)
-        if getattr(one, own.name) != getattr(other, own.name)
+        f"{field.name}={getattr(one, field.name)!r}"
+        for field in fields(Config)
+        if getattr(one, field.name) != getattr(other, field.name)
     ]
 
 
@@ -371,6 +371,6 @@ def _differing_towers(one: TowersConfig, other: TowersConfig) -> list[str]:
         for name in ("encoder", "decoder")
         for field in differing(getattr(one, name), getattr(other, name))
     ]
-    own = ("shared_embeddings", "pad_id", "start_id")
-    values = [(name, getattr(one, name), getattr(other, name)) for name in own]
+    ours = ("shared_embeddings", "pad_id", "start_id")
+    values = [(name, getattr(one, name), getattr(other, name)) for name in ours]
     return [*towers, *(f"{name}={value!r}" for name, value, back in values if value != back)]

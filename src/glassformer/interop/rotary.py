@@ -58,8 +58,8 @@ def read(
         local = dict((parameters.get(SLIDING) or {}) if nested else {})
         if local.get("rope_type", "default") != "default":
             raise GlassformerError("rope_parameters: layers with a window can't be scaled")
-        own = local.get("rope_theta", settings["rope_local_base_freq"])
-        result["local_rotary_base"] = positive("rope_theta", local_base if own is None else own)
+        base = local.get("rope_theta", settings["rope_local_base_freq"])
+        result["local_rotary_base"] = positive("rope_theta", local_base if base is None else base)
     return result
 
 

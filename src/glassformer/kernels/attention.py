@@ -76,7 +76,7 @@ def attention(
     if window and window < k.shape[2]:
         mask = _in_window(_visible(q, k, mask, causal), window)
     if reach and (mask is not None or reach < k.shape[2] - 1):
-        mask = _near(q, k, mask, reach)
+        mask = _within_reach(q, k, mask, reach)
     if cap or alibi is not None or sinks is not None:
         visible = _visible(q, k, mask, causal)
         return _by_hand(q, k, v, visible, scale, cap, alibi, sinks, bias).transpose(1, 2)
@@ -114,7 +114,7 @@ def _in_document(visible: Tensor, begins: Tensor) -> Tensor:
     return visible & (torch.arange(visible.shape[-1], device=visible.device) >= begins)
 
 
-def _near(q: Tensor, k: Tensor, mask: Tensor | None, reach: int) -> Tensor:
+def _within_reach(q: Tensor, k: Tensor, mask: Tensor | None, reach: int) -> Tensor:
     """The keys at most `reach` away that the mask lets a query see, itself always."""
     query, key = (torch.arange(x.shape[2], device=x.device) for x in (q, k))
     away = (query[:, None] - key).abs()
@@ -207,8 +207,8 @@ def padding_mask(scores: Tensor, mask: Tensor) -> Tensor:
 
 def near_padding_mask(scores: Tensor, mask: Tensor) -> Tensor:
     """The same, but a query that is padding itself sees itself."""
-    own = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
-    return scores.masked_fill(~(mask | own), -math.inf)
+    diagonal = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+    return scores.masked_fill(~(mask | diagonal), -math.inf)
 
 
 def document_mask(scores: Tensor, begins: Tensor) -> Tensor:

@@ -108,9 +108,9 @@ def _add_gradients(
     assert d_x is not None, "gradients are wanted"
     assert d_W is not None, "gradients are wanted"
     d_logits = logits.softmax(-1)
-    asked = (targets != ignored)[:, None]
+    has_target = (targets != ignored)[:, None]
     d_logits.scatter_add_(1, targets.clamp_min(0)[:, None], torch.full_like(d_logits[:, :1], -1.0))
-    d_logits.mul_(asked).div_(n)
+    d_logits.mul_(has_target).div_(n)
     if d_b is not None:
         d_b += d_logits.sum(0)
     d_logits = d_logits.to(W.dtype)

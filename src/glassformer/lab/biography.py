@@ -103,12 +103,12 @@ def biography(
     """
     followed = Followed(folder, where, ids)
     points = followed.points()
-    took = _seconds_of(folder)
+    seconds_at = _seconds_of(folder)
     left = seconds
     best: tuple[list[Point], Turn] | None = None
     searched: list[Stretch] = []
     for start, end in stretches(points):
-        cost = took.get(end, math.inf) - took.get(start, math.inf if start else 0.0)
+        cost = seconds_at.get(end, math.inf) - seconds_at.get(start, math.inf if start else 0.0)
         if best is not None and not cost <= left:
             continue
         left -= cost

@@ -28,7 +28,7 @@ class Neighbor:
     cosine: float
     dot: float
     length: float
-    asked: float
+    other_length: float
     word: str = ""
 
 
@@ -38,11 +38,11 @@ def neighbors(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> l
     W_E [vocab, d_model]; everything in float64.
     """
     table, vector = W_E.detach().double(), vector.detach().double()
-    dots, lengths, asked = table @ vector, table.norm(dim=1), vector.norm()
-    cosines = dots / (lengths * asked).clamp_min(TINY)
+    dots, lengths, other_length = table @ vector, table.norm(dim=1), vector.norm()
+    cosines = dots / (lengths * other_length).clamp_min(TINY)
     order = torch.argsort(cosines, descending=True, stable=True).tolist()
     return [
-        Neighbor(i, cosines[i].item(), dots[i].item(), lengths[i].item(), asked.item())
+        Neighbor(i, cosines[i].item(), dots[i].item(), lengths[i].item(), other_length.item())
         for i in order
         if i not in without
     ][:n]
@@ -82,8 +82,8 @@ def flattened(table: Tensor) -> Flattened:
     A direction's largest entry is positive, so that the same table always gives the same picture.
     Source: Pearson 1901, "On Lines and Planes of Closest Fit to Systems of Points in Space".
 
-    >>> found = flattened(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
-    >>> found.x.tolist(), found.shares
+    >>> result = flattened(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+    >>> result.x.tolist(), result.shares
     ([-2.0, 0.0, 2.0], (1.0, 0.0))
     """
     if table.ndim != 2 or table.shape[1] < 2:

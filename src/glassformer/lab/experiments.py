@@ -53,12 +53,12 @@ class Comparison:
 
     def surprise(self, token: str | int) -> tuple[float, float]:
         """-ln p of a token as the next one, in nats, before and after."""
-        asked = (
+        targets = (
             token
             if isinstance(token, int)
             else token_of(known_tokenizer(self.model.tokenizer), token)
         )
-        before, after = (surprise_at_the_end(t, asked) for t in (self.before, self.after))
+        before, after = (surprise_at_the_end(t, targets) for t in (self.before, self.after))
         return before, after
 
     @property

@@ -48,15 +48,15 @@ def lost_words(
     without = model.watch(ids, source=source, keep="probs", edit={f"{at}.z[head={head}]": 0.0})
     before, after = trace["probs"], without["probs"]  # [pos, vocab]
     weights, source_pos = trace[f"{at}.pattern"][head].max(-1)  # [query, source_key]
-    asked = targets[0]
+    true_tokens = targets[0]
     return [
         LostWord(
-            token=int(asked[pos]),
-            before=float(before[pos, asked[pos]]),
-            after=float(after[pos, asked[pos]]),
+            token=int(true_tokens[pos]),
+            before=float(before[pos, true_tokens[pos]]),
+            after=float(after[pos, true_tokens[pos]]),
             instead=int(after[pos].argmax()),
             source_pos=int(source_pos[pos]),
             weight=float(weights[pos]),
         )
-        for pos in torch.nonzero(asked != IGNORED)[:, 0].tolist()
+        for pos in torch.nonzero(true_tokens != IGNORED)[:, 0].tolist()
     ]

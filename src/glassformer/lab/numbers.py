@@ -34,8 +34,8 @@ class Counted:
 def counted(value: Tensor) -> Counted:
     """Count the numbers of a value, in float64.
 
-    >>> found = counted(torch.tensor([[1.0, -3.0], [2.0, torch.nan]]))
-    >>> found.mean, found.largest, found.finite, found.counts[0], sum(found.counts)
+    >>> result = counted(torch.tensor([[1.0, -3.0], [2.0, torch.nan]]))
+    >>> result.mean, result.largest, result.finite, result.counts[0], sum(result.counts)
     (0.0, 1, 3, 1, 3)
     """
     parts = value.detach().reshape(-1).split(AT_A_TIME)

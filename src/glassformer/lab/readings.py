@@ -50,8 +50,8 @@ def attribution(
 
     >>> from glassformer.interop.open import load
     >>> model, _ = load("worked_example")
-    >>> found = attribution(model, "the cat sat on", "mat")
-    >>> abs(found.total - found.logit) < 1e-6, found.shares[0].part
+    >>> result = attribution(model, "the cat sat on", "mat")
+    >>> abs(result.total - result.logit) < 1e-6, result.shares[0].part
     (True, 'token embedding')
     """
     trace = _trace(model, text)

@@ -136,7 +136,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._leave = leave
-        self._told = -QUIET_SECONDS
+        self._last_notice = -QUIET_SECONDS
 
     async def startup(self, sockets: Any = None) -> None:
         asyncio.get_running_loop().set_exception_handler(self._loop_error)
@@ -157,6 +157,6 @@ class Server(uvicorn.Server):
         """Log an error of the loop; those of accepting come by the thousand, and are told once."""
         if "accept" not in context["message"]:
             loop.default_exception_handler(context)
-        elif time.monotonic() - self._told > QUIET_SECONDS:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._last_notice > QUIET_SECONDS:
+            self._last_notice = time.monotonic()
             log.error("new connections wait: %s", context.get("exception"))

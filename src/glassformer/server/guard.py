@@ -137,12 +137,12 @@ class Guard:
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
         # the body has been read, so the one message that can still come is that of the leaving
-        gone = asyncio.ensure_future(receive())
-        serving = asyncio.ensure_future(self._app(scope, _replay(content, gone), send))
+        disconnected = asyncio.ensure_future(receive())
+        serving = asyncio.ensure_future(self._app(scope, _replay(content, disconnected), send))
         try:
-            await asyncio.wait({serving, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            gone.cancel()
+            disconnected.cancel()
             serving.cancel()  # of what is done it changes nothing
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
@@ -254,14 +254,14 @@ def _pieces(message: Message) -> Iterator[Message]:
     yield {**message, "body": content[last:]} if last else message
 
 
-def _replay(content: bytes, gone: asyncio.Future[Message]) -> Receive:
+def _replay(content: bytes, disconnected: asyncio.Future[Message]) -> Receive:
     """What the application receives: the body that was read, then that the client has gone."""
     received = False
 
     async def again() -> Message:
         nonlocal received
         if received:
-            return await asyncio.shield(gone)
+            return await asyncio.shield(disconnected)
         received = True
         return {"type": "http.request", "body": content, "more_body": False}
 

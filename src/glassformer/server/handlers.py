@@ -27,9 +27,9 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     async def unreadable(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, OSError)
-        gone = isinstance(error, FileNotFoundError)
-        fix = "it was moved or deleted meanwhile; put it back" if gone else "mend that"
-        code = "unknown_run" if gone else "invalid"
+        is_missing = isinstance(error, FileNotFoundError)
+        fix = "it was moved or deleted meanwhile; put it back" if is_missing else "mend that"
+        code = "unknown_run" if is_missing else "invalid"
         return _answer(code, f"a file of the run can't be read: {error}; {fix}")
 
     @app.exception_handler(RequestValidationError)

@@ -123,12 +123,12 @@ class Training:
 
     async def events(self) -> AsyncIterator[schemas.TrainingEvent]:
         """Everything that happened so far, then what happens, to its end."""
-        seen = 0
+        n_rows = 0
         progress = schemas.Progress(step=0, steps=self.steps)
         while True:
             running = self.running  # asked before reading, so that the last rows are not missed
             rows = await asyncio.to_thread(read_metrics, self.folder / "metrics.jsonl")
-            for row in rows[seen:]:
+            for row in rows[n_rows:]:
                 step = row["step"]
                 if "sample" in row:
                     yield schemas.Sample(step=step, text=row["sample"])
@@ -137,7 +137,7 @@ class Training:
                     news |= {"step": step, "measured": "held_out" in news or "whole_text" in news}
                     progress = progress.model_copy(update=news)
                     yield progress
-            seen = len(rows)
+            n_rows = len(rows)
             if not running:
                 yield self._last()
                 return

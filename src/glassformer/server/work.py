@@ -64,11 +64,11 @@ class Workers:
 
     async def run_until_cancelled(self, work: Callable[[CancelCheck], Result]) -> Result:
         """As `run`; the function can ask whether nobody waits any more, and end there."""
-        gone = threading.Event()
+        disconnected = threading.Event()
         try:
-            return await self.run(partial(work, _Considerate(gone.is_set, self._is_busy)))
+            return await self.run(partial(work, _Considerate(disconnected.is_set, self._is_busy)))
         except BaseException:  # cancelled, or too slow
-            gone.set()
+            disconnected.set()
             raise
 
     def _leave(self, _: object) -> None:

@@ -61,7 +61,7 @@ def extreme(trace: Trace, path: str) -> Extreme:
     return Extreme(float(np.sqrt((value**2).sum())), value[at].item(), address)
 
 
-def asked(trace: Trace) -> list[tuple[int, int]]:
+def target_tokens(trace: Trace) -> list[tuple[int, int]]:
     """(position, token) for every token that the loss asks for, of the first text."""
     targets = array(trace, trace.nodes["token/targets"])[0]
     return [(pos, int(token)) for pos, token in enumerate(targets) if token != IGNORED]
@@ -89,14 +89,14 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     sheet.title("Before: what it says, and how surprised it is")
     probs = probabilities(trace)
     assert probs is not None, "a watched step records its logits"
-    places = asked(trace)
-    fold = Fold.unfolded(len(places)) if everything else Fold.of(len(places), *ROWS)
-    losses = array(trace, trace.nodes["fwd/token_loss"])[0, [pos for pos, _ in places]]
+    tokens = target_tokens(trace)
+    fold = Fold.unfolded(len(tokens)) if everything else Fold.of(len(tokens), *ROWS)
+    losses = array(trace, trace.nodes["fwd/token_loss"])[0, [pos for pos, _ in tokens]]
     losses = losses.astype(np.float64)
     printed = surprises(losses, fold.shown, _loss(trace))
     rows: list[list[Cell]] = []
     shown = zip(fold.shown, printed.probabilities, printed.surprises, strict=True)
-    for (pos, token), p, surprise in ((places[i], p, surprise) for i, p, surprise in shown):
+    for (pos, token), p, surprise in ((tokens[i], p, surprise) for i, p, surprise in shown):
         best = best_tokens(probs[pos], 1)[0]
         words = [index_label(trace, "pos", pos), token_name(trace, token)]
         # the number first, so that a narrow terminal cuts the word
@@ -109,12 +109,12 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     if fold.missing:
         rest = printed.together(losses[fold.head : fold.head + fold.missing])
         _left_out(sheet, f"{fold.summary('asked token')}, their surprises sum to {rest}")
-    if len(places) == 1:
-        pos = places[0][0]
+    if len(tokens) == 1:
+        pos = tokens[0][0]
         best = best_tokens(probs[pos], GUESSES)
         said = ", ".join(f"{token_name(trace, i)} {number(float(probs[pos, i]))}" for i in best)
         sheet.prose(f"The most probable: {said}", QUIET, indent=2, hanging=2)
-    mean = "the surprise" if len(places) == 1 else "the mean surprise"
+    mean = "the surprise" if len(tokens) == 1 else "the mean surprise"
     sheet.prose(f"The loss, {mean}: {number(_loss(trace))} nats (fwd/loss).", indent=2)
 
 
@@ -174,9 +174,9 @@ def _after(story: StepStory, sheet: Sheet, everything: bool) -> None:
     before, after = probabilities(trace), probabilities(story.after)
     assert before is not None, "a watched step records its logits"
     assert after is not None, "so does the pass after it"
-    places = asked(trace)
-    fold = Fold.unfolded(len(places)) if everything else Fold.of(len(places), *ROWS)
-    shown = [places[i] for i in fold.shown]
+    tokens = target_tokens(trace)
+    fold = Fold.unfolded(len(tokens)) if everything else Fold.of(len(tokens), *ROWS)
+    shown = [tokens[i] for i in fold.shown]
     p, q = ([float(probs[at]) for at in shown] for probs in (before, after))
     rows: list[list[Cell]] = [
         [index_label(trace, "pos", pos), token_name(trace, token), *printed, now - was]

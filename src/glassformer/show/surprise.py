@@ -33,8 +33,8 @@ def surprises(losses: np.ndarray, shown: Sequence[int], mean: float | None = Non
     Surprises have the fewest places with which all of them, as printed, have the printed mean;
     probabilities the fewest digits with which -log p is the surprise beside it.
 
-    >>> told = surprises(np.array([0.693147, 2.302585]), [0, 1])
-    >>> told.probabilities, told.surprises
+    >>> result = surprises(np.array([0.693147, 2.302585]), [0, 1])
+    >>> result.probabilities, result.surprises
     (['0.5000', '0.1000'], ['0.693', '2.303'])
     """
     real = losses[np.isfinite(losses)]

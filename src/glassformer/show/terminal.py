@@ -67,7 +67,7 @@ class Story:
 
     def __init__(self, trace: Trace, sheet: Sheet, everything: bool) -> None:
         self.trace, self.sheet, self.everything = trace, sheet, everything
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
         self._said = ""
         self._renamed: list[str] = []
 
@@ -149,7 +149,7 @@ class Story:
                 )
             result |= {node.path: node for node in nodes}
         for node in result.values():
-            self._group([node], told_below=False)
+            self._group([node], explained_below=False)
 
     def _section(self, nodes: list[Node]) -> None:
         listed = [node for node in nodes if self.everything or not is_between(node)]
@@ -161,7 +161,7 @@ class Story:
             noun = "stage" if len(between) == 1 else "stages"
             self._left_out(f"{len(between)} {noun} in between left out: {', '.join(between)}")
 
-    def _group(self, nodes: list[Node], told_below: bool = True) -> None:
+    def _group(self, nodes: list[Node], explained_below: bool = True) -> None:
         self.sheet.line()
         for node in nodes:
             self._heading(node)
@@ -175,7 +175,7 @@ class Story:
             self.sheet.line("  ", number(array(self.trace, kept[0]).item()))
         elif len(kept) > 1:
             self._side_by_side(kept)
-        elif wide and told_below and not self.everything:
+        elif wide and explained_below and not self.everything:
             n = size(nodes[0], "vocab")
             self._left_out(f"{n} numbers for each token left out; the largest are below", ALL)
         else:
@@ -193,8 +193,8 @@ class Story:
         if node.formula is None:
             return
         formula = str(Formula(node.short, node.formula.axes, node.formula.body))
-        if formula not in self._told:
-            self._told.add(formula)
+        if formula not in self._printed:
+            self._printed.add(formula)
             self.sheet.prose(formula, "italic", indent=2, hanging=4)
         renamed = [
             f"{operand} is {path.removeprefix('fwd/')}"

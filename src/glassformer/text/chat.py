@@ -44,11 +44,11 @@ class ChatError(GlassformerError):
     """A chat that a template can't take."""
 
 
-class ToldChat(NamedTuple):
+class RenderedChat(NamedTuple):
     """A chat's tokens, and which of them the assistant said: [token] each."""
 
     ids: np.ndarray
-    said: np.ndarray
+    is_reply: np.ndarray
 
 
 def usual_template(tokenizer: Tokenizer) -> str | None:
@@ -69,7 +69,7 @@ def prompt_ids(template: str, tokenizer: Tokenizer, messages: Sequence[Message])
     return _engine(tokenizer).encode(text, add_special_tokens=False).ids
 
 
-def told(template: str, tokenizer: Tokenizer, messages: Sequence[Message]) -> ToldChat:
+def render_chat(template: str, tokenizer: Tokenizer, messages: Sequence[Message]) -> RenderedChat:
     """A whole chat, and which of its tokens are the assistant's, the end of a message included.
 
     They are what the template puts between ``{% generation %}`` and ``{% endgeneration %}``, as in
@@ -81,11 +81,11 @@ def told(template: str, tokenizer: Tokenizer, messages: Sequence[Message]) -> To
     _check_marks(tokenizer, messages)
     text, spans = _spans(template, messages, tokenizer.named_tokens)
     encoding = _engine(tokenizer).encode(text, add_special_tokens=False)
-    said = np.zeros(len(encoding.ids), dtype=bool)
+    is_reply = np.zeros(len(encoding.ids), dtype=bool)
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
     for begin, end in spans:
-        said |= (offsets[:, 0] < end) & (offsets[:, 1] > begin)
-    return ToldChat(np.array(encoding.ids, dtype=np.int64), said)
+        is_reply |= (offsets[:, 0] < end) & (offsets[:, 1] > begin)
+    return RenderedChat(np.array(encoding.ids, dtype=np.int64), is_reply)
 
 
 def rendered(
@@ -111,10 +111,10 @@ def _spans(
 def _unmarked(marked: str) -> tuple[str, list[tuple[int, int]]]:
     text, spans = "", []
     for part in marked.split(_BEGIN):
-        said, end, rest = part.partition(_END)
+        reply, end, rest = part.partition(_END)
         if end:
-            spans.append((len(text), len(text) + len(said)))
-        text += said + rest
+            spans.append((len(text), len(text) + len(reply)))
+        text += reply + rest
     return text, spans
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.jsons import kind
-from glassformer.text.chat import ChatError, Message, ToldChat, rendered, told
+from glassformer.text.chat import ChatError, Message, RenderedChat, render_chat, rendered
 from glassformer.text.rows import Row, value_of, whole_characters
 from glassformer.text.tokenizer import Tokenizer
 
@@ -35,10 +35,10 @@ class ChatText:
             raise _in_row(row, error) from error
 
 
-def told_row(row: Row, template: str, tokenizer: Tokenizer) -> ToldChat:
+def render_row(row: Row, template: str, tokenizer: Tokenizer) -> RenderedChat:
     """A row's tokens, and which of them the assistant said."""
     try:
-        return told(template, tokenizer, messages_of(row))
+        return render_chat(template, tokenizer, messages_of(row))
     except ChatError as error:
         raise _in_row(row, error) from error
 
@@ -47,8 +47,8 @@ def messages_of(row: Row) -> list[Message]:
     """The messages of a row; raises, with the row's place, for what is none."""
     values = value_of(row, MESSAGES, "a chat's row has them")
     if not isinstance(values, list) or not values:
-        found = "empty" if values == [] else kind(values)
-        raise _wrong(row, f"{MESSAGES!r} is {found}", "a list of messages")
+        got = "empty" if values == [] else kind(values)
+        raise _wrong(row, f"{MESSAGES!r} is {got}", "a list of messages")
     return [_message(row, number, value) for number, value in enumerate(values, start=1)]
 
 
@@ -68,8 +68,8 @@ def _message(row: Row, number: int, value: Any) -> Message:
     }
 
 
-def _wrong(row: Row, found: str, fix: str) -> GlassformerError:
-    return GlassformerError(f"{row.where}: {found}; it must be {fix}: mend it or leave the row out")
+def _wrong(row: Row, got: str, fix: str) -> GlassformerError:
+    return GlassformerError(f"{row.where}: {got}; it must be {fix}: mend it or leave the row out")
 
 
 def _in_row(row: Row, error: ChatError) -> GlassformerError:

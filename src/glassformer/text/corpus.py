@@ -72,8 +72,8 @@ class Corpus:
         """How many bytes of all files the pieces so far have taken."""
         self.n_documents: list[int] = []
         """Of each path that was given, how many documents the pieces so far have ended."""
-        self._given = [paths] if isinstance(paths, str | Path) else list(paths)
-        sources = [(source, i) for i, path in enumerate(self._given) for source in sources_of(path)]
+        self._paths = [paths] if isinstance(paths, str | Path) else list(paths)
+        sources = [(source, i) for i, path in enumerate(self._paths) for source in sources_of(path)]
         self.sources = [source for source, _ in sources]
         self._of_path = [index for _, index in sources]
         self._copies: dict[str, Path] = {}  # where each stream's copy is
@@ -89,14 +89,14 @@ class Corpus:
     def pieces(self) -> Iterator[Piece]:
         """Yield the documents, long ones in pieces that have the tokens of the whole."""
         has_text = False
-        self.n_documents = [0] * len(self._given)
+        self.n_documents = [0] * len(self._paths)
         for index, piece in self._counted(self._pieces_of):
             has_text = True
             self.n_documents[index] += piece.ends_document
             yield piece
         if not has_text:
             raise GlassformerError(
-                f"there is no text in {', '.join(map(str, self._given))}; give files with text"
+                f"there is no text in {', '.join(map(str, self._paths))}; give files with text"
             )
 
     def rows(self) -> Iterator[Row]:

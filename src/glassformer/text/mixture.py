@@ -36,14 +36,14 @@ class Part(NamedTuple):
     end: int
 
 
-def parse_weights(given: str) -> dict[str, float]:
+def parse_weights(text: str) -> dict[str, float]:
     """Weights by name, as they are typed.
 
     >>> parse_weights("stories=0.7, poems=0.3")
     {'stories': 0.7, 'poems': 0.3}
     """
     weights: dict[str, float] = {}
-    for item in filter(None, map(str.strip, given.split(","))):
+    for item in filter(None, map(str.strip, text.split(","))):
         name, _, number = item.rpartition("=")
         try:
             weight = float(number)

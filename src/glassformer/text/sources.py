@@ -44,10 +44,10 @@ class Source(NamedTuple):
         return self.suffix in (*JSON_LINES, *TABLES)
 
 
-def sources_of(given: str | Path) -> Iterator[Source]:
+def sources_of(name: str | Path) -> Iterator[Source]:
     """Yield the files that a path, a hub's data set or "-" stands for."""
-    path = Path(given)
-    if str(given) == STDIN:
+    path = Path(name)
+    if str(name) == STDIN:
         yield Source("standard input", path, is_stream=True)
     elif path.is_dir():
         yield from _in_folder(path)
@@ -57,9 +57,9 @@ def sources_of(given: str | Path) -> Iterator[Source]:
         yield Source(str(path), path)
     elif path.exists():  # a pipe, as in <(command)
         yield Source(str(path), path, is_stream=True)
-    elif (files := _of_the_hub(str(given))) is not None:
+    elif (files := _of_the_hub(str(name))) is not None:
         for file in files:
-            yield Source(f"{given} ({file.name})", file)
+            yield Source(f"{name} ({file.name})", file)
     else:
         neighbors = [other.name for other in path.parent.glob("*")]
         raise GlassformerError(

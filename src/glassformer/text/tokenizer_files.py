@@ -134,11 +134,11 @@ class SwitchedOff:
     """
 
     def __init__(self, engine: tokenizers.Tokenizer) -> None:
-        self.asked: dict[str, Any] = {}
+        self.padding_settings: dict[str, Any] = {}
         dropout = getattr(engine.model, "dropout", None)
         if engine.truncation or engine.padding or dropout:
             content = json.loads(engine.to_str())
-            self.asked = {name: content[name] for name in ("truncation", "padding")}
+            self.padding_settings = {name: content[name] for name in ("truncation", "padding")}
             self.dropout = content["model"].get("dropout")
         if dropout:
             warnings.warn(
@@ -155,9 +155,9 @@ class SwitchedOff:
 
     def content(self, engine: tokenizers.Tokenizer) -> str:
         """The tokenizer.json as it was read."""
-        if not self.asked:
+        if not self.padding_settings:
             return engine.to_str(pretty=True)
-        content = {**json.loads(engine.to_str()), **self.asked}
+        content = {**json.loads(engine.to_str()), **self.padding_settings}
         if self.dropout is not None:
             content["model"]["dropout"] = self.dropout
         return json.dumps(content, indent=2, ensure_ascii=False)

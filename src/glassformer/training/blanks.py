@@ -51,9 +51,9 @@ def score(model: OneTower, batches: Iterable[Batch]) -> BlanksScore:
     with evaluating(model):
         for batch in batches:
             local = batch.map(lambda tensor: tensor.to(device))
-            asked = local.targets != IGNORED
-            logits = model(local.ids, **local.extra)[asked].float()
-            targets = local.targets[asked]
+            has_target = local.targets != IGNORED
+            logits = model(local.ids, **local.extra)[has_target].float()
+            targets = local.targets[has_target]
             nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
             right += int((logits.argmax(-1) == targets).sum())
             n += len(targets)

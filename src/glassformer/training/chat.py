@@ -16,7 +16,7 @@ from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.text.blocks import IGNORED, numbers_of_batch
 from glassformer.text.chat import PLAIN, usual_template
-from glassformer.text.chat_rows import MESSAGES, messages_of, told_row
+from glassformer.text.chat_rows import MESSAGES, messages_of, render_row
 from glassformer.text.corpus import Corpus
 from glassformer.text.rows import Row
 from glassformer.text.shard import Shard
@@ -74,13 +74,13 @@ def write_chats(
     def documents() -> Iterator[Encoded]:
         nonlocal cut, silent
         for row in corpus.rows():
-            ids, said = told_row(row, template, tokenizer)
-            if not said[1 : n_ctx + 1].any():
+            ids, is_reply = render_row(row, template, tokenizer)
+            if not is_reply[1 : n_ctx + 1].any():
                 silent += 1
                 continue
             cut += len(ids) > n_ctx + 1
             n_bytes = sum(len(message["content"].encode()) for message in messages_of(row))
-            yield Encoded(ids[: n_ctx + 1], True, n_bytes, said[: n_ctx + 1])
+            yield Encoded(ids[: n_ctx + 1], True, n_bytes, is_reply[: n_ctx + 1])
 
     shard = write_asked(
         folder,
@@ -89,9 +89,9 @@ def write_chats(
         progress=lambda n_bytes: progress(corpus.n_read / (corpus.n_bytes or 1)),
     )
     assert shard.asked is not None, "just written"
-    asked = int(np.count_nonzero(shard.asked))
+    n_asked = int(np.count_nonzero(shard.asked))
     notes = (
-        f"{counted(len(shard.documents), 'conversation')}: {asked:,} of {len(shard):,} tokens are"
+        f"{counted(len(shard.documents), 'conversation')}: {n_asked:,} of {len(shard):,} tokens are"
         " the assistant's, and only these are learned",
     )
     if cut:

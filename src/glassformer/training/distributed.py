@@ -29,7 +29,7 @@ from glassformer.model.kinds import AnyModel
 from glassformer.ops import IGNORED
 from glassformer.training.data import Batch
 from glassformer.training.device import choose_device
-from glassformer.training.ranks import FirstFailedError, Ranks, whole
+from glassformer.training.ranks import FirstFailedError, Ranks, full_tensor
 
 Model = TypeVar("Model", bound=AnyModel)
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Group(Ranks):
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
-            value = whole(tensor.detach())
+            value = full_tensor(tensor.detach())
             if self.is_first:
                 result[name] = value.cpu() if self.sharded else value
         return result

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glassformer.model.evaluating import evaluating
 from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
-from glassformer.training.ranks import whole
+from glassformer.training.ranks import full_tensor
 
 _LAYER = re.compile(r"^((?:encoder\.|decoder\.)?)(blocks\.\d+|[^.]*)")
 
@@ -34,7 +34,7 @@ def layer_norms(named: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
         square = tensor.detach().float().square().sum()
         layer = layer_of(name)
         squares[layer] = squares[layer] + square if layer in squares else square
-    sums = torch.stack([whole(square) for square in squares.values()])
+    sums = torch.stack([full_tensor(square) for square in squares.values()])
     return dict(zip(squares, sums.sqrt().tolist(), strict=True))
 
 
@@ -66,8 +66,8 @@ def dead_units(model: AnyModel, batch: Batch) -> dict[str, float]:
         if f"{layer}.mlp.experts" in names:  # each expert's neurons count, by the tokens it got
             experts = trace[f"{layer}.mlp.experts"].flatten()
             n_experts = len(model.weights()[f"{layer}.mlp.W_in"])
-            own = above.new_zeros(n_experts, above.shape[-1])
-            above = own.index_add_(0, experts, above)[None]
+            by_expert = above.new_zeros(n_experts, above.shape[-1])
+            above = by_expert.index_add_(0, experts, above)[None]
         dead[layer] = float((above == 0).all(0).float().mean())
     return dead
 

@@ -187,15 +187,15 @@ class Loop:
         lr = learning_rate(recipe, step)
         self.optimizer.step(lr)
         self.step = step
-        took = time.perf_counter() - started
-        self.seconds += took
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
         self.report(
             {
                 "step": step,
                 "loss": loss_value,
                 "lr": lr,
                 "grad_norm": norm,
-                "tokens_per_second": self.tokens_per_step / took,
+                "tokens_per_second": self.tokens_per_step / seconds,
                 "seconds": self.seconds,
             }
         )

@@ -130,11 +130,11 @@ class Frame:
         targets = torch.full((len(texts), longest), IGNORED)
         seen = torch.zeros((len(texts), longest), dtype=torch.bool)
         for row, (text, asked) in enumerate(texts):
-            whole = [*self.before, *text, *self.after]
+            tokens = [*self.before, *text, *self.after]
             begin = len(self.before)
-            ids[row, : len(whole)] = torch.tensor(whole)
+            ids[row, : len(tokens)] = torch.tensor(tokens)
             targets[row, begin : begin + len(asked)] = torch.tensor(asked)
-            seen[row, : len(whole)] = True
+            seen[row, : len(tokens)] = True
         return Batch(ids, targets, {"seen": seen})
 
 

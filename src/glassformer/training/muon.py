@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.model.language_model import LanguageModel
 from glassformer.ops import muon as ops
-from glassformer.training.ranks import local, spread, whole
+from glassformer.training.ranks import full_tensor, local, spread
 from glassformer.training.recipe import Recipe
 from glassformer.watch.view import Source, as_matrix, is_matrix, itself
 
@@ -76,7 +76,7 @@ class Muon:
         self._ahead = {name: torch.empty_like(p) for name, p in self.parameters.items()}
         ahead = {p: self._ahead[name] for name, p in self.parameters.items()}
         in_parts = any(local(p) is not p for p in ahead)
-        self._turn = (Parted if in_parts else Whole)(model, ahead, recipe.dtype)
+        self._update = (ShardedUpdate if in_parts else FullUpdate)(model, ahead, recipe.dtype)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -87,7 +87,7 @@ class Muon:
             m.lerp_(g, 1 - self.momentum)
             ops.look_ahead.kernel(g, m, momentum=self.momentum, out=ahead)
             w.mul_(1 - lr * self.decay)
-        self._turn(lr)
+        self._update(lr)
 
 
 Stacks = dict[torch.Size, list[tuple[Matrix, Tensor]]]
@@ -114,7 +114,7 @@ def subtract_orthogonal(stacks: Stacks, products: str, lr: float) -> None:
             weight.value.sub_(step, alpha=lr * weight.scale)
 
 
-class Whole:
+class FullUpdate:
     """The model's matrices, changed where they are."""
 
     def __init__(
@@ -127,7 +127,7 @@ class Whole:
         subtract_orthogonal(self.stacks, self.products, lr)
 
 
-class Parted:
+class ShardedUpdate:
     """Matrices of which each rank holds a part: a block's are put together on each, and changed.
 
     So much memory is taken as the largest block's matrices need twice, whole.
@@ -156,7 +156,7 @@ class Parted:
         for both, stacks in self.blocks:
             for p, (change, step) in both.items():
                 change.zero_()
-                step.copy_(whole(self.ahead[p]))
+                step.copy_(full_tensor(self.ahead[p]))
             subtract_orthogonal(stacks, self.products, lr)
             for p, (change, _) in both.items():
                 local(p).add_(local(spread(change, p)))

@@ -95,17 +95,17 @@ def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE)
         ranks=ranks,
     )
     trial.model.train()
-    took = []
+    seconds = []
     for _ in range(min(TRIAL_STEPS, recipe.steps)):
         started = time.perf_counter()
         trial.advance()
-        took.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
     return Plan(
         parameters,
         trial.tokens_per_step,
         recipe.steps,
         data.n_tokens,
-        statistics.median(took[1:] or took),
+        statistics.median(seconds[1:] or seconds),
         BYTES_PER_PARAMETER * parameters,
         peak_bytes(device),
         precision(model, recipe.dtype),

@@ -225,8 +225,8 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
 
 def _refuse_for_translation(choices: Choices) -> None:
     """Refuse what a preset that writes its own translations has no use for."""
-    asked = (choices.tokenizer, choices.vocab_size)
-    if choices.texts or asked != (None, None) or choices.document_mask:
+    options = (choices.tokenizer, choices.vocab_size)
+    if choices.texts or options != (None, None) or choices.document_mask:
         raise GlassformerError(
             f"--preset {choices.preset} writes its own pairs of sentences and has a tokenizer of"
             " their words; leave out TEXT, --tokenizer, --vocab-size and --document-mask"
@@ -273,15 +273,15 @@ def _loaded(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
 
 
 def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -> Tokenizer:
-    asked = choices.tokenizer or table.get("kind", "bpe")
-    if asked not in KINDS and Path(asked).exists():  # ./words is a folder of that name
-        return Tokenizer.load(asked)
-    if asked not in KINDS:
+    kind = choices.tokenizer or table.get("kind", "bpe")
+    if kind not in KINDS and Path(kind).exists():  # ./words is a folder of that name
+        return Tokenizer.load(kind)
+    if kind not in KINDS:
         raise GlassformerError(
-            f"--tokenizer {asked!r} is neither a folder nor one of {', '.join(KINDS)}."
-            f"{did_you_mean(asked, KINDS)}"
+            f"--tokenizer {kind!r} is neither a folder nor one of {', '.join(KINDS)}."
+            f"{did_you_mean(kind, KINDS)}"
         )
-    same_kind = asked == table.get("kind")  # the preset's further settings are for its own kind
+    same_kind = kind == table.get("kind")  # the preset's further settings are for its own kind
     if same_kind and "vocabulary" in table and choices.vocab_size is None:
         return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
     texts = corpus.texts() if corpus is not None else _storyland_texts()
@@ -291,7 +291,7 @@ def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -
         words = table.get("vocab_size") if size is None else size
         return Tokenizer.of_masked_words(characters, words, lowercase=table.get("lowercase", True))
     return Tokenizer.train(
-        asked,
+        kind,
         first_characters(texts, TOKENIZER_CHARACTERS),
         vocab_size=table.get("vocab_size") if same_kind and size is None else size,
         lowercase=same_kind and table.get("lowercase", False),

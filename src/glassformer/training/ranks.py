@@ -92,7 +92,7 @@ def local(tensor: Tensor) -> Tensor:
     return tensor if part is None else part()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor that is spread over ranks in one piece, on each; any other as it is."""
     gathered = getattr(tensor, "full_tensor", None)
     return tensor if gathered is None else gathered()

@@ -19,7 +19,7 @@ class Snapshots:
         self.folder = folder
         self.last = recipe.steps
         self.budget = recipe.snapshot_mb * 1_000_000  # bytes
-        self.asked = frozenset(log_spaced(recipe.steps, recipe.snapshots))
+        self.steps = frozenset(log_spaced(recipe.steps, recipe.snapshots))
 
     def due(self, step: int) -> bool:
         """True at 0, at the powers of two, or as many steps as were asked for, and at the last.
@@ -30,7 +30,7 @@ class Snapshots:
         """
         if self.budget == 0:
             return False
-        return step in self.asked if self.asked else step & (step - 1) == 0 or step == self.last
+        return step in self.steps if self.steps else step & (step - 1) == 0 or step == self.last
 
     def save(self, step: int, checkpoint: ck.Checkpoint) -> None:
         """Keep one more, unless one alone is beyond the budget; thin out the earlier ones."""
@@ -52,11 +52,11 @@ def log_spaced(last: int, count: int) -> list[int]:
         return []
     steps = [last] if count == 1 else [0]
     while steps[-1] < last:
-        here, left = steps[-1], count - len(steps)  # `left`: how many are still to come
-        if left == 1:
+        here, n_left = steps[-1], count - len(steps)  # n_left are still to come
+        if n_left == 1:
             steps.append(last)
         else:
-            ratio = (last / max(here, 1)) ** (1 / left)
+            ratio = (last / max(here, 1)) ** (1 / n_left)
             steps.append(max(here + 1, round(here * ratio)))
     return steps
 

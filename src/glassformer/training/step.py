@@ -15,7 +15,7 @@ from glassformer.model.evaluating import evaluating
 from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
 from glassformer.training.device import autocast
-from glassformer.training.ranks import ALONE, Ranks, whole
+from glassformer.training.ranks import ALONE, Ranks, full_tensor
 from glassformer.training.recipe import Recipe
 
 LossFunction = Callable[..., Tensor]
@@ -116,7 +116,7 @@ def clip_and_check(
     Source: Pascanu et al. 2013, algorithm 1.
     """
     norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    norm = whole(norm)
+    norm = full_tensor(norm)
     loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # the one wait
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
         what = (
@@ -152,9 +152,9 @@ def find_non_finite(model: AnyModel, batches: Sequence[Batch], recipe: Recipe, s
         for batch in batches:
             for row in range(len(batch.ids)):  # one block at a time bounds the memory
                 ids, targets, extra = batch.map(lambda tensor, i=row: tensor[i : i + 1].to(device))
-                asked = targets if (targets >= 0).any() else None
+                step_targets = targets if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
-                    trace = model.watch(ids, asked, **extra)
+                    trace = model.watch(ids, step_targets, **extra)
                 for index, recorded in enumerate(trace.computed):
                     value = trace.value_of(recorded)
                     masked = recorded.name.endswith("attn_scores")  # -inf by design

@@ -17,7 +17,7 @@ from glassformer.interop.open import load
 from glassformer.model import EncoderDecoder, load_preset, preset_names
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
-from glassformer.text.chat import told, usual_template
+from glassformer.text.chat import render_chat, usual_template
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.training.recipe import Recipe
@@ -87,12 +87,12 @@ class TrainState:
                 " --target WORD, or nothing, in place of --reply"
             )
         chat = [{"role": "user", "content": message}, {"role": "assistant", "content": reply}]
-        ids, said = told(template, self.tokenizer, chat)
-        if not said[1:].any():
+        ids, is_reply = render_chat(template, self.tokenizer, chat)
+        if not is_reply[1:].any():
             raise GlassformerError("the reply has no token to ask for; give a text to --reply")
         check_prompt(self.model, ids[:-1].tolist())
-        asked = torch.from_numpy(ids).masked_fill(~torch.from_numpy(said), IGNORED)
-        return torch.from_numpy(ids)[None, :-1], asked[None, 1:]
+        chat_targets = torch.from_numpy(ids).masked_fill(~torch.from_numpy(is_reply), IGNORED)
+        return torch.from_numpy(ids)[None, :-1], chat_targets[None, 1:]
 
     def train_step(
         self,

@@ -67,10 +67,10 @@ def estimated_bytes(
     extra: ExtraInputs = NO_EXTRA_INPUTS,
 ) -> int:
     """Bytes that a trace would hold, from shapes alone: the pass on the meta device."""
-    asked = None if targets is None else targets.to("meta")
-    on_meta = {name: tensor.to("meta") for name, tensor in extra.items()}
+    targets = None if targets is None else targets.to("meta")
+    extra = {name: tensor.to("meta") for name, tensor in extra.items()}
     trace = Trace(keep)
-    return _watch(model.on_meta(), ids.to("meta"), asked, trace, backward, NOTHING, on_meta).nbytes
+    return _watch(model.on_meta(), ids.to("meta"), targets, trace, backward, NOTHING, extra).nbytes
 
 
 def _gigabytes(n: int) -> str:
@@ -197,10 +197,10 @@ def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
     """Record every gradient, from the loss backwards and then the weights."""
     reached = _reached(loss)
     kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
-    asked = {id(value): value for value in kept.values()}
-    asked.update((id(parameter), parameter) for parameter in model.parameters())
-    result = torch.autograd.grad(loss, list(asked.values()), allow_unused=True)
-    by_id = {i: g for i, g in zip(asked, result, strict=True) if g is not None}
+    inputs = {id(value): value for value in kept.values()}
+    inputs.update((id(parameter), parameter) for parameter in model.parameters())
+    result = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True)
+    by_id = {i: g for i, g in zip(inputs, result, strict=True) if g is not None}
     gradients: dict[str, Tensor | None] = {}
     for path, value in reversed(live.items()):
         if value in reached if isinstance(value, graph.Node) else id(value) in by_id:
@@ -219,10 +219,10 @@ def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
 def _reached(loss: Tensor) -> set[graph.Node]:
     """The autograd nodes that a backward pass from the loss comes to."""
     reached: set[graph.Node] = set()
-    ahead = [loss.grad_fn]
-    while ahead:
-        node = ahead.pop()
+    pending = [loss.grad_fn]
+    while pending:
+        node = pending.pop()
         if node is not None and node not in reached:
             reached.add(node)
-            ahead += [before for before, _ in node.next_functions]
+            pending += [before for before, _ in node.next_functions]
     return reached

@@ -58,11 +58,11 @@ def command(
     sheet = Sheet()
     if pos is None:
         _every_position(sheet, trace, glimpses, everything)
-        asked = len(glimpses[0].probs) - 1
+        column = len(glimpses[0].probs) - 1
     else:
-        asked = at_position(trace, pos)
-        _one_position(sheet, trace, glimpses, asked)
-    _print_how(sheet, glimpses, asked, subject, prompt)
+        column = at_position(trace, pos)
+        _one_position(sheet, trace, glimpses, column)
+    _print_how(sheet, glimpses, column, subject, prompt)
     if out is not None:
         from glassformer.show.plots.lens import draw_lens
         from glassformer.show.plots.style import write
@@ -92,7 +92,7 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
         *(Column(_point(glimpses[i])) for i in points),
     ]
     columns.append(Column("is" if here else "came", most=10))
-    asked = ids if here else [*ids[1:], None]
+    next_ids = ids if here else [*ids[1:], None]
     table: list[list[Cell]] = []
     for index in rows.places:
         if index is None:
@@ -102,7 +102,7 @@ def _every_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], everyth
         for i in points:
             probs = glimpses[i].probs[index].double().cpu().numpy()
             guesses.append(_guess(sheet, trace, probs, best_tokens(probs, 1)[0]))
-        token = asked[index]
+        token = next_ids[index]
         came = "" if token is None else token_name(trace, token)
         table.append([index_label(trace, "pos", index), *guesses, came])
     print_table(sheet, columns, table)

@@ -13,10 +13,10 @@ from glassformer.text.tokenizer import Tokenizer
 
 
 def neighbors_data(
-    tokenizer: Tokenizer, asked: list[int], neighbors: list[Neighbor]
+    tokenizer: Tokenizer, tokens: list[int], neighbors: list[Neighbor]
 ) -> dict[str, object]:
     """What was asked about and what lies nearest, for programs."""
-    of = [{"id": token, "token": tokenizer.token(token)} for token in asked]
+    of = [{"id": token, "token": tokenizer.token(token)} for token in tokens]
     rows = [
         {
             "id": n.token,
@@ -24,7 +24,7 @@ def neighbors_data(
             "cosine": n.cosine,
             "dot": n.dot,
             "length": n.length,
-            "length_asked": n.asked,
+            "length_asked": n.other_length,
         }
         for n in neighbors
     ]
@@ -63,7 +63,7 @@ def print_cosine(sheet: Sheet, neighbor: Neighbor, asked: str) -> None:
     sheet.line(("How the first was found", "bold underline"))
     sheet.line("  cosine = dot / (length * length)")
     quotient = Joined(
-        "/", Put(neighbor.dot), Joined("*", Put(neighbor.asked), Put(neighbor.length))
+        "/", Put(neighbor.dot), Joined("*", Put(neighbor.other_length), Put(neighbor.length))
     )
     result = line(quotient, neighbor.cosine)
     sheet.line(f"         = {result.numbers} {result.relation} {result.result}")

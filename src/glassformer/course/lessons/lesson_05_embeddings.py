@@ -154,7 +154,7 @@ def _near(room: Classroom) -> Stage:
                     " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(*two, strict=True))
                     + f" = {number(sum(products))}",
                     f"The cosine is the dot product of the whole rows, divided by their lengths:"
-                    f" {number(best.dot)} / ({number(best.length)} × {number(best.asked)})"
+                    f" {number(best.dot)} / ({number(best.length)} × {number(best.other_length)})"
                     f" = {number(best.cosine)}",
                 ],
             ),

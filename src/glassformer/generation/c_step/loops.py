@@ -187,8 +187,8 @@ class Writer:
 
     def _depends(self, reduce: Reduce, axis: str) -> bool:
         nodes = list(walk(reduce))
-        read = any(axis in self._reads[node] for node in nodes if isinstance(node, Read))
-        return read or (axis in self._counted and Axis(axis) in nodes)
+        is_read = any(axis in self._reads[node] for node in nodes if isinstance(node, Read))
+        return is_read or (axis in self._counted and Axis(axis) in nodes)
 
     def _is_unit_stride(self, reduce: Reduce, axis: str) -> bool:
         """Whether neighbors along the output's axis are neighbors in an operand."""

@@ -9,8 +9,11 @@ from glassformer.model import TowersConfig
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
-    shared, own = settings["share_encoder_decoder_embeddings"], settings["decoder_vocab_size"]
-    size = settings["vocab_size"] if own is None or shared else own
+    shared, target_size = (
+        settings["share_encoder_decoder_embeddings"],
+        settings["decoder_vocab_size"],
+    )
+    size = settings["vocab_size"] if target_size is None or shared else target_size
     return {
         **usual.scaled(settings),
         "decoder.vocab_size": integer("decoder_vocab_size", size),

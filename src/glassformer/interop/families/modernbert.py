@@ -18,11 +18,11 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
         if settings[head] != settings[block]:
             raise GlassformerError(f"{head}={settings[head]!r} must be {block} here")
     every = integer("global_attn_every_n_layers", settings["global_attn_every_n_layers"])
-    near = [layer % every != 0 for layer in range(settings["num_hidden_layers"])]
+    is_local = [layer % every != 0 for layer in range(settings["num_hidden_layers"])]
     either_side = {"sliding_window": integer("local_attention", settings["local_attention"]) // 2}
     return {
         **rotary.read(settings, base=160_000.0, local_base=1e4),
-        **usual.read_windows({**settings, **either_side}, near),
+        **usual.read_windows({**settings, **either_side}, is_local),
     }
 
 

@@ -15,12 +15,12 @@ from glassformer.server.v1.choice import Choice
 class Answer:
     """The choices of a request and the texts of theirs that have not begun.
 
-    `whole`: they are wanted all at once, at the end.
+    `at_once`: they are wanted all together, at the end.
     """
 
-    def __init__(self, prefix: str, model: str, whole: bool) -> None:
+    def __init__(self, prefix: str, model: str, at_once: bool) -> None:
         self.id = f"{prefix}-{secrets.token_urlsafe(12)}"
-        self.model, self.whole = model, whole
+        self.model, self.at_once = model, at_once
         self.created = int(time.time())
         self.choices: list[Choice] = []
         self.texts: deque[Text] = deque()
@@ -32,9 +32,9 @@ class Answer:
         self.cancelled = False
         self._at_end: list[Callable[[Answer], None]] = []
 
-    def at_end(self, tell: Callable[[Answer], None]) -> None:
+    def at_end(self, callback: Callable[[Answer], None]) -> None:
         """Have it called once nobody waits any more."""
-        self._at_end.append(tell)
+        self._at_end.append(callback)
 
     def add(self, choice: Choice, text: Text) -> None:
         choice.text = text
@@ -43,7 +43,7 @@ class Answer:
 
     def touch(self) -> None:
         """There is something new; those who wait for all of it are told at the end."""
-        self.touched = not self.whole or self.done
+        self.touched = not self.at_once or self.done
 
     @property
     def done(self) -> bool:
@@ -77,8 +77,8 @@ class Answer:
         finally:
             self.cancel()
             self.ended = time.monotonic()
-            for tell in self._at_end:
-                tell(self)
+            for callback in self._at_end:
+                callback(self)
 
     @property
     def seconds(self) -> float:

@@ -33,7 +33,7 @@ async def chat(
         raise FieldError("top_logprobs", "it goes with logprobs: true; give both")
     served = await answers.ready(request.model)
     prompt = await answers.encode(lambda: chat_ids(served.tokenizer, request.messages))
-    answer = Answer("chatcmpl", served.run, whole=not request.stream)
+    answer = Answer("chatcmpl", served.run, at_once=not request.stream)
     limits = (request.max_completion_tokens, request.max_tokens, served.defaults.max_new_tokens)
     ask(
         served,
@@ -49,7 +49,7 @@ async def chat(
         return streamed(writer.chunks())
     async for _ in answer.news():
         pass
-    return await writer.whole()
+    return await writer.complete()
 
 
 class Writer:
@@ -68,7 +68,7 @@ class Writer:
             "system_fingerprint": FINGERPRINT,
         }
 
-    async def whole(self) -> schemas.ChatCompletion:
+    async def complete(self) -> schemas.ChatCompletion:
         choices: list[schemas.ChatChoice] = []
         for choice in self._answer.choices:
             part = self._piece(choice, role=None)

@@ -33,7 +33,7 @@ async def complete(
     refuse_bias(request)
     served = await answers.ready(request.model)
     prompts = await answers.encode(lambda: prompts_of(served.tokenizer, request.prompt))
-    answer = Answer("cmpl", served.run, whole=not request.stream)
+    answer = Answer("cmpl", served.run, at_once=not request.stream)
     default = served.defaults.max_new_tokens
     most = request.max_tokens if request.max_tokens is not None else default
     ask(
@@ -121,15 +121,15 @@ class Writer:
         """What is new of a choice; the first time with its prompt, if it is to be repeated."""
         tokenizer, request, index = self._tokenizer, self._request, choice.index
         text, new, done = choice.take()
-        told: list[Chosen] = []
+        scored: list[Chosen] = []
         before = choice.prompt + [one.token for one in choice.chosen[: self._tokens[index]]]
         if first and request.echo:
             text = tokenizer.decode_known(choice.prompt) + text
-            told, before = self._scores(choice), []
+            scored, before = self._scores(choice), []
         logprobs = None
         if request.logprobs is not None:
             start = 0 if request.echo else len(choice.prompt)
-            logprobs = text_logprobs(tokenizer, before, [*told, *new], start)
+            logprobs = text_logprobs(tokenizer, before, [*scored, *new], start)
         looked = None
         if request.glass and choice.text is not None:
             ids = [one.token for one in new]

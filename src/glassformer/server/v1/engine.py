@@ -75,7 +75,7 @@ class Engine:
             except Exception as error:
                 # none of the texts can go on, and whoever waits must not wait for ever
                 self._batch.end_all(error)
-            self._tell()
+            self._notify()
         self._end(ApiError("ending", ENDING))
 
     def _wait(self) -> bool:
@@ -99,7 +99,7 @@ class Engine:
             if not answer.texts or answer.cancelled:
                 self._waiting.popleft()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Wake those for whom there is something new."""
         loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
         for answer in self._answers:
@@ -123,7 +123,7 @@ class Engine:
         for answer in waiting:
             for text in answer.texts:
                 text.sink.finish(None, error)
-        self._tell()
+        self._notify()
 
 
 def _wake(answers: list[Answer]) -> None:

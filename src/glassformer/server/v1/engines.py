@@ -157,7 +157,7 @@ def ask(
         capacity = served.capacity - len(prompt) + 1
         for i in range(n):
             choice = Choice(
-                len(answer.choices), prompt, tokenizer, stop, answer.whole, answer.touch
+                len(answer.choices), prompt, tokenizer, stop, answer.at_once, answer.touch
             )
             text = Text(
                 prompt,

@@ -33,13 +33,13 @@ def glass(
     for index, token in enumerate(tokens, first):
         fields = _fields(tokenizer, text.prompt, text.new[:index])
         draw = {**text.sampling.to_dict(), "seed": text.seed, "index": index}
-        given = {"at": LAST, "run": run, "draw": json.dumps(draw), **(fields or {})}
+        query = {"at": LAST, "run": run, "draw": json.dumps(draw), **(fields or {})}
         result.append(
             schemas.GlassToken(
                 token=token,
                 text=name(tokenizer, token),
                 address=f"@token={index} {LAST}" if index else LAST,
-                link=None if fields is None else f"{base}#/story?{urlencode(given)}",
+                link=None if fields is None else f"{base}#/story?{urlencode(query)}",
             )
         )
     return result
@@ -47,9 +47,9 @@ def glass(
 
 def _fields(tokenizer: Tokenizer, prompt: list[int], new: list[int]) -> dict[str, str] | None:
     """What the page's address says of a text: itself, or a text and the tokens drawn after it."""
-    whole = _spelled(tokenizer, [*prompt, *new])
-    if whole is not None:
-        return {"prompt": whole}
+    completion = _spelled(tokenizer, [*prompt, *new])
+    if completion is not None:
+        return {"prompt": completion}
     start = _spelled(tokenizer, prompt)
     if start is None:
         return None

@@ -32,8 +32,8 @@ def chat_logprobs(tokenizer: Tokenizer, chosen: Sequence[Chosen]) -> schemas.Cha
     content: list[schemas.ChatLogprob] = []
     for one in chosen:
         likeliest = [_likely(tokenizer, token, logprob) for token, logprob in one.likeliest]
-        own = _likely(tokenizer, one.token, one.logprob or 0.0)
-        content.append(schemas.ChatLogprob(**own.model_dump(), top_logprobs=likeliest))
+        likely = _likely(tokenizer, one.token, one.logprob or 0.0)
+        content.append(schemas.ChatLogprob(**likely.model_dump(), top_logprobs=likeliest))
     return schemas.ChatLogprobs(content=content)
 
 

@@ -44,7 +44,7 @@ class Metrics:
         self._requests: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
         self._prompt_tokens = self._new_tokens = 0
-        self._first, self._between, self._whole = Histogram(), Histogram(), Histogram()
+        self._first, self._between, self._request = Histogram(), Histogram(), Histogram()
 
     def watch(self, kind: str, answer: Answer) -> None:
         """Count a request, and once it ends what it took."""
@@ -56,7 +56,7 @@ class Metrics:
         self._new_tokens += answer.new_tokens
         how = "error" if answer.error is not None else "done" if answer.done else "left"
         self._ended[how] += 1
-        self._whole.add(answer.seconds)
+        self._request.add(answer.seconds)
         for choice in answer.choices:
             if choice.times:
                 self._first.add(choice.times[0] - answer.begun)
@@ -91,7 +91,7 @@ class Metrics:
                 self._between.lines("glassformer_between_tokens_seconds")
             ),
             ("request_seconds", "histogram", "From a request to the end of its answer."): (
-                self._whole.lines("glassformer_request_seconds")
+                self._request.lines("glassformer_request_seconds")
             ),
         }
         lines: list[str] = []

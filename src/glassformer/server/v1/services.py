@@ -60,24 +60,24 @@ class Clients:
 
     def seen_from(self, http: Request) -> list[ClientRequest]:
         """The remembered requests, for who asks from this machine."""
-        return [_told(answer) for answer in self.recent] if _is_local(http) else []
+        return [_summary(answer) for answer in self.recent] if _is_local(http) else []
 
 
 def _is_local(http: Request) -> bool:
     return http.client is not None and http.client.host in LOCAL
 
 
-def _told(answer: Answer) -> ClientRequest:
+def _summary(answer: Answer) -> ClientRequest:
     first = answer.choices[0]
     new = [one.token for one in first.chosen]
     spelled = first.tokenizer.decode_known
-    before, whole = spelled(first.prompt), spelled([*first.prompt, *new])
+    before, after = spelled(first.prompt), spelled([*first.prompt, *new])
     return ClientRequest(
         id=answer.id,
         run=answer.model,
         texts=len(answer.choices),
         prompt=before,
-        text=whole[len(before) :] if whole.startswith(before) else whole,
+        text=after[len(before) :] if after.startswith(before) else after,
         prompt_tokens=answer.prompt_tokens,
         new_tokens=answer.new_tokens,
         seconds=answer.seconds,

@@ -21,7 +21,7 @@ from glassformer.show.plots.style import (
 
 
 def draw_learning(
-    updates: Sequence[int], probs: Sequence[float], asked: str, guess: float
+    updates: Sequence[int], probs: Sequence[float], token: str, guess: float
 ) -> Figure:
     """The probability of what is asked after each update; `guess` is one of the whole vocabulary.
 
@@ -36,7 +36,7 @@ def draw_learning(
     axes.set_ylim(0, 1)
     axes.set_xlim(updates[0], updates[-1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    name_axes(axes, "updates", f"probability of {drawable(asked)}")
+    name_axes(axes, "updates", f"probability of {drawable(token)}")
     axes.yaxis.label.set_parse_math(False)
     open_frame(axes)
     title(figure, "The same lesson, again and again")

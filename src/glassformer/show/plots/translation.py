@@ -96,8 +96,8 @@ def _panel(axes: Axes, weights: np.ndarray, with_numbers: bool = True) -> None:
 
 
 def _name(axes: Axes, rows: list[str], columns: list[str]) -> None:
-    turned = 0 if sum(map(len, columns)) < 9 * len(columns) and len(columns) <= 8 else 90
-    axes.set_xticks(range(len(columns)), columns, size=TICK, rotation=turned)
+    rotation = 0 if sum(map(len, columns)) < 9 * len(columns) and len(columns) <= 8 else 90
+    axes.set_xticks(range(len(columns)), columns, size=TICK, rotation=rotation)
     axes.set_yticks(range(len(rows)), rows, size=TICK)
     axes.xaxis.tick_top()
     as_written([*axes.get_xticklabels(), *axes.get_yticklabels()])
