@@ -276,11 +276,11 @@ def test_a_large_table_has_its_map_and_its_neighbors(
     page.goto(wide + at("", view="weights", part="embeddings", near="77"))
     rows = saved(page, page.get_by_role("button", name="CSV"))
     values = table.astype(float)
-    centred = values - values.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    centered = values - values.mean(axis=0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
     shown = np.array([[float(cell) for cell in row[2:]] for row in rows[1:]])
     # random numbers differ nearly as much in every direction: the page's iteration settles slowly
-    assert np.allclose(np.abs(shown), np.abs(centred @ directions[:2].T), atol=1e-4)
+    assert np.allclose(np.abs(shown), np.abs(centered @ directions[:2].T), atol=1e-4)
     with page.expect_download() as download:
         page.get_by_role("button", name="SVG").click()
     assert Path(download.value.path()).read_text().count("h0") == len(WORDS)  # a dot for each

@@ -192,11 +192,11 @@ def test_the_map_shows_the_principal_components(page: Page, weights: str, model)
     rows = saved(page, page.get_by_role("button", name="CSV"))
     assert [row[1] for row in rows[1:]] == WORDS
     table = model.embed.W_E.detach().double().numpy()
-    centred = table - table.mean(axis=0)
-    _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
+    centered = table - table.mean(axis=0)
+    _, strengths, directions = np.linalg.svd(centered, full_matrices=False)
     for column in (2, 3):
         shown = np.array([float(row[column]) for row in rows[1:]])
-        places = centred @ directions[column - 2]
+        places = centered @ directions[column - 2]
         assert np.allclose(np.abs(shown), np.abs(places), atol=1e-6)
     held = (strengths**2)[:2].sum() / (strengths**2).sum()
     expect(page.get_by_role("main")).to_contain_text(f"They hold {held:.1%} of the variance")

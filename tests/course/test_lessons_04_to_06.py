@@ -64,10 +64,10 @@ def test_the_map_has_the_places_of_the_two_strongest_directions(room: Classroom)
     points = next(p for p in parts(lesson("5", room)) if isinstance(p, Points)).points
     names = [room.tokenizer.token(i) for i in range(room.tokenizer.vocab_size)]
     rows = embeddings(room)[[names.index(p.label) for p in points]]
-    centred = rows - rows.mean(0)
+    centered = rows - rows.mean(0)
     places = np.array([[p.x, p.y] for p in points])
-    _, _, directions = np.linalg.svd(centred)
-    np.testing.assert_allclose(np.abs(places), np.abs(centred @ directions[:2].T), atol=1e-6)
+    _, _, directions = np.linalg.svd(centered)
+    np.testing.assert_allclose(np.abs(places), np.abs(centered @ directions[:2].T), atol=1e-6)
 
 
 def test_the_storys_analogy_comes_true(room: Classroom) -> None:

@@ -209,7 +209,7 @@ def test_drawn_numbers_are_even_between_0_and_1_and_never_1():
 
 def test_a_repetition_penalty_moves_tokens_of_the_text_only():
     trace = recorded([2.0, -2.0, 1.0], Sampling(repetition_penalty=2.0))
-    assert value(trace, "choose/penalised").tolist() == [1.0, -2.0, 1.0]
+    assert value(trace, "choose/penalized").tolist() == [1.0, -2.0, 1.0]
 
 
 def test_greedy_takes_the_lowest_id_of_the_highest_scores():
@@ -239,7 +239,7 @@ def test_a_recorded_choice_continues_a_watched_pass_down_to_the_weights():
     record_choice(trace, Sampling(temperature=0.7, top_k=9, repetition_penalty=1.2), seed=0)
     explanation = trace.explain("choose/probs[vocab=17]")
     assert explanation.agrees
-    at, kinds = "choose/penalised[vocab=17]", []
+    at, kinds = "choose/penalized[vocab=17]", []
     for _ in range(12):
         operands = trace.explain(at).operands
         if not operands:
@@ -295,4 +295,4 @@ def test_whole_numbers_are_recomputed_as_whole_numbers():
 def test_equal_scores_in_a_count_are_no_kink_and_a_score_at_the_penalty_s_corner_is():
     trace = recorded([0.0, 2.0, 2.0], Sampling(repetition_penalty=1.2, top_k=2))
     assert trace.explain("choose/ranks[vocab=1]").flags == []
-    assert any("kink" in flag for flag in trace.explain("choose/penalised[vocab=0]").flags)
+    assert any("kink" in flag for flag in trace.explain("choose/penalized[vocab=0]").flags)

@@ -67,7 +67,7 @@ for a, b in zip(found, exact):
 
 @pytest.mark.heavy  # guards the processors of one maker
 def test_the_fast_recipe_compiles_to_the_gradient_of_its_eager_pass_on_this_processor():
-    # torch's compiler has made gradients of uninitialised memory out of attention by blocks
+    # torch's compiler has made gradients of uninitialized memory out of attention by blocks
     code = """
 import torch
 from glassformer.interop.open import load_preset

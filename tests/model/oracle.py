@@ -202,7 +202,7 @@ def norm(
 ) -> np.ndarray:
     if config["norm"] == "layer":
         mean = seen[f"{at}mean"] = x.mean(-1)
-        x = seen[f"{at}centred"] = x - mean[..., None]
+        x = seen[f"{at}centered"] = x - mean[..., None]
     squared = seen[f"{at}squared"] = x**2
     spread = "variance" if config["norm"] == "layer" else "mean_square"
     mean_square = seen[f"{at}{spread}"] = squared.mean(-1)

@@ -1,4 +1,4 @@
-"""Orthogonalising: singular values near 1, singular vectors kept, a stack as each matrix alone."""
+"""Orthogonalizing: singular values near 1, singular vectors kept, a stack as each matrix alone."""
 
 import pytest
 import torch

@@ -90,7 +90,7 @@ def test_values_without_another_name_are_the_ones_in_between(both):
     named = {name.glassformer for name in activations(ours.config)}
     assert named <= steps
     inner = {name.removeprefix("blocks.0.") for name in steps - named if "blocks.0." in name}
-    norm = ("mean", "centred", "squared", "variance")
+    norm = ("mean", "centered", "squared", "variance")
     assert inner == {
         *(f"{ln}.{step}" for ln in ("ln1", "ln2") for step in norm),
         "attn.scores_raw",

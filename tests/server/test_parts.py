@@ -148,10 +148,10 @@ def test_a_picture_has_the_principal_components_of_the_rows_asked_for(about, val
     for rows in (len(W_E), 5):
         answer = ask(about, "picture", address="weight/embed.W_E", rows=rows)
         numbers = np.frombuffer(answer.content, dtype="<f8")
-        centred = (W_E[:rows] - W_E[:rows].mean(0)).numpy()
-        _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
+        centered = (W_E[:rows] - W_E[:rows].mean(0)).numpy()
+        _, strengths, directions = np.linalg.svd(centered, full_matrices=False)
         places = numbers[2:].reshape(2, rows)
-        assert np.allclose(np.abs(places), np.abs(directions[:2] @ centred.T), atol=1e-9)
+        assert np.allclose(np.abs(places), np.abs(directions[:2] @ centered.T), atol=1e-9)
         assert numbers[:2] == pytest.approx((strengths**2)[:2] / (strengths**2).sum(), abs=1e-12)
 
 

@@ -33,7 +33,7 @@ class Cache:
         self.capacity = config.n_ctx if capacity is None else min(capacity, config.n_ctx)
         self.batch = max(len(lengths), 1)
         shape = (2, config.n_layers, self.batch, self.capacity, config.n_kv_heads, config.d_head)
-        # zeros: an attention weight of 0 times an uninitialised nan would be nan
+        # zeros: an attention weight of 0 times an uninitialized nan would be nan
         self._hold(*torch.zeros(shape, dtype=dtype, device=device))
         self.length = 0
         self._first_lengths = list(lengths)

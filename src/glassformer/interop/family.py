@@ -1,6 +1,6 @@
 """A family of model folders, mostly as data: its settings, its tensors, and what it can't express.
 
-Whatever reads or writes folders speaks to the protocol `Form`; a `Family` fulfils it for the forms
+Whatever reads or writes folders speaks to the protocol `Form`; a `Family` fulfills it for the forms
 that `transformers` knows, one file each in `interop.families`, and `interop.own` for our own.
 """
 

@@ -1,4 +1,4 @@
-"""Two passes beside each other: what an edit did to the prediction, and where it travelled."""
+"""Two passes beside each other: what an edit did to the prediction, and where it traveled."""
 
 from __future__ import annotations
 

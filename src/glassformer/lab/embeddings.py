@@ -93,17 +93,17 @@ def flattened(table: Tensor) -> Flattened:
         raise GlassformerError("the table holds numbers that are not finite: it has no directions")
     center = table.mean(0, dtype=torch.float64)
     covariance = torch.zeros(len(center), len(center), dtype=torch.float64)
-    for rows in _centred(table, center):
+    for rows in _centered(table, center):
         covariance.addmm_(rows.T, rows)
     strengths, directions = torch.linalg.eigh(covariance / len(table))  # the weakest first
     strongest = directions[:, [-1, -2]]
     peaks = strongest.gather(0, strongest.abs().argmax(0, keepdim=True))
     strongest = strongest * torch.where(peaks < 0, -1.0, 1.0)
-    coordinates = torch.cat([rows @ strongest for rows in _centred(table, center)])
+    coordinates = torch.cat([rows @ strongest for rows in _centered(table, center)])
     shares = (strengths[[-1, -2]] / strengths.sum().clamp_min(TINY)).tolist()
     return Flattened(coordinates[:, 0], coordinates[:, 1], (shares[0], shares[1]))
 
 
-def _centred(table: Tensor, center: Tensor) -> Iterator[Tensor]:
+def _centered(table: Tensor, center: Tensor) -> Iterator[Tensor]:
     for rows in table.split(ROWS):
         yield rows.double() - center

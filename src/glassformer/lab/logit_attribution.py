@@ -164,8 +164,8 @@ class _Towards:
         w: Tensor | float = 1.0
         if gain in self.trace.nodes:
             w = self._recorded(gain) + self.config.norm_gain_from_one
-        centred = self.config.norm == "layer"
-        result = [replace(p, x=(p.x - p.x.mean() * centred) / scale * w) for p in parts]
+        centered = self.config.norm == "layer"
+        result = [replace(p, x=(p.x - p.x.mean() * centered) / scale * w) for p in parts]
         if bias in self.trace.nodes:
             result.append(_Part(f"{name}'s bias", bias, self._recorded(bias)))
         return result

@@ -36,11 +36,9 @@ def ids_of(texts: Texts, tokenizer: Tokenizer | None) -> Ids:
     >>> ids_of(["the cat", "a cat"], Tokenizer.from_words(["the", "a", "cat"]))
     [[0, 2], [1, 2]]
     """
-    listed = isinstance(texts, list | tuple) and len(texts) > 0
-    several = listed and all(isinstance(text, str) for text in texts)
-    if not isinstance(texts, str) and not several:
+    listing = _listing(texts)
+    if listing is None:
         return cast("Ids", texts)
-    listing = [texts] if isinstance(texts, str) else cast("Sequence[str]", texts)
     rows = [known_tokenizer(tokenizer).encode_prompt(text) for text in listing]
     for text, row in zip(listing, rows, strict=True):
         if not row:
@@ -50,19 +48,27 @@ def ids_of(texts: Texts, tokenizer: Tokenizer | None) -> Ids:
                 f"the texts {listing[0]!r} and {text!r} have {len(rows[0])} and {len(row)} tokens,"
                 " and a pass reads texts of one length; lengthen one, or read them one by one"
             )
-    return rows if several else rows[0]
+    return rows[0] if isinstance(texts, str) else rows
 
 
 def source_ids(source: Texts, tokenizer: Tokenizer | None, pad_id: int) -> Ids:
     """The ids of what an encoder reads: of several texts [batch, pos], filled up at their ends."""
-    listed = isinstance(source, list | tuple) and len(source) > 0
-    several = listed and all(isinstance(text, str) for text in source)
-    if not isinstance(source, str) and not several:
+    listing = _listing(source)
+    if listing is None:
         return cast("Ids", source)
-    listing = [source] if isinstance(source, str) else cast("Sequence[str]", source)
     rows = [known_tokenizer(tokenizer).encode_source(text) for text in listing]
     longest = max(map(len, rows))
     return [row + [pad_id] * (longest - len(row)) for row in rows]
+
+
+def _listing(texts: Texts) -> Sequence[str] | None:
+    """The texts, if they are that and not ids."""
+    if isinstance(texts, str):
+        return [texts]
+    listed = isinstance(texts, list | tuple) and len(texts) > 0
+    if listed and all(isinstance(text, str) for text in texts):
+        return cast("Sequence[str]", texts)
+    return None
 
 
 def next_tokens(ids: Tensor, last: int = IGNORED) -> Tensor:

@@ -34,7 +34,7 @@ mean = row_mean.over(
 
 center = row_subtract.over(
     "center",
-    "centred",
+    "centered",
     VECTOR,
     {"row": "mean"},
     summary="The mean is taken away, so that the numbers are centered on zero.",
@@ -56,7 +56,7 @@ layer_length = Length(
         "square",
         "squared",
         {"B": "", "A": "batch pos d_model"},
-        {"x": "centred", "factor": "centred"},
+        {"x": "centered", "factor": "centered"},
         summary="Each centered number is squared.",
         source=LAYER,
         role="intermediate",
@@ -117,7 +117,7 @@ rms_length = _rms_length("rms", **VECTOR)
 def _standardize(
     name: str, x: str, axes: dict[str, str], role: Role, output: str
 ) -> Op[..., Tensor]:
-    layer = x == "centred"
+    layer = x == "centered"
     divide = row_divide.using(rows.divide_heads) if " " in axes["A"] else row_divide
     return divide.over(
         name,
@@ -132,8 +132,8 @@ def _standardize(
     )
 
 
-layer_standardize = _standardize("standardize", "centred", VECTOR, "intermediate", "standardized")
-layer_normalize = _standardize("normalize", "centred", VECTOR, "normalized", "standardized")
+layer_standardize = _standardize("standardize", "centered", VECTOR, "intermediate", "standardized")
+layer_normalize = _standardize("normalize", "centered", VECTOR, "normalized", "standardized")
 rms_standardize = _standardize("rms_divide", "x", VECTOR, "intermediate", "standardized")
 rms_normalize = _standardize("rms_normalize", "x", VECTOR, "normalized", "standardized")
 
@@ -197,7 +197,7 @@ def _layer_norm_steps(
     eps: float,
     from_one: bool = False,
 ) -> Tensor:
-    centered = t("centred", center, x, t("mean", mean, x))
+    centered = t("centered", center, x, t("mean", mean, x))
     scale = _scale(t, layer_length, centered, eps, mean="variance")
     if w is None and b is None:
         return t(name, layer_normalize, centered, scale)

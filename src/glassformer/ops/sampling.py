@@ -29,7 +29,7 @@ next_logits = op(
 
 penalize = op(
     "penalize",
-    "penalised[vocab] = select(sum(pos, select(ids[row, pos] == vocab, 1, 0)) > 0,"
+    "penalized[vocab] = select(sum(pos, select(ids[row, pos] == vocab, 1, 0)) > 0,"
     " select(scores[vocab] > 0, scores[vocab] / penalty, scores[vocab] * penalty), scores[vocab])",
     "scores ids",
     kernels.penalize,
@@ -169,7 +169,7 @@ def _choose_steps(
 ) -> Tensor:
     scores = t("next_logits", next_logits, logits, row=row, last=last)
     if repetition_penalty != 1:
-        scores = t("penalised", penalize, scores, ids, row=row, penalty=repetition_penalty)
+        scores = t("penalized", penalize, scores, ids, row=row, penalty=repetition_penalty)
     if temperature == 0:
         return t(name, argmax, scores, t("highest", softmax.over_candidates.largest, scores))
     if temperature != 1:

@@ -58,7 +58,7 @@ def _stages(trace: Trace) -> dict[str, np.ndarray]:
     row, last = int(params["row"]), int(params["last"])
     stages = {"model": array(trace, trace.node("fwd/probs"))[row, last]}
     cut = [stage for stage in _CUTS if f"choose/{stage}" in trace.nodes]
-    bent = {"choose/penalised", "choose/scaled"} & set(trace.nodes)
+    bent = {"choose/penalized", "choose/scaled"} & set(trace.nodes)
     if cut and bent:
         stages["tempered"] = _recorded(trace, "choose/softmax")
     for stage in cut:
@@ -139,7 +139,7 @@ def _head(trace: Trace, stage: str) -> list[str]:
     if stage in ("model", "drawn"):
         return [stage]
     made_by = {
-        "tempered": [("penalty", "penalised", "penalty"), ("temp.", "scaled", "temperature")],
+        "tempered": [("penalty", "penalized", "penalty"), ("temp.", "scaled", "temperature")],
         "top_k": [("top-k", "top_k", "k")],
         "top_p": [("top-p", "nucleus_size", "top_p")],
         "min_p": [("min-p", "min_p", "min_p")],

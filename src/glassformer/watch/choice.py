@@ -26,7 +26,7 @@ def record_choice(
     How is recorded under ``choose/``.
 
     `trace` is of a pass, `row` the text in its batch, `index` the token's place among the new ones.
-    Which values there are depends on what the settings do: next_logits, penalised, scaled, highest,
+    Which values there are depends on what the settings do: next_logits, penalized, scaled, highest,
     exponentials, total, softmax, ranks, order, top_k, nucleus_cumulative, nucleus_size, top_p,
     min_p, kept, probs, cumulative, u, drawn_rank, token.
     """

@@ -52,10 +52,10 @@ export function twoDirections(values: Float64Array, rows: number, width: number)
 }
 
 /** The sum over rows of each row's products with itself: n times the covariance. */
-function outer(centred: Float64Array, rows: number, width: number): Float64Array[] {
+function outer(centered: Float64Array, rows: number, width: number): Float64Array[] {
   const sums = Array.from({ length: width }, () => new Float64Array(width));
   for (let i = 0; i < rows; i++) {
-    const row = centred.subarray(i * width, (i + 1) * width);
+    const row = centered.subarray(i * width, (i + 1) * width);
     for (let a = 0; a < width; a++) {
       for (let b = 0; b < width; b++) sums[a][b] += row[a] * row[b];
     }

@@ -23,8 +23,10 @@ from glassformer.course.lesson import (
 )
 from glassformer.course.spell import counted, percent, term
 from glassformer.formula.spelling import number
+from glassformer.trace import Trace
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import load_run
+from glassformer.training.train_state import TrainState
 from glassformer.training.watched import watch_step, zero_moments
 
 X, Y, START = 2.0, 1.0, 2.0  # one example for one weight: from 2 make 1; the weight begins at 2
@@ -213,12 +215,17 @@ def miniature_steps(room: Classroom, n: int = MINIATURE_STEPS) -> list[Step]:
     return steps
 
 
-def _chain(room: Classroom) -> Stage:
+def _watched(room: Classroom) -> tuple[TrainState, int, Trace]:
+    """The miniature, the id of WORD, and the pass and its gradients where WORD is to follow."""
     state = room.state("miniature")
     ids = state.tokenizer.encode(PROMPT)
     target = state.tokenizer.encode(WORD)[0]
     targets = torch.tensor([[-100] * (len(ids) - 1) + [target]])
-    trace = state.model.watch(torch.tensor([ids]), targets, backward=True)
+    return state, target, state.model.watch(torch.tensor([ids]), targets, backward=True)
+
+
+def _chain(room: Classroom) -> Stage:
+    _, target, trace = _watched(room)
     row = int(trace[f"bwd/{SEEN}"][:, target].abs().argmax())
     weight, gradient = (trace[f"{kind}/{SEEN}"][row, target].item() for kind in ("weight", "bwd"))
     new = weight - DESCENT_LR * gradient
@@ -269,11 +276,7 @@ def _chain(room: Classroom) -> Stage:
 
 
 def _all_weights(room: Classroom) -> Stage:
-    state = room.state("miniature")
-    ids = state.tokenizer.encode(PROMPT)
-    target = state.tokenizer.encode(WORD)[0]
-    targets = torch.tensor([[-100] * (len(ids) - 1) + [target]])
-    trace = state.model.watch(torch.tensor([ids]), targets, backward=True)
+    state, _, trace = _watched(room)
     words = [state.tokenizer.token(i) for i in range(state.tokenizer.vocab_size)]
     counted_ones = [
         path.removeprefix("bwd/")

@@ -1,10 +1,16 @@
-"""What the families after Llama share: names of settings and tensors, and layers with windows."""
+"""What the families after Llama share: settings, names of tensors, and layers with windows.
+
+`family` declares one of them by what it has otherwise.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from glassformer.errors import GlassformerError
+from glassformer.interop import rotary
+from glassformer.interop.family import Family
 from glassformer.interop.rotary import FULL, SLIDING
 from glassformer.interop.settings import ACTIVATIONS, Setting, integer
 from glassformer.model import Config
@@ -39,7 +45,23 @@ LAYERS = "layers."
 IGNORED = "attention_dropout rope_interleaved"
 ROUTER_TRAINING = "output_router_logits router_aux_loss_coef"
 """`transformers` can add a loss by which routers spread tokens evenly; no logit depends on it."""
+ALWAYS = (("norm_gain", True, (False,)),)
+QK_ALWAYS = (*ALWAYS, ("qk_norm_gain", True, (False,)))
 BUFFERS = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"  # of old versions
+
+family = partial(
+    Family,
+    choices=CHOICES,
+    more=rotary.read,
+    more_settings=rotary.SETTINGS,
+    write_more=rotary.write,
+    ignored=IGNORED,
+    always=ALWAYS,
+    layers=LAYERS,
+    embeddings=EMBEDDINGS,
+    block=BLOCK,
+    end=END,
+)
 
 
 def settings(**defaults: Any) -> tuple[Setting, ...]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.layouts import ONE_NUMBER
 from glassformer.interop.settings import ACTIVATIONS, Setting
 from glassformer.model import Config
@@ -33,7 +32,7 @@ def _constants(config: Config) -> dict[str, float]:
     return {"mlp.act_fn.beta": BETA, "mlp.act_fn.eps": LEAST}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="apertus",
     title="Apertus",
     architecture="ApertusForCausalLM",
@@ -47,12 +46,7 @@ FAMILY = Family(
     ),
     choices={**usual.CHOICES, "gated": False, "qk_norm": True, "qk_norm_gain": True},
     more=_read,
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
+    always=usual.QK_ALWAYS,
     block={
         "ln1": "attention_layernorm",
         **usual.ATTENTION,
@@ -65,6 +59,5 @@ FAMILY = Family(
     suffixes=dict.fromkeys(("mlp.alpha_p", "mlp.alpha_n"), ("", ".bias")),
     layouts=dict.fromkeys(("mlp.alpha_p", "mlp.alpha_n"), lambda _: ONE_NUMBER),
     constants=_constants,
-    end=usual.END,
     activation="mlp.act_fn",
 )

@@ -1,11 +1,9 @@
 """Arcee (2025): a Llama without a gate, its neurons squared."""
 
-from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="arcee",
     title="Arcee",
     architecture="ArceeForCausalLM",
@@ -16,15 +14,6 @@ FAMILY = Family(
         Setting("mlp_bias", "mlp_bias", False),
     ),
     choices={**usual.CHOICES, "gated": False},
-    more=rotary.read,
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
     fixed={"pretraining_tp": (1, None)},
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
     activation="mlp.act_fn",
 )

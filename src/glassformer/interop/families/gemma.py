@@ -4,7 +4,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 
 CHOICES = {**usual.CHOICES, "norm_gain_from_one": True}
@@ -14,7 +13,7 @@ def read_more(settings: dict[str, Any]) -> dict[str, Any]:
     return {**rotary.read(settings), "embed_scale": settings["hidden_size"] ** 0.5}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="gemma",
     title="Gemma",
     architecture="GemmaForCausalLM",
@@ -35,14 +34,6 @@ FAMILY = Family(
     ),
     choices=CHOICES,
     more=read_more,
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
     fixed={"use_bidirectional_attention": (None, False), "hidden_activation": (None,)},
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
     buffers=usual.BUFFERS,
 )

@@ -5,7 +5,6 @@ from typing import Any
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families import gemma
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting, positive
 from glassformer.model import Config
 
@@ -64,7 +63,7 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
     return {**rotary.read(settings), **scale(settings), **windows}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="gemma2",
     title="Gemma 2",
     architecture="Gemma2ForCausalLM",
@@ -79,9 +78,5 @@ FAMILY = Family(
     },
     fixed=FIXED,
     ignored=f"{usual.IGNORED} cache_implementation",
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
     block=BLOCK,
-    end=usual.END,
 )

@@ -5,7 +5,6 @@ from typing import Any
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families import gemma, gemma2
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting, integer
 
 CAPS = ("final_logit_softcapping", "attn_logit_softcapping")
@@ -22,7 +21,7 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="gemma3_text",
     title="Gemma 3",
     architecture="Gemma3ForCausalLM",
@@ -45,9 +44,6 @@ FAMILY = Family(
     },
     fixed=gemma2.FIXED,
     ignored=f"{usual.IGNORED} cache_implementation _sliding_window_pattern",
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
+    always=usual.QK_ALWAYS,
     block=gemma2.BLOCK,
-    end=usual.END,
 )

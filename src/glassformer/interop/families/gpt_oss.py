@@ -4,7 +4,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.layouts import AS_OURS, TAKING_TURNS
 from glassformer.interop.settings import Setting
 from glassformer.model import Config
@@ -32,7 +31,7 @@ def _write_more(config: Config) -> dict[str, Any]:
     return {**rotary.write(config), **windows}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="gpt_oss",
     title="GPT-OSS",
     architecture="GptOssForCausalLM",
@@ -74,8 +73,6 @@ FAMILY = Family(
         ("router_bias", True, (False,)),
         ("mlp_bias", True, (False,)),
     ),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
     block={**usual.BLOCK, "attn.sinks": "self_attn.sinks"},
     experts={
         "mlp.router": "mlp.router",
@@ -88,6 +85,5 @@ FAMILY = Family(
         "mlp.out": ("", "_bias"),
     },
     layouts={"mlp.gate mlp.in": lambda _: TAKING_TURNS, "mlp.out": lambda _: AS_OURS},
-    end=usual.END,
     router="mlp.router",
 )

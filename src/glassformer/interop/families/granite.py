@@ -4,7 +4,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting, positive
 from glassformer.model import Config
 
@@ -24,7 +23,7 @@ def _write_more(config: Config) -> dict[str, Any]:
     }
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="granite",
     title="Granite",
     architecture="GraniteForCausalLM",
@@ -37,14 +36,7 @@ FAMILY = Family(
         Setting("residual_multiplier", "branch_scale", 1.0),
         Setting("attention_multiplier", "attn_scale", 1.0),
     ),
-    choices=usual.CHOICES,
     more=_more,
     more_settings={**rotary.SETTINGS, "logits_scaling": 1.0},
     write_more=_write_more,
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
 )

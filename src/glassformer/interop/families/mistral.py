@@ -4,7 +4,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.model import Config
 
 
@@ -16,20 +15,13 @@ def _write_more(config: Config) -> dict[str, Any]:
     return {**rotary.write(config), **usual.write_window(config)}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="mistral",
     title="Mistral",
     architecture="MistralForCausalLM",
     lens=True,
     settings=usual.settings(n_ctx=131072, d_mlp=14336, n_kv_heads=8),
-    choices=usual.CHOICES,
     more=_more,
     more_settings={**rotary.SETTINGS, "sliding_window": 4096},
     write_more=_write_more,
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
 )

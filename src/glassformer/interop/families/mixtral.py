@@ -4,7 +4,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 from glassformer.model import Config
 
@@ -17,7 +16,7 @@ def _write_more(config: Config) -> dict[str, Any]:
     return {**rotary.write(config), **usual.write_window(config)}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="mixtral",
     title="Mixtral",
     architecture="MixtralForCausalLM",
@@ -32,16 +31,11 @@ FAMILY = Family(
     write_more=_write_more,
     ignored=f"{usual.IGNORED} {usual.ROUTER_TRAINING} router_jitter_noise",
     aliases={"num_experts": "num_local_experts"},
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
     experts={
         "mlp.router": "block_sparse_moe.gate",
         "mlp.gate": "block_sparse_moe.experts.{}.w1",
         "mlp.in": "block_sparse_moe.experts.{}.w3",
         "mlp.out": "block_sparse_moe.experts.{}.w2",
     },
-    end=usual.END,
     router="mlp.gate",
 )

@@ -1,8 +1,6 @@
 """OLMo 2 (OLMo Team 2024): norms on what a branch adds, and on queries and keys of all heads."""
 
-from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.layouts import FLAT
 from glassformer.interop.settings import Setting
 
@@ -25,20 +23,13 @@ BLOCK = {
 }
 LAYOUTS = {name: lambda _: FLAT for name in ("attn.q_norm", "attn.k_norm")}
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="olmo2",
     title="OLMo 2",
     architecture="Olmo2ForCausalLM",
     settings=SETTINGS,
     choices=CHOICES,
-    more=rotary.read,
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
+    always=usual.QK_ALWAYS,
     block=BLOCK,
-    end=usual.END,
     layouts=LAYOUTS,
 )

@@ -5,7 +5,6 @@ from typing import Any
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families import olmo2
-from glassformer.interop.family import Family
 
 
 def _more(settings: dict[str, Any]) -> dict[str, Any]:
@@ -14,7 +13,7 @@ def _more(settings: dict[str, Any]) -> dict[str, Any]:
     return {**turns, **usual.read_windows(settings, layers)}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="olmo3",
     title="OLMo 3",
     architecture="Olmo3ForCausalLM",
@@ -26,11 +25,7 @@ FAMILY = Family(
         **rotary.write(config, local=True),
         **usual.write_windows(config),
     },
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
+    always=usual.QK_ALWAYS,
     block=olmo2.BLOCK,
-    end=usual.END,
     layouts=olmo2.LAYOUTS,
 )

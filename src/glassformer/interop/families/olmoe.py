@@ -1,12 +1,10 @@
 """OLMoE (Muennighoff et al. 2024): 64 small experts, and norms of queries and keys of all heads."""
 
-from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families.olmo2 import LAYOUTS
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="olmoe",
     title="OLMoE",
     architecture="OlmoeForCausalLM",
@@ -27,18 +25,11 @@ FAMILY = Family(
         Setting("attention_bias", "attn_bias", False),
     ),
     choices={**usual.CHOICES, "qk_norm": True, "qk_norm_gain": True, "qk_norm_wide": True},
-    more=rotary.read,
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
     fixed={"clip_qkv": (None,)},
     ignored=f"{usual.IGNORED} {usual.ROUTER_TRAINING}",
     aliases={"num_local_experts": "num_experts"},
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
+    always=usual.QK_ALWAYS,
     experts=usual.EXPERTS,
-    end=usual.END,
     layouts=LAYOUTS,
     router="mlp.gate",
 )

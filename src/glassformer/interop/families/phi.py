@@ -4,10 +4,9 @@ from functools import partial
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="phi",
     title="Phi",
     architecture="PhiForCausalLM",
@@ -26,8 +25,6 @@ FAMILY = Family(
     ),
     choices={"position": "rotary", "parallel": True, "shared_norm": True, "head_bias": True},
     more=partial(rotary.read, share=0.5),
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
     fixed={"qk_layernorm": (False,)},
     ignored=f"{usual.IGNORED} embd_pdrop",
     always=(
@@ -37,8 +34,6 @@ FAMILY = Family(
         ("mlp_bias", True, (False,)),
         ("head_bias", True, (False,)),
     ),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
     block={
         "ln1": "input_layernorm",
         **usual.ATTENTION,

@@ -5,7 +5,6 @@ from typing import Any
 from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 from glassformer.model import Config
 from glassformer.model.parts import LONGROPE
@@ -34,7 +33,7 @@ def _write_more(config: Config) -> dict[str, Any]:
     return {**rotary.write(config), **original, **usual.write_window(config)}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="phi3",
     title="Phi-3",
     architecture="Phi3ForCausalLM",
@@ -43,15 +42,11 @@ FAMILY = Family(
         *usual.settings(vocab_size=32064, n_ctx=4096, d_model=3072, d_mlp=8192, norm_eps=1e-5),
         Setting("resid_pdrop", "dropout", 0.0),
     ),
-    choices=usual.CHOICES,
     more=_more,
     more_settings={**rotary.SETTINGS, "sliding_window": None, rotary.ORIGINAL: 4096},
     write_more=_write_more,
     fixed={"attention_bias": (False,)},
     ignored=f"{usual.IGNORED} embd_pdrop",
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
     block={
         "ln1": "input_layernorm",
         "attn.Q attn.K attn.V": "self_attn.qkv_proj",
@@ -60,5 +55,4 @@ FAMILY = Family(
         "mlp.gate mlp.in": "mlp.gate_up_proj",
         "mlp.out": "mlp.down_proj",
     },
-    end=usual.END,
 )

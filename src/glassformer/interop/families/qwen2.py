@@ -4,7 +4,6 @@ from typing import Any
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.model import Config
 
 WINDOWS: dict[str, Any] = {
@@ -27,7 +26,7 @@ def write_more(config: Config) -> dict[str, Any]:
     return {**rotary.write(config), **windows, **used}
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="qwen2",
     title="Qwen2",
     architecture="Qwen2ForCausalLM",
@@ -37,10 +36,4 @@ FAMILY = Family(
     more=read_more,
     more_settings={**rotary.SETTINGS, **WINDOWS},
     write_more=write_more,
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
 )

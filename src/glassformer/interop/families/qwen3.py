@@ -3,10 +3,9 @@
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
 from glassformer.interop.families.qwen2 import WINDOWS, read_more, write_more
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="qwen3",
     title="Qwen3",
     architecture="Qwen3ForCausalLM",
@@ -19,10 +18,5 @@ FAMILY = Family(
     more=read_more,
     more_settings={**rotary.SETTINGS, **WINDOWS},
     write_more=write_more,
-    ignored=usual.IGNORED,
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
+    always=usual.QK_ALWAYS,
 )

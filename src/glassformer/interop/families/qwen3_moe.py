@@ -5,7 +5,6 @@ from typing import Any
 from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting, integer
 from glassformer.model import Config
 
@@ -36,7 +35,7 @@ def _write_more(config: Config) -> dict[str, Any]:
 
 _STEP = "decoder_sparse_step"
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="qwen3_moe",
     title="Qwen3 with experts",
     architecture="Qwen3MoeForCausalLM",
@@ -61,11 +60,7 @@ FAMILY = Family(
     write_more=_write_more,
     ignored=f"{usual.IGNORED} {usual.ROUTER_TRAINING} max_window_layers",
     aliases={"num_local_experts": "num_experts"},
-    always=(("norm_gain", True, (False,)), ("qk_norm_gain", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
+    always=usual.QK_ALWAYS,
     experts=usual.EXPERTS,
-    end=usual.END,
     router="mlp.gate",
 )

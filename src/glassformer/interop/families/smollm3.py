@@ -5,7 +5,6 @@ from typing import Any
 from glassformer.errors import GlassformerError
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting, integer
 from glassformer.model import Config
 
@@ -34,7 +33,7 @@ def _write_more(config: Config) -> dict[str, Any]:
     }
 
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="smollm3",
     title="SmolLM3",
     architecture="SmolLM3ForCausalLM",
@@ -52,7 +51,6 @@ FAMILY = Family(
         Setting("attention_bias", "attn_bias", False),
         Setting("mlp_bias", "mlp_bias", False),
     ),
-    choices=usual.CHOICES,
     more=_more,
     more_settings={
         **rotary.SETTINGS,
@@ -65,9 +63,4 @@ FAMILY = Family(
     write_more=_write_more,
     fixed={"pretraining_tp": (1, 2, None)},
     ignored=f"{usual.IGNORED} max_window_layers",
-    always=(("norm_gain", True, (False,)),),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
 )

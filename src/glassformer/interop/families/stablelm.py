@@ -4,10 +4,9 @@ from functools import partial
 
 from glassformer.interop import rotary
 from glassformer.interop.families import _like_llama as usual
-from glassformer.interop.family import Family
 from glassformer.interop.settings import Setting
 
-FAMILY = Family(
+FAMILY = usual.family(
     model_type="stablelm",
     title="StableLM",
     architecture="StableLmForCausalLM",
@@ -35,13 +34,6 @@ FAMILY = Family(
         "mlp_bias": False,
     },
     more=partial(rotary.read, share=0.25),
-    more_settings=rotary.SETTINGS,
-    write_more=rotary.write,
     fixed={"qk_layernorm": (False,)},
-    ignored=usual.IGNORED,
     always=(("norm_gain", True, (False,)), ("norm_bias", True, (False,))),
-    layers=usual.LAYERS,
-    embeddings=usual.EMBEDDINGS,
-    block=usual.BLOCK,
-    end=usual.END,
 )

@@ -62,14 +62,14 @@ def principal_plane(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> at[:, 0].tolist(), share.round(3).tolist()
     ([-2.0, 0.0, 2.0], [1.0, 0.0])
     """
-    centred = table - table.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    centered = table - table.mean(0)
+    values, vectors = np.linalg.eigh(centered.T @ centered)
     plane = vectors[:, ::-1][:, :2]
     if plane.shape[1] < 2:  # a table one number wide
         plane = np.pad(plane, ((0, 0), (0, 1)))
     plane = plane * np.sign(plane[np.abs(plane).argmax(0), [0, 1]] + 1e-300)
     shares = np.maximum(values[::-1][:2], 0) / max(values.sum(), 1e-300)
-    return centred @ plane, np.resize(np.append(shares, 0.0), 2)
+    return centered @ plane, np.resize(np.append(shares, 0.0), 2)
 
 
 def draw_embeddings(trace: Trace) -> Figure:

@@ -39,7 +39,7 @@ export interface Choice {
 }
 
 /** A token that the text already has gets a lower score. */
-export function penalise(scores: Float64Array, ids: number[], penalty: number): Float64Array {
+export function penalize(scores: Float64Array, ids: number[], penalty: number): Float64Array {
   if (penalty === 1) return scores;
   const found = scores.slice();
   for (const id of new Set(ids))
