@@ -3,6 +3,7 @@
 import ctypes
 import os
 from contextlib import suppress
+from functools import cache
 
 
 def use_huge_pages() -> None:
@@ -15,6 +16,7 @@ def use_huge_pages() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
+@cache
 def machine_memory() -> int:
     """Bytes of memory in this machine, in use or not."""
     import psutil

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from glassformer.course.classroom import FOLDER as COURSE
 from glassformer.server.api import course, lab, page, requests, runs, traces, trainings
@@ -76,10 +77,23 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.services = services
+    of_clients = client_app(clients)
+    app.add_middleware(ClientsFirst, clients=of_clients)
     app.add_middleware(Guard, host=host, token=token)
     answer_errors(app)
     for subject in SUBJECTS:
         app.include_router(subject.router)
     # not mounted at "": a mount there takes wrong methods of our own paths, too
-    app.router.default = client_app(clients)
+    app.router.default = of_clients
     return app
+
+
+class ClientsFirst:
+    """ASGI middleware: what only clients ask for does not go by all of the page's addresses."""
+
+    def __init__(self, app: ASGIApp, clients: ASGIApp) -> None:
+        self._app, self._clients = app, clients
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_client = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        await (self._clients if is_client else self._app)(scope, receive, send)

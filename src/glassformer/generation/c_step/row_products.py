@@ -15,7 +15,7 @@ from glassformer.formula.nodes import Binary, Node, Read, Reduce, walk
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import REAL
 from glassformer.generation.c_step.layout import Extent, Layout, lengths
-from glassformer.generation.c_step.loops import UNROLLED, Writer, outermost
+from glassformer.generation.c_step.loops import Writer, outermost
 
 MOST_ROWS = 32
 """Rows that are computed in one go."""
@@ -23,8 +23,11 @@ MOST_ROWS = 32
 TOGETHER = 4
 """Rows whose sums are added to for each number of the matrix that is read."""
 
-ROW_TILE = 512
-"""Sums of each of these rows that are kept at once: with the matrix's part they fit the cache."""
+TERMS = 8
+"""Terms that are added to each sum before the next sum's turn."""
+
+ROW_TILE = 1024
+"""Sums of each row that are kept at once: the matrix's part is long enough to come in one go."""
 
 
 def rows_function(
@@ -131,7 +134,7 @@ class _RowsWriter(Writer):
         last = axes[-1] if axes else reduce.axis
         count = self._sizes[last].times
         self._line("int64_t first = 0;")
-        for ahead in (UNROLLED,) if count % UNROLLED == 0 else (UNROLLED, 1):
+        for ahead in (TERMS,) if count % TERMS == 0 else (TERMS, 1):
             self.open(f"for (; first + {ahead} <= {count}; first += {ahead}) {{")
             added = partial(self._add_terms, last, term, ahead, axis)
             self._in_blocks(each, lambda rows, added=added: self._each_row(rows, added))

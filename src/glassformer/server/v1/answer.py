@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ class Answer:
     """
 
     def __init__(self, prefix: str, model: str, at_once: bool) -> None:
-        self.id = f"{prefix}-{secrets.token_urlsafe(12)}"
+        self.id = f"{prefix}-{random.getrandbits(96):024x}"
         self.model, self.at_once = model, at_once
         self.created = int(time.time())
         self.choices: list[Choice] = []

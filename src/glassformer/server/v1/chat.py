@@ -31,8 +31,9 @@ async def chat(
     refuse_bias(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise FieldError("top_logprobs", "it goes with logprobs: true; give both")
-    served = await answers.ready(request.model)
-    prompt = await answers.encode(lambda: chat_ids(served.tokenizer, request.messages))
+    served, prompt = await answers.ready(
+        request.model, lambda tokenizer: chat_ids(tokenizer, request.messages)
+    )
     answer = Answer("chatcmpl", served.run, at_once=not request.stream)
     limits = (request.max_completion_tokens, request.max_tokens, served.defaults.max_new_tokens)
     ask(

@@ -31,8 +31,9 @@ async def complete(
 ) -> Response | schemas.Completion:
     """Continue a text, or several; with `stream`, as server-sent events."""
     refuse_bias(request)
-    served = await answers.ready(request.model)
-    prompts = await answers.encode(lambda: prompts_of(served.tokenizer, request.prompt))
+    served, prompts = await answers.ready(
+        request.model, lambda tokenizer: prompts_of(tokenizer, request.prompt)
+    )
     answer = Answer("cmpl", served.run, at_once=not request.stream)
     default = served.defaults.max_new_tokens
     most = request.max_tokens if request.max_tokens is not None else default

@@ -15,6 +15,7 @@ from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.engines import Engines, Served
 from glassformer.server.v1.metrics import Metrics
 from glassformer.server.work import Workers
+from glassformer.text.tokenizer import Tokenizer
 
 Result = TypeVar("Result")
 
@@ -38,18 +39,20 @@ class Clients:
         """A model."""
         return await self.workers.run(partial(self.engines.open, model))
 
-    async def ready(self, model: str | None) -> Served:
-        """A model with its engine, which takes a second to make."""
+    async def ready(
+        self, model: str | None, encode: Callable[[Tokenizer], Result]
+    ) -> tuple[Served, Result]:
+        """A model, whose engine takes a second to make, and tokens: long texts take long."""
 
-        def make() -> Served:
+        def make() -> tuple[Served, Result]:
             served = self.engines.open(model)
             assert served.engine
-            return served
+            return served, encode(served.tokenizer)
 
         return await self.workers.run(make)
 
-    async def encode(self, work: Callable[[], Result]) -> Result:
-        """Text to tokens, which takes long for long texts."""
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """What takes long for long texts."""
         return await self.workers.run(work)
 
     def began(self, kind: str, answer: Answer, http: Request) -> None:

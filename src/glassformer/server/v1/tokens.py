@@ -17,7 +17,7 @@ async def tokenize(request: schemas.TokenizeRequest, answers: ClientAnswers) -> 
     """The ids of a text, as the model would read it."""
     served = await answers.open(request.model)
     read = served.tokenizer.encode_prompt if request.add_special_tokens else served.tokenizer.encode
-    ids = await answers.encode(lambda: read(request.prompt))
+    ids = await answers.run(lambda: read(request.prompt))
     return schemas.Tokenized(tokens=ids, count=len(ids), max_model_len=served.capacity)
 
 
@@ -31,7 +31,7 @@ async def detokenize(
     beyond = next((token for token in request.tokens if token >= size), None)
     if beyond is not None:
         raise FieldError("tokens", f"there is no token {beyond}; ids are 0 to {size - 1}")
-    text = await answers.encode(lambda: served.tokenizer.decode_known(request.tokens))
+    text = await answers.run(lambda: served.tokenizer.decode_known(request.tokens))
     return schemas.Detokenized(prompt=text)
 
 
