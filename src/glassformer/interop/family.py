@@ -29,6 +29,7 @@ from glassformer.interop.layouts import (
 from glassformer.interop.settings import FIXED, IGNORED, Setting
 from glassformer.kernels.positions import sinusoid_table
 from glassformer.model import Config, TowersConfig
+from glassformer.model.effective import effective
 
 Settings = Mapping[str, Any]
 
@@ -357,7 +358,7 @@ def differing(one: Config | TowersConfig, other: Config | TowersConfig) -> list[
         return _differing_towers(one, other)
     if not (isinstance(one, Config) and isinstance(other, Config)):
         return ["another number of towers"]
-    one, other = one.effective(), other.effective()
+    one, other = effective(one), effective(other)
     return [
         f"{field.name}={getattr(one, field.name)!r}"
         for field in fields(Config)

@@ -95,11 +95,11 @@ def load_folder(
 
 def _tokenizer(folder: Path, config: Config | TowersConfig) -> Tokenizer | None:
     """The folder's tokenizer; reading a large one takes much memory for a moment."""
-    if not tokenizer_files.is_there(folder):
+    if not tokenizer_files.holds_tokenizer(folder):
         return None
     tokenizer = Tokenizer.load(folder, blanks=not config.causal)
     refuse_larger_vocabulary(
-        tokenizer, config, str(tokenizer_files.main(folder)), str(folder / "config.json")
+        tokenizer, config, str(tokenizer_files.vocabulary_file(folder)), str(folder / "config.json")
     )
     give_back_memory()
     return tokenizer

@@ -18,6 +18,7 @@ from glassformer.files import ordinary_mode
 from glassformer.interop.folder import tensors_of
 from glassformer.interop.match import form_for
 from glassformer.model import Config, Decoder
+from glassformer.model.effective import effective
 from glassformer.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def _refuse(model_type: str, config: Config) -> None:
             f"a model of the family {model_type} can't be written as GGUF here, only"
             f" {', '.join(TARGETS)}; take --to hf, which llama.cpp's own converter may read"
         )
-    effective = config.effective()
+    used = effective(config)
     usual = {"rotary_scaling": None, "windows": (), "rotary_dims": 0}
     for name, value in usual.items():
-        setting = getattr(effective, name)
+        setting = getattr(used, name)
         if setting != value and not (name == "rotary_dims" and setting == config.d_head):
             raise GlassformerError(
                 f"{name}={setting!r} can't be written as GGUF here; take --to hf, which llama.cpp's"

@@ -3,12 +3,12 @@
 import warnings
 
 from glassformer.model.config import Config as Config
-from glassformer.model.config import load_preset as load_preset
-from glassformer.model.config import preset_names as preset_names
 from glassformer.model.decoder import Decoder as Decoder
 from glassformer.model.encoder import Encoder as Encoder
 from glassformer.model.encoder_decoder import EncoderDecoder as EncoderDecoder
 from glassformer.model.preset import build_preset as build_preset
+from glassformer.model.preset_files import load_preset as load_preset
+from glassformer.model.preset_files import preset_names as preset_names
 from glassformer.model.towers_config import TowersConfig as TowersConfig
 
 

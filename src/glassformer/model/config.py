@@ -7,16 +7,13 @@ blocks are built from these (`docs/decisions/0031`).
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Annotated, Any, ClassVar
 
 from glassformer.checked import Checked, Choice, Range
 from glassformer.describe import counted
-from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.errors import GlassformerError
 from glassformer.model.parts import (
     LONGROPE,
     AttentionPart,
@@ -26,6 +23,7 @@ from glassformer.model.parts import (
     RotaryPart,
     RotaryScaling,
 )
+from glassformer.model.preset_files import load_preset
 from glassformer.ops import ACTIVATIONS
 
 MAX_SIZE = 2**20  # of any one dimension
@@ -274,53 +272,6 @@ class Config(Checked):
         derived = {name: 0 for name, is_usual in usual.items() if is_usual}
         return Config.from_dict({**self.to_dict(), **derived, **changes})
 
-    def effective(self) -> Config:
-        """The same computation with every field that makes no difference at its default."""
-        sparse = sum(map(self.has_experts, range(self.n_layers)))
-        dense = not sparse
-        unused = {
-            "sinusoid_halves": self.position != "sinusoidal",
-            "relative_buckets": self.position != "relative",
-            "relative_distance": self.position != "relative",
-            "rotary_base": self.position != "rotary",
-            "rotary_dims": self.position != "rotary",
-            "rotary_scaling": self.position != "rotary",
-            "rotary_layers": self.position != "rotary" or all(self.rotary_layers),
-            "local_rotary_base": self.position != "rotary"
-            or not any(self.windows)
-            or (self.local_rotary_base == self.rotary_base and self.rotary_scaling is None),
-            "alibi_bf16": self.position != "alibi",
-            "windows": not any(self.windows),
-            "attn_scale": self.attn_scale == self.d_head**-0.5,
-            "qk_norm_gain": not self.qk_norm,
-            "qk_norm_wide": not self.qk_norm,
-            "qk_norm_last": not self.qk_norm or self.position != "rotary",
-            "attn_bias_on": not self.attn_bias,
-            "shared_norm": not self.parallel,
-            "norm_gain_from_one": not (self.norm_gain or self.qk_norm_gain),
-            "n_experts": dense,
-            "experts_per_token": dense,
-            "expert_share": dense,
-            "expert_layers": dense or all(self.expert_layers),
-            "d_expert": dense,
-            "d_mlp": sparse == self.n_layers,
-            "router_bias": dense,
-            "gate_limit": dense,
-            "gate_slope": dense or not self.gate_limit,
-            "first_norm": self.norm_position not in ("pre", "both"),
-            **dict.fromkeys(TRAINING_ONLY, True),
-        }
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        attributes = {
-            name: tuple(_of_layer(getattr(self, name), i, None) for i in range(self.n_layers))
-            for name in ("windows", "rotary_layers", "expert_layers")
-            if getattr(self, name)
-        }
-        kept = {} if dense else {"d_expert": self.d_expert}  # whatever d_mlp becomes
-        return self.replace(**attributes).replace(
-            **kept, **{name: defaults[name] for name, is_unused in unused.items() if is_unused}
-        )
-
     def with_dropout(self, p: float) -> Config:
         """The same with another probability of dropout."""
         return self.replace(dropout=p)
@@ -357,7 +308,7 @@ class Config(Checked):
 
     def has_experts(self, layer: int) -> bool:
         """Whether a layer's feed-forward part is experts."""
-        return self.n_experts > 0 and bool(_of_layer(self.expert_layers, layer, True))
+        return self.n_experts > 0 and bool(of_layer(self.expert_layers, layer, True))
 
     @property
     def experts(self) -> ExpertsPart:
@@ -377,7 +328,7 @@ class Config(Checked):
 
     def attention(self, layer: int) -> AttentionPart:
         """The attention of one layer."""
-        window = _of_layer(self.windows, layer, 0)
+        window = of_layer(self.windows, layer, 0)
         window = window if window < self.n_ctx else 0
         return AttentionPart(
             layer=layer,
@@ -413,9 +364,9 @@ class Config(Checked):
 
     def rotary(self, layer: int) -> RotaryPart | None:
         """How a layer turns queries and keys, if it does."""
-        if self.position != "rotary" or not _of_layer(self.rotary_layers, layer, True):
+        if self.position != "rotary" or not of_layer(self.rotary_layers, layer, True):
             return None
-        local = self.local_rotary_base > 0 and _of_layer(self.windows, layer, 0) > 0
+        local = self.local_rotary_base > 0 and of_layer(self.windows, layer, 0) > 0
         return RotaryPart(
             name="local" if local else "all",
             n_ctx=self.n_ctx,
@@ -431,25 +382,6 @@ class Config(Checked):
         return cls.from_dict(load_preset(name)["model"])
 
 
-def _of_layer(pattern: tuple[Any, ...], layer: int, default: Any) -> Any:
+def of_layer(pattern: tuple[Any, ...], layer: int, default: Any) -> Any:
     """A layer's entry in a pattern that is repeated from the first layer on."""
     return pattern[layer % len(pattern)] if pattern else default
-
-
-def preset_names() -> list[str]:
-    """All presets, in alphabetical order."""
-    folder = files("glassformer.model") / "presets"
-    return sorted(
-        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
-    )
-
-
-def load_preset(name: str) -> dict[str, Any]:
-    """A preset's tables: `model`, and where it has them `tokenizer`, `training` and `weights`."""
-    if name not in preset_names():
-        raise GlassformerError(
-            f"no preset is named {name!r}.{did_you_mean(name, preset_names())}"
-            f" Presets: {', '.join(preset_names())}."
-        )
-    text = (files("glassformer.model") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from glassformer.model.config import load_preset
 from glassformer.model.kinds import config_from, kind_of
+from glassformer.model.preset_files import load_preset
 
 
 def build_preset(name: str, dtype: torch.dtype = torch.float32) -> Any:

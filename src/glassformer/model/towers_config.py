@@ -101,8 +101,3 @@ class TowersConfig(Checked):
     @property
     def dropout(self) -> float:
         return max(self.encoder.dropout, self.decoder.dropout)
-
-    def effective(self) -> TowersConfig:
-        """The same computation with every field that makes no difference at its default."""
-        towers = {"encoder": self.encoder.effective(), "decoder": self.decoder.effective()}
-        return self.replace(**{name: tower.to_dict() for name, tower in towers.items()})

@@ -25,6 +25,7 @@ from glassformer.text.added_tokens import parts
 from glassformer.text.bulk import Bulk, bulk
 from glassformer.text.merges import LearnedMerge, MergeTable, count_learned
 from glassformer.text.reading import WORD_END
+from glassformer.text.special_tokens import SpecialTokens
 from glassformer.text.text_trace import TextTrace, replay
 from glassformer.text.vocabulary import Vocabulary, stripped_by_byte_fallback
 
@@ -37,7 +38,7 @@ Ids = Iterable[SupportsIndex] | Iterable[Iterable[SupportsIndex]]
 """One text's, [pos] or [1, pos]: a list, an array or a tensor."""
 
 
-class Tokenizer:
+class Tokenizer(SpecialTokens):
     """Text to token ids and back.
 
     `encode` takes its text as text: the letters "<eos>" in it never become the special token.
@@ -57,16 +58,14 @@ class Tokenizer:
         *,
         eos: str | None = None,
         merges_learned: Sequence[LearnedMerge] | None = None,
-        beside: tokenizer_files.Beside | None = None,
+        extra_files: tokenizer_files.ExtraFiles | None = None,
         blanks: bool = False,
     ) -> None:
         """blanks: a prompt is read as an encoder reads it (`encode_blanks`)."""
         self.blanks = blanks
         self._switched_off = tokenizer_files.SwitchedOff(engine)
-        self._beside = beside or tokenizer_files.Beside()
         engine.encode_special_tokens = True  # "<eos>" in a text is text
-        self.engine = engine
-        self.eos = eos
+        super().__init__(engine, eos, extra_files or tokenizer_files.ExtraFiles())
         self.merges_learned = merges_learned
 
     @classmethod
@@ -139,8 +138,8 @@ class Tokenizer:
             "clean_up_tokenization_spaces": False,
             "split_special_tokens": True,
         }
-        beside = tokenizer_files.Beside(config)
-        return cls(engines.train_sentences(_some(texts)), eos=engines.END, beside=beside)
+        extra_files = tokenizer_files.ExtraFiles(config)
+        return cls(engines.train_sentences(_some(texts)), eos=engines.END, extra_files=extra_files)
 
     @classmethod
     def of_masked_words(
@@ -167,7 +166,7 @@ class Tokenizer:
             "clean_up_tokenization_spaces": False,
         }
         engine = engines.train_masked_words(_some(texts), vocab_size, lowercase=lowercase)
-        return cls(engine, eos=last, beside=tokenizer_files.Beside(config), blanks=True)
+        return cls(engine, eos=last, extra_files=tokenizer_files.ExtraFiles(config), blanks=True)
 
     @classmethod
     def from_words(
@@ -200,11 +199,11 @@ class Tokenizer:
         the `eos_token` of the tokenizer_config.json beside it. What the folder says beyond that is
         written back by `save`. blanks: it is an encoder's, and `encode_prompt` reads `[MASK]`.
         """
-        engine, beside = tokenizer_files.read(Path(path))
-        eos = tokenizer_files.named(beside, engine, "eos_token")
-        if eos is None and "eos_token" not in beside.config:
+        engine, extra_files = tokenizer_files.read(Path(path))
+        eos = tokenizer_files.named(extra_files, engine, "eos_token")
+        if eos is None and "eos_token" not in extra_files.config:
             eos = tokenizer_files.usual_eos(engine)
-        return cls(engine, eos=eos, beside=beside, blanks=blanks)
+        return cls(engine, eos=eos, extra_files=extra_files, blanks=blanks)
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
@@ -218,7 +217,7 @@ class Tokenizer:
             "split_special_tokens": self.chat_template is None,  # whose marks stand in the text
         }
         content = self._switched_off.content(self.engine)
-        tokenizer_files.write(Path(folder), content, config, self._beside)
+        tokenizer_files.write(Path(folder), content, config, self._extra_files)
 
     def __repr__(self) -> str:
         return f"<Tokenizer ({self.kind}) of {counted(self.vocab_size, 'entry', 'entries')}>"
@@ -249,76 +248,16 @@ class Tokenizer:
         """Itself: it is never changed, and the copy of a model reads text as the model does."""
         return self
 
-    @property
-    def eos_id(self) -> int | None:
-        """The token between documents; None if this tokenizer has none."""
-        return None if self.eos is None else self.engine.token_to_id(self.eos)
-
-    @property
-    def bos_id(self) -> int | None:
-        """The token that a folder names as the first of a text; the separator if it names none."""
-        bos = tokenizer_files.named(self._beside, self.engine, "bos_token")
-        return self.eos_id if bos is None else self.engine.token_to_id(bos)
-
-    @property
-    def pad_id(self) -> int | None:
-        """The token that a folder names to fill short texts up; nothing here needs one."""
-        pad = tokenizer_files.named(self._beside, self.engine, "pad_token")
-        return None if pad is None else self.engine.token_to_id(pad)
-
-    @property
-    def mask_id(self) -> int | None:
-        """The token that stands for a hidden one; None if this tokenizer has none."""
-        mask = self.mask
-        return None if mask is None else self.engine.token_to_id(mask)
-
-    @cached_property
-    def mask(self) -> str | None:
-        """That token's name: as the folder gives it, else a usual one."""
-        mask = tokenizer_files.named(self._beside, self.engine, "mask_token")
-        usual = (n for n in tokenizer_files.USUAL_MASK if self.engine.token_to_id(n) is not None)
-        return mask or next(usual, None)
-
-    @cached_property
-    def chat_template(self) -> str | None:
-        """The template that makes a text of a chat, as the folder gives it; None if it has none."""
-        return tokenizer_files.chat_template(self._beside)
-
     def with_chat_template(self, template: str) -> "Tokenizer":
         """The same tokens, with a template of chats beside them."""
-        config = dict(self._beside.config)
+        config = dict(self._extra_files.config)
         if config:
             config["split_special_tokens"] = False
-        files = {**self._beside.files, "chat_template.jinja": template}
-        beside = tokenizer_files.Beside(config, files)
-        result = Tokenizer(self.engine, eos=self.eos, beside=beside)
+        files = {**self._extra_files.files, "chat_template.jinja": template}
+        extra_files = tokenizer_files.ExtraFiles(config, files)
+        result = Tokenizer(self.engine, eos=self.eos, extra_files=extra_files)
         result._switched_off = self._switched_off
         return result
-
-    @cached_property
-    def special_names(self) -> list[str]:
-        """The special tokens, which no text is ever read as."""
-        added = self.engine.get_added_tokens_decoder().values()
-        return [token.content for token in added if token.special]
-
-    @cached_property
-    def named_tokens(self) -> dict[str, str]:
-        """Role to token, of the roles that a folder names or this tokenizer has by itself."""
-        roles = ("bos_token", "eos_token", "pad_token", "unk_token")
-        named = {role: tokenizer_files.named(self._beside, self.engine, role) for role in roles}
-        if self.eos is not None:
-            named["eos_token"] = named["eos_token"] or self.eos
-        return {role: token for role, token in named.items() if token is not None}
-
-    @cached_property
-    def begin_ids(self) -> list[int]:
-        """What the tokenizer's own template puts before every text, as <s>; mostly nothing."""
-        return tokenizer_files.begin_ids(self.content["post_processor"])
-
-    @property
-    def usual_separators(self) -> set[str]:
-        """What stands between documents in the texts of others; letters like any, to `encode`."""
-        return {*tokenizer_files.USUAL_EOS} | ({self.eos} if self.eos else set())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -506,11 +445,6 @@ class Tokenizer:
     @cached_property
     def _bulk(self) -> Bulk | None:
         return bulk(self.engine, self.content)
-
-    @cached_property
-    def content(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(self.engine.to_str())
-        return content
 
     @cached_property
     def merge_table(self) -> MergeTable | None:

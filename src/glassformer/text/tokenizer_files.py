@@ -24,30 +24,30 @@ BYTE_LEVEL = (None, "GPT2Tokenizer", "GPT2TokenizerFast")  # whose vocab.json is
 
 
 @dataclass(frozen=True)
-class Beside:
+class ExtraFiles:
     """What a folder holds beside the vocabulary; `config` is its tokenizer_config.json."""
 
     config: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
 
-def is_there(folder: Path) -> bool:
+def holds_tokenizer(folder: Path) -> bool:
     """Whether a folder holds a tokenizer that can be read."""
     return (folder / "tokenizer.json").is_file() or (
         (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     )
 
 
-def main(folder: Path) -> Path:
+def vocabulary_file(folder: Path) -> Path:
     """The file with the vocabulary of a folder that holds a tokenizer."""
     file = folder / "tokenizer.json"
     return file if file.is_file() else folder / "vocab.json"
 
 
-def read(path: Path) -> tuple[tokenizers.Tokenizer, Beside]:
+def read(path: Path) -> tuple[tokenizers.Tokenizer, ExtraFiles]:
     """The engine of a folder, or of a tokenizer.json itself, and what stands beside it."""
     folder = path if path.is_dir() else path.parent
-    beside = Beside(
+    extra_files = ExtraFiles(
         _object(folder / CONFIG),
         {
             str(file.relative_to(folder)): _text(file)
@@ -57,26 +57,26 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Beside]:
         },
     )
     file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file() and path.is_dir() and is_there(path):
-        return _from_vocabulary_and_merges(path, beside), beside
+    if not file.is_file() and path.is_dir() and holds_tokenizer(path):
+        return _from_vocabulary_and_merges(path, extra_files), extra_files
     if not file.is_file():
         raise GlassformerError(
             f"there is no {file}; give a folder that holds a tokenizer.json, or vocab.json and"
             " merges.txt, or such a file itself"
         )
     try:
-        return tokenizers.Tokenizer.from_str(file.read_text("utf-8")), beside
+        return tokenizers.Tokenizer.from_str(file.read_text("utf-8")), extra_files
     except Exception as error:  # the engine raises plain Exceptions
         raise GlassformerError(
             f"{file} is not a tokenizer.json that this version of tokenizers reads: {error}"
         ) from error
 
 
-def named(beside: Beside, engine: tokenizers.Tokenizer, role: str) -> str | None:
+def named(extra_files: ExtraFiles, engine: tokenizers.Tokenizer, role: str) -> str | None:
     """The token that the folder names for a role, such as eos_token; None if it names none."""
-    content = beside.config
-    if role not in content and "special_tokens_map.json" in beside.files:
-        content = _parsed("special_tokens_map.json", beside.files["special_tokens_map.json"])
+    content = extra_files.config
+    if role not in content and "special_tokens_map.json" in extra_files.files:
+        content = _parsed("special_tokens_map.json", extra_files.files["special_tokens_map.json"])
     token = content.get(role)
     token = token.get("content") if isinstance(token, dict) else token
     if token is not None and (not isinstance(token, str) or engine.token_to_id(token) is None):
@@ -87,13 +87,16 @@ def named(beside: Beside, engine: tokenizers.Tokenizer, role: str) -> str | None
     return token
 
 
-def chat_template(beside: Beside) -> str | None:
+def chat_template(extra_files: ExtraFiles) -> str | None:
     """The template of chats, in a file or in tokenizer_config.json; of several the default one.
 
-    >>> chat_template(Beside({"chat_template": [{"name": "default", "template": "{{ chat }}"}]}))
+    >>> templates = [{"name": "default", "template": "{{ chat }}"}]
+    >>> chat_template(ExtraFiles({"chat_template": templates}))
     '{{ chat }}'
     """
-    template: Any = beside.files.get("chat_template.jinja", beside.config.get("chat_template"))
+    template: Any = extra_files.files.get(
+        "chat_template.jinja", extra_files.config.get("chat_template")
+    )
     if isinstance(template, list):
         named = [one for one in template if isinstance(one, dict) and one.get("name") == "default"]
         template = named[0].get("template") if named else None
@@ -163,19 +166,19 @@ class SwitchedOff:
         return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def write(folder: Path, engine: str, config: dict[str, Any], beside: Beside) -> None:
+def write(folder: Path, engine: str, config: dict[str, Any], extra_files: ExtraFiles) -> None:
     """Write a tokenizer's files; `config` where the folder it came from had none."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "tokenizer.json", engine)
-    write_atomically(folder / CONFIG, json.dumps(beside.config or config, indent=2))
-    for name, text in beside.files.items():
+    write_atomically(folder / CONFIG, json.dumps(extra_files.config or config, indent=2))
+    for name, text in extra_files.files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         write_atomically(folder / name, text)
 
 
-def _from_vocabulary_and_merges(folder: Path, beside: Beside) -> tokenizers.Tokenizer:
+def _from_vocabulary_and_merges(folder: Path, extra_files: ExtraFiles) -> tokenizers.Tokenizer:
     """GPT-2's byte-level BPE from the two files that were usual before tokenizer.json."""
-    kind = beside.config.get("tokenizer_class")
+    kind = extra_files.config.get("tokenizer_class")
     if kind not in BYTE_LEVEL:
         raise GlassformerError(
             f"{folder} has vocab.json and merges.txt of a {kind} and no tokenizer.json; make one"
@@ -189,31 +192,31 @@ def _from_vocabulary_and_merges(folder: Path, beside: Beside) -> tokenizers.Toke
             " again"
         ) from error
     engine = tokenizers.Tokenizer(model)
-    space = beside.config.get("add_prefix_space") is True
+    space = extra_files.config.get("add_prefix_space") is True
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     engine.decoder = decoders.ByteLevel()
-    _add_tokens(engine, folder, beside)
-    bos = named(beside, engine, "bos_token")
-    if beside.config.get("add_bos_token") is True and bos is not None:
+    _add_tokens(engine, folder, extra_files)
+    bos = named(extra_files, engine, "bos_token")
+    if extra_files.config.get("add_bos_token") is True and bos is not None:
         engine.post_processor = processors.TemplateProcessing(
             single=f"{bos}:0 $A:0", special_tokens=[(bos, engine.token_to_id(bos))]
         )
     return engine
 
 
-def _add_tokens(engine: tokenizers.Tokenizer, folder: Path, beside: Beside) -> None:
+def _add_tokens(engine: tokenizers.Tokenizer, folder: Path, extra_files: ExtraFiles) -> None:
     """Add the tokens beside the merges, each under the id that the files give it."""
     special = {"<|endoftext|>"} & set(engine.get_vocab())
     for content in (
-        _parsed("special_tokens_map.json", beside.files.get("special_tokens_map.json", "{}")),
-        beside.config,
+        _parsed("special_tokens_map.json", extra_files.files.get("special_tokens_map.json", "{}")),
+        extra_files.config,
     ):
         for role in ("bos_token", "eos_token", "unk_token", "pad_token"):
             token = content.get(role)
             token = token.get("content") if isinstance(token, dict) else token
             special |= {token} if isinstance(token, str) else set()
     added: dict[str, Any] = dict(_object(folder / "added_tokens.json"))
-    for token_id, token in dict(beside.config.get("added_tokens_decoder") or {}).items():
+    for token_id, token in dict(extra_files.config.get("added_tokens_decoder") or {}).items():
         if isinstance(token, dict) and isinstance(token.get("content"), str):
             added[token["content"]] = int(token_id) if str(token_id).isdigit() else token_id
             special |= {token["content"]} if token.get("special") else set()
