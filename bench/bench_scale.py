@@ -1,9 +1,9 @@
 """Several processes: tokens per second, memory of each, and the share of a step that is exchange.
 
 One process against two (gloo, one thread each) of the same model, batch and step: copies (DDP) and
-parts (FSDP2). The exchange is what a step takes longer than a rank's rows alone, both ranks at it
-at the same time. The model on paper (`on_paper`) gets the measured arithmetic and bandwidth, and
-says what a step would take with all of the exchange hidden, and with none.
+parts (FSDP2). The exchange is what a step takes longer than the same step of a rank by itself, both
+at it at the same time. The model on paper (`on_paper`) gets the seconds of such a step and of every
+bare exchange, and says what a step would take with all of the exchange hidden, and with none.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure import Row, one_thread
-from bench.on_paper import Step, exchanged_bytes
+from bench.on_paper import EXCHANGES, Step
 from bench.scale_worker import CONFIG, RECIPE, held_bytes, loop_of, timed
-from glassformer.model.size import parameter_count
 from glassformer.training.ranks import ALONE
 
 RANKS = 2
@@ -34,14 +33,14 @@ def run(seconds: float) -> Iterator[Row]:
     yield Row("1 process: weights, gradient, moments", held_bytes(loop) / 1e6, "MB")
     steps = max(LEAST_STEPS, round(seconds / (4 * alone)))
     measured = together(steps)
-    for kind in ("copies", "parts"):
+    for kind, exchanged in EXCHANGES.items():
         took = measured[kind]
         name = f"{RANKS} processes, {kind}"
         yield Row(name, tokens / took, "tokens/s", "1 process", tokens / alone, rounds=steps)
         yield Row(f"{name}: held by each", measured[f"{kind} bytes"] / 1e6, "MB")
-        yield Row(f"{name}: exchange", 100 * (1 - measured["share"] / took), "% of a step")
-        sent = exchanged_bytes(parameter_count(CONFIG), RANKS, kind == "parts")
-        paper = Step(measured["share"], sent / measured["bandwidth"])
+        itself = measured[f"{kind} alone"]
+        yield Row(f"{name}: exchange", 100 * (1 - itself / took), "% of a step")
+        paper = Step(itself, sum(measured[exchange] for exchange in exchanged))
         what = f"{name}: a step"
         yield Row(what, 1000 * took, "ms", "on paper, hidden", 1000 * paper.hidden)
         yield Row(what, 1000 * took, "ms", "on paper, plain", 1000 * paper.plain)

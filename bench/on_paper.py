@@ -1,10 +1,15 @@
 """What many GPUs would give, from arithmetic, memory and bandwidth: a model on paper.
 
-A step computes and exchanges. Copies (DDP) sum the gradients of N parameters: every rank sends
-2 (n - 1) / n x 4 N bytes. Parts (FSDP2) gather the weights for the forward pass, again for the
-backward pass, and scatter the summed gradients: 3 (n - 1) / n x 4 N bytes. Where all of that hides
-behind the arithmetic a step takes the longer of the two; where none does, their sum. The truth lies
-between, and `bench_scale` holds it against steps that were measured.
+A step computes and exchanges. Copies (DDP) sum the gradients of N parameters once: every rank sends
+2 (n - 1) / n x 4 N bytes. Parts (FSDP2) gather the weights for the forward pass, gather them again
+for the backward pass, and sum the gradients into parts: (n - 1) / n x 4 N bytes each; each time
+4 N bytes are also copied, out of a buffer or into one. Where all of the exchange hides behind the
+arithmetic a step takes the longer of the two; where none does, their sum. The truth lies between.
+`bench_scale` holds such a sum against steps that were measured: of a rank's step by itself, copies
+included, and of gloo's bare exchanges.
+
+Of GPUs it is assumed that memory and every exchange run at the bandwidth that their maker names,
+that no exchange waits for its first byte, and that bookkeeping happens meanwhile.
 """
 
 from __future__ import annotations
@@ -32,6 +37,8 @@ class Cluster:
     reached: float
     memory: float
     """Bytes of one GPU."""
+    memory_bandwidth: float
+    """Bytes per second that it reads and writes."""
     in_node: int
     within: float
     """Bytes per second that a GPU sends to the others of its node."""
@@ -42,7 +49,7 @@ class Cluster:
         return self.within if ranks <= self.in_node else self.between
 
 
-H100 = Cluster("H100 SXM", PEAKS["H100"], 0.4, 80e9, 8, 450e9, 50e9)
+H100 = Cluster("H100 SXM", PEAKS["H100"], 0.4, 80e9, 3.35e12, 8, 450e9, 50e9)
 """NVLink 4: 900 GB/s both ways together; between nodes 400 Gbit/s a GPU (DGX H100 data sheet).
 
 A share of 0.4 is what PaLM (0.46) and Llama 3 (0.38 to 0.43) report; our own is not measured yet.
@@ -72,8 +79,13 @@ MODELS = {
 RANKS = (8, 64, 512)
 
 
+SUM, GATHER, SCATTER = "sum", "gather", "scatter"
+EXCHANGES = {"copies": (SUM,), "parts": (GATHER, GATHER, SCATTER)}
+"""What ranks exchange in a step of one pass, each time a number for every parameter."""
+
+
 class Step(NamedTuple):
-    """Seconds of a step: its arithmetic, its exchange."""
+    """Seconds of a step: its arithmetic with what is copied, its exchange."""
 
     compute: float
     exchange: float
@@ -95,7 +107,18 @@ def exchanged_bytes(parameters: int, ranks: int, parts: bool) -> float:
     >>> exchanged_bytes(1_000, 2, parts=False), exchanged_bytes(1_000, 2, parts=True)
     (4000.0, 6000.0)
     """
-    return (3 if parts else 2) * (ranks - 1) / ranks * NUMBER * parameters
+    once = (ranks - 1) / ranks * NUMBER * parameters
+    # a sum for all is a sum into parts that are gathered
+    return once * sum(2 if name == SUM else 1 for name in EXCHANGES["parts" if parts else "copies"])
+
+
+def copied_bytes(parameters: int, parts: bool) -> float:
+    """What a rank copies in a step of one pass, each byte read and written.
+
+    >>> copied_bytes(1_000, parts=True)
+    24000
+    """
+    return 2 * NUMBER * parameters * len(EXCHANGES["parts"]) if parts else 0
 
 
 def held_bytes(config: Config, ranks: int, parts: bool) -> float:
@@ -119,8 +142,12 @@ def activation_bytes(config: Config, tokens: int) -> float:
 def step_of(config: Config, ranks: int, parts: bool, cluster: Cluster) -> Step:
     """Blocks are computed twice, forward: four thirds of the arithmetic."""
     arithmetic = 4 / 3 * flops_per_token(config) * TOKENS
-    sent = exchanged_bytes(parameter_count(config), ranks, parts)
-    return Step(arithmetic / (cluster.peak * cluster.reached), sent / cluster.bandwidth(ranks))
+    parameters = parameter_count(config)
+    copying = copied_bytes(parameters, parts) / cluster.memory_bandwidth
+    sent = exchanged_bytes(parameters, ranks, parts)
+    return Step(
+        arithmetic / (cluster.peak * cluster.reached) + copying, sent / cluster.bandwidth(ranks)
+    )
 
 
 def three_digits(number: float) -> str:

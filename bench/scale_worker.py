@@ -8,11 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from bench.on_paper import EXCHANGES, GATHER, SCATTER, SUM
 from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard_writing import write_shard
@@ -20,7 +22,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
 from glassformer.training.distributed import Group, join
 from glassformer.training.loop import Loop
-from glassformer.training.ranks import ALONE, Ranks, local
+from glassformer.training.ranks import Ranks, local
 from glassformer.training.recipe import Recipe
 
 CONFIG = Config(vocab_size=1000, n_ctx=128, d_model=256, n_layers=4, n_heads=4)
@@ -55,21 +57,58 @@ def held_bytes(loop: Loop) -> int:
     return sum(local(tensor).nbytes for tensor in tensors)
 
 
+def pieces_of(model: Decoder, ranks: int) -> list[int]:
+    """How many numbers are exchanged at once: those of each block, then all others."""
+    blocks = [sum(p.numel() for p in block.parameters()) for block in model.blocks]
+    others = sum(p.numel() for p in model.parameters()) - sum(blocks)
+    return [ranks * -(-n // ranks) for n in (*blocks, others)]  # of equal parts
+
+
+def exchanges(pieces: list[int], ranks: int) -> dict[str, Callable[[], None]]:
+    """Each exchange, bare: one collective for every piece."""
+    wholes = [torch.zeros(n) for n in pieces]
+    parts = [torch.zeros(n // ranks) for n in pieces]
+
+    def gather() -> None:
+        for whole, part in zip(wholes, parts, strict=True):
+            dist.all_gather_into_tensor(whole, part)
+
+    def scatter() -> None:
+        for whole, part in zip(wholes, parts, strict=True):
+            dist.reduce_scatter_tensor(part, whole)
+
+    def add_up() -> None:
+        for whole in wholes:
+            dist.all_reduce(whole)
+
+    return {SUM: add_up, GATHER: gather, SCATTER: scatter}
+
+
 def main(steps: int, file: Path) -> None:
+    """Time a step of each kind; the same with each rank as a group of its own; each exchange.
+
+    The second is all of a step but the exchange: a rank's arithmetic, and what DDP and FSDP2 do
+    before and after, on as busy a machine.
+    """
     torch.set_num_threads(1)
     result: dict[str, float] = {}
     with join("cpu", sharded=False, deadline=300) as copies:
-        parts = Group(copies.store, copies.rank, copies.size, copies.device, sharded=True)
-        share = loop_of(ALONE, RECIPE.batch_size // copies.size)
-        copies.any(False)  # both begin now
-        result["share"] = timed(share.advance, steps)  # no exchange, and as busy a machine
-        for name, ranks in (("copies", copies), ("parts", parts)):
-            loop = loop_of(ranks, RECIPE.batch_size)
+        each = [dist.new_group([rank]) for rank in range(copies.size)]
+        itself = each[copies.rank]
+        assert isinstance(itself, dist.ProcessGroup)
+        for name in EXCHANGES:
+            make = partial(Group, copies.store, device=copies.device, sharded=name == "parts")
+            own = make(rank=0, size=1, members=itself)
+            loop = loop_of(own, RECIPE.batch_size // copies.size)
+            copies.any(False)  # both begin now
+            result[f"{name} alone"] = timed(loop.advance, steps)
+            loop = loop_of(make(rank=copies.rank, size=copies.size), RECIPE.batch_size)
             result[name] = timed(loop.advance, steps)
             result[f"{name} bytes"] = held_bytes(loop)
-        gradient = torch.zeros(sum(p.numel() for p in share.model.parameters()))
-        took = timed(lambda: dist.all_reduce(gradient), steps)
-        result["bandwidth"] = 2 * (copies.size - 1) / copies.size * gradient.nbytes / took
+        pieces = pieces_of(Decoder(CONFIG), copies.size)
+        for name, exchange in exchanges(pieces, copies.size).items():
+            copies.any(False)
+            result[name] = timed(exchange, steps)
         if copies.is_first:
             file.write_text(json.dumps(result))
 

@@ -2,7 +2,17 @@
 
 import pytest
 
-from bench.on_paper import H100, MODELS, RANKS, Step, exchanged_bytes, held_bytes, step_of, table
+from bench.on_paper import (
+    H100,
+    MODELS,
+    RANKS,
+    Step,
+    copied_bytes,
+    exchanged_bytes,
+    held_bytes,
+    step_of,
+    table,
+)
 from glassformer.model.size import parameter_count
 
 
@@ -14,6 +24,13 @@ def test_the_models_have_the_parameters_that_they_are_called_by():
 def test_nothing_is_exchanged_by_one_and_parts_exchange_half_as_much_again():
     assert exchanged_bytes(1000, 1, parts=False) == 0
     assert exchanged_bytes(1000, 64, parts=True) == 1.5 * exchanged_bytes(1000, 64, parts=False)
+
+
+def test_parts_are_copied_three_times_and_that_is_little_beside_the_arithmetic():
+    plain, parts = (step_of(MODELS["8B"], 64, kind, H100) for kind in (False, True))
+    copying = parts.compute - plain.compute
+    assert copying == pytest.approx(copied_bytes(parameter_count(MODELS["8B"]), True) / 3.35e12)
+    assert copying < 0.05 * plain.compute
 
 
 def test_copies_hold_sixteen_bytes_a_parameter_and_parts_their_share_and_what_is_gathered():

@@ -2,7 +2,10 @@
 
 import json
 import struct
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -76,6 +79,10 @@ def test_every_logger_gets_the_numbers_of_every_row(glassformer, config, tmp_pat
     numbers = {(step, name): v for step, row in expected.items() for name, v in row.items()}
     assert shown == pytest.approx(numbers, rel=1e-6, nan_ok=True)  # TensorBoard keeps fp32
     assert logged_by_wandb(run) == expected
+    code, _, said = glassformer("train", "--resume", "--out", run, "--log", "wandb")
+    assert (code, said) == (0, "")
+    ids = {path.name.rpartition("-")[2] for path in run.glob("wandb/offline-run-*")}
+    assert ids == {(run / "logged-as").read_text()}  # a run that goes on stays one for W&B
 
 
 def test_a_run_is_repeated_bit_for_bit_by_the_options_in_its_folder(glassformer, config, tmp_path):
@@ -116,7 +123,44 @@ def test_a_file_of_options_that_can_not_be_obeyed_is_answered_in_one_line(
     assert said in complaint
 
 
-def test_an_unknown_logger_is_answered_before_anything_is_made(glassformer, config, tmp_path):
-    options = ["--config", config, "--out", tmp_path / "run", "--log", "wanb"]
-    code, _, said = glassformer("train", *options)
-    assert (code, "Did you mean 'wandb'?" in said, (tmp_path / "run").exists()) == (2, True, False)
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("wanb", "Did you mean 'wandb'?"),
+        ("wandb,trackio", "needs the package trackio; pip install 'glassformer[trackio]'"),
+    ],
+)
+def test_a_logger_that_can_not_be_had_is_answered_before_anything_is_made(
+    glassformer, config, tmp_path, monkeypatch, log, said
+):
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    options = ["--config", config, "--out", tmp_path / "run", "--log", log]
+    code, _, complaint = glassformer("train", *options)
+    assert (code, said in complaint, (tmp_path / "run").exists()) == (2, True, False)
+
+
+def test_trackio_is_told_the_numbers_of_every_row_and_one_name_for_a_run_that_goes_on(
+    glassformer, config, tmp_path, monkeypatch
+):
+    """Its place is taken: it wants an older Pillow than other packages here."""
+    told: list[tuple[dict[str, float], int]] = []
+    names: list[str] = []
+
+    def init(project: str, name: str, resume: str, **_: Any) -> None:
+        names.append(f"{project} {name} {resume}")
+        print("* Trackio project initialized")
+
+    trackio: Any = ModuleType("trackio")
+    trackio.__spec__ = ModuleSpec("trackio", None)
+    trackio.init, trackio.finish = init, lambda: None
+    trackio.log = lambda numbers, step: told.append((numbers, step))
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    run = tmp_path / "run"
+    code, shown, said = glassformer(
+        "train", "--config", config, "--out", run, "--steps", "2", "--log", "trackio"
+    )
+    assert (code, said, "Trackio" in shown) == (0, "", False)
+    rows = read_metrics(run / "metrics.jsonl")
+    assert told == [(numbers_of(row), row["step"]) for row in rows]
+    assert glassformer("train", "--resume", "--out", run, "--log", "trackio")[0] == 0
+    assert names == [f"glassformer run-{(run / 'logged-as').read_text()} allow"] * 2

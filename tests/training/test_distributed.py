@@ -10,16 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.distributed.distributed_c10d import Store
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+from glassformer.cli.together import leave_for_torchrun
 from glassformer.interop.folder import load_folder
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
 from glassformer.training.data import Batch
 from glassformer.training.distributed import Group
+from glassformer.training.loop import train
 from glassformer.training.ranks import ALONE
 from glassformer.training.run import read_metrics
-from tests.training.small import small_data
+from glassformer.training.train_state import open_train_state
+from tests.training.small import small_data, small_model
 from tests.training.together import (
     END,
+    HALF,
     OPTIMIZERS,
     RUNS,
     before,
@@ -43,11 +48,16 @@ class Trained(NamedTuple):
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("together")
     before(folder)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    ranks = ["--nproc-per-node", str(request.param), "-m", "tests.training.together", str(folder)]
-    done = subprocess.run([*command, *ranks], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    together(request.param, folder)
     return Trained(folder, json.loads((folder / "losses.json").read_text()))
+
+
+def together(n: int, *arguments: object) -> None:
+    """What `tests.training.together` does, in n processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ranks = ["--nproc-per-node", n, "-m", "tests.training.together", *arguments]
+    done = subprocess.run([*command, *map(str, ranks)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -114,6 +124,43 @@ def test_a_loss_that_is_not_finite_stops_every_process_and_one_says_where_and_ke
     assert steps_saved(trained.folder / f"spoiled-{kind}/checkpoints")[-1] == 5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_several_processes_made_is_watched_and_explained_by_one(trained, kind):
+    folder = trained.folder / f"from-one-{kind}"
+    state = open_train_state(str(folder), 10)
+    batches = [small_data().batch(number, 4) for number in (20, 21)]  # those of step 11
+    ids = torch.cat([batch.ids for batch in batches])
+    targets = torch.cat([batch.targets for batch in batches])
+    watched, _ = state.train_step(ids, targets)
+    assert watched.trace["loss"].item() == pytest.approx(losses(folder)[10], abs=ROUNDING)
+    for address in ("opt/blocks.1.mlp.W_in[d_model=3,d_mlp=5]", "bwd/embed.W_E[vocab=2,d_model=1]"):
+        assert watched.trace.explain(address).agrees
+
+
+@pytest.mark.heavy
+def test_a_run_goes_on_from_two_processes_to_four_and_back(tmp_path):
+    together(2, tmp_path, f"two={HALF}")
+    together(4, tmp_path, f"two={END}", f"four={HALF}")
+    together(2, tmp_path, f"four={END}")
+    for optimizer, kind in RUNS:
+        run_to(ALONE, tmp_path / f"one-{kind}", END, optimizer)
+        expected = losses(tmp_path / f"one-{kind}")
+        for name in ("two", "four"):
+            assert losses(tmp_path / f"{name}-{kind}") == pytest.approx(expected, abs=ROUNDING)
+
+
+@pytest.mark.heavy
+def test_compiled_losses_of_two_processes_are_those_of_one(tmp_path):
+    """Copies and parts, with accumulated batches; nothing falls back to the eager pass."""
+    together(2, tmp_path, "compiled")
+    recipe = long_recipe("adamw").replace(steps=6)
+    alone = train(small_model(), small_data(), recipe).rows
+    expected = [row["loss"] for row in alone if "loss" in row]
+    for kind, (compiled, notes) in json.loads((tmp_path / "compiled.json").read_text()).items():
+        assert compiled == pytest.approx(expected, abs=ROUNDING), kind
+        assert notes == []
+
+
 def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(folder / "metrics.jsonl") if "loss" in row]
 
@@ -131,6 +178,15 @@ def test_the_shares_of_a_batch_are_its_rows_once_each_whatever_the_number_of_pro
 
 def share_of(batch: Batch, rank: int, size: int) -> Batch:
     return Group(Store(), rank, size, torch.device("cpu"), False).share(batch)
+
+
+def test_torchruns_own_report_ends_with_the_line_of_the_rank_that_failed(tmp_path, monkeypatch):
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    leave_for_torchrun("error: rank 1 is gone")
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(file))
+    report = str(ChildFailedError("glassformer", {0: failure}))
+    assert "traceback : error: rank 1 is gone\n" in report
 
 
 def test_sharding_without_torchrun_is_answered_with_how_to_start_it(glassformer, tmp_path):

@@ -74,11 +74,20 @@ def newest(folder: Path) -> int:
     return max((int(path.name[5:]) for path in folder.glob("checkpoints/step-??????")), default=0)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *asked: str) -> None:
+    """Everything that is checked; or only runs NAME=STEP, as far as said; or only `compiled`."""
     torch.set_num_threads(1)
     with join("cpu", sharded=False, deadline=120) as copies:
         parts = Group(copies.store, copies.rank, copies.size, copies.device, sharded=True)
         kinds = {"copies": copies, "parts": parts}
+        if asked == ("compiled",):
+            write_compiled(folder / "compiled.json", kinds)
+            return
+        for name, step in (run.split("=") for run in asked):
+            for optimizer, kind in RUNS:
+                run_to(kinds[kind], folder / f"{name}-{kind}", int(step), optimizer)
+        if asked:
+            return
         losses = {
             f"{optimizer} {kind}": losses_of(ranks, long_recipe(optimizer))
             for optimizer in OPTIMIZERS
@@ -95,6 +104,18 @@ def main(folder: Path) -> None:
             run_to(ranks, folder / f"to-one-{kind}", HALF, optimizer)
         said = {kind: spoiled(ranks, folder / f"spoiled-{kind}") for kind, ranks in kinds.items()}
         (folder / f"said-{copies.rank}.json").write_text(json.dumps(said))
+
+
+def write_compiled(file: Path, kinds: dict[str, Group]) -> None:
+    """Losses of a few compiled steps of each kind, and all notes about them."""
+    recipe = long_recipe("adamw").replace(steps=6, compile=True)
+    said = {}
+    for kind, ranks in kinds.items():
+        rows = train(small_model(), small_data(), recipe, ranks=ranks).rows
+        notes = [row["note"] for row in rows if "note" in row]
+        said[kind] = [row["loss"] for row in rows if "loss" in row], notes
+    if kinds["copies"].is_first:
+        file.write_text(json.dumps(said))
 
 
 def spoiled(ranks: Ranks, folder: Path) -> str:
@@ -120,4 +141,4 @@ def before(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

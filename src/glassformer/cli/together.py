@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 
@@ -37,7 +40,16 @@ def together(device: str, shard: bool, deadline: float) -> Iterator[Ranks]:
         except GlassformerError as error:
             if ranks.says_first(str(error)):
                 say(f"error: {error}", error=True)
+                leave_for_torchrun(f"error: {error}")
             raise typer.Exit(2) from None
+
+
+def leave_for_torchrun(line: str) -> None:
+    """Why this rank ends, where torchrun looks for it: its own report, which follows, says it."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file is not None:
+        failure = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}
+        Path(file).write_text(json.dumps({"message": failure}), encoding="utf-8")
 
 
 def restarted() -> bool:

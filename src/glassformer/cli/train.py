@@ -131,7 +131,7 @@ def command(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Also write the numbers for tensorboard or wandb (offline), or tensorboard,wandb.",
+            help="Also write the numbers for tensorboard, wandb (offline) or trackio; a,b for two.",
         ),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", hidden=True)] = False,

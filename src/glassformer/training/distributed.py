@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.rendezvous import rendezvous
@@ -41,17 +42,28 @@ class Group(Ranks):
     """This process among those that train together."""
 
     def __init__(
-        self, store: Store, rank: int, size: int, device: torch.device, sharded: bool
+        self,
+        store: Store,
+        rank: int,
+        size: int,
+        device: torch.device,
+        sharded: bool,
+        members: dist.ProcessGroup | None = None,
     ) -> None:
         self.store, self.rank, self.size = store, rank, size
         self.device, self.sharded = device, sharded
+        self.members = members
+        """Those that train together; None: all that torchrun has started."""
 
     def where(self, device: str) -> str:  # noqa: ARG002 (it was chosen by it)
         return str(self.device)
 
     def loss_of(self, model: AnyModel) -> Callable[..., Tensor]:
         if self.sharded:
-            mesh = init_device_mesh(self.device.type, (self.size,))
+            if self.members is None:
+                mesh = init_device_mesh(self.device.type, (self.size,))
+            else:
+                mesh = DeviceMesh.from_group(self.members, self.device.type)
             for block in (module for module in model.modules() if isinstance(module, Block)):
                 fully_shard(block, mesh=mesh)
             fully_shard(model, mesh=mesh, reshard_after_forward=True)
@@ -59,7 +71,11 @@ class Group(Ranks):
             return model.loss
         on = [self.device] if self.device.type == "cuda" else None
         # buffers are fixed tables: nothing in them is to be told
-        return DistributedDataParallel(LossOf(model), device_ids=on, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # its name from torch 2.13 on is another
+            return DistributedDataParallel(
+                LossOf(model), device_ids=on, broadcast_buffers=False, process_group=self.members
+            )
 
     def share(self, batch: Batch) -> Batch:
         """This rank's rows, as even as can be; one that is not asked for, where there are fewer."""
@@ -73,7 +89,7 @@ class Group(Ranks):
 
     def total(self, value: Tensor) -> Tensor:
         result = value.clone()
-        dist.all_reduce(result)
+        dist.all_reduce(result, group=self.members)
         return result
 
     def any(self, flag: bool) -> bool:

@@ -1,17 +1,22 @@
-"""What training measures, for TensorBoard and W&B: the numbers of every row, by step."""
+"""What training measures, for TensorBoard, W&B and trackio: the numbers of every row, by step."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
+from io import StringIO
+from typing import Any, NamedTuple
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.metrics import Row
 from glassformer.training.run import Run
 
 PROJECT = "glassformer"
+LOGGED_AS = "logged-as"
 
 Log = Callable[[dict[str, float], int], object]
 """Takes numbers by name, and the step at which they were measured."""
@@ -45,20 +50,25 @@ def logging_to(names: tuple[str, ...], run: Run) -> Iterator[Callable[[Row], Non
         yield log
 
 
-def opened(name: str) -> Any:
+def opened(name: str) -> Callable[[Run], AbstractContextManager[Log]]:
     """How a logger is begun; raises for one that there is not, or whose package is missing."""
     if name not in LOGGERS:
         raise GlassformerError(
             f"--log {name!r} is none of {', '.join(LOGGERS)}.{did_you_mean(name, LOGGERS)}"
         )
-    return LOGGERS[name]
+    logger = LOGGERS[name]
+    if find_spec(name) is None:
+        raise GlassformerError(
+            f"--log {name} needs the package {name}; pip install 'glassformer[{logger.extra}]'"
+        )
+    return logger.begin
 
 
 @contextmanager
 def _tensorboard(run: Run) -> Iterator[Log]:
     """Event files in RUN/tensorboard."""
-    with _needed("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(run.folder / "tensorboard")) as writer:
 
         def log(numbers: dict[str, float], step: int) -> None:
@@ -71,8 +81,8 @@ def _tensorboard(run: Run) -> Iterator[Log]:
 @contextmanager
 def _wandb(run: Run) -> Iterator[Log]:
     """A W&B run in RUN/wandb, offline unless $WANDB_MODE says otherwise; `wandb sync` sends it."""
-    with _needed("wandb"):
-        import wandb
+    import wandb
+
     # what it gathers of the machine, the code and the console is nobody's business here
     quiet = wandb.Settings(
         silent=True,
@@ -86,6 +96,8 @@ def _wandb(run: Run) -> Iterator[Log]:
     writer = wandb.init(
         project=PROJECT,
         name=run.folder.name,
+        id=id_of(run),
+        resume="allow",
         dir=run.folder,
         mode=None if "WANDB_MODE" in os.environ else "offline",
         config=run.description.to_dict(),
@@ -97,14 +109,45 @@ def _wandb(run: Run) -> Iterator[Log]:
         writer.finish()
 
 
-LOGGERS: dict[str, Any] = {"tensorboard": _tensorboard, "wandb": _wandb}
-
-
 @contextmanager
-def _needed(package: str) -> Iterator[None]:
+def _trackio(run: Run) -> Iterator[Log]:
+    """A run among trackio's own on this machine; `trackio show --project glassformer` shows it."""
+    trackio: Any = import_module("trackio")
+    name = f"{run.folder.name}-{id_of(run)}"  # its runs are known by their names alone
+    with redirect_stdout(StringIO()):  # it greets
+        trackio.init(
+            project=PROJECT,
+            name=name,
+            config=run.description.to_dict(),
+            resume="allow",
+            embed=False,
+            auto_log_cpu=False,
+            auto_log_gpu=False,
+        )
     try:
-        yield
-    except ImportError as error:
-        raise GlassformerError(
-            f"--log {package} needs the package {package}; pip install 'glassformer[loggers]'"
-        ) from error
+        yield lambda numbers, step: trackio.log(numbers, step=step)
+    finally:
+        with redirect_stdout(StringIO()):
+            trackio.finish()
+
+
+class Logger(NamedTuple):
+    """How it is begun, and the extra that brings its package, which is called as it is."""
+
+    begin: Callable[[Run], AbstractContextManager[Log]]
+    extra: str = "loggers"
+
+
+LOGGERS = {
+    "tensorboard": Logger(_tensorboard),
+    "wandb": Logger(_wandb),
+    "trackio": Logger(_trackio, extra="trackio"),
+}
+
+
+def id_of(run: Run) -> str:
+    """Under what other programs know this run, so that a resumed one goes on in theirs, too."""
+    file = run.folder / LOGGED_AS
+    if not file.exists():
+        file.write_text(secrets.token_hex(4), encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()
