@@ -186,10 +186,10 @@ class ServerSource implements Source {
       );
     }
     if (answer.ok) return answer;
-    const found = await answer.json().catch(() => null);
+    const result = await answer.json().catch(() => null);
     throw new SourceError(
-      found?.error?.message ?? `the server answered ${answer.status}`,
-      found?.error?.code ?? String(answer.status),
+      result?.error?.message ?? `the server answered ${answer.status}`,
+      result?.error?.code ?? String(answer.status),
     );
   }
 }
@@ -218,9 +218,9 @@ class FileSource implements Source {
     const packed = this.data.models[id];
     if (!packed) return null;
     const { n_ctx } = this.data.runs.find((run) => run.id === id)!;
-    const found = this.engines.get(id) ?? new Engine(packed, n_ctx);
-    this.engines.set(id, found);
-    return found;
+    const result = this.engines.get(id) ?? new Engine(packed, n_ctx);
+    this.engines.set(id, result);
+    return result;
   }
 
   get plant(): Source["plant"] {
@@ -248,9 +248,9 @@ class FileSource implements Source {
     id in this.data.metrics ? unpackJson(this.data.metrics[id]) : NO_METRICS;
 
   async run(id: string): Promise<RunInfo> {
-    const found = this.data.runs.find((run) => run.id === id) ?? this.data.runs[0];
-    if (!found) throw new SourceError("This file holds no run.", "empty");
-    return found;
+    const result = this.data.runs.find((run) => run.id === id) ?? this.data.runs[0];
+    if (!result) throw new SourceError("This file holds no run.", "empty");
+    return result;
   }
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
@@ -278,9 +278,9 @@ class FileSource implements Source {
   async tokenize(run: string, text: string): Promise<TokenizedText> {
     const engine = this.engine(run);
     if (engine) return engine.tokenize(text).catch(refused);
-    const found = this.data.texts[run]?.find((known) => known.text === text);
-    if (!found) throw new SourceError(OFFLINE, "offline");
-    return found;
+    const result = this.data.texts[run]?.find((known) => known.text === text);
+    if (!result) throw new SourceError(OFFLINE, "offline");
+    return result;
   }
 
   glossary = async () => this.data.glossary;

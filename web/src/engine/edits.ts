@@ -89,9 +89,9 @@ const leaf = (node: PlanNode, name: string, dtype = node.dtype): PlanNode => ({
 
 /** A value with its changes, rounded to its type. */
 export function changed(numbers: Float64Array, changes: Change[], dtype: string): Float64Array {
-  const found = put(numbers, changes, ({ numbers }, i) => numbers[i]);
-  rounding(dtype)(found, 0, found.length);
-  return found;
+  const result = put(numbers, changes, ({ numbers }, i) => numbers[i]);
+  rounding(dtype)(result, 0, result.length);
+  return result;
 }
 
 function put(
@@ -99,7 +99,7 @@ function put(
   changes: Change[],
   number: (change: Change, i: number) => number,
 ): Float64Array {
-  const found = numbers.slice();
-  for (const change of changes) change.places.forEach((at, i) => (found[at] = number(change, i)));
-  return found;
+  const result = numbers.slice();
+  for (const change of changes) change.places.forEach((at, i) => (result[at] = number(change, i)));
+  return result;
 }

@@ -75,12 +75,12 @@ const FREE = new WeakMap<Node, Set<string>>(); // a tree is lowered anew for eve
 function free(node: Node): Set<string> {
   const known = FREE.get(node);
   if (known) return known;
-  const found = new Set(
+  const result = new Set(
     node[0] === "axis" ? [node[1]] : children(node).flatMap((child) => [...free(child)]),
   );
-  if (isReduction(node)) found.delete(node[1]);
-  FREE.set(node, found);
-  return found;
+  if (isReduction(node)) result.delete(node[1]);
+  FREE.set(node, result);
+  return result;
 }
 
 /** The stages of `result[axes] = tree`. */
@@ -113,10 +113,10 @@ class Lowering {
   long = (axes: string[]): string[] => axes.filter((axis) => this.sizes[axis] > 1);
 
   stage(node: Node, axes: string[], out: number): void {
-    const found = isReduction(node)
+    const result = isReduction(node)
       ? this.reduce(node, axes, out)
       : { kind: "map" as const, out, axes, body: this.expr(node, axes) };
-    this.stages.push(found);
+    this.stages.push(result);
   }
 
   private reduce([reduction, axis, inside]: Reduction, axes: string[], out: number): Stage {
@@ -128,8 +128,8 @@ class Lowering {
     }
     const over = this.long(run);
     if (reduction === "sum") {
-      const found = this.product(body, axes, over, out) ?? this.scatter(body, axes, over, out);
-      if (found) return found;
+      const result = this.product(body, axes, over, out) ?? this.scatter(body, axes, over, out);
+      if (result) return result;
     }
     const space = [...axes, ...over];
     return { kind: "reduce", out, axes, reduction, over, body: this.expr(body, space) };
@@ -139,8 +139,8 @@ class Lowering {
   private product(body: Node, axes: string[], over: string[], out: number): Stage | null {
     const space = [...axes, ...over];
     const varying = (nodes: Node[]): string[] => {
-      const found = new Set(nodes.flatMap((node) => [...free(node)]));
-      return space.filter((axis) => found.has(axis));
+      const result = new Set(nodes.flatMap((node) => [...free(node)]));
+      return space.filter((axis) => result.has(axis));
     };
     const parts = factors(body);
     const widest = parts.reduce((one, other) =>
@@ -231,8 +231,8 @@ class Lowering {
   }
 
   private varying = (node: Node, space: string[]): string[] => {
-    const found = free(node);
-    return space.filter((axis) => found.has(axis));
+    const result = free(node);
+    return space.filter((axis) => result.has(axis));
   };
 
   /** A tree as an array: the operand that it reads, or one made by a stage of its own. */

@@ -92,21 +92,21 @@ export function withoutTargets({ nodes }: Plan): Set<string> {
   for (const { address, operands } of nodes)
     if (Object.values(operands).some((path) => asked.has(path))) asked.add(address);
   const read = new Set<string>(); // by any node
-  const found = new Set<string>();
+  const result = new Set<string>();
   for (const { address, op, operands } of nodes.toReversed()) {
-    if (!asked.has(address) && (op === null || !read.has(address) || found.has(address))) {
-      found.add(address);
-      for (const path of Object.values(operands)) found.add(path);
+    if (!asked.has(address) && (op === null || !read.has(address) || result.has(address))) {
+      result.add(address);
+      for (const path of Object.values(operands)) result.add(path);
     }
     for (const path of Object.values(operands)) read.add(path);
   }
-  return found;
+  return result;
 }
 
 /** Some nodes and all that they are computed from. */
 export function needed({ nodes }: Plan, addresses: string[]): Set<string> {
-  const found = new Set(addresses);
+  const result = new Set(addresses);
   for (const { address, operands } of nodes.toReversed())
-    if (found.has(address)) for (const path of Object.values(operands)) found.add(path);
-  return found;
+    if (result.has(address)) for (const path of Object.values(operands)) result.add(path);
+  return result;
 }

@@ -1,6 +1,6 @@
 /** What an address stands for, where that is something that training or an edit changes. */
 import { kindOf, type Address } from "../trace/address";
-import { isWhole } from "../trace/node";
+import { isInteger } from "../trace/node";
 import type { Trace } from "../trace/trace";
 
 /** The place, or why there is none. */
@@ -13,7 +13,7 @@ export function changeable(trace: Trace, text: string): { where: Address | null;
         where: null,
         problem: `${path} only follows from others; choose a value of the forward pass (fwd/) or a weight.`,
       };
-    if (isWhole(trace.node(path)))
+    if (isInteger(trace.node(path)))
       return { where: null, problem: `${path} holds whole numbers, which stay as they are.` };
     return { where, problem: "" };
   } catch (error) {

@@ -2,7 +2,7 @@
 import {
   hasMask,
   isMasked as maskedAt,
-  isWhole,
+  isInteger,
   itemBytes,
   strides,
   type TraceNode,
@@ -177,7 +177,7 @@ export interface Scale {
 }
 
 export function scaleKind(node: TraceNode): Scale["kind"] {
-  if (isWhole(node)) return "ids";
+  if (isInteger(node)) return "ids";
   return node.role === "probability" ? "probability" : "signed";
 }
 

@@ -1,6 +1,6 @@
 /** Painting the visible window of a matrix on a canvas. */
 import { number } from "../trace/number";
-import { isWhole } from "../trace/node";
+import { isInteger } from "../trace/node";
 import { channels } from "../state/theme.svelte";
 import { columnLabel, isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
 
@@ -64,7 +64,7 @@ export function paint(
   const { side, head, cell } = look;
   const { base, byRow, byColumn } = layout(plane);
   const values = plane.trace.values;
-  const integers = isWhole(plane.node);
+  const integers = isInteger(plane.node);
   const [ink, surface, line] = [
     palette.color("ink"),
     palette.color("surface"),

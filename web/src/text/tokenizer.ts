@@ -120,9 +120,9 @@ export class Tokenizer {
     const steps: Step[] = [];
     const step = (op: Step["op"], word: number | null, pieces: string[]): Step => {
       const none = { merge: null, considered: [], ids: [] };
-      const found = { op, word, pieces: pieces.map((piece) => this.show(piece)), ...none };
-      steps.push(found);
-      return found;
+      const result = { op, word, pieces: pieces.map((piece) => this.show(piece)), ...none };
+      steps.push(result);
+      return result;
     };
     if (this.file.pre_tokenizer)
       step("split", null, []).pieces = words.map((word) => this.show(word.text));
@@ -249,7 +249,7 @@ function decoded(parts: string[], { type, pattern, content = "", start = 0 }: St
       while (at < start && part[at] === content) at++;
       return part.slice(at);
     });
-  const found = pattern?.Regex ? new RegExp(spaced(pattern.Regex), "gu") : pattern?.String;
-  if (type !== "Replace" || !found) throw new Error(`this page does not know the decoder ${type}`);
-  return parts.map((part) => part.replaceAll(found, () => content));
+  const result = pattern?.Regex ? new RegExp(spaced(pattern.Regex), "gu") : pattern?.String;
+  if (type !== "Replace" || !result) throw new Error(`this page does not know the decoder ${type}`);
+  return parts.map((part) => part.replaceAll(result, () => content));
 }

@@ -8,7 +8,6 @@ import { rule, type FunctionName } from "./functions";
 import {
   NEGATION,
   PRECEDENCE,
-  isBinary,
   isCall,
   isReduction,
   sides,
@@ -17,9 +16,7 @@ import {
   type Reduction,
 } from "./formula";
 import {
-  Fixed,
   constant,
-  enough,
   fewestDigits,
   fullDigits,
   isShort,
@@ -86,7 +83,7 @@ export function putIn(tree: Node, run: Evaluation, at: Env): Printed {
   return { is: "chosen", condition: printed(tree[1], run, at), answer, branch };
 }
 
-function printed(node: Node, run: Evaluation, env: Env): Printed {
+export function printed(node: Node, run: Evaluation, env: Env): Printed {
   switch (node[0]) {
     case "read": {
       const value = run.quietly(node, env);
@@ -117,7 +114,7 @@ function gathered(node: Reduction, run: Evaluation, env: Env): Printed {
   const { axes, body } = kind === "sum" ? flattened(node) : { axes: [node[1]], body: node[2] };
   const sizes = axes.map(run.size);
   const n = sizes.reduce((a, b) => a * b, 1);
-  const term = (place: number) => printed(body, run, { ...env, ...indices(place, axes, sizes) });
+  const term = (index: number) => printed(body, run, { ...env, ...indices(index, axes, sizes) });
   if (n === 1 && kind !== "mean") return term(0);
   if (n <= SHOWN_TERMS)
     return { is: "gathered", kind, terms: Array.from({ length: n }, (_, i) => term(i)), n };
@@ -141,21 +138,21 @@ function gathered(node: Reduction, run: Evaluation, env: Env): Printed {
   return { is: "gathered", kind, terms: [...first.map(term), rest, ...last.map(term)], n };
 }
 
-/** The places of the first and the last terms of n. */
+/** The indices of the first and the last terms of n. */
 const ends = (n: number): number[] => [
   ...Array(FIRST).keys(),
   ...Array.from({ length: LAST }, (_, i) => n - LAST + i),
 ];
 
-/** The numbers but for those at some places, which rise. */
-function without(values: Float64Array, places: number[]): Float64Array {
-  const found = new Float64Array(values.length - places.length);
+/** The numbers but for those at some indices, which rise. */
+function without(values: Float64Array, dropped: number[]): Float64Array {
+  const result = new Float64Array(values.length - dropped.length);
   let from = 0;
-  [...places, values.length].forEach((place, i) => {
-    found.set(values.subarray(from, place), from - i);
-    from = place + 1;
+  [...dropped, values.length].forEach((index, i) => {
+    result.set(values.subarray(from, index), from - i);
+    from = index + 1;
   });
-  return found;
+  return result;
 }
 
 /** The axes of a sum of sums, and what is summed. */
@@ -169,12 +166,12 @@ function flattened(node: Reduction): { axes: string[]; body: Node } {
   return { axes, body };
 }
 
-/** The indices of a place, row-major over some axes. */
-export function indices(place: number, axes: string[], sizes: number[]): Env {
+/** An index of each axis for one of all terms, row-major. */
+export function indices(index: number, axes: string[], sizes: number[]): Env {
   const at: Env = {};
   for (let d = axes.length - 1; d >= 0; d--) {
-    at[axes[d]] = place % sizes[d];
-    place = Math.floor(place / sizes[d]);
+    at[axes[d]] = index % sizes[d];
+    index = Math.floor(index / sizes[d]);
   }
   return at;
 }
@@ -288,7 +285,7 @@ export interface Line {
 }
 
 /** The line for a result, with the fewest digits with which it is true, or in full. */
-export function line(node: Printed, result: number, whole = false, full = false): Line {
+export function line(node: Printed, result: number, integer = false, full = false): Line {
   const branch = node.is === "chosen" ? node.branch : node;
   if (branch.is === "drawn")
     return {
@@ -297,86 +294,13 @@ export function line(node: Printed, result: number, whole = false, full = false)
       result: "",
       digits: { operands: 4, result: 4, holds: true },
     };
-  const digits = (full ? fullDigits : fewestDigits)(result, (d) => value(node, d), whole);
+  const digits = (full ? fullDigits : fewestDigits)(result, (d) => value(node, d), integer);
   return {
     numbers: text(node, digits.operands),
     relation: digits.holds ? "=" : "≈",
-    result: branch.is === "put" ? "" : spelled(result, digits.result, whole),
+    result: branch.is === "put" ? "" : spelled(result, digits.result, integer),
     digits,
   };
 }
 
 export const plainText = (pieces: Piece[]): string => pieces.map((piece) => piece.text).join("");
-
-// --- a sum term by term ------------------------------------------------------------------------
-
-/**
- * The terms of a sum, row-major over the summed axes, all with the same number of places, the fewest
- * with which they add up; the sum so far is that of the terms as printed.
- */
-export class Terms {
-  readonly column: Fixed;
-  private readonly sizes: number[];
-  private readonly units: Float64Array;
-  private readonly running: number[] = [];
-
-  constructor(
-    readonly axes: string[],
-    readonly values: Float64Array,
-    private readonly summed: Node,
-    private readonly run: Evaluation,
-    private readonly at: Env,
-  ) {
-    this.sizes = axes.map(run.size);
-    this.column = Fixed.ofSum(values);
-    this.units = values.map((value) => this.column.units(value));
-    let sum = 0;
-    for (const units of this.units) this.running.push((sum += units));
-  }
-
-  get length(): number {
-    return this.values.length;
-  }
-
-  index = (place: number): Env => indices(place, this.axes, this.sizes);
-  text = (place: number): string => this.column.text(this.units[place]);
-  soFar = (place: number): string => this.column.text(this.running[place]);
-
-  /** Axes with more than one index. */
-  get long(): string[] {
-    const long = this.axes.filter((_, d) => this.sizes[d] > 1);
-    return long.length ? long : this.axes;
-  }
-
-  /** What the terms from `start` to before `stop` sum to, as they are printed. */
-  sumOf = (start: number, stop: number): string =>
-    this.column.text(this.units.slice(start, stop).reduce((sum, units) => sum + units, 0));
-
-  /** How many digits operands beside these terms need, so that each gives its term. */
-  digits(places: number[]): number {
-    const shown = places.map((place) =>
-      printed(this.summed, this.run, { ...this.at, ...this.index(place) }),
-    );
-    return enough((digits) =>
-      shown.every((one, i) => this.column.units(value(one, digits)) === this.units[places[i]]),
-    );
-  }
-}
-
-/** The terms of a formula's outermost sum (or mean) at one element; null where nothing is summed. */
-export function terms(tree: Node, run: Evaluation, at: Env): Terms | null {
-  let node = outermostSum(tree);
-  if (!node) return null;
-  const axes: string[] = [];
-  while (node[0] === "sum" || node[0] === "mean") {
-    axes.push(node[1]);
-    node = node[2];
-  }
-  return new Terms(axes, run.valuesOf(axes, node, at).values, node, run, at);
-}
-
-function outermostSum(node: Node): Node | null {
-  if (node[0] === "sum" || node[0] === "mean") return node;
-  if (isBinary(node)) return outermostSum(node[1]) ?? outermostSum(node[2]);
-  return isCall(node) ? outermostSum(node[1]) : null;
-}

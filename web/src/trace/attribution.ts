@@ -135,10 +135,10 @@ class Way {
   /** Each part under a norm, and the norm's bias. */
   under(parts: Written[], name: string, called: string): Written[] {
     const norm = this.norms.get(name)!;
-    const found = parts.map((one) => ({ ...one, x: normed(norm, one.x) }));
+    const result = parts.map((one) => ({ ...one, x: normed(norm, one.x) }));
     if (norm.bias)
-      found.push({ part: `${called}'s bias`, address: `weight/${name}.b`, x: norm.bias });
-    return found;
+      result.push({ part: `${called}'s bias`, address: `weight/${name}.b`, x: norm.bias });
+    return result;
   }
 
   /** The stream with what a branch adds, each normed where the model does it. */
@@ -219,7 +219,7 @@ async function headsOf(trace: Trace, block: number, pos: number): Promise<Writte
   const W_O = trace.node(`weight/${scope}.W_O`);
   const weights = await trace.values.all(W_O);
   const [heads, wide, d_model] = W_O.shape;
-  const found = Array.from({ length: heads }, (_, head): Written => {
+  const result = Array.from({ length: heads }, (_, head): Written => {
     const x = new Float64Array(d_model);
     for (let i = head * wide; i < (head + 1) * wide; i++)
       for (let d = 0; d < d_model; d++) x[d] += z[i] * weights[i * d_model + d];
@@ -228,12 +228,12 @@ async function headsOf(trace: Trace, block: number, pos: number): Promise<Writte
   });
   const b_O = `weight/${scope}.b_O`;
   if (trace.has(b_O))
-    found.push({
+    result.push({
       part: `layer ${block} attention bias`,
       address: b_O,
       x: await line(trace, b_O, {}),
     });
-  return found;
+  return result;
 }
 
 /** What the neurons of a block's MLP wrote, largest share first; empty where they are not read by one matrix. */
@@ -288,9 +288,9 @@ async function starts(trace: Trace, config: Config, pos: number): Promise<Writte
     address: format(path, { pos }),
     x: await line(trace, path, index),
   });
-  const found = [await of("token embedding", path, { batch: 0, pos })];
-  if (trace.has("fwd/pos_embed")) found.push(await of("position", "fwd/pos_embed", { pos }));
-  return found;
+  const result = [await of("token embedding", path, { batch: 0, pos })];
+  if (trace.has("fwd/pos_embed")) result.push(await of("position", "fwd/pos_embed", { pos }));
+  return result;
 }
 
 /** The column of the unembedding that a token's logit is read with. */

@@ -1,6 +1,6 @@
 /** Two traces beside each other: how far every recorded value moved, and a value of their differences. */
 import type { Change as Told } from "../api";
-import { addressOf, isWhole, size, type TraceNode } from "./node";
+import { addressOf, isInteger, size, type TraceNode } from "./node";
 import { Trace } from "./trace";
 
 /**
@@ -16,7 +16,8 @@ export interface Change extends Told {
 /** Both nodes of one path, where they can be subtracted. */
 export function pair(before: Trace, after: Trace, path: string): [TraceNode, TraceNode] | null {
   const [one, two] = [before.nodes.get(path), after.nodes.get(path)];
-  const alike = one?.bytes && two?.bytes && !isWhole(one) && one.shape.join() === two.shape.join();
+  const alike =
+    one?.bytes && two?.bytes && !isInteger(one) && one.shape.join() === two.shape.join();
   return alike ? [one, two] : null;
 }
 

@@ -6,7 +6,7 @@
 import { isBinary, isCall, type Binary, type Node, type Read } from "./formula";
 import type { Env, Evaluation } from "./evaluate";
 import { rule } from "./functions";
-import { isWhole, strides } from "./node";
+import { isInteger, strides } from "./node";
 import { OPERATORS } from "./operators";
 
 /** Values and their rounding bounds, row-major over the axes; whether any is a real number. */
@@ -41,9 +41,9 @@ export class Columns {
   }
 
   of(node: Node): Column {
-    const found = this.known.get(node) ?? this.computed(node);
-    this.known.set(node, found);
-    return found;
+    const result = this.known.get(node) ?? this.computed(node);
+    this.known.set(node, result);
+    return result;
   }
 
   private computed(node: Node): Column {
@@ -52,12 +52,14 @@ export class Columns {
       const { values: x, bounds, real } = this.of(node[1]);
       const { of, exact } = rule(node[0]);
       const values = x.map(of);
-      const found = values.map((value, i) => this.run.boundOfCall(node[0], x[i], bounds[i], value));
-      return { values, bounds: found, real: real || !exact };
+      const result = values.map((value, i) =>
+        this.run.boundOfCall(node[0], x[i], bounds[i], value),
+      );
+      return { values, bounds: result, real: real || !exact };
     }
     if (isBinary(node)) return this.binary(node);
     if (node[0] === "axis" && this.axes.includes(node[1])) {
-      const values = this.places([node[1]], [1]);
+      const values = this.offsets([node[1]], [1]);
       return { values, bounds: new Float64Array(this.n), real: false };
     }
     const value = this.run.run(node, this.env);
@@ -78,47 +80,47 @@ export class Columns {
   }
 
   /** Where an operand is read; several combinations may read one place. */
-  private placesOf([, operand, index]: Read): Float64Array {
+  private offsetsOf([, operand, index]: Read): Float64Array {
     const names = index.map((each) => each[1] as string);
-    return this.places(names, strides(this.run.operands[operand]));
+    return this.offsets(names, strides(this.run.operands[operand]));
   }
 
   /** The sum of index times step over some axes, for every combination. */
-  private places(names: string[], steps: number[]): Float64Array {
+  private offsets(names: string[], steps: number[]): Float64Array {
     const step = (axis: string) =>
       names.reduce((sum, name, d) => sum + (name === axis ? steps[d] : 0), 0);
     const fixed = names.reduce(
       (sum, name, d) => sum + (this.axes.includes(name) ? 0 : this.env[name] * steps[d]),
       0,
     );
-    const found = new Float64Array(this.n);
-    found[0] = fixed;
+    const result = new Float64Array(this.n);
+    result[0] = fixed;
     let filled = 1; // all indices of the last axes, the first ones at 0
     for (const axis of this.axes.toReversed()) {
       const [size, by] = [this.run.size(axis), step(axis)];
       for (let i = 1; i < size; i++)
-        for (let j = 0; j < filled; j++) found[i * filled + j] = found[j] + i * by;
+        for (let j = 0; j < filled; j++) result[i * filled + j] = result[j] + i * by;
       filled *= size;
     }
-    return found;
+    return result;
   }
 
   private read(node: Read): Column {
     const operand = this.run.operands[node[1]];
-    const places = this.placesOf(node);
+    const offsets = this.offsetsOf(node);
     const values = new Float64Array(this.n);
-    const missing = this.run.trace.values.gather(operand, places, values);
-    this.run.note(node[1], places, values, missing);
-    return { values, bounds: new Float64Array(this.n), real: !isWhole(operand) };
+    const missing = this.run.trace.values.gather(operand, offsets, values);
+    this.run.note(node[1], offsets, values, missing);
+    return { values, bounds: new Float64Array(this.n), real: !isInteger(operand) };
   }
 
   /** Hand on how much a sum of the node's values moves for each number read: `upstream` per value. */
   slopes(
     node: Node,
     upstream: Float64Array,
-    take: (operand: string, places: Float64Array, slopes: Float64Array) => void,
+    take: (operand: string, offsets: Float64Array, slopes: Float64Array) => void,
   ): void {
-    if (node[0] === "read") return take(node[1], this.placesOf(node), upstream);
+    if (node[0] === "read") return take(node[1], this.offsetsOf(node), upstream);
     const times = (factor: (i: number) => number) =>
       upstream.map((sent, i) => (sent === 0 ? 0 : factor(i) * sent));
     if (isCall(node)) {

@@ -11,7 +11,7 @@ import {
   type Node,
   type Reduction,
 } from "./formula";
-import { ByPlace } from "./places";
+import { ByOffset } from "./offsets";
 
 /** Operators whose value no small move changes. */
 const FLAT = new Set<string>(["<", "<=", ">", ">=", "==", "!=", "//"]);
@@ -20,13 +20,13 @@ type Env = Record<string, number>;
 
 /** d value / d operand element for every element that moves it, laid out as `run.reads`. */
 export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
-  const found: Reads = new Map([...run.reads.keys()].map((operand) => [operand, new ByPlace()]));
+  const result: Reads = new Map([...run.reads.keys()].map((operand) => [operand, new ByOffset()]));
 
   function send(node: Node, env: Env, upstream: number): void {
     if (upstream === 0) return;
     if (node[0] === "read") {
       const flat = run.offset(node[1], node[2], env);
-      const known = found.get(node[1])!;
+      const known = result.get(node[1])!;
       known.set(flat, (known.get(flat) ?? 0) + upstream);
     } else if (node[0] === "select") {
       send(run.quietly(node[1], env) ? node[2] : node[3], env, upstream);
@@ -48,8 +48,8 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
     const columns = new Columns(run, [axis], env);
     const each = new Float64Array(run.size(axis)).fill(share);
     run.silently(() =>
-      columns.slopes(body, each, (operand, places, slopes) =>
-        found.get(operand)!.addUp(places, slopes),
+      columns.slopes(body, each, (operand, offsets, slopes) =>
+        result.get(operand)!.addUp(offsets, slopes),
       ),
     );
   }
@@ -86,5 +86,5 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
   }
 
   send(tree, at, 1);
-  return found;
+  return result;
 }

@@ -19,9 +19,9 @@ import {
 } from "./formula";
 import { Columns, isPlain } from "./columns";
 import { rule } from "./functions";
-import { isWhole, type TraceNode } from "./node";
+import { isInteger, type TraceNode } from "./node";
 import { OPERATORS } from "./operators";
-import { ByPlace } from "./places";
+import { ByOffset } from "./offsets";
 import type { Trace } from "./trace";
 import { ROUNDOFF, TINY } from "./dtype";
 
@@ -30,7 +30,7 @@ const SUM_ROUNDOFF = ROUNDOFF.float32 + ROUNDOFF.float64;
 
 export type Env = Record<string, number>;
 /** The numbers read of each operand, by their place in it. */
-export type Reads = Map<string, ByPlace>;
+export type Reads = Map<string, ByOffset>;
 
 /** One evaluation of one formula: sizes of its axes, what it read, whether it met a corner. */
 export class Evaluation {
@@ -138,7 +138,7 @@ export class Evaluation {
     const node = this.operands[operand];
     const value = this.trace.values.peek(node, flat);
     this.bound = 0;
-    this.real = !isWhole(node);
+    this.real = !isInteger(node);
     if (value === undefined) {
       this.missing.push([node, flat]);
       return 0;
@@ -147,14 +147,14 @@ export class Evaluation {
     return value;
   }
 
-  private readsOf(operand: string): ByPlace {
-    return this.reads.get(operand) ?? this.reads.set(operand, new ByPlace()).get(operand)!;
+  private readsOf(operand: string): ByOffset {
+    return this.reads.get(operand) ?? this.reads.set(operand, new ByOffset()).get(operand)!;
   }
 
   /** What was read of an operand at many places at once; without a value where it is not here. */
-  note(operand: string, places: Float64Array, values: Float64Array, missing: number[]): void {
-    for (const place of missing) this.missing.push([this.operands[operand], place]);
-    if (this.recording) this.readsOf(operand).add(places, values);
+  note(operand: string, offsets: Float64Array, values: Float64Array, missing: number[]): void {
+    for (const offset of missing) this.missing.push([this.operands[operand], offset]);
+    if (this.recording) this.readsOf(operand).add(offsets, values);
   }
 
   /** The values of a node over some axes, row-major, and whether they are real numbers; nothing of it is recorded. */

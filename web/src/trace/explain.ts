@@ -4,10 +4,11 @@ import { derivatives } from "./derive";
 import { Evaluation, whenHere } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
-import { line, putIn, terms, type Line, type Terms } from "./arithmetic";
-import { addressOf, flat, isMasked, isWhole, type TraceNode } from "./node";
-import type { ByPlace } from "./places";
+import { line, putIn, type Line } from "./arithmetic";
+import { addressOf, flat, isMasked, isInteger, type TraceNode } from "./node";
+import type { ByOffset } from "./offsets";
 import { symbol, type Trace } from "./trace";
+import { terms, type Terms } from "./terms";
 
 /** One number that went in. */
 export interface Operand {
@@ -22,8 +23,8 @@ export interface Operand {
 export class Operands {
   constructor(
     private node: TraceNode,
-    private reads: ByPlace,
-    private slopes: ByPlace,
+    private reads: ByOffset,
+    private slopes: ByOffset,
   ) {}
 
   get length(): number {
@@ -31,14 +32,14 @@ export class Operands {
   }
 
   at(i: number): Operand {
-    const offset = this.reads.place(i);
+    const offset = this.reads.offset(i);
     const value = this.reads.at(i);
     return {
       address: addressOf(this.node, offset),
       value,
-      text: number(value, 4, isWhole(this.node)),
+      text: number(value, 4, isInteger(this.node)),
       derivative:
-        this.slopes.place(i) === offset ? this.slopes.at(i) : (this.slopes.get(offset) ?? 0),
+        this.slopes.offset(i) === offset ? this.slopes.at(i) : (this.slopes.get(offset) ?? 0),
     };
   }
 
@@ -83,12 +84,12 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     trace.values.one(node, flat(node, at)),
     computed && evaluation().fetch(formula.tree, at),
   ]);
-  const found: Explanation = {
+  const result: Explanation = {
     address: format(node.address, Object.fromEntries(node.axes.map((axis) => [axis, at[axis]]))),
     node,
     at,
     value,
-    text: number(value, 6, isWhole(node)),
+    text: number(value, 6, isInteger(node)),
     formula,
     symbol: symbol(node.address),
     line: null,
@@ -101,43 +102,43 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     agrees: true,
     flags: flags(value, node, at),
   };
-  if (!computed) return found;
+  if (!computed) return result;
   const { run } = await whenHere(trace, evaluation, (run) => {
-    found.recomputed = run.run(formula.tree, at);
+    result.recomputed = run.run(formula.tree, at);
     // PyTorch may arrange an equal formula otherwise and round each factor once more
-    found.bound = run.bound * (/^(bwd|opt)/.test(node.address) ? 2 : 1);
+    result.bound = run.bound * (/^(bwd|opt)/.test(node.address) ? 2 : 1);
   });
-  found.error =
-    Object.is(value, found.recomputed) || value === found.recomputed
+  result.error =
+    Object.is(value, result.recomputed) || value === result.recomputed
       ? 0
-      : Math.abs(value - found.recomputed);
-  if (Number.isNaN(value) && Number.isNaN(found.recomputed)) found.error = 0;
-  found.agrees = found.error <= found.bound;
-  found.terms = terms(formula.tree, run, at);
+      : Math.abs(value - result.recomputed);
+  if (Number.isNaN(value) && Number.isNaN(result.recomputed)) result.error = 0;
+  result.agrees = result.error <= result.bound;
+  result.terms = terms(formula.tree, run, at);
   const printed = putIn(formula.tree, run, at);
-  const write = (full: boolean) => line(printed, found.recomputed, isWhole(node), full);
-  found.line = write(false);
-  found.inFull = () => write(true);
-  found.groups = grouped(run, formula.tree, at);
+  const write = (full: boolean) => line(printed, result.recomputed, isInteger(node), full);
+  result.line = write(false);
+  result.inFull = () => write(true);
+  result.groups = grouped(run, formula.tree, at);
   if (node.edited && [...run.reads.get("edited")!].some(([, edited]) => edited === 1))
-    found.flags.push("edited: this number was set by hand");
-  if (run.kinks) found.flags.push("kink: exactly at the corner, where the slope is not unique");
-  return found;
+    result.flags.push("edited: this number was set by hand");
+  if (run.kinks) result.flags.push("kink: exactly at the corner, where the slope is not unique");
+  return result;
 }
 
 function flags(value: number, node: TraceNode, at: Record<string, number>): string[] {
-  const found: string[] = [];
-  if (isMasked(node, at)) found.push("masked: this query may not look at this key");
+  const result: string[] = [];
+  if (isMasked(node, at)) result.push("masked: this query may not look at this key");
   else if (!Number.isFinite(value) && !Number.isNaN(value))
-    found.push("infinite: follow the operands to where it first appears");
+    result.push("infinite: follow the operands to where it first appears");
   if (Number.isNaN(value))
-    found.push("not a number: follow the operands to where it first appears");
-  return found;
+    result.push("not a number: follow the operands to where it first appears");
+  return result;
 }
 
 function grouped(run: Evaluation, tree: Node, at: Record<string, number>): Explanation["groups"] {
   const slopes = derivatives(run, tree, at);
-  const groups = new Map<string, { node: TraceNode; reads: ByPlace; slopes: ByPlace }>();
+  const groups = new Map<string, { node: TraceNode; reads: ByOffset; slopes: ByOffset }>();
   for (const [operand, reads] of run.reads) {
     const node = run.operands[operand];
     const known = groups.get(node.address);

@@ -33,7 +33,7 @@ export interface TraceNode {
 
 export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a * b, 1);
 export const itemBytes = (node: TraceNode): number => DTYPES[node.dtype].bytes;
-export const isWhole = (node: TraceNode): boolean => DTYPES[node.dtype].whole;
+export const isInteger = (node: TraceNode): boolean => DTYPES[node.dtype].whole;
 
 /** How far apart neighbors along each axis lie, in elements. */
 export function strides(node: TraceNode): number[] {
@@ -49,12 +49,12 @@ export function flat(node: TraceNode, index: Record<string, number>): number {
 }
 
 /** The address of the number at a place of the row-major value. */
-export function addressOf(node: TraceNode, place: number): string {
+export function addressOf(node: TraceNode, offset: number): string {
   const by = strides(node);
   return format(
     node.address,
     Object.fromEntries(
-      node.axes.map((axis, d) => [axis, Math.floor(place / by[d]) % node.shape[d]]),
+      node.axes.map((axis, d) => [axis, Math.floor(offset / by[d]) % node.shape[d]]),
     ),
   );
 }

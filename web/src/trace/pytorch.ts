@@ -4,7 +4,7 @@ import type { About } from "../source";
 import { isBinary, isReduction, plainNumber, walk, type Node } from "./formula";
 import type { Explanation } from "./explain";
 import { number } from "./number";
-import { isWhole } from "./node";
+import { isInteger } from "./node";
 import type { Trace } from "./trace";
 
 /**
@@ -38,7 +38,7 @@ export function pytorch(
       "print(recorded.item())",
     ].join("\n");
   for (const [name, path] of Object.entries(node.operands))
-    lines.push(`${name} = whole("${path}")${isWhole(trace.node(path)) ? "" : ".double()"}`);
+    lines.push(`${name} = whole("${path}")${isInteger(trace.node(path)) ? "" : ".double()"}`);
   for (const [name, value] of Object.entries(node.params))
     if (used(formula.tree, name)) lines.push(`${name} = ${spell(plainNumber(value))}`);
   for (const axis of node.axes)

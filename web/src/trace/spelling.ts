@@ -12,8 +12,8 @@ export const FULL = 17;
  * A number for people: `digits` significant digits, whole numbers of integer values, e-notation
  * beyond 1e-4 and 10^(digits+1).
  */
-export function number(value: number, digits = 4, whole = false): string {
-  if (whole) return String(value);
+export function number(value: number, digits = 4, integer = false): string {
+  if (integer) return String(value);
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
   if (value === 0) return "0";
@@ -46,12 +46,12 @@ function scientific(value: number, digits: number): string {
 }
 
 /** A number to calculate with: `number` without zeros that say nothing. */
-export function spelled(value: number, digits: number, whole = false): string {
+export function spelled(value: number, digits: number, integer = false): string {
   if (digits >= FULL && Number.isFinite(value)) {
     const significant = String(value).replace(/e.*$/, "").replace(/[-.]/g, "");
     digits = Math.max(significant.replace(/^0+|0+$/g, "").length, 1);
   }
-  const text = number(value, digits, whole);
+  const text = number(value, digits, integer);
   const [mantissa, exponent] = text.split("e");
   if (!mantissa.includes(".") || Number(text) !== value) return text;
   return mantissa.replace(/\.?0+$/, "") + (exponent === undefined ? "" : `e${exponent}`);
@@ -68,8 +68,8 @@ export const isShort = (value: number): boolean =>
   value === Math.PI || !Number.isFinite(value) || Number(spelled(value, MOST)) === value;
 
 /** Whether a value is the result, rounded to so many digits; a whole result is it exactly. */
-const same = (value: number, result: number, digits: number, whole = false): boolean =>
-  whole ? value === result : number(value, digits) === number(result, digits);
+const same = (value: number, result: number, digits: number, integer = false): boolean =>
+  integer ? value === result : number(value, digits) === number(result, digits);
 
 /** Significant digits of a line's operands and of its result; whether the line then holds. */
 export interface Digits {
@@ -85,14 +85,14 @@ export interface Digits {
 export function fewestDigits(
   result: number,
   evaluated: (digits: number) => number,
-  whole = false,
+  integer = false,
 ): Digits {
   const values = new Map<number, number>();
   for (const digits of RESULT_DIGITS) {
     for (const operands of OPERAND_DIGITS) {
       const value = values.get(operands) ?? evaluated(operands);
       values.set(operands, value);
-      if (same(value, result, digits, whole)) return { operands, result: digits, holds: true };
+      if (same(value, result, digits, integer)) return { operands, result: digits, holds: true };
     }
   }
   return { operands: MOST, result: RESULT_DIGITS.at(-1)!, holds: false };
@@ -102,11 +102,12 @@ export function fewestDigits(
 export function fullDigits(
   result: number,
   evaluated: (digits: number) => number,
-  whole = false,
+  integer = false,
 ): Digits {
   const value = evaluated(FULL);
   for (let digits = FULL; digits >= RESULT_DIGITS.at(-1)!; digits--) {
-    if (same(value, result, digits, whole)) return { operands: FULL, result: digits, holds: true };
+    if (same(value, result, digits, integer))
+      return { operands: FULL, result: digits, holds: true };
   }
   return { operands: FULL, result: RESULT_DIGITS.at(-1)!, holds: false };
 }

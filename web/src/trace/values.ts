@@ -38,19 +38,19 @@ export class Values {
   }
 
   /** Put the numbers at some places into `found`; the places of those that are not here. */
-  gather(node: TraceNode, places: Float64Array, found: Float64Array): number[] {
+  gather(node: TraceNode, offsets: Float64Array, result: Float64Array): number[] {
     const each = this.tileBytes / DTYPES[node.dtype].bytes;
     const missing: number[] = [];
     let [first, tile]: [number, Numbers | undefined] = [0, undefined];
-    for (let i = 0; i < places.length; i++) {
-      const within = places[i] - first;
-      if (tile && within >= 0 && within < tile.length) found[i] = tile[within];
+    for (let i = 0; i < offsets.length; i++) {
+      const within = offsets[i] - first;
+      if (tile && within >= 0 && within < tile.length) result[i] = tile[within];
       else {
-        const k = Math.floor(places[i] / each);
+        const k = Math.floor(offsets[i] / each);
         [first, tile] = [k * each, this.tiles.get(begin(node) + k * this.tileBytes)];
-        const value = this.peek(node, places[i]);
-        if (value === undefined) missing.push(places[i]);
-        else found[i] = value;
+        const value = this.peek(node, offsets[i]);
+        if (value === undefined) missing.push(offsets[i]);
+        else result[i] = value;
       }
     }
     return missing;
@@ -80,9 +80,9 @@ export class Values {
     if (!parts.length || tiles.size <= parts.length + 1)
       await Promise.all([...tiles].map((at) => this.tile(at, node)));
     else {
-      const found = await Promise.all(parts.map(([one, other]) => this.part(node, one, other)));
+      const result = await Promise.all(parts.map(([one, other]) => this.part(node, one, other)));
       this.makeRoom(); // once: a box does not throw its own first parts away
-      parts.forEach(([one, other], i) => this.scatter(node, one, other, found[i]));
+      parts.forEach(([one, other], i) => this.scatter(node, one, other, result[i]));
     }
   }
 
@@ -92,16 +92,16 @@ export class Values {
       return this.part(node, from, to, block);
     await this.fetchBox(node, from, to);
     const counts = block.map((side, d) => Math.ceil((to[d] - from[d]) / side));
-    const found = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
+    const result = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
     const by = strides(node);
     const turn = (d: number, flat: number, place: number): void => {
-      if (d === by.length) found[place] = larger(found[place], this.peek(node, flat)!);
+      if (d === by.length) result[place] = larger(result[place], this.peek(node, flat)!);
       else
         for (let i = from[d]; i < to[d]; i++)
           turn(d + 1, flat + i * by[d], place * counts[d] + Math.floor((i - from[d]) / block[d]));
     };
     turn(0, 0, 0);
-    return found;
+    return result;
   }
 
   /** A whole value as doubles, row-major. */
@@ -113,12 +113,12 @@ export class Values {
   async range(node: TraceNode, from: number, to: number): Promise<Float64Array> {
     const each = this.tileBytes / DTYPES[node.dtype].bytes;
     const first = Math.floor(from / each);
-    const found = new Float64Array(to - from);
+    const result = new Float64Array(to - from);
     (await this.held(node, from, to)).forEach((tile, k) => {
       const start = (first + k) * each;
-      found.set(tile.subarray(Math.max(from - start, 0), to - start), Math.max(start - from, 0));
+      result.set(tile.subarray(Math.max(from - start, 0), to - start), Math.max(start - from, 0));
     });
-    return found;
+    return result;
   }
 
   /** One number. */
@@ -142,7 +142,7 @@ export class Values {
   /** Where the tiles begin that a box touches and that are not here. */
   private missing(node: TraceNode, from: number[], to: number[]): Set<number> {
     const { bytes } = DTYPES[node.dtype];
-    const found = new Set<number>();
+    const result = new Set<number>();
     const last = from.length - 1;
     const rows = to.map((end, d) => (d === last ? from[d] + 1 : end));
     each(node, from, rows, (flat) => {
@@ -153,10 +153,10 @@ export class Values {
         k++
       ) {
         const at = begin(node) + k * this.tileBytes;
-        if (!this.tiles.has(at)) found.add(at);
+        if (!this.tiles.has(at)) result.add(at);
       }
     });
-    return found;
+    return result;
   }
 
   private part(
@@ -166,12 +166,12 @@ export class Values {
     block: number[] = from.map(() => 1),
   ): Promise<Numbers> {
     const key = [node.address, from, to, block].join(";");
-    const found =
+    const result =
       this.parts.get(key) ??
       this.told(this.reader.part!(node.address, from, to, block).then(DTYPES[node.dtype].read));
-    keep(this.parts, key, found, KEPT_PARTS);
-    found.catch(() => this.parts.delete(key));
-    return found;
+    keep(this.parts, key, result, KEPT_PARTS);
+    result.catch(() => this.parts.delete(key));
+    return result;
   }
 
   private makeRoom(): void {

@@ -4,7 +4,8 @@ import { erf } from "../../src/trace/erf";
 import { Evaluation } from "../../src/trace/evaluate";
 import { consumers, explain } from "../../src/trace/explain";
 import type { Node } from "../../src/trace/formula";
-import { line, plainText, putIn, terms } from "../../src/trace/arithmetic";
+import { line, plainText, putIn } from "../../src/trace/arithmetic";
+import { terms } from "../../src/trace/terms";
 import { axis, n, read, traceOf } from "../made";
 
 const X = [0.5, -1.25, 2, 0.75];

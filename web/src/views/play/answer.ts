@@ -126,7 +126,7 @@ function ranking(pen: Pen, walk: Walk, t: number, faded = 1): void {
   const top = (stage.top + stage.bottom - n * high) / 2;
   const words = stage.narrow ? 84 : 150;
   const x = stage.left + words;
-  const room = Math.min(stage.right - x - 70, 700);
+  const width = Math.min(stage.right - x - 70, 700);
   walk.best.forEach(({ id, word }, i) => {
     const mine = glide(turn(t, i, n, 3), 0, 1);
     const alpha = mine * (i === 0 ? 1 : faded);
@@ -140,10 +140,10 @@ function ranking(pen: Pen, walk: Walk, t: number, faded = 1): void {
       alpha,
       room: words,
     });
-    bar(pen, { x, y: y + high * 0.22, width: room, height: high * 0.56 }, "line", alpha * 0.45);
-    const long = Math.max(room * share * mine, 1.5);
+    bar(pen, { x, y: y + high * 0.22, width: width, height: high * 0.56 }, "line", alpha * 0.45);
+    const long = Math.max(width * share * mine, 1.5);
     bar(pen, { x, y: y + high * 0.22, width: long, height: high * 0.56 }, "probability", alpha);
-    text(pen, chance(share), x + room + 10, middle, { size: 13, mono: true, alpha });
+    text(pen, chance(share), x + width + 10, middle, { size: 13, mono: true, alpha });
   });
 }
 

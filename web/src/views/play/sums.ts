@@ -129,9 +129,9 @@ function gridOf(strip: Strip, columns: number, rows: number): Strip {
   if (known?.columns === columns && known.rows === rows) return known;
   const values = new Float64Array(columns * rows);
   values.set(strip.values);
-  const found = { ...strip, values, rows, columns };
-  grids.set(strip, found);
-  return found;
+  const result = { ...strip, values, rows, columns };
+  grids.set(strip, result);
+  return result;
 }
 
 /** Of how many columns a grid of so many cells is, if it has the room's form. */

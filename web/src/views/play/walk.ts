@@ -284,11 +284,11 @@ async function additionOf(trace: Trace, path: string, pos: number) {
 async function neuronsOf(trace: Trace, path: string, pos: number): Promise<Walk["neurons"]> {
   const node = trace.nodes.get(path);
   if (!node || node.axes.join() !== "batch,pos,d_mlp") return null;
-  const found = await rows(trace, path, pos, pos + 1);
-  const values = [...(found.values as Float64Array)];
+  const result = await rows(trace, path, pos, pos + 1);
+  const values = [...(result.values as Float64Array)];
   const best = values.reduce((top, value, i) => (value > values[top] ? i : top), 0);
   return {
-    strip: found,
+    strip: result,
     active: values.filter((value) => value > 0).length,
     best,
     value: values[best],

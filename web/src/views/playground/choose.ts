@@ -41,10 +41,10 @@ export interface Choice {
 /** A token that the text already has gets a lower score. */
 export function penalize(scores: Float64Array, ids: number[], penalty: number): Float64Array {
   if (penalty === 1) return scores;
-  const found = scores.slice();
+  const result = scores.slice();
   for (const id of new Set(ids))
-    found[id] = scores[id] > 0 ? scores[id] / penalty : scores[id] * penalty;
-  return found;
+    result[id] = scores[id] > 0 ? scores[id] / penalty : scores[id] * penalty;
+  return result;
 }
 
 const first = (scores: Float64Array) => (a: number, b: number) => scores[b] - scores[a] || a - b;
@@ -58,16 +58,16 @@ export function ranked(scores: Float64Array): Uint32Array {
 export function reranked(order: Uint32Array, scores: Float64Array, ids: number[]): Uint32Array {
   const moved = new Set(ids);
   const waiting = [...moved].sort(first(scores));
-  const found = new Uint32Array(order.length);
+  const result = new Uint32Array(order.length);
   let [rank, next] = [0, 0];
   for (const id of order) {
     if (moved.has(id)) continue;
     while (next < waiting.length && first(scores)(waiting[next], id) < 0)
-      found[rank++] = waiting[next++];
-    found[rank++] = id;
+      result[rank++] = waiting[next++];
+    result[rank++] = id;
   }
-  found.set(waiting.slice(next), rank);
-  return found;
+  result.set(waiting.slice(next), rank);
+  return result;
 }
 
 /** What may be drawn; `order` is that of the scores, kept by the caller while only other settings move. */
@@ -82,9 +82,9 @@ export function choose(scores: Float64Array, order: Uint32Array, settings: Setti
   const { cuts, leaves } = greedy
     ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 }
     : cut(uncut, sorted, settings);
-  const kept = new Float64Array(uncut.length);
-  for (let rank = 0; rank < leaves; rank++) kept[sorted[rank]] = uncut[sorted[rank]];
-  const probs = cuts.length ? shares(kept) : uncut;
+  const remaining = new Float64Array(uncut.length);
+  for (let rank = 0; rank < leaves; rank++) remaining[sorted[rank]] = uncut[sorted[rank]];
+  const probs = cuts.length ? shares(remaining) : uncut;
   return {
     order: sorted,
     softmax: uncut,

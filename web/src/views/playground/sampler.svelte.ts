@@ -20,16 +20,16 @@ class Sampler {
 
   /** The settings in use: those of the URL, of the recorded trace, of the folder, or none. */
   draft = $derived.by((): Draft => {
-    const found: Draft = { ...UNCHANGED, ...this.folder, seed: 0, u: null };
+    const result: Draft = { ...UNCHANGED, ...this.folder, seed: 0, u: null };
     const { index: _, ...recorded } = session.about?.sampling ?? { index: 0 };
-    return Object.assign(found, recorded, checked(route.json("sampling") ?? {}));
+    return Object.assign(result, recorded, checked(route.json("sampling") ?? {}));
   });
 
   drawn = $derived.by((): Drawn => {
-    const given = route.json("drawn");
+    const settings = route.json("drawn");
     const prompt = route.get("prompt") ?? session.about?.prompt ?? "";
-    return isDrawn(given) && textOf(given) === prompt
-      ? given
+    return isDrawn(settings) && textOf(settings) === prompt
+      ? settings
       : { start: prompt, at: 0, tokens: [] };
   });
 
@@ -88,7 +88,7 @@ class Sampler {
 }
 
 /** What of a hand-written URL can be used. */
-function checked(given: Partial<Record<keyof Draft, unknown>>): Partial<Draft> {
+function checked(settings: Partial<Record<keyof Draft, unknown>>): Partial<Draft> {
   const allowed: Record<keyof Draft, (value: number) => boolean> = {
     temperature: (value) => value === 0 || value >= 1e-6,
     top_k: (value) => Number.isInteger(value) && value >= 1,
@@ -103,7 +103,7 @@ function checked(given: Partial<Record<keyof Draft, unknown>>): Partial<Draft> {
     value === null
       ? optional.includes(name)
       : typeof value === "number" && (allowed[name as keyof Draft]?.(value) ?? false);
-  return Object.fromEntries(Object.entries(given).filter(good));
+  return Object.fromEntries(Object.entries(settings).filter(good));
 }
 
 export const sampler = new Sampler();

@@ -14,21 +14,21 @@ export interface Word {
 }
 
 /** The words of a text in order; a text that is not split into words first is one word. */
-export function wordsOf(found: TokenizedText): Word[] {
-  const split = found.steps.find((step) => step.op === "split" && step.word === null);
+export function wordsOf(result: TokenizedText): Word[] {
+  const split = result.steps.find((step) => step.op === "split" && step.word === null);
   const words: Word[] = [];
   let used = 0;
-  found.steps.forEach((step, at) => {
+  result.steps.forEach((step, at) => {
     if (step.word === null) return;
     words[step.word] ??= {
-      text: split?.pieces[step.word] ?? found.text,
+      text: split?.pieces[step.word] ?? result.text,
       first: at,
       last: at,
       tokens: [],
     };
     if (step.op !== "look up") return;
     words[step.word].last = at;
-    words[step.word].tokens = found.tokens.slice(used, (used += step.ids.length));
+    words[step.word].tokens = result.tokens.slice(used, (used += step.ids.length));
   });
   return words;
 }

@@ -42,8 +42,8 @@ export class Frames {
 
   /** All frames, once they are here; null before. */
   get all(): Opened[] | null {
-    const found = this.steps.flatMap((step) => this.opened.get(step) ?? []);
-    return found.length === this.steps.length ? found : null;
+    const result = this.steps.flatMap((step) => this.opened.get(step) ?? []);
+    return result.length === this.steps.length ? result : null;
   }
 
   /** Let the model of a step go on with the text, always with its most probable token. */

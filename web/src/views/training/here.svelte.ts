@@ -129,8 +129,8 @@ export class Training {
   /** Read the prompt with the model as it is now. */
   private async look(): Promise<void> {
     const { prompt, added: ids, run } = this.about;
-    const asked = { run, prompt, added: ids, at_step: this.done, backward: false };
-    const opened = await this.engine.open({ ...asked, optimizer: false });
+    const request = { run, prompt, added: ids, at_step: this.done, backward: false };
+    const opened = await this.engine.open({ ...request, optimizer: false });
     const { trace } = opened;
     const probs = trace.node("fwd/probs");
     const vocab = probs.shape.at(-1)!;
@@ -152,6 +152,6 @@ export class Training {
 }
 
 function added(points: Point[], point: Point): Point[] {
-  const kept = points.length < MOST_POINTS ? points : points.filter((_, i) => i % 2 === 0);
-  return [...kept, point];
+  const saved = points.length < MOST_POINTS ? points : points.filter((_, i) => i % 2 === 0);
+  return [...saved, point];
 }

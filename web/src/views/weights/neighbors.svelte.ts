@@ -20,7 +20,7 @@ export function neighbors(question: () => Question): {
   readonly problem: string;
 } {
   let answer = $state.raw({ to: "", rows: [] as Neighbor[], problem: "" });
-  const asked = $derived(JSON.stringify(question(), ["run", "token", "minus", "plus"]));
+  const request = $derived(JSON.stringify(question(), ["run", "token", "minus", "plus"]));
   const large = $derived(question().large);
 
   const local = $derived.by((): Neighbor[] => {
@@ -32,13 +32,13 @@ export function neighbors(question: () => Question): {
   });
 
   $effect(() => {
-    const to = asked;
+    const to = request;
     const body = { minus: null, plus: null, ...JSON.parse(to), count: COUNT };
     if (!large || body.token === null) return;
     const ask = () =>
       session.source.post("/api/neighbors", { body }).then(
-        ({ rows }) => to === asked && (answer = { to, rows, problem: "" }),
-        (error: Error) => to === asked && (answer = { to, rows: [], problem: error.message }),
+        ({ rows }) => to === request && (answer = { to, rows, problem: "" }),
+        (error: Error) => to === request && (answer = { to, rows: [], problem: error.message }),
       );
     const timer = setTimeout(ask, REST);
     return () => clearTimeout(timer);
@@ -46,10 +46,10 @@ export function neighbors(question: () => Question): {
 
   return {
     get rows() {
-      return !large ? local : answer.to === asked ? answer.rows : [];
+      return !large ? local : answer.to === request ? answer.rows : [];
     },
     get problem() {
-      return large && answer.to === asked ? answer.problem : "";
+      return large && answer.to === request ? answer.problem : "";
     },
   };
 }

@@ -84,10 +84,10 @@ export async function counterpart(
   );
   let best: (Counterpart & { p: number }) | null = null;
   for (const [k, i] of tried.entries()) {
-    const found = await swapped(opened, i, stands[i]!, near[k]);
-    if (!found) continue;
-    const p = (await line(found.opened.trace, "fwd/probs", { batch: 0, pos }))[token];
-    if (!best || p < best.p) best = { ...found, p };
+    const result = await swapped(opened, i, stands[i]!, near[k]);
+    if (!result) continue;
+    const p = (await line(result.opened.trace, "fwd/probs", { batch: 0, pos }))[token];
+    if (!best || p < best.p) best = { ...result, p };
   }
   return best;
 }
