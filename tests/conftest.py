@@ -1,8 +1,10 @@
 """What every test needs: one thread, shapes and types enforced, examples drawn alike in CI."""
 
 import os
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -24,11 +26,12 @@ os.environ["XDG_CACHE_HOME"] = str(root / ".caches")
 # checks, so tests of compiled code run it in a subprocess, where this hook is not installed.
 check_calls_of("glassformer")
 
-# A loaded machine makes any deadline flaky; CI repeats the same examples, developers explore.
+# A loaded machine makes any deadline flaky. The same examples every time, everywhere; whoever
+# wants others gives pytest `--hypothesis-profile=explore`.
 unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("explore", **unhurried)
 settings.register_profile("repeat", derandomize=True, **unhurried)
-settings.load_profile("repeat" if os.environ.get("CI") else "explore")
+settings.load_profile("repeat")
 
 # The browser's tests need a browser; without one, a developer is told so and CI fails.
 if find_chromium() is None and not os.environ.get("CI"):
@@ -56,6 +59,14 @@ class ByFile(LoadFileScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test, its fixtures too, draws the same numbers, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (libraries draw from it)
+    torch.manual_seed(0)
 
 
 def pytest_terminal_summary(terminalreporter):

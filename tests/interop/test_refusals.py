@@ -422,9 +422,9 @@ def test_any_value_of_any_setting_is_read_or_refused(model_type):
 )
 def test_layers_by_the_thousand_are_refused_before_any_is_made(folder, n_layer, message):
     edit(folder, n_layer=n_layer)
-    start = time.perf_counter()
+    start = time.process_time()  # the machine may be busy
     assert message in refusal(folder)
-    assert time.perf_counter() - start < 1  # making them took transformers over a minute
+    assert time.process_time() - start < 1  # making them took transformers over a minute
 
 
 def test_own_form_takes_its_own_settings_only(tmp_path):

@@ -36,19 +36,19 @@ def test_the_count_is_that_of_every_preset(name):
     [{"n_layers": 10**9}, {"n_ctx": 10**12}, {"d_model": 10**6 * 6}, {"vocab_size": 2**40}],
 )
 def test_a_size_that_no_model_has_is_refused_at_once(changes):
-    started = time.perf_counter()
+    started = time.process_time()  # the machine may be busy
     with pytest.raises(GlassformerError, match="the most there can be"):
         Config.from_dict({**SMALL, **changes})
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_weights_beyond_the_memory_are_refused_at_once_with_the_estimate():
     config = Config.from_dict({**SMALL, "d_model": 2**20 - 4, "n_layers": 4096})
-    started = time.perf_counter()
+    started = time.process_time()  # the machine may be busy
     for make in (Decoder, Decoder.unfilled):
         with pytest.raises(GlassformerError) as refused:
             make(config)
         assert re.search(
             r"the weights of a model .* would take 7[\d,.e+]+ GB, more than 80%", str(refused.value)
         )
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -64,7 +64,7 @@ def listening(
 
 def until(found: Callable[[], Result]) -> Result:
     """What is found, once it is."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if result := found():
             return result

@@ -15,7 +15,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from glassformer.server.connections import GRACE_SECONDS
 from glassformer.server.schemas import TEXT_CHARACTERS
+from glassformer.server.trainings import LEAVE_SECONDS, POLL_SECONDS, STOP_SECONDS
 from glassformer.training.run import read_metrics
 from tests.server.served import client, error
 
@@ -155,14 +157,19 @@ def test_a_server_that_ends_lets_its_training_save(tmp_path):
     assert saved == max(row["step"] for row in rows)
 
 
+SOON = 0.5
+
+
 def stubborn(monkeypatch) -> None:
-    """A training that takes no notice of being asked to stop."""
-    script = 'trap "" INT TERM; echo begun; exec sleep 60'
+    """A training that takes no notice of being asked to stop, and a server of little patience."""
+    script = 'trap "" INT TERM; echo begun; exec sleep 600'
     monkeypatch.setattr("glassformer.server.trainings.TRAIN", ["sh", "-c", script])
+    monkeypatch.setattr("glassformer.server.trainings.STOP_SECONDS", SOON)
+    monkeypatch.setattr("glassformer.server.trainings.LEAVE_SECONDS", SOON)
 
 
 def until_begun(tmp_path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (tmp_path / "runs" / "pasted.log").read_text() != "begun\n":
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -179,16 +186,19 @@ def test_a_training_that_takes_no_notice_of_a_stop_is_killed_within_5_seconds(
         served.post(f"/api/trainings/{training}/stop")
         message = "stopped before its first step: there is nothing to save"
         assert events(served, training) == [("failed", {"message": message})]
-        assert time.monotonic() - began < 5
+        assert SOON < time.monotonic() - began < 60
+    assert STOP_SECONDS + POLL_SECONDS < 5
 
 
 def test_a_server_ends_soon_whatever_it_trains(tmp_path, monkeypatch):
+    """It leaves 3 seconds to save, and ends within 5."""
     stubborn(monkeypatch)
     with server(tmp_path) as served:
         served.post("/api/trainings", json={"text": TEXT})
         until_begun(tmp_path)
         began = time.monotonic()
-    assert 3 < time.monotonic() - began < 5
+    assert SOON < time.monotonic() - began < 60
+    assert 3 < LEAVE_SECONDS < LEAVE_SECONDS + GRACE_SECONDS < 5
 
 
 CHILD = """

@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from glassformer.server.connections import Server
 from glassformer.server.errors import ApiError
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.server.work import Workers
 from glassformer.trace.cancel import Cancelled
-from tests.server.served import listening
+from tests.server.served import listening, until
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -34,12 +35,15 @@ def serving(workers: Workers | None = None) -> Iterator[str]:
 
 def test_a_cheap_request_is_answered_at_once_while_a_trace_is_recorded(monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
+    worked = 0.0  # seconds of the processor that recording has had: the machine may be busy
 
     def slow(*_: object) -> dict[str, object]:
+        nonlocal worked
         begun.set()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not go_on.is_set() and time.monotonic() < deadline:
             sum(range(10_000))  # holds the interpreter, as recording does
+            worked = time.thread_time()
         raise ApiError("busy", "enough")
 
     monkeypatch.setattr("glassformer.server.answers.open_trace", slow)
@@ -54,9 +58,9 @@ def test_a_cheap_request_is_answered_at_once_while_a_trace_is_recorded(monkeypat
             assert begun.wait(30)
             took = []
             for _ in range(5):
-                start = time.perf_counter()
+                start = worked
                 assert client.get("/api/runs").status_code == 200
-                took.append(time.perf_counter() - start)
+                took.append(worked - start)
             assert not go_on.is_set()
         finally:
             go_on.set()
@@ -73,11 +77,14 @@ def test_a_request_that_waits_is_dropped_when_its_client_goes_away(monkeypatch):
         raise ApiError("busy", "enough")
 
     monkeypatch.setattr("glassformer.server.answers.open_trace", slow)
-    with serving(Workers(threads=1)) as url, httpx.Client(base_url=url) as client:
+    with (
+        listening(workers=Workers(threads=1)) as (port, server),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
         for prompt in ("the cat", "the mat"):  # the second waits for the first
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/api/traces", json={"run": "miniature", "prompt": prompt}, timeout=0.5)
-        time.sleep(0.5)  # until the server has seen it
+        until_all_have_gone(server)
         hold.set()
         request = {"run": "miniature", "text": "the cat"}
         assert client.post("/api/tokenize", json=request, timeout=30).status_code == 200
@@ -116,7 +123,12 @@ def test_a_recorded_trace_is_read_while_every_worker_records(monkeypatch):
                 recording.join()
 
 
-@pytest.mark.parametrize("patience", [{"client": 0.5, "server": 60}, {"client": 60, "server": 3}])
+def until_all_have_gone(server: Server) -> None:
+    until(lambda: not server.server_state.connections)
+    time.sleep(0.2)  # what waits for them is told
+
+
+@pytest.mark.parametrize("patience", [{"client": 0.5, "server": 60}, {"client": 60, "server": 0.5}])
 def test_a_trace_that_nobody_waits_for_any_more_is_recorded_no_further(monkeypatch, patience):
     hold, ended, held = threading.Event(), threading.Event(), []
 
@@ -132,12 +144,16 @@ def test_a_trace_that_nobody_waits_for_any_more_is_recorded_no_further(monkeypat
     monkeypatch.setattr(TraceStore, "add", lambda _, trace: held.append(trace))
     request = {"run": "miniature", "prompt": "the cat"}
     workers = Workers(threads=1, seconds=patience["server"])
-    with serving(workers) as url, httpx.Client(base_url=url) as client:
+    with (
+        listening(workers=workers) as (port, server),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
         try:
             answer = client.post("/api/traces", json=request, timeout=patience["client"])
             assert answer.json()["error"]["code"] == "too_slow"
         except httpx.ReadTimeout:
-            time.sleep(0.5)  # until the server has seen that the client has gone
+            until_all_have_gone(server)
+        monkeypatch.setattr(workers, "_seconds", 60)  # the machine may be busy
         hold.set()
         assert ended.wait(30)
         # the one thread is free again, so whatever it was to do with the trace is done
