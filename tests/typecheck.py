@@ -1,23 +1,27 @@
 """Annotations, shapes included, are checked at every call while the tests run.
 
 Only what names a shape is wrapped by jaxtyping, which reckons with the axes of the whole call and
-takes thirty times as long as beartype's own check. beartype takes an int for a float, as static
-checkers do.
+takes thirty times as long as beartype's own check; calls that are equal in all that annotations can
+see, down to the shapes and dtypes of every tensor, are checked once. beartype takes an int for a
+float, as static checkers do.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, get_args
 
 import jaxtyping
+import numpy as np
+import torch
 from beartype import BeartypeConf, beartype
 
 checked_call = beartype(
@@ -33,11 +37,45 @@ def checked(made: Any) -> Any:
         return made
     if isinstance(made, FunctionType):
         if _names_a_shape(made):
-            return jaxtyping.jaxtyped(typechecker=checked_call)(made)
+            return _once_a_kind(made, jaxtyping.jaxtyped(typechecker=checked_call)(made))
         for name, hint in made.__annotations__.items():
             if re.fullmatch(r"\w+\.(args|kwargs)", str(hint)):  # beartype compares the objects
                 made.__annotations__[name] = eval(hint, made.__globals__)
     return checked_call(made)
+
+
+def _once_a_kind(made: FunctionType, checking: Any) -> Any:
+    """A function that checks the first call of every kind."""
+    fine: set[object] = set()
+
+    @functools.wraps(made)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        kind = _kind((args, kwargs))
+        if kind in fine:
+            return made(*args, **kwargs)
+        result = checking(*args, **kwargs)
+        if kind is not _UNLIKE_ANY:
+            fine.add(kind)
+        return result
+
+    return call
+
+
+_UNLIKE_ANY = object()
+_WITH_ELEMENTS = (Collection, Iterator)  # beside the plain ones: their elements have types as well
+
+
+def _kind(value: Any) -> object:
+    """All that an annotation can see of a value; `_UNLIKE_ANY` where that is not known."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return type(value), tuple(value.shape), value.dtype
+    if value is None or isinstance(value, bool | str):
+        return value  # of a Literal, perhaps
+    if type(value) in (tuple, list, dict):
+        inside = value.items() if isinstance(value, dict) else value
+        kinds = (type(value), *map(_kind, inside))
+        return _UNLIKE_ANY if _UNLIKE_ANY in kinds else kinds
+    return _UNLIKE_ANY if isinstance(value, _WITH_ELEMENTS) else type(value)
 
 
 def _names_a_shape(function: FunctionType) -> bool:

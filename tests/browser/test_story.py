@@ -156,6 +156,7 @@ def test_the_stage_that_a_link_names_is_in_sight_and_marked(
     page.wait_for_timeout(1500)  # what is drawn late has pushed the page about
     expect(marked).to_have_text("Every weight takes a small step")
     for seen in (marked, title):
+        expect(seen).to_be_in_viewport()
         box = seen.bounding_box()
         assert box is not None
         assert 0 <= box["y"] < 844

@@ -18,6 +18,7 @@ from tests.browser.test_page import problems
 PROMPT = "the easiest trick to teach a"
 LINK = urlencode({"run": "small", "prompt": PROMPT, "play": 1})
 PICTURE = "document.querySelector('dialog canvas').toDataURL()"
+DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def per_cent(p: float) -> re.Pattern[str]:
@@ -88,11 +89,10 @@ def test_who_wants_no_motion_is_shown_still_pictures(page: Page, server: str) ->
     page.emulate_media(reduced_motion="reduce")
     page.goto(f"{server}#/story?{LINK}".replace("play=1", "play=mix"))
     expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Mix of values")
-    page.wait_for_timeout(100)  # drawn
+    page.evaluate(DRAWN)
     before = page.evaluate(PICTURE)
     page.wait_for_timeout(800)
     assert page.evaluate(PICTURE) == before
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Addition")
-    page.wait_for_timeout(100)
-    assert page.evaluate(PICTURE) != before
+    page.wait_for_function(f"before => {PICTURE} !== before", arg=before)
