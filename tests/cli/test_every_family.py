@@ -76,9 +76,7 @@ def done(glassformer: Command, *command: object) -> str:
     return ended.stdout
 
 
-def test_it_answers_and_shows_and_explains_numbers(
-    glassformer: Command, folder, last, has_experts
-):
+def test_it_answers_and_shows_and_explains_numbers(glassformer: Command, folder, last, has_experts):
     answer = glassformer("ask", folder, PROMPT, "--max-tokens", 4, "--seed", 1, "--table")
     assert answer.code == 0
     assert answer.stdout.startswith(PROMPT)
