@@ -1,5 +1,6 @@
 """What every test needs: one thread, shapes and types enforced, examples drawn alike in CI."""
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -59,6 +60,11 @@ class ByFile(LoadFileScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what the imports left is not looked through again and again
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -91,38 +91,41 @@ def _has_a_shape(hint: Any) -> bool:
     return of_jaxtyping or any(_has_a_shape(part) for part in get_args(hint))
 
 
-class _Decorate(ast.NodeTransformer):
+class _Decorate(ast.NodeVisitor):
     """Every function and class is handed to `checked`."""
 
     def __init__(self, package: str) -> None:
         self._package = package
 
-    def visit_If(self, node: ast.If) -> ast.AST:
+    def generic_visit(self, node: ast.AST) -> None:
+        """Visit the statements inside a statement; functions and classes stand in no expression."""
+        for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+            for inner in getattr(node, part, ()):
+                self.visit(inner)
+
+    def visit_If(self, node: ast.If) -> None:
         """What only checkers import from other packages is imported: annotations name it."""
         own = f"{self._package}."
         if ast.unparse(node.test) == "TYPE_CHECKING" and not any(
             isinstance(line, ast.ImportFrom) and f"{line.module}.".startswith(own)
             for line in node.body
         ):
-            node.test = ast.Constant(True)
+            node.test = ast.copy_location(ast.Constant(True), node.test)
         self.generic_visit(node)
-        return node
 
-    def visit_Module(self, node: ast.Module) -> ast.AST:
+    def visit_Module(self, node: ast.Module) -> None:
         self.generic_visit(node)
         late = (i for i, line in enumerate(node.body) if not _is_first(line))
-        node.body.insert(next(late, len(node.body)), ast.Import([ast.alias(__name__)]))
-        return node
+        at = next(late, len(node.body))
+        node.body[at:at] = ast.parse(f"import {__name__}").body
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.generic_visit(node)
         node.decorator_list.append(_decorator())  # innermost: others may hide the annotations
-        return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self.generic_visit(node)
         node.decorator_list.insert(0, _decorator())  # outermost: after `dataclass`
-        return node
 
 
 def _is_first(line: ast.stmt) -> bool:
@@ -140,8 +143,9 @@ class _Loader(SourceFileLoader):
         raise OSError(f"what is compiled of {path} must not be taken for the module's own code")
 
     def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> CodeType:
-        tree = _Decorate(self.name.partition(".")[0]).visit(ast.parse(data, str(path)))
-        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        tree = ast.parse(data, str(path))
+        _Decorate(self.name.partition(".")[0]).visit(tree)
+        return compile(tree, path, "exec", dont_inherit=True)
 
 
 class _Finder(MetaPathFinder):

@@ -12,6 +12,7 @@ from glassformer.generation.generate import check_prompt
 from glassformer.model.kinds import OneTower
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
+from glassformer.show.surprise import per_cent
 from glassformer.show.table import Bars, Column, print_table
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.tokenizer_files import USUAL_MASK
@@ -38,13 +39,13 @@ def answer_blanks(model: OneTower, tokenizer: Tokenizer, text: str, as_json: boo
         which = f"Blank {number} of {len(blanks)}" if len(blanks) > 1 else "The blank"
         sheet.line()
         sheet.prose(f"{which} (token {blank.pos}):", QUIET)
-        rows = [(visible(tokenizer.shown(token)), f"{p:.1%}", p) for token, p in blank.best]
+        rows = [(visible(tokenizer.shown(token)), per_cent(p), p) for token, p in blank.best]
         columns = (Column("token"), Column("probability", right=True), Bars(total=1.0))
         print_table(sheet, columns, rows)
         rest = 1 - sum(p for _, p in blank.best)
         left = model.config.vocab_size - len(blank.best)
         if left:
-            sheet.prose(f"… {left:,} other tokens, together {rest:.1%}", QUIET, indent=2)
+            sheet.prose(f"… {left:,} other tokens, together {per_cent(rest)}", QUIET, indent=2)
 
 
 def refuse_what_continues(**settings: object) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glassformer.formula.spelling import number
+from glassformer.show.surprise import odds
 
 
 def percent(share: float) -> str:
     """A probability as people say it.
 
-    >>> percent(0.9731), percent(0.0613), percent(0.00004), percent(1.0)
-    ('97%', '6.1%', '0.004%', '100%')
+    >>> percent(0.9731), percent(0.0613), percent(0.00004), percent(1.0), percent(2e-7)
+    ('97%', '6.1%', '0.004%', '100%', '1 in 5 million')
     """
     scaled = share * 100
     if scaled >= 10:
         return f"{scaled:.0f}%" if scaled > 99.95 or scaled < 99.5 else f"{scaled:.1f}%"
-    return f"{number(scaled, 2 if scaled >= 1 else 1)}%"
+    text = number(scaled, 2 if scaled >= 1 else 1)
+    return odds(share) if "e-" in text else f"{text}%"
 
 
 def counted(n: int, noun: str) -> str:

@@ -9,10 +9,10 @@ import torch
 from rich.cells import cell_len
 
 from glassformer.errors import GlassformerError
-from glassformer.formula.spelling import Fixed, number, same
+from glassformer.formula.spelling import Fixed, same
 from glassformer.show.labels import word_at
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.surprise import odds
+from glassformer.show.surprise import chance, odds
 from glassformer.show.values import array
 from glassformer.trace import Trace
 
@@ -117,7 +117,7 @@ def _spelled(trace: Trace, row: Candidate) -> list[str]:
     lines = []
     for stage, probability in row.probabilities.items():
         if probability:
-            lines.append(number(probability, 3))
+            lines.append(chance(probability, 3))
         elif stage != "model" and _was_cut(trace, row.token):
             lines.append("cut")
         else:

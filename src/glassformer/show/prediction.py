@@ -10,7 +10,7 @@ from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width
 from glassformer.show.sheet import QUIET, Sheet
-from glassformer.show.surprise import with_rest
+from glassformer.show.surprise import chance, with_rest
 from glassformer.show.values import (
     array,
     axis_labels,
@@ -72,7 +72,9 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
     width = label_width(sheet, ["after", *labels])
     guesses = {i: best_tokens(probs[i], 1)[0] for i in rows.shown}
     names = {i: sheet.spell(token_name(trace, guess)) for i, guess in guesses.items()}
-    budget = (sheet.width - len(INDENT) - width - 2 * (NUMBER + 4)) // 2
+    came_texts = {i: chance(probs[i, ids[i + 1]].item()) for i in rows.shown if i + 1 < len(ids)}
+    came_width = max(NUMBER, *map(len, came_texts.values()), 0)
+    budget = (sheet.width - len(INDENT) - width - (NUMBER + 4) - (came_width + 4)) // 2
     name_width = min(max(10, *(cell_len(name) for name in names.values())), 16, budget)
     sheet.line()
     sheet.prose("After each token, the guess, and the token that really came:", indent=2)
@@ -85,12 +87,12 @@ def _after_each(trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool)
             sheet.line(INDENT, (sheet.clip("…", 1), QUIET))
             continue
         guess = (
-            f"{sheet.cell(names[i], name_width)}  {number(probs[i, guesses[i]].item()):{NUMBER}}"
+            f"{sheet.cell(names[i], name_width)}  {chance(probs[i, guesses[i]].item()):{NUMBER}}"
         )
         came = ""
         if i + 1 < len(ids):
             said = word_at(trace, "pos", i + 1) or f"id {ids[i + 1]}"
-            came = f"{sheet.clip(said, min(16, budget))}  {number(probs[i, ids[i + 1]].item())}"
+            came = f"{sheet.clip(said, min(16, budget))}  {came_texts[i]}"
         sheet.line(INDENT, f"{sheet.cell(labels[i], width)}  {guess}  {came}")
     if rows.missing:
         sheet.prose(f"… {rows.summary('pos')}; --all shows them", QUIET, indent=2)
@@ -126,15 +128,16 @@ def _print_at(
     sheet.prose(f"{where}, the most probable {'' if blank else 'next '}tokens:", indent=2)
     names = [sheet.spell(token_name(trace, token)) for token in shown]
     width = min(max(5, *(cell_len(name) for name in names)), sheet.width // 3)
-    head = f"rank  {sheet.cell('token', width)}  {'id':>6}  {'logit':>10}  {'prob':>10}  "
+    texts, rest = with_rest(last[shown])
+    prob_width = max(NUMBER, *map(len, texts))
+    head = f"rank  {sheet.cell('token', width)}  {'id':>6}  {'logit':>10}  {'prob':>{prob_width}}  "
     budget = max(min(sheet.width - len(INDENT) - cell_len(head), 24), 0)
     sheet.line(INDENT, (head, QUIET))
-    texts, rest = with_rest(last[shown])
     for rank, (token, name, prob) in enumerate(zip(shown, names, texts, strict=True), 1):
         logit = "" if logits is None else number(logits[token].item())
         row = f"{rank:>4}  {sheet.cell(name, width)}  {token:>6}  {logit:>10}"
         bar = "█" * round(budget * last[token] / last[shown[0]])
-        sheet.line(INDENT, f"{row}  {prob:>10}  ", (bar, BAR))
+        sheet.line(INDENT, f"{row}  {prob:>{prob_width}}  ", (bar, BAR))
     if budget:
         sheet.prose("the longest bar is the most probable token's", QUIET, indent=2)
     if len(shown) < n:

@@ -16,7 +16,7 @@ from glassformer.show.matrix import INDENT, signed_style
 from glassformer.show.prediction import best_tokens, token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_grid import print_grids
-from glassformer.show.surprise import surprises
+from glassformer.show.surprise import chance, surprises
 from glassformer.show.table import Bars, Cell, Column, comparisons, print_table
 from glassformer.show.values import array, probabilities
 from glassformer.trace import Address, Trace
@@ -100,7 +100,7 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
         best = best_tokens(probs[pos], 1)[0]
         words = [index_label(trace, "pos", pos), token_name(trace, token)]
         # the number first, so that a narrow terminal cuts the word
-        guess = f"{number(float(probs[pos, best]))} {token_name(trace, best)}"
+        guess = f"{chance(float(probs[pos, best]))} {token_name(trace, best)}"
         rows.append([*words, p, surprise, guess])
     right = {"right": True}
     columns = [Column(_where(trace), most=18), Column("asked", most=14)]
@@ -112,7 +112,7 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
     if len(tokens) == 1:
         pos = tokens[0][0]
         best = best_tokens(probs[pos], GUESSES)
-        said = ", ".join(f"{token_name(trace, i)} {number(float(probs[pos, i]))}" for i in best)
+        said = ", ".join(f"{token_name(trace, i)} {chance(float(probs[pos, i]))}" for i in best)
         sheet.prose(f"The most probable: {said}", QUIET, indent=2, hanging=2)
     mean = "the surprise" if len(tokens) == 1 else "the mean surprise"
     sheet.prose(f"The loss, {mean}: {number(_loss(trace))} nats (fwd/loss).", indent=2)

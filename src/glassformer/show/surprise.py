@@ -102,20 +102,63 @@ def with_rest(shown: np.ndarray) -> tuple[list[str], str]:
 
     >>> with_rest(np.array([0.6, 0.3]))
     (['0.6000', '0.3000'], '0.1000')
+    >>> with_rest(np.array([0.6, 0.00005]))
+    (['0.6000', '1 in 20,000'], '0.4000')
     """
     rest = f"{max(1 - float(shown.astype(np.float64).sum()), 0.0):.4f}"
     texts: list[str] = []
     for digits in OPERAND_DIGITS:
-        texts = [number(p, digits) for p in shown.tolist()]
-        if f"{max(1 - sum(map(float, texts)), 0.0):.4f}" == rest:
+        texts = [chance(p, digits) for p in shown.tolist()]
+        if f"{max(1 - sum(map(_read, texts)), 0.0):.4f}" == rest:
             break
     return texts, rest if float(rest) else "less than 0.0001"
 
 
-def odds(probability: float) -> str:
+def chance(probability: float, digits: int = 4) -> str:
+    """A probability for people: where it would take a power of ten, as one in so many.
+
+    >>> chance(0.6), chance(0.00012), chance(0.0000594), chance(0.0)
+    ('0.6000', '0.0001200', '1 in 17,000', '0')
+    """
+    text = number(probability, digits)
+    return odds(probability, max(digits - 2, 2)) if "e-" in text else text
+
+
+def per_cent(probability: float) -> str:
+    """A probability in per cent, a small one as one in so many.
+
+    >>> per_cent(0.976), per_cent(0.00021), per_cent(0.0)
+    ('97.6%', '1 in 4,800', '0%')
+    """
+    if 0 < probability < 0.001:
+        return odds(probability)
+    return f"{probability:.1%}" if probability else "0%"
+
+
+LARGE = ("million", "billion", "trillion")
+
+
+def odds(probability: float, digits: int = 2) -> str:
     """A small probability for people.
 
-    >>> odds(5.94e-05), odds(0.25)
-    ('1 in 17,000', '1 in 4')
+    >>> odds(5.94e-05), odds(0.25), odds(3.1e-07), odds(1e-20)
+    ('1 in 17,000', '1 in 4', '1 in 3.2 million', '1 in 10^20')
     """
-    return f"1 in {float(f'{1 / probability:.1e}'):,.0f}"
+    of = float(f"{1 / probability:.{digits - 1}e}")
+    group = math.floor(math.log10(of)) // 3 - 2
+    if group < 0:
+        return f"1 in {of:,.0f}"
+    if group >= len(LARGE):
+        return f"1 in 10^{round(-math.log10(probability))}"
+    return f"1 in {of / 1000 ** (group + 2):.{digits}g} {LARGE[group]}"
+
+
+def _read(text: str) -> float:
+    """The probability that is printed so."""
+    one, _, of = text.partition(" in ")
+    if not of:
+        return float(text)
+    amount, _, name = of.replace(",", "").partition(" ")
+    if amount.startswith("10^"):
+        return 10.0 ** -int(amount[3:])
+    return float(one) / (float(amount) * (1000 ** (LARGE.index(name) + 2) if name else 1))

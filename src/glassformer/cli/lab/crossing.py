@@ -8,6 +8,7 @@ from glassformer.errors import GlassformerError
 from glassformer.lab.lost_words import LostWord, lost_words
 from glassformer.model import EncoderDecoder
 from glassformer.show.sheet import Sheet
+from glassformer.show.surprise import per_cent
 from glassformer.show.table import Cell, Column, comparisons, print_table
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.translation import translated
@@ -51,8 +52,8 @@ def ablate_crossing(
     if lost.after < lost.before / 2:
         word = tokenizer.shown(lost.token)
         sheet.prose(
-            f"Lost: {word}, from {lost.before:.1%} to {lost.after:.1%}. There the head looks at"
-            f" {read[lost.source_pos]} with {lost.weight:.1%} of its attention."
+            f"Lost: {word}, from {per_cent(lost.before)} to {per_cent(lost.after)}. There the head"
+            f" looks at {read[lost.source_pos]} with {per_cent(lost.weight)} of its attention."
         )
     else:
         sheet.prose("No word is lost: none falls to half of its probability.")
@@ -68,7 +69,7 @@ def _print_words(
         rows.append(
             [
                 (tokenizer.shown(word.token), ""),
-                (f"{read[word.source_pos]} {word.weight:.1%}", ""),
+                (f"{read[word.source_pos]} {per_cent(word.weight)}", ""),
                 (was, ""),
                 (now, ""),
                 change,

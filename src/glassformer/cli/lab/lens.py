@@ -23,6 +23,7 @@ from glassformer.show.table import GAP, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.trace.predicted import sees_both_ways
 
+LEAST = 0.0001  # of the probabilities that have room as a number
 GUESS = 15  # columns of a guess: its token and its probability
 RANKS = 5
 
@@ -139,7 +140,8 @@ def _one_position(sheet: Sheet, trace: Trace, glimpses: list[Glimpse], pos: int)
 
 def _guess(sheet: Sheet, trace: Trace, probs: np.ndarray, token: int) -> str:
     """A token and its probability, in `GUESS` columns."""
-    share = number(probs[token].item(), 3)
+    probability = probs[token].item()
+    share = number(probability, 3) if probability >= LEAST else f"<{LEAST:.4f}"
     name = sheet.clip(token_name(trace, token), GUESS - len(share) - 1)
     return f"{name} {share}"
 

@@ -18,6 +18,7 @@ from glassformer.show.plots.style import (
     open_frame,
     title,
 )
+from glassformer.show.surprise import chance
 
 
 def draw_learning(
@@ -31,7 +32,7 @@ def draw_learning(
     axes = figure.subplots()
     axes.plot(updates, probs, color=BLUE, linewidth=2.6, marker="o", markersize=5, clip_on=False)
     axes.axhline(guess, color=FAINT, linestyle=":", linewidth=2)
-    summary = f"a guess that knows nothing: {guess:.3g}"
+    summary = f"a guess that knows nothing: {chance(guess, 3)}"
     axes.text(updates[-1], guess + 0.015, summary, size=LABEL - 2, color=INK, ha="right")
     axes.set_ylim(0, 1)
     axes.set_xlim(updates[0], updates[-1])
