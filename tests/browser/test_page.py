@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -32,14 +33,13 @@ def settle(page: Page) -> None:
 @pytest.mark.parametrize(
     "view", [*VIEWS, "map?block=0", "map?at=weight/embed.W_E", f"map?at={CELL}"]
 )
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
 def test_axe_finds_nothing_wrong_and_no_view_is_wider_than_the_screen(
-    page: Page, server: str, view: str
+    page: Page, server: str, view: str, theme: Literal["light", "dark"]
 ) -> None:
-    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme=theme)
     page.goto(f"{server}#/{view}")
     settle(page)
-    assert problems(page) == []
-    page.emulate_media(color_scheme="dark")
     assert problems(page) == []
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
