@@ -236,7 +236,8 @@ def attention(
     at = f"blocks.{layer}.attn."
     for out in "qkv":
         W, b = weights[f"{at}W_{out.upper()}"], weights.get(f"{at}b_{out.upper()}", 0.0)
-        seen[f"{at}{out}"] = np.einsum("bpm,hmd->bphd", x, W) + b
+        projected = np.einsum("bpm,hmd->bphd", x, W) + b
+        adapted(config, weights, at, out.upper(), out, x, projected, seen)
     q, k, v = (seen[f"{at}{out}"] for out in "qkv")
 
     def normed(q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -311,7 +312,30 @@ def attention(
     pattern = seen[f"{at}pattern"] = e / total[..., None]
     z = seen[f"{at}z"] = np.einsum("bhqk,bkhd->bqhd", pattern, v)
     out = np.einsum("bphd,hdm->bpm", z, weights[f"{at}W_O"]) + weights.get(f"{at}b_O", 0.0)
-    seen[f"{at}attn_out"] = out
+    return adapted(config, weights, at, "O", "attn_out", z, out, seen)
+
+
+def adapted(
+    config: Mapping[str, Any],
+    weights: Values,
+    at: str,
+    weight: str,
+    name: str,
+    x: np.ndarray,
+    out: np.ndarray,
+    seen: Values,
+) -> np.ndarray:
+    """The value `name`, with what an adapter beside W_`weight` adds, if it has one."""
+    lora, place = config["lora"], f"{at}lora_{weight}"
+    if lora is not None and f"W_{weight}" in lora["on"]:
+        seen[f"{at}{name}_frozen"] = out
+        A, B = weights[f"{place}.A"], weights[f"{place}.B"]
+        down = seen[f"{place}.down"] = np.tensordot(x, A, A.ndim - 1)
+        up = down @ B if B.ndim == 2 else np.einsum("bpr,hrd->bphd", down, B)
+        seen[f"{place}.up"] = up
+        seen[f"{place}.scaled"] = up * (lora["alpha"] / lora["rank"])
+        out = out + seen[f"{place}.scaled"]
+    seen[f"{at}{name}"] = out
     return out
 
 
@@ -319,7 +343,8 @@ def mlp(
     config: Mapping[str, Any], weights: Values, at: str, x: np.ndarray, seen: Values
 ) -> np.ndarray:
     into = "W_gate" if config["gated"] else "W_in"
-    pre = seen[f"{at}pre"] = x @ weights[f"{at}{into}"] + weights.get(f"{at}b{into[1:]}", 0.0)
+    pre = x @ weights[f"{at}{into}"] + weights.get(f"{at}b{into[1:]}", 0.0)
+    pre = adapted(config, weights, at, into[2:], "pre", x, pre, seen)
     name = f"{at}gate" if config["gated"] else f"{at}post"
     if config["activation"] == "xielu":
         post = seen[name] = xielu(name, pre, weights, at, seen)
@@ -327,10 +352,10 @@ def mlp(
         post = seen[name] = activation(config["activation"], name, pre, seen)
     if config["gated"]:
         linear = x @ weights[f"{at}W_in"] + weights.get(f"{at}b_in", 0.0)
-        seen[f"{at}pre_linear"] = linear
+        linear = adapted(config, weights, at, "in", "pre_linear", x, linear, seen)
         post = seen[f"{at}post"] = linear * post
-    out = seen[f"{at}mlp_out"] = post @ weights[f"{at}W_out"] + weights.get(f"{at}b_out", 0.0)
-    return out
+    out = post @ weights[f"{at}W_out"] + weights.get(f"{at}b_out", 0.0)
+    return adapted(config, weights, at, "out", "mlp_out", post, out, seen)
 
 
 def experts(

@@ -175,6 +175,17 @@ VARIETY: dict[str, dict[str, Any]] = {
         "gate_limit": 0.7,
         "gate_slope": 1.7,
     },
+    "adapted": {
+        "n_heads": 2,
+        "n_kv_heads": 1,
+        "gated": True,
+        "lora": {
+            "rank": 2,
+            "alpha": 3.0,
+            "on": ["W_Q", "W_K", "W_V", "W_O", "W_gate", "W_in", "W_out"],
+        },
+    },
+    "adapted in part": {"lora": {"rank": 1, "alpha": 0.5, "on": ["W_Q", "W_V", "W_out"]}},
     "normed embedding": {"embed_norm": True, "norm_position": "post", "zero_init": True},
     "smallest": {"vocab_size": 1, "n_ctx": 1, "d_model": 1, "n_layers": 1, "n_heads": 1},
     "one head": {"n_heads": 1, "n_layers": 1, "norm_position": "none", "final_norm": True},

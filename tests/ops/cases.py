@@ -80,7 +80,7 @@ class Draws:
 
 AXES = (
     *("batch", "pos", "head", "kv_head", "d_model", "d_head", "d_mlp", "expert", "vocab"),
-    *("element", "rest"),
+    *("d_lora", "element", "rest"),
 )
 
 
@@ -130,6 +130,19 @@ def _shared_mix(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def _merge_heads(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
     W_O = d.normal("head d_head d_model").flatten(0, 1)
     return (d.normal("batch pos head d_head"), W_O, d.maybe("d_model")), {}
+
+
+def _lora_down_heads(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (
+        d.normal("batch pos head d_head"),
+        d.normal("head d_head d_lora").flatten(0, 1),
+        None,
+    ), {}
+
+
+def _lora_up_heads(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    B = d.normal("d_lora head d_head").flatten(1)
+    return (d.normal("batch pos d_lora"), B, None), {"n_heads": d.size("head")}
 
 
 def _sinusoid(d: Draws, halves: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -497,6 +510,17 @@ CASES: dict[str, Case] = {
     ),
     **_over("batch pos d_mlp", ""),
     **EXPERTS,
+    # adapters
+    "lora_down": lambda d: ((d.normal("batch pos d_model"), d.normal("d_model d_lora"), None), {}),
+    "lora_down_heads": _lora_down_heads,
+    "lora_up": lambda d: ((d.normal("batch pos d_lora"), d.normal("d_lora d_model"), None), {}),
+    "lora_up_heads": _lora_up_heads,
+    "lora_scaled": lambda d: ((d.normal("batch pos d_model"),), {"factor": 1.5}),
+    "lora_scaled_heads": lambda d: ((d.normal("batch pos head d_head"),), {"factor": 1.5}),
+    "lora_add": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos d_model")), {}),
+    "lora_add_heads": lambda d: (
+        (d.normal("batch pos head d_head"), d.normal("batch pos head d_head")), {}
+    ),
     # residual stream
     "carry": lambda d: ((d.normal("batch pos d_model"),), {}),
     "add": lambda d: ((d.normal("batch pos d_model"), d.normal("batch pos d_model")), {}),

@@ -30,6 +30,7 @@ from glassformer.training.health import uniform_loss
 from glassformer.training.masking import Frame, MaskedData
 from glassformer.training.run import read_description
 from glassformer.training.storyland import measure
+from glassformer.training.storyland_chat import measure_chats
 
 ROWS = 16  # blocks at once
 DECIMALS, FINEST = 4, 9  # of the numbers shown
@@ -53,6 +54,9 @@ def command(
             help="Measure on fresh sentences to translate: into french or japanese.",
         ),
     ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Measure on fresh conversations about stories.")
+    ] = False,
     field: Field = FIELD,
     template: Template = None,
     separator: Separator = None,
@@ -60,15 +64,16 @@ def command(
     as_json: AsJson = False,
     at_step: AtStep = None,
 ) -> None:
-    """Measure loss, perplexity and bits per byte on a text, on Storyland or on translations.
+    """Measure loss, perplexity and bits per byte: on a text, Storyland, translations or chats.
 
     The text is cut into blocks as long as the model's context; every token counts once, predicted
     from those before it in its block. Of an encoder 15% of the tokens are hidden and asked for; on
-    Storyland one word of a document, beside what the document's other words tell.
+    Storyland one word of a document, beside what the document's other words tell. A reply of a chat
+    is right if it is one of those that the story allows, to its end.
     """
-    if bool(texts) + storyland + (language is not None) != 1:
+    if bool(texts) + storyland + chat + (language is not None) != 1:
         raise GlassformerError(
-            "give one thing to measure on: a text, --storyland or --translation LANGUAGE"
+            "give one thing to measure on: a text, --storyland, --chat or --translation LANGUAGE"
         )
     model, tokenizer = open_run(run, at_step)
     if isinstance(model, EncoderDecoder) != (language is not None):
@@ -79,6 +84,8 @@ def command(
     model.to(choose_device(device))
     if language is not None:
         rows = _on_translations(model, tokenizer, language)
+    elif chat:
+        rows = _on_chats(model, tokenizer)
     elif storyland:
         on_storyland = _on_storyland if model.config.causal else _on_storyland_blanks
         rows = on_storyland(model, tokenizer)
@@ -195,6 +202,22 @@ def _on_storyland(model: Decoder, tokenizer: Tokenizer) -> dict[str, Any]:
         "perplexity": perplexity(score.loss),
         "answers_right": sum(score.right.values()) / sum(score.asked.values()),
         **{f"answers_right_in_{kind}": share for kind, share in sorted(score.accuracy.items())},
+    }
+
+
+def _on_chats(model: Decoder | Encoder, tokenizer: Tokenizer) -> dict[str, Any]:
+    if isinstance(model, Encoder):
+        raise GlassformerError("an encoder replies to nothing; leave --chat out")
+    score = measure_chats(model, tokenizer)
+    right = {kind: n / score.asked[kind] for kind, n in sorted(score.right.items())}
+    return {
+        "loss": score.loss,
+        "floor": score.floor,
+        "above_the_floor": score.loss - score.floor,
+        "perplexity": perplexity(score.loss),
+        "replies": sum(score.asked.values()),
+        "right": score.accuracy,
+        **{f"right_of_{kind.replace(' ', '_')}": share for kind, share in right.items()},
     }
 
 

@@ -10,8 +10,9 @@ import typer
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop.export import GGUF, export, folded
-from glassformer.interop.match import form_for
+from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.open import load
+from glassformer.interop.own import OWN
 from glassformer.training.card import card
 from glassformer.training.run import load_run
 
@@ -38,14 +39,29 @@ def command(
         raise GlassformerError(
             f"--to {to!r} is none of {', '.join(KINDS)}.{did_you_mean(to, KINDS)}"
         )
-    model = folded(load(run)[0])
+    opened = load(run)[0]
+    model = folded(opened)
     past = load_run(run) if (Path(run) / "run.json").is_file() else None
-    export(model, out, card(out.resolve().name, model, past), "gguf" if to == "gguf" else "hf")
-    family = form_for(model.config, model.folder_settings.model_type).model_type
+    export(opened, out, card(out.resolve().name, model, past), "gguf" if to == "gguf" else "hf")
+    if opened.config.lora is not None:
+        base = opened.folder_settings.base
+        say(f"The adapters are merged into the weights; {base} stays as it is.")
+    form = form_for(model.config, model.folder_settings.model_type)
     if to == "gguf":
-        say(f"{out / GGUF} holds the model, as {family}, and its tokenizer; llama.cpp reads it.")
+        say(
+            f"{out / GGUF} holds the model, as {form.model_type}, and its tokenizer; llama.cpp"
+            " reads it."
+        )
+    elif form is OWN:
+        say(
+            f"{out} holds the model, its tokenizer and a card: for Glassformer alone, as"
+            f" {in_the_way(model.config)}."
+        )
     else:
-        say(f"{out} holds the model, as {family}, its tokenizer and a card: for `transformers`.")
+        say(
+            f"{out} holds the model, as {form.model_type}, its tokenizer and a card: for"
+            " `transformers`."
+        )
 
 
 command.__doc__ = (
@@ -54,7 +70,8 @@ command.__doc__ = (
     The model becomes one of a family that `transformers` knows, with the numbers it has; or, with
     `--to gguf`, one file for llama.cpp. Nothing else of the run goes along. The card is
     OUT/README.md: data, recipe, loss, the loss that no model can beat where it is known, and how to
-    cite. A model that no family expresses is refused, by the field that is in the way.
+    cite. Adapters are merged into the weights that they stand beside. A model that no family
+    expresses is refused, by the field that is in the way.
 """
     + EXAMPLES
 )

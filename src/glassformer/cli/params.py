@@ -23,6 +23,20 @@ from glassformer.watch.view import View
 BYTES = {"fp32": 4, "bf16": 2}  # per parameter, as it lies in model.safetensors
 EMBEDDINGS, BLOCK, END = "embeddings", "block", "end"
 
+ADAPTERS = tuple(  # the two matrices of each, A and B
+    (BLOCK, f"{component} adapter {side}", f"{scope}.lora_{name}.{side}", "")
+    for component, scope, name in (
+        ("query", "attn", "Q"),
+        ("key", "attn", "K"),
+        ("value", "attn", "V"),
+        ("output", "attn", "O"),
+        ("MLP gate", "mlp", "gate"),
+        ("MLP up", "mlp", "in"),
+        ("MLP down", "mlp", "out"),
+    )
+    for side in "AB"
+)
+
 COMPONENTS = (  # part, component, weight, bias; those of a block are named inside block 0
     (EMBEDDINGS, "tokens", "embed.W_E", ""),
     (EMBEDDINGS, "token types", "type_embed.W_type", ""),
@@ -45,6 +59,7 @@ COMPONENTS = (  # part, component, weight, bias; those of a block are named insi
     (BLOCK, "MLP alpha -", "mlp.alpha_n", ""),
     (BLOCK, "MLP down", "mlp.W_out", "mlp.b_out"),
     (BLOCK, "norm 2, after", "ln2_post.w", "ln2_post.b"),
+    *ADAPTERS,
     (END, "final norm", "ln_final.w", "ln_final.b"),
     (END, "masked head", "masked_head.W_in", "masked_head.b_in"),
     (END, "masked head norm", "masked_head.ln.w", "masked_head.ln.b"),

@@ -24,6 +24,7 @@ from glassformer.cli.texts import (
 from glassformer.cli.together import DEADLINE, restarted, together
 from glassformer.cli.training import print_outcome, say_event, train_showing
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.model.parts import ADAPTABLE, Lora
 from glassformer.text.corpus import FIELD
 from glassformer.text.mixture import parse_weights
 from glassformer.training.loggers import opened
@@ -56,6 +57,20 @@ def command(
     start_from: Annotated[
         str | None,
         typer.Option("--from", metavar="FOLDER", help="Train this model further, on TEXT."),
+    ] = None,
+    lora: Annotated[
+        int | None,
+        typer.Option(metavar="RANK", min=1, help="With --from: train adapters of this rank alone."),
+    ] = None,
+    lora_alpha: Annotated[
+        float | None, typer.Option(help="They count alpha / rank times. [default: twice the rank]")
+    ] = None,
+    lora_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W_Q,...",
+            help=f"Matrices with an adapter, of {', '.join(ADAPTABLE)}. [default: W_Q,W_V]",
+        ),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes and recipe; `text`, or `storyland` without TEXT.")
@@ -155,6 +170,8 @@ def command(
 
       glassformer train a.txt b.parquet --weights a=0.7,b=0.3
 
+      glassformer train chats.jsonl --from runs/mine --lora 8 --out runs/adapted
+
       glassformer train --config runs/mine/train.toml --out runs/again
     """
     if recipe_name is not None and not resume:
@@ -193,6 +210,7 @@ def command(
         vocab_size=vocab_size,
         model=_named(sizes),
         recipe=_named(recipe),
+        lora=adapters_asked(lora, lora_alpha, lora_on),
         device=device,
         options=given_options(ctx),
     )
@@ -206,6 +224,11 @@ def command(
     loggers = tuple(dict.fromkeys(name.strip() for name in loggers if name.strip()))
     for name in loggers:  # before anything is made, whether it can be had
         opened(name)
+    if shard and lora is not None:
+        raise GlassformerError(
+            "--shard shares out weights and their state, and adapters are few; leave --shard out,"
+            " and each process holds the frozen model and its adapters"
+        )
     resume = resume or (restarted() and (out / "run.json").is_file())
     with together(device, shard, deadline) as ranks:
         choices = replace(choices, device=ranks.where(device))
@@ -253,6 +276,20 @@ def say_end(
         answers = [answer._asdict() for answer in recalled]
         end = {"reason": outcome.reason, "step": outcome.step, "run": str(prepared.run.folder)}
         say_event("end", {**end, "answers": answers})
+
+
+def adapters_asked(rank: int | None, alpha: float | None, on: str | None) -> Lora | None:
+    """The adapters that the options ask for."""
+    if rank is None:
+        if alpha is not None or on is not None:
+            raise GlassformerError(
+                "--lora-alpha and --lora-on say what adapters are like; give their rank by --lora"
+            )
+        return None
+    names = [name.strip() for name in (on or "W_Q,W_V").split(",") if name.strip()]
+    return Lora.from_dict(
+        {"rank": rank, "alpha": 2.0 * rank if alpha is None else alpha, "on": names}
+    )
 
 
 def preset_of(recipe: str, preset: str | None, start_from: str | None, has_text: bool) -> str:

@@ -21,6 +21,7 @@ from glassformer.generation.c_step import CompiledStep, NotCompiledError
 from glassformer.generation.cache import Cache
 from glassformer.kernels import choices
 from glassformer.kernels.product import heads_of
+from glassformer.model.adapter import Adapter, frozen
 from glassformer.model.block import Block
 from glassformer.model.config import Config
 from glassformer.model.decoder import Decoder
@@ -219,19 +220,28 @@ def _parts(model: Decoder) -> Iterator[_Part]:
         def merged(product: Product) -> Kernel:
             return lambda z: product(z.flatten(-2))
 
-        yield _Part(f"blocks.{layer}.attn.q", attn.W_QKV, attn.b_QKV, heads)
-        yield _Part(f"blocks.{layer}.attn.attn_out", attn.W_O, attn.b_O, merged)
+        q = _before("q", attn.lora_Q)
+        yield _Part(f"blocks.{layer}.attn.{q}", attn.W_QKV, attn.b_QKV, heads)
+        joined = _before("attn_out", attn.lora_O)
+        yield _Part(f"blocks.{layer}.attn.{joined}", attn.W_O, attn.b_O, merged)
         if isinstance(mlp, Experts):  # whose matrices are read where they lie
             yield _Part(f"blocks.{layer}.mlp.router_scores", mlp.W_router, mlp.b_router)
             continue
         if mlp.W_gate is not None:
-            yield _Part(f"blocks.{layer}.mlp.pre", mlp.W_gate, mlp.b_gate)
-        up = "pre" if mlp.W_gate is None else "pre_linear"
+            gate = _before("pre", mlp.lora_gate)
+            yield _Part(f"blocks.{layer}.mlp.{gate}", mlp.W_gate, mlp.b_gate)
+        up = _before("pre" if mlp.W_gate is None else "pre_linear", mlp.lora_in)
         yield _Part(f"blocks.{layer}.mlp.{up}", mlp.W_in, mlp.b_in)
-        yield _Part(f"blocks.{layer}.mlp.mlp_out", mlp.W_out, mlp.b_out)
+        down = _before("mlp_out", mlp.lora_out)
+        yield _Part(f"blocks.{layer}.mlp.{down}", mlp.W_out, mlp.b_out)
     unembed = model.unembed
     name = "logits_raw" if model.config.logit_cap else "logits"
     yield _Part(name, unembed.weight(SILENT), unembed.b_U)
+
+
+def _before(name: str, adapter: Adapter | None) -> str:
+    """What the product of a matrix is called: an adapter may add to it."""
+    return name if adapter is None else frozen(name)
 
 
 def _kernels(

@@ -10,6 +10,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
+from glassformer.interop.adapters import merged
 from glassformer.interop.folder import save
 from glassformer.interop.gguf_file import write_gguf
 from glassformer.interop.match import form_for, in_the_way
@@ -30,8 +31,10 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
 
     "hf": the form of a family that `transformers` knows; "gguf": one file for llama.cpp. A model
     that none of these expresses, one without a tokenizer and a folder that holds something are
-    refused, and nothing is written.
+    refused, and nothing is written. Adapters are merged; where no family expresses the model, its
+    own form has them merged, too.
     """
+    adapted = model.config.lora is not None
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty" if folder.is_dir() else "is a file"
@@ -48,7 +51,8 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
             "the model has no tokenizer, and without one no program could give it a text; put the"
             " tokenizer.json that it was trained with into its folder"
         )
-    if form_for(model.config, model.folder_settings.model_type) is OWN:
+    in_own = form_for(model.config, model.folder_settings.model_type) is OWN
+    if in_own and (to == "gguf" or not adapted):
         raise GlassformerError(
             f"{in_the_way(model.config)}; its own folder is what there is to give away, and"
             " Glassformer reads it"
@@ -69,11 +73,12 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
 
 
 def export_config(config: Config) -> Config:
-    """The configuration that is written for this one.
+    """The configuration that is written for this one: adapters are in the weights they are beside.
 
     Where no family has its norm of embeddings, that norm is in their table: it depends on the token
     alone, where no position is added and the head is another matrix.
     """
+    config = config.replace(lora=None)
     alone = config.position in ("rotary", "alibi", "none") and not config.tied
     folds = config.embed_norm and alone and config.embed_scale == 1 and config.causal
     if not folds or form_for(config) is not OWN:
@@ -83,6 +88,7 @@ def export_config(config: Config) -> Config:
 
 def folded(model: OneTower) -> OneTower:
     """The model that `export` writes for this one; it computes the same logits."""
+    model = merged(model)
     config = export_config(model.config)
     if config == model.config or model.ln_embed is None:
         return model

@@ -19,6 +19,7 @@ from torch import Tensor
 from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
 from glassformer.interop import own
+from glassformer.interop.adapters import write_adapters
 from glassformer.interop.family import Form, default_tensor
 from glassformer.interop.folder_settings import (
     GENERATION,
@@ -29,8 +30,8 @@ from glassformer.interop.layouts import Stored, parts_of, shapes_of
 from glassformer.interop.match import form_for, match, read_settings
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors
 from glassformer.memory import give_back_memory
-from glassformer.model import Config, TowersConfig
-from glassformer.model.kinds import kind_of
+from glassformer.model import Config, Decoder, Encoder, TowersConfig
+from glassformer.model.kinds import OneTower, kind_of
 from glassformer.model.language_model import LanguageModel
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
@@ -39,12 +40,16 @@ from glassformer.text.tokenizer import Tokenizer
 def save(model: LanguageModel[Any], tokenizer: Tokenizer | None, folder: str | Path) -> None:
     """Write a model and its tokenizer; a reader finds each file whole, the old one or the new.
 
-    In a folder that is there already only the files of this model are replaced.
+    In a folder that is there already only the files of this model are replaced. Of a model with
+    adapters these are written, and the name of the model that they are for.
     """
     config = model.config
     refuse_larger_vocabulary(tokenizer, config, "the tokenizer", "the model")
     for name, tensor in model.state_dict().items():
         refuse_non_finite(name, tensor)
+    if isinstance(model, Decoder | Encoder) and model.config.lora is not None:
+        _save_adapters(model, tokenizer, Path(folder))
+        return
     dtype = str(model.dtype).removeprefix("torch.")
     form = form_for(config, model.folder_settings.model_type)
     settings, generation = write_folder_settings(model.folder_settings, tokenizer)
@@ -62,10 +67,24 @@ def save(model: LanguageModel[Any], tokenizer: Tokenizer | None, folder: str | P
             if tokenizer is not None:
                 tokenizer.save(stage)
     except (OSError, SafetensorError) as error:
-        raise GlassformerError(
-            f"the model could not be written to {folder}: {error}; free some space, mend the folder"
-            " or name another"
-        ) from error
+        raise _not_written(folder, error) from error
+
+
+def _save_adapters(model: OneTower, tokenizer: Tokenizer | None, folder: Path) -> None:
+    try:
+        with staged(folder) as stage:
+            write_adapters(model, stage)
+            if tokenizer is not None:
+                tokenizer.save(stage)
+    except (OSError, SafetensorError) as error:
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: str | Path, error: Exception) -> GlassformerError:
+    return GlassformerError(
+        f"the model could not be written to {folder}: {error}; free some space, mend the folder or"
+        " name another"
+    )
 
 
 def load_folder(

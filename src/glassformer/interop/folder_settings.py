@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import own
+from glassformer.interop.adapters import base_of, is_adapters
 from glassformer.interop.match import read_settings
 from glassformer.jsons import read_json
 from glassformer.model.folder_settings import FolderSettings
@@ -23,8 +25,12 @@ OURS = {  # settings of config.json that are about the file, and written anew
 def read_folder_settings(folder: Path) -> FolderSettings:
     """What config.json and generation_config.json say; token ids are whole numbers, or lists.
 
-    Nothing, where the folder has no config.json yet, as a run before its first export.
+    Nothing, where the folder has no config.json yet, as a run before its first export. A folder of
+    adapters says what that of their model does.
     """
+    if is_adapters(folder):
+        base = base_of(folder)
+        return replace(read_folder_settings(Path(base)), base=base)
     if not (folder / "config.json").is_file():
         return FolderSettings()
     ours, form, settings = read_settings(folder / "config.json")

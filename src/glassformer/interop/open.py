@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,17 @@ import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import hub
-from glassformer.interop.folder import load_folder, read_config
+from glassformer.interop.adapters import (
+    base_of,
+    config_with_adapters,
+    is_adapters,
+    read_adapters,
+    refuse_two,
+)
+from glassformer.interop.folder import load_folder, read_config, refuse_larger_vocabulary
 from glassformer.model import build_preset, load_preset, preset_names
 from glassformer.model.kinds import config_from
+from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 
 MOST_FOLDERS = 1_000  # looked at for one of a similar name
@@ -36,6 +45,8 @@ def load(
     'cat'
     """
     path = Path(name)
+    if is_adapters(path):
+        return _load_adapted(path, dtype, device)
     if _is_folder(path):
         return load_folder(path, dtype, device)
     if path.is_file():
@@ -49,6 +60,8 @@ def load(
 
 def config_of(name: str | Path) -> Any:
     """The configuration, of one tower or of two, without weights: see `load` for the name."""
+    if is_adapters(Path(name)):
+        return config_with_adapters(Path(name), config_of(base_of(Path(name))))
     if _is_folder(Path(name)):
         return read_config(name)
     if str(name) in preset_names():
@@ -56,6 +69,24 @@ def config_of(name: str | Path) -> Any:
     if (folder := hub.find(str(name), hub.CONFIG)) is not None:
         return read_config(folder)
     raise _unknown(str(name))
+
+
+def _load_adapted(
+    folder: Path, dtype: torch.dtype | None, device: str | torch.device | None
+) -> tuple[Any, Tokenizer | None]:
+    """The model that a folder's adapters are for, with them, in the wider dtype of the two.
+
+    The tokenizer is the folder's own, where it has one, else the model's.
+    """
+    name = base_of(folder)
+    base, tokenizer = load(name, device=device)
+    refuse_two(base.config)
+    model = read_adapters(folder, base)
+    if tokenizer_files.is_there(folder):
+        tokenizer = Tokenizer.load(folder, blanks=not model.config.causal)
+        refuse_larger_vocabulary(tokenizer, model.config, str(folder), name)
+    model.folder_settings, model.tokenizer = replace(base.folder_settings, base=name), tokenizer
+    return (model if dtype is None else model.to(dtype)), tokenizer
 
 
 def _is_folder(path: Path) -> bool:

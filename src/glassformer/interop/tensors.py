@@ -31,17 +31,20 @@ FLOATS = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+NO_NOTES: Mapping[str, str] = {}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
 class Tensors:
     """The tensors of a folder: names and shapes at once, numbers when asked for.
 
-    A folder has one model.safetensors, or several files and an index of what is where.
+    A folder has one model.safetensors, or several files and an index of what is where; or they are
+    in the `files` of other names.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, files: tuple[str, ...] = ()) -> None:
+        self.folder, self._files = folder, files
+        self.metadata: dict[str, str] = {}
         self._stack = ExitStack()
         self._file_of: dict[str, str] = {}
         self._open: dict[str, TensorFile] = {}
@@ -49,7 +52,7 @@ class Tensors:
 
     def __enter__(self) -> Tensors:
         try:
-            for file in _files(self.folder):
+            for file in self._files or _files(self.folder):
                 self._read_header(file)
         except BaseException:
             self._stack.close()
@@ -74,6 +77,7 @@ class Tensors:
                 )
             self._file_of[name] = file
         self._open[file] = opened
+        self.metadata |= opened.metadata
         self._digests |= _digests(path, opened.metadata)
 
     @property
@@ -116,15 +120,17 @@ class Tensors:
         return self._open[self._file_of[name]]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file whose header holds the SHA-256 of each tensor.
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] = NO_NOTES
+) -> None:
+    """Write a safetensors file whose header holds the SHA-256 of each tensor, and `notes`.
 
     Equal tensors make equal files, byte for byte.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digests = {name: digest(tensor) for name, tensor in plain.items()}
     with ordinary_mode(path):
-        save_file(plain, path, metadata={"format": "pt", DIGESTS: json.dumps(digests)})
+        save_file(plain, path, metadata={"format": "pt", DIGESTS: json.dumps(digests), **notes})
     _sort_metadata(path)
 
 

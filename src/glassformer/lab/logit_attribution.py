@@ -174,6 +174,9 @@ class _Towards:
         scope = f"blocks.{layer}.attn"
         z = self._recorded(f"fwd/{scope}.z", (0, self.pos))  # [head, d_head]
         W_O = self._recorded(f"weight/{scope}.W_O")  # [head, d_head, d_model]
+        if self.config.lora is not None and "W_O" in self.config.lora.on:
+            A, B = (self._recorded(f"weight/{scope}.lora_O.{side}") for side in "AB")
+            W_O = W_O + A @ B * self.config.lora.scale
         for head in range(self.config.n_heads):
             address = f"fwd/{scope}.z[pos={self.pos},head={head}]"
             yield _Part(f"layer {layer} head {head}", address, z[head] @ W_O[head])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from glassformer import ops
 from glassformer.kernels.attention import alibi_table
 from glassformer.kernels.product import split_bias, split_heads
+from glassformer.model.adapter import Adapter, adapter, frozen, product
 from glassformer.model.fixed_table import FixedTable
 from glassformer.model.norm import QKNorm
 from glassformer.model.parts import AttentionPart
@@ -62,6 +63,12 @@ class Attention(nn.Module):
         norm = part.qk_norm
         self.q_norm = None if norm is None else QKNorm(norm, part, "head")
         self.k_norm = None if norm is None else QKNorm(norm, part, shared)
+        lora, d_model, (wide, keys, values) = part.lora, part.d_model, part.widths
+        own = {"heads": part.n_kv_heads, "writes": {"head": shared}}
+        self.lora_Q = adapter(lora, "W_Q", d_model, wide, heads=part.n_heads)
+        self.lora_K = adapter(lora, "W_K", d_model, keys, **own)
+        self.lora_V = adapter(lora, "W_V", d_model, values, **own)
+        self.lora_O = adapter(lora, "W_O", wide, d_model, heads=part.n_heads)
         self.project = ops.project_qkv if part.group == 1 else ops.project_shared_qkv
         self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary
         self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
@@ -89,7 +96,10 @@ class Attention(nn.Module):
         bias: Float[Tensor, "*batch pos key head"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         # q [batch, pos, head, d_head], k and v [batch, pos, kv_head, d_head]
-        q, k, v = t(("q", "k", "v"), self.project, x, self.W_QKV, self.b_QKV, **self.heads)
+        names = tuple(frozen(n) if a else n for n, a in zip("qkv", self._adapters, strict=True))
+        q, k, v = t(names, self.project, x, self.W_QKV, self.b_QKV, **self.heads)
+        if self.part.lora is not None:
+            q, k, v = self._adapted(x, (q, k, v), t)
         if not self.part.qk_norm_last:
             q, k = self._normed(q, k, t)
         if rotation is not None:
@@ -109,7 +119,21 @@ class Attention(nn.Module):
         if bias is not None:
             more = {**more, "bias": bias}
         z = t("z", ops.attention, q, k, v, mask, causal=causal, **more)
-        return t("attn_out", ops.merge_heads, z, self.W_O, self.b_O)
+        return product("attn_out", ops.merge_heads, z, self.W_O, self.b_O, self.lora_O, t)
+
+    @property
+    def _adapters(self) -> tuple[Adapter | None, Adapter | None, Adapter | None]:
+        return self.lora_Q, self.lora_K, self.lora_V
+
+    def _adapted(
+        self, x: Tensor, projected: tuple[Tensor, Tensor, Tensor], t: Tape
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values with what their adapters add."""
+        q, k, v = (
+            value if beside is None else beside(name, x, value, t)
+            for name, value, beside in zip("qkv", projected, self._adapters, strict=True)
+        )
+        return q, k, v
 
     def _normed(self, q: Tensor, k: Tensor, t: Tape) -> tuple[Tensor, Tensor]:
         if self.q_norm is None or self.k_norm is None:
@@ -136,3 +160,6 @@ class Attention(nn.Module):
         for name in ("q_norm", "k_norm"):
             if (norm := getattr(self, name)) is not None:
                 yield from norm.views(source, f"{scope}{name}.")
+        for beside in (*self._adapters, self.lora_O):
+            if beside is not None:
+                yield from beside.views(source, scope)

@@ -18,6 +18,7 @@ from glassformer.model.parts import (
     LONGROPE,
     AttentionPart,
     ExpertsPart,
+    Lora,
     MLPPart,
     NormPart,
     RotaryPart,
@@ -95,6 +96,7 @@ class Config(Checked):
     to either side. `token_types` kinds of tokens (0: none) have a vector each, which is added; the
     first block has no first norm without `first_norm`; `masked_head` transforms the final vector
     once more, by a matrix, the activation and a norm, before the unembedding.
+    `lora`: adapters beside matrices of every block, which alone are trained.
 
     >>> Config(vocab_size=512, n_ctx=64, d_model=96, n_layers=2, n_heads=4).d_head
     24
@@ -166,6 +168,7 @@ class Config(Checked):
     token_types: Count = 0
     first_norm: bool = True
     masked_head: bool = False
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,6 +199,8 @@ class Config(Checked):
             self._check_experts()
         if self.position == "relative":
             self._check_relative()
+        if self.lora is not None:
+            self._check_adapters(self.lora)
         if not self.causal and self.position == "alibi":
             raise GlassformerError(
                 "position='alibi' counts how far back a key is, so it needs causal=True; give"
@@ -232,6 +237,19 @@ class Config(Checked):
             raise GlassformerError(
                 f"relative_distance={self.relative_distance} must be more than {buckets // 2}, as"
                 f" so many of relative_buckets={self.relative_buckets} are for one distance each"
+            )
+
+    def _check_adapters(self, lora: Lora) -> None:
+        of_mlp = [name for name in lora.on if name in ("W_gate", "W_in", "W_out")]
+        sparse = next((i for i in range(self.n_layers) if self.has_experts(i)), None)
+        if of_mlp and sparse is not None:
+            raise GlassformerError(
+                f"{of_mlp[0]} of blocks.{sparse} is that of {self.n_experts} experts, and adapters"
+                " are for one matrix; adapt some of W_Q, W_K, W_V, W_O"
+            )
+        if "W_gate" in lora.on and not self.gated:
+            raise GlassformerError(
+                "the MLPs of this model have no gate, so there is no W_gate to adapt; leave it out"
             )
 
     def _check_experts(self) -> None:
@@ -304,7 +322,9 @@ class Config(Checked):
 
     @property
     def mlp(self) -> MLPPart:
-        return MLPPart(self.d_model, self.d_mlp, self.activation, self.gated, self.mlp_bias)
+        return MLPPart(
+            self.d_model, self.d_mlp, self.activation, self.gated, self.mlp_bias, self.lora
+        )
 
     def has_experts(self, layer: int) -> bool:
         """Whether a layer's feed-forward part is experts."""
@@ -354,6 +374,7 @@ class Config(Checked):
             n_ctx=self.n_ctx,
             causal=self.causal,
             reach=0 if self.causal else window,
+            lora=self.lora,
         )
 
     @property

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.model.adapter import freeze
 from glassformer.model.attention import KeyValueCache
 from glassformer.model.config import Config
 from glassformer.model.ids import Ids, read_begins, read_ids, read_targets
@@ -44,6 +45,8 @@ class Decoder(Tower, LanguageModel):
         self.build(config)
         self.unembed = Unembed(config, self.embed)
         draw_weights(self, config, generator)
+        if config.lora is not None:
+            freeze(self)
 
     def forward(
         self,

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.model.adapter import freeze
 from glassformer.model.config import Config
 from glassformer.model.ids import Ids, read_ids, read_seen, read_targets, read_types
 from glassformer.model.initial import draw_weights
@@ -45,6 +46,8 @@ class Encoder(Tower, LanguageModel):
         self.masked_head = MaskedHead(config) if config.masked_head else None
         self.unembed = Unembed(config, self.embed)
         draw_weights(self, config, generator)
+        if config.lora is not None:
+            freeze(self)
 
     def forward(
         self, ids: Ids, tape: Tape = SILENT, seen: Ids | None = None, types: Ids | None = None

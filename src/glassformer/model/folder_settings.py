@@ -11,7 +11,8 @@ class FolderSettings:
     """Settings that change no logit, as they were read; `save` writes them back.
 
     `config`: those of config.json; `generation`: generation_config.json; `model_type`: the family
-    whose form the folder had, in which it is written again where that expresses the model.
+    whose form the folder had, in which it is written again where that expresses the model. `base`:
+    of a model with adapters, the name of the one that they are for.
 
     >>> FolderSettings(generation={"eos_token_id": [7, 9]}).end_ids
     (7, 9)
@@ -20,6 +21,7 @@ class FolderSettings:
     config: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
     model_type: str = ""
+    base: str = ""
 
     @property
     def end_ids(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from glassformer.model.adapter import draw_adapter
 from glassformer.model.config import Config
 
 ALPHAS = {"alpha_p": math.log(math.expm1(0.8)), "alpha_n": math.log(math.expm1(0.3))}
@@ -30,6 +31,9 @@ def draw_weights(
             continue
         if last in ALPHAS:
             nn.init.constant_(parameter, ALPHAS[last])
+            continue
+        if ".lora_" in name:
+            draw_adapter(parameter, last, generator)
             continue
         spread = deviation(name, config)
         if spread == 0:

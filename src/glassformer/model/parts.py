@@ -12,6 +12,31 @@ from glassformer.errors import GlassformerError
 Positive = Annotated[float, Range(above=0, low="must be positive")]
 Factors = Annotated[tuple[float, ...], Range(above=0, low="must be positive")]
 LONGROPE = "longrope"
+ADAPTABLE = ("W_Q", "W_K", "W_V", "W_O", "W_gate", "W_in", "W_out")
+
+
+@dataclass(frozen=True, repr=False)
+class Lora(Checked):
+    """Low-rank adapters: of what rank, of how much weight, beside which matrices of every block.
+
+    An adapter adds x A B alpha / rank to x W, and W is frozen (Hu et al. 2022, section 4.1).
+    """
+
+    noun: ClassVar[str] = "set of adapters"
+
+    rank: Annotated[int, Range(1, 2**20)]
+    alpha: Positive
+    on: Annotated[tuple[str, ...], Choice(ADAPTABLE)] = ("W_Q", "W_V")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.on:
+            raise GlassformerError(f"adapters stand beside matrices; name some of {ADAPTABLE}")
+        object.__setattr__(self, "on", tuple(name for name in ADAPTABLE if name in self.on))
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +117,7 @@ class MLPPart:
     activation: str
     gated: bool
     bias: bool
+    lora: Lora | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +178,7 @@ class AttentionPart:
     n_ctx: int
     causal: bool = True
     reach: int = 0
+    lora: Lora | None = None
 
     @property
     def group(self) -> int:

@@ -39,7 +39,18 @@ def parameter_count(config: Config | TowersConfig) -> int:
     if c.masked_head:
         head += c.d_model * (c.d_model + c.mlp_bias) + norm
     tables = c.vocab_size * c.d_model + learned + types
-    return tables + c.n_layers * attention + norms + mlps + ends + head
+    total = tables + c.n_layers * attention + norms + mlps + ends + head
+    return total + adapter_parameters(c)
+
+
+def adapter_parameters(c: Config | TowersConfig) -> int:
+    """The parameters of adapters: rank times (in + out) of each adapted matrix."""
+    if isinstance(c, TowersConfig) or c.lora is None:
+        return 0
+    wide, shared, _ = c.attention(0).widths
+    outs = {"W_Q": wide, "W_K": shared, "W_V": shared, "W_O": wide}
+    sides = sum(c.d_model + outs.get(name, c.d_mlp) for name in c.lora.on)
+    return c.n_layers * c.lora.rank * sides
 
 
 def _towers(config: TowersConfig) -> int:

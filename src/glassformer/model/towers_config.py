@@ -45,6 +45,10 @@ class TowersConfig(Checked):
                 "a block with cross-attention has its branches one after the other; give the"
                 " decoder parallel=False"
             )
+        if self.encoder.lora is not None or self.decoder.lora is not None:
+            raise GlassformerError(
+                "adapters are for a model of one tower; an encoder-decoder is trained whole"
+            )
         if self.encoder.masked_head or self.decoder.masked_head:
             raise GlassformerError(
                 "masked_head is for an encoder alone; here the decoder gives the logits"

@@ -8,6 +8,14 @@ from glassformer.ops import muon as muon
 from glassformer.ops import optimizer as optimizer
 from glassformer.ops.activation import ACTIVATIONS as ACTIVATIONS
 from glassformer.ops.activation import xielu as xielu
+from glassformer.ops.adapter import lora_add as lora_add
+from glassformer.ops.adapter import lora_add_heads as lora_add_heads
+from glassformer.ops.adapter import lora_down as lora_down
+from glassformer.ops.adapter import lora_down_heads as lora_down_heads
+from glassformer.ops.adapter import lora_scaled as lora_scaled
+from glassformer.ops.adapter import lora_scaled_heads as lora_scaled_heads
+from glassformer.ops.adapter import lora_up as lora_up
+from glassformer.ops.adapter import lora_up_heads as lora_up_heads
 from glassformer.ops.attention import attention as attention
 from glassformer.ops.attention import distance_buckets as distance_buckets
 from glassformer.ops.attention import embed_distances as embed_distances

@@ -18,6 +18,7 @@ AXES: dict[str, str] = {
     "d_model": "dimension of the residual stream",
     "d_head": "dimension of one head's queries, keys and values",
     "d_mlp": "neuron of an MLP (feed-forward layer)",
+    "d_lora": "dimension between the two matrices of an adapter, as many as its rank",
     "expert": "one of many MLPs, to a few of which each token goes",
     "choice": "place among a token's experts, the best one first",
     "vocab": "entry of the vocabulary, that is, a token id",

@@ -15,6 +15,8 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import read_defaults
+from glassformer.interop.adapters import CONFIG as ADAPTERS
+from glassformer.interop.adapters import is_adapters
 from glassformer.interop.folder_settings import read_folder_settings
 from glassformer.interop.open import config_of
 from glassformer.model import Config, TowersConfig
@@ -58,7 +60,8 @@ class Source:
     @property
     def exists(self) -> bool:
         """Whether there is a model to be opened."""
-        return self.folder is None or (self.folder / "config.json").is_file()
+        folder = self.folder
+        return folder is None or is_adapters(folder) or (folder / "config.json").is_file()
 
     def check(self) -> None:
         """Raise if there is no model, any more or yet."""
@@ -74,7 +77,7 @@ class Source:
         """What says whether the folder still holds the same model or run, whatever its step."""
         if self.folder is None:
             return ()
-        names = {"config.json", "run.json", "tokenizer.json"}
+        names = {"config.json", ADAPTERS, "run.json", "tokenizer.json"}
         if not steps_saved(self.folder / "checkpoints"):  # a training writes it again and again
             names |= {path.name for path in self.folder.glob("*.safetensors")}
         paths = (self.folder / name for name in sorted(names))

@@ -24,11 +24,16 @@ from glassformer.text.shard_writing import Encoded, write_asked
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import Batch, filled
 
-HELD_OUT = 0.05  # of the conversations, the last ones
+HELD_OUT, MOST_HELD_OUT = 0.05, 200  # of the conversations, the last ones
 LOOKED_AT = 1_000  # conversations
 SPARE = 4  # tokens for the ends of messages
 LONGEST_CONTEXT = 1024
 FEWEST = 20  # with fewer conversations all are learned
+
+
+def held_out_of(n: int) -> int:
+    """How many of n conversations are held out; of few, none."""
+    return 0 if n < FEWEST else min(max(1, round(HELD_OUT * n)), MOST_HELD_OUT)
 
 
 def holds_chats(corpus: Corpus) -> bool:
@@ -111,14 +116,14 @@ class ChatData:
     `IGNORED`.
     """
 
-    def __init__(self, shard: Shard, seed: int) -> None:
+    def __init__(self, shard: Shard, seed: int, floor: float | None = None) -> None:
         if shard.asked is None:
             raise GlassformerError(
                 f"{shard.folder} does not say which tokens the assistant said; train again"
             )
         n = len(shard.documents)
-        self.shard, self.asked, self.seed = shard, shard.asked, seed
-        self.n_validation = 0 if n < FEWEST else max(1, round(HELD_OUT * n))
+        self.shard, self.asked, self.seed, self._floor = shard, shard.asked, seed, floor
+        self.n_validation = held_out_of(n)
         self.n_train = n - self.n_validation
         self._starts = shard.starts(slice(None))
         separator = 0 if shard.header.eos_id is None else 1
@@ -157,8 +162,8 @@ class ChatData:
         return int(self._ends[self.n_train - 1])
 
     @property
-    def floor(self) -> None:
-        return None
+    def floor(self) -> float | None:
+        return self._floor
 
     def verify(self) -> None:
         self.shard.verify()

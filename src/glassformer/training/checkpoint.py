@@ -18,6 +18,7 @@ from typing import Annotated, Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import Field, with_config
 from torch import Tensor
 from typing_extensions import TypedDict
@@ -30,6 +31,7 @@ from glassformer.model.kinds import AnyModel, config_from
 from glassformer.training.optimizer import moments_of
 from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
+from glassformer.watch.view import learned
 
 FORMAT = 1
 TEMPORARY = ".tmp"
@@ -154,11 +156,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def fill(model: AnyModel, recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
     """Give a model the weights of a checkpoint; they and the moments must be of its shapes."""
-    expected = {"model": model.state_dict(), "optimizer": moments_of(model, recipe)}
+    expected = {"model": weights_of(model), "optimizer": moments_of(model, recipe)}
     for name, tensors in expected.items():
         _refuse_others(folder, f"{name}.safetensors", checkpoint.tensors[name], tensors)
     stored = checkpoint.tensors["model"]
-    model.load_state_dict({n: spread(stored[n], now) for n, now in expected["model"].items()})
+    with torch.no_grad():
+        for name, now in expected["model"].items():
+            now.copy_(spread(stored[name], now))
+
+
+def weights_of(model: AnyModel) -> dict[str, Tensor]:
+    """What a checkpoint keeps of a model: the parameters that training changes."""
+    return {name: p.detach() for name, p in learned(model).items()}
 
 
 def _refuse_others(

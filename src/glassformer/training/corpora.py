@@ -46,7 +46,7 @@ class TrainingCorpus(TypedDict):
     `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
     `document_mask`: attention does not cross from one document to the next. Translations have a
     `language`, and what fills sentences up and begins them. `masked`: an encoder says what is
-    hidden.
+    hidden. `made`: of chats, the corpus of ours that they are.
     """
 
     kind: Literal["storyland", "text", "chat", "translation"]
@@ -59,6 +59,7 @@ class TrainingCorpus(TypedDict):
     start_id: NotRequired[Count]
     document_mask: NotRequired[bool]
     masked: NotRequired[bool]
+    made: NotRequired[str]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -88,7 +89,7 @@ def write_corpus(
 def open_data(folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe: Recipe) -> Data:
     """The tokens that a run keeps in `folder`; `corpus` is its run.json's."""
     if corpus.get("kind") == "chat":
-        return ChatData(Shard(folder, tokenizer=tokenizer), recipe.seed)
+        return ChatData(Shard(folder, tokenizer=tokenizer), recipe.seed, corpus.get("floor"))
     if corpus.get("kind") != "translation":
         return open_blocks(folder, corpus, tokenizer, recipe)
     file = folder.parent / "run.json"

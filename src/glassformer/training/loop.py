@@ -44,6 +44,7 @@ from glassformer.training.step import (
     seeded_sampling,
 )
 from glassformer.training.trainable import check_trainable
+from glassformer.watch.view import learned
 
 KEPT_CHECKPOINTS = 2  # the newest, and one to go back to
 EARLY_FROM = 8  # the first snapshot whose held-out loss tells more than that of step 0
@@ -182,8 +183,7 @@ class Loop:
             loss_value, norm = clip_and_check(self.model, loss, batches, recipe, step, self.ranks)
         except NonFiniteError as error:
             raise self.with_batch_saved(error, batches, step) from error
-        named = self.model.named_parameters()
-        before = {n: p.detach().clone() for n, p in named} if due else {}
+        before = {n: p.detach().clone() for n, p in learned(self.model).items()} if due else {}
         lr = learning_rate(recipe, step)
         self.optimizer.step(lr)
         self.step = step
@@ -298,7 +298,7 @@ class Loop:
     def contents(self) -> ck.Checkpoint:
         """Everything the next step depends on, and what it must agree with."""
         tensors = {
-            "model": self.ranks.gather(self.model.state_dict()),
+            "model": self.ranks.gather(ck.weights_of(self.model)),
             "optimizer": self.ranks.gather(self.optimizer.tensors()),
         }
         state = {

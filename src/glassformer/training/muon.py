@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from glassformer.errors import GlassformerError
 from glassformer.kernels.newton_schulz import work_dtype
 from glassformer.model.language_model import LanguageModel
 from glassformer.ops import muon as ops
@@ -30,6 +31,11 @@ def muon_parameters(model: LanguageModel[Any], recipe: Recipe) -> dict[str, nn.P
     """The stored parameters that Muon changes: the matrices inside the blocks."""
     if recipe.optimizer != "muon":
         return {}
+    if any(not p.requires_grad for p in model.parameters()):
+        raise GlassformerError(
+            "Muon makes the update of a whole matrix orthogonal, and an adapter's two matrices are"
+            " no such; train adapters with AdamW"
+        )
     named = model.named_parameters()
     return {name: p for name, p in named if _in_a_block(name) and is_matrix(name, p)}
 

@@ -11,7 +11,7 @@ from glassformer.model.kinds import AnyModel
 from glassformer.training.muon import Muon, muon_parameters
 from glassformer.training.ranks import spread
 from glassformer.training.recipe import Recipe
-from glassformer.watch.view import is_matrix
+from glassformer.watch.view import is_matrix, learned
 
 EPS = 1e-8
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}  # as Kingma & Ba 2015, algorithm 1, and torch
@@ -22,7 +22,7 @@ class Optimizer:
 
     def __init__(self, model: AnyModel, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.named = dict(model.named_parameters())
+        self.named = learned(model)
         self.muon = Muon(model, recipe) if recipe.optimizer == "muon" else None
         matrices = muon_parameters(model, recipe)
         rest = {name: p for name, p in self.named.items() if name not in matrices}
@@ -68,7 +68,7 @@ def moments_of(model: AnyModel, recipe: Recipe) -> dict[str, Tensor]:
     averaged = muon_parameters(model, recipe)  # Muon keeps one moment, AdamW two
     return {
         f"{moment}.{name}": parameter
-        for name, parameter in model.named_parameters()
+        for name, parameter in learned(model).items()
         for quantity, moment in MOMENTS.items()
         if quantity == "m" or name not in averaged
     }

@@ -13,7 +13,7 @@ import torch
 
 from glassformer.model import Config, TowersConfig, size
 from glassformer.model.kinds import AnyModel
-from glassformer.model.size import parameter_count
+from glassformer.model.size import adapter_parameters, parameter_count
 from glassformer.training.data import Data
 from glassformer.training.device import precision
 from glassformer.training.loop import Loop
@@ -42,6 +42,8 @@ class Plan(NamedTuple):
     """What is computed and kept in which dtype."""
     holds_out: bool = True
     """Whether a part of the text is kept to be measured on."""
+    adapters: int = 0
+    """Parameters of adapters, which alone are trained; 0: all are."""
 
     @property
     def seconds(self) -> float:
@@ -106,11 +108,19 @@ def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE)
         recipe.steps,
         data.n_tokens,
         statistics.median(seconds[1:] or seconds),
-        BYTES_PER_PARAMETER * parameters,
+        state_bytes(model.config),
         peak_bytes(device),
         precision(model, recipe.dtype),
         data.holds_out,
+        adapter_parameters(model.config),
     )
+
+
+def state_bytes(config: Config | TowersConfig) -> int:
+    """Bytes of weights, gradients and optimizer state; of a frozen weight only itself is kept."""
+    parameters = parameter_count(config)
+    learned = adapter_parameters(config) or parameters
+    return BYTES_PER_PARAMETER * learned + 4 * (parameters - learned)
 
 
 def refuse_larger_than_memory(config: Config | TowersConfig, batch_size: int) -> None:
@@ -123,7 +133,8 @@ def refuse_larger_than_memory(config: Config | TowersConfig, batch_size: int) ->
     each = sum(c.n_layers * (4 * c.n_heads * c.d_head + c.d_mlp) for c in towers)
     values = 4 * batch_size * config.n_ctx * each
     what = f"weights, gradient, optimizer and a batch of {batch_size:,} x {config.n_ctx:,} tokens"
-    size.refuse_larger_than_memory(config, BYTES_PER_PARAMETER, what, values)
+    more = state_bytes(config) - 4 * parameter_count(config)
+    size.refuse_larger_than_memory(config, 4, what, values + more)
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ import torch
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.files import write_atomically
 from glassformer.interop import load
-from glassformer.interop.folder import load_folder
-from glassformer.interop.folder_settings import read_folder_settings
+from glassformer.interop.adapters import refuse_two, with_adapters
 from glassformer.model import Config, EncoderDecoder, TowersConfig, load_preset
 from glassformer.model.kinds import kind_of
 from glassformer.model.language_model import LanguageModel
+from glassformer.model.parts import Lora
 from glassformer.model.size import parameter_count
 from glassformer.text.chat import PLAIN
 from glassformer.text.chat_rows import ChatText
@@ -33,7 +33,7 @@ from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.options import to_toml
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import Description, Run
+from glassformer.training.run import Description, Run, unfilled_model
 from glassformer.training.sizing import (
     LONGEST,
     is_learned_whole,
@@ -43,6 +43,7 @@ from glassformer.training.sizing import (
     spelled,
 )
 from glassformer.training.storyland import documents, write_storyland
+from glassformer.training.storyland_chat import chat_tokenizer, write_storyland_chats
 from glassformer.training.translation import (
     describe_translation,
     towers_of,
@@ -52,6 +53,8 @@ from glassformer.training.translation import (
 TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
 WHOLE = "the whole text is learned: it is too short to hold out a part of it and measure on that"
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
+ADAPTING = {**FINE_TUNING, "lr": 3e-3}
+"""Adapters learn at about ten times the rate at which all weights do."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Choices:
     text_field: str = FIELD  # where rows have it
     template: str | None = None  # or how it is made of several of their fields
     separator: str | None = None  # of documents in a text file
+    lora: Lora | None = None
+    """Adapters that alone are trained, beside the weights of `start_from`."""
     document_mask: bool = False
     """Whether attention ends where its document begins, of several in a block."""
     weights: dict[str, float] = field(default_factory=dict)  # of several texts, by name
@@ -98,9 +103,14 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     name = choices.preset or ("text" if choices.texts else "storyland")
     preset = load_preset(name)
     tuning = choices.start_from is not None
+    if choices.lora is not None and not tuning:
+        raise GlassformerError(
+            "adapters stand beside the weights of a trained model; say of which by --from FOLDER"
+        )
     language: str | None = preset.get("corpus", {}).get("language")
     if language is not None:
         _refuse_for_translation(choices)
+    made_chats = preset.get("corpus", {}).get("chats") == "storyland" and not choices.texts
     corpus, size, chats = None, None, False
     names = [name_of(text) for text in choices.texts]
     if choices.weights:
@@ -123,7 +133,10 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             size = measured(corpus.texts())
             preset = sized(size, preset, choices.tokenizer)
     recipe = Recipe.from_dict(
-        {**(FINE_TUNING if tuning else preset.get("training", {})), **choices.recipe}
+        {
+            **(ADAPTING if choices.lora else FINE_TUNING if tuning else preset.get("training", {})),
+            **choices.recipe,
+        }
     )
     model: Any
     notes: tuple[str, ...] = ()
@@ -139,7 +152,10 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             refuse_larger_than_memory(towers, recipe.batch_size)
             model = EncoderDecoder(towers)
         else:
-            tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
+            if made_chats and choices.tokenizer is None and choices.vocab_size is None:
+                tokenizer = chat_tokenizer()
+            else:
+                tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
             sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
             if corpus is not None and chats and "n_ctx" not in choices.model:
                 sizes["n_ctx"] = max(sizes["n_ctx"], context_of(corpus, tokenizer))
@@ -180,6 +196,10 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             if not tuning and (choices.preset is not None or choices.model):
                 too_large = out_of_proportion(parameter_count(model.config), len(shard))
                 notes += () if too_large is None else (too_large,)
+        elif made_chats:
+            tokenizer = for_chats(tokenizer)
+            floor = write_storyland_chats(run.data, tokenizer, recipe, n_ctx)
+            described |= {"kind": "chat", "made": "storyland", "floor": floor}
         elif language is not None:
             described |= describe_translation(run.data, model, tokenizer, recipe, language)
         else:
@@ -210,10 +230,9 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
         described = run.description
         recipe = described.recipe
         refuse_larger_than_memory(described.model, recipe.batch_size)
-        model = kind_of(described.model).unfilled(described.model)
+        model = unfilled_model(folder, described)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
-            model.load_state_dict(load_folder(folder)[0].state_dict())
-        model.folder_settings = read_folder_settings(folder)
+            model.load_state_dict(load(folder)[0].state_dict())
         data = open_data(run.data, described.corpus, run.tokenizer, recipe)
         data.verify()
     except BaseException:
@@ -261,6 +280,8 @@ def _loaded(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
             " leave out --from to train a new one"
         )
     model, tokenizer = load(name)
+    if choices.lora is not None or getattr(model.config, "lora", None) is not None:
+        refuse_two(model.config)
     if tokenizer is None:
         raise GlassformerError(f"{name} has no tokenizer.json, so it can't read the text; add one")
     if "dropout" in choices.model:
@@ -269,6 +290,10 @@ def _loaded(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
         changed.load_state_dict(model.state_dict())
         changed.folder_settings = model.folder_settings
         model = changed
+    if choices.lora is not None:
+        model = with_adapters(model, choices.lora)
+        base = str(Path(name).resolve()) if Path(name).is_dir() else name.removeprefix("hf:")
+        model.folder_settings = replace(model.folder_settings, base=base)
     return model, tokenizer
 
 

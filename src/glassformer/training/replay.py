@@ -14,14 +14,13 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.metrics import Row
-from glassformer.model.kinds import kind_of
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
 from glassformer.training.corpora import open_data
 from glassformer.training.data import Batch
 from glassformer.training.loop import Loop
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import DATA, open_tokenizer, read_description
+from glassformer.training.run import DATA, open_tokenizer, read_description, unfilled_model
 
 
 class State(NamedTuple):
@@ -44,7 +43,7 @@ def state_at(folder: Path, step: int) -> State:
         return replay.state
     description = read_description(folder)
     checkpoint = ck.load_checkpoint(result.folder)
-    model = kind_of(description.model).unfilled(description.model)
+    model = unfilled_model(folder, description)
     ck.fill(model, description.recipe, checkpoint, result.folder)
     model.tokenizer = tokenizer = open_tokenizer(folder, description)
     return State(model.eval(), checkpoint.tensors["optimizer"], description.recipe, tokenizer)
@@ -98,7 +97,7 @@ class Replay:
         self.recipe = recipe = description.recipe
         data = open_data(folder / DATA, description.corpus, self.tokenizer, recipe)
         data.verify()
-        self._loop = Loop(kind_of(description.model).unfilled(description.model), data, recipe)
+        self._loop = Loop(unfilled_model(folder, description), data, recipe)
         self._loop.restore(start.folder)
         # what is done between steps has no part in them
         self._loop.recipe = recipe.replace(eval_every=0, sample_every=0, save_every=0, patience=0)

@@ -18,8 +18,13 @@ from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
+from glassformer.interop.adapters import CONFIG as ADAPTERS
+from glassformer.interop.adapters import WEIGHTS as ADAPTER_WEIGHTS
+from glassformer.interop.adapters import is_adapters
 from glassformer.interop.folder import refuse_larger_vocabulary
 from glassformer.interop.folder import save as save_folder
+from glassformer.interop.folder_settings import read_folder_settings
+from glassformer.interop.open import load
 from glassformer.jsons import (
     STRICT,
     DamagedFileError,
@@ -30,7 +35,7 @@ from glassformer.jsons import (
 )
 from glassformer.metrics import Row
 from glassformer.model import Config, TowersConfig
-from glassformer.model.kinds import AnyModel, config_from
+from glassformer.model.kinds import AnyModel, config_from, kind_of
 from glassformer.rendering import html
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.options import FILE as OPTIONS
@@ -42,6 +47,8 @@ MODEL_FILES = (
     "config.json",
     "generation_config.json",
     "model.safetensors",
+    ADAPTERS,
+    ADAPTER_WEIGHTS,
     "tokenizer.json",
     "tokenizer_config.json",
 )
@@ -245,6 +252,22 @@ def read_description(folder: Path) -> Description:
         )
     content = _RUN.read(path, FIX, version=FORMAT)
     return Description(content["model"], content["recipe"], content["corpus"], content["tokenizer"])
+
+
+def unfilled_model(folder: Path, description: Description) -> Any:
+    """The run's model, ready to be filled from one of its checkpoints.
+
+    These hold what is trained; of a model with adapters the rest is where the adapters say.
+    """
+    config = description.model
+    model = kind_of(config).unfilled(config)
+    if is_adapters(folder):
+        opened, _ = load(folder)
+        model.load_state_dict(opened.state_dict())
+        model.folder_settings = opened.folder_settings
+    else:
+        model.folder_settings = read_folder_settings(folder)
+    return model
 
 
 def open_tokenizer(folder: Path, description: Description) -> Tokenizer:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
-from glassformer.interop.folder_settings import read_folder_settings
 from glassformer.interop.open import load
 from glassformer.model import EncoderDecoder, load_preset, preset_names
 from glassformer.model.texts import next_tokens
@@ -155,7 +154,6 @@ def open_run(
     if at_step is not None:
         report(nearest(Path(run), at_step).step, at_step)
         state = state_at(Path(run), at_step)
-        state.model.folder_settings = read_folder_settings(Path(run))
         return state.model, state.tokenizer
     model, tokenizer = load(run)
     if tokenizer is None:

@@ -22,6 +22,7 @@ from glassformer.training.optimizer import EPS, MOMENTS, muon_lr
 from glassformer.training.recipe import Recipe
 from glassformer.training.trainable import check_trainable
 from glassformer.watch.update import Rule, record_update
+from glassformer.watch.view import learned
 
 Moments = Mapping[str, Tensor]
 """``exp_avg.NAME``, and for AdamW ``exp_avg_sq.NAME``, of every stored parameter."""
@@ -48,7 +49,7 @@ def zero_moments(model: nn.Module) -> dict[str, Tensor]:
     """The optimizer's state before the first step; on a CPU it takes no memory until it changes."""
     return {
         f"{moment}.{name}": _zeros_like(parameter)
-        for name, parameter in model.named_parameters()
+        for name, parameter in learned(model).items()
         for moment in MOMENTS.values()
     }
 
@@ -112,7 +113,7 @@ def watch_step(
     }
     changed = deepcopy(model)
     with torch.no_grad():
-        for view in changed.views():
+        for view in changed.learned_views():
             view.value.copy_(trace.value_of(trace.node(f"opt/{view.name}")))
     return WatchedStep(trace, changed, after)
 

@@ -19,6 +19,7 @@ from glassformer.trace.backward import add_gradients
 from glassformer.trace.cancel import CancelCheck, never_cancelled
 from glassformer.trace.graph import OverBudgetError
 from glassformer.watch.edits import NOTHING, Edits, by_path, editor, with_weights
+from glassformer.watch.view import learned
 from glassformer.watch.watchable import NO_EXTRA_INPUTS, ExtraInputs, Watchable
 
 BUDGET_BYTES = 4 << 30
@@ -198,7 +199,8 @@ def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
     reached = _reached(loss)
     kept = {p: v for p, v in live.items() if isinstance(v, Tensor) and v.requires_grad}
     inputs = {id(value): value for value in kept.values()}
-    inputs.update((id(parameter), parameter) for parameter in model.parameters())
+    parameters = learned(model)
+    inputs.update((id(parameter), parameter) for parameter in parameters.values())
     result = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True)
     by_id = {i: g for i, g in zip(inputs, result, strict=True) if g is not None}
     gradients: dict[str, Tensor | None] = {}
@@ -207,11 +209,13 @@ def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
             gradients[path] = by_id.get(id(value))
     stored = {
         name: by_id[id(parameter)] if id(parameter) in by_id else torch.zeros_like(parameter)
-        for name, parameter in model.named_parameters()
+        for name, parameter in parameters.items()
     }
-    by_parameter = {id(p): stored[name] for name, p in model.named_parameters()}
-    for view in model.views(lambda parameter: by_parameter[id(parameter)]):
-        gradients[f"weight/{view.name}"] = view.value
+    by_parameter = {id(p): stored[name] for name, p in parameters.items()}
+    names = {view.name for view in model.learned_views()}
+    for view in model.views(lambda parameter: by_parameter.get(id(parameter), parameter)):
+        if view.name in names:
+            gradients[f"weight/{view.name}"] = view.value
     add_gradients(trace, gradients)
     trace.parameter_gradients = stored
 

@@ -30,7 +30,7 @@ from glassformer.ops import muon
 from glassformer.ops import optimizer as ops
 from glassformer.ops.op import AnyOp, Op
 from glassformer.trace import Recorder, Trace
-from glassformer.watch.view import View, as_matrix, in_shape, is_matrix
+from glassformer.watch.view import View, as_matrix, in_shape, is_matrix, learned
 from glassformer.watch.watchable import Watchable
 
 ByName = Mapping[str, Tensor]
@@ -72,7 +72,7 @@ def record_update(
     update = _Update(trace, model, rule)
     clip = update.clip(gradients)
     quantities: dict[str, dict[str, Tensor]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in learned(model).items():
         numbers = update.numbers(
             name, parameter, gradients[name] * clip, m_prev[name], v_prev.get(name)
         )
@@ -89,7 +89,7 @@ def record_descent(trace: Trace, model: Watchable, lr: float) -> None:
     `torch.optim.SGD(lr=lr)`.
     """
     tape = Recorder(trace, kind="opt")
-    for view in model.views():
+    for view in model.learned_views():
         name, w = view.name, view.value.detach()
         new = ops.descended_weight.kernel(w, trace[f"bwd/{name}"], lr=lr)
         sources = {"w": f"weight/{name}", "d_w": f"bwd/{name}", "new": f"opt/{name}"}
@@ -113,7 +113,7 @@ class _Update:
         """Record the gradient's norm and the clipping factor; return the factor."""
         terms: list[Tree] = []
         sources: dict[str, str] = {}
-        for i, view in enumerate(self.model.views()):
+        for i, view in enumerate(self.model.learned_views()):
             gradient = self.trace[f"bwd/{view.name}"]
             path = self.record_op(
                 f"{view.name}.sum_sq",
@@ -169,7 +169,7 @@ class _Update:
             for quantity, values in quantities.items()
         }
         owner = {p.untyped_storage().data_ptr(): p for p in self.model.parameters()}
-        for view in self.model.views():
+        for view in self.model.learned_views():
             parameter = owner[view.value.untyped_storage().data_ptr()]
             kept = [q for q, values in quantities.items() if stored[id(parameter)] in values]
             values = {quantity: views[quantity][view.name] for quantity in kept}

@@ -28,6 +28,11 @@ def itself(parameter: nn.Parameter) -> Tensor:
     return parameter
 
 
+def learned(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The stored parameters that training changes: all but frozen ones."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 def is_matrix(name: str, parameter: Tensor) -> bool:
     """Whether it is a matrix: gains of all heads and biases of all experts have two axes, too."""
     last = name.rpartition(".")[2]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from glassformer.ops import Tape
-from glassformer.watch.view import Source, View, itself
+from glassformer.watch.view import Source, View, itself, learned
 
 ExtraInputs = Mapping[str, Tensor]
 """What a pass reads beside ids and targets, by name: which tokens are no padding, a source."""
@@ -35,6 +35,11 @@ class Watchable(nn.Module, ABC):
     @abstractmethod
     def views(self, source: Source = itself) -> Iterator[View]:
         """Every parameter under its name, as views of what `source` gives."""
+
+    def learned_views(self) -> list[View]:
+        """Those of the parameters that training changes."""
+        storages = {p.untyped_storage()._cdata for p in learned(self).values()}
+        return [view for view in self.views() if view.value.untyped_storage()._cdata in storages]
 
     @abstractmethod
     def draws(self) -> bool:
