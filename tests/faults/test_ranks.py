@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -23,42 +25,57 @@ KILLS = 50
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start torchrun's two ranks; whatever a failed test leaves of them is ended."""
-    jobs: list[subprocess.Popen[str]] = []
+class Job(NamedTuple):
+    """torchrun, and where it and its ranks write what they say: a pipe that nobody reads fills."""
 
-    def begin(*arguments: object) -> "subprocess.Popen[str]":
-        job = subprocess.Popen(
-            [*TORCHRUN, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        jobs.append(job)
-        return job
+    torchrun: subprocess.Popen[bytes]
+    file: Path
+
+    @property
+    def said(self) -> str:
+        return self.file.read_text()
+
+    @property
+    def ranks(self) -> list[psutil.Process]:
+        return psutil.Process(self.torchrun.pid).children()
+
+    def end(self, seconds: float) -> int:
+        return self.torchrun.wait(timeout=seconds)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Start torchrun's two ranks; whatever a failed test leaves of them is ended."""
+    jobs: list[Job] = []
+
+    def begin(*arguments: object) -> Job:
+        said = tmp_path / "said.txt"
+        with said.open("wb") as file:
+            command = [*TORCHRUN, *map(str, arguments)]
+            env = {**os.environ, "OMP_NUM_THREADS": "1"}
+            torchrun = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, env=env)
+        jobs.append(Job(torchrun, said))
+        return jobs[-1]
 
     yield begin
     for job in jobs:
-        if job.poll() is None:
-            torchrun = psutil.Process(job.pid)
-            for process in (torchrun, *torchrun.children(recursive=True)):
+        if job.torchrun.poll() is None:
+            left = job.ranks
+            for process in (job.torchrun, *left):
                 process.kill()
-            job.communicate()
+            job.end(60)
 
 
-def wait_until(condition, job: "subprocess.Popen[str]", seconds: float = 600) -> None:
+def wait_until(condition: Callable[[], bool], job: Job, seconds: float = 600) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert job.poll() is None, job.communicate()[1][-3000:]
+        assert job.torchrun.poll() is None, job.said[-3000:]
         assert time.monotonic() < until
         time.sleep(0.02)
 
 
-def process_of(job: "subprocess.Popen[str]", rank: int) -> psutil.Process:
-    ranks = psutil.Process(job.pid).children()
-    return next(process for process in ranks if process.environ().get("RANK") == str(rank))
+def process_of(job: Job, rank: int) -> psutil.Process:
+    return next(process for process in job.ranks if process.environ().get("RANK") == str(rank))
 
 
 @pytest.mark.heavy
@@ -74,15 +91,26 @@ def test_a_rank_that_is_gone_or_stuck_is_named_and_the_job_ends(start, tmp_path,
     wait_until(lambda: any(row["step"] > 4 for row in read_metrics(run / "metrics.jsonl")), job)
     process_of(job, rank).send_signal(how)
     # the deadline, the roll call, and torchrun's half minute for one that is stuck
-    _, said = job.communicate(timeout=120)
-    assert job.returncode != 0
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert job.end(120) != 0
+    (line,) = [line for line in job.said.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: rank {rank} is gone or stuck, of 2 that train together;")
     assert "start again with --resume" in line
     if how == signal.SIGSTOP:  # torchrun sees the rank that says it fail first
-        assert f"traceback : {line}" in said  # its own report, below ours, ends with the line
+        assert f"traceback : {line}" in job.said  # its own report, below ours, ends with the line
     for step in steps_saved(run / "checkpoints"):
         load_checkpoint(step_folder(run / "checkpoints", step))
+
+
+@pytest.mark.heavy
+def test_the_command_that_torchrun_starts_again_goes_on_from_what_was_saved(start, tmp_path):
+    run, steps = tmp_path / "run", 2000
+    options = [*TINY, "--steps", steps]
+    train = ["-m", "glassformer", "train", text_file(tmp_path), "--out", run]
+    job = start("--max-restarts", 1, *train, *options)
+    wait_until(lambda: max(steps_saved(run / "checkpoints"), default=0) > 0, job)
+    process_of(job, 1).kill()
+    assert job.end(600) == 0, job.said[-3000:]
+    assert [*load_run(run).of("loss")] == [*range(1, steps + 1)]  # every step once
 
 
 @pytest.mark.heavy
@@ -113,8 +141,7 @@ def test_fifty_kills_of_a_rank_lose_nothing_that_was_saved(start, tmp_path, shar
                 load_checkpoint(step_folder(checkpoints, step))
     wait_until(lambda: all(pid.exists() for pid in pids), job)
     (tmp_path / "enough").touch()
-    _, said = job.communicate(timeout=600)
-    assert job.returncode == 0, said[-3000:]
+    assert job.end(600) == 0, job.said[-3000:]
     losses = load_run(tmp_path / "run").of("loss")
     assert [*losses] == [*range(1, len(losses) + 1)]  # every step once
     assert len(losses) >= newest

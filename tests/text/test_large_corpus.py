@@ -103,5 +103,5 @@ def test_a_file_of_1_gb_becomes_a_shard_in_less_anonymous_memory(tmp_path, form)
     figures = json.loads(result.stdout)
     print(figures)
     assert figures["n_bytes"] == size >= GIGABYTE
-    assert figures["peak"] < GIGABYTE
+    assert figures["peak"] < GIGABYTE / 2  # the same for ten times the text
     text.unlink()

@@ -83,7 +83,7 @@ def newest(folder: Path) -> int:
 def main(folder: Path, *asked: str) -> None:
     """Everything that is checked; or only runs NAME=STEP, as far as said; or only `compiled`."""
     torch.set_num_threads(1)
-    with join("cpu", sharded=False, deadline=120) as copies:
+    with join("cpu", sharded=False, deadline=600) as copies:
         parts = Group(copies.store, copies.rank, copies.size, copies.device, sharded=True)
         kinds = {"copies": copies, "parts": parts}
         if asked == ("compiled",):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ def _files(datasets: Any, chosen: dict[str, Any], *, refused: bool) -> list[Path
     """The files of a split; where there are none a reason, if it is to be `refused`, or None."""
     name = chosen["name"]
     datasets.utils.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt
     try:
         data = datasets.load_dataset(name, chosen["config"], split=chosen["split"])
     except Exception as error:
