@@ -125,7 +125,7 @@ def test_a_part_of_a_trace_that_is_gone_is_refused():
 
 def test_more_than_a_tile_is_refused_unless_in_blocks(about, values, monkeypatch):
     W_in = values[W_IN]
-    monkeypatch.setattr("glassformer.server.parts.LONGEST", 4 * W_in.itemsize)
+    monkeypatch.setattr("glassformer.server.parts.TILE_BYTES", 4 * W_in.itemsize)
     message = error(ask(about, address=W_IN), 416, "range_not_satisfiable")
     assert "larger blocks" in message
     assert len(part(about, W_in, address=W_IN, block="2,8")) == 4

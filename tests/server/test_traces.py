@@ -123,10 +123,10 @@ def test_any_other_range_is_refused(asked, status, code):
     error(server.get(f"/api/traces/{about['id']}/values", headers=headers), status, code)
 
 
-def test_more_than_a_tile_is_refused():
-    assert parse_range("bytes=100-65635", 10**9) == (100, 65636)
-    with pytest.raises(GlassformerError, match="65,537 bytes are too many"):
-        parse_range("bytes=100-65636", 10**9)
+def test_more_than_a_megabyte_at_once_is_refused():
+    assert parse_range("bytes=100-1048675", 10**9) == (100, 1048676)
+    with pytest.raises(GlassformerError, match="1,048,577 bytes are too many"):
+        parse_range("bytes=100-1048676", 10**9)
 
 
 def test_an_edit_changes_what_follows_it_and_is_marked():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from glassformer.server.errors import ApiError
-from glassformer.server.ranges import LONGEST
 from glassformer.trace import Address, Trace
+from glassformer.trace.file import TILE_BYTES
 from glassformer.trace.values_file import raw_bytes
 
 
@@ -45,11 +45,11 @@ def read_part(trace: Trace, address: str, begin: str, end: str, block: str) -> b
         raise ApiError("bad_request", f"a block holds at least one element; block={sides}")
     lengths = (math.ceil((b - a) / side) for a, b, side in zip(firsts, lasts, sides, strict=True))
     nbytes = math.prod(lengths) * value.dtype.itemsize
-    if nbytes > LONGEST:
+    if nbytes > TILE_BYTES:
         raise ApiError(
             "range_not_satisfiable",
-            f"{nbytes:,} bytes are too many; ask for at most {LONGEST:,} at a time: for a smaller"
-            " part, or for larger blocks",
+            f"{nbytes:,} bytes are too many; ask for at most {TILE_BYTES:,} at a time: for a"
+            " smaller part, or for larger blocks",
         )
     part = value[tuple(slice(first, last) for first, last, _ in bounds)]
     return raw_bytes(largest_of_blocks(part, sides)).tobytes()

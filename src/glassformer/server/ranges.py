@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from glassformer.server.errors import ApiError
+from glassformer.trace.file import TILE_BYTES
 
-LONGEST = 65536
-"""Bytes of one answer: a tile."""
+LONGEST = 16 * TILE_BYTES
+"""Bytes of one answer: sixteen tiles."""
 
 
 def parse_range(text: str | None, size: int) -> tuple[int, int]:

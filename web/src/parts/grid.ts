@@ -8,6 +8,7 @@ import {
   type TraceNode,
 } from "../trace/node";
 import type { Trace } from "../trace/trace";
+import { afterCard } from "./first";
 
 export interface Plane {
   trace: Trace;
@@ -101,13 +102,14 @@ export const isMasked = (p: Plane, row: number, column: number): boolean =>
   hasMask(p.node) && maskedAt(p.node, indexAt(p, row, column));
 
 /** Fetch the cells of a window of the plane. */
-export function fetchWindow(
+export async function fetchWindow(
   p: Plane,
   r0: number,
   r1: number,
   c0: number,
   c1: number,
 ): Promise<void> {
+  await afterCard();
   const [from, last] = [indexAt(p, r0, c0), indexAt(p, r1 - 1, c1 - 1)];
   return p.trace.values.fetchBox(
     p.node,
@@ -134,6 +136,7 @@ export async function blocksOf(
   most: Record<string, number>,
   fixed: Record<string, number> = {},
 ): Promise<Blocks> {
+  await afterCard();
   const { axes, shape } = node;
   const from = axes.map((axis) => (axis in most ? 0 : (fixed[axis] ?? 0)));
   const to = axes.map((axis, d) => (axis in most ? shape[d] : from[d] + 1));

@@ -30,14 +30,19 @@ export function isPlain(node: Node): boolean {
 /** Plain nodes over the combinations of indices of `axes`. */
 export class Columns {
   private readonly n: number;
+  private readonly exact: Float64Array; // the bounds of numbers that are read or counted
   private readonly known = new Map<Node, Column>();
+  private readonly reads = new Map<Read, Float64Array>(); // where each of them reads
 
+  /** records: whether what is read is put down as read. */
   constructor(
     private readonly run: Evaluation,
     private readonly axes: string[],
     private readonly env: Env,
+    readonly records: boolean,
   ) {
     this.n = axes.reduce((n, axis) => n * run.size(axis), 1);
+    this.exact = new Float64Array(this.n);
   }
 
   of(node: Node): Column {
@@ -60,7 +65,7 @@ export class Columns {
     if (isBinary(node)) return this.binary(node);
     if (node[0] === "axis" && this.axes.includes(node[1])) {
       const values = this.offsets([node[1]], [1]);
-      return { values, bounds: new Float64Array(this.n), real: false };
+      return { values, bounds: this.exact, real: false };
     }
     const value = this.run.run(node, this.env);
     const bounds = new Float64Array(this.n).fill(this.run.bound);
@@ -80,9 +85,12 @@ export class Columns {
   }
 
   /** Where an operand is read; several combinations may read one place. */
-  private offsetsOf([, operand, index]: Read): Float64Array {
+  private offsetsOf(read: Read): Float64Array {
+    const [, operand, index] = read;
     const names = index.map((each) => each[1] as string);
-    return this.offsets(names, strides(this.run.operands[operand]));
+    const result = this.reads.get(read) ?? this.offsets(names, strides(this.run.operands[operand]));
+    this.reads.set(read, result);
+    return result;
   }
 
   /** The sum of index times step over some axes, for every combination. */
@@ -109,9 +117,10 @@ export class Columns {
     const operand = this.run.operands[node[1]];
     const offsets = this.offsetsOf(node);
     const values = new Float64Array(this.n);
-    const missing = this.run.trace.values.gather(operand, offsets, values);
-    this.run.note(node[1], offsets, values, missing);
-    return { values, bounds: new Float64Array(this.n), real: !isInteger(operand) };
+    for (const offset of this.run.trace.values.gather(operand, offsets, values))
+      this.run.lacks(node[1], offset);
+    if (this.records) this.run.note(node[1], offsets, values);
+    return { values, bounds: this.exact, real: !isInteger(operand) };
   }
 
   /** Hand on how much a sum of the node's values moves for each number read: `upstream` per value. */

@@ -1,6 +1,6 @@
 /** Local derivatives: how much one computed number moves for a small move of each number it read. */
 import { Evaluation, type Reads } from "./evaluate";
-import { Columns, isPlain } from "./columns";
+import { isPlain } from "./columns";
 import { rule } from "./functions";
 import {
   isBinary,
@@ -45,12 +45,13 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
   }
 
   function toTerms([, axis, body]: Reduction, env: Env, share: number): void {
-    const columns = new Columns(run, [axis], env);
     const each = new Float64Array(run.size(axis)).fill(share);
     run.silently(() =>
-      columns.slopes(body, each, (operand, offsets, slopes) =>
-        result.get(operand)!.addUp(offsets, slopes),
-      ),
+      run
+        .columns([axis], env)
+        .slopes(body, each, (operand, offsets, slopes) =>
+          result.get(operand)!.addUp(offsets, slopes),
+        ),
     );
   }
 

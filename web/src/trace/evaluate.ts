@@ -17,7 +17,7 @@ import {
   type Reduction,
   type Select,
 } from "./formula";
-import { Columns, isPlain } from "./columns";
+import { Columns, isPlain, type Column } from "./columns";
 import { rule } from "./functions";
 import { isInteger, type TraceNode } from "./node";
 import { OPERATORS } from "./operators";
@@ -44,6 +44,7 @@ export class Evaluation {
   private tiny: number;
   private sizes: Record<string, number>;
   private recording = true;
+  private last: { key: string; columns: Columns } | null = null;
 
   constructor(
     readonly trace: Trace,
@@ -151,24 +152,40 @@ export class Evaluation {
     return this.reads.get(operand) ?? this.reads.set(operand, new ByOffset()).get(operand)!;
   }
 
-  /** What was read of an operand at many places at once; without a value where it is not here. */
-  note(operand: string, offsets: Float64Array, values: Float64Array, missing: number[]): void {
-    for (const offset of missing) this.missing.push([this.operands[operand], offset]);
-    if (this.recording) this.readsOf(operand).add(offsets, values);
+  /** What was read of an operand at many offsets at once. */
+  note(operand: string, offsets: Float64Array, values: Float64Array): void {
+    this.readsOf(operand).add(offsets, values);
   }
 
-  /** The values of a node over some axes, row-major, and whether they are real numbers; nothing of it is recorded. */
-  valuesOf(axes: string[], node: Node, env: Env): { values: Float64Array; real: boolean } {
-    return this.silently(() => {
-      if (isPlain(node)) return new Columns(this, axes, env).of(node);
-      const values: number[] = [];
-      let real = false;
-      this.each(axes, env, (inner) => {
-        values.push(this.run(node, inner));
-        real ||= this.real;
-      });
-      return { values: Float64Array.from(values), real };
+  /** The number at an offset of an operand was asked for and is not here. */
+  lacks = (operand: string, offset: number): unknown =>
+    this.missing.push([this.operands[operand], offset]);
+
+  /** The values of a node over some axes, row-major; nothing of it is recorded. */
+  valuesOf = (axes: string[], node: Node, env: Env): Column =>
+    this.silently(() => this.over(axes, node, env));
+
+  /** A node over some axes, row-major. */
+  private over(axes: string[], node: Node, env: Env): Column {
+    if (isPlain(node)) return this.columns(axes, env).of(node);
+    const values: number[] = [];
+    const bounds: number[] = [];
+    let real = false;
+    this.each(axes, env, (inner) => {
+      values.push(this.run(node, inner));
+      bounds.push(this.bound);
+      real ||= this.real;
     });
+    return { values: Float64Array.from(values), bounds: Float64Array.from(bounds), real };
+  }
+
+  /** Plain nodes over some axes; asked again for the same, it has read and computed them. */
+  columns(axes: string[], env: Env): Columns {
+    const key = JSON.stringify([axes, env]);
+    const records = this.recording;
+    if (this.last?.key !== key || (records && !this.last.columns.records))
+      this.last = { key, columns: new Columns(this, axes, env, records) };
+    return this.last.columns;
   }
 
   private select(node: Select, env: Env): number {
@@ -193,30 +210,21 @@ export class Evaluation {
       axes.push(body[1]); // a sum of sums may be added up in any order: it is one sum
       body = body[2];
     }
-    let n = 0;
+    const { values, bounds, real } = this.over(axes, body, env);
+    const n = values.length;
     let total = 0;
     let absolute = 0;
     let errors = 0;
-    let largest = -Infinity;
+    let largest = n ? values[0] : -Infinity;
     let largestBound = 0;
-    let real = false;
-    const take = (value: number, bound: number): void => {
-      n += 1;
+    for (let i = 0; i < n; i++) {
+      const value = values[i];
       total += value;
       absolute += Math.abs(value);
-      errors += bound;
-      if (value > largest || n === 1 || Number.isNaN(value)) largest = value;
-      largestBound = Math.max(largestBound, bound);
-    };
-    if (isPlain(body)) {
-      const column = new Columns(this, axes, env).of(body);
-      real = column.real;
-      for (let i = 0; i < column.values.length; i++) take(column.values[i], column.bounds[i]);
-    } else
-      this.each(axes, env, (inner) => {
-        take(this.run(body, inner), this.bound);
-        real ||= this.real;
-      });
+      errors += bounds[i];
+      if (value > largest || Number.isNaN(value)) largest = value;
+      largestBound = Math.max(largestBound, bounds[i]);
+    }
     this.real = real || kind === "mean";
     if (kind === "max") {
       this.bound = largestBound;

@@ -118,7 +118,8 @@ export const enough = (holds: (digits: number) => boolean): number =>
 
 /** How the numbers of one column are written: all with the same places, so that they add up. */
 export class Fixed {
-  private readonly factors: [number, number];
+  private readonly one: number;
+  private readonly other: number;
 
   constructor(
     readonly places: number,
@@ -126,18 +127,19 @@ export class Fixed {
     readonly holds = true,
   ) {
     const half = Math.floor(places / 2);
-    this.factors = [power(half), power(places - half)];
+    this.one = power(half);
+    this.other = power(places - half);
   }
 
   /** The fewest places with which the terms as printed add up to their sum, rounded. */
   static ofSum(terms: Float64Array): Fixed {
-    const finite = terms.filter(Number.isFinite);
+    const finite = terms.every(Number.isFinite) ? terms : terms.filter(Number.isFinite);
     const total = pairwise(finite);
     const columns = Fixed.columns(finite);
     const sums = new Map<Fixed, number>();
     for (const digits of RESULT_DIGITS) {
       for (const column of columns) {
-        const units = sums.get(column) ?? finite.reduce((sum, x) => sum + column.units(x), 0);
+        const units = sums.get(column) ?? column.summed(finite);
         sums.set(column, units);
         if (same(column.value(units), total, digits)) return column;
       }
@@ -161,7 +163,7 @@ export class Fixed {
   /** Columns in which the largest of these numbers has 4, 5, ... 9 significant digits. */
   static columns(values: number[] | Float64Array): Fixed[] {
     let largest = 0;
-    for (const value of values) largest = Math.max(largest, Math.abs(value));
+    for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]));
     const e = largest ? exponentOf(largest.toExponential(6)) : 0;
     const exponent = e >= -4 && e <= 5 ? 0 : e;
     const places = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
@@ -170,9 +172,13 @@ export class Fixed {
 
   /** How many units a number is; a tie is the even one, 0 for what is not finite. */
   units(value: number): number {
-    if (!Number.isFinite(value)) return 0;
-    const [one, other] = this.factors;
-    return evenRound(value * one * other);
+    return Number.isFinite(value) ? evenRound(value * this.one * this.other) : 0;
+  }
+
+  private summed(values: Float64Array): number {
+    let sum = 0;
+    for (let i = 0; i < values.length; i++) sum += this.units(values[i]);
+    return sum;
   }
 
   /** The number that `text` writes. */
@@ -214,13 +220,18 @@ export function compared(pairs: [before: number, after: number][]): Compared[] {
 /** 10^n as the nearest double, which JavaScript's own power need not be. */
 const power = (n: number): number => Number(`1e${n}`);
 
+/** Added to a number below 2^51 it leaves no room for a fraction: the sum is rounded to a whole one, a tie to the even. */
+const NO_FRACTION = 1.5 * 2 ** 52;
+
 function evenRound(x: number): number {
+  if (Math.abs(x) < 2 ** 51) return x + NO_FRACTION - NO_FRACTION;
   const floor = Math.floor(x);
   const over = x - floor;
   return over < 0.5 || (over === 0.5 && floor % 2 === 0) ? floor : floor + 1;
 }
 
 const BLOCK = 128;
+const lanes = new Float64Array(8); // of the block that is being added
 
 /** The sum as NumPy adds: in blocks, halves of halves (Higham 1993), so that the last digits are the same. */
 export function pairwise(values: number[] | Float64Array, from = 0, to = values.length): number {
@@ -235,7 +246,8 @@ export function pairwise(values: number[] | Float64Array, from = 0, to = values.
     const middle = from + half - (half % 8);
     return pairwise(values, from, middle) + pairwise(values, middle, to);
   }
-  const r = values.slice(from, from + 8);
+  const r = lanes;
+  for (let j = 0; j < 8; j++) r[j] = values[from + j];
   let i = from + 8;
   for (; i + 8 <= to; i += 8) for (let j = 0; j < 8; j++) r[j] += values[i + j];
   let sum = r[0] + r[1] + (r[2] + r[3]) + (r[4] + r[5] + (r[6] + r[7]));

@@ -12,7 +12,7 @@ export class Terms {
   readonly column: Fixed;
   private readonly sizes: number[];
   private readonly units: Float64Array;
-  private readonly running: number[] = [];
+  private readonly running: Float64Array;
 
   constructor(
     readonly axes: string[],
@@ -23,9 +23,13 @@ export class Terms {
   ) {
     this.sizes = axes.map(run.size);
     this.column = Fixed.ofSum(values);
-    this.units = values.map((value) => this.column.units(value));
+    this.units = new Float64Array(values.length);
+    this.running = new Float64Array(values.length);
     let sum = 0;
-    for (const units of this.units) this.running.push((sum += units));
+    for (let i = 0; i < values.length; i++) {
+      this.units[i] = this.column.units(values[i]);
+      this.running[i] = sum += this.units[i];
+    }
   }
 
   get length(): number {
@@ -44,7 +48,7 @@ export class Terms {
 
   /** What the terms from `start` to before `stop` sum to, as they are printed. */
   sumOf = (start: number, stop: number): string =>
-    this.column.text(this.units.slice(start, stop).reduce((sum, units) => sum + units, 0));
+    this.column.text(this.running[stop - 1] - (start ? this.running[start - 1] : 0));
 
   /** How many digits operands beside these terms need, so that each gives its term. */
   digits(chosen: number[]): number {

@@ -9,9 +9,18 @@ export interface Reader {
   part?(address: string, begin: number[], end: number[], block: number[]): Promise<ArrayBuffer>;
 }
 
+const TILES_AT_ONCE = 16; // the most bytes that a server gives in one answer
 const KEPT_TILES = 4096;
 const KEPT_PARTS = 512;
 const KEPT_SINGLE = 1 << 19; // numbers of parts, each on its own
+
+/** A tile that is waited for: bytes [begin, end). */
+interface Asked {
+  begin: number;
+  end: number;
+  take: (bytes: ArrayBuffer) => void;
+  fail: (error: Error) => void;
+}
 
 /** The numbers of a trace, fetched when they are asked for, in tiles or in parts; those used last are kept. */
 export class Values {
@@ -19,6 +28,7 @@ export class Values {
   onfailure: (error: Error) => void = () => {};
   private tiles = new Map<number, Numbers>();
   private coming = new Map<number, Promise<Numbers>>();
+  private asked: Asked[] = [];
   private parts = new Map<string, Promise<Numbers>>();
   private single = new Map<TraceNode, Map<number, number>>();
 
@@ -194,7 +204,7 @@ export class Values {
     }
     let coming = this.coming.get(at);
     if (!coming) {
-      coming = this.told(this.reader.bytes(at, Math.min(at + this.tileBytes, node.bytes![1])))
+      coming = this.told(this.bytes(at, Math.min(at + this.tileBytes, node.bytes![1])))
         .then((buffer) => {
           const tile = DTYPES[node.dtype].read(buffer);
           keep(this.tiles, at, tile, KEPT_TILES);
@@ -204,6 +214,30 @@ export class Values {
       this.coming.set(at, coming);
     }
     return coming;
+  }
+
+  /** Bytes of a tile; neighbors that are asked for at once come in one answer. */
+  private bytes(begin: number, end: number): Promise<ArrayBuffer> {
+    return new Promise((take, fail) => {
+      if (!this.asked.length) queueMicrotask(() => this.send());
+      this.asked.push({ begin, end, take, fail });
+    });
+  }
+
+  private send(): void {
+    const asked = this.asked.sort((one, other) => one.begin - other.begin);
+    this.asked = [];
+    while (asked.length) {
+      let n = 1;
+      while (n < TILES_AT_ONCE && asked[n]?.begin === asked[n - 1].end) n++;
+      const tiles = asked.splice(0, n);
+      const { begin } = tiles[0];
+      this.reader.bytes(begin, tiles.at(-1)!.end).then(
+        (buffer) =>
+          tiles.forEach((tile) => tile.take(buffer.slice(tile.begin - begin, tile.end - begin))),
+        (error: Error) => tiles.forEach((tile) => tile.fail(error)),
+      );
+    }
   }
 
   private told<T>(answer: Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { format, nearest, parse } from "../../src/trace/address";
 import { addressOf, flat } from "../../src/trace/node";
 import { Trace, visible } from "../../src/trace/trace";
-import { larger } from "../../src/trace/values";
+import { larger, Values } from "../../src/trace/values";
 import { traceOf } from "../made";
 
 describe("an address", () => {
@@ -38,6 +38,28 @@ describe("a trace", () => {
 
   test("reads across its tiles", async () => {
     expect([...(await trace.values.range(node, 5, 19))]).toEqual(values.slice(5, 19));
+  });
+
+  test("asks once for tiles side by side, at most sixteen at a time, and for none again", async () => {
+    const asked: [number, number][] = [];
+    const bytes = async (begin: number, end: number) => {
+      asked.push([begin, end]);
+      return Float64Array.from({ length: (end - begin) / 8 }, (_, i) => begin / 8 + i).buffer;
+    };
+    const large = { ...node, shape: [20, 8], bytes: [0, 20 * 64] as [number, number] };
+    const numbers = new Values({ bytes }, 64);
+    const both = await Promise.all([
+      numbers.range(large, 8 * 5, 8 * 5 + 3),
+      numbers.range(large, 0, 160),
+    ]);
+    expect(asked).toEqual([
+      [0, 16 * 64],
+      [16 * 64, 20 * 64],
+    ]);
+    expect([...both[0]]).toEqual([40, 41, 42]);
+    expect([...both[1]]).toEqual(Array.from({ length: 160 }, (_, i) => i));
+    await numbers.all(large);
+    expect(asked).toHaveLength(2);
   });
 
   test("says which index is outside, and which axes there are", () => {

@@ -52,7 +52,7 @@ async def values(
     shared: Shared,
     byte_range: Annotated[
         str | None,
-        Header(alias="range", description="One range of at most 64 KiB: bytes=0-65535."),
+        Header(alias="range", description="One range of at most 1 MiB: bytes=0-65535."),
     ] = None,
 ) -> Response:
     """A part of the values' safetensors file."""

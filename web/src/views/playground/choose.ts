@@ -73,18 +73,15 @@ export function reranked(order: Uint32Array, scores: Float64Array, ids: number[]
 /** What may be drawn; `order` is that of the scores, kept by the caller while only other settings move. */
 export function choose(scores: Float64Array, order: Uint32Array, settings: Settings): Choice {
   const greedy = settings.temperature === 0;
-  const scaled =
-    greedy || settings.temperature === 1
-      ? scores
-      : scores.map((score) => score / settings.temperature);
-  const sorted = scaled === scores ? order : byIdWhereEqual(order, scaled);
+  const divides = !greedy && settings.temperature !== 1;
+  const scaled = scores.slice();
+  if (divides) for (let id = 0; id < scaled.length; id++) scaled[id] /= settings.temperature;
+  const sorted = divides ? byIdWhereEqual(order, scaled) : order;
   const uncut = softmax(scaled, scaled[sorted[0]]);
   const { cuts, leaves } = greedy
     ? { cuts: [{ by: "greedy" as const, leaves: 1 }], leaves: 1 }
     : cut(uncut, sorted, settings);
-  const remaining = new Float64Array(uncut.length);
-  for (let rank = 0; rank < leaves; rank++) remaining[sorted[rank]] = uncut[sorted[rank]];
-  const probs = cuts.length ? shares(remaining) : uncut;
+  const probs = cuts.length ? shares(only(uncut, sorted.subarray(0, leaves))) : uncut;
   return {
     order: sorted,
     softmax: uncut,
@@ -137,26 +134,39 @@ function cut(
 /** Dividing can make different scores equal; the lower id then goes first. */
 function byIdWhereEqual(order: Uint32Array, scores: Float64Array): Uint32Array {
   const sorted = order.slice();
-  for (let from = 0; from < sorted.length;) {
-    let to = from + 1;
-    while (to < sorted.length && scores[sorted[to]] === scores[sorted[from]]) to++;
-    if (to - from > 1) sorted.subarray(from, to).sort();
-    from = to;
+  let from = 0; // of the equal ones
+  let score = scores[sorted[0]];
+  for (let rank = 1; rank <= sorted.length; rank++) {
+    const next = scores[sorted[rank]]; // undefined beyond the last
+    if (next === score) continue;
+    if (rank - from > 1) sorted.subarray(from, rank).sort();
+    [from, score] = [rank, next];
   }
   return sorted;
 }
 
-export function softmax(
-  scores: Float64Array,
-  highest = scores.reduce((a, b) => Math.max(a, b)),
-): Float64Array {
-  return shares(scores.map((score) => Math.exp(score - highest)));
+// over a large vocabulary each array is a megabyte and each move of a slider needs them again: what
+// is not read afterwards is written over
+
+/** The probabilities of scores, in their place. */
+export function softmax(scores: Float64Array, highest = largest(scores)): Float64Array {
+  for (let id = 0; id < scores.length; id++) scores[id] = Math.exp(scores[id] - highest);
+  return shares(scores);
+}
+
+const largest = (scores: Float64Array) => scores.reduce((a, b) => Math.max(a, b));
+
+function only(probs: Float64Array, ids: Uint32Array): Float64Array {
+  const kept = new Float64Array(probs.length);
+  for (const id of ids) kept[id] = probs[id];
+  return kept;
 }
 
 function shares(weights: Float64Array): Float64Array {
   let total = 0;
   for (let id = 0; id < weights.length; id++) total += weights[id];
-  return weights.map((weight) => weight / total);
+  for (let id = 0; id < weights.length; id++) weights[id] /= total;
+  return weights;
 }
 
 /** Divided by the last one, the line ends at exactly 1. */
@@ -164,5 +174,6 @@ function accumulate(probs: Float64Array, order: Uint32Array): Float64Array {
   const running = new Float64Array(order.length);
   let sum = 0;
   for (let rank = 0; rank < order.length; rank++) running[rank] = sum += probs[order[rank]];
-  return running.map((end) => end / sum);
+  for (let rank = 0; rank < order.length; rank++) running[rank] /= sum;
+  return running;
 }
