@@ -28,13 +28,15 @@ class Layout:
 def layout(node: Node) -> Layout:
     """How to lay out a node; of a batch the first text is shown."""
     axes = [axis for axis in node.axes if axis != "batch"]
-    row = next((axis for axis in ("pos", "query") if axis in axes), None)
+    row = next((axis for axis in ("pos", "query", "source_query") if axis in axes), None)
     if row is None:
         if len(axes) < 2:
             return Layout((), None, axes[0] if axes else None)
         row = axes[-2]
     rest = [axis for axis in axes if axis != row]
-    return Layout(tuple(rest[:-1]), row, rest[-1] if rest else None)
+    keys = [axis for axis in rest if axis in ("key", "source_key")]
+    column = [*rest, *keys][-1] if rest else None
+    return Layout(tuple(axis for axis in rest if axis != column), row, column)
 
 
 def array(trace: Trace, node: Node) -> np.ndarray:
