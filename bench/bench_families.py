@@ -2,19 +2,15 @@
 
 0.1B in both shapes and Qwen3-0.6B, opened from folders in bfloat16. One text of 64 tokens; decoding
 is greedy, prefill included, by packed weights, beside `transformers` in the same width; where its
-bfloat16 is slower than its fp32, that is the peer. llama.cpp reads the exported GGUF (fp32) through
-xllamacpp where that is installed (extra `readers`): the honest reference for a CPU. All figures are
-processor time on one thread, so that a busy machine can measure them.
+bfloat16 is slower than its fp32, that is the peer (llama.cpp is that of `bench_llama_cpp`). All
+figures are processor time on one thread, so that a busy machine can measure them.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,15 +25,13 @@ from bench.plain_llama import PlainLlama
 from glassformer.generation.generate import generate
 from glassformer.generation.packed import PackedModel, pack
 from glassformer.interop import load
-from glassformer.interop.gguf_file import write_gguf
 from glassformer.model import Decoder
-from glassformer.text.tokenizer import Tokenizer
 from tests.real_sizes import write
 
 LENGTH = 64
 NEW = {"llama 0.1B": 32, "qwen3 0.1B": 32, "qwen3 0.6B": 8}
 OURS, PLAIN, WATCH = "ours", "the same calls, no tape", "watch"
-PEER, LLAMA_CPP = "transformers", "llama.cpp"
+PEER = "transformers"
 
 
 def run(seconds: float) -> Iterator[Row]:
@@ -50,9 +44,8 @@ def run(seconds: float) -> Iterator[Row]:
 
 
 def of_model(name: str, folder: Path, new: int, seconds: float) -> Iterator[Row]:
-    model, tokenizer = load(folder, dtype=torch.float32)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(8000, (1, LENGTH), generator=generator)
+    model, _ = load(folder, dtype=torch.float32)
+    ids = random_text()
     yield from passes(name, model, ids, seconds / 3)
     packed = {"fp32": pack(model), "bf16": pack(model, "bfloat16")}
     runs = {kind: partial(ours, one, ids[0], new) for kind, one in packed.items()}
@@ -61,9 +54,6 @@ def of_model(name: str, folder: Path, new: int, seconds: float) -> Iterator[Row]
         for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
     contestants = {**runs, **{f"{PEER} {kind}": once for kind, once in theirs.items()}}
-    if tokenizer is not None:
-        cpp = llama_cpp(model, tokenizer, folder, ids, new)
-        contestants |= {LLAMA_CPP: cpp} if cpp else {}
     times = alternate(contestants, 2 * seconds / 3, clock=time.process_time)
     quicker = min(
         (f"{PEER} {kind}" for kind in theirs), key=lambda who: statistics.median(times[who])
@@ -71,8 +61,11 @@ def of_model(name: str, folder: Path, new: int, seconds: float) -> Iterator[Row]
     how = "compiled" if packed["fp32"].compiled else "flat"
     yield compare(f"{name}, decode, fp32 ({how})", times, "fp32", f"{PEER} fp32", (">=", 1.25), new)
     yield compare(f"{name}, decode, bf16", times, "bf16", quicker, (">=", 1.5), new)
-    if LLAMA_CPP in times:
-        yield compare(f"{name}, decode, fp32", times, "fp32", LLAMA_CPP, None, new)
+
+
+def random_text() -> Tensor:
+    """Ids [batch 1, LENGTH] that all of the models have."""
+    return torch.randint(8000, (1, LENGTH), generator=torch.Generator().manual_seed(0))
 
 
 def passes(name: str, model: Decoder, ids: Tensor, seconds: float) -> Iterator[Row]:
@@ -110,42 +103,5 @@ def peer(folder: Path, ids: Tensor, new: int, dtype: torch.dtype) -> Callable[[]
             eos_token_id=None,
         )
         assert result.shape[1] == LENGTH + new
-
-    return once
-
-
-def llama_cpp(
-    model: Decoder, tokenizer: Tokenizer, folder: Path, ids: Tensor, new: int
-) -> Callable[[], None] | None:
-    """The exported file behind llama.cpp's own server, in this process and on one thread."""
-    try:
-        xl = importlib.import_module("xllamacpp")
-    except ImportError:
-        return None
-    path = folder / "model.gguf"
-    write_gguf(model, tokenizer, path)
-    given = xl.CommonParams()
-    given.model.path = str(path)
-    given.n_ctx = given.n_batch = given.n_ubatch = LENGTH + new
-    given.n_parallel = given.cpuparams.n_threads = given.cpuparams_batch.n_threads = 1
-    given.warmup = False
-    server = xl.Server(given)
-    opened = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-    asked = {
-        "prompt": ids[0].tolist(),
-        "n_predict": new,
-        "temperature": 0,
-        "ignore_eos": True,
-        "cache_prompt": False,
-    }
-
-    def once() -> None:
-        request = urllib.request.Request(
-            server.listening_address + "/completion",
-            json.dumps(asked).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with opened(request, timeout=600) as answer:
-            assert json.load(answer)["tokens_predicted"] == new
 
     return once
