@@ -82,7 +82,7 @@ def _load_adapted(
     base, tokenizer = load(name, device=device)
     refuse_two(base.config)
     model = read_adapters(folder, base)
-    if tokenizer_files.is_there(folder):
+    if tokenizer_files.holds_tokenizer(folder):
         tokenizer = Tokenizer.load(folder, blanks=not model.config.causal)
         refuse_larger_vocabulary(tokenizer, model.config, str(folder), name)
     model.folder_settings, model.tokenizer = replace(base.folder_settings, base=name), tokenizer
