@@ -45,6 +45,12 @@ def test_ask_says_what_may_stand_in_every_blank(glassformer: Command, folder):
     assert blank["best"][0]["probability"] >= blank["best"][1]["probability"]
 
 
+def test_a_blank_is_one_token_of_a_text(glassformer: Command, folder):
+    told = json.loads(done(glassformer, "tokenize", folder, "the [MASK] sat", "--json"))
+    shown = [token["token"] for token in told["tokens"]]
+    assert shown == ["[CLS]", "the", "[MASK]", "sat", "[SEP]"]
+
+
 def test_numbers_are_shown_and_explained_and_a_step_is_told(glassformer: Command, folder):
     assert "Predicted token in the blank" in done(glassformer, "trace", folder, PROMPT, "--short")
     assert "In the blank (token 2), the most probable tokens" in done(
@@ -90,6 +96,9 @@ def test_it_is_drawn_counted_exported_and_served(glassformer: Command, folder, t
     about = open_trace(server, run="run", prompt=PROMPT)
     names = {node["address"] for node in node_table(server, about)["nodes"]}
     assert {"fwd/logits", "fwd/masked_head.post", "fwd/probs"} <= names
+    answer = server.post("/v1/completions", json={"model": "run", "prompt": PROMPT})
+    assert answer.status_code == 400
+    assert "which fills blanks and continues no text" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

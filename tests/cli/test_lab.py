@@ -229,7 +229,8 @@ def test_in_context_reports_on_a_run_of_storyland_with_pictures(
     glassformer: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(in_context, "TEXTS", 40)
-    monkeypatch.setattr(in_context, "_why_not_storyland", lambda _: "")
+    monkeypatch.setattr(in_context, "_why_not_measured", lambda _: "")
+    monkeypatch.setattr(in_context, "_kind_of", lambda _: "storyland")
     ended = glassformer("lab", "in-context", run, "--out", tmp_path)
     names = {"surprise-by-position", "induction", "examples", "storyland-by-position"}
     drawn = {path.stem for path in tmp_path.glob("*.png")}
@@ -237,11 +238,12 @@ def test_in_context_reports_on_a_run_of_storyland_with_pictures(
     assert drawn >= names - {"examples"}  # drawn where a pattern was asked often enough
     asked = sum(int(n) for n in re.findall(r"/ +(\d+)", ended.stdout))
     assert asked > 0
-    assert "Surprise by position in Storyland's texts" in ended.stdout
+    assert "Surprise by position in Storyland texts" in ended.stdout
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("text", "other text than Storyland"), ("storyland", "")]
+    ("kind", "said"),
+    [("text", "other text than Storyland"), ("storyland", ""), ("prompts", "")],
 )
 def test_what_a_run_was_trained_on_decides_whether_storyland_is_asked(
     tmp_path: Path, kind: str, said: str
@@ -249,7 +251,7 @@ def test_what_a_run_was_trained_on_decides_whether_storyland_is_asked(
     config = Config(vocab_size=9, n_ctx=4, d_model=4, n_layers=1, n_heads=1)
     description = Description(config, Recipe(), {"kind": kind, "n_ctx": 4}, "0" * 64)
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, **description.to_dict()}))
-    why_not = in_context._why_not_storyland(str(tmp_path))
+    why_not = in_context._why_not_measured(str(tmp_path))
     assert said in why_not
     assert bool(why_not) == bool(said)
 

@@ -10,7 +10,7 @@ import torch
 
 from glassformer.cli import params
 from glassformer.cli.params import count
-from glassformer.cli.towers_params import count_towers
+from glassformer.cli.towers_params import count_towers, vocabulary_of
 from glassformer.interop.folder import save
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Decoder, TowersConfig, preset_names
@@ -63,9 +63,21 @@ def test_rows_add_up_to_all_parameters_of_the_model(preset):
 
 
 @pytest.mark.parametrize(
-    ("preset", "total"), [("transformer-base", 63_045_632), ("transformer-big", 214_171_648)]
+    ("preset", "total", "said"),
+    [
+        (
+            "transformer-base",
+            63_045_632,
+            "65 million: beside the 44,101,632 others that is a table",
+        ),
+        (
+            "transformer-big",
+            214_171_648,
+            "213 million: beside the 176,283,648 others that is a table",
+        ),
+    ],
 )
-def test_the_papers_own_sizes_are_counted_with_their_vocabulary(preset, total, capsys):
+def test_the_papers_own_sizes_are_counted_with_their_vocabulary(preset, total, said, capsys):
     """By the paper's formulas: no biases in attention, 37,000 pieces, three tables that are one."""
     d, d_mlp = (512, 2048) if preset.endswith("base") else (1024, 4096)
     mlp, norm = 2 * d * d_mlp + d_mlp + d, 2 * d
@@ -75,8 +87,28 @@ def test_the_papers_own_sizes_are_counted_with_their_vocabulary(preset, total, c
     shown = capsys.readouterr().out
     assert f"{total:,} parameters" in shown
     assert "Vocabulary of 37,000: one table, shared; the head is the decoder's table." in shown
+    assert said in " ".join(shown.split())
     params.command(preset, as_json=True)
     assert json.loads(capsys.readouterr().out)["total"] == total
+
+
+def test_all_base_rows_of_the_papers_table_fit_one_vocabulary_and_big_another():
+    base = config_of("transformer-base")
+
+    def rows(millions: int, **changes: int) -> tuple[int, int]:
+        towers = {name: getattr(base, name).replace(**changes) for name in ("encoder", "decoder")}
+        config = base.replace(**towers)
+        total = sum(row.parameters for row in count_towers(config))
+        return vocabulary_of(config, total, millions)[1:]
+
+    printed = [
+        *(rows(65), rows(36, n_layers=2), rows(50, n_layers=4), rows(80, n_layers=8)),
+        *(rows(28, d_model=256, d_mlp=2048), rows(168, d_model=1024, d_mlp=2048)),
+        *(rows(53, d_mlp=1024), rows(90, d_mlp=4096)),
+    ]
+    assert max(least for least, _ in printed) == 41_004
+    assert min(most for _, most in printed) == 41_208
+    assert rows(213, d_model=1024, d_mlp=4096, n_heads=16) == (35_368, 36_344)
 
 
 @pytest.mark.parametrize(

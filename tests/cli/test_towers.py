@@ -1,18 +1,24 @@
 """The commands on a model with an encoder and a decoder: the text is the source."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
 import glassformer as gf
+from glassformer.cli import eval_prompts
 from glassformer.interop.folder import save
 from glassformer.model import EncoderDecoder, load_preset
 from glassformer.server.export import page_data
 from glassformer.server.runs import Runs
+from glassformer.text.translation import prompts
+from glassformer.training.loop import train
+from glassformer.training.prepare import Choices, new_run
 from glassformer.training.translation import towers_of, translated, translation_tokenizer
 from tests.command_line import Command
+from tests.server.served import client
 
 SENTENCE = "the black cat sleeps"
 
@@ -63,6 +69,30 @@ def test_eval_counts_exact_translations_beside_the_floor(glassformer: Command, f
     assert float(rows["exact"]) <= float(rows["right"]) < 0.1
 
 
+def test_right_translations_are_counted_by_the_examples_in_the_prompt(
+    glassformer: Command, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(eval_prompts, "FRESH", 30)
+    choices = Choices(
+        preset="translation-in-context",
+        model={"d_model": 16, "n_heads": 2},
+        recipe={"steps": 2, "batch_size": 2, "warmup_steps": 1, "snapshot_mb": 0},
+    )
+    with (prepared := new_run(tmp_path / "run", choices)).run as run:
+        train(prepared.model, prepared.data, prepared.recipe, run=run)
+    told = json.loads(glassformer("eval", tmp_path / "run", "--in-context", "--json").stdout)
+    asked = sum(len(p.examples) for p in islice(prompts.prompts("fresh"), 30))
+    assert sum(row["asked"] for row in told["answers"]) == asked
+    assert told["loss"] > told["floor"] > 0
+    foreign = [row["at_best"] for row in told["answers"] if row["kind"] == "foreign"]
+    assert foreign == [0.5] + [1.0] * (len(foreign) - 1)
+    towers = json.loads(glassformer("eval", folder, "--in-context", "--json").stdout)["answers"]
+    assert sum(row["asked"] for row in towers) == asked
+    printed = glassformer("eval", folder, "--in-context").stdout
+    assert "none read" in printed
+    assert "Two towers read a sentence alone." in " ".join(printed.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -101,6 +131,14 @@ def test_a_page_without_the_model_holds_both_towers_with_their_gradients(
     assert trace.about.optimizer
 
 
+def test_clients_that_ask_for_a_text_to_be_continued_are_told_what_answers(folder: str):
+    asked = {"model": "model", "messages": [{"role": "user", "content": SENTENCE}]}
+    for path, body in (("completions", {"prompt": SENTENCE}), ("chat/completions", asked)):
+        answer = client(folder).post(f"/v1/{path}", json={"model": "model", **body})
+        assert answer.status_code == 400
+        assert "two towers and answers a source" in answer.json()["error"]["message"]
+
+
 def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
     glassformer: Command, folder: str
 ):
@@ -125,8 +163,7 @@ def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
     assert "looks at" in printed
     for words, says in (
         (("miniature", "the cat", "--cross", "0.1"), "for a model with two towers"),
-        ((folder, SENTENCE, "--cross", "7.0"), "no cross-attention 7.0"),
-        ((folder, SENTENCE, "--cross", "0.1", "--head", "0.0"), "stands alone"),
+        ((folder, SENTENCE, "--cross", "7.0"), "layer 7 is not there"),
     ):
         ended = glassformer("lab", "ablate", *words)
         assert ended.code == 2

@@ -1,11 +1,13 @@
 """Commands on an encoder-decoder: each works, or says in one line why not."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
 
 import glassformer as gf
+from glassformer.training.translation import translated
 
 SENTENCES = ["the cat sleeps .", "le chat dort ."]
 
@@ -17,11 +19,20 @@ def folder(tmp_path_factory):
     tower = gf.Config(
         vocab_size=tokenizer.vocab_size, n_ctx=9, d_model=8, n_layers=2, n_heads=2, init_std=0.5
     )
-    config = gf.TowersConfig(encoder=tower.replace(causal=False), decoder=tower, start_id=1)
+    decoder = tower.replace(head_bias=True)
+    config = gf.TowersConfig(encoder=tower.replace(causal=False), decoder=decoder, start_id=1)
     model = gf.EncoderDecoder(config, torch.Generator().manual_seed(3))
     path = tmp_path_factory.mktemp("towers")
     gf.save(model, tokenizer, path)
     return str(path)
+
+
+def opened(folder: str) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The model, what its decoder reads and is asked, and the source."""
+    model, tokenizer = gf.load(folder)
+    assert tokenizer is not None
+    ids, targets, source = translated(model, tokenizer, "the cat sleeps")
+    return model, ids, targets, source
 
 
 def test_ask_answers_with_what_is_written_for_the_text(folder, glassformer):
@@ -37,16 +48,108 @@ def test_ask_answers_with_what_is_written_for_the_text(folder, glassformer):
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "edit"),
     [
-        ("lab", "ablate", "RUN", "the cat", "--head", "0.0"),
-        ("lab", "lens", "RUN", "the cat"),
-        ("ask", "RUN", "the cat", "--weights", "int8"),
+        (("ablate", "--head", "1.1"), {"decoder.blocks.1.attn.z[head=1]": 0.0}),
+        (("ablate", "--head", "encoder.0.1"), {"encoder.blocks.0.attn.z[head=1]": 0.0}),
+        (("ablate", "--neuron", "encoder.1.3"), {"encoder.blocks.1.mlp.post[d_mlp=3]": 0.0}),
+        (
+            ("ablate", "--layer", "0", "--cross", "1.0"),
+            {
+                "decoder.blocks.0.attn.attn_out": 0.0,
+                "decoder.blocks.0.cross_attn.attn_out": 0.0,
+                "decoder.blocks.0.mlp.mlp_out": 0.0,
+                "decoder.blocks.1.cross_attn.z[head=0]": 0.0,
+            },
+        ),
+        (
+            ("edit", "encoder.blocks.0.attn.pattern[head=1,source_query=0,source_key=2]=0.5"),
+            {"encoder.blocks.0.attn.pattern[head=1,source_query=0,source_key=2]": 0.5},
+        ),
+        (("edit", "weight/unembed.b_U[vocab=4]=3"), {"weight/unembed.b_U[vocab=4]": 3.0}),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value),
 )
-def test_what_is_of_one_tower_alone_is_refused_in_one_line(folder, glassformer, command):
+def test_a_change_in_either_tower_says_what_becomes_of_every_written_word(
+    folder, glassformer, command, edit
+):
+    name, *options = command
+    told = json.loads(glassformer("lab", name, folder, "the cat sleeps", *options, "--json").stdout)
+    model, ids, targets, source = opened(folder)
+    before = model.watch(ids, source=source)["probs"]
+    after = model.watch(ids, source=source, edit=edit)["probs"]
+    asked = targets[0].tolist()
+    assert len(told["written"]) == len(asked)
+    assert not torch.equal(before, after)
+    for pos, word in enumerate(told["written"]):
+        assert word["before"] == before[pos, asked[pos]].item()
+        assert word["after"] == after[pos, asked[pos]].item()
+
+
+def test_what_another_source_made_of_a_word_is_put_into_this_one(folder, glassformer):
+    address = "encoder.blocks.1.resid_post[source_pos=1]"
+    command = ("lab", "patch", folder, "the cat sleeps", address, "--from", "the . sleeps")
+    told = json.loads(glassformer(*command, "--json").stdout)
+    model, ids, targets, source = opened(folder)
+    value = model.watch([[1]], source="the . sleeps")[address]
+    after = model.watch(ids, source=source, edit={address: value})["probs"]
+    given = [word["after"] for word in told["written"]]
+    assert given == [after[pos, token].item() for pos, token in enumerate(targets[0].tolist())]
+    printed = glassformer(*command).stdout
+    assert "It reads: the cat sleeps </s>" in printed
+    assert "8 numbers of the other text" in printed
+
+
+def test_readings_of_the_decoders_stream_end_in_what_it_writes(folder, glassformer):
+    told = json.loads(glassformer("lab", "lens", folder, "the cat sleeps", "--json").stdout)
+    names = [point["point"] for point in told["points"]]
+    assert names == [
+        f"decoder.blocks.{at}" for at in ("0.resid_pre", "0.resid_post", "1.resid_post")
+    ]
+    model, ids, _, source = opened(folder)
+    probs = model.watch(ids, source=source)["probs"]
+    best = told["points"][-1]["best"]
+    assert [after[0]["prob"] for after in best] == pytest.approx(probs.max(-1).values.tolist())
+    assert "layer 1" in glassformer("lab", "lens", folder, "the cat sleeps").stdout
+    address = "lens.decoder.blocks.0.resid_post.probs[pos=0,vocab=3]"
+    assert json.loads(glassformer("explain", folder, "the cat sleeps", address, "--json").stdout)[
+        "agrees"
+    ]
+
+
+def test_shares_of_a_logit_with_those_of_cross_attention_add_up_to_it(folder, glassformer):
+    told = json.loads(glassformer("lab", "attribution", folder, "the cat sleeps", "--json").stdout)
+    parts = [share["part"] for share in told["shares"]]
+    assert {"layer 0 head 1", "layer 1 cross-head 0", "layer 1 MLP"} <= {*parts}
+    size = 1 + sum(abs(share["logits"]) for share in told["shares"])
+    assert abs(told["total"] - told["logit"]) < 1e-5 * size  # float32's digits
+
+
+def test_neighbors_and_the_way_to_the_first_word_are_shown(folder, glassformer):
+    near = glassformer("lab", "neighbors", folder, "cat").stdout
+    assert "weight/decoder.embed.W_E[vocab=" in near or "weight/encoder.embed.W_E[vocab=" in near
+    shown = glassformer("ask", folder, "the cat sleeps", "--show").stdout
+    for title in (
+        *("TOKENIZATION of the source", "ENCODER LAYER 0", "TOKENIZATION of the translation"),
+        *("DECODER LAYER 1", "Cross-attention weights", "OUTPUT HEAD", "Predicted next token"),
+    ):
+        assert title in shown, title
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("lab", "in-context", "RUN"), "two towers read one source and no examples"),
+        (("lab", "ablate", "RUN", "the cat", "--head", "0.0", "--target", "cat"), "every written"),
+        (("lab", "ablate", "RUN", "the cat"), "--head encoder.0.1"),
+        (("lab", "ablate", "RUN", "the cat", "--expert", "0.0"), "no experts"),
+        (("lab", "ablate", "RUN", "the cat", "--head", "encoder.7.0"), "layers go from 0 to 1"),
+        (("ask", "RUN", "the cat", "--weights", "int8"), "two towers"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_of_one_tower_alone_is_refused_in_one_line(folder, glassformer, command, said):
     shown = glassformer(*(folder if part == "RUN" else part for part in command))
     assert shown.code == 2
-    assert "two towers" in shown.stderr
+    assert said in shown.stderr
     assert "Traceback" not in shown.stderr

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import families
@@ -113,6 +114,12 @@ def test_tied_model_with_another_head_is_refused(folder):
 def test_tied_model_with_its_head_written_out_is_accepted(folder):
     rewrite(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"].clone()}))
     assert load_folder(folder)[0].config == ODD
+
+
+def test_an_encoder_without_its_head_is_refused_by_its_own_words(tmp_path):
+    config = BertConfig(vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    BertModel(config).save_pretrained(tmp_path)
+    assert "is an encoder without the head that says which word is hidden" in refusal(tmp_path)
 
 
 def test_unknown_tensor_is_named(folder):

@@ -36,6 +36,9 @@ def forward(
         table = positions(config, weights, ids.shape[1])
         seen["pos_embed"] = table
         x = seen["resid_start"] = x + table
+    if config["position"] == "relative":
+        seen["bucket"] = distance_buckets(config, ids.shape[1])
+        seen["pos_bias"] = weights["distances.W_rel"][seen["bucket"]]  # [query, key, head]
     if config["embed_norm"]:
         x = norm(config, weights, "ln_embed.", x, seen)
     for at, base in bases(config).items():
@@ -96,6 +99,26 @@ def positions(config: Mapping[str, Any], weights: Values, n: int) -> np.ndarray:
             angle = p / 10000 ** (2 * pair / config["d_model"])
             table[p, i] = math.cos(angle) if is_cosine else math.sin(angle)
     return table
+
+
+def distance_buckets(config: Mapping[str, Any], n: int) -> np.ndarray:
+    """Raffel et al. 2020, section 2.1, and the ranges of their code: near ones apart, then by logs.
+
+    An encoder gives the second half of the buckets to keys after the query.
+    """
+    ways, farthest = config["relative_buckets"], config["relative_distance"]
+    if not config["causal"]:
+        ways //= 2
+    bucket = np.zeros((n, n), dtype=np.int64)
+    for query, key in np.ndindex(n, n):
+        distance = query - key if config["causal"] else abs(query - key)
+        near = ways // 2
+        if distance >= near:
+            share = math.log(distance / near) / math.log(farthest / near)
+            distance = min(near + int(share * (ways - near)), ways - 1)
+        after = key > query and not config["causal"]
+        bucket[query, key] = max(distance, 0) + (ways if after else 0)
+    return bucket
 
 
 def of_layer(pattern: list[Any], layer: int, default: Any) -> Any:
@@ -274,6 +297,9 @@ def attention(
                 scores[:, head, :, key] += more
             else:
                 scores[:, head, :, key] += more * key
+        seen[f"{at}scores_biased"] = scores.copy()
+    if config["position"] == "relative":
+        scores += seen["pos_bias"].transpose(2, 0, 1)
         seen[f"{at}scores_biased"] = scores.copy()
     window = of_layer(config["windows"], layer, 0) or config["n_ctx"]
     for query, key in np.ndindex(*scores.shape[2:]):

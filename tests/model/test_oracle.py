@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer import ops
+from glassformer.model import Config
 from tests.model import oracle
 from tests.model.variety import (
     EVERY,
+    SMALL,
     config_of,
     configs,
     random_given,
@@ -53,6 +55,13 @@ def agrees_with_oracle(config, seed, with_targets):
 @pytest.mark.parametrize("name", EVERY)
 def test_every_value_of_every_kind_of_model_is_the_oracles(name, with_targets):
     agrees_with_oracle(config_of(name), 5, with_targets)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_every_value_with_relative_positions_is_the_oracles(causal):
+    sizes = {"relative_buckets": 8, "relative_distance": 6, "attn_scale": 1.0}
+    relative = Config(**{**SMALL, **sizes, "n_ctx": 11}, position="relative", causal=causal)
+    agrees_with_oracle(relative, 5, True)  # eleven tokens: near, by logs, and beyond the last
 
 
 @given(configs(), st.integers(0, 999), st.booleans())

@@ -1,5 +1,7 @@
 """Texts that encoder-decoders write are those of `transformers`, with a cache and without."""
 
+import json
+
 import pytest
 import torch
 
@@ -51,6 +53,9 @@ def test_greedy_translations_are_the_same(family, tmp_path):
     alone = gf.generate(ours, source=source[1, :6], **asked)
     list(alone)
     assert alone.chosen == expected[1]
+    gf.save(ours, None, tmp_path / "again")
+    said = [(f / "generation_config.json").read_text() for f in (tmp_path, tmp_path / "again")]
+    assert json.loads(said[0]) == json.loads(said[1])
 
 
 @pytest.mark.parametrize("name", ["like marian", "like t5", "apart"])

@@ -94,7 +94,7 @@ def test_an_attention_map_shows_the_traces_weights_and_hides_masked_ones():
         numbers = [float(text.get_text()) for text in axes.texts]
         assert len(numbers) == 15  # the cells that are not masked
         assert np.allclose(numbers, shown[np.tril_indices(5)], atol=0.005)  # two decimals
-        assert axes.patches[0].get_hatch() == "////"
+        assert axes.collections[0].get_hatch() == "////"
 
 
 def test_axes_of_an_attention_map_are_the_tokens():

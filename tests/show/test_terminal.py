@@ -10,6 +10,7 @@ from glassformer.formula.spelling import number
 from glassformer.show.attention_map import MASKED
 from glassformer.show.stages import is_between
 from glassformer.show.terminal import print_trace
+from tests.model.variety import config_of, random_model
 from tests.show.traces import Screen, small, wide
 
 NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
@@ -46,6 +47,17 @@ def test_masked_scores_are_marked_and_no_infinity_is_printed_as_a_number():
     cells = [line.count(MASKED * 3) for line in rows_after(lines, "  head 0")[1:5]]
     assert cells == [3, 2, 1, 0]
     assert any("masked: a later token, its score is -inf" in line for line in lines)
+
+
+def test_padding_that_an_encoder_does_not_see_is_called_padding():
+    model = random_model(config_of("like bert"), 0)
+    trace = model.watch([[1, 2, 3, 4]], seen=[[1, 1, 1, 0]])
+    for only, rest in (("attn_scores", ", its score is -inf"), ("pattern", "")):
+        lines = told(trace, only=f"blocks.0.attn.{only}").lines
+        assert f"masked: padding{rest}" in " ".join(" ".join(lines).split()), only
+        for row in rows_after(lines, "  head 0")[1:5]:
+            assert row.count(MASKED * 3) == 1
+            assert row.rstrip().endswith(MASKED * 3)
 
 
 def test_every_number_of_a_table_is_the_traces():

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import torch
 
 from glassformer.cli.streams import note
-from glassformer.cli.watching import refuse_two_towers, source_of
+from glassformer.cli.watching import source_of
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import end_ids
@@ -157,7 +157,6 @@ class Answers:
 
     def print_short(self) -> None:
         """The prompt of the last answer on one screen: what made its first token."""
-        refuse_two_towers(self.model, "--show")
         print_short(self._watch(self._answered().prompt, "*"), lines=ANSWER_LINES)
 
     def _watch(self, ids: list[int], keep: str) -> Trace:

@@ -24,6 +24,7 @@ from glassformer.show.plots.biography import draw_biography, draw_maps
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, comparisons, difference, print_table
+from glassformer.text.load import load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.training.run import read_description
@@ -63,7 +64,7 @@ def command(
     where = Address.parse(address)
     config = read_description(run).model
     model = kind_of(config)(config)
-    tokenizer = Tokenizer.load(run)
+    tokenizer = load_tokenizer(run)
     ids = None
     if prompt is not None:
         tokens = tokenizer.encode_prompt(prompt)

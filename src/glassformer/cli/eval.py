@@ -11,12 +11,14 @@ import typer
 
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.console import SafeConsole
+from glassformer.cli.eval_prompts import answers_of, print_answers
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.texts import TEXTS, Field, Separator, Template, unescaped
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_loss
 from glassformer.model import Decoder, Encoder, EncoderDecoder
+from glassformer.show.sheet import Sheet
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.tokenizer import Tokenizer
@@ -57,6 +59,13 @@ def command(
     chat: Annotated[
         bool, typer.Option("--chat", help="Measure on fresh conversations about stories.")
     ] = False,
+    in_context: Annotated[
+        bool,
+        typer.Option(
+            "--in-context",
+            help="Translations in fresh prompts, by the number of examples before them.",
+        ),
+    ] = False,
     field: Field = FIELD,
     template: Template = None,
     separator: Separator = None,
@@ -71,11 +80,14 @@ def command(
     Storyland one word of a document, beside what the document's other words tell. A reply of a chat
     is right if it is one of those that the story allows, to its end.
     """
-    if bool(texts) + storyland + chat + (language is not None) != 1:
+    if bool(texts) + storyland + chat + in_context + (language is not None) != 1:
         raise GlassformerError(
-            "give one thing to measure on: a text, --storyland, --chat or --translation LANGUAGE"
+            "give one thing to measure on: a text, --storyland, --chat, --translation LANGUAGE or"
+            " --in-context"
         )
     model, tokenizer = open_run(run, at_step)
+    if in_context:
+        return _in_context(model.to(choose_device(device)), tokenizer, as_json)
     if isinstance(model, EncoderDecoder) != (language is not None):
         raise GlassformerError(
             "--translation is for models with an encoder and a decoder, and they are measured on"
@@ -98,8 +110,12 @@ def command(
     if as_json:  # which has no infinity
         say_json({name: value if math.isfinite(value) else None for name, value in rows.items()})
     refuse_no_loss(rows["loss"], next(model.parameters()).dtype)
-    if as_json:
-        return
+    if not as_json:
+        _print(rows)
+    return None
+
+
+def _print(rows: dict[str, Any]) -> None:
     console = SafeConsole()
     width = max(len(name) for name in rows)
     finer = _decimals(rows)
@@ -107,6 +123,33 @@ def command(
         decimals = finer if name in LOSSES else DECIMALS
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{decimals}f}"
         console.print(f"{name.replace('_', ' '):<{width}}  {shown}")
+
+
+def _in_context(
+    model: Decoder | Encoder | EncoderDecoder, tokenizer: Tokenizer, as_json: bool
+) -> None:
+    """Translations by the examples before them; of a decoder also its loss beside the floor."""
+    if isinstance(model, Encoder):
+        raise GlassformerError(
+            "a prompt with examples is for a model that goes on with a text, and an encoder fills"
+            " blanks; give a run of --preset translation-in-context"
+        )
+    rows: dict[str, Any] = {}
+    if isinstance(model, Decoder):
+        result = measure(model, tokenizer, kind="prompts")
+        refuse_no_loss(result.loss, next(model.parameters()).dtype)
+        rows = {
+            "loss": result.loss,
+            "floor": result.floor,
+            "above_the_floor": result.loss - result.floor,
+            "perplexity": perplexity(result.loss),
+        }
+    answers = answers_of(model, tokenizer)
+    if as_json:
+        return say_json({**rows, "answers": answers})
+    if rows:
+        _print(rows)
+    return print_answers(Sheet(), answers)
 
 
 def _decimals(rows: dict[str, Any]) -> int:

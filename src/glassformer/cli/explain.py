@@ -116,7 +116,10 @@ def command(
                 " each time; leave @token out, and explain fwd/probs or what leads to it"
             )
         ids, _, source = translated(model, tokenizer, prompt)
-        result = model.watch(ids, source=source, edit=changed).explain(where, check=check)
+        trace = model.watch(ids, source=source, edit=changed)
+        if where.name.startswith("lens."):
+            logit_lens(model, trace)
+        result = trace.explain(where, check=check)
         if as_json:
             return say_json(explanation_data(result, follow))
         return print_explanation(result, everything=everything, follow=follow, full=full)

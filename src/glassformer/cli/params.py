@@ -16,7 +16,7 @@ from glassformer.cli.console import SafeConsole
 from glassformer.cli.streams import say_json
 from glassformer.cli.towers_params import print_towers
 from glassformer.interop.open import config_of
-from glassformer.model import Config, TowersConfig
+from glassformer.model import Config, TowersConfig, load_preset, preset_names
 from glassformer.model.kinds import kind_of
 from glassformer.watch.view import View
 
@@ -155,7 +155,8 @@ def command(
     """Count the parameters of a preset, a folder or a hub model, without making its weights."""
     config = config_of(model)
     if isinstance(config, TowersConfig):
-        print_towers(model, config, as_json)
+        paper = load_preset(model).get("paper") if model in preset_names() else None
+        print_towers(model, config, as_json, paper)
     elif as_json:
         say_json(_as_data(model, count(config)))
     else:

@@ -18,6 +18,7 @@ from glassformer.errors import GlassformerError
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.text.corpus import Corpus
+from glassformer.text.load import load_tokenizer
 from glassformer.text.merges import Pair
 from glassformer.text.text_trace import TextStep, TextTrace
 from glassformer.text.tokenizer import Tokenizer
@@ -89,7 +90,7 @@ def command(
         )
     if tokenizer is not None:
         try:
-            engine = Tokenizer.load(tokenizer)
+            engine = load_tokenizer(tokenizer)
         except GlassformerError as error:
             raise GlassformerError(f"--tokenizer: {error}") from error
     else:
@@ -164,11 +165,12 @@ def _as_data(tokenizer: Tokenizer, text: str, replay: TextTrace | None) -> dict[
 
 
 def _tokens(tokenizer: Tokenizer, text: str) -> list[tuple[str, int, str]]:
-    """Return each token of a text, its id, and its bytes in hexadecimal."""
-    return [
-        (tokenizer.token(token_id), token_id, tokenizer.token_bytes(token_id).hex(" "))
-        for token_id in tokenizer.encode(text)
-    ]
+    """Return each token of a text, its id, and its bytes in hexadecimal.
+
+    A tokenizer with a mask token reads the text as its encoder does: `[MASK]` in it is one token.
+    """
+    ids = tokenizer.encode(text) if tokenizer.mask is None else tokenizer.encode_blanks(text)
+    return [(tokenizer.token(i), i, tokenizer.token_bytes(i).hex(" ")) for i in ids]
 
 
 def _step_data(step: TextStep) -> dict[str, object]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -67,8 +69,25 @@ def count_towers(config: TowersConfig) -> list[TowerRow]:
     ]
 
 
-def print_towers(model: str, config: TowersConfig, as_json: bool) -> None:
-    """Print the parameters of both towers, or say them as JSON."""
+def vocabulary_of(config: TowersConfig, total: int, millions: int) -> tuple[int, int, int]:
+    """The parameters beside the tables, and the sizes of vocabulary that give so many millions.
+
+    The least and the most that are rounded to them, of towers whose tables are one.
+
+    >>> from glassformer.interop.open import config_of
+    >>> vocabulary_of(config_of("transformer-base"), 63_045_632, 65)
+    (44101632, 39841, 41793)
+    """
+    d_model = config.encoder.d_model
+    others = total - config.vocab_size * d_model
+    least, most = (10**6 * millions + half - others for half in (-500_000, 500_000))
+    return others, -(-least // d_model), most // d_model
+
+
+def print_towers(
+    model: str, config: TowersConfig, as_json: bool, paper: Mapping[str, Any] | None = None
+) -> None:
+    """Print the parameters of both towers, or say them as JSON; `paper`: what a source counts."""
     rows = count_towers(config)
     total = sum(row.parameters for row in rows)
     tables = "one table, shared" if config.shared_embeddings else "a table for each tower"
@@ -77,7 +96,8 @@ def print_towers(model: str, config: TowersConfig, as_json: bool) -> None:
     vocabulary = f"{size:,}" if size == source else f"{source:,} to read and {size:,} to write"
     if as_json:
         components = [{**asdict(row), "parameters": row.parameters} for row in rows]
-        return say_json({"model": model, "components": components, "total": total})
+        counted: dict[str, Any] = {"model": model, "components": components, "total": total}
+        return say_json({**counted, "paper": dict(paper)} if paper else counted)
     console = SafeConsole()
     console.print(f"{model}: {total:,} parameters", style="bold", soft_wrap=True)
     console.print(f"Vocabulary of {vocabulary}: {tables}; {head}.\n", soft_wrap=True)
@@ -95,4 +115,10 @@ def print_towers(model: str, config: TowersConfig, as_json: bool) -> None:
         table.add_row("  all", "", "", f"{sum(row.parameters for row in inside):,}")
     table.add_row("Total", "", "", f"{total:,}", style="bold")
     console.print(table)
+    if paper is not None:
+        others, least, most = vocabulary_of(config, total, paper["millions"])
+        console.print(
+            f"\n{paper['source']}, says {paper['millions']} million: beside the {others:,} others"
+            f" that is a table of {least:,} to {most:,} rows, and {size:,} are counted here."
+        )
     return None

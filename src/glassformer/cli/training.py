@@ -14,12 +14,13 @@ from glassformer.cli.recall import Recalled, translations_of
 from glassformer.cli.stopping import stopping_on_signals
 from glassformer.cli.streams import say_json
 from glassformer.describe import counted
+from glassformer.generation.blanks import fill_blanks
 from glassformer.generation.generate import generate
 from glassformer.interop.export import export_config
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.metrics import Row
-from glassformer.model import Decoder, EncoderDecoder
+from glassformer.model import Encoder, EncoderDecoder
 from glassformer.model.kinds import AnyModel
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
@@ -85,9 +86,7 @@ def train_showing(
             run=run,
             report=report,
             should_stop=stop.requested,
-            sample=(lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus))
-            if model.config.causal
-            else None,  # an encoder writes nothing of its own accord
+            sample=lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus),
             ranks=ranks,
         )
     return outcome, stop.signal
@@ -111,14 +110,25 @@ def event_of(row: Row) -> str:
 
 
 def sample(model: AnyModel, tokenizer: Tokenizer, seed: int, corpus: Mapping[str, Any]) -> str:
-    """What the model writes of its own accord, or what it makes of a sentence to translate."""
+    """What the model writes of its own accord, or makes of a sentence, or of a blank in one."""
     if isinstance(model, EncoderDecoder):
         first = translations_of(model, tokenizer, corpus["language"])[0]
         return f"{first.prompt} -> {first.answer}"
-    assert isinstance(model, Decoder), "an encoder writes nothing"
+    if isinstance(model, Encoder):
+        text = with_blank(tokenizer, model.config.n_ctx)
+        blank = fill_blanks(model, tokenizer, tokenizer.encode_prompt(text), n=3)[0]
+        guesses = (f"{tokenizer.shown(token)} {p:.0%}" for token, p in blank.best)
+        return f"{text} -> {', '.join(guesses)}"
     start = tokenizer.begin_ids or [tokenizer.eos_id or 0]
     length = min(SAMPLE_TOKENS, model.config.n_ctx - 1)
     return tokenizer.decode_known(generate(model, start, max_new_tokens=length, seed=seed))
+
+
+def with_blank(tokenizer: Tokenizer, n_ctx: int, data: Path | None = None) -> str:
+    """A text whose last word is hidden, for an encoder; the blank alone where there is no room."""
+    if n_ctx < 8:  # with what stands around a text
+        return str(tokenizer.mask)
+    return f"{examples(tokenizer, n_ctx - 3, data)[0][0]} {tokenizer.mask}"
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -188,11 +198,10 @@ def _question(prepared: Prepared) -> list[str]:
     if kind == "translation":
         return pasted.parts("ask", [folder, TO_TRANSLATE[0]])
     n_ctx, tokenizer = prepared.model.config.n_ctx, prepared.run.tokenizer
-    prompts = examples(tokenizer, n_ctx, prepared.run.data, own_first=kind == "text")
-    prompt = prompts[0][0]
     if not prepared.model.config.causal:
-        prompt = f"{prompt} {tokenizer.mask}"
-    return pasted.parts("ask", [folder, prompt])
+        return pasted.parts("ask", [folder, with_blank(tokenizer, n_ctx, prepared.run.data)])
+    prompts = examples(tokenizer, n_ctx, prepared.run.data, own_first=kind == "text")
+    return pasted.parts("ask", [folder, prompts[0][0]])
 
 
 def to_others(model: AnyModel, folder: Path) -> str:

@@ -55,16 +55,6 @@ def source_of(model: EncoderDecoder, tokenizer: Tokenizer, text: str) -> list[in
     return source
 
 
-def refuse_two_towers(model: Any, command: str) -> None:
-    """Raise for an encoder-decoder where a command is about one tower."""
-    if isinstance(model, EncoderDecoder):
-        raise GlassformerError(
-            f"{command} is about a decoder alone, and this model has two towers; `glassformer"
-            " trace`, `explain` and `lab ablate --cross LAYER.HEAD` look into them, and in Python"
-            " model.watch(ids, source=..., edit={ADDRESS: 0}) changes any number"
-        )
-
-
 def watch_ids(model: AnyModel, ids: list[int], edit: Edits | None = None) -> Trace:
     """Read tokens and record every value."""
     check_prompt(model, ids)

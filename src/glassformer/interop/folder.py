@@ -34,6 +34,7 @@ from glassformer.model import Config, Decoder, Encoder, TowersConfig
 from glassformer.model.kinds import OneTower, kind_of
 from glassformer.model.language_model import LanguageModel
 from glassformer.text import tokenizer_files
+from glassformer.text.load import has_tokenizer, load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 
 
@@ -114,9 +115,9 @@ def load_folder(
 
 def _tokenizer(folder: Path, config: Config | TowersConfig) -> Tokenizer | None:
     """The folder's tokenizer; reading a large one takes much memory for a moment."""
-    if not tokenizer_files.holds_tokenizer(folder):
+    if not has_tokenizer(folder):
         return None
-    tokenizer = Tokenizer.load(folder, blanks=not config.causal)
+    tokenizer = load_tokenizer(folder, blanks=not config.causal)
     refuse_larger_vocabulary(
         tokenizer, config, str(tokenizer_files.vocabulary_file(folder)), str(folder / "config.json")
     )

@@ -16,6 +16,8 @@ FILES = [
     "tokenizer_config.json",
     "vocab.json",
     "merges.txt",
+    "source.spm",
+    "target.spm",
     "added_tokens.json",
     "special_tokens_map.json",
     "chat_template.jinja",

@@ -25,12 +25,13 @@ from glassformer.text.tokenizer import Tokenizer
 class Question(NamedTuple):
     """An answer of one token whose token the text has shown before.
 
-    `row` and `pos`: the text, and the token after which the answer is due. `answer`: its id.
-    `shown`: positions of the answer's token before.
+    `row` and `pos`: the text, and the token after which the answer is due. `subject`: the position
+    of the word asked about. `answer`: its id. `shown`: positions of the answer's token before.
     """
 
     row: int
     pos: int
+    subject: int
     answer: int
     shown: list[int]
 
@@ -39,8 +40,8 @@ class Question(NamedTuple):
 class Head:
     """One head at the questions.
 
-    `to_answer`: mean attention to the places that showed the answer; `to_subject`: to the token
-    before the question's last ("fig" in "fig is"); shares of 1. `accuracy_without`: of the
+    `to_answer`: mean attention to the places that showed the answer; `to_subject`: to the word
+    asked about ("fig" in "fig is"); shares of 1. `accuracy_without`: of the
     questions, the share still answered right when the head writes nothing.
     """
 
@@ -61,13 +62,15 @@ class AnsweringHeads:
 
 
 def answering_heads(
-    model: OneTower, tokenizer: Tokenizer, documents: Sequence[Document]
+    model: OneTower, tokenizer: Tokenizer, documents: Sequence[Document], back: int = 2
 ) -> AnsweringHeads:
     """What each head does for answers that only the prompt can tell.
 
+    back: how many tokens before its answer the word asked about stands; 2 in "fig is red".
+
     Errors: no text asks for what it has shown.
     """
-    ids, questions = _questions(model, tokenizer, documents)
+    ids, questions = _questions(model, tokenizer, documents, back)
     if not questions:
         raise GlassformerError("none of the texts asks for an answer that it has shown before")
     ids = ids.to(model.embed.W_E.device)
@@ -77,7 +80,7 @@ def answering_heads(
             layer,
             head,
             _mean(pattern[q.row, head, q.pos, q.shown].sum().item() for q in questions),
-            _mean(pattern[q.row, head, q.pos, q.pos - 1].item() for q in questions),
+            _mean(pattern[q.row, head, q.pos, q.subject].item() for q in questions),
             _accuracy(model, ids, questions, without_head(model.config, layer, head)),
         )
         for layer in range(model.config.n_layers)
@@ -92,7 +95,7 @@ def answering_heads(
 
 
 def _questions(
-    model: OneTower, tokenizer: Tokenizer, documents: Sequence[Document]
+    model: OneTower, tokenizer: Tokenizer, documents: Sequence[Document], back: int
 ) -> tuple[Tensor, list[Question]]:
     """The texts as ids [batch, pos], as far as the context goes, and what they ask."""
     eos = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
@@ -108,12 +111,13 @@ def _questions(
                 for i, (a, b) in enumerate(encoding.offsets, len(start))
                 if a < answer.end and b > answer.start
             ]
-            if len(its) != 1 or not 2 <= its[0] < len(ids):
+            if len(its) != 1 or not back <= its[0] < len(ids):
                 continue
             token = ids[its[0]]
             shown = [i for i in range(its[0]) if ids[i] == token]
             if shown:
-                questions.append(Question(len(rows), its[0] - 1, token, shown))
+                at = its[0]
+                questions.append(Question(len(rows), at - 1, at - back, token, shown))
         rows.append(ids)
     longest = max(map(len, rows), default=0)
     # what stands after a text's end changes nothing before it

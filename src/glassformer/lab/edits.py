@@ -17,8 +17,10 @@ from glassformer.watch.edits import NewValue
 Edit = dict[str, NewValue]
 
 
-def without_head(config: Config, layer: int, head: int) -> Edit:
+def without_head(config: Config, layer: int, head: int, scope: str = "") -> Edit:
     """One attention head's mix of values becomes zero, so that W_O has nothing of it to write.
+
+    scope: "encoder." or "decoder." where there are two towers, here and below.
 
     >>> config = Config(vocab_size=9, n_ctx=4, d_model=6, n_layers=2, n_heads=3)
     >>> without_head(config, layer=1, head=2)
@@ -26,10 +28,17 @@ def without_head(config: Config, layer: int, head: int) -> Edit:
     """
     _check("layer", layer, config.n_layers)
     _check("head", head, config.n_heads)
-    return {f"fwd/blocks.{layer}.attn.z[head={head}]": 0.0}
+    return {f"fwd/{scope}blocks.{layer}.attn.z[head={head}]": 0.0}
 
 
-def without_neuron(config: Config, layer: int, neuron: int) -> Edit:
+def without_crossing(config: Config, layer: int, head: int) -> Edit:
+    """One head of a decoder's cross-attention writes nothing of what it read of the source."""
+    _check("layer", layer, config.n_layers)
+    _check("head", head, config.n_heads)
+    return {f"fwd/decoder.blocks.{layer}.cross_attn.z[head={head}]": 0.0}
+
+
+def without_neuron(config: Config, layer: int, neuron: int, scope: str = "") -> Edit:
     """One neuron stays silent whatever its sum is."""
     _check("layer", layer, config.n_layers)
     if config.has_experts(layer):
@@ -38,7 +47,7 @@ def without_neuron(config: Config, layer: int, neuron: int) -> Edit:
             f" give an address, such as 'blocks.{layer}.mlp.post[choice=0,d_mlp={neuron}]'"
         )
     _check("neuron", neuron, config.d_mlp)
-    return {f"fwd/blocks.{layer}.mlp.post[d_mlp={neuron}]": 0.0}
+    return {f"fwd/{scope}blocks.{layer}.mlp.post[d_mlp={neuron}]": 0.0}
 
 
 def without_expert(config: Config, layer: int, expert: int) -> Edit:
@@ -56,10 +65,12 @@ def without_expert(config: Config, layer: int, expert: int) -> Edit:
     return {f"fwd/blocks.{layer}.mlp.expert_weights[expert={expert}]": 0.0}
 
 
-def without_layer(config: Config, layer: int) -> Edit:
+def without_layer(config: Config, layer: int, scope: str = "") -> Edit:
     """Neither attention nor the MLP of a block adds anything, biases included."""
     _check("layer", layer, config.n_layers)
-    return {f"fwd/blocks.{layer}.attn.attn_out": 0.0, f"fwd/blocks.{layer}.mlp.mlp_out": 0.0}
+    crossing = ("cross_attn.attn_out",) if scope == "decoder." else ()
+    parts = ("attn.attn_out", *crossing, "mlp.mlp_out")
+    return {f"fwd/{scope}blocks.{layer}.{part}": 0.0 for part in parts}
 
 
 def switched_off(addresses: Iterable[str]) -> Edit:

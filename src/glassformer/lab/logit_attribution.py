@@ -16,12 +16,13 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.lab.changes import word_of
-from glassformer.model import Config
+from glassformer.model import Config, TowersConfig
 from glassformer.trace import Trace
 
 AFTER_PARTS = {
     *("attn_out", "attn_scaled", "mlp_out", "mlp_scaled"),
     *("resid_start", "resid_pre", "resid_mid_sum", "resid_mid", "resid_post_sum", "resid_post"),
+    *("resid_cross_sum", "resid_cross", "cross_attn_scaled"),
     *("final_scaled", "logits_raw", "logits"),
 }
 
@@ -57,16 +58,24 @@ class Attribution:
         )
 
 
-def attribute(config: Config, trace: Trace, token: int | None = None, pos: int = -1) -> Attribution:
+def attribute(
+    config: Config | TowersConfig, trace: Trace, token: int | None = None, pos: int = -1
+) -> Attribution:
     """Split the logit of `token` at position `pos` (-1: the last) of a trace's first text.
 
     token: an id; None: the most probable one.
 
     Shares are computed in float64 from recorded values; their sum equals the recorded logit up to
     the pass's own rounding. Traces whose residual stream, or a norm on it, was edited are refused:
-    what was put there came from no part.
+    what was put there came from no part. Of two towers the parts are the decoder's; what comes from
+    the source is what the heads of cross-attention wrote.
     """
-    edited = next((s for s in trace.computed if s.edited and _is_after_parts(config, s.name)), None)
+    scope = ""
+    if isinstance(config, TowersConfig):
+        scope, config = "decoder.", config.decoder
+    edited = next(
+        (s for s in trace.computed if s.edited and _is_after_parts(config, scope, s.name)), None
+    )
     if edited is not None:
         raise GlassformerError(
             f"{edited.path} was edited, so what the parts wrote no longer adds up to a logit; edit"
@@ -83,22 +92,24 @@ def attribute(config: Config, trace: Trace, token: int | None = None, pos: int =
         token = int(logits[pos].argmax())
     if not 0 <= token < logits.shape[1]:
         raise GlassformerError(f"there is no token {token}; ids go from 0 to {logits.shape[1] - 1}")
-    towards = _Towards(config, trace, token, pos)
+    towards = _Towards(config, scope, trace, token, pos)
     address = f"{path}[pos={pos},vocab={token}]"
     shares = list(towards.shares())
     word = word_of(trace, token)
     return Attribution(token, word, pos, shares, logits[pos, token].item(), address)
 
 
-def _is_after_parts(config: Config, name: str) -> bool:
+def _is_after_parts(config: Config, scope: str, name: str) -> bool:
     """Whether a value lies on the way from the parts to a logit."""
-    scope, _, last = name.rpartition(".")
-    norm = scope.rpartition(".")[2]
+    if "." in name and not name.startswith(scope):  # the other tower's
+        return False
+    within, _, last = name.rpartition(".")
+    norm = within.rpartition(".")[2]
     of_stream = norm in ("ln_embed", "ln_final") or norm.endswith("_post")
     return (
         of_stream
         or last in AFTER_PARTS
-        or (config.norm_position == "post" and norm in ("ln1", "ln2"))
+        or (config.norm_position == "post" and norm in ("ln1", "ln_cross", "ln2"))
     )
 
 
@@ -114,8 +125,9 @@ class _Part:
 class _Towards:
     """From the vectors of the stream at one position to their shares of one logit."""
 
-    def __init__(self, config: Config, trace: Trace, token: int, pos: int) -> None:
-        self.config, self.trace, self.token, self.pos = config, trace, token, pos
+    def __init__(self, config: Config, scope: str, trace: Trace, token: int, pos: int) -> None:
+        self.config, self.scope = config, scope  # of the tower's names
+        self.trace, self.token, self.pos = trace, token, pos
 
     def shares(self) -> Iterator[Share]:
         W_U = "fwd/unembed.W_U" if self.config.tied else "weight/unembed.W_U"
@@ -136,13 +148,16 @@ class _Towards:
             return self._normed([*self._head_neurons()], "masked_head.ln", "masked head norm")
         stream = [*self._embedding()]
         if self.config.embed_norm:
-            stream = self._normed(stream, "ln_embed", "embedding norm")
+            stream = self._normed(stream, f"{self.scope}ln_embed", "embedding norm")
         for layer in range(self.config.n_layers):
-            heads, mlp = self._heads(layer), self._mlp(layer)
-            stream = self._add(stream, heads, f"blocks.{layer}.ln1", f"layer {layer} attention")
-            stream = self._add(stream, mlp, f"blocks.{layer}.ln2", f"layer {layer} MLP")
+            at, heads, mlp = f"{self.scope}blocks.{layer}", self._heads(layer), self._mlp(layer)
+            stream = self._add(stream, heads, f"{at}.ln1", f"layer {layer} attention")
+            if f"fwd/{at}.cross_attn.z" in self.trace.nodes:
+                heads, name = self._heads(layer, "cross_attn"), f"layer {layer} cross-attention"
+                stream = self._add(stream, heads, f"{at}.ln_cross", name)
+            stream = self._add(stream, mlp, f"{at}.ln2", f"layer {layer} MLP")
         if self.config.final_norm:
-            stream = self._normed(stream, "ln_final", "final norm")
+            stream = self._normed(stream, f"{self.scope}ln_final", "final norm")
         return stream
 
     def _add(
@@ -170,8 +185,9 @@ class _Towards:
             result.append(_Part(f"{name}'s bias", bias, self._recorded(bias)))
         return result
 
-    def _heads(self, layer: int) -> Iterator[_Part]:
-        scope = f"blocks.{layer}.attn"
+    def _heads(self, layer: int, kind: str = "attn") -> Iterator[_Part]:
+        scope = f"{self.scope}blocks.{layer}.{kind}"
+        cross = "cross-" if kind == "cross_attn" else ""
         z = self._recorded(f"fwd/{scope}.z", (0, self.pos))  # [head, d_head]
         W_O = self._recorded(f"weight/{scope}.W_O")  # [head, d_head, d_model]
         if self.config.lora is not None and "W_O" in self.config.lora.on:
@@ -179,13 +195,13 @@ class _Towards:
             W_O = W_O + A @ B * self.config.lora.scale
         for head in range(self.config.n_heads):
             address = f"fwd/{scope}.z[pos={self.pos},head={head}]"
-            yield _Part(f"layer {layer} head {head}", address, z[head] @ W_O[head])
+            yield _Part(f"layer {layer} {cross}head {head}", address, z[head] @ W_O[head])
         b_O = f"weight/{scope}.b_O"
         if b_O in self.trace.nodes:
-            yield _Part(f"layer {layer} attention bias", b_O, self._recorded(b_O))
+            yield _Part(f"layer {layer} {cross}attention bias", b_O, self._recorded(b_O))
 
     def _mlp(self, layer: int) -> Iterator[_Part]:
-        mlp_out = f"fwd/blocks.{layer}.mlp.mlp_out"
+        mlp_out = f"fwd/{self.scope}blocks.{layer}.mlp.mlp_out"
         x = self._recorded(mlp_out, (0, self.pos))
         yield _Part(f"layer {layer} MLP", f"{mlp_out}[pos={self.pos}]", x)
 
@@ -197,14 +213,15 @@ class _Towards:
 
     def _embedding(self) -> Iterator[_Part]:
         pos = self.pos
-        path = "fwd/embed" if self.config.embed_scale == 1 else "fwd/embed_scaled"
+        scope = f"fwd/{self.scope}"
+        path = f"{scope}embed" if self.config.embed_scale == 1 else f"{scope}embed_scaled"
         yield _Part("token embedding", f"{path}[pos={pos}]", self._recorded(path, (0, pos)))
         if "fwd/type_embed" in self.trace.nodes:
             x = self._recorded("fwd/type_embed", (0, pos))
             yield _Part("token type", f"fwd/type_embed[pos={pos}]", x)
-        if "fwd/pos_embed" in self.trace.nodes:
-            x = self._recorded("fwd/pos_embed", pos)
-            yield _Part("position", f"fwd/pos_embed[pos={pos}]", x)
+        if f"{scope}pos_embed" in self.trace.nodes:
+            x = self._recorded(f"{scope}pos_embed", pos)
+            yield _Part("position", f"{scope}pos_embed[pos={pos}]", x)
 
     def _recorded(self, path: str, index: Any = ...) -> Tensor:
         """A recorded value, or a part of it, in float64."""

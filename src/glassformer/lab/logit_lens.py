@@ -14,8 +14,8 @@ from torch import Tensor
 
 from glassformer import ops
 from glassformer.lab.changes import word_of
-from glassformer.model import Config, Encoder
-from glassformer.model.kinds import OneTower
+from glassformer.model import Config, Encoder, EncoderDecoder, TowersConfig
+from glassformer.model.kinds import AnyModel
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder, Trace
 
@@ -51,13 +51,15 @@ class Glimpse:
         return f"<Glimpse at {self.point}: {best.word!r} {best.prob:.3g} after the last token>"
 
 
-def logit_lens(model: OneTower, trace: Trace) -> list[Glimpse]:
+def logit_lens(model: AnyModel, trace: Trace) -> list[Glimpse]:
     """Read every residual stream of a trace as if it were the last; the first text of a batch.
 
     The readings are recorded in the same trace, as ``fwd/lens.POINT.probs``, so that each of their
-    numbers can be explained too.
+    numbers can be explained too. Of two towers the decoder's stream is read, which writes.
     """
-    points = [point for point in additions(model.config) if not point.endswith("resid_mid")]
+    points = [
+        point for point in additions(model.config) if point.endswith(("resid_pre", "resid_post"))
+    ]
     paths = {point: _read(model, trace, point) for point in points}
     return [
         Glimpse(point, path, trace.value_of(trace.nodes[path])[0], trace)
@@ -65,7 +67,7 @@ def logit_lens(model: OneTower, trace: Trace) -> list[Glimpse]:
     ]
 
 
-def record_guesses(model: OneTower, trace: Trace) -> None:
+def record_guesses(model: AnyModel, trace: Trace) -> None:
     """Record what would be said at the start of the stream and after every addition to it.
 
     ``fwd/lens.POINT.best_token`` [batch, pos] and its probability, ``best_prob``; for the last
@@ -80,7 +82,7 @@ def record_guesses(model: OneTower, trace: Trace) -> None:
         t("best_token", ops.best_token, probs, best)
 
 
-def guesses_at(model: OneTower, trace: Trace, pos: int) -> dict[str, Guess]:
+def guesses_at(model: AnyModel, trace: Trace, pos: int) -> dict[str, Guess]:
     """What would be said after one token at every point of the stream; nothing is recorded.
 
     The first text of a batch, with the weights that the trace recorded.
@@ -95,14 +97,18 @@ def guesses_at(model: OneTower, trace: Trace, pos: int) -> dict[str, Guess]:
     return result
 
 
-def additions(config: Config) -> list[str]:
-    """The points of the stream: its start, and where a branch has been added.
+def additions(config: Config | TowersConfig) -> list[str]:
+    """The points of the stream: its start, and where a branch has been added; of a decoder's stream
+    where there are two.
 
     >>> additions(Config(11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     ['blocks.0.resid_pre', 'blocks.0.resid_mid', 'blocks.0.resid_post']
     """
-    added = (f"blocks.{i}.resid_{at}" for i in range(config.n_layers) for at in ("mid", "post"))
-    return ["blocks.0.resid_pre", *added]
+    scope, names = "", ("mid", "post")
+    if isinstance(config, TowersConfig):
+        scope, names, config = "decoder.", ("mid", "cross", "post"), config.decoder
+    added = (f"{scope}blocks.{i}.resid_{at}" for i in range(config.n_layers) for at in names)
+    return [f"{scope}blocks.0.resid_pre", *added]
 
 
 def guesses_bytes(config: Config, n_tokens: int, itemsize: int) -> int:
@@ -116,7 +122,7 @@ def guesses_bytes(config: Config, n_tokens: int, itemsize: int) -> int:
     return itemsize * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
 
 
-def _read(model: OneTower, trace: Trace, point: str) -> str:
+def _read(model: AnyModel, trace: Trace, point: str) -> str:
     """The path of the probabilities at a point, which are recorded if they are not yet."""
     path = f"fwd/lens.{point}.probs"
     if path in trace.nodes:
@@ -128,11 +134,12 @@ def _read(model: OneTower, trace: Trace, point: str) -> str:
     return path
 
 
-def _probs(model: OneTower, trace: Trace, x: Tensor, t: Tape) -> Tensor:
+def _probs(model: AnyModel, trace: Trace, x: Tensor, t: Tape) -> Tensor:
     """The probabilities [batch, pos, vocab] that vectors x [batch, pos, d_model] would give."""
-    if model.ln_final is not None:
-        w, b = (_weight(trace, f"ln_final.{name}") for name in "wb")
-        x = model.ln_final.with_weights(x, w, b, t.at("ln_final"))
+    tower, scope = (model.decoder, "decoder.") if isinstance(model, EncoderDecoder) else (model, "")
+    if tower.ln_final is not None:
+        w, b = (_weight(trace, f"{scope}ln_final.{name}") for name in "wb")
+        x = tower.ln_final.with_weights(x, w, b, t.at("ln_final"))
     if isinstance(model, Encoder) and model.masked_head is not None:
         names = ("W_in", "b_in", "ln.w", "ln.b")
         W_in, b_in, w, b = (_weight(trace, f"masked_head.{name}") for name in names)

@@ -1,4 +1,4 @@
-"""What a head of cross-attention carries: each written word's probability with it and without."""
+"""Two towers with something changed: the probability of each written word before and after."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassformer.errors import GlassformerError
+from glassformer.lab.edits import Edit
 from glassformer.model import EncoderDecoder
 from glassformer.ops import IGNORED
 
 
 class LostWord(NamedTuple):
-    """A written token, its probability `before` and `after` a head is off, and what it looked at.
+    """A written token, its probability `before` and `after` an edit, and what it looked at.
 
-    `instead` is the most probable token without the head; `source_pos` is where in the source the
-    head looked most, with `weight` of its attention.
+    `instead` is the most probable token after the edit. Where a head of cross-attention was asked
+    about, `source_pos` is where in the source it looked most, with `weight` of its attention.
     """
 
     token: int
     before: float
     after: float
     instead: int
-    source_pos: int
-    weight: float
+    source_pos: int | None = None
+    weight: float | None = None
 
 
 def lost_words(
-    model: EncoderDecoder, ids: Tensor, targets: Tensor, source: Tensor, layer: int, head: int
+    model: EncoderDecoder,
+    ids: Tensor,
+    targets: Tensor,
+    source: Tensor,
+    edit: Edit,
+    looking: tuple[int, int] | None = None,
 ) -> list[LostWord]:
     """Every asked token of a text [1, pos] that the decoder writes from a source [1, source_pos].
 
-    Without the head nothing that it read of the source reaches the residual stream.
+    looking: a layer and a head of cross-attention, of which it is told where it looked.
 
-    Errors: a layer or a head that the decoder does not have.
+    Errors: an unknown address in `edit`.
     """
-    config = model.config.decoder
-    if not (0 <= layer < config.n_layers and 0 <= head < config.n_heads):
-        raise GlassformerError(
-            f"the decoder has no cross-attention {layer}.{head}: its layers are 0 to"
-            f" {config.n_layers - 1}, the heads of each 0 to {config.n_heads - 1}"
-        )
-    at = f"decoder.blocks.{layer}.cross_attn"
-    kept = f"{at}.pattern,probs"
-    trace = model.watch(ids, source=source, keep=kept)
-    without = model.watch(ids, source=source, keep="probs", edit={f"{at}.z[head={head}]": 0.0})
-    before, after = trace["probs"], without["probs"]  # [pos, vocab]
-    weights, source_pos = trace[f"{at}.pattern"][head].max(-1)  # [query, source_key]
+    layer, head = looking or (0, 0)
+    pattern = f"decoder.blocks.{layer}.cross_attn.pattern"
+    trace = model.watch(ids, source=source, keep=f"{pattern},probs")
+    changed = model.watch(ids, source=source, keep="probs", edit=edit)
+    before, after = trace["probs"], changed["probs"]  # [pos, vocab]
     true_tokens = targets[0]
+    looked: list[tuple[int | None, float | None]] = [(None, None)] * len(true_tokens)
+    if looking is not None:
+        weights, source_pos = trace[pattern][head].max(-1)  # [query, source_key]
+        looked = [*zip(source_pos.tolist(), weights.tolist(), strict=True)]
     return [
         LostWord(
-            token=int(true_tokens[pos]),
-            before=float(before[pos, true_tokens[pos]]),
-            after=float(after[pos, true_tokens[pos]]),
-            instead=int(after[pos].argmax()),
-            source_pos=int(source_pos[pos]),
-            weight=float(weights[pos]),
+            int(true_tokens[pos]),
+            float(before[pos, true_tokens[pos]]),
+            float(after[pos, true_tokens[pos]]),
+            int(after[pos].argmax()),
+            *looked[pos],
         )
         for pos in torch.nonzero(true_tokens != IGNORED)[:, 0].tolist()
     ]

@@ -20,6 +20,7 @@ from glassformer.server.errors import ApiError
 from glassformer.server.parts import whole_value
 from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace, TraceStore
+from glassformer.text.load import load_tokenizer
 from glassformer.text.merges import Pair
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
@@ -170,7 +171,7 @@ def biography(
     source = runs[request.run]
     if source.folder is None or source.kind != "run":
         raise ApiError("invalid", f"{source.name!r} was not trained here, so it has no past")
-    tokenizer = Tokenizer.load(source.folder)
+    tokenizer = load_tokenizer(source.folder)
     ids = None
     if request.prompt is not None:
         tokens = tokenizer.encode_prompt(request.prompt)

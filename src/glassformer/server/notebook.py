@@ -13,7 +13,7 @@ from glassformer.server.runs import Runs
 from glassformer.server.traces import precision_of
 from glassformer.show.notebook import run_html as plain_run
 from glassformer.show.notebook import trace_html as plain_html
-from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.load import load_tokenizer
 from glassformer.trace import Trace
 from glassformer.trace.file import node_table
 from glassformer.trace.values_file import ValuesFile
@@ -52,7 +52,7 @@ def run_html(run: PastRun) -> str:
         return parts
     try:
         runs = Runs([str(run.folder)])
-        tokenizer = Tokenizer.load(run.folder)
+        tokenizer = load_tokenizer(run.folder)
         prompt, target = examples(tokenizer, run.description.model.n_ctx, run.folder / DATA)[0]
         data = page_data(
             runs, prompt, target=target, value_bytes=VALUE_BYTES, snapshot_bytes=VALUE_BYTES // 2

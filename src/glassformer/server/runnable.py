@@ -19,6 +19,7 @@ from glassformer.ops import IGNORED
 from glassformer.server.packing import pack, pack_words
 from glassformer.server.record import add_probs
 from glassformer.server.schemas import PackedModel, PackedReading
+from glassformer.text.marian import MarianTokenizer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.tokenizer_files import USUAL_MASK
 from glassformer.trace import Trace
@@ -137,6 +138,8 @@ def can_run(state: TrainState) -> bool:
 
 def can_tokenize(tokenizer: Tokenizer) -> bool:
     """Whether the page knows every stage of a tokenizer (``web/src/text/tokenizer.ts``)."""
+    if isinstance(tokenizer, MarianTokenizer):  # its pieces are SentencePiece's
+        return False
     content = tokenizer.content
     model, splitter = content["model"], content["pre_tokenizer"]
     if content["normalizer"] not in (None, {"type": "Lowercase"}):

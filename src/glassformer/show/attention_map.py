@@ -10,6 +10,7 @@ from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
 from glassformer.show.matrix import INDENT, ROWS_HEAD, ROWS_TAIL, label_width, signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
+from glassformer.show.values import why_masked
 
 SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.05, "░"), (0.0, " "))
 HUE = ("color(60)", "color(61)", "color(62)", "color(99)", "color(135)")  # one hue, violet
@@ -28,10 +29,12 @@ def shade(weight: float) -> str:
     return next((block for least, block in SHADES if weight >= least), "?")
 
 
-def legend(masked: bool) -> str:
-    """What the blocks mean."""
+def legend(masked: np.ndarray) -> str:
+    """What the blocks mean, where these cells [query, key] are masked."""
     summary = [f"{block} {least:g} or more" for least, block in reversed(SHADES[:-1])]
-    return "  ".join([*summary, *([f"{MASKED} masked: a later token"] if masked else [])])
+    return "  ".join(
+        [*summary, *([f"{MASKED} masked: {why_masked(masked)}"] if masked.any() else [])]
+    )
 
 
 def print_map(

@@ -12,6 +12,7 @@ import numpy as np
 
 from glassformer.formula.spelling import number
 from glassformer.show.fold import Fold
+from glassformer.show.values import why_masked
 
 VIOLET = (123, 77, 190)  # probabilities: one hue, as strong as the weight
 STRONGEST = 0.55  # opacity of a cell's color: text in the page's own color stays readable
@@ -95,6 +96,7 @@ def matrix_table(
         tag("th", "…" if c is None else escape(column_labels[c]), scope="col")
         for c in columns.places
     )
+    why = "" if masked is None else f"masked: {why_masked(masked)}"
     body = [tag("tr", tag("th", escape(corner), scope="col") + head)]
     for r in rows.places:
         if r is None:
@@ -105,7 +107,7 @@ def matrix_table(
             if c is None:
                 cells.append(tag("td", "…"))
             elif masked is not None and masked[r, c]:
-                cells.append(tag("td", class_="masked", title="masked: a later token"))
+                cells.append(tag("td", class_="masked", title=why))
             else:
                 cells.append(_number_cell(matrix[r, c].item(), most, signed))
         body.append(tag("tr", "".join(cells)))

@@ -18,14 +18,13 @@ from glassformer.show.stages import chapters, n_layers
 from glassformer.show.values import (
     array,
     axis_labels,
-    is_attention,
     layout,
     matrices,
     probabilities,
     size,
 )
 from glassformer.trace import Node, Trace
-from glassformer.trace.predicted import predicted, sees_both_ways
+from glassformer.trace.predicted import looks, predicted, sees_both_ways
 
 SCREEN = 60  # lines
 AROUND, PER_LAYER = 19, 7  # lines that are no row of a matrix: in all, and for each layer shown
@@ -49,7 +48,10 @@ class Short:
         self.trace, self.sheet = trace, sheet
         self.chapters = chapters(trace)
         self.layers = Fold.of(n_layers(trace), 1, 1)
-        shown = len(self.layers.shown)
+        towers = dict.fromkeys(part.tower for part in self.chapters if part.layer is not None)
+        first = {p.tower: p for p in reversed(self.chapters) if p.layer is None}
+        self.beginnings = [first[tower] for tower in towers]
+        shown = len(self.layers.shown) * len(towers)
         self.routes = routes(trace.computed)
         routed = sum(layer in self.routes for layer in self.layers.shown)
         rows = lines - AROUND - GUESSES - PER_LAYER * shown - routed
@@ -58,37 +60,45 @@ class Short:
 
     def print(self) -> None:
         for part in self.chapters:
-            if part.layer is None and part is self.chapters[0]:
-                self._tokens()
-                self._embeddings([node for section in part.sections for node in section.nodes])
+            nodes = [node for section in part.sections for node in section.nodes]
+            if part in self.beginnings:
+                self._tokens(part.tower)
+                self._embeddings(part.tower, nodes)
             elif part.layer is not None and part.layer in self.layers.shown:
-                self._layer(part.layer, [n for section in part.sections for n in section.nodes])
+                self._layer(part.tower, part.layer, nodes)
                 if part.layer == 0 and self.layers.missing:
                     self._left_out([self.layers.summary("layer")])
         self._prediction()
 
-    def _tokens(self) -> None:
-        self.sheet.title("TOKENIZATION")
-        labels = (self.trace.labels or {}).get("pos") or []
-        ids = array(self.trace, self.trace.nodes["token/ids"])[0]
+    def _tokens(self, tower: str) -> None:
+        what = {"encoder": " of the source", "decoder": " of the translation"}
+        self.sheet.title(f"TOKENIZATION{what.get(tower, '')}")
+        source = tower == "encoder"
+        labels = (self.trace.labels or {}).get("source_pos" if source else "pos") or []
+        ids = array(self.trace, self.trace.nodes["token/source" if source else "token/ids"])[0]
         tokens = [visible(label) for label in labels] or [f"id {token}" for token in ids]
         text = " | ".join(tokens)
         budget = 3 * (self.sheet.width - 8)
         self.sheet.prose(f"{len(ids)} tokens: {self.sheet.clip(text, budget)}", indent=2, hanging=2)
 
-    def _embeddings(self, nodes: Sequence[Node]) -> None:
-        entering = [node for node in nodes if {"pos", "d_model"} <= set(node.axes)][-1]
+    def _embeddings(self, tower: str, nodes: Sequence[Node]) -> None:
+        pos = "source_pos" if tower == "encoder" else "pos"
+        entering = [node for node in nodes if {pos, "d_model"} <= set(node.axes)][-1]
         self.sheet.title(f"EMBEDDINGS ({entering.name}: what enters the first layer)")
         self._left_out(self._matrix(entering))
 
-    def _layer(self, layer: int, nodes: Sequence[Node]) -> None:
+    def _layer(self, tower: str, layer: int, nodes: Sequence[Node]) -> None:
         last = n_layers(self.trace) - 1
-        self.sheet.title(f"LAYER {layer} ({f'layers are 0 to {last}' if last else 'the only one'})")
+        of_layers = f"layers are 0 to {last}" if last else "the only one"
+        self.sheet.title(f"{f'{tower.upper()} ' if tower else ''}LAYER {layer} ({of_layers})")
         said: list[str] = []
-        for pattern in filter(is_attention, nodes):
+        for pattern in filter(looks, nodes):
             heads = size(pattern, "head") if "head" in pattern.axes else 1
             of = f", head 0 of {heads}" if heads > 1 else ""
-            self.sheet.line(INDENT, (f"Attention weights{of} (a row's token looks at):", "bold"))
+            crosses = {"query", "source_key"} <= set(pattern.axes)
+            what = "Cross-attention weights" if crosses else "Attention weights"
+            at = "looks at, of the source" if crosses else "looks at"
+            self.sheet.line(INDENT, (f"{what}{of} (a row's token {at}):", "bold"))
             said += [Fold(heads, 1, 0).summary("head")] if heads > 1 else []
             said += self._matrix(pattern)
         if layer in self.routes:

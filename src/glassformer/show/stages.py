@@ -13,7 +13,15 @@ from glassformer.trace import Node, Trace
 # told in one line unless everything is asked for
 BETWEEN: set[Role | None] = {"copy", "intermediate"}
 _BLOCK = re.compile(r"(?:.*\.)?blocks\.(\d+)\.")
-_SECTIONS = {"ln1": "Norm", "ln2": "Norm", "attn": "Attention", "mlp": "MLP (feed-forward layer)"}
+_SECTIONS = {
+    "ln1": "Norm",
+    "ln_cross": "Norm",
+    "ln2": "Norm",
+    "attn": "Attention",
+    "cross_attn": "Cross-attention (to the source)",
+    "mlp": "MLP (feed-forward layer)",
+}
+TOWERS = {"encoder": "The source becomes vectors", "decoder": "The translation becomes vectors"}
 
 
 @dataclass
@@ -26,10 +34,11 @@ class Section:
 
 @dataclass
 class Chapter:
-    """The way in, one layer, or the way out."""
+    """The way in, one layer, or the way out; of two towers, of which one it is."""
 
     title: str
     layer: int | None
+    tower: str = ""
     sections: list[Section] = field(default_factory=list)
 
 
@@ -51,24 +60,40 @@ def n_layers(trace: Trace) -> int:
     return 1 + max((layer for layer in layers if layer is not None), default=-1)
 
 
+def tower_of(node: Node) -> str:
+    """The tower that a node belongs to: encoder, decoder, or none where there is one alone."""
+    first = node.name.partition(".")[0]
+    return first if first in TOWERS else ""
+
+
 def chapters(trace: Trace) -> list[Chapter]:
     """The nodes of the forward pass in story order."""
     result: list[Chapter] = []
-    last = n_layers(trace) - 1
-    for node in forward_nodes(trace):
-        layer = layer_of(node)
-        if not result or result[-1].layer != layer:
-            if layer is not None:
-                title = f"Layer {layer} (layers are 0 to {last})" if last else "The one layer"
-            else:
-                title = "Numbers become a prediction" if result else "Tokens become vectors"
-            result.append(Chapter(title, layer))
+    nodes = forward_nodes(trace)
+    last = {
+        tower: max((layer_of(node) or 0 for node in nodes if tower_of(node) == tower), default=0)
+        for tower in ("", *TOWERS)
+    }
+    for node in nodes:
+        layer, tower = layer_of(node), tower_of(node)
+        if not result or (result[-1].layer, result[-1].tower) != (layer, tower):
+            result.append(Chapter(_title(layer, tower, last[tower], result), layer, tower))
         title = _section_title(node)
         sections = result[-1].sections
         if not sections or sections[-1].title != title:
             sections.append(Section(title))
         sections[-1].nodes.append(node)
     return result
+
+
+def _title(layer: int | None, tower: str, last: int, before: list[Chapter]) -> str:
+    if layer is not None:
+        title = f"Layer {layer} (layers are 0 to {last})" if last else "The one layer"
+        return f"{tower.capitalize()}: {title[0].lower()}{title[1:]}" if tower else title
+    if not tower:
+        return "Numbers become a prediction" if before else "Tokens become vectors"
+    begins = all(chapter.tower != tower for chapter in before)
+    return TOWERS[tower] if begins else f"{tower.capitalize()}: the end"
 
 
 def _section_title(node: Node) -> str:

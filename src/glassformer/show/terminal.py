@@ -27,6 +27,7 @@ from glassformer.show.values import (
     masked_cells,
     matrices,
     size,
+    why_masked,
 )
 from glassformer.trace import Node, Trace
 
@@ -270,12 +271,12 @@ class Story:
         return Fold.of(n, MAPS_HEAD, MAPS_TAIL) if weights else Fold.of(n, 1, 1)
 
     def _legend(self, node: Node, weights: bool) -> None:
-        masked = bool(masked_cells(self.trace, node).any())
+        masked = masked_cells(self.trace, node)
         if weights:
             self.sheet.prose(attention_map.legend(masked), QUIET, indent=2)
-        elif masked:
-            mark = attention_map.MASKED * 3
-            self.sheet.prose(f"{mark} masked: a later token, its score is -inf", QUIET, indent=2)
+        elif masked.any():
+            said = f"{attention_map.MASKED * 3} masked: {why_masked(masked)}, its score is -inf"
+            self.sheet.prose(said, QUIET, indent=2)
 
     def _left_out(self, what: str, how: str = ALL) -> None:
         if what:

@@ -111,7 +111,7 @@ def _attention(trace: Trace, sheet: Sheet) -> None:
     masked = masked_cells(trace, node)
     labels = axis_labels(trace, "query", len(matrix))
     said = attention_map.print_map(sheet, matrix, masked, labels, everything=False)
-    sheet.prose(attention_map.legend(bool(masked.any())), QUIET, indent=2)
+    sheet.prose(attention_map.legend(masked), QUIET, indent=2)
     if said:
         sheet.prose(f"… {'; '.join(said)}", QUIET, indent=2, hanging=2)
 

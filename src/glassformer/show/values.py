@@ -94,6 +94,26 @@ def masked_cells(trace: Trace, node: Node) -> np.ndarray:
     return hidden
 
 
+def why_masked(masked: np.ndarray) -> str:
+    """What the masked cells [query, key] are.
+
+    >>> why_masked(np.array([[False, True], [False, False]]))
+    'a later token'
+    >>> why_masked(np.array([[False, True], [False, True]]))
+    'padding'
+    """
+    later = np.triu(np.ones(masked.shape, dtype=bool), 1)
+    padding = np.broadcast_to(masked.all(0), masked.shape)
+    causal = bool(masked[later].all()) and not padding[:, -1:].any()
+    rest = masked & ~later if causal else masked
+    reasons = {
+        "a later token": causal and later.any(),
+        "padding": (rest & padding).any(),
+        "a token outside its window or document": (rest & ~padding).any(),
+    }
+    return " or ".join(reason for reason, holds in reasons.items() if holds)
+
+
 def probabilities(trace: Trace) -> np.ndarray | None:
     """Probabilities [pos, vocab] of the next token; None where the trace kept no way to them."""
     nodes = trace.nodes

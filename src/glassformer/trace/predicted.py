@@ -14,6 +14,12 @@ def is_attention(node: Node) -> bool:
     return node.role == "probability" and {"query", "key"} <= set(node.axes)
 
 
+def looks(node: Node) -> bool:
+    """The same of any attention, within a source and from a translation to it too."""
+    axes = {axis.removeprefix("source_") for axis in node.axes}
+    return node.role == "probability" and {"query", "key"} <= axes
+
+
 def sees_both_ways(trace: Graph) -> bool:
     """Whether tokens attend to later ones: then logits say what stands here, not what comes."""
     if any(word in BLANKS for word in trace.labels.get("pos", ())):

@@ -85,6 +85,11 @@ def _data(run: PastRun) -> str:
     corpus = run.description.corpus
     if corpus.get("kind") == "storyland":
         said = "Storyland, documents that Glassformer writes itself, of known probability."
+    elif corpus.get("kind") == "prompts":
+        said = (
+            "Prompts with examples of a translation, which Glassformer writes itself, of known"
+            " probability."
+        )
     elif corpus.get("kind") == "translation":
         said = (
             f"English sentences and what they are in {str(corpus['language']).capitalize()}, which"

@@ -22,7 +22,7 @@ from glassformer.training.data import BlocksData, Data
 from glassformer.training.masking import Frame, MaskedData
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import FIX
-from glassformer.training.storyland import open_storyland
+from glassformer.training.storyland import WRITERS, open_storyland
 from glassformer.training.translation import open_translation
 
 Progress = Callable[[float], object]
@@ -43,13 +43,15 @@ class PartFile(TypedDict):
 class TrainingCorpus(TypedDict):
     """What run.json says of a corpus; of Storyland also its `floor`, nats per token.
 
+    `prompts` are those of `text.translation.prompts`, documents of known probability like it.
+
     `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
     `document_mask`: attention does not cross from one document to the next. Translations have a
     `language`, and what fills sentences up and begins them. `masked`: an encoder says what is
     hidden. `made`: of chats, the corpus of ours that they are.
     """
 
-    kind: Literal["storyland", "text", "chat", "translation"]
+    kind: Literal["storyland", "prompts", "text", "chat", "translation"]
     n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
     floor: NotRequired[float]
     whole: NotRequired[bool]
@@ -110,7 +112,7 @@ def open_blocks(
     masked = described.get("masked", False)
     # what stands around a text has its room
     n_ctx = described["n_ctx"] - (Frame(tokenizer).width if masked else 0)
-    if described["kind"] == "storyland":
+    if described["kind"] in WRITERS:
         floor = described.get("floor")
         if masked:
             stories = open_storyland(folder, tokenizer, n_ctx, recipe.seed, 0.0)

@@ -22,6 +22,7 @@ from glassformer.model.size import parameter_count
 from glassformer.text.chat import PLAIN
 from glassformer.text.chat_rows import ChatText
 from glassformer.text.corpus import FIELD, Corpus
+from glassformer.text.load import load_tokenizer
 from glassformer.text.mixture import Mixture, mixture_summary, name_of, parts_of, shares
 from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.chat import context_of, for_chats, holds_chats, write_chats
@@ -108,6 +109,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             "adapters stand beside the weights of a trained model; say of which by --from FOLDER"
         )
     language: str | None = preset.get("corpus", {}).get("language")
+    written: str = preset.get("corpus", {}).get("kind", "storyland")  # where no text is given
     if language is not None:
         _refuse_for_translation(choices)
     made_chats = preset.get("corpus", {}).get("chats") == "storyland" and not choices.texts
@@ -155,7 +157,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             if made_chats and choices.tokenizer is None and choices.vocab_size is None:
                 tokenizer = chat_tokenizer()
             else:
-                tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus)
+                tokenizer = _tokenizer(choices, preset.get("tokenizer", {}), corpus, written)
             sizes = {**preset["model"], **choices.model, "vocab_size": tokenizer.vocab_size}
             if corpus is not None and chats and "n_ctx" not in choices.model:
                 sizes["n_ctx"] = max(sizes["n_ctx"], context_of(corpus, tokenizer))
@@ -203,8 +205,8 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         elif language is not None:
             described |= describe_translation(run.data, model, tokenizer, recipe, language)
         else:
-            floor = write_storyland(run.data, tokenizer, recipe)
-            described |= {"kind": "storyland"} if masked else {"kind": "storyland", "floor": floor}
+            floor = write_storyland(run.data, tokenizer, recipe, written)
+            described |= {"kind": written} if masked else {"kind": written, "floor": floor}
         data = open_data(run.data, described, tokenizer, recipe)
         if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
             notes += (mixture_summary(data.blocks, recipe.steps * recipe.blocks_per_step),)
@@ -297,10 +299,12 @@ def _loaded(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
     return model, tokenizer
 
 
-def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -> Tokenizer:
+def _tokenizer(
+    choices: Choices, table: dict[str, Any], corpus: Corpus | None, written: str
+) -> Tokenizer:
     kind = choices.tokenizer or table.get("kind", "bpe")
     if kind not in KINDS and Path(kind).exists():  # ./words is a folder of that name
-        return Tokenizer.load(kind)
+        return load_tokenizer(kind)
     if kind not in KINDS:
         raise GlassformerError(
             f"--tokenizer {kind!r} is neither a folder nor one of {', '.join(KINDS)}."
@@ -309,7 +313,7 @@ def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -
     same_kind = kind == table.get("kind")  # the preset's further settings are for its own kind
     if same_kind and "vocabulary" in table and choices.vocab_size is None:
         return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
-    texts = corpus.texts() if corpus is not None else _storyland_texts()
+    texts = corpus.texts() if corpus is not None else _written_texts(written)
     size = choices.vocab_size
     if same_kind and table.get("masked"):
         characters = first_characters(texts, TOKENIZER_CHARACTERS)
@@ -323,9 +327,9 @@ def _tokenizer(choices: Choices, table: dict[str, Any], corpus: Corpus | None) -
     )
 
 
-def _storyland_texts() -> Iterator[str]:
-    """Documents enough for every word of Storyland to be among them."""
-    return (document.text for document in documents("vocabulary", 5_000))
+def _written_texts(kind: str) -> Iterator[str]:
+    """Documents enough for every word of a corpus of ours to be among them."""
+    return (document.text for document in documents("vocabulary", 5_000, kind))
 
 
 def first_characters(texts: Iterable[str], n: int) -> Iterator[str]:

@@ -37,6 +37,7 @@ from glassformer.metrics import Row
 from glassformer.model import Config, TowersConfig
 from glassformer.model.kinds import AnyModel, config_from, kind_of
 from glassformer.rendering import html
+from glassformer.text.load import load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.recipe import Recipe
@@ -51,6 +52,9 @@ MODEL_FILES = (
     ADAPTER_WEIGHTS,
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
+    "source.spm",
+    "target.spm",
 )
 
 
@@ -272,7 +276,7 @@ def unfilled_model(folder: Path, description: Description) -> Any:
 
 def open_tokenizer(folder: Path, description: Description) -> Tokenizer:
     """The tokenizer in a run folder; one with more tokens than the run's model is refused."""
-    tokenizer = Tokenizer.load(folder, blanks=not description.model.causal)
+    tokenizer = load_tokenizer(folder, blanks=not description.model.causal)
     refuse_larger_vocabulary(
         tokenizer,
         description.model,

@@ -22,6 +22,7 @@ from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.storyland import Document
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.translation import prompts
 from glassformer.training.data import BlocksData
 from glassformer.training.recipe import Recipe
 
@@ -30,20 +31,24 @@ HELD_OUT = 600  # documents: about 24,000 words
 FRESH = 1_000  # documents that `measure` writes, of a seed that no training uses
 FRESH_SEED = "fresh"
 ROWS = 64  # documents at once
+WRITERS = {"storyland": storyland.documents, "prompts": prompts.documents}
+"""Corpora of documents of known probability, as run.json calls them."""
 
 
-def documents(seed: int | str, n: int) -> Iterator[Document]:
-    """The first n documents of a seed."""
-    return islice(storyland.documents(seed), n)
+def documents(seed: int | str, n: int, kind: str = "storyland") -> Iterator[Document]:
+    """The first n documents of a seed, of one of `WRITERS`."""
+    return islice(WRITERS[kind](seed), n)
 
 
-def write_storyland(folder: Path, tokenizer: Tokenizer, recipe: Recipe) -> float:
+def write_storyland(
+    folder: Path, tokenizer: Tokenizer, recipe: Recipe, kind: str = "storyland"
+) -> float:
     """Write a run's documents, those held out last; return the floor, nats per held-out token."""
     if tokenizer.eos_id is None:
         raise GlassformerError("Storyland needs a tokenizer with a separator such as <eos>")
     n = min(MOST_DOCUMENTS, recipe.steps * recipe.blocks_per_step)
-    held_out = [*documents(f"held out {recipe.seed}", HELD_OUT)]
-    training = documents(f"training {recipe.seed}", n)
+    held_out = [*documents(f"held out {recipe.seed}", HELD_OUT, kind)]
+    training = documents(f"training {recipe.seed}", n, kind)
     texts = (document.text for part in (training, held_out) for document in part)
     write_shard(folder, texts, tokenizer)
     return storyland.floor(held_out, tokenizer)
@@ -88,10 +93,12 @@ class StorylandScore(NamedTuple):
 
 
 @torch.no_grad()
-def measure(model: AnyModel, tokenizer: Tokenizer, n: int = FRESH) -> StorylandScore:
+def measure(
+    model: AnyModel, tokenizer: Tokenizer, n: int = FRESH, kind: str = "storyland"
+) -> StorylandScore:
     """Score a model on n documents it can't have seen, each on its own."""
     device = next(model.parameters()).device
-    fresh = [*documents(FRESH_SEED, n)]
+    fresh = [*documents(FRESH_SEED, n, kind)]
     nats, n_tokens = 0.0, 0
     correct: dict[str, int] = {}
     asked: dict[str, int] = {}

@@ -13,6 +13,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.generation.defaults import end_ids
+from glassformer.generation.generate import generate
 from glassformer.model import EncoderDecoder, TowersConfig
 from glassformer.model.evaluating import evaluating
 from glassformer.text import translation
@@ -203,12 +205,26 @@ def measure(
             batch = batch_of(tokenizer, chosen, model.config)
             nats += model.loss(batch.ids, batch.targets, **batch.extra).item() * batch.n_targets
             n_tokens += batch.n_targets
-            answers = greedy(model, batch.extra["source"], tokenizer.eos_id)
-            for pair, answer in zip(chosen, answers, strict=True):
-                translations, text = pair.translations(), tokenizer.decode_known(answer)
+            texts = translate(model, tokenizer, [pair.source for pair in chosen])
+            for pair, text in zip(chosen, texts, strict=True):
+                translations = pair.translations()
                 exact += text == next(iter(translations))
                 right += text in translations
     return TranslationScore(nats / n_tokens, translation.floor(pairs, tokenizer), exact, right, n)
+
+
+@torch.no_grad()
+def translate(model: EncoderDecoder, tokenizer: Tokenizer, sources: Sequence[str]) -> list[str]:
+    """What a model makes of each text, the likeliest word each time."""
+    result: list[str] = []
+    device = next(model.parameters()).device
+    with evaluating(model):
+        for first in range(0, len(sources), ROWS):
+            rows = [tokenizer.encode_source(text) for text in sources[first : first + ROWS]]
+            ids = filled(rows, model.config.pad_id).to(device)
+            answers = greedy(model, ids, tokenizer.eos_id)
+            result += [tokenizer.decode_known(answer) for answer in answers]
+    return result
 
 
 def batch_of(tokenizer: Tokenizer, pairs: Sequence[Pair], config: TowersConfig) -> Batch:
@@ -251,7 +267,8 @@ def translated(
     """A text to translate, and the model's own translation, the likeliest word each time.
 
     After its last word the end is asked for, or `target`. `written`: a translation so far in place
-    of its own; after it `target` alone is asked for.
+    of its own; after it `target` alone is asked for. What the model's folder forces and forbids
+    holds, as in `generate`.
     """
     source = tokenizer.encode_source(text)
     longest = model.config.encoder.n_ctx
@@ -263,7 +280,8 @@ def translated(
     ids = torch.tensor([source], device=next(model.parameters()).device)
     last = target
     if written is None:
-        [written] = greedy(model, ids, tokenizer.eos_id)
+        how: dict[str, Any] = {"temperature": 0, "stop_ids": end_ids(model, tokenizer)}
+        written = [*generate(model, source=ids, max_new_tokens=model.config.n_ctx - 1, **how)]
         last = tokenizer.eos_id if target is None else target
     if len(written) >= model.config.n_ctx:
         raise GlassformerError(

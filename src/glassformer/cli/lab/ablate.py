@@ -8,18 +8,16 @@ import typer
 
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare, number_pair
-from glassformer.cli.lab.crossing import ablate_crossing
 from glassformer.cli.lab.subject import All, Subject, Target
-from glassformer.cli.watching import AtStep, Prompt, Run, open_run
+from glassformer.cli.lab.two_towers import compare_written, switched_off
+from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.errors import GlassformerError
 from glassformer.lab.edits import (
-    Edit,
     without_expert,
     without_head,
     without_layer,
     without_neuron,
 )
-from glassformer.model import EncoderDecoder
 
 
 def command(
@@ -27,7 +25,11 @@ def command(
     prompt: Prompt,
     head: Annotated[
         list[str] | None,
-        typer.Option(help="Switch off this head; may be repeated.", metavar="LAYER.HEAD"),
+        typer.Option(
+            help="Switch off this head; may be repeated. Of two towers the decoder's, or"
+            " encoder.LAYER.HEAD.",
+            metavar="LAYER.HEAD",
+        ),
     ] = None,
     neuron: Annotated[
         list[str] | None,
@@ -44,7 +46,7 @@ def command(
     cross: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of a model with two towers: this head of cross-attention; which word is lost?",
+            help="Of a model with two towers: this head of cross-attention; may be repeated.",
             metavar="LAYER.HEAD",
         ),
     ] = None,
@@ -55,21 +57,31 @@ def command(
 ) -> None:
     """Switch off heads, neurons, experts or layers: their numbers become zero. What follows?
 
+    Of two towers the text is the source, and it says which written word is lost.
+
     \b
     glassformer lab ablate miniature "the cat sat on a" --head 0.0
     glassformer lab ablate miniature "the cat sat on a" --neuron 0.3 --target mat
     glassformer lab ablate runs/translation "the black cat sleeps" --cross 0.0
     """
-    if cross:
-        model, tokenizer = open_run(run, at_step)
-        if not isinstance(model, EncoderDecoder):
-            raise GlassformerError("--cross is for a model with two towers; this one has --head")
-        if head or neuron or expert or layer or target:
-            raise GlassformerError("--cross stands alone; leave the other options out")
-        return ablate_crossing(model, tokenizer, prompt, cross, as_json)
     subject = Subject(run, at_step)
     config = subject.model.config
-    edit: Edit = {}
+    if subject.has_two_towers:
+        if expert:
+            raise GlassformerError("a model with two towers has no experts; leave --expert out")
+        edit, off, looking = switched_off(
+            config, head or [], neuron or [], layer or [], cross or []
+        )
+        if not off:
+            raise GlassformerError(
+                "nothing is switched off; say what: --cross 0.1, --head 0.1 of the decoder or"
+                " --head encoder.0.1, --neuron 0.37 or --layer 1"
+            )
+        summary = f"Switched off: {', '.join(off)}"
+        return compare_written(subject, prompt, edit, summary, as_json, target, looking)
+    if cross:
+        raise GlassformerError("--cross is for a model with two towers; this one has --head")
+    edit = {}
     off = []
     for text in head or ():
         at, number = number_pair(text, "--head", "LAYER.HEAD")

@@ -53,11 +53,16 @@ def command(
         Column("its embedding"),
     ]
     rows = [
-        [sign, name, number(W_E[token].double().norm().item()), f"weight/embed.W_E[vocab={token}]"]
+        [
+            sign,
+            name,
+            number(W_E[token].double().norm().item()),
+            f"weight/{subject.table}[vocab={token}]",
+        ]
         for sign, name, token in zip("+-+", names, tokens, strict=True)
     ]
     print_table(sheet, columns, rows)
     if result:
-        print_cosine(sheet, result[0], "the vector above")
+        print_cosine(sheet, result[0], "the vector above", subject.table)
     print_map(sheet, run)
     return None

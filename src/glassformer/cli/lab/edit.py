@@ -9,6 +9,7 @@ import typer
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare
 from glassformer.cli.lab.subject import All, Subject, Target
+from glassformer.cli.lab.two_towers import compare_written
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.lab.edits import Edit, written
 
@@ -36,4 +37,7 @@ def command(
       'weight/unembed.b_U\\[vocab=4]=1'
     """
     edit: Edit = dict(written(text) for text in edits)
-    compare(Subject(run, at_step), prompt, edit, "Edited:", target, everything, as_json)
+    subject = Subject(run, at_step)
+    if subject.has_two_towers:
+        return compare_written(subject, prompt, edit, "Edited:", as_json, target)
+    return compare(subject, prompt, edit, "Edited:", target, everything, as_json)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.subject import Subject
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import AtStep, Run
+from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.lab.answering_heads import AnsweringHeads, answering_heads
 from glassformer.lab.in_context_learning import (
@@ -36,19 +37,37 @@ from glassformer.show.plots.in_context import (
 from glassformer.show.plots.style import write
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, comparisons, print_table
-from glassformer.text.storyland import Document, documents
+from glassformer.text.storyland import Document
 from glassformer.training.run import read_description
+from glassformer.training.storyland import documents
 
 TEXTS = 600
 SEED = "in-context"  # that no training takes
 LEAST = 20  # texts, or answers, that a mean is drawn from
 HEADS = 8
 MOST_EXAMPLES = 8
-NEW_IN_EACH_TEXT = ("colours", "words")
-"""The kinds of text whose answers no training could tell."""
 QUESTIONING = 300  # texts, for the heads: each head is switched off over all of them
 
 Pictures = Iterator[tuple[str, Figure]]
+
+
+class Written(NamedTuple):
+    """A corpus of known answers: how it is called, and the `kinds` of text that make them up anew.
+
+    The word asked about stands `back` tokens before its answer.
+    """
+
+    name: str
+    texts: str
+    kinds: tuple[str, ...]
+    example: str
+    back: int
+
+
+CORPORA = {
+    "storyland": Written("Storyland", "Storyland texts", ("colours", "words"), "fig is red", 2),
+    "prompts": Written("prompts", "prompts", ("secret",), "cat secret: dax", 3),
+}
 
 
 def command(
@@ -62,12 +81,18 @@ def command(
     """Measure what a model learns from its own prompt.
 
     Surprise by position, the induction score of each head and, for a run on
-    Storyland, answers by the number of examples that stood before.
+    Storyland or of --preset translation-in-context, answers by the number of
+    examples that stood before.
 
     \b
     glassformer lab in-context runs/latest --out pictures
     """
     subject, sheet = Subject(run, at_step), Sheet()
+    if subject.has_two_towers:
+        raise GlassformerError(
+            "learning in context is a decoder's: two towers read one source and no examples; train"
+            " a decoder for it with --preset translation-in-context"
+        )
     if as_json:
         return say_json(_as_data(subject))
     for name, figure in _report(subject, sheet):
@@ -80,30 +105,31 @@ def _report(subject: Subject, sheet: Sheet) -> Pictures:
     repeats = measure_repeats(subject.model, readable_tokens(subject.tokenizer))
     yield from _tell_repeats(sheet, repeats)
     yield from _tell_induction(sheet, repeats)
-    why_not = _why_not_storyland(subject.run)
+    why_not = _why_not_measured(subject.run)
     sheet.title("Examples in the prompt")
     if why_not:
         sheet.prose(f"Left out: {why_not}.")
         return
-    texts = _storyland()
+    kind = _kind_of(subject.run)
+    corpus, texts = CORPORA[kind], _texts(kind)
     readings = _read(subject, texts)
-    yield from _tell_examples(sheet, accuracy_by_examples(texts, readings))
-    _tell_answering(sheet, _answering(subject, texts))
-    yield from _tell_positions(sheet, readings)
+    yield from _tell_examples(sheet, corpus, accuracy_by_examples(texts, readings))
+    _tell_answering(sheet, corpus, _answering(subject, corpus, texts))
+    yield from _tell_positions(sheet, corpus, readings)
 
 
-def _storyland() -> list[Document]:
+def _texts(kind: str) -> list[Document]:
     """Texts that no training has seen."""
-    return [*islice(documents(SEED), TEXTS)]
+    return [*documents(SEED, TEXTS, kind)]
 
 
 def _read(subject: Subject, texts: list[Document]) -> list[Reading]:
     return read_texts(subject.model, subject.tokenizer, [document.text for document in texts])
 
 
-def _answering(subject: Subject, texts: list[Document]) -> AnsweringHeads:
-    new = (document for document in texts if document.kind in NEW_IN_EACH_TEXT)
-    return answering_heads(subject.model, subject.tokenizer, [*islice(new, QUESTIONING)])
+def _answering(subject: Subject, corpus: Written, texts: list[Document]) -> AnsweringHeads:
+    new = islice((d for d in texts if d.kind in corpus.kinds), QUESTIONING)
+    return answering_heads(subject.model, subject.tokenizer, [*new], corpus.back)
 
 
 def _as_data(subject: Subject) -> dict[str, Any]:
@@ -119,21 +145,27 @@ def _as_data(subject: Subject) -> dict[str, Any]:
         "induction_if_uniform": repeats.uniform,
         "storyland": None,
     }
-    if not _why_not_storyland(subject.run):
-        texts = _storyland()
+    if not _why_not_measured(subject.run):
+        kind = _kind_of(subject.run)
+        texts = _texts(kind)
         readings = _read(subject, texts)
-        data["storyland"] = {
+        data[kind] = {
             "answers": [asdict(score) for score in accuracy_by_examples(texts, readings)],
-            "answering_heads": asdict(_answering(subject, texts)),
+            "answering_heads": asdict(_answering(subject, CORPORA[kind], texts)),
             "surprise_by_position": loss_by_position(readings, LEAST),
         }
     return data
 
 
-def _why_not_storyland(run: str) -> str:
+def _kind_of(run: str) -> str:
+    """The corpus that a run was trained on."""
+    return str(read_description(Path(run)).corpus.get("kind"))
+
+
+def _why_not_measured(run: str) -> str:
     if not (Path(run) / "run.json").is_file():
         return f"{run} is no run folder, so nothing says that it was trained on Storyland"
-    if read_description(Path(run)).corpus.get("kind") != "storyland":
+    if _kind_of(run) not in CORPORA:
         return f"{run} was trained on other text than Storyland, whose patterns it never saw"
     return ""
 
@@ -201,17 +233,17 @@ def _tell_induction(sheet: Sheet, repeats: Repeats) -> Pictures:
     yield "induction", draw_induction(scores.numpy(), repeats.uniform)
 
 
-def _tell_examples(sheet: Sheet, scores: list[Score]) -> Pictures:
+def _tell_examples(sheet: Sheet, corpus: Written, scores: list[Score]) -> Pictures:
     """Answers that were the best guess, by kind of text (columns) and examples before (rows)."""
     sheet.prose(
-        f"{TEXTS} fresh Storyland texts: share of answers that were the model's best guess, by how"
+        f"{TEXTS} fresh {corpus.texts}: share of answers that were the model's best guess, by how"
         " often the text had shown the answer before."
     )
     kinds = sorted({score.kind for score in scores})
     by_place = {(score.kind, score.n_examples): score for score in scores}
     most = min(max(score.n_examples for score in scores), MOST_EXAMPLES)
     rows: list[list[Cell]] = []
-    for n_examples in range(1, most + 1):
+    for n_examples in range(min(score.n_examples for score in scores), most + 1):
         measured = [by_place.get((kind, n_examples)) for kind in kinds]
         cells = ["" if s is None else f"{number(s.accuracy, 3)} /{s.asked:>4}" for s in measured]
         rows.append([str(n_examples), *cells])
@@ -237,11 +269,12 @@ def _tell_examples(sheet: Sheet, scores: list[Score]) -> Pictures:
         yield "examples", draw_examples(drawn)
 
 
-def _tell_answering(sheet: Sheet, answering: AnsweringHeads) -> None:
+def _tell_answering(sheet: Sheet, corpus: Written, answering: AnsweringHeads) -> None:
     """What each head looks at when an answer is due, and what is lost without it."""
     sheet.title("Heads that answer from the prompt")
     sheet.prose(
-        f"{answering.questions:,} answers that only the prompt can tell (fig is red ... fig is):"
+        f"{answering.questions:,} answers that only the prompt can tell ({corpus.example} ..."
+        f" {corpus.example.rpartition(' ')[0]}):"
         f" {number(answering.accuracy, 3)} are right. Where each head looks when the answer is due,"
         " and how many are right with that head switched off."
     )
@@ -268,10 +301,10 @@ def _tell_answering(sheet: Sheet, answering: AnsweringHeads) -> None:
         sheet.prose(rest, QUIET, indent=2)
 
 
-def _tell_positions(sheet: Sheet, readings: list[Reading]) -> Pictures:
-    """Surprise by position in Storyland's texts."""
+def _tell_positions(sheet: Sheet, corpus: Written, readings: list[Reading]) -> Pictures:
+    """Surprise by position in the texts."""
     loss = loss_by_position(readings, LEAST)
-    sheet.title("Surprise by position in Storyland's texts")
+    sheet.title(f"Surprise by position in {corpus.texts}")
     rows: list[list[Cell]] = []
     start = 1
     while start <= len(loss):

@@ -76,7 +76,7 @@ def command(
 
 def _point(glimpse: Glimpse) -> str:
     """What was read: the stream before the first layer, or after one."""
-    _, layer, name = glimpse.point.split(".")
+    *_, layer, name = glimpse.point.split(".")
     return "start" if name == "resid_pre" else f"layer {layer}"
 
 

@@ -57,7 +57,7 @@ def print_neighbors(sheet: Sheet, tokenizer: Tokenizer, neighbors: list[Neighbor
     print_table(sheet, columns, rows)
 
 
-def print_cosine(sheet: Sheet, neighbor: Neighbor, asked: str) -> None:
+def print_cosine(sheet: Sheet, neighbor: Neighbor, asked: str, table: str) -> None:
     """The nearest one's cosine with the numbers put in, and what they were computed from."""
     sheet.line()
     sheet.line(("How the first was found", "bold underline"))
@@ -68,7 +68,7 @@ def print_cosine(sheet: Sheet, neighbor: Neighbor, asked: str) -> None:
     result = line(quotient, neighbor.cosine)
     sheet.line(f"         = {result.numbers} {result.relation} {result.result}")
     sheet.line(f"  of {asked}")
-    sheet.line(f"  and weight/embed.W_E[vocab={neighbor.token}]")
+    sheet.line(f"  and weight/{table}[vocab={neighbor.token}]")
 
 
 def print_map(sheet: Sheet, run: str) -> None:

@@ -39,6 +39,6 @@ def command(
     sheet.title(f"Nearest to {visible(tokenizer.token(token))} (id {token})")
     print_neighbors(sheet, tokenizer, result)
     if result:
-        print_cosine(sheet, result[0], f"weight/embed.W_E[vocab={token}]")
+        print_cosine(sheet, result[0], f"weight/{subject.table}[vocab={token}]", subject.table)
     print_map(sheet, run)
     return None

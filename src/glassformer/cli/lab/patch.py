@@ -9,6 +9,7 @@ import typer
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.lab.comparing import compare
 from glassformer.cli.lab.subject import All, Subject, Target
+from glassformer.cli.lab.two_towers import compare_written
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.lab.edits import patched
 
@@ -34,4 +35,7 @@ def command(
     """
     subject = Subject(run, at_step)
     edit = patched(addresses, subject.watch(source))
-    compare(subject, prompt, edit, f"Patched from {source!r}:", target, everything, as_json)
+    summary = f"Patched from {source!r}:"
+    if subject.has_two_towers:
+        return compare_written(subject, prompt, edit, summary, as_json, target)
+    return compare(subject, prompt, edit, summary, target, everything, as_json)

@@ -9,13 +9,15 @@ import typer
 from torch import Tensor
 
 from glassformer.cli import pasted
-from glassformer.cli.watching import open_run, refuse_two_towers
+from glassformer.cli.watching import open_run
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import Edit
+from glassformer.model import EncoderDecoder
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace
+from glassformer.training.translation import translated
 
 All = Annotated[bool, typer.Option("--all", help="Show every row.")]
 Target = Annotated[
@@ -30,7 +32,16 @@ class Subject:
     def __init__(self, run: str, at_step: int | None = None) -> None:
         self.run, self.at_step = run, at_step
         self.model, self.tokenizer = open_run(run, at_step)
-        refuse_two_towers(self.model, "the lab")
+
+    @property
+    def has_two_towers(self) -> bool:
+        return isinstance(self.model, EncoderDecoder)
+
+    @property
+    def table(self) -> str:
+        """The name of the embeddings of the tokens that are written."""
+        names = [view.name for view in self.model.views()]
+        return [name for name in names if name.endswith("embed.W_E")][-1]
 
     @property
     def options(self) -> list[str]:
@@ -44,7 +55,13 @@ class Subject:
         return torch.tensor([ids])
 
     def watch(self, prompt: str, edit: Edit | None = None) -> Trace:
-        """One pass that ends in `probs` and in the loss over the prompt's own next tokens."""
+        """One pass that ends in `probs` and in the loss over the prompt's own next tokens.
+
+        Two towers read it as their source, and then their own translation; there is no loss.
+        """
+        if self.has_two_towers:
+            ids, _, source = translated(self.model, self.tokenizer, prompt)
+            return self.model.watch(ids, source=source, edit=edit or {})
         return watch_text(self.model, self.ids(prompt), edit)
 
 

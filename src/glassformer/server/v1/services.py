@@ -10,9 +10,11 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
+from glassformer.model import Encoder, EncoderDecoder
 from glassformer.server.schemas import ClientRequest
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.engines import Engines, Served
+from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.metrics import Metrics
 from glassformer.server.work import Workers
 from glassformer.text.tokenizer import Tokenizer
@@ -46,6 +48,7 @@ class Clients:
 
         def make() -> tuple[Served, Result]:
             served = self.engines.open(model)
+            _refuse_no_decoder(served)
             assert served.engine
             return served, encode(served.tokenizer)
 
@@ -64,6 +67,23 @@ class Clients:
     def seen_from(self, http: Request) -> list[ClientRequest]:
         """The remembered requests, for who asks from this machine."""
         return [_summary(answer) for answer in self.recent] if _is_local(http) else []
+
+
+def _refuse_no_decoder(served: Served) -> None:
+    """Raise for a model that continues no text."""
+    model, ask = served.state.model, f"`glassformer ask {served.run}"
+    if isinstance(model, EncoderDecoder):
+        raise FieldError(
+            "model",
+            f"{served.run} has two towers and answers a source, and here texts are continued by a"
+            f" decoder alone; {ask} TEXT` answers it",
+        )
+    if isinstance(model, Encoder):
+        raise FieldError(
+            "model",
+            f"{served.run} is an encoder, which fills blanks and continues no text;"
+            f" {ask} 'the [MASK] sat'` fills them",
+        )
 
 
 def _is_local(http: Request) -> bool:

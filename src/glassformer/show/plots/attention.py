@@ -7,9 +7,10 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Polygon
+from matplotlib.patches import Patch, Polygon, Rectangle
 
 from glassformer.errors import GlassformerError
 from glassformer.show.plots.style import (
@@ -24,12 +25,11 @@ from glassformer.show.plots.style import (
     title,
 )
 from glassformer.show.stages import forward_nodes, layer_of
-from glassformer.show.values import array, is_attention, masked_cells
+from glassformer.show.values import array, is_attention, masked_cells, why_masked
 from glassformer.trace import Node, Trace
 
 WITH_NUMBERS = 8  # tokens at most for the weights to be written in their cells
 ALL_LABELS = 24  # tokens at most for each to be named; with more, every second, third, ...
-MASKED = "masked: a later token"
 
 
 def patterns(trace: Trace) -> dict[int, Node]:
@@ -70,7 +70,7 @@ def draw_layer(trace: Trace, layer: int) -> Figure:
     bar.set_label("attention weight (a row sums to 1)", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=TICK)
     if masked.any():
-        _mask_legend(figure)
+        _mask_legend(figure, why_masked(masked))
     every = _label_step(n)
     left_out = "" if every == 1 else f"; one token in {every} is named"
     figure.supxlabel(f"token looked at (key){left_out}", fontsize=LABEL, color=INK)
@@ -99,13 +99,13 @@ def draw_overview(trace: Trace) -> Figure:
     axes = figure.subplots()
     colors = PROBABILITY.with_extremes(bad="#ffffff")
     image = axes.imshow(mosaic, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
-    any_masked = False
+    reasons: dict[str, None] = {}
     for row, node in enumerate(result.values()):
-        is_masked = bool(masked_cells(trace, node).any())
-        any_masked |= is_masked
+        masked = masked_cells(trace, node)
+        reasons |= {why_masked(masked): None} if masked.any() else {}
         for head in range(n_heads):
-            if is_masked:
-                axes.add_patch(_mask(n, head * pitch, row * pitch, None))
+            if masked.any():
+                axes.add_collection(_mask(masked, head * pitch, row * pitch, None))
             x, y = head * pitch - 0.5, row * pitch - 0.5
             frame = Polygon(
                 [(x, y), (x + n, y), (x + n, y + n), (x, y + n)], fill=False, ec="#b5b5b5", lw=0.8
@@ -124,7 +124,7 @@ def draw_overview(trace: Trace) -> Figure:
     bar.ax.tick_params(labelsize=TICK)
     title(figure, "Attention in every layer and head")
     reading = "rows look, columns are looked at"
-    note(figure, reading + ("; gray is masked, a later token" if any_masked else ""))
+    note(figure, reading + (f"; gray is masked, {' or '.join(reasons)}" if reasons else ""))
     return figure
 
 
@@ -132,7 +132,7 @@ def _panel(axes: Axes, weights: np.ndarray, masked: np.ndarray) -> None:
     n = len(weights)
     axes.imshow(np.where(masked, 0, weights), cmap=PROBABILITY, vmin=0, vmax=1)
     if masked.any():
-        axes.add_patch(_mask(n, 0, 0, "////"))
+        axes.add_collection(_mask(masked, 0, 0, "////"))
     if n <= WITH_NUMBERS:
         for query, key in zip(*np.nonzero(~masked), strict=True):
             weight = weights[query, key]
@@ -153,18 +153,20 @@ def _name_tokens(axes: Axes, tokens: list[str], left: bool, below: bool) -> None
     axes.tick_params(length=0, colors=INK)
 
 
-def _mask(n: int, x: float, y: float, hatch: str | None) -> Polygon:
-    """The cells above the diagonal, as one staircase."""
-    corners = [(x + n - 0.5, y - 0.5)]
-    for step in range(n - 1):
-        corners += [(x + step + 0.5, y + step - 0.5), (x + step + 0.5, y + step + 0.5)]
-    corners.append((x + n - 0.5, y + n - 1.5))
+def _mask(masked: np.ndarray, x: float, y: float, hatch: str | None) -> PatchCollection:
+    """The masked cells [query, key], each run of a row as one bar."""
+    bars = []
+    for row, cells in enumerate(masked):
+        edges = np.flatnonzero(np.diff(np.r_[False, cells, False].astype(int)))
+        for first, end in zip(edges[::2], edges[1::2], strict=True):
+            bars.append(Rectangle((x + first - 0.5, y + row - 0.5), end - first, 1))
     face = "#f1f1f1" if hatch else "#ececec"
-    return Polygon(corners, facecolor=face, edgecolor="#c4c4c4", hatch=hatch, linewidth=0)
+    return PatchCollection(bars, facecolor=face, edgecolor="#c4c4c4", hatch=hatch, linewidth=0)
 
 
-def _mask_legend(figure: Figure) -> None:
-    patch = Patch(facecolor="#f1f1f1", edgecolor="#c4c4c4", hatch="////", label=MASKED)
+def _mask_legend(figure: Figure, why: str) -> None:
+    label = f"masked: {why}"
+    patch = Patch(facecolor="#f1f1f1", edgecolor="#c4c4c4", hatch="////", label=label)
     figure.legend(handles=[patch], loc="outside upper right", fontsize=TICK, frameon=False)
 
 
