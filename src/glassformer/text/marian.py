@@ -21,7 +21,7 @@ from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.jsons import read_json
 from glassformer.text.text_trace import TextTrace
-from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.tokenizer import Ids, Tokenizer
 from glassformer.text.tokenizer_files import CONFIG, Beside
 
 VOCABULARY, SOURCE, TARGET = "vocab.json", "source.spm", "target.spm"
@@ -89,6 +89,9 @@ class MarianTokenizer(Tokenizer):
 
     def encode_source(self, text: str) -> list[int]:
         return [*self.encode(text), self.engine.get_vocab()[END]]
+
+    def decode(self, ids: Ids) -> str:
+        return super().decode(ids).strip()
 
     def unknown_words(self, text: str) -> list[str]:
         unknown = [piece for piece in self.split(text) if self.engine.token_to_id(piece) is None]
