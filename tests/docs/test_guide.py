@@ -57,7 +57,8 @@ def test_the_chapter_on_two_towers_trains_a_model_that_translates_and_explains_i
     tokenizer, written, explained = (names[n] for n in ("tokenizer", "written", "explained"))
     assert tokenizer.decode(written) == "le chat noir ne voit pas la petite fleur"
     assert explained.agrees
-    assert explained.difference.agrees
+    # the gradient is fp32's, what came of nudging float64's
+    assert explained.difference.value == pytest.approx(explained.value, rel=1e-3, abs=1e-8)
 
 
 CHOSEN = re.compile(r"u = (\S+) fell into \[(\S+), (\S+)\)")
