@@ -11,7 +11,7 @@ from glassformer.text.tokenizer import Tokenizer
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds a tokenizer that can be read."""
-    return marian.is_there(folder) or tokenizer_files.is_there(folder)
+    return marian.is_there(folder) or tokenizer_files.holds_tokenizer(folder)
 
 
 def load_tokenizer(path: str | Path, *, blanks: bool = False) -> Tokenizer:

@@ -22,7 +22,7 @@ from glassformer.files import write_atomically
 from glassformer.jsons import read_json
 from glassformer.text.text_trace import TextTrace
 from glassformer.text.tokenizer import Ids, Tokenizer
-from glassformer.text.tokenizer_files import CONFIG, Beside
+from glassformer.text.tokenizer_files import CONFIG, ExtraFiles
 
 VOCABULARY, SOURCE, TARGET = "vocab.json", "source.spm", "target.spm"
 END, UNK, PAD = "</s>", "<unk>", "<pad>"
@@ -63,7 +63,7 @@ class MarianTokenizer(Tokenizer):
                 " take a model with one vocabulary for both languages"
             )
         roles = {"eos_token": END, "unk_token": UNK, **({"pad_token": PAD} if PAD in ids else {})}
-        super().__init__(engine, eos=END, beside=Beside({**config, **roles}))
+        super().__init__(engine, eos=END, extra_files=ExtraFiles({**config, **roles}))
         self.files = {name: (folder / name).read_bytes() for name in (VOCABULARY, SOURCE, TARGET)}
         if (folder / CONFIG).is_file():
             self.files[CONFIG] = (folder / CONFIG).read_bytes()
