@@ -97,7 +97,8 @@ def train(
     >>> words = Tokenizer.from_words(["one", "two", "three", "four"])
     >>> shard = write_shard(tempfile.mkdtemp(), ["one two three four " * 100], words)
     >>> data = BlocksData(Blocks(shard, n_ctx=8))
-    >>> model = Decoder(Config(vocab_size=4, n_ctx=8, d_model=16, n_layers=1, n_heads=2))
+    >>> config = Config(vocab_size=4, n_ctx=8, d_model=16, n_layers=1, n_heads=2)
+    >>> model = Decoder(config, torch.Generator().manual_seed(0))
     >>> outcome = train(model, data, Recipe(steps=60, batch_size=8, lr=1e-2, warmup_steps=5))
     >>> outcome.reason, outcome.val_loss < 0.1
     ('finished', True)
