@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import glassformer as gf
+from glassformer.cli.training import sample
 from glassformer.training.loop import train
 from glassformer.training.prepare import Choices, new_run
 from tests.command_line import Command
@@ -43,6 +45,16 @@ def test_ask_says_what_may_stand_in_every_blank(glassformer: Command, folder):
     [blank] = told["blanks"]
     assert blank["pos"] == 2
     assert blank["best"][0]["probability"] >= blank["best"][1]["probability"]
+
+
+def test_its_training_shows_what_it_says_of_a_blank(folder):
+    model, tokenizer = gf.load(folder)
+    assert tokenizer is not None
+    text, _, guesses = sample(model, tokenizer, 0, {"kind": "storyland"}).partition(" -> ")
+    assert text.endswith(" [MASK]")
+    shares = [int(guess.rpartition(" ")[2].removesuffix("%")) for guess in guesses.split(", ")]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_a_blank_is_one_token_of_a_text(glassformer: Command, folder):
