@@ -9,7 +9,7 @@ import typer
 
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.interop.export import GGUF, export, folded
+from glassformer.interop.export import GGUF, export, folded, has_adapters
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.open import load
 from glassformer.interop.own import OWN
@@ -43,7 +43,7 @@ def command(
     model = folded(opened)
     past = load_run(run) if (Path(run) / "run.json").is_file() else None
     export(opened, out, card(out.resolve().name, model, past), "gguf" if to == "gguf" else "hf")
-    if opened.config.lora is not None:
+    if has_adapters(opened):
         base = opened.folder_settings.base
         say(f"The adapters are merged into the weights; {base} stays as it is.")
     form = form_for(model.config, model.folder_settings.model_type)

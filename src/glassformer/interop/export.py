@@ -16,8 +16,8 @@ from glassformer.interop.gguf_file import write_gguf
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.jsons import read_json
-from glassformer.model import Config, Decoder, Encoder
-from glassformer.model.kinds import OneTower, kind_of
+from glassformer.model import Config, Decoder, EncoderDecoder
+from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import SILENT
@@ -26,7 +26,7 @@ Kind = Literal["hf", "gguf"]
 CARD, GGUF = "README.md", "model.gguf"
 
 
-def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> None:
+def export(model: AnyModel, folder: str | Path, card: str, to: Kind = "hf") -> None:
     """Write a model, its tokenizer and a card about it to a new or empty folder.
 
     "hf": the form of a family that `transformers` knows; "gguf": one file for llama.cpp. A model
@@ -34,16 +34,16 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
     refused, and nothing is written. Adapters are merged; where no family expresses the model, its
     own form has them merged, too.
     """
-    adapted = model.config.lora is not None
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty" if folder.is_dir() else "is a file"
         raise GlassformerError(f"{folder} {what}; name a new folder for the export")
-    if to == "gguf" and isinstance(model, Encoder):
+    if to == "gguf" and not isinstance(model, Decoder):
         raise GlassformerError(
-            "an encoder is written for transformers, not as a GGUF file, which programs go on with;"
-            " leave --to out"
+            "a model with an encoder is written for transformers, not as a GGUF file, which"
+            " programs go on with; leave --to out"
         )
+    adapted = has_adapters(model)
     model = folded(model)
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, Tokenizer):
@@ -72,6 +72,11 @@ def export(model: OneTower, folder: str | Path, card: str, to: Kind = "hf") -> N
         ) from error
 
 
+def has_adapters(model: AnyModel) -> bool:
+    """Whether matrices of the model have adapters beside them."""
+    return isinstance(model.config, Config) and model.config.lora is not None
+
+
 def export_config(config: Config) -> Config:
     """The configuration that is written for this one: adapters are in the weights they are beside.
 
@@ -86,8 +91,10 @@ def export_config(config: Config) -> Config:
     return config.replace(embed_norm=False)
 
 
-def folded(model: OneTower) -> OneTower:
+def folded(model: AnyModel) -> AnyModel:
     """The model that `export` writes for this one; it computes the same logits."""
+    if isinstance(model, EncoderDecoder):
+        return model
     model = merged(model)
     config = export_config(model.config)
     if config == model.config or model.ln_embed is None:

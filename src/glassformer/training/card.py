@@ -24,10 +24,12 @@ RECIPE = (  # what decides the weights, in the order of the card
     *("dtype", "seed"),
 )
 
+TASKS = {"Decoder": "text-generation", "Encoder": "fill-mask"}
+
 HEADER = """\
 ---
 library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: {task}
 tags:
 - glassformer
 ---
@@ -49,21 +51,26 @@ CITE = """\
 
 def card(name: str, model: AnyModel, run: PastRun | None) -> str:
     """The card of a model; `run`: the training that it comes from, if that is known."""
-    parts = [f"{HEADER}\n# {_word(name)}\n", _model(model)]
+    task = TASKS.get(type(model).__name__, "text2text-generation")
+    parts = [
+        f"{HEADER.format(task=task)}\n# {_word(name)}\n",
+        _model(model, is_ours=run is not None),
+    ]
     if run is not None:
         parts += [_data(run), _recipe(run), _loss(run)]
     parts.append(CITE.format(version=importlib.metadata.version("glassformer")))
     return "\n".join(parts)
 
 
-def _model(model: AnyModel) -> str:
+def _model(model: AnyModel, is_ours: bool) -> str:
     config: Any = model.config
     tokenizer = model.tokenizer
     form = form_for(config, model.folder_settings.model_type)
     kind = {"Decoder": "A decoder", "Encoder": "An encoder"}.get(type(model).__name__)
     lines = [
-        f"{kind or 'An encoder-decoder'} of {parameter_count(config):,} parameters, trained with"
-        f" Glassformer and written as a model of the family `{form.model_type}`.",
+        f"{kind or 'An encoder-decoder'} of {parameter_count(config):,} parameters,"
+        f" {'trained with Glassformer and written' if is_ours else 'written by Glassformer'} as a"
+        f" model of the family `{form.model_type}`.",
         "",
     ]
     if isinstance(config, TowersConfig):
