@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.c_step.library import NotCompiledError
-from glassformer.generation.c_step.row_products import MOST_ROWS
-from glassformer.generation.c_step.rows import CompiledRows
+from glassformer.generation.c_step import MOST_ROWS, CompiledRows, NotCompiledError
 from glassformer.generation.packed import unpacked
 from glassformer.generation.plain_rows import PlainRows
 from glassformer.generation.sampling import Sampling

@@ -28,6 +28,7 @@ best_token = row_argmax.over(
     softmax.POSITIONS,
     {"x": "probs", "largest": "best_prob"},
     summary="The token that has it; of equal ones the lowest token id.",
+    role="token",
 )
 
 log_partition = op(

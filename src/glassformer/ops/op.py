@@ -33,6 +33,7 @@ Role = Literal[
     "score",  # how well something fits, of any size and sign
     "masked_score",  # a score, minus infinity where nothing may be looked at
     "probability",  # between 0 and 1
+    "token",  # the id of a token
     "normalized",  # a vector brought to a standard length
     "copy",  # the same numbers under another name
     "intermediate",  # on the way between two values that are worth a look

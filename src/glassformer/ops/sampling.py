@@ -62,6 +62,7 @@ order = row_order.over(
     "order",
     {**softmax.CANDIDATES, "R": "rank"},
     summary="The tokens sorted, the most probable first.",
+    role="token",
 )
 
 keep_top_k = row_keep_top.over(
@@ -138,6 +139,7 @@ drawn_token = look_up.using(kernels.drawn_token).over(
     {"B": "", "O": ""},
     {"W": "order", "ids": "drawn_rank"},
     summary="The token of that rank: the one that was chosen.",
+    role="token",
 )
 
 argmax = row_argmax.using(kernels.argmax).over(
@@ -146,6 +148,7 @@ argmax = row_argmax.using(kernels.argmax).over(
     softmax.CANDIDATES,
     {"x": "scores", "largest": "highest"},
     summary="The token with the highest score; of equal ones the lowest token id.",
+    role="token",
 )
 
 # --- all of it, in steps ------------------------------------------------------------------------

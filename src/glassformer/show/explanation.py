@@ -20,7 +20,6 @@ from glassformer.trace.graph import Graph
 ROWS = (6, 2)  # terms and operands shown from the start and from the end
 BRANCHES = (2, 1)  # operands shown of each value that a number of a tree read
 NUMBER = 11
-TOKENS = ("argmax", "drawn_token", "best_token", "order")  # ops whose numbers are token ids
 GOOD, BAD = "color(33)", "bold color(166)"
 
 
@@ -112,7 +111,7 @@ class _Telling:
         address = short_address(self.trace, explanation.address)
         sheet.prose(f"{address} = {number(explanation.value, 6)}", "bold", hanging=4)
         words = [words_of(self.trace, explanation.at)]
-        if explanation.node.op in TOKENS:
+        if explanation.node.role == "token":
             token = int(explanation.value)
             words += [words_of(self.trace, {"vocab": token})]
         if any(words):

@@ -8,6 +8,7 @@ export type Role =
   | "stream"
   | "score"
   | "masked_score"
+  | "token"
   | "probability"
   | "normalized"
   | "copy"
