@@ -16,7 +16,19 @@ BLOCKS = 24
 COUNTED = """() => {
   const own = document.startViewTransition.bind(document);
   window.zooms = 0;
-  document.startViewTransition = (change) => { window.zooms++; return own(change); };
+  document.startViewTransition = (change) => {
+    window.zooms++;
+    const transition = own(change);
+    const names = () => document.getAnimations().map((one) => one.effect.pseudoElement);
+    transition.ready.then(() => (window.faded = names()), () => {});
+    return transition;
+  };
+  window.glided = [];
+  const animate = Element.prototype.animate;
+  Element.prototype.animate = function (...how) {
+    if (this.className === "gliding digits") window.glided.push(this.textContent);
+    return animate.apply(this, how);
+  };
 }"""
 
 
@@ -60,12 +72,23 @@ def test_levels_zoom_into_each_other_unless_no_motion_is_wanted(page: Page, serv
     page.get_by_role("link", name="pattern", exact=True).click()
     expect(page.get_by_role("heading", level=2)).to_have_text("blocks.0.attn.pattern")
     assert page.evaluate("window.zooms") == 1
+    # the picture's dots faded into the cells that they stand for
+    faded = page.wait_for_function("window.faded").json_value()
+    for side in ("old", "new"):
+        assert f"::view-transition-{side}(zoom-fwd-blocks-0-attn-pattern)" in faded
     page.get_by_role("grid").press("Enter")  # a number is on the level of its value
     expect(page.get_by_test_id("value")).to_be_visible()
+    assert page.evaluate("window.glided") == [page.get_by_test_id("value").inner_text()]
     page.go_back()
     expect(page.get_by_test_id("value")).to_have_count(0)
     assert page.evaluate("window.zooms") == 1
+    page.evaluate("location.hash = location.hash.replace('map', 'story')")  # to the sentence
+    expect(page.get_by_role("heading", name="It starts with a text")).to_be_visible()
+    assert page.evaluate("window.zooms") == 2
     page.emulate_media(reduced_motion="reduce")
     page.go_back()
+    page.get_by_role("grid").press("Enter")
+    expect(page.get_by_test_id("value")).to_be_visible()
+    page.evaluate("location.hash = '#/map?run=miniature&prompt=the+cat+sat'")
     expect(page.get_by_role("heading", level=2)).to_have_text("The whole model")
-    assert page.evaluate("window.zooms") == 1
+    assert page.evaluate("[window.zooms, window.glided.length]") == [2, 1]

@@ -19,13 +19,13 @@ PROMPT = "the easiest trick to teach a dog is"
 def test_a_server_that_is_gone_is_named_and_the_page_goes_on_when_it_is_back(
     page: Page, server: str
 ) -> None:
-    page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat")
-    page.wait_for_selector(".rail .token")
+    page.goto(f"{server}#/training?run=small&prompt=the+dog")
+    expect(page.get_by_role("heading", name="Train it here")).to_be_visible()
     page.wait_for_load_state("networkidle")  # a picture still on its way would be the first to fail
     page.route("**/api/**", lambda route: route.abort())
-    page.get_by_role("button", name="Edit prompt").click()
-    page.get_by_role("textbox", name="Prompt").fill("the cat")
-    page.keyboard.press("Enter")
+    page.goto(f"{server}#/story?run=small&prompt=the+cat")  # a small model is in the page by now
+    expect(page.get_by_role("heading", level=1)).to_contain_text("“the cat”")
+    page.goto(f"{server}#/story?run=small&prompt=the+cat&step=8")  # its past is not
     alert = page.locator("main").get_by_role("alert")
     expect(alert).to_contain_text("The server is gone")
     page.unroute("**/api/**")

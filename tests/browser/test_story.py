@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from glassformer.course.glossary import glossary
 from glassformer.formula.spelling import number
@@ -304,3 +304,23 @@ def test_a_term_says_what_it_means_when_it_is_pressed_or_the_keyboard_comes_to_i
         expect(note).to_be_visible()
         settle(page)
         assert problems(page) == []
+
+
+def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server: str) -> None:
+    def says(term: str) -> Locator:
+        return page.get_by_role("note").filter(has_text=glossary()[term])
+
+    page.goto(f"{server}#/playground?run=miniature&prompt=the+cat+sat")
+    page.get_by_text("Temperature", exact=True).hover()
+    expect(says("temperature")).to_be_in_viewport(ratio=1)
+    page.get_by_text("Top-k", exact=True).hover()
+    expect(page.get_by_role("note")).to_have_count(1)
+    expect(says("top-k")).to_be_in_viewport(ratio=1)
+    page.get_by_role("link", name="Attention", exact=True).hover()
+    expect(says("attention")).to_be_in_viewport(ratio=1)
+    page.mouse.move(2, 2)
+    expect(page.get_by_role("note")).to_have_count(0)
+    page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat&play=softmax")
+    page.get_by_role("dialog").get_by_role("button", name="Softmax", exact=True).click()
+    expect(says("softmax")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()  # it waits

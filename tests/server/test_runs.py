@@ -16,6 +16,8 @@ from glassformer.interop.folder import save
 from glassformer.lab.biography import biography
 from glassformer.metrics import Row
 from glassformer.model import Config, Decoder
+from glassformer.server import answers, runnable
+from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -80,6 +82,28 @@ def test_a_run_tells_how_many_of_its_steps_are_not_done(tmp_path):
     run, preset = server.get("/api/runs").json()["runs"]
     assert (run["steps_done"], run["steps_left"]) == (5, STEPS - 5)
     assert preset["steps_left"] is None
+
+
+def test_a_page_is_given_a_small_model_whose_training_is_over_and_no_other(tmp_path, monkeypatch):
+    packed = []
+
+    def counted(state):
+        packed.append(packed_model(state))
+        return packed[-1]
+
+    monkeypatch.setattr(answers, "packed_model", counted)
+    server = client(str(trained()))
+    once, again = (server.get("/api/runs/red-house/model").json() for _ in range(2))
+    assert once == again == packed[0].model_dump(mode="json")
+    assert len(packed) == 1
+    assert once["done"] == STEPS
+    going_on = tmp_path / "red house"
+    shutil.copytree(trained(), going_on)
+    text = (going_on / "run.json").read_text()
+    (going_on / "run.json").write_text(text.replace(f'"steps": {STEPS}', f'"steps": {STEPS + 5}'))
+    assert client(str(going_on)).get("/api/runs/red-house/model").json() is None
+    monkeypatch.setattr(runnable, "MODEL_BYTES", 0)
+    assert client(str(trained())).get("/api/runs/red-house/model").json() is None
 
 
 @pytest.mark.parametrize(("losses", "left"), [([3, 2, 1], 7), ([3, 1, 2], 7), ([1, 2, 2], 0)])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import torch
+from torch.nn import Module
 
 from glassformer.generation.generate import check_prompt
 from glassformer.lab import changes
@@ -18,6 +20,7 @@ from glassformer.lab.numbers import BINS, counted
 from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.parts import whole_value
+from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
 from glassformer.server.traces import LiveTrace, TraceStore
 from glassformer.text.load import load_tokenizer
@@ -43,6 +46,19 @@ def open_trace(
         if isinstance(patch, schemas.Patch)
     }
     return LiveTrace(state, request, patches, is_cancelled)
+
+
+_packed: WeakKeyDictionary[Module, schemas.PackedModel | None] = WeakKeyDictionary()
+
+
+def model_for_page(runs: Runs, run: str) -> schemas.PackedModel | None:
+    """What a page runs a run's model from, packed once; None where the server has to run it."""
+    if runs[run].steps_left:
+        return None  # its weights are about to change
+    state = runs.train_state(run)
+    if state.model not in _packed:
+        _packed[state.model] = packed_model(state)
+    return _packed[state.model]
 
 
 def difference(trace: Trace, address: str) -> schemas.Difference:

@@ -42,7 +42,7 @@ export class Engine {
       const from = ends[part - 1] ?? here;
       return (await parts[part]).slice(begin - from, end - from);
     };
-    return { about, trace: new Trace(table, { bytes: read }) };
+    return { about, trace: new Trace(table, { bytes: read }), by: "page" };
   }
 
   tokenize = (text: string): Promise<TokenizedText> => this.ask({ what: "tokenize", text });

@@ -7,14 +7,14 @@ import { size } from "../trace/node";
 import { session } from "./session.svelte";
 
 export async function attributed(
-  { trace, about }: Opened,
+  { trace, about, by }: Opened,
   run: RunInfo,
   token: number,
   pos: number,
 ): Promise<Attribution> {
   const merges = trace.ofKind("weight").filter(({ address }) => address.endsWith(".attn.W_O"));
   const numbers = merges.reduce((sum, node) => sum + size(node), 0);
-  if (numbers <= WHOLE || !session.source.served) return attribute(trace, run.config, token, pos);
+  if (numbers <= WHOLE || by !== "server") return attribute(trace, run.config, token, pos);
   return session.source.get("/api/traces/{trace}/attribution", {
     path: { trace: about.id },
     query: { token, pos },

@@ -29,6 +29,17 @@ class Glossary {
       return `[[${term}|${found}]]`;
     });
   }
+
+  /** The term that stands at a place of a text. */
+  at(text: string, place: number): { term: string; begin: number; end: number } | null {
+    if (!this.forms.size) return null;
+    for (const { 0: found, index: begin } of text.matchAll(this.pattern)) {
+      const end = begin + found.length;
+      if (begin <= place && place <= end)
+        return { term: this.forms.get(found.toLowerCase())!, begin, end };
+    }
+    return null;
+  }
 }
 
 const longestFirst = (one: string, other: string) => other.length - one.length;

@@ -25,7 +25,7 @@ async function ask({ about }: Opened, pos: number): Promise<Told> {
 
 /** Null where nothing is known of the point. */
 export async function saidAt(opened: Opened, point: string, pos: number): Promise<Said | null> {
-  const { trace } = opened;
+  const { trace, by } = opened;
   if (trace.has(`fwd/lens.${point}.best_token`)) {
     const [here, last] = await Promise.all([
       guessesAt(trace, point),
@@ -33,7 +33,7 @@ export async function saidAt(opened: Opened, point: string, pos: number): Promis
     ]);
     return { ...here[pos], settled: here[pos].token === last[pos].token };
   }
-  if (!session.source.served) return null;
+  if (by !== "server") return null;
   const asked = answers.get(opened) ?? answers.set(opened, new Map()).get(opened)!;
   if (!asked.has(pos)) asked.set(pos, ask(opened, pos));
   const all = await asked.get(pos)!;

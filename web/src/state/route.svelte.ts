@@ -62,6 +62,7 @@ const FIELDS = [
   "teacher", // "1": the course without its answers
 ] as const;
 export type Field = (typeof FIELDS)[number];
+type Fields = Partial<Record<Field, string>>;
 
 export const FRAMED = location.protocol === "about:";
 
@@ -69,7 +70,7 @@ class Route {
   /** The view of an address that names none; a notebook shows a trace of the reader's own. */
   private opens: View = FRAMED ? "story" : "start";
   view = $state<View>("start");
-  private fields = $state<Partial<Record<Field, string>>>({});
+  private fields = $state<Fields>({});
   private seen = "";
 
   constructor() {
@@ -143,31 +144,43 @@ class Route {
     else this.read();
   }
 
-  /** Read the place that was come to; from one level of the map to another the picture zooms, which costs a picture of what was there. */
+  /** Read the place that was come to; from one level to another the picture zooms, which costs a picture of what was there. */
   private arrive(): void {
     if (location.hash === this.seen) return; // a link is heard of twice
+    const [from, to] = [{ view: this.view, fields: this.fields }, this.place()].map(levelOf);
     this.seen = location.hash;
-    const to = Object.fromEntries(new URLSearchParams(location.hash.split("?")[1]));
-    const stays = this.view === "map" && location.hash.startsWith("#/map");
-    if (stays && levelOf(this.fields) !== levelOf(to)) zoomed(() => this.read());
+    if (from && to && from !== to) zoomed(() => this.read());
     else this.read();
+  }
+
+  /** What the address names. */
+  private place(): { view: View; fields: Fields } {
+    const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+    const [first, second] = path.split("/");
+    const view = VIEWS.find((view) => view === first) ?? (path ? "story" : this.opens);
+    const parameters = new URLSearchParams(query ?? "");
+    const fields: Fields = {};
+    for (const field of FIELDS) if (parameters.has(field)) fields[field] = parameters.get(field)!;
+    if (view === "learn" && second) fields.lesson = decodeURIComponent(second);
+    return { view, fields };
   }
 
   private read(): void {
     this.seen = location.hash;
-    const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-    const [first, second] = path.split("/");
-    this.view = VIEWS.find((view) => view === first) ?? (path ? "story" : this.opens);
-    const parameters = new URLSearchParams(query ?? "");
-    const fields: Partial<Record<Field, string>> = {};
-    for (const field of FIELDS) if (parameters.has(field)) fields[field] = parameters.get(field)!;
-    if (this.view === "learn" && second) fields.lesson = decodeURIComponent(second);
-    this.fields = fields;
+    ({ view: this.view, fields: this.fields } = this.place());
   }
 }
 
-/** Which level of the map an address shows: the whole, a block, or one value. */
-const levelOf = ({ at, block }: Partial<Record<Field, string>>): string =>
-  at ? "value" : block ? `block ${block}` : "whole";
+/** Which level is shown, from the sentence to one value; none in the other views. */
+const levelOf = ({ view, fields: { at, block } }: { view: View; fields: Fields }): string =>
+  ["start", "story"].includes(view)
+    ? "sentence"
+    : view !== "map"
+      ? ""
+      : at
+        ? "value"
+        : block
+          ? `block ${block}`
+          : "map";
 
 export const route = new Route();

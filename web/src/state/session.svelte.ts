@@ -1,7 +1,7 @@
 /** What is open: the run, the trace of the prompt, and the trace that it is compared with. */
 import type { RunInfo, RunSummary } from "../api";
+import type { Engine } from "../engine/client";
 import {
-  findSource,
   SourceError,
   type About,
   type Edits,
@@ -9,6 +9,7 @@ import {
   type Request,
   type Sampling,
 } from "../source";
+import { findSource } from "../sources";
 import type { Address } from "../trace/address";
 import { isSpecial } from "../trace/trace";
 import { idsOf, isDrawn, textOf } from "./drawn";
@@ -29,6 +30,7 @@ class Session {
   since = $state(0);
 
   private main = $state.raw<Opened | null>(null);
+  private runner = $state.raw<{ run: string; engine: Engine | null } | null>(null);
   private second = $state.raw<Opened | null>(null);
   private asked = "";
   private askedOther = "";
@@ -40,6 +42,11 @@ class Session {
 
   get trace() {
     return this.main?.trace ?? null;
+  }
+
+  /** What runs the open run's model within the page; null where nothing does, or not yet. */
+  get engine(): Engine | null {
+    return this.runner?.run === this.run?.id ? this.runner!.engine : null;
   }
 
   /** What the URL's address names in the trace, or why it names nothing. */
@@ -127,6 +134,9 @@ class Session {
       const run = this.run?.id === id ? this.run : await this.source.run(id);
       if (id !== this.wanted) return; // another run was asked for meanwhile
       await Promise.all([this.loadMain(run), this.loadOther(run)]);
+      // after the first trace, which a server makes while the model is on its way
+      const engine = await this.source.engine(id);
+      if (id === this.wanted) this.runner = { run: id, engine };
     } catch (error) {
       this.fail(error as Error);
     }

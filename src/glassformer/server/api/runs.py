@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from glassformer.server import schemas
+from glassformer.server import answers, schemas
 from glassformer.server.api.services import Shared
 from glassformer.server.responses import refusals
 
@@ -28,3 +28,13 @@ async def run_info(run: str, shared: Shared) -> schemas.RunInfo:
 def metrics(run: str, shared: Shared) -> schemas.Metrics:
     """The loss of every step, and the floor that no model can beat, where it is known."""
     return shared.runs[run].metrics()
+
+
+@router.get("/{run}/model")
+async def model(run: str, shared: Shared) -> schemas.PackedModel | None:
+    """The model as a page runs it by itself; null where the server has to.
+
+    That is a model too large for a browser, one whose tokenizer the page does not know, and one
+    whose training goes on.
+    """
+    return await shared.workers.run(lambda: answers.model_for_page(shared.runs, run))

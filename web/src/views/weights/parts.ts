@@ -72,6 +72,8 @@ export const spelled = (value: unknown): string =>
     ? "yes"
     : value === false
       ? "no"
-      : typeof value === "number" && Number.isInteger(value)
-        ? count(value)
-        : String(value);
+      : value === null || String(value) === ""
+        ? "none"
+        : typeof value === "number" && Number.isInteger(value)
+          ? count(value)
+          : String(value);

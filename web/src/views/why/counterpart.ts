@@ -55,9 +55,13 @@ async function neighborsOf(opened: Opened, ids: number[]): Promise<number[][]> {
 }
 
 /** Gives the nearest tokens of one: from the table here, or from the server where it is too large to be sent. */
-async function nearestIn({ trace, about }: Opened): Promise<(token: number) => Promise<number[]>> {
+async function nearestIn({
+  trace,
+  about,
+  by,
+}: Opened): Promise<(token: number) => Promise<number[]>> {
   const table = trace.node(trace.node("fwd/embed").operands.W_E);
-  if (size(table) > WHOLE && session.source.served)
+  if (size(table) > WHOLE && by === "server")
     return async (token) => {
       const body = { run: about.run, token, minus: null, plus: null, count: NEAR };
       const { rows } = await session.source.post("/api/neighbors", { body });
