@@ -311,9 +311,10 @@ def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server
         return page.get_by_role("note").filter(has_text=glossary()[term])
 
     page.goto(f"{server}#/playground?run=miniature&prompt=the+cat+sat")
-    page.get_by_text("Temperature", exact=True).hover()
+    word = {"x": 8, "y": 8}  # a label may be wider than its text
+    page.get_by_text("Temperature", exact=True).hover(position=word)
     expect(says("temperature")).to_be_in_viewport(ratio=1)
-    page.get_by_text("Top-k", exact=True).hover()
+    page.get_by_text("Top-k", exact=True).hover(position=word)
     expect(page.get_by_role("note")).to_have_count(1)
     expect(says("top-k")).to_be_in_viewport(ratio=1)
     page.get_by_role("link", name="Attention", exact=True).hover()

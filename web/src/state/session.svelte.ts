@@ -197,6 +197,7 @@ class Session {
       if (asked !== this.asked) return;
       this.run = run;
       this.main = this.watched(opened);
+      this.problem = null; // numbers of what was open before may have failed meanwhile
       this.state = "ready";
     } catch (error) {
       if (asked !== this.asked) return;
