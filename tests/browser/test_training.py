@@ -267,7 +267,7 @@ def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str
     expect(status).to_contain_text("step 120 of 120")
     expect(live.get_by_role("listitem").first).to_contain_text("step")
     assert problems(page) == []
-    page.get_by_role("button", name="Open it").click()
+    page.get_by_role("button", name="Open it", exact=True).click()
     page.get_by_role("button", name="Tools").click()
     expect(page.get_by_label("Run")).to_have_value("cats-dogs")
     expect(page.get_by_test_id("step")).to_have_text("after step 120")
