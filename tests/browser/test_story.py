@@ -325,24 +325,3 @@ def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server
     page.get_by_role("dialog").get_by_role("button", name="Softmax", exact=True).click()
     expect(says("softmax")).to_be_in_viewport(ratio=1)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()  # it waits
-
-
-def test_attention_and_mlp_say_what_they_did_with_this_prompt(page: Page, server: str) -> None:
-    trace = record(open_train_state("miniature"), TraceOptions(prompt="the cat sat")).trace
-    words = ["the", "cat", "sat"]
-    shares = trace["fwd/blocks.0.attn.pattern"][2]
-    scores = trace["fwd/blocks.0.attn.attn_scores"][2]
-    neurons = trace["fwd/blocks.0.mlp.post"][2]
-    best, fits = int(shares.argmax()), words[int(scores.argmax())]
-    page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat")
-    said = page.get_by_test_id("here")
-    expect(said).to_have_text(
-        [
-            f"Here, in head 0, the query of “sat” fits the key of “{fits}” best:"
-            f" {number(float(scores.max()), 3)}.",
-            f"Here, in head 0, “sat” gives most to {'itself' if best == 2 else f'“{words[best]}”'}:"
-            f" {100 * float(shares.max()):.1f}% of its attention.",
-            f"Here, for “sat”, {int((neurons > 0).sum())} of {len(neurons)} neurons are above zero;"
-            f" neuron {int(neurons.argmax())} is the strongest: {number(float(neurons.max()), 3)}.",
-        ]
-    )
