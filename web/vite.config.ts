@@ -43,6 +43,11 @@ export default defineConfig({
     target: "es2022",
     reportCompressedSize: true,
     rolldownOptions: {
+      // what d3-array makes as it is loaded and nobody here uses
+      treeshake: {
+        propertyReadSideEffects: false,
+        manualPureFunctions: ["bisector", "Blur2", "shuffler"],
+      },
       checks: { circularDependency: true },
       onLog(level, log, handle) {
         if (log.code !== "CIRCULAR_DEPENDENCY") handle(level, log);

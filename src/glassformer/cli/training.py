@@ -24,7 +24,7 @@ from glassformer.model import Encoder, EncoderDecoder
 from glassformer.model.kinds import AnyModel
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
-from glassformer.training.examples import examples
+from glassformer.training.examples import blanked, examples
 from glassformer.training.loggers import logging_to
 from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
@@ -128,7 +128,7 @@ def with_blank(tokenizer: Tokenizer, n_ctx: int, data: Path | None = None) -> st
     """A text whose last word is hidden, for an encoder; the blank alone where there is no room."""
     if n_ctx < 8:  # with what stands around a text
         return str(tokenizer.mask)
-    return f"{examples(tokenizer, n_ctx - 3, data)[0][0]} {tokenizer.mask}"
+    return blanked(examples(tokenizer, n_ctx - 3, data)[0][0], tokenizer)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -27,7 +27,7 @@ from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
-from glassformer.training.examples import examples
+from glassformer.training.examples import blanked, examples
 from glassformer.training.replay import saved_states
 from glassformer.training.run import DATA, read_description, read_metrics
 from glassformer.training.train_state import TrainState, open_model, open_train_state
@@ -115,7 +115,10 @@ class Source:
             suited = [(sentence, None) for sentence in TO_TRANSLATE]
         else:
             data = folder / DATA if folder and not isinstance(config, TowersConfig) else None
-            suited = examples(tokenizer, config.n_ctx, data, own_first)
+            fills = isinstance(config, Config) and not config.causal
+            suited = examples(tokenizer, config.n_ctx - fills, data, own_first)
+            if fills:
+                suited = [(blanked(text, tokenizer), hidden) for text, hidden in suited]
         prompt, target = suited[0]
         defaults = read_defaults(read_folder_settings(folder) if folder else FolderSettings())
         return schemas.RunInfo(

@@ -59,6 +59,15 @@ def examples(
     return [*islice(fitting, SHOWN)] or [(_any_token(tokenizer), None)]
 
 
+def blanked(prompt: str, tokenizer: Tokenizer) -> str:
+    """A prompt with a blank at its end, for an encoder whose tokenizer has one.
+
+    >>> blanked("the cat", Tokenizer.of_masked_words(["the cat"]))
+    'the cat [MASK]'
+    """
+    return prompt if tokenizer.mask is None else f"{prompt} {tokenizer.mask}"
+
+
 def _any_token(tokenizer: Tokenizer) -> str:
     """The text of the first token that stands for itself: no special one, and no lone byte."""
     texts = ((i, tokenizer.token(i)) for i in range(tokenizer.vocab_size))

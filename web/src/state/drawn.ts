@@ -4,13 +4,17 @@ export interface Drawn {
   start: string;
   /** How many of the tokens are in the prompt now; the others were taken back. */
   at: number;
+  /** What a trace calls their ids: tokens after a text, or a translation of it, whose text stays as it is. */
+  of?: "added" | "written";
   /** Their ids, and what each added to the text: nothing where it is part of a character. */
   tokens: [id: number, text: string][];
 }
 
 /** The text with the tokens that are in it. */
-export const textOf = ({ start, tokens, at }: Drawn): string =>
-  start +
+export const textOf = ({ start, tokens, at, of }: Drawn): string =>
+  start + (of === "written" ? "" : addedText({ tokens, at }));
+
+const addedText = ({ tokens, at }: Pick<Drawn, "tokens" | "at">): string =>
   tokens
     .slice(0, at)
     .map(([, added]) => added)
@@ -19,12 +23,13 @@ export const textOf = ({ start, tokens, at }: Drawn): string =>
 export const idsOf = ({ tokens, at }: Drawn): number[] => tokens.slice(0, at).map(([id]) => id);
 
 export function isDrawn(given: unknown): given is Drawn {
-  const { start, at, tokens } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
+  const { start, at, tokens, of } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
   const isToken = (one: unknown) =>
     Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
   const isCount = (n: number, of: number) => Number.isInteger(n) && n >= 0 && n <= of;
   return (
     typeof start === "string" &&
+    [undefined, "added", "written"].includes(of as string) &&
     Array.isArray(tokens) &&
     tokens.every(isToken) &&
     isCount(at as number, tokens.length)

@@ -4,9 +4,9 @@ import { route } from "./route.svelte";
 import { session } from "./session.svelte";
 
 class Place {
-  /** The followed token; the last one unless another was chosen. */
+  /** The followed token; the one that is asked about unless another was chosen. */
   get pos(): number {
-    return this.index("pos", this.tokens, this.tokens - 1);
+    return this.index("pos", this.tokens, session.about ? session.asked : 0);
   }
 
   get block(): number {
@@ -34,10 +34,26 @@ class Place {
       route.view !== "story" ||
       !stage ||
       !trace ||
-      stages(trace, this.block).some(({ id }) => id === stage);
+      stages(trace, this.block, session.task).some(({ id }) => id === stage);
     return isKnown
       ? result
       : [...result, `There is no stage “${stage}” in this story. This is its beginning.`];
+  }
+
+  /** How the names of the blocks begin of the stream that ends in the answer. */
+  get stream(): string {
+    return session.task === "translation" ? "decoder.blocks" : "blocks";
+  }
+
+  /** The attention of a block that says most: to the source, where there is one. */
+  get looks(): string {
+    return session.task === "translation" ? "cross_attn" : "attn";
+  }
+
+  /** The table in which the tokens that are read look up their rows. */
+  get table(): string {
+    const scope = session.task === "translation" ? "decoder." : "";
+    return session.trace?.nodes.get(`fwd/${scope}embed`)?.operands.W_E ?? "weight/embed.W_E";
   }
 
   get blocks(): number {

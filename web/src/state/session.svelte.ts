@@ -11,6 +11,7 @@ import {
 } from "../source";
 import { findSource } from "../sources";
 import type { Address } from "../trace/address";
+import { askedPlace, BLANKS, taskOf, written, type Task } from "../trace/task";
 import { isSpecial } from "../trace/trace";
 import { idsOf, isDrawn, textOf } from "./drawn";
 import { route } from "./route.svelte";
@@ -32,7 +33,7 @@ class Session {
   private main = $state.raw<Opened | null>(null);
   private runner = $state.raw<{ run: string; engine: Engine | null } | null>(null);
   private second = $state.raw<Opened | null>(null);
-  private asked = "";
+  private requested = "";
   private askedOther = "";
   private abort = new AbortController();
 
@@ -72,12 +73,37 @@ class Session {
     return this.second;
   }
 
-  /** The prompt with the chosen token joined to it; null where that is no text or has no room. */
+  /** What the model is asked for. */
+  get task(): Task {
+    return this.trace ? taskOf(this.trace, this.run?.config ?? {}) : "next";
+  }
+
+  /** The prompt with a token in its first blank; null where it has none. */
+  filled(token: string): string | null {
+    const { prompt } = this.about!;
+    const blank = BLANKS.find((one) => prompt.includes(one));
+    return blank && this.source.live ? prompt.replace(blank, () => token.trim()) : null;
+  }
+
+  /** What is written of a translation. */
+  get target(): string {
+    return written(this.about!.tokens, this.run!.tokenizer.kind);
+  }
+
+  /** The position whose prediction is looked at. */
+  get asked(): number {
+    const { tokens } = this.about!;
+    return this.task === "blank" ? askedPlace(tokens) : tokens.length - 1;
+  }
+
+  /** The prompt with the chosen token joined to it or put in its blank; null where that is no text or has no room. */
   get grown(): string | null {
-    const { about, run } = this;
-    if (!about?.chosen || !run || !this.source.live || about.ids.length >= run.n_ctx) return null;
+    const { about, run, task } = this;
+    if (!about?.chosen || !run || !this.source.live || task === "translation") return null;
     const { token } = about.chosen;
     if (isSpecial(token)) return null;
+    if (task === "blank") return this.filled(token);
+    if (about.ids.length >= run.n_ctx) return null;
     return about.prompt + (run.tokenizer.kind !== "words" || /^\s/.test(token) ? "" : " ") + token;
   }
 
@@ -101,17 +127,19 @@ class Session {
   request(run: RunInfo | null = this.run): Request {
     // what the page opens with is of one run
     const first = this.source.first?.run === this.wanted ? this.source.first : undefined;
+    const prompt = route.get("prompt");
     const stored = route.json("drawn");
     // drawn tokens are given by their ids: a part of a character has no text of its own
     const drawn = isDrawn(stored) && textOf(stored) === route.get("prompt") ? stored : null;
     return {
       run: this.wanted,
       prompt: drawn?.start ?? route.get("prompt") ?? first?.prompt ?? run?.suggested_prompt ?? "",
-      added: drawn ? idsOf(drawn) : undefined,
+      ...(drawn && { [drawn.of ?? "added"]: idsOf(drawn) }),
+      // the word that the page opens with is asked for after its own text alone
       target:
         route.get("target") ??
-        first?.target ??
-        (route.get("prompt") === undefined ? run?.suggested_target : null) ??
+        (prompt === undefined || prompt === first?.prompt ? first?.target : null) ??
+        (prompt === undefined ? run?.suggested_target : null) ??
         null,
       at_step: route.get("step") === undefined ? (first?.at_step ?? null) : route.number("step"),
       lens: route.get("lens") ? true : undefined,
@@ -148,7 +176,7 @@ class Session {
   }
 
   async again(): Promise<void> {
-    this.asked = this.askedOther = "";
+    this.requested = this.askedOther = "";
     this.run = null;
     this.runs = [];
     this.problem = null;
@@ -171,7 +199,7 @@ class Session {
   private lost(error: Error, opened: Opened): void {
     if (opened !== this.main && opened !== this.second) return;
     if (error instanceof SourceError && error.code === "unknown_trace") {
-      this.asked = this.askedOther = "";
+      this.requested = this.askedOther = "";
       void this.load();
     } else this.fail(error);
   }
@@ -184,8 +212,8 @@ class Session {
   private async loadMain(run: RunInfo): Promise<void> {
     const request = this.request(run);
     const asked = JSON.stringify(request);
-    if (asked === this.asked) return;
-    this.asked = asked;
+    if (asked === this.requested) return;
+    this.requested = asked;
     this.abort.abort();
     this.abort = new AbortController();
     this.state = "loading";
@@ -194,20 +222,20 @@ class Session {
     const clock = setInterval(() => (this.since = (Date.now() - begun) / 1000), 250);
     try {
       const opened = await this.source.open(request, this.abort.signal);
-      if (asked !== this.asked) return;
+      if (asked !== this.requested) return;
       this.run = run;
       this.main = this.watched(opened);
       this.problem = null; // numbers of what was open before may have failed meanwhile
       this.state = "ready";
     } catch (error) {
-      if (asked !== this.asked) return;
-      this.asked = "";
+      if (asked !== this.requested) return;
+      this.requested = "";
       this.main = null;
       this.run = run;
       throw error;
     } finally {
       clearInterval(clock);
-      if (asked === this.asked) this.since = 0;
+      if (asked === this.requested) this.since = 0;
     }
   }
 

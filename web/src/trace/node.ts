@@ -30,6 +30,8 @@ export interface TraceNode {
   dtype: string;
   bytes: [number, number] | null;
   edited: boolean;
+  /** Said where a trace is opened: its queries look at later keys too. */
+  seesAll?: true;
 }
 
 export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a * b, 1);
@@ -64,6 +66,7 @@ export function addressOf(node: TraceNode, offset: number): string {
 export const hasMask = (node: TraceNode): boolean =>
   node.role !== null &&
   node.role !== "score" &&
+  !node.seesAll &&
   node.address.startsWith("fwd/") &&
   node.axes.includes("query") &&
   node.axes.includes("key");

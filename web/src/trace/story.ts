@@ -1,6 +1,8 @@
 /** The way of a prompt through the model, in stages; each points at the recorded values it is about. */
 import type { TraceNode } from "./node";
-import { BACK, BLOCK, INTO, OUT, type Plan } from "./story_plan";
+import { BACK, BLOCK, CROSS, INTO, OUT, TOLD, type Plan } from "./story_plan";
+import type { Task } from "./task";
+import { blocksOf } from "./towers";
 import type { Trace } from "./trace";
 
 export interface Stage {
@@ -18,11 +20,23 @@ export interface Stage {
   block: number | null;
 }
 
+/** The scores of a masked attention before its mask. */
+const MATCHES = ["attn.scores_raw", "attn.scores_scaled"];
+
 /** The stages of one trace; the middle ones are those of `block`. */
-export function stages(trace: Trace, block: number): Stage[] {
+export function stages(trace: Trace, block: number, task: Task): Stage[] {
+  return told(trace, block, task).map((stage) => ({
+    ...stage,
+    ...TOLD[task][stage.id],
+  }));
+}
+
+function told(trace: Trace, block: number, task: Task): Stage[] {
+  const two = task === "translation";
   const forward = trace.ofKind("fwd");
   const ids = trace.nodes.get("token/ids") ?? null;
-  const result: Stage[] = [
+  const source = two ? trace.node("token/source") : null;
+  const found: Stage[] = [
     stage(
       "text",
       "Text",
@@ -31,14 +45,28 @@ export function stages(trace: Trace, block: number): Stage[] {
       [],
       null,
     ),
-    stage(
-      "tokens",
-      "Tokens",
-      "The text is cut into tokens",
-      "Tokens are the pieces that the model knows: words, parts of words or single characters.",
-      [],
-      null,
-    ),
+    ...(source
+      ? [
+          stage(
+            "source",
+            "Source",
+            "Every token is a number",
+            "The source is cut into tokens, with one that ends it; each is a place in the vocabulary.",
+            [source],
+            source,
+          ),
+          ...inTower("encoder", trace, block),
+        ]
+      : [
+          stage(
+            "tokens",
+            "Tokens",
+            "The text is cut into tokens",
+            "Tokens are the pieces that the model knows: words, parts of words or single characters.",
+            [],
+            null,
+          ),
+        ]),
     stage(
       "ids",
       "Token ids",
@@ -47,25 +75,23 @@ export function stages(trace: Trace, block: number): Stage[] {
       ids ? [ids] : [],
       ids,
     ),
+    ...inTower(two ? "decoder" : "", trace, block),
   ];
-  for (const plan of INTO) result.push(...planned(plan, plan.act, "", forward, null));
-  const within = BLOCK.flatMap((plan) =>
-    planned(plan, `Block ${block}`, `blocks.${block}.`, forward, block),
+  const tower = two ? "decoder." : "";
+  const blocks = forward.filter(({ address }) =>
+    new RegExp(`^fwd/${tower}blocks\\.\\d+\\.resid_post$`).test(address),
   );
-  // a norm may stand before its layer or after it
-  result.push(...within.sort((a, b) => forward.indexOf(a.nodes[0]) - forward.indexOf(b.nodes[0])));
-  const blocks = forward.filter(({ address }) => /^fwd\/blocks\.\d+\.resid_post$/.test(address));
   if (blocks.length > 1) {
     const others =
       blocks.length === 2 ? "the other block does" : `the other ${blocks.length - 1} blocks do`;
     const sentence = `This was block ${block}; ${others} the same with weights of their own. Choose one to walk through it.`;
-    result.push(
+    found.push(
       stage("blocks", "Every block", "The same again in every block", sentence, blocks, null),
     );
   }
   const guess = trace.nodes.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
   if (guess) {
-    result.push(
+    found.push(
       stage(
         "guess",
         "Block by block",
@@ -76,11 +102,12 @@ export function stages(trace: Trace, block: number): Stage[] {
       ),
     );
   }
-  for (const plan of OUT) result.push(...planned(plan, plan.act, "", forward, null));
+  for (const plan of OUT)
+    found.push(...planned(plan, plan.act, plan.id === "final-norm" ? tower : "", forward, null));
   const chosen = trace.nodes.get("choose/token") ?? null;
   const choice = trace.ofKind("choose");
   if (choice.length) {
-    result.push(
+    found.push(
       stage(
         "choice",
         "Next token",
@@ -91,21 +118,22 @@ export function stages(trace: Trace, block: number): Stage[] {
       ),
     );
   }
-  result.push(
-    stage(
-      "why",
-      "Next token",
-      "Why this token?",
-      "A logit is a sum: every head, every MLP and the embedding wrote a part of it.",
-      [],
-      null,
-    ),
-  );
-  for (const plan of BACK) result.push(...planned(plan, plan.act, "", forward, null));
+  if (task === "next")
+    found.push(
+      stage(
+        "why",
+        "Next token",
+        "Why this token?",
+        "A logit is a sum: every head, every MLP and the embedding wrote a part of it.",
+        [],
+        null,
+      ),
+    );
+  for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
   const gradients = trace.ofKind("bwd");
   if (gradients.length) {
     const logits = trace.nodes.get("bwd/logits") ?? gradients[0];
-    result.push(
+    found.push(
       stage(
         "gradients",
         "Who is to blame?",
@@ -118,8 +146,9 @@ export function stages(trace: Trace, block: number): Stage[] {
   }
   const updates = trace.ofKind("opt");
   if (updates.length) {
-    const table = updates.find((node) => node.address === "opt/embed.W_E") ?? updates.at(-1)!;
-    result.push(
+    const table =
+      updates.find((node) => node.address === `opt/${tower}embed.W_E`) ?? updates.at(-1)!;
+    found.push(
       stage(
         "update",
         "Better weights",
@@ -130,7 +159,32 @@ export function stages(trace: Trace, block: number): Stage[] {
       ),
     );
   }
-  return result;
+  return found;
+}
+
+/** The way of a text into a tower and through one of its blocks. */
+function inTower(tower: string, trace: Trace, block: number): Stage[] {
+  const forward = trace.ofKind("fwd");
+  const prefix = tower && `${tower}.`;
+  const name = tower && `${tower[0].toUpperCase()}${tower.slice(1)}`;
+  const last = tower ? blocksOf(trace, tower) - 1 : block;
+  const shown = Math.min(block, last); // the other tower may have more
+  const scope = `${prefix}blocks.${shown}.`;
+  const masked = trace.nodes.get(`fwd/${scope}attn.attn_scores`)?.role === "masked_score";
+  const into = INTO.flatMap((plan) => planned(plan, name || plan.act, prefix, forward, null));
+  const own = masked
+    ? BLOCK.map((plan) =>
+        plan.id === "scores" ? { ...plan, names: MATCHES, faces: MATCHES } : plan,
+      )
+    : BLOCK.filter((plan) => plan.id !== "mask");
+  const act = name ? `${name}, block ${shown}` : `Block ${shown}`;
+  const within = [...own, ...CROSS].flatMap((plan) => planned(plan, act, scope, forward, shown));
+  // a norm may stand before its layer or after it
+  within.sort((a, b) => forward.indexOf(a.nodes[0]) - forward.indexOf(b.nodes[0]));
+  const end = tower === "encoder" ? OUT.slice(0, 1) : [];
+  const norm = end.flatMap((plan) => planned(plan, name, prefix, forward, null));
+  const found = [...into, ...within, ...norm];
+  return tower === "encoder" ? found.map((one) => ({ ...one, id: `encoder-${one.id}` })) : found;
 }
 
 const stage = (
@@ -190,14 +244,15 @@ function normSentence(nodes: TraceNode[], forward: TraceNode[]): string {
     ? "its mean is subtracted and it is divided by its spread"
     : "it is divided by the root of its mean square";
   const first = forward[forward.indexOf(nodes.at(-1)!) + 1]?.address ?? "";
-  const last = nodes[0].address.startsWith("fwd/ln_final");
-  const when = last ? "After the last block" : normPosition(first);
+  const last = /^fwd\/(\w+\.)?ln_final/.test(nodes[0].address);
+  const when = last ? "After the last block" : normPlace(first);
   return `${when} a vector is brought to a standard size: ${how}.`;
 }
 
 /** Where a norm stands, by what comes after it. */
-function normPosition(next: string): string {
+function normPlace(next: string): string {
   if (/\.attn\./.test(next)) return "Before attention reads it,";
+  if (/\.cross_attn\./.test(next)) return "Before it looks across,";
   if (/\.mlp\./.test(next)) return "Before the MLP reads it,";
   return /\.resid_/.test(next)
     ? "Before a layer's output is added,"

@@ -1,4 +1,5 @@
 /** The stages of every walk through a model: their words, and the names of the values they are about. */
+import type { Task } from "./task";
 
 export interface Plan {
   id: string;
@@ -16,7 +17,7 @@ export const INTO: (Plan & { act: string })[] = [
     title: "Each id looks up its row",
     sentence:
       "The embedding table has a row of numbers for every token of the vocabulary; a token's id picks its row.",
-    names: ["embed", "embed_scaled", "embed_normalized"],
+    names: ["embed", "embed_scaled", "embed_normalized", "type_embed", "embed_typed"],
   },
   {
     id: "position",
@@ -25,6 +26,13 @@ export const INTO: (Plan & { act: string })[] = [
     sentence:
       "Every position has a vector too; it is added, so that the same word at another place is another vector.",
     names: ["pos_embed", "resid_start", "embed_dropped"],
+  },
+  {
+    id: "embed-norm",
+    act: "Order",
+    title: "Normalization before the first block",
+    sentence: "Every vector is brought to the same scale before the first block reads it.",
+    names: ["ln_embed.*"],
   },
 ];
 
@@ -63,8 +71,8 @@ export const BLOCK: Plan[] = [
     title: "How well do they match?",
     sentence:
       "Every query is multiplied with every key, number by number, and the products are added up: a large sum is a good match. Divided by the root of their count, it does not grow with the width of a head.",
-    names: ["attn.scores_raw", "attn.scores_scaled"],
-    faces: ["attn.scores_raw", "attn.scores_scaled"],
+    names: ["attn.scores_raw", "attn.scores_scaled", "attn.attn_scores"],
+    faces: ["attn.scores_raw", "attn.scores_scaled", "attn.attn_scores"],
   },
   {
     id: "mask",
@@ -140,6 +148,14 @@ export const OUT: (Plan & { act: string })[] = [
     names: ["ln_final.*"],
   },
   {
+    id: "masked-head",
+    act: "Logits",
+    title: "One more layer, for blanks",
+    sentence:
+      "A matrix, an activation and a norm make of each vector what is compared with every token.",
+    names: ["masked_head.*"],
+  },
+  {
     id: "logits",
     act: "Logits",
     title: "A score for every word",
@@ -167,3 +183,109 @@ export const BACK: (Plan & { act: string })[] = [
     names: ["log_partition", "target_logit", "token_loss", "loss"],
   },
 ];
+
+/** The look across at the source, between a decoder's own attention and its MLP. */
+export const CROSS: Plan[] = [
+  {
+    id: "norm-cross",
+    title: "Normalization before the look across",
+    sentence: "",
+    names: ["ln_cross.*"],
+  },
+  {
+    id: "cross-qkv",
+    title: "Queries of the translation, keys and values of the source",
+    sentence:
+      "Each token of the translation says what it looks for; each token of the source says what it offers, and what it will hand over.",
+    names: ["cross_attn.q", "cross_attn.k", "cross_attn.v"],
+    faces: ["cross_attn.q", "cross_attn.k", "cross_attn.v"],
+  },
+  {
+    id: "cross-scores",
+    title: "Which token of the source matches?",
+    sentence: "Every query of the translation is multiplied with every key of the source.",
+    names: ["cross_attn.scores_raw", "cross_attn.attn_scores"],
+    faces: ["cross_attn.scores_raw", "cross_attn.attn_scores"],
+  },
+  {
+    id: "cross-softmax",
+    title: "The bridge: shares of attention over the source",
+    sentence:
+      "Every token of the translation splits 100% of its attention among the tokens of the source; none of them is masked.",
+    names: ["cross_attn.pattern_*", "cross_attn.pattern"],
+  },
+  {
+    id: "cross-mix",
+    title: "Copy information from the source",
+    sentence: "Each token collects the values of the source, each times its share of attention.",
+    names: ["cross_attn.z", "cross_attn.attn_out*"],
+  },
+  {
+    id: "resid-cross",
+    title: "Residual: add what the source gave",
+    sentence: "The result is added to the token's vector: now it knows of the source too.",
+    names: ["resid_cross"],
+  },
+];
+
+type Told = Partial<Pick<Plan, "title" | "sentence"> & { act: string }>;
+
+/** What stages are called, and what is said of them, where a model is asked for something else than the next token. */
+export const TOLD: Record<Task, Record<string, Told>> = {
+  next: {},
+  blank: {
+    text: {
+      title: "It starts with a text that has a blank",
+      sentence:
+        "This model is given a text in which a token is hidden, and asked one thing: what stands there?",
+    },
+    mask: {
+      title: "Only tokens nearby",
+      sentence: "Scores of tokens that are too far away, to either side, become minus infinity.",
+    },
+    softmax: {
+      sentence:
+        "Each row of scores is exponentiated and divided by its sum: every token splits 100% of its attention among all tokens, those after it too.",
+    },
+    probabilities: {
+      sentence:
+        "Exponentiated and divided by their sum, the logits are probabilities of what stands at each place.",
+    },
+    choice: {
+      act: "The blank",
+      title: "One token fills the blank",
+      sentence: "The most probable token is taken, or one is drawn by its probability.",
+    },
+    loss: {
+      title: "The loss: surprise at the hidden token",
+      sentence:
+        "The right answer is the token that was hidden. Where it had probability p, the loss is -log p: nothing for a sure hit, much for a surprise.",
+    },
+  },
+  translation: {
+    text: {
+      title: "It starts with a source",
+      sentence:
+        "This model reads a sentence in one language and writes it in another, one token after the other.",
+    },
+    ids: {
+      act: "Translation",
+      title: "What is written so far",
+      sentence:
+        "The decoder reads the start token and the tokens that are written, and says what comes next.",
+    },
+    "encoder-softmax": {
+      sentence:
+        "Each row of scores becomes shares: every token of the source splits 100% of its attention among all of them.",
+    },
+    choice: {
+      sentence:
+        "The most probable token is taken, or one is drawn; it is written behind the others, until the end token comes.",
+    },
+    loss: {
+      title: "The loss: surprise at the right translation",
+      sentence:
+        "After each token the right one is asked for, at the end the end token. Where it had probability p, the loss is -log p: nothing for a sure hit, much for a surprise.",
+    },
+  },
+};

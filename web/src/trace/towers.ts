@@ -9,6 +9,26 @@ export const SPINES = [
 export const hasTowers = (trace: Trace): boolean =>
   trace.has("fwd/decoder.blocks.0.cross_attn.pattern");
 
+/** An attention of a trace: whose it is, in words and by name, and how many heads it has. */
+interface Attention {
+  name: string;
+  block: string;
+  attention: string;
+  heads: number;
+  crosses: boolean;
+}
+
+/** Every attention in the order in which they are computed. */
+export const attentionsOf = (trace: Trace): Attention[] =>
+  trace.ofKind("fwd").flatMap(({ address, axes, shape }) => {
+    const found = /^fwd\/(((\w+)\.)?blocks\.(\d+))\.((cross_)?attn)\.z$/.exec(address);
+    if (!found) return [];
+    const [, block, , tower, number, part, crosses] = found;
+    const name = `${tower ? `${tower} ` : ""}block ${number}`;
+    const heads = shape[axes.indexOf("head")];
+    return [{ name, block, attention: `${block}.${part}`, heads, crosses: !!crosses }];
+  });
+
 export const blocksOf = (trace: Trace, tower: string): number =>
   trace
     .ofKind("fwd")

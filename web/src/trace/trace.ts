@@ -20,6 +20,10 @@ const LABELED_AS: Record<string, string> = {
   source_key: "source_pos",
 };
 
+/** Whether a value is scores of attention that nothing is masked in: an encoder's; a decoder's looks back only. */
+const isUnmasked = ({ address, role, axes }: TraceNode): boolean =>
+  role === "score" && /^fwd\/.*\.attn_scores$/.test(address) && axes.at(-1) === "key";
+
 /** A recorded pass, opened from the documented trace format: a node table and a file of numbers. */
 export class Trace {
   readonly nodes: Map<string, TraceNode>;
@@ -34,6 +38,7 @@ export class Trace {
         `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 3`,
       );
     }
+    if (table.nodes.some(isUnmasked)) for (const node of table.nodes) node.seesAll = true;
     this.nodes = new Map(table.nodes.map((node) => [node.address, node]));
     this.values = new Values(reader, table.tile_bytes);
   }
@@ -117,7 +122,7 @@ export const symbol = (path: string): string =>
   path.startsWith("bwd/") ? `d_${shortOf(path)}` : shortOf(path);
 
 /** Whether a token stands for no letters, such as <eos>. */
-export const isSpecial = (token: string): boolean => /^<.+>$/.test(token);
+export const isSpecial = (token: string): boolean => /^(<.+>|\[[A-Z]+\])$/.test(token);
 
 const CONTROL: Record<string, string> = { "\n": "␊", "\r": "␍", "\t": "␉" };
 

@@ -30,7 +30,7 @@ export function looksAt(
 ): { key: number; share: number } | null {
   const from = rowAt(node, head, query);
   let best: { key: number; share: number } | null = null;
-  for (let key = 0; key <= query; key++) {
+  for (let key = 0; key < node.shape[3]; key++) {
     const share = trace.values.peek(node, from + key);
     if (share === undefined) return null;
     if (!best || share > best.share) best = { key, share };

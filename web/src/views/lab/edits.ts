@@ -57,24 +57,29 @@ export function remove(...addresses: string[]): void {
   );
 }
 
-/** One attention head's mix becomes zero, so that the merge has nothing of it to write. */
-export const headOff = (block: number, head: number): string =>
-  `fwd/blocks.${block}.attn.z[head=${head}]`;
-export const attentionOff = (block: number): string => `fwd/blocks.${block}.attn.attn_out`;
-export const mlpOff = (block: number): string => `fwd/blocks.${block}.mlp.mlp_out`;
+/** One attention head's mix becomes zero, so that the merge has nothing of it to write; `attention` is a block's, as `blocks.0.attn`. */
+export const headOff = (attention: string, head: number): string =>
+  `fwd/${attention}.z[head=${head}]`;
+export const attentionOff = (attention: string): string => `fwd/${attention}.attn_out`;
+export const mlpOff = (block: string): string => `fwd/${block}.mlp.mlp_out`;
 
 /** An edit in words. */
 export function summary(address: string, edit: Edit): string {
   const place = placeOf(address, edit);
   if (!place) return `“${address}” is not an edit that can be read`;
   const { path, index } = place;
-  const part = /^fwd\/blocks\.(\d+)\.(attn\.z|attn\.attn_out|mlp\.mlp_out)$/.exec(path);
+  const part = /^fwd\/(\w+\.)?blocks\.(\d+)\.(cross_)?(attn\.z|attn\.attn_out|mlp\.mlp_out)$/.exec(
+    path,
+  );
   const axes = Object.keys(index);
   if (edit === 0 && part) {
-    if (part[2] === "attn.z" && axes.join() === "head")
-      return `Head ${index.head} of block ${part[1]} is off`;
-    if (part[2] === "attn.attn_out" && !axes.length) return `Attention of block ${part[1]} is off`;
-    if (part[2] === "mlp.mlp_out" && !axes.length) return `MLP of block ${part[1]} is off`;
+    const [, tower = "", block, cross, what] = part;
+    const where = `${tower.replace(".", " ")}block ${block} is off`;
+    if (what === "attn.z" && axes.join() === "head")
+      return `Head ${index.head} of ${cross ? "cross-attention in " : ""}${where}`;
+    if (what === "attn.attn_out" && !axes.length)
+      return `${cross ? "Cross-attention" : "Attention"} of ${where}`;
+    if (what === "mlp.mlp_out" && !axes.length) return `MLP of ${where}`;
   }
   if (typeof edit === "number") return `${nameOf(address)} becomes ${full(edit)}`;
   const from = "prompt" in edit ? `“${edit.prompt}”` : "another trace";

@@ -1,4 +1,5 @@
 /** The network from the first stream to the loss: what each branch computes, and the stream that it adds to. */
+import { attentionsOf } from "../../trace/towers";
 import type { Trace } from "../../trace/trace";
 
 export interface Part {
@@ -10,26 +11,42 @@ export interface Part {
 const ATTENTION = ["q", "k", "v", "attn_scores", "pattern", "z", "attn_out"];
 const MLP = ["pre", "post", "mlp_out"];
 
-export function network(trace: Trace, blocks: number): Part[] {
+export function network(trace: Trace): Part[] {
   const there = (names: string[]) => names.map((name) => `fwd/${name}`).filter(trace.has);
-  return [
-    { title: "Embedding", stream: there(["resid_start", "embed"]).slice(0, 1), branch: [] },
-    ...Array.from({ length: blocks }, (_, block) => [
+  const all = attentionsOf(trace);
+  const titled = (tower: string, what: string) =>
+    tower ? `${tower[0].toUpperCase()}${tower.slice(1)}: ${what.toLowerCase()}` : what;
+  const start = (tower: string) => ({
+    title: titled(tower, "Embedding"),
+    stream: there(["resid_start", "embed"].map((name) => `${tower && `${tower}.`}${name}`)).slice(
+      0,
+      1,
+    ),
+    branch: [],
+  });
+  const layers = all.flatMap(({ block, attention, crosses }, i): Part[] => {
+    const [, tower = "", number] = /^(?:(\w+)\.)?blocks\.(\d+)$/.exec(block)!;
+    const last = all[i + 1]?.block !== block; // of this block
+    const begins = number === "0" && !crosses ? [start(tower)] : [];
+    const stream = crosses ? "resid_cross" : "resid_mid";
+    return [
+      ...begins,
       {
-        title: `Attention ${block}`,
-        branch: there(ATTENTION.map((name) => `blocks.${block}.attn.${name}`)),
-        stream: there([`blocks.${block}.resid_mid`]),
+        title: titled(tower, `${crosses ? "Across" : "Attention"} ${number}`),
+        branch: there(ATTENTION.map((name) => `${attention}.${name}`)),
+        stream: there([`${block}.${stream}`]),
       },
-      {
-        title: `MLP ${block}`,
-        branch: there(MLP.map((name) => `blocks.${block}.mlp.${name}`)),
-        stream: there([`blocks.${block}.resid_post`]),
-      },
-    ]).flat(),
-    {
-      title: "Out",
-      branch: there(["ln_final.normalized", "logits", "probs", "token_loss", "loss"]),
-      stream: [],
-    },
-  ];
+      ...(last
+        ? [
+            {
+              title: tower ? `${titled(tower, "")}MLP ${number}` : `MLP ${number}`,
+              branch: there(MLP.map((name) => `${block}.mlp.${name}`)),
+              stream: there([`${block}.resid_post`]),
+            },
+          ]
+        : []),
+    ];
+  });
+  const out = ["ln_final.normalized", "logits", "probs", "token_loss", "loss"];
+  return [...layers, { title: "Out", branch: there(out), stream: [] }];
 }

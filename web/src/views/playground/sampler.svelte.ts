@@ -28,9 +28,13 @@ class Sampler {
   drawn = $derived.by((): Drawn => {
     const settings = route.json("drawn");
     const prompt = route.get("prompt") ?? session.about?.prompt ?? "";
-    return isDrawn(settings) && textOf(settings) === prompt
-      ? settings
-      : { start: prompt, at: 0, tokens: [] };
+    const two = session.task === "translation";
+    if (isDrawn(settings) && textOf(settings) === prompt && two === (settings.of === "written"))
+      return settings;
+    if (!two) return { start: prompt, at: 0, tokens: [] };
+    // its own translation, as if it had been taken word by word
+    const written = session.about!.ids.slice(1).map((id): [number, string] => [id, ""]);
+    return { start: prompt, at: written.length, tokens: written, of: "written" };
   });
 
   /** Whether the URL names drawn tokens that cannot be read. */
@@ -61,8 +65,12 @@ class Sampler {
   take(id: number, token: string): void {
     const apart = session.run?.tokenizer.kind === "words" && !/^\s/.test(token) ? " " : "";
     const added = isSpecial(token) ? "" : apart + token;
-    const { start, at, tokens } = this.drawn;
-    this.go({ start, at: at + 1, tokens: [...tokens.slice(0, at), [id, added]] });
+    const { at, tokens } = this.drawn;
+    this.go({ ...this.drawn, at: at + 1, tokens: [...tokens.slice(0, at), [id, added]] });
+  }
+
+  restart(): void {
+    this.go({ ...this.drawn, at: 0 });
   }
 
   undo(): void {

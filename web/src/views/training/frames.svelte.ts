@@ -2,10 +2,12 @@
 import type { Opened, Request, Source } from "../../source";
 import { WHOLE } from "../../parts/grid";
 import { size } from "../../trace/node";
+import { written, type Task } from "../../trace/task";
 import { isSpecial } from "../../trace/trace";
 
 const SAMPLE = 9; // passes: one less is the number of tokens that are shown
-const SHOWN = /^(weight\/embed\.W_E|fwd\/probs|fwd\/blocks\.\d+\.attn\.pattern)$/; // what the slider moves
+const SHOWN =
+  /^(weight\/(\w+\.)?embed\.W_E|fwd\/probs|fwd\/(decoder\.)?blocks\.\d+\.(cross_)?attn\.pattern)$/; // what the slider moves
 
 export class Frames {
   /** By step; replaced whenever one arrives. */
@@ -22,6 +24,8 @@ export class Frames {
     private source: Source,
     private request: Request,
     readonly steps: number[],
+    private task: Task,
+    private kind: string,
   ) {}
 
   /** Open the frames: the one at `index`, the last, which others are compared with, then outwards. */
@@ -46,10 +50,11 @@ export class Frames {
     return result.length === this.steps.length ? result : null;
   }
 
-  /** Let the model of a step go on with the text, always with its most probable token. */
+  /** Let the model of a step go on with the text, always with its most probable token, or answer what it is asked for. */
   async sample(step: number): Promise<void> {
     if (this.asking.has(step)) return;
     this.asking.add(step);
+    if (this.task !== "next") return this.answer(step);
     const { prompt } = this.request;
     const added: number[] = [];
     while (added.length < SAMPLE && !this.ended) {
@@ -64,6 +69,14 @@ export class Frames {
       if (!about.chosen || isSpecial(about.chosen.token)) return;
       added.push(about.chosen.id);
     }
+  }
+
+  /** What the model of a step puts in the blank, or its own translation. */
+  private async answer(step: number): Promise<void> {
+    const asked = { ...this.request, written: undefined, at_step: step };
+    const { about } = await this.source.open({ ...asked, backward: false, optimizer: false });
+    const said = this.task === "blank" ? about.chosen!.token : written(about.tokens, this.kind);
+    this.samples = new Map(this.samples).set(step, ` → ${said}`);
   }
 
   private fetch(step: number): Promise<void> {

@@ -2,6 +2,7 @@
 import type { Engine } from "../../engine/client";
 import type { Learned } from "../../engine/learning";
 import type { About, Opened } from "../../source";
+import type { Task } from "../../trace/task";
 
 export type Rule = "own" | "descent";
 
@@ -46,6 +47,9 @@ export class Training {
   constructor(
     readonly engine: Engine,
     private about: About,
+    private task: Task,
+    /** The position whose prediction is followed. */
+    private pos: () => number,
   ) {
     this.done = engine.packed.done;
   }
@@ -128,14 +132,15 @@ export class Training {
 
   /** Read the prompt with the model as it is now. */
   private async look(): Promise<void> {
-    const { prompt, added: ids, run } = this.about;
-    const request = { run, prompt, added: ids, at_step: this.done, backward: false };
-    const opened = await this.engine.open({ ...request, optimizer: false });
+    const { prompt, added: taken, ids, run } = this.about;
+    const so = this.task === "translation" ? { written: ids.slice(1) } : { added: taken };
+    const asked = { run, prompt, ...so, at_step: this.done, backward: false };
+    const opened = await this.engine.open({ ...asked, optimizer: false });
     const { trace } = opened;
     const probs = trace.node("fwd/probs");
     const vocab = probs.shape.at(-1)!;
     const all = await trace.values.all(probs);
-    const row = all.subarray(all.length - vocab);
+    const row = all.subarray(this.pos() * vocab, (this.pos() + 1) * vocab);
     this.bars = [...row.keys()]
       .sort((a, b) => row[b] - row[a])
       .slice(0, BEST)

@@ -11,10 +11,15 @@ export interface Part {
 
 /** The part that a weight's name says it is in. */
 export function partOf(name: string): string {
-  const block = /^blocks\.(\d+)\./.exec(name);
-  if (block) return `block ${block[1]}`;
-  if (name.startsWith("pos_embed")) return "positions";
-  return name.startsWith("embed") ? "embedding" : "unembedding"; // the last norm belongs to reading out
+  const [, tower = "", rest] = /^(?:(encoder|decoder)\.)?(.*)$/.exec(name)!;
+  const block = /^blocks\.(\d+)\./.exec(rest);
+  const part = block ? `block ${block[1]}` : outside(rest);
+  return tower && part !== "unembedding" ? `${tower} ${part}` : part;
+}
+
+function outside(name: string): string {
+  if (/^(pos_embed|distances)/.test(name)) return "positions";
+  return /^(\w+_)?embed/.test(name) ? "embedding" : "unembedding"; // the last norm belongs to reading out
 }
 
 /** The parts in the model's order, each with its weights. */

@@ -1,0 +1,194 @@
+"""Files of a translation run and of a masked one: each runs its model by itself, in every view."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from glassformer.interop import save
+from glassformer.model import Config, Encoder, EncoderDecoder, TowersConfig
+from glassformer.server.export import export
+from glassformer.server.record import record
+from glassformer.server.schemas import TraceOptions
+from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.train_state import open_train_state
+from glassformer.training.translation import filled_batch
+from tests.browser.test_engine import near, opened, shown
+from tests.browser.test_page import SIZES, VIEWS, problems
+
+PAIRS = {
+    "the black cat sleeps": "le chat noir dort",
+    "my friend reads": "mon ami lit",
+    "the dog sleeps": "le chien dort",
+}
+SOURCE, OTHER, _ = PAIRS
+BLANK, OTHER_BLANK = "the [MASK] sat on the mat", "a [MASK] ran"
+UPDATES = 80
+CROSS = "fwd/decoder.blocks.0.cross_attn.pattern[batch=0,head=1,query=2,source_key=1]"
+NUMBERS = ["fwd/loss", "bwd/encoder.blocks.0.attn.W_Q[head=1,d_model=2,d_head=3]", "opt/grad_norm"]
+
+
+@pytest.fixture(scope="module")
+def translating(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of two small towers that have learned three sentences."""
+    tokenizer = Tokenizer.of_sentences([*PAIRS, *PAIRS.values()])
+    tower = Config(tokenizer.vocab_size, n_ctx=12, d_model=16, n_layers=1, n_heads=2)
+    tower = tower.replace(position="sinusoidal")
+    ids: dict[str, Any] = {"pad_id": tokenizer.pad_id, "start_id": tokenizer.bos_id}
+    config = TowersConfig(encoder=tower.replace(causal=False), decoder=tower, **ids)
+    model = EncoderDecoder(config, torch.Generator().manual_seed(0))
+    sources, targets = (
+        [tokenizer.encode_source(text) for text in texts] for texts in (PAIRS, PAIRS.values())
+    )
+    batch = filled_batch(sources, targets, config.pad_id, config.start_id)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    for _ in range(UPDATES):
+        optimizer.zero_grad()
+        model.loss(batch.ids, batch.targets, source=batch.extra["source"]).backward()
+        optimizer.step()
+    folder = tmp_path_factory.mktemp("towers") / "translating"
+    save(model.eval(), tokenizer, folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def filling(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small encoder."""
+    tokenizer = Tokenizer.of_masked_words(["the cat sat on the mat", "a dog ran"])
+    config = Config(tokenizer.vocab_size, n_ctx=12, d_model=12, n_layers=2, n_heads=2)
+    config = config.replace(causal=False, masked_head=True, head_bias=True, token_types=2)
+    config = config.replace(norm_position="post", final_norm=False, embed_norm=True)
+    model = Encoder(config.replace(init_std=0.4), torch.Generator().manual_seed(0))
+    folder = tmp_path_factory.mktemp("masked") / "filling"
+    save(model.eval(), tokenizer, folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def files(translating: str, filling: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The page of each with a word asked for, so that it has gradients."""
+    place = tmp_path_factory.mktemp("files")
+    return [
+        export(translating, SOURCE, place / "translating.html"),
+        export(filling, BLANK, place / "filling.html", target="cat"),
+    ]
+
+
+def test_a_new_source_is_translated_by_the_page_as_python_translates_it(
+    page: Page, files: list[Path], translating: str
+) -> None:
+    page.goto(files[0].as_uri())
+    page.get_by_label("Your sentence").fill(OTHER)
+    page.get_by_role("button", name="Translate it").click()
+    trace = record(open_train_state(translating), TraceOptions(prompt=OTHER)).trace
+    words = [str(word) for word in trace.labels["pos"]][1:]
+    assert words == PAIRS[OTHER].split()
+    written = page.get_by_role("group", name="The translation").get_by_role("button")
+    expect(written).to_have_text(words)
+    written.nth(1).click()
+    pattern = trace["decoder.blocks.0.cross_attn.pattern"][:, 1]  # [head, source_key]
+    head, word = divmod(int(pattern.argmax()), pattern.shape[1])
+    said = f"head {head} of the last block looked at “{trace.labels['source_pos'][word]}”"
+    expect(page.get_by_test_id("across")).to_contain_text(said)
+    page.get_by_role("link", name="Read how it translates").click()
+    title = page.get_by_role("heading", level=1)
+    expect(title).to_have_text(f"How “{OTHER}” becomes “{PAIRS[OTHER]}”")
+    for address in NUMBERS:
+        opened(page, files[0], "map", prompt=OTHER, at=address)
+        expect(page.locator(f'[data-address="{address}"]')).to_be_visible()
+        assert shown(page) == near(trace[address].item())
+
+
+def test_cross_attention_is_a_picture_under_the_source_words_and_its_cells_explain_themselves(
+    page: Page, files: list[Path], translating: str
+) -> None:
+    opened(page, files[0], "attention", head="1")
+    grid = page.get_by_role("grid")
+    for column, word in enumerate(SOURCE.split()):
+        expect(grid.get_by_role("gridcell")).to_contain_text(
+            f"query 0 <s>, source_key {column} {word}"
+        )
+        grid.press("ArrowRight")
+    page.get_by_role("button", name="Source to source").click()
+    expect(grid.get_by_role("gridcell")).to_contain_text("source_query 0 the")
+    trace = record(open_train_state(translating), TraceOptions(prompt=SOURCE)).trace
+    opened(page, files[0], "map", at=CROSS)
+    assert shown(page) == near(trace[CROSS].item())
+    expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+
+
+def test_a_translation_is_written_word_by_word_and_a_head_switched_off_is_seen_in_each(
+    page: Page, files: list[Path], translating: str
+) -> None:
+    opened(page, files[0], "playground", sampling={"temperature": 0})
+    page.get_by_role("button", name="From the first word").click()
+    rail = page.get_by_role("group", name="Source and translation").get_by_role("button")
+    for word in [*PAIRS[SOURCE].split(), "</s>"]:
+        expect(page.get_by_test_id("token")).to_have_text(word)
+        expect(rail.filter(has_text="next")).to_contain_text(word)
+        if word != "</s>":
+            page.get_by_role("button", name=f"Add “{word}” and go on").click()
+    expect(page.get_by_text("ends the text")).to_be_visible()
+    head = "fwd/decoder.blocks.0.cross_attn.z[head=1]"
+    state = open_train_state(translating)
+    off = record(state, TraceOptions(prompt=SOURCE), {head: 0.0}).trace
+    opened(page, files[0], "lab")
+    page.get_by_role("switch", name="Head 1 of cross-attention in decoder block 0").click()
+    expect(page.get_by_text("Head 1 of cross-attention in decoder block 0 is off")).to_be_visible()
+    losses = page.get_by_test_id("losses")
+    expect(losses).to_contain_text("and becomes")
+    found = re.search(r"becomes\s+([\d.]+)", losses.inner_text())
+    assert found
+    assert float(found[1]) == pytest.approx(off["loss"].item(), rel=0.01)  # it has a few digits
+
+
+def test_a_blank_is_filled_with_the_probabilities_that_python_gives(
+    page: Page, files: list[Path], filling: str
+) -> None:
+    opened(page, files[1], "story", prompt=OTHER_BLANK)
+    state = open_train_state(filling)
+    place = 2  # behind [CLS] and a
+    for prompt, target in ((OTHER_BLANK, None), (BLANK, "cat")):
+        trace = record(state, TraceOptions(prompt=prompt, target=target)).trace
+        probs = trace["probs"][place]
+        best = state.tokenizer.token(int(probs.argmax()))
+        asked = {"prompt": prompt} if target is None else {"prompt": prompt, "target": target}
+        opened(page, files[1], "story", **asked)
+        title = page.get_by_role("heading", level=1)
+        expect(title).to_have_text(f"How the blank of “{prompt}” is filled with “{best}”")
+        address = f"fwd/probs[batch=0,pos={place},vocab={int(probs.argmax())}]"
+        opened(page, files[1], "map", **asked, at=address)
+        assert shown(page) == near(probs.max().item())
+    opened(page, files[1], "map", prompt=BLANK, target="cat", at="fwd/loss")
+    assert shown(page) == near(trace["loss"].item())
+    opened(page, files[1], "playground", prompt=OTHER_BLANK)
+    page.get_by_role("button", name=re.compile("Put “.*” in the blank")).click()
+    expect(page.get_by_role("group", name="The prompt's tokens")).not_to_contain_text("[MASK]")
+
+
+def test_both_learn_in_the_page(page: Page, files: list[Path]) -> None:
+    for file in files:
+        opened(page, file, "training")
+        page.get_by_role("button", name="One step").click()
+        expect(page.get_by_test_id("trained")).to_have_attribute("data-step", "1")
+        expect(page.get_by_test_id("expects")).to_be_visible()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing_wrong_and_a_phone_cuts_nothing_off(
+    page: Page, files: list[Path], view: str
+) -> None:
+    for file in files:
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.emulate_media(color_scheme="dark")
+        page.goto(f"{file.as_uri()}#/{view}")
+        page.wait_for_selector(".rail .token, .sentence", state="attached")
+        page.wait_for_timeout(300)
+        assert problems(page) == []
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert over <= 0, f"{over} pixels too wide at {width}"
