@@ -9,13 +9,14 @@ const highest = (values: Float64Array): number =>
 
 /** Empty where the stage's own picture says it. `pos`, `head`: what is followed. */
 export async function here(
-  { id, block }: Stage,
+  { id, block, main }: Stage,
   trace: Trace,
   pos: number,
   head: number,
 ): Promise<string> {
   const word = (at: number) => `“${trace.word("pos", at).trim() || trace.word("pos", at)}”`;
-  const at = (name: string) => `fwd/blocks.${block}.${name}`;
+  const scope = main?.address.split("blocks.")[0]; // a tower's, where there are two
+  const at = (name: string) => `${scope}blocks.${block}.${name}`;
   if (id === "scores" || id === "softmax") {
     const path = at(id === "scores" ? "attn.attn_scores" : "attn.pattern");
     const row = await line(trace, path, { batch: 0, head, query: pos });
