@@ -49,6 +49,7 @@ interface Config {
   embed_scale: number;
   n_layers: number;
   head_bias: boolean;
+  lora: { rank: number; alpha: number } | null;
 }
 
 const AFTER_PARTS =
@@ -177,7 +178,7 @@ export async function attribute(
   if (config.embed_norm) stream = way.under(stream, "ln_embed", "embedding norm");
   for (let block = 0; block < config.n_layers; block++) {
     const scope = `blocks.${block}`;
-    const heads = await headsOf(trace, block, pos);
+    const heads = await headsOf(trace, config, block, pos);
     stream = way.add(stream, heads, `${scope}.ln1`, `layer ${block} attention`);
     const out = `fwd/${scope}.mlp.mlp_out`;
     const x = await line(trace, out, { batch: 0, pos });
@@ -213,12 +214,16 @@ export async function attribute(
 }
 
 /** What each head of a block wrote, and their bias. */
-async function headsOf(trace: Trace, block: number, pos: number): Promise<Written[]> {
+async function headsOf(
+  trace: Trace,
+  config: Config,
+  block: number,
+  pos: number,
+): Promise<Written[]> {
   const scope = `blocks.${block}.attn`;
   const z = await line(trace, `fwd/${scope}.z`, { batch: 0, pos });
-  const W_O = trace.node(`weight/${scope}.W_O`);
-  const weights = await trace.values.all(W_O);
-  const [heads, wide, d_model] = W_O.shape;
+  const [heads, wide, d_model] = trace.node(`weight/${scope}.W_O`).shape;
+  const weights = await adapted(trace, config, scope, "O", d_model);
   const result = Array.from({ length: heads }, (_, head): Written => {
     const x = new Float64Array(d_model);
     for (let i = head * wide; i < (head + 1) * wide; i++)
@@ -236,6 +241,26 @@ async function headsOf(trace: Trace, block: number, pos: number): Promise<Writte
   return result;
 }
 
+/** A matrix [..., d_model] with its adapter, where it has one: W + A B alpha / rank. */
+async function adapted(
+  trace: Trace,
+  { lora }: Config,
+  scope: string,
+  name: string,
+  d_model: number,
+): Promise<Float64Array> {
+  const W = await trace.values.all(trace.node(`weight/${scope}.W_${name}`));
+  const [A, B] = ["A", "B"].map((side) => trace.nodes.get(`weight/${scope}.lora_${name}.${side}`));
+  if (!lora || !A || !B) return W;
+  const [a, b] = await Promise.all([trace.values.all(A), trace.values.all(B)]);
+  return Float64Array.from(W, (w, i) => {
+    const row = Math.floor(i / d_model) * lora.rank;
+    let sum = 0;
+    for (let r = 0; r < lora.rank; r++) sum += a[row + r] * b[r * d_model + (i % d_model)];
+    return w + (sum * lora.alpha) / lora.rank;
+  });
+}
+
 /** What the neurons of a block's MLP wrote, largest share first; empty where they are not read by one matrix. */
 export async function neuronShares(
   trace: Trace,
@@ -249,11 +274,11 @@ export async function neuronShares(
   if (!trace.has(path) || W_out?.axes.join() !== "d_mlp,d_model") return [];
   const direction = await directionOf(trace, config, token);
   const way = await Way.of(trace, config, pos);
+  const d_model = W_out.shape[1];
   const [post, weights] = await Promise.all([
     line(trace, path, { batch: 0, pos }),
-    trace.values.all(W_out),
+    adapted(trace, config, `blocks.${block}.mlp`, "out", d_model),
   ]);
-  const d_model = W_out.shape[1];
   const shares = Array.from(post, (value, neuron) => ({
     neuron,
     logits:
