@@ -190,5 +190,6 @@ def test_axe_finds_nothing_wrong_and_a_phone_cuts_nothing_off(
         assert problems(page) == []
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(100)  # what is drawn anew
             over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert over <= 0, f"{over} pixels too wide at {width}"
