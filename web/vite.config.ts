@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { viteSingleFile } from "vite-plugin-singlefile";
 import { defineConfig, type Plugin } from "vitest/config";
+import { likeBesideLike } from "./sorted.ts";
 
 const components = readdirSync("src", { recursive: true, encoding: "utf8" })
   .filter((path) => path.endsWith(".svelte"))
@@ -37,8 +38,10 @@ export default defineConfig({
   plugins: [
     svelte({ compilerOptions: { cssHash } }),
     neverHydrated,
+    likeBesideLike,
     viteSingleFile({ removeViteModuleLoader: true }),
   ],
+  worker: { rolldownOptions: { output: { comments: false } } },
   build: {
     target: "es2022",
     reportCompressedSize: true,

@@ -28,7 +28,7 @@ export interface Look {
 /** Pixels: a word over a narrower column is turned. */
 export const UPRIGHT = 44;
 
-const FONT = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
+export const MONO = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
 /** Make the canvas as sharp as the screen; returns what to draw with, in CSS pixels. */
 export function sharpen(
@@ -82,7 +82,7 @@ export function paint(
   context.clip();
   context.textAlign = "right";
   context.textBaseline = "middle";
-  context.font = `12px ${FONT}`;
+  context.font = `12px ${MONO}`;
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
   const valueAt = (r: number, c: number) =>
     values.peek(plane.node, base + r * byRow + c * byColumn);
@@ -184,7 +184,7 @@ function labels(
 ): void {
   const { side, head, cell } = look;
   const [ink, quiet, mark] = [palette.color("ink"), palette.color("quiet"), palette.color("mark")];
-  context.font = `12px ${FONT}`;
+  context.font = `12px ${MONO}`;
   context.textBaseline = "middle";
   if (plane.rowAxis) {
     context.textAlign = "right";
@@ -267,7 +267,8 @@ function uprightLabels(
   underline(context, look, line);
 }
 
-function clip(context: CanvasRenderingContext2D, text: string, room: number): string {
+/** As much of a text as `room` pixels hold, with … where more follows. */
+export function clip(context: CanvasRenderingContext2D, text: string, room: number): string {
   if (context.measureText(text).width <= room) return text;
   let end = text.length;
   while (end > 1 && context.measureText(`${text.slice(0, end)}…`).width > room) end--;

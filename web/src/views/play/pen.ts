@@ -1,5 +1,5 @@
 /** Drawing for the walk: everything is a function of time, so that it can be scrubbed and stopped. */
-import { colorOf, type Palette } from "../../parts/paint";
+import { clip, colorOf, MONO, type Palette } from "../../parts/paint";
 import type { Strip } from "./walk";
 
 export interface Pen {
@@ -44,7 +44,6 @@ export const turn = (t: number, i: number, n: number, overlap = 2): number => {
 };
 
 const SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
-const MONO = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
 export interface Letters {
   size?: number;
@@ -70,15 +69,8 @@ export function text(pen: Pen, words: string, x: number, y: number, look: Letter
   context.fillStyle = palette.color(color);
   context.textAlign = align;
   context.textBaseline = "middle";
-  context.fillText(room === undefined ? words : cut(context, words, room), x, y);
+  context.fillText(room === undefined ? words : clip(context, words, room), x, y);
   context.globalAlpha = 1;
-}
-
-function cut(context: CanvasRenderingContext2D, words: string, room: number): string {
-  if (context.measureText(words).width <= room) return words;
-  let end = words.length;
-  while (end > 1 && context.measureText(`${words.slice(0, end)}…`).width > room) end--;
-  return `${words.slice(0, end)}…`;
 }
 
 /** A token in its box. */
