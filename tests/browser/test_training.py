@@ -71,7 +71,7 @@ def test_a_training_that_is_not_heard_any_more_says_so(page: Page, server: str) 
 
 def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_folder: Path) -> None:
     page.goto(training(server))
-    slider = page.get_by_role("slider")
+    slider = page.get_by_role("slider", name="after step")
     predicts(page, run_folder, 60)
     slider.press("Home")
     predicts(page, run_folder, 0)
@@ -91,7 +91,7 @@ def test_embeddings_and_the_followed_number_move_with_the_slider_too(
     followed = page.get_by_test_id("followed")
     expect(followed).not_to_contain_text("saved steps are read", timeout=60 * SECONDS)
     canvas = page.get_by_role("img", name="tokens as dots").locator("canvas")
-    slider = page.get_by_role("slider")
+    slider = page.get_by_role("slider", name="after step")
     pictures = set()
     slider.press("Home")
     for step in (0, 1, 2, 4, 8):
@@ -301,7 +301,7 @@ def test_a_text_too_large_is_refused_before_it_is_sent(page: Page, server: str) 
 def test_a_preset_has_no_past_and_the_page_says_so(page: Page, server: str) -> None:
     page.goto(f"{server}#/training?run=miniature")
     expect(page.get_by_text("is a preset: it has no training to look at")).to_be_visible()
-    expect(page.get_by_role("slider")).to_have_count(0)
+    expect(page.get_by_role("slider", name="after step")).to_have_count(0)
 
 
 def test_an_exported_page_has_its_snapshots(page: Page, run_folder: Path, tmp_path: Path) -> None:
