@@ -1,5 +1,6 @@
 """A model learns the assistant's part of conversations, and nothing else of them."""
 
+import io
 import itertools
 import json
 import sys
@@ -121,6 +122,22 @@ def test_a_trained_chat_answers_and_remembers_what_was_said(glassformer, trained
         )
     assert (chat.choices[0].message.content or "").strip() == "red."
     assert chat.choices[0].finish_reason == "stop"
+
+
+def test_each_line_of_a_pipe_is_a_message_of_one_conversation(glassformer, trained, monkeypatch):
+    greedy = ("ask", trained, "--chat", "--temperature", "0")
+    monkeypatch.setattr("sys.stdin", io.StringIO("what is the plum?\n\nand the rose?\n"))
+    code, shown, _ = glassformer(*greedy)
+    assert (code, shown) == (0, "it is blue.\nred.\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("what is the plum?\nand the rose?"))
+    _, shown, _ = glassformer(*greedy, "--json")
+    told = [json.loads(line) for line in shown.splitlines()]
+    assert [one["text"] for one in told] == ["it is blue.", "red."]
+    assert len(told[1]["prompt_tokens"]) > len(told[0]["prompt_tokens"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    code, _, said = glassformer(*greedy)
+    assert code == 2
+    assert "no message was piped in" in said
 
 
 def test_a_step_on_a_reply_asks_for_the_reply_alone(glassformer, trained):

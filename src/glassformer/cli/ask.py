@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from glassformer.cli.choosing import (
     print_defaults,
 )
 from glassformer.cli.prompt_line import converse
-from glassformer.cli.streams import note, read_stdin, say_json
+from glassformer.cli.streams import note, read_lines, read_stdin, say_json
 from glassformer.cli.watching import AtStep, Run, open_run
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import read_defaults
@@ -41,7 +42,7 @@ def command(
         str | None,
         typer.Argument(
             help="The text to continue. Without it, it is read from a pipe (less one newline at its"
-            " end), or line by line from you."
+            " end; with --chat each line is a message), or line by line from you."
         ),
     ] = None,
     max_tokens: Annotated[
@@ -128,13 +129,12 @@ def command(
             raise GlassformerError(
                 "an encoder fills blanks of one text; give it, such as 'the [MASK] sat on the mat'"
             )
-        text = read_stdin().removesuffix("\n") if prompt is None else prompt
+        text = _piped() if prompt is None else prompt
         return answer_blanks(model, tokenizer, text, as_json)
     defaults = read_defaults(model.folder_settings)
     if isinstance(model, EncoderDecoder) and temperature is None:
-        options["temperature"] = defaults.settings.get(
-            "temperature", 0
-        )  # a translation, no continuation
+        # a translation is the likeliest one, where a continuation is drawn
+        options["temperature"] = defaults.settings.get("temperature", 0)
     print_defaults(defaults, {**options, "max_new_tokens": max_tokens, "stop": stop})
     talks = prompt is None and sys.stdin.isatty()
     if max_tokens is None and defaults.most_new(0) is None:
@@ -150,9 +150,33 @@ def command(
         return converse(answers, show)
     if show and as_json:
         raise GlassformerError("--show is for people; for programs there is trace --json")
-    text: str = read_stdin().removesuffix("\n") if prompt is None else prompt
-    if as_json:
-        return say_json(_as_data(answers, text))
+    texts = [prompt] if prompt is not None else _messages() if chat else [_piped()]
+    for text in texts:
+        if as_json:
+            say_json(_as_data(answers, text), on_one_line=chat and prompt is None)
+        else:
+            _answer(answers, text, table, show)
+    return None
+
+
+def _piped() -> str:
+    """The text of a pipe; the newline at its end is not part of it."""
+    return read_stdin().removesuffix("\n")
+
+
+def _messages() -> Iterator[str]:
+    """The messages of a pipe, one a line; empty lines say nothing."""
+    silent = True
+    for line in read_lines():
+        if line.strip():
+            silent = False
+            yield line.removesuffix("\n")
+    if silent:
+        raise GlassformerError("no message was piped in; write one on each line, or as an argument")
+
+
+def _answer(answers: Answers, text: str, table: bool | None, show: bool) -> None:
+    """Print one answer, and what was asked to be shown of it."""
     answer = answers.complete(text)
     if show:
         answers.print_short()
@@ -162,8 +186,8 @@ def command(
         answers.print_choice(sheet)
         answers.print_end(sheet)
     elif answer.finish_reason == "context":
-        note(f"the text ends here: the model reads no more than n_ctx={model.config.n_ctx} tokens")
-    return None
+        n_ctx = answers.model.config.n_ctx
+        note(f"the text ends here: the model reads no more than n_ctx={n_ctx} tokens")
 
 
 def _as_data(answers: Answers, prompt: str) -> dict[str, Any]:

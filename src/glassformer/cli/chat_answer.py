@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from glassformer.cli.answer import Answers, write
 from glassformer.cli.streams import note
 from glassformer.errors import GlassformerError
@@ -24,20 +26,30 @@ class ChatAnswers(Answers):
             )
 
     def complete(self, prompt: str) -> Generation:
-        """Stream the reply to a message, and keep both."""
+        """Stream the reply to a message."""
         generation, pieces = self.begin(prompt)
-        reply = ""
         try:
             for piece in pieces:
-                new = piece if reply else piece.lstrip()
-                write(new)
-                reply += new
+                write(piece)
         finally:
             write("\n")
-            self.messages.append({"role": "assistant", "content": reply})
-        if not reply:
+        if not self.messages[-1]["content"]:
             note("the reply is empty")
         return generation
+
+    def begin(self, prompt: str) -> tuple[Generation, Iterator[str]]:
+        """The reply to a message, piece by piece; message and reply are kept."""
+        generation, pieces = super().begin(prompt)
+        reply = {"role": "assistant", "content": ""}
+        self.messages.append(reply)
+
+        def kept() -> Iterator[str]:
+            for piece in pieces:
+                new = piece if reply["content"] else piece.lstrip()
+                reply["content"] += new
+                yield new
+
+        return generation, kept()
 
     def begin_with(self, prompt: str) -> list[int]:
         """The conversation's tokens with a new message; the oldest go where the context is full."""

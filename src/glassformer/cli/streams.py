@@ -89,8 +89,13 @@ def spell_non_finite(data: Any) -> Any:
 
 def read_stdin() -> str:
     """All of standard input."""
+    return "".join(read_lines())
+
+
+def read_lines() -> Iterator[str]:
+    """Standard input line by line, each as soon as it is there."""
     try:
-        return sys.stdin.read()
+        yield from sys.stdin
     except UnicodeDecodeError as error:
         raise GlassformerError(
             f"standard input is not {error.encoding.upper()} text: byte {error.start:,} is "
