@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 import torch
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Position, expect
 
 from glassformer.course.glossary import glossary
 from glassformer.formula.spelling import number
@@ -311,7 +311,7 @@ def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server
         return page.get_by_role("note").filter(has_text=glossary()[term])
 
     page.goto(f"{server}#/playground?run=miniature&prompt=the+cat+sat")
-    word = {"x": 8, "y": 8}  # a label may be wider than its text
+    word: Position = {"x": 8, "y": 8}  # a label may be wider than its text
     page.get_by_text("Temperature", exact=True).hover(position=word)
     expect(says("temperature")).to_be_in_viewport(ratio=1)
     page.get_by_text("Top-k", exact=True).hover(position=word)

@@ -64,6 +64,9 @@ def test_every_listed_verb_can_be_loaded_and_prints_its_help(verb: str):
     command = cli.load_verb(verb)
     assert command.name == verb
     assert command.help
+    for paragraph in command.help.split("\n\n"):
+        lines = paragraph.splitlines()
+        assert len(lines) < 2 or max(map(len, lines)) <= 78, "80 columns break a line twice"
 
 
 def test_without_a_verb_the_help_is_shown():

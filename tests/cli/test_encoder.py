@@ -61,6 +61,8 @@ def test_a_blank_is_one_token_of_a_text(glassformer: Command, folder):
     told = json.loads(done(glassformer, "tokenize", folder, "the [MASK] sat", "--json"))
     shown = [token["token"] for token in told["tokens"]]
     assert shown == ["[CLS]", "the", "[MASK]", "sat", "[SEP]"]
+    assert told["unknown_words"] == []
+    assert "not in the vocabulary" not in done(glassformer, "tokenize", folder, "the [MASK] sat")
 
 
 def test_numbers_are_shown_and_explained_and_a_step_is_told(glassformer: Command, folder):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import torch
@@ -258,6 +259,15 @@ def test_what_is_not_done_or_out_of_bounds_is_a_400_that_names_the_field(client,
     assert field in error.message
     assert isinstance(error.body, dict)
     assert error.body.keys() == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("path", ["v1/completions", "api/traces"])
+def test_a_body_that_is_no_json_is_a_400_that_says_so_and_where(client, path):
+    headers = {"content-type": "application/json"}
+    url = str(client.base_url.join(f"/{path}"))
+    answer = httpx.post(url, content='{"prompt": 5', headers=headers)
+    assert answer.status_code == 400
+    assert "body: it is no JSON: Expecting ',' delimiter at character 12" in answer.text
 
 
 def test_what_asks_for_nothing_is_no_error(client):

@@ -139,7 +139,7 @@ def test_the_commands_use_adapters(folder, tmp_path, glassformer):
         (["--lora", "2"], "--from FOLDER"),
         (["--lora-on", "W_Q", "--from", run], "give their rank by --lora"),
         (["--lora", "2", "--from", run], "has adapters already"),
-        (["--lora", "2", "--from", run, "--lora-on", "W_X"], "W_X"),
+        (["--lora", "2", "--from", run, "--lora-on", "W_X"], "--lora-on 'W_X' is none of W_Q"),
     ):
         code, _, said = glassformer("train", *options, "--out", str(tmp_path / "none"))
         assert code == 2

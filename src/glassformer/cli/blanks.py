@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from glassformer.cli.streams import note, say_json
@@ -15,10 +14,8 @@ from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.surprise import per_cent
 from glassformer.show.table import Bars, Column, print_table
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.text.tokenizer_files import USUAL_MASK
 
 SHOWN = 10
-BLANK = re.compile("|".join(map(re.escape, USUAL_MASK)))
 
 
 def answer_blanks(model: OneTower, tokenizer: Tokenizer, text: str, as_json: bool) -> None:
@@ -26,7 +23,7 @@ def answer_blanks(model: OneTower, tokenizer: Tokenizer, text: str, as_json: boo
     ids = tokenizer.encode_prompt(text)
     check_prompt(model, ids)
     blanks = fill_blanks(model, tokenizer, ids, SHOWN)
-    unknown = tokenizer.unknown_words(BLANK.sub(" ", text))
+    unknown = tokenizer.unknown_words(text)
     if unknown:
         note(f"not in the vocabulary, read as unknown: {', '.join(map(repr, unknown))}")
     answer = tokenizer.decode_known(filled(ids, blanks))

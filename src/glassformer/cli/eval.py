@@ -73,12 +73,14 @@ def command(
     as_json: AsJson = False,
     at_step: AtStep = None,
 ) -> None:
-    """Measure loss, perplexity and bits per byte: on a text, Storyland, translations or chats.
+    """Measure loss, perplexity and bits per byte on a text.
 
-    The text is cut into blocks as long as the model's context; every token counts once, predicted
-    from those before it in its block. Of an encoder 15% of the tokens are hidden and asked for; on
-    Storyland one word of a document, beside what the document's other words tell. A reply of a chat
-    is right if it is one of those that the story allows, to its end.
+    Or on Storyland, translations or chats, fresh ones. A text is cut into blocks
+    as long as the model's context; every token counts once, predicted from those
+    before it in its block. Of an encoder 15% of the tokens are hidden and asked
+    for; on Storyland one word of a document, beside what the document's other
+    words tell. A reply of a chat is right if it is one of those that the story
+    allows, to its end.
     """
     if bool(texts) + storyland + chat + in_context + (language is not None) != 1:
         raise GlassformerError(
@@ -90,8 +92,8 @@ def command(
         return _in_context(model.to(choose_device(device)), tokenizer, as_json)
     if isinstance(model, EncoderDecoder) != (language is not None):
         raise GlassformerError(
-            "--translation is for models with an encoder and a decoder, and they are measured on"
-            " nothing else here"
+            "--translation LANGUAGE measures a model with an encoder and a decoder, and this one"
+            + (" has one of them" if language else " is such a model; give it")
         )
     model.to(choose_device(device))
     if language is not None:

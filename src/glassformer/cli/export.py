@@ -67,11 +67,13 @@ def command(
 command.__doc__ = (
     """Write a model for other programs, with its tokenizer and a card.
 
-    The model becomes one of a family that `transformers` knows, with the numbers it has; or, with
-    `--to gguf`, one file for llama.cpp. Nothing else of the run goes along. The card is
-    OUT/README.md: data, recipe, loss, the loss that no model can beat where it is known, and how to
-    cite. Adapters are merged into the weights that they stand beside. A model that no family
-    expresses is refused, by the field that is in the way.
+The model becomes one of a family that `transformers` knows, with the numbers
+it has; or, with --to gguf, one file for llama.cpp. Nothing else of the run
+goes along. The card is OUT/README.md: data, recipe, loss, the loss that no
+model can beat where it is known, and how to cite. Adapters are merged into
+the weights that they stand beside. A model that no family expresses is
+refused, by the field that is in the way; with adapters it is written for
+Glassformer alone.
 """
     + EXAMPLES
 )

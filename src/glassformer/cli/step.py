@@ -63,7 +63,8 @@ def command(
         float | None, typer.Option(help="The learning rate instead of the run's own.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Also draw the repeated steps, into this folder.")
+        Path | None,
+        typer.Option(help="Keep the changed model in this folder, and a picture."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every row.")] = False,
     as_json: AsJson = False,

@@ -38,7 +38,7 @@ Examples:
 
   glassformer tokenize "the cat" --kind words --corpus story.txt
 
-  glassformer tokenize "the cat" --tokenizer runs/storyland --json
+  glassformer tokenize "the cat" --tokenizer runs/demo --json
 """
 
 

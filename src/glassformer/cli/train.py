@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from glassformer.checked import Choice
 from glassformer.cli.config import given_options, read_options
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
@@ -156,11 +157,12 @@ def command(
 ) -> None:
     r"""Train a model on text, resume a run, or fine-tune a model.
 
-    On several GPUs or machines: torchrun --nproc-per-node N -m glassformer train ...
+    On several GPUs or machines:
+    torchrun --nproc-per-node N -m glassformer train ...
 
-    Ctrl-C (or SIGTERM) saves after the current step; a second one leaves at once, with the last
-    checkpoint intact. Exit codes: 0 done; 2 an error, in one line; 130 after Ctrl-C; 143 after
-    SIGTERM.
+    Ctrl-C (or SIGTERM) saves after the current step; a second one leaves at
+    once, with the last checkpoint intact. Exit codes: 0 done; 2 an error, in one
+    line; 130 after Ctrl-C; 143 after SIGTERM.
 
     Examples:
 
@@ -287,6 +289,9 @@ def adapters_asked(rank: int | None, alpha: float | None, on: str | None) -> Lor
             )
         return None
     names = [name.strip() for name in (on or "W_Q,W_V").split(",") if name.strip()]
+    for name in names:
+        if complaint := Choice(ADAPTABLE).complaint(name):
+            raise GlassformerError(f"--lora-on {name!r} {complaint}")
     return Lora.from_dict(
         {"rank": rank, "alpha": 2.0 * rank if alpha is None else alpha, "on": names}
     )

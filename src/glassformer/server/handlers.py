@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -37,6 +40,8 @@ def answer_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         field = ".".join(shorten(str(part)) for part in first["loc"])
+        if first["type"] == "json_invalid":
+            return _answer("bad_request", no_json(first))
         return _answer("bad_request", f"{field}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
@@ -44,6 +49,12 @@ def answer_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "invalid")
         return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)
+
+
+def no_json(error: Mapping[str, Any]) -> str:
+    """What is wrong with a body that can't be read, and where."""
+    why, place = error["ctx"]["error"], error["loc"][-1]
+    return f"body: it is no JSON: {why} at character {place}; mend it there"
 
 
 def shorten(name: str) -> str:

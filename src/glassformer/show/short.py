@@ -8,6 +8,7 @@ import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
 
+from glassformer.describe import counted
 from glassformer.show.fold import Fold
 from glassformer.show.labels import visible
 from glassformer.show.matrix import INDENT, label_width
@@ -79,7 +80,8 @@ class Short:
         tokens = [visible(label) for label in labels] or [f"id {token}" for token in ids]
         text = " | ".join(tokens)
         budget = 3 * (self.sheet.width - 8)
-        self.sheet.prose(f"{len(ids)} tokens: {self.sheet.clip(text, budget)}", indent=2, hanging=2)
+        told = f"{counted(len(ids), 'token')}: {self.sheet.clip(text, budget)}"
+        self.sheet.prose(told, indent=2, hanging=2)
 
     def _embeddings(self, tower: str, nodes: Sequence[Node]) -> None:
         pos = "source_pos" if tower == "encoder" else "pos"

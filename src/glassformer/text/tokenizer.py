@@ -292,9 +292,13 @@ class Tokenizer(SpecialTokens):
         """
         if not isinstance(text, str):
             self.encode(text)  # refuses it
+        return self._reads_special.encode(self._with_its_mask(text)).ids
+
+    def _with_its_mask(self, text: str) -> str:
+        """The text, in which every usual way to write a blank is this tokenizer's."""
         for usual in tokenizer_files.USUAL_MASK if self.mask else ():
             text = text.replace(usual, self.mask or usual)
-        return self._reads_special.encode(text).ids
+        return text
 
     @cached_property
     def _reads_special(self) -> tokenizers.Tokenizer:
@@ -375,11 +379,15 @@ class Tokenizer(SpecialTokens):
     def unknown_words(self, text: str) -> list[str]:
         """Return the words of a text that fall into `<unk>`, each once, in order.
 
+        A blank is none of them where there is a mask token.
+
         >>> words = Tokenizer.train("words", ["the cat sat"])
         >>> words.unknown_words("the dog sat, the cow sat")
         ['dog', ',', 'cow']
         """
-        encoding = self.engine.encode(text, add_special_tokens=False)
+        engine = self.engine if self.mask is None else self._reads_special
+        text = self._with_its_mask(text)
+        encoding = engine.encode(text, add_special_tokens=False)
         unknown = (
             text[start:end]
             for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)

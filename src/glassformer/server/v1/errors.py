@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from glassformer.errors import GlassformerError
 from glassformer.server.errors import HEADERS, STATUS, ApiError, body, code_of
-from glassformer.server.handlers import HTTP_CODES, shorten
+from glassformer.server.handlers import HTTP_CODES, no_json, shorten
 from glassformer.server.v1.schemas import NOT_DONE
 
 CODES = {"unknown_run": "model_not_found", "too_long": "context_length_exceeded"}
@@ -59,6 +59,8 @@ def answer_errors(app: FastAPI) -> None:
         message = f"{where or 'body'}: {first['msg']}"
         if first["type"] == "extra_forbidden" and len(names) == 1:
             message = f"{field} is not a field of this request here; leave it out"
+        if first["type"] == "json_invalid":
+            message, field = no_json(first), None
         if field in NOT_DONE:
             message = f"{field} is not done here; leave it out"
         return JSONResponse(body("bad_request", message, field), 400)

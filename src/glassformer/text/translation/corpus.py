@@ -75,7 +75,7 @@ def pairs(seed: int | str, language: str = "french", lexicon: Lexicon = LEXICON)
     if language not in LANGUAGES:
         raise GlassformerError(
             f"there is no translation into {language!r}.{did_you_mean(language, LANGUAGES)} There"
-            f" is {' and '.join(LANGUAGES)}"
+            f" are {' and '.join(LANGUAGES)}"
         )
     choose = drawing(random.Random(f"translation {seed}"))
     while True:
