@@ -11,7 +11,7 @@ from rich.console import Console
 from glassformer.cli import app as cli
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import TrainingDisplay
-from glassformer.cli.streams import read_stdin, say, say_json
+from glassformer.cli.streams import read_lines, read_stdin, say, say_json
 from glassformer.errors import GlassformerError
 from glassformer.show.sheet import Sheet
 
@@ -86,7 +86,10 @@ def test_a_command_writes_escapes_for_what_the_console_cannot_spell(
     assert (b"\\xe9" if encoding == "ascii" else b"\xe9") in seen
 
 
-def test_standard_input_that_is_no_text_is_said_in_one_line(monkeypatch):
+@pytest.mark.parametrize(
+    ("read", "which"), [(read_stdin, "byte 3"), (lambda: [*read_lines()], "a byte")]
+)
+def test_standard_input_that_is_no_text_is_said_in_one_line(monkeypatch, read, which):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8"))
-    with pytest.raises(GlassformerError, match=r"standard input is not UTF-8 text: byte 3 is 0xE9"):
-        read_stdin()
+    with pytest.raises(GlassformerError, match=f"is not UTF-8 text: {which} is 0xE9"):
+        read()

@@ -89,15 +89,22 @@ def spell_non_finite(data: Any) -> Any:
 
 def read_stdin() -> str:
     """All of standard input."""
-    return "".join(read_lines())
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise _no_text(error, f"byte {error.start:,}") from error
 
 
 def read_lines() -> Iterator[str]:
     """Standard input line by line, each as soon as it is there."""
     try:
         yield from sys.stdin
-    except UnicodeDecodeError as error:
-        raise GlassformerError(
-            f"standard input is not {error.encoding.upper()} text: byte {error.start:,} is "
-            f"0x{error.object[error.start]:02X}; convert it, as in: iconv -f LATIN1 -t UTF-8"
-        ) from error
+    except UnicodeDecodeError as error:  # which counts from where it went on reading
+        raise _no_text(error, "a byte") from error
+
+
+def _no_text(error: UnicodeDecodeError, which: str) -> GlassformerError:
+    return GlassformerError(
+        f"standard input is not {error.encoding.upper()} text: {which} is "
+        f"0x{error.object[error.start]:02X}; convert it, as in: iconv -f LATIN1 -t UTF-8"
+    )
