@@ -46,11 +46,9 @@ export default defineConfig({
     target: "es2022",
     reportCompressedSize: true,
     rolldownOptions: {
-      // what d3-array makes as it is loaded and nobody here uses
-      treeshake: {
-        propertyReadSideEffects: false,
-        manualPureFunctions: ["bisector", "Blur2", "shuffler"],
-      },
+      // what d3-array makes as it is loaded and nobody here uses; that a property is read stays,
+      // though nothing is done with it: Svelte's effects depend on what they read
+      treeshake: { manualPureFunctions: ["bisector", "Blur2", "shuffler"] },
       checks: { circularDependency: true },
       onLog(level, log, handle) {
         if (log.code !== "CIRCULAR_DEPENDENCY") handle(level, log);
