@@ -152,12 +152,12 @@ def test_hub_out_of_reach_is_said_plainly_with_what_to_do_instead():
 
 
 @pytest.mark.usefixtures("cache")
-def test_only_text_and_safetensors_are_fetched(monkeypatch, tmp_path):
+def test_only_text_safetensors_and_pieces_are_fetched(monkeypatch, tmp_path):
     asked = []
 
     def snapshot_download(name, *, allow_patterns, local_files_only=False):
         asked.append((name, local_files_only))
-        harmless = (".json", ".safetensors", "merges.txt", "chat_template.jinja")
+        harmless = (".json", ".safetensors", "merges.txt", "chat_template.jinja", ".spm")
         assert all(pattern.endswith(harmless) for pattern in allow_patterns)
         if local_files_only:
             raise errors.LocalEntryNotFoundError("not here")

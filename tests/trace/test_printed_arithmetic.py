@@ -59,7 +59,8 @@ def traces(seed: int) -> Iterator[Trace]:
         ids = random_ids(model.config, seed)
         targets = random_targets(model.config, seed, ids)
         moments = {at: torch.rand_like(zero) for at, zero in zero_moments(model).items()}
-        recipe = Recipe(optimizer=("adamw", "muon")[number % 2], clip=0.5)
+        by = "muon" if number % 2 and model.config.lora is None else "adamw"
+        recipe = Recipe(optimizer=by, clip=0.5)
         yield watch_step(model, ids, targets, recipe=recipe, moments=moments, lr=9.7e-4, t=2).trace
         for sampling in SETTINGS if name in CHOOSING else ():
             trace = model.watch(ids[:1])

@@ -359,7 +359,7 @@ def test_eval_measures_a_text_and_prints_json_for_programs(glassformer, text, tm
     )
     code, _, said = glassformer("eval", tmp_path / "run")
     assert code == 2
-    assert "give one thing to measure on: a text, --storyland or --translation LANGUAGE" in said
+    assert "give one thing to measure on: a text, --storyland, --chat, --translation" in said
 
 
 def test_rows_of_a_table_train_and_are_measured_by_a_template(glassformer, tmp_path):

@@ -126,8 +126,9 @@ def _match_names(
             f"{path} says tie_word_embeddings=false and {tensors.folder} holds no {form.head_name};"
             " set it to true if the model uses its embedding table as its head"
         )
-    of_head = [t.name for t in expected if t.parts[0].startswith(("masked_head.", "unembed."))]
-    if missing and isinstance(config, Config) and config.masked_head and {*missing} <= {*of_head}:
+    heads = ("masked_head.", "unembed.")
+    of_head = {t.name for t in expected if any(part.startswith(heads) for part in t.parts)}
+    if missing and isinstance(config, Config) and config.masked_head and {*missing} <= of_head:
         raise GlassformerError(
             f"{tensors.folder} is an encoder without the head that says which word is hidden"
             f" (it lacks {_some(missing)}), so it gives vectors and no word; take the folder of a"
