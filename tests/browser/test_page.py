@@ -18,7 +18,8 @@ AXE = Path(__file__).resolve().parents[2] / "web/node_modules/axe-core/axe.min.j
 
 
 def problems(page: Page) -> list[str]:
-    """What axe-core finds, a line each."""
+    """What axe-core finds, a line each, once nothing glides over the page any more."""
+    expect(page.locator(".gliding")).to_have_count(0)
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
     result = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]

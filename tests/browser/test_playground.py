@@ -104,6 +104,7 @@ def test_a_slider_moves_the_bars_without_asking_the_server(
     page: Page, server: str, state: TrainState
 ) -> None:
     visit(page, server)
+    page.wait_for_load_state("networkidle")  # the page has the model now, and runs it by itself
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_label("Temperature", exact=True).press("ArrowRight")

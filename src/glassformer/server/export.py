@@ -195,8 +195,8 @@ def pack(about: schemas.TraceAbout, table: bytes, values: bytes) -> schemas.Pack
     """A trace as it stands in the page: both files, compressed, as text."""
     return schemas.PackedTrace(
         about=about,
-        table=packing.pack(table, packing.LEAST_EFFORT),
-        values=packing.pack(values, packing.LEAST_EFFORT),
+        table=packing.pack(table),
+        values=packing.pack(values),
     )
 
 

@@ -8,17 +8,16 @@ import gzip
 import numpy as np
 import numpy.typing as npt
 
-LEAST_EFFORT, MOST_EFFORT = 6, 9
 _PLAIN = str.maketrans("<&", ",.")
 
 
-def pack(content: bytes, effort: int = MOST_EFFORT) -> str:
+def pack(content: bytes) -> str:
     """Bytes as text: gzip, then base 85 with `,` and `.` for HTML's `<` and `&`.
 
     Five letters for four bytes, where base64 has five and a third.
     Source: RFC 1924 (its alphabet).
     """
-    return base64.b85encode(gzip.compress(content, effort, mtime=0)).decode().translate(_PLAIN)
+    return base64.b85encode(gzip.compress(content, 9, mtime=0)).decode().translate(_PLAIN)
 
 
 def pack_words(words: npt.NDArray[np.uint32]) -> str:
