@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,17 @@ PEER = "transformers"
 
 def run(seconds: float) -> Iterator[Row]:
     with one_thread():
-        for name, new in NEW.items():
-            with tempfile.TemporaryDirectory() as place:
-                folder = Path(place) / "model"
-                write(name, folder)
-                yield from of_model(name, folder, new, seconds / len(NEW))
+        for name, folder in folders(NEW):
+            yield from of_model(name, folder, NEW[name], seconds / len(NEW))
+
+
+def folders(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """A folder of random weights of each size, which is there until the next one is."""
+    for name in names:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            write(name, folder)
+            yield name, folder
 
 
 def of_model(name: str, folder: Path, new: int, seconds: float) -> Iterator[Row]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,13 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.bench_families import LENGTH, ours, random_text
+from bench.bench_families import LENGTH, folders, ours, random_text
 from bench.measure import Row, alternate, compare, one_thread
 from glassformer.generation.packed import pack
 from glassformer.interop import load
 from glassformer.interop.export import GGUF
 from glassformer.interop.gguf_file import write_gguf
-from tests.real_sizes import write
 
 NEW = {"llama 0.1B": 32, "qwen3 0.6B": 8}
 OURS, PEER = "ours", "llama.cpp"
@@ -34,11 +32,8 @@ OURS, PEER = "ours", "llama.cpp"
 
 def run(seconds: float) -> Iterator[Row]:
     with one_thread():
-        for name, new in NEW.items():
-            with tempfile.TemporaryDirectory() as place:
-                folder = Path(place) / "model"
-                write(name, folder)
-                yield of_model(name, folder, new, seconds / len(NEW))
+        for name, folder in folders(NEW):
+            yield of_model(name, folder, NEW[name], seconds / len(NEW))
 
 
 def of_model(name: str, folder: Path, new: int, seconds: float) -> Row:
