@@ -6,8 +6,9 @@ import pytest
 
 import glassformer as gf
 from glassformer.cli.training import sample
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.prepare import new_run
 from tests.command_line import Command
 from tests.server.served import client, node_table, open_trace
 

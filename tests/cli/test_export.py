@@ -17,7 +17,8 @@ from glassformer.interop.open import config_of
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.card import card
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.choices import Choices
+from glassformer.training.prepare import new_run
 from glassformer.training.run import load_run
 from tests.interop.models import random_ids, random_model
 from tests.parity import hugging_face  # noqa: F401 (it keeps transformers off the network)

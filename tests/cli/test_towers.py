@@ -14,8 +14,9 @@ from glassformer.model import EncoderDecoder, load_preset
 from glassformer.server.export import page_data
 from glassformer.server.runs import Runs
 from glassformer.text.translation import prompts
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.prepare import new_run
 from glassformer.training.translation import towers_of, translated, translation_tokenizer
 from tests.command_line import Command
 from tests.server.served import client

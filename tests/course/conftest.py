@@ -8,8 +8,9 @@ import pytest
 from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson, names
 from glassformer.course.lesson import Lesson
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.prepare import new_run
 from tests.command_line import columns, glassformer
 
 __all__ = ["columns", "glassformer"]

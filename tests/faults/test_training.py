@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from glassformer.interop.folder import load_folder
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.replay import Replay
 from glassformer.training.run import Run, load_run
 from tests.training.replayed import train_run

@@ -16,7 +16,8 @@ from glassformer.generation.sampling import Sampling
 from glassformer.interop.folder import load_folder, save
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.choices import Choices
+from glassformer.training.prepare import new_run, resumed_run
 from tests.interop.models import ODD, random_model
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "

@@ -22,9 +22,10 @@ from glassformer.server.runs import Runs
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
+from glassformer.training.choices import Choices
 from glassformer.training.examples import examples
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.prepare import new_run
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_run, open_train_state
 from tests.server.served import client, error, node_table, open_trace

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from glassformer.metrics import Row
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.prepare import new_run
 
 STEPS = 13
 SIZES = {"n_ctx": 8, "d_model": 16, "n_layers": 1, "n_heads": 2, "d_mlp": 32}

@@ -16,8 +16,9 @@ from glassformer.interop.folder import save
 from glassformer.interop.open import config_of, load
 from glassformer.model.parts import Lora
 from glassformer.training.checkpoint import load_checkpoint
+from glassformer.training.choices import Choices
 from glassformer.training.loop import Loop, train
-from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.replay import state_at
 from tests.training.small import weights_equal
 

@@ -10,7 +10,8 @@ from glassformer.cli.training import print_outcome, train_showing
 from glassformer.generation.generate import generate
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.choices import Choices
+from glassformer.training.prepare import new_run
 from glassformer.training.run import read_metrics
 from glassformer.training.sizing import Measured, measured, sized
 from tests.calculator import gives

@@ -15,9 +15,10 @@ from glassformer.text import storyland
 from glassformer.text.blocks import IGNORED
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.blanks import measure_blanks
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.masking import Frame
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.prepare import new_run, resumed_run
 from tests.command_line import Command
 
 SMALL = Choices(

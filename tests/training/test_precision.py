@@ -9,9 +9,10 @@ import torch
 from glassformer.interop import load, save
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.choices import Choices
 from glassformer.training.loop import Loop, train
 from glassformer.training.plan import make_plan
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.replay import Replay
 from tests.training.small import small_data, small_model, small_recipe, weights_equal
 

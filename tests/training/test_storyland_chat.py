@@ -17,7 +17,8 @@ from glassformer.text.storyland.chats import BASES, Chat, Reply, chats
 from glassformer.text.storyland.grammar import DID
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.chat import ChatData
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.choices import Choices
+from glassformer.training.prepare import new_run
 from glassformer.training.storyland_chat import (
     FEWEST_CHATS,
     chat_tokenizer,

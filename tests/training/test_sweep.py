@@ -15,9 +15,10 @@ from glassformer.cli.stopping import Stop
 from glassformer.cli.variants import read_variants
 from glassformer.errors import GlassformerError
 from glassformer.training.checkpoint import steps_saved
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.options import to_toml
-from glassformer.training.prepare import Choices, new_run
+from glassformer.training.prepare import new_run
 from glassformer.training.run import load_run
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 40

@@ -15,8 +15,9 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from glassformer.interop.folder import load_folder
 from glassformer.text import storyland
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.translation import translation_tokenizer
 
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

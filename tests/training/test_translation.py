@@ -8,8 +8,9 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.model import EncoderDecoder, load_preset
 from glassformer.ops import IGNORED
+from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.recipe import Recipe
 from glassformer.training.translation import (
     HELD_OUT,

@@ -19,7 +19,8 @@ from glassformer.show.explanation import print_arithmetic, short_address
 from glassformer.show.plots.all import draw_all
 from glassformer.show.sheet import Sheet
 from glassformer.show.tour import print_tour
-from glassformer.training.prepare import Choices, new_run, resumed_run
+from glassformer.training.choices import Choices
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.run import read_metrics
 from glassformer.training.storyland import StorylandScore, measure
 

@@ -28,9 +28,10 @@ from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.parts import ADAPTABLE, Lora
 from glassformer.text.corpus import FIELD
 from glassformer.text.mixture import parse_weights
+from glassformer.training.choices import Choices
 from glassformer.training.loggers import opened
 from glassformer.training.loop import Outcome
-from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.ranks import Ranks
 
 RECIPES = ("fast", "classic")

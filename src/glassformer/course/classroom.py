@@ -27,12 +27,13 @@ from glassformer.text.shard import Shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.checkpoint import steps_saved
+from glassformer.training.choices import Choices
 from glassformer.training.corpora import open_blocks
 from glassformer.training.data import BlocksData
 from glassformer.training.examples import examples, shortened, unfinished
 from glassformer.training.loop import train
 from glassformer.training.masking import MaskedData
-from glassformer.training.prepare import Choices, Prepared, new_run, resumed_run
+from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.run import DATA, open_tokenizer, read_description
 from glassformer.training.sizing import LITTLE, measured, sized
 from glassformer.training.train_state import TrainState, open_train_state
