@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from glassformer.text import storyland
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.choices import Choices
 from glassformer.training.loop import train
-from glassformer.training.prepare import new_run, resumed_run
+from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.translation import translation_tokenizer
 
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -58,7 +59,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "roberta": {**BERT, "pad_token_id": 1, "max_position_embeddings": 42},
     "modernbert": {**BERT, "local_attention": 8, "global_attn_every_n_layers": 2},
 }
-SHORT = {"steps": 4, "batch_size": 4, "warmup_steps": 1, "eval_every": 4, "save_every": 2}
+SHORT = {"steps": 4, "batch_size": 16, "warmup_steps": 1, "eval_every": 4, "save_every": 2}
 
 
 @pytest.fixture(scope="module")
@@ -85,27 +86,29 @@ def test_a_folder_of_another_program_is_trained_resumed_bit_for_bit_and_written_
     corpus: dict[str, Any] = {"preset": "translation"} if translates else {"texts": (str(text),)}
     choices = Choices(start_from=str(theirs), recipe=SHORT, **corpus)
 
-    def trained(folder: Path, stopped: bool) -> bytes:
-        stops = iter([False, False, False, stopped, False])
-        prepared = new_run(folder, choices)
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+
+    def train_on(prepared: Prepared, last: int) -> None:
+        stops = iter([*[False] * last, True])
         with prepared.run:
             go = partial(train, prepared.model, prepared.data, prepared.recipe, run=prepared.run)
-            assert go(should_stop=lambda: next(stops)).step == (3 if stopped else 4)
-        if stopped:
-            prepared = resumed_run(folder)
-            with prepared.run:
-                train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
-        return (folder / "model.safetensors").read_bytes()
+            assert go(should_stop=lambda: next(stops)).step == last
 
-    assert trained(tmp_path / "stopped", True) == trained(tmp_path / "whole", False)
-    saved = json.loads((tmp_path / "whole" / "config.json").read_text())
+    begun = new_run(stopped, choices)
+    shutil.copytree(stopped, whole)
+    train_on(begun, 3)
+    train_on(resumed_run(stopped), 4)
+    train_on(resumed_run(whole), 4)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (stopped, whole)]
+    assert weights[0] == weights[1]
+    saved = json.loads((whole / "config.json").read_text())
     assert saved["model_type"] == family
     for name, value in SETTINGS[family].items():
         assert saved.get(name, value) == value, name
-    there, info = opener.from_pretrained(tmp_path / "whole", output_loading_info=True)
+    there, info = opener.from_pretrained(whole, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
-    ours, _ = load_folder(tmp_path / "whole")
+    ours, _ = load_folder(whole)
     ids = torch.tensor([[3, 5, 7, 9]])
     more = {"decoder_input_ids": ids} if translates else {}
     given = {"source": ids} if translates else {}
