@@ -140,9 +140,9 @@ def test_a_translation_is_written_word_by_word_and_a_head_switched_off_is_seen_i
     expect(page.get_by_text("Head 1 of cross-attention in decoder block 0 is off")).to_be_visible()
     losses = page.get_by_test_id("losses")
     expect(losses).to_contain_text("and becomes")
-    found = re.search(r"becomes\s+([\d.]+)", losses.inner_text())
-    assert found
-    assert float(found[1]) == pytest.approx(off["loss"].item(), rel=0.01)  # it has a few digits
+    result = re.search(r"becomes\s+([\d.]+)", losses.inner_text())
+    assert result
+    assert float(result[1]) == pytest.approx(off["loss"].item(), rel=0.01)  # it has a few digits
 
 
 def test_a_blank_is_filled_with_the_probabilities_that_python_gives(

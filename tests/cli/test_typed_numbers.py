@@ -15,7 +15,7 @@ from glassformer.errors import GlassformerError
 
 TINY = [
     *("--tokenizer=chars", "--n-ctx=8", "--d-model=8", "--n-layers=1", "--n-heads=1"),
-    *("--batch-size=2", "--steps=2", "--eval-every=1"),
+    *("--batch-size=32", "--steps=2", "--eval-every=1"),
 ]
 PASS = ["run", "the cat"]
 NUMBER = "weight/embed.W_E[vocab=1,d_model=1]"

@@ -22,13 +22,13 @@ P = TypeVar("P", bound=Part)
 
 def part(made: Lesson, kind: type[P], title: str) -> P:
     """The part of a kind whose title, or question, has these words."""
-    (found,) = (
+    (result,) = (
         p
         for stage in made.stages
         for p in stage.parts
         if isinstance(p, kind) and title in getattr(p, "title", getattr(p, "question", ""))
     )
-    return found
+    return result
 
 
 def typed(line: str) -> str:

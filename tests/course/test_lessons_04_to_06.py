@@ -71,14 +71,14 @@ def test_the_map_has_the_places_of_the_two_strongest_directions(room: Classroom)
 
 
 def test_the_storys_analogy_comes_true(room: Classroom) -> None:
-    found = best_analogy(room)
-    assert found is not None
+    result = best_analogy(room)
+    assert result is not None
     rows = embeddings(room)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    sum_ = unit[found.b] - unit[found.a] + unit[found.c]
+    sum_ = unit[result.b] - unit[result.a] + unit[result.c]
     near = unit @ sum_
-    near[[found.a, found.b, found.c]] = -np.inf
-    assert near.argmax() == found.d
+    near[[result.a, result.b, result.c]] = -np.inf
+    assert near.argmax() == result.d
     task = tasks(lesson("5", room))[1]
     assert math.isclose(task.expected, sum_[0], abs_tol=0.016)  # three numbers of two digits
 

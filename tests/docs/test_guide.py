@@ -77,9 +77,9 @@ def test_what_the_commands_of_the_page_on_asking_print_is_true(glassformer: Comm
     tables = [text for text in printed if DRAWN.search(text)]
     assert len(tables) == 2
     for text in tables:
-        found = CHOSEN.search(" ".join(text.split()))
-        assert found is not None, text
-        u, low, high = map(float, found.groups())
+        result = CHOSEN.search(" ".join(text.split()))
+        assert result is not None, text
+        u, low, high = map(float, result.groups())
         assert low <= u < high
         (probability,) = DRAWN.findall(text)
         assert f"{high - low:.3f}" == probability  # as many digits as the table has

@@ -17,7 +17,7 @@ FRESH = TEXT.index("red")
 
 def document(*starts: int) -> Document:
     answers = tuple(Answer(s, TEXT.index(" ", s), n_examples=1) for s in starts)
-    return Document(TEXT, nats=1.0, kind="colours", answers=answers)
+    return Document(TEXT, nats=1.0, kind="colors", answers=answers)
 
 
 @pytest.fixture(scope="module")

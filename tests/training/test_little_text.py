@@ -60,14 +60,14 @@ def test_the_numbers_of_the_plan_follow_from_each_other_as_printed(tmp_path, cap
     with begun.run:
         train_showing(begun, SafeConsole())
     said = " ".join(capsys.readouterr().out.split())
-    found = re.search(
+    result = re.search(
         r"model ([\d,]+) parameters text (\d+) training tokens; ([\d.]+) tokens seen per parameter,"
         r" each about (\d+) times.* memory (\d+) KB of weights.* (\d+) steps of \d+ ms for (\d+)"
         r" tokens for comparison: knowing nothing ([\d.]+)",
         said,
     )
-    assert found, said
-    parameters, tokens, each, times, memory, steps, at_once, nothing = found.groups()
+    assert result, said
+    parameters, tokens, each, times, memory, steps, at_once, nothing = result.groups()
     seen = f"{steps} * {at_once}"
     assert gives(f"{seen} / {parameters.replace(',', '')}", each)
     assert gives(f"{seen} / {tokens}", times)

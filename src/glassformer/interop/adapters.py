@@ -218,17 +218,17 @@ def read_adapters(folder: Path, base: OneTower) -> OneTower:
     refuse_two(base.config)
     with Tensors(folder, (WEIGHTS,)) as file:
         note = _note(file, folder)
-        found = [*_found(folder, base, file)]
-        if not found:
+        result = [*_found(folder, base, file)]
+        if not result:
             raise GlassformerError(f"{folder / WEIGHTS} holds no adapter; save it again")
-        lora = _lora(folder, base.config, found, note)
+        lora = _lora(folder, base.config, result, note)
         model = with_adapters(base, lora)
         if note.get("frozen_sha256", "") not in ("", fingerprint(model)):
             raise GlassformerError(
                 f"the model in {base_of(folder)} has changed since the adapters in {folder} were"
                 " trained beside it; put the weights back that it had, or train the adapters again"
             )
-        _fill(model, found, apart=bool(note))
+        _fill(model, result, apart=bool(note))
     return model.eval()
 
 
@@ -237,8 +237,8 @@ def config_with_adapters(folder: Path, config: Config) -> Config:
     with torch.device("meta"):
         base = kind_of(config)(config)
     with Tensors(folder, (WEIGHTS,)) as file:
-        found = [*_found(folder, base, file)]
-        return config.replace(lora=_lora(folder, config, found, _note(file, folder)).to_dict())
+        result = [*_found(folder, base, file)]
+        return config.replace(lora=_lora(folder, config, result, _note(file, folder)).to_dict())
 
 
 def form_of(model: OneTower) -> Form:

@@ -230,26 +230,26 @@ def best_analogy(room: Classroom) -> Analogy | None:
 
 
 def _arithmetic(room: Classroom) -> Stage:
-    found = best_analogy(room)
+    result = best_analogy(room)
     title = "Words as arithmetic"
     begin = Paragraph(
         text="A famous sum of a large model is king - man + woman ≈ queen. The step from man to"
         " king is about the step from woman to queen. Such a sum is an [[analogy]]. Does our little"
         " model have one?"
     )
-    if found is None:
+    if result is None:
         text = (
             "We tried every two pairs of words that stand in one sentence. None of the sums led to"
             " the right word. This text is too short, or its model too small."
         )
         return Stage(title=title, parts=[begin, Paragraph(text=text)])
-    name = [visible(room.tokenizer.token(i)) for i in found[:4]]
+    name = [visible(room.tokenizer.token(i)) for i in result[:4]]
     table = table_of(room)
     known = content(room)
-    near = analogy(table, found.b, found.a, found.c, len(table))
+    near = analogy(table, result.b, result.a, result.c, len(table))
     ranked = [one for one in near if one.token in known]
     sizes = torch.linalg.vector_norm(table.double(), dim=1)
-    first = [(table[i, 0].double() / sizes[i]).item() for i in (found.b, found.a, found.c)]
+    first = [(table[i, 0].double() / sizes[i]).item() for i in (result.b, result.a, result.c)]
     shown = [round(x, 2) for x in first]
     return Stage(
         title=title,

@@ -66,10 +66,10 @@ class Metrics:
     def text(self, running: int, waiting: int) -> str:
         """The page that Prometheus reads."""
         blocks = {
-            ("requests_total", "counter", "Requests by endpoint."): _labelled(
+            ("requests_total", "counter", "Requests by endpoint."): _labeled(
                 "requests_total", "endpoint", self._requests
             ),
-            ("requests_ended_total", "counter", "Requests by how they ended."): _labelled(
+            ("requests_ended_total", "counter", "Requests by how they ended."): _labeled(
                 "requests_ended_total", "how", self._ended
             ),
             ("prompt_tokens_total", "counter", "Tokens of prompts."): [
@@ -101,5 +101,5 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _labelled(name: str, label: str, counts: Counter[str]) -> list[str]:
+def _labeled(name: str, label: str, counts: Counter[str]) -> list[str]:
     return [f'glassformer_{name}{{{label}="{key}"}} {counts[key]}' for key in sorted(counts)]
