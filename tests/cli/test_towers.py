@@ -14,6 +14,7 @@ from glassformer.model import EncoderDecoder, load_preset
 from glassformer.server.export import page_data
 from glassformer.server.runs import Runs
 from glassformer.text.translation import prompts
+from glassformer.training import storyland
 from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.prepare import new_run
@@ -74,6 +75,7 @@ def test_right_translations_are_counted_by_the_examples_in_the_prompt(
     glassformer: Command, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(eval_prompts, "FRESH", 30)
+    monkeypatch.setattr(storyland, "HELD_OUT", 60)
     choices = Choices(
         preset="translation-in-context",
         model={"d_model": 16, "n_heads": 2},

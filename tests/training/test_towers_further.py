@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from glassformer.interop.folder import load_folder
 from glassformer.text import storyland
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.training import translation
 from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.prepare import Prepared, new_run, resumed_run
@@ -60,6 +62,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "modernbert": {**BERT, "local_attention": 8, "global_attn_every_n_layers": 2},
 }
 SHORT = {"steps": 4, "batch_size": 16, "warmup_steps": 1, "eval_every": 4, "save_every": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_held_out() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translation, "HELD_OUT", 60)  # pairs, so that few have to be drawn
+        yield
 
 
 @pytest.fixture(scope="module")

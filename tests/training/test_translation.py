@@ -1,5 +1,6 @@
 """Learning to translate: the batches, the floor, what is counted as right, and a run of its own."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -8,12 +9,12 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.model import EncoderDecoder, load_preset
 from glassformer.ops import IGNORED
+from glassformer.training import translation
 from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.recipe import Recipe
 from glassformer.training.translation import (
-    HELD_OUT,
     PairsData,
     describe_translation,
     filled,
@@ -28,6 +29,14 @@ from glassformer.training.translation import (
 
 SMALL = {"d_model": 16, "n_layers": 1, "n_heads": 2}
 SHORT = {"steps": 4, "batch_size": 8, "eval_every": 2, "save_every": 2, "sample_every": 4}
+HELD_OUT = 60  # pairs, so that few have to be drawn
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_held_out() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translation, "HELD_OUT", HELD_OUT)
+        yield
 
 
 @pytest.fixture(scope="module")
