@@ -18,12 +18,15 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import MOST_ROWS, CompiledRows, NotCompiledError
 from glassformer.generation.packed import unpacked
 from glassformer.generation.plain_rows import PlainRows
+from glassformer.generation.rules import NO_RULES, Rules
 from glassformer.generation.sampling import Sampling
+from glassformer.generation.sourced_rows import SourcedRows
 from glassformer.kernels.choose import choose_rows, penalize, uniform
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.memory import machine_memory
 from glassformer.model.config import Config
 from glassformer.model.decoder import Decoder
+from glassformer.model.encoder_decoder import EncoderDecoder
 
 CACHE_BYTES, CACHE_SHARE = 4_000_000_000, 8
 """What keys and values may take at most: this, or an eighth of the machine's memory."""
@@ -65,7 +68,8 @@ class Text:
     """A text to be continued, and how far it is.
 
     logprobs: how many of the likeliest tokens to tell beside each, None for no log-probabilities;
-    score: of the prompt's tokens too; bias: what is added to the scores of some tokens.
+    score: of the prompt's tokens too; bias: what is added to the scores of some tokens; rules:
+    which the folder forces or forbids; source: what an encoder reads, whose target the text is.
     """
 
     prompt: list[int]
@@ -77,6 +81,8 @@ class Text:
     logprobs: int | None = None
     score: bool = False
     bias: Mapping[int, float] = field(default_factory=dict)
+    rules: Rules = NO_RULES
+    source: list[int] | None = None
     cancelled: bool = False
     new: list[int] = field(default_factory=list)
     slot: int = -1
@@ -99,8 +105,8 @@ class Batch:
     What a slot still holds of an earlier text is not read again by one that begins alike.
     """
 
-    def __init__(self, model: Decoder, most_slots: int = MOST_ROWS) -> None:
-        slots, capacity = room_for(model.config, model.embed.W_E.itemsize)
+    def __init__(self, model: Decoder | EncoderDecoder, most_slots: int = MOST_ROWS) -> None:
+        slots, capacity = room_of(model)
         self.model, self.capacity = model, capacity
         self._reader = _reader(model, min(slots, most_slots), capacity)
         self._free = [*range(self._reader.slots)]
@@ -119,6 +125,8 @@ class Batch:
         if self._reader.in_pieces and not text.score:
             text.n_cached = min(_alike(self._held[best], text.prompt), len(text.prompt) - 1)
         del self._held[best][text.n_cached :]
+        if isinstance(self._reader, SourcedRows) and text.source is not None:
+            self._reader.begin(best, text.source)
         self.texts.append(text)
 
     @torch.inference_mode()
@@ -190,6 +198,9 @@ class Batch:
     def _choose(self, texts: Sequence[Text], scores: Tensor) -> list[int]:
         alike: dict[tuple[Any, ...], list[int]] = {}
         for row, text in enumerate(texts):
+            if any(text.rules):
+                is_last = len(text.new) + 1 == text.max_new
+                scores[row] = text.rules.applied(scores[row], len(text.new), is_last)
             if text.bias:
                 scores[row, [*text.bias]] += torch.tensor([*text.bias.values()]).double()
             if text.penalty != 1:
@@ -236,7 +247,17 @@ def room_for(config: Config, itemsize: int) -> tuple[int, int]:
     return max(min(budget // (token * capacity), MOST_ROWS), 1), capacity
 
 
-def _reader(model: Decoder, slots: int, capacity: int) -> CompiledRows | PlainRows:
+def room_of(model: Decoder | EncoderDecoder) -> tuple[int, int]:
+    """The same for a model; of two towers it is the decoder that holds texts."""
+    config = model.config.decoder if isinstance(model, EncoderDecoder) else model.config
+    return room_for(config, model.embed.W_E.itemsize)
+
+
+def _reader(
+    model: Decoder | EncoderDecoder, slots: int, capacity: int
+) -> CompiledRows | PlainRows | SourcedRows:
+    if isinstance(model, EncoderDecoder):
+        return SourcedRows(model, slots, capacity)
     if not model.config.turns_by_length:
         try:
             return CompiledRows(model, slots, capacity)

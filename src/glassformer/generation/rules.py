@@ -41,6 +41,9 @@ class Rules(NamedTuple):
         return scores
 
 
+NO_RULES = Rules()
+
+
 def rules(settings: FolderSettings, vocab_size: int) -> Rules:
     """What a folder forces and forbids; generation_config.json comes before config.json."""
     result: dict[str, tuple[int, ...]] = {}

@@ -29,6 +29,10 @@ TERMS = 8
 ROW_TILE = 1024
 """Sums of each row that are kept at once: the matrix's part is long enough to come in one go."""
 
+OUTPUTS = 16
+"""Sums of some rows that are taken before the next rows' turn, where they lie along the matrix: the
+rows' numbers then stay in the nearest cache, and the matrix's in the next one."""
+
 
 def rows_function(
     name: str,
@@ -82,9 +86,7 @@ class _RowsWriter(Writer):
         if axes and self._is_unit_stride(reduce, axes[-1]):
             self._write_tiles(reduce, axes[-1])
         else:
-            if axes:
-                self._loop(axes[-1])
-            self._write_sums(reduce)
+            self._write_sums(reduce, axes[-1] if axes else None)
         while self._depth:
             self._close()
 
@@ -96,13 +98,20 @@ class _RowsWriter(Writer):
             self._of_row = f"row{k}"
             self._line(statement(k))
 
-    def _write_sums(self, reduce: Reduce) -> None:
-        """One number of each row, its sum taken at once."""
+    def _write_sums(self, reduce: Reduce, along: str | None) -> None:
+        """Numbers of each row, along the output's last axis; each sum is taken at once."""
         axes, term = self._over(reduce)
+        if along is not None:
+            size = self._sizes[along]
+            self.open(f"for (int64_t start = 0; start < {size}; start += {OUTPUTS}) {{")
+            self._line(f"int64_t end = {size} - start < {OUTPUTS} ? {size} : start + {OUTPUTS};")
         self.open(f"for (int64_t block = 0; block < rows; block += {TOGETHER}) {{")
         for k in range(TOGETHER):
             present = f"block + {k} < rows ? block + {k} : rows - 1"
             self._line(f"int64_t row{k} = {present};")
+        if along is not None:
+            self._index[along] = along
+            self.open(f"for (int64_t {along} = start; {along} < end; {along}++) {{")
         for k in range(TOGETHER):
             self._line(f"real sum{k} = 0;")
         for axis in axes:

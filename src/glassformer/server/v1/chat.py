@@ -13,9 +13,9 @@ from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engines import Served, ask
 from glassformer.server.v1.errors import FieldError
-from glassformer.server.v1.glass import glass, refuse_bias
+from glassformer.server.v1.glass import Header, glass, with_header
 from glassformer.server.v1.logprobs import chat_logprobs
-from glassformer.server.v1.responses import FINGERPRINT, refusals, usage
+from glassformer.server.v1.responses import FINGERPRINT, refusals, usage, whole
 from glassformer.server.v1.services import ClientAnswers, base_of
 from glassformer.server.v1.stream import event, in_pieces, streamed
 from glassformer.server.v1.template import chat_ids
@@ -25,14 +25,19 @@ router = APIRouter(responses=refusals())
 
 @router.post("/v1/chat/completions", response_model=schemas.ChatCompletion)
 async def chat(
-    request: schemas.ChatRequest, http: Request, answers: ClientAnswers
-) -> Response | schemas.ChatCompletion:
+    request: schemas.ChatRequest,
+    http: Request,
+    answers: ClientAnswers,
+    x_glass: Header = None,
+) -> Response:
     """Continue a chat; with `stream`, as server-sent events."""
-    refuse_bias(request)
+    request = with_header(request, x_glass)
     if request.top_logprobs is not None and not request.logprobs:
         raise FieldError("top_logprobs", "it goes with logprobs: true; give both")
     served, prompt = await answers.ready(
-        request.model, lambda tokenizer: chat_ids(tokenizer, request.messages)
+        request.model,
+        lambda served: chat_ids(served, request.messages),
+        sum(len(message.text) for message in request.messages),
     )
     answer = Answer("chatcmpl", served.run, at_once=not request.stream)
     limits = (request.max_completion_tokens, request.max_tokens, served.defaults.max_new_tokens)
@@ -43,6 +48,7 @@ async def chat(
         request,
         most=next((limit for limit in limits if limit is not None), None),
         logprobs=request.top_logprobs or 0 if request.logprobs else None,
+        alone=True,
     )
     answers.began("chat", answer, http)
     writer = Writer(served, request, answer, base_of(http))
@@ -50,7 +56,7 @@ async def chat(
         return streamed(writer.chunks())
     async for _ in answer.news():
         pass
-    return await writer.complete()
+    return whole(await writer.complete())
 
 
 class Writer:

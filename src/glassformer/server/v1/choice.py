@@ -15,7 +15,8 @@ from glassformer.text.tokenizer import Tokenizer
 class Choice:
     """What has been given of a text: its pieces, its tokens, and how it ended.
 
-    stop: texts before which it ends. at_once: its text is wanted at the end alone.
+    stop: texts before which it ends. at_once: its text is wanted at the end alone. alone: it is
+    spelled by itself, not as what follows the prompt: no space stands before its first word.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class Choice:
         stop: list[str],
         at_once: bool,
         touched: Callable[[], None],
+        alone: bool = False,
     ) -> None:
-        self.index, self.prompt = index, prompt
+        self.index, self.prompt, self.alone = index, prompt, alone
         self.tokenizer = tokenizer
         self.text: Text | None = None
         self.prompt_scores: list[Chosen] = []
@@ -37,7 +39,7 @@ class Choice:
         self.done = False
         self.times: list[float] = []
         """When each token came."""
-        self._stream = TextStream(tokenizer, prompt, stop)
+        self._stream = TextStream(tokenizer, () if alone else prompt, stop)
         self._late = at_once and not stop
         self._touched = touched
         self._pieces: list[str] = []

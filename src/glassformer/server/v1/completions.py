@@ -12,12 +12,14 @@ from glassformer.server.v1 import schemas
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engines import Served, ask
-from glassformer.server.v1.glass import glass, refuse_bias
+from glassformer.server.v1.errors import FieldError
+from glassformer.server.v1.glass import Header, glass, with_header
 from glassformer.server.v1.logprobs import text_logprobs
-from glassformer.server.v1.responses import FINGERPRINT, refusals, usage
+from glassformer.server.v1.responses import FINGERPRINT, refusals, usage, whole
 from glassformer.server.v1.services import ClientAnswers, base_of
 from glassformer.server.v1.stream import event, in_pieces, streamed
-from glassformer.text.tokenizer import Tokenizer
+
+Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
 MAX_TOKENS = 16
 """How many tokens follow where nobody says; OpenAI's own default."""
@@ -27,22 +29,31 @@ router = APIRouter(responses=refusals())
 
 @router.post("/v1/completions", response_model=schemas.Completion)
 async def complete(
-    request: schemas.CompletionRequest, http: Request, answers: ClientAnswers
-) -> Response | schemas.Completion:
+    request: schemas.CompletionRequest,
+    http: Request,
+    answers: ClientAnswers,
+    x_glass: Header = None,
+) -> Response:
     """Continue a text, or several; with `stream`, as server-sent events."""
-    refuse_bias(request)
+    request = with_header(request, x_glass)
     served, prompts = await answers.ready(
-        request.model, lambda tokenizer: prompts_of(tokenizer, request.prompt)
+        request.model, lambda served: prompts_of(served, request.prompt), _size(request.prompt)
     )
+    if request.echo and served.towers is not None:
+        raise FieldError(
+            "echo", f"{served.run} translates, and writes no source again; leave it out"
+        )
     answer = Answer("cmpl", served.run, at_once=not request.stream)
-    default = served.defaults.max_new_tokens
-    most = request.max_tokens if request.max_tokens is not None else default
+    limits = (request.max_tokens, served.defaults.max_new_tokens)
+    most = next((limit for limit in limits if limit is not None), None)
+    if most is None and served.towers is None:
+        most = MAX_TOKENS
     ask(
         served,
         answer,
         prompts,
         request,
-        most=MAX_TOKENS if most is None else most,
+        most=most,
         logprobs=request.logprobs,
         score=bool(request.echo),
     )
@@ -56,23 +67,37 @@ async def complete(
     for choice in answer.choices:
         choices.append(writer.choice(choice, first=True))
         await asyncio.sleep(0)  # others have their turn
-    return writer.completion(choices, usage(answer))
+    return whole(writer.completion(choices, usage(answer)))
 
 
-def prompts_of(
-    tokenizer: Tokenizer, prompt: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
-) -> list[list[int]]:
+def prompts_of(served: Served, prompt: Prompt) -> list[list[int]]:
     """The tokens of a request's prompt, or of each of its prompts."""
     if isinstance(prompt, str):
-        return [tokenizer.encode_prompt(prompt)]
+        return [_read(served, prompt)]
     ids = [one for one in prompt if isinstance(one, int)]
     if ids:
         return [ids]
     return [
-        tokenizer.encode_prompt(one) if isinstance(one, str) else [*one]
+        _read(served, one) if isinstance(one, str) else [*one]
         for one in prompt
         if not isinstance(one, int)
     ]
+
+
+def _read(served: Served, text: str) -> list[int]:
+    """The tokens of a text that is continued, or translated."""
+    if served.towers is None:
+        return served.tokenizer.encode_prompt(text)
+    if not served.tokenizer.encode(text):
+        raise FieldError("prompt", "there are no words to translate; give it some")
+    return served.tokenizer.encode_source(text)
+
+
+def _size(prompt: Prompt) -> int:
+    """Its characters, and its ids."""
+    if isinstance(prompt, str):
+        return len(prompt)
+    return sum(1 if isinstance(one, int) else len(one) for one in prompt)
 
 
 class Writer:
@@ -123,13 +148,14 @@ class Writer:
         tokenizer, request, index = self._tokenizer, self._request, choice.index
         text, new, done = choice.take()
         scored: list[Chosen] = []
-        before = choice.prompt + [one.token for one in choice.chosen[: self._tokens[index]]]
+        read = [] if choice.alone else choice.prompt
+        before = read + [one.token for one in choice.chosen[: self._tokens[index]]]
         if first and request.echo:
             text = tokenizer.decode_known(choice.prompt) + text
             scored, before = self._scores(choice), []
         logprobs = None
         if request.logprobs is not None:
-            start = 0 if request.echo else len(choice.prompt)
+            start = 0 if request.echo else len(read)
             logprobs = text_logprobs(tokenizer, before, [*scored, *new], start)
         looked = None
         if request.glass and choice.text is not None:

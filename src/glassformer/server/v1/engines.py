@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from glassformer.generation.batch import Text, room_for
+import torch
+
+from glassformer.generation.batch import Text, room_of
 from glassformer.generation.defaults import Defaults, end_ids, read_defaults
 from glassformer.generation.generate import PromptTooLongError, check_prompt
+from glassformer.generation.rules import Rules, rules
 from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.model import EncoderDecoder
+from glassformer.model.ids import refuse_outside
 from glassformer.server.errors import ApiError
 from glassformer.server.runs import OPEN_MODELS, Runs, Source
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engine import QUEUE, Engine
 from glassformer.server.v1.errors import FieldError
+from glassformer.server.v1.glass import refuse_unshown
 from glassformer.server.v1.schemas import PROMPTS, Request
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import TrainState
+
+LOOK_SECONDS = 0.5
+"""How long a model is taken for the one in its folder before the folder is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Served:
     run: str
     state: TrainState
     defaults: Defaults
+    rules: Rules
     queue: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     engines: list[Engine] = field(default_factory=list)
@@ -40,8 +51,13 @@ class Served:
     @property
     def capacity(self) -> int:
         """Tokens that a text may have, of all that the model could read."""
+        return room_of(self.state.model)[1]
+
+    @property
+    def towers(self) -> EncoderDecoder | None:
+        """The model, if it translates."""
         model = self.state.model
-        return room_for(model.config, model.embed.W_E.itemsize)[1]
+        return model if isinstance(model, EncoderDecoder) else None
 
     @property
     def engine(self) -> Engine:
@@ -62,6 +78,7 @@ class Engines:
     def __init__(self, runs: Runs, queue: int = QUEUE) -> None:
         self._runs, self._queue = runs, queue
         self._served: OrderedDict[str, Served] = OrderedDict()
+        self._looked: dict[str | None, tuple[float, Served]] = {}  # when, by what a client calls it
         self._lock = threading.Lock()
         self._leaving = False
 
@@ -82,9 +99,22 @@ class Engines:
         """What can be asked for."""
         return self._runs.present
 
+    def recent(self, model: str | None) -> Served | None:
+        """A model that writes texts already and was opened a moment ago."""
+        with self._lock:
+            when, served = self._looked.get(model, (0.0, None))
+            if served is None or time.monotonic() - when > LOOK_SECONDS or not served.engines:
+                return None
+            return served if self._served.get(served.run) is served else None
+
     def open(self, model: str | None) -> Served:
         """A model; takes long where it is new."""
-        run = self.source(model).id
+        served = self._open(self.source(model).id)
+        with self._lock:
+            self._looked[model] = (time.monotonic(), served)
+        return served
+
+    def _open(self, run: str) -> Served:
         state = self._runs.train_state(run)
         with self._lock:
             known = self._served.get(run)
@@ -93,7 +123,9 @@ class Engines:
                 return known
             if self._leaving:
                 raise ApiError("ending", "the server is ending; start it again")
-            served = Served(run, state, read_defaults(state.model.folder_settings), self._queue)
+            settings = state.model.folder_settings
+            rule = rules(settings, state.model.config.vocab_size)
+            served = Served(run, state, read_defaults(settings), rule, self._queue)
             if known is not None:  # it was trained meanwhile
                 known.retire()
             self._served[run] = served
@@ -135,11 +167,14 @@ def ask(
     most: int | None,
     logprobs: int | None,
     score: bool = False,
+    alone: bool = False,
 ) -> None:
     """Give an answer its texts, and the engine what it has to do.
 
-    most: new tokens; score: with the log-probabilities of the prompts' own tokens.
+    most: new tokens; score: with the log-probabilities of the prompts' own tokens; alone: see
+    `Choice`. Two towers read a prompt as their source, and the text is its translation.
     """
+    refuse_unshown(request, served.rules, served.towers is not None)
     n = request.n or 1
     if n * len(prompts) > PROMPTS:
         raise FieldError(
@@ -151,41 +186,63 @@ def ask(
     stop = [request.stop] if isinstance(request.stop, str) else request.stop
     stop = [*served.defaults.stop_strings] if stop is None else stop
     seed = fresh_seed() if request.seed is None else request.seed
+    ends = frozenset(end_ids(model, tokenizer))
+    towers = served.towers
     for prompt in prompts:
         _check(served, prompt)
-        max_new = served.defaults.most_new(len(prompt)) if most is None else most
-        capacity = served.capacity - len(prompt) + 1
+        begin = prompt if towers is None else [towers.config.start_id]
+        max_new = served.defaults.most_new(len(begin)) if most is None else most
+        capacity = served.capacity - len(begin) + 1
         for i in range(n):
             choice = Choice(
-                len(answer.choices), prompt, tokenizer, stop, answer.at_once, answer.touch
+                len(answer.choices),
+                prompt,
+                tokenizer,
+                stop,
+                answer.at_once,
+                answer.touch,
+                alone or towers is not None,
             )
             text = Text(
-                prompt,
+                begin,
                 choice,
                 capacity if max_new is None else min(max_new, capacity),
                 sampling,
                 seed + i,
-                frozenset(end_ids(model, tokenizer)),
+                ends,
                 logprobs,
                 score and logprobs is not None and i == 0,
                 bias,
+                served.rules,
+                None if towers is None else prompt,
             )
             answer.add(choice, text)
     served.engine.submit(answer)
 
 
 def _check(served: Served, prompt: list[int]) -> None:
-    if len(prompt) > served.capacity:
+    towers = served.towers
+    most = served.capacity if towers is None else towers.config.encoder.n_ctx
+    if len(prompt) > most:
         raise PromptTooLongError(
             f"the prompt has {len(prompt):,} tokens and this server reads at most"
-            f" {served.capacity:,}; shorten it"
+            f" {most:,}; shorten it"
         )
-    check_prompt(served.state.model, prompt)
+    if towers is None:
+        return check_prompt(served.state.model, prompt)
+    refuse_outside(torch.tensor(prompt), towers.config.encoder.vocab_size)
+    if set(prompt) == {towers.config.pad_id}:
+        raise FieldError("prompt", "it is nothing but padding; give it a word")
+    return None
 
 
 def _sampling(served: Served, request: Request) -> Sampling:
+    temperature = request.temperature
+    if served.towers is not None and temperature is None:
+        # a translation is the likeliest one, where a continuation is drawn
+        temperature = served.defaults.settings.get("temperature", 0)
     return served.defaults.sampling(
-        temperature=request.temperature,
+        temperature=temperature,
         top_k=request.top_k,
         top_p=request.top_p,
         min_p=request.min_p,

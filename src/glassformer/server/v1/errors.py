@@ -53,7 +53,9 @@ def answer_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         # what stands between are the kinds of value that it could be
-        names = [shorten(str(part)) for part in first["loc"] if part not in ("body", "query")]
+        names = [
+            shorten(str(part)) for part in first["loc"] if part not in ("body", "query", "header")
+        ]
         field = names[0] if names else None
         where = ".".join([*names[:1], *(name for name in names[1:] if name.isdigit())])
         message = f"{where or 'body'}: {first['msg']}"

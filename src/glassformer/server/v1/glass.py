@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Annotated, TypeVar
 from urllib.parse import urlencode
+
+import fastapi
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.batch import Text
+from glassformer.generation.rules import Rules
 from glassformer.server.v1 import schemas
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.logprobs import name
@@ -16,12 +20,43 @@ from glassformer.text.tokenizer import Tokenizer
 LAST = "choose/token"
 """The node of a trace that is the chosen token."""
 
+Header = Annotated[
+    bool | None,
+    fastapi.Header(
+        alias="x-glass",
+        description="As the field `glass`, for clients that send no field of ours.",
+    ),
+]
 
-def refuse_bias(request: schemas.Request) -> None:
+Wish = TypeVar("Wish", bound=schemas.Request)
+
+
+def with_header(request: Wish, header: bool | None) -> Wish:
+    """The request, with what the header says where it says nothing of glass itself."""
+    if header is None or request.glass is not None:
+        return request
+    return request.model_copy(update={"glass": header})
+
+
+def refuse_unshown(request: schemas.Request, rules: Rules, translates: bool) -> None:
     """Raise where a choice could not be shown as it was made."""
-    if request.glass and request.logit_bias:
+    if not request.glass:
+        return
+    if translates:
+        raise FieldError(
+            "glass",
+            "a translation's tokens have no addresses of their own; leave it out, and open the page"
+            " with the prompt, where every word of its translation can be looked into",
+        )
+    if request.logit_bias:
         raise FieldError(
             "glass", "a trace knows no logit_bias, so it can't show such a choice; leave one out"
+        )
+    if any(rules):
+        raise FieldError(
+            "glass",
+            "the model's folder forces or forbids tokens in its generation_config.json, which a"
+            " trace does not; leave it out",
         )
 
 

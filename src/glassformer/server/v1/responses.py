@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 
+from fastapi import Response
+
 from glassformer.server.responses import ERRORS, Responses
 from glassformer.server.schemas import Error
 from glassformer.server.v1 import schemas
@@ -21,6 +23,11 @@ def refusals() -> Responses:
         429: "Too many texts wait already; Retry-After says when to come again.",
     }
     return {status: {"description": descriptions[status], "model": Error} for status in STATUSES}
+
+
+def whole(answer: schemas.Completion | schemas.ChatCompletion) -> Response:
+    """An answer that is sent in one piece."""
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def usage(answer: Answer) -> schemas.Usage:

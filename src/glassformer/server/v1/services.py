@@ -10,19 +10,21 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
-from glassformer.model import Encoder, EncoderDecoder
+from glassformer.model import Encoder
 from glassformer.server.schemas import ClientRequest
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.engines import Engines, Served
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.metrics import Metrics
 from glassformer.server.work import Workers
-from glassformer.text.tokenizer import Tokenizer
 
 Result = TypeVar("Result")
 
 REMEMBERED = 50
 """Requests that can be seen after they ended."""
+
+SHORT = 1_000
+"""Characters that are cut into tokens in less than a millisecond."""
 
 LOCAL = ("127.0.0.1", "::1", "testclient")
 """Where this machine's own clients come from."""
@@ -42,17 +44,21 @@ class Clients:
         return await self.workers.run(partial(self.engines.open, model))
 
     async def ready(
-        self, model: str | None, encode: Callable[[Tokenizer], Result]
+        self, model: str | None, encode: Callable[[Served], Result], characters: int
     ) -> tuple[Served, Result]:
-        """A model, whose engine takes a second to make, and tokens: long texts take long."""
+        """A model, whose engine takes a second to make, and tokens of so many characters or ids.
+
+        What takes long, as a new model and a long text do, is done beside the event loop.
+        """
 
         def make() -> tuple[Served, Result]:
             served = self.engines.open(model)
-            _refuse_no_decoder(served)
+            _refuse_encoder(served)
             assert served.engine
-            return served, encode(served.tokenizer)
+            return served, encode(served)
 
-        return await self.workers.run(make)
+        recent = self.engines.recent(model) if characters <= SHORT else None
+        return (recent, encode(recent)) if recent else await self.workers.run(make)
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """What takes long for long texts."""
@@ -69,20 +75,13 @@ class Clients:
         return [_summary(answer) for answer in self.recent] if _is_local(http) else []
 
 
-def _refuse_no_decoder(served: Served) -> None:
-    """Raise for a model that continues no text."""
-    model, ask = served.state.model, f"`glassformer ask {served.run}"
-    if isinstance(model, EncoderDecoder):
-        raise FieldError(
-            "model",
-            f"{served.run} has two towers and answers a source, and here texts are continued by a"
-            f" decoder alone; {ask} TEXT` answers it",
-        )
-    if isinstance(model, Encoder):
+def _refuse_encoder(served: Served) -> None:
+    """Raise for a model that writes no text."""
+    if isinstance(served.state.model, Encoder):
         raise FieldError(
             "model",
             f"{served.run} is an encoder, which fills blanks and continues no text;"
-            f" {ask} 'the [MASK] sat'` fills them",
+            f" `glassformer ask {served.run} 'the [MASK] sat'` fills them",
         )
 
 
@@ -94,13 +93,14 @@ def _summary(answer: Answer) -> ClientRequest:
     first = answer.choices[0]
     new = [one.token for one in first.chosen]
     spelled = first.tokenizer.decode_known
-    before, after = spelled(first.prompt), spelled([*first.prompt, *new])
+    before, after = spelled(first.prompt), spelled(new if first.alone else [*first.prompt, *new])
+    follows = not first.alone and after.startswith(before)
     return ClientRequest(
         id=answer.id,
         run=answer.model,
         texts=len(answer.choices),
         prompt=before,
-        text=after[len(before) :] if after.startswith(before) else after,
+        text=after[len(before) :] if follows else after,
         prompt_tokens=answer.prompt_tokens,
         new_tokens=answer.new_tokens,
         seconds=answer.seconds,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from glassformer.server.v1.engines import Served
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.schemas import Message
 from glassformer.text.chat import ChatError, prompt_ids, usual_template
-from glassformer.text.tokenizer import Tokenizer
 
 
-def chat_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+def chat_ids(served: Served, messages: Sequence[Message]) -> list[int]:
     """The tokens of a chat up to where the assistant goes on.
 
-    Errors: a tokenizer without a template, and what `prompt_ids` refuses.
+    Errors: a tokenizer without a template, a model that translates, and what `prompt_ids` refuses.
     """
+    tokenizer = served.tokenizer
+    if served.towers is not None:
+        raise FieldError(
+            "model", f"{served.run} translates and holds no chats; use /v1/completions"
+        )
     template = usual_template(tokenizer)
     if template is None:
         raise FieldError(
