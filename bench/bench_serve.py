@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,11 @@ NEW = 48
 """Tokens of each text, but for the few that end by themselves."""
 
 PROMPT = "the cat sat on the mat. The dog"
-WARM_SHARE = 0.2
-"""Of a load's time, until what grows at first has grown."""
+WARM_SHARE, WARM_SECONDS = 0.2, 60.0
+"""Of a load's time, or a minute of it, until what grows at first has grown."""
+
+LOOK_SECONDS = 0.5
+"""How often a server's memory is looked at."""
 
 SIZES: dict[str, dict[str, Any]] = {
     "demo": {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_ctx": 128},
@@ -53,9 +56,7 @@ def run(seconds: float) -> Iterator[Row]:
         for name, sizes in SIZES.items():
             model, place = make(Path(folder) / name, sizes)
             yield from _ours(name, place, seconds / len(SIZES))
-            exported = Path(folder) / f"{name}-gguf"
-            export(model, exported, card(name, model, None), "gguf")
-            yield from _llama_cpp(name, exported / GGUF, seconds / len(SIZES) / 2)
+            yield from peer_rows(name, model, Path(folder), seconds / len(SIZES) / 4, (8, 32))
 
 
 def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
@@ -76,7 +77,7 @@ def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
 
 
 def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
-    with _server(folder) as (url, process):
+    with our_server(folder) as (url, process):
         alone = load(url, 1, seconds / 4, stream=False)
         eight = load(url, 8, seconds / 4, stream=False)
         yield Row(f"{name}: one client after another", alone.rate, "tokens/s")
@@ -97,7 +98,7 @@ def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+def our_server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
     command = [
         sys.executable,
         "-m",
@@ -136,9 +137,14 @@ def _tracing(url: str, run: str) -> Iterator[None]:
         page.join()
 
 
-def _llama_cpp(name: str, gguf: Path, seconds: float) -> Iterator[Row]:
-    """The same load on llama.cpp's own server, if xllamacpp is there."""
-    command = [sys.executable, "-c", LLAMA_CPP, str(gguf), str(os.cpu_count() or 1)]
+def peer_rows(
+    name: str, model: Decoder, folder: Path, seconds: float, loads: Sequence[int]
+) -> Iterator[Row]:
+    """The same loads, of some seconds each, on llama.cpp's own server, if xllamacpp is there."""
+    exported = folder / f"{name}-gguf"
+    export(model, exported, card(name, model, None), "gguf")
+    threads = str(torch.get_num_threads())
+    command = [sys.executable, "-c", LLAMA_CPP, str(exported / GGUF), threads]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE, text=True
     ) as server:
@@ -147,8 +153,8 @@ def _llama_cpp(name: str, gguf: Path, seconds: float) -> Iterator[Row]:
         url = server.stdout.readline().strip()
         if not url:
             return  # it is not installed, or does not read this model
-        for clients in (8, 32):
-            streamed = load(url, clients, seconds / 2)
+        for clients in loads:
+            streamed = load(url, clients, seconds)
             yield from streamed.rows(f"{name}: {clients} streams, llama.cpp")
         server.stdin.close()
 
@@ -183,10 +189,14 @@ class Load:
         return self.tokens / self.seconds
 
     @property
+    def warm(self) -> float:
+        """Megabytes once what grows at first has grown."""
+        return self.memory[int(min(WARM_SHARE * len(self.memory), WARM_SECONDS / LOOK_SECONDS))]
+
+    @property
     def growth(self) -> float:
         """Per cent that the memory grew by, from when it was warm to the end."""
-        warm = self.memory[int(WARM_SHARE * len(self.memory))]
-        return 100 * (self.memory[-1] / warm - 1)
+        return 100 * (self.memory[-1] / self.warm - 1)
 
     def rows(self, what: str) -> Iterator[Row]:
         yield Row(what, self.rate, "tokens/s")
@@ -206,7 +216,7 @@ def load(
     seen, over, lock = Load(), threading.Event(), threading.Lock()
 
     def ask(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=300) as client:
+        with httpx.Client(base_url=url, timeout=300) as client, closing(_plain(url)) as plain:
             asked = 0
             while not over.is_set():
                 asked += 1
@@ -220,8 +230,8 @@ def load(
                 if stream:
                     body["stream_options"] = {"include_usage": True}
                 try:
-                    times, tokens = _streamed(client, body) if stream else _whole(client, body)
-                except (httpx.HTTPError, KeyError, ValueError):
+                    times, tokens = _streamed(client, body) if stream else _whole(plain, body)
+                except (httpx.HTTPError, OSError, HTTPException, KeyError, ValueError):
                     with lock:
                         seen.errors += 1
                     continue
@@ -231,13 +241,14 @@ def load(
                     # several tokens that came in one piece came at once
                     seen.between += [after - before for before, after in pairwise(times)]
 
-    _whole(httpx.Client(base_url=url, timeout=300), {"prompt": PROMPT, "max_tokens": 2})
+    with closing(_plain(url)) as plain:
+        _whole(plain, {"prompt": PROMPT, "max_tokens": 2})
     threads = [threading.Thread(target=ask, args=[number]) for number in range(clients)]
     begun = time.perf_counter()
     for thread in threads:
         thread.start()
     while time.perf_counter() - begun < seconds:
-        time.sleep(min(0.5, seconds))
+        time.sleep(min(LOOK_SECONDS, seconds))
         if process is not None:
             seen.memory.append(process.memory_info().rss / 1e6)
     over.set()
@@ -247,8 +258,15 @@ def load(
     return seen
 
 
-def _whole(client: httpx.Client, body: dict[str, Any]) -> tuple[list[float], int]:
-    answer = client.post("/v1/completions", json=body).raise_for_status().json()
+def _plain(url: str) -> HTTPConnection:
+    """A client that takes a third of a millisecond for an answer; httpx takes more than one."""
+    return HTTPConnection(url.removeprefix("http://"), timeout=300)
+
+
+def _whole(client: HTTPConnection, body: dict[str, Any]) -> tuple[list[float], int]:
+    headers = {"content-type": "application/json"}
+    client.request("POST", "/v1/completions", json.dumps(body), headers)
+    answer = json.loads(client.getresponse().read())
     return [], answer["usage"]["completion_tokens"]
 
 

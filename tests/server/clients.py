@@ -20,9 +20,11 @@ from tests.server.served import listening
 TEXT = "the cat sat on the mat. The dog's bone isn't here, 12 times! é語🙂\n"
 
 
-def make_model(folder: Path, n_ctx: int = 64, **sizes: Any) -> Decoder:
-    """Save a model of random weights, with a tokenizer of pieces; its texts are all kinds."""
-    tokenizer = Tokenizer.train("bpe", [TEXT * 20], vocab_size=300)
+def make_model(
+    folder: Path, n_ctx: int = 64, tokenizer: Tokenizer | None = None, **sizes: Any
+) -> Decoder:
+    """Save a model of random weights; its tokenizer, of pieces, has seen texts of all kinds."""
+    tokenizer = tokenizer or Tokenizer.train("bpe", [TEXT * 20], vocab_size=300)
     torch.manual_seed(1)
     config = Config(
         vocab_size=tokenizer.vocab_size,

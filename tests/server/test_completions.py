@@ -280,9 +280,10 @@ def test_a_prompt_that_the_model_cannot_read_is_a_400_in_words(client, tokenizer
         complete(client, [5] * 65)
     assert caught.value.code == "context_length_exceeded"
     assert complete(client, [5] * 64, max_tokens=3).choices[0].finish_reason == "length"
-    for prompt in ("", [tokenizer.vocab_size + 5]):
-        with pytest.raises(openai.BadRequestError):
+    for prompt in ("", [tokenizer.vocab_size + 5], [5] * 65, [-1], [5, "the"], [[]], [True]):
+        with pytest.raises(openai.BadRequestError, match="400 - prompt: ") as caught:
             complete(client, prompt)
+        assert caught.value.param == "prompt"
 
 
 def test_a_failure_is_a_500_and_the_next_text_comes(client, monkeypatch):

@@ -48,7 +48,6 @@ async def chat(
         request,
         most=next((limit for limit in limits if limit is not None), None),
         logprobs=request.top_logprobs or 0 if request.logprobs else None,
-        alone=True,
     )
     answers.began("chat", answer, http)
     writer = Writer(served, request, answer, base_of(http))

@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from glassformer.generation.batch import Batch
-from glassformer.model.decoder import Decoder
+from glassformer.model import Decoder, EncoderDecoder
 from glassformer.server.errors import ApiError
 from glassformer.server.v1.answer import Answer
 
@@ -24,7 +24,7 @@ ENDING = "the server is ending; start it again"
 class Engine:
     """Texts of one model; `submit` from the event loop, the rest is its thread's."""
 
-    def __init__(self, model: Decoder, queue: int = QUEUE) -> None:
+    def __init__(self, model: Decoder | EncoderDecoder, queue: int = QUEUE) -> None:
         self.model = model
         self._batch = Batch(model)
         self._queue = queue

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from glassformer.errors import GlassformerError
 from glassformer.generation.batch import Text, room_of
 from glassformer.generation.defaults import Defaults, end_ids, read_defaults
 from glassformer.generation.generate import PromptTooLongError, check_prompt
@@ -17,14 +18,14 @@ from glassformer.generation.rules import Rules, rules
 from glassformer.generation.sampling import Sampling, fresh_seed
 from glassformer.model import EncoderDecoder
 from glassformer.model.ids import refuse_outside
-from glassformer.server.errors import ApiError
+from glassformer.server.errors import ApiError, code_of
 from glassformer.server.runs import OPEN_MODELS, Runs, Source
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engine import QUEUE, Engine
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.glass import refuse_unshown
-from glassformer.server.v1.schemas import PROMPTS, Request
+from glassformer.server.v1.schemas import PROMPTS, ChatRequest, Request
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import TrainState
 
@@ -167,12 +168,11 @@ def ask(
     most: int | None,
     logprobs: int | None,
     score: bool = False,
-    alone: bool = False,
 ) -> None:
     """Give an answer its texts, and the engine what it has to do.
 
-    most: new tokens; score: with the log-probabilities of the prompts' own tokens; alone: see
-    `Choice`. Two towers read a prompt as their source, and the text is its translation.
+    most: new tokens; score: with the log-probabilities of the prompts' own tokens. Two towers read
+    a prompt as their source, and the text is its translation.
     """
     refuse_unshown(request, served.rules, served.towers is not None)
     n = request.n or 1
@@ -187,9 +187,13 @@ def ask(
     stop = [*served.defaults.stop_strings] if stop is None else stop
     seed = fresh_seed() if request.seed is None else request.seed
     ends = frozenset(end_ids(model, tokenizer))
-    towers = served.towers
+    towers, is_chat = served.towers, isinstance(request, ChatRequest)
     for prompt in prompts:
-        _check(served, prompt)
+        try:
+            _check(served, prompt)
+        except GlassformerError as error:
+            field = "messages" if is_chat else "prompt"
+            raise FieldError(field, str(error), code_of(error)) from error
         begin = prompt if towers is None else [towers.config.start_id]
         max_new = served.defaults.most_new(len(begin)) if most is None else most
         capacity = served.capacity - len(begin) + 1
@@ -201,7 +205,7 @@ def ask(
                 stop,
                 answer.at_once,
                 answer.touch,
-                alone or towers is not None,
+                is_chat or towers is not None,
             )
             text = Text(
                 begin,
@@ -232,7 +236,7 @@ def _check(served: Served, prompt: list[int]) -> None:
         return check_prompt(served.state.model, prompt)
     refuse_outside(torch.tensor(prompt), towers.config.encoder.vocab_size)
     if set(prompt) == {towers.config.pad_id}:
-        raise FieldError("prompt", "it is nothing but padding; give it a word")
+        raise GlassformerError("it is nothing but padding; give it a word")
     return None
 
 

@@ -18,6 +18,14 @@ CODES = {"unknown_run": "model_not_found", "too_long": "context_length_exceeded"
 STATUSES = {"busy": 429, "invalid": 400, "too_long": 400, "over_budget": 400}
 """Our code to the status that their clients expect; others are as everywhere."""
 
+FORMS = {
+    "prompt": "give a text, a list of token ids, or a list of either; none of them may be empty",
+    "stop": "give a text, or a list of texts; none of them may be empty",
+}
+"""What a field that may be of several kinds can be."""
+
+KINDS = ("str", "int", "float", "bool")
+
 
 class FieldError(ApiError):
     """A field whose value can't be done."""
@@ -25,6 +33,15 @@ class FieldError(ApiError):
     def __init__(self, field: str, message: str, code: str = "bad_request") -> None:
         super().__init__(code, f"{field}: {message}")
         self.field = field
+
+
+def _is_place(name: str) -> bool:
+    """Whether a part of an error's place is a field or a number, and not a kind of value.
+
+    >>> [name for name in ("messages", "0", "list[TextPart]", "str", "role") if _is_place(name)]
+    ['messages', '0', 'role']
+    """
+    return name.isdigit() or (name.isidentifier() and name not in KINDS)
 
 
 def error_body(error: GlassformerError) -> dict[str, dict[str, str | None]]:
@@ -57,8 +74,10 @@ def answer_errors(app: FastAPI) -> None:
             shorten(str(part)) for part in first["loc"] if part not in ("body", "query", "header")
         ]
         field = names[0] if names else None
-        where = ".".join([*names[:1], *(name for name in names[1:] if name.isdigit())])
+        where = ".".join([*names[:1], *filter(_is_place, names[1:])])
         message = f"{where or 'body'}: {first['msg']}"
+        if field in FORMS and first["type"] == "string_type":  # of the kinds it is none
+            message = f"{field}: {FORMS[field]}"
         if first["type"] == "extra_forbidden" and len(names) == 1:
             message = f"{field} is not a field of this request here; leave it out"
         if first["type"] == "json_invalid":
