@@ -468,6 +468,7 @@ CASES: dict[str, Case] = {
     "sink_max": lambda d: ((d.normal("batch head pos"), d.normal("head")), {}),
     "sink_exp": lambda d: ((d.normal("head"), d.normal("batch head pos")), {}),
     "sink_sum": lambda d: ((d.positive("batch head pos"), d.positive("batch head pos")), {}),
+    "sink_divide": lambda d: ((d.scores().exp(), d.positive("batch head pos")), {}),
     "causal_mask": lambda d: ((d.normal("batch head pos pos"),), {}),
     "row_max": lambda d: ((d.scores(),), {}),
     "row_exp": lambda d: ((d.scores(), d.scores().amax(-1)), {}),

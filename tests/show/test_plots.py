@@ -97,6 +97,16 @@ def test_an_attention_map_shows_the_traces_weights_and_hides_masked_ones():
         assert axes.collections[0].get_hatch() == "////"
 
 
+def test_what_a_sink_takes_and_what_a_window_hides_is_said():
+    trace = small(4, attn_sinks=True, windows=(2, 0))
+    figure = attention.draw_layer(trace, 0)
+    assert "a row and its head's sink sum to 1" in figure.axes[-1].get_ylabel()
+    assert "a row sums to 1" in attention.draw_layer(small(4), 0).axes[-1].get_ylabel()
+    said = attention.draw_overview(trace).get_supxlabel()
+    hidden = "a later token or a token outside its window"
+    assert said == f"rows look, columns are looked at; gray: {hidden}"
+
+
 def test_axes_of_an_attention_map_are_the_tokens():
     n = len(WORDS)
     figure = attention.draw_layer(small(n), 0)

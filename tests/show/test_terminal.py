@@ -60,6 +60,14 @@ def test_padding_that_an_encoder_does_not_see_is_called_padding():
             assert row.rstrip().endswith(MASKED * 3)
 
 
+def test_what_a_sink_takes_and_what_a_window_hides_is_said():
+    trace = small(4, attn_sinks=True, windows=(2, 0))
+    assert (trace["blocks.0.attn.pattern"].sum(-1) < 0.999).all()
+    lines = " ".join(told(trace, only="blocks.0.attn.pattern").text.split())
+    assert "the sink has the rest." in lines
+    assert lines.endswith("masked: a later token or a token outside its window")
+
+
 def test_every_number_of_a_table_is_the_traces():
     trace = small(5, d_model=4, n_heads=1)
     lines = told(trace, only="blocks.0.resid_mid").lines

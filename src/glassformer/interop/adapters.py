@@ -21,7 +21,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
-from glassformer.interop.family import Form
+from glassformer.interop.form import Form
 from glassformer.interop.layouts import AS_OURS, Shape, Stored, shapes_of
 from glassformer.interop.match import form_for
 from glassformer.interop.own import OWN

@@ -1,27 +1,31 @@
 """A family of model folders, mostly as data: its settings, its tensors, and what it can't express.
 
-Whatever reads or writes folders speaks to the protocol `Form`; a `Family` fulfills it for the forms
-that `transformers` knows, one file each in `interop.families`, and `interop.own` for our own.
+A `Family` is the `Form` of the folders that `transformers` knows, one file each in
+`interop.families`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, get_type_hints, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.interop.form import Settings, lost
 from glassformer.interop.layouts import (
     AS_OURS,
     OUT_BY_IN,
     Layout,
+    Shape,
     Stored,
     always,
+    is_apart,
+    of_all_experts,
     of_expert,
     shapes_of,
     tower_of,
@@ -29,9 +33,6 @@ from glassformer.interop.layouts import (
 from glassformer.interop.settings import FIXED, IGNORED, Setting
 from glassformer.kernels.positions import sinusoid_table
 from glassformer.model import Config, TowersConfig
-from glassformer.model.effective import effective
-
-Settings = Mapping[str, Any]
 
 OF_TABLES = {
     "embed.E": AS_OURS,
@@ -41,60 +42,6 @@ OF_TABLES = {
 }
 SUFFIXES = (".weight", ".bias")
 TABLE = "embed.W_E"
-
-
-@runtime_checkable  # so that the tests can check annotations
-class Form(Protocol):
-    """What a folder's form must say of itself."""
-
-    @property
-    def model_type(self) -> str: ...
-
-    @property
-    def head_name(self) -> str:
-        """The tensor of an untied head, or nothing where a tied model never has one."""
-        ...
-
-    def read_config(self, settings: Settings, /) -> Any:
-        """Our configuration for these settings; one that might change a logit is refused."""
-        ...
-
-    def write_config(self, config: Any, /) -> dict[str, Any]:
-        """The settings for a configuration that has no unsupported fields."""
-        ...
-
-    def unsupported_fields(self, config: Any, /) -> list[str]:
-        """What the form can't express, as "field=value"."""
-        ...
-
-    def with_all_parameters(self, config: Any, /) -> Any:
-        """The configuration that computes the same and has every parameter that the form has."""
-        ...
-
-    def tensors(self, config: Any, /) -> list[Stored]:
-        """Every tensor of a configuration that the form expresses, in the model's order."""
-        ...
-
-    def copies(self, config: Any, /) -> dict[str, str]:
-        """Names of tensors that may be there too, each to the one whose numbers it must hold."""
-        ...
-
-    def full_names(self, names: Iterable[str], /) -> dict[str, str]:
-        """Of each tensor that counts the name in the form, to the name that it has in the file."""
-        ...
-
-    def layer_of(self, name: str, /) -> int | None:
-        """The layer of a tensor by its full name."""
-        ...
-
-    def has_setting_for(self, name: str, /) -> bool:
-        """Whether a setting of the form is this field of our configuration."""
-        ...
-
-    @property
-    def read_settings(self) -> set[str]:
-        """The settings that `read_config` looks at."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -234,38 +181,46 @@ class Family:
 
     def tensors(self, config: Any, /) -> list[Stored]:
         parts = shapes_of(config)
-        return [tensor for tensor in self._tensors(config) if parts.keys() >= {*tensor.parts[:1]}]
+        tensors = self._tensors(config, parts)
+        return stored(self.title, parts, [t for t in tensors if parts.keys() >= {*t.parts[:1]}])
 
     def copies(self, config: Any, /) -> dict[str, str]:
         """A tied head is the embedding table."""
-        table = next(tensor.name for tensor in self._tensors(config) if tensor.parts == (TABLE,))
-        return {self.head_name: table} if config.tied else {}
+        tables = (
+            tensor.name
+            for module in self.embeddings.items()
+            for tensor in self._stored(config, (), *module, self.prefix)
+            if tensor.parts == (TABLE,)
+        )
+        return {self.head_name: next(tables)} if config.tied else {}
 
-    def _tensors(self, config: Any) -> Iterator[Stored]:
+    def _tensors(self, config: Any, known: Mapping[str, Shape]) -> Iterator[Stored]:
+        """Every tensor, also of parts that are not `known` to be the configuration's."""
         for module in self.embeddings.items():
-            yield from self._stored(config, *module, self.prefix)
+            yield from self._stored(config, known, *module, self.prefix)
         block = self.block(config) if callable(self.block) else self.block
         for layer in range(config.n_layers):
             before = f"{self.prefix}{self.layers}{layer}."
             sparse = config.has_experts(layer)
             for ours, theirs in block.items():
                 if not (sparse and ours.startswith("mlp.")):
-                    yield from self._stored(config, ours, theirs, before, layer)
+                    yield from self._stored(config, known, ours, theirs, before, layer)
             for theirs, number in self.constants(config).items():
                 yield Stored(f"{before}{theirs}", (), always(number))
             for ours, theirs in self.experts.items() if sparse else ():
                 experts = range(config.n_experts) if "{}" in theirs else (None,)
                 for expert in experts:
-                    stored_name = theirs.format(expert)
-                    yield from self._stored(config, ours, stored_name, before, layer, expert)
+                    names = ours, theirs.format(expert)
+                    yield from self._stored(config, known, *names, before, layer, expert)
         for module in self.end.items():
-            yield from self._stored(config, *module, self.prefix)
+            yield from self._stored(config, known, *module, self.prefix)
         for module in self.head.items():
-            yield from self._stored(config, *module, "")
+            yield from self._stored(config, known, *module, "")
 
     def _stored(
         self,
         config: Config,
+        known: Container[str],
         ours: str,
         theirs: str,
         before: str,
@@ -278,7 +233,12 @@ class Family:
         scope = "" if layer is None else f"blocks.{layer}."
         suffixes = self.suffixes.get(ours, SUFFIXES)
         for suffix, letter in zip(suffixes, "Wb", strict=True):
-            parts = tuple(scope + _parameter(module, letter) for module in ours.split())
+            parts = tuple(
+                f"{scope}{module}"
+                if letter == "W" and f"{scope}{module}" in known
+                else scope + _parameter(module, letter)
+                for module in ours.split()
+            )
             if expert is not None:
                 parts = tuple(of_expert(part, expert) for part in parts)
             yield Stored(f"{before}{theirs}{suffix}", parts, layout)
@@ -314,6 +274,17 @@ class Family:
         return {*names, *self.aliases, *self.fixed, *FIXED, *self.more_settings}
 
 
+def stored(title: str, parts: Mapping[str, Shape], tensors: list[Stored]) -> list[Stored]:
+    """The tensors of a form, each number of the model among them, or it would be lost unsaid."""
+    held = {part for tensor in tensors for part in tensor.parts}
+    absent = [n for n in parts if not (is_apart(n, parts) or {n, of_all_experts(n)} & held)]
+    if absent:
+        raise GlassformerError(
+            f"{absent[0]} has no tensor in a {title}; name one in the family's file"
+        )
+    return tensors
+
+
 def default_tensor(part: str, shape: tuple[int, ...], config: Config | TowersConfig) -> Tensor:
     """The numbers [*shape], in float64, that stand for a part our configuration lacks.
 
@@ -337,41 +308,4 @@ def _parameter(module: str, letter: str) -> str:
     scope, _, last = module.rpartition(".")
     if last.startswith("ln") or last.endswith("norm"):
         return f"{module}.{letter.lower()}"
-    if last in ("sinks", "alpha_p", "alpha_n") and letter == "W":
-        return module
     return f"{scope}.{letter}_{last}"
-
-
-def lost(form: Form, config: Any) -> list[str]:
-    """What does not come back when a configuration is written and read again."""
-    complete = form.with_all_parameters(config)
-    try:
-        back = form.read_config(form.write_config(complete))
-    except GlassformerError as error:
-        return [str(error)]
-    return differing(complete, back)
-
-
-def differing(one: Config | TowersConfig, other: Config | TowersConfig) -> list[str]:
-    """The fields by which two configurations compute differently, as "field=value" of the first."""
-    if isinstance(one, TowersConfig) and isinstance(other, TowersConfig):
-        return _differing_towers(one, other)
-    if not (isinstance(one, Config) and isinstance(other, Config)):
-        return ["another number of towers"]
-    one, other = effective(one), effective(other)
-    return [
-        f"{field.name}={getattr(one, field.name)!r}"
-        for field in fields(Config)
-        if getattr(one, field.name) != getattr(other, field.name)
-    ]
-
-
-def _differing_towers(one: TowersConfig, other: TowersConfig) -> list[str]:
-    towers = [
-        f"{name}.{field}"
-        for name in ("encoder", "decoder")
-        for field in differing(getattr(one, name), getattr(other, name))
-    ]
-    ours = ("shared_embeddings", "pad_id", "start_id")
-    values = [(name, getattr(one, name), getattr(other, name)) for name in ours]
-    return [*towers, *(f"{name}={value!r}" for name, value, back in values if value != back)]

@@ -20,12 +20,13 @@ from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
 from glassformer.interop import own
 from glassformer.interop.adapters import write_adapters
-from glassformer.interop.family import Form, default_tensor
+from glassformer.interop.family import default_tensor
 from glassformer.interop.folder_settings import (
     GENERATION,
     read_folder_settings,
     write_folder_settings,
 )
+from glassformer.interop.form import Form
 from glassformer.interop.layouts import Stored, parts_of, shapes_of
 from glassformer.interop.match import form_for, match, read_settings
 from glassformer.interop.tensors import FILE, Tensors, refuse_non_finite, write_tensors

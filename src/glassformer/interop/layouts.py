@@ -7,7 +7,7 @@ part of its own, W_Q, W_K and W_V, with all its heads side by side: [d_model, he
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -150,6 +150,15 @@ def of_expert(part: str, expert: int) -> str:
     return f"{scope}.experts.{expert}.{last}"
 
 
+def of_all_experts(part: str) -> str:
+    """The parameter that one expert's share is of.
+
+    >>> of_all_experts("blocks.0.mlp.experts.3.W_in")
+    'blocks.0.mlp.W_in'
+    """
+    return re.sub(r"\.experts\.\d+\.", ".", part)
+
+
 def tower_of(config: Config | TowersConfig, name: str) -> tuple[Config, str]:
     """The configuration that a parameter of ours is of, and its name there."""
     if isinstance(config, Config):
@@ -172,6 +181,11 @@ def parts_of(parameters: Mapping[str, Tensor], config: Config | TowersConfig) ->
         elif (owner := _EXPERTS.fullmatch(local_name)) and tower.has_experts(int(owner[1])):
             parts |= {of_expert(name, i): part for i, part in enumerate(parameter)}
     return parts
+
+
+def is_apart(name: str, parts: Container[str]) -> bool:
+    """Whether a parameter is among the parts as its pieces, too: fused, or of all experts."""
+    return name.endswith(("_QKV", "_KV")) or of_expert(name, 0) in parts
 
 
 def shapes_of(config: Config | TowersConfig) -> dict[str, Shape]:

@@ -10,7 +10,8 @@ import torch
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop import families, own
-from glassformer.interop.family import Form, default_tensor, differing
+from glassformer.interop.family import default_tensor
+from glassformer.interop.form import Form, differing
 from glassformer.interop.layouts import Shape, Stored, shapes_of
 from glassformer.interop.tensors import Tensors
 from glassformer.jsons import read_json

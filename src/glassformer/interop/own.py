@@ -43,7 +43,7 @@ def read_note(settings: Mapping[str, Any]) -> Config | TowersConfig:
 
 
 class OwnForm:
-    """What `interop.family.Form` asks for: everything is expressed, and stored as it is."""
+    """What `interop.form.Form` asks for: everything is expressed, and stored as it is."""
 
     model_type = KEY
     head_name = ""

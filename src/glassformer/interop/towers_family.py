@@ -7,14 +7,15 @@ A field of ours is written with the tower that it is of: "encoder.n_layers", "de
 from __future__ import annotations
 
 from collections.abc import Callable as Callable  # of inherited fields, which are checked here too
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from glassformer.errors import GlassformerError
-from glassformer.interop.family import Family, Settings, lost
-from glassformer.interop.layouts import AS_OURS, ONE_ROW, OUT_BY_IN, Stored, shapes_of
+from glassformer.interop.family import Family, stored
+from glassformer.interop.form import Settings, lost
+from glassformer.interop.layouts import AS_OURS, ONE_ROW, OUT_BY_IN, Shape, Stored, shapes_of
 from glassformer.interop.layouts import Layout as Layout
 from glassformer.interop.settings import Setting as Setting
 from glassformer.model import Config, TowersConfig
@@ -86,32 +87,35 @@ class TowersFamily(Family):
 
     def tensors(self, config: Any, /) -> list[Stored]:
         parts = shapes_of(config)
-        return [tensor for tensor in self._tensors(config) if tensor.parts[0] in parts]
+        tensors = self._tensors(config, parts)
+        return stored(self.title, parts, [t for t in tensors if t.parts[0] in parts])
 
-    def _tensors(self, config: Any) -> Iterator[Stored]:
+    def _tensors(self, config: Any, known: Mapping[str, Shape]) -> Iterator[Stored]:
         if config.shared_embeddings:
             yield Stored(f"{self.prefix}{self.shared}", ("encoder.embed.W_E",), AS_OURS)
         for tower in TOWERS:
             if not config.shared_embeddings:
                 yield Stored(self._table(tower), (f"{tower}.embed.W_E",), AS_OURS)
-            for tensor in self._of_tower(getattr(config, tower), tower):
+            local = {name.removeprefix(f"{tower}.") for name in known if name.startswith(tower)}
+            for tensor in self._of_tower(getattr(config, tower), tower, local):
                 parts = tuple(f"{tower}.{part}" for part in tensor.parts)
                 yield Stored(tensor.name, parts, tensor.layout)
         yield Stored(self.head_name, ("unembed.W_U",), OUT_BY_IN)
         if self.bias_of_head:
             yield Stored(self.bias_of_head, ("unembed.b_U",), ONE_ROW)
 
-    def _of_tower(self, config: Config, tower: str) -> Iterator[Stored]:
+    def _of_tower(self, config: Config, tower: str, known: Set[str]) -> Iterator[Stored]:
         before = f"{self.prefix}{tower}."
         for module in self.embeddings.items():
-            yield from self._stored(config, *module, before)
+            yield from self._stored(config, known, *module, before)
         block = self.block(config) if callable(self.block) else self.block
         block = {**block, **(self.decoder_block if tower == "decoder" else {})}
         for layer in range(config.n_layers):
             for module in block.items():
-                yield from self._stored(config, *module, f"{before}{self.layers}{layer}.", layer)
+                at = f"{before}{self.layers}{layer}."
+                yield from self._stored(config, known, *module, at, layer)
         for module in self.end.items():
-            yield from self._stored(config, *module, before)
+            yield from self._stored(config, known, *module, before)
 
     def _table(self, tower: str) -> str:
         return f"{self.prefix}{tower}.{self.tables}"

@@ -291,13 +291,25 @@ sink_sum = add_to.over(
 )
 
 
+sink_divide = row_divide.over(
+    "sink_divide",
+    "pattern",
+    softmax.KEYS,
+    {"x": "pattern_exp", "row": "pattern_sum"},
+    summary="Divided by their sum, the sink's part among it, they are weights between 0 and 1; the"
+    " sink has the rest.",
+    source=SINK,
+    role="probability",
+)
+
+
 def _pattern_with_sink(t: Tape, scores: Tensor, sinks: Tensor) -> Tensor:
-    _, exponentials, _, share = softmax.over_keys
+    exponentials = softmax.over_keys.exponentials
     largest = t("pattern_max", sink_max, t("scores_max", scores_max, scores), sinks)
     each = t("pattern_exp", exponentials, scores, largest)
     of_sink = t("sink_exp", sink_exp, sinks, largest)
     total = t("pattern_sum", sink_sum, t("keys_sum", exponentials_sum, each), of_sink)
-    return t("pattern", share, each, total)
+    return t("pattern", sink_divide, each, total)
 
 
 def _steps(

@@ -19,6 +19,7 @@ from glassformer.show.stages import chapters, n_layers
 from glassformer.show.values import (
     array,
     axis_labels,
+    has_sink,
     layout,
     matrices,
     probabilities,
@@ -100,6 +101,7 @@ class Short:
             crosses = {"query", "source_key"} <= set(pattern.axes)
             what = "Cross-attention weights" if crosses else "Attention weights"
             at = "looks at, of the source" if crosses else "looks at"
+            at += "; the rest goes to the head's sink" if has_sink(self.trace, pattern) else ""
             self.sheet.line(INDENT, (f"{what}{of} (a row's token {at}):", "bold"))
             said += [Fold(heads, 1, 0).summary("head")] if heads > 1 else []
             said += self._matrix(pattern)

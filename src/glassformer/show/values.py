@@ -94,24 +94,51 @@ def masked_cells(trace: Trace, node: Node) -> np.ndarray:
     return hidden
 
 
-def why_masked(masked: np.ndarray) -> str:
-    """What the masked cells [query, key] are.
+def has_sink(trace: Trace, node: Node) -> bool:
+    """Whether attention weights sum to less than 1: a score of the head's own takes the rest."""
+    return f"{node.path.rpartition('.')[0]}.sink_exp" in trace.nodes
+
+
+def why_masked(*masks: np.ndarray) -> str:
+    """What the masked cells of one or several maps [query, key] are.
 
     >>> why_masked(np.array([[False, True], [False, False]]))
     'a later token'
     >>> why_masked(np.array([[False, True], [False, True]]))
     'padding'
+    >>> why_masked(np.tri(3, k=-2) + np.triu(np.ones((3, 3)), 1) > 0)
+    'a later token or a token outside its window'
     """
+    found = {reason for masked in masks for reason in _reasons(masked)}
+    if DOCUMENT in found:
+        found.discard(WINDOW)
+    return " or ".join(reason for reason in REASONS if reason in found)
+
+
+LATER, PADDING, WINDOW = "a later token", "padding", "a token outside its window"
+DOCUMENT = "a token outside its window or document"
+REASONS = LATER, PADDING, WINDOW, DOCUMENT
+
+
+def _reasons(masked: np.ndarray) -> Iterator[str]:
     later = np.triu(np.ones(masked.shape, dtype=bool), 1)
     padding = np.broadcast_to(masked.all(0), masked.shape)
     causal = bool(masked[later].all()) and not padding[:, -1:].any()
     rest = masked & ~later if causal else masked
-    reasons = {
-        "a later token": causal and later.any(),
-        "padding": (rest & padding).any(),
-        "a token outside its window or document": (rest & ~padding).any(),
-    }
-    return " or ".join(reason for reason, holds in reasons.items() if holds)
+    outside = rest & ~padding
+    if causal and later.any():
+        yield LATER
+    if (rest & padding).any():
+        yield PADDING
+    if outside.any():
+        yield WINDOW if _is_window(outside, ~padding & ~(causal & later)) else DOCUMENT
+
+
+def _is_window(outside: np.ndarray, others: np.ndarray) -> bool:
+    """Whether those outside [query, key] are all that are so far away, or farther."""
+    query, key = np.indices(outside.shape)
+    far = np.abs(query - key)
+    return bool(outside[others & (far >= far[outside].min())].all())
 
 
 def probabilities(trace: Trace) -> np.ndarray | None:

@@ -25,7 +25,7 @@ from glassformer.show.plots.style import (
     title,
 )
 from glassformer.show.stages import forward_nodes, layer_of
-from glassformer.show.values import array, is_attention, masked_cells, why_masked
+from glassformer.show.values import array, has_sink, is_attention, masked_cells, why_masked
 from glassformer.trace import Node, Trace
 
 WITH_NUMBERS = 8  # tokens at most for the weights to be written in their cells
@@ -67,7 +67,8 @@ def draw_layer(trace: Trace, layer: int) -> Figure:
         axes.set_title(f"head {index}", fontsize=LABEL, color=INK)
     colors = ScalarMappable(Normalize(0, 1), PROBABILITY)
     bar = figure.colorbar(colors, ax=panels, shrink=0.7, pad=0.02)
-    bar.set_label("attention weight (a row sums to 1)", fontsize=LABEL, color=INK)
+    summed = "a row and its head's sink sum to 1" if has_sink(trace, node) else "a row sums to 1"
+    bar.set_label(f"attention weight ({summed})", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=TICK)
     if masked.any():
         _mask_legend(figure, why_masked(masked))
@@ -99,10 +100,8 @@ def draw_overview(trace: Trace) -> Figure:
     axes = figure.subplots()
     colors = PROBABILITY.with_extremes(bad="#ffffff")
     image = axes.imshow(mosaic, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
-    reasons: dict[str, None] = {}
-    for row, node in enumerate(result.values()):
-        masked = masked_cells(trace, node)
-        reasons |= {why_masked(masked): None} if masked.any() else {}
+    hidden = [masked_cells(trace, node) for node in result.values()]
+    for row, masked in enumerate(hidden):
         for head in range(n_heads):
             if masked.any():
                 axes.add_collection(_mask(masked, head * pitch, row * pitch, None))
@@ -123,8 +122,8 @@ def draw_overview(trace: Trace) -> Figure:
     bar.set_label("attention weight", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=TICK)
     title(figure, "Attention in every layer and head")
-    reading = "rows look, columns are looked at"
-    note(figure, reading + (f"; gray is masked, {' or '.join(reasons)}" if reasons else ""))
+    reasons = why_masked(*hidden)
+    note(figure, "rows look, columns are looked at" + (f"; gray: {reasons}" if reasons else ""))
     return figure
 
 
