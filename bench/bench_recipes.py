@@ -38,9 +38,9 @@ from glassformer.training.recipe import Recipe
 from glassformer.training.storyland import documents, measure, open_storyland, write_storyland
 
 STORYLAND, RECIPE = "storyland", "the recipe"
-STEPS = {STORYLAND: 900, FAST: 300}
+STEPS = {STORYLAND: 600, FAST: 200}
 ALLOWED = 0.01  # nats, that a shape which every reader knows may cost
-PILOT = 12.0  # seconds, for each shape
+PILOT = 6.0  # seconds, for each shape
 
 LLAMA: Mapping[str, Any] = {
     "norm": "rms",

@@ -15,6 +15,7 @@ from glassformer.interop.folder import save
 from glassformer.interop.open import config_of
 from glassformer.model import Config, Decoder, TowersConfig, preset_names
 from glassformer.model.kinds import kind_of
+from tests.model.variety import config_of as config_of_kind
 
 TOTALS = {
     "gpt2": 124_439_808,
@@ -51,6 +52,17 @@ def test_miniature_counts_as_its_seed_lists_it(capsys):
         "head": 40,
     }
     assert (counted["without_embeddings"], counted["embeddings"]) == (268, 56)
+
+
+def test_a_parameter_that_has_no_word_of_its_own_is_counted_under_its_name(monkeypatch):
+    config = config_of_kind("like gpt-oss")
+    usual = count(config)
+    known = [row for row in params.COMPONENTS if row[1] != "sinks"]
+    monkeypatch.setattr(params, "COMPONENTS", known)
+    rows = count(config)
+    [sinks] = [row for row in rows if row.component == "attn.sinks"]
+    assert (sinks.part, sinks.shape, sinks.layers) == (params.BLOCK, (config.n_heads,), 2)
+    assert sum(row.parameters for row in rows) == sum(row.parameters for row in usual)
 
 
 @pytest.mark.parametrize("preset", preset_names())

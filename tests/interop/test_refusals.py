@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, BertConfig, BertModel
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import families
-from glassformer.interop.folder import load_folder, save
+from glassformer.interop.folder import load_folder, read_config, save
 from glassformer.model import Config, TowersConfig
 from glassformer.text.tokenizer import Tokenizer
 from tests.examples import examples
@@ -400,6 +400,28 @@ def test_setting_that_changes_a_logit_and_is_not_computed_is_named(model_type, c
     with pytest.raises(GlassformerError) as error:
         families.family(model_type).read_config(changes)
     assert message in str(error.value)
+
+
+OTHER_KINDS = {
+    **dict.fromkeys(("mamba", "jamba", "nemotron_h"), "a state space"),
+    **dict.fromkeys(("qwen3_next", "qwen3_5", "minimax"), "linear attention"),
+    **dict.fromkeys(("gemma3n", "gemma4_text"), "per-layer embeddings"),
+    **dict.fromkeys(("recurrent_gemma", "rwkv"), "a recurrence"),
+    "lfm2": "convolutions between tokens",
+    "deepseek_v3": "latent attention",
+    "gemma3": "pictures beside its text",
+}
+
+
+@pytest.mark.parametrize("model_type", OTHER_KINDS)
+def test_a_model_of_another_kind_is_refused_by_the_part_that_it_has(tmp_path, model_type):
+    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
+    with pytest.raises(GlassformerError) as caught:
+        read_config(tmp_path)
+    said = str(caught.value)
+    assert f"model_type is '{model_type}', which has {OTHER_KINDS[model_type]}" in said
+    assert "that is not computed here; Glassformer reads apertus, " in said
+    assert "Did you mean" not in said
 
 
 ODD_VALUES = [None, True, -1, 0, 3, 0.5, 10**400, "x", [], [3], [["x"]], {}, {"rope_type": []}]

@@ -27,6 +27,14 @@ def test_the_shares_add_up_to_the_recorded_logit(config, seed, data):
     assert abs(result.total - result.logit) < 1e-12 * size
 
 
+def test_shares_that_do_not_add_up_to_the_logit_are_refused():
+    """As where a model has a part between attention and logit that attribution does not know."""
+    config = config_of("gpt2")
+    model, ids = random_model(config.replace(branch_scale=1.5), 0), random_ids(config, 0, batch=1)
+    with pytest.raises(GlassformerError, match="is a value that attribution does not know"):
+        attribute(config, model.watch(ids))
+
+
 def test_every_part_has_its_share_and_its_address():
     config = config_of("gpt2").replace(head_bias=True)
     model, ids = random_model(config, 0), random_ids(config, 0, batch=1)

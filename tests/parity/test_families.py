@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +26,7 @@ from glassformer.interop import families
 from glassformer.interop.folder import load_folder, save
 from glassformer.interop.layouts import parts_of
 from glassformer.interop.names import activations
+from glassformer.interop.open import config_of
 from glassformer.ops import IGNORED
 from glassformer.trace import Node
 from glassformer.training.recipe import Recipe
@@ -248,6 +250,25 @@ def test_wrong_folders_are_refused_by_tensor_or_setting(tmp_path):
         )
     ):
         assert said in wrong(folder, tmp_path / str(number), change), said
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "parameter"),
+    [
+        ("gpt_oss", "attn.sinks", "blocks.0.attn.sinks"),
+        ("phi", "mlp.in", "blocks.0.mlp.W_in"),
+        ("bart", "ln2", "encoder.blocks.0.ln2.w"),
+    ],
+)
+def test_a_parameter_that_a_family_has_no_tensor_for_is_refused(name, module, parameter, tmp_path):
+    """It would be lost when the model is saved, and hold anything when it is read."""
+    model_there(name, FAMILIES[name][0]).save_pretrained(tmp_path)
+    config, family = config_of(tmp_path), families.family(name)
+    assert family.tensors(config)
+    block = family.block(config) if callable(family.block) else family.block
+    less = replace(family, block={ours: n for ours, n in block.items() if ours != module})
+    with pytest.raises(GlassformerError, match=f"{parameter} has no tensor in a {family.title}"):
+        less.tensors(config)
 
 
 def test_numbers_of_experts_that_do_not_fit_are_refused_by_tensor_and_file(tmp_path):

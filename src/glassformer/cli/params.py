@@ -105,7 +105,11 @@ def count(config: Config) -> list[Row]:
             elif row.part == BLOCK:
                 rows[same] = replace(row, layers=rows[same].layers + layers)
     order = [component[:2] for component in COMPONENTS]
-    return sorted(rows, key=lambda row: order.index((row.part, row.component)))
+    order += [(row.part, row.component) for row in rows]  # those that are no component's
+    parts = (EMBEDDINGS, BLOCK, END)
+    return sorted(
+        rows, key=lambda row: (parts.index(row.part), order.index((row.part, row.component)))
+    )
 
 
 def _alike(one: Row, other: Row) -> bool:
@@ -116,8 +120,10 @@ def _rows(config: Config, layers: int) -> Iterator[Row]:
     """What a model of one layer has, of which there are so many."""
     with torch.device("meta"):
         views = {view.name: view for view in kind_of(config)(config).views()}
+    named: set[str] = set()
     for part, component, weight, bias in COMPONENTS:
         scope = "blocks.0." if part == BLOCK else ""
+        named |= {scope + weight, scope + bias}
         tied = component == "head" and config.tied
         w = _transposed(views["embed.W_E"]) if tied else views.get(scope + weight)
         b = views.get(scope + bias)
@@ -133,6 +139,11 @@ def _rows(config: Config, layers: int) -> Iterator[Row]:
             layers if part == BLOCK else 1,
             tied,
         )
+    for name, view in views.items():
+        if name not in named:
+            scope, part = ("blocks.0.", BLOCK) if name.startswith("blocks.") else ("", END)
+            numbers, of = view.value.numel(), layers if part == BLOCK else 1
+            yield Row(part, name.removeprefix(scope), _shape(view), numbers, 0, of)
 
 
 def _transposed(view: View) -> View:

@@ -13,6 +13,7 @@ from glassformer.interop import families, own
 from glassformer.interop.family import default_tensor
 from glassformer.interop.form import Form, differing
 from glassformer.interop.layouts import Shape, Stored, shapes_of
+from glassformer.interop.other_kinds import part_not_computed
 from glassformer.interop.tensors import Tensors
 from glassformer.jsons import read_json
 from glassformer.model import Config, TowersConfig
@@ -26,9 +27,12 @@ def form_of(path: Path, settings: Mapping[str, Any]) -> Form:
     if model_type == own.KEY:
         return own.OWN
     if not isinstance(model_type, str) or model_type not in known:
+        part = part_not_computed(settings)
+        has = "" if part is None else f", which has {part}, and that is not computed here"
+        meant = "" if part else did_you_mean(str(model_type), known)
         raise GlassformerError(
-            f"{path}: model_type is {model_type!r}; Glassformer reads {', '.join(known[:-1])} and"
-            f" {known[-1]}.{did_you_mean(str(model_type), known)}"
+            f"{path}: model_type is {model_type!r}{has}; Glassformer reads {', '.join(known[:-1])}"
+            f" and {known[-1]}.{meant}"
         )
     return families.family(model_type)
 

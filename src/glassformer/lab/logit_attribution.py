@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
@@ -25,6 +26,8 @@ AFTER_PARTS = {
     *("resid_cross_sum", "resid_cross", "cross_attn_scaled"),
     *("final_scaled", "logits_raw", "logits"),
 }
+
+ROUNDING = 1_000  # times the dtype's own, of all shares: what a pass through many layers may lose
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,14 @@ def attribute(
     address = f"{path}[pos={pos},vocab={token}]"
     shares = list(towards.shares())
     word = word_of(trace, token)
-    return Attribution(token, word, pos, shares, logits[pos, token].item(), address)
+    result = Attribution(token, word, pos, shares, logits[pos, token].item(), address)
+    size = 1 + sum(abs(share.logits) for share in shares)
+    if abs(result.total - result.logit) > ROUNDING * torch.finfo(logits.dtype).eps * size:
+        raise GlassformerError(
+            f"the shares add up to {result.total:.6g} and the logit is {result.logit:.6g}: between"
+            " the parts and the logit is a value that attribution does not know"
+        )
+    return result
 
 
 def _is_after_parts(config: Config, scope: str, name: str) -> bool:

@@ -10,8 +10,11 @@ from torch import nn
 from glassformer.model.adapter import draw_adapter
 from glassformer.model.config import Config
 
-ALPHAS = {"alpha_p": math.log(math.expm1(0.8)), "alpha_n": math.log(math.expm1(0.3))}
-"""xIELU starts with strengths of 0.8 on both sides (`transformers`)."""
+CONSTANTS = {
+    "alpha_p": math.log(math.expm1(0.8)),
+    "alpha_n": math.log(math.expm1(0.3)),
+}
+"""What starts at one number; xIELU with strengths of 0.8 on both sides (`transformers`)."""
 
 
 def draw_weights(
@@ -29,8 +32,8 @@ def draw_weights(
         if last == "w":
             nn.init.constant_(parameter, 0.0 if config.norm_gain_from_one else 1.0)
             continue
-        if last in ALPHAS:
-            nn.init.constant_(parameter, ALPHAS[last])
+        if last in CONSTANTS:
+            nn.init.constant_(parameter, CONSTANTS[last])
             continue
         if ".lora_" in name:
             draw_adapter(parameter, last, generator)
@@ -50,7 +53,7 @@ def deviation(name: str, config: Config) -> float:
     """
     last = name.rpartition(".")[2]
     into_stream = last in ("W_O", "W_out")
-    if last == "w" or last.startswith("b") or last in ALPHAS:
+    if last == "w" or last.startswith("b") or last in CONSTANTS:
         return 0.0
     if config.zero_init and (into_stream or last == "W_U"):
         return 0.0

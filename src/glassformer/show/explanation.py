@@ -65,8 +65,14 @@ def words_of(trace: Graph, at: dict[str, int]) -> str:
     )
 
 
-def _last_name(address: str) -> str:
-    return Address.parse(address).name.rpartition(".")[2]
+def operand_name(address: str) -> str:
+    """What a formula calls an operand: a gradient has a d_ before its value's name.
+
+    >>> operand_name("fwd/blocks.0.mlp.post"), operand_name("bwd/blocks.0.mlp.mlp_out")
+    ('post', 'd_mlp_out')
+    """
+    where = Address.parse(address)
+    return ("d_" if where.kind == "bwd" else "") + where.name.rpartition(".")[2]
 
 
 class _Telling:
@@ -150,7 +156,7 @@ class _Telling:
         fold = self._fold(len(terms))
         digits = terms.digits(fold.shown)
         axis = " ".join(terms[0].index)
-        names = [*map(_last_name, beside), "term", "sum so far"]
+        names = [*map(operand_name, beside), "term", "sum so far"]
         rows: list[tuple[str, list[tuple[str, str]]]] = []
         for i in fold.places:
             if i is None:
@@ -195,7 +201,7 @@ class _Telling:
                 address = short_address(self.trace, group[i].address)
                 value = number(group[i].value)
                 self.sheet.prose(f"{value:>{NUMBER}}  {address}", indent=2, hanging=NUMBER + 2)
-            self._left_out(fold.summary(f"{_last_name(group[0].address)} operands"))
+            self._left_out(fold.summary(f"{operand_name(group[0].address)} operands"))
 
     def _check(self) -> None:
         explanation, sheet = self.explanation, self.sheet
@@ -232,7 +238,7 @@ class _Tree:
         branches: list[Operand | str] = []
         for group in explanation.operand_groups.values():
             fold = Fold.unfolded(len(group)) if self.everything else Fold.of(len(group), *BRANCHES)
-            left_out = fold.summary(f"{_last_name(group[0].address)} operands")
+            left_out = fold.summary(f"{operand_name(group[0].address)} operands")
             branches += [left_out if i is None else group[i] for i in fold.places]
         for operand in branches:
             last = operand is branches[-1]

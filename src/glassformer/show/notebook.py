@@ -12,7 +12,7 @@ import numpy as np
 from glassformer.formula.spelling import number
 from glassformer.metrics import Loss, Row
 from glassformer.ops import REGISTRY
-from glassformer.show.explanation import short_address, words_of
+from glassformer.show.explanation import operand_name, short_address, words_of
 from glassformer.show.fold import Fold
 from glassformer.show.html import (
     details,
@@ -252,7 +252,7 @@ def _terms(explanation: Explanation) -> str:
     groups = explanation.operand_groups
     beside = {path: group for path, group in groups.items() if len(group) == len(terms)}
     axis = " ".join(terms[0].index)
-    names = [path.rpartition("/")[2].rpartition(".")[2] for path in beside]
+    names = [*map(operand_name, beside)]
     fold = Fold.of(len(terms), *TERMS)
     digits = terms.digits(fold.shown)
     rows = []

@@ -1,6 +1,6 @@
 /** The way of a prompt through the model, in stages; each points at the recorded values it is about. */
 import type { TraceNode } from "./node";
-import { BACK, BLOCK, CROSS, INTO, OUT, TOLD, type Plan } from "./story_plan";
+import { BACK, BLOCK, CROSS, INTO, OUT, TOLD, WITH_SINK, type Plan } from "./story_plan";
 import type { Task } from "./task";
 import { blocksOf } from "./towers";
 import type { Trace } from "./trace";
@@ -172,11 +172,11 @@ function inTower(tower: string, trace: Trace, block: number): Stage[] {
   const scope = `${prefix}blocks.${shown}.`;
   const masked = trace.nodes.get(`fwd/${scope}attn.attn_scores`)?.role === "masked_score";
   const into = INTO.flatMap((plan) => planned(plan, name || plan.act, prefix, forward, null));
-  const own = masked
-    ? BLOCK.map((plan) =>
-        plan.id === "scores" ? { ...plan, names: MATCHES, faces: MATCHES } : plan,
-      )
-    : BLOCK.filter((plan) => plan.id !== "mask");
+  const sinks = trace.nodes.has(`fwd/${scope}attn.sink_exp`);
+  const own = (masked ? BLOCK : BLOCK.filter((plan) => plan.id !== "mask")).map((plan) => {
+    if (plan.id === "scores" && masked) return { ...plan, names: MATCHES, faces: MATCHES };
+    return plan.id === "softmax" && sinks ? { ...plan, ...WITH_SINK } : plan;
+  });
   const act = name ? `${name}, block ${shown}` : `Block ${shown}`;
   const within = [...own, ...CROSS].flatMap((plan) => planned(plan, act, scope, forward, shown));
   // a norm may stand before its layer or after it

@@ -228,6 +228,14 @@ export const CROSS: Plan[] = [
   },
 ];
 
+/** Softmax where each head has a sink. */
+export const WITH_SINK = {
+  sentence:
+    "Each row of scores is exponentiated and divided by its sum, to which the head's own sink adds one more: what the sink takes of a token's attention gives nothing.",
+  names: ["attn.pattern*", "attn.scores_max", "attn.sink_exp", "attn.keys_sum"],
+  faces: ["attn.pattern"],
+};
+
 type Told = Partial<Pick<Plan, "title" | "sentence"> & { act: string }>;
 
 /** What stages are called, and what is said of them, where a model is asked for something else than the next token. */

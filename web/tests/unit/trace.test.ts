@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { format, nearest, parse } from "../../src/trace/address";
 import { addressOf, flat } from "../../src/trace/node";
+import { stages } from "../../src/trace/story";
 import { Trace, visible } from "../../src/trace/trace";
 import { larger, Values } from "../../src/trace/values";
 import { traceOf } from "../made";
@@ -91,4 +92,19 @@ test("of two numbers the larger magnitude stands for a block, a nan before all, 
   expect(larger(1, -2)).toBe(-2);
   expect(larger(NaN, 5)).toBe(NaN);
   expect(larger(-Infinity, 0.5)).toBe(0.5);
+});
+
+test("a head's sink is said where a token does not split all of its attention", () => {
+  const at = "fwd/blocks.0.attn.";
+  const softmax = (...more: string[]) => {
+    const names = ["pattern_max", ...more, "pattern_sum", "pattern"];
+    const trace = traceOf(Object.fromEntries(names.map((name) => [at + name, { values: [0.5] }])));
+    return stages(trace, 0, "next").find(({ id }) => id === "softmax")!;
+  };
+  expect(softmax().sentence).toContain("every token splits 100% of its attention");
+  const { sentence, nodes, main } = softmax("sink_exp", "keys_sum");
+  expect(sentence).not.toContain("100%");
+  expect(sentence).toContain("the head's own sink");
+  expect(nodes.map(({ address }) => address)).toContain(`${at}sink_exp`);
+  expect(main!.address).toBe(`${at}pattern`);
 });
