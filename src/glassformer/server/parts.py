@@ -76,13 +76,16 @@ def largest_of_blocks(value: Tensor, sides: list[int]) -> Tensor:
         return value
     if value.dtype == torch.bool:
         value = value.view(torch.uint8)
-    largest = least = value
-    if not value.amin().isfinite():  # a nan hides whether there are -inf too
-        least = value.masked_fill(value == -math.inf, math.inf)
-    for axis, side in enumerate(sides):
-        largest = _reduced(largest, axis, side, torch.amax)
-        least = _reduced(least, axis, side, torch.amin)
+    largest, least = _of_blocks(value, sides, torch.amax), _of_blocks(value, sides, torch.amin)
+    if not least.isfinite().all():  # a nan hides whether there are -inf too
+        least = _of_blocks(value.masked_fill(value == -math.inf, math.inf), sides, torch.amin)
     return torch.where((least < 0) & (-least > largest), least, largest)
+
+
+def _of_blocks(value: Tensor, sides: list[int], reduce: Callable[..., Tensor]) -> Tensor:
+    for axis, side in enumerate(sides):
+        value = _reduced(value, axis, side, reduce)
+    return value
 
 
 def _reduced(value: Tensor, axis: int, side: int, reduce: Callable[..., Tensor]) -> Tensor:
