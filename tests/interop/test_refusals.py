@@ -290,6 +290,14 @@ def test_file_that_the_index_names_must_be_there(folder):
     assert "names part2.safetensors, which is not there" in refusal(folder)
 
 
+def test_parts_without_their_index_are_told_from_a_folder_without_weights(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    assert refusal(folder) == (
+        "FOLDER holds model-00001-of-00002.safetensors and no model.safetensors.index.json, which"
+        " says what lies where; download it too"
+    )
+
+
 def test_tensor_in_two_files_is_refused(folder):
     write_index(folder, a="part.safetensors", b="part2.safetensors")
     (folder / "part2.safetensors").write_bytes((folder / "part.safetensors").read_bytes())

@@ -184,6 +184,12 @@ def _files(folder: Path) -> list[str]:
             if not (folder / file).is_file():
                 raise GlassformerError(f"{index} names {file}, which is not there; download it too")
         return files
+    shards = sorted(path.name for path in folder.glob("*-of-*.safetensors"))
+    if shards:
+        raise GlassformerError(
+            f"{folder} holds {shards[0]} and no {INDEX}, which says what lies where; download it"
+            " too"
+        )
     pickles = sorted(path.name for kind in _PICKLES for path in folder.glob(kind))
     if pickles:
         raise GlassformerError(
