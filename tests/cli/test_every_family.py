@@ -20,7 +20,7 @@ from tests.server.served import client, data_block, node_table, open_trace
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "
 PROMPT = "the cat sat on the"
-QUICK = {("gemma2", 0), ("gpt_neox", 0)}  # norms of both kinds, caps, windows; a parallel block
+QUICK = {("gemma2", 0)}  # norms of both kinds, caps, windows, gates
 
 
 @pytest.fixture
