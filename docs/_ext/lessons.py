@@ -33,10 +33,10 @@ WIDTH = 84  # columns of what is drawn in letters
 
 
 def lessons_text(room: Classroom) -> str:
-    """Every lesson in Markdown; the one on the demo's model where that has been trained."""
-    made = course(room, runs_of(room), patient=False)
+    """Every lesson in Markdown."""
+    made = course(room, runs_of(room))
     lines = [line for lesson in made.lessons for line in lesson_lines(lesson, room)]
-    return "\n".join([*lines, made.left_out, ""])
+    return "\n".join([*lines, ""])
 
 
 def lesson_lines(lesson: Lesson, room: Classroom) -> Iterator[str]:

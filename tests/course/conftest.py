@@ -1,14 +1,15 @@
 """Classrooms that are trained once for all tests of the course."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from glassformer.course.classroom import Classroom
+from glassformer.course.classroom import RIDDLES, Classroom
 from glassformer.course.course import lesson, names
 from glassformer.course.lesson import Lesson
-from glassformer.training.choices import Choices
+from glassformer.course.riddles import choices
 from glassformer.training.loop import train
 from glassformer.training.prepare import new_run
 from tests.command_line import columns, glassformer
@@ -22,10 +23,12 @@ OTHER = (
 """The text of another class."""
 
 
-def tell_stories(folder: Path) -> None:
-    """A run on Storyland, much smaller and shorter than the demo's."""
+def learn_riddles(folder: Path) -> None:
+    """A run that has learned next to nothing of riddles, where a classroom in it looks for one."""
+    few = choices(folder / f"{RIDDLES}.jsonl", 200)
     sizes = {"d_model": 16, "n_layers": 1, "n_heads": 2}
-    prepared = new_run(folder, Choices(model=sizes, recipe={"steps": 2}, device="cpu"))
+    few = replace(few, model={**few.model, **sizes}, recipe={**few.recipe, "steps": 2})
+    prepared = new_run(folder / RIDDLES, few)
     with prepared.run:
         train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
 
@@ -33,13 +36,13 @@ def tell_stories(folder: Path) -> None:
 @cache
 def room_of_the_story(folder: Path) -> Classroom:
     """The classroom of the story, once a process, with all that it has trained so far."""
-    tell_stories(folder / "demo")
+    learn_riddles(folder)
     return Classroom(None, folder / "course")
 
 
 @pytest.fixture(scope="session")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
-    """The classroom of the story; its storyteller has learned next to nothing of Storyland."""
+    """The classroom of the story; its other model has learned next to nothing of riddles."""
     return room_of_the_story(tmp_path_factory.getbasetemp() / "story")
 
 
@@ -48,7 +51,7 @@ def other_room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     """The classroom of another class's six sentences."""
     folder = tmp_path_factory.mktemp("other")
     (folder / "ours.txt").write_text(OTHER, encoding="utf-8")
-    tell_stories(folder / "runs" / "demo")
+    learn_riddles(folder / "runs")
     return Classroom(folder / "ours.txt", folder / "runs" / "course")
 
 
@@ -58,7 +61,7 @@ def long_room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     folder = tmp_path_factory.mktemp("long")
     guide = sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md"))
     pages = "\n".join(page.read_text(encoding="utf-8") for page in guide)
-    tell_stories(folder / "runs" / "demo")
+    learn_riddles(folder / "runs")
     (folder / "long.txt").write_text((pages * 9)[:300_000], encoding="utf-8")
     return Classroom(folder / "long.txt", folder / "runs" / "course")
 

@@ -6,7 +6,7 @@ import pytest
 
 from glassformer.cli import learn
 from glassformer.course.classroom import Classroom, folder_of
-from glassformer.course.course import lesson
+from glassformer.course.course import heading, lesson, names
 from glassformer.course.lesson import Guess, Task
 from glassformer.course.progress import read_progress
 from glassformer.show.sheet import Sheet
@@ -46,6 +46,19 @@ def test_piped_a_lesson_is_printed_whole_with_its_answers(
         if isinstance(part, Guess):
             assert f"Answer: {part.choices[part.answer]}" in ended.stdout
     assert "To take away" in ended.stdout
+
+
+def test_the_list_of_lessons_is_there_at_once_and_trains_nothing(
+    glassformer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ours.txt").write_text("The bell rings. We read.", encoding="utf-8")
+    ended = glassformer("learn", "--text", "ours.txt", "--out", "kept")
+    assert ended.code == 0
+    printed = " ".join(ended.stdout.split())
+    assert all(heading(name).title in printed for name in names())
+    assert printed.endswith("Begin with: glassformer learn 0 --text ours.txt --out kept")
+    assert not Path("kept").exists()
 
 
 def test_a_teacher_sees_no_answer(glassformer: Command, room: Classroom) -> None:
@@ -89,7 +102,8 @@ def test_a_worksheet_asks_and_its_answer_sheet_answers(
     task = next(part for part in parts(lesson("0", room)) if isinstance(part, Task))
     assert task.worked[0] in answers
     assert task.worked[0] not in sheet
-    assert "Name: ____" in sheet
+    assert "Name: " in sheet
+    assert "Name: " not in answers
 
 
 def test_what_cannot_be_is_refused_in_one_line(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from glassformer.cli.app import VERBS
+from glassformer.cli.learn import Class
 from glassformer.course.classroom import FEWEST, Classroom
 from glassformer.course.course import course, lesson, names
 from glassformer.course.glossary import glossary
@@ -22,16 +23,18 @@ from glassformer.course.lesson import (
     Table,
     Task,
     terms_in,
+    texts_of,
     unmarked,
 )
+from glassformer.show.sheet import Sheet
 
 RUNS: dict[Model, str] = {
     "course": "course",
     "miniature": "miniature",
     "worked_example": "worked_example",
 }
-WITH_EXAMPLES_OF_THEIR_OWN = ("6", "7", "10", "12", "miniature", "chain")
-"""Lessons that also read two given sentences, the miniature's, or the worked example's."""
+WITH_EXAMPLES_OF_THEIR_OWN = ("6", "7", "9", "10", "12", "miniature", "chain")
+"""Lessons that also read given sentences, the miniature's, or the worked example's."""
 
 LONGEST_SENTENCE = 34  # words: a reader of twelve follows no longer one
 MEAN_SENTENCE = 16
@@ -52,19 +55,20 @@ def test_every_lesson_has_something_to_guess_and_something_to_do_by_hand(made: L
     assert {"guess", "task", "look", "command"} <= kinds
 
 
-def texts(value: object) -> Iterator[str]:
-    """Every piece of text in a lesson's data."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from texts(inner)
-
-
 def test_every_marked_word_is_in_the_glossary(made: Lesson) -> None:
-    terms = {term for text in texts(made.model_dump()) for term in terms_in(text)}
+    terms = {term for text in texts_of(made) for term in terms_in(text)}
     assert terms
     assert terms <= glossary().keys()
+
+
+def test_every_lesson_is_printed_on_the_terminal_whole(
+    made: Lesson, room: Classroom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Class(room, Sheet(), talks=False, teacher=False).go_through(made)
+    printed = " ".join(capsys.readouterr().out.split())
+    for stage in made.stages:
+        assert stage.title in printed
+    assert " ".join(unmarked(made.takeaway).split()) in printed
 
 
 def test_a_guess_has_one_right_choice_and_a_word_for_every_other(made: Lesson) -> None:
@@ -98,7 +102,7 @@ def test_every_address_names_one_number_of_the_models_trace(made: Lesson, room: 
 def test_every_command_is_one_of_ours(made: Lesson) -> None:
     for part in parts(made):
         if isinstance(part, Command):
-            words = shlex.split(part.line)
+            words = shlex.split(part.line.removeprefix("torchrun --nproc-per-node 2 -m "))
             assert words[0] == "glassformer"
             assert words[1] in VERBS
 

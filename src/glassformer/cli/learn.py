@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from glassformer.cli import pasted
+from glassformer.cli.console import SafeConsole
 from glassformer.cli.lesson_sheet import LessonSheet
 from glassformer.cli.streams import say
+from glassformer.cli.texts import showing_progress
 from glassformer.course.classroom import Classroom, folder_of
-from glassformer.course.course import check_name, lesson, names
+from glassformer.course.course import check_name, heading, lesson, names
 from glassformer.course.lesson import AnyPart, Guess, Lesson, Model, Task, read_number
 from glassformer.course.progress import Done, Progress, progress_file, read_progress, write_progress
 from glassformer.course.worksheet import write_worksheet
@@ -79,9 +83,12 @@ def command(
 
 
 def open_room(text: Path | None, out: Path | None) -> Classroom:
-    """The classroom of a text; a text that is not there is refused before anything begins."""
+    """The classroom of a text; a text that none can be made from is refused at once."""
     folder = folder_of(text)
-    return Classroom(text, out or folder, lambda line: say(line, error=True))
+    showing = partial(showing_progress, SafeConsole(stderr=True), "learning")
+    room = Classroom(text, out or folder, partial(say, error=True), showing)
+    room.check()
+    return room
 
 
 def runs_of(room: Classroom) -> dict[Model, str]:
@@ -94,14 +101,23 @@ def _print_list(room: Classroom, sheet: Sheet) -> None:
     sheet.prose("The lessons, computed from " + room.name, "bold")
     sheet.line()
     for name in names():
-        made = lesson(name, room)
+        made = heading(name)
         mark = "✓" if name in done else " "
         score = f" ({done[name].right} of {done[name].asked})" if name in done else ""
         sheet.line("  ", (sheet.cell(mark, 2), "green"), sheet.cell(name, 11), made.title + score)
         sheet.prose(f"{made.question} {made.minutes} minutes", QUIET, indent=15)
     after = next((name for name in names() if name not in done), "0")
     sheet.line()
-    sheet.prose(f"Begin with: glassformer learn {after}")
+    sheet.prose(f"Begin with: {command_of(room, after)}")
+
+
+def command_of(room: Classroom, name: str) -> str:
+    """What is typed for a lesson on the same text, in the same folder."""
+    file = None if room.is_story else room.file
+    options = [] if file is None else [f"--text {pasted.word(file)}"]
+    if room.folder != folder_of(file):
+        options.append(f"--out {pasted.word(room.folder)}")
+    return " ".join(pasted.parts("learn", [name], *options))
 
 
 class ReaderLeftError(Exception):
@@ -201,7 +217,7 @@ class Class:
         self.sheet.line()
         self.sheet.prose(f"You had {self.right} of {self.asked} right at once.")
         if following:
-            self.sheet.prose(f"Go on with: glassformer learn {following[0]}")
+            self.sheet.prose(f"Go on with: {command_of(self.room, following[0])}")
 
 
 def choice_of(answer: str, guess: Guess) -> int | None:

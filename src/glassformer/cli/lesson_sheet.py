@@ -30,6 +30,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
     terms_in,
+    texts_of,
     unmarked,
 )
 from glassformer.course.spell import percent
@@ -66,7 +67,7 @@ class LessonSheet:
         self.sheet.line()
         self.prose(lesson.takeaway)
         known = glossary()
-        words = dict.fromkeys(terms_in(lesson.model_dump_json()))
+        words = dict.fromkeys(term for text in texts_of(lesson) for term in terms_in(text))
         if words:
             self.sheet.line()
             self.sheet.line(("Words", "bold underline"))

@@ -48,9 +48,9 @@ def unescaped(template: str | None) -> str | None:
 
 
 @contextmanager
-def showing_progress(console: Console) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal while a text becomes tokens; it is told the share that is done."""
-    columns = (TextColumn("tokens"), BarColumn(24), TaskProgressColumn(), TimeRemainingColumn())
+def showing_progress(console: Console, what: str = "tokens") -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal while something lasts; it is told the share that is done."""
+    columns = (TextColumn(what), BarColumn(24), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassformer.course.lesson import Look, Model
+from glassformer.course.lesson import Lesson, Look, Model
+from glassformer.course.riddles import choices
 from glassformer.course.variants import Variant, variant
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
@@ -44,7 +46,10 @@ STORY = (
 )
 """The text of the guide, which a class replaces by its own."""
 
+Showing = Callable[[], AbstractContextManager[Callable[[float], object]]]
+
 FOLDER = Path("runs") / "course"
+RIDDLES = "course-riddles"  # the run's folder, beside those of the texts
 LONGEST = 2_000_000  # characters; lessons are for people who wait
 SIZED_AS = 5_000
 """Longer texts get the sizes of one of so many characters: lessons are about a model that a person
@@ -73,7 +78,8 @@ class Classroom:
     """A text and everything that the lessons are computed from.
 
     file: the class's own text; None: `STORY`. folder: where its run is kept; it may be there.
-    report: told of the training, a sentence at a time.
+    report: told of every training, in a sentence. showing: opened while one lasts, and told
+    which share of it is done.
     """
 
     def __init__(
@@ -81,8 +87,9 @@ class Classroom:
         file: Path | None,
         folder: Path,
         report: Callable[[str], None] = lambda text: None,
+        showing: Showing = lambda: nullcontext(lambda share: None),
     ) -> None:
-        self.folder, self.report = folder, report
+        self.folder, self.report, self.showing = folder, report, showing
         self.is_story = file is None
         if file is None:
             self.file = folder.with_suffix(".txt")
@@ -95,6 +102,8 @@ class Classroom:
         self._states: dict[Model, TrainState] = {}
         self._traces: dict[tuple[Model, str], Trace] = {}
         self._variants: dict[str, Variant] = {}
+        self.lessons: dict[str, Lesson] = {}
+        """Those made so far, by name."""
 
     @cached_property
     def text(self) -> str:
@@ -112,6 +121,10 @@ class Classroom:
                 " more, each ending in a full stop"
             )
         return text
+
+    def check(self) -> None:
+        """Refuse a text that no lessons can be made from."""
+        _ = self.text
 
     @property
     def name(self) -> str:
@@ -150,7 +163,27 @@ class Classroom:
         """The folder of the text's run, trained to its end."""
         if (self.folder / "run.json").is_file():
             self._check_text()
-        return trained(self.folder, self._new_run, self.name, self.report)
+        return self._trained(self.folder, self._new_run, self.name)
+
+    def _trained(self, folder: Path, begin: Callable[[], Prepared], what: str) -> Path:
+        """The folder of a run, trained to its end: begun, or gone on with, where it is not."""
+        if is_trained(folder):
+            return folder
+        prepared = resumed_run(folder, "cpu") if (folder / "run.json").is_file() else begin()
+        recipe = prepared.recipe
+        with prepared.run, self.showing() as show:
+            self.report(
+                f"A model of {parameter_count(prepared.model.config):,} numbers learns {what}, in"
+                f" {recipe.steps} steps; this is done once, and kept in {folder}."
+            )
+            train(
+                prepared.model,
+                prepared.data,
+                recipe,
+                run=prepared.run,
+                report=lambda row: show(row["step"] / recipe.steps),
+            )
+        return folder
 
     def _check_text(self) -> None:
         """Refuse a folder whose model learned another text."""
@@ -226,16 +259,12 @@ class Classroom:
 
     # ---- a model that learns from its prompt ----
 
-    @property
-    def storyteller_folder(self) -> Path:
-        """The run of the demo, beside the text's own."""
-        return self.folder.with_name("demo")
-
     @cached_property
-    def storyteller(self) -> TrainState:
-        """The demo's model, which learned Storyland; trained if it is not there."""
-        folder = self.storyteller_folder
-        trained(folder, lambda: new_run(folder, Choices(device="cpu")), "Storyland", self.report)
+    def riddler(self) -> TrainState:
+        """A model that has learned to answer riddles from its prompt; one for all texts."""
+        folder = self.folder.with_name(RIDDLES)
+        file = folder.with_suffix(".jsonl")
+        self._trained(folder, lambda: new_run(folder, choices(file)), "to solve riddles")
         return open_train_state(str(folder))
 
     @cached_property
@@ -296,22 +325,6 @@ def is_trained(folder: Path) -> bool:
     if not (folder / "run.json").is_file():
         return False
     return read_description(folder).recipe.steps in steps_saved(folder / "checkpoints")
-
-
-def trained(
-    folder: Path, begin: Callable[[], Prepared], text: str, report: Callable[[str], None]
-) -> Path:
-    """The folder of a run, trained to its end: begun, or gone on with, where it is not."""
-    if is_trained(folder):
-        return folder
-    prepared = resumed_run(folder, "cpu") if (folder / "run.json").is_file() else begin()
-    with prepared.run:
-        report(
-            f"A model of {parameter_count(prepared.model.config):,} numbers learns {text}:"
-            f" {prepared.recipe.steps} steps …"
-        )
-        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
-    return folder
 
 
 def sentences_of(text: str) -> list[str]:

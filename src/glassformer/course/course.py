@@ -6,17 +6,12 @@ import importlib
 from collections.abc import Callable
 from functools import cache
 from pkgutil import iter_modules
+from types import ModuleType
 
 from glassformer.course import lessons
-from glassformer.course.classroom import Classroom, is_trained
-from glassformer.course.lesson import Course, Lesson, Model
+from glassformer.course.classroom import Classroom
+from glassformer.course.lesson import Course, Heading, Lesson, Model
 from glassformer.errors import GlassformerError, did_you_mean
-
-NEED_THE_DEMO = ("13",)
-LEFT_OUT = (
-    "Lesson 13 needs the model of `glassformer demo`, which learns for about three minutes. Run it"
-    " in the folder from which this page is served, then start the server again."
-)
 
 MakeLesson = Callable[[Classroom], Lesson]
 
@@ -46,27 +41,32 @@ def check_name(name: str) -> None:
         )
 
 
+def heading(name: str) -> Heading:
+    """What is known of a lesson before it is made."""
+    result: Heading = _module(name).HEADING
+    return result
+
+
 def lesson(name: str, room: Classroom) -> Lesson:
-    """One lesson, by its number or its word."""
+    """One lesson, by its number or its word; made once for a classroom."""
+    if name not in room.lessons:
+        make: MakeLesson = _module(name).lesson
+        room.lessons[name] = make(room)
+    return room.lessons[name]
+
+
+def _module(name: str) -> ModuleType:
     check_name(name)
-    module = importlib.import_module(f"{lessons.__name__}.{names()[name]}")
-    make: MakeLesson = module.lesson
-    return make(room)
+    return importlib.import_module(f"{lessons.__name__}.{names()[name]}")
 
 
-def course(room: Classroom, runs: dict[Model, str], patient: bool = True) -> Course:
-    """All lessons; `runs`: under which name each model is found where they are shown.
-
-    patient: the lesson that needs the demo's model is made even where that is not trained yet.
-    """
-    whole = patient or is_trained(room.storyteller_folder)
-    taken = [name for name in names() if whole or name not in NEED_THE_DEMO]
+def course(room: Classroom, runs: dict[Model, str]) -> Course:
+    """All lessons; `runs`: under which name each model is found where they are shown."""
     return Course(
         text=room.text[:600],
         prompt=room.prompt,
-        lessons=[lesson(name, room) for name in taken],
+        lessons=[lesson(name, room) for name in names()],
         runs=runs,
         folder=str(room.folder),
         file=str(room.file),
-        left_out="" if whole else LEFT_OUT,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 TERM = re.compile(r"\[\[([^\[\]|\"]+)(?:\|([^\[\]\"]+))?\]\]")
 
@@ -159,6 +160,20 @@ class Task(Part):
         """
         return abs(answer - self.expected) <= self.tolerance + 1e-9
 
+    @computed_field
+    @property
+    def answer(self) -> str:
+        """The expected number as people write it.
+
+        >>> [
+        ...     Task(question="?", expected=x, tolerance=0, worked=[]).answer
+        ...     for x in (38400, 2.86, 1 / 3)
+        ... ]
+        ['38,400', '2.86', '0.3333']
+        """
+        whole = float(self.expected).is_integer()
+        return f"{round(self.expected):,}" if whole else f"{self.expected:.4g}"
+
 
 class Look(Part):
     """A way down to the numbers: an address in the trace of a prompt."""
@@ -206,13 +221,26 @@ class Stage(Part):
     parts: list[AnyPart]
 
 
-class Lesson(Part):
-    """One lesson. `name` is its number, or a word where it has none; so it is asked for."""
+class Heading(Part):
+    """What is known of a lesson before it is made.
+
+    `name` is its number, or a word where it has none; so it is asked for.
+    """
 
     name: str
     title: str
     question: str
     minutes: int
+
+    def lesson(self, stages: list[Stage], takeaway: str, title: str | None = None) -> Lesson:
+        """The lesson; `title` is its own where it depends on the text."""
+        fields = self.model_dump() | ({} if title is None else {"title": title})
+        return Lesson(**fields, stages=stages, takeaway=takeaway)
+
+
+class Lesson(Heading):
+    """One lesson, made for a text."""
+
     stages: list[Stage]
     takeaway: str
 
@@ -226,7 +254,6 @@ class Course(Part):
     runs: dict[Model, str]
     folder: str  # of the text's run, for commands
     file: str  # of the text
-    left_out: str = ""  # which lessons are not here, and how to have them
 
 
 def read_number(text: str) -> float | None:
@@ -252,6 +279,25 @@ def terms_in(text: str) -> list[str]:
     ['token', 'embedding']
     """
     return [term for term, _ in TERM.findall(text)]
+
+
+def texts_of(part: object) -> Iterator[str]:
+    """Every piece of text in a lesson, or in a part of it.
+
+    >>> [*texts_of(Task(question="1/3?", expected=1 / 3, tolerance=0.005, worked=["1 / 3"]))]
+    ['task', '1/3?', '', '1 / 3']
+    """
+    match part:
+        case str():
+            yield part
+        case BaseModel():
+            for field in type(part).model_fields:
+                yield from texts_of(getattr(part, field))
+        case list() | tuple():
+            for inner in part:
+                yield from texts_of(inner)
+        case _:
+            pass
 
 
 def unmarked(text: str) -> str:

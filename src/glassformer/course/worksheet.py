@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import Guess, Lesson, Task, unmarked
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
-from glassformer.formula.spelling import number
 
 HTML = (".html", ".htm")
 LETTERS = "ABCDEFGH"
-ROOM = "_" * 24  # to write an answer on
+BLANK = "_" * 24  # to write an answer on
+TITLE = "How language models work"
 
 STYLE = (
     "body{font:16px/1.6 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}"
-    "h2{break-after:avoid}li{break-inside:avoid;margin:.8rem 0}code{font-size:.95em}"
+    "h1{font-size:1.6rem}h2{font-size:1.2rem;break-after:avoid;margin:1.6rem 0 .4rem}"
+    "li{break-inside:avoid;margin:.9rem 0}p{margin:.2rem 0}code{font-size:.95em}"
+    ".choice{display:inline-block;margin-right:2rem}.room{height:3.5rem}.answer{font-weight:600}"
+    ".blank{display:inline-block;width:12rem;border-bottom:1px solid;height:1.2em}"
+    "@page{margin:18mm}@media print{body{margin:0;max-width:none;padding:0}}"
 )
+
+Question = Guess | Task
 
 
 def write_worksheet(lessons: Iterable[Lesson], room: Classroom, file: Path) -> Path:
@@ -32,62 +38,80 @@ def write_worksheet(lessons: Iterable[Lesson], room: Classroom, file: Path) -> P
         raise GlassformerError(
             f"{file} is neither .md nor .html; name the worksheet by one of the two"
         )
-    lessons = [*lessons]
+    asked = {_heading(lesson): _questions(lesson) for lesson in lessons}
+    asked = {heading: questions for heading, questions in asked.items() if questions}
+    text = f"The text: {' '.join(room.sentences[:6])}"
+    write = _html if file.suffix.lower() in HTML else _markdown
     answers = file.with_name(f"{file.stem}-answers{file.suffix}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    for target, with_answers in ((file, False), (answers, True)):
-        text = _markdown(lessons, room, with_answers)
-        write_atomically(target, _html(text) if file.suffix.lower() in HTML else text)
+    write_atomically(file, write("worksheet", text, asked, False))
+    write_atomically(answers, write("answers", text, asked, True))
     return answers
 
 
-def _markdown(lessons: list[Lesson], room: Classroom, answers: bool) -> str:
-    title = "How language models work: " + ("answers" if answers else "worksheet")
-    lines = [f"# {title}", ""]
+def _heading(lesson: Lesson) -> str:
+    return f"Lesson {lesson.name}: {lesson.title}" if lesson.name.isdigit() else lesson.title
+
+
+def _questions(lesson: Lesson) -> list[Question]:
+    return [part for stage in lesson.stages for part in stage.parts if isinstance(part, Question)]
+
+
+def _choices(guess: Guess) -> list[str]:
+    return [f"{letter}) {choice}" for letter, choice in zip(LETTERS, guess.choices, strict=False)]
+
+
+def _answer(question: Question) -> list[str]:
+    """How a question is answered, the answer last."""
+    if isinstance(question, Task):
+        return [*map(unmarked, question.worked), f"Answer: {question.answer}"]
+    right = _choices(question)[question.answer]
+    return [unmarked(question.reveal), f"Answer: {right}"]
+
+
+def _markdown(kind: str, text: str, asked: Mapping[str, Sequence[Question]], answers: bool) -> str:
+    lines = [f"# {TITLE}: {kind}", ""]
     if not answers:
-        lines += [f"Name: {ROOM}   Date: {ROOM}", ""]
-    lines += [f"The text: {' '.join(room.sentences[:6])}", ""]
-    for lesson in lessons:
-        questions = [p for s in lesson.stages for p in s.parts if isinstance(p, Guess | Task)]
-        if not questions:
-            continue
-        heading = f"Lesson {lesson.name}: " if lesson.name.isdigit() else ""
-        lines += [f"## {heading}{lesson.title}", ""]
+        lines += [f"Name: {BLANK}   Date: {BLANK}", ""]
+    lines += [text, ""]
+    for heading, questions in asked.items():
+        lines += [f"## {heading}", ""]
         for i, question in enumerate(questions, 1):
-            lines += [f"{i}. {unmarked(question.question)}"]
-            lines += [f"   {line}" for line in _below(question, answers)]
-            lines += [""]
+            lines += [f"{i}. {unmarked(question.question)}", ""]
+            if answers:
+                below = _answer(question)
+            else:
+                below = [f"Answer: {BLANK}"] if isinstance(question, Task) else _choices(question)
+            lines += [f"   - {line}" for line in below] + [""]
     return "\n".join(lines)
 
 
-def _below(question: Guess | Task, answers: bool) -> list[str]:
-    match question, answers:
-        case Guess(), False:
-            choices = zip(LETTERS, question.choices, strict=False)
-            return ["", "   ".join(f"{letter}) {choice}" for letter, choice in choices)]
-        case Guess(), True:
-            letter = LETTERS[question.answer]
-            right = question.choices[question.answer]
-            return ["", f"{letter}) {right}. {unmarked(question.reveal)}"]
-        case Task(), False:
-            return ["", f"Answer: {ROOM}"]
-        case Task(), _:
-            return ["", *map(unmarked, question.worked), f"Answer: {number(question.expected)}"]
-
-
-def _html(markdown: str) -> str:
-    """The Markdown that is written here, and no other, as a page to print."""
-    body: list[str] = []
-    for paragraph in markdown.split("\n\n"):
-        text = html.escape(" ".join(line.strip() for line in paragraph.strip().splitlines()))
-        text = re.sub("`([^`]+)`", r"<code>\1</code>", text)
-        text = re.sub(" {3,}", " &emsp; ", text)
-        hashes, _, rest = text.partition(" ")
-        if hashes in ("#", "##"):
-            body.append(f"<h{len(hashes)}>{rest}</h{len(hashes)}>")
-        elif text:
-            body.append(f"<p>{text}</p>")
+def _html(kind: str, text: str, asked: Mapping[str, Sequence[Question]], answers: bool) -> str:
+    blank = '<span class="blank"></span>'
+    body = [f"<h1>{TITLE}: {kind}</h1>"]
+    if not answers:
+        body.append(f"<p>Name: {blank} &emsp; Date: {blank}</p>")
+    body.append(f"<p>{html.escape(text)}</p>")
+    for heading, questions in asked.items():
+        body += [f"<h2>{_inline(heading)}</h2>", "<ol>"]
+        for question in questions:
+            body.append(f"<li><p>{_inline(unmarked(question.question))}</p>")
+            if answers:
+                *way, answer = map(_inline, _answer(question))
+                body += [f"<p>{line}</p>" for line in way] + [f'<p class="answer">{answer}</p>']
+            elif isinstance(question, Task):
+                body.append(f'<p class="room"></p><p>Answer: {blank}</p>')
+            else:
+                choices = map(_inline, _choices(question))
+                body += [f'<span class="choice">{choice}</span>' for choice in choices]
+            body.append("</li>")
+        body.append("</ol>")
     return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Worksheet</title>'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{TITLE}: {kind}</title>'
         f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</html>\n"
     )
+
+
+def _inline(text: str) -> str:
+    """A line of HTML, code as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))

@@ -33,7 +33,7 @@ class ServedCourse:
         with self._lock:
             if self._course is None:
                 room = Classroom(self._text, self._folder)
-                self._course = course(room, serve_models(self._runs, room), patient=False)
+                self._course = course(room, serve_models(self._runs, room))
             return self._course
 
 

@@ -9,6 +9,7 @@ from glassformer.course.lesson import (
     Command,
     Diagram,
     Guess,
+    Heading,
     Lesson,
     Paragraph,
     Stage,
@@ -18,13 +19,16 @@ from glassformer.course.lesson import (
 from glassformer.course.spell import code, counted, percent, visible
 from glassformer.formula.spelling import number
 
+HEADING = Heading(
+    name="0",
+    title="What a language model is",
+    question="What comes next?",
+    minutes=6,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="0",
-        title="What a language model is",
-        question="What comes next?",
-        minutes=6,
+    return HEADING.lesson(
         stages=[_guess(room), _what(room), _pipeline(room), _why(room)],
         takeaway="A [[language model]] gives a [[probability]] to every possible next [[token]]."
         " To write, it takes one, adds it to the text, and reads the longer text again.",
@@ -105,7 +109,8 @@ def _what(room: Classroom) -> Stage:
                 " To answer a question, to translate or to sum up is to go on with a text."
             ),
             Paragraph(
-                text="A [[large language model]], or LLM, is called large for three reasons: its"
+                text="A [[large language model]], or LLM, is a deep neural network: many layers of"
+                " small sums, one after the other. It is called large for three reasons: its"
                 " text (terabytes), its numbers (billions of [[weight|weights]]) and its computers."
                 f" Our model has {room.parameters:,} weights and learned from"
                 f" {counted(len(room.text), 'character')}. It works in the same way."

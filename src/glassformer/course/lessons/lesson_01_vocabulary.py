@@ -6,7 +6,7 @@ from collections import Counter
 
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
-from glassformer.course.lesson import Command, Lesson, Paragraph, Stage, Table, Task
+from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
 from glassformer.course.spell import code, counted, listed, visible
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
@@ -17,13 +17,16 @@ OUTSIDE = "éüñжあ🙂"
 ACROSS = 6  # entries of a list side by side
 LISTED = 120  # entries of a long list
 
+HEADING = Heading(
+    name="1",
+    title="The vocabulary",
+    question="What can a model read?",
+    minutes=5,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="1",
-        title="The vocabulary",
-        question="What can a model read?",
-        minutes=5,
+    return HEADING.lesson(
         stages=[_characters(room), _outside(room), _words(room)],
         takeaway="A [[vocabulary]] is a list of [[token|tokens]], each with a number. It is made"
         " once, from a text, before the [[training]]. What is not in the list has to be put"

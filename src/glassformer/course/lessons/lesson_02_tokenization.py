@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from glassformer.course.asking import guess
 from glassformer.course.classroom import MERGES, Classroom
-from glassformer.course.lesson import Command, Lesson, Paragraph, Stage, Table, Task
+from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
 from glassformer.course.spell import code, counted, visible
 from glassformer.formula.spelling import number
 from glassformer.text.merges import merge_all
@@ -15,13 +15,16 @@ from glassformer.text.merges import merge_all
 SHOWN = 12  # merges
 PIECES = 24  # of the text, after each of them
 
+HEADING = Heading(
+    name="2",
+    title="Tokenization",
+    question="How does a text become numbers?",
+    minutes=8,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="2",
-        title="Tokenization",
-        question="How does a text become numbers?",
-        minutes=8,
+    return HEADING.lesson(
         stages=[_ways(room), _pairs(room), _merges(room), _there_and_back(room)],
         takeaway="A [[tokenizer]] cuts a text into [[token|tokens]] and gives each its number."
         " Byte pair encoding starts from characters and joins, again and again, the two neighbors"

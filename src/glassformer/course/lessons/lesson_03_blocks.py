@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
-from glassformer.course.lesson import Command, Lesson, Paragraph, Stage, Table, Task
+from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
 from glassformer.course.spell import counted, visible
 from glassformer.model import load_preset
+from glassformer.ops import IGNORED
 from glassformer.text.tokenizer import Tokenizer
 
 SIZE = 3  # words in a block of the first example
@@ -15,13 +16,16 @@ ROWS = 3  # blocks of the model's own, as a table
 LARGE = ("gpt2", "gpt3")
 BYTES = 4  # of a number in float32
 
+HEADING = Heading(
+    name="3",
+    title="Blocks",
+    question="How much does a model read at once?",
+    minutes=6,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="3",
-        title="Blocks",
-        question="How much does a model read at once?",
-        minutes=6,
+    return HEADING.lesson(
         stages=[_words(room), _blocks(room), _cost(room)],
         takeaway="A model learns from [[block of text|blocks]]: pieces of the text, as long as its"
         " [[context]]. A longer context sees more, and its attention costs more: twice the length"
@@ -70,9 +74,19 @@ def _words(room: Classroom) -> Stage:
     )
 
 
+def first_blocks(room: Classroom) -> list[list[int]]:
+    """The longest blocks of the first step, without what fills up one at the text's end."""
+    batch = room.data.batch(0, room.state().recipe.batch_size)
+    blocks = [
+        [i for i, target in zip(ids, targets, strict=True) if target != IGNORED]
+        for ids, targets in zip(batch.ids.tolist(), batch.targets.tolist(), strict=True)
+    ]
+    return sorted(blocks, key=len, reverse=True)[:ROWS]
+
+
 def _blocks(room: Classroom) -> Stage:
     recipe, n_ctx = room.state().recipe, room.model.config.n_ctx
-    ids = room.data.batch(0, ROWS).ids.tolist()
+    shown = first_blocks(room)
     steps = [
         "Take some blocks.",
         "Show them to the model.",
@@ -97,7 +111,7 @@ def _blocks(room: Classroom) -> Stage:
                 header=["block", "tokens"],
                 rows=[
                     [str(i + 1), " | ".join(visible(room.tokenizer.token(t)) for t in row)]
-                    for i, row in enumerate(ids)
+                    for i, row in enumerate(shown)
                 ],
             ),
             Table(

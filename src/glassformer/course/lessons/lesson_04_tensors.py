@@ -9,7 +9,16 @@ from torch import Tensor
 
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
-from glassformer.course.lesson import Command, Lesson, Matrix, Paragraph, Stage, Table, Task
+from glassformer.course.lesson import (
+    Command,
+    Heading,
+    Lesson,
+    Matrix,
+    Paragraph,
+    Stage,
+    Table,
+    Task,
+)
 from glassformer.course.spell import code, counted, visible
 from glassformer.formula.spelling import number
 
@@ -27,12 +36,16 @@ class Named(NamedTuple):
     tensor: Tensor
 
 
+HEADING = Heading(
+    name="4",
+    title="Tensors",
+    question="What do all these numbers look like in a computer?",
+    minutes=9,
+)
+
+
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="4",
-        title="Tensors",
-        question="What do all these numbers look like in a computer?",
-        minutes=9,
+    return HEADING.lesson(
         stages=[_dimensions(room), _objects(room), _strides(room), _gpu(room)],
         takeaway="A [[tensor]] is one long row of numbers in memory, and a description: [[shape]],"
         " [[stride|strides]], [[data type]] and [[device]]. Change the description, and the same"
@@ -141,7 +154,8 @@ def _objects(room: Classroom) -> Stage:
                     ["numbers in its buffer", *(_buffer(t) for t in (table, ids, q))],
                 ],
                 note="Contiguous: the numbers stand in memory in the order in which one reads them."
-                " A weight needs a gradient, for training changes it.",
+                " A weight needs a gradient, for training changes it. Where in memory a buffer"
+                " begins is its address; it is another one each time.",
             ),
             Command(line="glassformer params {course}", shows="every weight with its shape"),
         ],

@@ -14,6 +14,7 @@ from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import (
     Bars,
     Command,
+    Heading,
     Lesson,
     Matrix,
     Paragraph,
@@ -45,12 +46,16 @@ class Analogy(NamedTuple):
     cosine: float
 
 
+HEADING = Heading(
+    name="5",
+    title="Embeddings",
+    question="What does a word mean to a model?",
+    minutes=9,
+)
+
+
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="5",
-        title="Embeddings",
-        question="What does a word mean to a model?",
-        minutes=9,
+    return HEADING.lesson(
         stages=[_rows(room), _near(room), _map(room), _arithmetic(room)],
         takeaway="An [[embedding]] is a row of numbers for each [[token]]. Training moves the rows."
         " Tokens that are used alike come to point the same way.",

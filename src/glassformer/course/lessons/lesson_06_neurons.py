@@ -12,6 +12,7 @@ from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import (
     Command,
     Curve,
+    Heading,
     Lesson,
     Line,
     Net,
@@ -43,13 +44,16 @@ FROM, TO, PLACES = -4.0, 4.0, 81
 JUST_ABOVE = 1e-9  # zero: where a step goes straight up
 AT = (-2.0, 0.5, 3.0)  # where slopes are listed
 
+HEADING = Heading(
+    name="6",
+    title="Neurons",
+    question="What does a neuron compute?",
+    minutes=10,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="6",
-        title="Neurons",
-        question="What does a neuron compute?",
-        minutes=10,
+    return HEADING.lesson(
         stages=[_by_hand(room), _network(room), _curves(), _step(), _here(room)],
         takeaway="A [[neuron]] multiplies its inputs by [[weight|weights]], adds them and a"
         " [[bias]], and bends the sum by an [[activation function]]. The bend must have a slope, or"
@@ -146,6 +150,8 @@ def _network(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="Neurons side by side make a layer. Layers one after the other make a network."
+                " What comes in is the input layer, what comes out the output layer. All between"
+                " are hidden layers. A network with many of them is called deep."
                 f" Here {counted(into.shape[0], 'input')} go into"
                 f" {counted(into.shape[1], 'neuron')}, and their results into"
                 f" {counted(out.shape[1], 'output')}. This is the [[MLP]] of the same small model."

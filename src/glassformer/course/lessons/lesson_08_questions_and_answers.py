@@ -5,20 +5,33 @@ from __future__ import annotations
 import math
 
 from glassformer.course.classroom import Classroom
-from glassformer.course.lesson import Bars, Command, Guess, Lesson, Paragraph, Stage, Table, Task
+from glassformer.course.lesson import (
+    Bars,
+    Command,
+    Guess,
+    Heading,
+    Lesson,
+    Paragraph,
+    Stage,
+    Table,
+    Task,
+)
 from glassformer.course.spell import code, counted, percent, visible
 from glassformer.formula.spelling import number
 
 LONGEST = 10  # tokens of the sentence that the tables show
 PAIRS = 6
 
+HEADING = Heading(
+    name="8",
+    title="Questions and answers: X and Y",
+    question="Who writes the answers that a model learns from?",
+    minutes=6,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="8",
-        title="Questions and answers: X and Y",
-        question="Who writes the answers that a model learns from?",
-        minutes=6,
+    return HEADING.lesson(
         stages=[_guess(room), _contexts(room), _shifted(room), _graded(room)],
         takeaway="Any text is full of questions with answers: the answer is always the next"
         " [[token]]. X is the text, Y is the same text moved one token to the left.",

@@ -12,6 +12,7 @@ from glassformer.course.lesson import (
     Bars,
     Command,
     Guess,
+    Heading,
     Lesson,
     Matrix,
     Model,
@@ -26,13 +27,16 @@ from glassformer.formula.spelling import number
 BY_HAND = 4  # numbers of a query that a person multiplies without losing patience
 LAYER = "fwd/blocks.0.attn."
 
+HEADING = Heading(
+    name="9",
+    title="Attention",
+    question="How does a token learn from the others?",
+    minutes=10,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="9",
-        title="Attention",
-        question="How does a token learn from the others?",
-        minutes=10,
+    return HEADING.lesson(
         stages=[
             _guess(room),
             _three_lists(room),
@@ -96,8 +100,10 @@ def _guess(room: Classroom) -> Stage:
                 marked=order[0],
             ),
             Paragraph(
-                text="Nobody told the head what to look at. Training found it, because it made the"
-                " right next token more likely. How it works takes six small steps."
+                text="People do it too. In “The cat sat on the mat that was red”, the word “that”"
+                " sends you back to “mat”. Nobody told the head what to look at. Training found it,"
+                " because it made the right next token more likely. How it works takes six small"
+                " steps."
             ),
         ],
     )
@@ -301,6 +307,11 @@ def _mix(room: Classroom) -> Stage:
                 columns=[str(i) for i in range(room.model.config.d_head)],
                 values=trace[LAYER + "z"][:, head].tolist(),
                 axes=("token", "number"),
+            ),
+            Paragraph(
+                text="All six steps fit into one line, the most famous of the paper of 2017:"
+                " `Attention(Q, K, V) = softmax(Q Kᵀ / √d) V`. It compares all tokens at once, it"
+                " reaches back as far as the context, and one can look at its shares."
             ),
             room.look("One number of it with all digits", f"{LAYER}z[pos=1,head={head},d_head=0]"),
         ],

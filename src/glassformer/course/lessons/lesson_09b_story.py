@@ -9,6 +9,7 @@ from glassformer.course.lesson import (
     Bars,
     Command,
     Guess,
+    Heading,
     Lesson,
     Matrix,
     Paragraph,
@@ -23,13 +24,17 @@ from glassformer.formula.spelling import number
 SHOWN = 4  # numbers of a vector
 BEST = 5  # tokens that the committee is asked about
 
+HEADING = Heading(
+    name="story",
+    title="The journey of a sentence",
+    question="Who does what in the office of a language model?",
+    minutes=6,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="story",
+    return HEADING.lesson(
         title=f"The journey of “{room.prompt}”",
-        question="Who does what in the office of a language model?",
-        minutes=6,
         stages=[
             _alice(room),
             _bob(room),
@@ -188,7 +193,9 @@ def _committee(room: Classroom) -> Stage:
             Paragraph(
                 text=f"The committee gives every one of the {counted(len(ranked), 'token')} a"
                 " score,"
-                " the [[logit]]. It may be any number, also a negative one."
+                " the [[logit]]. It may be any number, also a negative one. Why not a probability"
+                " at once? Scores are free: training can push each up or down as it likes. Softmax"
+                " makes shares of whatever they are."
             ),
             Table(
                 title="The committee's list",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from glassformer.course.classroom import Classroom
+from glassformer.course.drawings import block_boxes, decoder_boxes
 from glassformer.course.lesson import (
     Bars,
-    Box,
     Command,
     Diagram,
     Guess,
+    Heading,
     Lesson,
     Matrix,
     Paragraph,
@@ -27,13 +28,16 @@ SHOWN = 6  # numbers of a vector
 NEURONS = 8  # the busiest ones
 BLOCK = "fwd/blocks.0."
 
+HEADING = Heading(
+    name="10",
+    title="The block: putting it together",
+    question="What else is there, beside attention?",
+    minutes=9,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="10",
-        title="The block: putting it together",
-        question="What else is there, beside attention?",
-        minutes=9,
+    return HEADING.lesson(
         stages=[
             _guess(room),
             _added(room),
@@ -41,6 +45,7 @@ def lesson(room: Classroom) -> Lesson:
             _neurons(room),
             _norm_places(room),
             _stacked(room),
+            _drawn(room),
             _two_kinds(room),
         ],
         takeaway="A [[block]] is [[attention]] and an [[MLP]]. Each reads the"
@@ -180,7 +185,8 @@ def _neurons(room: Classroom) -> Stage:
                 text=f"The [[MLP]], or feed-forward network, has {counted(len(post), 'neuron')} in"
                 f" this block. Each sums the token's {room.model.config.d_model} numbers times its"
                 " weights, adds a [[bias]], and applies the [[activation function]] of lesson 6. A"
-                " second matrix brings the results back to the width of the stream."
+                " second matrix brings the results back to the width of the stream. In one line:"
+                " `MLP(x) = GELU(x W_in + b_in) W_out + b_out`."
             ),
             Bars(
                 title=f"The busiest neurons at “{tokens_of(room, room.prompt)[-1]}”",
@@ -195,26 +201,6 @@ def _neurons(room: Classroom) -> Stage:
             ),
         ],
     )
-
-
-def block_boxes(norm_position: str) -> list[Box]:
-    """A block from top to bottom, as its configuration builds it."""
-    attention = Box(label="Attention", beside="looks at other tokens")
-    mlp = Box(label="MLP", beside="works on each token alone")
-    norm = Box(label="Layer normalization")
-    if norm_position == "post":
-        inside = [
-            Box(label="add", inside=[attention], skip=True),
-            norm,
-            Box(label="add", inside=[mlp], skip=True),
-            norm,
-        ]
-    else:
-        inside = [
-            Box(label="add", inside=[norm, attention], skip=True),
-            Box(label="add", inside=[norm, mlp], skip=True),
-        ]
-    return [Box(label="Block", inside=inside)]
 
 
 def _norm_places(room: Classroom) -> Stage:
@@ -277,6 +263,33 @@ def _stacked(room: Classroom) -> Stage:
             Command(
                 line=f'glassformer lab lens {{course}} "{room.prompt}"',
                 shows="the guess after every block and at every token",
+            ),
+        ],
+    )
+
+
+GOOD_FOR = (
+    ("Attention", "brings together what stands apart"),
+    ("Residual connections", "keep what was there, on the way up and on the gradient's way back"),
+    ("Layer normalization", "keeps all numbers in a range that can be learned from"),
+    ("MLP", "works out what the token's vector means"),
+    ("Many blocks", "build on each other: words first, then what they say together"),
+)
+
+
+def _drawn(room: Classroom) -> Stage:
+    return Stage(
+        title="The whole decoder, drawn from this model",
+        parts=[
+            Paragraph(
+                text="Now you know every part. This is the whole model, with its own sizes. Twice"
+                " in each block, what went in is added to what comes out."
+            ),
+            Diagram(title="From tokens to the next one", boxes=decoder_boxes(room)),
+            Table(
+                title="What each part is good for",
+                header=["part", "what it does"],
+                rows=[[*row] for row in GOOD_FOR],
             ),
         ],
     )

@@ -10,6 +10,7 @@ from glassformer.course.lesson import (
     Bars,
     Command,
     Guess,
+    Heading,
     Lesson,
     Matrix,
     Paragraph,
@@ -32,13 +33,16 @@ PRINTED = {  # what the example prints for the last word, `on`
 }
 ROUNDED = 0.0051  # two printed decimals, and a little for the rounding of a half
 
+HEADING = Heading(
+    name="chain",
+    title="A printed example, checked",
+    question="Do the numbers of a textbook follow from each other?",
+    minutes=7,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="chain",
-        title="A printed example, checked",
-        question="Do the numbers of a textbook follow from each other?",
-        minutes=7,
+    return HEADING.lesson(
         stages=[_matrices(room), _beside(room), _continued(room)],
         takeaway="A number that can be computed again can be checked. In this printed example one"
         " vector does not follow from the matrices beside it; everything after it follows from it.",

@@ -13,6 +13,7 @@ from glassformer.course.lesson import (
     Command,
     Diagram,
     Guess,
+    Heading,
     Lesson,
     Paragraph,
     Stage,
@@ -32,13 +33,16 @@ KNOWN = (
     ("GPT-3", "gpt3", 2),
 )  # name, preset, bytes of a number in its file
 
+HEADING = Heading(
+    name="11",
+    title="Weights: what the model has learned",
+    question="Where in the model is the text?",
+    minutes=8,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="11",
-        title="Weights: what the model has learned",
-        question="Where in the model is the text?",
-        minutes=8,
+    return HEADING.lesson(
         stages=[
             _guess(room),
             _connection(room),
@@ -106,7 +110,9 @@ def _connection(room: Classroom) -> Stage:
         title="One weight, one connection",
         parts=[
             Paragraph(
-                text="A [[weight]] says how strongly one number acts on another. Here are three of"
+                text="Whoever learns to ride a bicycle learns how far to turn the handlebars. It is"
+                " written nowhere; it came with practice. Weights are like that: a [[weight]] says"
+                " how strongly one number acts on another. Here are three of"
                 f" the {counted(W.numel(), 'connection')} into the [[MLP]] of block 0."
             ),
             Table(
@@ -200,8 +206,8 @@ def _folder(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="A trained model is a folder. Two files are the model: the [[architecture]]"
-                " and"
-                " the [[weight|weights]]. The rest says how to cut text, and how it was trained."
+                " and the [[weight|weights]]. The one is the plan of a house, the other is what"
+                " stands in its rooms. The rest says how to cut text, and how it was trained."
             ),
             Table(
                 title=f"{room.run.name}/",
@@ -292,8 +298,9 @@ def _patterns(room: Classroom) -> Stage:
     parts: list[AnyPart] = [
         Paragraph(
             text="A musician who plays by ear stores no sheet of music; he knows what tends to"
-            " follow. A model is like that. Counted in the text, and asked of the model that sees"
-            " just the one token:"
+            " follow. Who learned a language abroad knows how “How are …” goes on, with no"
+            " dictionary. A model is like that. Counted in the text, and asked of the model that"
+            " sees just the one token:"
         )
     ]
     if rows:

@@ -13,6 +13,7 @@ from glassformer.course.lesson import (
     Command,
     Curve,
     Guess,
+    Heading,
     Lesson,
     Line,
     Matrix,
@@ -40,13 +41,16 @@ MINIATURE_STEPS = 5
 SEEN = "unembed.W_U"  # the miniature's matrix whose gradient is drawn
 POINTS = 60  # of the loss curve
 
+HEADING = Heading(
+    name="12",
+    title="Gradient descent: how it learns",
+    question="Which way must a weight move?",
+    minutes=10,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="12",
-        title="Gradient descent: how it learns",
-        question="Which way must a weight move?",
-        minutes=10,
+    return HEADING.lesson(
         stages=[
             _guess(),
             _hill(),

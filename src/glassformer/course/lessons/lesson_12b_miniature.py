@@ -13,6 +13,7 @@ from glassformer.course.lesson import (
     Bars,
     Command,
     Curve,
+    Heading,
     Lesson,
     Line,
     Matrix,
@@ -50,14 +51,18 @@ class Sentence(NamedTuple):
     steps: int
 
 
+HEADING = Heading(
+    name="miniature",
+    title="The miniature",
+    question="Can we see a model learn, with every number in view?",
+    minutes=10,
+)
+
+
 def lesson(room: Classroom) -> Lesson:
     state, chances = one_word(room)
     sentence = whole_sentence(state)
-    return Lesson(
-        name="miniature",
-        title="The miniature",
-        question="Can we see a model learn, with every number in view?",
-        minutes=10,
+    return HEADING.lesson(
         stages=[
             _weights(room),
             _guess(room),

@@ -13,6 +13,7 @@ from glassformer.course.lesson import (
     Command,
     Curve,
     Guess,
+    Heading,
     Lesson,
     Line,
     Paragraph,
@@ -20,6 +21,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
+from glassformer.course.riddles import KINDS, riddles
 from glassformer.course.spell import code, counted, percent
 from glassformer.formula.spelling import number
 from glassformer.lab.answering_heads import AnsweringHeads, answering_heads
@@ -30,22 +32,24 @@ from glassformer.lab.in_context_learning import (
     read_texts,
     readable_tokens,
 )
-from glassformer.text.storyland import Document, documents
+from glassformer.text.storyland import Document
 
 SEED = "in-context"  # texts that no training takes
-READ = 400  # texts that accuracy is measured on
-QUESTIONING = 150  # texts that each head is switched off over
-NEW_IN_EACH_TEXT = {"colours": "colors", "words": "invented words"}
+READ = 200  # texts that accuracy is measured on
+QUESTIONING = 100  # texts that each head is switched off over
 LEAST = 10  # answers that a share is drawn from
+
+HEADING = Heading(
+    name="13",
+    title="Learning from the prompt",
+    question="Can a model learn something while no weight changes?",
+    minutes=8,
+)
 
 
 def lesson(room: Classroom) -> Lesson:
-    fresh = [*islice(documents(SEED), READ)]
-    return Lesson(
-        name="13",
-        title="Learning from the prompt",
-        question="Can a model learn something while no weight changes?",
-        minutes=8,
+    fresh = [*islice(riddles(SEED), READ)]
+    return HEADING.lesson(
         stages=[_guess(room), _examples(room, fresh), _heads(room, fresh), _larger(room)],
         takeaway="[[in-context learning|In-context learning]] is attention reading back in the"
         " [[prompt]]. No weight changes; with another prompt, all of it is gone.",
@@ -55,8 +59,8 @@ def lesson(room: Classroom) -> Lesson:
 def puzzle(room: Classroom, kind: str = "colours") -> tuple[str, str, list[str]]:
     """A fresh text up to an answer that it has shown before, the answer, and what else it"
     " showed."""
-    model, tokenizer = room.storyteller.model, room.storyteller.tokenizer
-    for document in documents("lesson"):
+    model, tokenizer = room.riddler.model, room.riddler.tokenizer
+    for document in riddles("lesson"):
         for answer in document.answers:
             prompt = document.text[: answer.start].rstrip()
             ids = tokenizer.encode(prompt)
@@ -64,12 +68,12 @@ def puzzle(room: Classroom, kind: str = "colours") -> tuple[str, str, list[str]]
             shown = {document.text[other.start : other.end] for other in document.answers} - {word}
             if document.kind == kind and shown and 12 <= len(ids) < model.config.n_ctx:
                 return prompt, word, sorted(shown)
-    raise AssertionError("documents never end")
+    raise AssertionError("riddles never end")
 
 
 def _guess(room: Classroom) -> Stage:
     prompt, answer, others = puzzle(room)
-    tokenizer = room.storyteller.tokenizer
+    tokenizer = room.riddler.tokenizer
     probs = _probs(room, prompt)
     right = tokenizer.encode(answer)[0]
     choices = sorted([answer, *others])[:4]
@@ -80,9 +84,9 @@ def _guess(room: Classroom) -> Stage:
         title="Guess first",
         parts=[
             Paragraph(
-                text="For this lesson we take a model that was trained on Storyland, the built-in"
-                " corpus. In Storyland, fruit has other colors in every text. So no training can"
-                " tell which color is right; only the text itself can."
+                text="For this lesson we take another small model. It was trained on riddles, with"
+                f" {room.riddler.recipe.steps:,} steps. In every riddle fruit has other colors. So"
+                " no training can tell which color is right; only the text itself can."
             ),
             Guess(
                 question=f"“{prompt} …” What comes next?",
@@ -107,7 +111,7 @@ def _guess(room: Classroom) -> Stage:
 
 
 def _probs(room: Classroom, prompt: str) -> torch.Tensor:
-    state = room.storyteller
+    state = room.riddler
     with torch.no_grad():
         logits = state.model(torch.tensor([state.tokenizer.encode_prompt(prompt)]))
     return logits[0, -1].double().softmax(-1)
@@ -115,13 +119,9 @@ def _probs(room: Classroom, prompt: str) -> torch.Tensor:
 
 def scores(room: Classroom, fresh: list[Document]) -> list[Score]:
     """How often an answer was right, by kind of text and the examples before it."""
-    state = room.storyteller
+    state = room.riddler
     readings = read_texts(state.model, state.tokenizer, [d.text for d in fresh])
-    return [
-        score
-        for score in accuracy_by_examples(fresh, readings)
-        if score.kind in NEW_IN_EACH_TEXT and score.asked >= LEAST
-    ]
+    return [score for score in accuracy_by_examples(fresh, readings) if score.asked >= LEAST]
 
 
 def _examples(room: Classroom, fresh: list[Document]) -> Stage:
@@ -133,14 +133,14 @@ def _examples(room: Classroom, fresh: list[Document]) -> Stage:
             x=[float(s.n_examples) for s in measured if s.kind == kind],
             y=[s.accuracy for s in measured if s.kind == kind],
         )
-        for kind, name in NEW_IN_EACH_TEXT.items()
+        for kind, name in KINDS.items()
     ]
-    share = _probs(room, prompt)[room.storyteller.tokenizer.encode(answer)[0]].item()
+    share = _probs(room, prompt)[room.riddler.tokenizer.encode(answer)[0]].item()
     return Stage(
         title="More examples, fewer mistakes",
         parts=[
             Paragraph(
-                text="Storyland also has invented words, which mean something else in every text:"
+                text="Other riddles have invented words, which mean something else in every text:"
                 f" “{prompt} …” goes on with {code(answer)}, to which the model gives"
                 f" {percent(share)}. Showing examples in the prompt is called [[few-shot]]."
             ),
@@ -153,7 +153,7 @@ def _examples(room: Classroom, fresh: list[Document]) -> Stage:
                 title=f"Measured on {READ} texts that the model never saw",
                 header=["kind", "examples before", "asked", "right"],
                 rows=[
-                    [NEW_IN_EACH_TEXT[s.kind], str(s.n_examples), str(s.asked), percent(s.accuracy)]
+                    [KINDS[s.kind], str(s.n_examples), str(s.asked), percent(s.accuracy)]
                     for s in measured
                 ],
             ),
@@ -164,7 +164,7 @@ def _examples(room: Classroom, fresh: list[Document]) -> Stage:
 
 def _counted(score: Score) -> Task:
     return Task(
-        question=f"After {score.n_examples} example, {score.asked} {NEW_IN_EACH_TEXT[score.kind]}"
+        question=f"After {score.n_examples} example, {score.asked} {KINDS[score.kind]}"
         f" were asked and {score.right} were right. What share is that, in percent?",
         expected=100 * score.accuracy,
         tolerance=0.6,
@@ -173,13 +173,12 @@ def _counted(score: Score) -> Task:
 
 
 def answering(room: Classroom, fresh: list[Document]) -> AnsweringHeads:
-    state = room.storyteller
-    new = [document for document in fresh if document.kind in NEW_IN_EACH_TEXT]
-    return answering_heads(state.model, state.tokenizer, new[:QUESTIONING])
+    state = room.riddler
+    return answering_heads(state.model, state.tokenizer, fresh[:QUESTIONING])
 
 
 def _heads(room: Classroom, fresh: list[Document]) -> Stage:
-    state = room.storyteller
+    state = room.riddler
     measured = answering(room, fresh)
     repeats = measure_repeats(state.model, readable_tokens(state.tokenizer))
     best = repeats.induction.max().item()
@@ -219,13 +218,18 @@ def _heads(room: Classroom, fresh: list[Document]) -> Stage:
                 + (
                     "So this model has one."
                     if above
-                    else "So this model has none. Its heads answer Storyland's questions together,"
-                    " and only those."
+                    else "So this model has none. Its heads answer their riddles together, and"
+                    " only those."
                 )
             ),
             Command(
-                line=f"glassformer lab in-context {room.storyteller_folder}",
-                shows="all of this, measured on more texts",
+                line="glassformer demo",
+                shows="a larger model of whole stories is trained, in about three minutes, and kept"
+                " in runs/demo",
+            ),
+            Command(
+                line="glassformer lab in-context runs/demo",
+                shows="all of this for that model, on more texts",
             ),
         ],
     )

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
+
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import (
     Box,
     Command,
     Diagram,
     Guess,
+    Heading,
     Lesson,
+    Matrix,
     Paragraph,
     Stage,
     Table,
     Task,
 )
-from glassformer.course.spell import counted, percent, visible
+from glassformer.course.spell import code, counted, percent, visible
 from glassformer.formula.spelling import number
 from glassformer.training.corpora import open_data
 from glassformer.training.run import DATA, load_run, read_description
 
+WINDOW = 2  # tokens that one sees
+NARROW = {"windows": (WINDOW,)}
+PIECE = 2  # scores at a time
+ROUNDING = 1e-12  # of float64 sums
 KEEP = (
     ("Vocabulary", "the list of all tokens"),
     ("Tokenization", "text becomes numbers, and numbers become text"),
@@ -35,14 +45,24 @@ KEEP = (
     ("In-context learning", "following a pattern of the prompt; no weight changes"),
 )
 
+HEADING = Heading(
+    name="flow",
+    title="The complete flow",
+    question="How does it all fit together?",
+    minutes=5,
+)
+
 
 def lesson(room: Classroom) -> Lesson:
-    return Lesson(
-        name="flow",
-        title="The complete flow",
-        question="How does it all fit together?",
-        minutes=5,
-        stages=[_training(room), _using(room), _takeaways(), _next(room)],
+    return HEADING.lesson(
+        stages=[
+            _training(room),
+            _using(room),
+            _takeaways(),
+            _windows(room),
+            _in_pieces(room),
+            _next(room),
+        ],
         takeaway="Text, [[token|tokens]], [[vector|vectors]], [[attention]], a guess; and a wrong"
         " guess makes better [[weight|weights]]. That is a [[language model]].",
     )
@@ -136,6 +156,18 @@ def _using(room: Classroom) -> Stage:
     )
 
 
+PAPER = (
+    ("Scaled dot-product attention", "9"),
+    ("Multi-head attention", "9"),
+    ("Positional encoding", "7"),
+    ("Feed-forward networks", "6 and 10"),
+    ("Residual connections", "10"),
+    ("Layer normalization", "10"),
+    ("Encoder and decoder", "10"),
+    ("Writing one token after the other", "0 and this one"),
+)
+
+
 def _takeaways() -> Stage:
     return Stage(
         title="What to keep",
@@ -144,7 +176,104 @@ def _takeaways() -> Stage:
                 title="Thirteen lessons in thirteen lines",
                 header=["lesson", "in one line"],
                 rows=[[f"{i} {name}", line] for i, (name, line) in enumerate(KEEP, start=1)],
-            )
+            ),
+            Table(
+                title="What you know of “Attention Is All You Need”",
+                header=["part of the paper", "lesson"],
+                rows=[[*row] for row in PAPER],
+                note="Vaswani et al. 2017; you can now follow it",
+            ),
+        ],
+    )
+
+
+def _windows(room: Classroom) -> Stage:
+    best = room.best_token(room.prompt)
+    ids = room.tokenizer.encode_prompt(room.prompt)
+    models = {"all before it": room.variant(), f"a window of {WINDOW}": room.variant(**NARROW)}
+    rows = []
+    for name, (model, loss) in models.items():
+        with torch.no_grad():
+            share = model(torch.tensor([ids]))[0, -1].double().softmax(-1)[best].item()
+        rows.append([name, number(loss, 3), percent(share)])
+    pattern = models[f"a window of {WINDOW}"].model.watch(ids)["fwd/blocks.0.attn.pattern"]
+    tokens = [visible(room.tokenizer.token(i)) for i in ids]
+    return Stage(
+        title="Attention with a window",
+        parts=[
+            Paragraph(
+                text="In a long text it is much work to look at all earlier tokens. With a sliding"
+                f" window a token looks at the last few only. We trained the model once more, with"
+                f" a window of {WINDOW} tokens: itself and the one before it."
+            ),
+            Matrix(
+                title="Who may look at whom, with a window",
+                rows=tokens,
+                columns=tokens,
+                values=(pattern[0] > 0).double().tolist(),
+                axes=("query of", "key of"),
+            ),
+            Table(
+                title="The same model with and without",
+                header=["a token sees", "loss", f"{code(room.tokenizer.token(best))} at the end"],
+                rows=rows,
+                note="Many large models have windows in every second block: far looks are rare.",
+            ),
+        ],
+    )
+
+
+def in_pieces(scores: list[float], size: int) -> list[float]:
+    """Softmax as flash attention computes it: a piece at a time, no score looked at twice.
+
+    m is the highest score so far, l the sum of e^(score - m); a higher m makes l smaller.
+    Source: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
+
+    >>> [round(share, 3) for share in in_pieces([1.0, 2.0, 3.0], 2)]
+    [0.09, 0.245, 0.665]
+    """
+    m, total = -math.inf, 0.0
+    for begin in range(0, len(scores), size):
+        piece = scores[begin : begin + size]
+        highest = max(m, *piece)
+        total = total * math.exp(m - highest) + sum(math.exp(x - highest) for x in piece)
+        m = highest
+    return [math.exp(x - m) / total for x in scores]
+
+
+def _in_pieces(room: Classroom) -> Stage:
+    trace = room.watch(room.prompt)
+    scores = trace["fwd/blocks.0.attn.attn_scores"][0, -1].double()
+    at_once, pieces = scores.softmax(-1).tolist(), in_pieces(scores.tolist(), PIECE)
+    apart = max(abs(a - b) for a, b in zip(at_once, pieces, strict=True))
+    tokens = [visible(room.tokenizer.token(i)) for i in room.tokenizer.encode_prompt(room.prompt)]
+    return Stage(
+        title="Flash attention: the same numbers in another order",
+        parts=[
+            Paragraph(
+                text="A processor's fast memory is small. Flash attention takes the scores in"
+                " pieces that fit into it. It keeps two numbers: the highest score so far, and the"
+                " sum so far. When a higher score comes, the sum is made smaller to fit. So it need"
+                " not keep all scores, and the shares are the same."
+            ),
+            Table(
+                title=f"The shares of “{tokens[-1]}” in head 0",
+                header=["looks at", "score", "at once", f"in pieces of {PIECE}"],
+                rows=[
+                    [token, number(score), number(a), number(b)]
+                    for token, score, a, b in zip(
+                        tokens, scores.tolist(), at_once, pieces, strict=True
+                    )
+                ],
+                note="No two differ by more than the last digit of a computer's number."
+                if apart < ROUNDING
+                else f"They differ by {number(apart, 2)}.",
+            ),
+            Command(
+                line="glassformer eval {course}",
+                shows="the loss, computed in this way; every command here that shows no"
+                " attention uses it",
+            ),
         ],
     )
 
@@ -154,27 +283,55 @@ def _next(room: Classroom) -> Stage:
         title="Where to go next",
         parts=[
             Paragraph(
-                text="Every line below runs here. Sliding windows let a token look back only so"
-                " far."
-                " Flash attention computes the same numbers in another order, in pieces that fit"
-                " into fast memory: nothing changes but the speed. Llama, Qwen and Gemma are the"
-                " same blocks in other sizes and with other choices."
+                text="Every line below runs here. Llama, Qwen and Gemma are the same blocks in"
+                " other sizes and with other choices. BERT is an encoder; T5 has an encoder and a"
+                " decoder."
+            ),
+            Command(
+                line="glassformer params bert-base",
+                shows="an encoder, counted part by part; so are gpt2-xl and transformer-big",
             ),
             Command(
                 line="glassformer demo",
-                shows="a model of animal stories, trained in about a minute",
-            ),
-            Command(
-                line="glassformer params gpt2-xl",
-                shows="another size of the same family, counted",
+                shows="a model of animal stories, trained in about three minutes",
             ),
             Command(
                 line="glassformer lab ablate {course} " + f'"{room.prompt}" --head 0.0',
                 shows="what follows when a head is switched off",
             ),
             Command(
+                line=f'glassformer ask {{course}} "{room.prompt}" --temperature 2',
+                shows="another way to draw the next word",
+            ),
+            Paragraph(
+                text="To train larger models, people save time and memory. The first way is"
+                " [[mixed precision]]: it computes with numbers of 16 bits. Checkpointing keeps"
+                " only what enters a block, and computes the rest again. Distributed training has"
+                " several processors learn side by side, each on texts of its own."
+            ),
+            Command(
+                line="glassformer train {text} --dtype bf16 --out {course}-bf16",
+                shows="the same model, trained in mixed precision",
+            ),
+            Command(
+                line="glassformer train {text} --checkpoint-activations --out {course}-twice",
+                shows="less memory, more work, the same numbers",
+            ),
+            Command(
+                line="torchrun --nproc-per-node 2 -m glassformer train {text} --out {course}-two",
+                shows="two processes that learn one model together",
+            ),
+            Paragraph(
+                text="A trained model can learn on: [[fine-tuning]] goes on with other text."
+                " [[few-shot|Few-shot]] needs no training: lesson 13 does it."
+            ),
+            Command(
                 line="glassformer train {text} --from {course} --steps 50 --out {course}-tuned",
                 shows="fine-tuning: the model learns further, on any text",
+            ),
+            Command(
+                line="glassformer learn 13",
+                shows="few-shot: more examples in the prompt, fewer mistakes",
             ),
             Command(
                 line="glassformer serve {course}",
