@@ -205,7 +205,9 @@ class _Walk:
         for name, made in drawn(part):
             exact = expected[name] if isinstance(expected, Mapping) else expected
             try:
-                np.testing.assert_allclose(made, exact, rtol=RELATIVE, atol=ABSOLUTE)
+                np.testing.assert_allclose(
+                    np.asarray(made, float), np.asarray(exact, float), RELATIVE, ABSOLUTE
+                )
             except (AssertionError, ValueError) as error:
                 self.wrong.append(f"picture {part.title!r} {name}: {error}")
 

@@ -555,3 +555,16 @@ def facts_8(known: Known) -> Facts:
         ],
         constants={"1": "a choice: one question only", "0": "the loss of a sure answer"},
     )
+
+
+FACTS = {
+    "0": facts_0,
+    "1": facts_1,
+    "2": facts_2,
+    "3": facts_3,
+    "4": facts_4,
+    "5": facts_5,
+    "6": facts_6,
+    "7": facts_7,
+    "8": facts_8,
+}

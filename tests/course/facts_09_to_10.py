@@ -59,7 +59,7 @@ def facts_9(known: Known) -> Facts:
             "What each token gets from this head": z,
             f"The heads' mixes of “{tokens[-1]}”, side by side": of[f"{ATTN}z"][-1].reshape(1, -1),
         },
-        tasks=[a @ b, np.tri(n).sum(), share, p @ values],
+        tasks=[float(a @ b), float(np.tri(n).sum()), share, float(p @ values)],
         numbers=[
             *pattern[head, -1],
             *range(n),
@@ -177,8 +177,8 @@ def facts_10(known: Known) -> Facts:
         },
         tasks=[a + b, (x - mean) / s],
         numbers=[
-            np.linalg.norm(out),
-            np.linalg.norm(mlp),
+            float(np.linalg.norm(out)),
+            float(np.linalg.norm(mlp)),
             len(before),
             *range(n + 1),
             a,
@@ -265,3 +265,11 @@ def facts_chain(known: Known) -> Facts:
         tasks=[round(computed["attention adds"][0], 2)],
         numbers=[*probs, printed["attention adds"][0]],
     )
+
+
+FACTS = {
+    "9": facts_9,
+    "story": facts_story,
+    "10": facts_10,
+    "chain": facts_chain,
+}

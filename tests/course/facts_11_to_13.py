@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from copy import deepcopy
 from itertools import islice, pairwise, product
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from glassformer.course.lessons import lesson_13b_flow as flow
 from glassformer.course.riddles import KINDS
 from glassformer.course.spell import visible
 from glassformer.lab.in_context_learning import measure_repeats, readable_tokens
+from glassformer.model import Decoder
 from glassformer.text.storyland import Answer, Document, documents
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import TrainState
@@ -460,10 +462,10 @@ def facts_13(known: Known) -> Facts:
             without.setdefault((layer, head), []).extend(
                 right for _, right, place in again if place.shown
             )
-    missed = sorted(heads, key=lambda head: np.mean(without[head]))
+    missed = sorted(heads, key=lambda head: fmean(without[head]))
     names = [f"layer {layer} head {head}" for layer, head in missed]
     lines = {
-        name: np.transpose([(n, np.mean(m)) for (k, n), m in measured.items() if k == kind])
+        name: np.transpose([(n, fmean(m)) for (k, n), m in measured.items() if k == kind])
         for kind, name in KINDS.items()
     }
     puzzles = [in_context.puzzle(known.room, kind) for kind in KINDS]
@@ -477,11 +479,11 @@ def facts_13(known: Known) -> Facts:
     return Facts(
         tables={
             f"Measured on {in_context.READ} texts that the model never saw": [
-                [KINDS[kind], str(n), str(len(marks)), Share(np.mean(marks))]
+                [KINDS[kind], str(n), str(len(marks)), Share(fmean(marks))]
                 for (kind, n), marks in measured.items()
             ],
             "Where each head looks when the answer is due": [
-                [name, *map(Share, np.mean(looks[head], 0))]
+                [name, *map(Share, np.mean(looks[head], 0).tolist())]
                 for name, head in zip(names, missed, strict=True)
             ],
         },
@@ -490,9 +492,9 @@ def facts_13(known: Known) -> Facts:
             "Right answers, by the examples shown before": {
                 k: v for k, v in lines.items() if v.size
             },
-            "Right answers without this head": [np.mean(without[head]) for head in missed],
+            "Right answers without this head": [fmean(without[head]) for head in missed],
         },
-        tasks=[100 * np.mean(marks_first)],
+        tasks=[100 * fmean(marks_first)],
         numbers=[
             state.recipe.steps,
             *shares,
@@ -501,8 +503,8 @@ def facts_13(known: Known) -> Facts:
             len(marks_first),
             sum(marks_first),
             len(all_right),
-            np.mean(all_right),
-            np.mean(without[missed[0]]),
+            fmean(all_right),
+            fmean(without[missed[0]]),
             *missed[0],
             repeats.induction.max().item(),
             repeats.uniform,
@@ -538,8 +540,17 @@ def _answered(
     return result
 
 
-def _without(model: nn.Module, layer: int, head: int) -> nn.Module:
+def _without(model: Decoder, layer: int, head: int) -> Decoder:
     """The model whose head writes nothing: its rows of W_O are zero."""
     silenced = deepcopy(model)
     silenced.weights()[f"blocks.{layer}.attn.W_O"].data[head].zero_()
     return silenced
+
+
+FACTS = {
+    "11": facts_11,
+    "12": facts_12,
+    "miniature": facts_miniature,
+    "13": facts_13,
+    "flow": facts_flow,
+}

@@ -1,7 +1,7 @@
 """Every number of every lesson is computed again; whoever types one in is told."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,15 +9,10 @@ from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson, names
 from glassformer.course.lesson import Bars, Matrix, Paragraph, Table
 from tests.course import facts_00_to_08, facts_09_to_10, facts_11_to_13
-from tests.course.facts import NUMBER, Facts, wrong
+from tests.course.facts import NUMBER, wrong
 from tests.course.facts_00_to_08 import Known
 
-FACTS: dict[str, Callable[[Known], Facts]] = {
-    name.removeprefix("facts_"): compute
-    for module in (facts_00_to_08, facts_09_to_10, facts_11_to_13)
-    for name, compute in vars(module).items()
-    if name.startswith("facts_") and callable(compute)
-}
+FACTS = {**facts_00_to_08.FACTS, **facts_09_to_10.FACTS, **facts_11_to_13.FACTS}
 
 
 @pytest.fixture(scope="session")

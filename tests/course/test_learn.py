@@ -1,10 +1,13 @@
 """`glassformer learn` and `glassformer course`: as a class, and as a teacher, meet them."""
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from glassformer.cli import learn
+from glassformer.course import riddles
 from glassformer.course.classroom import Classroom, folder_of
 from glassformer.course.course import heading, lesson, names
 from glassformer.course.lesson import Guess, Task
@@ -139,3 +142,26 @@ def test_every_text_has_a_folder_of_its_own(tmp_path: Path) -> None:
     one.write_text("One. Two.", encoding="utf-8")
     two.write_text("One. Three.", encoding="utf-8")
     assert len({folder_of(None), folder_of(one), folder_of(two)}) == 3
+
+
+def test_who_waits_for_a_model_is_told_what_it_learns_and_how_far_it_is_and_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = partial(riddles.choices, n=200)
+    monkeypatch.setattr(riddles, "RECIPE", {**riddles.RECIPE, "steps": 2})
+    monkeypatch.setattr("glassformer.course.classroom.choices", few)
+    told: list[str] = []
+    shares: list[float] = []
+
+    def waiting() -> Classroom:
+        showing = partial(nullcontext, shares.append)
+        return Classroom(None, tmp_path / "course", told.append, showing)
+
+    assert waiting().riddler.done == 2
+    (sentence,) = told
+    assert "learns to solve riddles, in 2 steps" in sentence
+    assert "course-riddles" in sentence
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert waiting().riddler.done == 2
+    assert told == [sentence]

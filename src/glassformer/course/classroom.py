@@ -46,7 +46,7 @@ STORY = (
 )
 """The text of the guide, which a class replaces by its own."""
 
-Showing = Callable[[], AbstractContextManager[Callable[[float], object]]]
+Showing = Callable[[], AbstractContextManager[Callable[[float], None]]]
 
 FOLDER = Path("runs") / "course"
 RIDDLES = "course-riddles"  # the run's folder, beside those of the texts

@@ -234,8 +234,14 @@ class Heading(Part):
 
     def lesson(self, stages: list[Stage], takeaway: str, title: str | None = None) -> Lesson:
         """The lesson; `title` is its own where it depends on the text."""
-        fields = self.model_dump() | ({} if title is None else {"title": title})
-        return Lesson(**fields, stages=stages, takeaway=takeaway)
+        return Lesson(
+            name=self.name,
+            title=self.title if title is None else title,
+            question=self.question,
+            minutes=self.minutes,
+            stages=stages,
+            takeaway=takeaway,
+        )
 
 
 class Lesson(Heading):
