@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -25,7 +26,7 @@ from glassformer.course.lesson import (
 from glassformer.course.spell import code, percent
 from glassformer.formula.spelling import number
 from glassformer.trace import Trace
-from glassformer.training.train_state import TrainState
+from glassformer.training.train_state import TrainState, open_train_state
 from glassformer.training.watched import zero_moments
 
 PROMPT, WORD = "the cat sat on a", "mat"
@@ -60,8 +61,8 @@ HEADING = Heading(
 
 
 def lesson(room: Classroom) -> Lesson:
-    state, chances = one_word(room)
-    sentence = whole_sentence(state)
+    state, chances = one_word()
+    sentence = whole_sentence()
     return HEADING.lesson(
         stages=[
             _weights(room),
@@ -81,9 +82,13 @@ def probs_of(state: TrainState, prompt: str) -> Tensor:
     return logits.reshape(-1, logits.shape[-1])[-1].double().softmax(-1)
 
 
-def one_word(room: Classroom) -> tuple[TrainState, list[float]]:
-    """The miniature after `STEPS` steps on one word, and the word's probability after each."""
-    state = room.state("miniature")
+@cache
+def one_word() -> tuple[TrainState, list[float]]:
+    """The miniature after `STEPS` steps on one word, and the word's probability after each.
+
+    It is the same for every classroom's text.
+    """
+    state = open_train_state("miniature")
     ids, targets = state.make_targets(PROMPT, WORD)
     right = state.tokenizer.id(WORD)
     chances = []
@@ -99,8 +104,10 @@ def _asked_for(trace: Trace, targets: Tensor) -> Tensor:
     return probs.gather(-1, targets[0].clamp_min(0)[:, None])[:, 0]
 
 
-def whole_sentence(state: TrainState) -> Sentence:
+@cache
+def whole_sentence() -> Sentence:
     """Go on with the whole sentence, until each of its words is likely after those before it."""
+    state, _ = one_word()
     ids, targets = state.make_targets(SENTENCE)
     state = replace(state, moments=zero_moments(state.model), done=0)  # as a kept model begins
     for step in range(MOST):
