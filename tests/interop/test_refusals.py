@@ -249,6 +249,15 @@ def test_damaged_safetensors_file_is_refused(folder, content):
     assert refusal(folder).startswith("model.safetensors is no whole safetensors file (")
 
 
+def test_a_pointer_of_git_lfs_is_called_so(folder):
+    (folder / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 28\n"
+    )
+    assert refusal(folder) == (
+        "model.safetensors is a pointer of Git LFS and not the file itself; fetch it: git lfs pull"
+    )
+
+
 def test_file_cut_off_at_its_end_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])

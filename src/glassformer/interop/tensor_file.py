@@ -15,6 +15,7 @@ from glassformer.jsons import DamagedFileError
 
 FIX = "copy or save it again"
 MAPPED_BYTES = 16 << 20
+LFS = b"version https://git-lfs"
 
 
 class TensorFile:
@@ -27,6 +28,7 @@ class TensorFile:
         self.path, self.fix = path, fix
         with self._naming("is no whole safetensors file"):
             self._state = _state(path)
+            _refuse_pointer(path)
             self._file: Any = safe_open(path, "pt")
             self._mapped = 0
             self.names: list[str] = list(self._file.keys())
@@ -80,6 +82,15 @@ class TensorFile:
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             # the library raises its own error, and others for a dtype that torch has not
             raise DamagedFileError(self.path, f"{problem} ({error})", self.fix) from error
+
+
+def _refuse_pointer(path: Path) -> None:
+    """What stands in a file's place where a repository was cloned without Git LFS."""
+    with path.open("rb") as file:
+        if file.read(len(LFS)) == LFS:
+            raise DamagedFileError(
+                path, "is a pointer of Git LFS and not the file itself", "fetch it: git lfs pull"
+            )
 
 
 def _state(path: Path) -> tuple[int, int, int]:
