@@ -29,6 +29,7 @@ TILES = """(tiles) => tiles.map((tile) => [
     tile.dataset.relative,
     tile.querySelector("[data-testid=share]").innerText,
 ])"""
+PROBABILITIES = "The next token's probabilities"
 CLOSE = 2e-4  # the page prints four digits
 
 
@@ -53,7 +54,7 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
     """The page's probabilities after the edit, its loss and its changes are those of Python."""
     expect(page.get_by_test_id("after").first).to_be_visible()
     p = after.value_of(after.node("fwd/probs"))[0, -1]
-    rows = page.get_by_test_id("predictions").locator("tbody tr").evaluate_all(ROWS)
+    rows = page.get_by_role("table", name=PROBABILITIES).locator("tbody tr").evaluate_all(ROWS)
     assert rows
     for token, shown, cells in rows:
         assert float(shown) == pytest.approx(p[int(token)].item(), rel=1e-3, abs=1e-7)
@@ -160,7 +161,7 @@ def test_a_recorded_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_pat
     address = page.get_by_label("Address", exact=True)
     expect(address).not_to_be_editable()
     assert address.evaluate(BACKGROUND) == page.locator("body").evaluate(BACKGROUND)
-    expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
+    expect(page.get_by_role("table", name=PROBABILITIES).locator("tbody tr")).to_have_count(8)
 
 
 @pytest.mark.heavy
@@ -182,7 +183,7 @@ def test_an_edit_that_cannot_be_read_leaves_the_lab_standing(
     page: Page, server: str, edits: object
 ) -> None:
     page.goto(lab(server, edits))
-    expect(page.get_by_test_id("predictions").locator("tbody tr")).to_have_count(8)
+    expect(page.get_by_role("table", name=PROBABILITIES).locator("tbody tr")).to_have_count(8)
     if isinstance(edits, dict):
         page.get_by_role("button", name="is not an edit that can be read").click()
         expect(page.get_by_text("Nothing is edited yet")).to_be_visible()

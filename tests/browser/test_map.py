@@ -78,9 +78,12 @@ def test_levels_zoom_into_each_other_unless_no_motion_is_wanted(page: Page, serv
         assert f"::view-transition-{side}(zoom-fwd-blocks-0-attn-pattern)" in faded
     page.get_by_role("grid").press("Enter")  # a number is on the level of its value
     expect(page.get_by_test_id("value")).to_be_visible()
-    assert page.evaluate("window.glided") == [page.get_by_test_id("value").inner_text()]
+    number = page.get_by_test_id("value").inner_text()
+    assert page.evaluate("window.glided") == [number]
     page.go_back()
     expect(page.get_by_test_id("value")).to_have_count(0)
+    page.wait_for_function("window.glided.length === 2")  # and back into its cell
+    assert page.evaluate("window.glided") == [number, number]
     assert page.evaluate("window.zooms") == 1
     page.evaluate("location.hash = location.hash.replace('map', 'story')")  # to the sentence
     expect(page.get_by_role("heading", name="It starts with a text")).to_be_visible()
@@ -91,4 +94,4 @@ def test_levels_zoom_into_each_other_unless_no_motion_is_wanted(page: Page, serv
     expect(page.get_by_test_id("value")).to_be_visible()
     page.evaluate("location.hash = '#/map?run=miniature&prompt=the+cat+sat'")
     expect(page.get_by_role("heading", level=2)).to_have_text("The whole model")
-    assert page.evaluate("[window.zooms, window.glided.length]") == [2, 1]
+    assert page.evaluate("[window.zooms, window.glided.length]") == [2, 2]

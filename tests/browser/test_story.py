@@ -306,6 +306,22 @@ def test_a_term_says_what_it_means_when_it_is_pressed_or_the_keyboard_comes_to_i
         assert problems(page) == []
 
 
+FOCUSED = "link => link === document.activeElement"
+HELD = 700  # milliseconds that a finger rests on a link
+
+
+def hold(page: Page, link: Locator) -> None:
+    """Rest a finger on it, and lift it again."""
+    box = link.bounding_box()
+    assert box
+    fingers = [{"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}]
+    session = page.context.new_cdp_session(page)
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": fingers})
+    page.wait_for_timeout(HELD)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    session.detach()
+
+
 def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server: str) -> None:
     def says(term: str) -> Locator:
         return page.get_by_role("note").filter(has_text=glossary()[term])
@@ -321,6 +337,17 @@ def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server
     expect(says("attention")).to_be_in_viewport(ratio=1)
     page.mouse.move(2, 2)
     expect(page.get_by_role("note")).to_have_count(0)
+    page.keyboard.press("Tab")  # from the link that the mouse was at to the next ones
+    for _ in range(12):
+        if page.get_by_role("link", name="Attention", exact=True).evaluate(FOCUSED):
+            break
+        page.keyboard.press("Tab")
+    expect(says("attention")).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("note")).to_have_count(0)
+    hold(page, page.get_by_role("link", name="Attention", exact=True))
+    expect(says("attention")).to_be_in_viewport(ratio=1)
+    expect(page).to_have_url(re.compile("#/playground"))  # a finger that rests follows no link
     page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat&play=softmax")
     page.get_by_role("dialog").get_by_role("button", name="Softmax", exact=True).click()
     expect(says("softmax")).to_be_in_viewport(ratio=1)

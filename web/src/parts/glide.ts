@@ -1,19 +1,45 @@
-/** A number that is opened glides out of its cell to where it is explained; with reduced motion it is just there. */
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+/** A number that is opened glides out of its cell to where it is explained, and back when it is closed; with reduced motion it is just there. */
+import { leaving } from "../state/zoom";
+import { still } from "../state/motion";
+
 const MOTION = { duration: 320, easing: "cubic-bezier(0.3, 0, 0.1, 1)" };
 
-export function glide(to: HTMLElement): void {
+export function glide(shown: HTMLElement): () => void {
   const cell = document.querySelector(".addressed");
-  if (!cell || still.matches) return;
-  const [from, end] = [cell, to].map((box) => box.getBoundingClientRect());
+  let place = shown.getBoundingClientRect();
+  if (cell && !still.matches) {
+    fly(shown.textContent, cell.getBoundingClientRect(), place, place);
+    shown.animate({ opacity: [0, 0, 1] }, MOTION);
+  }
+  const { address } = shown.closest<HTMLElement>("[data-address]")!.dataset;
+  const measure = () => (place = shown.getBoundingClientRect());
+  leaving.add(measure);
+  return () => {
+    leaving.delete(measure);
+    // the matrix has its new width, and its cells their places in it, two frames later
+    requestAnimationFrame(() =>
+      requestAnimationFrame(() => back(shown.textContent, place, address!)),
+    );
+  };
+}
+
+function back(text: string, from: DOMRect, address: string): void {
+  const cell = document.querySelector(`[data-cell="${address}"]`);
+  if (!cell || still.matches || document.querySelector(".docked")) return;
+  fly(text, from, cell.getBoundingClientRect(), from);
+}
+
+/** A copy of a number, written as large as in `full`, flies from one place to another. */
+function fly(text: string, from: DOMRect, to: DOMRect, full: DOMRect): void {
   const ghost = document.createElement("span");
   ghost.className = "gliding digits";
   ghost.ariaHidden = "true";
-  ghost.textContent = to.textContent;
-  Object.assign(ghost.style, { left: `${end.x}px`, top: `${end.y}px` });
+  ghost.textContent = text;
   document.body.append(ghost);
-  const begin = `translate(${from.x - end.x}px, ${from.y - end.y}px) scale(${from.width / end.width})`;
-  ghost.animate({ transform: [begin, "none"], opacity: [0.3, 1] }, MOTION).onfinish = () =>
-    ghost.remove();
-  to.animate({ opacity: [0, 0, 1] }, MOTION);
+  const at = (box: DOMRect) => `translate(${box.x}px, ${box.y}px) scale(${box.width / full.width})`;
+  const faint = (box: DOMRect) => (box === full ? 1 : 0.3);
+  ghost.animate(
+    { transform: [at(from), at(to)], opacity: [faint(from), faint(to)] },
+    MOTION,
+  ).onfinish = () => ghost.remove();
 }

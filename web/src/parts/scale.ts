@@ -15,11 +15,11 @@ export function decadesOf(probs: number[]): number {
   return Math.min(Math.floor(1 - Math.log10(Math.min(...probs.filter((p) => p > 0)))), MOST);
 }
 
-/** The scale for bars of tokens with these probabilities on each side. */
-export function barScale(...sides: number[][]): BarScale {
+/** The scale for bars of these probabilities. */
+export function barScale(probs: number[]): BarScale {
   if (route.get("bars") !== "log")
     return { decades: 0, share: (p) => p, summary: "Bars go from 0 to 100%." };
-  const decades = decadesOf(sides.flat());
+  const decades = decadesOf(probs);
   return {
     decades,
     share: (p) => Math.max(1 + Math.log10(p) / decades, 0),

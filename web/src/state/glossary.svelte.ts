@@ -30,15 +30,14 @@ class Glossary {
     });
   }
 
-  /** The term that stands at a place of a text. */
-  at(text: string, place: number): { term: string; begin: number; end: number } | null {
-    if (!this.forms.size) return null;
-    for (const { 0: found, index: begin } of text.matchAll(this.pattern)) {
-      const end = begin + found.length;
-      if (begin <= place && place <= end)
-        return { term: this.forms.get(found.toLowerCase())!, begin, end };
-    }
-    return null;
+  /** The terms in a text, and where each stands. */
+  in(text: string): { term: string; begin: number; end: number }[] {
+    if (!this.forms.size) return [];
+    return [...text.matchAll(this.pattern)].map(({ 0: found, index: begin }) => ({
+      term: this.forms.get(found.toLowerCase())!,
+      begin,
+      end: begin + found.length,
+    }));
   }
 }
 

@@ -1,7 +1,7 @@
 /** The state of the page, held in the URL: a link opens the same place, and Back climbs out. */
 
 import { untrack } from "svelte";
-import { zoomed } from "./zoom";
+import { leaving, zoomed } from "./zoom";
 
 export const VIEWS = [
   "start",
@@ -167,6 +167,7 @@ class Route {
 
   private read(): void {
     this.seen = location.hash;
+    for (const measure of leaving) measure();
     ({ view: this.view, fields: this.fields } = this.place());
   }
 }

@@ -1,7 +1,9 @@
 /** Zooming between levels of the map: what stands for the same thing before and after glides from place to place. */
 import { tick } from "svelte";
+import { still } from "./motion";
 
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+/** What is to be measured before another place is shown. */
+export const leaving = new Set<() => void>();
 
 /** Change the page; within the map, and where the browser can, as a transition. */
 export function zoomed(change: () => void): void {
