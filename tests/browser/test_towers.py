@@ -8,7 +8,9 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
+from glassformer.formula.spelling import number
 from glassformer.interop import save
+from glassformer.lab.logit_attribution import attribute
 from glassformer.model import Config, Encoder, EncoderDecoder, TowersConfig
 from glassformer.server.export import export
 from glassformer.server.record import record
@@ -167,6 +169,115 @@ def test_a_blank_is_filled_with_the_probabilities_that_python_gives(
     opened(page, files[1], "playground", prompt=OTHER_BLANK)
     page.get_by_role("button", name=re.compile("Put “.*” in the blank")).click()
     expect(page.get_by_role("group", name="The prompt's tokens")).not_to_contain_text("[MASK]")
+
+
+def test_why_a_word_was_written_is_the_sum_that_python_says_with_the_heads_that_look_at_the_source(
+    page: Page, files: list[Path], translating: str
+) -> None:
+    state = open_train_state(translating)
+    trace = record(state, TraceOptions(prompt=SOURCE)).trace
+    shares = attribute(state.model.config, trace, pos=1).shares
+    opened(page, files[0], "story", stage="why", pos="1")
+    rows = page.get_by_role("list", name="What each part wrote").get_by_role("listitem")
+    *parts, total = [float(text) for text in rows.locator("> .digits").all_inner_texts()]
+    # two engines' float32 passes; four digits are shown
+    assert parts == pytest.approx([share.logits for share in shares], rel=1e-3, abs=1e-4)
+    assert total == pytest.approx(trace["logits"][0, 1].max().item(), rel=1e-3)
+    expect(page.get_by_role("link", name="Head 1 of cross-attention in block 0")).to_be_visible()
+    page.get_by_role("link", name="Head 1 of cross-attention in block 0").click()
+    expect(page.get_by_role("button", name="Translation to source")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.goto(f"{files[0].as_uri()}#/story?stage=why&pos=1")
+    page.get_by_role("button", name="Swap one word").click()
+    region = page.get_by_role("region", name="Map of what came back")
+    cells = region.get_by_role("link")
+    expect(page.get_by_role("button", name="Again", exact=True)).to_be_visible()
+    expect(cells).to_have_count(len(SOURCE.split()) + 1)  # one block, and the end token
+    swapped = region.locator("th.swapped")
+    at = swapped.evaluate("one => one.cellIndex") - 1
+    # where the other word stands, its own vector brings back most
+    values = [int(text.removesuffix("%")) for text in cells.all_inner_texts()]
+    assert max(range(len(values)), key=lambda i: values[i]) == at
+    cells.nth(at).click()
+    expect(page.get_by_text("values compared differ")).to_be_visible()
+
+
+def test_a_blank_s_logit_is_the_sum_of_the_last_layer_s_neurons(
+    page: Page, files: list[Path], filling: str
+) -> None:
+    state = open_train_state(filling)
+    trace = record(state, TraceOptions(prompt=BLANK, target="cat")).trace
+    best = trace["logits"][0, 2].max().item()
+    opened(page, files[1], "story", stage="why")
+    expect(page.get_by_test_id("why")).to_contain_text(f"is {number(best)}")
+    expect(page.get_by_text("neuron", exact=False).first).to_be_visible()
+    page.get_by_role("button", name="Swap one word").click()
+    expect(page.get_by_role("button", name="Again", exact=True)).to_be_visible()
+    region = page.get_by_role("region", name="Map of what came back")
+    expect(region.get_by_role("link")).to_have_count(2 * 8)  # blocks, tokens
+    page.goto(f"{files[1].as_uri()}#/tokens")
+    chips = page.get_by_role("list", name="The tokens, with their ids and bytes")
+    expect(chips.get_by_role("listitem").nth(1)).to_contain_text("[MASK]")
+    expect(chips.get_by_role("listitem")).to_have_count(6)
+
+
+def test_the_decoder_s_stream_is_read_early_on_the_map_and_the_encoder_s_is_not(
+    page: Page, files: list[Path], translating: str
+) -> None:
+    trace = record(open_train_state(translating), TraceOptions(prompt=SOURCE)).trace
+    point = "decoder.blocks.0.resid_post"
+    token = int(trace[f"lens.{point}.best_token"][0, 1])
+    word = str(trace.labels["vocab"][token])
+    opened(page, files[0], "map", pos="1")
+    guess = page.get_by_role("link", name=f"Its guess at {point}: {word}")
+    expect(guess).to_be_visible()
+    expect(page.get_by_text("The encoder says no words")).to_be_visible()
+    guess.click()
+    expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
+
+
+def test_the_walk_goes_from_the_source_over_the_bridge_to_the_next_word(
+    page: Page, files: list[Path], translating: str
+) -> None:
+    state = open_train_state(translating)
+    trace = record(state, TraceOptions(prompt=SOURCE)).trace
+    shares = [s for s in attribute(state.model.config, trace, pos=1).shares if "cross-head" in s.part]
+    head = max(shares, key=lambda share: share.logits).part.split()[-1]
+    looked = trace["decoder.blocks.0.cross_attn.pattern"][0, int(head), 1]
+    word = trace.labels["source_pos"][int(looked.argmax())]
+    page.goto(files[0].as_uri())
+    page.get_by_role("link", name="Watch how it writes").click()
+    said = scenes(page)
+    assert [*said][:5] == ["A text", "Tokens", "Embedding", "Position", "Encoder, block 0"]
+    assert f"`{word}`".strip("`") in said["Encoder, block 0"]
+    assert f"Cross-attention, head {head} of block 0 of the decoder" in said["Query and keys"]
+    assert f"{100 * float(looked.max()):.1f}" in said["Softmax"]
+    assert "the decoder begins again" in said["The next token"]
+    page.get_by_role("button", name="Go on with the next token").click()
+    expect(page).to_have_url(re.compile("pos=2"))
+
+
+def test_the_walk_of_a_blank_ends_in_the_blank(page: Page, files: list[Path]) -> None:
+    page.goto(f"{files[1].as_uri()}#/story?play=1")
+    said = scenes(page)
+    assert "a token is hidden" in said["A text"]
+    assert "looks hardest at one other token" in said["Query and keys"]
+    assert "12 neurons look at [MASK]" in said["One more layer"]
+    assert "It fills the blank." in said["The blank"]
+
+
+def scenes(page: Page) -> dict[str, str]:
+    """What each scene of the walk says, by its title."""
+    dialog, said = page.get_by_role("dialog"), dict[str, str]()
+    expect(dialog.locator(".where b")).to_be_visible()
+    page.keyboard.press("Space")
+    for _ in range(30):
+        said[dialog.locator(".where b").inner_text()] = dialog.locator(".caption").inner_text()
+        if dialog.get_by_role("button", name="Next scene").is_disabled():
+            break
+        page.keyboard.press("ArrowRight")
+    return said
 
 
 def test_both_learn_in_the_page(page: Page, files: list[Path]) -> None:

@@ -11,7 +11,10 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.lab.logit_attribution import attribute
+from glassformer.model import Config, TowersConfig
+from glassformer.trace import Trace
 from glassformer.trace.file import save
+from tests.model.towers import TOWERS, random_pair, random_towers
 from tests.model.variety import config_of, random_ids, random_model
 
 TOKENS, POS = 6, 4
@@ -23,9 +26,18 @@ def cases(place: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
         config = replace(config_of(name), n_ctx=TOKENS)
         model = random_model(config, 0, torch.float64)
         trace = model.watch(random_ids(config, 1, 1, TOKENS))
-        try:
-            result = asdict(attribute(config, trace, config.vocab_size - 1, POS))
-        except GlassformerError:
-            result = None
-        folder = save(trace, place / name)
-        yield {"name": name, "folder": str(folder), "config": config.to_dict(), "result": result}
+        yield case(place / name, config, trace, POS)
+    for name in TOWERS:
+        towers = random_towers(name)
+        ids, _, source = random_pair()
+        trace = towers.watch(ids[:1], source=source[:1])
+        yield case(place / f"towers {name}", towers.config, trace, ids.shape[1] - 1)
+
+
+def case(folder: Path, config: Config | TowersConfig, trace: Trace, pos: int) -> dict[str, Any]:
+    try:
+        result = asdict(attribute(config, trace, config.vocab_size - 1, pos))
+    except GlassformerError:
+        result = None
+    saved = str(save(trace, folder))
+    return {"name": folder.name, "folder": saved, "config": config.to_dict(), "result": result}

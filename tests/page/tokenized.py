@@ -22,6 +22,7 @@ TEXTS = [
     "👩‍👩‍👧 naïve 中文字 ﷽ ΟΔΟΣ İI ǅ ß",
     "'s 'S ’s dog's's ' - -a a- a-b-c don't_stop __init__ x'y'z",
     "constructor __proto__ toString hasOwnProperty",
+    "the [MASK] sat on <mask>[SEP]a[MASK]dog",
 ]
 WORDS = ["cat", "the", " the", "mat", "dog's", "<eos>", "<unk>", "", "no such word", "é", "'s"]
 FIXED = ["the", "cat", "sat", "on", "a", "mat"]
@@ -37,6 +38,7 @@ def tokenizers() -> dict[str, Tokenizer]:
         "characters": train("chars", STORY),
         "few characters": train("chars", STORY, vocab_size=262),
         "byte pairs": train("bpe", STORY, vocab_size=330),
+        "blanks": Tokenizer.of_masked_words(STORY),
     }
 
 
@@ -58,9 +60,13 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
         except GlassformerError:  # a word of no vocabulary, and nothing to put in its place
             continue
         ids = [token.id for token in answer.tokens]
-        unknown = tokenizer.unknown_words(text)
         result.append(
-            {"found": answer.model_dump(), "decoded": tokenizer.decode(ids), "unknown": unknown}
+            {
+                "found": answer.model_dump(),
+                "marked": text.replace("<mask>", "[MASK]") if tokenizer.blanks else None,
+                "decoded": tokenizer.decode(ids),
+                "unknown": tokenizer.unknown_words(text),
+            }
         )
     return {
         "name": name,

@@ -111,15 +111,16 @@ def additions(config: Config | TowersConfig) -> list[str]:
     return [f"{scope}blocks.0.resid_pre", *added]
 
 
-def guesses_bytes(config: Config, n_tokens: int, itemsize: int) -> int:
+def guesses_bytes(config: Config | TowersConfig, n_tokens: int, itemsize: int) -> int:
     """Bytes of values that `record_guesses` adds to a trace, next to nothing left out.
 
     `itemsize`: bytes of one number of the model.
 
     Logits, exponentials and probabilities of the vocabulary; five values in the norm.
     """
-    points = 2 * config.n_layers
-    return itemsize * points * n_tokens * (3 * config.vocab_size + 5 * config.d_model)
+    early = len(additions(config)) - 1
+    d_model = (config.decoder if isinstance(config, TowersConfig) else config).d_model
+    return itemsize * early * n_tokens * (3 * config.vocab_size + 5 * d_model)
 
 
 def _read(model: AnyModel, trace: Trace, point: str) -> str:

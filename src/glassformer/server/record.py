@@ -128,7 +128,7 @@ def record(
             **more,
         )
     add_probs(trace)
-    if lens and not isinstance(state.model, EncoderDecoder):
+    if lens:
         record_guesses(state.model, trace)
     how = options.sampling or GREEDY
     chosen = record_choice(trace, how.settings, seed=how.seed, index=how.index)
@@ -222,10 +222,8 @@ def _scope(
         backward and not is_edited and _is_recorded(options.optimizer, updating, light_bytes)
     )
     size = updating if optimizer else learning if backward else forward
-    reading, lens = 0, False
-    if not isinstance(model, EncoderDecoder):
-        reading = guesses_bytes(model.config, ids.shape[1], model.embed.W_E.itemsize)
-        lens = _is_recorded(options.lens, LENS_PART * reading, light_bytes)
+    reading = guesses_bytes(model.config, ids.shape[1], next(model.parameters()).itemsize)
+    lens = _is_recorded(options.lens, LENS_PART * reading, light_bytes)
     size += reading if lens else 0
     if size > BUDGET_BYTES:
         raise OverBudgetError(

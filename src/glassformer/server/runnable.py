@@ -44,8 +44,7 @@ def packed_model(state: TrainState) -> PackedModel | None:
     def record(ids: Tensor, **more: Any) -> Trace:
         trace = state.train_step(ids, torch.zeros_like(ids), **more)[0].trace
         add_probs(trace)
-        if not isinstance(model, EncoderDecoder):
-            record_guesses(model, trace)
+        record_guesses(model, trace)
         return trace
 
     watch = watching(model, record)

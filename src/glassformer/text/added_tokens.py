@@ -25,12 +25,13 @@ def parts(
     content: Mapping[str, Any],
     split: Callable[[str], list[str]],
     text: str,
+    special: bool = False,
 ) -> Iterator[Part]:
-    """Yield the parts of a text, in order."""
+    """Yield the parts of a text, in order; `special`: special tokens in it are tokens too."""
     added = {
         token_id: token
         for token_id, token in engine.get_added_tokens_decoder().items()
-        if not token.special
+        if special or not token.special
     }
     if not added:
         yield Part(text, None, tuple(split(text)))

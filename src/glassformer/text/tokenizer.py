@@ -396,10 +396,17 @@ class Tokenizer(SpecialTokens):
         return list(dict.fromkeys(unknown))
 
     def trace(self, text: str) -> TextTrace:
-        """Replay how a text becomes ids, merge by merge; it ends in the ids of `encode`."""
-        ids = self.encode(text)
-        apart = parts(self.engine, self.content, self.split, text)
-        trace = replay(text, apart, self.engine, self.vocabulary, self.merge_table)
+        """Replay how a text becomes ids, merge by merge; it ends in the ids of `encode`.
+
+        Of an encoder's tokenizer in those of `encode_blanks`, without what stands around a text.
+        """
+        ids, engine = self.encode(text), self.engine
+        written = text
+        if self.blanks:
+            written, engine = self._with_its_mask(text), self._reads_special
+            ids = engine.encode(written, add_special_tokens=False).ids
+        apart = parts(engine, self.content, self.split, written, special=self.blanks)
+        trace = replay(text, apart, engine, self.vocabulary, self.merge_table)
         if trace.ids != ids:
             raise GlassformerError(
                 f"the replay of this {self.kind} tokenizer ends in {len(trace.ids)} tokens that "

@@ -99,9 +99,14 @@ export class Texts {
   private framed(text: string): number[] {
     const { begin, reads } = this.packed;
     if (!reads) return [...begin, ...this.tokenizer.encode(text)];
-    const mask = reads.mask === null ? "" : this.tokenizer.names[reads.mask];
-    const masked = reads.masks.reduce((all, usual) => all.replaceAll(usual, mask || usual), text);
-    return [...begin, ...this.tokenizer.encodeSpecial(masked), ...reads.after];
+    return [...begin, ...this.tokenizer.encodeSpecial(this.masked(text)), ...reads.after];
+  }
+
+  /** The text, in which every usual way to write a blank is this model's. */
+  private masked(text: string): string {
+    const { mask, masks } = this.packed.reads!;
+    const name = mask === null ? "" : this.tokenizer.names[mask];
+    return masks.reduce((all, usual) => all.replaceAll(usual, name || usual), text);
   }
 
   /** The prompt with the text of the tokens that were added to it. */
@@ -125,6 +130,7 @@ export class Texts {
       throw new Error(
         `the text has ${text.length} characters; its merges are shown for up to ${LONGEST_TEXT}, so shorten it`,
       );
-    return this.tokenizer.trace(text);
+    const { reads } = this.packed;
+    return this.tokenizer.trace(text, reads && reads.start === null ? this.masked(text) : null);
   }
 }

@@ -12,7 +12,7 @@ export async function attributed(
   token: number,
   pos: number,
 ): Promise<Attribution> {
-  const merges = trace.ofKind("weight").filter(({ address }) => address.endsWith(".attn.W_O"));
+  const merges = trace.ofKind("weight").filter(({ address }) => address.endsWith("attn.W_O"));
   const numbers = merges.reduce((sum, node) => sum + size(node), 0);
   if (numbers <= WHOLE || by !== "server") return attribute(trace, run.config, token, pos);
   return session.source.get("/api/traces/{trace}/attribution", {

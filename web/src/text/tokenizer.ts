@@ -74,16 +74,28 @@ export class Tokenizer {
   }
 
   encode(text: string): number[] {
-    return this.words(text).flatMap(({ names }) => names.map((name) => this.ids.get(name)!));
+    return this.idsOf(this.words(text));
   }
 
   /** The ids of a text in which the names of special tokens are these: a blank, an end. */
   encodeSpecial(text: string): number[] {
+    return this.idsOf(this.wordsAndSpecial(text));
+  }
+
+  private read = (text: string, marked: string | null): Word[] =>
+    marked === null ? this.words(text) : this.wordsAndSpecial(marked);
+
+  private wordsAndSpecial(text: string): Word[] {
     const names = [...this.special].sort((a, b) => b.length - a.length);
     const any = names.map((name) => name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|");
     const parts = any ? text.split(new RegExp(`(${any})`, "u")) : [text];
-    return parts.flatMap((part, i) => (i % 2 ? [this.ids.get(part)!] : this.encode(part)));
+    return parts.flatMap((part, i) =>
+      i % 2 ? [{ text: part, written: part, start: null, names: [part] }] : this.words(part),
+    );
   }
+
+  private idsOf = (words: Word[]): number[] =>
+    words.flatMap(({ names }) => names.map((name) => this.ids.get(name)!));
 
   decode(ids: number[]): string {
     const names = ids.map((id) => this.names[id]).filter((name) => !this.special.has(name));
@@ -96,8 +108,10 @@ export class Tokenizer {
   }
 
   /** The words of a text that the vocabulary lacks, each once, in order. */
-  unknownWords(text: string): string[] {
-    const unknown = this.words(text).filter(({ names }) => names.includes(this.unknown ?? ""));
+  unknownWords(text: string, marked: string | null = null): string[] {
+    const unknown = this.read(text, marked).filter(({ names }) =>
+      names.includes(this.unknown ?? ""),
+    );
     return [...new Set(unknown.map((word) => word.written))];
   }
 
@@ -114,9 +128,9 @@ export class Tokenizer {
     throw new Error(`“${word}” is not one of the ${this.size} tokens`);
   }
 
-  /** Every step from a text to its ids. */
-  trace(text: string): TokenizedText {
-    const words = this.words(text);
+  /** Every step from a text to its ids; `marked`: the text as it is read, with special tokens in it. */
+  trace(text: string, marked: string | null = null): TokenizedText {
+    const words = this.read(text, marked);
     const steps: Step[] = [];
     const step = (op: Step["op"], word: number | null, pieces: string[]): Step => {
       const none = { merge: null, considered: [], ids: [] };
@@ -143,8 +157,7 @@ export class Tokenizer {
       }
       step("look up", i, names).ids = names.map((name) => this.ids.get(name)!);
     });
-    const ids = words.flatMap(({ names }) => names.map((name) => this.ids.get(name)!));
-    const tokens = ids.map((id) => ({
+    const tokens = this.idsOf(words).map((id) => ({
       id,
       token: this.token(id),
       bytes: [...this.bytes(id)],

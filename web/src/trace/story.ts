@@ -89,7 +89,7 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
       stage("blocks", "Every block", "The same again in every block", sentence, blocks, null),
     );
   }
-  const guess = trace.nodes.get(`fwd/lens.blocks.${block}.resid_post.best_prob`);
+  const guess = trace.nodes.get(`fwd/lens.${tower}blocks.${block}.resid_post.best_prob`);
   if (guess) {
     found.push(
       stage(
@@ -118,17 +118,16 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
       ),
     );
   }
-  if (task === "next")
-    found.push(
-      stage(
-        "why",
-        "Next token",
-        "Why this token?",
-        "A logit is a sum: every head, every MLP and the embedding wrote a part of it.",
-        [],
-        null,
-      ),
-    );
+  found.push(
+    stage(
+      "why",
+      "Next token",
+      "Why this token?",
+      "A logit is a sum: every head, every MLP and the embedding wrote a part of it.",
+      [],
+      null,
+    ),
+  );
   for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
   const gradients = trace.ofKind("bwd");
   if (gradients.length) {

@@ -264,6 +264,11 @@ export const TOLD: Record<Task, Record<string, Told>> = {
       title: "One token fills the blank",
       sentence: "The most probable token is taken, or one is drawn by its probability.",
     },
+    why: {
+      act: "The blank",
+      sentence:
+        "A logit is a sum: every neuron of the last layer wrote a part of it. What is before that layer goes through its activation, so heads have no part of their own here.",
+    },
     loss: {
       title: "The loss: surprise at the hidden token",
       sentence:
@@ -289,6 +294,10 @@ export const TOLD: Record<Task, Record<string, Told>> = {
     choice: {
       sentence:
         "The most probable token is taken, or one is drawn; it is written behind the others, until the end token comes.",
+    },
+    why: {
+      sentence:
+        "A logit is a sum: the decoder's embedding, its heads, those that look at the source, and its MLPs wrote a part of it each.",
     },
     loss: {
       title: "The loss: surprise at the right translation",

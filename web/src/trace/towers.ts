@@ -29,10 +29,11 @@ export const attentionsOf = (trace: Trace): Attention[] =>
     return [{ name, block, attention: `${block}.${part}`, heads, crosses: !!crosses }];
   });
 
+/** How many blocks a tower has; the only one of a model of one tower is "". */
 export const blocksOf = (trace: Trace, tower: string): number =>
   trace
     .ofKind("fwd")
     .filter(
       ({ address }) =>
-        address.startsWith(`fwd/${tower}.blocks.`) && address.endsWith(".resid_post"),
+        address.startsWith(`fwd/${tower && `${tower}.`}blocks.`) && address.endsWith(".resid_post"),
     ).length;

@@ -36,7 +36,8 @@ test.each(made)(
   "an MLP's share is that of its neurons: $name",
   async ({ folder, config, result }) => {
     const trace = opened(folder);
-    if (!result || trace.has("weight/blocks.0.mlp.b_out")) return;
+    const tower = "decoder" in config ? "decoder." : "";
+    if (!result || trace.has(`weight/${tower}blocks.0.mlp.b_out`) || config.masked_head) return;
     const neurons = await neuronShares(trace, config, result, 0);
     const whole = result.shares.find(({ part }) => part === "layer 0 MLP")!;
     const sum = neurons.reduce((total, { logits }) => total + logits, 0);

@@ -8,7 +8,8 @@ import { cases } from "./cases";
 interface Case {
   name: string;
   file: string;
-  texts: { found: TokenizedText; decoded: string; unknown: string[] }[];
+  /** `marked`: as an encoder reads it, with special tokens in it. */
+  texts: { found: TokenizedText; marked: string | null; decoded: string; unknown: string[] }[];
   only: [string, number | null][];
 }
 
@@ -17,14 +18,14 @@ for (const { name, file, texts, only } of cases<{ tokenizers: Case[] }>().tokeni
 
   test(`${name}: every step from a text to its ids, and back, is Python's`, () => {
     expect(texts.length).toBeGreaterThan(10);
-    for (const { found, decoded, unknown } of texts) {
-      const ids = tokenizer.encode(found.text);
-      expect({ ...tokenizer.trace(found.text), ids }).toEqual({
+    for (const { found, marked, decoded, unknown } of texts) {
+      const ids = marked === null ? tokenizer.encode(found.text) : tokenizer.encodeSpecial(marked);
+      expect({ ...tokenizer.trace(found.text, marked), ids }).toEqual({
         ...found,
         ids: found.tokens.map(({ id }) => id),
       });
       expect(tokenizer.decode(ids)).toBe(decoded);
-      expect(tokenizer.unknownWords(found.text)).toEqual(unknown);
+      expect(tokenizer.unknownWords(found.text, marked)).toEqual(unknown);
     }
   });
 

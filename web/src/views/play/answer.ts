@@ -159,7 +159,10 @@ export function drawChoice(pen: Pen, walk: Walk, t: number): void {
   context.globalAlpha = 1;
   const size = stage.narrow ? 22 : 38;
   font(pen, { size, weight: 600 });
-  const words = [...walk.words.map(({ text }) => text), walk.best[0].word];
+  const { words: before, at, asks } = walk.read;
+  const place = asks ? before.length : at; // a blank is filled where it stands
+  const words = before.map(({ text }) => text);
+  words[place] = walk.best[0].word;
   const widths = words.map((word) => context.measureText(word).width);
   const lines: number[][] = [[]];
   const room = stage.right - (stage.narrow ? 14 : 60) - 20;
@@ -177,11 +180,17 @@ export function drawChoice(pen: Pen, walk: Walk, t: number): void {
     const total = line.reduce((sum, i) => sum + widths[i] + size * 0.28, -size * 0.28);
     let x = (pen.width - total) / 2;
     for (const i of line) {
-      const joined = i === words.length - 1;
+      const joined = i === place;
       const come = joined ? glide(t, 0.5, 0.8) : gone;
       const y = y0 + l * size * 1.5 + (joined ? (1 - come) * 60 : 0);
       if (joined) {
-        const box = { x: x - 10, y: y - size * 0.72, width: widths[i] + 20, height: size * 1.44 };
+        const pad = size * 0.2;
+        const box = {
+          x: x - pad,
+          y: y - size * 0.72,
+          width: widths[i] + 2 * pad,
+          height: size * 1.44,
+        };
         chip(pen, words[i], box, { alpha: come, size, marked: true });
       } else text(pen, words[i], x, y, { size, weight: 600, alpha: come });
       x += widths[i] + size * 0.28;

@@ -18,16 +18,17 @@ import {
   type Box,
   type Pen,
 } from "./pen";
-import type { Strip, Walk } from "./walk";
+import type { Strip } from "./strips";
+import type { Watched } from "./walk";
 
 /** What stands where: words, then keys (later values), then scores (later shares). */
-function desk(pen: Pen, walk: Walk) {
+function desk(pen: Pen, watched: Watched) {
   const stage = stageOf(pen);
-  const n = walk.words.length;
+  const n = watched.words.length;
   const rows = n + 2; // one above for the query, one below for the mix
   const row = (i: number, width = 0): Box => rowBox(stage, i + 1, rows, width);
   const size = Math.min(stage.narrow ? 15 : 18, row(0).height * 0.6);
-  const chips = wordRoom(pen, walk.words, size);
+  const chips = wordRoom(pen, [...watched.words, { text: watched.asker }], size);
   const keys = stage.left + chips + (stage.narrow ? 10 : 40);
   const wide = Math.min((stage.right - keys) * (stage.narrow ? 0.46 : 0.42), 380);
   const score = keys + wide + (stage.narrow ? 10 : 50);
@@ -36,10 +37,11 @@ function desk(pen: Pen, walk: Walk) {
 
 type Desk = ReturnType<typeof desk>;
 
-function words(pen: Pen, walk: Walk, { n, row, size, chips }: Desk, alpha = 1): void {
-  walk.words.forEach(({ text: word }, i) =>
-    chip(pen, word, row(i, chips), { marked: i === n - 1, size, alpha }),
+function words(pen: Pen, watched: Watched, { row, size, chips }: Desk, alpha = 1): void {
+  watched.words.forEach(({ text: word }, i) =>
+    chip(pen, word, row(i, chips), { marked: i === watched.at, size, alpha }),
   );
+  if (watched.at === null) chip(pen, watched.asker, row(-1, chips), { marked: true, size, alpha });
 }
 
 const keyBox = ({ row, keys, wide }: Desk, i: number): Box =>
@@ -53,14 +55,16 @@ function heading(pen: Pen, d: Desk, left: string, right: string, alpha: number):
 }
 
 /** The stream's rows become keys, and the followed one's a query. */
-export function drawQuery(pen: Pen, walk: Walk, t: number): void {
-  const d = desk(pen, walk);
-  const { query, keys } = walk.watched;
-  words(pen, walk, d);
+export function drawQuery(pen: Pen, watched: Watched, t: number): void {
+  const d = desk(pen, watched);
+  const { query, keys } = watched;
+  words(pen, watched, d);
   heading(pen, d, "query", "", glide(t, 0.1, 0.3));
   const target = keyBox(d, -1);
   const asks = glide(t, 0.08, 0.4);
-  numbers(pen, query, between(keyBox(d, d.n - 1), target, asks), { alpha: Math.min(asks * 3, 1) });
+  const from =
+    watched.at === null ? { ...target, x: d.stage.left + d.chips - 10 } : keyBox(d, watched.at);
+  numbers(pen, query, between(from, target, asks), { alpha: Math.min(asks * 3, 1) });
   for (let i = 0; i < d.n; i++) {
     const offers = ease(turn(span(t, 0.45, 0.95), i, d.n, 3));
     const box = keyBox(d, i);
@@ -77,24 +81,24 @@ export function drawQuery(pen: Pen, walk: Walk, t: number): void {
 }
 
 /** The query is laid on one key after another; each gives a score. */
-export function drawScores(pen: Pen, walk: Walk, t: number): void {
-  const d = desk(pen, walk);
-  const { query, keys, scores } = walk.watched;
-  words(pen, walk, d);
+export function drawScores(pen: Pen, watched: Watched, t: number): void {
+  const d = desk(pen, watched);
+  const { query, keys, scores } = watched;
+  words(pen, watched, d);
   heading(pen, d, "query on keys", "score", 1);
   const along = span(t, 0.06, 0.92) * d.n;
   const here = Math.min(Math.floor(along), d.n - 1);
   const within = along - here;
   for (let i = 0; i < d.n; i++) {
     numbers(pen, keys, keyBox(d, i), { row: i, alpha: i === here && t < 0.92 ? 1 : 0.55 });
-    if (i < here || t >= 0.92) score(pen, walk, d, i, 1);
+    if (i < here || t >= 0.92) score(pen, watched, d, i, 1);
   }
   if (t < 0.92) {
     const slide = glide(within, 0, 0.35);
     const from = here === 0 ? keyBox(d, -1) : upper(keyBox(d, here - 1));
     numbers(pen, query, between(from, upper(keyBox(d, here)), slide));
     meet(pen, keyBox(d, here), glide(within, 0.35, 0.8));
-    score(pen, walk, d, here, glide(within, 0.6, 0.95));
+    score(pen, watched, d, here, glide(within, 0.6, 0.95));
   } else numbers(pen, query, between(upper(keyBox(d, d.n - 1)), keyBox(d, -1), glide(t, 0.92, 1)));
   outlineBest(pen, d, scores, glide(t, 0.94, 1));
 }
@@ -118,10 +122,10 @@ function meet(pen: Pen, box: Box, t: number): void {
 const cell = ({ row, score, stage }: Desk, i: number): Box =>
   inset({ ...row(i), x: score, width: stage.narrow ? 62 : 104 }, 0.14);
 
-function score(pen: Pen, walk: Walk, d: Desk, i: number, alpha: number): void {
+function score(pen: Pen, watched: Watched, d: Desk, i: number, alpha: number): void {
   if (alpha <= 0) return;
   const { context, palette } = pen;
-  const { scores } = walk.watched;
+  const { scores } = watched;
   const largest = Math.max(...Array.from(scores, Math.abs)) || 1;
   const box = cell(d, i);
   const color = palette.signed((0.55 * scores[i]) / largest); // pale enough to read on
@@ -155,10 +159,10 @@ function shareBox(d: Desk, i: number, share: number): Box {
   return inset({ ...d.row(i), x: d.score, width: Math.max(room * share, 1) }, 0.2);
 }
 
-function shares(pen: Pen, walk: Walk, d: Desk, t: number, alpha = 1): void {
+function shares(pen: Pen, watched: Watched, d: Desk, t: number, alpha = 1): void {
   if (t <= 0) return;
   for (let i = 0; i < d.n; i++) {
-    const share = walk.watched.shares[i];
+    const share = watched.shares[i];
     const grown = shareBox(d, i, share * t);
     bar(pen, grown, "probability", alpha);
     text(pen, chance(share), grown.x + grown.width + 8, grown.y + grown.height / 2, {
@@ -167,10 +171,10 @@ function shares(pen: Pen, walk: Walk, d: Desk, t: number, alpha = 1): void {
       alpha: alpha * t,
     });
   }
-  if (walk.watched.unseen > 0)
+  if (watched.unseen > 0)
     text(
       pen,
-      `${chance(walk.watched.unseen)} to the ${walk.hidden} tokens before these`,
+      `${chance(watched.unseen)} to ${watched.hidden} tokens that are not shown`,
       d.score,
       d.row(-1).y + d.row(0).height / 2,
       { size: 12, color: "quiet", alpha: alpha * t },
@@ -178,26 +182,26 @@ function shares(pen: Pen, walk: Walk, d: Desk, t: number, alpha = 1): void {
 }
 
 /** Scores become shares of one whole. */
-export function drawSoftmax(pen: Pen, walk: Walk, t: number): void {
-  const d = desk(pen, walk);
-  words(pen, walk, d);
+export function drawSoftmax(pen: Pen, watched: Watched, t: number): void {
+  const d = desk(pen, watched);
+  words(pen, watched, d);
   heading(pen, d, "keys", t < 0.4 ? "score" : "share of attention", 1);
   const melt = glide(t, 0.2, 0.6);
   for (let i = 0; i < d.n; i++) {
-    numbers(pen, walk.watched.keys, keyBox(d, i), { row: i, alpha: 0.55 });
-    score(pen, walk, d, i, 1 - melt);
+    numbers(pen, watched.keys, keyBox(d, i), { row: i, alpha: 0.55 });
+    score(pen, watched, d, i, 1 - melt);
   }
-  numbers(pen, walk.watched.query, keyBox(d, -1));
-  shares(pen, walk, d, glide(t, 0.4, 0.9));
+  numbers(pen, watched.query, keyBox(d, -1));
+  shares(pen, watched, d, glide(t, 0.4, 0.9));
 }
 
 /** Values, each by its share, flow into one vector. */
-export function drawMix(pen: Pen, walk: Walk, t: number): void {
-  const d = desk(pen, walk);
-  const { keys, values, mix, shares: share } = walk.watched;
-  words(pen, walk, d);
+export function drawMix(pen: Pen, watched: Watched, t: number): void {
+  const d = desk(pen, watched);
+  const { keys, values, mix, shares: share } = watched;
+  words(pen, watched, d);
   heading(pen, d, "values", "share of attention", 1);
-  shares(pen, walk, d, 1, 1 - 0.5 * glide(t, 0.6, 0.9));
+  shares(pen, watched, d, 1, 1 - 0.5 * glide(t, 0.6, 0.9));
   const arrive = glide(t, 0.05, 0.3);
   const target = keyBox(d, d.n);
   for (let i = 0; i < d.n; i++) {

@@ -18,10 +18,10 @@ import {
   type Box,
   type Pen,
 } from "./pen";
-import type { Walk } from "./walk";
+import type { Reading } from "./walk";
 
 /** Where the tokens stand when they are a sentence, in as many lines as it takes. */
-function sentence(pen: Pen, walk: Walk): { boxes: Box[]; size: number; end: Box } {
+function sentence(pen: Pen, read: Reading): { boxes: Box[]; size: number; end: Box } {
   const { narrow, right } = stageOf(pen);
   const left = narrow ? 32 : 90;
   for (let size = narrow ? 24 : 40; ; size -= 2) {
@@ -29,7 +29,7 @@ function sentence(pen: Pen, walk: Walk): { boxes: Box[]; size: number; end: Box 
     const [gap, high] = [size * 0.28, size * 1.5];
     const lines: Box[][] = [[]];
     let x = left;
-    const widths = [...walk.words.map(({ text }) => pen.context.measureText(text).width), size * 2];
+    const widths = [...read.words.map(({ text }) => pen.context.measureText(text).width), size * 2];
     for (const width of widths) {
       if (x + width > right && lines.at(-1)!.length) {
         lines.push([]);
@@ -64,29 +64,32 @@ function blank(pen: Pen, box: Box, alpha: number): void {
   text(pen, "?", x, y, { size: 20, weight: 700, color: "probability", align: "center", alpha });
 }
 
-export function drawText(pen: Pen, walk: Walk, t: number): void {
-  const { boxes, size, end } = sentence(pen, walk);
+export function drawText(pen: Pen, read: Reading, t: number): void {
+  const { boxes, size, end } = sentence(pen, read);
   const top = boxes[0].y;
-  if (walk.hidden)
-    text(pen, `after ${walk.hidden} earlier tokens:`, pen.width / 2, top - 24, {
+  if (read.hidden)
+    text(pen, hiddenIn(read), pen.width / 2, top - 24, {
       color: "quiet",
       align: "center",
     });
   boxes.forEach((box, i) => {
     const alpha = glide(turn(t, i, boxes.length + 2, 3), 0, 1);
     const y = box.y + box.height / 2 + (1 - alpha) * 8;
-    text(pen, walk.words[i].text, box.x, y, { size, weight: 600, alpha });
+    text(pen, read.words[i].text, box.x, y, { size, weight: 600, alpha });
   });
-  blank(pen, end, glide(t, 0.6, 0.8));
+  if (read.asks) blank(pen, end, glide(t, 0.6, 0.8));
 }
 
+const hiddenIn = ({ hidden, asks }: Reading): string =>
+  asks ? `after ${hidden} earlier tokens:` : `with ${hidden} more tokens around:`;
+
 /** The width of the words' boxes, and where the numbers begin beside them. */
-function columns(pen: Pen, walk: Walk) {
+function columns(pen: Pen, read: Reading) {
   const stage = stageOf(pen);
-  const n = walk.words.length;
+  const n = read.words.length;
   const high = rowBox(stage, 0, n, 0).height;
   const size = Math.min(stage.narrow ? 15 : 18, high * 0.6);
-  const chips = wordRoom(pen, walk.words, size);
+  const chips = wordRoom(pen, read.words, size);
   const ids = stage.narrow ? 34 : 72;
   const from = stage.left + chips + ids;
   const room = stage.right - from;
@@ -105,26 +108,26 @@ function columns(pen: Pen, walk: Walk) {
   };
 }
 
-export function drawTokens(pen: Pen, walk: Walk, t: number): void {
-  const { boxes, size: large, end } = sentence(pen, walk);
-  const { stage, n, size, chips, ids } = columns(pen, walk);
-  blank(pen, end, 1 - glide(t, 0.05, 0.2));
+export function drawTokens(pen: Pen, read: Reading, t: number): void {
+  const { boxes, size: large, end } = sentence(pen, read);
+  const { stage, n, size, chips, ids } = columns(pen, read);
+  if (read.asks) blank(pen, end, 1 - glide(t, 0.05, 0.2));
   boxes.forEach((box, i) => {
     const cutUp = glide(t, 0.05, 0.3);
     const fly = glide(turn(t, i, n, 4), 0.25, 1);
     const around = { ...box, x: box.x - 9 * cutUp, width: box.width + 18 * cutUp };
     const at = between(around, rowBox(stage, i, n, chips), fly);
-    const marked = i === n - 1;
-    chip(pen, walk.words[i].text, at, { marked, alpha: cutUp, size: mixed(large, size, fly) });
+    const marked = i === read.at;
+    chip(pen, read.words[i].text, at, { marked, alpha: cutUp, size: mixed(large, size, fly) });
     const center = [at.x + at.width / 2, at.y + at.height / 2] as const;
     if (cutUp < 1)
-      text(pen, walk.words[i].text, ...center, {
+      text(pen, read.words[i].text, ...center, {
         size: large,
         weight: 600,
         align: "center",
         alpha: 1 - cutUp,
       });
-    text(pen, String(walk.words[i].id), at.x + at.width + ids - 20, center[1], {
+    text(pen, String(read.words[i].id), at.x + at.width + ids - 20, center[1], {
       mono: true,
       size: Math.min(14, size),
       color: "quiet",
@@ -134,27 +137,27 @@ export function drawTokens(pen: Pen, walk: Walk, t: number): void {
   });
 }
 
-export function drawTable(pen: Pen, walk: Walk, t: number): void {
-  const { stage, n, size, chips, ids, from, strip, table } = columns(pen, walk);
+export function drawTable(pen: Pen, read: Reading, t: number): void {
+  const { stage, n, size, chips, ids, from, strip, table } = columns(pen, read);
   const { context, palette } = pen;
   const high = stage.bottom - stage.top;
   const box: Box = { x: table.x, y: stage.top, width: table.width, height: high };
-  numbers(pen, walk.table.strip, box, { alpha: glide(t, 0, 0.12) * 0.85 });
+  numbers(pen, read.table.strip, box, { alpha: glide(t, 0, 0.12) * 0.85 });
   text(pen, stage.narrow ? "table" : "the embedding table", box.x, box.y - 14, {
     size: 12,
     color: "quiet",
     alpha: glide(t, 0, 0.12),
   });
   const walking = span(t, 0.1, 0.9);
-  walk.words.forEach(({ id, text: word }, i) => {
+  read.words.forEach(({ id, text: word }, i) => {
     const row = rowBox(stage, i, n, chips);
-    chip(pen, word, row, { marked: i === n - 1, size });
+    chip(pen, word, row, { marked: i === read.at, size });
     const middle = row.y + row.height / 2;
     const mono = { mono: true, size: Math.min(14, size), color: "quiet" } as const;
     text(pen, String(id), row.x + chips + ids - 20, middle, { ...mono, align: "right" });
     const mine = turn(walking, i, n, 2);
     if (mine <= 0) return;
-    const line0 = box.y + ((id + 0.5) / walk.table.rows) * high;
+    const line0 = box.y + ((id + 0.5) / read.table.rows) * high;
     const source: Box = { x: box.x, y: line0 - 2, width: box.width, height: 4 };
     const target = inset({ ...row, x: from, width: strip });
     const [ask, fly] = [glide(mine, 0, 0.35), ease(Math.max((mine - 0.35) / 0.65, 0))];
@@ -172,16 +175,16 @@ export function drawTable(pen: Pen, walk: Walk, t: number): void {
     context.lineWidth = 1.5;
     context.strokeRect(source.x - 2, source.y - 1, source.width + 4, source.height + 2);
     context.globalAlpha = 1;
-    if (fly > 0) numbers(pen, walk.embedded, between(source, target, fly), { row: i });
+    if (fly > 0) numbers(pen, read.embedded, between(source, target, fly), { row: i });
   });
 }
 
 /** The numbers of each position are added to those of its token. */
-export function drawPositions(pen: Pen, walk: Walk, t: number): void {
-  drawTable(pen, walk, 1);
-  const { n, from, strip } = columns(pen, walk);
-  walk.words.forEach((_, i) => {
+export function drawPositions(pen: Pen, read: Reading, t: number): void {
+  drawTable(pen, read, 1);
+  const { n, from, strip } = columns(pen, read);
+  read.words.forEach((_, i) => {
     const box = inset({ ...rowBox(stageOf(pen), i, n, strip), x: from });
-    numbers(pen, walk.placed!, box, { row: i, upTo: turn(span(t, 0.1, 0.9), i, n, 3) });
+    numbers(pen, read.placed!, box, { row: i, upTo: turn(span(t, 0.1, 0.9), i, n, 3) });
   });
 }

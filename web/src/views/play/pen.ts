@@ -1,6 +1,6 @@
 /** Drawing for the walk: everything is a function of time, so that it can be scrubbed and stopped. */
 import { clip, colorOf, MONO, type Palette } from "../../parts/paint";
-import type { Strip } from "./walk";
+import type { Strip } from "./strips";
 
 export interface Pen {
   context: CanvasRenderingContext2D;
@@ -54,6 +54,8 @@ export interface Letters {
   alpha?: number;
   /** Pixels: a longer text is cut. */
   room?: number;
+  /** Whether it is read from below to above. */
+  turned?: boolean;
 }
 
 export function font(pen: Pen, { size = 14, weight = 400, mono = false }: Letters): void {
@@ -62,14 +64,18 @@ export function font(pen: Pen, { size = 14, weight = 400, mono = false }: Letter
 
 export function text(pen: Pen, words: string, x: number, y: number, look: Letters = {}): void {
   const { context, palette } = pen;
-  const { color = "ink", align = "left", alpha = 1, room } = look;
+  const { color = "ink", align = "left", alpha = 1, room, turned = false } = look;
   if (alpha <= 0) return;
   font(pen, look);
   context.globalAlpha = alpha;
   context.fillStyle = palette.color(color);
   context.textAlign = align;
   context.textBaseline = "middle";
-  context.fillText(room === undefined ? words : clip(context, words, room), x, y);
+  context.save();
+  context.translate(x, y);
+  if (turned) context.rotate(-Math.PI / 2);
+  context.fillText(room === undefined ? words : clip(context, words, room), 0, 0);
+  context.restore();
   context.globalAlpha = 1;
 }
 

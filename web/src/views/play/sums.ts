@@ -13,13 +13,8 @@ import {
   type Box,
   type Pen,
 } from "./pen";
-import type { Strip, Walk } from "./walk";
-
-interface Sum {
-  before: Strip;
-  added: Strip;
-  after: Strip;
-}
+import type { Neurons, Strip, Sum } from "./strips";
+import type { Reading } from "./walk";
 
 /** The boxes of the terms of a sum, under one another. */
 function terms(pen: Pen): { box: (i: number) => Box; labels: number } {
@@ -45,10 +40,9 @@ function sign(pen: Pen, box: Box, mark: string, alpha: number): void {
 }
 
 /** Two vectors are added, number by number. */
-export function drawAddition(pen: Pen, walk: Walk, sum: Sum, added: string, t: number): void {
+export function drawAddition(pen: Pen, word: string, sum: Sum, added: string, t: number): void {
   const { box, labels } = terms(pen);
   const [one, two, three] = [0, 1, 2].map(box);
-  const word = walk.words.at(-1)!.text;
   numbers(pen, sum.before, one);
   label(pen, `“${word}” until now`, one, labels, 1);
   const arrive = glide(t, 0.1, 0.35);
@@ -66,23 +60,26 @@ export function drawAddition(pen: Pen, walk: Walk, sum: Sum, added: string, t: n
   }
 }
 
-/** Every neuron as a cell, and what is added of them. */
-export function drawNeurons(pen: Pen, walk: Walk, t: number): void {
+/** Every neuron as a cell; `from`: the vector that they look at. */
+export function drawNeurons(
+  pen: Pen,
+  word: string,
+  neurons: Neurons,
+  from: Strip | undefined,
+  t: number,
+): void {
   const stage = stageOf(pen);
-  const { neurons, second } = walk;
-  const from = second?.before;
   const x = stage.left;
   const width = stage.right - x;
   const high = stage.bottom - stage.top;
   const into: Box = { x, y: stage.top + 14, width: width * 0.6, height: Math.min(24, high / 10) };
   if (from) {
     numbers(pen, from, into);
-    text(pen, `“${walk.words.at(-1)!.text}”, normalized first`, into.x, into.y - 12, {
+    text(pen, `“${word}”, normalized first`, into.x, into.y - 12, {
       size: 12,
       color: "quiet",
     });
   }
-  if (!neurons) return;
   const count = neurons.strip.columns;
   const columns = gridColumns(count, width, high * 0.55);
   const lines = Math.ceil(count / columns);
@@ -142,35 +139,44 @@ function gridColumns(count: number, width: number, height: number): number {
 }
 
 /** Where the parts of a block's row stand. */
-function passingRow(pen: Pen, walk: Walk, blocks: number) {
+function passingRow(pen: Pen, words: number, blocks: number, guesses: boolean) {
   const stage = stageOf(pen);
   const high = Math.min((stage.bottom - stage.top - 30) / blocks, 150);
   const top = (stage.top + stage.bottom - high * blocks) / 2;
   const labels = stage.narrow ? 30 : 130;
-  const guess = stage.narrow ? 84 : 190;
+  const guess = guesses ? (stage.narrow ? 84 : 190) : 0;
   const x = stage.left + labels;
   const room = stage.right - x - guess;
   const gap = stage.narrow ? 8 : 30;
-  const looks = Math.min(room * 0.45, 64 * walk.words.length);
+  const looks = Math.min(room * 0.45, 64 * words);
   return { stage, high, top, x, gap, looks, guess, wide: room - looks - 2 * gap };
 }
 
+const UPRIGHT = 64; // pixels of words that stand on end
+
 /** A row for every block: where its heads look, the stream after it, and what the model would say there. */
-export function drawPassing(pen: Pen, walk: Walk, from: number, to: number, t: number): void {
-  const some = walk.passing.slice(from, to);
-  const { stage, high, top, x, gap, looks, guess, wide } = passingRow(pen, walk, some.length);
-  const column = looks / walk.words.length;
+export function drawPassing(pen: Pen, read: Reading, from: number, to: number, t: number): void {
+  const some = read.passing.slice(from, to);
+  const { stage, high, top, x, gap, looks, guess, wide } = passingRow(
+    pen,
+    read.seen.length,
+    some.length,
+    some[0].guess !== null,
+  );
+  const column = looks / read.seen.length;
   const head = { size: 13, color: "quiet" } as const;
   const [looking, streaming, guessing] = stage.narrow
     ? ["heads look", "stream", "guess"]
     : ["its heads look at", "the stream after it", "its guess there"];
   const y0 = top - 16;
-  text(pen, looking, x, y0 - (column < 40 ? 0 : 20), { ...head, room: looks + gap });
-  if (column >= 40)
-    walk.words.forEach(({ text: word }, i) => {
-      const look = { size: 12, align: "center", room: column - 4 } as const;
-      text(pen, word, x + (i + 0.5) * column, y0 + 4, look);
-    });
+  const [level, upright] = [column >= 40, column >= 14 && top - stage.top > UPRIGHT];
+  text(pen, looking, x, y0 - (level ? 20 : upright ? UPRIGHT : 0), { ...head, room: looks + gap });
+  read.seen.forEach(({ text: word }, i) => {
+    const at = x + (i + 0.5) * column;
+    const look = { size: 12, align: "center", room: column - 4 } as const;
+    if (level) text(pen, word, at, y0 + 4, look);
+    else if (upright) text(pen, word, at, y0 + 8, { size: 12, room: UPRIGHT - 8, turned: true });
+  });
   text(pen, streaming, x + looks + gap, y0, { ...head, room: wide + gap });
   if (some[0]?.guess) text(pen, guessing, x + looks + wide + 2 * gap, y0, { ...head, room: guess });
   some.forEach((block, i) => {

@@ -1,23 +1,29 @@
 /** The recorded numbers that the walk of one prompt shows; nothing in it is made up. */
 import type { RunInfo } from "../../api";
 import type { Opened } from "../../source";
-import { blocksOf, scaleOf } from "../../parts/grid";
 import { format } from "../../trace/address";
-import { partAt, refusal } from "../../trace/attribution";
+import { refusal } from "../../trace/attribution";
+import { partAt } from "../../trace/part";
 import { attributed } from "../../state/attributed";
 import { guessesAt } from "../../trace/guesses";
 import type { TraceNode } from "../../trace/node";
 import { line } from "../../trace/slice";
+import { taskOf, type Task } from "../../trace/task";
+import { blocksOf } from "../../trace/towers";
 import { visible, type Trace } from "../../trace/trace";
-
-/** Rows of numbers, painted as a strip or a matrix; `largest` is the end of their color scale. */
-export interface Strip {
-  values: ArrayLike<number>;
-  rows: number;
-  columns: number;
-  largest: number;
-  kind: "signed" | "probability";
-}
+import {
+  additionOf,
+  headRows,
+  neuronsOf,
+  rowOf,
+  rows,
+  strip,
+  tableOf,
+  type Neurons,
+  type Strip,
+  type Sum,
+  type Table,
+} from "./strips";
 
 export interface Word {
   text: string;
@@ -34,41 +40,68 @@ export interface Passing {
   guess: { word: string; prob: number } | null;
 }
 
+/** A text as a tower reads it, and what its blocks do to one token of it. */
+export interface Reading {
+  words: Word[];
+  /** The followed one among the words. */
+  at: number;
+  /** Tokens of the text that are not shown: those before the words, or on both sides. */
+  hidden: number;
+  /** Whether the next token is asked for. */
+  asks: boolean;
+  table: Table;
+  /** The rows of the table that the shown tokens name. */
+  embedded: Strip;
+  /** The same with positions added. */
+  placed: Strip | null;
+  /** How the names of its tower's values begin: "encoder.", or nothing. */
+  scope: string;
+  passing: Passing[];
+  /** What the blocks' heads look at. */
+  seen: Word[];
+}
+
 /** The head that is watched closely, and why that one. */
 export interface Watched {
   block: number;
   head: number;
   heads: number;
-  /** What it wrote towards the answer, in logits; null where logits can't be split. */
+  /** Whether it looks at the source. */
+  crosses: boolean;
+  /** What it wrote towards the answer, in logits; null where logits can't be split by heads. */
   wrote: number | null;
+  /** The token that looks, those that it looks at, and which of these it is; null: none of them. */
+  asker: string;
+  words: Word[];
+  at: number | null;
   query: Strip;
   keys: Strip;
   values: Strip;
   mix: Strip;
   scores: ArrayLike<number>;
   shares: ArrayLike<number>;
-  /** The share of tokens before those that are shown. */
+  /** How many tokens are not shown, and the share that they get. */
+  hidden: number;
   unseen: number;
+  /** Addresses. */
   pattern: string;
   scored: string;
+  asks: string;
+  mixed: string;
 }
 
 export interface Walk {
-  words: Word[];
-  /** Tokens of the prompt before the first that is shown. */
-  hidden: number;
-  pos: number;
-  vocab: number;
-  table: { strip: Strip; rows: number; path: string; shrunk: boolean };
-  /** The rows of the table that the shown tokens name. */
-  embedded: Strip;
-  /** The stream as it enters the first block, where positions were added to those rows. */
-  placed: Strip | null;
-  passing: Passing[];
+  task: Task;
+  /** What the stream belongs to whose end is the answer. */
+  read: Reading;
+  /** The text that is translated. */
+  source: Reading | null;
   watched: Watched;
-  addition: { before: Strip; added: Strip; after: Strip; path: string } | null;
-  neurons: { strip: Strip; active: number; best: number; value: number; path: string } | null;
-  second: Walk["addition"];
+  addition: Sum | null;
+  neurons: Neurons | null;
+  second: Sum | null;
+  /** Of the layer between an encoder's stream and its logits. */
+  head: Neurons | null;
   logits: Float64Array;
   probs: Float64Array;
   /** Tokens by probability, the most probable first. */
@@ -81,217 +114,199 @@ const BEST = 7;
 /** Read what the walk of a token shows. */
 export async function walkOf(opened: Opened, run: RunInfo, pos: number): Promise<Walk> {
   const { trace, about } = opened;
-  const first = Math.max(0, pos + 1 - SHOWN);
-  const words = about.ids
-    .map((id, at): Word => ({ id, pos: at, text: visible(about.tokens[at]) }))
-    .slice(first, pos + 1);
+  const task = taskOf(trace, run.config);
+  const two = task === "translation";
+  const scope = two ? "decoder." : "";
   const [logits, probs] = await Promise.all(
     ["fwd/logits", "fwd/probs"].map((path) => line(trace, path, { batch: 0, pos })),
   );
   const order = [...probs.keys()].sort((a, b) => probs[b] - probs[a]);
-  const word = (id: number) => trace.word("vocab", id) || `#${id}`;
-  const blocks = trace
-    .ofKind("fwd")
-    .filter(({ address }) => /^fwd\/blocks\.\d+\.resid_post$/.test(address)).length;
-  const watched = await closely(opened, run, { pos, first, token: order[0], blocks });
-  const scope = `fwd/blocks.${watched.block}`;
+  const here = windowOf(about.ids.length, pos, task === "blank");
+  const labels = trace.table.labels.source_pos ?? [];
+  const head = await chooseHead(opened, run, { pos, token: order[0], scope, two });
+  const looked = two ? await mostSeen(trace, head, pos) : 0;
+  const there = two ? windowOf(labels.length, looked, true) : here;
+  const own = about.ids.map((id, at): Word => ({ id, pos: at, text: visible(about.tokens[at]) }));
+  const words = own.slice(...here);
+  const ids = two ? await trace.values.all(trace.node("token/source")) : [];
+  const read = labels.map((text, at): Word => ({ id: ids[at], pos: at, text: visible(text) }));
+  const seen = two ? read.slice(...there) : words;
+  const watched = await closely(trace, head, pos, visible(about.tokens[pos]), seen);
+  const at = `fwd/${scope}blocks.${watched.block}`;
   return {
-    words,
-    hidden: first,
-    pos,
-    vocab: logits.length,
-    table: await tableOf(trace),
-    embedded: await rows(trace, "fwd/embed", first, pos + 1),
-    placed: trace.has("fwd/pos_embed")
-      ? await rows(trace, "fwd/blocks.0.resid_pre", first, pos + 1)
-      : null,
-    passing: await Promise.all(
-      Array.from({ length: blocks }, (_, block) => passed(trace, block, first, pos, word)),
-    ),
+    task,
+    read: await readingOf(trace, scope, words, pos, own.length, task !== "blank", seen),
+    source: two ? await readingOf(trace, "encoder.", seen, looked, read.length, false, seen) : null,
     watched,
-    addition: await additionOf(trace, `${scope}.resid_mid`, pos),
-    neurons: await neuronsOf(trace, `${scope}.mlp.post`, pos),
-    second: await additionOf(trace, `${scope}.resid_post`, pos),
+    addition: await additionOf(trace, `${at}.${two ? "resid_cross" : "resid_mid"}`, pos),
+    neurons: await neuronsOf(trace, `${at}.mlp.post`, pos),
+    second: await additionOf(trace, `${at}.resid_post`, pos),
+    head: await neuronsOf(trace, "fwd/masked_head.post", pos),
     logits,
     probs,
-    best: order.slice(0, BEST).map((id) => ({ id, word: word(id) })),
+    best: order.slice(0, BEST).map((id) => ({ id, word: wordIn(trace, id) })),
   };
 }
 
-const strip = (
-  values: ArrayLike<number>,
-  rows: number,
-  largest: number,
-  kind: Strip["kind"] = "signed",
-): Strip => ({ values, rows, columns: values.length / rows, largest, kind });
+const wordIn = (trace: Trace, id: number): string => trace.word("vocab", id) || `#${id}`;
 
-/** Some tokens' rows of a value [batch, pos, width]. */
-async function rows(trace: Trace, path: string, from: number, to: number): Promise<Strip> {
-  const node = trace.node(path);
-  const width = node.shape.at(-1)!;
-  const [values, { largest }] = await Promise.all([
-    trace.values.range(node, from * width, to * width),
-    scaleOf(trace, node),
-  ]);
-  return strip(values, to - from, largest);
+/** The tokens that are shown around one: those up to it, or to both sides. */
+function windowOf(n: number, pos: number, bothSides: boolean): [from: number, to: number] {
+  const to = bothSides ? Math.min(n, Math.max(pos + SHOWN / 2, SHOWN)) : pos + 1;
+  return [Math.max(0, to - SHOWN), to];
 }
 
-/** Some tokens' rows of one head of a value [batch, pos, head, d_head]. */
-async function headRows(
+async function readingOf(
   trace: Trace,
-  node: TraceNode,
-  head: number,
-  from: number,
-  to: number,
-): Promise<Strip> {
-  const [heads, width] = node.shape.slice(-2);
-  const all = await trace.values.range(node, from * heads * width, to * heads * width);
-  const own = Float64Array.from({ length: (to - from) * width }, (_, i) => {
-    const [row, column] = [Math.floor(i / width), i % width];
-    return all[(row * heads + head) * width + column];
-  });
-  return strip(own, to - from, (await scaleOf(trace, node)).largest);
+  scope: string,
+  words: Word[],
+  pos: number,
+  n: number,
+  asks: boolean,
+  seen: Word[],
+): Promise<Reading> {
+  const [first, end] = [words[0].pos, words.at(-1)!.pos + 1];
+  const start = `fwd/${scope}`;
+  const placed = trace.has(`${start}resid_start`) ? "resid_start" : "blocks.0.resid_pre";
+  return {
+    words,
+    at: pos - first,
+    hidden: asks ? first : n - words.length,
+    asks,
+    table: await tableOf(trace, `${start}embed`),
+    embedded: await rows(trace, `${start}embed`, first, end),
+    placed: trace.has(`${start}pos_embed`) ? await rows(trace, start + placed, first, end) : null,
+    scope,
+    passing: await Promise.all(
+      Array.from({ length: blocksOf(trace, scope.slice(0, -1)) }, (_, block) =>
+        passed(trace, scope, block, pos, seen),
+      ),
+    ),
+    seen,
+  };
 }
 
-async function tableOf(trace: Trace): Promise<Walk["table"]> {
-  const path = trace.node("fwd/embed").operands.W_E;
-  const node = trace.node(path);
-  const most = { vocab: 160, d_model: 64 };
-  const [{ values, counts, block }, { largest }] = await Promise.all([
-    blocksOf(trace, node, most),
-    scaleOf(trace, node),
-  ]);
-  const shrunk = Object.values(block).some((side) => side > 1);
-  return { strip: strip(values, counts.vocab, largest), rows: node.shape[0], path, shrunk };
-}
+/** The attention of a block that is shown: to the source, where it has one. */
+const attentionOf = (trace: Trace, scope: string, block: number): string => {
+  const at = `fwd/${scope}blocks.${block}`;
+  return trace.has(`${at}.cross_attn.pattern`) ? `${at}.cross_attn` : `${at}.attn`;
+};
 
 async function passed(
   trace: Trace,
+  scope: string,
   block: number,
-  first: number,
   pos: number,
-  word: (id: number) => string,
+  seen: Word[],
 ): Promise<Passing> {
-  const node = trace.node(`fwd/blocks.${block}.attn.pattern`);
-  const [heads, queries, keys] = node.shape.slice(1);
+  const node = trace.node(`${attentionOf(trace, scope, block)}.pattern`);
+  const heads = node.shape[1];
   const rowsOf = await Promise.all(
-    Array.from({ length: heads }, (_, head) => {
-      const from = (head * queries + pos) * keys;
-      return trace.values.range(node, from + first, from + pos + 1);
+    Array.from({ length: heads }, async (_, head) => {
+      const row = await rowOf(trace, node, head, pos);
+      return seen.map((word) => row[word.pos]);
     }),
   );
-  const point = `blocks.${block}.resid_post`;
+  const point = `${scope}blocks.${block}.resid_post`;
   const lens = trace.has(`fwd/lens.${point}.best_token`)
     ? (await guessesAt(trace, point))[pos]
     : null;
   return {
     block,
-    pattern: strip(
-      rowsOf.flatMap((row) => [...row]),
-      heads,
-      1,
-      "probability",
-    ),
+    pattern: strip(rowsOf.flat(), heads, 1, "probability"),
     after: await rows(trace, `fwd/${point}`, pos, pos + 1),
-    guess: lens && { word: word(lens.token), prob: lens.prob },
+    guess: lens && { word: wordIn(trace, lens.token), prob: lens.prob },
   };
 }
 
-/** The head that wrote most towards the answer; where logits can't be split, the one that looks most at one earlier token. */
+interface Chosen {
+  /** How its values begin. */
+  attention: string;
+  block: number;
+  head: number;
+  wrote: number | null;
+}
+
+/** The head that wrote most towards the answer, of those that look at the source where there is one; where logits can't be split by heads, the one that looks most at one other token. */
 async function chooseHead(
   opened: Opened,
   run: RunInfo,
-  { pos, token, blocks }: { pos: number; token: number; blocks: number },
-): Promise<{ block: number; head: number; wrote: number | null }> {
+  { pos, token, scope, two }: { pos: number; token: number; scope: string; two: boolean },
+): Promise<Chosen> {
   const { trace } = opened;
   if (!refusal(trace, run.config)) {
     const { shares } = await attributed(opened, run, token, pos);
-    const heads = shares.filter(({ address }) => partAt(address).kind === "head");
-    const best = heads.reduce((one, two) => (two.logits > one.logits ? two : one));
-    const { block, head } = partAt(best.address);
-    return { block: block!, head: head!, wrote: best.logits };
+    const heads = shares
+      .map(({ address, logits }) => ({ ...partAt(address), logits }))
+      .filter(({ kind, crosses }) => kind === "head" && crosses === two);
+    if (heads.length) {
+      const best = heads.reduce((one, other) => (other.logits > one.logits ? other : one));
+      const attention = attentionOf(trace, scope, best.block!);
+      return { attention, block: best.block!, head: best.head!, wrote: best.logits };
+    }
   }
-  let best = { block: 0, head: 0, share: -1 };
-  for (let block = 0; block < blocks; block++) {
-    const node = trace.node(`fwd/blocks.${block}.attn.pattern`);
-    const [heads, queries, keys] = node.shape.slice(1);
-    for (let head = 0; head < heads; head++) {
-      const from = (head * queries + pos) * keys;
-      const share = Math.max(-1, ...(await trace.values.range(node, from, from + pos)));
-      if (share > best.share) best = { block, head, share };
+  let best = { attention: "", block: 0, head: 0, share: -1 };
+  for (let block = 0; block < blocksOf(trace, scope.slice(0, -1)); block++) {
+    const attention = attentionOf(trace, scope, block);
+    const node = trace.node(`${attention}.pattern`);
+    for (let head = 0; head < node.shape[1]; head++) {
+      const row = await rowOf(trace, node, head, pos);
+      const share = Math.max(...row.filter((_, key) => two || key !== pos), -1);
+      if (share > best.share) best = { attention, block, head, share };
     }
   }
   return { ...best, wrote: null };
 }
 
+/** The token that a head looks at most. */
+async function mostSeen(trace: Trace, { attention, head }: Chosen, pos: number): Promise<number> {
+  const row = await rowOf(trace, trace.node(`${attention}.pattern`), head, pos);
+  return row.indexOf(Math.max(...row));
+}
+
 async function closely(
-  opened: Opened,
-  run: RunInfo,
-  asked: { pos: number; first: number; token: number; blocks: number },
+  trace: Trace,
+  { attention, block, head, wrote }: Chosen,
+  pos: number,
+  asker: string,
+  words: Word[],
 ): Promise<Watched> {
-  const { trace } = opened;
-  const { block, head, wrote } = await chooseHead(opened, run, asked);
-  const { pos, first } = asked;
-  const at = `fwd/blocks.${block}.attn`;
-  const pattern = trace.node(`${at}.pattern`);
-  const [heads, queries, keys] = pattern.shape.slice(1);
-  const products = trace.node(`${at}.scores_raw`).operands;
+  const [first, end] = [words[0].pos, words.at(-1)!.pos + 1];
+  const pattern = trace.node(`${attention}.pattern`);
+  const heads = pattern.shape[1];
+  const products = trace.node(`${attention}.scores_raw`).operands;
   const node = (path: string) => trace.node(path);
   // of grouped heads several read the same keys and values
   const shared = (of: TraceNode) => Math.floor((head * of.shape.at(-2)!) / heads);
-  const read = (path: string, from: number) =>
-    headRows(trace, node(path), shared(node(path)), from, pos + 1);
-  const row = (of: TraceNode) => {
-    const from = (head * queries + pos) * keys;
-    return trace.values.range(of, from, from + pos + 1);
-  };
-  const [shares, scores] = await Promise.all([row(pattern), row(node(`${at}.attn_scores`))]);
+  const read = (path: string, from: number, to: number) =>
+    headRows(trace, node(path), shared(node(path)), from, to);
+  const [shares, scores] = await Promise.all(
+    ["pattern", "attn_scores"].map((name) => rowOf(trace, node(`${attention}.${name}`), head, pos)),
+  );
+  const crosses = attention.endsWith("cross_attn");
   const index = { head, query: pos };
+  const shown = shares.subarray(first, end);
   return {
     block,
     head,
     heads,
+    crosses,
     wrote,
-    query: await read(products.q, pos),
-    keys: await read(products.k, first),
-    values: await read(trace.node(`${at}.z`).operands.v, first),
-    mix: await headRows(trace, node(`${at}.z`), head, pos, pos + 1),
-    scores: scores.subarray(first),
-    shares: shares.subarray(first),
-    unseen: shares.subarray(0, first).reduce((sum, share) => sum + share, 0),
+    asker,
+    words,
+    at: crosses ? null : pos - first,
+    query: await read(products.q, pos, pos + 1),
+    keys: await read(products.k, first, end),
+    values: await read(node(`${attention}.z`).operands.v, first, end),
+    mix: await headRows(trace, node(`${attention}.z`), head, pos, pos + 1),
+    scores: scores.subarray(first, end),
+    shares: shown,
+    // none of what a mask hides
+    hidden: shares.filter((share, key) => share > 0 && (key < first || key >= end)).length,
+    unseen: shares.reduce((sum, share, key) => sum + (key < first || key >= end ? share : 0), 0),
     pattern: format(pattern.address, index),
-    scored: format(`${at}.attn_scores`, index),
-  };
-}
-
-/** What was there, what was added to it, and the sum, for one token. */
-async function additionOf(trace: Trace, path: string, pos: number) {
-  const node = trace.nodes.get(path);
-  const { residual, branch } = node?.operands ?? {};
-  if (!node || !residual || !branch) return null;
-  const [before, added, after] = await Promise.all(
-    [residual, branch, path].map((one) => rows(trace, one, pos, pos + 1)),
-  );
-  const largest = Math.max(before.largest, added.largest, after.largest);
-  return {
-    before: { ...before, largest },
-    added: { ...added, largest },
-    after: { ...after, largest },
-    path: format(path, { pos }),
-  };
-}
-
-async function neuronsOf(trace: Trace, path: string, pos: number): Promise<Walk["neurons"]> {
-  const node = trace.nodes.get(path);
-  if (!node || node.axes.join() !== "batch,pos,d_mlp") return null;
-  const result = await rows(trace, path, pos, pos + 1);
-  const values = [...(result.values as Float64Array)];
-  const best = values.reduce((top, value, i) => (value > values[top] ? i : top), 0);
-  return {
-    strip: result,
-    active: values.filter((value) => value > 0).length,
-    best,
-    value: values[best],
-    path: format(path, { pos }),
+    scored: format(`${attention}.attn_scores`, index),
+    asks: `${attention}.q`,
+    mixed: `${attention}.z`,
   };
 }

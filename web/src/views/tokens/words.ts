@@ -33,6 +33,10 @@ export function wordsOf(result: TokenizedText): Word[] {
   return words;
 }
 
+/** Whether a token stands for what the vocabulary lacks: it has no bytes, and is no special token of the text. */
+export const isUnknown = (token: Token, word: Word): boolean =>
+  token.bytes.length === 0 && token.token !== word.text;
+
 export const quoted = (text: string): string => `“${visible(text)}”`;
 
 /** The place, among the pieces before a merge, of the left piece that it joins: the leftmost pair of lowest rank. */
@@ -44,7 +48,7 @@ export function summary(step: Step, word: Word | undefined): string {
   const pieces = step.pieces.length;
   if (step.op === "look up") {
     const ids = step.pieces.map((piece, i) => `${quoted(piece)} is ${step.ids[i]}`).join(", ");
-    const unknown = word?.tokens.some((token) => token.bytes.length === 0);
+    const unknown = word?.tokens.some((token) => isUnknown(token, word));
     return unknown
       ? `The vocabulary does not have all of ${quoted(word!.text)}: ${ids}.`
       : `The vocabulary has the numbers: ${ids}.`;
