@@ -182,7 +182,7 @@ def test_why_a_word_was_written_is_the_sum_that_python_says_with_the_heads_that_
     *parts, total = [float(text) for text in rows.locator("> .digits").all_inner_texts()]
     # two engines' float32 passes; four digits are shown
     assert parts == pytest.approx([share.logits for share in shares], rel=1e-3, abs=1e-4)
-    assert total == pytest.approx(trace["logits"][0, 1].max().item(), rel=1e-3)
+    assert total == pytest.approx(trace["logits"][1].max().item(), rel=1e-3)
     expect(page.get_by_role("link", name="Head 1 of cross-attention in block 0")).to_be_visible()
     page.get_by_role("link", name="Head 1 of cross-attention in block 0").click()
     expect(page.get_by_role("button", name="Translation to source")).to_have_attribute(
@@ -208,7 +208,7 @@ def test_a_blank_s_logit_is_the_sum_of_the_last_layer_s_neurons(
 ) -> None:
     state = open_train_state(filling)
     trace = record(state, TraceOptions(prompt=BLANK, target="cat")).trace
-    best = trace["logits"][0, 2].max().item()
+    best = trace["logits"][2].max().item()
     opened(page, files[1], "story", stage="why")
     expect(page.get_by_test_id("why")).to_contain_text(f"is {number(best)}")
     expect(page.get_by_text("neuron", exact=False).first).to_be_visible()
@@ -227,7 +227,7 @@ def test_the_decoder_s_stream_is_read_early_on_the_map_and_the_encoder_s_is_not(
 ) -> None:
     trace = record(open_train_state(translating), TraceOptions(prompt=SOURCE)).trace
     point = "decoder.blocks.0.resid_post"
-    token = int(trace[f"lens.{point}.best_token"][0, 1])
+    token = int(trace[f"lens.{point}.best_token"][1])
     word = str(trace.labels["vocab"][token])
     opened(page, files[0], "map", pos="1")
     guess = page.get_by_role("link", name=f"Its guess at {point}: {word}")
@@ -244,7 +244,7 @@ def test_the_walk_goes_from_the_source_over_the_bridge_to_the_next_word(
     trace = record(state, TraceOptions(prompt=SOURCE)).trace
     shares = [s for s in attribute(state.model.config, trace, pos=1).shares if "cross-head" in s.part]
     head = max(shares, key=lambda share: share.logits).part.split()[-1]
-    looked = trace["decoder.blocks.0.cross_attn.pattern"][0, int(head), 1]
+    looked = trace["decoder.blocks.0.cross_attn.pattern"][int(head), 1]
     word = trace.labels["source_pos"][int(looked.argmax())]
     page.goto(files[0].as_uri())
     page.get_by_role("link", name="Watch how it writes").click()

@@ -1,10 +1,12 @@
 """`glassformer page`: one HTML file about one prompt."""
 
 import pytest
+import tokenizers
 
 from glassformer.cli.page import DEMO, command
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from tests.server.served import data_block
 
@@ -25,7 +27,19 @@ def test_it_says_what_was_left_out(tmp_path, capsys, monkeypatch, limit, says):
     monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
     monkeypatch.setattr("glassformer.server.export.VALUE_BYTES", limit)
     command("miniature", "the cat sat", tmp_path / "page.html")
-    assert f"Left out for its size: {says};" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Left out for its size: {says};" in said
+    assert "recorded numbers, of this prompt alone, because its weights take" in said
+
+
+def test_a_file_says_that_the_page_lacks_a_model_s_kind_of_tokenizer(tmp_path, capsys):
+    model = open_train_state("miniature").model
+    engine = tokenizers.Tokenizer(tokenizers.models.Unigram([("<unk>", 0.0), ("a", -1.0)], 0))
+    save(model, Tokenizer(engine), tmp_path / "model")
+    command(str(tmp_path / "model"), "aa", tmp_path / "page.html")
+    why = "a page has no tokenizer like its own (unigram)"
+    assert f"because {why}." in capsys.readouterr().out
+    assert data_block((tmp_path / "page.html").read_text(encoding="utf-8"))["recorded"] == why
 
 
 def test_the_same_page_is_written_again(tmp_path):

@@ -10,6 +10,7 @@ from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import without_head, without_layer
 from glassformer.lab.logit_attribution import attribute
 from glassformer.lab.logit_lens import guesses_bytes, logit_lens, record_guesses
+from tests.model.towers import random_pair, random_towers
 from tests.model.variety import config_of, configs, random_ids, random_model
 
 
@@ -255,3 +256,18 @@ def test_the_lens_says_beforehand_how_much_it_will_hold(kind, dtype):
     said = guesses_bytes(config, ids.shape[1], dtype.itemsize)
     # it counts a norm, there or not, and leaves out what has one number to a token
     assert abs(said - held) < 0.02 * held
+
+
+def test_the_lens_of_two_towers_says_beforehand_how_much_it_will_hold():
+    model = random_towers("like marian")
+    decoder = model.config.decoder
+    ids, _, source = random_pair()
+    trace = model.watch(ids[:1], source=source[:1])
+    before = trace.nbytes
+    record_guesses(model, trace)
+    held = trace.nbytes - before
+    points = 3 * decoder.n_layers  # the start and three additions a block, but for the last
+    no_norm = 8 * points * ids.shape[1] * 5 * decoder.d_model  # this decoder ends in none
+    small = 8 * (points + 1) * ids.shape[1] * 6  # the largest, the sum, the guess and their like
+    said = guesses_bytes(model.config, ids.shape[1], 8) - no_norm
+    assert said <= held <= said + small

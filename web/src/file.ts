@@ -24,8 +24,9 @@ import {
 import type { TokenizerFile } from "./text/tokenizer";
 import { Trace } from "./trace/trace";
 
-const OFFLINE =
-  "This file holds recorded numbers but no model that could run. Open the run with: glassformer serve";
+/** Why this file can't run a model. */
+const offline = ({ recorded }: PageData): string =>
+  `This file holds recorded numbers but no model that could run${recorded ? `: ${recorded}` : ""}. Open the run with: glassformer serve`;
 const UNSERVED =
   "This needs the server, which this file is without. Open the run with: glassformer serve";
 const UNTAUGHT =
@@ -89,7 +90,7 @@ export class FileSource implements Source {
     const engine = this.here(request.run);
     if (engine) return engine.open(request, signal).catch(refused);
     const wanted = this.data.traces.find(({ about }) => matches(about, request));
-    if (!wanted) throw new SourceError(OFFLINE, "offline");
+    if (!wanted) throw new SourceError(offline(this.data), "offline");
     const { id } = wanted.about;
     if (!this.opened.has(id)) this.opened.set(id, opened(wanted));
     return this.opened.get(id)!;
@@ -111,7 +112,7 @@ export class FileSource implements Source {
     const engine = this.here(run);
     if (engine) return engine.tokenize(text).catch(refused);
     const result = this.data.texts[run]?.find((known) => known.text === text);
-    if (!result) throw new SourceError(OFFLINE, "offline");
+    if (!result) throw new SourceError(offline(this.data), "offline");
     return result;
   }
 
@@ -123,7 +124,7 @@ export class FileSource implements Source {
   }
 
   get = async (): Promise<never> => {
-    throw new SourceError(this.live ? UNSERVED : OFFLINE, "offline");
+    throw new SourceError(this.live ? UNSERVED : offline(this.data), "offline");
   };
 
   post = this.get;
@@ -131,7 +132,7 @@ export class FileSource implements Source {
   read = this.get;
 
   events = (): never => {
-    throw new SourceError(this.live ? UNSERVED : OFFLINE, "offline");
+    throw new SourceError(this.live ? UNSERVED : offline(this.data), "offline");
   };
 
   get first(): Opening {

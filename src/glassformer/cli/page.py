@@ -64,6 +64,8 @@ def command(
         for model in data.models.values():
             say_snapshots(model.snapshots, snapshots)
         return
+    why = f", because {data.recorded}" if data.recorded else ""
+    say(f"It holds recorded numbers, of this prompt alone{why}.")
     about = data.traces[0].about
     recorded = {"backward": about.backward, "optimizer": about.optimizer}
     left_out = [part for part, is_there in recorded.items() if not is_there]

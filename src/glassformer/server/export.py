@@ -14,7 +14,7 @@ from glassformer.server import answers, packing, schemas
 from glassformer.server.page import fill, sealed, template, without_font
 from glassformer.server.past import packed_snapshots
 from glassformer.server.record import inputs_of
-from glassformer.server.runnable import packed_model
+from glassformer.server.runnable import packed_model, why_recorded
 from glassformer.server.runs import Runs, Source
 from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
@@ -107,7 +107,7 @@ def page_data(
     text = answers.tokenized(state.tokenizer, prompt)
     past = recorded_snapshots(runs, source.id, prompt, target, budget)
     recorded = {"traces": [packed(first), *past], "texts": {source.id: [text]}}
-    return data.model_copy(update=recorded)
+    return data.model_copy(update={**recorded, "recorded": why_recorded(state)})
 
 
 def suggested(runs: Runs) -> tuple[str, str | None]:

@@ -37,7 +37,7 @@ SHORTEST = 3
 
 def packed_model(state: TrainState) -> PackedModel | None:
     """What a page runs a model from; None where it can't, so that it shows a recorded trace."""
-    if not can_run(state):
+    if why_recorded(state) is not None:
         return None
     model, tokenizer = state.model, state.tokenizer
 
@@ -123,16 +123,22 @@ def descent(model: AnyModel) -> Plan:
     return {**update, "ops": ops, "formulas": formulas, "nodes": nodes}
 
 
-def can_run(state: TrainState) -> bool:
-    """Whether a page knows all that it needs to run a model."""
+def why_recorded(state: TrainState) -> str | None:
+    """Why a page can't run a model and holds recorded numbers of it; None where it runs it."""
     weights, config = [*state.model.parameters()], state.model.config
+    size = sum(w.nbytes for w in weights)
+    if size > MODEL_BYTES:
+        return (
+            f"its weights take {size / 1e6:,.3g} MB, and a page runs up to {MODEL_BYTES / 1e6:g} MB"
+        )
+    if any(w.dtype != torch.float32 for w in weights):
+        return "its weights are not all float32"
     towers = [config.encoder, config.decoder] if isinstance(config, TowersConfig) else [config]
-    return (
-        sum(w.nbytes for w in weights) <= MODEL_BYTES
-        and all(w.dtype == torch.float32 for w in weights)
-        and all(tower.n_ctx >= SHORTEST for tower in towers)
-        and can_tokenize(state.tokenizer)
-    )
+    if any(tower.n_ctx < SHORTEST for tower in towers):
+        return f"it reads fewer than {SHORTEST} tokens"
+    if not can_tokenize(state.tokenizer):
+        return f"a page has no tokenizer like its own ({state.tokenizer.kind})"
+    return None
 
 
 def can_tokenize(tokenizer: Tokenizer) -> bool:

@@ -105,6 +105,9 @@ class PageData(Output):
     first: Opening
     metrics: dict[str, str] = Field(default={}, description="Of each run its Metrics, packed JSON.")
     texts: dict[str, list[TokenizedText]] = Field(default={})
+    recorded: str | None = Field(
+        default=None, description="Why it holds recorded numbers of a model that it can't run."
+    )
     course: Course | None = None
     glossary: dict[str, str] = Field(default={}, description="Terms and what they mean.")
     made: dict[str, str]
