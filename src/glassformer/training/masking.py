@@ -1,6 +1,6 @@
 """Masked tokens as training data: some tokens of a text are hidden, and the model says which.
 
-Source: Devlin et al. 2019, section 3.1.
+Source: Devlin et al. 2019, section 3.1; twice the share that is hidden: Warner et al. 2024.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from glassformer.text.mixture import Mixture
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import EVALUATED, Batch, BlocksData
 
-SHARE = 0.15  # of a text's tokens are asked for
+SHARE = 0.3  # of a text's tokens are asked for
 AS_MASK, AS_OTHER = 0.8, 0.1  # of those stand as [MASK], as any token; the rest as they are
-CUT = 0.5  # of the training texts end early, so that a model knows short ones
+CUT = 0.25  # of the training texts end early, so that a model knows short ones
 
 
 class MaskedData(BlocksData):
