@@ -242,7 +242,8 @@ def test_the_walk_goes_from_the_source_over_the_bridge_to_the_next_word(
 ) -> None:
     state = open_train_state(translating)
     trace = record(state, TraceOptions(prompt=SOURCE)).trace
-    shares = [s for s in attribute(state.model.config, trace, pos=1).shares if "cross-head" in s.part]
+    every = attribute(state.model.config, trace, pos=1).shares
+    shares = [share for share in every if "cross-head" in share.part]
     head = max(shares, key=lambda share: share.logits).part.split()[-1]
     looked = trace["decoder.blocks.0.cross_attn.pattern"][int(head), 1]
     word = trace.labels["source_pos"][int(looked.argmax())]
