@@ -194,13 +194,22 @@ def test_why_a_word_was_written_is_the_sum_that_python_says_with_the_heads_that_
     cells = region.get_by_role("link")
     expect(page.get_by_role("button", name="Again", exact=True)).to_be_visible()
     expect(cells).to_have_count(len(SOURCE.split()) + 1)  # one block, and the end token
-    swapped = region.locator("th.swapped")
-    at = swapped.evaluate("one => one.cellIndex") - 1
-    # where the other word stands, its own vector brings back most
-    values = [int(text.removesuffix("%")) for text in cells.all_inner_texts()]
-    assert max(range(len(values)), key=lambda i: values[i]) == at
+    at = region.locator("th.swapped").evaluate("one => one.cellIndex") - 1
+    back = int(cells.nth(at).inner_text().removesuffix("%"))
     cells.nth(at).click()
     expect(page.get_by_text("values compared differ")).to_be_visible()
+    *other, _ = page.locator(".rail .source .text").all_inner_texts()
+    written = state.tokenizer.encode(PAIRS[SOURCE])
+    swapped = TraceOptions(prompt=" ".join(other), written=written)
+    address = f"fwd/encoder.blocks.0.resid_post[source_pos={at}]"
+    passes = [trace, record(state, swapped).trace]
+    passes.append(record(state, swapped, {address: trace[address]}).trace)
+    clean, corrupt, patched = (one["logits"][1] for one in passes)
+    token = int(clean.argmax())
+    rival = next(int(one) for one in corrupt.argsort(descending=True) if int(one) != token)
+    lead = [float(row[token] - row[rival]) for row in (clean, corrupt, patched)]
+    wanted = 100 * (lead[2] - lead[1]) / (lead[0] - lead[1])
+    assert back == pytest.approx(wanted, abs=0.6)  # whole per cent
 
 
 def test_a_blank_s_logit_is_the_sum_of_the_last_layer_s_neurons(
