@@ -23,7 +23,7 @@ from tests.command_line import Command
 
 SMALL = Choices(
     preset="masked",
-    model={"d_model": 16, "n_heads": 2, "n_layers": 1},
+    model={"d_model": 16, "n_heads": 2},
     recipe={"steps": 6, "batch_size": 8, "eval_every": 3, "save_every": 3, "warmup_steps": 2},
     device="cpu",
 )
@@ -106,10 +106,10 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(folder, tmp_path):
     assert all(torch.equal(whole[name], weight) for name, weight in resumed.items())
 
 
-def test_the_run_is_a_bert_that_transformers_opens_and_agrees_with(folder):
+def test_the_run_is_a_modernbert_that_transformers_opens_and_agrees_with(folder):
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "modernbert"
     theirs = AutoModelForMaskedLM.from_pretrained(folder).eval()
     words = AutoTokenizer.from_pretrained(folder)
     ours, tokenizer = opened(folder)
