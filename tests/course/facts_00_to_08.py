@@ -197,7 +197,7 @@ def _shown(line: list[list[str]]) -> str:
 
 def facts_3(known: Known) -> Facts:
     room, n_ctx = known.room, known.config.n_ctx
-    words = re.findall(r"\w+", known.text)
+    words = [word.strip('.,;:!?-“”"') for word in known.text.split() if word.strip("-.")]
     recipe = room.state().recipe
     stream = " | ".join(
         [visible(known.vocabulary[i]) for i in [0, *room.tokenizer.encode(room.text), 0]]

@@ -440,7 +440,7 @@ def facts_13(known: Known) -> Facts:
     for document in fresh:
         for answer, right, _ in _answered(model, tokenizer, document):
             counts.setdefault((document.kind, answer.n_examples), []).append(right)
-    measured = {key: marks for key, marks in sorted(counts.items()) if len(marks) >= 10}
+    measured = {key: marks for key, marks in sorted(counts.items()) if len(marks) >= 20}
     asked = fresh[: in_context.QUESTIONING]
     looks: dict[tuple[int, int], list[tuple[float, float]]] = {}
     all_right: list[bool] = []
@@ -509,6 +509,9 @@ def facts_13(known: Known) -> Facts:
             repeats.induction.max().item(),
             repeats.uniform,
             known.config.n_layers,
+            fmean(mark for (_, n), marks in measured.items() if n == 1 for mark in marks),
+            fmean(mark for (_, n), marks in measured.items() if n > 1 for mark in marks),
+            1,
         ],
         constants={str(in_context.READ): "how many texts the lesson measures on"},
     )

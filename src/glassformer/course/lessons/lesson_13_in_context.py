@@ -37,7 +37,9 @@ from glassformer.text.storyland import Document
 SEED = "in-context"  # texts that no training takes
 READ = 200  # texts that accuracy is measured on
 QUESTIONING = 100  # texts that each head is switched off over
-LEAST = 10  # answers that a share is drawn from
+LEAST = 20  # answers that a share is drawn from
+HELP = 0.02  # of the answers, at least, before more examples are said to help
+INDUCTION = 0.5  # of the score that a head has which does nothing else
 
 HEADING = Heading(
     name="13",
@@ -137,12 +139,13 @@ def _examples(room: Classroom, fresh: list[Document]) -> Stage:
     ]
     share = _probs(room, prompt)[room.riddler.tokenizer.encode(answer)[0]].item()
     return Stage(
-        title="More examples, fewer mistakes",
+        title="Examples and answers",
         parts=[
             Paragraph(
                 text="Other riddles have invented words, which mean something else in every text:"
                 f" “{prompt} …” goes on with {code(answer)}, to which the model gives"
                 f" {percent(share)}. Showing examples in the prompt is called [[few-shot]]."
+                f" {_helped(measured)}"
             ),
             Curve(
                 title="Right answers, by the examples shown before",
@@ -160,6 +163,19 @@ def _examples(room: Classroom, fresh: list[Document]) -> Stage:
             _counted(measured[0]),
         ],
     )
+
+
+def _helped(measured: list[Score]) -> str:
+    """Whether more than one example helped, in a sentence."""
+    one, more = (
+        sum(s.right for s in some) / max(sum(s.asked for s in some), 1)
+        for some in (
+            [s for s in measured if s.n_examples == 1],
+            [s for s in measured if s.n_examples > 1],
+        )
+    )
+    said = "More examples help." if more > one + HELP else "One example is enough for it."
+    return f"After 1 example {percent(one)} of all are right, after more {percent(more)}. {said}"
 
 
 def _counted(score: Score) -> Task:
@@ -184,7 +200,7 @@ def _heads(room: Classroom, fresh: list[Document]) -> Stage:
     best = repeats.induction.max().item()
     first = measured.heads[0]
     names = [f"layer {head.layer} head {head.head}" for head in measured.heads]
-    above = best > repeats.uniform
+    has_one = best > INDUCTION
     return Stage(
         title="Which heads do it?",
         parts=[
@@ -217,9 +233,9 @@ def _heads(room: Classroom, fresh: list[Document]) -> Stage:
                 f" at all alike scores {number(repeats.uniform, 2)}. "
                 + (
                     "So this model has one."
-                    if above
-                    else "So this model has none. Its heads answer their riddles together, and"
-                    " only those."
+                    if has_one
+                    else "A head that does nothing else has 1. So this model has none. Its heads"
+                    " answer their riddles together, and only those."
                 )
             ),
             Command(

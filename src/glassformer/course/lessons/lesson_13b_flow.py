@@ -270,9 +270,8 @@ def _in_pieces(room: Classroom) -> Stage:
                 else f"They differ by {number(apart, 2)}.",
             ),
             Command(
-                line="glassformer eval {course}",
-                shows="the loss, computed in this way; every command here that shows no"
-                " attention uses it",
+                line="glassformer eval {course} {text}",
+                shows="the loss; here attention is one call of PyTorch, which works in pieces",
             ),
         ],
     )
@@ -331,7 +330,7 @@ def _next(room: Classroom) -> Stage:
             ),
             Command(
                 line="glassformer learn 13",
-                shows="few-shot: more examples in the prompt, fewer mistakes",
+                shows="few-shot: examples in the prompt, and no weight changes",
             ),
             Command(
                 line="glassformer serve {course}",
