@@ -118,7 +118,9 @@ def _six(entries: list[str]) -> list[list[Cell]]:
 
 def facts_2(known: Known) -> Facts:
     room = known.room
-    sample = room.sentences[0][:40]
+    sentence = room.sentences[0]
+    ends = [i for i in range(len(sentence) + 1) if sentence[i : i + 1] in ("", " ")]
+    sample = sentence[: max((i for i in ends if i <= 40), default=40)]
     by_words = re.findall(r"\w+|[^\w\s]", sample)
     words = Counter(re.findall(r" ?\w+|[^\w\s]+", known.text))
     pieces = {word: [*word] for word in words}

@@ -13,6 +13,7 @@ from glassformer.formula.spelling import number
 from glassformer.text.merges import merge_all
 
 SHOWN = 12  # merges
+LETTERS = 40  # of the text that is cut in three ways
 PIECES = 24  # of the text, after each of them
 
 HEADING = Heading(
@@ -33,8 +34,11 @@ def lesson(room: Classroom) -> Lesson:
 
 
 def sample(room: Classroom) -> str:
-    """The first words of the text, short enough for a line."""
-    return room.sentences[0][:40]
+    """The first words of the text, short enough for a line; of a script without spaces, letters."""
+    sentence = room.sentences[0]
+    if len(sentence) <= LETTERS:
+        return sentence
+    return sentence[: LETTERS + 1].rpartition(" ")[0] or sentence[:LETTERS]
 
 
 def _ways(room: Classroom) -> Stage:
