@@ -116,6 +116,17 @@ def test_every_operand_is_a_node_and_every_leaf_but_unused_rows_is_consumed():
         assert trace.consumers(leaf.path), leaf.path
 
 
+def test_a_masked_target_and_what_belongs_to_its_place_say_that_nothing_is_asked_there():
+    model = random_model(config_of("gpt2"), 3, torch.float32)
+    trace = model.watch([[1, 2, 3]], [[2, -100, 4]], backward=True)
+    places = ("token/targets", "fwd/token_loss", "fwd/target_logit", "bwd/token_loss")
+    for name in places:
+        asked, masked = (trace.explain(f"{name}[batch=0,pos={pos}]").flags for pos in (0, 1))
+        assert asked == [], name
+        assert masked == ["masked: nothing is asked after this token, so the loss leaves it out"]
+    assert trace.explain("fwd/loss").flags == []
+
+
 def test_a_masked_score_is_minus_infinity_and_agrees():
     trace = watched(config_of("gpt2"), 3, torch.float32)
     masked = trace.explain("blocks.0.attn.attn_scores[batch=0,head=0,query=1,key=2]")

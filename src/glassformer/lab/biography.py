@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch import Tensor
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.evaluating import evaluating
 from glassformer.model.kinds import OneTower, kind_of
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.trace.cancel import CancelCheck, Cancelled, never_cancelled
 from glassformer.training.data import Batch
@@ -60,6 +63,33 @@ class Turn:
     @property
     def moved(self) -> float:
         return way(self.before, self.after)
+
+
+class Part(NamedTuple):
+    """Letters of a text that was learned from; the loss asks for all of their tokens, or none."""
+
+    text: str
+    asked: bool
+
+
+def parts_of(batch: Batch, tokenizer: Tokenizer, causal: bool = True) -> Iterator[list[Part]]:
+    """Each text of a batch; of a chat, up to the last token that is asked for, in its parts.
+
+    >>> words = Tokenizer.from_words(["user", "hello", "model", "goodbye"])
+    >>> batch = Batch(torch.tensor([[0, 1, 2, 0]]), torch.tensor([[-100, -100, 3, -100]]))
+    >>> [[(part.text, part.asked) for part in text] for text in parts_of(batch, words)]
+    [[('user hello model', False), ('goodbye', True)]]
+    """
+    for ids, targets in zip(batch.ids.tolist(), batch.targets.tolist(), strict=True):
+        places = [pos for pos, target in enumerate(targets) if target >= 0]
+        if not causal or not places or len(places) == len(targets):
+            yield [Part(tokenizer.decode(ids), True)]
+            continue
+        end = places[-1] + 1
+        tokens = [*ids[:end], targets[end - 1]]
+        asked = [False, *(target >= 0 for target in targets[:end])]
+        runs = groupby(zip(tokens, asked, strict=True), key=lambda one: one[1])
+        yield [Part(tokenizer.decode(token for token, _ in run), is_asked) for is_asked, run in runs]
 
 
 Stretch = tuple[int, int]

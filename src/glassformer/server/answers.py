@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from glassformer.generation.generate import check_prompt
 from glassformer.lab import changes
-from glassformer.lab.biography import Followed, Point, stretches
+from glassformer.lab.biography import Followed, Point, parts_of, stretches
 from glassformer.lab.embeddings import analogy, flattened, nearest
 from glassformer.lab.logit_attribution import attribute
 from glassformer.lab.logit_lens import guesses_at
@@ -207,7 +207,8 @@ def biography(
             raise ApiError("invalid", f"{start} is no saved step that another one follows")
         end = followed.steps[followed.steps.index(start) + 1]
     _, turn = followed.replay(start, end, is_cancelled)
-    texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
+    causal = runs.train_state(request.run).model.config.causal
+    texts = [text for batch in turn.batches for text in parts_of(batch, tokenizer, causal)]
     before, after = turn.before.item(), turn.after.item()
     return schemas.Biography(
         address=str(followed.where),
@@ -217,7 +218,10 @@ def biography(
             to=after,
             step=turn.step,
             change=after - before,
-            batch=texts[:BATCH_BLOCKS],
+            batch=[
+                [schemas.Part(text=part.text, asked=part.asked) for part in text]
+                for text in texts[:BATCH_BLOCKS]
+            ],
         ),
         since=start,
         until=end,

@@ -25,6 +25,8 @@ from glassformer.trace.difference import FiniteDifference, finite_difference
 from glassformer.trace.graph import Graph
 from glassformer.trace.node import GRADIENT, Node
 
+TARGETS = "token/targets"
+
 WITHOUT_DECLARATION = {
     GRADIENT: "How fast the loss grows with this number: the sum, over every value made"
     " from it, of that value's gradient times the local derivative.",
@@ -248,16 +250,26 @@ class Explanation:
             )
         if np.isnan(self.value):
             result.append("not a number: follow the operands to where it first appears")
+        if self._is_unasked:
+            result.append("masked: nothing is asked after this token, so the loss leaves it out")
         if self.node.edited and self._operand("edited") == 1:
             result.append("edited: this number was set by hand")
         if self._run is not None and self._run.kinks:
             result.append("kink: exactly at the corner, where the slope is not unique")
         return result
 
+    @property
+    def _is_unasked(self) -> bool:
+        """Whether it is a target that does not count, or belongs to the place of one."""
+        if self.node.path == TARGETS:
+            return self.value < 0
+        of_targets = self.node.operands.get("targets") == TARGETS and "pos" in self.at
+        return of_targets and self._operand("targets") < 0
+
     def _operand(self, name: str) -> float | int:
         """An operand that is read at this number's own place."""
-        operand = self.trace.value_of(self.trace.nodes[self.node.operands[name]])
-        return operand[tuple(self.at.values())].item()
+        node = self.trace.nodes[self.node.operands[name]]
+        return self.trace.value_of(node)[tuple(self.at[axis] for axis in node.axes)].item()
 
     @cached_property
     def arithmetic(self) -> str:

@@ -5,7 +5,7 @@ import { Evaluation, whenHere } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { line, putIn, type Line } from "./arithmetic";
-import { addressOf, flat, isMasked, isInteger, type TraceNode } from "./node";
+import { addressOf, flat, isInteger, isMasked, isUnasked, type TraceNode } from "./node";
 import type { ByOffset } from "./offsets";
 import { symbol, type Trace } from "./trace";
 import { terms, type Terms } from "./terms";
@@ -102,6 +102,7 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     agrees: true,
     flags: flags(value, node, at),
   };
+  if (isUnasked(node, value)) result.flags.push(UNASKED);
   if (!computed) return result;
   const { run } = await whenHere(trace, evaluation, (run) => {
     result.recomputed = run.run(formula.tree, at);
@@ -120,11 +121,16 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   result.line = write(false);
   result.inFull = () => write(true);
   result.groups = grouped(run, formula.tree, at);
+  const asked = operands.targets;
+  if (asked && node.axes.length && isUnasked(asked, trace.values.peek(asked, flat(asked, at))))
+    result.flags.push(UNASKED);
   if (node.edited && [...run.reads.get("edited")!].some(([, edited]) => edited === 1))
     result.flags.push("edited: this number was set by hand");
   if (run.kinks) result.flags.push("kink: exactly at the corner, where the slope is not unique");
   return result;
 }
+
+const UNASKED = "masked: nothing is asked after this token, so the loss leaves it out";
 
 function flags(value: number, node: TraceNode, at: Record<string, number>): string[] {
   const result: string[] = [];

@@ -17,6 +17,7 @@ from glassformer.server.schemas.lab import Neighbor as Neighbor
 from glassformer.server.schemas.lab import Neighbors as Neighbors
 from glassformer.server.schemas.lab import NeighborsRequest as NeighborsRequest
 from glassformer.server.schemas.lab import Pair as Pair
+from glassformer.server.schemas.lab import Part as Part
 from glassformer.server.schemas.lab import Point as Point
 from glassformer.server.schemas.lab import TextStep as TextStep
 from glassformer.server.schemas.lab import Token as Token

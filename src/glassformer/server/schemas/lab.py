@@ -60,6 +60,13 @@ class Point(Output):
     value: float
 
 
+class Part(Output):
+    """Letters of a text that was learned from."""
+
+    text: str
+    asked: bool = Field(description="Whether the loss asks for its tokens; else they are masked.")
+
+
 class Moved(Output):
     """The update of the stretch that moved it most, and the blocks of text it was made with."""
 
@@ -67,7 +74,7 @@ class Moved(Output):
     to: float
     step: int
     change: float
-    batch: list[str]
+    batch: list[list[Part]]
 
 
 class Biography(Output):
