@@ -1,5 +1,6 @@
 """Writing a file so that a reader, or a crash, finds it whole: either the old or the new one."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -24,6 +25,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -212,7 +212,13 @@ def test_what_was_found_of_one_run_is_not_shown_of_another(
 @pytest.mark.heavy
 def test_of_two_updates_that_moved_it_as_far_the_first_is_named(page: Page, server: str) -> None:
     def stretch(since: int, step: int, change: float) -> dict[str, object]:
-        moved = {"from": 0, "to": change, "change": change, "step": step, "batch": [[{"text": "a text", "asked": True}]]}
+        moved = {
+            "from": 0,
+            "to": change,
+            "change": change,
+            "step": step,
+            "batch": [[{"text": "a text", "asked": True}]],
+        }
         points = [{"step": step, "value": 0.0} for step in (0, 32, 60)]
         ends = {"since": since, "until": 60 if since else 32, "others": [0]}
         return {"address": WEIGHT, "points": points, "moved": moved, **ends}

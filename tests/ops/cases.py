@@ -56,6 +56,10 @@ class Draws:
         shape = [self.sizes[axis] for axis in axes.split()]
         return torch.randint(self.sizes[below], shape, generator=self.generator)
 
+    def two(self, axes: str) -> Tensor:
+        """Twice as many of the first axis: the rows of pairs."""
+        return torch.cat([self.normal(axes), self.normal(axes)])
+
     def targets(self) -> Tensor:
         targets = self.ids()
         if targets.numel() > 1:
@@ -625,6 +629,24 @@ CASES: dict[str, Case] = {
     "softmax_probs": lambda d: ((d.normal("batch pos vocab"),), {}),
     "unembed_cross_entropy": lambda d: (
         (d.normal("batch pos d_model"), d.normal("d_model vocab"), d.maybe("vocab"), d.targets()),
+        {},
+    ),
+    # preferences: rows by twos
+    "reply_surprise": lambda d: ((d.normal("batch pos"),), {}),
+    "reply_gain": lambda d: ((d.normal("batch"), d.normal("batch")), {}),
+    "pair_scores": lambda d: ((d.two("pair"), d.two("pair")), {}),
+    "pair_scores_max": lambda d: ((d.normal("pair reply"),), {}),
+    "pair_scores_exp": lambda d: ((s := d.normal("pair reply"), s.amax(-1)), {}),
+    "pair_scores_sum": lambda d: ((d.positive("pair reply"),), {}),
+    "preference": lambda d: ((p := d.positive("pair reply"), p.sum(-1)), {}),
+    "pair_log_partition": lambda d: ((d.positive("pair"), d.normal("pair")), {}),
+    "pair_loss": lambda d: ((d.normal("pair"), d.normal("pair reply")), {}),
+    "preference_loss": lambda d: ((d.normal("pair"),), {}),
+    "unembed_preference": lambda d: (
+        (
+            *(d.two("pair pos d_model"), d.normal("d_model vocab"), d.maybe("vocab")),
+            *(d.ids("pair pos").repeat(2, 1), d.two("pair"), d.two("pair")),
+        ),
         {},
     ),
     "rotary": _rotary("head"),

@@ -174,10 +174,10 @@ def test_the_shares_of_a_batch_are_its_rows_once_each_whatever_the_number_of_pro
     batch = small_data().batch(3, 5)
     shares = [share_of(batch, rank, size) for rank in range(size)]
     assert all(len(share.ids) for share in shares)  # none sits idle: others wait for it
-    asked = [share for share in shares if share.n_targets]
+    asked = [share for share in shares if share.n_asked]
     assert torch.equal(torch.cat([share.ids for share in asked]), batch.ids)
     assert torch.equal(torch.cat([share.targets for share in asked]), batch.targets)
-    assert sum(share.n_targets for share in shares) == batch.n_targets
+    assert sum(share.n_asked for share in shares) == batch.n_asked
 
 
 def share_of(batch: Batch, rank: int, size: int) -> Batch:

@@ -85,7 +85,7 @@ def test_rows_are_framed_and_padding_is_neither_seen_nor_asked(tokenizer):
     assert batch.extra["seen"][1].tolist() == [True, True, True, False, False]
     assert (batch.targets[:, 0] == IGNORED).all()
     assert (batch.targets[1, 2:] == IGNORED).all()
-    assert batch.n_targets == 2  # at least one of every text
+    assert batch.n_asked == 2  # at least one of every text
 
 
 def test_a_tokenizer_without_a_mask_token_is_refused():

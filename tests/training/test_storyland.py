@@ -41,7 +41,7 @@ def data(tokenizer, tmp_path_factory):
 
 def test_the_floor_is_the_held_out_documents_own_surprise_per_target(data):
     held_out = [*documents("held out 0", HELD_OUT)]
-    n_targets = sum(batch.n_targets for batch in data.held_out(16))
+    n_targets = sum(batch.n_asked for batch in data.held_out(16))
     assert data.floor == pytest.approx(sum(d.nats for d in held_out) / n_targets, rel=1e-12)
 
 

@@ -165,7 +165,7 @@ def test_the_preset_writes_its_conversations_and_knows_their_floor(tmp_path: Pat
     assert isinstance(data, ChatData)
     held_out = [*islice(chats(f"held out {prepared.recipe.seed}"), data.n_validation)]
     assert data.n_train + data.n_validation == FEWEST_CHATS
-    asked = sum(batch.n_targets for batch in data.held_out(8))
+    asked = sum(batch.n_asked for batch in data.held_out(8))
     n_replies = sum(len(chat.replies) for chat in held_out)
     assert data.floor is not None
     assert math.isclose(data.floor, math.log(2) * n_replies / asked)

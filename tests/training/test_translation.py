@@ -84,7 +84,7 @@ def test_a_pass_has_every_pair_once_and_the_order_is_a_function_of_seed_and_numb
 
 def test_the_floor_is_the_held_out_targets_own_surprise_and_none_of_them_is_learned(data):
     held_out = [*pairs_held_out("french", 0, HELD_OUT)]
-    n_targets = sum(batch.n_targets for batch in data.held_out(64))
+    n_targets = sum(batch.n_asked for batch in data.held_out(64))
     assert data.floor == pytest.approx(sum(pair.nats for pair in held_out) / n_targets, rel=1e-12)
     learned = {pair.source for pair in pairs_to_learn("french", 0, 2000)}
     assert not learned & {pair.source for pair in held_out}

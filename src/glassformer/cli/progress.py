@@ -61,6 +61,9 @@ class TrainingDisplay:
                 f"for comparison: knowing nothing {row['uniform_loss']:.3f}, knowing only how often"
                 f" each token occurs {row['unigram_loss']:.3f} nats per token"
             )
+        elif "uniform_loss" in row:
+            guess = row["uniform_loss"]
+            self._say(f"for comparison: preferring neither reply {guess:.3f} nats per pair")
         elif "sample" in row:
             text = " ".join(row["sample"].split())
             self._say(f"step {row['step']:>6,}  it writes: {text}", style="italic")

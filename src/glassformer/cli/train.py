@@ -31,10 +31,12 @@ from glassformer.text.mixture import parse_weights
 from glassformer.training.choices import Choices
 from glassformer.training.loggers import opened
 from glassformer.training.loop import Outcome
+from glassformer.training.preference import BETA
 from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.ranks import Ranks
 
 RECIPES = ("fast", "classic")
+LARGEST_BETA = 100.0
 
 
 def command(
@@ -73,6 +75,16 @@ def command(
             metavar="W_Q,...",
             help=f"Matrices with an adapter, of {', '.join(ADAPTABLE)}. [default: W_Q,W_V]",
         ),
+    ] = None,
+    dpo: Annotated[
+        bool,
+        typer.Option(
+            "--dpo", help="With --from: learn to prefer `chosen` to `rejected` replies to `prompt`."
+        ),
+    ] = False,
+    beta: Annotated[
+        float | None,
+        typer.Option(help=f"With --dpo: how much a nat of gain counts. [default: {BETA}]"),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes and recipe; `text`, or `storyland` without TEXT.")
@@ -175,6 +187,8 @@ def command(
 
       glassformer train chats.jsonl --from runs/mine --lora 8 --out runs/adapted
 
+      glassformer train pairs.jsonl --from runs/mine --dpo --out runs/preferred
+
       glassformer train --config runs/mine/train.toml --out runs/again
     """
     if recipe_name is not None and not resume:
@@ -214,6 +228,7 @@ def command(
         model=_named(sizes),
         recipe=_named(recipe),
         lora=adapters_asked(lora, lora_alpha, lora_on),
+        beta=beta_asked(dpo, beta),
         device=device,
         options=given_options(ctx),
     )
@@ -279,6 +294,17 @@ def say_end(
         answers = [answer._asdict() for answer in recalled]
         end = {"reason": outcome.reason, "step": outcome.step, "run": str(prepared.run.folder)}
         say_event("end", {**end, "answers": answers})
+
+
+def beta_asked(dpo: bool, beta: float | None) -> float | None:
+    """What a nat of gain counts, where replies are compared; else None."""
+    if beta is not None and not dpo:
+        raise GlassformerError("--beta says how replies are compared; add --dpo")
+    if beta is not None and not 0 < beta <= LARGEST_BETA:
+        raise GlassformerError(
+            f"--beta {beta:g} must be above 0 and at most {LARGEST_BETA:g}; {BETA:g} is usual"
+        )
+    return (BETA if beta is None else beta) if dpo else None
 
 
 def adapters_asked(rank: int | None, alpha: float | None, on: str | None) -> Lora | None:

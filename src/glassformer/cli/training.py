@@ -103,7 +103,7 @@ def event_of(row: Row) -> str:
     >>> event_of({"step": 3, "loss": 2.0}), event_of({"step": 3, "val_loss": 2.0})
     ('step', 'evaluation')
     """
-    names = {"loss": "step", "unigram_loss": "baseline"}
+    names = {"loss": "step", "uniform_loss": "baseline"}
     names |= dict.fromkeys(("val_loss", "text_loss"), "evaluation")
     named = (name for key, name in names.items() if key in row)
     return next(named, None) or next(key for key in row if key != "step")  # sample, note, health
@@ -193,7 +193,7 @@ def print_outcome(
 def _question(prepared: Prepared) -> list[str]:
     """The command that asks the new model something that suits it."""
     folder, kind = prepared.run.folder, prepared.run.description.corpus["kind"]
-    if kind == "chat":
+    if kind in ("chat", "preference"):
         return pasted.parts("ask", [folder], "--chat")
     if kind == "translation":
         return pasted.parts("ask", [folder, TO_TRANSLATE[0]])

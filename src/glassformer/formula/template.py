@@ -48,7 +48,8 @@ def expand(
     """A template's formula for these axes, with its output and operands renamed.
 
     Parameters too. An operand's new name may come with its axes in another order, fewer of them, or
-    what is reckoned from them (``head // group``) or read at them (``experts[pos, choice]``).
+    what is reckoned from them (``head // group``), read at them (``experts[pos, choice]``) or fixed
+    (``0``).
     `numbers`: what stands in an operand's place, made of axes and parameters.
 
     >>> axes = {"O": ("head", "query", "key"), "I": ("d_head",)}
@@ -130,7 +131,8 @@ class _Written(ast.NodeTransformer):
             known = {name for part in index for name in _names(part)}
             anywhere = {axis for axes in self.axes.values() for axis in axes}
             if not all(
-                _names(part) & (anywhere if isinstance(part, ast.Subscript) else known)
+                isinstance(part, ast.Constant)
+                or _names(part) & (anywhere if isinstance(part, ast.Subscript) else known)
                 for part in chosen.elts
             ):
                 raise ValueError(f"{renamed}: the template reads {ast.unparse(node)}")

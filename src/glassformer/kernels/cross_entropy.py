@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from glassformer.kernels import choices
 from glassformer.kernels.product import affine
@@ -39,6 +40,32 @@ def unembed_cross_entropy(
         return chunked_cross_entropy(rows, W_U, b_U, targets.flatten(), IGNORED)
     logits = affine(x, W_U, b_U)
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+
+
+def token_surprise(
+    x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, cap: float = 0.0
+) -> Tensor:
+    """The surprise [batch, pos] at each target, in nats; 0 where it does not count.
+
+    Where all logits would be too many, a few texts' are made at a time, and again for a gradient.
+    """
+    if fits_whole(x, W_U):
+        return _surprise(x, W_U, b_U, targets, cap)
+    texts = max(1, CHUNK // (x.shape[1] * W_U.shape[1]))
+    parts = zip(x.split(texts), targets.split(texts), strict=True)
+    return torch.cat(
+        [checkpoint(_surprise, x, W_U, b_U, aim, cap, use_reentrant=False) for x, aim in parts]
+    )
+
+
+def _surprise(x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, cap: float) -> Tensor:
+    logits = affine(x, W_U, b_U)
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    surprise = F.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return surprise.view_as(targets)
 
 
 def fits_whole(x: Tensor, W_U: Tensor) -> bool:
@@ -121,9 +148,9 @@ def _add_gradients(
         d_W += x[part].to(W.dtype).T @ d_logits
 
 
-def log_partition(logits_sum: Tensor, logits_max: Tensor) -> Tensor:
-    """log(sum exp(logits)) [batch, pos], of the sum less its maximum and of the maximum."""
-    return logits_sum.log().add_(logits_max)
+def log_partition(total: Tensor, largest: Tensor) -> Tensor:
+    """log(sum exp(logits)) of each row, of the sum less its maximum and of the maximum."""
+    return total.log().add_(largest)
 
 
 def target_logit(logits: Tensor, targets: Tensor) -> Tensor:

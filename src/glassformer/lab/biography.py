@@ -89,7 +89,9 @@ def parts_of(batch: Batch, tokenizer: Tokenizer, causal: bool = True) -> Iterato
         tokens = [*ids[:end], targets[end - 1]]
         asked = [False, *(target >= 0 for target in targets[:end])]
         runs = groupby(zip(tokens, asked, strict=True), key=lambda one: one[1])
-        yield [Part(tokenizer.decode(token for token, _ in run), is_asked) for is_asked, run in runs]
+        yield [
+            Part(tokenizer.decode(token for token, _ in run), is_asked) for is_asked, run in runs
+        ]
 
 
 Stretch = tuple[int, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from glassformer.errors import GlassformerError
 from glassformer.model.adapter import freeze
 from glassformer.model.attention import KeyValueCache
 from glassformer.model.config import Config
-from glassformer.model.ids import Ids, read_begins, read_ids, read_targets
+from glassformer.model.ids import Ids, read_begins, read_ids, read_pairs, read_targets
 from glassformer.model.initial import draw_weights
 from glassformer.model.language_model import LanguageModel
 from glassformer.model.tower import Tower
@@ -20,7 +20,7 @@ from glassformer.model.unembed import Unembed
 from glassformer.ops import Tape
 from glassformer.trace import SILENT, Recorder
 from glassformer.watch.view import Source, View, itself
-from glassformer.watch.watchable import ExtraInputs
+from glassformer.watch.watchable import NO_EXTRA_INPUTS, ExtraInputs
 
 
 class Decoder(Tower, LanguageModel):
@@ -70,15 +70,53 @@ class Decoder(Tower, LanguageModel):
         return self.unembed(x, tape)
 
     def loss(
-        self, ids: Ids, targets: Ids, tape: Tape = SILENT, begins: Ids | None = None
+        self,
+        ids: Ids,
+        targets: Ids,
+        tape: Tape = SILENT,
+        begins: Ids | None = None,
+        reference: Tensor | None = None,
+        beta: Tensor | None = None,
     ) -> Float[Tensor, ""]:
-        """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`."""
+        """Mean cross-entropy in nats over the targets that are not `ops.IGNORED`.
+
+        reference, beta: [batch], of pairs of rows, a chosen and a rejected reply each; the loss is
+        that of direct preference optimization, `ops.preference`. reference: the surprise at each
+        reply, in nats, of the model that this one is compared with.
+        """
         ids = read_ids(ids, self.config.vocab_size)
         targets = read_targets(targets, ids.shape, self.config.vocab_size)
-        return self.loss_of(ids, targets, tape, self.read_extra_inputs(ids, begins))
+        extra = self.read_extra_inputs(ids, begins, reference, beta)
+        return self.loss_of(ids, targets, tape, extra)
 
-    def read_extra_inputs(self, ids: Tensor, begins: Ids | None = None) -> ExtraInputs:
-        return {} if begins is None else {"begins": read_begins(begins, ids.shape)}
+    def read_extra_inputs(
+        self,
+        ids: Tensor,
+        begins: Ids | None = None,
+        reference: Tensor | None = None,
+        beta: Tensor | None = None,
+    ) -> ExtraInputs:
+        extra = {} if begins is None else {"begins": read_begins(begins, ids.shape)}
+        return extra | read_pairs(len(ids), reference, beta)
+
+    def loss_of(
+        self, ids: Tensor, targets: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS
+    ) -> Float[Tensor, ""]:
+        if "reference" not in extra:
+            return super().loss_of(ids, targets, t, extra)
+        compared = extra["reference"], extra["beta"]
+        if isinstance(t, Recorder):
+            for name, value in zip(("reference", "beta"), compared, strict=True):
+                t.leaf("const", name, value, ("batch",))
+        return self.unembed.preference_loss(self.final(ids, t, extra), targets, *compared, t)
+
+    def surprises(self, ids: Tensor, targets: Tensor) -> Float[Tensor, "batch pos"]:
+        """The surprise at each target, in nats; 0 where none is asked for."""
+        return self.unembed.surprises(self.residual(ids, SILENT), targets)
+
+    def labels(self, ids: Tensor, extra: ExtraInputs) -> dict[str, Sequence[str]]:
+        words = super().labels(ids, extra)
+        return {**words, "reply": ("chosen", "rejected")} if "reference" in extra else words
 
     def final(self, ids: Tensor, t: Tape, extra: ExtraInputs) -> Float[Tensor, "batch pos d_model"]:
         """The vectors that the unembedding reads."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.ops import IGNORED
 
@@ -182,3 +183,20 @@ def _from_values(ids: Any, what: str) -> Tensor:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 40 else f"{shown[:37]}..."
+
+
+def read_pairs(
+    rows: int, reference: Tensor | None, beta: Tensor | None
+) -> dict[str, Float[Tensor, " batch"]]:
+    """What pairs of rows are compared by; raises where it is not there for each of them."""
+    if reference is None and beta is None:
+        return {}
+    given = {"reference": reference, "beta": beta}
+    for name, value in given.items():
+        if value is None or value.shape != (rows,) or rows % 2:
+            raise GlassformerError(
+                "pairs of replies need an even number of rows, and reference and beta of each; here"
+                f" are {counted(rows, 'row')} and {name} is"
+                f" {'missing' if value is None else [*value.shape]}"
+            )
+    return {name: value for name, value in given.items() if value is not None}

@@ -9,9 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer import ops
+from glassformer.kernels.cross_entropy import token_surprise
 from glassformer.model.config import Config
 from glassformer.model.embed import Embed
 from glassformer.ops import Tape
+from glassformer.trace import SILENT
 from glassformer.watch.view import Source, View, itself
 
 
@@ -48,6 +50,26 @@ class Unembed(nn.Module):
         """Mean cross-entropy of the final vectors, in nats; the logits need not be kept."""
         x, W_U = self._scaled(x, t), self.weight(t.at("unembed"))
         return t("loss", ops.unembed_cross_entropy, x, W_U, self.b_U, targets, cap=self.cap)
+
+    def surprises(
+        self, x: Float[Tensor, "batch pos d_model"], targets: Int[Tensor, "batch pos"]
+    ) -> Float[Tensor, "batch pos"]:
+        """The surprise at each target, in nats; 0 where none is asked for."""
+        x, W_U = self._scaled(x, SILENT), self.weight(SILENT)
+        return token_surprise(x, W_U, self.b_U, targets, self.cap)
+
+    def preference_loss(
+        self,
+        x: Float[Tensor, "batch pos d_model"],
+        targets: Int[Tensor, "batch pos"],
+        reference: Float[Tensor, " batch"],
+        beta: Float[Tensor, " batch"],
+        t: Tape,
+    ) -> Float[Tensor, ""]:
+        """Mean surprise, in nats, that of each pair of rows the first is preferred."""
+        x, W_U = self._scaled(x, t), self.weight(t.at("unembed"))
+        operands = (x, W_U, self.b_U, targets, reference, beta)
+        return t("loss", ops.unembed_preference, *operands, cap=self.cap)
 
     def weight(self, t: Tape) -> Tensor:
         """W_U [d_model, vocab], whoever owns it."""

@@ -58,6 +58,7 @@ from glassformer.ops.op import REGISTRY as REGISTRY
 from glassformer.ops.op import Composite as Composite
 from glassformer.ops.op import Op as Op
 from glassformer.ops.op import Tape as Tape
+from glassformer.ops.preference import unembed_preference as unembed_preference
 from glassformer.ops.residual import add as add
 from glassformer.ops.residual import carry as carry
 from glassformer.ops.residual import dropout as dropout

@@ -21,6 +21,8 @@ AXES: dict[str, str] = {
     "d_lora": "dimension between the two matrices of an adapter, as many as its rank",
     "expert": "one of many MLPs, to a few of which each token goes",
     "choice": "place among a token's experts, the best one first",
+    "pair": "two replies to the same words, of which one is preferred",
+    "reply": "one of a pair's replies: 0 the chosen one, 1 the rejected one",
     "vocab": "entry of the vocabulary, that is, a token id",
     "rank": "place in the list of tokens sorted by probability, most probable first",
     "element": "one number of a weight, whichever axes the weight has",

@@ -7,7 +7,7 @@ from torch import Tensor
 from glassformer.kernels import cross_entropy as kernels
 from glassformer.ops import softmax
 from glassformer.ops.linear import cap_logits, unembed
-from glassformer.ops.op import Tape, composite, op
+from glassformer.ops.op import Tape, composite, op, template
 from glassformer.ops.rows import row_argmax, row_max
 
 IGNORED = kernels.IGNORED
@@ -31,11 +31,18 @@ best_token = row_argmax.over(
     role="token",
 )
 
-log_partition = op(
+log_partition_of = template(
     "log_partition",
-    "log_partition[batch, pos] = log(logits_sum[batch, pos]) + logits_max[batch, pos]",
-    "logits_sum logits_max",
+    "y[*B] = log(total[*B]) + largest[*B]",
+    "total largest",
     kernels.log_partition,
+)
+
+log_partition = log_partition_of.over(
+    "log_partition",
+    "log_partition",
+    {"B": "batch pos"},
+    {"total": "logits_sum", "largest": "logits_max"},
     summary="The logarithm of the sum, with the subtracted maximum put back.",
 )
 
@@ -72,10 +79,14 @@ def surprise_steps(
     t: Tape, name: str, logits: Tensor, largest: Tensor, total: Tensor, targets: Tensor
 ) -> Tensor:
     """Loss from logits whose largest and whose sum of exponentials [batch, pos] are known."""
+    return t(name, mean_loss, surprises(t, logits, largest, total, targets), targets)
+
+
+def surprises(t: Tape, logits: Tensor, largest: Tensor, total: Tensor, targets: Tensor) -> Tensor:
+    """The surprise [batch, pos] at each target, from the same."""
     log_z = t("log_partition", log_partition, total, largest)
     chosen = t("target_logit", target_logit, logits, targets)
-    surprise = t("token_loss", token_loss, log_z, chosen, targets)
-    return t(name, mean_loss, surprise, targets)
+    return t("token_loss", token_loss, log_z, chosen, targets)
 
 
 def _steps(

@@ -42,7 +42,7 @@ class Words(NamedTuple):
     share: str
 
 
-def _softmax(
+def softmax_over(
     ops: tuple[str, str, str, str],
     outputs: tuple[str, str, str, str],
     read: tuple[str, str],
@@ -76,7 +76,7 @@ KEYS = {"B": "batch head query", "A": "key"}
 POSITIONS = {"B": "batch pos", "A": "vocab"}
 CANDIDATES = {"B": "", "A": "vocab"}
 
-over_keys = _softmax(
+over_keys = softmax_over(
     ("row_max", "row_exp", "row_sum", "row_divide"),
     ("pattern_max", "pattern_exp", "pattern_sum", "pattern"),
     ("attn_scores", "pattern_exp"),
@@ -90,7 +90,7 @@ over_keys = _softmax(
     "Vaswani et al. 2017, eq. 1",
 )
 
-over_vocabulary = _softmax(
+over_vocabulary = softmax_over(
     ("logits_max", "logits_exp", "logits_sum", "probs"),
     ("logits_max", "logits_exp", "logits_sum", "probs"),
     ("logits", "logits_exp"),
@@ -103,7 +103,7 @@ over_vocabulary = _softmax(
     ),
 )
 
-over_candidates = _softmax(
+over_candidates = softmax_over(
     ("highest", "exponentiate", "total", "share"),
     ("highest", "exponentials", "total", "share"),
     ("scores", "weights"),
@@ -117,7 +117,7 @@ over_candidates = _softmax(
     "Bridle 1990",
 )
 
-over_experts = _softmax(
+over_experts = softmax_over(
     ("router_max", "router_exp", "router_sum", "share_of_expert"),
     ("router_probs_max", "router_probs_exp", "router_probs_sum", "router_probs"),
     ("router_scores", "router_probs_exp"),

@@ -37,29 +37,44 @@ class ChatText:
 
 def render_row(row: Row, template: str, tokenizer: Tokenizer) -> RenderedChat:
     """A row's tokens, and which of them the assistant said."""
+    return render_messages(row, messages_of(row), template, tokenizer)
+
+
+def render_messages(
+    row: Row, messages: Sequence[Message], template: str, tokenizer: Tokenizer
+) -> RenderedChat:
+    """The tokens of messages of a row, and which of them the assistant said."""
     try:
-        return render_chat(template, tokenizer, messages_of(row))
+        return render_chat(template, tokenizer, messages)
     except ChatError as error:
         raise _in_row(row, error) from error
 
 
 def messages_of(row: Row) -> list[Message]:
     """The messages of a row; raises, with the row's place, for what is none."""
-    values = value_of(row, MESSAGES, "a chat's row has them")
+    return messages_in(row, MESSAGES, value_of(row, MESSAGES, "a chat's row has them"))
+
+
+def messages_in(row: Row, name: str, values: Any) -> list[Message]:
+    """The messages of a field of a row; raises, with the row's place, for what is none."""
     if not isinstance(values, list) or not values:
         got = "empty" if values == [] else kind(values)
-        raise _wrong(row, f"{MESSAGES!r} is {got}", "a list of messages")
+        raise wrong_row(row, f"{name!r} is {got}", "a list of messages")
     return [_message(row, number, value) for number, value in enumerate(values, start=1)]
 
 
 def _message(row: Row, number: int, value: Any) -> Message:
     if not isinstance(value, Mapping):
-        raise _wrong(row, f"message {number} is {kind(value)}", "an object with role and content")
+        raise wrong_row(
+            row, f"message {number} is {kind(value)}", "an object with role and content"
+        )
     role, content = value.get("role"), value.get("content")
     if role not in ROLES:
-        raise _wrong(row, f"message {number} has the role {role!r}", f"one of {', '.join(ROLES)}")
+        raise wrong_row(
+            row, f"message {number} has the role {role!r}", f"one of {', '.join(ROLES)}"
+        )
     if not isinstance(content, str):
-        raise _wrong(row, f"the content of message {number} is {kind(content)}", "a text")
+        raise wrong_row(row, f"the content of message {number} is {kind(content)}", "a text")
     named = {"name": value["name"]} if isinstance(value.get("name"), str) else {}
     return {
         "role": role,
@@ -68,7 +83,8 @@ def _message(row: Row, number: int, value: Any) -> Message:
     }
 
 
-def _wrong(row: Row, got: str, fix: str) -> GlassformerError:
+def wrong_row(row: Row, got: str, fix: str) -> GlassformerError:
+    """What is to be said of a row that is not as it must be."""
     return GlassformerError(f"{row.where}: {got}; it must be {fix}: mend it or leave the row out")
 
 

@@ -10,7 +10,6 @@ so that each token of each document, the first one too, is predicted from a toke
 chats a third file says of each token whether it is asked for (a byte, 0 or 1).
 """
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from glassformer.errors import GlassformerError
+from glassformer.files import sha256
 from glassformer.jsons import LARGEST, STRICT, Count, DamagedFileError, Schema, Sha256
 from glassformer.text.tokenizer import Tokenizer
 
@@ -109,7 +109,7 @@ class Shard:
         header = self.header
         expected = [(header.tokens_file, header.sha256), (header.asked_file, header.asked_sha256)]
         for name, digest in expected:
-            if name is not None and _sha256(self.folder / name) != digest:
+            if name is not None and sha256(self.folder / name) != digest:
                 raise GlassformerError(
                     f"{self.folder / name} has changed since it was written (its SHA-256 is another"
                     " one); write the shard again"
@@ -155,11 +155,6 @@ def read_header(folder: Path) -> ShardHeader:
     if not file.is_file():
         raise GlassformerError(f"there is no {file}, so {folder} is no token shard; write it first")
     return _HEADER.read(file, FIX, version=FORMAT)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _maps(folder: Path, header: ShardHeader) -> tuple[np.memmap, np.memmap, np.memmap | None]:

@@ -131,8 +131,12 @@ def _loss(run: PastRun) -> str:
     early = recipe.patience > 0 and run.steps_done < recipe.steps
     step = min(measured, key=lambda at: measured[at]) if early else max(measured)
     loss = measured[step]
+    of_pairs = run.description.corpus.get("kind") == "preference"
     lines = [
-        f"{loss:.4f} nats per token {where} after step {step:,}, a perplexity of"
+        f"{loss:.4f} nats per pair of replies {where} after step {step:,}; preferring neither is"
+        f" {math.log(2):.4f}."
+        if of_pairs
+        else f"{loss:.4f} nats per token {where} after step {step:,}, a perplexity of"
         f" {math.exp(min(loss, 700)):,.2f}."
     ]
     floor = run.description.corpus.get("floor")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.text.blocks import IGNORED, numbers_of_batch
 from glassformer.text.chat import PLAIN, usual_template
-from glassformer.text.chat_rows import MESSAGES, messages_of, render_row
+from glassformer.text.chat_rows import messages_of, render_row
 from glassformer.text.corpus import Corpus
 from glassformer.text.rows import Row
 from glassformer.text.shard import Shard
@@ -36,19 +36,18 @@ def held_out_of(n: int) -> int:
     return 0 if n < FEWEST else min(max(1, round(HELD_OUT * n)), MOST_HELD_OUT)
 
 
-def holds_chats(corpus: Corpus) -> bool:
-    """Whether a corpus has rows with `messages` in place of a text.
+def first_fields(corpus: Corpus) -> Collection[str]:
+    """The fields of a corpus' first row; none where a part of it is no rows.
 
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "rows.jsonl"
     >>> _ = file.write_text('{"messages": [{"role": "user", "content": "Hello."}]}')
-    >>> holds_chats(Corpus(file))
-    True
+    >>> first_fields(Corpus(file))
+    ('messages',)
     """
     if not all(source.has_rows for source in corpus.sources):
-        return False
-    first = next(corpus.rows(), Row("", {}))
-    return MESSAGES in first.values and "text" not in first.values
+        return ()
+    return tuple(next(corpus.rows(), Row("", {})).values)
 
 
 def for_chats(tokenizer: Tokenizer) -> Tokenizer:
@@ -116,12 +115,15 @@ class ChatData:
     `IGNORED`.
     """
 
+    together = 1
+    """Conversations that are learned from as one, and stand one behind the other."""
+
     def __init__(self, shard: Shard, seed: int, floor: float | None = None) -> None:
         if shard.asked is None:
             raise GlassformerError(
                 f"{shard.folder} does not say which tokens the assistant said; train again"
             )
-        n = len(shard.documents)
+        n = len(shard.documents) // self.together
         self.shard, self.asked, self.seed, self._floor = shard, shard.asked, seed, floor
         self.n_validation = held_out_of(n)
         self.n_train = n - self.n_validation
@@ -133,14 +135,18 @@ class ChatData:
         return self._batch(numbers_of_batch(self.n_train, self.seed, number, rows))
 
     def held_out(self, rows: int) -> Iterator[Batch]:
-        n = len(self._starts)
+        n = self.n_train + self.n_validation
         for first in range(self.n_train if self.holds_out else 0, n, rows):
             yield self._batch(np.arange(first, min(first + rows, n)))
 
     def _batch(self, chosen: np.ndarray) -> Batch:
+        return self.conversations(chosen)
+
+    def conversations(self, numbers: np.ndarray) -> Batch:
+        """These conversations as a batch."""
         ids: list[list[int]] = []
         targets: list[list[int]] = []
-        for one in chosen:
+        for one in numbers:
             span = slice(self._starts[one], self._ends[one])
             tokens, asked = self.shard.ids(span), self.asked[span].astype(bool)
             ids.append(tokens[:-1].tolist())
@@ -153,13 +159,13 @@ class ChatData:
 
     def counts(self) -> Int[Tensor, " vocab"]:
         """How often the assistant says each token."""
-        end = int(self._ends[self.n_train - 1])
+        end = self.n_tokens
         ids = self.shard.ids(slice(0, end))[self.asked[:end].astype(bool)]
         return torch.from_numpy(np.bincount(ids, minlength=self.shard.header.vocab_size))
 
     @property
     def n_tokens(self) -> int:
-        return int(self._ends[self.n_train - 1])
+        return int(self._ends[self.n_train * self.together - 1])
 
     @property
     def floor(self) -> float | None:

@@ -8,7 +8,6 @@ folder without `.tmp` in its name is complete, and loading checks every byte of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -24,7 +23,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from glassformer.errors import GlassformerError
-from glassformer.files import ordinary_mode, sync
+from glassformer.files import ordinary_mode, sha256, sync
 from glassformer.interop.tensor_file import TensorFile
 from glassformer.jsons import OPEN, STRICT, Count, DamagedFileError, Schema, Sha256, self_checking
 from glassformer.model.kinds import AnyModel, config_from
@@ -210,11 +209,6 @@ def remove_leftovers(parent: Path) -> None:
     """Remove what a crash in the middle of saving or pruning left behind."""
     for path in parent.glob(f"step-*{TEMPORARY}"):
         shutil.rmtree(path)
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _otherwise(folder: Path) -> str:

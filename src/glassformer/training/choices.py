@@ -22,6 +22,8 @@ class Choices:
     separator: str | None = None  # of documents in a text file
     lora: Lora | None = None
     """Adapters that alone are trained, beside the weights of `start_from`."""
+    beta: float | None = None
+    """Learn to prefer replies to others (DPO), each nat of gain counting so much."""
     document_mask: bool = False
     """Whether attention ends where its document begins, of several in a block."""
     weights: dict[str, float] = field(default_factory=dict)  # of several texts, by name

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from glassformer.jsons import LARGEST, OPEN, Count, DamagedFileError, Schema
+from glassformer.jsons import LARGEST, OPEN, Count, DamagedFileError, Schema, Sha256
 from glassformer.text.blocks import Blocks
 from glassformer.text.corpus import Corpus
 from glassformer.text.mixture import Mixture, Part
@@ -20,6 +20,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.chat import ChatData
 from glassformer.training.data import BlocksData, Data
 from glassformer.training.masking import Frame, MaskedData
+from glassformer.training.preference import PreferenceData
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import FIX
 from glassformer.training.storyland import WRITERS, open_storyland
@@ -46,12 +47,13 @@ class TrainingCorpus(TypedDict):
     `prompts` are those of `text.translation.prompts`, documents of known probability like it.
 
     `whole`: all of it is learned, and none held out. `parts`: the texts of a mixture.
+    `beta` and `reference_sha256`: of preferences, how much a gain counts and what it is over.
     `document_mask`: attention does not cross from one document to the next. Translations have a
     `language`, and what fills sentences up and begins them. `masked`: an encoder says what is
     hidden. `made`: of chats, the corpus of ours that they are.
     """
 
-    kind: Literal["storyland", "prompts", "text", "chat", "translation"]
+    kind: Literal["storyland", "prompts", "text", "chat", "preference", "translation"]
     n_ctx: Annotated[int, Field(ge=1, le=LARGEST)]
     floor: NotRequired[float]
     whole: NotRequired[bool]
@@ -62,6 +64,8 @@ class TrainingCorpus(TypedDict):
     document_mask: NotRequired[bool]
     masked: NotRequired[bool]
     made: NotRequired[str]
+    beta: NotRequired[Annotated[float, Field(gt=0)]]
+    reference_sha256: NotRequired[Sha256]
 
 
 _CORPUS = Schema(TrainingCorpus)
@@ -92,14 +96,23 @@ def open_data(folder: Path, corpus: dict[str, Any], tokenizer: Tokenizer, recipe
     """The tokens that a run keeps in `folder`; `corpus` is its run.json's."""
     if corpus.get("kind") == "chat":
         return ChatData(Shard(folder, tokenizer=tokenizer), recipe.seed, corpus.get("floor"))
+    if corpus.get("kind") == "preference":
+        _check_fields(corpus, folder, ("beta", "reference_sha256"))
+        shard = Shard(folder, tokenizer=tokenizer)
+        return PreferenceData(shard, recipe.seed, corpus["beta"], corpus["reference_sha256"])
     if corpus.get("kind") != "translation":
         return open_blocks(folder, corpus, tokenizer, recipe)
+    _check_fields(corpus, folder, ("floor", "pad_id", "start_id"))
+    return open_translation(folder, tokenizer, recipe.seed, corpus)
+
+
+def _check_fields(corpus: dict[str, Any], folder: Path, names: Iterable[str]) -> None:
+    """Raise for a field that this kind of corpus must have, or one that can't be."""
     file = folder.parent / "run.json"
     described = _CORPUS.check(corpus, file, FIX, within="corpus")
-    for name in ("floor", "pad_id", "start_id"):
+    for name in names:
         if name not in described:
             raise DamagedFileError(file, f"has no 'corpus.{name}'", FIX, f"corpus.{name}")
-    return open_translation(folder, tokenizer, recipe.seed, corpus)
 
 
 def open_blocks(

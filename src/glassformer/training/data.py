@@ -16,6 +16,9 @@ from glassformer.text.mixture import Mixture
 from glassformer.text.shard import Shard
 from glassformer.watch.watchable import NO_EXTRA_INPUTS
 
+NO_TOKENS = ("begins", "reference", "beta")
+"""What a model is given beside ids that is no token to read."""
+
 EVALUATED = 2**15  # held-out tokens, at most: enough for two digits of the loss
 
 
@@ -30,8 +33,15 @@ class Batch(NamedTuple):
     extra: Mapping[str, Any] = NO_EXTRA_INPUTS
 
     @property
-    def n_targets(self) -> int:
-        return int((self.targets >= 0).sum())
+    def together(self) -> int:
+        """Rows that belong together: of pairs of replies that are compared, two."""
+        return 2 if "reference" in self.extra else 1
+
+    @property
+    def n_asked(self) -> int:
+        """What the loss is a mean over: targets that are asked for; of pairs of replies, pairs."""
+        asked = self.targets >= 0
+        return int(asked.any(-1).sum()) // 2 if self.together == 2 else int(asked.sum())
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -41,7 +51,7 @@ class Batch(NamedTuple):
     @property
     def n_tokens(self) -> int:
         """Tokens that are read, padding included."""
-        read = (tensor.numel() for name, tensor in self.extra.items() if name != "begins")
+        read = (tensor.numel() for name, tensor in self.extra.items() if name not in NO_TOKENS)
         return self.ids.numel() + sum(read)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:

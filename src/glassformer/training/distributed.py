@@ -78,10 +78,10 @@ class Group(Ranks):
             )
 
     def share(self, batch: Batch) -> Batch:
-        """This rank's rows, as even as can be; one that is not asked for, where there are fewer."""
-        n = len(batch.ids)
-        first, end = (n * rank // self.size for rank in (self.rank, self.rank + 1))
-        rows = slice(first, end) if end > first else slice(0, 1)
+        """This rank's rows, as even as can be; of too few, some that count for nothing."""
+        n = len(batch.ids) // batch.together
+        first, end = (n * rank // self.size * batch.together for rank in (self.rank, self.rank + 1))
+        rows = slice(first, end) if end > first else slice(0, batch.together)
         mine = batch.map(lambda tensor: tensor[rows])
         if end > first:
             return mine

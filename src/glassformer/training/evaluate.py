@@ -64,10 +64,10 @@ def evaluate(
     nats, n_tokens = 0.0, 0
     with evaluating(model):
         for batch in batches:
-            if not batch.n_targets:
+            if not batch.n_asked:
                 continue
             share = ranks.share(batch)
-            n = share.n_targets
+            n = share.n_asked
             local = share.map(lambda tensor: tensor.to(device))
             targets = local.targets if n else local.targets.clamp(min=0)  # others wait for it
             with autocast(device, dtype):

@@ -162,14 +162,25 @@ class Loop:
         """Before the first step: what plain guesses lose, and what the untrained model does."""
         if self.run is not None:
             self.run.forget_after(-1)  # what a start that was ended had measured
-        config = self.model.config
         if self.ranks.is_first:
-            unigram = unigram_loss(self.data.counts(), self.data.held_out(self.recipe.batch_size))
-            uniform = uniform_loss(config.vocab_size)
-            self.report({"step": 0, "uniform_loss": uniform, "unigram_loss": unigram})
+            self.report(self.plain_guesses())
         self.evaluate()
         self.snapshot()
         self.save()  # from here on the run can be resumed
+
+    def plain_guesses(self) -> Row:
+        """What a guess loses that knows nothing, and one that knows only how often tokens occur.
+
+        Of replies that are compared it is a guess that prefers neither.
+        """
+        if self.data.batch(0, 1).together == 2:
+            return {"step": 0, "uniform_loss": math.log(2)}
+        held_out = self.data.held_out(self.recipe.batch_size)
+        return {
+            "step": 0,
+            "uniform_loss": uniform_loss(self.model.config.vocab_size),
+            "unigram_loss": unigram_loss(self.data.counts(), held_out),
+        }
 
     def advance(self) -> None:
         """One step, and what falls due after it."""

@@ -29,6 +29,7 @@ from glassformer.training.run import Description, Run, unfilled_model
 from glassformer.training.sources import Begun, source_of
 
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
+PREFERRING = {**FINE_TUNING, "lr": 1e-4, "batch_size": 16}
 ADAPTING = {**FINE_TUNING, "lr": 3e-3}
 """Adapters learn at about ten times the rate at which all weights do."""
 
@@ -88,7 +89,8 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
 def _recipe(choices: Choices, preset: dict[str, Any]) -> Recipe:
     usual = preset.get("training", {})
     if choices.start_from is not None:
-        usual = FINE_TUNING if choices.lora is None else ADAPTING
+        usual = FINE_TUNING if choices.beta is None else PREFERRING
+        usual = usual if choices.lora is None else ADAPTING
     return Recipe.from_dict({**usual, **choices.recipe})
 
 

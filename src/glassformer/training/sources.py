@@ -8,19 +8,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model import Config, EncoderDecoder
+from glassformer.model import Config, Decoder, EncoderDecoder
 from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.model.size import parameter_count
 from glassformer.text.chat import PLAIN
-from glassformer.text.chat_rows import ChatText
+from glassformer.text.chat_rows import MESSAGES, ChatText
 from glassformer.text.corpus import FIELD, Corpus
 from glassformer.text.load import load_tokenizer
 from glassformer.text.mixture import name_of, parts_of, shares
+from glassformer.text.preference_rows import is_preference
 from glassformer.text.tokenizer import KINDS, Tokenizer
-from glassformer.training.chat import context_of, for_chats, holds_chats, write_chats
+from glassformer.training.chat import context_of, first_fields, for_chats, write_chats
 from glassformer.training.choices import Choices
 from glassformer.training.corpora import Progress, write_corpus
+from glassformer.training.device import choose_device
 from glassformer.training.plan import refuse_larger_than_memory
+from glassformer.training.preference import (
+    storyland_preferences,
+    write_preferences,
+    write_reference,
+)
 from glassformer.training.recipe import Recipe
 from glassformer.training.sizing import (
     LONGEST,
@@ -68,6 +75,8 @@ def source_of(choices: Choices, preset: Preset) -> Source:
     own = preset.get("corpus", {})
     if "language" in own:
         return Translations(choices, preset)
+    if choices.beta is not None and not choices.texts:
+        return StorylandPreferences(choices, preset)
     if choices.texts:
         corpus = Corpus(
             choices.texts,
@@ -75,8 +84,16 @@ def source_of(choices: Choices, preset: Preset) -> Source:
             separator=choices.separator,
             template=choices.template,
         )
+        if choices.beta is not None:
+            return Preferences(choices, preset, corpus)
         whole_rows = choices.template is None and choices.text_field == FIELD
-        kind = Chats if whole_rows and holds_chats(corpus) else Texts
+        fields = first_fields(corpus) if whole_rows else ()
+        if FIELD not in fields and is_preference(fields):
+            raise GlassformerError(
+                f"{corpus.sources[0].name} has rows of chosen and rejected replies; add --dpo and"
+                " --from MODEL, which learns to prefer the chosen ones, or name one --field"
+            )
+        kind = Chats if MESSAGES in fields and FIELD not in fields else Texts
         return kind(choices, preset, corpus)
     if own.get("chats") == "storyland":
         return StorylandChats(choices, preset)
@@ -196,6 +213,32 @@ class Chats(Texts):
         return Written({"kind": "chat", "texts": [*self.choices.texts]}, notes)
 
 
+class Preferences(Texts):
+    """Rows of two replies to a prompt, of which a trained model learns to prefer one."""
+
+    def __init__(self, choices: Choices, preset: Preset, corpus: Corpus) -> None:
+        refuse_for_preferences(choices)
+        super().__init__(choices, preset, corpus)
+
+    def accept(self, model: AnyModel) -> None:
+        refuse_for_replies(model)
+
+    def with_template(self, tokenizer: Tokenizer) -> Tokenizer:
+        return for_chats(tokenizer)
+
+    def write(self, folder: Path, begun: Begun) -> Written:
+        corpus = self.corpus
+        written = write_preferences(
+            folder,
+            corpus.rows(),
+            begun.tokenizer,
+            begun.n_ctx,
+            lambda _: begun.progress(corpus.n_read / (corpus.n_bytes or 1)),
+        )
+        described = {"kind": "preference", "texts": [*self.choices.texts]}
+        return compared(described, folder, begun, self.choices, written)
+
+
 class Stories(Source):
     """Storyland's documents, or another corpus of ours whose documents have known probability."""
 
@@ -227,6 +270,63 @@ class StorylandChats(Stories):
     def write(self, folder: Path, begun: Begun) -> Written:
         floor = write_storyland_chats(folder, begun.tokenizer, begun.recipe, begun.n_ctx)
         return Written({"kind": "chat", "made": "storyland", "floor": floor})
+
+
+class StorylandPreferences(Source):
+    """Right and wrong replies to questions about Storyland."""
+
+    def __init__(self, choices: Choices, preset: Preset) -> None:
+        refuse_for_preferences(choices)
+        super().__init__(choices, preset)
+
+    def accept(self, model: AnyModel) -> None:
+        refuse_for_replies(model)
+
+    def with_template(self, tokenizer: Tokenizer) -> Tokenizer:
+        return for_chats(tokenizer)
+
+    def write(self, folder: Path, begun: Begun) -> Written:
+        rows = storyland_preferences(begun.recipe)
+        notes = write_preferences(folder, rows, begun.tokenizer, begun.n_ctx)
+        described = {"kind": "preference", "made": "storyland"}
+        return compared(described, folder, begun, self.choices, notes)
+
+
+def compared(
+    described: dict[str, Any],
+    folder: Path,
+    begun: Begun,
+    choices: Choices,
+    notes: tuple[str, ...],
+) -> Written:
+    """What run.json says of preferences, after the model that begins has read every reply."""
+    assert isinstance(begun.model, Decoder), "accepted before"
+    model = begun.model.to(choose_device(choices.device))
+    reference = write_reference(folder, model, begun.tokenizer)
+    return Written({**described, "beta": choices.beta, "reference_sha256": reference}, notes)
+
+
+def refuse_for_preferences(choices: Choices) -> None:
+    """Refuse what has no meaning where replies are compared."""
+    if choices.start_from is None:
+        raise GlassformerError(
+            "--dpo compares a trained model with what it was before; say which by --from FOLDER"
+        )
+    fields = choices.template is not None or choices.text_field != FIELD
+    if choices.preset or choices.weights or choices.document_mask or choices.separator or fields:
+        raise GlassformerError(
+            "--dpo reads rows of prompt, chosen and rejected; leave out --preset, --field,"
+            " --template, --separator, --weights and --document-mask"
+        )
+
+
+def refuse_for_replies(model: AnyModel) -> None:
+    """Refuse a model that doesn't reply."""
+    if not isinstance(model, Decoder):
+        raise GlassformerError(
+            "--dpo is for a model that replies to what comes before, and this one has an encoder;"
+            " give a model of one tower that reads from left to right"
+        )
 
 
 class Translations(Source):

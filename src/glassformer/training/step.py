@@ -64,12 +64,12 @@ def accumulate_gradient(
 ) -> Tensor:
     """Set every parameter's gradient to that of the mean loss over all batches; return that loss.
 
-    loss = sum over batches of loss_i * n_i / n, with n_i the targets in batch i: what one big
+    loss = sum over batches of loss_i * n_i / n, with n_i what is asked in batch i: what one big
     batch would give. Of several ranks each takes its rows, and n counts those of all.
     """
     device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
-    counts = [batch.n_targets for batch in batches]
+    counts = [batch.n_asked for batch in batches]
     if not sum(counts):
         raise GlassformerError(
             f"step {step}: no target is asked for in any of its {len(batches)} batches; mask fewer"
@@ -80,7 +80,7 @@ def accumulate_gradient(
         if not count:
             continue  # the mean over nothing is no number
         share = ranks.share(batch)
-        n_local = count if share is batch else share.n_targets
+        n_local = count if share is batch else share.n_asked
         local = share.map(lambda tensor: tensor.to(device, non_blocking=True))
         # where no row of this rank's is asked for, others wait for it
         targets = local.targets if n_local else local.targets.clamp(min=0)
@@ -150,8 +150,9 @@ def find_non_finite(model: AnyModel, batches: Sequence[Batch], recipe: Recipe, s
     result: dict[str, int] = {}  # name -> the node's index in the pass
     with evaluating(model):
         for batch in batches:
-            for row in range(len(batch.ids)):  # one block at a time bounds the memory
-                ids, targets, extra = batch.map(lambda tensor, i=row: tensor[i : i + 1].to(device))
+            for row in range(0, len(batch.ids), batch.together):  # a block at a time bounds memory
+                rows = slice(row, row + batch.together)
+                ids, targets, extra = batch.map(lambda tensor, some=rows: tensor[some].to(device))
                 step_targets = targets if (targets >= 0).any() else None
                 with autocast(device, recipe.dtype):
                     trace = model.watch(ids, step_targets, **extra)

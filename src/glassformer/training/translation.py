@@ -203,8 +203,8 @@ def measure(
         for first in range(0, n, ROWS):
             chosen = pairs[first : first + ROWS]
             batch = batch_of(tokenizer, chosen, model.config)
-            nats += model.loss(batch.ids, batch.targets, **batch.extra).item() * batch.n_targets
-            n_tokens += batch.n_targets
+            nats += model.loss(batch.ids, batch.targets, **batch.extra).item() * batch.n_asked
+            n_tokens += batch.n_asked
             texts = translate(model, tokenizer, [pair.source for pair in chosen])
             for pair, text in zip(chosen, texts, strict=True):
                 translations = pair.translations()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from glassformer.text.storyland.grammar import (
@@ -51,11 +51,15 @@ QUESTIONS = (2, 3, 4, 5)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply: what is said, the other form that is as right, and the kind of question."""
+    """A reply: what is said, the other form that is as right, and the kind of question.
+
+    `wrong` is said in the form of `text` and is not what the story says; empty where none is wrong.
+    """
 
     text: str
     other: str
     kind: str
+    wrong: str = ""
 
     @property
     def forms(self) -> tuple[str, str]:
@@ -112,12 +116,13 @@ class Animal:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, about which animal, and the two forms of its answer."""
+    """What is asked, about which animal, and the two forms of its answer, right and wrong."""
 
     text: str
     sentence: str
     words: str
     kind: str
+    wrong: tuple[str, str]
     about: Animal | None = None
 
 
@@ -158,10 +163,13 @@ def _chat(draw: random.Random) -> Chat:
     prompts: list[str] = []
     replies: list[Reply] = []
 
-    def say(prompt: str, sentence: str, words: str, kind: str) -> None:
-        text, other = (sentence, words) if draw.random() < 0.5 else (words, sentence)
+    def say(
+        prompt: str, sentence: str, words: str, kind: str, wrong: tuple[str, str] = ("", "")
+    ) -> None:
+        longer = draw.random() < 0.5
+        text, other = (sentence, words) if longer else (words, sentence)
         prompts.append(prompt)
-        replies.append(Reply(text, other, kind))
+        replies.append(Reply(text, other, kind, wrong[0] if longer else wrong[1]))
 
     if draw.random() < 0.25:
         say("Hello.", "Hello! Tell me a story.", "Hello!", "manners")
@@ -170,7 +178,7 @@ def _chat(draw: random.Random) -> Chat:
         asked = question(draw, animals, before)
         before = asked
         prompt = f"{told} {asked.text}" if number == 0 else asked.text
-        say(prompt, asked.sentence, asked.words, asked.kind)
+        say(prompt, asked.sentence, asked.words, asked.kind, asked.wrong)
     if draw.random() < 0.25:
         say("Thank you.", "You are welcome. Goodbye!", "You are welcome.", "manners")
     return Chat(tuple(prompts), tuple(replies))
@@ -181,19 +189,29 @@ def question(draw: random.Random, animals: list[Animal], before: Question | None
     one = draw.choice(animals)
     if before is not None and before.about is not None and draw.random() < 0.35:
         return _leaning(draw, animals, before, before.about)
+    other = _next(animals, one)
     of_story: list[Callable[[], Question]] = [
-        lambda: _colour(one, f"What colour is {one.pet or f'the {one.name}'}?"),
-        lambda: _deed(one, f"What did the {one.name} do?"),
-        lambda: _doer(one),
+        lambda: _colour(one, other, f"What colour is {one.pet or f'the {one.name}'}?"),
+        lambda: _deed(one, other, f"What did the {one.name} do?"),
+        lambda: _doer(one, other),
         lambda: _whether(draw, animals, one),
         lambda: _is(draw, one),
         lambda: _unknown(draw, animals),
     ]
     if one.owner:
-        of_story += [lambda: _owner(one), lambda: _nameless(one)]
+        of_story += [lambda: _owner(one, other), lambda: _nameless(one, other)]
     else:
-        of_story += [lambda: _home(one), lambda: _treat(one), lambda: _called(one)]
+        of_story += [
+            lambda: _home(one, other),
+            lambda: _treat(one, other),
+            lambda: _called(one, other),
+        ]
     return draw.choice(of_story)()
+
+
+def _next(animals: list[Animal], one: Animal) -> Animal:
+    """Another animal of the story, of which what is asked about this one would be wrong."""
+    return animals[(animals.index(one) + 1) % len(animals)]
 
 
 def _leaning(
@@ -202,25 +220,27 @@ def _leaning(
     other = draw.choice([animal for animal in animals if animal is not about])
     and_other = f"And the {other.name}?"
     if before.kind == "what colour" and draw.random() < 0.5:
-        return _colour(other, and_other)
+        return _colour(other, about, and_other)
     if before.kind == "what did" and draw.random() < 0.5:
-        return _deed(other, and_other)
+        return _deed(other, about, and_other)
     if draw.random() < 0.5:
-        return _colour(about, "What colour is it?")
-    return _deed(about, "What did it do?")
+        return _colour(about, other, "What colour is it?")
+    return _deed(about, other, "What did it do?")
 
 
-def _colour(one: Animal, text: str) -> Question:
-    return Question(text, f"It is {one.coat}.", f"{capital(one.coat)}.", "what colour", one)
+def _colour(one: Animal, other: Animal, text: str) -> Question:
+    right, wrong = ((f"It is {a.coat}.", f"{capital(a.coat)}.") for a in (one, other))
+    return Question(text, *right, "what colour", wrong, one)
 
 
-def _deed(one: Animal, text: str) -> Question:
-    return Question(text, f"The {one.name} {one.deed}.", f"It {one.deed}.", "what did", one)
+def _deed(one: Animal, other: Animal, text: str) -> Question:
+    right, wrong = ((f"The {one.name} {a.deed}.", f"It {a.deed}.") for a in (one, other))
+    return Question(text, *right, "what did", wrong, one)
 
 
-def _doer(one: Animal) -> Question:
-    answer = f"The {one.name}"
-    return Question(f"Who {one.deed}?", f"{answer} {one.deed}.", f"{answer}.", "who did", one)
+def _doer(one: Animal, other: Animal) -> Question:
+    right, wrong = ((f"The {a.name} {one.deed}.", f"The {a.name}.") for a in (one, other))
+    return Question(f"Who {one.deed}?", *right, "who did", wrong, one)
 
 
 def _whether(draw: random.Random, animals: list[Animal], one: Animal) -> Question:
@@ -229,53 +249,81 @@ def _whether(draw: random.Random, animals: list[Animal], one: Animal) -> Questio
     if draw.random() < 0.5:
         others = [animal.deed for animal in animals] + [*DID[one.name]]
         deed = draw.choice([other for other in others if other != one.deed])
-    yes = "Yes" if deed == one.deed else "No"
     past, _, rest = deed.partition(" ")
     asked = f"Did the {one.name} {BASES[past]} {rest}?"
-    return Question(asked, f"{yes}, it {one.deed}.", f"{yes}.", "did it", one)
+    right, wrong = ((f"{yes}, it {one.deed}.", f"{yes}.") for yes in _yes(deed == one.deed))
+    return Question(asked, *right, "did it", wrong, one)
+
+
+def _yes(is_so: bool) -> tuple[str, str]:
+    """What is right to say, and what is wrong."""
+    return ("Yes", "No") if is_so else ("No", "Yes")
 
 
 def _is(draw: random.Random, one: Animal) -> Question:
     coat = one.coat if draw.random() < 0.5 else draw.choice([c for c in COATS if c != one.coat])
-    yes = "Yes" if coat == one.coat else "No"
     asked = f"Is the {one.name} {coat}?"
-    return Question(asked, f"{yes}, it is {one.coat}.", f"{yes}.", "is it", one)
+    right, wrong = ((f"{yes}, it is {one.coat}.", f"{yes}.") for yes in _yes(coat == one.coat))
+    return Question(asked, *right, "is it", wrong, one)
 
 
-def _owner(one: Animal) -> Question:
+def _owner(one: Animal, other: Animal) -> Question:
     asked = f"Who has the {one.name}?"
-    return Question(asked, f"{one.owner} has the {one.name}.", f"{one.owner}.", "who has", one)
+    names = (one.owner, other.owner or other.pet)
+    right, wrong = ((f"{name} has the {one.name}.", f"{name}.") for name in names)
+    return Question(asked, *right, "who has", wrong, one)
 
 
-def _nameless(one: Animal) -> Question:
+NOT_SAID = ("The story does not say.", "I do not know.")
+
+
+def _nameless(one: Animal, other: Animal) -> Question:
     asked = f"What is the {one.name} called?"
-    return Question(asked, "The story does not say.", "I do not know.", "not said", one)
+    return Question(asked, *NOT_SAID, "not said", _named(other.pet or other.owner), one)
 
 
-def _called(one: Animal) -> Question:
+def _called(one: Animal, other: Animal) -> Question:
     asked = f"What is the {one.name} called?"
-    return Question(asked, f"It is called {one.pet}.", f"{one.pet}.", "what called", one)
+    wrong = _named(other.pet or other.owner)
+    return Question(asked, *_named(one.pet), "what called", wrong, one)
 
 
-def _home(one: Animal) -> Question:
+def _named(name: str) -> tuple[str, str]:
+    return f"It is called {name}.", f"{name}."
+
+
+def _home(one: Animal, other: Animal) -> Question:
     asked = f"Where does {one.pet} live?"
-    return Question(asked, f"{one.pet} lives {one.home}.", f"{capital(one.home)}.", "where", one)
+    homes = (one.home, other.home or _after(HOMES, one.home))
+    right, wrong = ((f"{one.pet} lives {home}.", f"{capital(home)}.") for home in homes)
+    return Question(asked, *right, "where", wrong, one)
 
 
-def _treat(one: Animal) -> Question:
+def _treat(one: Animal, other: Animal) -> Question:
     asked = f"What does {one.pet} love?"
-    return Question(
-        asked, f"{one.pet} loves {one.treat}.", f"{capital(one.treat)}.", "what loves", one
-    )
+    treats = (one.treat, other.treat or _after(TREATS, one.treat))
+    right, wrong = ((f"{one.pet} loves {treat}.", f"{capital(treat)}.") for treat in treats)
+    return Question(asked, *right, "what loves", wrong, one)
+
+
+def _after(pool: Sequence[str], one: str) -> str:
+    """The next of a pool, which the story has not."""
+    return pool[(pool.index(one) + 1) % len(pool)]
 
 
 def _unknown(draw: random.Random, animals: list[Animal]) -> Question:
     """About an animal that the story has not."""
     name = draw.choice([name for name in ANIMALS if name not in {a.name for a in animals}])
-    asked = draw.choice(
-        (f"Who has the {name}?", f"What colour is the {name}?", f"What did the {name} do?")
+    first = animals[0]
+    who = first.owner or first.pet
+    asked, wrong = draw.choice(
+        (
+            (f"Who has the {name}?", (f"{who} has the {name}.", f"{who}.")),
+            (f"What colour is the {name}?", (f"It is {first.coat}.", f"{capital(first.coat)}.")),
+            (f"What did the {name} do?", (f"The {name} {first.deed}.", f"It {first.deed}.")),
+        )
     )
-    return Question(asked, "The story does not say.", "I do not know.", "not said")
+    return Question(asked, *NOT_SAID, "not said", wrong)
 
 
 def capital(words: str) -> str:
