@@ -84,7 +84,7 @@ class Draws:
 
 AXES = (
     *("batch", "pos", "head", "kv_head", "d_model", "d_head", "d_mlp", "expert", "vocab"),
-    *("d_lora", "element", "rest"),
+    *("d_lora", "element", "rest", "pair", "reply"),
 )
 
 

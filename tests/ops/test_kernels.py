@@ -102,7 +102,11 @@ TOLERANCE = {
     "unembed_cross_entropy": lambda t: 8 + 4 * _largest(t, "fwd/logits"),
     # the surprise at up to pos targets, each as exact as its logits, times beta
     "unembed_preference": lambda t: (
-        (8 * len(t["fwd/token_loss"][0]) * (1 + _largest(t, "const/operand_4", "const/operand_5")))
+        (
+            8
+            * t.nodes["fwd/token_loss"].shape[1]
+            * (1 + _largest(t, "const/operand_4", "const/operand_5"))
+        )
         * _largest(t, "fwd/logits", "fwd/reply_surprise")
     ),
     **dict.fromkeys(("cap_scores", "cap_logits"), lambda t: 8 * _largest(t, "const/operand_0")),

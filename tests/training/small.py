@@ -2,15 +2,20 @@
 
 import functools
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from glassformer.model import Config, Decoder
 from glassformer.text.blocks import Blocks
-from glassformer.text.shard_writing import write_shard
+from glassformer.text.shard import Shard
+from glassformer.text.shard_writing import Encoded, write_asked, write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
+from glassformer.training.preference import PreferenceData, write_reference
 from glassformer.training.recipe import Recipe
 
 N_CTX = 8
@@ -34,6 +39,24 @@ def small_data(n: int = 800) -> BlocksData:
     words = ["abcdefg"[i * i // 3 % 7] for i in range(n)]  # a pattern with some order in it
     shard = write_shard(tempfile.mkdtemp(), [" ".join(words)], TOKENIZER)
     return BlocksData(Blocks(shard, N_CTX))
+
+
+def small_pairs(n: int = 40) -> PreferenceData:
+    """Pairs of replies of two to five tokens to prompts of three, compared with `small_model`."""
+    draw = np.random.default_rng(0)
+    folder = Path(tempfile.mkdtemp())
+
+    def replies() -> Iterator[Encoded]:
+        for _ in range(n):
+            prompt = draw.integers(TOKENIZER.vocab_size, size=3)
+            for _ in range(2):
+                reply = draw.integers(TOKENIZER.vocab_size, size=draw.integers(2, 6))
+                asked = np.repeat([False, True], [len(prompt), len(reply)])
+                yield Encoded(np.concatenate([prompt, reply]), True, len(asked), asked)
+
+    write_asked(folder, replies(), TOKENIZER)
+    sha256 = write_reference(folder, small_model(), TOKENIZER)
+    return PreferenceData(Shard(folder, tokenizer=TOKENIZER), 0, 0.5, sha256)
 
 
 def small_recipe(**changes: Any) -> Recipe:

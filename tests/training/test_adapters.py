@@ -138,6 +138,7 @@ def test_the_commands_use_adapters(folder, tmp_path, glassformer):
     assert "key adapter A" in shown
     for options, word in (
         (["--lora", "2"], "--from FOLDER"),
+        (["--lora", "2", "--from", str(folder / "base"), "--shard"], "leave --shard out"),
         (["--lora-on", "W_Q", "--from", run], "give their rank by --lora"),
         (["--lora", "2", "--from", run], "has adapters already"),
         (["--lora", "2", "--from", run, "--lora-on", "W_X"], "--lora-on 'W_X' is none of W_Q"),

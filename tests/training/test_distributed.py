@@ -21,12 +21,17 @@ from glassformer.training.loop import train
 from glassformer.training.ranks import ALONE
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
-from tests.training.small import small_data, small_model
+from tests.training.small import small_data, small_model, small_pairs
 from tests.training.together import (
+    BRIEFLY,
     END,
     HALF,
+    LONG,
+    LORA,
     OPTIMIZERS,
     RUNS,
+    SAVED,
+    SPOILED,
     before,
     long_recipe,
     long_runs,
@@ -41,17 +46,23 @@ ROUNDING = 1e-6  # sums of fp32 in another order, over 50 steps
 class Trained(NamedTuple):
     folder: Path
     losses: dict[str, dict[str, list[float]]]
-    processes: int
+    steps: int
 
 
 @pytest.fixture(
-    scope="module", params=[2, *(pytest.param(n, marks=pytest.mark.heavy) for n in (3, 4))]
+    scope="module",
+    params=[
+        (2, BRIEFLY),
+        *(pytest.param((n, LONG), marks=pytest.mark.heavy) for n in (2, 3, 4)),
+    ],
+    ids=lambda given: f"{given[0]}-processes-{given[1]}-steps",
 )
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("together")
     before(folder)
-    together(request.param, folder)
-    return Trained(folder, json.loads((folder / "losses.json").read_text()), request.param)
+    processes, steps = request.param
+    together(processes, folder, steps)
+    return Trained(folder, json.loads((folder / "losses.json").read_text()), steps)
 
 
 def together(n: int, *arguments: object) -> None:
@@ -63,10 +74,10 @@ def together(n: int, *arguments: object) -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_losses_are_those_of_one_process_over_fifty_steps(trained, optimizer):
-    alone = losses_of(ALONE, long_recipe(optimizer))
-    assert len(alone["loss"]) == 50
-    kinds = [kind for name, kind in long_runs(trained.processes) if name == optimizer]
+def test_losses_are_those_of_one_process(trained, optimizer):
+    alone = losses_of(ALONE, long_recipe(optimizer, trained.steps))
+    assert len(alone["loss"]) == trained.steps
+    kinds = [kind for name, kind in long_runs(trained.steps) if name == optimizer]
     assert kinds
     for kind in kinds:
         together = trained.losses[f"{optimizer} {kind}"]
@@ -74,6 +85,16 @@ def test_losses_are_those_of_one_process_over_fifty_steps(trained, optimizer):
         assert together["val_loss"] == pytest.approx(alone["val_loss"], abs=ROUNDING), kind
         # near a minimum of the loss its gradient moves more than it does
         assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-4), kind
+
+
+def test_adapters_and_pairs_of_replies_are_learned_as_by_one_process(trained):
+    few = long_recipe("adamw", END)
+    adapters = losses_of(ALONE, few, small_model(lora=LORA))
+    pairs = losses_of(ALONE, few, data=small_pairs())
+    for name, alone in (("adapters", adapters), ("pairs", pairs)):
+        assert alone["loss"][0] != alone["loss"][-1]
+        assert trained.losses[name]["loss"] == pytest.approx(alone["loss"], abs=ROUNDING), name
+        assert trained.losses[name]["val_loss"] == pytest.approx(alone["val_loss"], abs=ROUNDING)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,23 +141,25 @@ def test_a_loss_that_is_not_finite_stops_every_process_and_one_says_where_and_ke
     first, other = (
         json.loads((trained.folder / f"said-{rank}.json").read_text())[kind] for rank in range(2)
     )
-    assert first.startswith("NonFiniteError: step 7: the loss is nan; the first value that is not")
+    step = SPOILED + 1
+    assert first.startswith(f"NonFiniteError: step {step}: the loss is nan; the first value that")
     assert "fwd/blocks.0.attn." in first
     assert other.startswith("FirstFailedError: ")
-    kept = load_file(trained.folder / f"spoiled-{kind}/failures/step-000007.safetensors")
-    assert torch.equal(kept["ids.1"], small_data().batch(13, 4).ids)  # the whole batch, not a share
-    assert steps_saved(trained.folder / f"spoiled-{kind}/checkpoints")[-1] == 5
+    kept = load_file(trained.folder / f"spoiled-{kind}/failures/step-{step:06d}.safetensors")
+    whole = small_data().batch(2 * step - 1, 4).ids  # the whole batch, not a share
+    assert torch.equal(kept["ids.1"], whole)
+    assert steps_saved(trained.folder / f"spoiled-{kind}/checkpoints")[-1] == SAVED
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_that_several_processes_made_is_watched_and_explained_by_one(trained, kind):
     folder = trained.folder / f"from-one-{kind}"
-    state = open_train_state(str(folder), 10)
-    batches = [small_data().batch(number, 4) for number in (20, 21)]  # those of step 11
+    state = open_train_state(str(folder), HALF)
+    batches = [small_data().batch(number, 4) for number in (2 * HALF, 2 * HALF + 1)]
     ids = torch.cat([batch.ids for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
     watched, _ = state.train_step(ids, targets)
-    assert watched.trace["loss"].item() == pytest.approx(losses(folder)[10], abs=ROUNDING)
+    assert watched.trace["loss"].item() == pytest.approx(losses(folder)[HALF], abs=ROUNDING)
     for address in ("opt/blocks.1.mlp.W_in[d_model=3,d_mlp=5]", "bwd/embed.W_E[vocab=2,d_model=1]"):
         assert watched.trace.explain(address).agrees
 

@@ -13,32 +13,39 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.metrics import Row
 from glassformer.model import Decoder
+from glassformer.model.parts import Lora
+from glassformer.training.data import Data
 from glassformer.training.distributed import Group, join
 from glassformer.training.loop import Outcome, train
 from glassformer.training.ranks import ALONE, Ranks, local
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description, Run
-from tests.training.small import TOKENIZER, small_data, small_model, small_recipe
+from tests.training.small import TOKENIZER, small_data, small_model, small_pairs, small_recipe
 
 OPTIMIZERS = ("adamw", "muon")
 RUNS = (("adamw", "copies"), ("muon", "parts"))  # DDP, FSDP2
-HALF, END = 7, 12
+HALF, END = 4, 6
+SAVED, SPOILED = 2, 3  # a step that is saved; the step after which a weight overflows
+BRIEFLY, LONG = 12, 50  # steps of what is compared with one process
+LORA = Lora(rank=2, alpha=4.0, on=("W_Q", "W_V"))
 
 
-def long_runs(processes: int) -> Sequence[tuple[str, str]]:
-    """Which optimizers learn 50 steps, and how: among two processes, each of them one way."""
+def long_runs(steps: int) -> Sequence[tuple[str, str]]:
+    """Which optimizers are compared with one process, and how: briefly, each of them one way."""
     everything = [(optimizer, kind) for optimizer in OPTIMIZERS for _, kind in RUNS]
-    return RUNS if processes == 2 else everything
+    return RUNS if steps == BRIEFLY else everything
 
 
-def long_recipe(optimizer: str) -> Recipe:
-    """50 steps at usual rates."""
-    choices = {"steps": 50, "lr": 1e-3, "muon_lr": 0.02, "accumulate": 2, "eval_every": 10}
+def long_recipe(optimizer: str, steps: int = LONG) -> Recipe:
+    """So many steps at usual rates."""
+    choices = {"steps": steps, "lr": 1e-3, "muon_lr": 0.02, "accumulate": 2, "eval_every": 10}
     return small_recipe(optimizer=optimizer, **choices)
 
 
-def losses_of(ranks: Ranks, recipe: Recipe) -> dict[str, list[float]]:
-    rows = train(small_model(), small_data(), recipe, ranks=ranks).rows
+def losses_of(
+    ranks: Ranks, recipe: Recipe, model: Decoder | None = None, data: Data | None = None
+) -> dict[str, list[float]]:
+    rows = train(model or small_model(), data or small_data(), recipe, ranks=ranks).rows
     return {
         name: [row.get(name, 0.0) for row in rows if name in row]
         for name in ("loss", "val_loss", "grad_norm")
@@ -56,7 +63,10 @@ def run_to(
 ) -> Outcome:
     """Begin a run, or go on with it, and stop after a step."""
     rates = {"lr": 1e-3, "muon_lr": 0.02}
-    recipe = small_recipe(steps=END, optimizer=optimizer, accumulate=2, snapshot_mb=0, **rates)
+    often = {"eval_every": 3, "save_every": SAVED}
+    recipe = small_recipe(
+        steps=END, optimizer=optimizer, accumulate=2, snapshot_mb=0, **often, **rates
+    )
     model = model or small_model(dropout=dropout)
     if ranks.is_first and not (folder / "run.json").exists():
         with Run.create(folder) as run:
@@ -81,7 +91,7 @@ def newest(folder: Path) -> int:
 
 
 def main(folder: Path, *asked: str) -> None:
-    """Everything that is checked; or only runs NAME=STEP, as far as said; or only `compiled`."""
+    """All that is checked, over `steps`; or only runs NAME=STEP, as far as said; or `compiled`."""
     torch.set_num_threads(1)
     with join("cpu", sharded=False, deadline=600) as copies:
         parts = Group(copies.store, copies.rank, copies.size, copies.device, sharded=True)
@@ -89,15 +99,19 @@ def main(folder: Path, *asked: str) -> None:
         if asked == ("compiled",):
             write_compiled(folder / "compiled.json", kinds)
             return
-        for name, step in (run.split("=") for run in asked):
+        for name, step in (run.split("=") for run in asked if "=" in run):
             for optimizer, kind in RUNS:
                 run_to(kinds[kind], folder / f"{name}-{kind}", int(step), optimizer)
-        if asked:
+        if not asked[0].isdigit():
             return
+        steps = int(asked[0])
         losses = {
-            f"{optimizer} {kind}": losses_of(kinds[kind], long_recipe(optimizer))
-            for optimizer, kind in long_runs(copies.size)
+            f"{optimizer} {kind}": losses_of(kinds[kind], long_recipe(optimizer, steps))
+            for optimizer, kind in long_runs(steps)
         }
+        few = long_recipe("adamw", END)
+        losses["adapters"] = losses_of(copies, few, small_model(lora=LORA))
+        losses["pairs"] = losses_of(copies, few, data=small_pairs())
         if copies.is_first:
             (folder / "losses.json").write_text(json.dumps(losses))
         for optimizer, kind in RUNS:
@@ -124,11 +138,11 @@ def write_compiled(file: Path, kinds: dict[str, Group]) -> None:
 
 
 def spoiled(ranks: Ranks, folder: Path) -> str:
-    """What a rank raises when a weight overflows after step 6."""
+    """What a rank raises when a weight overflows."""
     model = small_model()
 
     def spoil(row: Row) -> None:
-        if row["step"] == 6 and "loss" in row:
+        if row["step"] == SPOILED and "loss" in row:
             with torch.no_grad():
                 local(dict(model.named_parameters())["blocks.0.attn.W_QKV"]).fill_(3e38)
 

@@ -18,6 +18,7 @@ from glassformer.cli.choosing import (
     TopP,
     print_defaults,
 )
+from glassformer.cli.step import asked_of
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
@@ -74,6 +75,20 @@ def command(
             metavar="WORD",
         ),
     ] = None,
+    reply: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model of chats: the text is a message, and this reply is asked for.",
+            metavar="TEXT",
+        ),
+    ] = None,
+    rejected: Annotated[
+        str | None,
+        typer.Option(
+            help="Beside --reply: that reply is learned to be preferred to this one.",
+            metavar="TEXT",
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare a gradient with a finite difference.")
     ] = False,
@@ -102,8 +117,9 @@ def command(
     where = Address.parse(address)
     at_step = at_step if where.step is None else where.step
     changed: Edit = dict(written(text) for text in edit or ())
-    if belongs_to_a_step(where.path) or target is not None:
-        trace = _learning(run, at_step, prompt, target, where, changed)
+    answers = (target, reply, rejected)
+    if belongs_to_a_step(where.path) or any(text is not None for text in answers):
+        trace = _learning(run, at_step, prompt, answers, where, changed)
         result = trace.explain(where, check=check)
         if as_json:
             return say_json(explanation_data(result, follow))
@@ -159,18 +175,19 @@ def _learning(
     run: str,
     at_step: int | None,
     prompt: str,
-    target: str | None,
+    answers: tuple[str | None, str | None, str | None],
     where: Address,
     edit: Edit,
 ) -> Trace:
     """A pass with its gradients and, if that is asked for, the update they lead to."""
     state = open_train_state(run, at_step, report=note_replay)
     more: dict[str, Any] = {}
-    if isinstance(state.model, EncoderDecoder):
+    target, reply, rejected = answers
+    if isinstance(state.model, EncoderDecoder) and reply is None:
         target_id = None if target is None else token_of(state.tokenizer, target)
         ids, targets, more["source"] = translated(state.model, state.tokenizer, prompt, target_id)
     else:
-        ids, targets = state.make_targets(prompt, target)
+        ids, targets, more = asked_of(state, prompt, target, reply, rejected)
     if where.kind not in ("opt", "const"):
         return state.model.watch(ids, targets, backward=True, edit=edit, **more)
     if edit:

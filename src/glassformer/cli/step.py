@@ -29,9 +29,13 @@ from glassformer.show.surprise import over_updates
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.training.optimizer import muon_lr
+from glassformer.training.preference import BETA
 from glassformer.training.train_state import TrainState, open_train_state
 
 ROWS = 14  # of the table of repeated steps
+
+More = dict[str, Tensor]
+"""What a pass reads beside tokens and targets."""
 
 
 def command(
@@ -49,6 +53,13 @@ def command(
         str | None,
         typer.Option(
             help="Of a model of chats: the text is a message, and only this reply is asked for.",
+            metavar="TEXT",
+        ),
+    ] = None,
+    rejected: Annotated[
+        str | None,
+        typer.Option(
+            help="Beside --reply: learn to prefer that reply to this one, as train --dpo does.",
             metavar="TEXT",
         ),
     ] = None,
@@ -80,25 +91,20 @@ def command(
             f"{out} holds a run, whose model would be replaced; give --out another folder"
         )
     state = open_train_state(run, from_step, lr, note_replay)
-    if reply is not None and target is not None:
-        raise GlassformerError("--reply and --target both say what is asked for; give one of them")
-    ids, targets = (
-        state.make_targets(prompt, target)
-        if reply is None
-        else state.make_chat_targets(prompt, reply)
-    )
+    ids, targets, more = asked_of(state, prompt, target, reply, rejected)
     if as_json and steps == 1 and out is None:
-        return say_json(_one_as_data(state, ids, targets))
+        return say_json(_one_as_data(state, ids, targets, more))
     if as_json:
-        updates, losses, after = _repeat(state, ids, targets, steps)
+        updates, losses, after = _repeat(state, ids, targets, more, steps)
         if out is not None:
             _kept(after, losses[-1], out)
         return say_json({"lr": state.next_lr, "updates": updates, "losses": losses})
     sheet = Sheet()
     if steps == 1:
-        trace = _print_one(state, ids, targets, sheet, everything)
-        if lr is None and reply is None:  # explain knows the run's own alone
-            options = [] if target is None else [f"--target {pasted.word(target)}"]
+        trace = _print_one(state, ids, targets, more, sheet, everything)
+        if lr is None:  # explain knows the run's own alone
+            given = {"--target": target, "--reply": reply, "--rejected": rejected}
+            options = [f"{name} {pasted.word(text)}" for name, text in given.items() if text]
             options += [] if from_step is None else [f"--at-step {from_step}"]
             sheet.line()
             sheet.prose("How was a change made? For example the biggest:")
@@ -106,7 +112,7 @@ def command(
             biggest = max(result, key=lambda e: abs(e.largest))
             print_explain(sheet, run, prompt, biggest.address, *options)
     if steps > 1 or out is not None:
-        updates, losses, after = _repeat(state, ids, targets, steps)
+        updates, losses, after = _repeat(state, ids, targets, more, steps)
         if steps > 1:
             _print_many(state, targets, updates, losses, sheet)
         if out is not None:
@@ -124,6 +130,21 @@ def command(
     return None
 
 
+def asked_of(
+    state: TrainState, text: str, target: str | None, reply: str | None, rejected: str | None
+) -> tuple[Tensor, Tensor, More]:
+    """The tokens that are read, what is asked after each, and what replies are compared by."""
+    if reply is not None and target is not None:
+        raise GlassformerError("--reply and --target both say what is asked for; give one of them")
+    if rejected is not None and reply is None:
+        raise GlassformerError("--rejected is compared with a better reply; give that by --reply")
+    if reply is None:
+        return *state.make_targets(text, target), {}
+    if rejected is None:
+        return *state.make_chat_targets(text, reply), {}
+    return state.make_pair(text, reply, rejected, BETA)
+
+
 def _kept(state: TrainState, loss: float, folder: Path) -> bool:
     """Write the model into a folder that every command opens, unless it has diverged."""
     if math.isfinite(loss):
@@ -131,10 +152,10 @@ def _kept(state: TrainState, loss: float, folder: Path) -> bool:
     return math.isfinite(loss)
 
 
-def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, Any]:
+def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor, more: More) -> dict[str, Any]:
     """The next update: what is asked and how probable it was, and how far each weight moves."""
-    watched, trained = state.train_step(ids, targets)
-    trace, after = watched.trace, trained.model.watch(ids, targets)
+    watched, trained = state.train_step(ids, targets, **more)
+    trace, after = watched.trace, trained.model.watch(ids, targets, **more)
     probs = [t.value_of(t.node("fwd/logits"))[0].double().softmax(-1) for t in (trace, after)]
     questions = [
         {
@@ -155,6 +176,7 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, A
         "grad_norm": trace["opt/grad_norm"].item(),
         "clip": trace["opt/clip"].item(),
         "asked": questions,
+        **({"preferred": [_preferred(trace), _preferred(after)]} if more else {}),
         "weights": [
             {
                 "name": name,
@@ -166,14 +188,19 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor) -> dict[str, A
     }
 
 
+def _preferred(trace: Trace) -> float:
+    """The probability that the chosen reply is preferred."""
+    return trace["fwd/preference"].flatten()[0].item()
+
+
 def _print_one(
-    state: TrainState, ids: Tensor, targets: Tensor, sheet: Sheet, everything: bool
+    state: TrainState, ids: Tensor, targets: Tensor, more: More, sheet: Sheet, everything: bool
 ) -> Trace:
     """Tell the next update; return its trace."""
     recipe, t = state.recipe, state.done + 1
-    watched, trained = state.train_step(ids, targets)
+    watched, trained = state.train_step(ids, targets, **more)
     _refuse_no_number(watched.trace["fwd/loss"].item(), watched.trace["opt/grad_norm"].item())
-    after = trained.model.watch(ids, targets)
+    after = trained.model.watch(ids, targets, **more)
     sheet.prose(f"Update {t}, at learning rate {spelled(state.next_lr, 4)}", "bold")
     if recipe.optimizer == "muon":
         rate = spelled(muon_lr(recipe, state.next_lr), 4)
@@ -194,19 +221,19 @@ def _print_one(
 
 
 def _repeat(
-    state: TrainState, ids: Tensor, targets: Tensor, steps: int
+    state: TrainState, ids: Tensor, targets: Tensor, more: More, steps: int
 ) -> tuple[list[int], list[float], TrainState]:
     """Make the same update again and again, as long as the loss is a number.
 
     Returns how many updates the model had, and its loss then: before the first and after each; and
     the state after the last.
     """
-    loss = state.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
+    loss = state.model.watch(ids, targets, keep="loss", **more)["fwd/loss"].item()
     _refuse_no_number(loss)
     updates, losses = [state.done], [loss]
     while len(losses) <= steps and math.isfinite(loss):
-        _, state = state.train_step(ids, targets)
-        loss = state.model.watch(ids, targets, keep="loss")["fwd/loss"].item()
+        _, state = state.train_step(ids, targets, **more)
+        loss = state.model.watch(ids, targets, keep="loss", **more)["fwd/loss"].item()
         updates.append(state.done)
         losses.append(loss)
     return updates, losses, state
@@ -221,6 +248,8 @@ def _print_many(
 ) -> None:
     many = int((targets != IGNORED).sum()) > 1
     what = "typical probability of what is asked" if many else f"p({_target_text(state, targets)})"
+    if len(targets) > 1:
+        many, what = False, "the probability that the reply is preferred"
     sheet.prose(
         f"The same step {counted(len(updates) - 1, 'time')}: what becomes of {what}", "bold"
     )
@@ -233,7 +262,8 @@ def _print_many(
         for i, (prob, loss, exact) in zip(chosen, printed, strict=True)
     ]
     right = {"right": True}
-    columns = [Column("updates", **right), Column("probability" if many else what, **right)]
+    title = "probability" if many or len(targets) > 1 else what
+    columns = [Column("updates", **right), Column(title, **right)]
     print_table(sheet, [*columns, Column("loss", **right), Bars(total=1.0)], rows)
     if many:
         sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
@@ -278,6 +308,8 @@ def _refuse_no_number(loss: float, length: float = 0.0) -> None:
 
 
 def _target_text(state: TrainState, targets: Tensor) -> str:
+    if len(targets) > 1:
+        return "the chosen reply"
     tokens = targets[targets != IGNORED].tolist()
     return state.tokenizer.token(tokens[0]) if len(tokens) == 1 else "what is asked"
 

@@ -14,6 +14,7 @@ from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
 from glassformer.show.matrix import INDENT, signed_style
 from glassformer.show.prediction import best_tokens, token_name
+from glassformer.show.preference_story import is_of_pairs, print_pair, print_pair_after
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_grid import print_grids
 from glassformer.show.surprise import chance, surprises
@@ -72,7 +73,11 @@ def print_step(story: StepStory, sheet: Sheet, everything: bool = False) -> None
     trace = story.trace
     names = weights_of(trace)
     small = sum(trace.nodes[f"weight/{name}"].nbytes for name in names) // 4 <= SMALL
-    _before(story, sheet, everything)
+    pairs = is_of_pairs(trace)
+    if pairs:
+        print_pair(trace, sheet)
+    else:
+        _before(story, sheet, everything)
     _gradient(story, sheet)
     if not small:
         _gradients(trace, names, sheet, everything)
@@ -81,7 +86,10 @@ def print_step(story: StepStory, sheet: Sheet, everything: bool = False) -> None
         print_grids(trace, names, sheet)
         sheet.line()
     _changes(trace, names, sheet, WEIGHTS if not small else 3, everything)
-    _after(story, sheet, everything)
+    if pairs:
+        print_pair_after(trace, story.after, sheet)
+    else:
+        _after(story, sheet, everything)
 
 
 def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:

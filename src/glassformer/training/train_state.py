@@ -19,6 +19,7 @@ from glassformer.ops import IGNORED
 from glassformer.text.chat import render_chat, usual_template
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.cancel import CancelCheck, never_cancelled
+from glassformer.training.data import filled
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import nearest, saved_states, state_at
 from glassformer.training.schedule import learning_rate
@@ -92,6 +93,22 @@ class TrainState:
         check_prompt(self.model, ids[:-1].tolist())
         chat_targets = torch.from_numpy(ids).masked_fill(~torch.from_numpy(is_reply), IGNORED)
         return torch.from_numpy(ids)[None, :-1], chat_targets[None, 1:]
+
+    def make_pair(
+        self, message: str, chosen: str, rejected: str, beta: float
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """A message and two replies to it, [2, pos], and what they are compared by.
+
+        The reference is the model as it is now, so neither reply is preferred yet.
+        """
+        replies = [self.make_chat_targets(message, reply) for reply in (chosen, rejected)]
+        if torch.equal(*(targets[targets != IGNORED] for _, targets in replies)):
+            raise GlassformerError("both replies are the same; give --rejected another one")
+        ids = filled([ids[0].tolist() for ids, _ in replies], 0)
+        targets = filled([targets[0].tolist() for _, targets in replies], IGNORED)
+        watched = self.model.watch(ids, targets, keep="token_loss")
+        reference = watched["token_loss"].sum(-1)
+        return ids, targets, {"reference": reference, "beta": torch.full_like(reference, beta)}
 
     def train_step(
         self,
