@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def finished(prepared: Prepared) -> Prepared:
     return prepared
 
 
-def model_and_pairs() -> tuple[Decoder, dict[str, torch.Tensor]]:
+def model_and_pairs() -> tuple[Decoder, dict[str, Any]]:
     """A model in float64, and three pairs of rows of which some tokens are asked for."""
     generator = torch.Generator().manual_seed(0)
     config = Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3)
@@ -97,7 +98,7 @@ def model_and_pairs() -> tuple[Decoder, dict[str, torch.Tensor]]:
     return model, {"ids": ids, "targets": targets, "reference": reference, "beta": beta}
 
 
-def by_trl(model: Decoder, pairs: dict[str, torch.Tensor]) -> torch.Tensor:
+def by_trl(model: Decoder, pairs: dict[str, Any]) -> torch.Tensor:
     """The sigmoid loss of trl's DPOTrainer, line by line."""
     asked = pairs["targets"] != IGNORED
     labels = pairs["targets"].where(asked, 0)
@@ -153,7 +154,7 @@ def test_a_run_begins_where_neither_reply_is_preferred_and_learns_to_prefer_the_
         )
         assert start == pytest.approx(math.log(2), abs=1e-6)
         assert end < 0.95 * start
-    assert batch.n_asked == len(batch.ids) // 2
+        assert batch.n_asked == len(batch.ids) // 2
 
 
 def test_the_targets_of_a_pair_are_the_two_replies_alone(folder):
@@ -358,3 +359,27 @@ def test_what_does_not_go_with_preferences_is_refused_in_words(
     assert said in shown
     assert shown.count("\n") == 1
     assert not (out / "run.json").exists()
+
+
+def test_a_step_on_two_replies_is_told_and_each_of_its_numbers_explained(glassformer, folder):
+    words = [folder / "base", "what is the plum?", "--reply", "it is blue.", "--rejected", "red."]
+    code, shown, _ = glassformer("step", *words)
+    assert code == 0
+    assert re.search(r"chosen +\S+ +\S+ +0 +0\.5000", shown), "there is no gain on itself"
+    assert "The loss: 0.6931" in shown
+    code, shown, _ = glassformer("step", *words, "--steps", "3", "--json")
+    assert code == 0
+    losses = json.loads(shown)["losses"]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-7)
+    assert losses == sorted(losses, reverse=True)
+    run, prompt, *options = words
+    for address in ("fwd/preference[reply=1]", "opt/blocks.0.mlp.W_in.change[d_model=0,d_mlp=1]"):
+        code, shown, _ = glassformer("explain", run, prompt, address, *options)
+        assert code == 0
+        assert "agrees" in shown
+    code, _, said = glassformer("step", run, prompt, "--rejected", "red.")
+    assert code == 2
+    assert "give that by --reply" in said
+    code, _, said = glassformer("step", run, prompt, "--reply", "red.", "--rejected", "red.")
+    assert code == 2
+    assert "both replies are the same" in said

@@ -118,9 +118,9 @@ def test_an_activation_that_overflows_is_named_by_the_step_where_it_first_does()
 class KinkedLoss(Decoder):
     """A loss that is finite and has no slope: sqrt(x - x) gives 0 and inf - inf."""
 
-    def loss(self, ids, targets, tape=SILENT, begins=None):
+    def loss(self, ids, targets, tape=SILENT, begins=None, reference=None, beta=None):
         weight = self.weights()["blocks.0.mlp.W_out"][0, 0]
-        return super().loss(ids, targets, tape, begins) + (weight - weight).sqrt()
+        return super().loss(ids, targets, tape, begins, reference, beta) + (weight - weight).sqrt()
 
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_named():

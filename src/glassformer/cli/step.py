@@ -34,7 +34,7 @@ from glassformer.training.train_state import TrainState, open_train_state
 
 ROWS = 14  # of the table of repeated steps
 
-More = dict[str, Tensor]
+More = dict[str, Any]
 """What a pass reads beside tokens and targets."""
 
 

@@ -107,7 +107,7 @@ class TrainState:
         ids = filled([ids[0].tolist() for ids, _ in replies], 0)
         targets = filled([targets[0].tolist() for _, targets in replies], IGNORED)
         watched = self.model.watch(ids, targets, keep="token_loss")
-        reference = watched["token_loss"].sum(-1)
+        reference = watched.value_of(watched.node("fwd/token_loss")).sum(-1)
         return ids, targets, {"reference": reference, "beta": torch.full_like(reference, beta)}
 
     def train_step(
