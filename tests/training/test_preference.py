@@ -365,7 +365,7 @@ def test_a_step_on_two_replies_is_told_and_each_of_its_numbers_explained(glassfo
     words = [folder / "base", "what is the plum?", "--reply", "it is blue.", "--rejected", "red."]
     code, shown, _ = glassformer("step", *words)
     assert code == 0
-    assert re.search(r"chosen +\S+ +\S+ +0 +0\.5000", shown), "there is no gain on itself"
+    assert re.search(r"chosen +\S+ +\S+ +0(\.0+)? +0\.5000", shown), "there is no gain on itself"
     assert "The loss: 0.6931" in shown
     code, shown, _ = glassformer("step", *words, "--steps", "3", "--json")
     assert code == 0

@@ -106,7 +106,8 @@ class TrainState:
             raise GlassformerError("both replies are the same; give --rejected another one")
         ids = filled([ids[0].tolist() for ids, _ in replies], 0)
         targets = filled([targets[0].tolist() for _, targets in replies], IGNORED)
-        watched = self.model.watch(ids, targets, keep="token_loss")
+        # with gradients, as the step is: other products may round differently
+        watched = self.model.watch(ids, targets, keep="token_loss", backward=True)
         reference = watched.value_of(watched.node("fwd/token_loss")).sum(-1)
         return ids, targets, {"reference": reference, "beta": torch.full_like(reference, beta)}
 
