@@ -63,7 +63,7 @@ def run_to(
 ) -> Outcome:
     """Begin a run, or go on with it, and stop after a step."""
     rates = {"lr": 1e-3, "muon_lr": 0.02}
-    often = {"eval_every": 3, "save_every": SAVED}
+    often = {"eval_every": 4, "save_every": SAVED}
     recipe = small_recipe(
         steps=END, optimizer=optimizer, accumulate=2, snapshot_mb=0, **often, **rates
     )
