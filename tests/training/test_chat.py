@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
 from glassformer.ops import IGNORED
 from glassformer.server.app import create_app
@@ -83,6 +84,13 @@ def test_every_conversation_is_learned_once_in_a_pass_and_the_last_are_held_out(
     assert again != rows
     (held_out,) = learned.held_out(8)
     assert tuple(held_out.ids[0].tolist()) not in rows
+
+
+def test_chats_among_texts_are_refused_with_how_to_learn_them(chats, tmp_path):
+    (tmp_path / "story.txt").write_text("the cat sat.")
+    (tmp_path / "talk.jsonl").write_text(chats.read_text())
+    with pytest.raises(GlassformerError, match=r"talk\.jsonl:1 has no field 'text'.*chats alone"):
+        list(Corpus(tmp_path).texts())
 
 
 def test_a_conversation_longer_than_the_context_is_cut_and_said(chats, tmp_path):

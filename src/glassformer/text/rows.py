@@ -21,6 +21,9 @@ class Row(NamedTuple):
     values: dict[str, Any]
 
 
+ALONE = "messages are learned from rows of chats alone; leave the other files out"
+
+
 class Document(Protocol):
     """How a row becomes a document."""
 
@@ -46,7 +49,10 @@ class Field:
 
     def __call__(self, row: Row) -> str:
         name = self.fields[0]
-        value = value_of(row, name, "name the one that holds the text with --field")
+        is_chat = "messages" in row.values
+        value = value_of(
+            row, name, ALONE if is_chat else "name the one that holds the text with --field"
+        )
         if not isinstance(value, str):
             raise GlassformerError(
                 f"{row.where}: the field {name!r} is {kind(value)}, not text; name the one that"
