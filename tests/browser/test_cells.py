@@ -241,3 +241,20 @@ def test_full_precision_is_a_click_away(page: Page, server: str, trace: Trace) -
     expect(card.get_by_test_id("recomputed")).to_have_text(line.result)
     shown = re.sub(r"\s+", " ", card.get_by_test_id("arithmetic").inner_text()).strip()
     assert shown == f"scores_raw = {line.numbers}"
+
+
+def test_a_masked_target_is_marked_and_says_that_nothing_is_asked_there(
+    page: Page, server: str
+) -> None:
+    """The last token of a text has no next one that could be asked for."""
+    small = urlencode({"run": "small", "prompt": PROMPT})
+    page.goto(f"{server}#/story?{small}&stage=loss")
+    expect(page.get_by_test_id("masked").first).to_contain_text("1 of 8 targets are masked")
+    page.goto(f"{server}#/map?{small}&at=token/targets")
+    grid = page.get_by_role("grid", name="token/targets")
+    grid.press("End")
+    grid.press("Control+End")
+    expect(grid.get_by_role("gridcell")).to_contain_text("masked")
+    page.goto(f"{server}#/map?{small}&at=fwd/token_loss[batch=0,pos=7]")
+    card = page.locator("[data-address^='fwd/token_loss']")
+    expect(card).to_contain_text("masked: nothing is asked after this token")
