@@ -13,7 +13,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from tests.chromium import find_chromium
-from tests.typecheck import check_calls_of
+from tests.typecheck import check_calls_of, new_test
 
 # Tiny models are slower with two threads when the machine is loaded.
 torch.set_num_threads(1)
@@ -23,7 +23,7 @@ root = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root / ".torchinductor"))
 os.environ["XDG_CACHE_HOME"] = str(root / ".caches")
 
-# Annotations, shapes included, are checked at every call. torch.compile does not go with these
+# Annotations, shapes included, are checked. torch.compile does not go with these
 # checks, so tests of compiled code run it in a subprocess, where this hook is not installed.
 check_calls_of("glassformer")
 
@@ -70,6 +70,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test, its fixtures too, draws the same numbers, whatever ran before it."""
+    new_test()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (libraries draw from it)
     torch.manual_seed(0)

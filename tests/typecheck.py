@@ -1,9 +1,10 @@
-"""Annotations, shapes included, are checked at every call while the tests run.
+"""Annotations, shapes included, are checked at calls while the tests run.
 
-Only what names a shape is wrapped by jaxtyping, which reckons with the axes of the whole call and
-takes thirty times as long as beartype's own check; calls that are equal in all that annotations can
-see, down to the shapes and dtypes of every tensor, are checked once. beartype takes an int for a
-float, as static checkers do.
+In each test the first calls of every function are checked by beartype: more of them are seldom
+unlike those, and checking them all takes more time than the calls themselves. What names a shape is
+wrapped by jaxtyping, which reckons with the axes of the whole call and takes thirty times as long;
+calls that are equal in all that annotations can see, down to the shapes and dtypes of every tensor,
+are checked once. beartype takes an int for a float, as static checkers do.
 """
 
 from __future__ import annotations
@@ -41,7 +42,34 @@ def checked(made: Any) -> Any:
         for name, hint in made.__annotations__.items():
             if re.fullmatch(r"\w+\.(args|kwargs)", str(hint)):  # beartype compares the objects
                 made.__annotations__[name] = eval(hint, made.__globals__)
-    return checked_call(made)
+    return _at_first(made, checked_call(made))
+
+
+CALLS = 8  # of a function, in a test
+_test = 0
+
+
+def new_test() -> None:
+    """Check the first calls of every function again."""
+    global _test
+    _test += 1
+
+
+def _at_first(made: Any, checking: Any) -> Any:
+    """A function that checks its first calls of every test."""
+    test, calls = _test, 0
+
+    @functools.wraps(made)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal test, calls
+        if test != _test:
+            test, calls = _test, 0
+        if calls >= CALLS:
+            return made(*args, **kwargs)
+        calls += 1
+        return checking(*args, **kwargs)
+
+    return call
 
 
 def _once_a_kind(made: FunctionType, checking: Any) -> Any:
@@ -92,7 +120,7 @@ def _has_a_shape(hint: Any) -> bool:
 
 
 class _Decorate(ast.NodeVisitor):
-    """Every function and class is handed to `checked`."""
+    """Every function of a module or a class, and every class, is handed to `checked`."""
 
     def __init__(self, package: str) -> None:
         self._package = package
@@ -120,7 +148,7 @@ class _Decorate(ast.NodeVisitor):
         node.body[at:at] = ast.parse(f"import {__name__}").body
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.generic_visit(node)
+        """Functions inside functions are left alone: each call of the outer one makes them anew."""
         node.decorator_list.append(_decorator())  # innermost: others may hide the annotations
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
