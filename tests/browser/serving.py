@@ -20,10 +20,10 @@ def serve(*runs: str, folder: Path = Path("runs")) -> Iterator[str]:
 
 
 @contextmanager
-def serve_by_command(*runs: str, cwd: Path | None = None) -> Iterator[str]:
-    """The address of `glassformer serve RUNS` while it runs; new runs go to `runs` below `cwd`."""
+def serve_by_command(*runs: str) -> Iterator[str]:
+    """The address of `glassformer serve RUNS` while it runs."""
     command = [sys.executable, "-m", "glassformer", "serve", *runs, "--port", "0", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         result = re.search(r"http://\S+", line)

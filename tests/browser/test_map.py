@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from glassformer.interop import save
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
-from tests.browser.serving import serve_by_command
+from tests.browser.serving import serve
 from tests.browser.test_page import problems
 
 BLOCKS = 24
@@ -40,7 +40,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config = Config(tokenizer.vocab_size, n_ctx=16, d_model=16, n_layers=BLOCKS, n_heads=4)
     torch.manual_seed(0)
     save(Decoder(config), tokenizer, folder)
-    with serve_by_command(str(folder)) as url:
+    with serve(str(folder)) as url:
         yield url
 
 

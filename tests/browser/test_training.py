@@ -16,7 +16,7 @@ from glassformer.server.export import export
 from glassformer.trace import Address
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
-from tests.browser.serving import serve, serve_by_command
+from tests.browser.serving import serve
 from tests.browser.test_page import problems
 from tests.calculator import gives
 
@@ -29,7 +29,7 @@ SECONDS = 1000  # milliseconds
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[str]:
     """A server whose new runs go to a folder of the test."""
-    with serve_by_command("miniature", cwd=tmp_path) as url:
+    with serve("miniature", folder=tmp_path / "runs") as url:
         yield url
 
 

@@ -92,7 +92,8 @@ def experts() -> TrainState:
     return TrainState(model, tokenizer, zero_moments(model), Recipe(), 0)
 
 
-def cases(place: Path) -> Iterator[dict[str, Any]]:
+def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
+    """What a draw does with probabilities is the same for every model: one draws all ways."""
     states = {
         "miniature": open_train_state("miniature"),
         "rotary": rotary(),
@@ -109,7 +110,10 @@ def cases(place: Path) -> Iterator[dict[str, Any]]:
         place.mkdir(exist_ok=True)
         file.write_text(packed.model_dump_json())
         traces = []
-        for number, asked in enumerate(requests()):
+        wanted = [*requests()]
+        if not every and name != "miniature":
+            wanted = wanted[: 1 - len(SAMPLINGS)]
+        for number, asked in enumerate(wanted):
             result = recorded(state, asked)
             folder = save(result.result.trace, place / f"{name}-{number}")
             request = {"run": "", "prompt": PROMPT, **asked}

@@ -115,6 +115,7 @@ def cases(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     kinds = request.param()
+    every = kinds is VARIETY
     place, draw = tmp_path_factory.mktemp("alike"), random.Random(0)
     trace = gf.watch("miniature", "the cat sat on a", target="mat")
     save(trace, place / "trace")
@@ -124,13 +125,13 @@ def cases(
         "columns": [column(draw) for _ in range(SUMS)],
         "comparisons": [comparison(draw) for _ in range(SUMS)],
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
-        "tokenizers": tokenized.cases(place / "tokenizers", draw),
+        "tokenizers": tokenized.cases(place / "tokenizers", draw, every),
         "passes": [*passes.cases(place / "passes", kinds)],
         "training": passes.training(place),
         "attributed": [*attributed.cases(place / "attributed", kinds)],
         "descent": passes.descending(place),
-        "models": [*models.cases(place / "models")],
-        "encoders": [*encoders.cases(place / "encoders", every=kinds is VARIETY)],
+        "models": [*models.cases(place / "models", every)],
+        "encoders": [*encoders.cases(place / "encoders", every=every)],
     }
     (place / "cases.json").write_text(json.dumps(result))
     return place / "cases.json", result

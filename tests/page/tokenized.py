@@ -26,7 +26,7 @@ TEXTS = [
 ]
 WORDS = ["cat", "the", " the", "mat", "dog's", "<eos>", "<unk>", "", "no such word", "é", "'s"]
 FIXED = ["the", "cat", "sat", "on", "a", "mat"]
-RANDOM_TEXTS, LETTERS = 60, "aAtT het's’S-_ \n\t.,;12é\u0301ñ中👩\u200d\u00a0\u2003Σς(["
+FEW, MANY, LETTERS = 15, 60, "aAtT het's’S-_ \n\t.,;12é\u0301ñ中👩\u200d\u00a0\u2003Σς(["
 
 
 def tokenizers() -> dict[str, Tokenizer]:
@@ -42,9 +42,11 @@ def tokenizers() -> dict[str, Tokenizer]:
     }
 
 
-def cases(place: Path, draw: random.Random) -> list[dict[str, Any]]:
-    made = ["".join(draw.choices(LETTERS, k=draw.randrange(1, 40))) for _ in range(RANDOM_TEXTS)]
-    made += [" ".join(draw.choices(FIXED, k=draw.randrange(1, 9))) for _ in range(RANDOM_TEXTS)]
+def cases(place: Path, draw: random.Random, every: bool) -> list[dict[str, Any]]:
+    """Texts of each tokenizer: those of TEXTS, and drawn ones of letters and of words."""
+    drawn = MANY if every else FEW
+    made = ["".join(draw.choices(LETTERS, k=draw.randrange(1, 40))) for _ in range(drawn)]
+    made += [" ".join(draw.choices(FIXED, k=draw.randrange(1, 9))) for _ in range(drawn)]
     return [
         case(name, tokenizer, place / name, [*TEXTS, *made])
         for name, tokenizer in tokenizers().items()
