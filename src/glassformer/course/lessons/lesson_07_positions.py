@@ -103,7 +103,10 @@ def _guess(room: Classroom) -> Stage:
                 choices=["the same", "something else"],
                 answer=0 if same else 1,
                 reveal=f"{said} {why}",
-                misses=["" if same else said, "" if not same else said],
+                misses=[
+                    "" if same else "The two shares differ.",
+                    "The two shares are alike." if same else "",
+                ],
             ),
         ],
     )

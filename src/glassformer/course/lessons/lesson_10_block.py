@@ -82,7 +82,9 @@ def _guess(room: Classroom) -> Stage:
                 choices=names,
                 answer=answer,
                 reveal=said,
-                misses=["" if i == answer else said for i in range(2)],
+                misses=[
+                    "" if i == answer else "That one adds the shorter vector." for i in range(2)
+                ],
             ),
         ],
     )
