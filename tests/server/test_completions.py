@@ -17,6 +17,7 @@ from glassformer.generation.batch import Batch
 from glassformer.model import Decoder
 from glassformer.text.tokenizer import Tokenizer
 from tests.server.clients import make_model, serving
+from tests.server.served import until
 
 PROMPT = "the cat sat"
 
@@ -284,6 +285,14 @@ def test_a_prompt_that_the_model_cannot_read_is_a_400_in_words(client, tokenizer
         with pytest.raises(openai.BadRequestError, match="400 - prompt: ") as caught:
             complete(client, prompt)
         assert caught.value.param == "prompt"
+
+
+def test_a_model_that_was_replaced_in_its_folder_answers_within_a_second(tmp_path):
+    make_model(tmp_path / "small")
+    with serving(tmp_path / "small") as client:
+        before = texts(complete(client))
+        make_model(tmp_path / "small", n_layers=1)
+        assert until(lambda: texts(complete(client)) != before)
 
 
 def test_a_failure_is_a_500_and_the_next_text_comes(client, monkeypatch):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import openai
 import pytest
@@ -18,7 +20,11 @@ from glassformer.generation.generate import generate
 from glassformer.model import Decoder, EncoderDecoder, load_preset
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.translation import TO_TRANSLATE, towers_of, translation_tokenizer
+from tests.command_line import columns as columns
+from tests.command_line import glassformer as glassformer
 from tests.server.clients import make_model, serving
+from tests.server.served import client as in_process
+from tests.server.served import open_trace
 
 SIZES = {"d_model": 32, "n_layers": 1, "n_heads": 2}
 
@@ -111,12 +117,38 @@ def test_among_others_and_streamed_a_translation_is_what_it_is_alone(client):
         assert [*clients.map(ask, range(16))] == alone * 4
 
 
+def test_every_word_of_a_translation_has_a_link_that_opens_its_choice(client, folder, glassformer):
+    server, text = in_process(str(folder)), TO_TRANSLATE[0]
+    how = {"temperature": 1.0, "seed": 3, "top_p": 0.9}
+    for given in (how, {"temperature": 0}):
+        [choice] = complete(
+            client, text, max_tokens=4, logprobs=0, extra_body={"glass": True}, **given
+        ).choices
+        assert len(choice.glass) == 4
+        for one in choice.glass:
+            fields = parse_qs(urlsplit(one["link"]).fragment.partition("?")[2])
+            drawn = json.loads(fields["drawn"][0])
+            assert (fields["prompt"], drawn["start"], drawn["of"]) == ([text], text, "written")
+            about = open_trace(
+                server,
+                "small",
+                prompt=text,
+                written=[token for token, _ in drawn["tokens"]],
+                sampling=json.loads(fields["draw"][0]),
+            )
+            assert about["chosen"]["id"] == one["token"]
+        if given == how:
+            assert {one["address"] for one in choice.glass} == {None}
+    said = glassformer("explain", str(folder), text, choice.glass[3]["address"], "--json")
+    probability = json.loads(said.stdout)["value"]
+    # float32, the same sums in another order
+    assert math.log(probability) == pytest.approx(choice.logprobs.token_logprobs[3], abs=1e-5)
+
+
 def test_what_a_translation_does_not_have_is_a_400_that_names_the_field(client, model):
     pad, longest = model.config.pad_id, model.config.encoder.n_ctx
     for field, prompt, fields in (
         ("echo", "the cat", {"echo": True}),
-        ("glass", "the cat", {"extra_body": {"glass": True}}),
-        ("glass", "the cat", {"extra_headers": {"x-glass": "true"}}),
         ("prompt", "", {}),
         ("prompt", [pad, pad], {}),
     ):

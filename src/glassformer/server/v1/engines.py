@@ -174,7 +174,7 @@ def ask(
     most: new tokens; score: with the log-probabilities of the prompts' own tokens. Two towers read
     a prompt as their source, and the text is its translation.
     """
-    refuse_unshown(request, served.rules, served.towers is not None)
+    refuse_unshown(request, served.rules)
     n = request.n or 1
     if n * len(prompts) > PROMPTS:
         raise FieldError(

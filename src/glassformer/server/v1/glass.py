@@ -38,16 +38,10 @@ def with_header(request: Wish, header: bool | None) -> Wish:
     return request.model_copy(update={"glass": header})
 
 
-def refuse_unshown(request: schemas.Request, rules: Rules, translates: bool) -> None:
+def refuse_unshown(request: schemas.Request, rules: Rules) -> None:
     """Raise where a choice could not be shown as it was made."""
     if not request.glass:
         return
-    if translates:
-        raise FieldError(
-            "glass",
-            "a translation's tokens have no addresses of their own; leave it out, and open the page"
-            " with the prompt, where every word of its translation can be looked into",
-        )
     if request.logit_bias:
         raise FieldError(
             "glass", "a trace knows no logit_bias, so it can't show such a choice; leave one out"
@@ -66,18 +60,44 @@ def glass(
     """Of tokens from index `first` of a text on; base: the server's address."""
     result: list[schemas.GlassToken] = []
     for index, token in enumerate(tokens, first):
-        fields = _fields(tokenizer, text.prompt, text.new[:index])
+        new = text.new[:index]
+        if text.source is None:
+            fields = _fields(tokenizer, text.prompt, new)
+        else:
+            fields = _fields_of_translation(tokenizer, text.source, new)
         draw = {**text.sampling.to_dict(), "seed": text.seed, "index": index}
         query = {"at": LAST, "run": run, "draw": json.dumps(draw), **(fields or {})}
         result.append(
             schemas.GlassToken(
                 token=token,
                 text=name(tokenizer, token),
-                address=f"@token={index} {LAST}" if index else LAST,
+                address=_address(text, index, token),
                 link=None if fields is None else f"{base}#/story?{urlencode(query)}",
             )
         )
     return result
+
+
+def _address(text: Text, index: int, token: int) -> str | None:
+    """What `explain` calls the choice; of a translation it knows the likeliest words alone."""
+    if text.source is None:
+        return f"@token={index} {LAST}" if index else LAST
+    is_likeliest = text.sampling.greedy and text.sampling.repetition_penalty == 1
+    return f"fwd/probs[pos={index}, vocab={token}]" if is_likeliest else None
+
+
+def _fields_of_translation(
+    tokenizer: Tokenizer, source: list[int], new: list[int]
+) -> dict[str, str] | None:
+    """What the page's address says of a source and of its translation so far."""
+    start = tokenizer.decode_known(source)
+    try:
+        if tokenizer.encode_source(start) != source:
+            return None
+    except GlassformerError:  # as in `_encoded`
+        return None
+    written = {"start": start, "at": len(new), "tokens": [(token, "") for token in new]}
+    return {"prompt": start, "drawn": json.dumps({**written, "of": "written"})}
 
 
 def _fields(tokenizer: Tokenizer, prompt: list[int], new: list[int]) -> dict[str, str] | None:

@@ -164,7 +164,10 @@ class GlassToken(Answer):
 
     token: int
     text: str
-    address: str = Field(description="As `glassformer explain` takes it, after the prompt.")
+    address: str | None = Field(
+        description="As `glassformer explain` takes it, after the prompt; null for a translation"
+        " that is not of the likeliest words."
+    )
     link: str | None = Field(description="Opens the page there; null where no text spells it.")
 
 
