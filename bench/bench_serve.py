@@ -180,9 +180,13 @@ class Load:
         self.first: list[float] = []
         self.between: list[float] = []
         self.tokens = 0
-        self.errors = 0.0
+        self.faults: list[str] = []
         self.seconds = 0.0
         self.memory: list[float] = []
+
+    @property
+    def errors(self) -> float:
+        return float(len(self.faults))
 
     @property
     def rate(self) -> float:
@@ -231,9 +235,12 @@ def load(
                     body["stream_options"] = {"include_usage": True}
                 try:
                     times, tokens = _streamed(client, body) if stream else _whole(plain, body)
-                except (httpx.HTTPError, OSError, HTTPException, KeyError, ValueError):
+                except (httpx.HTTPError, OSError, HTTPException, KeyError, ValueError) as error:
+                    after = time.perf_counter() - begun
+                    fault = f"after {after:.0f} s: {error!r}"
+                    print(fault, file=sys.stderr)
                     with lock:
-                        seen.errors += 1
+                        seen.faults.append(fault)
                     continue
                 with lock:
                     seen.tokens += tokens

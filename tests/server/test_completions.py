@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import torch
 
 from glassformer.generation.batch import Batch
 from glassformer.model import Decoder
+from glassformer.server.v1.schemas import ChatDelta
+from glassformer.server.v1.stream import event
 from glassformer.text.tokenizer import Tokenizer
 from tests.server.clients import make_model, serving
 from tests.server.served import until
@@ -221,6 +224,14 @@ def test_a_stream_tells_its_usage_if_asked(client):
     assert parts[-1].usage == complete(client).usage
     assert all(part.usage is None for part in parts[:-1])
     assert all(part.usage is None for part in complete(client, stream=True))
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029", "\x0b", "\x1e", "é", "🙂"])
+def test_an_event_is_one_line_for_every_client_whatever_character_it_has(character):
+    piece = ChatDelta(role="assistant", content=f"a{character}b")
+    line, end = event(piece).splitlines()  # as httpx cuts them: at every character that may
+    assert json.loads(line.removeprefix("data: "))["content"] == f"a{character}b"
+    assert end == ""
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -18,10 +18,13 @@ DONE = "data: [DONE]\n\n"
 PIECE_CHARACTERS = 50_000
 """Written in some ten milliseconds."""
 
+LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+"""What ends a line for some clients, and no line of server-sent events, as JSON escapes it."""
+
 
 def event(model: BaseModel) -> str:
-    """One chunk."""
-    return f"data: {model.model_dump_json()}\n\n"
+    """One chunk, on one line for whoever reads it."""
+    return f"data: {model.model_dump_json().translate(LINE_ENDS)}\n\n"
 
 
 async def in_pieces(events: Iterator[str]) -> AsyncIterator[str]:
