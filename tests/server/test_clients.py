@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import socket
@@ -24,6 +25,7 @@ from glassformer.generation.batch import Batch
 from glassformer.server.app import create_app
 from glassformer.server.connections import PATIENCE
 from glassformer.server.runs import Runs
+from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.stream import in_pieces
 from glassformer.text.chat import PLAIN
 from glassformer.text.tokenizer import Tokenizer
@@ -283,6 +285,25 @@ def test_the_page_on_this_machine_sees_what_its_clients_asked_and_none_from_else
     server.post("/v1/completions", json=asked)
     monkeypatch.undo()
     assert len(server.get("/api/requests").json()["requests"]) == 1
+
+
+def test_an_answer_leaves_memory_when_it_is_over_without_pythons_collector(folder, monkeypatch):
+    monkeypatch.setattr("glassformer.server.v1.services.REMEMBERED", 5)
+
+    def answers() -> int:
+        return sum(isinstance(one, Answer) for one in gc.get_objects())
+
+    server = in_process(str(folder))
+    gc.collect()
+    before = answers()
+    gc.disable()
+    try:
+        for number in range(30):
+            asked = {"prompt": PROMPT, "max_tokens": 2, "stream": number % 2 == 0}
+            assert server.post("/v1/completions", json=asked).status_code == 200
+        assert answers() <= before + 5 + 1  # those that the page shows, and the last one
+    finally:
+        gc.enable()
 
 
 # --- load ---

@@ -12,6 +12,24 @@ from glassformer.generation.stream import TextStream
 from glassformer.text.tokenizer import Tokenizer
 
 
+def _nothing() -> None:
+    pass
+
+
+class Ended:
+    """Whom a text that has ended tells: nobody."""
+
+    def scored(self, prompt: list[Chosen]) -> None:
+        pass
+
+    def push(self, chosen: Chosen) -> bool:
+        del chosen
+        return True
+
+    def finish(self, reason: str | None, error: Exception | None = None) -> None:
+        pass
+
+
 class Choice:
     """What has been given of a text: its pieces, its tokens, and how it ended.
 
@@ -74,6 +92,8 @@ class Choice:
             self.reason = "stop" if self._stream.stopped else reason
             self.error, self.done = error, True
         self._touched()
+        # or they hold each other until Python's collector comes, which is seldom
+        self._touched, self.text.sink = _nothing, Ended()
 
     @property
     def has_news(self) -> bool:
