@@ -123,7 +123,7 @@ def test_a_masked_target_and_what_belongs_to_its_place_say_that_nothing_is_asked
     for name in places:
         asked, masked = (trace.explain(f"{name}[batch=0,pos={pos}]").flags for pos in (0, 1))
         assert asked == [], name
-        assert masked == ["masked: nothing is asked after this token, so the loss leaves it out"]
+        assert masked == ["masked: not asked for"]
     assert trace.explain("fwd/loss").flags == []
 
 

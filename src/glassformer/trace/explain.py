@@ -251,7 +251,7 @@ class Explanation:
         if np.isnan(self.value):
             result.append("not a number: follow the operands to where it first appears")
         if self._is_unasked:
-            result.append("masked: nothing is asked after this token, so the loss leaves it out")
+            result.append("masked: not asked for")
         if self.node.edited and self._operand("edited") == 1:
             result.append("edited: this number was set by hand")
         if self._run is not None and self._run.kinks:

@@ -102,7 +102,6 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
     agrees: true,
     flags: flags(value, node, at),
   };
-  if (isUnasked(node, value)) result.flags.push(UNASKED);
   if (!computed) return result;
   const { run } = await whenHere(trace, evaluation, (run) => {
     result.recomputed = run.run(formula.tree, at);
@@ -121,19 +120,15 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
   result.line = write(false);
   result.inFull = () => write(true);
   result.groups = grouped(run, formula.tree, at);
-  const asked = operands.targets;
-  if (asked && node.axes.length && isUnasked(asked, trace.values.peek(asked, flat(asked, at))))
-    result.flags.push(UNASKED);
   if (node.edited && [...run.reads.get("edited")!].some(([, edited]) => edited === 1))
     result.flags.push("edited: this number was set by hand");
   if (run.kinks) result.flags.push("kink: exactly at the corner, where the slope is not unique");
   return result;
 }
 
-const UNASKED = "masked: nothing is asked after this token, so the loss leaves it out";
-
 function flags(value: number, node: TraceNode, at: Record<string, number>): string[] {
   const result: string[] = [];
+  if (isUnasked(node, value)) result.push("masked: not asked for");
   if (isMasked(node, at)) result.push("masked: this query may not look at this key");
   else if (!Number.isFinite(value) && !Number.isNaN(value))
     result.push("infinite: follow the operands to where it first appears");
