@@ -243,9 +243,7 @@ def test_full_precision_is_a_click_away(page: Page, server: str, trace: Trace) -
     assert shown == f"scores_raw = {line.numbers}"
 
 
-def test_a_masked_target_is_marked_and_says_that_nothing_is_asked_there(
-    page: Page, server: str
-) -> None:
+def test_a_masked_target_says_that_it_is_not_asked_for(page: Page, server: str) -> None:
     """The last token of a text has no next one that could be asked for."""
     small = urlencode({"run": "small", "prompt": PROMPT})
     page.goto(f"{server}#/map?{small}&at=token/targets[batch=0,pos=7]")

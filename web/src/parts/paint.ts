@@ -1,6 +1,6 @@
 /** Painting the visible window of a matrix on a canvas. */
 import { number } from "../trace/number";
-import { isInteger, isUnasked } from "../trace/node";
+import { isInteger } from "../trace/node";
 import { channels } from "../state/theme.svelte";
 import { columnLabel, isMasked, layout, rowLabel, type Plane, type Scale } from "./grid";
 
@@ -86,8 +86,7 @@ export function paint(
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
   const valueAt = (r: number, c: number) =>
     values.peek(plane.node, base + r * byRow + c * byColumn);
-  const masked = (r: number, c: number) =>
-    isMasked(plane, r, c) || isUnasked(plane.node, valueAt(r, c));
+  const masked = (r: number, c: number) => isMasked(plane, r, c);
   for (let r = r0; r < r1; r++) {
     for (let c = c0; c < c1; c++) {
       const x = side + c * cell.width - scroll.x;

@@ -5,7 +5,7 @@ import { Evaluation, whenHere } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { line, putIn, type Line } from "./arithmetic";
-import { addressOf, flat, isInteger, isMasked, isUnasked, type TraceNode } from "./node";
+import { addressOf, flat, isInteger, isMasked, type TraceNode } from "./node";
 import type { ByOffset } from "./offsets";
 import { symbol, type Trace } from "./trace";
 import { terms, type Terms } from "./terms";
@@ -128,7 +128,7 @@ export async function explain(trace: Trace, where: Address): Promise<Explanation
 
 function flags(value: number, node: TraceNode, at: Record<string, number>): string[] {
   const result: string[] = [];
-  if (isUnasked(node, value)) result.push("masked: not asked for");
+  if (node.address === "token/targets" && value < 0) result.push("masked: not asked for");
   if (isMasked(node, at)) result.push("masked: this query may not look at this key");
   else if (!Number.isFinite(value) && !Number.isNaN(value))
     result.push("infinite: follow the operands to where it first appears");

@@ -74,7 +74,3 @@ export const hasMask = (node: TraceNode): boolean =>
 /** Whether the element of a value at an index was masked. */
 export const isMasked = (node: TraceNode, at: Record<string, number>): boolean =>
   hasMask(node) && at.key > at.query;
-
-/** Whether a target is masked: nothing is asked there. */
-export const isUnasked = (node: TraceNode, value: number | undefined): boolean =>
-  node.address === "token/targets" && value! < 0;
