@@ -83,7 +83,19 @@ def traces(seed: int) -> Iterator[Trace]:
     for name, neurons in NEURONS:
         model = random_model(config_of(name).replace(activation=neurons), seed, torch.float32)
         yield model.watch(random_ids(model.config, seed))
+    yield of_preferences(seed)
     yield from of_encoders_towers_and_documents(seed)
+
+
+def of_preferences(seed: int) -> Trace:
+    """A training step on two pairs of replies."""
+    model = random_model(config_of("gpt2"), seed, torch.float32)
+    ids = random_ids(model.config, seed, batch=4)
+    draw = torch.Generator().manual_seed(seed)
+    targets = random_targets(model.config, seed, ids)
+    reference = 5 + 20 * torch.rand(4, generator=draw)
+    given = {"reference": reference, "beta": torch.full((4,), 0.1)}
+    return watch_step(model, ids, targets, lr=9.7e-4, **given).trace
 
 
 def of_encoders_towers_and_documents(seed: int) -> Iterator[Trace]:

@@ -16,7 +16,7 @@ def preferences(seed: int | str) -> Iterator[dict[str, Any]]:
 
     >>> row = next(preferences(1))
     >>> row["prompt"][-1]["content"], row["chosen"], row["rejected"]
-    ('What is the kitten called?', 'X', 'Y')
+    ('And the dog?', 'It ran in the park.', 'It rolled in the mud.')
     """
     draw = random.Random(f"storyland preferences {seed}")
     for chat in chats(f"preferences {seed}"):
