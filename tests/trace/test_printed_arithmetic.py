@@ -94,8 +94,8 @@ def of_preferences(seed: int) -> Trace:
     draw = torch.Generator().manual_seed(seed)
     targets = random_targets(model.config, seed, ids)
     reference = 5 + 20 * torch.rand(4, generator=draw)
-    given = {"reference": reference, "beta": torch.full((4,), 0.1)}
-    return watch_step(model, ids, targets, lr=9.7e-4, **given).trace
+    beta = torch.full((4,), 0.1)
+    return watch_step(model, ids, targets, lr=9.7e-4, reference=reference, beta=beta).trace
 
 
 def of_encoders_towers_and_documents(seed: int) -> Iterator[Trace]:
