@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.errors import GlassformerError
 from glassformer.model import Config, Decoder, EncoderDecoder
 from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.model.size import parameter_count
 from glassformer.text.chat import PLAIN
 from glassformer.text.chat_rows import MESSAGES, ChatText
 from glassformer.text.corpus import FIELD, Corpus
-from glassformer.text.load import load_tokenizer
 from glassformer.text.mixture import name_of, parts_of, shares
 from glassformer.text.preference_rows import is_preference
-from glassformer.text.tokenizer import KINDS, Tokenizer
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.chat import context_of, first_fields, for_chats, write_chats
 from glassformer.training.choices import Choices
 from glassformer.training.corpora import Progress, write_corpus
 from glassformer.training.device import choose_device
+from glassformer.training.new_tokenizer import new_tokenizer
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.preference import (
     storyland_preferences,
@@ -45,7 +44,6 @@ from glassformer.training.translation import (
     translation_tokenizer,
 )
 
-TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
 VOCABULARY_DOCUMENTS = 5_000  # of a corpus of ours have each of its words
 WHOLE = "the whole text is learned: it is too short to hold out a part of it and measure on that"
 
@@ -359,35 +357,3 @@ class Translations(Source):
         model, tokenizer, recipe = begun.model, begun.tokenizer, begun.recipe
         assert isinstance(model, EncoderDecoder), "accepted above, or begun here"
         return Written(describe_translation(folder, model, tokenizer, recipe, self.language))
-
-
-def new_tokenizer(choices: Choices, table: dict[str, Any], texts: Iterable[str]) -> Tokenizer:
-    """The tokenizer that was asked for, or that of a preset's `table`, learned from texts."""
-    kind = choices.tokenizer or table.get("kind", "bpe")
-    if kind not in KINDS and Path(kind).exists():  # ./words is a folder of that name
-        return load_tokenizer(kind)
-    if kind not in KINDS:
-        raise GlassformerError(
-            f"--tokenizer {kind!r} is neither a folder nor one of {', '.join(KINDS)}."
-            f"{did_you_mean(kind, KINDS)}"
-        )
-    if kind != table.get("kind"):  # the preset's further settings are for its own kind
-        table = {}
-    if "vocabulary" in table and choices.vocab_size is None:
-        return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
-    size = table.get("vocab_size") if choices.vocab_size is None else choices.vocab_size
-    texts = first_characters(texts, TOKENIZER_CHARACTERS)
-    if table.get("masked"):
-        return Tokenizer.of_masked_words(texts, size, lowercase=table.get("lowercase", True))
-    return Tokenizer.train(kind, texts, vocab_size=size, lowercase=table.get("lowercase", False))
-
-
-def first_characters(texts: Iterable[str], n: int) -> Iterable[str]:
-    """Texts up to the one that brings their length to n.
-
-    >>> list(first_characters(["abc", "de", "f"], 4))
-    ['abc', 'de']
-    """
-    lengths, texts = itertools.tee(texts)
-    total = itertools.accumulate((len(text) for text in lengths), initial=0)
-    return (text for text, before in zip(texts, total, strict=False) if before < n)
