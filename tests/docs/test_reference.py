@@ -71,3 +71,8 @@ def test_every_name_that_a_pass_records_is_on_the_page_of_addresses(name: str):
     guessed = model.watch(random_ids(config, seed=0))
     record_guesses(model, guessed)
     assert {step.short for step in [*trace.computed, *guessed.computed]} <= NAMES
+
+
+def test_every_decision_has_a_number_of_its_own():
+    numbers = [file.name[:4] for file in sorted((DOCS / "decisions").glob("0*.md"))]
+    assert numbers == sorted(set(numbers))
