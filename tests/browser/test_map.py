@@ -82,7 +82,7 @@ def test_levels_zoom_into_each_other_unless_no_motion_is_wanted(page: Page, serv
     assert page.evaluate("window.glided") == [number]
     page.go_back()
     expect(page.get_by_test_id("value")).to_have_count(0)
-    page.wait_for_function("window.glided.length === 2")  # and back into its cell
+    page.wait_for_function("() => window.glided.length === 2")  # and back into its cell
     assert page.evaluate("window.glided") == [number, number]
     assert page.evaluate("window.zooms") == 1
     page.evaluate("location.hash = location.hash.replace('map', 'story')")  # to the sentence

@@ -47,7 +47,9 @@ def test_a_visitor_guesses_among_four_and_gets_the_models_answer_in_per_cent_on_
     expect(mine).to_contain_text(word)
     end = re.search(r"from 0 to (\d+)%", told(page))
     assert end is not None
-    width = float(str(mine.locator(".fill").get_attribute("style")).split(":")[1].strip(" %;"))
+    drawn = re.search(r"width: ([\d.]+)%", str(mine.locator(".fill").get_attribute("style")))
+    assert drawn is not None
+    width = float(drawn[1])
     assert width == pytest.approx(100 * chance / (float(end[1]) / 100), rel=1e-3)
     assert problems(page) == []
     page.get_by_role("link", name="Watch how it decides").click()

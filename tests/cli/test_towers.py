@@ -20,7 +20,6 @@ from glassformer.training.loop import train
 from glassformer.training.prepare import new_run
 from glassformer.training.translation import towers_of, translated, translation_tokenizer
 from tests.command_line import Command
-from tests.server.served import client
 
 SENTENCE = "the black cat sleeps"
 
@@ -132,14 +131,6 @@ def test_a_page_without_the_model_holds_both_towers_with_their_gradients(
     assert trace.about.tokens[0] == "<s>"
     assert trace.about.backward
     assert trace.about.optimizer
-
-
-def test_clients_that_ask_for_a_text_to_be_continued_are_told_what_answers(folder: str):
-    asked = {"model": "model", "messages": [{"role": "user", "content": SENTENCE}]}
-    for path, body in (("completions", {"prompt": SENTENCE}), ("chat/completions", asked)):
-        answer = client(folder).post(f"/v1/{path}", json={"model": "model", **body})
-        assert answer.status_code == 400
-        assert "two towers and answers a source" in answer.json()["error"]["message"]
 
 
 def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
