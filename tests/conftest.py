@@ -62,6 +62,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what needs no trained run: one worker trains it while the other is busy so."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/page/"))
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # what the imports left is not looked through again and again

@@ -26,9 +26,15 @@ def problems(page: Page) -> list[str]:
     return [f"{v['id']}: {n['target']} {n['html'][:90]}" for v in result for n in v["nodes"]]
 
 
+def drawn(page: Page) -> None:
+    """Wait until nothing moves and two pictures have been drawn since."""
+    page.wait_for_function("() => document.getAnimations().every(a => a.playState != 'running')")
+    page.evaluate("() => new Promise(ok => requestAnimationFrame(() => requestAnimationFrame(ok)))")
+
+
 def settle(page: Page) -> None:
     page.wait_for_selector(".rail .token, .sentence")  # the trace is there
-    page.wait_for_timeout(300)
+    drawn(page)
 
 
 def problems_of_views(page: Page, url: str, views: list[str]) -> list[str]:
@@ -37,11 +43,11 @@ def problems_of_views(page: Page, url: str, views: list[str]) -> list[str]:
     for view in views:
         page.goto(f"{url}#/{view}")
         page.wait_for_selector(".rail .token, .sentence", state="attached")
-        page.wait_for_timeout(300)
+        drawn(page)
         result += [f"{view}: {problem}" for problem in problems(page)]
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
-            page.wait_for_timeout(100)  # what is drawn anew
+            drawn(page)
             over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             if over > 0:
                 result.append(f"{view}: {over} pixels too wide at {width}")

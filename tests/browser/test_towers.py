@@ -298,10 +298,10 @@ def test_both_learn_in_the_page(page: Page, files: list[Path]) -> None:
         expect(page.get_by_test_id("expects")).to_be_visible()
 
 
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.heavy)])
 def test_axe_finds_nothing_wrong_and_a_phone_cuts_nothing_off(
-    page: Page, files: list[Path]
+    page: Page, files: list[Path], which: int
 ) -> None:
     page.emulate_media(color_scheme="dark")
-    for file in files:
-        page.set_viewport_size({"width": 390, "height": 844})
-        assert problems_of_views(page, file.as_uri(), VIEWS) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert problems_of_views(page, files[which].as_uri(), VIEWS) == []
