@@ -47,6 +47,24 @@ def test_training_lowers_the_held_out_loss_below_both_plain_guesses():
     assert outcome.val_loss < min(guesses["uniform_loss"], guesses["unigram_loss"])
 
 
+def test_a_small_model_takes_one_thread_and_gives_the_others_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    inside: list[int] = []
+    try:
+        recipe = small_recipe(steps=2)
+        train(
+            small_model(),
+            small_data(),
+            recipe,
+            report=lambda _: inside.append(torch.get_num_threads()),
+        )
+        assert set(inside) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -21,6 +21,7 @@ from glassformer.generation.c_step import CompiledStep, NotCompiledError
 from glassformer.generation.cache import Cache
 from glassformer.kernels import choices
 from glassformer.kernels.product import heads_of
+from glassformer.kernels.threads import one_thread
 from glassformer.model.adapter import Adapter, frozen
 from glassformer.model.block import Block
 from glassformer.model.config import Config
@@ -363,17 +364,6 @@ SMALL = 32 << 20
 
 @contextmanager
 def generating(packed: Any) -> Iterator[None]:
-    """No dropout inside, whatever the model is doing outside, and one thread for a small model.
-
-    The kernels of a single row are so short that threads mostly wait for each other, and on a busy
-    machine for the scheduler.
-    """
-    threads = torch.get_num_threads()
-    if packed.small:
-        torch.set_num_threads(1)
-    try:
-        with evaluating(packed.model):
-            yield
-    finally:
-        if packed.small:
-            torch.set_num_threads(threads)
+    """No dropout inside, whatever the model is doing outside, and one thread for a small model."""
+    with one_thread(packed.small), evaluating(packed.model):
+        yield
