@@ -25,7 +25,7 @@ from glassformer.model.parts import Lora
 from glassformer.ops import IGNORED
 from glassformer.text.preference_rows import render_preference
 from glassformer.text.rows import Row
-from glassformer.text.storyland.chats import chats
+from glassformer.text.storyland.chats import BASES, NOT_SAID, chats
 from glassformer.text.storyland.preferences import preferences
 from glassformer.training.chat import for_chats
 from glassformer.training.choices import Choices
@@ -319,6 +319,44 @@ def test_a_wrong_reply_about_storyland_is_none_of_the_right_ones_and_is_known():
         assert row["prompt"][-1]["role"] == "user"
         assert row["chosen"] != row["rejected"]
         assert not tokenizer.unknown_words(row["rejected"])
+
+
+def test_a_wrong_yes_or_no_does_not_contradict_itself():
+    """Else a reply that nobody would give loses, and what the story says is not learned."""
+    told = 0
+    for chat in islice(chats("test"), 300):
+        for prompt, reply in zip(chat.prompts, chat.replies, strict=True):
+            if reply.kind not in ("is it", "did it") or "," not in reply.wrong:
+                continue
+            told += 1
+            yes, _, said = reply.wrong.removesuffix(".").partition(", it ")
+            said = said.removeprefix("is ")
+            past, _, rest = said.partition(" ")
+            asked = said if reply.kind == "is it" else f"{BASES[past]} {rest}"
+            assert prompt.endswith(f" {asked}?") == (yes == "Yes"), (prompt, reply)
+    assert told > 50
+
+
+def test_that_the_story_does_not_say_is_rejected_about_as_often_as_it_is_chosen():
+    pairs = [*islice(preferences("test"), 1000)]
+    chosen, rejected = (
+        sum(row[reply] in NOT_SAID for row in pairs) for reply in ("chosen", "rejected")
+    )
+    # of 1,000 each count has a standard deviation of 12
+    assert chosen == pytest.approx(rejected, abs=60)
+    assert min(chosen, rejected) > 100
+
+
+def test_adapters_learn_preferences_at_ten_times_the_rate_of_all_weights(folder, tmp_path):
+    lora = Lora(rank=2, alpha=4.0, on=("W_Q", "W_V"))
+
+    def rate(name: str, **more: Any) -> float:
+        prepared = new_run(tmp_path / name, choices(folder, **{"recipe": {"steps": 1}, **more}))
+        prepared.run.close()
+        return prepared.recipe.lr
+
+    whole, adapters = rate("whole"), rate("adapters", lora=lora)
+    assert adapters == pytest.approx(10 * whole)
 
 
 def test_a_chat_of_storyland_learns_from_pairs_about_it(tmp_path):

@@ -194,8 +194,8 @@ def question(draw: random.Random, animals: list[Animal], before: Question | None
         lambda: _colour(one, other, f"What colour is {one.pet or f'the {one.name}'}?"),
         lambda: _deed(one, other, f"What did the {one.name} do?"),
         lambda: _doer(one, other),
-        lambda: _whether(draw, animals, one),
-        lambda: _is(draw, one),
+        lambda: _whether(draw, animals, one, other),
+        lambda: _is(draw, one, other),
         lambda: _unknown(draw, animals),
     ]
     if one.owner:
@@ -243,7 +243,7 @@ def _doer(one: Animal, other: Animal) -> Question:
     return Question(f"Who {one.deed}?", *right, "who did", wrong, one)
 
 
-def _whether(draw: random.Random, animals: list[Animal], one: Animal) -> Question:
+def _whether(draw: random.Random, animals: list[Animal], one: Animal, other: Animal) -> Question:
     """Did it? What it did, or what another animal did or might have done."""
     deed = one.deed
     if draw.random() < 0.5:
@@ -251,19 +251,24 @@ def _whether(draw: random.Random, animals: list[Animal], one: Animal) -> Questio
         deed = draw.choice([other for other in others if other != one.deed])
     past, _, rest = deed.partition(" ")
     asked = f"Did the {one.name} {BASES[past]} {rest}?"
-    right, wrong = ((f"{yes}, it {one.deed}.", f"{yes}.") for yes in _yes(deed == one.deed))
+    right, wrong = _yes_or_no("it", one.deed, deed, other.deed)
     return Question(asked, *right, "did it", wrong, one)
 
 
-def _yes(is_so: bool) -> tuple[str, str]:
-    """What is right to say, and what is wrong."""
-    return ("Yes", "No") if is_so else ("No", "Yes")
+def _yes_or_no(it: str, so: str, asked: str, also: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The two forms of what is right, and of what is wrong: it agrees with itself, as a lie does.
+
+    so: what the story says; asked: what the question says; also: what is said of another animal.
+    """
+    yes = (f"Yes, {it} {asked}.", "Yes.")
+    no = (f"No, {it} {also if asked == so else so}.", "No.")
+    return (yes, no) if asked == so else (no, yes)
 
 
-def _is(draw: random.Random, one: Animal) -> Question:
+def _is(draw: random.Random, one: Animal, other: Animal) -> Question:
     coat = one.coat if draw.random() < 0.5 else draw.choice([c for c in COATS if c != one.coat])
     asked = f"Is the {one.name} {coat}?"
-    right, wrong = ((f"{yes}, it is {one.coat}.", f"{yes}.") for yes in _yes(coat == one.coat))
+    right, wrong = _yes_or_no("it is", one.coat, coat, other.coat)
     return Question(asked, *right, "is it", wrong, one)
 
 
