@@ -36,19 +36,17 @@ const neverHydrated: Plugin = {
 
 export default defineConfig({
   plugins: [
-    svelte({ compilerOptions: { cssHash } }),
+    svelte({ compilerOptions: { cssHash, discloseVersion: false } }),
     neverHydrated,
     likeBesideLike,
-    viteSingleFile({ removeViteModuleLoader: true }),
+    viteSingleFile(),
   ],
   worker: { rolldownOptions: { output: { comments: false } } },
   build: {
     target: "es2022",
     reportCompressedSize: true,
+    modulePreload: { polyfill: false }, // there is one script, and no module to load before it
     rolldownOptions: {
-      // what d3-array makes as it is loaded and nobody here uses; that a property is read stays,
-      // though nothing is done with it: Svelte's effects depend on what they read
-      treeshake: { manualPureFunctions: ["bisector", "Blur2", "shuffler"] },
       checks: { circularDependency: true },
       onLog(level, log, handle) {
         if (log.code !== "CIRCULAR_DEPENDENCY") handle(level, log);

@@ -1,5 +1,5 @@
 /** A pass as a trace: the node table and the file of numbers that a trace of Python's has. */
-import { DTYPES } from "../trace/dtype";
+import { BYTES } from "../trace/dtype";
 import type { TraceNode } from "../trace/node";
 import type { Table } from "../trace/trace";
 import { paramsOf, shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
@@ -49,7 +49,7 @@ export function encode(
   let nbytes = 0;
   const here = [...rows.values()].filter(({ address }) => !unmade.has(address));
   const place = (row: TraceNode) => {
-    const size = row.shape.reduce((a, b) => a * b, 1) * DTYPES[row.dtype].bytes;
+    const size = row.shape.reduce((a, b) => a * b, 1) * BYTES[row.dtype];
     row.bytes = [nbytes, (nbytes += size)];
   };
   here.forEach(place);

@@ -1,5 +1,5 @@
 /** A model made anew for a text: its vocabulary, and the numbers that it begins with. */
-import { splitter, type TokenizerFile } from "../text/tokenizer";
+import { cutter, type TokenizerFile } from "../text/tokenizer";
 import { kindOf } from "../trace/address";
 import type { PlanNode } from "./plan";
 import type { Values } from "./program";
@@ -19,7 +19,8 @@ const ANY = { type: "Split", pattern: { Regex: "[\\s\\S]" } };
 export function vocabularyOf(text: string, unit: Unit, words: TokenizerFile): TokenizerFile {
   const file: TokenizerFile =
     unit === "words" ? words : { ...words, pre_tokenizer: ANY, decoder: { type: "Fuse" } };
-  const found = [...new Set(splitter(file.pre_tokenizer)(text).map(([word]) => word))].sort();
+  const cut = cutter(file.pre_tokenizer!.pattern!.Regex!);
+  const found = [...new Set(cut(text).map(([word]) => word))].sort();
   if (found.length < 2)
     throw new Error(`this text has no two different ${unit}; give a longer one`);
   if (found.length > MOST)

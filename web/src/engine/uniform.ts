@@ -25,15 +25,13 @@ const SIGMA = [
 ];
 const ROUNDS = 12;
 const DIGEST_BYTES = 8n;
-const LANES = [
-  [0, 4, 8, 12],
-  [1, 5, 9, 13],
-  [2, 6, 10, 14],
-  [3, 7, 11, 15],
-  [0, 5, 10, 15],
-  [1, 6, 11, 12],
-  [2, 7, 8, 13],
-  [3, 4, 9, 14],
+/** The state is a square of four rows: first its columns are mixed, then its diagonals. */
+const LANES = Array.from({ length: 8 }, (_, i) =>
+  [0, 1, 2, 3].map((row) => 4 * row + ((i + (i < 4 ? 0 : row)) % 4)),
+);
+const TURNS = [
+  [32n, 24n],
+  [16n, 63n],
 ];
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value);
@@ -51,16 +49,14 @@ export function uniform(seed: number, index: number): number {
   for (let round = 0; round < ROUNDS; round++) {
     const places = SIGMA[round % SIGMA.length];
     const message = (i: number) => block.getBigUint64(8 * parseInt(places[i], 16), true);
-    LANES.forEach(([a, b, c, d], i) => {
-      v[a] = word(v[a] + v[b] + message(2 * i));
-      v[d] = turn(v[d] ^ v[a], 32n);
-      v[c] = word(v[c] + v[d]);
-      v[b] = turn(v[b] ^ v[c], 24n);
-      v[a] = word(v[a] + v[b] + message(2 * i + 1));
-      v[d] = turn(v[d] ^ v[a], 16n);
-      v[c] = word(v[c] + v[d]);
-      v[b] = turn(v[b] ^ v[c], 63n);
-    });
+    LANES.forEach(([a, b, c, d], i) =>
+      TURNS.forEach(([first, second], half) => {
+        v[a] = word(v[a] + v[b] + message(2 * i + half));
+        v[d] = turn(v[d] ^ v[a], first);
+        v[c] = word(v[c] + v[d]);
+        v[b] = turn(v[b] ^ v[c], second);
+      }),
+    );
   }
   block.setBigUint64(0, first ^ v[0] ^ v[8], true); // the digest, as the big-endian number Python reads
   return Number(block.getBigUint64(0) >> 11n) / 2 ** 53;

@@ -1,10 +1,9 @@
 /** How a vocabulary spells bytes: with letters that print, or by name. */
 
-const encoder = new TextEncoder();
-export const utf8 = (text: string): Uint8Array => encoder.encode(text);
+export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** The letter that each byte is in byte-level BPE: its own in Latin-1 where that prints, else one from U+0100 on (GPT-2's `bytes_to_unicode`). */
-export const LETTERS: string[] = (() => {
+export const LETTERS: string[] = /* @__PURE__ */ (() => {
   let others = 0x100;
   const prints = (byte: number) => (byte >= 0x21 && byte < 0x7f) || (byte >= 0xa1 && byte !== 0xad);
   return Array.from({ length: 256 }, (_, byte) =>

@@ -229,13 +229,18 @@ const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|
 /** A word as the model sees it, and where it began. */
 type Cut = [word: string, at: number];
 
+/** What cuts a text into the words that a pattern finds. */
+export function cutter(pattern: string): (text: string) => Cut[] {
+  const words = new RegExp(spaced(pattern), "gu");
+  return (text) => Array.from(text.matchAll(words), (m): Cut => [m[0], m.index]);
+}
+
 /** What cuts a text into words. */
-export function splitter(stage: Stage | null): (text: string) => Cut[] {
+function splitter(stage: Stage | null): (text: string) => Cut[] {
   if (!stage) return (text) => (text ? [[text, 0]] : []);
   const pattern = stage.type === "ByteLevel" ? GPT2 : stage.pattern?.Regex;
   if (!pattern) throw new Error(`this page does not know the pre-tokenizer ${stage.type}`);
-  const words = new RegExp(spaced(pattern), "gu");
-  const cut = (text: string) => Array.from(text.matchAll(words), (m): Cut => [m[0], m.index]);
+  const cut = cutter(pattern);
   if (stage.type !== "ByteLevel") return cut;
   const spelled = (word: string) => Array.from(utf8(word), (byte) => LETTERS[byte]).join("");
   const prefix = (text: string) => (stage.add_prefix_space && !text.startsWith(" ") ? " " : "");

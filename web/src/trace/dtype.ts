@@ -2,36 +2,30 @@
 
 export type Numbers = Float32Array | Float64Array;
 
-interface Dtype {
-  bytes: number;
-  whole: boolean;
-  /** From little-endian bytes, which is how every machine with a browser holds numbers. */
-  read: (buffer: ArrayBuffer) => Numbers;
-}
+export const BYTES: Record<string, number> = {
+  float32: 4,
+  float64: 8,
+  bfloat16: 2,
+  float16: 2,
+  int64: 8,
+  int32: 4,
+  int16: 2,
+  int8: 1,
+  uint8: 1,
+  bool: 1,
+};
 
-const integers = (kind: {
-  BYTES_PER_ELEMENT: number;
-  new (buffer: ArrayBuffer): ArrayLike<number | bigint>;
-}): Dtype => ({
-  bytes: kind.BYTES_PER_ELEMENT,
-  whole: true,
-  read: (buffer) => Float64Array.from(new kind(buffer) as ArrayLike<number>, Number),
-});
+const integers =
+  (kind: new (buffer: ArrayBuffer) => ArrayLike<number | bigint>) => (buffer: ArrayBuffer) =>
+    Float64Array.from(new kind(buffer) as ArrayLike<number>, Number);
 
-export const DTYPES: Record<string, Dtype> = {
-  float32: { bytes: 4, whole: false, read: (buffer) => new Float32Array(buffer) },
-  float64: { bytes: 8, whole: false, read: (buffer) => new Float64Array(buffer) },
-  bfloat16: {
-    bytes: 2,
-    whole: false,
-    read: (buffer) =>
-      new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer),
-  },
-  float16: {
-    bytes: 2,
-    whole: false,
-    read: (buffer) => Float32Array.from(new Uint16Array(buffer), float16),
-  },
+/** From little-endian bytes, which is how every machine with a browser holds numbers. */
+export const READ: Record<string, (buffer: ArrayBuffer) => Numbers> = {
+  float32: (buffer) => new Float32Array(buffer),
+  float64: (buffer) => new Float64Array(buffer),
+  bfloat16: (buffer) =>
+    new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer),
+  float16: (buffer) => Float32Array.from(new Uint16Array(buffer), float16),
   int64: integers(BigInt64Array),
   int32: integers(Int32Array),
   int16: integers(Int16Array),
@@ -60,7 +54,7 @@ function float16(bits: number): number {
     : sign * 2 ** -14 * (fraction / 1024);
 }
 
-/** The half distance from 1 to the next larger number of a dtype; 0 for whole numbers, which are exact. */
+/** The half distance from 1 to the next larger number of a dtype; whole numbers, which are exact, have none. */
 export const ROUNDOFF: Record<string, number> = {
   float64: 2 ** -53,
   float32: 2 ** -24,

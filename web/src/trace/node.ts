@@ -1,6 +1,6 @@
 /** A node of a trace by itself: its shape, its layout, its mask. */
 import { format } from "./address";
-import { DTYPES } from "./dtype";
+import { BYTES, ROUNDOFF } from "./dtype";
 
 /** What a value is to a reader; Python's `ops.op.Role`. */
 export type Role =
@@ -35,8 +35,8 @@ export interface TraceNode {
 }
 
 export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a * b, 1);
-export const itemBytes = (node: TraceNode): number => DTYPES[node.dtype].bytes;
-export const isInteger = (node: TraceNode): boolean => DTYPES[node.dtype].whole;
+export const itemBytes = (node: TraceNode): number => BYTES[node.dtype];
+export const isInteger = (node: TraceNode): boolean => !(node.dtype in ROUNDOFF);
 
 /** How far apart neighbors along each axis lie, in elements. */
 export function strides(node: TraceNode): number[] {

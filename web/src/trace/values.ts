@@ -1,4 +1,4 @@
-import { DTYPES, type Numbers } from "./dtype";
+import { BYTES, READ, type Numbers } from "./dtype";
 import { size, strides, type TraceNode } from "./node";
 
 /** Where a trace's numbers come from. */
@@ -39,7 +39,7 @@ export class Values {
 
   /** One number, or undefined while it is not here. */
   peek(node: TraceNode, flat: number): number | undefined {
-    const { bytes } = DTYPES[node.dtype];
+    const bytes = BYTES[node.dtype];
     if (flat < 0 || begin(node) + flat * bytes >= node.bytes![1]) return undefined;
     const each = this.tileBytes / bytes;
     const k = Math.floor(flat / each);
@@ -49,7 +49,7 @@ export class Values {
 
   /** Put the numbers at some places into `found`; the places of those that are not here. */
   gather(node: TraceNode, offsets: Float64Array, result: Float64Array): number[] {
-    const each = this.tileBytes / DTYPES[node.dtype].bytes;
+    const each = this.tileBytes / BYTES[node.dtype];
     const missing: number[] = [];
     let [first, tile]: [number, Numbers | undefined] = [0, undefined];
     for (let i = 0; i < offsets.length; i++) {
@@ -75,7 +75,7 @@ export class Values {
   async fetchEach(wanted: [TraceNode, number][]): Promise<void> {
     const tiles = new Map<number, TraceNode>();
     for (const [node, flat] of wanted) {
-      const k = Math.floor((flat * DTYPES[node.dtype].bytes) / this.tileBytes);
+      const k = Math.floor((flat * BYTES[node.dtype]) / this.tileBytes);
       tiles.set(begin(node) + k * this.tileBytes, node);
     }
     await Promise.all([...tiles].map(([at, node]) => this.tile(at, node)));
@@ -84,9 +84,7 @@ export class Values {
   /** Fetch what is missing of the elements [from, to) along every axis: a column touches a tile for each few rows, and is one part. */
   async fetchBox(node: TraceNode, from: number[], to: number[]): Promise<void> {
     const tiles = this.missing(node, from, to);
-    const parts = this.reader.part
-      ? split(from, to, this.tileBytes / DTYPES[node.dtype].bytes)
-      : [];
+    const parts = this.reader.part ? split(from, to, this.tileBytes / BYTES[node.dtype]) : [];
     if (!parts.length || tiles.size <= parts.length + 1)
       await Promise.all([...tiles].map((at) => this.tile(at, node)));
     else {
@@ -121,7 +119,7 @@ export class Values {
 
   /** The elements [from, to) of a value, as doubles. */
   async range(node: TraceNode, from: number, to: number): Promise<Float64Array> {
-    const each = this.tileBytes / DTYPES[node.dtype].bytes;
+    const each = this.tileBytes / BYTES[node.dtype];
     const first = Math.floor(from / each);
     const result = new Float64Array(to - from);
     (await this.held(node, from, to)).forEach((tile, k) => {
@@ -137,7 +135,7 @@ export class Values {
   }
 
   private held(node: TraceNode, from: number, to: number): Promise<Numbers[]> {
-    const { bytes } = DTYPES[node.dtype];
+    const bytes = BYTES[node.dtype];
     const wanted: Promise<Numbers>[] = [];
     for (
       let k = Math.floor((from * bytes) / this.tileBytes);
@@ -151,7 +149,7 @@ export class Values {
 
   /** Where the tiles begin that a box touches and that are not here. */
   private missing(node: TraceNode, from: number[], to: number[]): Set<number> {
-    const { bytes } = DTYPES[node.dtype];
+    const bytes = BYTES[node.dtype];
     const result = new Set<number>();
     const last = from.length - 1;
     const rows = to.map((end, d) => (d === last ? from[d] + 1 : end));
@@ -178,7 +176,7 @@ export class Values {
     const key = [node.address, from, to, block].join(";");
     const result =
       this.parts.get(key) ??
-      this.told(this.reader.part!(node.address, from, to, block).then(DTYPES[node.dtype].read));
+      this.told(this.reader.part!(node.address, from, to, block).then(READ[node.dtype]));
     keep(this.parts, key, result, KEPT_PARTS);
     result.catch(() => this.parts.delete(key));
     return result;
@@ -206,7 +204,7 @@ export class Values {
     if (!coming) {
       coming = this.told(this.bytes(at, Math.min(at + this.tileBytes, node.bytes![1])))
         .then((buffer) => {
-          const tile = DTYPES[node.dtype].read(buffer);
+          const tile = READ[node.dtype](buffer);
           keep(this.tiles, at, tile, KEPT_TILES);
           return tile;
         })

@@ -5,7 +5,7 @@ import type { TraceAbout as About } from "../../src/api";
 import type { Made, Model } from "../../src/engine/model";
 import type { Request } from "../../src/source";
 import { kindOf } from "../../src/trace/address";
-import { DTYPES } from "../../src/trace/dtype";
+import { READ } from "../../src/trace/dtype";
 import { explain } from "../../src/trace/explain";
 import type { TraceNode } from "../../src/trace/node";
 import { Trace, type Table } from "../../src/trace/trace";
@@ -31,7 +31,7 @@ function byAddress({ formulas, nodes }: Table) {
 }
 
 export function numbers(node: TraceNode, bytes: (begin: number, end: number) => ArrayBuffer) {
-  return DTYPES[node.dtype].read(bytes(...node.bytes!));
+  return READ[node.dtype](bytes(...node.bytes!));
 }
 
 /** float32 passes of two programs: of the largest number of the pass's own kind, rounded some hundred times. */

@@ -7,7 +7,7 @@ import { Program, type Values } from "../../src/engine/program";
 import { plainNumber } from "../../src/trace/formula";
 import type { TraceNode } from "../../src/trace/node";
 import type { Table } from "../../src/trace/trace";
-import { DTYPES, ROUNDOFF, TINY } from "../../src/trace/dtype";
+import { READ, ROUNDOFF, TINY } from "../../src/trace/dtype";
 import { cases } from "./cases";
 
 interface Recorded {
@@ -24,7 +24,7 @@ function opened(folder: string): { table: Table; values: Values } {
   const file = readFileSync(`${folder}/values.safetensors`);
   const values = table.nodes.map((node): [string, Float64Array] => {
     const raw = new Uint8Array(file.subarray(...node.bytes!)).buffer;
-    return [node.address, Float64Array.from(DTYPES[node.dtype].read(raw))];
+    return [node.address, Float64Array.from(READ[node.dtype](raw))];
   });
   return { table, values: new Map(values) };
 }

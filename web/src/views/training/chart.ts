@@ -1,5 +1,5 @@
 /** What a line chart of training needs: axes, lines, a running mean. */
-import { extent, least, mean, nice, ticks } from "d3-array";
+import { extent, nice, ticks } from "../../parts/ticks";
 
 export interface Point {
   step: number;
@@ -56,7 +56,7 @@ export function across(frame: Frame, last: number, log: boolean): Axis {
 /** Values from bottom to top, between the lines about them. */
 export function upward(frame: Frame, values: number[], fromZero: boolean): Axis {
   let [low, high] = extent(values.filter(Number.isFinite));
-  if (low === undefined || high === undefined) [low, high] = [0, 1];
+  if (low > high) [low, high] = [0, 1];
   if (fromZero) low = Math.min(low, 0);
   if (low === high)
     [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
@@ -89,11 +89,11 @@ export function path(points: Point[], x: Axis, y: Axis): string {
 export function smooth(points: Point[], wide: number): Point[] {
   return points.map(({ step }, i) => {
     const side = Math.min(Math.floor(wide / 2), i, points.length - 1 - i);
-    const value = mean(points.slice(i - side, i + side + 1), (point) => point.value) ?? NaN;
-    return { step, value };
+    const near = points.slice(i - side, i + side + 1).filter(({ value }) => !Number.isNaN(value));
+    return { step, value: near.reduce((sum, { value }) => sum + value, 0) / near.length };
   });
 }
 
 /** The point whose step is nearest. */
 export const nearestPoint = (points: Point[], step: number): Point | undefined =>
-  least(points, (point) => Math.abs(point.step - step));
+  points.toSorted((a, b) => Math.abs(a.step - step) - Math.abs(b.step - step))[0];
