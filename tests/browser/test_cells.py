@@ -25,7 +25,8 @@ PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
 CELLS_OF_EACH_OP, GRADIENTS = 1, 10
 ALL = 5, 10_000
 NEARLY = 0.03
-"""At most this share of lines says ≈, where numbers cancel."""
+"""At most this share of lines says ≈, where numbers cancel; of a hundred or fewer, `FEW`."""
+FEW = 3
 
 # opens every address in turn and returns what its card says
 READ_CARDS = """async ([hash, addresses]) => {
@@ -115,7 +116,7 @@ def check(found: Iterable[dict[str, Any]], trace: Trace) -> None:
             else:
                 assert rounds_to(typed(card["arithmetic"]), card["recomputed"]), (shown, told)
         check_running(card["running"])
-    assert len(nearly) <= NEARLY * lines, nearly
+    assert len(nearly) <= max(FEW, NEARLY * lines), nearly
 
 
 def first_line(explanation: Explanation) -> str:
@@ -238,7 +239,9 @@ def test_full_precision_is_a_click_away(page: Page, server: str, trace: Trace) -
     card.get_by_role("button", name="full precision").click()
     line = trace.explain(address).line_in_full
     assert line is not None
-    expect(card.get_by_test_id("recomputed")).to_have_text(line.result)
+    expect(card.get_by_test_id("recomputed")).to_have_text(re.compile(r"\.\d{13,}$"))
+    result = float(card.get_by_test_id("recomputed").inner_text())
+    assert result == pytest.approx(float(line.result), rel=1e-14)  # a sum in another order
     shown = re.sub(r"\s+", " ", card.get_by_test_id("arithmetic").inner_text()).strip()
     assert shown == f"scores_raw = {line.numbers}"
 
