@@ -75,6 +75,17 @@ mean_loss = op(
 )
 
 
+def unembedded(
+    t: Tape, x: Tensor, W_U: Tensor, b_U: Tensor | None, cap: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits [batch, pos, vocab]; their largest and the sum of their exponentials [batch, pos]."""
+    logits = t("logits_raw" if cap else "logits", unembed, x, W_U, b_U)
+    if cap:
+        logits = t("logits", cap_logits, logits, cap=cap)
+    largest, _, total = softmax.parts(t, "logits", softmax.over_vocabulary, logits)
+    return logits, largest, total
+
+
 def surprise_steps(
     t: Tape, name: str, logits: Tensor, largest: Tensor, total: Tensor, targets: Tensor
 ) -> Tensor:
@@ -98,10 +109,7 @@ def _steps(
     targets: Tensor,
     cap: float = 0.0,
 ) -> Tensor:
-    logits = t("logits_raw" if cap else "logits", unembed, x, W_U, b_U)
-    if cap:
-        logits = t("logits", cap_logits, logits, cap=cap)
-    largest, _, total = softmax.parts(t, "logits", softmax.over_vocabulary, logits)
+    logits, largest, total = unembedded(t, x, W_U, b_U, cap)
     return surprise_steps(t, name, logits, largest, total, targets)
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from glassformer.kernels import preference as kernels
 from glassformer.ops import softmax
 from glassformer.ops.elementwise import multiply
-from glassformer.ops.linear import cap_logits, unembed
-from glassformer.ops.loss import log_partition_of, surprises
+from glassformer.ops.loss import log_partition_of, surprises, unembedded
 from glassformer.ops.op import Tape, composite
 from glassformer.ops.rows import row_mean, row_subtract, row_sum
 
@@ -97,10 +96,7 @@ def _steps(
     beta: Tensor,
     cap: float = 0.0,
 ) -> Tensor:
-    logits = t("logits_raw" if cap else "logits", unembed, x, W_U, b_U)
-    if cap:
-        logits = t("logits", cap_logits, logits, cap=cap)
-    largest, _, total = softmax.parts(t, "logits", softmax.over_vocabulary, logits)
+    logits, largest, total = unembedded(t, x, W_U, b_U, cap)
     surprise = t("reply_surprise", reply_surprise, surprises(t, logits, largest, total, targets))
     gain = t("reply_gain", reply_gain, reference, surprise)
     scores = t("pair_scores", pair_scores, gain, beta)

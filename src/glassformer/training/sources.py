@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def source_of(choices: Choices, preset: Preset) -> Source:
     return Stories(choices, preset)
 
 
-class Source:
+class Source(ABC):
     """A corpus that a model of one tower learns from."""
 
     def __init__(self, choices: Choices, preset: Preset) -> None:
@@ -135,12 +136,12 @@ class Source:
         return tokenizer
 
     def texts(self) -> Iterable[str]:
-        """Texts from which a vocabulary can be learned."""
-        raise NotImplementedError
+        """Texts to learn a vocabulary from; none where a tokenizer is there already."""
+        return ()
 
+    @abstractmethod
     def write(self, folder: Path, begun: Begun) -> Written:
         """Write the tokens into a folder."""
-        raise NotImplementedError
 
 
 class Texts(Source):
