@@ -249,7 +249,7 @@ class Classroom:
 
     def variant(self, **changes: Any) -> Variant:
         """The text's model trained with some fields of its configuration changed."""
-        name = " ".join(f"{field}={value}" for field, value in changes.items())
+        name = ", ".join(f"{field} {str(value).strip('(),')}" for field, value in changes.items())
         if name not in self._variants:
             own = all(getattr(self.model.config, f) == value for f, value in changes.items())
             if not own:
