@@ -10,8 +10,8 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
 from glassformer.generation.packed import pack
-from glassformer.interop.adapters import merged, with_adapters
 from glassformer.model import Config, Decoder
+from glassformer.model.adapted import merged, with_adapters
 from glassformer.model.adapter import Adapter
 from glassformer.model.parts import ADAPTABLE, Lora
 from glassformer.model.size import adapter_parameters, parameter_count

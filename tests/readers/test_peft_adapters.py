@@ -13,9 +13,9 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.interop import families
-from glassformer.interop.adapters import merged, with_adapters
 from glassformer.interop.folder import save
 from glassformer.interop.open import load
+from glassformer.model.adapted import merged, with_adapters
 from glassformer.model.adapter import Adapter
 from glassformer.model.parts import ADAPTABLE, Lora
 from tests.parity.families import FAMILIES, InDouble, model_there, random_ids

@@ -10,13 +10,13 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
-from glassformer.interop.adapters import merged
 from glassformer.interop.folder import save
 from glassformer.interop.gguf_file import write_gguf
 from glassformer.interop.match import form_for, in_the_way
 from glassformer.interop.own import OWN
 from glassformer.jsons import read_json
 from glassformer.model import Config, Decoder, EncoderDecoder
+from glassformer.model.adapted import merged
 from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer

@@ -17,10 +17,10 @@ from glassformer.interop.adapters import (
     config_with_adapters,
     is_adapters,
     read_adapters,
-    refuse_two,
 )
 from glassformer.interop.folder import load_folder, read_config, refuse_larger_vocabulary
 from glassformer.model import build_preset, load_preset, preset_names
+from glassformer.model.adapted import refuse_two
 from glassformer.model.kinds import config_from
 from glassformer.text import tokenizer_files
 from glassformer.text.tokenizer import Tokenizer

@@ -11,8 +11,8 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.interop import load
-from glassformer.interop.adapters import refuse_two, with_adapters
 from glassformer.model import Config, TowersConfig, load_preset
+from glassformer.model.adapted import refuse_two, with_adapters
 from glassformer.model.kinds import kind_of
 from glassformer.text.mixture import Mixture, mixture_summary
 from glassformer.text.tokenizer import Tokenizer
