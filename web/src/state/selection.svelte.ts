@@ -1,9 +1,9 @@
-/** Where in the story the reader is: which token, block and head are followed. */
+/** What is selected: the token, block and head that every view follows. */
 import { stages } from "../trace/story";
 import { route } from "./route.svelte";
 import { session } from "./session.svelte";
 
-class Place {
+class Selection {
   /** The followed token; the one that is asked about unless another was chosen. */
   get pos(): number {
     return this.index("pos", this.tokens, session.about ? session.asked : 0);
@@ -82,4 +82,4 @@ class Place {
   }
 }
 
-export const place = new Place();
+export const selection = new Selection();
