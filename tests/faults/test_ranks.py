@@ -102,6 +102,18 @@ def test_a_rank_that_is_gone_or_stuck_is_named_and_the_job_ends(start, tmp_path,
 
 
 @pytest.mark.heavy
+def test_what_ends_every_process_is_said_once_and_stands_last_in_torchruns_own_report(
+    start, tmp_path
+):
+    job = start("-m", "glassformer", "train", tmp_path / "none.txt", "--out", tmp_path / "run")
+    assert job.end(120) != 0
+    *_, last, rule = job.said.splitlines()
+    (line,) = [line for line in job.said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: there is no file or folder")
+    assert (last, set(rule)) == (f"  traceback : {line}", {"="})
+
+
+@pytest.mark.heavy
 def test_the_command_that_torchrun_starts_again_goes_on_from_what_was_saved(start, tmp_path):
     run, steps = tmp_path / "run", 2000
     options = [*TINY, "--steps", steps]

@@ -13,7 +13,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
+from glassformer.cli.app import load_verb
+from glassformer.cli.config import NOT_OF_A_RUN, given_options, params_of
+from glassformer.cli.variants import NOT_FOR_ALL, read_variants
 from glassformer.training.loggers import numbers_of
+from glassformer.training.options import to_toml
 from glassformer.training.run import read_description, read_metrics
 
 Record: Any = vars(wandb_internal_pb2)["Record"]  # protobuf makes it as it is imported
@@ -101,13 +105,16 @@ def test_a_run_is_repeated_bit_for_bit_by_the_options_in_its_folder(glassformer,
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("stpes = 3", "has 'stpes', which is no option of train. Did you mean 'steps'?"),
-        ("config = 'a.toml'", "has 'config', which is no option"),
-        ("steps = [3, 4]", "steps = [3, 4] must be one text or number"),
-        ("compile = 1", "compile = 1 must be true or false"),
-        ("steps = true", "steps = True must be one text or number"),
-        ("steps = 2.5", "Invalid value for '--steps'"),
-        ("text = [['a']]", "must be texts"),
+        ("stpes = 3", ", line 1: 'stpes' is no option of train. Did you mean 'steps'?"),
+        ("config = 'a.toml'", ", line 1: 'config' is no option of train."),
+        ("steps = [3, 4]", ", line 1: steps = [3, 4] must be one text or number"),
+        ("\n# long\ncompile = 1", ", line 3: compile = 1 must be true or false"),
+        ("steps = true", ", line 1: steps = True must be one text or number"),
+        ("text = [\n'a',\n'b']\nsteps = 2.5", ", line 4: steps = 2.5 must be a valid integer"),
+        ("lr = 0.1\nsteps = 'two'", ", line 2: steps = 'two' must be a valid integer"),
+        ("lora = 0", ", line 1: lora = 0 must be greater than or equal to 1"),
+        ("n-ctx = 8\nn_ctx = 9", ", line 2: n_ctx is given twice"),
+        ("steps = 3\ntext = [\n['a']]", ", line 2: text = [['a']] must be texts"),
         ("steps =", "is no TOML"),
         (None, "there is no file"),
     ],
@@ -121,6 +128,35 @@ def test_a_file_of_options_that_can_not_be_obeyed_is_answered_in_one_line(
     code, _, complaint = glassformer("train", "--config", path, "--out", tmp_path / "run")
     assert (code, complaint.count("\n")) == (2, 1)
     assert said in complaint
+    assert str(path) in complaint
+
+
+def test_every_option_can_stand_in_a_file_and_is_written_into_the_run_as_it_was_asked_for(tmp_path):
+    train = load_verb("train")
+    typed: list[str] = ["3", "4"]
+    values: dict[str, Any] = {"text": ["3", "4"]}
+    for name, param in params_of(train).items():
+        if name not in ("text", "config"):
+            values[name] = True if param.is_flag else 3  # a name, a path, a rank, a rate
+            typed += [param.opts[0]] if param.is_flag else [param.opts[0], "3"]
+    file = tmp_path / "all.toml"
+    file.write_text(to_toml(values))
+    with train.make_context("train", ["--config", str(file)]) as ctx:
+        from_file, kept = {**ctx.params, "config": None}, given_options(ctx)
+    with train.make_context("train", typed) as ctx:
+        assert from_file == ctx.params
+        assert kept == given_options(ctx)
+    assert from_file["steps"] == 3
+    assert set(kept) == set(values) - set(NOT_OF_A_RUN)
+    file.write_text(to_toml(kept))
+    with train.make_context("train", ["--config", str(file)]) as ctx:
+        read_again = {param.name: ctx.params[param.name] for param in params_of(train).values()}
+    names = {params_of(train)[name].name for name in kept}
+    assert {name: read_again[name] for name in names} == {name: from_file[name] for name in names}
+    of_a_sweep = {name: value for name, value in values.items() if name not in NOT_FOR_ALL}
+    file.write_text(to_toml(of_a_sweep))
+    (variant,) = read_variants(file)
+    assert variant.options == of_a_sweep
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from glassformer.cli.together import leave_for_torchrun
 from glassformer.interop.folder import load_folder
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
 from glassformer.training.data import Batch
@@ -207,13 +206,23 @@ def share_of(batch: Batch, rank: int, size: int) -> Batch:
     return Group(Store(), rank, size, torch.device("cpu"), False).share(batch)
 
 
-def test_torchruns_own_report_ends_with_the_line_of_the_rank_that_failed(tmp_path, monkeypatch):
-    file = tmp_path / "error.json"
-    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
-    leave_for_torchrun("error: rank 1 is gone")
-    failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(file))
-    report = str(ChildFailedError("glassformer", {0: failure}))
-    assert "traceback : error: rank 1 is gone\n" in report
+def test_an_error_of_every_process_is_said_once_and_is_the_last_that_torchrun_reports(
+    glassformer, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said, failures = [], {}
+    for rank in range(2):
+        file = tmp_path / f"error-{rank}.json"
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        code, _, complaint = glassformer("train", "--from", "model", "--shard", "--lora", 2)
+        assert code == 2
+        said.append(complaint)
+        failures[rank] = ProcessFailure(local_rank=rank, pid=1, exitcode=2, error_file=str(file))
+    assert said[0].startswith("error: --shard shares out weights and their state")
+    assert said[1] == ""
+    *_, last, rule = str(ChildFailedError("glassformer", failures)).splitlines()
+    assert (last, set(rule)) == (f"  traceback : {said[0].rstrip()}", {"="})
 
 
 def test_sharding_without_torchrun_is_answered_with_how_to_start_it(glassformer, tmp_path):

@@ -52,8 +52,10 @@ def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("stpes = [3, 4]", "'stpes', which is no option of train. Did you mean 'steps'"),
-        ("out = 'runs/a'", "'out', which the sweep decides"),
+        ("stpes = [3, 4]", ", line 1: 'stpes' is no option of train. Did you mean 'steps'"),
+        ("steps = 3\nout = 'runs/a'", ", line 2: the sweep decides 'out'"),
+        ("steps = [2, 'two']", ", line 1: steps = 'two' must be a valid integer"),
+        ("steps = 2\n[variants.a]\nlr = 0.1\nsteps = 'two'", ", line 4: steps = 'two' must be a"),
         ("variants = 3", "must be tables of options"),
         ("lr = [0.1, 0.1]", "asks twice for the variant"),
         ("lr = [0.1, true]", "lr = True must be one text or number"),

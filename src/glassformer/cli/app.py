@@ -15,7 +15,13 @@ import typer
 import typer.core
 import typer.main
 
-from glassformer.cli.streams import say, spell_what_can_be_spelled, warnings_as_notes
+from glassformer.cli.streams import (
+    say,
+    sentence_of,
+    spell_what_can_be_spelled,
+    warnings_as_notes,
+)
+from glassformer.cli.torchrun import is_repeated, leave_for_torchrun
 from glassformer.errors import GlassformerError
 from glassformer.memory import use_huge_pages
 
@@ -155,13 +161,15 @@ def run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets the exit flush
         return 1
     except OSError as error:  # no such file, no permission, disk full, ...
-        where = f": {error.filename}" if error.filename else ""
-        return fail(f"{error.strerror or error}{where}")
+        return fail(sentence_of(error))
     return result if isinstance(result, int) else 0
 
 
 def fail(message: str) -> int:
-    say(f"error: {' '.join(message.split())}", error=True)
+    line = f"error: {' '.join(message.split())}"
+    leave_for_torchrun(line)
+    if not is_repeated():
+        say(line, error=True)
     return 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def read_options(ctx: typer.Context, file: Path | None) -> Path | None:
     """Take a command's options from a file; those that are typed win over it."""
     if file is not None and not ctx.resilient_parsing:
         known = params_of(ctx.command)
-        options = checked_options(read_toml(file), file, known)
+        options = checked_options(read_toml(file), known, lambda name: place_of(file, name))
         ctx.default_map = {known[name].name: value for name, value in options.items()}
     return file
 
@@ -53,37 +53,72 @@ def _key(param: Any) -> str:
     return param.opts[0].removeprefix("--").replace("-", "_")
 
 
+def place_of(file: Path, *names: str) -> str:
+    """The file and the line in which a key's value begins: names are its tables and its own."""
+    lines = file.read_text(encoding="utf-8").split("\n")
+    begins = 1
+    for n in range(1, len(lines) + 1):
+        try:
+            value: Any = tomllib.loads("\n".join(lines[:n]))
+        except tomllib.TOMLDecodeError:  # in the middle of a value
+            continue
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            return f"{file}, line {begins}"
+        begins = n + 1
+    return str(file)
+
+
 def checked_options(
-    content: Mapping[str, Any], file: Path, known: Mapping[str, Any]
+    content: Mapping[str, Any], known: Mapping[str, Any], place: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Options as they would be typed; raises for one that there is not, or of the wrong kind."""
-    options = {}
+    """Options as they would be typed; raises for one that there is not, or of the wrong kind.
+
+    place: the file and line of an option, for errors.
+    """
+    options: dict[str, Any] = {}
     for name, value in content.items():
         param = known.get(name.replace("-", "_"))
         if param is None or name == "config":
             names = [key for key in known if key != "config"]
             raise GlassformerError(
-                f"{file} has {name!r}, which is no option of train.{did_you_mean(name, names)}"
+                f"{place(name)}: {name!r} is no option of train.{did_you_mean(name, names)}"
                 " `glassformer train --help` lists them all"
             )
-        options[_key(param)] = _as_typed(value, f"{file}: {name}", param)
+        if _key(param) in options:
+            raise GlassformerError(f"{place(name)}: {name} is given twice; give it once")
+        try:
+            options[_key(param)] = _as_typed(value, param)
+        except ValueError as error:
+            raise GlassformerError(
+                f"{place(name)}: {name} = {value!r} {error}; `glassformer train --help` says what"
+                " each option takes"
+            ) from error
     return options
 
 
-def _as_typed(value: Any, where: str, param: Any) -> Any:
+def _as_typed(value: Any, param: Any) -> Any:
+    """A value as its option takes it; raises ValueError with what it must be."""
     if isinstance(value, dict):  # such as weights = {stories = 0.7, poems = 0.3}
         if not all(isinstance(number, int | float) for number in value.values()):
-            raise GlassformerError(f"{where} = {value!r} must be numbers by name")
+            raise ValueError("must be numbers by name")
         value = ",".join(f"{key}={number}" for key, number in value.items())
     several = takes_several(param)
     flag = getattr(param, "is_flag", False)
     each = value if several and isinstance(value, list) else [value]
     if any(isinstance(item, bool) != flag or isinstance(item, list | dict) for item in each):
         wanted = "true or false" if flag else "texts" if several else "one text or number"
-        raise GlassformerError(f"{where} = {value!r} must be {wanted}")
+        raise ValueError(f"must be {wanted}")
     if flag:
         return value
-    return [*map(str, each)] if several else str(value)
+    typed = [*map(str, each)] if several else str(value)
+    try:
+        param.process_value(None, typed)
+    except typer.BadParameter as error:
+        must = error.message.partition(",")[0].replace("Input should be", "must be").rstrip(".")
+        raise ValueError(must) from error
+    return typed
 
 
 def takes_several(param: Any) -> bool:

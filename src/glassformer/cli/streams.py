@@ -36,6 +36,13 @@ def note(text: str) -> None:
     say(f"note: {text}", error=True)
 
 
+def sentence_of(error: GlassformerError | OSError) -> str:
+    """What went wrong, for people."""
+    if isinstance(error, GlassformerError):
+        return str(error)
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+
+
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
     """Meanwhile our own warnings are notes; those of other packages stay as they are."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import typer
 
-from glassformer.cli.streams import say
+from glassformer.cli.streams import say, sentence_of
+from glassformer.cli.torchrun import leave_for_torchrun
 from glassformer.errors import GlassformerError
 from glassformer.training.ranks import ALONE, FirstFailedError, Ranks, launched
 
@@ -37,21 +34,11 @@ def together(device: str, shard: bool, deadline: float) -> Iterator[Ranks]:
                 yield ranks
         except FirstFailedError:
             raise typer.Exit(2) from None
-        except GlassformerError as error:
-            if ranks.says_first(str(error)):
-                say(f"error: {error}", error=True)
-                leave_for_torchrun(f"error: {error}")
+        except BrokenPipeError:  # who read the first one's output has gone
+            raise
+        except (GlassformerError, OSError) as error:
+            line = f"error: {sentence_of(error)}"
+            leave_for_torchrun(line)
+            if ranks.says_first(line):
+                say(line, error=True)
             raise typer.Exit(2) from None
-
-
-def leave_for_torchrun(line: str) -> None:
-    """Why this rank ends, where torchrun looks for it: its own report, which follows, says it."""
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if file is not None:
-        failure = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}
-        Path(file).write_text(json.dumps({"message": failure}), encoding="utf-8")
-
-
-def restarted() -> bool:
-    """Whether torchrun has started the job again, after one of its processes was gone."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

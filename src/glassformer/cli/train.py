@@ -22,7 +22,8 @@ from glassformer.cli.texts import (
     showing_progress,
     unescaped,
 )
-from glassformer.cli.together import DEADLINE, restarted, together
+from glassformer.cli.together import DEADLINE, together
+from glassformer.cli.torchrun import restarted
 from glassformer.cli.training import print_outcome, say_event, train_showing
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.parts import ADAPTABLE, Lora

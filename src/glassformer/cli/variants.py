@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassformer.cli.app import load_verb
-from glassformer.cli.config import checked_options, params_of, read_toml, takes_several
+from glassformer.cli.config import checked_options, params_of, place_of, read_toml, takes_several
 from glassformer.errors import GlassformerError
 
 TABLE = "variants"
@@ -37,18 +38,23 @@ def read_variants(file: Path) -> list[Variant]:
     known = params_of(load_verb("train"))
     variants = []
     for name, table in tables.items():
+        place = partial(_place, file, name, table)
         for options in _spread({**content, **table}, known):
             for not_here in NOT_FOR_ALL:
                 if not_here in options:
                     raise GlassformerError(
-                        f"{file} has {not_here!r}, which the sweep decides; leave it out"
+                        f"{place(not_here)}: the sweep decides {not_here!r}; leave it out"
                     )
-            checked_options(options, file, known)
+            checked_options(options, known, place)
             variants.append((name, options))
     if len(variants) > MOST:
         raise GlassformerError(f"{file} asks for {len(variants):,} trainings; at most {MOST:,}")
     differing = [name for name in _names(variants) if len(_values(variants, name)) > 1]
     return _named(file, variants, differing)
+
+
+def _place(file: Path, name: str, table: Mapping[str, Any], option: str) -> str:
+    return place_of(file, *((TABLE, name) if option in table else ()), option)
 
 
 def _spread(options: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
