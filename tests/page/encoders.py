@@ -124,5 +124,5 @@ def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
             about = json.loads(result.about.model_dump_json())
             asked = {"run": "", **request, "edits": edits}
             traces.append({"request": asked, "folder": str(folder), "about": about})
-        room = case.state.model.config.n_ctx
-        yield {"name": name, "file": str(file), "room": room, "traces": traces}
+        n_ctx = case.state.model.config.n_ctx
+        yield {"name": name, "file": str(file), "n_ctx": n_ctx, "traces": traces}

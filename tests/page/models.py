@@ -119,9 +119,9 @@ def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
             request = {"run": "", "prompt": PROMPT, **asked}
             about = json.loads(result.about.model_dump_json())
             traces.append({"request": request, "folder": str(folder), "about": about})
-        room = state.model.config.n_ctx
+        n_ctx = state.model.config.n_ctx
         past = {str(young.done): on_grid(young, snapshots.grids) for young in earlier}
-        yield {"name": name, "file": str(file), "room": room, "traces": traces, "past": past}
+        yield {"name": name, "file": str(file), "n_ctx": n_ctx, "traces": traces, "past": past}
 
 
 def younger(state: TrainState, step: int) -> TrainState:

@@ -80,7 +80,7 @@ def reading(state: TrainState) -> PackedReading | None:
         masks=[] if two else [*USUAL_MASK],
         start=model.config.start_id if two else None,
         end=tokenizer.eos_id,
-        source_room=model.config.encoder.n_ctx if two else None,
+        source_n_ctx=model.config.encoder.n_ctx if two else None,
     )
 
 

@@ -1,4 +1,4 @@
-/** What a request changes: the places of its edits, and the numbers that are put there. */
+/** What a request changes: the offsets of its edits, and the numbers that are put there. */
 import type { Patch } from "../api";
 import type { Edit, Request } from "../source";
 import { kindOf, nearest, parse, type Address } from "../trace/address";
@@ -43,10 +43,10 @@ export class Changes {
       const where = parse(address);
       if (!["fwd", "weight"].includes(kindOf(where.path)))
         throw new Error(`“${address}” cannot be edited; edit a value (fwd/) or a weight`);
-      const { places, shape } = this.slice(where, lengths);
+      const { offsets, shape } = this.slice(where, lengths);
       patched[address] = this.patch(edit, request);
-      const numbers = this.put(patched[address], address, places.length, shape);
-      edits.set(where.path, [...(edits.get(where.path) ?? []), { places, numbers }]);
+      const numbers = this.put(patched[address], address, offsets.length, shape);
+      edits.set(where.path, [...(edits.get(where.path) ?? []), { offsets, numbers }]);
     }
     return { edits, patched };
   }
@@ -73,12 +73,15 @@ export class Changes {
         `${address} is [${shape.join(", ")}] here and the new value is [${from.shape.join(", ")}]; give one number, a value of this shape, or the address of a part`,
       );
     const numbers = other.values.get(parse(edit.address).path)!;
-    const at = (i: number) => from.places[from.shape.length ? i : 0];
+    const at = (i: number) => from.offsets[from.shape.length ? i : 0];
     return Float64Array.from({ length: n }, (_, i) => numbers[at(i)]);
   }
 
-  /** The places that an address names in the row-major value, and the shape that they have. */
-  private slice({ path, index }: Address, lengths: Lengths): { places: number[]; shape: number[] } {
+  /** The offsets that an address names in the row-major value, and the shape that they have. */
+  private slice(
+    { path, index }: Address,
+    lengths: Lengths,
+  ): { offsets: number[]; shape: number[] } {
     const node = this.nodes.get(path);
     if (!node)
       throw new Error(
@@ -92,11 +95,11 @@ export class Changes {
       if (i >= n)
         throw new Error(`${axis}=${i} is outside ${path}: ${axis} goes from 0 to ${n - 1}`);
     }
-    let places = [0];
+    let offsets = [0];
     node.axes.forEach((axis, d) => {
-      const own = axis in index ? [index[axis]] : Array.from({ length: shape[d] }, (_, i) => i);
-      places = places.flatMap((at) => own.map((i) => at * shape[d] + i));
+      const indices = axis in index ? [index[axis]] : Array.from({ length: shape[d] }, (_, i) => i);
+      offsets = offsets.flatMap((at) => indices.map((i) => at * shape[d] + i));
     });
-    return { places, shape: shape.filter((_, d) => !(node.axes[d] in index)) };
+    return { offsets, shape: shape.filter((_, d) => !(node.axes[d] in index)) };
   }
 }

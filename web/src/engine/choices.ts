@@ -25,8 +25,8 @@ export class Choices {
   static settings = (asked: Partial<Sampling> | null | undefined): Sampling | null =>
     asked ? { ...UNCHANGED, ...asked } : null;
 
-  /** The choice after a pass, of the token at a place; without settings that of the likeliest one. */
-  of(values: Values, lengths: Lengths, sampling: Sampling | null, place: number) {
+  /** The choice after a pass, of the token at a position; without settings that of the likeliest one. */
+  of(values: Values, lengths: Lengths, sampling: Sampling | null, pos: number) {
     const how = sampling ?? GREEDY;
     const key = settingsKey(how);
     const plan = this.plans[key];
@@ -36,7 +36,7 @@ export class Choices {
       ...how,
       k: how.top_k,
       penalty: how.repetition_penalty,
-      last: place,
+      last: pos,
     };
     const params: NonNullable<Pass["params"]> = {};
     for (const node of plan.nodes)
@@ -47,7 +47,7 @@ export class Choices {
       );
     const u = uniform(how.seed, how.index);
     const leaves = new Map([...values, ["choose/u", Float64Array.of(u)] as const]);
-    return { plan, params, found: program.run({ lengths, leaves, params }) };
+    return { plan, params, chosen: program.run({ lengths, leaves, params }) };
   }
 }
 

@@ -9,7 +9,7 @@ import EngineWorker from "./worker?worker&inline";
 import type { Asked } from "./worker";
 
 type Question = Asked extends infer One ? (One extends Asked ? Omit<One, "n"> : never) : never;
-type Answer = { n: number } & ({ found: unknown } | { problem: string });
+type Answer = { n: number } & ({ result: unknown } | { problem: string });
 
 export class Engine {
   private worker = new EngineWorker();
@@ -18,7 +18,7 @@ export class Engine {
 
   constructor(
     readonly packed: PackedModel,
-    room: number,
+    n_ctx: number,
     /** The text that the model was made for, where it is a new one. */
     readonly text = "",
     fresh?: Fresh,
@@ -27,7 +27,7 @@ export class Engine {
       this.waiting.get(data.n)?.(data);
       this.waiting.delete(data.n);
     });
-    void this.ask({ what: "open", packed, room, fresh });
+    void this.ask({ what: "open", packed, n_ctx, fresh });
   }
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
@@ -61,6 +61,6 @@ export class Engine {
       this.worker.postMessage({ n, ...question });
     });
     if ("problem" in answer) throw new Error(answer.problem);
-    return answer.found as T;
+    return answer.result as T;
   }
 }

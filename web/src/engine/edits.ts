@@ -3,9 +3,9 @@ import { kindOf } from "../trace/address";
 import { shapeOf, type Lengths, type Plan, type PlanNode } from "./plan";
 import { rounding } from "./round";
 
-/** Numbers that are put in place of others, by their places in the row-major value. */
+/** Numbers that are put in place of others, by their offsets in the row-major value. */
 export interface Change {
-  places: number[];
+  offsets: number[];
   numbers: ArrayLike<number>;
 }
 
@@ -100,6 +100,6 @@ function put(
   number: (change: Change, i: number) => number,
 ): Float64Array {
   const result = numbers.slice();
-  for (const change of changes) change.places.forEach((at, i) => (result[at] = number(change, i)));
+  for (const change of changes) change.offsets.forEach((at, i) => (result[at] = number(change, i)));
   return result;
 }

@@ -12,7 +12,7 @@ const ENCODE: Record<string, (numbers: Float64Array) => ArrayBufferView> = {
   float64: (numbers) => numbers,
   bfloat16: (numbers) => {
     const bits = new Uint32Array(Float32Array.from(numbers).buffer);
-    return Uint16Array.from(bits, (whole) => whole >>> 16);
+    return Uint16Array.from(bits, (wide) => wide >>> 16);
   },
   int64: (numbers) => BigInt64Array.from(numbers, BigInt),
   uint8: (numbers) => Uint8Array.from(numbers),
@@ -48,13 +48,13 @@ export function encode(
     for (const path of new Set(Object.values(operands))) rows.get(path)?.consumers.push(address);
   let nbytes = 0;
   const here = [...rows.values()].filter(({ address }) => !unmade.has(address));
-  const place = (row: TraceNode) => {
+  const append = (row: TraceNode) => {
     const size = row.shape.reduce((a, b) => a * b, 1) * BYTES[row.dtype];
     row.bytes = [nbytes, (nbytes += size)];
   };
-  here.forEach(place);
+  here.forEach(append);
   const ends = later.map((part) => {
-    part.forEach(({ address }) => place(rows.get(address)!));
+    part.forEach(({ address }) => append(rows.get(address)!));
     return nbytes;
   });
   const nodes = [...rows.values()];

@@ -20,14 +20,18 @@ export function vocabularyOf(text: string, unit: Unit, words: TokenizerFile): To
   const file: TokenizerFile =
     unit === "words" ? words : { ...words, pre_tokenizer: ANY, decoder: { type: "Fuse" } };
   const cut = cutter(file.pre_tokenizer!.pattern!.Regex!);
-  const found = [...new Set(cut(text).map(([word]) => word))].sort();
-  if (found.length < 2)
+  const vocabulary = [...new Set(cut(text).map(([word]) => word))].sort();
+  if (vocabulary.length < 2)
     throw new Error(`this text has no two different ${unit}; give a longer one`);
-  if (found.length > MOST)
+  if (vocabulary.length > MOST)
     throw new Error(
-      `this text has ${found.length} different ${unit}, and a model of this page knows at most ${MOST}; give a shorter text${unit === "words" ? ", or take characters" : ""}`,
+      `this text has ${vocabulary.length} different ${unit}, and a model of this page knows at most ${MOST}; give a shorter text${unit === "words" ? ", or take characters" : ""}`,
     );
-  const named = ["<eos>", "<unk>", ...found.filter((word) => !["<eos>", "<unk>"].includes(word))];
+  const named = [
+    "<eos>",
+    "<unk>",
+    ...vocabulary.filter((word) => !["<eos>", "<unk>"].includes(word)),
+  ];
   const vocab = Object.fromEntries(named.map((word, id) => [word, id]));
   return { ...file, model: { type: "WordLevel", unk_token: "<unk>", vocab } };
 }

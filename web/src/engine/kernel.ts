@@ -109,10 +109,10 @@ function sum(terms: Float64Array, n: number, each: number, to: Float64Array, at:
 
 function largest(terms: Float64Array, n: number, each: number, to: Float64Array, at: number): void {
   for (let i = 0; i < n; at++) {
-    let found = to[at];
+    let result = to[at];
     for (const end = Math.min(i + each, n); i < end; i++)
-      if (terms[i] > found || terms[i] !== terms[i]) found = terms[i];
-    to[at] = found;
+      if (terms[i] > result || terms[i] !== terms[i]) result = terms[i];
+    to[at] = result;
   }
 }
 
@@ -123,7 +123,7 @@ function scatter(
 ): () => void {
   const strides: Strides = rowMajor(axes, sizes);
   const space = new Space([...axes.filter((axis) => axis !== along), ...over], sizes);
-  const places = compile(index, space, bound, 0);
+  const indices = compile(index, space, bound, 0);
   const values = compile(value, space, bound, 1);
   const n = space.block;
   const by = strides[along];
@@ -131,12 +131,12 @@ function scatter(
   return () => {
     const to = bound.arrays[out].fill(0);
     for (let j = 0; j < space.blocks; j++) {
-      places(j);
+      indices(j);
       values(j);
-      const [place, number] = [register(0, n), register(1, n)];
+      const [target, number] = [register(0, n), register(1, n)];
       for (let i = 0; i < n; i++)
-        if (place[i] >= 0 && place[i] < sizes[along])
-          to[starts[j] + inside[i] + place[i] * by] += number[i];
+        if (target[i] >= 0 && target[i] < sizes[along])
+          to[starts[j] + inside[i] + target[i] * by] += number[i];
     }
   };
 }

@@ -18,11 +18,11 @@ export function batches(texts: Texts, text: string, seed: number): Batches {
 }
 
 /** Rows of a text, each asked for its own next tokens. */
-function rows({ packed, tokenizer, room }: Texts, text: string, seed: number): Batches {
+function rows({ packed, tokenizer, n_ctx }: Texts, text: string, seed: number): Batches {
   const ids = [...packed.begin, ...tokenizer.encode(text)];
   if (ids.length < 2)
     throw new Error("one token has no next one to learn from; give a longer text");
-  const pos = Math.min(room, ids.length - 1);
+  const pos = Math.min(n_ctx, ids.length - 1);
   const starts = ids.length - pos; // where a row can begin, so that its last token has a next one
   const batch = starts === 1 ? 1 : ROWS;
   return (done) => {
@@ -36,12 +36,12 @@ function rows({ packed, tokenizer, room }: Texts, text: string, seed: number): B
 }
 
 /** Rows of a text, some of whose tokens are hidden and asked for. */
-function blanks({ packed, tokenizer, room }: Texts, text: string, seed: number): Batches {
+function blanks({ packed, tokenizer, n_ctx }: Texts, text: string, seed: number): Batches {
   const { begin, ignored, reads } = packed;
   const { after, mask } = reads!;
   const ids = tokenizer.encode(text);
   if (ids.length < 2) throw new Error("one token has no others to tell it by; give a longer text");
-  const n = Math.min(room - begin.length - after.length, ids.length);
+  const n = Math.min(n_ctx - begin.length - after.length, ids.length);
   const pos = begin.length + n + after.length;
   const hidden = Math.max(1, Math.round(HIDDEN * n));
   return (done) => {
@@ -52,12 +52,12 @@ function blanks({ packed, tokenizer, room }: Texts, text: string, seed: number):
       const from = Math.floor(at(n) * (ids.length - n + 1));
       const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => at(a) - at(b));
       const isHidden = new Set(order.slice(0, hidden));
-      const own = ids.slice(from, from + n);
-      shown.push(...begin, ...own.map((id, i) => (isHidden.has(i) ? mask! : id)), ...after);
+      const part = ids.slice(from, from + n);
+      shown.push(...begin, ...part.map((id, i) => (isHidden.has(i) ? mask! : id)), ...after);
       const none = (some: number[]) => some.map(() => ignored);
       asked.push(
         ...none(begin),
-        ...own.map((id, i) => (isHidden.has(i) ? id : ignored)),
+        ...part.map((id, i) => (isHidden.has(i) ? id : ignored)),
         ...none(after),
       );
     }
@@ -77,9 +77,9 @@ function pairs(texts: Texts, text: string, seed: number): Batches {
         `“${line.trim()}” is no pair of sentences; write one pair to a line, with → between them`,
       );
     const ids = texts.tokenizer.encode(target);
-    if (ids.length >= texts.room)
+    if (ids.length >= texts.n_ctx)
       throw new Error(
-        `“${target.trim()}” has ${ids.length} tokens, and this model writes at most ${texts.room - 1}; shorten it`,
+        `“${target.trim()}” has ${ids.length} tokens, and this model writes at most ${texts.n_ctx - 1}; shorten it`,
       );
     return texts.pair(texts.sourceOf(source), ids, end ?? texts.packed.ignored);
   });

@@ -154,8 +154,8 @@ class Lowering {
     const k = over.filter((axis) => ofA.includes(axis) && ofB.includes(axis));
     if (!m.length || !n.length || !k.length) return null;
     if (space.some((axis) => !ofA.includes(axis) && !ofB.includes(axis))) return null;
-    const side = (own: string[], other: string[], group: Node[]): Load => {
-      const alone = over.filter((axis) => own.includes(axis) && !other.includes(axis));
+    const side = (mine: string[], other: string[], group: Node[]): Load => {
+      const alone = over.filter((axis) => mine.includes(axis) && !other.includes(axis));
       const product = group.reduce((one, next) => ["*", one, next]);
       return this.array(
         alone.reduceRight<Node>((inner, axis) => ["sum", axis, inner], product),
@@ -178,14 +178,14 @@ class Lowering {
     const [, condition, value, otherwise] = body;
     if (otherwise[0] !== "number" || otherwise[1] !== 0) return null;
     const [, left, right] = condition as [string, Node, Node];
-    for (const [place, target] of [
+    for (const [computed, target] of [
       [left, right],
       [right, left],
     ]) {
       const along = target[0] === "axis" ? target[1] : "";
-      if (!axes.includes(along) || free(place).has(along) || free(value).has(along)) continue;
+      if (!axes.includes(along) || free(computed).has(along) || free(value).has(along)) continue;
       const space = [...axes.filter((axis) => axis !== along), ...over];
-      const index = this.expr(place, space);
+      const index = this.expr(computed, space);
       return { kind: "scatter", out, axes, over, along, index, value: this.expr(value, space) };
     }
     return null;

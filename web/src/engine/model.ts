@@ -61,9 +61,9 @@ export class Model {
     private learning: Learning,
   ) {
     this.unasked = withoutTargets(program.plan);
-    const { packed, room } = texts;
+    const { packed, n_ctx } = texts;
     this.translator =
-      packed.reads?.start == null ? null : new Translator(packed.reads, room, program.plan);
+      packed.reads?.start == null ? null : new Translator(packed.reads, n_ctx, program.plan);
     this.changes = new Changes(program.plan, {
       run: (prompt, request) => this.keep(this.pass(prompt, request)),
       held: (id) => this.kept.get(id),
@@ -71,14 +71,14 @@ export class Model {
   }
 
   /** `fresh`: its weights are drawn anew, for the vocabulary of `packed.tokenizer`. */
-  static async open(packed: PackedModel, room: number, fresh?: Fresh): Promise<Model> {
+  static async open(packed: PackedModel, n_ctx: number, fresh?: Fresh): Promise<Model> {
     const [storedPlan, descent, storedChoices, numbers] = await Promise.all([
       unpackJson<Plan>(packed.plan),
       unpackJson<Plan>(packed.descent),
       unpackJson<Record<string, Plan>>(packed.choices),
       unpackNumbers(packed.stored),
     ]);
-    const texts = new Texts(packed, room);
+    const texts = new Texts(packed, n_ctx);
     const sized = (plan: Plan) => (fresh ? withVocabulary(plan, texts.tokenizer.size) : plan);
     const plan = sized(storedPlan);
     const choices = Object.fromEntries(
@@ -88,8 +88,8 @@ export class Model {
       node.op === null && node.shape.every((size) => typeof size === "number");
     const leaves = plan.nodes.filter(isLeaf);
     const weights = leaves.filter(({ address }) => kindOf(address) === "weight");
-    const given = divided(storedPlan.nodes.filter(isLeaf), numbers);
-    const stored = fresh ? drawn(leaves, [...given.values()], fresh) : given;
+    const trained = divided(storedPlan.nodes.filter(isLeaf), numbers);
+    const stored = fresh ? drawn(leaves, [...trained.values()], fresh) : trained;
     const fixed = [...stored].filter(([address]) => isFixed(address));
     const past = packed.snapshots
       ? await unpackSnapshots(
@@ -101,7 +101,7 @@ export class Model {
       [...past].map(([step, numbers]) => [step, new Map([...fixed, ...divided(weights, numbers)])]),
     );
     const [program, descending] = [plan, withUpdate(plan, sized(descent))].map(
-      (whole) => new Program(whole),
+      (each) => new Program(each),
     );
     return new Model(
       texts,
@@ -125,9 +125,9 @@ export class Model {
     const tokens = ids.map(this.texts.name);
     const source = pass.source && { source_pos: pass.source.map(this.texts.name) };
     const sampling = Choices.settings(request.sampling);
-    const place = this.texts.place(ids);
-    const { plan, params, found } = this.choices.of(values, lengths, sampling, place);
-    for (const [path, numbers] of found) values.set(path, numbers);
+    const pos = this.texts.predictedAt(ids);
+    const { plan, params, chosen } = this.choices.of(values, lengths, sampling, pos);
+    for (const [path, numbers] of chosen) values.set(path, numbers);
     const id = this.keep({ lengths, values, leaves: pass.held, asked: pass.asked });
     const recorded = {
       plans: [program.plan, plan],
@@ -254,7 +254,7 @@ export class Model {
   }
 
   private batchOf = (asked: Asked, state: State): Batch =>
-    this.texts.batchOf(asked, (source) => this.translator!.own(state, source));
+    this.texts.batchOf(asked, (source) => this.translator!.translate(state, source));
 }
 
 /** Put in place of numbers those of the pass before its edits, where nothing follows from them. */

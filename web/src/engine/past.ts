@@ -14,14 +14,14 @@ export async function unpackSnapshots(
   const latestFirst = Object.keys(steps)
     .map(Number)
     .sort((a, b) => b - a);
-  const found = new Map<number, Float64Array>();
+  const result = new Map<number, Float64Array>();
   for (const step of latestFirst) {
     const differences = await unpackWhole(steps[step]);
     multiples = multiples.map((n, i) => n + differences[i]);
-    found.set(
+    result.set(
       step,
       Float64Array.from(multiples, (n, i) => n * each[i]),
     );
   }
-  return found;
+  return result;
 }

@@ -75,15 +75,15 @@ export class Program {
   private made(lengths: Lengths): Step[] {
     const key = `${lengths.batch},${lengths.pos},${lengths.source_pos}`;
     const known = this.steps.get(key);
-    const found = known ?? this.plan.nodes.map((node) => stepOf(node, lengths));
+    const made = known ?? this.plan.nodes.map((node) => stepOf(node, lengths));
     this.steps.delete(key);
-    this.steps.set(key, found); // the one that was used last is the last to go
+    this.steps.set(key, made); // the one that was used last is the last to go
     if (this.steps.size > KEPT_LENGTHS) {
       this.steps.delete(this.steps.keys().next().value!);
       this.kernels.clear();
     }
-    this.shapes = new Map(found.map(({ node, shape }) => [node.address, shape]));
-    return found;
+    this.shapes = new Map(made.map(({ node, shape }) => [node.address, shape]));
+    return made;
   }
 
   /** The kernel of a node; nodes of one formula and shape, as of every block, share theirs. */

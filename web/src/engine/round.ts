@@ -16,7 +16,7 @@ const ROUNDINGS: Record<string, Rounding> = {
 };
 
 export function rounding(dtype: string): Rounding {
-  const found = ROUNDINGS[dtype];
-  if (!found) throw new Error(`this page does not compute in ${dtype}`);
-  return found;
+  const result = ROUNDINGS[dtype];
+  if (!result) throw new Error(`this page does not compute in ${dtype}`);
+  return result;
 }

@@ -13,7 +13,7 @@ export class Texts {
 
   constructor(
     readonly packed: PackedModel,
-    readonly room: number,
+    readonly n_ctx: number,
   ) {
     this.tokenizer = new Tokenizer(packed.tokenizer as unknown as TokenizerFile);
   }
@@ -25,9 +25,9 @@ export class Texts {
     if (reads?.start != null) {
       const source = this.sourceOf(request.prompt);
       const written = request.written ?? translate(source);
-      if (written.length >= this.room)
+      if (written.length >= this.n_ctx)
         throw new Error(
-          `the translation has ${written.length} tokens so far, and this model writes at most ${this.room - 1}; take some back`,
+          `the translation has ${written.length} tokens so far, and this model writes at most ${this.n_ctx - 1}; take some back`,
         );
       const last = target ?? (request.written ? null : reads.end);
       return this.pair(source, written, last ?? ignored);
@@ -52,20 +52,20 @@ export class Texts {
   targetOf = ({ target }: Pick<Asked, "target">): number | null =>
     target == null ? null : this.tokenizer.only(target);
 
-  /** The place whose prediction is looked at: the first blank, else the last token. */
-  place(ids: number[]): number {
+  /** The position whose prediction is looked at: the first blank, else the last token. */
+  predictedAt(ids: number[]): number {
     const blank = ids.indexOf(this.packed.reads?.mask ?? -1);
     return blank < 0 ? ids.length - 1 : blank;
   }
 
   /** A text to translate, with its end. */
   sourceOf(text: string): number[] {
-    const { after, source_room } = this.packed.reads!;
+    const { after, source_n_ctx } = this.packed.reads!;
     const ids = this.tokenizer.encode(text);
     const source = [...this.packed.begin, ...ids, ...after];
-    if (!ids.length || source.length > source_room!)
+    if (!ids.length || source.length > source_n_ctx!)
       throw new Error(
-        `“${text}” has ${source.length} tokens with the end, and this model reads 2 to ${source_room}; give another sentence`,
+        `“${text}” has ${source.length} tokens with the end, and this model reads 2 to ${source_n_ctx}; give another sentence`,
       );
     return source;
   }
@@ -88,9 +88,9 @@ export class Texts {
       throw new Error(
         "the prompt has no tokens, and the model can only go on from one; give it some text",
       );
-    if (ids.length > this.room)
+    if (ids.length > this.n_ctx)
       throw new Error(
-        `the prompt has ${ids.length} tokens and the model reads at most n_ctx=${this.room}; shorten it by ${ids.length - this.room}`,
+        `the prompt has ${ids.length} tokens and the model reads at most n_ctx=${this.n_ctx}; shorten it by ${ids.length - this.n_ctx}`,
       );
     return ids;
   }
@@ -113,8 +113,8 @@ export class Texts {
   textOf({ prompt, added = [] }: Asked, ids: number[]): string {
     if (!added.length) return prompt;
     const before = this.tokenizer.decode(ids.slice(0, -added.length));
-    const whole = this.tokenizer.decode(ids);
-    return whole.startsWith(before) ? prompt + whole.slice(before.length) : whole;
+    const text = this.tokenizer.decode(ids);
+    return text.startsWith(before) ? prompt + text.slice(before.length) : text;
   }
 
   get vocabulary(): string[] {

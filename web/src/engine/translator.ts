@@ -14,7 +14,7 @@ export class Translator {
 
   constructor(
     private reads: PackedReading,
-    private room: number,
+    private n_ctx: number,
     plan: Plan,
   ) {
     this.wanted = needed(plan, ["fwd/logits"]);
@@ -23,29 +23,29 @@ export class Translator {
       .map(({ address }) => address);
   }
 
-  /** The likeliest token each time, up to the end or to the last place there is. */
-  own({ leaves, program }: State, source: number[]): number[] {
+  /** The likeliest token each time, up to the end or to the last position. */
+  translate({ leaves, program }: State, source: number[]): number[] {
     const known = this.known.get(leaves) ?? new Map<string, number[]>();
     this.known.set(leaves, known);
     const key = source.join();
     const { start, end } = this.reads;
     if (known.has(key)) return known.get(key)!;
     const ids = [start!];
-    const given: Values = new Map([...leaves, ["token/source", Float64Array.from(source)]]);
-    while (ids.length < this.room) {
-      const pos = Math.min(this.room, AT_ONCE * Math.ceil(ids.length / AT_ONCE));
+    const inputs: Values = new Map([...leaves, ["token/source", Float64Array.from(source)]]);
+    while (ids.length < this.n_ctx) {
+      const pos = Math.min(this.n_ctx, AT_ONCE * Math.ceil(ids.length / AT_ONCE));
       // what stands after a token changes nothing before it
-      given.set(
+      inputs.set(
         "token/ids",
         Float64Array.from({ length: pos }, (_, i) => ids[i] ?? start!),
       );
       const values = program.run({
         lengths: { batch: 1, pos, source_pos: source.length },
-        leaves: given,
+        leaves: inputs,
         wanted: ({ address }) => this.wanted.has(address),
       });
       for (const address of this.steady)
-        if (values.has(address)) given.set(address, values.get(address)!);
+        if (values.has(address)) inputs.set(address, values.get(address)!);
       const logits = values.get("fwd/logits")!;
       const vocab = logits.length / pos;
       const row = logits.subarray((ids.length - 1) * vocab, ids.length * vocab);

@@ -47,8 +47,8 @@ export function uniform(seed: number, index: number): number {
   v[12] ^= BigInt(text.length);
   v[14] = word(~v[14]);
   for (let round = 0; round < ROUNDS; round++) {
-    const places = SIGMA[round % SIGMA.length];
-    const message = (i: number) => block.getBigUint64(8 * parseInt(places[i], 16), true);
+    const order = SIGMA[round % SIGMA.length];
+    const message = (i: number) => block.getBigUint64(8 * parseInt(order[i], 16), true);
     LANES.forEach(([a, b, c, d], i) =>
       TURNS.forEach(([first, second], half) => {
         v[a] = word(v[a] + v[b] + message(2 * i + half));

@@ -60,15 +60,15 @@ export class Space {
 
 /** The place of every combination of indices of some axes, row-major. */
 export function offsets(axes: string[], sizes: Sizes, strides: Strides, offset = 0): Int32Array {
-  let found = Int32Array.of(offset);
+  let result = Int32Array.of(offset);
   for (const axis of axes) {
     const [n, by] = [sizes[axis], strides[axis] ?? 0];
-    const next = new Int32Array(found.length * n);
+    const next = new Int32Array(result.length * n);
     let at = 0;
-    for (const start of found) for (let i = 0; i < n; i++) next[at++] = start + i * by;
-    found = next;
+    for (const start of result) for (let i = 0; i < n; i++) next[at++] = start + i * by;
+    result = next;
   }
-  return found;
+  return result;
 }
 
 const REGISTERS: Float64Array[] = [];

@@ -7,7 +7,7 @@ import { Model } from "./model";
 
 /** What the page asks for, each with a number that the answer carries. */
 export type Asked =
-  | { n: number; what: "open"; packed: PackedModel; room: number; fresh?: Fresh }
+  | { n: number; what: "open"; packed: PackedModel; n_ctx: number; fresh?: Fresh }
   | { n: number; what: "trace"; request: Request }
   | { n: number; what: "later"; request: Request; id: string; part: number }
   | { n: number; what: "tokenize"; text: string }
@@ -18,7 +18,7 @@ let model: Promise<Model>;
 
 async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
   if (asked.what === "open") {
-    model = Model.open(asked.packed, asked.room, asked.fresh);
+    model = Model.open(asked.packed, asked.n_ctx, asked.fresh);
     await model;
     return [null, []];
   }
@@ -43,7 +43,7 @@ async function answer(asked: Asked): Promise<[unknown, Transferable[]]> {
 
 addEventListener("message", ({ data }: MessageEvent<Asked>) => {
   void answer(data).then(
-    ([found, moved]) => postMessage({ n: data.n, found }, { transfer: moved }),
+    ([result, moved]) => postMessage({ n: data.n, result }, { transfer: moved }),
     (error: Error) => postMessage({ n: data.n, problem: error.message }),
   );
 });

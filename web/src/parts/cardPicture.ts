@@ -37,7 +37,7 @@ export function wrapped(text: string, letters: number): string[] {
 }
 
 export function cardSvg(
-  found: Explanation,
+  explanation: Explanation,
   words: { name: string; tokens: string; summary: string; model: string },
   about: About,
   palette: Palette,
@@ -50,16 +50,22 @@ export function cardSvg(
   };
   add(words.name, { mono: true, weight: 600 });
   if (words.tokens) add(words.tokens, { color: "quiet" });
-  add(found.text, { size: 38, mono: true, weight: 600, color: tone(found.value) || "ink", gap: 6 });
+  add(explanation.text, {
+    size: 38,
+    mono: true,
+    weight: 600,
+    color: tone(explanation.value) || "ink",
+    gap: 6,
+  });
   add(words.summary, { gap: 4 });
-  if (found.formula) add(found.formula.text, { mono: true, size: 14, gap: 12 });
-  if (found.line) {
-    const { numbers, relation, result } = found.line;
-    add(`${found.symbol} = ${plainText(numbers)}`, { mono: true, size: 14, gap: 10 });
+  if (explanation.formula) add(explanation.formula.text, { mono: true, size: 14, gap: 12 });
+  if (explanation.line) {
+    const { numbers, relation, result } = explanation.line;
+    add(`${explanation.symbol} = ${plainText(numbers)}`, { mono: true, size: 14, gap: 10 });
     if (result) add(`${relation} ${result}`, { mono: true, size: 14, weight: 600 });
     add(
-      `${found.agrees ? "✓ computed again and agrees" : "✗ computed again, it does not agree"}: recorded ${full(found.value)}, recomputed ${full(found.recomputed)}`,
-      { color: found.agrees ? "good" : "bad", size: 13, gap: 12 },
+      `${explanation.agrees ? "✓ computed again and agrees" : "✗ computed again, it does not agree"}: recorded ${full(explanation.value)}, recomputed ${full(explanation.recomputed)}`,
+      { color: explanation.agrees ? "good" : "bad", size: 13, gap: 12 },
     );
   }
   add(`Glassformer · ${words.model} · “${about.prompt}”`, { color: "quiet", size: 13, gap: 14 });
@@ -72,7 +78,7 @@ export function cardSvg(
   const height = Math.ceil(y + MARGIN);
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}">` +
-    `<title>${escaped(found.address)}</title>` +
+    `<title>${escaped(explanation.address)}</title>` +
     `<rect width="${WIDTH}" height="${height}" rx="14" fill="${palette.color("surface")}" stroke="${palette.color("line")}"/>` +
     `${texts.join("")}</svg>`
   );

@@ -6,19 +6,19 @@ const MOTION = { duration: 320, easing: "cubic-bezier(0.3, 0, 0.1, 1)" };
 
 export function glide(shown: HTMLElement): () => void {
   const cell = document.querySelector(".addressed");
-  let place = shown.getBoundingClientRect();
+  let box = shown.getBoundingClientRect();
   if (cell && !still.matches) {
-    fly(shown.textContent, cell.getBoundingClientRect(), place, place);
+    fly(shown.textContent, cell.getBoundingClientRect(), box, box);
     shown.animate({ opacity: [0, 0, 1] }, MOTION);
   }
   const { address } = shown.closest<HTMLElement>("[data-address]")!.dataset;
-  const measure = () => (place = shown.getBoundingClientRect());
+  const measure = () => (box = shown.getBoundingClientRect());
   leaving.add(measure);
   return () => {
     leaving.delete(measure);
     // the matrix has its new width, and its cells their places in it, two frames later
     requestAnimationFrame(() =>
-      requestAnimationFrame(() => back(shown.textContent, place, address!)),
+      requestAnimationFrame(() => back(shown.textContent, box, address!)),
     );
   };
 }

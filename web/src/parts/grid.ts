@@ -140,19 +140,19 @@ export async function blocksOf(
   const { axes, shape } = node;
   const from = axes.map((axis) => (axis in most ? 0 : (fixed[axis] ?? 0)));
   const to = axes.map((axis, d) => (axis in most ? shape[d] : from[d] + 1));
-  const cut = (room: number) => {
+  const cut = (share: number) => {
     const block = axes.map((axis, d) =>
-      Math.ceil(shape[d] / Math.max(Math.floor((most[axis] ?? 1) * room), 1)),
+      Math.ceil(shape[d] / Math.max(Math.floor((most[axis] ?? 1) * share), 1)),
     );
     return { block, counts: axes.map((_, d) => Math.ceil((to[d] - from[d]) / block[d])) };
   };
-  let [room, { block, counts }] = [1, cut(1)];
+  let [share, { block, counts }] = [1, cut(1)];
   while (
     block.some((side) => side > 1) &&
     counts.reduce((a, b) => a * b, itemBytes(node)) > LONGEST
   ) {
-    room *= 0.9;
-    ({ block, counts } = cut(room));
+    share *= 0.9;
+    ({ block, counts } = cut(share));
   }
   const by = strides({ ...node, shape: counts });
   const named = (numbers: number[]) =>
@@ -190,8 +190,8 @@ const known = new WeakMap<Trace, Map<string, Scale>>();
 /** The color scale of a value, the same wherever it is shown: probabilities reach to 1, others to their largest magnitude. */
 export async function scaleOf(trace: Trace, node: TraceNode): Promise<Scale> {
   const scales = known.get(trace) ?? known.set(trace, new Map()).get(trace)!;
-  const found = scales.get(node.address);
-  if (found) return found;
+  const cached = scales.get(node.address);
+  if (cached) return cached;
   const kind = scaleKind(node);
   let largest = kind === "probability" ? 1 : 0;
   if (kind === "signed") {

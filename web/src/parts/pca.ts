@@ -34,7 +34,7 @@ export function twoDirections(values: Float64Array, rows: number, width: number)
   const total = covariance.reduce((sum, row, k) => sum + row[k], 0) || 1;
   const first = strongest(covariance, null);
   const second = strongest(covariance, first.direction);
-  const place = (table: Float64Array, n: number): Places => {
+  const project = (table: Float64Array, n: number): Places => {
     const along = (direction: Float64Array) => {
       const zero = dot(center, direction);
       return Float64Array.from(
@@ -45,8 +45,8 @@ export function twoDirections(values: Float64Array, rows: number, width: number)
     return { x: along(first.direction), y: along(second.direction) };
   };
   return {
-    ...place(values, rows),
-    place,
+    ...project(values, rows),
+    place: project,
     shares: [first.strength / total, second.strength / total],
   };
 }

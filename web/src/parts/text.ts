@@ -9,19 +9,19 @@ export interface Piece {
 const MARKS = /\[\[([^\]|]+)(?:\|([^\]]+))?\]\]|`([^`]+)`/g;
 
 export function pieces(text: string): Piece[] {
-  const found: Piece[] = [];
+  const result: Piece[] = [];
   let end = 0;
   for (const mark of text.matchAll(MARKS)) {
-    if (mark.index > end) found.push({ text: text.slice(end, mark.index), kind: "plain" });
-    found.push(
+    if (mark.index > end) result.push({ text: text.slice(end, mark.index), kind: "plain" });
+    result.push(
       mark[3] === undefined
         ? { text: mark[2] ?? mark[1], kind: "term", term: mark[1] }
         : { text: mark[3], kind: "code" },
     );
     end = mark.index + mark[0].length;
   }
-  if (end < text.length) found.push({ text: text.slice(end), kind: "plain" });
-  return found;
+  if (end < text.length) result.push({ text: text.slice(end), kind: "plain" });
+  return result;
 }
 
 /** A number as people type it, "0,25", "-1/4" or "12 %"; null where it is none. */

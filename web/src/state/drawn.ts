@@ -22,8 +22,8 @@ const addedText = ({ tokens, at }: Pick<Drawn, "tokens" | "at">): string =>
 
 export const idsOf = ({ tokens, at }: Drawn): number[] => tokens.slice(0, at).map(([id]) => id);
 
-export function isDrawn(given: unknown): given is Drawn {
-  const { start, at, tokens, of } = (given ?? {}) as Partial<Record<keyof Drawn, unknown>>;
+export function isDrawn(value: unknown): value is Drawn {
+  const { start, at, tokens, of } = (value ?? {}) as Partial<Record<keyof Drawn, unknown>>;
   const isToken = (one: unknown) =>
     Array.isArray(one) && Number.isInteger(one[0]) && typeof one[1] === "string";
   const isCount = (n: number, of: number) => Number.isInteger(n) && n >= 0 && n <= of;

@@ -22,21 +22,21 @@ class Glossary {
   marked(text: string): string {
     if (!this.forms.size) return text;
     const seen = new Set<string>();
-    return text.replace(this.pattern, (found) => {
-      const term = this.forms.get(found.toLowerCase())!;
-      if (seen.has(term)) return found;
+    return text.replace(this.pattern, (match) => {
+      const term = this.forms.get(match.toLowerCase())!;
+      if (seen.has(term)) return match;
       seen.add(term);
-      return `[[${term}|${found}]]`;
+      return `[[${term}|${match}]]`;
     });
   }
 
   /** The terms in a text, and where each stands. */
   in(text: string): { term: string; begin: number; end: number }[] {
     if (!this.forms.size) return [];
-    return [...text.matchAll(this.pattern)].map(({ 0: found, index: begin }) => ({
-      term: this.forms.get(found.toLowerCase())!,
+    return [...text.matchAll(this.pattern)].map(({ 0: match, index: begin }) => ({
+      term: this.forms.get(match.toLowerCase())!,
       begin,
-      end: begin + found.length,
+      end: begin + match.length,
     }));
   }
 }

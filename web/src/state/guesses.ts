@@ -37,7 +37,7 @@ export async function saidAt(opened: Opened, point: string, pos: number): Promis
   const asked = answers.get(opened) ?? answers.set(opened, new Map()).get(opened)!;
   if (!asked.has(pos)) asked.set(pos, ask(opened, pos));
   const all = await asked.get(pos)!;
-  const found = all.get(point);
+  const result = all.get(point);
   const last = [...all.values()].at(-1);
-  return found ? { ...found, address: null, settled: found.token === last?.token } : null;
+  return result ? { ...result, address: null, settled: result.token === last?.token } : null;
 }

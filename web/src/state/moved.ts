@@ -9,9 +9,9 @@ export async function moved(before: Opened, after: Opened, path: string): Promis
   const nodes = pair(before.trace, after.trace, path);
   if (!nodes || size(nodes[0]) <= WHOLE || before.by !== "server" || after.by !== "server")
     return change(before.trace, after.trace, path);
-  const found = await session.source.get("/api/traces/{trace}/change", {
+  const result = await session.source.get("/api/traces/{trace}/change", {
     path: { trace: before.about.id },
     query: { address: path, other: after.about.id },
   });
-  return { ...found, largest: found.largest ?? NaN, relative: found.relative ?? Infinity }; // for which JSON has no words
+  return { ...result, largest: result.largest ?? NaN, relative: result.relative ?? Infinity }; // for which JSON has no words
 }

@@ -30,8 +30,8 @@ const AFTER_PARTS =
   /^((cross_)?attn_out|(cross_)?attn_scaled|mlp_out|mlp_scaled|resid_(start|pre|(mid|cross|post)(_sum)?)|final_scaled|logits_raw|logits)$/;
 
 /** Why the logits of a trace can't be split; "" where they can. */
-export function refusal(trace: Trace, given: Record<string, unknown>): string {
-  const { config, scope } = towerOf(given);
+export function refusal(trace: Trace, about: Record<string, unknown>): string {
+  const { config, scope } = towerOf(about);
   const edited = trace.ofKind("fwd").find(({ address, edited }) => {
     const name = nameOf(address);
     if (!edited || (name.includes(".") && !name.startsWith(scope))) return false; // the other tower's
@@ -48,11 +48,11 @@ export function refusal(trace: Trace, given: Record<string, unknown>): string {
 /** Split the logit of a token at a position, in float64 from recorded values. */
 export async function attribute(
   trace: Trace,
-  given: Record<string, unknown>,
+  about: Record<string, unknown>,
   token: number,
   pos: number,
 ): Promise<Attribution> {
-  const way = await Way.of(trace, given, pos);
+  const way = await Way.of(trace, about, pos);
   const { config } = way;
   const stream = await (config.masked_head ? ofMaskedHead(way) : ofBlocks(way));
   const direction = await directionOf(trace, config, token);
@@ -169,11 +169,11 @@ async function adapted(
 /** What the neurons of a block's MLP wrote, largest share first; empty where they are not read by one matrix. */
 export async function neuronShares(
   trace: Trace,
-  given: Record<string, unknown>,
+  about: Record<string, unknown>,
   { token, pos }: Pick<Attribution, "token" | "pos">,
   block: number,
 ): Promise<{ neuron: number; logits: number; address: string }[]> {
-  const way = await Way.of(trace, given, pos);
+  const way = await Way.of(trace, about, pos);
   const { config } = way;
   const mlp = `${way.at(block)}.mlp`;
   const path = `fwd/${mlp}.post`;
@@ -212,8 +212,8 @@ async function starts({ trace, config, scope, pos }: Way): Promise<Written[]> {
   const result = [await of("token embedding", path, { batch: 0, pos })];
   if (trace.has("fwd/type_embed"))
     result.push(await of("token type", "fwd/type_embed", { batch: 0, pos }));
-  const place = `fwd/${scope}pos_embed`;
-  if (trace.has(place)) result.push(await of("position", place, { pos }));
+  const address = `fwd/${scope}pos_embed`;
+  if (trace.has(address)) result.push(await of("position", address, { pos }));
   return result;
 }
 

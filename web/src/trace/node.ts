@@ -40,9 +40,9 @@ export const isInteger = (node: TraceNode): boolean => !(node.dtype in ROUNDOFF)
 
 /** How far apart neighbors along each axis lie, in elements. */
 export function strides(node: TraceNode): number[] {
-  const found = node.shape.map(() => 1);
-  for (let d = node.shape.length - 2; d >= 0; d--) found[d] = found[d + 1] * node.shape[d + 1];
-  return found;
+  const result = node.shape.map(() => 1);
+  for (let d = node.shape.length - 2; d >= 0; d--) result[d] = result[d + 1] * node.shape[d + 1];
+  return result;
 }
 
 /** The place of an element in the row-major value. */

@@ -14,8 +14,8 @@ export function chance(p: number): string {
     const percent = 100 * p;
     // as many decimals as it takes to be less than all of it
     const most = Math.ceil(-Math.log10(100 - percent) - 1e-6);
-    const places = percent >= 1 ? Math.min(Math.max(most, 1), 9) : 2;
-    return `${percent.toFixed(places)}%`;
+    const decimals = percent >= 1 ? Math.min(Math.max(most, 1), 9) : 2;
+    return `${percent.toFixed(decimals)}%`;
   }
   const of = Number((1 / p).toPrecision(2));
   const group = Math.floor(Math.log10(of) / 3) - 2;

@@ -12,13 +12,13 @@ import type { Trace } from "./trace";
  * is none: of a run that is not open, a pass patched from another, or a choice that was drawn.
  */
 export function pytorch(
-  found: Explanation,
+  explanation: Explanation,
   about: About,
   run: RunInfo | null,
   trace: Trace,
 ): string {
   const isPatched = Object.values(about.edits).some((edit) => typeof edit !== "number");
-  const isDrawn = found.node.address.startsWith("choose/") && about.sampling !== null;
+  const isDrawn = explanation.node.address.startsWith("choose/") && about.sampling !== null;
   if (run === null || isPatched || isDrawn || about.added?.length) return "";
   const folder = run.path ?? run.name;
   const lines = [
@@ -28,13 +28,13 @@ export function pytorch(
     ...opened(about, folder),
     "whole = lambda path: trace.value_of(trace.node(path)).detach()",
   ];
-  const { formula, node } = found;
-  const index = node.axes.map((axis) => found.at[axis]).join(", ");
+  const { formula, node } = explanation;
+  const index = node.axes.map((axis) => explanation.at[axis]).join(", ");
   lines.push(`recorded = whole("${node.address}")${index ? `[${index}]` : ""}`);
   if (!formula || formula.tree[0] === "drawn")
     return [
       ...lines,
-      `assert recorded.item() == ${spell(found.value)}`,
+      `assert recorded.item() == ${spell(explanation.value)}`,
       "print(recorded.item())",
     ].join("\n");
   for (const [name, path] of Object.entries(node.operands))
@@ -42,10 +42,12 @@ export function pytorch(
   for (const [name, value] of Object.entries(node.params))
     if (used(formula.tree, name)) lines.push(`${name} = ${spell(plainNumber(value))}`);
   for (const axis of node.axes)
-    lines.push(`${axis}, size_${axis} = ${found.at[axis]}, ${node.shape[node.axes.indexOf(axis)]}`);
+    lines.push(
+      `${axis}, size_${axis} = ${explanation.at[axis]}, ${node.shape[node.axes.indexOf(axis)]}`,
+    );
   lines.push(
     `recomputed = torch.as_tensor(${code(formula.tree, node.operands)}).double()`,
-    `torch.testing.assert_close(recomputed, recorded.double(), rtol=0, atol=${spell(Math.max(found.bound, Number.MIN_VALUE))})`,
+    `torch.testing.assert_close(recomputed, recorded.double(), rtol=0, atol=${spell(Math.max(explanation.bound, Number.MIN_VALUE))})`,
     "print(recomputed.item(), recorded.item())",
   );
   return lines.join("\n");

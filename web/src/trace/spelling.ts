@@ -20,8 +20,8 @@ export function number(value: number, digits = 4, integer = false): string {
   const written = scientific(value, digits);
   const exponent = exponentOf(written);
   if (exponent < -4 || exponent > digits) return written;
-  const places = Math.max(digits - 1 - exponent, 0);
-  return halfToEven(value.toFixed(places), value.toFixed(EXACT));
+  const decimals = Math.max(digits - 1 - exponent, 0);
+  return halfToEven(value.toFixed(decimals), value.toFixed(EXACT));
 }
 
 const exponentOf = (written: string): number => Number(written.slice(written.indexOf("e") + 1));
@@ -166,8 +166,8 @@ export class Fixed {
     for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]));
     const e = largest ? exponentOf(largest.toExponential(6)) : 0;
     const exponent = e >= -4 && e <= 5 ? 0 : e;
-    const places = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
-    return [...new Set(places)].map((at) => new Fixed(at, exponent));
+    const decimals = OPERAND_DIGITS.map((digits) => Math.max(digits - 1 - e, -exponent));
+    return [...new Set(decimals)].map((at) => new Fixed(at, exponent));
   }
 
   /** How many units a number is; a tie is the even one, 0 for what is not finite. */
@@ -188,9 +188,9 @@ export class Fixed {
 
   /** So many units as a decimal number. */
   text(units: number): string {
-    const places = this.places + this.exponent;
-    const digits = String(Math.abs(units)).padStart(places + 1, "0");
-    const written = places ? `${digits.slice(0, -places)}.${digits.slice(-places)}` : digits;
+    const decimals = this.places + this.exponent;
+    const digits = String(Math.abs(units)).padStart(decimals + 1, "0");
+    const written = decimals ? `${digits.slice(0, -decimals)}.${digits.slice(-decimals)}` : digits;
     const { exponent: e } = this;
     const by = e ? `e${e < 0 ? "-" : "+"}${String(Math.abs(e)).padStart(2, "0")}` : "";
     return `${units < 0 ? "-" : ""}${written}${by}`;

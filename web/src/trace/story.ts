@@ -25,18 +25,18 @@ const MATCHES = ["attn.scores_raw", "attn.scores_scaled"];
 
 /** The stages of one trace; the middle ones are those of `block`. */
 export function stages(trace: Trace, block: number, task: Task): Stage[] {
-  return told(trace, block, task).map((stage) => ({
+  return storyOf(trace, block, task).map((stage) => ({
     ...stage,
     ...TOLD[task][stage.id],
   }));
 }
 
-function told(trace: Trace, block: number, task: Task): Stage[] {
+function storyOf(trace: Trace, block: number, task: Task): Stage[] {
   const two = task === "translation";
   const forward = trace.ofKind("fwd");
   const ids = trace.nodes.get("token/ids") ?? null;
   const source = two ? trace.node("token/source") : null;
-  const found: Stage[] = [
+  const result: Stage[] = [
     stage(
       "text",
       "Text",
@@ -85,13 +85,13 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
     const others =
       blocks.length === 2 ? "the other block does" : `the other ${blocks.length - 1} blocks do`;
     const sentence = `This was block ${block}; ${others} the same with weights of their own. Choose one to walk through it.`;
-    found.push(
+    result.push(
       stage("blocks", "Every block", "The same again in every block", sentence, blocks, null),
     );
   }
   const guess = trace.nodes.get(`fwd/lens.${tower}blocks.${block}.resid_post.best_prob`);
   if (guess) {
-    found.push(
+    result.push(
       stage(
         "guess",
         "Block by block",
@@ -103,11 +103,11 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
     );
   }
   for (const plan of OUT)
-    found.push(...planned(plan, plan.act, plan.id === "final-norm" ? tower : "", forward, null));
+    result.push(...planned(plan, plan.act, plan.id === "final-norm" ? tower : "", forward, null));
   const chosen = trace.nodes.get("choose/token") ?? null;
   const choice = trace.ofKind("choose");
   if (choice.length) {
-    found.push(
+    result.push(
       stage(
         "choice",
         "Next token",
@@ -118,7 +118,7 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
       ),
     );
   }
-  found.push(
+  result.push(
     stage(
       "why",
       "Next token",
@@ -128,11 +128,11 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
       null,
     ),
   );
-  for (const plan of BACK) found.push(...planned(plan, plan.act, "", forward, null));
+  for (const plan of BACK) result.push(...planned(plan, plan.act, "", forward, null));
   const gradients = trace.ofKind("bwd");
   if (gradients.length) {
     const logits = trace.nodes.get("bwd/logits") ?? gradients[0];
-    found.push(
+    result.push(
       stage(
         "gradients",
         "Who is to blame?",
@@ -147,7 +147,7 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
   if (updates.length) {
     const table =
       updates.find((node) => node.address === `opt/${tower}embed.W_E`) ?? updates.at(-1)!;
-    found.push(
+    result.push(
       stage(
         "update",
         "Better weights",
@@ -158,7 +158,7 @@ function told(trace: Trace, block: number, task: Task): Stage[] {
       ),
     );
   }
-  return found;
+  return result;
 }
 
 /** The way of a text into a tower and through one of its blocks. */
@@ -172,18 +172,18 @@ function inTower(tower: string, trace: Trace, block: number): Stage[] {
   const masked = trace.nodes.get(`fwd/${scope}attn.attn_scores`)?.role === "masked_score";
   const into = INTO.flatMap((plan) => planned(plan, name || plan.act, prefix, forward, null));
   const sinks = trace.nodes.has(`fwd/${scope}attn.sink_exp`);
-  const own = (masked ? BLOCK : BLOCK.filter((plan) => plan.id !== "mask")).map((plan) => {
+  const plans = (masked ? BLOCK : BLOCK.filter((plan) => plan.id !== "mask")).map((plan) => {
     if (plan.id === "scores" && masked) return { ...plan, names: MATCHES, faces: MATCHES };
     return plan.id === "softmax" && sinks ? { ...plan, ...WITH_SINK } : plan;
   });
   const act = name ? `${name}, block ${shown}` : `Block ${shown}`;
-  const within = [...own, ...CROSS].flatMap((plan) => planned(plan, act, scope, forward, shown));
+  const within = [...plans, ...CROSS].flatMap((plan) => planned(plan, act, scope, forward, shown));
   // a norm may stand before its layer or after it
   within.sort((a, b) => forward.indexOf(a.nodes[0]) - forward.indexOf(b.nodes[0]));
   const end = tower === "encoder" ? OUT.slice(0, 1) : [];
   const norm = end.flatMap((plan) => planned(plan, name, prefix, forward, null));
-  const found = [...into, ...within, ...norm];
-  return tower === "encoder" ? found.map((one) => ({ ...one, id: `encoder-${one.id}` })) : found;
+  const result = [...into, ...within, ...norm];
+  return tower === "encoder" ? result.map((one) => ({ ...one, id: `encoder-${one.id}` })) : result;
 }
 
 const stage = (

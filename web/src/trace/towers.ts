@@ -21,9 +21,9 @@ interface Attention {
 /** Every attention in the order in which they are computed. */
 export const attentionsOf = (trace: Trace): Attention[] =>
   trace.ofKind("fwd").flatMap(({ address, axes, shape }) => {
-    const found = /^fwd\/(((\w+)\.)?blocks\.(\d+))\.((cross_)?attn)\.z$/.exec(address);
-    if (!found) return [];
-    const [, block, , tower, number, part, crosses] = found;
+    const match = /^fwd\/(((\w+)\.)?blocks\.(\d+))\.((cross_)?attn)\.z$/.exec(address);
+    if (!match) return [];
+    const [, block, , tower, number, part, crosses] = match;
     const name = `${tower ? `${tower} ` : ""}block ${number}`;
     const heads = shape[axes.indexOf("head")];
     return [{ name, block, attention: `${block}.${part}`, heads, crosses: !!crosses }];

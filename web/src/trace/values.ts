@@ -102,11 +102,11 @@ export class Values {
     const counts = block.map((side, d) => Math.ceil((to[d] - from[d]) / side));
     const result = new Float64Array(counts.reduce((a, b) => a * b, 1)).fill(-Infinity);
     const by = strides(node);
-    const turn = (d: number, flat: number, place: number): void => {
-      if (d === by.length) result[place] = larger(result[place], this.peek(node, flat)!);
+    const turn = (d: number, flat: number, index: number): void => {
+      if (d === by.length) result[index] = larger(result[index], this.peek(node, flat)!);
       else
         for (let i = from[d]; i < to[d]; i++)
-          turn(d + 1, flat + i * by[d], place * counts[d] + Math.floor((i - from[d]) / block[d]));
+          turn(d + 1, flat + i * by[d], index * counts[d] + Math.floor((i - from[d]) / block[d]));
     };
     turn(0, 0, 0);
     return result;

@@ -21,9 +21,9 @@ export interface Config {
 }
 
 /** The configuration of the tower that gives the logits, and how its names begin. */
-export function towerOf(given: Record<string, unknown>): { config: Config; scope: string } {
-  const scope = "decoder" in given ? "decoder." : "";
-  return { config: (scope ? given.decoder : given) as Config, scope };
+export function towerOf(config: Record<string, unknown>): { config: Config; scope: string } {
+  const scope = "decoder" in config ? "decoder." : "";
+  return { config: (scope ? config.decoder : config) as Config, scope };
 }
 
 /** What one part wrote, as the stream has it behind all norms so far. */
@@ -55,14 +55,14 @@ export class Way {
 
   private constructor(
     readonly trace: Trace,
-    given: Record<string, unknown>,
+    config: Record<string, unknown>,
     readonly pos: number,
   ) {
-    ({ config: this.config, scope: this.scope } = towerOf(given));
+    ({ config: this.config, scope: this.scope } = towerOf(config));
   }
 
-  static async of(trace: Trace, given: Record<string, unknown>, pos: number): Promise<Way> {
-    const way = new Way(trace, given, pos);
+  static async of(trace: Trace, about: Record<string, unknown>, pos: number): Promise<Way> {
+    const way = new Way(trace, about, pos);
     const { config, scope } = way;
     const names = Array.from({ length: config.n_layers }, (_, block) => way.normsOf(block)).flat();
     const wanted = config.masked_head

@@ -16,7 +16,7 @@ export interface Wiring {
 export function wiring(trace: Trace, block: number): Wiring {
   const at = (name: string) => trace.nodes.get(`fwd/blocks.${block}.${name}`);
   const [attention, mlp] = [at("attn.q"), at("mlp.router_scores") ?? at("mlp.pre")].map((node) =>
-    node ? own(trace, node.operands.x) : null,
+    node ? firstName(trace, node.operands.x) : null,
   );
   const sharedNorm = attention !== null && attention === mlp;
   const parallel =
@@ -34,9 +34,9 @@ export function wiring(trace: Trace, block: number): Wiring {
 }
 
 /** The value itself, under its first name: some are only handed on. */
-function own(trace: Trace, path: string): string {
+function firstName(trace: Trace, path: string): string {
   const node = trace.node(path);
-  return node.op === "carry" ? own(trace, node.operands.x) : path;
+  return node.op === "carry" ? firstName(trace, node.operands.x) : path;
 }
 
 /** What a norm, if there is one, was made of. */
@@ -45,5 +45,5 @@ function before(trace: Trace, path: string): string {
   const from = Object.values(trace.node(path).operands).find(
     (name) => name.startsWith("fwd/") && trace.node(name).axes.includes("d_model"),
   );
-  return from ? before(trace, own(trace, from)) : path;
+  return from ? before(trace, firstName(trace, from)) : path;
 }

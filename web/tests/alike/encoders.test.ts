@@ -13,13 +13,13 @@ const PART = 6; // updates whose losses are taken together: each asks for someth
 interface Case {
   name: string;
   file: string;
-  room: number;
+  n_ctx: number;
   traces: Asked[];
 }
 
-describe.each(cases<{ encoders: Case[] }>().encoders)("$name", ({ file, room, traces }) => {
+describe.each(cases<{ encoders: Case[] }>().encoders)("$name", ({ file, n_ctx, traces }) => {
   const packed = JSON.parse(readFileSync(file, "utf8")) as PackedModel;
-  const opened = Model.open(packed, room);
+  const opened = Model.open(packed, n_ctx);
   const translates = packed.reads!.start !== null;
   const first = traces[0].request;
 

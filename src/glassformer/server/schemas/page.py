@@ -45,7 +45,7 @@ class PackedReading(Output):
     masks: list[str] = Field(description="How a text may write that token.")
     start: int | None = Field(description="What a translation begins with; null: there is none.")
     end: int | None = Field(description="What a translation ends with.")
-    source_room: int | None = Field(description="How many tokens of a source are read at most.")
+    source_n_ctx: int | None = Field(description="How many tokens of a source are read at most.")
 
 
 class PackedModel(Output):

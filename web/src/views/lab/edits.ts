@@ -4,8 +4,8 @@ import { route } from "../../state/route.svelte";
 import { nameOf, parse, type Address } from "../../trace/address";
 import { full } from "../../trace/number";
 
-const isRecord = (given: unknown): given is Record<string, unknown> =>
-  typeof given === "object" && given !== null && !Array.isArray(given);
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** The edits of the URL as they stand there; a link may hold what no edit can be. */
 export function editsNow(): Edits {
@@ -65,9 +65,9 @@ export const mlpOff = (block: string): string => `fwd/${block}.mlp.mlp_out`;
 
 /** An edit in words. */
 export function summary(address: string, edit: Edit): string {
-  const place = placeOf(address, edit);
-  if (!place) return `“${address}” is not an edit that can be read`;
-  const { path, index } = place;
+  const target = placeOf(address, edit);
+  if (!target) return `“${address}” is not an edit that can be read`;
+  const { path, index } = target;
   const part = /^fwd\/(\w+\.)?blocks\.(\d+)\.(cross_)?(attn\.z|attn\.attn_out|mlp\.mlp_out)$/.exec(
     path,
   );

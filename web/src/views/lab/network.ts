@@ -12,13 +12,13 @@ const ATTENTION = ["q", "k", "v", "attn_scores", "pattern", "z", "attn_out"];
 const MLP = ["pre", "post", "mlp_out"];
 
 export function network(trace: Trace): Part[] {
-  const there = (names: string[]) => names.map((name) => `fwd/${name}`).filter(trace.has);
+  const present = (names: string[]) => names.map((name) => `fwd/${name}`).filter(trace.has);
   const all = attentionsOf(trace);
   const titled = (tower: string, what: string) =>
     tower ? `${tower[0].toUpperCase()}${tower.slice(1)}: ${what.toLowerCase()}` : what;
   const start = (tower: string) => ({
     title: titled(tower, "Embedding"),
-    stream: there(["resid_start", "embed"].map((name) => `${tower && `${tower}.`}${name}`)).slice(
+    stream: present(["resid_start", "embed"].map((name) => `${tower && `${tower}.`}${name}`)).slice(
       0,
       1,
     ),
@@ -33,20 +33,20 @@ export function network(trace: Trace): Part[] {
       ...begins,
       {
         title: titled(tower, `${crosses ? "Across" : "Attention"} ${number}`),
-        branch: there(ATTENTION.map((name) => `${attention}.${name}`)),
-        stream: there([`${block}.${stream}`]),
+        branch: present(ATTENTION.map((name) => `${attention}.${name}`)),
+        stream: present([`${block}.${stream}`]),
       },
       ...(last
         ? [
             {
               title: tower ? `${titled(tower, "")}MLP ${number}` : `MLP ${number}`,
-              branch: there(MLP.map((name) => `${block}.mlp.${name}`)),
-              stream: there([`${block}.resid_post`]),
+              branch: present(MLP.map((name) => `${block}.mlp.${name}`)),
+              stream: present([`${block}.resid_post`]),
             },
           ]
         : []),
     ];
   });
   const out = ["ln_final.normalized", "logits", "probs", "token_loss", "loss"];
-  return [...layers, { title: "Out", branch: there(out), stream: [] }];
+  return [...layers, { title: "Out", branch: present(out), stream: [] }];
 }

@@ -27,27 +27,27 @@ class Progress {
     }
   }
 
-  /** The answer to a question; its place is the lesson, the stage and the part. */
-  at = (place: string): Answer | undefined => this.answers[place];
+  /** The answer to a question; its key is the lesson, the stage and the part. */
+  at = (key: string): Answer | undefined => this.answers[key];
 
-  set(place: string, answer: Answer): void {
-    this.answers[place] = answer;
+  set(key: string, answer: Answer): void {
+    this.answers[key] = answer;
     this.keep();
   }
 
   /** Forget the answers of a lesson. */
   clear(lesson: string): void {
-    for (const place of Object.keys(this.answers))
-      if (place.startsWith(`${lesson}/`)) delete this.answers[place];
+    for (const key of Object.keys(this.answers))
+      if (key.startsWith(`${lesson}/`)) delete this.answers[key];
     this.keep();
   }
 
   /** How many questions of a lesson are done, and how many were right at once. */
   of(lesson: string): { done: number; right: number } {
-    const own = Object.entries(this.answers).filter(([place]) => place.startsWith(`${lesson}/`));
+    const answers = Object.entries(this.answers).filter(([key]) => key.startsWith(`${lesson}/`));
     return {
-      done: own.filter(([, answer]) => answer.done).length,
-      right: own.filter(([, answer]) => answer.right).length,
+      done: answers.filter(([, answer]) => answer.done).length,
+      right: answers.filter(([, answer]) => answer.right).length,
     };
   }
 

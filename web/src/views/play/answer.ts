@@ -28,8 +28,8 @@ interface Skyline {
 const known = new WeakMap<Float64Array, Skyline>();
 
 function skyline(values: Float64Array): Skyline {
-  const found = known.get(values);
-  if (found) return found;
+  const cached = known.get(values);
+  if (cached) return cached;
   const each = Math.ceil(values.length / LINES);
   const heights = new Float64Array(Math.ceil(values.length / each)).fill(-Infinity);
   values.forEach((value, id) => {
@@ -138,7 +138,7 @@ function ranking(pen: Pen, walk: Walk, t: number, faded = 1): void {
       weight: 600,
       align: "right",
       alpha,
-      room: words,
+      maxWidth: words,
     });
     bar(pen, { x, y: y + high * 0.22, width: width, height: high * 0.56 }, "line", alpha * 0.45);
     const long = Math.max(width * share * mine, 1.5);
@@ -160,15 +160,15 @@ export function drawChoice(pen: Pen, walk: Walk, t: number): void {
   const size = stage.narrow ? 22 : 38;
   font(pen, { size, weight: 600 });
   const { words: before, at, asks } = walk.read;
-  const place = asks ? before.length : at; // a blank is filled where it stands
+  const index = asks ? before.length : at; // a blank is filled where it stands
   const words = before.map(({ text }) => text);
-  words[place] = walk.best[0].word;
+  words[index] = walk.best[0].word;
   const widths = words.map((word) => context.measureText(word).width);
   const lines: number[][] = [[]];
-  const room = stage.right - (stage.narrow ? 14 : 60) - 20;
+  const available = stage.right - (stage.narrow ? 14 : 60) - 20;
   let wide = 0;
   widths.forEach((width, i) => {
-    if (wide + width > room && lines.at(-1)!.length) {
+    if (wide + width > available && lines.at(-1)!.length) {
       lines.push([]);
       wide = 0;
     }
@@ -180,7 +180,7 @@ export function drawChoice(pen: Pen, walk: Walk, t: number): void {
     const total = line.reduce((sum, i) => sum + widths[i] + size * 0.28, -size * 0.28);
     let x = (pen.width - total) / 2;
     for (const i of line) {
-      const joined = i === place;
+      const joined = i === index;
       const come = joined ? glide(t, 0.5, 0.8) : gone;
       const y = y0 + l * size * 1.5 + (joined ? (1 - come) * 60 : 0);
       if (joined) {

@@ -155,8 +155,8 @@ function outlineBest(pen: Pen, d: Desk, scores: ArrayLike<number>, alpha: number
 
 /** The bar of a share: the longest there could be is all of the attention. */
 function shareBox(d: Desk, i: number, share: number): Box {
-  const room = d.stage.right - d.score - (d.stage.narrow ? 50 : 76);
-  return inset({ ...d.row(i), x: d.score, width: Math.max(room * share, 1) }, 0.2);
+  const available = d.stage.right - d.score - (d.stage.narrow ? 50 : 76);
+  return inset({ ...d.row(i), x: d.score, width: Math.max(available * share, 1) }, 0.2);
 }
 
 function shares(pen: Pen, watched: Watched, d: Desk, t: number, alpha = 1): void {

@@ -92,10 +92,10 @@ function columns(pen: Pen, read: Reading) {
   const chips = wordRoom(pen, read.words, size);
   const ids = stage.narrow ? 34 : 72;
   const from = stage.left + chips + ids;
-  const room = stage.right - from;
-  const table = stage.narrow ? room * 0.36 : Math.min(room * 0.3, 260);
+  const available = stage.right - from;
+  const table = stage.narrow ? available * 0.36 : Math.min(available * 0.3, 260);
   const gap = stage.narrow ? 18 : 90;
-  const strip = Math.min(room - table - gap, 560);
+  const strip = Math.min(available - table - gap, 560);
   return {
     stage,
     n,

@@ -53,9 +53,9 @@ export interface Letters {
   mono?: boolean;
   alpha?: number;
   /** Pixels: a longer text is cut. */
-  room?: number;
+  maxWidth?: number;
   /** Whether it is read from below to above. */
-  turned?: boolean;
+  vertical?: boolean;
 }
 
 export function font(pen: Pen, { size = 14, weight = 400, mono = false }: Letters): void {
@@ -64,7 +64,7 @@ export function font(pen: Pen, { size = 14, weight = 400, mono = false }: Letter
 
 export function text(pen: Pen, words: string, x: number, y: number, look: Letters = {}): void {
   const { context, palette } = pen;
-  const { color = "ink", align = "left", alpha = 1, room, turned = false } = look;
+  const { color = "ink", align = "left", alpha = 1, maxWidth, vertical = false } = look;
   if (alpha <= 0) return;
   font(pen, look);
   context.globalAlpha = alpha;
@@ -73,8 +73,8 @@ export function text(pen: Pen, words: string, x: number, y: number, look: Letter
   context.textBaseline = "middle";
   context.save();
   context.translate(x, y);
-  if (turned) context.rotate(-Math.PI / 2);
-  context.fillText(room === undefined ? words : clip(context, words, room), 0, 0);
+  if (vertical) context.rotate(-Math.PI / 2);
+  context.fillText(maxWidth === undefined ? words : clip(context, words, maxWidth), 0, 0);
   context.restore();
   context.globalAlpha = 1;
 }
@@ -97,7 +97,13 @@ export function chip(
   context.fill();
   context.stroke();
   const center = [box.x + box.width / 2, box.y + box.height / 2] as const;
-  text(pen, words, ...center, { size, weight: 600, align: "center", alpha, room: box.width - 8 });
+  text(pen, words, ...center, {
+    size,
+    weight: 600,
+    align: "center",
+    alpha,
+    maxWidth: box.width - 8,
+  });
 }
 
 const painted = new WeakMap<Strip, { theme: string; canvas: HTMLCanvasElement }>();
@@ -209,7 +215,7 @@ export function bar(pen: Pen, box: Box, color = "probability", alpha = 1): void 
   context.globalAlpha = 1;
 }
 
-/** Where the parts of a picture stand: the spine at the left, a row for every token, room beside. */
+/** Where the parts of a picture stand: the spine at the left, a row for every token, maxWidth beside. */
 export interface Stage {
   narrow: boolean;
   spine: number;

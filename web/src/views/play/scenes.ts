@@ -268,7 +268,7 @@ function passed(
   if (!some.length) return null;
   const last = some.at(-1)!;
   const which = some.length === 1 ? `${name} ${from}` : `${name}s ${from} to ${to - 1}`;
-  const told = last.guess
+  const rest = last.guess
     ? ` If the model stopped here it would say \`${last.guess.word}\` (${chance(last.guess.prob)}).`
     : "";
   const whose = some.length === 1 ? "its heads" : "their heads";
@@ -277,7 +277,7 @@ function passed(
     title: which,
     seconds: Math.min(7 + 1.5 * some.length, 16),
     panel: id,
-    caption: `${which}: ${whose} look at ${sees}, neurons work on what they found, and both are added to \`${read.words[read.at].text}\`.${told}`,
+    caption: `${which}: ${whose} look at ${sees}, neurons work on what they found, and both are added to \`${read.words[read.at].text}\`.${rest}`,
     at: `fwd/${read.scope}blocks.${last.block}.resid_post`,
     draw: (pen, t) => drawPassing(pen, read, from, to, t),
   };

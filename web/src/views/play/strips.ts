@@ -64,11 +64,11 @@ export async function headRows(
 ): Promise<Strip> {
   const [heads, width] = node.shape.slice(-2);
   const all = await trace.values.range(node, from * heads * width, to * heads * width);
-  const own = Float64Array.from({ length: (to - from) * width }, (_, i) => {
+  const mine = Float64Array.from({ length: (to - from) * width }, (_, i) => {
     const [row, column] = [Math.floor(i / width), i % width];
     return all[(row * heads + head) * width + column];
   });
-  return strip(own, to - from, (await scaleOf(trace, node)).largest);
+  return strip(mine, to - from, (await scaleOf(trace, node)).largest);
 }
 
 export async function tableOf(trace: Trace, embed: string): Promise<Table> {

@@ -146,10 +146,10 @@ function passingRow(pen: Pen, words: number, blocks: number, guesses: boolean) {
   const labels = stage.narrow ? 30 : 130;
   const guess = guesses ? (stage.narrow ? 84 : 190) : 0;
   const x = stage.left + labels;
-  const room = stage.right - x - guess;
+  const available = stage.right - x - guess;
   const gap = stage.narrow ? 8 : 30;
-  const looks = Math.min(room * 0.45, 64 * words);
-  return { stage, high, top, x, gap, looks, guess, wide: room - looks - 2 * gap };
+  const looks = Math.min(available * 0.45, 64 * words);
+  return { stage, high, top, x, gap, looks, guess, wide: available - looks - 2 * gap };
 }
 
 const UPRIGHT = 64; // pixels of words that stand on end
@@ -170,15 +170,20 @@ export function drawPassing(pen: Pen, read: Reading, from: number, to: number, t
     : ["its heads look at", "the stream after it", "its guess there"];
   const y0 = top - 16;
   const [level, upright] = [column >= 40, column >= 14 && top - stage.top > UPRIGHT];
-  text(pen, looking, x, y0 - (level ? 20 : upright ? UPRIGHT : 0), { ...head, room: looks + gap });
+  text(pen, looking, x, y0 - (level ? 20 : upright ? UPRIGHT : 0), {
+    ...head,
+    maxWidth: looks + gap,
+  });
   read.seen.forEach(({ text: word }, i) => {
     const at = x + (i + 0.5) * column;
-    const look = { size: 12, align: "center", room: column - 4 } as const;
+    const look = { size: 12, align: "center", maxWidth: column - 4 } as const;
     if (level) text(pen, word, at, y0 + 4, look);
-    else if (upright) text(pen, word, at, y0 + 8, { size: 12, room: UPRIGHT - 8, turned: true });
+    else if (upright)
+      text(pen, word, at, y0 + 8, { size: 12, maxWidth: UPRIGHT - 8, vertical: true });
   });
-  text(pen, streaming, x + looks + gap, y0, { ...head, room: wide + gap });
-  if (some[0]?.guess) text(pen, guessing, x + looks + wide + 2 * gap, y0, { ...head, room: guess });
+  text(pen, streaming, x + looks + gap, y0, { ...head, maxWidth: wide + gap });
+  if (some[0]?.guess)
+    text(pen, guessing, x + looks + wide + 2 * gap, y0, { ...head, maxWidth: guess });
   some.forEach((block, i) => {
     const mine = turn(t, i, some.length, 1.5);
     const y = top + i * high;

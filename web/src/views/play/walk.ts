@@ -125,17 +125,17 @@ export async function walkOf(opened: Opened, run: RunInfo, pos: number): Promise
   const labels = trace.table.labels.source_pos ?? [];
   const head = await chooseHead(opened, run, { pos, token: order[0], scope, two });
   const looked = two ? await mostSeen(trace, head, pos) : 0;
-  const there = two ? windowOf(labels.length, looked, true) : here;
-  const own = about.ids.map((id, at): Word => ({ id, pos: at, text: visible(about.tokens[at]) }));
-  const words = own.slice(...here);
+  const looking = two ? windowOf(labels.length, looked, true) : here;
+  const all = about.ids.map((id, at): Word => ({ id, pos: at, text: visible(about.tokens[at]) }));
+  const words = all.slice(...here);
   const ids = two ? await trace.values.all(trace.node("token/source")) : [];
   const read = labels.map((text, at): Word => ({ id: ids[at], pos: at, text: visible(text) }));
-  const seen = two ? read.slice(...there) : words;
+  const seen = two ? read.slice(...looking) : words;
   const watched = await closely(trace, head, pos, visible(about.tokens[pos]), seen);
   const at = `fwd/${scope}blocks.${watched.block}`;
   return {
     task,
-    read: await readingOf(trace, scope, words, pos, own.length, task !== "blank", seen),
+    read: await readingOf(trace, scope, words, pos, all.length, task !== "blank", seen),
     source: two ? await readingOf(trace, "encoder.", seen, looked, read.length, false, seen) : null,
     watched,
     addition: await additionOf(trace, `${at}.${two ? "resid_cross" : "resid_mid"}`, pos),

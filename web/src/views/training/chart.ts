@@ -89,8 +89,8 @@ export function path(points: Point[], x: Axis, y: Axis): string {
 export function smooth(points: Point[], wide: number): Point[] {
   return points.map(({ step }, i) => {
     const side = Math.min(Math.floor(wide / 2), i, points.length - 1 - i);
-    const near = points.slice(i - side, i + side + 1).filter(({ value }) => !Number.isNaN(value));
-    return { step, value: near.reduce((sum, { value }) => sum + value, 0) / near.length };
+    const around = points.slice(i - side, i + side + 1).filter(({ value }) => !Number.isNaN(value));
+    return { step, value: around.reduce((sum, { value }) => sum + value, 0) / around.length };
   });
 }
 

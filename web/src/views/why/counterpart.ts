@@ -39,7 +39,7 @@ export const passOf = ({ about, trace }: Opened, more: Partial<Request>): Promis
   });
 
 /** Where each token begins and ends in the text; null for what is not in it, such as a mark at its start. */
-function places(prompt: string, tokens: string[]): ([from: number, to: number] | null)[] {
+function spans(prompt: string, tokens: string[]): ([from: number, to: number] | null)[] {
   let at = 0;
   return tokens.map((token) => {
     const inner = token.trim();
@@ -53,9 +53,9 @@ function places(prompt: string, tokens: string[]): ([from: number, to: number] |
 /** The tokens whose embeddings are nearest to each of some tokens: first those that have it among their own nearest. */
 async function neighborsOf(opened: Opened, ids: number[]): Promise<number[][]> {
   const nearest = await nearestIn(opened);
-  const near = await Promise.all(ids.map(nearest));
+  const neighbors = await Promise.all(ids.map(nearest));
   return Promise.all(
-    near.map(async (some, i) => {
+    neighbors.map(async (some, i) => {
       const back = await Promise.all(some.map(nearest));
       const mutual = some.filter((_, k) => back[k].includes(ids[i]));
       return mutual.length ? mutual : some;
@@ -89,7 +89,7 @@ export async function counterpart(
   pos: number,
 ): Promise<Counterpart | null> {
   const { tokens, ids } = await readOf(opened);
-  const stands = places(opened.about.prompt, tokens);
+  const stands = spans(opened.about.prompt, tokens);
   const sees = {
     next: (i: number) => i < pos,
     blank: (i: number) => i !== pos,
@@ -97,13 +97,13 @@ export async function counterpart(
   };
   const some = ids.map((_, i) => i).filter((i) => sees[session.task](i) && stands[i]);
   const tried = some.slice(-TRIED);
-  const near = await neighborsOf(
+  const neighbors = await neighborsOf(
     opened,
     tried.map((i) => ids[i]),
   );
   let best: (Counterpart & { p: number }) | null = null;
   for (const [k, i] of tried.entries()) {
-    const result = await swapped(opened, i, stands[i]!, near[k]);
+    const result = await swapped(opened, i, stands[i]!, neighbors[k]);
     if (!result) continue;
     const p = (await line(result.opened.trace, "fwd/probs", { batch: 0, pos }))[token];
     if (!best || p < best.p) best = { ...result, p };
@@ -116,11 +116,11 @@ async function swapped(
   opened: Opened,
   i: number,
   [from, to]: [number, number],
-  near: number[],
+  neighbors: number[],
 ): Promise<Counterpart | null> {
   const { about, trace } = opened;
   const { tokens, ids } = await readOf(opened);
-  for (const id of near) {
+  for (const id of neighbors) {
     const is = (trace.table.labels.vocab?.[id] ?? "").trim();
     if (!is || isSpecial(is)) continue;
     const prompt = about.prompt.slice(0, from) + is + about.prompt.slice(to);

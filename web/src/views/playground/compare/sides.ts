@@ -39,11 +39,11 @@ export async function leading(one: Opened, two: Opened, count: number): Promise<
   const probs = await Promise.all(sides.map(({ trace }) => lastOf(trace, trace.node("fwd/probs"))));
   const words = sides.map(({ trace }) => trace.table.labels.vocab ?? []);
   const same = one.about.run === two.about.run || alike(words[0], words[1]);
-  const places = same
+  const indices = same
     ? []
     : words.map((list) => new Map(list.map((word, id): [string, number] => [word, id]).reverse()));
   const across = (id: number, from: 0 | 1): number | null =>
-    same ? id : (places[1 - from].get(words[from][id]) ?? null);
+    same ? id : (indices[1 - from].get(words[from][id]) ?? null);
   const best = probs.map((values) =>
     [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, count),
   );
