@@ -94,10 +94,10 @@ class Checked:
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
-    def check_field(cls, name: str, value: Any) -> None:
-        """Raise where a field, alone, can't be this."""
+    def check_field(cls, name: str, value: Any, called: str = "") -> None:
+        """Raise where a field, alone, can't be this; `called`: its name where it was read."""
         hint = _hints(cls)[name]
-        _check(name, hint, _typed(name, hint, value))
+        _check(called or name, hint, _typed(called or name, hint, value))
 
     @classmethod
     def from_dict(cls: type[Own], data: Mapping[str, Any]) -> Own:

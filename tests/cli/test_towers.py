@@ -98,9 +98,10 @@ def test_right_translations_are_counted_by_the_examples_in_the_prompt(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("step", SENTENCE), "a target from a source"),
+        (("step", SENTENCE, "--reply", "le chat", "--rejected", "le"), "compares two replies"),
+        (("step", SENTENCE, "--reply", "le chat " * 20), "and the model writes at most 16"),
         (("explain", SENTENCE, "choose/token"), "the whole translation is read at once"),
-        (("trace", "the cat " * 20), "this model reads 2 to 16"),
+        (("trace", "the cat " * 20), "and the model reads at most 16"),
     ],
 )
 def test_what_is_not_for_two_towers_is_refused_in_one_line(

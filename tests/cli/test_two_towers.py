@@ -1,6 +1,7 @@
 """Commands on an encoder-decoder: each works, or says in one line why not."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -41,8 +42,11 @@ def test_ask_answers_with_what_is_written_for_the_text(folder, glassformer):
     source = [tokenizer.encode_source("the cat sleeps")]
     ends = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
     expected = list(gf.generate(model, source=source, temperature=0, stop_ids=ends))
-    shown = glassformer("ask", folder, "the cat sleeps", "--json")
-    assert [token["id"] for token in json.loads(shown.stdout)["tokens"]] == expected
+    told = json.loads(glassformer("ask", folder, "the cat sleeps", "--json").stdout)
+    assert [token["id"] for token in told["tokens"]] == expected
+    assert [token["id"] for token in told["source_tokens"]] == source[0]
+    assert [token["token"] for token in told["prompt_tokens"]] == ["<s>"]
+    assert "Token 1, after <s>:" in glassformer("ask", folder, "the cat sleeps", "--table").stdout
     written = glassformer("ask", folder, "the cat sleeps").stdout
     assert written.strip() == tokenizer.decode(expected).strip()
 
@@ -115,6 +119,22 @@ def test_readings_of_the_decoders_stream_end_in_what_it_writes(folder, glassform
     assert json.loads(glassformer("explain", folder, "the cat sleeps", address, "--json").stdout)[
         "agrees"
     ]
+
+
+def test_a_step_learns_the_translation_that_is_given(folder, glassformer, tmp_path):
+    command = ("step", folder, "the cat sleeps", "--reply", "le chat dort")
+    told = json.loads(glassformer(*command, "--json").stdout)
+    assert told["source"] == ["the", "cat", "sleeps", "</s>"]
+    assert [token["token"] for token in told["tokens"]] == ["<s>", "le", "chat", "dort"]
+    assert [asked["target"]["token"] for asked in told["asked"]] == ["le", "chat", "dort", "</s>"]
+    assert told["loss_after"] < told["loss_before"]
+    printed = glassformer(*command).stdout
+    assert "It reads: the cat sleeps </s>" in printed
+    [address] = re.findall(r"--reply 'le chat dort'|'(opt/[^']+)'", printed)[:1]
+    shown = glassformer("explain", *command[1:3], address, *command[3:], "--json")
+    assert json.loads(shown.stdout)["agrees"]
+    learned = glassformer(*command, "--steps", "2", "--out", str(tmp_path)).stdout
+    assert learned.endswith(f"glassformer ask {tmp_path} 'the cat sleeps'\n")
 
 
 def test_shares_of_a_logit_with_those_of_cross_attention_add_up_to_it(folder, glassformer):

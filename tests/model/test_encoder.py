@@ -156,6 +156,12 @@ def test_a_target_is_asked_where_a_token_was_masked_and_nowhere_else():
             lambda: random_model(config_of("like bert"), 1)([[1, 2]], seen=[[0, 0]]),
             "seen hides every token of a text; give each text a token",
         ),
+        (
+            lambda: random_model(config_of("like bert"), 1)(
+                [[1, 2], [3, 4]], seen=[[1, 0], [0, 1]]
+            ),
+            "padding stands before the text of row 1, .* put padding behind the text",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_to_do(make, message):

@@ -10,6 +10,7 @@ from glassformer.formula.spelling import number
 from glassformer.show.attention_map import MASKED
 from glassformer.show.stages import is_between
 from glassformer.show.terminal import print_trace
+from tests.model.towers import random_pair, random_towers
 from tests.model.variety import config_of, random_model
 from tests.show.traces import Screen, small, wide
 
@@ -58,6 +59,16 @@ def test_padding_that_an_encoder_does_not_see_is_called_padding():
         for row in rows_after(lines, "  head 0")[1:5]:
             assert row.count(MASKED * 3) == 1
             assert row.rstrip().endswith(MASKED * 3)
+
+
+def test_of_two_towers_the_source_is_told_before_what_is_written():
+    ids, _, source = random_pair()
+    screen = Screen()
+    print_trace(random_towers("like marian").watch(ids, source=source), screen.console)
+    told = re.sub(r"\s+", " ", screen.text)
+    assert told.index("The source is cut into 5 tokens") < told.index("what is written, 4 tokens")
+    [norm] = re.findall(r"encoder.blocks.0.ln1.scale .*?source_pos +mean +variance +scale", told)
+    assert "source_pos 5" in norm  # one table for the three numbers of each token
 
 
 def test_what_a_sink_takes_and_what_a_window_hides_is_said():

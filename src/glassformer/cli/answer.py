@@ -11,7 +11,6 @@ from typing import Any, TextIO
 import torch
 
 from glassformer.cli.streams import note
-from glassformer.cli.watching import source_of
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import end_ids
@@ -28,6 +27,7 @@ from glassformer.show.short import print_short
 from glassformer.show.terminal import print_trace
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
+from glassformer.training.translation import source_of
 from glassformer.watch.choice import record_choice
 
 ANSWER_LINES = 80  # of the short trace: two layers and a sentence of eight words are shown whole
@@ -141,14 +141,25 @@ class Answers:
         trace = self._watch(before, "logits,probs")
         trace.keep = ["*"]  # of the choice, every step
         token = record_choice(trace, last.sampling, seed=last.seed, index=index)
-        text = visible(self.tokenizer.decode_known(before[-8:]))
-        sheet.prose(f"Token {index + 1}, after '{'…' if len(before) > 8 else ''}{text}':", QUIET)
+        sheet.prose(f"Token {index + 1}, after {self._end_of(before)}:", QUIET)
         print_choice(trace, sheet)
         if token != chosen[index]:
             sheet.prose(
                 f"(The answer has {token_text(trace, chosen[index])} here: the two lie within the"
                 " rounding of this dtype, and a cache rounds differently.)"
             )
+
+    def _end_of(self, ids: list[int]) -> str:
+        """The last words of a text, or its last token where that spells nothing: `<s>`."""
+        text = self.tokenizer.decode_known(ids[-8:])
+        if not text:
+            return visible(self.tokenizer.shown(ids[-1]))
+        return f"'{'…' if len(ids) > 8 else ''}{visible(text)}'"
+
+    @property
+    def source(self) -> list[int]:
+        """What the encoder of two towers read of the last prompt; nothing of other models."""
+        return [int(i) for row in self._more.get("source", ()) for i in row]
 
     def print_trace(self) -> None:
         """Every stage of the last answer, in numbers."""

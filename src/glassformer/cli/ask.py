@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -194,12 +194,16 @@ def _as_data(answers: Answers, prompt: str) -> dict[str, Any]:
     """One answer: its text, its tokens, how they were chosen, and why it ended."""
     answer, pieces = answers.begin(prompt)
     text = "".join(pieces)  # the answer grows as it is read
-    token = answers.tokenizer.shown
+
+    def listed(ids: Sequence[int]) -> list[dict[str, Any]]:
+        return [{"id": i, "token": answers.tokenizer.shown(i)} for i in ids]
+
     return {
         "prompt": prompt,
         "text": text,
-        "prompt_tokens": [{"id": i, "token": token(i)} for i in answer.prompt],
-        "tokens": [{"id": i, "token": token(i)} for i in answer.new],
+        **({"source_tokens": listed(answers.source)} if answers.source else {}),
+        "prompt_tokens": listed(answer.prompt),
+        "tokens": listed(answer.new),
         "finish_reason": answer.finish_reason,
         "seed": answer.seed,
         "sampling": asdict(answer.sampling),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,7 +31,7 @@ from glassformer.show.choice import TOKEN, print_choice
 from glassformer.show.explanation import print_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
-from glassformer.training.train_state import open_train_state, token_of
+from glassformer.training.train_state import open_train_state
 from glassformer.training.translation import translated
 from glassformer.watch.choice import record_choice
 
@@ -78,7 +78,8 @@ def command(
     reply: Annotated[
         str | None,
         typer.Option(
-            help="Of a model of chats: the text is a message, and this reply is asked for.",
+            help="Of a model of chats: the text is a message, and this reply is asked for; of two"
+            " towers: this translation.",
             metavar="TEXT",
         ),
     ] = None,
@@ -120,46 +121,8 @@ def command(
     answers = (target, reply, rejected)
     if belongs_to_a_step(where.path) or any(text is not None for text in answers):
         trace = _learning(run, at_step, prompt, answers, where, changed)
-        result = trace.explain(where, check=check)
-        if as_json:
-            return say_json(explanation_data(result, follow))
-        return print_explanation(result, everything=everything, follow=follow, full=full)
-    model, tokenizer = open_run(run, at_step)
-    if isinstance(model, EncoderDecoder):
-        if where.kind == "choose" or where.token is not None:
-            raise GlassformerError(
-                "of an encoder-decoder the whole translation is read at once, the likeliest word"
-                " each time; leave @token out, and explain fwd/probs or what leads to it"
-            )
-        ids, _, source = translated(model, tokenizer, prompt)
-        trace = model.watch(ids, source=source, edit=changed)
-        if where.name.startswith("lens."):
-            logit_lens(model, trace)
-        result = trace.explain(where, check=check)
-        if as_json:
-            return say_json(explanation_data(result, follow))
-        return print_explanation(result, everything=everything, follow=follow, full=full)
-    ids = tokenizer.encode_prompt(prompt)
-    index, seed = where.token or 0, seed or 0
-    check_prompt(model, ids)
-    if len(ids) + index > model.config.n_ctx:
-        raise GlassformerError(
-            f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"
-            f" prompt has {len(ids)}; give at most {max(model.config.n_ctx - len(ids), 0)}"
-        )
-    defaults = read_defaults(model.folder_settings)
-    sampling = defaults.sampling(**options)
-    if index or where.kind == "choose":
-        print_defaults(defaults, {**options, "max_new_tokens": index, "stop": "none"})
-    how = {"seed": seed, **asdict(sampling)}
-    if index:
-        ids += list(generate(model, ids, max_new_tokens=index, **how))
-    trace = watch_ids(model, ids, changed)
-    if where.name.startswith("lens."):
-        logit_lens(model, trace)
-        record_guesses(model, trace)
-    if where.kind == "choose":
-        record_choice(trace, sampling, seed=seed, index=index)
+    else:
+        trace = _reading(run, at_step, prompt, where, changed, options, seed or 0)
     result = trace.explain(where, check=check)
     if as_json:
         return say_json(explanation_data(result, follow))
@@ -169,6 +132,51 @@ def command(
         sheet.line()
         print_choice(trace, sheet)
     return None
+
+
+def _reading(
+    run: str,
+    at_step: int | None,
+    prompt: str,
+    where: Address,
+    edit: Edit,
+    options: dict[str, float | None],
+    seed: int,
+) -> Trace:
+    """A pass over the prompt and, for `@token` or a choice, over what the model makes follow it."""
+    model, tokenizer = open_run(run, at_step)
+    if isinstance(model, EncoderDecoder):
+        if where.kind == "choose" or where.token is not None:
+            raise GlassformerError(
+                "of an encoder-decoder the whole translation is read at once, the likeliest word"
+                " each time; leave @token out, and explain fwd/probs or what leads to it"
+            )
+        ids, _, source = translated(model, tokenizer, prompt)
+        trace = model.watch(ids, source=source, edit=edit)
+        if where.name.startswith("lens."):
+            logit_lens(model, trace)
+        return trace
+    read, index = tokenizer.encode_prompt(prompt), where.token or 0
+    check_prompt(model, read)
+    if len(read) + index > model.config.n_ctx:
+        raise GlassformerError(
+            f"@token={index} is beyond the context of {model.config.n_ctx} tokens, of which the"
+            f" prompt has {len(read)}; give at most {max(model.config.n_ctx - len(read), 0)}"
+        )
+    defaults = read_defaults(model.folder_settings)
+    sampling = defaults.sampling(**options)
+    if index or where.kind == "choose":
+        print_defaults(defaults, {**options, "max_new_tokens": index, "stop": "none"})
+    how = {"seed": seed, **asdict(sampling)}
+    if index:
+        read += list(generate(model, read, max_new_tokens=index, **how))
+    trace = watch_ids(model, read, edit)
+    if where.name.startswith("lens."):
+        logit_lens(model, trace)
+        record_guesses(model, trace)
+    if where.kind == "choose":
+        record_choice(trace, sampling, seed=seed, index=index)
+    return trace
 
 
 def _learning(
@@ -181,13 +189,7 @@ def _learning(
 ) -> Trace:
     """A pass with its gradients and, if that is asked for, the update they lead to."""
     state = open_train_state(run, at_step, report=note_replay)
-    more: dict[str, Any] = {}
-    target, reply, rejected = answers
-    if isinstance(state.model, EncoderDecoder) and reply is None:
-        target_id = None if target is None else token_of(state.tokenizer, target)
-        ids, targets, more["source"] = translated(state.model, state.tokenizer, prompt, target_id)
-    else:
-        ids, targets, more = asked_of(state, prompt, target, reply, rejected)
+    ids, targets, more = asked_of(state, prompt, *answers)
     if where.kind not in ("opt", "const"):
         return state.model.watch(ids, targets, backward=True, edit=edit, **more)
     if edit:

@@ -20,9 +20,12 @@ from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number, spelled
 from glassformer.interop import save
+from glassformer.model import EncoderDecoder
 from glassformer.ops import IGNORED
+from glassformer.show.labels import visible
 from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
+from glassformer.show.preference_story import is_of_pairs
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, extreme, print_step, target_tokens, weights_of
 from glassformer.show.surprise import over_updates
@@ -30,7 +33,8 @@ from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.training.optimizer import muon_lr
 from glassformer.training.preference import BETA
-from glassformer.training.train_state import TrainState, open_train_state
+from glassformer.training.train_state import TrainState, open_train_state, token_of
+from glassformer.training.translation import translated, translated_as
 
 ROWS = 14  # of the table of repeated steps
 
@@ -52,7 +56,8 @@ def command(
     reply: Annotated[
         str | None,
         typer.Option(
-            help="Of a model of chats: the text is a message, and only this reply is asked for.",
+            help="Of a model of chats: the text is a message, and only this reply is asked for; of"
+            " two towers: this translation, in place of the model's own.",
             metavar="TEXT",
         ),
     ] = None,
@@ -84,7 +89,8 @@ def command(
 
     A run goes on from its optimizer's state, at its learning rate; a preset
     starts anew. Nothing is changed: the step is made on a copy, which --out
-    keeps.
+    keeps. Two towers read the text as their source, and are asked for their own
+    translation of it, or for --reply.
     """
     if out is not None and (out / "run.json").exists():
         raise GlassformerError(
@@ -122,9 +128,10 @@ def command(
             file = write(draw_learning(updates, probs, what, guess), out / "learning.png")
             say(f"\n{file}")
             if _kept(after, losses[-1], out):
-                ask = " ".join(pasted.parts("ask", [out, prompt]))
+                goes_on = state.model.config.causal and "source" not in more
+                one = ["--max-tokens 1"] if goes_on else []
                 say(f"the model after {counted(len(losses) - 1, 'step')} is in {out}; ask it:")
-                say(f"  {ask} --max-tokens 1")
+                say(f"  {' '.join(pasted.parts('ask', [out, prompt], *one))}")
             else:
                 say("the steps diverged, so no model is kept")
     return None
@@ -138,11 +145,29 @@ def asked_of(
         raise GlassformerError("--reply and --target both say what is asked for; give one of them")
     if rejected is not None and reply is None:
         raise GlassformerError("--rejected is compared with a better reply; give that by --reply")
+    if isinstance(state.model, EncoderDecoder):
+        return _translation(state, text, target, reply, rejected)
     if reply is None:
         return *state.make_targets(text, target), {}
     if rejected is None:
         return *state.make_chat_targets(text, reply), {}
     return state.make_pair(text, reply, rejected, BETA)
+
+
+def _translation(
+    state: TrainState, text: str, target: str | None, reply: str | None, rejected: str | None
+) -> tuple[Tensor, Tensor, More]:
+    """The same of two towers: their own translation, or the reply, is asked for."""
+    if rejected is not None:
+        raise GlassformerError(
+            "--rejected compares two replies of a chat, and this model translates; leave it out"
+        )
+    if reply is not None:
+        read = translated_as(state.model, state.tokenizer, text, reply)
+    else:
+        last = None if target is None else token_of(state.tokenizer, target)
+        read = translated(state.model, state.tokenizer, text, last)
+    return read.ids, read.targets, {"source": read.source}
 
 
 def _kept(state: TrainState, loss: float, folder: Path) -> bool:
@@ -166,7 +191,9 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor, more: More) ->
         }
         for pos, token in target_tokens(trace)
     ]
+    source = trace.labels.get("source_pos")
     return {
+        **({"source": [*source]} if source else {}),
         "tokens": tokens_data(trace),
         "update": state.done + 1,
         "lr": state.next_lr,
@@ -176,7 +203,7 @@ def _one_as_data(state: TrainState, ids: Tensor, targets: Tensor, more: More) ->
         "grad_norm": trace["opt/grad_norm"].item(),
         "clip": trace["opt/clip"].item(),
         "asked": questions,
-        **({"preferred": [_preferred(trace), _preferred(after)]} if more else {}),
+        **({"preferred": [_preferred(trace), _preferred(after)]} if is_of_pairs(trace) else {}),
         "weights": [
             {
                 "name": name,
@@ -214,6 +241,8 @@ def _print_one(
         f" gradients clipped to {recipe.clip}",
         QUIET,
     )
+    if read := watched.trace.labels.get("source_pos"):
+        sheet.prose(f"It reads: {' '.join(map(visible, read))}")
     print_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
     losses = [trace["fwd/loss"].item() for trace in (watched.trace, after)]
     _print_overshoot(state, [state.done, trained.done], losses, sheet)

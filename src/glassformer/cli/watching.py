@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from glassformer.cli.streams import say
-from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.model import EncoderDecoder
 from glassformer.model.kinds import AnyModel
@@ -39,20 +38,6 @@ def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
         ids, _, source = translated(model, tokenizer, prompt)
         return model.watch(ids, source=source)
     return watch_ids(model, tokenizer.encode_prompt(prompt))
-
-
-def source_of(model: EncoderDecoder, tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text that two towers read; one that they can't read is refused."""
-    source = tokenizer.encode_source(text)
-    longest = model.config.encoder.n_ctx
-    if not tokenizer.encode(text):
-        raise GlassformerError("the text has no words to translate; give it some")
-    if len(source) > longest:
-        raise GlassformerError(
-            f"the text has {len(source):,} tokens with its end and the model reads at most"
-            f" {longest:,}; shorten it by {len(source) - longest:,}"
-        )
-    return source
 
 
 def watch_ids(model: AnyModel, ids: list[int], edit: Edits | None = None) -> Trace:

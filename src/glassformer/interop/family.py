@@ -128,11 +128,11 @@ class Family:
         settings = {self.aliases.get(name, name): value for name, value in settings.items()}
         self._refuse_unknown(settings)
         kinds = get_type_hints(Config)
-        known = {
-            s.ours: s.read(settings.get(s.theirs, s.default), kinds[s.ours]) for s in self.settings
-        }
-        for name, value in known.items():
-            Config.check_field(name, value)  # before `more` computes with it
+        known: dict[str, Any] = {}
+        for one in self.settings:
+            value = one.read(settings.get(one.theirs, one.default), kinds[one.ours])
+            Config.check_field(one.ours, value, one.theirs)  # before `more` computes with it
+            known[one.ours] = value
         usual = {**self.more_settings, **{s.theirs: s.default for s in self.settings}}
         result = self.more({**usual, **settings})
         return Config.from_dict({**self.choices, **known, **result})

@@ -11,6 +11,7 @@ from glassformer.interop import own
 from glassformer.interop.adapters import base_of, is_adapters
 from glassformer.interop.match import read_settings
 from glassformer.jsons import read_json
+from glassformer.model import TowersConfig
 from glassformer.model.folder_settings import FolderSettings
 from glassformer.text.tokenizer import Tokenizer
 
@@ -41,6 +42,12 @@ def read_folder_settings(folder: Path) -> FolderSettings:
     for path, content in ((folder / "config.json", config), (file, generation)):
         for name in own.IDS:
             _check_ids(path, name, content.get(name))
+    start = generation.get("decoder_start_token_id")
+    if isinstance(ours, TowersConfig) and start not in (None, ours.start_id):
+        raise GlassformerError(
+            f"{file}: decoder_start_token_id={start!r}, and config.json begins a target with"
+            f" {ours.start_id}; make them one"
+        )
     return FolderSettings(config, generation, form.model_type)
 
 

@@ -56,7 +56,8 @@ class TowersFamily(Family):
             where, _, name = one.ours.rpartition(".")
             kind = kinds[name] if where else object  # ids begin at 0
             value = one.read(settings.get(one.theirs, one.default), kind)
-            (Config if where else TowersConfig).check_field(name, value)  # `more` computes with it
+            of = Config if where else TowersConfig
+            of.check_field(name, value, one.theirs)  # before `more` computes with it
             values[one.ours] = value
         usual = {**self.more_settings, **{s.theirs: s.default for s in self.settings}}
         return _nested({**values, **self.more({**usual, **settings})})

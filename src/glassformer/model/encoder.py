@@ -11,7 +11,14 @@ from torch import Tensor
 from glassformer.errors import GlassformerError
 from glassformer.model.adapter import freeze
 from glassformer.model.config import Config
-from glassformer.model.ids import Ids, read_ids, read_seen, read_targets, read_types
+from glassformer.model.ids import (
+    Ids,
+    read_ids,
+    read_seen,
+    read_targets,
+    read_types,
+    refuse_padding_in_front,
+)
 from glassformer.model.initial import draw_weights
 from glassformer.model.language_model import LanguageModel
 from glassformer.model.masked_head import MaskedHead
@@ -75,6 +82,8 @@ class Encoder(Tower, LanguageModel):
         extra: dict[str, Tensor] = {}
         if seen is not None:
             extra["seen"] = read_seen(seen, ids.shape)
+            if self.pos_embed is not None:
+                refuse_padding_in_front(extra["seen"])
         if types is not None:
             extra["types"] = read_types(types, ids.shape, self.config.token_types)
         return extra

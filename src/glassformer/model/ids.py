@@ -142,6 +142,19 @@ def refuse_longer(tokens: int, n_ctx: int) -> None:
         )
 
 
+def refuse_padding_in_front(seen: Bool[Tensor, "batch pos"]) -> None:
+    """Raise where padding stands before a text, whose tokens would get the positions behind it.
+
+    BERT counts them so and RoBERTa does not; behind a text padding changes nothing in either.
+    """
+    if can_be_looked_at(seen) and not bool(seen[:, 0].all()):
+        row = int(seen[:, 0].long().argmin())
+        raise GlassformerError(
+            f"padding stands before the text of row {row}, and this model has a vector for each"
+            " position, counted from the row's beginning; put padding behind the text"
+        )
+
+
 def refuse_outside(ids: Tensor, vocab_size: int) -> None:
     """Raise for an id that the model has no row for."""
     low, high = int(ids.min()), int(ids.max())

@@ -120,7 +120,7 @@ def groups(nodes: list[Node]) -> Iterator[list[Node]]:
     """Nodes told together: those with one number per token (mean, variance), else one by one."""
     together: list[Node] = []
     for node in nodes:
-        if node.axes == ("batch", "pos"):
+        if node.axes in (("batch", "pos"), ("batch", "source_pos")):
             together.append(node)
             continue
         if together:

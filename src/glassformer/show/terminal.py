@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from rich.console import Console
 
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.formula.spelling import number
 from glassformer.formula.tree import Formula
@@ -110,16 +111,29 @@ class Story:
     # --- parts ------------------------------------------------------------------------------------
 
     def _tokens(self) -> None:
-        ids = self.trace.nodes.get("token/ids")
+        """What is read: a text; of two towers the source, and what the decoder reads."""
+        if "token/source" not in self.trace.nodes:
+            self._token_ids("token/ids", "pos", "Text becomes tokens", "The text is cut into {}")
+            return
+        title = "The source becomes tokens"
+        self._token_ids("token/source", "source_pos", title, "The source is cut into {}")
+        title = "The translation so far"
+        told = "The decoder reads the start token and what is written, {}"
+        self._token_ids("token/ids", "pos", title, told)
+
+    def _token_ids(self, path: str, axis: str, title: str, summary: str) -> None:
+        """Tokens of a text and their ids; `{}` in the summary stands for how many."""
+        ids = self.trace.nodes.get(path)
         if ids is None:
             return
         values = first_text(ids, array(self.trace, ids))[1]
-        self.sheet.title("Text becomes tokens")
+        n = counted(len(values), "token")
+        self.sheet.title(title)
         self.sheet.line()
-        self._heading(ids, f"The text is cut into {len(values)} tokens; each has a number, its id.")
-        labels = axis_labels(self.trace, "pos", len(values))
+        self._heading(ids, f"{summary.format(n)}; each has a number, its id.")
+        labels = axis_labels(self.trace, axis, len(values))
         said = print_matrix(
-            self.sheet, values[:, None], labels, ["id"], ("pos", "token"), self.everything
+            self.sheet, values[:, None], labels, ["id"], (axis, "token"), self.everything
         )
         if any(SPACE in label for label in labels):
             self.sheet.prose(f"{SPACE} is a space at a token's edge", QUIET, indent=2)
@@ -209,13 +223,14 @@ class Story:
     def _side_by_side(self, nodes: list[Node]) -> None:
         """One number per token each, as columns of one table."""
         columns = [first_text(node, array(self.trace, node))[1] for node in nodes]
-        labels = axis_labels(self.trace, "pos", len(columns[0]))
+        axis = nodes[0].axes[-1]
+        labels = axis_labels(self.trace, axis, len(columns[0]))
         said = print_matrix(
             self.sheet,
             np.stack(columns, -1),
             labels,
             [node.short for node in nodes],
-            ("pos", "value"),
+            (axis, "value"),
             self.everything,
         )
         self._left_out("; ".join(said))

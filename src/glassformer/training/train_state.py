@@ -55,8 +55,8 @@ class TrainState:
         """
         if isinstance(self.model, EncoderDecoder):
             raise GlassformerError(
-                "an encoder-decoder learns a target from a source, and this command has one text;"
-                " `glassformer explain` shows how its next step would move a weight (opt/...)"
+                "an encoder-decoder learns a translation from a source, and this is one text; take"
+                " training.translation.translated"
             )
         tokens = self.tokenizer.encode_prompt(text)
         if not self.model.config.causal:

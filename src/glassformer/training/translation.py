@@ -249,6 +249,20 @@ def greedy(
     return [row[: row.index(end_id)] if end_id in row else row for row in rows]
 
 
+def source_of(model: EncoderDecoder, tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a text that two towers read; one that they can't read is refused."""
+    source = tokenizer.encode_source(text)
+    longest = model.config.encoder.n_ctx
+    if not tokenizer.encode(text):
+        raise GlassformerError("the text has no words to translate; give it some")
+    if len(source) > longest:
+        raise GlassformerError(
+            f"the text has {len(source):,} tokens with its end and the model reads at most"
+            f" {longest:,}; shorten it by {len(source) - longest:,}"
+        )
+    return source
+
+
 class Translated(NamedTuple):
     """What a decoder reads and what is asked after each of its tokens [1, pos], and the source."""
 
@@ -270,13 +284,7 @@ def translated(
     of its own; after it `target` alone is asked for. What the model's folder forces and forbids
     holds, as in `generate`.
     """
-    source = tokenizer.encode_source(text)
-    longest = model.config.encoder.n_ctx
-    if not tokenizer.encode(text) or len(source) > longest:
-        raise GlassformerError(
-            f"{text!r} has {len(source):,} tokens with the end, and this model reads 2 to"
-            f" {longest:,}; give another sentence"
-        )
+    source = source_of(model, tokenizer, text)
     ids = torch.tensor([source], device=next(model.parameters()).device)
     last = target
     if written is None:
@@ -290,3 +298,19 @@ def translated(
         )
     asked = [*written, IGNORED if last is None else last]
     return Translated(torch.tensor([[model.config.start_id, *written]]), torch.tensor([asked]), ids)
+
+
+def translated_as(
+    model: EncoderDecoder, tokenizer: Tokenizer, text: str, translation: str
+) -> Translated:
+    """A text to translate, and a translation of it that is asked for, word by word to its end."""
+    target = tokenizer.encode_source(translation)
+    longest = model.config.n_ctx
+    if len(target) > longest:
+        raise GlassformerError(
+            f"the translation has {len(target):,} tokens with its end and the model writes at most"
+            f" {longest:,}; shorten it by {len(target) - longest:,}"
+        )
+    source, config = source_of(model, tokenizer, text), model.config
+    batch = filled_batch([source], [target], config.pad_id, config.start_id)
+    return Translated(batch.ids, batch.targets, batch.extra["source"])
