@@ -27,23 +27,23 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--text", type=Path, help="for quality: a text in place of Storyland's")
     parser.add_argument("--threads", type=int, help="of PyTorch; as many as it takes if not given")
-    given = parser.parse_args(arguments)
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    unknown = sorted(set(given.names) - set(known))
+    chosen = parser.parse_args(arguments)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    unknown = sorted(set(chosen.names) - set(known))
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; known: {', '.join(known)}")
     where = machine()
     print(", ".join(f"{name} {value}" for name, value in where.items()), end="\n\n")
     print(HEADER)
     RESULTS.mkdir(exist_ok=True)
-    for name in sorted(given.names or known):
+    for name in sorted(chosen.names or known):
         module = importlib.import_module(f"bench.bench_{name}")
         print(f"\n{name}: {(module.__doc__ or '').partition(chr(10))[0]}")
         rows = []
         takes_text = "text" in inspect.signature(module.run).parameters
-        options = {"text": given.text} if takes_text else {}
-        for row in module.run(given.seconds, **options):
+        options = {"text": chosen.text} if takes_text else {}
+        for row in module.run(chosen.seconds, **options):
             print(row, flush=True)
             rows.append(row.to_dict())
         result = {"machine": {**machine(), "load before": where["load"]}, "rows": rows}

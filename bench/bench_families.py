@@ -43,8 +43,8 @@ def run(seconds: float) -> Iterator[Row]:
 def folders(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
     """A folder of random weights of each size, which is there until the next one is."""
     for name in names:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "model"
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
             write(name, folder)
             yield name, folder
 

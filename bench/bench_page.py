@@ -169,8 +169,8 @@ def file_alone(page: Page) -> Iterator[Row]:
     """A file that holds a model of the demo's size and runs it: texts of 12 to 16 tokens."""
     words = (WORDS.split() * 2)[:16]
     prompts = [" ".join(words[:n]) for n in (16, 12, 13, 14, 15, 16, 13, 15)]
-    with tempfile.TemporaryDirectory() as place:
-        folder, file = Path(place) / "alone", Path(place) / "page.html"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, file = Path(temporary) / "alone", Path(temporary) / "page.html"
         torch.manual_seed(0)
         model = Decoder(Config.preset("storyland")).eval()
         save(model, made_up_words(model.config.vocab_size), folder)
@@ -209,7 +209,7 @@ def file_alone(page: Page) -> Iterator[Row]:
             ("in the engine: a generated token", median("token trace"), 50),
         ):
             yield Row(what, milliseconds, "ms", target=("<=", bound))
-        small = export("miniature", STORY["prompt"], Path(place) / "small.html", target="mat")
+        small = export("miniature", STORY["prompt"], Path(temporary) / "small.html", target="mat")
         page.goto(f"{small.as_uri()}#/training")
         page.get_by_role("button", name="Train", exact=True).click()
         page.wait_for_timeout(5000)
@@ -236,8 +236,8 @@ def walk(page: Page, place: str) -> Iterator[Row]:
 
 
 def gpt2(page: Page) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "gpt2"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "gpt2"
         torch.manual_seed(0)
         model = Decoder(Config.preset("gpt2")).eval()
         save(model, made_up_words(model.config.vocab_size), folder)
@@ -248,8 +248,8 @@ def gpt2(page: Page) -> Iterator[Row]:
 def real_sizes(page: Page) -> Iterator[Row]:
     """The page of models as people use them, whose folders hold bfloat16."""
     for name in ("qwen3 0.6B", "llama 1B"):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "real"
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "real"
             write(name, folder)
             yield from large_model(page, name, folder)
 

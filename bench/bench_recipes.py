@@ -72,8 +72,8 @@ def of_storyland(seconds: float) -> Iterator[Row]:
     tokenizer = Tokenizer.train("words", words, vocab_size=preset["tokenizer"]["vocab_size"])
     quiet = {"eval_every": 0, "sample_every": 0, "save_every": 0}
     recipe = Recipe.from_dict({**preset["training"], **quiet, "steps": STEPS[STORYLAND]})
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "tokens"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "tokens"
         floor = write_storyland(folder, tokenizer, recipe)
 
         def loop(steps: int, seed: int, changes: Mapping[str, Any]) -> Loop:
@@ -93,9 +93,11 @@ def of_storyland(seconds: float) -> Iterator[Row]:
 
 
 def of_fast(seconds: float, text: Path | None) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as temporary:
         characters = read_text(text)
-        shard = write_characters(Path(place) / "tokens", characters[: len(characters) * 9 // 10])
+        shard = write_characters(
+            Path(temporary) / "tokens", characters[: len(characters) * 9 // 10]
+        )
         preset = load_preset(FAST)["model"]
 
         def loop(steps: int, seed: int, changes: Mapping[str, Any]) -> Loop:

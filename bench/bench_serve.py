@@ -54,8 +54,8 @@ SIZES: dict[str, dict[str, Any]] = {
 def run(seconds: float) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name, sizes in SIZES.items():
-            model, place = make(Path(folder) / name, sizes)
-            yield from _ours(name, place, seconds / len(SIZES))
+            model, run = make(Path(folder) / name, sizes)
+            yield from _ours(name, run, seconds / len(SIZES))
             yield from peer_rows(name, model, Path(folder), seconds / len(SIZES) / 4, (8, 32))
 
 

@@ -20,8 +20,8 @@ PEER_SHARE = 0.1
 def run(seconds: float) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name, share in SHARES.items():
-            model, place = make(Path(folder) / name, SIZES[name])
-            with our_server(place) as (url, process):
+            model, run = make(Path(folder) / name, SIZES[name])
+            with our_server(run) as (url, process):
                 seen = load(url, CLIENTS, share * seconds, process=process)
             yield from seen.rows(f"{name}: {CLIENTS} streams")
             yield Row(f"{name}: seconds", seen.seconds, "s")

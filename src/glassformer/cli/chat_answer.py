@@ -10,7 +10,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import Generation
 from glassformer.text.chat import Message, prompt_ids, usual_template
 
-ROOM = 16  # tokens that are kept free for a reply
+RESERVED = 16  # tokens that are kept free for a reply
 
 
 class ChatAnswers(Answers):
@@ -58,7 +58,7 @@ class ChatAnswers(Answers):
         messages = [*self.messages, {"role": "user", "content": prompt}]
         n_ctx = self.model.config.n_ctx
         ids = prompt_ids(template, self.tokenizer, messages)
-        while len(ids) + min(ROOM, n_ctx // 4) > n_ctx and len(messages) > 2:
+        while len(ids) + min(RESERVED, n_ctx // 4) > n_ctx and len(messages) > 2:
             del messages[:2]  # what was asked and what was replied
             ids = prompt_ids(template, self.tokenizer, messages)
         forgotten = len(self.messages) + 1 - len(messages)

@@ -10,7 +10,7 @@ import typer
 from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop.export import GGUF, export, folded, has_adapters
-from glassformer.interop.match import form_for, in_the_way
+from glassformer.interop.match import form_for, what_no_family_has
 from glassformer.interop.open import load
 from glassformer.interop.own import OWN
 from glassformer.training.card import card
@@ -55,7 +55,7 @@ def command(
     elif form is OWN:
         say(
             f"{out} holds the model, its tokenizer and a card: for Glassformer alone, as"
-            f" {in_the_way(model.config)}."
+            f" {what_no_family_has(model.config)}."
         )
     else:
         say(

@@ -138,8 +138,8 @@ class Class:
         if self.talks:
             self.sheet.prose("Enter goes on, q leaves.", QUIET)
         try:
-            for place_, stage in enumerate(made.stages):
-                if place_:
+            for i, stage in enumerate(made.stages):
+                if i:
                     self._wait()
                 self.paper.heading(stage)
                 for part in stage.parts:

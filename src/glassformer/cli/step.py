@@ -109,8 +109,8 @@ def command(
     if steps == 1:
         trace = _print_one(state, ids, targets, more, sheet, everything)
         if lr is None:  # explain knows the run's own alone
-            given = {"--target": target, "--reply": reply, "--rejected": rejected}
-            options = [f"{name} {pasted.word(text)}" for name, text in given.items() if text]
+            texts = {"--target": target, "--reply": reply, "--rejected": rejected}
+            options = [f"{name} {pasted.word(text)}" for name, text in texts.items() if text]
             options += [] if from_step is None else [f"--at-step {from_step}"]
             sheet.line()
             sheet.prose("How was a change made? For example the biggest:")

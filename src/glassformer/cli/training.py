@@ -17,7 +17,7 @@ from glassformer.describe import counted
 from glassformer.generation.blanks import fill_blanks
 from glassformer.generation.generate import generate
 from glassformer.interop.export import export_config
-from glassformer.interop.match import form_for, in_the_way
+from glassformer.interop.match import form_for, what_no_family_has
 from glassformer.interop.own import OWN
 from glassformer.metrics import Row
 from glassformer.model import Encoder, EncoderDecoder
@@ -211,6 +211,6 @@ def to_others(model: AnyModel, folder: Path) -> str:
     config = export_config(model.config)
     form = form_for(config, model.folder_settings.model_type)
     if form is OWN:
-        return f"only Glassformer reads it: {in_the_way(config)}"
+        return f"only Glassformer reads it: {what_no_family_has(config)}"
     words = [folder, f"{folder.name}-{form.model_type}"]
     return f"{' '.join(pasted.parts('export', words))}   # for other programs, as {form.model_type}"

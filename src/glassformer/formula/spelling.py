@@ -220,8 +220,8 @@ class Fixed:
         largest = float(np.abs(values).max(initial=0.0))
         e = _exponent(largest) if largest else 0
         exponent = 0 if -4 <= e <= 5 else e
-        places = dict.fromkeys(max(digits - 1 - e, -exponent) for digits in OPERAND_DIGITS)
-        return [cls(at, exponent) for at in places]
+        decimals = dict.fromkeys(max(digits - 1 - e, -exponent) for digits in OPERAND_DIGITS)
+        return [cls(at, exponent) for at in decimals]
 
     def units(self, values: np.ndarray | float) -> np.ndarray:
         """How many units each number is; ties to the even one, 0 for what is not finite."""
@@ -234,14 +234,14 @@ class Fixed:
 
     def text(self, units: int) -> str:
         """So many units as a decimal number."""
-        places = self.places + self.exponent
-        digits = f"{abs(units):0{places + 1}d}"
-        text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
+        decimals = self.places + self.exponent
+        digits = f"{abs(units):0{decimals + 1}d}"
+        text = f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits
         power = f"e{self.exponent:+03d}" if self.exponent else ""
         return f"{'-' if units < 0 else ''}{text}{power}"
 
 
-def _scaled(values: np.ndarray | float, places: int) -> np.ndarray:
+def _scaled(values: np.ndarray | float, decimals: int) -> np.ndarray:
     """values x 10^places, where 10^places may be beyond what a float64 holds."""
-    half = places // 2
-    return np.asarray(np.asarray(values, np.float64) * 10.0**half * 10.0 ** (places - half))
+    half = decimals // 2
+    return np.asarray(np.asarray(values, np.float64) * 10.0**half * 10.0 ** (decimals - half))

@@ -153,9 +153,9 @@ class Batch:
         for text in self.texts:
             if text.new:
                 continue
-            room = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
+            budget = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
             last = len(text.prompt) - 1
-            for at in range(text.n_cached, len(text.prompt))[:room]:
+            for at in range(text.n_cached, len(text.prompt))[:budget]:
                 (loud if text.score or at == last else silent).append((text, at))
         return silent, loud
 

@@ -49,7 +49,7 @@ CHANGING = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
 """Ways to begin that change the frozen weights, too."""
 
 
-class Found(NamedTuple):
+class StoredAdapter(NamedTuple):
     """One adapter of a file: its family's name for the frozen matrix, its two, its scale."""
 
     stored: Stored
@@ -157,7 +157,7 @@ def read_adapters(folder: Path, base: OneTower) -> OneTower:
     refuse_two(base.config)
     with Tensors(folder, (WEIGHTS,)) as file:
         note = _note(file, folder)
-        result = [*_found(folder, base, file)]
+        result = [*_stored_adapters(folder, base, file)]
         if not result:
             raise GlassformerError(f"{folder / WEIGHTS} holds no adapter; save it again")
         lora = _lora(folder, base.config, result, note)
@@ -176,7 +176,7 @@ def config_with_adapters(folder: Path, config: Config) -> Config:
     with torch.device("meta"):
         base = kind_of(config)(config)
     with Tensors(folder, (WEIGHTS,)) as file:
-        result = [*_found(folder, base, file)]
+        result = [*_stored_adapters(folder, base, file)]
         return config.replace(lora=_lora(folder, config, result, _note(file, folder)).to_dict())
 
 
@@ -207,7 +207,7 @@ def _note(file: Tensors, folder: Path) -> dict[str, Any]:
     return parse_object(said, Path(f"{folder / WEIGHTS}: {NOTE} in its header"), "save it again")
 
 
-def _found(folder: Path, base: OneTower, file: Tensors) -> Iterator[Found]:
+def _stored_adapters(folder: Path, base: OneTower, file: Tensors) -> Iterator[StoredAdapter]:
     """Every adapter of a file, with the tensor of the base's form that it is for."""
     settings = read_json(folder / CONFIG)
     _refuse_settings(folder, settings)
@@ -241,7 +241,7 @@ def _found(folder: Path, base: OneTower, file: Tensors) -> Iterator[Found]:
                 f"{folder / WEIGHTS}: the adapter of {module} is {[*A.shape]} and {[*B.shape]}, and"
                 " two matrices [r, in] and [out, r] are wanted; save it again"
             )
-        yield Found(tensors[name], A.T, B.T, _scale(settings, module, len(A)))
+        yield StoredAdapter(tensors[name], A.T, B.T, _scale(settings, module, len(A)))
 
 
 def _is_one_matrix(name: str, config: Config) -> bool:
@@ -282,11 +282,13 @@ def _refuse_settings(folder: Path, settings: dict[str, Any]) -> None:
     )
 
 
-def _lora(folder: Path, config: Config, found: list[Found], note: dict[str, Any]) -> Lora:
+def _lora(
+    folder: Path, config: Config, adapters: list[StoredAdapter], note: dict[str, Any]
+) -> Lora:
     """What is adapted, the same in every block."""
     if "lora" in note:
         return Lora.from_dict(note["lora"])
-    parts = {part for each in found for part in each.stored.parts}
+    parts = {part for each in adapters for part in each.stored.parts}
     on = {part.rpartition(".")[2] for part in parts}
     scope = {"W_gate": "mlp", "W_in": "mlp", "W_out": "mlp"}
     every = {
@@ -300,7 +302,7 @@ def _lora(folder: Path, config: Config, found: list[Found], note: dict[str, Any]
             f"{folder / WEIGHTS}: {where} is {'not ' if where in every else ''}adapted, unlike the"
             " same matrix of other blocks; Glassformer adapts those of all blocks alike"
         )
-    kinds = {(each.A.shape[1], each.scale) for each in found}
+    kinds = {(each.A.shape[1], each.scale) for each in adapters}
     if len(kinds) > 1:
         raise GlassformerError(
             f"{folder / WEIGHTS}: its adapters have different ranks or scales (rank, alpha / r):"
@@ -310,10 +312,10 @@ def _lora(folder: Path, config: Config, found: list[Found], note: dict[str, Any]
     return Lora(rank=rank, alpha=scale * rank, on=tuple(on))
 
 
-def _fill(model: OneTower, found: list[Found], apart: bool) -> None:
+def _fill(model: OneTower, stored_adapters: list[StoredAdapter], apart: bool) -> None:
     """Copy a file's numbers into a model's adapters; `apart`: each of a fused one has its ranks."""
     adapters = adapters_of(model)
-    for stored, A, B, _ in found:
+    for stored, A, B, _ in stored_adapters:
         own = [part for part in stored.parts if part in adapters]
         shapes: list[Shape] = [(len(B), adapters[p].B.shape[1]) for p in stored.parts if p in own]
         if len(own) != len(stored.parts):  # the others' columns hold zeros
@@ -321,9 +323,9 @@ def _fill(model: OneTower, found: list[Found], apart: bool) -> None:
             shapes = [(len(B), base[part][-1]) for part in stored.parts]
         values = stored.layout.read(B if stored.layout is AS_OURS else B.T, shapes)
         columns = dict(zip(stored.parts, values, strict=True))
-        for place, part in enumerate(own):
+        for i, part in enumerate(own):
             rank = adapters[part].B.shape[0]
-            rows = slice(place * rank, (place + 1) * rank) if apart else slice(None)
+            rows = slice(i * rank, (i + 1) * rank) if apart else slice(None)
             with torch.no_grad():
                 adapters[part].A.copy_(A[:, rows])
                 adapters[part].B.copy_(columns[part][rows])

@@ -12,7 +12,7 @@ from glassformer.errors import GlassformerError
 from glassformer.files import staged, write_atomically
 from glassformer.interop.folder import save
 from glassformer.interop.gguf_file import write_gguf
-from glassformer.interop.match import form_for, in_the_way
+from glassformer.interop.match import form_for, what_no_family_has
 from glassformer.interop.own import OWN
 from glassformer.jsons import read_json
 from glassformer.model import Config, Decoder, EncoderDecoder
@@ -54,7 +54,7 @@ def export(model: AnyModel, folder: str | Path, card: str, to: Kind = "hf") -> N
     in_own = form_for(model.config, model.folder_settings.model_type) is OWN
     if in_own and (to == "gguf" or not adapted):
         raise GlassformerError(
-            f"{in_the_way(model.config)}; its own folder is what there is to give away, and"
+            f"{what_no_family_has(model.config)}; its own folder is what there is to give away, and"
             " Glassformer reads it"
         )
     try:

@@ -43,7 +43,7 @@ def form_for(config: Config | TowersConfig, preferred: str = "") -> Form:
     return next((form for form in forms if not form.unsupported_fields(config)), own.OWN)
 
 
-def in_the_way(config: Config | TowersConfig) -> str:
+def what_no_family_has(config: Config | TowersConfig) -> str:
     """Which fields keep a configuration from every family, said of the family that lacks fewest."""
     of_towers = isinstance(config, TowersConfig)
     alike = [family for family in families.by_rank() if family.is_of_towers == of_towers]

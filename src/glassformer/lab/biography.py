@@ -81,11 +81,11 @@ def parts_of(batch: Batch, tokenizer: Tokenizer, causal: bool = True) -> Iterato
     [[('user hello model', False), ('goodbye', True)]]
     """
     for ids, targets in zip(batch.ids.tolist(), batch.targets.tolist(), strict=True):
-        places = [pos for pos, target in enumerate(targets) if target >= 0]
-        if not causal or not places or len(places) == len(targets):
+        positions = [pos for pos, target in enumerate(targets) if target >= 0]
+        if not causal or not positions or len(positions) == len(targets):
             yield [Part(tokenizer.decode(ids), True)]
             continue
-        end = places[-1] + 1
+        end = positions[-1] + 1
         tokens = [*ids[:end], targets[end - 1]]
         asked = [False, *(target >= 0 for target in targets[:end])]
         runs = groupby(zip(tokens, asked, strict=True), key=lambda one: one[1])
@@ -287,8 +287,8 @@ def _reader(model: OneTower, where: Address, ids: Tensor | None) -> tuple[tuple[
         assert ids is not None, "a value is read on a prompt"
         node = model.watch(ids, keep=where.name).node(where)
         axes, shape = node.axes, node.shape
-    places = where.slices(axes, shape)
-    left = tuple(a for a, index in zip(axes, places, strict=True) if isinstance(index, slice))
+    slices = where.slices(axes, shape)
+    left = tuple(a for a, index in zip(axes, slices, strict=True) if isinstance(index, slice))
     return left, weight if where.kind == "weight" else value
 
 

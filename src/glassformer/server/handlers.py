@@ -53,8 +53,8 @@ def answer_errors(app: FastAPI) -> None:
 
 def no_json(error: Mapping[str, Any]) -> str:
     """What is wrong with a body that can't be read, and where."""
-    why, place = error["ctx"]["error"], error["loc"][-1]
-    return f"body: it is no JSON: {why} at character {place}; mend it there"
+    why, offset = error["ctx"]["error"], error["loc"][-1]
+    return f"body: it is no JSON: {why} at character {offset}; mend it there"
 
 
 def shorten(name: str) -> str:

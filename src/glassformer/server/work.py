@@ -36,7 +36,7 @@ class Workers:
     ) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        self._room = threads + queue
+        self._capacity = threads + queue
         self._seconds = seconds
         self._is_busy = is_busy
         self._inside = 0
@@ -45,7 +45,7 @@ class Workers:
     async def run(self, work: Callable[[], Result]) -> Result:
         """The function's result; its errors are raised here."""
         with self._lock:
-            if self._inside >= self._room:
+            if self._inside >= self._capacity:
                 raise ApiError(
                     "busy", "the server has too much to do already; try again in a moment"
                 )

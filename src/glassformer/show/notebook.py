@@ -146,8 +146,8 @@ def _next_token(trace: Trace) -> str:
     probs = probabilities(trace)
     if probs is None:
         return ""
-    places = predicted(trace, len(probs))
-    return "".join(_probable(trace, probs, pos) for pos in places)
+    positions = predicted(trace, len(probs))
+    return "".join(_probable(trace, probs, pos) for pos in positions)
 
 
 def _probable(trace: Trace, probs: np.ndarray, pos: int) -> str:

@@ -102,10 +102,10 @@ def print_next(
     trace: Trace, sheet: Sheet, probs: np.ndarray, everything: bool, best: int = BEST
 ) -> None:
     """Print the table of the next token or of every blank, the `best` most probable ones of it."""
-    places = predicted(trace, len(probs))
-    for pos in places:
+    positions = predicted(trace, len(probs))
+    for pos in positions:
         _print_at(trace, sheet, probs, pos, everything, best)
-    if not places:
+    if not positions:
         sheet.line()
         sheet.prose("No token is masked, so none is predicted.", QUIET, indent=2)
 

@@ -81,8 +81,8 @@ class Short:
         tokens = [visible(label) for label in labels] or [f"id {token}" for token in ids]
         text = " | ".join(tokens)
         budget = 3 * (self.sheet.width - 8)
-        told = f"{counted(len(ids), 'token')}: {self.sheet.clip(text, budget)}"
-        self.sheet.prose(told, indent=2, hanging=2)
+        header = f"{counted(len(ids), 'token')}: {self.sheet.clip(text, budget)}"
+        self.sheet.prose(header, indent=2, hanging=2)
 
     def _embeddings(self, tower: str, nodes: Sequence[Node]) -> None:
         pos = "source_pos" if tower == "encoder" else "pos"
@@ -143,10 +143,10 @@ class Short:
         if probs is None or not np.isfinite(probs[-1]).all():
             self.sheet.prose(NO_NUMBERS, "bold", indent=2)
             return
-        places = predicted(self.trace, len(probs))
-        for pos in places:
+        positions = predicted(self.trace, len(probs))
+        for pos in positions:
             self._guesses(probs, pos)
-        if not places:
+        if not positions:
             self.sheet.prose("No token is masked, so none is predicted.", QUIET, indent=2)
             return
         self.sheet.prose(ROUNDED, QUIET, indent=2)

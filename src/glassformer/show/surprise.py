@@ -61,16 +61,16 @@ def over_updates(losses: np.ndarray) -> tuple[list[str], list[str]]:
     (['0.1249', '<1e-300'], ['2.080e+00', '3.000e+06'])
     """
     largest = float(losses[np.isfinite(losses)].max(initial=0.0))
-    places = min(max(Fixed.columns(np.array([largest]))[0].places, 3), 6)
-    plain = largest < 10 ** (OPERAND_DIGITS[-1] - places)
+    decimals = min(max(Fixed.columns(np.array([largest]))[0].places, 3), 6)
+    plain = largest < 10 ** (OPERAND_DIGITS[-1] - decimals)
 
     def written(loss: float) -> str:
-        return f"{loss:.{places}f}" if plain else f"{loss:.3e}"
+        return f"{loss:.{decimals}f}" if plain else f"{loss:.3e}"
 
     def text(loss: float) -> str:
         if loss == 0 or not math.isfinite(loss):
             return number(loss)
-        return written(loss) if float(written(loss)) else f"<{10.0**-places:.{places}f}"
+        return written(loss) if float(written(loss)) else f"<{10.0**-decimals:.{decimals}f}"
 
     probs = _probabilities(losses, lambda some: list(map(written, some.tolist())))
     return probs, [text(loss) for loss in losses.tolist()]

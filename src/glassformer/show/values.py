@@ -109,10 +109,10 @@ def why_masked(*masks: np.ndarray) -> str:
     >>> why_masked(np.tri(3, k=-2) + np.triu(np.ones((3, 3)), 1) > 0)
     'a later token or a token outside its window'
     """
-    found = {reason for masked in masks for reason in _reasons(masked)}
-    if DOCUMENT in found:
-        found.discard(WINDOW)
-    return " or ".join(reason for reason in REASONS if reason in found)
+    reasons = {reason for masked in masks for reason in _reasons(masked)}
+    if DOCUMENT in reasons:
+        reasons.discard(WINDOW)
+    return " or ".join(reason for reason in REASONS if reason in reasons)
 
 
 LATER, PADDING, WINDOW = "a later token", "padding", "a token outside its window"

@@ -75,8 +75,8 @@ def plan(watch: Watch, batch: int = 1, pos: int = 2, source_pos: int | None = No
         node = {key: value for key, value in row.items() if key not in OF_A_TRACE}
         node["shape"] = [_count(sizes, lengths) for sizes in zip(*shapes, strict=True)]
         node["params"] = {name: _count([p[name] for p in params], lengths) for name in params[0]}
-        grows = node["shape"] != row["shape"]
-        if row["op"] is None and grows and row["address"] not in TEXT:
+        is_symbolic = node["shape"] != row["shape"]
+        if row["op"] is None and is_symbolic and row["address"] not in TEXT:
             raise NoPlanError(f"{row['address']} is a constant that is another for another text")
         nodes.append(node)
     if any(table["formulas"] != base["formulas"] for table in more):

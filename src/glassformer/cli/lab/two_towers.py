@@ -45,13 +45,13 @@ def switched_off(
     off: list[str] = []
     looking: Looking | None = None
     for text in heads:
-        tower, own = _tower(text)
-        layer, head = number_pair(own, "--head", "LAYER.HEAD or encoder.LAYER.HEAD")
+        tower, at = _tower(text)
+        layer, head = number_pair(at, "--head", "LAYER.HEAD or encoder.LAYER.HEAD")
         edit |= without_head(getattr(config, tower), layer, head, f"{tower}.")
         off.append(f"{tower} layer {layer} head {head}")
     for text in neurons:
-        tower, own = _tower(text)
-        layer, neuron = number_pair(own, "--neuron", "LAYER.NEURON or encoder.LAYER.NEURON")
+        tower, at = _tower(text)
+        layer, neuron = number_pair(at, "--neuron", "LAYER.NEURON or encoder.LAYER.NEURON")
         edit |= without_neuron(getattr(config, tower), layer, neuron, f"{tower}.")
         off.append(f"{tower} layer {layer} neuron {neuron}")
     for layer in layers:

@@ -251,8 +251,8 @@ def _arithmetic(room: Classroom) -> Stage:
     name = [visible(room.tokenizer.token(i)) for i in result[:4]]
     table = table_of(room)
     known = content(room)
-    near = analogy(table, result.b, result.a, result.c, len(table))
-    ranked = [one for one in near if one.token in known]
+    nearest = analogy(table, result.b, result.a, result.c, len(table))
+    ranked = [one for one in nearest if one.token in known]
     sizes = torch.linalg.vector_norm(table.double(), dim=1)
     first = [(table[i, 0].double() / sizes[i]).item() for i in (result.b, result.a, result.c)]
     shown = [round(x, 2) for x in first]

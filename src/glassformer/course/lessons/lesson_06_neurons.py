@@ -171,7 +171,7 @@ def _network(room: Classroom) -> Stage:
 def _curves() -> Stage:
     z = torch.linspace(FROM, TO, PLACES, dtype=torch.float64)
     z = torch.cat([z, torch.tensor([JUST_ABOVE], dtype=torch.float64)]).sort().values
-    places = torch.tensor(AT, dtype=torch.float64)
+    points = torch.tensor(AT, dtype=torch.float64)
 
     def curve(title: str, up: str, kinds: tuple[str, ...], of: Callable[..., Tensor]) -> Curve:
         return Curve(
@@ -207,7 +207,7 @@ def _curves() -> Stage:
                 title="Slopes at three places",
                 header=["name", *(f"z = {at:g}" for at in AT)],
                 rows=[
-                    [KINDS[kind][0], *(number(x, 3) for x in slopes(kind, places).tolist())]
+                    [KINDS[kind][0], *(number(x, 3) for x in slopes(kind, points).tolist())]
                     for kind in KINDS
                 ],
                 note="Far from 0, sigmoid and tanh are almost flat. Through many such layers almost"

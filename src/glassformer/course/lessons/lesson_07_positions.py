@@ -161,7 +161,7 @@ def _learned(room: Classroom) -> Stage:
 
 def _waves(room: Classroom) -> Stage:
     d_model = room.model.config.d_model
-    places = list(range(min(room.model.config.n_ctx, 32)))
+    positions = list(range(min(room.model.config.n_ctx, 32)))
     waves = [2 * i for i in range(min(3, d_model // 2))]
 
     def wave(position: int, i: int) -> float:
@@ -181,8 +181,8 @@ def _waves(room: Classroom) -> Stage:
                 lines=[
                     Line(
                         name=f"number {i}",
-                        x=[float(p) for p in places],
-                        y=[wave(p, i) for p in places],
+                        x=[float(p) for p in positions],
+                        y=[wave(p, i) for p in positions],
                     )
                     for i in waves
                 ],

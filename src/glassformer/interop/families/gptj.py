@@ -12,8 +12,8 @@ from glassformer.model import Config
 
 def _neighbors(config: Config) -> list[int]:
     half = config.rotary_dims // 2
-    turned = [index for i in range(half) for index in (i, half + i)]
-    return [*turned, *range(2 * half, config.d_head)]
+    interleaved = [index for i in range(half) for index in (i, half + i)]
+    return [*interleaved, *range(2 * half, config.d_head)]
 
 
 FAMILY = Family(

@@ -142,12 +142,12 @@ def _panel(axes: Axes, weights: np.ndarray, masked: np.ndarray) -> None:
 
 def _name_tokens(axes: Axes, tokens: list[str], left: bool, below: bool) -> None:
     n = len(tokens)
-    places = range(0, n, _label_step(n))
-    named = [tokens[index] for index in places]
+    labeled = range(0, n, _label_step(n))
+    named = [tokens[index] for index in labeled]
     size = TICK if n <= 12 else 11 if n <= ALL_LABELS else 10
     rotation = 0 if max(map(len, named)) * n <= 30 else 90
-    axes.set_xticks(places, named if below else [""] * len(named), size=size, rotation=rotation)
-    axes.set_yticks(places, named if left else [""] * len(named), size=size)
+    axes.set_xticks(labeled, named if below else [""] * len(named), size=size, rotation=rotation)
+    axes.set_yticks(labeled, named if left else [""] * len(named), size=size)
     as_written([*axes.get_xticklabels(), *axes.get_yticklabels()])
     axes.tick_params(length=0, colors=INK)
 

@@ -66,8 +66,8 @@ def draw_maps(
     address: str, axes: tuple[str, str], maps: Sequence[tuple[int, np.ndarray]]
 ) -> Figure:
     """A matrix at some of the saved steps, all in one scale of colors; the first and last too."""
-    places = np.unique(np.linspace(0, len(maps) - 1, min(MAPS, len(maps))).round().astype(int))
-    shown = [maps[i] for i in places]
+    picked = np.unique(np.linspace(0, len(maps) - 1, min(MAPS, len(maps))).round().astype(int))
+    shown = [maps[i] for i in picked]
     finite = np.concatenate([values[np.isfinite(values)].ravel() for _, values in shown])
     signed = finite.size > 0 and finite.min() < 0
     largest = float(np.abs(finite).max()) if finite.size else 1.0

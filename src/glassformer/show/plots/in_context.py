@@ -32,9 +32,9 @@ def draw_repeats(loss: np.ndarray, n: int, first: float, second: float) -> Figur
     """Mean surprise [pos] at each token after the first of `n` random tokens and the same again."""
     figure = new_figure(12, 6.4)
     axes = figure.subplots()
-    places = np.arange(1, len(loss) + 1)
+    positions = np.arange(1, len(loss) + 1)
     axes.axvspan(n - 0.5, 2 * n - 0.5, color="#eef4fa", zorder=0)
-    axes.plot(places, loss, color=BLUE, linewidth=2.2, marker="o", markersize=4)
+    axes.plot(positions, loss, color=BLUE, linewidth=2.2, marker="o", markersize=4)
     axes.hlines(first, 1, n - 1, colors=FAINT, linestyles="--", linewidth=2)
     axes.hlines(second, n + 1, 2 * n - 1, colors=ORANGE, linestyles="--", linewidth=2)
     top = max(float(loss.max()), first) * 1.18
@@ -95,10 +95,16 @@ def draw_examples(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     figure = new_figure(12, 6.8)
     axes = figure.subplots()
     for i, (pattern, points) in enumerate(curves.items()):
-        places, shares = zip(*points, strict=True)
+        positions, shares = zip(*points, strict=True)
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         axes.plot(
-            places, shares, color=color, marker=marker, linewidth=2.2, markersize=7, label=pattern
+            positions,
+            shares,
+            color=color,
+            marker=marker,
+            linewidth=2.2,
+            markersize=7,
+            label=pattern,
         )
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

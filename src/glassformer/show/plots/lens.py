@@ -34,13 +34,13 @@ def draw_lens(trace: Trace, points: Sequence[str], probs: Sequence[np.ndarray]) 
     if not points:
         raise GlassformerError("there is nothing to draw: the lens has looked at no point")
     n = len(probs[0])
-    places = list(range(max(n - MOST_TOKENS, 0), n))
-    sure = np.array([[p[index].max() for index in places] for p in probs])
-    figure = new_figure(max(1.25 * len(places) + 3.4, 7), max(0.62 * len(points) + 2.8, 4))
+    positions = list(range(max(n - MOST_TOKENS, 0), n))
+    sure = np.array([[p[index].max() for index in positions] for p in probs])
+    figure = new_figure(max(1.25 * len(positions) + 3.4, 7), max(0.62 * len(points) + 2.8, 4))
     axes = figure.subplots()
     image = axes.imshow(sure, cmap=PROBABILITY, vmin=0, vmax=1, aspect="auto", origin="lower")
     for row, p in enumerate(probs):
-        for column, index in enumerate(places):
+        for column, index in enumerate(positions):
             guess = drawable(token_name(trace, best_tokens(p[index], 1)[0]), 9)
             color = "white" if sure[row, column] > 0.55 else INK
             axes.text(
@@ -48,8 +48,10 @@ def draw_lens(trace: Trace, points: Sequence[str], probs: Sequence[np.ndarray]) 
                 parse_math=False,
             )  # fmt: skip
     words = trace.labels.get("pos", ())
-    names = [drawable(words[index], 10) if index < len(words) else str(index) for index in places]
-    axes.set_xticks(range(len(places)), names, size=TICK)
+    names = [
+        drawable(words[index], 10) if index < len(words) else str(index) for index in positions
+    ]
+    axes.set_xticks(range(len(positions)), names, size=TICK)
     axes.set_yticks(range(len(points)), points, size=TICK)
     as_written([*axes.get_xticklabels(), *axes.get_yticklabels()])
     axes.tick_params(length=0, colors=INK)
@@ -59,7 +61,10 @@ def draw_lens(trace: Trace, points: Sequence[str], probs: Sequence[np.ndarray]) 
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
     bar.set_label("probability", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=TICK)
-    if places[0]:
-        note(figure, f"the last {len(places)} of {n} tokens; the first {places[0]} are left out")
+    if positions[0]:
+        note(
+            figure,
+            f"the last {len(positions)} of {n} tokens; the first {positions[0]} are left out",
+        )
     title(figure, "What would the model say after each layer?")
     return figure

@@ -41,13 +41,13 @@ def draw_next_token(trace: Trace) -> Figure:
     values = [float(last[token]) for token in tokens]
     figure = new_figure(12, 0.55 * len(names) + 2.2)
     axes = figure.subplots()
-    places = range(len(names))
-    axes.barh(places, values, color=BAR, height=0.72)
-    axes.set_yticks(places, names)
+    positions = range(len(names))
+    axes.barh(positions, values, color=BAR, height=0.72)
+    axes.set_yticks(positions, names)
     axes.invert_yaxis()
     longest = max(values)
     texts, rest = with_rest(last[tokens])
-    for index, value, text in zip(places, values, texts, strict=True):
+    for index, value, text in zip(positions, values, texts, strict=True):
         end = value + 0.012 * longest
         axes.text(end, index, text, va="center", size=TICK, color=INK)
     axes.set_xlim(0, min(longest * 1.14, 1.14))
