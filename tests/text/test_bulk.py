@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
 from glassformer.text.bulk import bulk
+from glassformer.text.codec import BULK_CHARACTERS
 from glassformer.text.shard_writing import write_shard
-from glassformer.text.tokenizer import BULK_CHARACTERS, Tokenizer
+from glassformer.text.tokenizer import Tokenizer
 
 TEXT = (
     "The cat's mat isn't where they'll look; we've 1,234 reasons.\n\n  Über naïve Straße, 東京 is"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from glassformer.model.config import TRAINING_ONLY, Config, of_layer
+from glassformer.model.config import Config
+from glassformer.model.config_fields import TRAINING_ONLY, of_layer
 
 
 def effective(config: Config) -> Config:

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from glassformer.checked import Checked, Range
 from glassformer.errors import GlassformerError
-from glassformer.model.config import MAX_SIZE, Config
+from glassformer.model.config import Config
+from glassformer.model.config_fields import MAX_SIZE
 
 TokenId = Annotated[int, Range(0, MAX_SIZE - 1)]
 

@@ -20,8 +20,9 @@ from tokenizers import AddedToken, decoders, models
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.jsons import read_json
+from glassformer.text.codec import Ids
 from glassformer.text.text_trace import TextTrace
-from glassformer.text.tokenizer import Ids, Tokenizer
+from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.tokenizer_files import CONFIG, ExtraFiles
 
 VOCABULARY, SOURCE, TARGET = "vocab.json", "source.spm", "target.spm"
