@@ -28,6 +28,19 @@ from glassformer.text.tokenizer import Tokenizer
 MOST_FOLDERS = 1_000  # looked at for one of a similar name
 
 
+def name_of(name: object) -> Path:
+    """A name as a path.
+
+    Errors: something else, such as a model that is open already.
+    """
+    if not isinstance(name, str | Path):
+        raise GlassformerError(
+            f"a model is opened by its name, a folder or a preset, not by {type(name).__name__};"
+            " one that is open has methods of its own, such as model.watch(text)"
+        )
+    return Path(name)
+
+
 def load(
     name: str | Path, dtype: torch.dtype | None = None, device: str | torch.device | None = None
 ) -> tuple[Any, Tokenizer | None]:
@@ -44,7 +57,7 @@ def load(
     >>> tokenizer.token(int(logits[0, -1].argmax()))
     'cat'
     """
-    path = Path(name)
+    path = name_of(name)
     if is_adapters(path):
         return _load_adapted(path, dtype, device)
     if _is_folder(path):

@@ -12,12 +12,14 @@ from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.lab.edits import Edit
 from glassformer.lab.numbers import AT_A_TIME
+from glassformer.model import EncoderDecoder
 from glassformer.model.ids import refuse_outside
-from glassformer.model.kinds import OneTower
-from glassformer.model.texts import Texts, next_tokens
+from glassformer.model.kinds import AnyModel
+from glassformer.model.texts import Texts, known_tokenizer, next_tokens
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
 from glassformer.trace.predicted import asked_place, sees_both_ways
+from glassformer.training.translation import translated
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,26 @@ class Change:
     edited: bool
 
 
-def watch_text(model: OneTower, text: Texts, edit: Edit | None = None) -> Trace:
+def watch_text(model: AnyModel, text: Texts, edit: Edit | None = None) -> Trace:
     """One pass over a text that ends in `probs`, and in `loss` over its own next tokens.
 
-    A single token has no next one: its trace has no loss, nor has an encoder's.
+    A single token has no next one: its trace has no loss, nor has an encoder's. Two towers read the
+    text as their source, and then their own translation, whose words they are asked for; without
+    an edit it is written.
     """
-    trace = model.watch(text, edit=edit)
+    targets: Tensor | None = None
+    if isinstance(model, EncoderDecoder):
+        if not isinstance(text, str):
+            raise GlassformerError("of a model with two towers give the source as a text")
+        ids, targets, source = translated(model, known_tokenizer(model.tokenizer), text)
+        trace = model.watch(ids, source=source, edit=edit or {})
+    else:
+        trace = model.watch(text, edit=edit)
+        ids = trace.value_of(trace.node("token/ids"))
+        if ids.shape[1] > 1 and not sees_both_ways(trace):
+            targets = next_tokens(ids)
     refuse_no_numbers(trace.value_of(trace.node("fwd/logits")))
-    ids = trace.value_of(trace.node("token/ids"))
-    if ids.shape[1] > 1 and not sees_both_ways(trace):
-        targets = next_tokens(ids)
+    if targets is not None:
         tape = Recorder(trace)
         tape.leaf("token", "targets", targets, ("batch", "pos"))
         logits, largest, total = (

@@ -14,17 +14,21 @@ from glassformer.lab.changes import (
     next_token_shifts,
     surprise_at_the_end,
     watch_text,
+    word_of,
 )
 from glassformer.lab.edits import (
     Edit,
     patched,
     switched_off,
+    without_crossing,
     without_expert,
     without_head,
     without_layer,
     without_neuron,
 )
-from glassformer.model.kinds import OneTower
+from glassformer.lab.lost_words import LostWord, words_between
+from glassformer.model import EncoderDecoder
+from glassformer.model.kinds import AnyModel
 from glassformer.model.texts import Texts, known_tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import token_of
@@ -38,7 +42,7 @@ class Comparison:
     Both traces end in `probs`, and in `loss` over the text's own next tokens where it has any.
     """
 
-    model: OneTower
+    model: AnyModel
     before: Trace
     after: Trace
     edit: Edit
@@ -46,6 +50,19 @@ class Comparison:
     def next_tokens(self, n: int = 10) -> list[Shift]:
         """The n most probable next tokens of either pass, the largest changes first."""
         return next_token_shifts(self.before, self.after, n)
+
+    def written_words(self, looking: tuple[int, int] | None = None) -> list[LostWord]:
+        """What becomes of each word that two towers write: its probability before and after.
+
+        looking: a layer and a head of cross-attention; the words then say where in the source it
+        looks.
+
+        Errors: a model of one tower.
+        """
+        if not isinstance(self.model, EncoderDecoder):
+            raise GlassformerError("one tower writes no translation; see next_tokens and changes")
+        targets = self.before.value_of(self.before.node("token/targets"))[0]
+        return words_between(self.before, self.after, targets, looking)
 
     def changes(self) -> list[Change]:
         """Every value of the pass that is no longer the same, in the order of the pass."""
@@ -65,20 +82,24 @@ class Comparison:
     def loss(self) -> tuple[float, float] | None:
         """Mean surprise over the text's own next tokens, in nats, before and after.
 
-        None for a text of one token, which has no next one.
+        Of two towers, over the words of their translation. None for a text of one token, which has
+        no next one.
         """
         if "fwd/loss" not in self.before.nodes:
             return None
         return self.before["fwd/loss"].item(), self.after["fwd/loss"].item()
 
     def __repr__(self) -> str:
-        most = self.next_tokens(1)[0]
-        moved = f"p({most.word!r}) {most.before:.3g} -> {most.after:.3g}"
+        if isinstance(self.model, EncoderDecoder):
+            most = max(self.written_words(), key=lambda word: abs(word.after - word.before))
+        else:
+            most = self.next_tokens(1)[0]
+        moved = f"p({word_of(self.before, most.token)!r}) {most.before:.3g} -> {most.after:.3g}"
         changed = f"{len(self.changes())} of {len(self.before.computed)} values changed"
         return f"<Comparison of {counted(len(self.edit), 'edit')}: {moved}, {changed}>"
 
 
-def edit(model: OneTower, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
+def edit(model: AnyModel, text: Texts, edits: Mapping[str, NewValue]) -> Comparison:
     """Read a text with values or weights set to something else. What follows?
 
     edits: address to what it shall be: one number, a tensor of the address's shape, or a function
@@ -100,7 +121,7 @@ def edit(model: OneTower, text: Texts, edits: Mapping[str, NewValue]) -> Compari
 
 
 def ablate(
-    model: OneTower,
+    model: AnyModel,
     text: Texts,
     addresses: str | Iterable[str] = (),
     *,
@@ -108,11 +129,14 @@ def ablate(
     neurons: Iterable[tuple[int, int]] = (),
     experts: Iterable[tuple[int, int]] = (),
     layers: Iterable[int] = (),
+    cross: Iterable[tuple[int, int]] = (),
 ) -> Comparison:
     """Read a text with parts switched off: their numbers become zero. What follows?
 
     heads, neurons, experts: pairs of layer and number, both from 0. layers: whole blocks, attention
-    and MLP. addresses: any other values of the forward pass, whole or in part.
+    and MLP. addresses: any other values of the forward pass, whole or in part. Of two towers the
+    text is the source, and these are parts of the decoder; `cross` are heads of its
+    cross-attention, and parts of the encoder have addresses.
 
     Errors: nothing to switch off; a part that the model does not have.
 
@@ -126,14 +150,20 @@ def ablate(
     ('cat', 0.206, 0.217)
     """
     off: Edit = {}
+    has_two = isinstance(model, EncoderDecoder)
+    config, scope = (model.config.decoder, "decoder.") if has_two else (model.config, "")
     for layer, head in heads:
-        off |= without_head(model.config, layer, head)
+        off |= without_head(config, layer, head, scope)
     for layer, neuron in neurons:
-        off |= without_neuron(model.config, layer, neuron)
+        off |= without_neuron(config, layer, neuron, scope)
     for layer, expert in experts:
-        off |= without_expert(model.config, layer, expert)
+        off |= without_expert(config, layer, expert)
     for layer in layers:
-        off |= without_layer(model.config, layer)
+        off |= without_layer(config, layer, scope)
+    for layer, head in cross:
+        if not has_two:
+            raise GlassformerError("cross-attention needs two towers; this model has heads=")
+        off |= without_crossing(config, layer, head)
     off |= switched_off([addresses] if isinstance(addresses, str) else addresses)
     if not off:
         raise GlassformerError(
@@ -144,7 +174,7 @@ def ablate(
 
 
 def patch(
-    model: OneTower, text: Texts, addresses: str | Iterable[str], *, source: Texts | Trace
+    model: AnyModel, text: Texts, addresses: str | Iterable[str], *, source: Texts | Trace
 ) -> Comparison:
     """Read a text with values of another one put in (activation patching). What follows?
 

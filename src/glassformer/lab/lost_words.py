@@ -10,6 +10,7 @@ from torch import Tensor
 from glassformer.lab.edits import Edit
 from glassformer.model import EncoderDecoder
 from glassformer.ops import IGNORED
+from glassformer.trace import Trace
 
 
 class LostWord(NamedTuple):
@@ -41,23 +42,33 @@ def lost_words(
 
     Errors: an unknown address in `edit`.
     """
-    layer, head = looking or (0, 0)
-    pattern = f"decoder.blocks.{layer}.cross_attn.pattern"
-    trace = model.watch(ids, source=source, keep=f"{pattern},probs")
+    kept = "probs" if looking is None else f"{_pattern(looking[0])},probs"
+    trace = model.watch(ids, source=source, keep=kept)
     changed = model.watch(ids, source=source, keep="probs", edit=edit)
+    return words_between(trace, changed, targets[0], looking)
+
+
+def words_between(
+    trace: Trace, changed: Trace, targets: Tensor, looking: tuple[int, int] | None = None
+) -> list[LostWord]:
+    """Every asked token of targets [pos] in two traces of the same text, as it is and changed."""
     before, after = trace["probs"], changed["probs"]  # [pos, vocab]
-    true_tokens = targets[0]
-    looked: list[tuple[int | None, float | None]] = [(None, None)] * len(true_tokens)
+    looked: list[tuple[int | None, float | None]] = [(None, None)] * len(targets)
     if looking is not None:
-        weights, source_pos = trace[pattern][head].max(-1)  # [query, source_key]
+        layer, head = looking
+        weights, source_pos = trace[_pattern(layer)][head].max(-1)  # [query, source_key]
         looked = [*zip(source_pos.tolist(), weights.tolist(), strict=True)]
     return [
         LostWord(
-            int(true_tokens[pos]),
-            float(before[pos, true_tokens[pos]]),
-            float(after[pos, true_tokens[pos]]),
+            int(targets[pos]),
+            float(before[pos, targets[pos]]),
+            float(after[pos, targets[pos]]),
             int(after[pos].argmax()),
             *looked[pos],
         )
-        for pos in torch.nonzero(true_tokens != IGNORED)[:, 0].tolist()
+        for pos in torch.nonzero(targets != IGNORED)[:, 0].tolist()
     ]
+
+
+def _pattern(layer: int) -> str:
+    return f"decoder.blocks.{layer}.cross_attn.pattern"

@@ -15,13 +15,13 @@ from glassformer.lab.in_context_learning import Repeats, measure_repeats, readab
 from glassformer.lab.logit_attribution import Attribution, attribute
 from glassformer.lab.logit_lens import Glimpse, logit_lens
 from glassformer.model.ids import refuse_outside
-from glassformer.model.kinds import OneTower
+from glassformer.model.kinds import AnyModel, OneTower
 from glassformer.model.texts import Texts, known_tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import token_of
 
 
-def lens(model: OneTower, text: Texts | Trace) -> list[Glimpse]:
+def lens(model: AnyModel, text: Texts | Trace) -> list[Glimpse]:
     """What the model would say after each layer: the stream read as if it were the last.
 
     text: a text, or a trace of one, in which the readings are then recorded too, under
@@ -38,7 +38,7 @@ def lens(model: OneTower, text: Texts | Trace) -> list[Glimpse]:
 
 
 def attribution(
-    model: OneTower, text: Texts | Trace, token: str | int | None = None, pos: int = -1
+    model: AnyModel, text: Texts | Trace, token: str | int | None = None, pos: int = -1
 ) -> Attribution:
     """One logit as the sum of what each part of the model wrote towards it, in logits.
 
@@ -60,7 +60,7 @@ def attribution(
     return attribute(model.config, trace, token, pos)
 
 
-def neighbors(model: OneTower, word: str | int, n: int = 10) -> list[Neighbor]:
+def neighbors(model: AnyModel, word: str | int, n: int = 10) -> list[Neighbor]:
     """The n tokens whose embeddings point most nearly the same way as one's, the nearest first.
 
     word: a token's text, or its id.
@@ -74,7 +74,7 @@ def neighbors(model: OneTower, word: str | int, n: int = 10) -> list[Neighbor]:
 
 
 def analogy(
-    model: OneTower, a: str | int, b: str | int, c: str | int, n: int = 10
+    model: AnyModel, a: str | int, b: str | int, c: str | int, n: int = 10
 ) -> list[Neighbor]:
     """The tokens nearest to a - b + c, each brought to length 1 first: as a to b, so ... to c.
 
@@ -104,11 +104,11 @@ def in_context(model: OneTower, tokens: Sequence[int] | None = None) -> Repeats:
     return measure_repeats(model, tokens)
 
 
-def _trace(model: OneTower, text: Texts | Trace) -> Trace:
+def _trace(model: AnyModel, text: Texts | Trace) -> Trace:
     return text if isinstance(text, Trace) else watch_text(model, text)
 
 
-def _token(model: OneTower, word: str | int) -> int:
+def _token(model: AnyModel, word: str | int) -> int:
     """A token's id from its text, or from itself if there is such a one."""
     if isinstance(word, str):
         return token_of(known_tokenizer(model.tokenizer), word)
@@ -116,13 +116,13 @@ def _token(model: OneTower, word: str | int) -> int:
     return word
 
 
-def _table(model: OneTower) -> Tensor:
+def _table(model: AnyModel) -> Tensor:
     """The embeddings of the tokens that have a text."""
     W_E = model.embed.W_E
     return W_E if model.tokenizer is None else W_E[: model.tokenizer.vocab_size]
 
 
-def _named(model: OneTower, neighbors: list[Neighbor]) -> list[Neighbor]:
+def _named(model: AnyModel, neighbors: list[Neighbor]) -> list[Neighbor]:
     if model.tokenizer is None:
         return neighbors
     return [replace(neighbor, word=model.tokenizer.token(neighbor.token)) for neighbor in neighbors]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glassformer import ops
 from glassformer.generation.generate import check_prompt
+from glassformer.interop.open import name_of
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import EncoderDecoder
 from glassformer.model.kinds import AnyModel, kind_of
@@ -74,7 +75,7 @@ def watch(
     """
     # not checked against the API's limits: what the model can take is the limit here
     options = TraceOptions.model_construct(prompt=prompt, target=target)
-    return record(open_train_state(str(run), at_step), options, edits).trace
+    return record(open_train_state(str(name_of(run)), at_step), options, edits).trace
 
 
 def record(

@@ -113,7 +113,7 @@ class PastRun:
 
 
 def load_run(folder: str | Path) -> PastRun:
-    """Row what a run has left in its folder; it is neither locked nor changed.
+    """Read what a run has left in its folder; it is neither locked nor changed.
 
     Errors: a folder that holds no run. Example: ``load_run("runs/demo").of("val_loss")``.
     """

@@ -17,7 +17,6 @@ from glassformer.lab.edits import Edit
 from glassformer.model import EncoderDecoder
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Trace
-from glassformer.training.translation import translated
 
 All = Annotated[bool, typer.Option("--all", help="Show every row.")]
 Target = Annotated[
@@ -55,14 +54,9 @@ class Subject:
         return torch.tensor([ids])
 
     def watch(self, prompt: str, edit: Edit | None = None) -> Trace:
-        """One pass that ends in `probs` and in the loss over the prompt's own next tokens.
-
-        Two towers read it as their source, and then their own translation; there is no loss.
-        """
-        if self.has_two_towers:
-            ids, _, source = translated(self.model, self.tokenizer, prompt)
-            return self.model.watch(ids, source=source, edit=edit or {})
-        return watch_text(self.model, self.ids(prompt), edit)
+        """One pass that ends in `probs` and in the loss; see `watch_text`."""
+        text = prompt if self.has_two_towers else self.ids(prompt)
+        return watch_text(self.model, text, edit)
 
 
 def at_position(trace: Trace, pos: int) -> int:
