@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson, names
@@ -12,6 +12,7 @@ from glassformer.course.lesson import Guess, Task
 from glassformer.server.course import course_page
 from glassformer.server.export import write_page
 from tests.browser.test_page import problems
+from tests.course.conftest import other_room as other_room
 from tests.course.conftest import room as room
 
 SIZES = [(1440, 900), (390, 844)]
@@ -24,20 +25,42 @@ def file(room: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_page(course_page(room), tmp_path_factory.mktemp("file") / "course.html")
 
 
+@pytest.fixture(scope="module")
+def file_of_another_class(other_room: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The course's file on the text of another class."""
+    return write_page(course_page(other_room), tmp_path_factory.mktemp("other") / "course.html")
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"Tab does not come to {wanted}")
+
+
+def answer_by_keyboard(page: Page, form: Locator, part: Guess | Task) -> None:
+    """Answer a question as the model does, without a mouse."""
+    if isinstance(part, Guess):
+        tab_to(page, form.get_by_role("radio").first)
+        page.keyboard.press("Space")
+        for _ in range(part.answer):
+            page.keyboard.press("ArrowDown")
+    else:
+        tab_to(page, form.get_by_role("textbox"))
+        page.keyboard.type(f"{part.expected:.6f}")
+    page.keyboard.press("Enter")
+    expect(form.get_by_role("status")).to_contain_text("Right")
+
+
 def answer_all(page: Page, room: Classroom, name: str) -> None:
-    """Answer every question of the open lesson as the model does."""
+    """Answer every question of the open lesson."""
     for stage in lesson(name, room).stages:
         section = page.get_by_role("heading", name=stage.title, exact=True).locator("..")
         questions = [part for part in stage.parts if isinstance(part, Guess | Task)]
         for place, part in enumerate(questions):
-            form = section.locator("form").nth(place)
-            if isinstance(part, Guess):
-                form.get_by_role("radio").nth(part.answer).check()
-                form.get_by_role("button", name="That is my guess").click()
-            else:
-                form.get_by_role("textbox").fill(f"{part.expected:.6f}")
-                form.get_by_role("button", name="Check").click()
-            expect(form.get_by_role("status")).to_contain_text("Right")
+            answer_by_keyboard(page, section.locator("form").nth(place), part)
 
 
 def test_the_file_is_small_opens_with_the_lessons_and_asks_nothing_of_the_network(
@@ -57,9 +80,23 @@ def test_the_file_is_small_opens_with_the_lessons_and_asks_nothing_of_the_networ
         for name in names()
     ],
 )
-def test_every_lesson_can_be_gone_through_and_axe_finds_nothing_wrong(
+def test_every_lesson_can_be_gone_through_by_keyboard_and_axe_finds_nothing_wrong(
     page: Page, file: Path, room: Classroom, name: str
 ) -> None:
+    go_through(page, file, room, name)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", [*names()])
+def test_and_so_can_those_of_another_classs_text(
+    page: Page, file_of_another_class: Path, other_room: Classroom, name: str
+) -> None:
+    assert file_of_another_class.stat().st_size <= MOST_BYTES
+    go_through(page, file_of_another_class, other_room, name)
+
+
+def go_through(page: Page, file: Path, room: Classroom, name: str) -> None:
+    """Answer a lesson's questions; look at it light and dark, wide and narrow."""
     page.goto(f"{file.as_uri()}#/learn/{name}")
     answer_all(page, room, name)
     expect(page.get_by_role("heading", name="To take away")).to_be_visible()
@@ -100,13 +137,25 @@ def test_a_lesson_leads_down_to_a_number_which_the_page_computes_again(
     assert math.isclose(shown, highest, rel_tol=1e-3)  # the page may print four digits
 
 
-def test_a_teacher_sees_the_questions_and_no_answer(
+def test_a_teacher_hides_the_answers_by_a_switch_that_is_kept_and_copies_the_lessons_link(
     page: Page, file: Path, room: Classroom
 ) -> None:
-    page.goto(f"{file.as_uri()}#/learn/0?teacher=1")
+    page.goto(f"{file.as_uri()}#/learn/0")
+    switch = page.get_by_role("checkbox", name="Teacher: hide the answers")
+    tab_to(page, switch)
+    page.keyboard.press("Space")
     expect(page.get_by_text("Answer: ____")).to_have_count(
         sum(isinstance(p, Task) for s in lesson("0", room).stages for p in s.parts)
     )
     expect(page.get_by_role("button", name="That is my guess")).to_have_count(0)
-    page.get_by_role("link", name="Show them").click()
+    assert problems(page) == []
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the lesson's link").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"{file.as_uri()}#/learn/0"
+    page.goto("about:blank")
+    page.goto(f"{file.as_uri()}#/learn/1?teacher=1")
+    expect(switch).to_be_checked()  # by the switch and by the address
+    switch.uncheck()
     expect(page.get_by_role("button", name="That is my guess")).to_have_count(1)
+    assert "teacher" not in page.url

@@ -1,7 +1,6 @@
 """The facts of lessons 0 to 8, from the text by counting and from the weights by NumPy."""
 
 import math
-import re
 from collections import Counter
 from functools import cached_property
 from itertools import pairwise
@@ -13,6 +12,7 @@ from glassformer.course.classroom import MERGES, Classroom
 from glassformer.course.lessons import lesson_07_positions as positions
 from glassformer.course.spell import visible
 from tests.course.by_numpy import Array, forward, weights_of
+from tests.course.cutting import for_byte_pairs, plain_words, spelled, words_and_marks
 from tests.course.facts import Amount, Cell, Facts, Share
 
 GPT2 = {"50,257": "the vocabulary of GPT-2, Radford et al. 2019"}
@@ -121,24 +121,26 @@ def facts_2(known: Known) -> Facts:
     sentence = room.sentences[0]
     ends = [i for i in range(len(sentence) + 1) if sentence[i : i + 1] in ("", " ")]
     sample = sentence[: max((i for i in ends if i <= 40), default=40)]
-    by_words = re.findall(r"\w+|[^\w\s]", sample)
-    words = Counter(re.findall(r" ?\w+|[^\w\s]+", known.text))
-    pieces = {word: [*word] for word in words}
-    line = [[*word] for word in re.findall(r" ?\w+|[^\w\s]+", sample)]
-    rows: list[list[Cell]] = [["", "", "", _shown(line), str(len(sample))]]
+    words = Counter(for_byte_pairs(known.text))
+    pieces = {word: _bytes_of(word) for word in words}
+    line = [*map(_bytes_of, for_byte_pairs(sample))]
+    rows: list[list[Cell]] = [["", "", "", _shown(line), str(len(sample.encode()))]]
     counts: list[int] = []
     before = _pairs(words, pieces)
     for merge in room.by_pairs.merges_learned or []:
-        pair = merge.left, merge.right
         now = _pairs(words, pieces)
+        named = (p for p in now if (spelled(p[0]), spelled(p[1])) == (merge.left, merge.right))
+        pair = next(named)
         assert now[pair] == max(now.values()), f"{pair} is not the most frequent pair"
         counts.append(now[pair])
         pieces = {word: _merged(parts, pair) for word, parts in pieces.items()}
         line = [_merged(parts, pair) for parts in line]
         name = f"{visible(merge.left)} + {visible(merge.right)}"
         rows.append([str(len(rows)), name, str(now[pair]), _shown(line), str(sum(map(len, line)))])
-    rows, last = rows[:13], int(str(rows[12][-1]))
-    pairs_listed = [piece for word in line for piece in word]
+    rows = rows[:13]
+    last = int(str(rows[-1][-1]))
+    pairs_listed = [spelled(piece) for word in line for piece in word]
+    by_words = words_and_marks(sample)
     lists = {"characters": [*sample], "words": by_words, "byte pairs": pairs_listed}
     makers = {
         "characters": room.by_characters,
@@ -151,14 +153,12 @@ def facts_2(known: Known) -> Facts:
         numbers = " ".join(str(listing.index(piece)) for piece in cut)
         cuts.append([name, str(len(cut)), " | ".join(map(visible, cut)), numbers])
 
-    def counted_before(pair: str) -> tuple[str, str]:
-        left, right = (piece.replace("␣", " ") for piece in pair.split(" + "))
-        return left, right
-
+    times = {
+        f"{visible(spelled(left))} + {visible(spelled(right))}": n
+        for (left, right), n in before.items()
+    }
     most = sorted(before.values(), reverse=True)
-    pairs: list[list[Cell]] = [
-        [lambda cell, n=n: before[counted_before(cell)] == n, str(n)] for n in most[:6]
-    ]
+    pairs: list[list[Cell]] = [[lambda cell, n=n: times[cell] == n, str(n)] for n in most[:6]]
     encoded: list[list[Cell]] = [
         [token, str(i)] for token, i in zip(known.tokens, known.ids, strict=True)
     ]
@@ -170,21 +170,25 @@ def facts_2(known: Known) -> Facts:
             "Encode": encoded,
         },
         tasks=[len(sample) / last],
-        numbers=[*map(len, lists.values()), *most, len(sample), last, 12, *known.ids],
+        numbers=[*map(len, lists.values()), *most, len(sample), last, len(rows) - 1, *known.ids],
         constants={str(MERGES): "how many merges the lesson shows at most"},
     )
 
 
-def _pairs(words: Counter[str], pieces: dict[str, list[str]]) -> Counter[tuple[str, str]]:
-    counts: Counter[tuple[str, str]] = Counter()
+def _bytes_of(word: str) -> list[bytes]:
+    return [bytes([byte]) for byte in word.encode()]
+
+
+def _pairs(words: Counter[str], pieces: dict[str, list[bytes]]) -> Counter[tuple[bytes, bytes]]:
+    counts: Counter[tuple[bytes, bytes]] = Counter()
     for word, times in words.items():
         for pair in pairwise(pieces[word]):
             counts[pair] += times
     return counts
 
 
-def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
-    result: list[str] = []
+def _merged(pieces: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
+    result: list[bytes] = []
     for piece in pieces:
         if result and (result[-1], piece) == pair:
             result[-1] += piece
@@ -193,18 +197,20 @@ def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     return result
 
 
-def _shown(line: list[list[str]]) -> str:
-    return " | ".join(visible(piece) for word in line for piece in word)
+def _shown(line: list[list[bytes]]) -> str:
+    return " | ".join(visible(spelled(piece)) for word in line for piece in word)
 
 
 def facts_3(known: Known) -> Facts:
     room, n_ctx = known.room, known.config.n_ctx
-    words = [word.strip('.,;:!?-“”"') for word in known.text.split() if word.strip("-.")]
+    words, noun, glue = plain_words(known.text), "words", " "
+    if room.tokenizer.kind == "chars":
+        words, noun, glue = [*"".join(words)], "characters", ""
     recipe = room.state().recipe
     stream = " | ".join(
         [visible(known.vocabulary[i]) for i in [0, *room.tokenizer.encode(room.text), 0]]
     )
-    blocks = [" ".join(words[i : i + 3]) for i in range(0, len(words), 3)][:6]
+    blocks = [glue.join(words[i : i + 3]) for i in range(0, len(words), 3)][:6]
     steps: list[list[Cell]] = [[str(i + 1), None] for i in range(7)]
     lengths = {"half of ours": n_ctx // 2, "ours": n_ctx, "GPT-2": 1024, "GPT-3": 2048}
     costs: list[list[Cell]] = [
@@ -214,7 +220,7 @@ def facts_3(known: Known) -> Facts:
     n = len(known.ids)
     return Facts(
         tables={
-            "Blocks of 3 words": [[str(i + 1), block] for i, block in enumerate(blocks)],
+            f"Blocks of 3 {noun}": [[str(i + 1), block] for i, block in enumerate(blocks)],
             "Three blocks of the first step": [
                 [str(i + 1), lambda row: row in stream] for i in range(3)
             ],

@@ -373,7 +373,8 @@ def facts_flow(known: Known) -> Facts:
         table.append([text, visible(known.vocabulary[best]), Share(p[best])])
         text = room.tokenizer.decode([*ids, best])
         ids = room.tokenizer.encode_prompt(text)
-    n = len(room.tokenizer.encode(room.text)) + 2  # its beginning and its end are marked
+    # its beginning and its end are marked
+    n = len(room.tokenizer.encode("".join(room.corpus.texts()))) + 2
     right = known.best[0]
     windows: list[list[Cell]] = []
     for name, model in (

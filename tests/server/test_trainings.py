@@ -15,10 +15,13 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from glassformer.course.classroom import STORY
 from glassformer.server.connections import GRACE_SECONDS
 from glassformer.server.schemas import TEXT_CHARACTERS
 from glassformer.server.trainings import LEAVE_SECONDS, POLL_SECONDS, STOP_SECONDS
-from glassformer.training.run import read_metrics
+from glassformer.training.choices import Choices
+from glassformer.training.prepare import new_run
+from glassformer.training.run import read_description, read_metrics
 from tests.server.served import client, error
 
 TEXT = "the cat sat on the mat. a red dog ran to the house. " * 40
@@ -78,6 +81,34 @@ def test_a_training_is_followed_to_its_end_and_joins_the_runs(tmp_path):
         assert (summary["name"], summary["steps_done"]) == ("My <b>text</b>", 10)
         trace = {"run": begun["run"], "prompt": "the cat", "at_step": 4}
         assert served.post("/api/traces", json=trace).status_code == 200
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "text",
+    [STORY, TEXT * 3, "小猫坐在垫子上。小狗在公园里跑。小鸟在树上唱歌。", "buffalo " * 200],
+    ids=["six sentences", "pieces of words", "letters", "one word"],
+)
+def test_the_page_chooses_for_a_pasted_text_what_the_command_chooses(tmp_path, text):
+    with server(tmp_path) as served:
+        begun = served.post("/api/trainings", json={"text": text, "name": "page"}).json()
+        until_step(tmp_path, "page", 0)
+        served.post(f"/api/trainings/{begun['id']}/stop")
+    file = tmp_path / "text.txt"
+    file.write_text(text)
+    prepared = new_run(tmp_path / "typed", Choices(texts=(str(file),)))
+    prepared.run.close()
+    page, typed = (
+        read_description(folder) for folder in (tmp_path / "runs/page", tmp_path / "typed")
+    )
+    assert page.model == typed.model
+    assert page.tokenizer == typed.tokenizer
+    # the page asks more often how far it is, which changes no weight
+    followed = {"eval_every": 0, "sample_every": 0}
+    assert page.recipe.replace(**followed) == typed.recipe.replace(**followed)
+    assert {**page.corpus, "texts": []} == {**typed.corpus, "texts": []}
+    said = next(note for note in prepared.notes if note.startswith("for a text of"))
+    assert begun["chosen"] == said.partition(": ")[2]
 
 
 @pytest.mark.heavy

@@ -203,7 +203,7 @@ def test_a_model_that_is_trained_further_keeps_its_sizes(glassformer, text, tmp_
         "train", text, "--out", tmp_path / "run", "--from", "gpt2", "--d-model", "8"
     )
     assert code == 2
-    assert "keeps its sizes and its tokenizer" in said
+    assert "keeps its sizes, its activation function and its tokenizer" in said
 
 
 def test_the_run_records_what_it_was_made_from(glassformer, text, tmp_path):

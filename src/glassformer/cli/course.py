@@ -21,8 +21,8 @@ def command(
     """Write the whole course to one HTML file, which needs no server and no network.
 
     It holds the lessons, computed from the text, and the models that they look
-    into; the page runs those itself. Add `?teacher=1` to its address, as in
-    course.html#/learn/3?teacher=1, to hide the answers.
+    into; the page runs those itself. In Learn, "Teacher: hide the answers" is a
+    switch, and each lesson has a link to copy for the class.
     """
     write_page(course_page(open_room(text, run)), out)
     say(f"The course is in {out} ({out.stat().st_size:,} bytes); open it in a browser.")

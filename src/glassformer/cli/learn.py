@@ -49,7 +49,7 @@ def command(
     ] = None,
     text: Text = None,
     out: RoomFolder = None,
-    teacher: Annotated[bool, typer.Option("--teacher", help="Hide the answers.")] = False,
+    teacher: Annotated[bool, typer.Option("--teacher", help="Teacher: hide the answers.")] = False,
     worksheet: Annotated[
         Path | None,
         typer.Option(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from glassformer.generation.generate import generate
 from glassformer.model import EncoderDecoder
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.words import first_word
 from glassformer.training.examples import unfinished
 from glassformer.training.prepare import Prepared
 from glassformer.training.translation import FRESH_SEED, batch_of, greedy, pairs_held_out
 
 LONGEST_WORD = 24  # tokens
 TRANSLATED = 3  # sentences
-_WORD = re.compile(r"\s*([\w'’\-]+|\S)")
 
 
 class Recalled(NamedTuple):
@@ -50,8 +49,7 @@ def recall(prepared: Prepared) -> list[Recalled]:
         ids = tokenizer.encode_prompt(prompt)
         budget = min(LONGEST_WORD, model.config.n_ctx - len(ids))
         new = [*generate(model, ids, max_new_tokens=budget, temperature=0.0)]
-        result = _WORD.match(tokenizer.decode_known(new))
-        recalled.append(Recalled(prompt, result[1] if result else "", word))
+        recalled.append(Recalled(prompt, first_word(tokenizer.decode_known(new)), word))
     return recalled
 
 

@@ -35,6 +35,7 @@ from glassformer.training.loop import Outcome
 from glassformer.training.preference import BETA
 from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.ranks import Ranks
+from glassformer.training.trainable import TRAINABLE
 
 RECIPES = ("fast", "classic")
 LARGEST_BETA = 100.0
@@ -75,6 +76,13 @@ def command(
         typer.Option(
             metavar="W_Q,...",
             help=f"Matrices with an adapter, of {', '.join(ADAPTABLE)}. [default: W_Q,W_V]",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART,...",
+            help="Train these parts alone, such as unembed (the output head) or blocks.1.mlp.",
         ),
     ] = None,
     dpo: Annotated[
@@ -123,6 +131,10 @@ def command(
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     n_layers: Annotated[int | None, typer.Option(help="Blocks.")] = None,
     n_heads: Annotated[int | None, typer.Option(help="Attention heads per block.")] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"How neurons bend their sums: {', '.join(TRAINABLE)}."),
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Probability, while training.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates of the weights.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Blocks per forward pass.")] = None,
@@ -199,6 +211,7 @@ def command(
         "d_model": d_model,
         "n_layers": n_layers,
         "n_heads": n_heads,
+        "activation": activation,
         "dropout": dropout,
     }
     recipe = {
@@ -214,6 +227,7 @@ def command(
         "dtype": dtype,
         "compile": compiled,
         "checkpoint_activations": checkpoint_activations,
+        "only": parts_asked(only),
     }
     choices = Choices(
         texts=tuple(texts or ()),
@@ -243,10 +257,10 @@ def command(
     loggers = tuple(dict.fromkeys(name.strip() for name in loggers if name.strip()))
     for name in loggers:  # before anything is made, whether it can be had
         opened(name)
-    if shard and lora is not None:
+    if shard and (lora is not None or only is not None):
         raise GlassformerError(
-            "--shard shares out weights and their state, and adapters are few; leave --shard out,"
-            " and each process holds the frozen model and its adapters"
+            "--shard shares out weights and their state, and what is trained is a part of them;"
+            " leave --shard out, and each process holds the whole model"
         )
     resume = resume or (restarted() and (out / "run.json").is_file())
     with together(device, shard, deadline) as ranks:
@@ -306,6 +320,14 @@ def beta_asked(dpo: bool, beta: float | None) -> float | None:
             f"--beta {beta:g} must be above 0 and at most {LARGEST_BETA:g}; {BETA:g} is usual"
         )
     return (BETA if beta is None else beta) if dpo else None
+
+
+def parts_asked(only: str | None) -> list[str] | None:
+    """The parts that alone are trained; None: all."""
+    parts = [part.strip() for part in (only or "").split(",") if part.strip()]
+    if only is not None and not parts:
+        raise GlassformerError("--only names no part; name one, such as --only unembed")
+    return parts or None
 
 
 def adapters_asked(rank: int | None, alpha: float | None, on: str | None) -> Lora | None:

@@ -135,7 +135,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     """Say what is to be expected before it begins."""
     memory = f"{size(plan.state_bytes)} of weights, gradients and optimizer"
     memory += f"; {size(plan.peak_bytes)} in all at the peak of the trial steps"
-    alone = f", of which the adapters' {plan.adapters:,} are trained" if plan.adapters else ""
+    alone = f", of which {plan.learned:,} are trained" if plan.learned else ""
     console.print(f"model   {plan.parameters:,} parameters{alone}")
     console.print(f"text    {plan.n_tokens:,} training tokens; {plan.verdict()}")
     console.print(f"memory  {memory}")

@@ -7,7 +7,6 @@ trained by `training`, with the sizes that `train` chooses for a short text, and
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -27,6 +26,7 @@ from glassformer.model.size import parameter_count
 from glassformer.text.corpus import Corpus
 from glassformer.text.shard import Shard
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.words import sentences_of
 from glassformer.trace import Trace
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.choices import Choices
@@ -60,8 +60,6 @@ MERGES = 24  # that the lesson on byte pairs shows at most
 BYTES = 257  # of a vocabulary of byte pairs before its first merge, <eos> included
 FEWEST = 3  # tokens of a prompt: with fewer there is little to look at
 READ = 20_000  # characters of a long text that lists of its letters and words are made from
-
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
 
 
 def folder_of(file: Path | None, home: Path = FOLDER) -> Path:
@@ -107,9 +105,12 @@ class Classroom:
 
     @cached_property
     def text(self) -> str:
-        """The whole text; refuses one without two sentences, or too long for a lesson."""
+        """The whole text, without what is blank around it.
+
+        Errors: one without two sentences, or too long for a lesson.
+        """
         parts = self.corpus.pieces()
-        text = "".join(part.text + "\n" * part.ends_document for part in parts)
+        text = "".join(part.text + "\n" * part.ends_document for part in parts).strip()
         if len(text) > LONGEST:
             raise GlassformerError(
                 f"{self.file} has {len(text):,} characters; the course is for a text of at most"
@@ -325,13 +326,3 @@ def is_trained(folder: Path) -> bool:
     if not (folder / "run.json").is_file():
         return False
     return read_description(folder).recipe.steps in steps_saved(folder / "checkpoints")
-
-
-def sentences_of(text: str) -> list[str]:
-    """The sentences of a text, those without letters left out.
-
-    >>> sentences_of("The cat sat. It ran!\\nWhy? ...")
-    ['The cat sat.', 'It ran!', 'Why?']
-    """
-    parts = (part.strip() for part in _SENTENCE.split(text))
-    return [part for part in parts if any(letter.isalnum() for letter in part)]

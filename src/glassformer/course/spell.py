@@ -21,6 +21,15 @@ def percent(share: float) -> str:
     return odds(share) if "e-" in text else f"{text}%"
 
 
+def rounded(value: float, digits: int) -> float:
+    """A number to calculate with by hand; one that rounds to nothing is 0, not -0.
+
+    >>> rounded(-0.001, 2), rounded(-0.129, 2)
+    (0.0, -0.13)
+    """
+    return round(value, digits) + 0.0
+
+
 def counted(n: int, noun: str) -> str:
     """So many of something.
 

@@ -10,15 +10,11 @@ from pathlib import Path
 from glassformer.errors import GlassformerError
 from glassformer.text.shard import Shard
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.words import is_ended, sentences_of, without_end
 
 SHOWN = 4
 LETTERS = 40  # of a prompt that is taken from a text
 WINDOW = 160  # tokens that are looked through for it
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
-_LAST_WORD, _LAST_LETTER = (
-    re.compile(end) for end in (r"(.*\S)\s+(\w(?:\S*\w)?)[.!?]+", r"(.*\w)(\w)[。！？.!?]+")
-)
 
 WORDS = (
     ("the easiest trick to teach a", None),
@@ -51,7 +47,8 @@ def examples(
         for start in beginnings(tokenizer, data):
             text = shortened(tokenizer, n_ctx, start)
             # a whole sentence would leave nothing to say
-            prompt, word = without_end(text) or (text, None)
+            parts = without_end(text) if is_ended(text) else None
+            prompt, word = parts or (text, None)
             chosen.append((prompt, word if tokenizer.kind == "words" else None))
     words = [*chosen, *WORDS] if own_first else [*WORDS, *chosen]
     known = words if tokenizer.kind == "words" else chosen or [*PIECES]
@@ -88,29 +85,22 @@ def shortened(tokenizer: Tokenizer, n_ctx: int, start: str) -> str:
     return next((text for text in shorter if _fits(tokenizer, n_ctx - 1, text)), start)
 
 
-def without_end(sentence: str) -> tuple[str, str] | None:
-    """A whole sentence without its last word, and that word.
-
-    >>> without_end("The cat sat on the mat."), without_end("猫坐在垫子上。"), without_end("Sat.")
-    (('The cat sat on the', 'mat'), ('猫坐在垫子', '上'), None)
-    """
-    has_words = sentence.isascii() or " " in sentence  # else a letter stands for one
-    parts = (_LAST_WORD if has_words else _LAST_LETTER).fullmatch(sentence)
-    return (parts[1], parts[2]) if parts else None
-
-
 def unfinished(tokenizer: Tokenizer, n_ctx: int, data: Path) -> list[tuple[str, str]]:
-    """The first and the last sentence of a text that the model can read, as `without_end`."""
+    """The first and the last sentence of a text that the model can read, as `without_end`.
+
+    Of a text without full stops, a line of it, or as many of its first words as there is room for.
+    """
     windows = _windows(tokenizer, data, lambda n: [0, max(n - WINDOW, 0)])
     result: list[tuple[str, str]] = []
     for index, window in zip((0, -1), windows, strict=False):
         is_end = groupby(window, lambda i: i == tokenizer.eos_id)
         documents = [[*ids] for ends, ids in is_end if not ends] or [[]]
-        sentences = _SENTENCE_END.split(tokenizer.decode(documents[index]).strip())
+        parts = sentences_of(tokenizer.decode(documents[index]))
         # the first of the last window may have lost its beginning
-        in_order = sentences if index == 0 else sentences[:0:-1] or sentences
-        parts = (without_end(sentence) for sentence in in_order)
-        fitting = (p for p in parts if p is not None and _fits(tokenizer, n_ctx - 1, p[0]))
+        in_order = parts if index == 0 else parts[:0:-1] or parts
+        ended = [part for part in in_order if is_ended(part)]
+        asked = map(without_end, (*ended, *in_order, *map(_short, in_order)))
+        fitting = (p for p in asked if p is not None and _fits(tokenizer, n_ctx - 1, p[0]))
         result += islice((p for p in fitting if len(p[0]) <= LETTERS), 1)
     return [*dict.fromkeys(result)]
 
@@ -123,12 +113,17 @@ def beginnings(tokenizer: Tokenizer, data: Path) -> Iterator[str]:
         # the first sentence may have lost its beginning
         sentences = re.split(r"(?<=[.!?\n])\s+", tokenizer.decode(ids).strip())[index > 0 :]
         lines = " ".join(sentences).splitlines() or [""]
-        start = lines[0][: LETTERS + 1]
-        if len(start) > LETTERS:  # up to a word's end, where the script has spaces
-            start = start.rpartition(" ")[0] or start[:LETTERS]
-        start = start.strip()
+        start = _short(lines[0])
         if start:
             yield start
+
+
+def _short(line: str) -> str:
+    """A line's first LETTERS letters, up to a word's end where the script has spaces."""
+    start = line[: LETTERS + 1]
+    if len(start) > LETTERS:
+        start = start.rpartition(" ")[0] or start[:LETTERS]
+    return start.strip()
 
 
 def _windows(

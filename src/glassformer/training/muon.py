@@ -33,8 +33,8 @@ def muon_parameters(model: LanguageModel[Any], recipe: Recipe) -> dict[str, nn.P
         return {}
     if any(not p.requires_grad for p in model.parameters()):
         raise GlassformerError(
-            "Muon makes the update of a whole matrix orthogonal, and an adapter's two matrices are"
-            " no such; train adapters with AdamW"
+            "Muon makes the updates of all blocks' matrices orthogonal, each as a whole; adapters,"
+            " and parts alone, are trained with AdamW: leave out --recipe fast"
         )
     named = model.named_parameters()
     return {name: p for name, p in named if _in_a_block(name) and is_matrix(name, p)}

@@ -19,6 +19,7 @@ from glassformer.training.device import precision
 from glassformer.training.loop import Loop
 from glassformer.training.ranks import ALONE, Ranks
 from glassformer.training.recipe import Recipe
+from glassformer.watch.view import learned
 
 TRIAL_STEPS = 4  # the first warms up and is not counted
 BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments, each fp32
@@ -42,8 +43,8 @@ class Plan(NamedTuple):
     """What is computed and kept in which dtype."""
     holds_out: bool = True
     """Whether a part of the text is kept to be measured on."""
-    adapters: int = 0
-    """Parameters of adapters, which alone are trained; 0: all are."""
+    learned: int = 0
+    """Parameters that are trained, where the others stay as they are; 0: all are."""
 
     @property
     def seconds(self) -> float:
@@ -88,6 +89,7 @@ class Plan(NamedTuple):
 def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE) -> Plan:
     """Try a few steps on a copy that is thrown away, and count what they took."""
     parameters = parameter_count(model.config)
+    n_learned = sum(parameter.numel() for parameter in learned(model).values())
     device = next(model.parameters()).device
     trial = Loop(
         copy.deepcopy(model),
@@ -108,19 +110,17 @@ def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE)
         recipe.steps,
         data.n_tokens,
         statistics.median(seconds[1:] or seconds),
-        state_bytes(model.config),
+        state_bytes(parameters, n_learned),
         peak_bytes(device),
         precision(model, recipe.dtype),
         data.holds_out,
-        adapter_parameters(model.config),
+        0 if n_learned == parameters else n_learned,
     )
 
 
-def state_bytes(config: Config | TowersConfig) -> int:
+def state_bytes(parameters: int, n_learned: int) -> int:
     """Bytes of weights, gradients and optimizer state; of a frozen weight only itself is kept."""
-    parameters = parameter_count(config)
-    learned = adapter_parameters(config) or parameters
-    return BYTES_PER_PARAMETER * learned + 4 * (parameters - learned)
+    return BYTES_PER_PARAMETER * n_learned + 4 * (parameters - n_learned)
 
 
 def refuse_larger_than_memory(config: Config | TowersConfig, batch_size: int) -> None:
@@ -133,7 +133,8 @@ def refuse_larger_than_memory(config: Config | TowersConfig, batch_size: int) ->
     each = sum(c.n_layers * (4 * c.n_heads * c.d_head + c.d_mlp) for c in towers)
     values = 4 * batch_size * config.n_ctx * each
     what = f"weights, gradient, optimizer and a batch of {batch_size:,} x {config.n_ctx:,} tokens"
-    more = state_bytes(config) - 4 * parameter_count(config)
+    parameters = parameter_count(config)
+    more = state_bytes(parameters, adapter_parameters(config) or parameters) - 4 * parameters
     size.refuse_larger_than_memory(config, 4, what, values + more)
 
 

@@ -27,6 +27,7 @@ from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description, Run, unfilled_model
 from glassformer.training.sources import Begun, source_of
+from glassformer.training.trainable import train_only
 
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
 ADAPTING = {**FINE_TUNING, "lr": 3e-3}
@@ -57,6 +58,8 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         raise GlassformerError(
             "adapters stand beside the weights of a trained model; say of which by --from FOLDER"
         )
+    if choices.lora is not None and choices.recipe.get("only"):
+        raise GlassformerError("--lora trains adapters and nothing else; leave --only out")
     source = source_of(
         choices, load_preset(choices.preset or ("text" if choices.texts else "storyland"))
     )
@@ -69,6 +72,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         else:
             model, tokenizer = _trained(choices.start_from, choices)
             source.accept(model)
+        train_only(model, recipe.only)
         tokenizer = source.with_template(tokenizer)
         n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
         blocks = _blocks(n_ctx, choices.document_mask, model.config.causal)
@@ -146,8 +150,8 @@ def _trained(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
     kept = (choices.tokenizer, choices.vocab_size)
     if kept != (None, None) or set(choices.model) - {"n_ctx", "dropout"}:
         raise GlassformerError(
-            "a model that is trained further keeps its sizes and its tokenizer; leave them out, or"
-            " leave out --from to train a new one"
+            "a model that is trained further keeps its sizes, its activation function and its"
+            " tokenizer; leave them out, or leave out --from to train a new one"
         )
     model, tokenizer = load(name)
     if choices.lora is not None or getattr(model.config, "lora", None) is not None:

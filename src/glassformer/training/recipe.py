@@ -52,7 +52,8 @@ class Recipe(Checked):
     Arithmetic: `dtype` fp32 or bf16 (bf16 products, fp32 weights); `compile` the forward and
     backward pass; `checkpoint_activations`: keep of a block only what enters it, and compute the
     rest again in the backward pass. `seed` decides initial weights, the order of the data and
-    dropout.
+    dropout. `only`: the parts of the model that are trained, by the beginnings of their weights'
+    names, such as unembed or blocks.1.mlp; the others stay as they are (empty: all are trained).
 
     >>> Recipe(steps=100, lr=3e-3).blocks_per_step
     32
@@ -83,6 +84,7 @@ class Recipe(Checked):
     dtype: Annotated[str, Choice(DTYPES)] = "fp32"
     compile: bool = False
     checkpoint_activations: bool = False
+    only: tuple[str, ...] = ()
     seed: Annotated[
         int, Range(0, below=2**64, low=FINITE, high="has more than 64 bits; give one below 2^64")
     ] = 0

@@ -41,6 +41,7 @@ from glassformer.text.load import load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.recipe import Recipe
+from glassformer.training.trainable import train_only
 
 FORMAT = 1
 LOCK, DATA = "lock", "data"
@@ -261,16 +262,18 @@ def read_description(folder: Path) -> Description:
 def unfilled_model(folder: Path, description: Description) -> Any:
     """The run's model, ready to be filled from one of its checkpoints.
 
-    These hold what is trained; of a model with adapters the rest is where the adapters say.
+    These hold what is trained. The rest is in the run's folder, which never changes it; of a model
+    with adapters it is where the adapters say.
     """
     config = description.model
     model = kind_of(config).unfilled(config)
-    if is_adapters(folder):
+    if is_adapters(folder) or description.recipe.only:
         opened, _ = load(folder)
         model.load_state_dict(opened.state_dict())
         model.folder_settings = opened.folder_settings
     else:
         model.folder_settings = read_folder_settings(folder)
+    train_only(model, description.recipe.only)
     return model
 
 

@@ -39,6 +39,7 @@ from glassformer.training.sizing import (
 )
 from glassformer.training.storyland import documents, write_storyland
 from glassformer.training.storyland_chat import chat_tokenizer, write_storyland_chats
+from glassformer.training.trainable import HEAD, check_trainable
 from glassformer.training.translation import (
     describe_translation,
     towers_of,
@@ -109,6 +110,7 @@ class Source(ABC):
         """A new model and its tokenizer, of the sizes of the preset and of the choices."""
         tokenizer = self.new_tokenizer()
         config = Config.from_dict(self.sizes(tokenizer))
+        check_trainable(config)
         refuse_larger_than_memory(config, recipe.batch_size)
         return kind_of(config)(config), tokenizer
 
@@ -116,8 +118,13 @@ class Source(ABC):
         return new_tokenizer(self.choices, self.preset.get("tokenizer", {}), self.texts())
 
     def sizes(self, tokenizer: Tokenizer) -> dict[str, Any]:
-        """The model's, the neurons as many times the stream's width as in the preset."""
+        """The model's, the neurons as many times the stream's width as in the preset.
+
+        An output head that is trained alone has a matrix of its own.
+        """
         usual = self.preset["model"]
+        if HEAD in self.choices.recipe.get("only", ()):
+            usual = {**usual, "tied": False}
         sizes = {**usual, **self.choices.model, "vocab_size": tokenizer.vocab_size}
         if "d_mlp" in sizes:
             sizes["d_mlp"] = sizes["d_mlp"] * sizes["d_model"] // usual["d_model"]
@@ -344,6 +351,7 @@ class Translations(Source):
     def begin(self, recipe: Recipe) -> tuple[AnyModel, Tokenizer]:
         tokenizer = translation_tokenizer(self.language)
         towers = towers_of(self.preset["model"], self.choices.model, tokenizer)
+        check_trainable(towers)
         refuse_larger_than_memory(towers, recipe.batch_size)
         return EncoderDecoder(towers), tokenizer
 

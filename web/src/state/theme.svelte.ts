@@ -1,16 +1,9 @@
 /** Light or dark, and the colors that canvases paint with. */
 
+import { keep, kept } from "./kept";
+
 const KEY = "glassformer-theme";
 const SHADES = 256;
-
-/** localStorage is refused inside a notebook's frame. */
-function remembered(): string | null {
-  try {
-    return localStorage.getItem(KEY);
-  } catch {
-    return null;
-  }
-}
 
 const GAMMA = 1.4; // mixing at this power keeps the middle of a ramp from looking too dark
 
@@ -33,17 +26,13 @@ class Theme {
 
   constructor() {
     const system = matchMedia("(prefers-color-scheme: dark)");
-    this.apply(remembered() ? remembered() === "dark" : system.matches);
-    system.addEventListener("change", () => remembered() || this.apply(system.matches));
+    this.apply(kept(KEY) ? kept(KEY) === "dark" : system.matches);
+    system.addEventListener("change", () => kept(KEY) || this.apply(system.matches));
   }
 
   flip(): void {
     this.apply(!this.dark);
-    try {
-      localStorage.setItem(KEY, this.dark ? "dark" : "light");
-    } catch {
-      // the choice holds until the page is closed
-    }
+    keep(KEY, this.dark ? "dark" : "light");
   }
 
   color(name: string): string {

@@ -1,26 +1,15 @@
 /** Whether the controls of those who know their way are out: address, run, ids. */
 
+import { keep, kept } from "./kept";
+
 const KEY = "glassformer-tools";
 
 class Tools {
-  open = $state(read());
+  open = $state(kept(KEY) === "open");
 
   flip(): void {
     this.open = !this.open;
-    try {
-      localStorage.setItem(KEY, this.open ? "open" : "");
-    } catch {
-      // they stay as they are until the page is closed
-    }
-  }
-}
-
-/** localStorage is refused inside a notebook's frame. */
-function read(): boolean {
-  try {
-    return localStorage.getItem(KEY) === "open";
-  } catch {
-    return false;
+    keep(KEY, this.open ? "open" : "");
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 from glassformer.course.asking import guess
@@ -11,10 +12,10 @@ from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage
 from glassformer.course.spell import code, counted, visible
 from glassformer.formula.spelling import number
 from glassformer.text.merges import merge_all
+from glassformer.text.tokenizer import Tokenizer
 
 SHOWN = 12  # merges
 LETTERS = 40  # of the text that is cut in three ways
-PIECES = 24  # of the text, after each of them
 
 HEADING = Heading(
     name="2",
@@ -103,6 +104,12 @@ def words_of(room: Classroom) -> Counter[str]:
     return Counter(word for word, _ in split.pre_tokenize_str(room.beginning))
 
 
+def _whole(tokenizer: Tokenizer, rank: int) -> str:
+    """What a merge makes one piece, in the vocabulary's signs."""
+    left, right = tokenizer.content["model"]["merges"][rank]
+    return left + right
+
+
 def _pairs(room: Classroom) -> Stage:
     words = words_of(room)
     counts = pair_counts(words, {word: list(word) for word in words})
@@ -113,14 +120,21 @@ def _pairs(room: Classroom) -> Stage:
     for pair, times in counts.most_common():
         by_count.setdefault(times, pair)  # one for each count: no two choices are equally right
     others = [pair for times, pair in by_count.items() if times < first.count][:3]
-    joined = visible(first.left + first.right)
+    joined = visible(show(_whole(room.by_pairs, 0)))
+    longer = next((sign for sign in room.beginning if not sign.isascii()), None)
+    several = (
+        f" {code(longer)} is one of those that a computer stores as several [[byte|bytes]]: of"
+        " these it starts with the bytes."
+        if longer
+        else ""
+    )
     return Stage(
         title="Which two come together most often?",
         parts=[
             Paragraph(
                 text="Byte pair encoding (BPE) learns its pieces from the text. It starts with"
-                " single characters. It counts every pair of neighbors inside the words. A word"
-                " takes the space before it along, written ␣ here."
+                f" single characters.{several} It counts every pair of neighbors inside the words."
+                " A word takes the space before it along, written ␣ here."
             ),
             guess(
                 "Which pair comes most often?",
@@ -198,11 +212,8 @@ def _merges(room: Classroom) -> Stage:
     )
 
 
-def _spelled(line: list[list[str]], show: object) -> str:
-    assert callable(show)
-    pieces = [visible(str(show(piece))) for word in line for piece in word]
-    more = " …" if len(pieces) > PIECES else ""
-    return " | ".join(pieces[:PIECES]) + more
+def _spelled(line: list[list[str]], show: Callable[[str], str]) -> str:
+    return " | ".join(visible(show(piece)) for word in line for piece in word)
 
 
 def _there_and_back(room: Classroom) -> Stage:

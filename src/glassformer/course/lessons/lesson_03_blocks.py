@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
 from glassformer.course.spell import counted, visible
 from glassformer.model import load_preset
 from glassformer.ops import IGNORED
+from glassformer.text.words import words_of
 
 SIZE = 3  # words in a block of the first example
 BLOCKS = 6  # of the text, as that example shows them
@@ -34,13 +33,11 @@ def lesson(room: Classroom) -> Lesson:
     )
 
 
-def plain_words(room: Classroom) -> list[str]:
-    """The words of the beginning as people count them: without marks, "she's" as one."""
-    return re.findall(r"\w+(?:['’]\w+)*", room.beginning)
-
-
 def _words(room: Classroom) -> Stage:
-    words = plain_words(room)
+    """Blocks of words, or of characters where no spaces stand between words."""
+    noun, glue, words = "word", " ", words_of(room.beginning)
+    if room.tokenizer.kind == "chars":
+        noun, glue, words = "character", "", [*"".join(words)]
     full, rest = divmod(len(words), SIZE)
     n = full + (rest > 0)
     blocks = [words[i : i + SIZE] for i in range(0, len(words), SIZE)]
@@ -53,22 +50,23 @@ def _words(room: Classroom) -> Stage:
                 " pieces of the text, one after the other. Such a piece is a [[block of text]]."
             ),
             guess(
-                f"{what} has {counted(len(words), 'word')}. We cut it into blocks of {SIZE} words."
+                f"{what} has {counted(len(words), noun)}. We cut it into blocks of {SIZE} {noun}s."
                 " How many blocks are there?",
                 str(n),
                 {
-                    str(len(words)): "That would be so with one word in each block.",
+                    str(len(words)): f"That would be so with one {noun} in each block.",
                     str(len(words) * SIZE): "Divide; don't multiply.",
                     str(n + 2): f"{len(words)} divided by {SIZE} is less.",
                 },
-                f"{len(words)} words give {counted(full, 'block')} of {SIZE}"
-                + (f", and a last one of {counted(rest, 'word')}." if rest else "."),
+                f"{len(words)} {noun}s give {counted(full, 'block')} of {SIZE}"
+                + (f", and a last one of {counted(rest, noun)}." if rest else "."),
             ),
             Table(
-                title=f"Blocks of {SIZE} words",
-                header=["block", "words"],
-                rows=[[str(i + 1), " ".join(block)] for i, block in enumerate(blocks[:BLOCKS])],
-                note="Words make this easy to read. A real block is counted in tokens.",
+                title=f"Blocks of {SIZE} {noun}s",
+                header=["block", f"{noun}s"],
+                rows=[[str(i + 1), glue.join(block)] for i, block in enumerate(blocks[:BLOCKS])],
+                note=f"{noun.capitalize()}s make this easy to read. A real block is counted in"
+                " tokens.",
             ),
         ],
     )

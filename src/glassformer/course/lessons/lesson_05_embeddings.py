@@ -24,7 +24,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, term, visible
+from glassformer.course.spell import code, counted, rounded, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
 from glassformer.model import load_preset
@@ -124,7 +124,7 @@ def _near(room: Classroom) -> Stage:
     token = clearest(table, known)
     neighbors = [one for one in nearest(table, token, len(table)) if one.token in known]
     best, others = neighbors[0], [neighbors[len(neighbors) // 2], neighbors[-2], neighbors[-1]]
-    two = [table[i, :BY_HAND].double().round(decimals=1).tolist() for i in (token, best.token)]
+    two = [[rounded(x, 1) for x in table[i, :BY_HAND].tolist()] for i in (token, best.token)]
     products = [x * y for x, y in zip(*two, strict=True)]
     return Stage(
         title="Who lies near whom?",
@@ -255,7 +255,7 @@ def _arithmetic(room: Classroom) -> Stage:
     ranked = [one for one in nearest if one.token in known]
     sizes = torch.linalg.vector_norm(table.double(), dim=1)
     first = [(table[i, 0].double() / sizes[i]).item() for i in (result.b, result.a, result.c)]
-    shown = [round(x, 2) for x in first]
+    shown = [rounded(x, 2) for x in first]
     return Stage(
         title=title,
         parts=[
@@ -280,8 +280,8 @@ def _arithmetic(room: Classroom) -> Stage:
                 tolerance=0.011,
                 hint="Take the second from the first, and add the third.",
                 worked=[
-                    f"{shown[0]} - ({shown[1]}) + ({shown[2]})"
-                    f" = {round(shown[0] - shown[1] + shown[2], 2)}"
+                    f"{shown[0]} - {term(shown[1])} + {term(shown[2])}"
+                    f" = {rounded(shown[0] - shown[1] + shown[2], 2)}"
                 ],
             ),
             Command(

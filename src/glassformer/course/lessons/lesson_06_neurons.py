@@ -40,6 +40,7 @@ KINDS = {
     "silu": ("SiLU (Swish)", "z times sigmoid(z)", "Llama and many since"),
 }
 SHARP, SMOOTH = ("step", "sigmoid", "tanh"), ("relu", "gelu", "silu")
+OTHER = "tanh"  # than our model's
 FROM, TO, PLACES = -4.0, 4.0, 81
 JUST_ABOVE = 1e-9  # zero: where a step goes straight up
 AT = (-2.0, 0.5, 3.0)  # where slopes are listed
@@ -262,8 +263,13 @@ def _step() -> Stage:
                 rows=[[KINDS[kind][0], number(moved[kind], 3)] for kind in KINDS],
             ),
             Paragraph(
-                text="All six can be put into a model here. But if one asks to train a model with"
-                f" steps, this is the answer: “{refusal()}”."
+                text="All six can be put into a model here, and five of them can learn. Whoever"
+                f" asks to train a model with steps gets this answer: “{refusal()}”."
+            ),
+            Command(
+                line=f"glassformer train {{text}} --activation {OTHER} --out runs/{OTHER}",
+                shows=f"a model like ours, with {KINDS[OTHER][0]} in its neurons; the names are"
+                f" {', '.join(KINDS)}",
             ),
         ],
     )

@@ -26,7 +26,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, percent, term, visible
+from glassformer.course.spell import code, percent, rounded, term, visible
 from glassformer.course.variants import learned
 from glassformer.formula.spelling import number
 from glassformer.model import Decoder
@@ -120,7 +120,7 @@ def _learned(room: Classroom) -> Stage:
     )
     n = min(SHOWN, embed.shape[1])
     last = len(tokens) - 1
-    a, b = (round(rows[last, 0].item(), 2) for rows in (embed, pos))
+    a, b = (rounded(rows[last, 0].item(), 2) for rows in (embed, pos))
     return Stage(
         title="A learned row for each place",
         parts=[
@@ -152,7 +152,7 @@ def _learned(room: Classroom) -> Stage:
                 " the first block?",
                 expected=round(a + b, 2),
                 tolerance=0.011,
-                worked=[f"{a:.2f} + {term(f'{b:.2f}')} = {a + b:.2f}"],
+                worked=[f"{a:.2f} + {term(f'{b:.2f}')} = {a + b:z.2f}"],
             ),
             room.look("The same sum with all digits", f"fwd/resid_start[pos={last},d_model=0]"),
         ],

@@ -21,7 +21,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, term, visible
+from glassformer.course.spell import code, counted, percent, rounded, term, visible
 from glassformer.formula.spelling import number
 
 BY_HAND = 4  # numbers of a query that a person multiplies without losing patience
@@ -152,7 +152,7 @@ def _dot_product(room: Classroom) -> Task:
     q, k = (
         trace[LAYER + name].reshape(each)[at, head].tolist() for name, at in (("q", 1), ("k", 0))
     )
-    a, b = ([round(x, 1) for x in row] for row in (q, k))
+    a, b = ([rounded(x, 1) for x in row] for row in (q, k))
     terms = " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(a, b, strict=True))
     total = sum(x * y for x, y in zip(a, b, strict=True))
     names = [
@@ -236,7 +236,7 @@ def _softmax(room: Classroom) -> Stage:
     head = strongest_head(room)
     trace, tokens = room.watch(room.prompt), tokens_of(room, room.prompt)
     scores = trace[LAYER + "attn_scores"][head, 1, :2].tolist()
-    a, b = (round(x, 2) for x in scores)
+    a, b = (rounded(x, 2) for x in scores)
     share = math.exp(a) / (math.exp(a) + math.exp(b))
     return Stage(
         title="Softmax: scores become shares",
@@ -250,7 +250,7 @@ def _softmax(room: Classroom) -> Stage:
                 title=f"The row of “{tokens[1]}”",
                 header=["looks at", "score", "e^score", "share"],
                 rows=[
-                    [tokens[i], f"{x:.2f}", number(math.exp(x), 4), percent(p)]
+                    [tokens[i], f"{x:z.2f}", number(math.exp(x), 4), percent(p)]
                     for i, (x, p) in enumerate(((a, share), (b, 1 - share)))
                 ],
                 note="computed from scores of two decimals; the next picture has them all",
@@ -283,7 +283,7 @@ def _mix(room: Classroom) -> Stage:
     trace, tokens = room.watch(room.prompt), tokens_of(room, room.prompt)
     pattern, v = (trace[LAYER + name] for name in ("pattern", "v"))
     p = [round(x, 2) for x in pattern[head, 1, :2].tolist()]
-    values = [round(x, 2) for x in v[:2, head, 0].tolist()]
+    values = [rounded(x, 2) for x in v[:2, head, 0].tolist()]
     mixed = p[0] * values[0] + p[1] * values[1]
     return Stage(
         title="The mix",

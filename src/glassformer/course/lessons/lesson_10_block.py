@@ -20,7 +20,7 @@ from glassformer.course.lesson import (
     Task,
 )
 from glassformer.course.lessons.lesson_09_attention import tokens_of
-from glassformer.course.spell import code, counted, percent, term, visible
+from glassformer.course.spell import code, counted, percent, rounded, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab import lens
 
@@ -97,7 +97,7 @@ def _added(room: Classroom) -> Stage:
     )
     n = min(SHOWN, len(before))
     tokens = tokens_of(room, room.prompt)
-    a, b = (round(x[1].item(), 2) for x in (before, out))
+    a, b = (rounded(x[1].item(), 2) for x in (before, out))
     return Stage(
         title="Add, never replace",
         parts=[
@@ -125,7 +125,7 @@ def _added(room: Classroom) -> Stage:
                 question=f"Number 1 was {a}. Attention adds {b}. What is it now?",
                 expected=round(a + b, 2),
                 tolerance=0.011,
-                worked=[f"{a} + {term(b)} = {a + b:.2f}"],
+                worked=[f"{a} + {term(b)} = {a + b:z.2f}"],
             ),
             room.look(
                 "The same sum with all digits",
@@ -140,7 +140,7 @@ def _normalized(room: Classroom) -> Stage:
     result = _last(room, "blocks.0.ln1.standardized")
     mean = vector.mean().item()
     spread = (vector.var(correction=0) + room.model.config.norm_eps).sqrt().item()
-    x, m, s = (round(value, 2) for value in (vector[0].item(), mean, spread))
+    x, m, s = (rounded(value, 2) for value in (vector[0].item(), mean, spread))
     at = len(tokens_of(room, room.prompt)) - 1
     return Stage(
         title="Layer normalization: one scale for all",
@@ -158,8 +158,8 @@ def _normalized(room: Classroom) -> Stage:
                     ["before", number(mean, 3), number(spread, 3)],
                     [
                         "after",
-                        f"{result.mean().item():.2f}",
-                        f"{result.std(correction=0).item():.2f}",
+                        f"{result.mean().item():z.2f}",
+                        f"{result.std(correction=0).item():z.2f}",
                     ],
                 ],
             ),

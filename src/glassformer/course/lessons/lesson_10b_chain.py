@@ -148,8 +148,8 @@ def _beside(room: Classroom) -> Stage:
         rows.append(
             [
                 name,
-                "  ".join(f"{x:.2f}" for x in printed),
-                "  ".join(f"{x:.2f}" for x in computed[name]),
+                "  ".join(f"{x:z.2f}" for x in printed),
+                "  ".join(f"{x:z.2f}" for x in computed[name]),
                 "agrees" if same else "differs",
             ]
         )
@@ -220,8 +220,8 @@ def _continued(room: Classroom) -> Stage:
     rows = [
         [
             name,
-            "  ".join(f"{x:.2f}" for x in PRINTED[name]),
-            "  ".join(f"{x:.2f}" for x in chain[name]),
+            "  ".join(f"{x:z.2f}" for x in PRINTED[name]),
+            "  ".join(f"{x:z.2f}" for x in chain[name]),
             "agrees" if follows(PRINTED[name], chain[name]) else "differs",
         ]
         for name in ("after attention", "MLP adds", "after the MLP")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from itertools import pairwise
 
@@ -24,8 +23,10 @@ from glassformer.course.spell import code, counted, percent, visible
 from glassformer.formula.spelling import number
 from glassformer.model import Config
 from glassformer.model.size import parameter_count
+from glassformer.text.words import words_of
 
 WEIGHTS = "model.safetensors"
+LOOKED_FOR = 5  # of the longest words, in the file of weights
 FOLLOWED = 4  # words that the table of patterns shows
 KNOWN = (
     ("GPT-2 small", "gpt2", 4),
@@ -59,9 +60,8 @@ def lesson(room: Classroom) -> Lesson:
 
 def _guess(room: Classroom) -> Stage:
     stored = (room.run / WEIGHTS).read_bytes()
-    words = sorted(set(re.findall(r"\w{4,}", room.beginning)), key=lambda word: (len(word), word))[
-        -5:
-    ]
+    every = {*words_of(room.beginning)}
+    words = sorted(every, key=lambda word: (len(word), word))[-LOOKED_FOR:]
     seen = [word for word in words if word.encode() in stored]
     return Stage(
         title="Guess first",

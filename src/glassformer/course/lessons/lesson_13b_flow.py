@@ -329,6 +329,10 @@ def _next(room: Classroom) -> Stage:
                 shows="fine-tuning: the model learns further, on any text",
             ),
             Command(
+                line="glassformer train {text} --only unembed --out {course}-head",
+                shows="the output head alone learns; all before it stays as it was drawn",
+            ),
+            Command(
                 line="glassformer learn 13",
                 shows="few-shot: examples in the prompt, and no weight changes",
             ),

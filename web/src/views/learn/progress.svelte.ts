@@ -1,5 +1,7 @@
 /** What the reader has answered, kept in this browser alone. */
 import type { Course } from "../../api";
+import { keep, kept } from "../../state/kept";
+import { route } from "../../state/route.svelte";
 
 /** An answer to a question: what was chosen or typed, and whether it was right at once. */
 export interface Answer {
@@ -10,10 +12,12 @@ export interface Answer {
 }
 
 const KEY = "glassformer-course";
+const TEACHER = "glassformer-teacher";
 
 class Progress {
   private answers = $state<Record<string, Answer>>({});
   private key = "";
+  private teacher = $state(kept(TEACHER) === "1");
 
   /** Take up what was kept for a text. */
   open(course: Course): void {
@@ -21,10 +25,21 @@ class Progress {
     if (key === this.key) return;
     this.key = key;
     try {
-      this.answers = JSON.parse(localStorage.getItem(key) ?? "{}");
+      this.answers = JSON.parse(kept(key) ?? "{}");
     } catch {
-      this.answers = {}; // no storage, or not ours: it is not kept
+      this.answers = {}; // not ours
     }
+  }
+
+  /** Whether answers are hidden: by the switch for teachers, or by the address that was opened. */
+  get hidden(): boolean {
+    return this.teacher || route.get("teacher") === "1";
+  }
+
+  set hidden(hidden: boolean) {
+    this.teacher = hidden;
+    keep(TEACHER, hidden ? "1" : "");
+    route.adjust({ teacher: null });
   }
 
   /** The answer to a question; its key is the lesson, the stage and the part. */
@@ -32,14 +47,14 @@ class Progress {
 
   set(key: string, answer: Answer): void {
     this.answers[key] = answer;
-    this.keep();
+    this.save();
   }
 
   /** Forget the answers of a lesson. */
   clear(lesson: string): void {
     for (const key of Object.keys(this.answers))
       if (key.startsWith(`${lesson}/`)) delete this.answers[key];
-    this.keep();
+    this.save();
   }
 
   /** How many questions of a lesson are done, and how many were right at once. */
@@ -51,12 +66,8 @@ class Progress {
     };
   }
 
-  private keep(): void {
-    try {
-      localStorage.setItem(this.key, JSON.stringify(this.answers));
-    } catch {
-      // private windows have no storage: the answers last as long as the page
-    }
+  private save(): void {
+    keep(this.key, JSON.stringify(this.answers));
   }
 }
 
