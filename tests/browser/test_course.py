@@ -95,6 +95,11 @@ def test_and_so_can_those_of_another_classs_text(
     go_through(page, file_of_another_class, other_room, name)
 
 
+def drawn(page: Page) -> None:
+    """Wait until what follows from a new size has been drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def go_through(page: Page, file: Path, room: Classroom, name: str) -> None:
     """Answer a lesson's questions; look at it light and dark, wide and narrow."""
     page.goto(f"{file.as_uri()}#/learn/{name}")
@@ -106,7 +111,7 @@ def go_through(page: Page, file: Path, room: Classroom, name: str) -> None:
     assert problems(page) == []
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(100)
+        drawn(page)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 

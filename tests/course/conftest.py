@@ -55,17 +55,6 @@ def other_room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     return Classroom(folder / "ours.txt", folder / "runs" / "course")
 
 
-@pytest.fixture(scope="session")
-def long_room(tmp_path_factory: pytest.TempPathFactory) -> Classroom:
-    """The classroom of a text of 300,000 characters, which is read in byte pairs."""
-    folder = tmp_path_factory.mktemp("long")
-    guide = sorted((Path(__file__).parents[2] / "docs" / "guide").glob("*.md"))
-    pages = "\n".join(page.read_text(encoding="utf-8") for page in guide)
-    learn_riddles(folder / "runs")
-    (folder / "long.txt").write_text((pages * 9)[:300_000], encoding="utf-8")
-    return Classroom(folder / "long.txt", folder / "runs" / "course")
-
-
 @pytest.fixture(params=[*names()], scope="session")
 def made(request: pytest.FixtureRequest, room: Classroom) -> Lesson:
     """Each lesson on the story."""

@@ -1,6 +1,7 @@
 """The facts of lessons 0 to 8, from the text by counting and from the weights by NumPy."""
 
 import math
+import re
 from collections import Counter
 from functools import cached_property
 from itertools import pairwise
@@ -57,11 +58,12 @@ def facts_0(known: Known) -> Facts:
     p, best = known.probs, known.best
     first, second = (round(100 * p[i], 2) for i in best[:2])
     logits = known.of["logits"][-1]
+    readable = [i for i in best if re.fullmatch(r"\s*[^\s<].*", known.vocabulary[i])]
     return Facts(
         pictures={"What the model expects next": p[best[:6]]},
         tasks=[100 - first - second],
         numbers=[
-            *p[best[:4]],
+            *p[readable[:4]],
             *(100 * p[best[:2]]),
             len(p),
             known.n_parameters,
@@ -84,16 +86,20 @@ def facts_1(known: Known) -> Facts:
     listed = [by_characters.token(i) for i in range(by_characters.vocab_size)]
     characters = [token for token in listed if token in times]
     entries = [f"{visible(letter)} ×{times[letter]}" for letter in characters]
-    words = [f"{i} {visible(token)}" for i, token in enumerate(known.vocabulary)]
+    words = [
+        f"{i} {visible(token)}"
+        for i, token in enumerate(known.vocabulary)
+        if not re.fullmatch("<0x..>", token)
+    ]
     outside = next(letter for letter in "éüñжあ🙂" if letter not in known.text)
     names = [f"<0x{byte:02X}>" for byte in outside.encode()]
     return Facts(
         tables={
             f"The vocabulary of {known.room.name}, and how often each character comes": _six(
-                entries
+                entries[:120]
             ),
             f"{outside} as bytes": [[name, str(listed.index(name))] for name in names],
-            "The vocabulary of this course's model": _six(words),
+            "The vocabulary of this course's model": _six(words[:120]),
         },
         tasks=[len(set(known.room.prompt))],
         numbers=[
@@ -105,7 +111,10 @@ def facts_1(known: Known) -> Facts:
             len(known.text),
             len(names),
             len(times) + 256 + 1,
+            len(known.vocabulary),
             len(words),
+            min(len(words), 120),
+            len(known.vocabulary) - len(words),
         ],
         constants={"26": "letters of the alphabet", "256": "bytes: 2 to the power of 8", **GPT2},
     )
@@ -314,7 +323,7 @@ def facts_5(known: Known) -> Facts:
     ids = room.tokenizer.encode(known.text)
     often = sorted(dict.fromkeys(ids), key=lambda i: (-ids.count(i), i))
     words = [i for i in often if any(letter.isalpha() for letter in known.vocabulary[i])]
-    cosines = unit @ unit.T
+    cosines = np.round(unit @ unit.T, 9)
     nearest = {i: max((cosines[i, j], -words.index(j), j) for j in words if j != i) for i in words}
     asked = max(words, key=lambda i: (nearest[i][0], -words.index(i)))
     near = sorted((j for j in words if j != asked), key=lambda j: -cosines[asked, j])
@@ -528,7 +537,7 @@ def facts_8(known: Known) -> Facts:
     probs = forward(known.config, known.W, ids)["probs"]
     shares = np.array([probs[i, following] for i, following in enumerate(ids[1:])])
     hardest = int(shares.argmin())
-    p = round(shares[hardest], 3)
+    p = round(shares[hardest], max(3, 1 - math.floor(math.log10(shares[hardest]))))
     half = len(ids) // 2
 
     def words(some: list[int]) -> str:

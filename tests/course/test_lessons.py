@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -28,7 +27,6 @@ from glassformer.course.lesson import (
     unmarked,
 )
 from glassformer.show.sheet import Sheet
-from tests.course.conftest import learn_riddles
 
 RUNS: dict[Model, str] = {
     "course": "course",
@@ -135,18 +133,6 @@ def test_the_whole_course_is_made_for_another_classs_text(other_room: Classroom)
         assert ("cat" in words) == (one.name in WITH_EXAMPLES_OF_THEIR_OWN)
 
 
-@pytest.mark.heavy
-def test_the_whole_course_is_made_for_a_text_of_hundreds_of_kilobytes(
-    long_room: Classroom,
-) -> None:
-    made = course(long_room, RUNS)
-    assert [one.name for one in made.lessons] == [*names()]
-    for one in made.lessons:
-        for part in parts(one):
-            if isinstance(part, Guess):
-                assert len(set(part.choices)) == len(part.choices)
-
-
 def test_a_lesson_is_the_same_whenever_it_is_made(room: Classroom) -> None:
     again = Classroom(None, room.folder)
     assert lesson("0", again) == lesson("0", room)
@@ -157,29 +143,3 @@ def test_a_prompt_has_three_tokens_or_more_whatever_the_text(
 ) -> None:
     for each in (room, other_room):
         assert len(each.tokenizer.encode_prompt(each.prompt)) >= FEWEST
-
-
-CLASSES = {
-    "odd signs": "Bella the cow eats grass all day -- she's never full! The pig rolls in the mud."
-    " Who is loud? The cow and the pig sleep in the barn. They're good friends... Bella likes the"
-    " grass.\n",
-    "German": "Die Kühe stehen auf der Wiese. Der Bär frisst süße Äpfel. Die Kühe und der Bär"
-    " schlafen am Fluß. Sie wurden Freunde. Die Kühe mögen die Wiese. Der Bär mag die Äpfel.\n",
-    "Japanese": "猫は窓のそばで眠る。犬は庭で走る。猫と犬は一緒に遊ぶ。二匹は友達になった。"
-    "猫は窓が好きだ。犬は庭が好きだ。\n",
-}
-"""What classes bring along."""
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("text", CLASSES.values(), ids=CLASSES)
-def test_any_class_has_its_course_and_its_model_ends_sentences_as_the_text_does(
-    tmp_path: Path, text: str
-) -> None:
-    (tmp_path / "ours.txt").write_text(text, encoding="utf-8")
-    learn_riddles(tmp_path)
-    room = Classroom(tmp_path / "ours.txt", tmp_path / "course")
-    assert [one.name for one in course(room, RUNS).lessons] == [*names()]
-    assert room.completions
-    for prompt, word in room.completions:
-        assert room.tokenizer.token(room.best_token(prompt)) == word

@@ -27,7 +27,8 @@ def test_a_lesson_of_the_guide_has_every_stage_question_and_command(room: Classr
                 case "task":
                     assert unmarked(part.worked[0]) in text
                 case "command":
-                    assert part.line.replace("{course}", "runs/course") in text
+                    line = part.line.replace("{course}", "runs/course")
+                    assert line.replace("{text}", "runs/course.txt") in text
                 case _:
                     pass
     assert text.count("```text") == sum(

@@ -11,6 +11,7 @@ from glassformer.generation.generate import generate
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.choices import Choices
+from glassformer.training.examples import unfinished
 from glassformer.training.prepare import new_run
 from glassformer.training.run import read_metrics
 from glassformer.training.sizing import Measured, measured, sized
@@ -84,6 +85,32 @@ def test_one_sentence_is_learned_whole(tmp_path):
     ids = tokenizer.encode("the cat sat on a")
     new = [*generate(begun.model, ids, temperature=0, stop_ids=[tokenizer.eos_id or 0])]
     assert tokenizer.decode([*ids, *new]) == "the cat sat on a mat."
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("buffalo " * 200, [("buffalo buffalo buffalo buffalo", "buffalo")]),
+        (
+            "Roses are red,\nviolets are blue,\nsugar is sweet",
+            [("Roses are red, violets are blue,", "sugar")],
+        ),
+        ("جَلَسَ الْقِطُّ عَلَى الْبِسَاطِ. رَكَضَ الْكَلْبُ.", [("جَلَسَ الْقِطُّ عَلَى", "الْبِسَاطِ"), ("رَكَضَ", "الْكَلْبُ")]),
+        (
+            "I have a 🐱. It eats 🐟 at home. At night the 🌙 shines 🇫🇷.",
+            [("It eats 🐟 at", "home")],
+        ),
+        (
+            "बिल्ली चटाई पर बैठी। कुत्ता पार्क में दौड़ा।",
+            [("बिल्ली चटाई पर", "बैठी"), ("कुत्ता पार्क में", "दौड़ा")],
+        ),
+    ],
+    ids=["one word", "no full stop", "Arabic", "emoji", "Hindi"],
+)
+def test_the_ends_of_its_own_sentences_are_asked_for_whatever_the_text(tmp_path, text, asked):
+    begun = prepared(tmp_path, text)
+    begun.run.close()
+    assert unfinished(begun.run.tokenizer, begun.model.config.n_ctx, begun.run.data) == asked
 
 
 def test_the_choices_grow_with_the_text_up_to_todays_defaults():

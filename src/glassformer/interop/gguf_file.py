@@ -20,6 +20,7 @@ from glassformer.interop.match import form_for
 from glassformer.model import Config, Decoder
 from glassformer.model.effective import effective
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.vocabulary import is_byte
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -143,7 +144,7 @@ def _write_tokens(writer: GGUFWriter, tokenizer: Tokenizer, vocab_size: int) -> 
             return TokenType.CONTROL
         if name in added:
             return TokenType.USER_DEFINED
-        return TokenType.BYTE if is_chars and _is_byte(name) else TokenType.NORMAL
+        return TokenType.BYTE if is_chars and is_byte(name) else TokenType.NORMAL
 
     writer.add_tokenizer_model("llama" if is_chars else "gpt2")
     writer.add_tokenizer_pre("default" if is_chars else "gpt-2")
@@ -162,10 +163,6 @@ def _write_tokens(writer: GGUFWriter, tokenizer: Tokenizer, vocab_size: int) -> 
         writer.add_unk_token_id(eos)
     writer.add_add_bos_token(bool(tokenizer.begin_ids))
     writer.add_add_eos_token(False)
-
-
-def _is_byte(name: str) -> bool:
-    return len(name) == 6 and name.startswith("<0x") and name.endswith(">")
 
 
 def _refuse_tokenizer(tokenizer: Tokenizer) -> None:

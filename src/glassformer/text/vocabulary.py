@@ -44,6 +44,15 @@ def byte_of_letter() -> dict[str, int]:
     }
 
 
+def is_byte(token: str) -> bool:
+    """Whether a token's text is the name of a byte.
+
+    >>> is_byte("<0xE2>"), is_byte("e")
+    (True, False)
+    """
+    return _BYTE_NAME.fullmatch(token) is not None
+
+
 def readable(raw: bytes) -> str:
     """Return bytes as text, or by their hexadecimal names when they are no whole characters.
 

@@ -10,6 +10,7 @@ from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage
 from glassformer.course.spell import code, counted, listed, visible
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
+from glassformer.text.vocabulary import is_byte
 
 OUTSIDE = "éüñжあ🙂"
 """Letters of which most texts lack one."""
@@ -135,7 +136,12 @@ def _outside(room: Classroom) -> Stage:
 def _words(room: Classroom) -> Stage:
     tokenizer = room.tokenizer
     tokens = [tokenizer.token(i) for i in range(tokenizer.vocab_size)]
-    entries = [f"{i} {visible(token)}" for i, token in enumerate(tokens)][:LISTED]
+    entries = [f"{i} {visible(token)}" for i, token in enumerate(tokens) if not is_byte(token)]
+    n_bytes = len(tokens) - len(entries)
+    notes = [
+        f"The first {LISTED} of {len(entries):,}." if len(entries) > LISTED else "",
+        f"{n_bytes} bytes are left out; they spell what is not in the list." if n_bytes else "",
+    ]
     gpt2 = load_preset("gpt2")["model"]["vocab_size"]
     kinds = {"words": "whole words", "chars": "characters", "bpe": "pieces of words"}
     unknown = (
@@ -156,8 +162,8 @@ def _words(room: Classroom) -> Stage:
             Table(
                 title="The vocabulary of this course's model",
                 header=[""] * ACROSS,
-                rows=rows(entries),
-                note=f"The first {LISTED} of {len(tokens):,}." if len(tokens) > LISTED else "",
+                rows=rows(entries[:LISTED]),
+                note=" ".join(filter(None, notes)),
             ),
             Paragraph(
                 text=f"GPT-2 has {gpt2:,} tokens. They are not chosen by hand. A program finds them"

@@ -115,7 +115,8 @@ def clearest(table: Tensor, known: list[int]) -> int:
     """The token whose nearest other one is nearest of all; of two alike the more frequent."""
     unit = torch.nn.functional.normalize(table[known].double(), dim=1)
     likeness = unit @ unit.T - 2 * torch.eye(len(known), dtype=torch.float64)
-    return known[int(likeness.max(1).values.argmax())]
+    # each of two is the other's nearest, but for the last digit
+    return known[int(likeness.max(1).values.round(decimals=9).argmax())]
 
 
 def _near(room: Classroom) -> Stage:

@@ -137,6 +137,16 @@ def _shifted(room: Classroom) -> Stage:
     )
 
 
+def spelled_out(share: float) -> str:
+    """A probability to calculate with: three places after the point, or two digits of a tiny one.
+
+    >>> spelled_out(0.5), spelled_out(0.1239), spelled_out(0.0000416)
+    ('0.5', '0.124', '0.000042')
+    """
+    places = max(3, 1 - math.floor(math.log10(share)))
+    return f"{share:.{places}f}".rstrip("0").rstrip(".")
+
+
 def _graded(room: Classroom) -> Stage:
     ids = first_tokens(room)
     token = room.tokenizer.token
@@ -144,7 +154,7 @@ def _graded(room: Classroom) -> Stage:
     losses = [-math.log(p) for p in shares]
     mean = sum(losses) / len(losses)
     hardest = losses.index(max(losses))
-    p = round(shares[hardest], 3)
+    p = spelled_out(shares[hardest])
     return Stage(
         title="How the model does",
         parts=[
@@ -172,10 +182,10 @@ def _graded(room: Classroom) -> Stage:
             ),
             Task(
                 question=f"Its probability is {p}. What is its loss, -ln({p})?",
-                expected=-math.log(p),
+                expected=-math.log(float(p)),
                 tolerance=0.01,
                 hint="The key ln of a calculator, and the sign turned.",
-                worked=[f"-ln({p}) = {number(-math.log(p), 4)}"],
+                worked=[f"-ln({p}) = {number(-math.log(float(p)), 4)}"],
             ),
             room.look(
                 "The same loss, computed by the model",
