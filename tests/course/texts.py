@@ -38,8 +38,8 @@ TEXTS = {
     "Arabic": "جَلَسَ الْقِطُّ عَلَى الْبِسَاطِ. رَكَضَ الْكَلْبُ فِي الْحَدِيقَةِ. غَنَّى"
     " الطَّائِرُ عَلَى الشَّجَرَةِ. أَحَبَّ الْقِطُّ الْبِسَاطَ."
     " أَحَبَّ الْكَلْبُ الْحَدِيقَةَ. أَحَبَّ الطَّائِرُ الشَّجَرَةَ.\n",
-    "emoji": "I have a 🐱 and a 🐶. My 🐱 eats 🐟 in the kitchen. My 🐶 runs in the park. We all like"
-    " 🍎 and 🍌. The 🌞 is warm in June. At night the 🌙 shines 👨‍👩‍👧 🇫🇷.\n",
+    "emoji": "I have a 🐱 and a 🐶. My 🐱 eats 🐟 in the kitchen. My 🐶 runs in the park. We all"
+    " like 🍎 and 🍌. The 🌞 is warm in June. At night the 🌙 shines 👨‍👩‍👧 🇫🇷.\n",
     "one line without an end": "The boy kicks the ball. The girl reads the book. The cook bakes the"
     " bread. The boy likes the ball. The girl likes the book. The cook likes the bread. The baker"
     " closes the window",
