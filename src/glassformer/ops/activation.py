@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from glassformer.kernels import activation as kernels
 from glassformer.kernels import elementwise
 from glassformer.ops.elementwise import multiply, square, squash, where_above
 from glassformer.ops.norm import stretch
-from glassformer.ops.op import Composite, Op, Tape, Template, composite, op, template
+from glassformer.ops.op import Composite, Op, Tape, composite, op, template
 
 GELU = "Hendrycks and Gimpel 2016, section 2"
 
@@ -57,22 +56,12 @@ Activation = Op[[Tensor], Tensor] | Composite[[Tensor], Tensor]
 
 def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
     """Every activation over these axes, by its name; their ops' names begin with the prefix."""
+    return {**_from_zero(axes, prefix), **_curves(axes, prefix), **_gates(axes, prefix)}
+
+
+def _from_zero(axes: str, prefix: str) -> dict[str, Activation]:
+    """Those that ask whether the sum is above zero."""
     result: dict[str, Activation] = {}
-
-    def over(
-        declared: Template[..., Tensor], output: str, operands: dict[str, str]
-    ) -> Op[..., Tensor]:
-        return declared.over(f"{prefix}{declared.name}", output, {"A": axes}, operands)
-
-    def whole(
-        name: str,
-        kernel: Callable[[Tensor], Tensor],
-        steps: Callable[[Tape, str, Tensor], Tensor],
-        summary: str,
-        source: str,
-    ) -> None:
-        result[name] = composite(f"{prefix}{name}", kernel, steps, summary, source)
-
     positive = result["relu"] = where_above.using(kernels.relu).over(
         f"{prefix}relu",
         "post",
@@ -94,8 +83,8 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
     def relu_squared(t: Tape, name: str, pre: Tensor) -> Tensor:
         return t(name, squared, t(f"{name}_relu", positive, pre))
 
-    whole(
-        "relu_squared",
+    result["relu_squared"] = composite(
+        f"{prefix}relu_squared",
         kernels.relu_squared,
         relu_squared,
         "Negative sums become zero, the others are squared.",
@@ -111,6 +100,12 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
         summary="One where the sum is positive, else zero; its slope is zero, so it can't learn.",
         source="Rosenblatt 1958",
     )
+    return result
+
+
+def _curves(axes: str, prefix: str) -> dict[str, Activation]:
+    """Those that end between two limits."""
+    result: dict[str, Activation] = {}
     result["sigmoid"] = sigmoid.over(
         f"{prefix}sigmoid_neuron",
         "post",
@@ -127,7 +122,12 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
         summary="An S-shaped curve of the sum, between -1 and 1.",
         source="LeCun et al. 1998, section 4.4",
     )
+    return result
 
+
+def _gates(axes: str, prefix: str) -> dict[str, Activation]:
+    """Those that let a share of the sum through, the more, the larger it is."""
+    result: dict[str, Activation] = {}
     gate = multiply.over(
         f"{prefix}gate",
         "post",
@@ -135,20 +135,22 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
         {"x": "pre", "factor": "post_gate"},
         summary="The neuron's sum passes in proportion to its gate, a number between 0 and 1.",
     )
-    cdf = over(normal_cdf, "post_cdf", {"x": "pre"})
+    cdf = normal_cdf.over(f"{prefix}normal_cdf", "post_cdf", {"A": axes}, {"x": "pre"})
 
     def gelu(t: Tape, name: str, pre: Tensor) -> Tensor:
         return t(name, gate, pre, t(f"{name}_cdf", cdf, pre))
 
-    whole(
-        "gelu",
+    result["gelu"] = composite(
+        f"{prefix}gelu",
         kernels.gelu,
         gelu,
         "Each sum is weighted by the chance that a standard normal number is smaller.",
         GELU,
     )
 
-    argument = over(gelu_argument, "post_argument", {"x": "pre"})
+    argument = gelu_argument.over(
+        f"{prefix}gelu_argument", "post_argument", {"A": axes}, {"x": "pre"}
+    )
     tanh = squash.over(
         f"{prefix}tanh",
         "post_tanh",
@@ -156,27 +158,29 @@ def activations(axes: str, prefix: str = "") -> dict[str, Activation]:
         {"x": "post_argument"},
         summary="Squeezed between -1 and 1.",
     )
-    half = over(half_gate, "post", {"x": "pre", "tanh": "post_tanh"})
+    half = half_gate.over(
+        f"{prefix}half_gate", "post", {"A": axes}, {"x": "pre", "tanh": "post_tanh"}
+    )
 
     def gelu_tanh(t: Tape, name: str, pre: Tensor) -> Tensor:
         squeezed = t(f"{name}_tanh", tanh, t(f"{name}_argument", argument, pre))
         return t(name, half, pre, squeezed)
 
-    whole(
-        "gelu_tanh",
+    result["gelu_tanh"] = composite(
+        f"{prefix}gelu_tanh",
         kernels.gelu_tanh,
         gelu_tanh,
         "GELU with tanh in place of the exact normal distribution, as in GPT-2.",
         GELU,
     )
 
-    logistic = over(sigmoid, "post_sigmoid", {"x": "pre"})
+    logistic = sigmoid.over(f"{prefix}sigmoid", "post_sigmoid", {"A": axes}, {"x": "pre"})
 
     def silu(t: Tape, name: str, pre: Tensor) -> Tensor:
         return t(name, gate, pre, t(f"{name}_sigmoid", logistic, pre))
 
-    whole(
-        "silu",
+    result["silu"] = composite(
+        f"{prefix}silu",
         kernels.silu,
         silu,
         "Each sum is weighted by its logistic sigmoid.",

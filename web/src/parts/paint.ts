@@ -25,9 +25,6 @@ export interface Look {
   height: number;
 }
 
-/** Pixels: a word over a narrower column is turned. */
-export const UPRIGHT = 44;
-
 export const MONO = 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
 /** Make the canvas as sharp as the screen; returns what to draw with, in CSS pixels. */

@@ -64,6 +64,12 @@ const FIELDS = [
 export type Field = (typeof FIELDS)[number];
 type Fields = Partial<Record<Field, string>>;
 
+/** What is of one run's texts and numbers: another run begins without them. */
+const OF_ONE_RUN: readonly Field[] = [
+  ...(["prompt", "target", "step", "edits", "with", "side", "draw", "drawn", "rate"] as const),
+  ...(["trail", "at", "pos", "block", "head"] as const),
+];
+
 export const FRAMED = location.protocol === "about:";
 
 class Route {
@@ -125,7 +131,9 @@ class Route {
     for (const field of FIELDS) {
       // they were of what was open before
       const gone =
-        (field === "window" && "at" in change) || (field === "trail" && change.at === null);
+        (field === "window" && "at" in change) ||
+        (field === "trail" && change.at === null) ||
+        ("run" in change && OF_ONE_RUN.includes(field));
       const value = field in change ? change[field] : gone ? null : this.fields[field];
       if (field === "lesson") continue;
       if (value !== null && value !== undefined && value !== "") query.set(field, String(value));

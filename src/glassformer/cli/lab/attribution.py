@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,13 +14,14 @@ from glassformer.cli.lab.subject import All, Subject, at_position
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
 from glassformer.formula.spelling import Fixed
-from glassformer.lab.logit_attribution import attribute
+from glassformer.lab.logit_attribution import Share, attribute
 from glassformer.show.explanation import short_address
 from glassformer.show.labels import index_label
 from glassformer.show.matrix import signed_style
 from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table
+from glassformer.trace import Trace
 from glassformer.trace.predicted import asked_place, sees_both_ways
 from glassformer.training.train_state import token_of
 
@@ -77,30 +79,19 @@ def command(
         f"The logit of {token_name(trace, result.token)} {where} {index_label(trace, 'pos', index)}"
     )
     shares = sorted(result.shares, key=lambda share: -abs(share.logits))
-    shown = shares if everything or len(shares) <= SHOWN + 1 else shares[:SHOWN]
     column = Fixed.of_sum(np.array([share.logits for share in shares]))
     units = column.units(np.array([share.logits for share in shares])).tolist()
-    rows: list[list[Cell]] = [
-        [
-            share.part,
-            (_signed(column, unit), signed_style(share.logits)),
-            share.logits,
-            short_address(trace, share.address),
-        ]
-        for share, unit in zip(shown, units, strict=False)
-    ]
-    columns: list[Column | Bars] = [
-        Column("part", most=24),
-        Column("share", right=True),
-        Bars(),
-        Column("what it wrote", most=None),
-    ]
-    print_table(sheet, columns, rows)
-    rest = shares[len(shown) :]
-    if rest:
-        together = _signed(column, sum(units[len(shown) :]))
-        remainder = f"… {len(rest)} smaller shares left out, together {together}; --all shows them"
-        sheet.prose(remainder, QUIET, indent=2, hanging=2)
+    n_shown = len(shares) if everything or len(shares) <= SHOWN + 1 else SHOWN
+    _print_shares(trace, sheet, shares[:n_shown], column, units)
+    if n_shown < len(shares):
+        together = _signed(column, sum(units[n_shown:]))
+        sheet.prose(
+            f"… {len(shares) - n_shown} smaller shares left out, together {together}; --all shows"
+            " them",
+            QUIET,
+            indent=2,
+            hanging=2,
+        )
     sheet.line()
     dtype = str(logits.dtype).removeprefix("torch.")
     for what, value in (
@@ -117,6 +108,28 @@ def command(
         QUIET,
     )
     return None
+
+
+def _print_shares(
+    trace: Trace, sheet: Sheet, shares: Sequence[Share], column: Fixed, units: Sequence[int]
+) -> None:
+    """The table of the shares, each as so many units of the column's last digit."""
+    rows: list[list[Cell]] = [
+        [
+            share.part,
+            (_signed(column, unit), signed_style(share.logits)),
+            share.logits,
+            short_address(trace, share.address),
+        ]
+        for share, unit in zip(shares, units, strict=False)
+    ]
+    columns: list[Column | Bars] = [
+        Column("part", most=24),
+        Column("share", right=True),
+        Bars(),
+        Column("what it wrote", most=None),
+    ]
+    print_table(sheet, columns, rows)
 
 
 def _signed(column: Fixed, units: int) -> str:
