@@ -64,7 +64,7 @@ def case(name: str, tokenizer: Tokenizer, folder: Path, texts: list[str]) -> dic
         ids = [token.id for token in answer.tokens]
         result.append(
             {
-                "found": answer.model_dump(),
+                "tokenized": answer.model_dump(),
                 "marked": text.replace("<mask>", "[MASK]") if tokenizer.blanks else None,
                 "decoded": tokenizer.decode(ids),
                 "unknown": tokenizer.unknown_words(text),

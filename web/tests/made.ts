@@ -7,7 +7,7 @@ export interface Made {
   axes?: string[];
   shape?: number[];
   values: number[];
-  whole?: boolean;
+  integers?: boolean;
   /** How it was computed: from which values, by which tree. */
   from?: Record<string, string>;
   tree?: Node;
@@ -41,11 +41,11 @@ export function traceOf(values: Record<string, Made>): Trace {
       params,
       axes,
       shape,
-      dtype: made.whole ? "int64" : "float64",
+      dtype: made.integers ? "int64" : "float64",
       bytes: [at, at + 8 * made.values.length],
       edited: false,
     });
-    const bytes = made.whole
+    const bytes = made.integers
       ? BigInt64Array.from(made.values, BigInt)
       : new BigInt64Array(Float64Array.from(made.values).buffer);
     parts.push(bytes);

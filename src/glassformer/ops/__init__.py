@@ -17,9 +17,9 @@ from glassformer.ops.adapter import lora_scaled_heads as lora_scaled_heads
 from glassformer.ops.adapter import lora_up as lora_up
 from glassformer.ops.adapter import lora_up_heads as lora_up_heads
 from glassformer.ops.attention import attention as attention
-from glassformer.ops.attention import distance_buckets as distance_buckets
-from glassformer.ops.attention import embed_distances as embed_distances
 from glassformer.ops.attention import mix as mix
+from glassformer.ops.distance import distance_buckets as distance_buckets
+from glassformer.ops.distance import embed_distances as embed_distances
 from glassformer.ops.elementwise import edit as edit
 from glassformer.ops.embedding import add_positions as add_positions
 from glassformer.ops.embedding import embed_positions as embed_positions

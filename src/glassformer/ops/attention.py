@@ -6,17 +6,25 @@ import torch
 from torch import Tensor
 
 from glassformer.kernels import attention as kernels
-from glassformer.kernels import positions
 from glassformer.ops import softmax
+from glassformer.ops.distance import bias_scores, rounded_slope_scores, slope_scores
 from glassformer.ops.elementwise import add_to, cap_over, scale_by, where_above
-from glassformer.ops.embedding import look_up
 from glassformer.ops.linear import contract
-from glassformer.ops.op import Tape, composite, op, template
+from glassformer.ops.mask import (
+    SCORES,
+    causal_mask,
+    document_mask,
+    last_window_mask,
+    near_mask,
+    near_padding_mask,
+    padding_mask,
+    window_mask,
+)
+from glassformer.ops.op import Tape, composite
 from glassformer.ops.rows import row_divide, row_exp, row_max, row_sum
 
 SOURCE = "Vaswani et al. 2017, eq. 1"
 GROUPED = "Ainslie et al. 2023, section 2.2"
-SCORES = "batch head query key"
 
 dot_products = contract.using(kernels.dot_products).over(
     "dot_products",
@@ -60,161 +68,6 @@ multiply_scores = scale_by.over(
 )
 
 capped_scores = cap_over("scores", SCORES, "scores_scaled", "scores_capped")
-
-_SLOPE = (
-    "select(head < even, 2 ** (-8 * (head + 1) / even), 2 ** (-4 * (2 * (head - even) + 1) / even))"
-)
-
-slope_scores, rounded_slope_scores = (
-    add_to.using(kernels.slope_scores).over(
-        name,
-        "scores_biased",
-        {"B": SCORES, "A": ""},
-        {"x": "scores_scaled"},
-        numbers={"more": more},
-        summary="Later keys score higher, by a slope of each head's own: a penalty for the"
-        f" distance, as only differences count{rounded}.",
-        source=f"Press et al. 2022, section 3{source}",
-        role="score",
-    )
-    for name, more, rounded, source in (
-        ("slope_scores", f"key * {_SLOPE}", "", ""),
-        (
-            "rounded_slope_scores",
-            f"bf16(bf16({_SLOPE}) * bf16(key)) / sqrt(d_head)",
-            ", rounded to bfloat16 and divided as the scores are",
-            "; Falcon's own code for the rounding",
-        ),
-    )
-)
-
-_DISTANCE = (
-    "select(half > 0, abs(key - position[query]),"
-    " select(key < position[query], position[query] - key, 0))"
-)
-
-distance_buckets = op(
-    "distance_buckets",
-    f"bucket[query, key] = select(key > position[query], half, 0) + select({_DISTANCE} < exact,"
-    f" {_DISTANCE}, select({_DISTANCE} < far, exact + log(select({_DISTANCE} < exact, exact,"
-    f" {_DISTANCE}) / exact) / log(far / exact) * (last + 1 - exact) // 1, last))",
-    "position",
-    positions.distance_buckets,
-    summary="Near distances have a bucket each, farther ones share one, the more the farther.",
-    source="Raffel et al. 2020, section 2.1",
-    role="intermediate",
-)
-
-embed_distances = look_up.over(
-    "embed_distances",
-    "pos_bias",
-    {"B": "query key", "O": "head"},
-    {"W": "W_rel", "ids": "bucket"},
-    summary="The distance from query to key picks a row of the table: a number for every head.",
-    source="Raffel et al. 2020, section 2.1",
-    role="score",
-)
-
-bias_scores = add_to.using(kernels.add_bias).over(
-    "bias_scores",
-    "scores_biased",
-    {"B": "batch", "A": "head query key"},
-    {"x": "scores_scaled", "more": "pos_bias[query, key, head]"},
-    summary="Each head adds its number for the distance to the score.",
-    source="Raffel et al. 2020, section 2.1",
-    role="score",
-)
-
-mask_beyond = template(
-    "mask_beyond",
-    "y[*A] = select(distance[*A] <= limit[*A], x[*A], -inf)",
-    "x distance limit",
-    kernels.causal_mask,
-    role="masked_score",
-)
-
-causal_mask = mask_beyond.over(
-    "causal_mask",
-    "attn_scores",
-    {"A": SCORES},
-    {"x": "scores_scaled"},
-    numbers={"distance": "key", "limit": "query"},
-    summary="A query may not look at later keys: their scores become minus infinity.",
-    source="Vaswani et al. 2017, section 3.2.3",
-)
-
-window_mask = op(
-    "window_mask",
-    "attn_scores[batch, head, query, key] = select(key <= query,"
-    " select(query - key < window, scores_scaled[batch, head, query, key], -inf), -inf)",
-    "scores_scaled",
-    kernels.window_mask,
-    summary="A query looks neither at later keys nor at those before its window.",
-    source="Beltagy et al. 2020, section 3.1",
-    role="masked_score",
-)
-
-last_window_mask = mask_beyond.using(kernels.last_window_mask).over(
-    "last_window_mask",
-    "attn_scores",
-    {"A": SCORES},
-    {"x": "scores_scaled"},
-    numbers={"distance": "size(key) - key", "limit": "window"},
-    summary="The last position looks at the keys of its window.",
-    source="Beltagy et al. 2020, section 3.1",
-)
-
-near_mask = mask_beyond.using(kernels.near_mask).over(
-    "near_mask",
-    "attn_scores",
-    {"A": SCORES},
-    {"x": "scores_scaled"},
-    numbers={"distance": "abs(query - key)", "limit": "reach"},
-    summary="A query looks at the keys near it, before and after: others become minus infinity.",
-    source="Beltagy et al. 2020, section 3.1",
-)
-
-
-def _scores_and_seen(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """mask [batch, 1, 1, key] as the formula reads it: [batch, key]."""
-    return scores, mask[:, 0, 0]
-
-
-padding_mask = mask_beyond.using(kernels.padding_mask, _scores_and_seen).over(
-    "padding_mask",
-    "attn_scores",
-    {"A": SCORES},
-    {"x": "scores_scaled", "limit": "seen[batch, key]"},
-    numbers={"distance": "1"},
-    summary="Nobody may look at padding: the scores of its keys become minus infinity.",
-    source="Vaswani et al. 2017, section 3.2.3",
-)
-
-near_padding_mask = mask_beyond.using(kernels.near_padding_mask, _scores_and_seen).over(
-    "near_padding_mask",
-    "attn_scores",
-    {"A": SCORES},
-    {"x": "scores_near", "limit": "seen[batch, key]"},
-    numbers={"distance": "select(query == key, 0, 1)"},
-    summary="Nobody may look at padding but padding at itself, so that no row is without a key.",
-)
-
-
-def _scores_and_begins(scores: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
-    """begins [batch, 1, query, 1] as the formula reads it: [batch, query]."""
-    return scores, begins[:, 0, :, 0]
-
-
-document_mask = mask_beyond.using(kernels.document_mask, _scores_and_begins).over(
-    "document_mask",
-    "attn_scores",
-    {"A": SCORES},
-    {"x": "scores_causal", "distance": "begins[batch, query]"},
-    numbers={"limit": "key"},
-    summary="A query may not look into the document before its own: those keys become minus"
-    " infinity.",
-    source="Grattafiori et al. 2024, section 3.2",
-)
 
 mix = contract.using(kernels.mix).over(
     "mix",

@@ -13,7 +13,7 @@ export interface Picture extends Places {
 
 export interface Plane2 extends Picture {
   /** Where the rows of another table of the same width lie in this picture. */
-  place: (values: Float64Array, rows: number) => Places;
+  project: (values: Float64Array, rows: number) => Places;
 }
 
 const ROUNDS = 3000;
@@ -46,7 +46,7 @@ export function twoDirections(values: Float64Array, rows: number, width: number)
   };
   return {
     ...project(values, rows),
-    place: project,
+    project,
     shares: [first.strength / total, second.strength / total],
   };
 }

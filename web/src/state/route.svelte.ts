@@ -155,14 +155,14 @@ class Route {
   /** Read the place that was come to; from one level to another the picture zooms, which costs a picture of what was there. */
   private arrive(): void {
     if (location.hash === this.seen) return; // a link is heard of twice
-    const [from, to] = [{ view: this.view, fields: this.fields }, this.place()].map(levelOf);
+    const [from, to] = [{ view: this.view, fields: this.fields }, this.parsed()].map(levelOf);
     this.seen = location.hash;
     if (from && to && from !== to) zoomed(() => this.read());
     else this.read();
   }
 
   /** What the address names. */
-  private place(): { view: View; fields: Fields } {
+  private parsed(): { view: View; fields: Fields } {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
     const [first, second] = path.split("/");
     const view = VIEWS.find((view) => view === first) ?? (path ? "story" : this.opens);
@@ -176,7 +176,7 @@ class Route {
   private read(): void {
     this.seen = location.hash;
     for (const measure of leaving) measure();
-    ({ view: this.view, fields: this.fields } = this.place());
+    ({ view: this.view, fields: this.fields } = this.parsed());
   }
 }
 

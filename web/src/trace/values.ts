@@ -176,7 +176,7 @@ export class Values {
     const key = [node.address, from, to, block].join(";");
     const result =
       this.parts.get(key) ??
-      this.told(this.reader.part!(node.address, from, to, block).then(READ[node.dtype]));
+      this.reported(this.reader.part!(node.address, from, to, block).then(READ[node.dtype]));
     keep(this.parts, key, result, KEPT_PARTS);
     result.catch(() => this.parts.delete(key));
     return result;
@@ -202,7 +202,7 @@ export class Values {
     }
     let coming = this.coming.get(at);
     if (!coming) {
-      coming = this.told(this.bytes(at, Math.min(at + this.tileBytes, node.bytes![1])))
+      coming = this.reported(this.bytes(at, Math.min(at + this.tileBytes, node.bytes![1])))
         .then((buffer) => {
           const tile = READ[node.dtype](buffer);
           keep(this.tiles, at, tile, KEPT_TILES);
@@ -238,7 +238,7 @@ export class Values {
     }
   }
 
-  private told<T>(answer: Promise<T>): Promise<T> {
+  private reported<T>(answer: Promise<T>): Promise<T> {
     return answer.catch((error: Error) => {
       this.onfailure(error);
       throw error;

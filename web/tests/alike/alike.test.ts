@@ -30,12 +30,12 @@ const python = (text: string): number => Number(text.replace("inf", "Infinity"))
 test("every number is spelled as Python spells it", () => {
   const wrong = made.numbers.filter(({ value, texts }) => {
     const x = python(value);
-    const found = [
+    const spelledHere = [
       ...[2, 4, 6].map((digits) => number(x, digits)),
       ...[4, 9, FULL].map((digits) => spelled(x, digits)),
       constant(x),
     ];
-    return found.join() !== texts.join();
+    return spelledHere.join() !== texts.join();
   });
   expect(made.numbers.length).toBeGreaterThan(5000);
   expect(wrong).toEqual([]);
@@ -55,25 +55,25 @@ test("numbers before and after and their difference are written as Python writes
   }
 });
 
-const told = (line: Line | null): Told =>
+const printedAs = (line: Line | null): Told =>
   line && [plainText(line.numbers), line.relation, line.result];
 
 /** In full precision sums of many numbers, added in another order, may differ in their last digit. */
-const rounded = (told: Told) =>
-  told?.map((text) => text.replace(/\d[\d.]*(e[+-]\d+)?/g, (x) => Number(x).toPrecision(14)));
+const rounded = (printed: Told) =>
+  printed?.map((text) => text.replace(/\d[\d.]*(e[+-]\d+)?/g, (x) => Number(x).toPrecision(14)));
 
 test("every line and every running sum is the text that Python prints", async () => {
   const trace = opened(made.trace);
   for (const { address, lines, terms, digits, agrees } of made.cells) {
-    const found = await explain(trace, parse(address));
+    const explanation = await explain(trace, parse(address));
     const shown = terms.map((_, i) => i);
     expect(
       {
-        line: told(found.line),
-        full: rounded(told(found.inFull())),
-        terms: shown.map((i) => [found.terms!.text(i), found.terms!.soFar(i)]),
-        digits: shown.length ? found.terms!.digits(shown) : 0,
-        agrees: found.agrees,
+        line: printedAs(explanation.line),
+        full: rounded(printedAs(explanation.inFull())),
+        terms: shown.map((i) => [explanation.terms!.text(i), explanation.terms!.soFar(i)]),
+        digits: shown.length ? explanation.terms!.digits(shown) : 0,
+        agrees: explanation.agrees,
       },
       address,
     ).toEqual({ line: lines[0], full: rounded(lines[1]), terms, digits, agrees });

@@ -20,16 +20,16 @@ test.each(made)("the parts of a logit: $name", async ({ folder, config, result }
   const trace = opened(folder);
   expect(refusal(trace, config) !== "").toBe(result === null);
   if (!result) return;
-  const found = await attribute(trace, config, result.token, result.pos);
-  expect(found.address).toBe(result.address);
-  expect(found.shares.map(({ part, address }) => [part, address])).toEqual(
+  const made = await attribute(trace, config, result.token, result.pos);
+  expect(made.address).toBe(result.address);
+  expect(made.shares.map(({ part, address }) => [part, address])).toEqual(
     result.shares.map(({ part, address }) => [part, address]),
   );
   result.shares.forEach(({ logits }, i) =>
-    expect(Math.abs(found.shares[i].logits - logits)).toBeLessThan(ROUNDED),
+    expect(Math.abs(made.shares[i].logits - logits)).toBeLessThan(ROUNDED),
   );
-  expect(found.logit).toBe(result.logit);
-  expect(Math.abs(found.total - found.logit)).toBeLessThan(ROUNDED);
+  expect(made.logit).toBe(result.logit);
+  expect(Math.abs(made.total - made.logit)).toBeLessThan(ROUNDED);
 });
 
 test.each(made)(
@@ -39,9 +39,9 @@ test.each(made)(
     const tower = "decoder" in config ? "decoder." : "";
     if (!result || trace.has(`weight/${tower}blocks.0.mlp.b_out`) || config.masked_head) return;
     const neurons = await neuronShares(trace, config, result, 0);
-    const whole = result.shares.find(({ part }) => part === "layer 0 MLP")!;
+    const mlp = result.shares.find(({ part }) => part === "layer 0 MLP")!;
     const sum = neurons.reduce((total, { logits }) => total + logits, 0);
-    if (neurons.length) expect(Math.abs(sum - whole.logits)).toBeLessThan(ROUNDED);
+    if (neurons.length) expect(Math.abs(sum - mlp.logits)).toBeLessThan(ROUNDED);
   },
 );
 

@@ -19,15 +19,15 @@ export interface Asked {
 
 /** What a trace's table says of every value; a value that is handed on is read by either name. */
 function byAddress({ formulas, nodes }: Table) {
-  const own = new Map(nodes.map((node) => [node.address, node]));
+  const rows = new Map(nodes.map((node) => [node.address, node]));
   const source = (path: string): string =>
-    own.get(path)!.op === "carry" ? source(own.get(path)!.operands.x) : path;
-  const told = ({ bytes: _, consumers: __, operands, formula, ...node }: TraceNode) => ({
+    rows.get(path)!.op === "carry" ? source(rows.get(path)!.operands.x) : path;
+  const summary = ({ bytes: _, consumers: __, operands, formula, ...node }: TraceNode) => ({
     ...node,
     operands: Object.entries(operands).map(([name, path]) => [name, source(path)]),
     formula: formula === null ? null : formulas[formula],
   });
-  return Object.fromEntries(nodes.map((node) => [node.address, told(node)]));
+  return Object.fromEntries(nodes.map((node) => [node.address, summary(node)]));
 }
 
 export function numbers(node: TraceNode, bytes: (begin: number, end: number) => ArrayBuffer) {
@@ -40,16 +40,16 @@ const TOGETHER = 1e-5;
 /** The values that are further from Python's than rounding takes them. */
 function apart(made: Made, folder: string, table: Table): string[] {
   const file = readFileSync(`${folder}/values.safetensors`);
-  const own = new Map(made.table.nodes.map((node) => [node.address, node]));
+  const rows = new Map(made.table.nodes.map((node) => [node.address, node]));
   const largest: Record<string, number> = {};
   const errors = table.nodes.map((node): [number, string, string] => {
     const wanted = numbers(node, (...at) => new Uint8Array(file.subarray(...at)).buffer);
-    const found = numbers(own.get(node.address)!, (...at) => made.bytes.slice(...at));
+    const computed = numbers(rows.get(node.address)!, (...at) => made.bytes.slice(...at));
     let error = 0;
     wanted.forEach((x, i) => {
       const kind = kindOf(node.address);
       if (Number.isFinite(x)) largest[kind] = Math.max(largest[kind] ?? 0, Math.abs(x));
-      if (x !== found[i]) error = Math.max(error, Math.abs(x - found[i]));
+      if (x !== computed[i]) error = Math.max(error, Math.abs(x - computed[i]));
     });
     return [error, kindOf(node.address), node.address];
   });
@@ -59,7 +59,7 @@ function apart(made: Made, folder: string, table: Table): string[] {
 }
 
 /** A trace with the numbers that it leaves for later. */
-export async function whole(model: Model, request: Request) {
+export async function complete(model: Model, request: Request) {
   const made = model.trace(request);
   const later = made.ends.map((_, part) => model.later(request, made.about.id, part));
   const all = await new Blob([made.bytes, ...later]).arrayBuffer();
@@ -73,7 +73,7 @@ const UNSTEADY = ["opt"];
 
 /** The page's trace has the nodes, the words and, but for rounding, the numbers of Python's. */
 export async function isPythons(model: Model, { request, folder, about }: Asked): Promise<void> {
-  const made = await whole(model, request);
+  const made = await complete(model, request);
   const table = JSON.parse(readFileSync(`${folder}/trace.json`, "utf8")) as Table;
   const { id: _, nbytes: __, edits: ___, run: ____, ...wanted } = about;
   expect(made.about).toMatchObject(wanted);
@@ -86,7 +86,7 @@ export async function isPythons(model: Model, { request, folder, about }: Asked)
 
 /** How many numbers at both ends of every value are explained; each is within its bound. */
 export async function explained(model: Model, request: Request): Promise<number> {
-  const { table, about, bytes: all } = await whole(model, request);
+  const { table, about, bytes: all } = await complete(model, request);
   expect(all.byteLength).toBe(about.nbytes);
   const trace = new Trace(table, { bytes: async (begin, end) => all.slice(begin, end) });
   let count = 0;
@@ -94,9 +94,12 @@ export async function explained(model: Model, request: Request): Promise<number>
     for (const end of [0, 1]) {
       const index = node.axes.map((axis, d) => [axis, end * (node.shape[d] - 1)]);
       const where = { path: node.address, index: Object.fromEntries(index) };
-      const found = await explain(trace, where);
-      expect(found.agrees, `${found.address}: ${found.error} > ${found.bound}`).toBe(true);
-      count += Number(found.line !== null);
+      const explanation = await explain(trace, where);
+      expect(
+        explanation.agrees,
+        `${explanation.address}: ${explanation.error} > ${explanation.bound}`,
+      ).toBe(true);
+      count += Number(explanation.line !== null);
     }
   }
   return count;

@@ -37,18 +37,18 @@ const isDifferent = (a: number, b: number) => a !== b && !(Number.isNaN(a) && Nu
 /** The address of the first number of a value that is further from Python's than it may be. */
 function outside(
   node: TraceNode,
-  found: Float64Array,
+  result: Float64Array,
   wanted: Float64Array,
   allowed: Float64Array,
 ) {
   const unit = ROUNDOFF[node.dtype] ?? 0;
-  const i = found.findIndex(
+  const i = result.findIndex(
     (x, i) =>
       isDifferent(x, wanted[i]) &&
       // Python's number is within the bound of the formula's value, and the engine rounds that once
       !(Math.abs(x - wanted[i]) <= allowed[i] + unit * Math.abs(x) + (TINY[node.dtype] ?? 0)),
   );
-  return i < 0 ? null : `${node.address} ${i}: ${found[i]}, not ${wanted[i]} ± ${allowed[i]}`;
+  return i < 0 ? null : `${node.address} ${i}: ${result[i]}, not ${wanted[i]} ± ${allowed[i]}`;
 }
 
 /** The largest error of a pass in float64, of numbers of about 1: some hundred rounded steps follow each other. */
@@ -67,7 +67,7 @@ test.each(bounded)(
     let at = 0;
     const wrong = table.nodes.flatMap((node) => {
       if (node.op === null) return [];
-      const own = allowed.subarray(at, (at += values.get(node.address)!.length));
+      const bounds = allowed.subarray(at, (at += values.get(node.address)!.length));
       if (!computes(table, node)) return [];
       const operands = Object.entries(node.operands);
       const params = Object.entries(node.params).map(([name, x]) => [name, plainNumber(x)]);
@@ -76,11 +76,11 @@ test.each(bounded)(
         node,
         Object.fromEntries(operands.map(([name, path]) => [name, shapes.get(path)!])),
       );
-      const found = kernel.run(
+      const result = kernel.run(
         operands.map(([, path]) => values.get(path)!),
         Object.fromEntries(params),
       );
-      return [outside(node, found, values.get(node.address)!, own)];
+      return [outside(node, result, values.get(node.address)!, bounds)];
     });
     expect(wrong.length).toBeGreaterThan(50);
     expect(at).toBe(allowed.length);
@@ -102,9 +102,9 @@ test.each(planned)(
     const made = new Program(plan!).run({ lengths: { batch, pos }, leaves });
     expect([...made.keys()].sort()).toEqual(table.nodes.map(({ address }) => address).sort());
     const errors = table.nodes.map(({ address }): [number, string] => {
-      const [found, wanted] = [made.get(address)!, values.get(address)!];
+      const [result, wanted] = [made.get(address)!, values.get(address)!];
       const size = wanted.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, Math.abs(b)) : a), 1);
-      const error = found.map((x, i) => (isDifferent(x, wanted[i]) ? Math.abs(x - wanted[i]) : 0));
+      const error = result.map((x, i) => (isDifferent(x, wanted[i]) ? Math.abs(x - wanted[i]) : 0));
       return [Math.max(...error) / size, address];
     });
     expect(errors.filter(([error]) => !(error <= TOGETHER))).toEqual([]);

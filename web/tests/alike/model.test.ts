@@ -7,7 +7,7 @@ import type { Request } from "../../src/source";
 import { kindOf } from "../../src/trace/address";
 import { Trace } from "../../src/trace/trace";
 import { cases } from "./cases";
-import { explained, isPythons, numbers, whole, type Asked } from "./compared";
+import { complete, explained, isPythons, numbers, type Asked } from "./compared";
 
 interface Case {
   name: string;
@@ -39,7 +39,7 @@ describe.each(cases<{ models: Case[] }>().models)(
       async (request) => {
         const [model, fresh] = [await opened, await Model.open(packed, n_ctx)];
         model.trace({ ...request, edits: {} });
-        const made = [await whole(model, request), await whole(fresh, request)];
+        const made = [await complete(model, request), await complete(fresh, request)];
         expect(new Uint8Array(made[0].bytes)).toEqual(new Uint8Array(made[1].bytes));
       },
     );
@@ -91,7 +91,7 @@ describe.each(cases<{ models: Case[] }>().models)(
         model.learn({ text: "the cat sat on a mat the cat sat on a mat", seed: 1, rule });
         model.steps(0, 0.01);
         const done = model.steps(0, 0.01).done;
-        const made = await whole(model, { run: "", prompt: "the", at_step: done, rate: 0.02 });
+        const made = await complete(model, { run: "", prompt: "the", at_step: done, rate: 0.02 });
         const loss = made.table.nodes.find(({ address }) => address === "fwd/loss")!;
         const after = model.steps(0, 0.02);
         expect(numbers(loss, (...at) => made.bytes.slice(...at))[0]).toBe(after.losses[0]);

@@ -9,7 +9,7 @@ interface Case {
   name: string;
   file: string;
   /** `marked`: as an encoder reads it, with special tokens in it. */
-  texts: { found: TokenizedText; marked: string | null; decoded: string; unknown: string[] }[];
+  texts: { tokenized: TokenizedText; marked: string | null; decoded: string; unknown: string[] }[];
   only: [string, number | null][];
 }
 
@@ -18,14 +18,15 @@ for (const { name, file, texts, only } of cases<{ tokenizers: Case[] }>().tokeni
 
   test(`${name}: every step from a text to its ids, and back, is Python's`, () => {
     expect(texts.length).toBeGreaterThan(10);
-    for (const { found, marked, decoded, unknown } of texts) {
-      const ids = marked === null ? tokenizer.encode(found.text) : tokenizer.encodeSpecial(marked);
-      expect({ ...tokenizer.trace(found.text, marked), ids }).toEqual({
-        ...found,
-        ids: found.tokens.map(({ id }) => id),
+    for (const { tokenized, marked, decoded, unknown } of texts) {
+      const ids =
+        marked === null ? tokenizer.encode(tokenized.text) : tokenizer.encodeSpecial(marked);
+      expect({ ...tokenizer.trace(tokenized.text, marked), ids }).toEqual({
+        ...tokenized,
+        ids: tokenized.tokens.map(({ id }) => id),
       });
       expect(tokenizer.decode(ids)).toBe(decoded);
-      expect(tokenizer.unknownWords(found.text, marked)).toEqual(unknown);
+      expect(tokenizer.unknownWords(tokenized.text, marked)).toEqual(unknown);
     }
   });
 

@@ -21,18 +21,18 @@ interface Training {
 const flat = (numbers: Nested): Float64Array => Float64Array.from([numbers].flat(3) as number[]);
 
 /** From the same weights and batches as Python, to the same losses and weights. */
-function follow(told: Training, plan: Plan, share: number): void {
+function follow(expected: Training, plan: Plan, share: number): void {
   const leaves: Values = new Map(
-    Object.entries(told.start).map(([address, numbers]) => [address, flat(numbers)]),
+    Object.entries(expected.start).map(([address, numbers]) => [address, flat(numbers)]),
   );
   for (const { address, shape } of plan.nodes)
     if (kindOf(address) === "const" && address !== "const/position")
       leaves.set(address, new Float64Array((shape as number[]).reduce((a, b) => a * b, 1)));
   const trainer = new Trainer(new Program(plan), leaves, 0);
-  const losses = told.batches.map(({ ids, targets }) =>
+  const losses = expected.batches.map(({ ids, targets }) =>
     trainer.step(
       {
-        lengths: told.lengths,
+        lengths: expected.lengths,
         ids: Float64Array.from(ids),
         targets: Float64Array.from(targets),
       },
@@ -40,10 +40,10 @@ function follow(told: Training, plan: Plan, share: number): void {
     ),
   );
   expect(losses.length).toBe(50);
-  losses.forEach((loss, i) => expect(loss).toBeCloseTo(told.losses[i], 9));
-  for (const [address, numbers] of Object.entries(told.end)) {
-    const [found, wanted] = [trainer.leaves.get(address)!, flat(numbers)];
-    const apart = Math.max(...wanted.map((x, i) => Math.abs(x - found[i])));
+  losses.forEach((loss, i) => expect(loss).toBeCloseTo(expected.losses[i], 9));
+  for (const [address, numbers] of Object.entries(expected.end)) {
+    const [result, wanted] = [trainer.leaves.get(address)!, flat(numbers)];
+    const apart = Math.max(...wanted.map((x, i) => Math.abs(x - result[i])));
     expect(apart, address).toBeLessThan(1e-6);
   }
   expect(trainer.done).toBe(50);
@@ -51,12 +51,12 @@ function follow(told: Training, plan: Plan, share: number): void {
 
 test("fifty steps of training come to Python's losses and weights", () => {
   const { file, share } = cases<{ training: { file: string; share: number } }>().training;
-  const told = JSON.parse(readFileSync(file, "utf8")) as Training;
-  follow(told, told.plan, share);
+  const expected = JSON.parse(readFileSync(file, "utf8")) as Training;
+  follow(expected, expected.plan, share);
 });
 
 test("fifty steps of plain gradient descent come to PyTorch's losses and weights", () => {
   const { file, share } = cases<{ descent: { file: string; share: number } }>().descent;
-  const told = JSON.parse(readFileSync(file, "utf8")) as Training & { descent: Plan };
-  follow(told, withUpdate(told.plan, told.descent), share);
+  const expected = JSON.parse(readFileSync(file, "utf8")) as Training & { descent: Plan };
+  follow(expected, withUpdate(expected.plan, expected.descent), share);
 });

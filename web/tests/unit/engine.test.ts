@@ -12,7 +12,7 @@ const sum = (over: string, body: Node): Node => ["sum", over, body];
 /** The kinds of the stages that a tree becomes, in the order in which they run. */
 function kinds(tree: Node, axes: string[], sizes: Sizes, operands: Record<string, string[]>) {
   const shapes = Object.fromEntries(
-    Object.entries(operands).map(([name, own]) => [name, own.map((a) => sizes[a])]),
+    Object.entries(operands).map(([name, axes]) => [name, axes.map((a) => sizes[a])]),
   );
   return lower(tree, axes, sizes, shapes).stages.map(({ kind }) => kind);
 }

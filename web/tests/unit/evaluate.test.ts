@@ -16,7 +16,7 @@ function computed(tree: Node, params = {}) {
   return traceOf({
     "fwd/x": { axes: ["i"], shape: [4], values: X },
     "weight/table": { axes: ["pos"], shape: [3], values: TABLE },
-    "token/ids": { axes: ["i"], shape: [4], values: [2, 0, 1, 2], whole: true },
+    "token/ids": { axes: ["i"], shape: [4], values: [2, 0, 1, 2], integers: true },
     "fwd/y": {
       values: [NaN],
       from: { x: "fwd/x", table: "weight/table", ids: "token/ids" },
@@ -96,8 +96,8 @@ describe("many terms at once", () => {
       const slopes = [once, each].map(({ evaluation }, i) => [
         ...derivatives(evaluation, i ? walked : [kind, "i", body], {}).get("x")!,
       ]);
-      slopes[0].forEach(([place, slope], i) => {
-        expect(place).toBe(slopes[1][i][0]);
+      slopes[0].forEach(([offset, slope], i) => {
+        expect(offset).toBe(slopes[1][i][0]);
         expect(slope).toBeCloseTo(slopes[1][i][1], 14);
       });
     }
@@ -124,18 +124,18 @@ describe("derivatives", () => {
     for (const i of [0, 1, 2, 3]) {
       const { evaluation } = await run(tree, {}, { i });
       const slopes = derivatives(evaluation, tree, { i }).get("x")!;
-      for (const place of [0, 1, 2, 3]) {
+      for (const offset of [0, 1, 2, 3]) {
         const moved = async (by: number) => {
-          X[place] += by;
+          X[offset] += by;
           const value = await valueOf(tree, {}, { i });
-          X[place] -= by;
+          X[offset] -= by;
           return value;
         };
         // a central difference is good to about its step squared
         const slope = name.includes("flat")
           ? 0
           : ((await moved(STEP)) - (await moved(-STEP))) / (2 * STEP);
-        expect(slopes.get(place) ?? 0).toBeCloseTo(slope, 6);
+        expect(slopes.get(offset) ?? 0).toBeCloseTo(slope, 6);
       }
     }
   });
@@ -175,12 +175,12 @@ describe("an explained number", () => {
     });
 
   test("is computed again and agrees", async () => {
-    const found = await explain(made(square), { path: "fwd/y", index: {} });
-    expect(found.agrees).toBe(true);
-    expect(found.groups.map(({ path, operands }) => [path, operands.length])).toEqual([
+    const explanation = await explain(made(square), { path: "fwd/y", index: {} });
+    expect(explanation.agrees).toBe(true);
+    expect(explanation.groups.map(({ path, operands }) => [path, operands.length])).toEqual([
       ["fwd/x", 4],
     ]);
-    expect(found.groups[0].operands.at(2)).toMatchObject({
+    expect(explanation.groups[0].operands.at(2)).toMatchObject({
       address: "fwd/x[i=2]",
       value: 2,
       derivative: 1,
@@ -193,8 +193,8 @@ describe("an explained number", () => {
 
   test("has its terms with the sum after each, all with the same places", async () => {
     const { evaluation } = await run(tree);
-    const found = terms(tree, evaluation, {})!;
-    expect(Array.from(found.values, (_, i) => [found.text(i), found.soFar(i)])).toEqual([
+    const sums = terms(tree, evaluation, {})!;
+    expect(Array.from(sums.values, (_, i) => [sums.text(i), sums.soFar(i)])).toEqual([
       ["0.2500", "0.2500"],
       ["1.5625", "1.8125"],
       ["4.0000", "5.8125"],
@@ -204,11 +204,11 @@ describe("an explained number", () => {
 
   test("puts its numbers in, a negative one on the right in brackets", async () => {
     const { evaluation, value } = await run(tree);
-    const found = line(putIn(tree, evaluation, {}), value);
-    expect(`${plainText(found.numbers)} ${found.relation} ${found.result}`).toBe(
+    const printed = line(putIn(tree, evaluation, {}), value);
+    expect(`${plainText(printed.numbers)} ${printed.relation} ${printed.result}`).toBe(
       "(0.5 * 0.5 + (-1.25) * (-1.25) + 2 * 2 + 0.75 * 0.75) / 4 = 1.59375",
     );
-    expect(found.numbers.flatMap((piece) => piece.address ?? [])).toContain("fwd/x[i=3]");
+    expect(printed.numbers.flatMap((piece) => piece.address ?? [])).toContain("fwd/x[i=3]");
   });
 
   test("says that it is only nearly equal where numbers cancel", async () => {
@@ -220,7 +220,7 @@ describe("an explained number", () => {
   });
 
   test("leads to what reads it, with the axes that are decided", () => {
-    const found = consumers(made(square), { path: "fwd/x", index: { i: 1 } });
-    expect(found.map(({ address }) => address)).toEqual(["fwd/y"]);
+    const readers = consumers(made(square), { path: "fwd/x", index: { i: 1 } });
+    expect(readers.map(({ address }) => address)).toEqual(["fwd/y"]);
   });
 });

@@ -53,8 +53,8 @@ describe("MathML", () => {
 
   test("brackets stand where the tree needs them", () => {
     const tree: Node = ["*", ["+", read("a"), read("b")], read("c")];
-    const whole = mathml({ ...formula, axes: [], tree }, "y");
-    expect(whole.match(/<mo>\(<\/mo>/g)).toHaveLength(1);
+    const markup = mathml({ ...formula, axes: [], tree }, "y");
+    expect(markup.match(/<mo>\(<\/mo>/g)).toHaveLength(1);
   });
 
   test("a name cannot become markup", () => {
