@@ -108,13 +108,13 @@ def check(found: Iterable[dict[str, Any]], trace: Trace) -> None:
         shown = re.sub(r"\s+", " ", card["arithmetic"]).strip()
         assert shown == first_line(explanation), address
         if explanation.line.result:
-            told = (card["relation"], card["recomputed"])
-            assert told == (explanation.line.relation, explanation.line.result), address
+            printed = (card["relation"], card["recomputed"])
+            assert printed == (explanation.line.relation, explanation.line.result), address
             lines += 1
             if card["relation"] == "≈":
                 nearly.append(shown)
             else:
-                assert rounds_to(typed(card["arithmetic"]), card["recomputed"]), (shown, told)
+                assert rounds_to(typed(card["arithmetic"]), card["recomputed"]), (shown, printed)
         check_running(card["running"])
     assert len(nearly) <= max(FEW, NEARLY * lines), nearly
 

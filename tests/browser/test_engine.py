@@ -108,12 +108,12 @@ def test_the_miniature_learns_before_the_eyes_and_is_opened_as_it_is_then(
     page: Page, miniature: Path
 ) -> None:
     opened(page, miniature, "training")
-    told = page.get_by_test_id("trained")
+    trained = page.get_by_test_id("trained")
     page.get_by_role("button", name="One step").click()
-    expect(told).to_have_attribute("data-step", "1")
+    expect(trained).to_have_attribute("data-step", "1")
     assert chance(page, "mat") < 50
     page.get_by_role("button", name="Train", exact=True).click()
-    expect(told).to_have_attribute("data-step", re.compile(r"^([2-9]\d\d|\d{4,})$"))
+    expect(trained).to_have_attribute("data-step", re.compile(r"^([2-9]\d\d|\d{4,})$"))
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
     assert chance(page, "mat") > 90
@@ -122,5 +122,5 @@ def test_the_miniature_learns_before_the_eyes_and_is_opened_as_it_is_then(
     expect(page.get_by_role("heading", level=1)).to_contain_text("goes on with “mat”")
     page.get_by_role("link", name="Training", exact=True).click()
     page.get_by_role("button", name="Back to the start").click()
-    expect(told).to_have_attribute("data-step", "0")
+    expect(trained).to_have_attribute("data-step", "0")
     expect(page.get_by_test_id("expects").locator("li").first).to_contain_text("12.5%")

@@ -236,10 +236,10 @@ def test_of_two_updates_that_moved_it_as_far_the_first_is_named(page: Page, serv
 
 @pytest.mark.heavy
 def test_two_equal_held_out_losses_in_a_row_are_two_points(page: Page, server: str) -> None:
-    told = {"steps": 9, "loss": 2.0, "held_out": 1.5, "floor": None, "tokens_per_second": 1.0}
-    told["whole_text"] = None
+    row = {"steps": 9, "loss": 2.0, "held_out": 1.5, "floor": None, "tokens_per_second": 1.0}
+    row["whole_text"] = None
     events = [
-        {**told, "kind": "progress", "step": step, "measured": step % 3 == 0} for step in range(10)
+        {**row, "kind": "progress", "step": step, "measured": step % 3 == 0} for step in range(10)
     ]
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
     page.route(

@@ -301,12 +301,12 @@ def test_packed_weights_answer_too(ask, run, weights):
 
 
 def test_without_a_compiler_packed_weights_answer_with_a_note(ask, run, monkeypatch, tmp_path):
-    told = ask(run, "the cat", "--max-tokens", 5, "--seed", 1)
+    printed = ask(run, "the cat", "--max-tokens", 5, "--seed", 1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
     how = ("--max-tokens", 5, "--seed", 1, "--weights", "float32")
     code, out, err = ask(run, "the cat", *how)
-    assert (code, out) == told[:2]
+    assert (code, out) == printed[:2]
     assert "note: generating without a compiled step: " in err
     assert "no-such-compiler" in err
 

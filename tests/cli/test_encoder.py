@@ -42,8 +42,8 @@ def test_ask_says_what_may_stand_in_every_blank(glassformer: Command, folder):
     assert "Blank 1 of 2 (token 2):" in answer
     assert "Blank 2 of 2 (token 6):" in answer
     assert "%" in answer
-    told = json.loads(done(glassformer, "ask", folder, PROMPT, "--json"))
-    [blank] = told["blanks"]
+    printed = json.loads(done(glassformer, "ask", folder, PROMPT, "--json"))
+    [blank] = printed["blanks"]
     assert blank["pos"] == 2
     assert blank["best"][0]["probability"] >= blank["best"][1]["probability"]
 
@@ -59,10 +59,10 @@ def test_its_training_shows_what_it_says_of_a_blank(folder):
 
 
 def test_a_blank_is_one_token_of_a_text(glassformer: Command, folder):
-    told = json.loads(done(glassformer, "tokenize", folder, "the [MASK] sat", "--json"))
-    shown = [token["token"] for token in told["tokens"]]
+    printed = json.loads(done(glassformer, "tokenize", folder, "the [MASK] sat", "--json"))
+    shown = [token["token"] for token in printed["tokens"]]
     assert shown == ["[CLS]", "the", "[MASK]", "sat", "[SEP]"]
-    assert told["unknown_words"] == []
+    assert printed["unknown_words"] == []
     assert "not in the vocabulary" not in done(glassformer, "tokenize", folder, "the [MASK] sat")
 
 
@@ -86,8 +86,8 @@ def test_numbers_are_shown_and_explained_and_a_step_is_told(glassformer: Command
 
 def test_the_lab_looks_at_the_blank(glassformer: Command, folder):
     for change in (["--head", "1.1"], ["--neuron", "1.1"], ["--layer", "1"]):
-        told = done(glassformer, "lab", "ablate", folder, PROMPT, *change)
-        assert "The token at 2 [MASK]" in told
+        printed = done(glassformer, "lab", "ablate", folder, PROMPT, *change)
+        assert "The token at 2 [MASK]" in printed
     value = "blocks.0.resid_post[pos=2]"
     assert "values changed" in done(glassformer, "lab", "edit", folder, PROMPT, f"{value}=0")
     other = "the [MASK] ran on the mat."

@@ -100,6 +100,6 @@ def test_it_is_given_away_as_the_family_that_it_is(glassformer: Command, folder,
     model_type = json.loads((folder / "config.json").read_text())["model_type"]
     done(glassformer, "export", folder, tmp_path / "hf")
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["model_type"] == model_type
-    ours, there = load(folder)[0].state_dict(), load(tmp_path / "hf")[0].state_dict()
-    assert ours.keys() == there.keys()
-    assert all(torch.equal(ours[name], there[name]) for name in ours)
+    ours, theirs = load(folder)[0].state_dict(), load(tmp_path / "hf")[0].state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

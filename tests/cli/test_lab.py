@@ -64,8 +64,8 @@ def test_the_next_token_table_holds_the_numbers_of_both_passes(glassformer: Comm
     assert len(rows) == 6
     for token in range(6):
         p, q = before["probs"][-1, token].item(), after["probs"][-1, token].item()
-        told, was, now, change = rows[tokenizer.token(token)][:4]
-        assert (int(told), float(was), float(now)) == (
+        label, was, now, change = rows[tokenizer.token(token)][:4]
+        assert (int(label), float(was), float(now)) == (
             token,
             pytest.approx(p, abs=last_digit(was) / 2),
             pytest.approx(q, abs=last_digit(now) / 2),
@@ -85,18 +85,18 @@ def test_the_next_token_table_holds_the_numbers_of_both_passes(glassformer: Comm
 def test_the_travel_table_holds_the_changes_and_all_shows_every_one(glassformer: Command):
     before, after, _ = passes(without_head(open_run(MODEL)[0].config, 0, 0))
     result = changes(before, after)
-    told = glassformer("lab", "ablate", MODEL, TEXT, "--head", "0.0").stdout
+    printed = glassformer("lab", "ablate", MODEL, TEXT, "--head", "0.0").stdout
     rows = [
-        row for row in section(told, "difference travels") if "[" in row[-1] or row[0] == "loss"
+        row for row in section(printed, "difference travels") if "[" in row[-1] or row[0] == "loss"
     ]
     by_name = {change.path.removeprefix("fwd/"): change for change in result}
-    assert f"{len(result)} of {len(before.computed)} values changed" in told
+    assert f"{len(result)} of {len(before.computed)} values changed" in printed
     for row in rows:
         name = f"blocks.{row[0]}.{row[1]}" if row[0].isdecimal() else row[0]
         assert number(by_name[name].relative, 3) in row
         assert signed(by_name[name].largest, 3) in row
     everything = glassformer("lab", "ablate", MODEL, TEXT, "--head", "0.0", "--all").stdout
-    assert "left out" in told
+    assert "left out" in printed
     assert "left out" not in everything
     assert len(section(everything, "difference travels")) >= len(result)
 
@@ -199,22 +199,22 @@ def test_the_nearest_word_comes_with_its_arithmetic(glassformer: Command):
     model, tokenizer = open_run(MODEL)
     W_E = model.weights()["embed.W_E"].detach().double().numpy()
     cat, dog = (W_E[tokenizer.id(word)] for word in ("cat", "dog"))
-    told = glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
-    assert told == glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
-    assert [row[1] for row in section(told, "Nearest to cat")[1:]] == ["dog", "mat"]
+    printed = glassformer("lab", "neighbors", MODEL, "cat", "-n", "2").stdout
+    assert printed == glassformer("lab", "neighbours", MODEL, "cat", "-n", "2").stdout
+    assert [row[1] for row in section(printed, "Nearest to cat")[1:]] == ["dog", "mat"]
     cosine = number(cat @ dog / ((cat @ cat) * (dog @ dog)) ** 0.5, 6)
-    product = re.findall(rf"= (\S+ / \(\S+ \* \S+\)) = {cosine}", told)[0]
+    product = re.findall(rf"= (\S+ / \(\S+ \* \S+\)) = {cosine}", printed)[0]
     assert gives(product, cosine)
     assert calculate(product.partition("/")[0]) == pytest.approx(cat @ dog)
-    assert "weight/embed.W_E[vocab=1]" in told
-    assert "weight/embed.W_E[vocab=5]" in told
+    assert "weight/embed.W_E[vocab=1]" in printed
+    assert "weight/embed.W_E[vocab=5]" in printed
 
 
 def test_an_analogy_leaves_its_own_words_out(glassformer: Command):
-    told = glassformer("lab", "analogy", MODEL, "cat", "the", "mat").stdout
-    rows = section(told, "cat - the + mat")[1:]
+    printed = glassformer("lab", "analogy", MODEL, "cat", "the", "mat").stdout
+    rows = section(printed, "cat - the + mat")[1:]
     assert {row[1] for row in rows} == {"dog", "sat", "on"}
-    assert "glassformer plot worked_example TEXT" in told
+    assert "glassformer plot worked_example TEXT" in printed
 
 
 def test_in_context_says_why_a_part_is_left_out(glassformer: Command, run: Path):

@@ -70,8 +70,8 @@ def test_ctrl_c_ends_it_while_a_page_watches_a_training_which_is_saved(tmp_path)
         request = urllib.request.Request(f"{url}api/trainings", body, kind)
         with urllib.request.urlopen(request, timeout=30) as answer:
             training = json.load(answer)["id"]
-        with urllib.request.urlopen(f"{url}api/trainings/{training}/events", timeout=60) as told:
-            lines = (line for line in told if line.strip() and not line.startswith(b":"))
+        with urllib.request.urlopen(f"{url}api/trainings/{training}/events", timeout=60) as events:
+            lines = (line for line in events if line.strip() and not line.startswith(b":"))
             assert next(lines) == b"event: progress\n"
             server.send_signal(signal.SIGINT)
             _, errors = server.communicate(timeout=60)

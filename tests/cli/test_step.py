@@ -190,17 +190,17 @@ def test_a_model_whose_numbers_overflow_is_told_in_words_everywhere(
 def test_printed_commands_explain_what_was_printed(glassformer: Command):
     shown = glassformer("step", *MINIATURE).stdout
     address = re.findall(r"'(opt/[^']+)'", shown)[-1]
-    told = glassformer("explain", "miniature", TEXT, address, "--target", "mat")
-    assert told.stdout.startswith(address)
-    assert "agrees" in told.stdout
+    printed = glassformer("explain", "miniature", TEXT, address, "--target", "mat")
+    assert printed.stdout.startswith(address)
+    assert "agrees" in printed.stdout
 
 
 def test_explain_follows_an_update_back_to_the_gradient_and_its_finite_difference(
     glassformer: Command,
 ):
-    told = glassformer("explain", "miniature", TEXT, "opt/blocks.0.attn.W_O[d_head=1,d_model=2]")
-    assert "opt/blocks.0.attn.W_O.m[d_head=1,d_model=2]" in told.stdout
-    for operand in re.findall(r"(?:opt|const|weight|bwd)/\S+\]", told.stdout)[1:]:
+    printed = glassformer("explain", "miniature", TEXT, "opt/blocks.0.attn.W_O[d_head=1,d_model=2]")
+    assert "opt/blocks.0.attn.W_O.m[d_head=1,d_model=2]" in printed.stdout
+    for operand in re.findall(r"(?:opt|const|weight|bwd)/\S+\]", printed.stdout)[1:]:
         assert glassformer("explain", "miniature", TEXT, operand).code == 0, operand
     checked = glassformer(
         "explain", "miniature", TEXT, "bwd/embed.W_E[vocab=1,d_model=0]", "--check"
@@ -254,16 +254,16 @@ def test_commands_about_a_run_take_a_step(
 
 
 def test_biography_tells_and_draws(glassformer: Command, run_folder: Path, tmp_path: Path):
-    told = glassformer(
+    printed = glassformer(
         "biography", run_folder, "blocks.0.attn.pattern[head=0]", "--prompt", "the cat sat",
         "--out", tmp_path,
     )  # fmt: skip
-    assert told.code == 0, told.stderr
-    assert re.search(r"Update \d+ moved it most", told.stdout)
-    assert max(map(len, told.stdout.splitlines()[:-2])) <= 100
+    assert printed.code == 0, printed.stderr
+    assert re.search(r"Update \d+ moved it most", printed.stdout)
+    assert max(map(len, printed.stdout.splitlines()[:-2])) <= 100
     assert (tmp_path / "biography.png").stat().st_size > 5_000
     assert (tmp_path / "maps.png").stat().st_size > 5_000
-    for (start, *_), (end, _, length, per_update) in pairwise(saved_steps(told.stdout)):
+    for (start, *_), (end, _, length, per_update) in pairwise(saved_steps(printed.stdout)):
         assert gives(f"{length} / ({end} - {start})", per_update)
 
 
@@ -278,10 +278,10 @@ def saved_steps(told: str) -> list[list[str]]:
 def test_how_far_a_number_moved_per_update_follows_from_the_numbers_beside_it(
     glassformer: Command, run_folder: Path, d_model: int
 ):
-    told = glassformer("biography", run_folder, f"embed.W_E[vocab=1,d_model={d_model}]").stdout
-    for (start, before, *_), (end, after, moved) in pairwise(saved_steps(told)):
+    printed = glassformer("biography", run_folder, f"embed.W_E[vocab=1,d_model={d_model}]").stdout
+    for (start, before, *_), (end, after, moved) in pairwise(saved_steps(printed)):
         assert gives(f"abs({after} - {before}) / ({end} - {start})", moved)
-    path = told.partition("replayed")[2].partition("\n──")[0]
+    path = printed.partition("replayed")[2].partition("\n──")[0]
     updates = [line.rstrip(" █").split() for line in path.splitlines()]
     changes = [row for row in updates if len(row) == 4 and row[0].isdigit()]
     assert changes
@@ -303,9 +303,9 @@ def test_how_far_a_number_moved_per_update_follows_from_the_numbers_beside_it(
 def test_tables_have_the_digits_that_they_need_and_never_say_nearly(
     glassformer: Command, run_folder: Path, arguments: tuple[str, ...]
 ):
-    told = glassformer(*(str(run_folder) if a == "RUN" else a for a in arguments))
-    assert told.code == 0, told.stderr
-    assert "≈" not in told.stdout
+    printed = glassformer(*(str(run_folder) if a == "RUN" else a for a in arguments))
+    assert printed.code == 0, printed.stderr
+    assert "≈" not in printed.stdout
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,10 @@ def test_ask_answers_with_what_is_written_for_the_text(folder, glassformer):
     source = [tokenizer.encode_source("the cat sleeps")]
     ends = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
     expected = list(gf.generate(model, source=source, temperature=0, stop_ids=ends))
-    told = json.loads(glassformer("ask", folder, "the cat sleeps", "--json").stdout)
-    assert [token["id"] for token in told["tokens"]] == expected
-    assert [token["id"] for token in told["source_tokens"]] == source[0]
-    assert [token["token"] for token in told["prompt_tokens"]] == ["<s>"]
+    printed = json.loads(glassformer("ask", folder, "the cat sleeps", "--json").stdout)
+    assert [token["id"] for token in printed["tokens"]] == expected
+    assert [token["id"] for token in printed["source_tokens"]] == source[0]
+    assert [token["token"] for token in printed["prompt_tokens"]] == ["<s>"]
     assert "Token 1, after <s>:" in glassformer("ask", folder, "the cat sleeps", "--table").stdout
     written = glassformer("ask", folder, "the cat sleeps").stdout
     assert written.strip() == tokenizer.decode(expected).strip()
@@ -78,14 +78,16 @@ def test_a_change_in_either_tower_says_what_becomes_of_every_written_word(
     folder, glassformer, command, edit
 ):
     name, *options = command
-    told = json.loads(glassformer("lab", name, folder, "the cat sleeps", *options, "--json").stdout)
+    printed = json.loads(
+        glassformer("lab", name, folder, "the cat sleeps", *options, "--json").stdout
+    )
     model, ids, targets, source = opened(folder)
     before = model.watch(ids, source=source)["probs"]
     after = model.watch(ids, source=source, edit=edit)["probs"]
     asked = targets[0].tolist()
-    assert len(told["written"]) == len(asked)
+    assert len(printed["written"]) == len(asked)
     assert not torch.equal(before, after)
-    for pos, word in enumerate(told["written"]):
+    for pos, word in enumerate(printed["written"]):
         assert word["before"] == before[pos, asked[pos]].item()
         assert word["after"] == after[pos, asked[pos]].item()
 
@@ -105,14 +107,14 @@ def test_what_another_source_made_of_a_word_is_put_into_this_one(folder, glassfo
 
 
 def test_readings_of_the_decoders_stream_end_in_what_it_writes(folder, glassformer):
-    told = json.loads(glassformer("lab", "lens", folder, "the cat sleeps", "--json").stdout)
-    names = [point["point"] for point in told["points"]]
+    printed = json.loads(glassformer("lab", "lens", folder, "the cat sleeps", "--json").stdout)
+    names = [point["point"] for point in printed["points"]]
     assert names == [
         f"decoder.blocks.{at}" for at in ("0.resid_pre", "0.resid_post", "1.resid_post")
     ]
     model, ids, _, source = opened(folder)
     probs = model.watch(ids, source=source)["probs"]
-    best = told["points"][-1]["best"]
+    best = printed["points"][-1]["best"]
     assert [after[0]["prob"] for after in best] == pytest.approx(probs.max(-1).values.tolist())
     assert "layer 1" in glassformer("lab", "lens", folder, "the cat sleeps").stdout
     address = "lens.decoder.blocks.0.resid_post.probs[pos=0,vocab=3]"
@@ -138,11 +140,13 @@ def test_a_step_learns_the_translation_that_is_given(folder, glassformer, tmp_pa
 
 
 def test_shares_of_a_logit_with_those_of_cross_attention_add_up_to_it(folder, glassformer):
-    told = json.loads(glassformer("lab", "attribution", folder, "the cat sleeps", "--json").stdout)
-    parts = [share["part"] for share in told["shares"]]
+    printed = json.loads(
+        glassformer("lab", "attribution", folder, "the cat sleeps", "--json").stdout
+    )
+    parts = [share["part"] for share in printed["shares"]]
     assert {"layer 0 head 1", "layer 1 cross-head 0", "layer 1 MLP"} <= {*parts}
-    size = 1 + sum(abs(share["logits"]) for share in told["shares"])
-    assert abs(told["total"] - told["logit"]) < 1e-5 * size  # float32's digits
+    size = 1 + sum(abs(share["logits"]) for share in printed["shares"])
+    assert abs(printed["total"] - printed["logit"]) < 1e-5 * size  # float32's digits
 
 
 def test_neighbors_and_the_way_to_the_first_word_are_shown(folder, glassformer):

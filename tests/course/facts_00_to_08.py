@@ -335,12 +335,12 @@ def facts_5(known: Known) -> Facts:
     tables: dict[str, list[list[Cell]]] = {}
     tasks = [two[0] @ two[1]]
     first: list[float] = []
-    found = _best_analogy(known, unit, words)
-    if found is not None:
-        a, b, c = found
+    result = _best_analogy(known, unit, words)
+    if result is not None:
+        a, b, c = result
         sum_ = unit[b] - unit[a] + unit[c]
         led = unit @ sum_ / np.linalg.norm(sum_)
-        ranked = sorted((i for i in words if i not in found), key=lambda i: -led[i])[:4]
+        ranked = sorted((i for i in words if i not in result), key=lambda i: -led[i])[:4]
         name = [visible(known.vocabulary[i]) for i in (b, a, c)]
         tables[f"{name[0]} - {name[1]} + {name[2]}"] = [
             [visible(known.vocabulary[i]), led[i]] for i in ranked
@@ -385,7 +385,7 @@ def _best_analogy(known: Known, unit: Array, words: list[int]) -> tuple[int, int
         ids = [i for i in dict.fromkeys(known.room.tokenizer.encode(sentence)) if i in words]
         pairs |= {(a, b): None for i, a in enumerate(ids) for b in ids[i + 1 :]}
     chosen = [*pairs][:60]
-    best, found = -2.0, None
+    best, result = -2.0, None
     for a, b in chosen:
         for c, d in chosen:
             if len({a, b, c, d}) == 4:
@@ -393,8 +393,8 @@ def _best_analogy(known: Known, unit: Array, words: list[int]) -> tuple[int, int
                 likeness = {i: unit[i] @ sum_ for i in words if i not in (a, b, c)}
                 cosine = likeness[d] / np.linalg.norm(sum_)
                 if max(likeness, key=likeness.__getitem__) == d and cosine > best + 1e-12:
-                    best, found = cosine, (a, b, c)
-    return found
+                    best, result = cosine, (a, b, c)
+    return result
 
 
 FORMULAS = {
@@ -486,13 +486,13 @@ def facts_7(known: Known) -> Facts:
     ]
     places = np.arange(min(known.config.n_ctx, 32))
     turns = np.arange(6)
-    told: dict[str, list[float]] = {}
+    table: dict[str, list[float]] = {}
     for kind in positions.KINDS:
         model, tokenizer = positions.ordered(kind)
         for sentence in positions.ORDER:
             *ids, word, _ = tokenizer.encode(sentence)
             probs = forward(model.config, weights_of(model), ids)["probs"][-1]
-            told.setdefault(kind, []).append(probs[word])
+            table.setdefault(kind, []).append(probs[word])
     apart = [(3, 1), (7, 5), (12, 10), (12, 1)]
     return Facts(
         tables={
@@ -505,7 +505,7 @@ def facts_7(known: Known) -> Facts:
                 [str(q), str(k), str(q - k), math.cos(q - k)] for q, k in apart
             ],
             "What positions do": [
-                [kind, None, *map(Share, shares)] for kind, shares in told.items()
+                [kind, None, *map(Share, shares)] for kind, shares in table.items()
             ],
         },
         pictures={
@@ -515,7 +515,7 @@ def facts_7(known: Known) -> Facts:
                 for i in [0, 2, 4][: max(d // 2, 1)]
             },
             "The pair (1, 0), turned by its place": np.stack([np.cos(turns), np.sin(turns)], 1),
-            "“barked” after “The dog saw the cat and”": [shares[0] for shares in told.values()],
+            "“barked” after “The dog saw the cat and”": [shares[0] for shares in table.values()],
         },
         tasks=[a + b, math.sin(1), math.cos(2)],
         numbers=[*blind_shares, a, b, known.config.n_ctx, *range(n + 1), d, last, math.degrees(1)],

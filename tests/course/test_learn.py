@@ -150,18 +150,18 @@ def test_who_waits_for_a_model_is_told_what_it_learns_and_how_far_it_is_and_only
     few = partial(riddles.choices, n=200)
     monkeypatch.setattr(riddles, "RECIPE", {**riddles.RECIPE, "steps": 2})
     monkeypatch.setattr("glassformer.course.classroom.choices", few)
-    told: list[str] = []
+    printed: list[str] = []
     shares: list[float] = []
 
     def waiting() -> Classroom:
         showing = partial(nullcontext, shares.append)
-        return Classroom(None, tmp_path / "course", told.append, showing)
+        return Classroom(None, tmp_path / "course", printed.append, showing)
 
     assert waiting().riddler.done == 2
-    (sentence,) = told
+    (sentence,) = printed
     assert "learns to solve riddles, in 2 steps" in sentence
     assert "course-riddles" in sentence
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert waiting().riddler.done == 2
-    assert told == [sentence]
+    assert printed == [sentence]

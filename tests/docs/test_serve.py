@@ -33,9 +33,9 @@ doc_to_target: 0
 
 def example(heading: str) -> tuple[str, str]:
     """Language and text of the first block under a heading."""
-    found = BLOCK.search(PAGE.split(f"\n## {heading}\n")[1])
-    assert found is not None
-    return found[1], found[2]
+    result = BLOCK.search(PAGE.split(f"\n## {heading}\n")[1])
+    assert result is not None
+    return result[1], result[2]
 
 
 @pytest.fixture(scope="module")

@@ -160,10 +160,10 @@ def test_log_probabilities_are_those_of_the_model_in_float64():
     batch.add(text([1, 2, 3, 4], sink, 1, sampling=Sampling(temperature=0), logprobs=2, score=True))
     finish(batch)
     expected = model.double()(torch.tensor([[1, 2, 3, 4]]))[0].log_softmax(-1)
-    told = [*sink.prompt, *sink.chosen]
-    assert [one.token for one in told[:4]] == [1, 2, 3, 4]
-    assert told[0].logprob is None
-    for place, one in enumerate(told[1:]):
+    tokens = [*sink.prompt, *sink.chosen]
+    assert [one.token for one in tokens[:4]] == [1, 2, 3, 4]
+    assert tokens[0].logprob is None
+    for place, one in enumerate(tokens[1:]):
         # float32 products of a model this small are off by some units in the seventh place
         assert one.logprob == pytest.approx(expected[place, one.token].item(), abs=1e-5)
         best = expected[place].topk(2)

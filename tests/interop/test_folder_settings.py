@@ -234,7 +234,7 @@ def test_a_run_from_a_folder_keeps_what_it_says_also_when_it_is_resumed(folder, 
 
 
 def test_vocab_and_merges_are_read_and_written_as_a_tokenizer_json(folder, tmp_path):
-    _, there = load(folder)
+    _, theirs = load(folder)
     content = read(folder, "tokenizer")["model"]
     old = tmp_path / "old"
     shutil.copytree(folder, old)
@@ -242,16 +242,16 @@ def test_vocab_and_merges_are_read_and_written_as_a_tokenizer_json(folder, tmp_p
     merges = "".join(f"{left} {right}\n" for left, right in content["merges"])
     (old / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
     (old / "vocab.json").write_text(json.dumps(content["vocab"]))
-    added = {"<|user|>": there.vocab_size}
+    added = {"<|user|>": theirs.vocab_size}
     (old / "added_tokens.json").write_text(json.dumps(added))
     config = {**read(folder, "tokenizer_config"), "tokenizer_class": "GPT2Tokenizer"}
     (old / "tokenizer_config.json").write_text(json.dumps(config))
     model, tokenizer = load(old)
-    assert tokenizer.encode(TEXT) == there.encode(TEXT)
-    assert tokenizer.encode("<|user|>") == [there.vocab_size]
+    assert tokenizer.encode(TEXT) == theirs.encode(TEXT)
+    assert tokenizer.encode("<|user|>") == [theirs.vocab_size]
     assert tokenizer.decode([0, *tokenizer.encode("a cat"), 1]) == "a cat"
     save(model, tokenizer, tmp_path / "new")
-    assert load(tmp_path / "new")[1].encode(TEXT) == there.encode(TEXT)
+    assert load(tmp_path / "new")[1].encode(TEXT) == theirs.encode(TEXT)
 
 
 @pytest.mark.parametrize(

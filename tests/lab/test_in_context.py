@@ -140,8 +140,8 @@ def test_answers_are_counted_by_kind_and_examples_and_need_every_token():
 
     def score(*guessed: bool) -> list[tuple[str, int, int, int]]:
         reading = Reading(spans, [0.0] * 7, [*guessed])
-        found = accuracy_by_examples([document], [reading])
-        return [(s.kind, s.n_examples, s.right, s.asked) for s in found]
+        result = accuracy_by_examples([document], [reading])
+        return [(s.kind, s.n_examples, s.right, s.asked) for s in result]
 
     both = score(False, False, False, True, True, False, True)
     assert both == [("colours", 1, 1, 1), ("colours", 2, 1, 1)]

@@ -405,7 +405,7 @@ def experts(
         total = seen[f"{at}router_kept_sum"] = kept.sum(-1)
         kept = kept / total[..., None]
     seen[f"{at}expert_weights"] = kept
-    told: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
+    slopes: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
     y = np.zeros(x.shape)
     for where in np.ndindex(*chosen.shape):
         expert, own = chosen[where], {}
@@ -415,9 +415,9 @@ def experts(
         own["expert_out"] = out
         y[where[:2]] += out * kept[(*where[:2], expert)]
         for name, value in own.items():
-            told.setdefault(name, {})[where] = value
+            slopes.setdefault(name, {})[where] = value
     assert n > chosen.max()
-    for name, values in told.items():
+    for name, values in slopes.items():
         seen[f"{at}{name}"] = np.stack([*values.values()]).reshape(*chosen.shape, -1)
     seen[f"{at}mlp_out"] = y
     return y

@@ -38,8 +38,8 @@ def test_padded_source_tokens_never_change_a_logit(name):
     torch.testing.assert_close(together[1:], alone, **ROUNDING)
     garbage = source.clone()
     garbage[1, 3:] = torch.tensor([4, 7])
-    told = model(ids, source=garbage, source_mask=source != PAD)
-    assert torch.equal(told, together)
+    one = model(ids, source=garbage, source_mask=source != PAD)
+    assert torch.equal(one, together)
 
 
 @EACH

@@ -32,8 +32,8 @@ def test_singular_values_come_near_one_and_directions_stay(shape, seed):
 
 def test_the_polynomial_is_the_same_from_either_side():
     matrix = random_matrix((5, 9), 3)
-    there, back = (orthogonalize.kernel(m, torch.float64) for m in (matrix, matrix.T))
-    torch.testing.assert_close(there, back.T, rtol=1e-12, atol=1e-12)
+    theirs, back = (orthogonalize.kernel(m, torch.float64) for m in (matrix, matrix.T))
+    torch.testing.assert_close(theirs, back.T, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)

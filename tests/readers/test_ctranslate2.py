@@ -27,13 +27,13 @@ def test_ctranslate2_writes_the_same_greedy_text_from_the_same_logits(family, ki
     ct2 = importlib.import_module("ctranslate2")
     ours = exported(tmp_path / "model", family, kind)
     ct2.converters.TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "there"))
-    there = ct2.Generator(str(tmp_path / "there"), compute_type="float32", intra_threads=1)
+    theirs = ct2.Generator(str(tmp_path / "there"), compute_type="float32", intra_threads=1)
     tokenizer = tokenizer_of(ours)
     prompt = tokenizer.encode(PROMPT)
     names = [tokenizer.vocabulary.names[i] for i in prompt]
-    scored = torch.tensor(np.array(there.forward_batch([names])))[0]
+    scored = torch.tensor(np.array(theirs.forward_batch([names])))[0]
     assert (scored - logits(ours, prompt)).abs().max() < CLOSE
-    said = there.generate_batch(
+    said = theirs.generate_batch(
         [names], max_length=NEW, sampling_topk=1, end_token=[], include_prompt_in_result=False
     )
     assert said[0].sequences_ids[0] == greedy(ours, prompt)

@@ -63,18 +63,18 @@ def test_llama_cpp_is_installed():
 
 
 def test_llama_cpp_gives_a_thousand_texts_the_same_ids(case):
-    ours, there, _ = case
+    ours, theirs, _ = case
     for text in strings():
-        ids = there.post("/tokenize", {"content": text, "add_special": True})["tokens"]
+        ids = theirs.post("/tokenize", {"content": text, "add_special": True})["tokens"]
         assert ids == tokenizer_of(ours).encode(text), text
 
 
 def test_llama_cpp_writes_the_same_greedy_text_from_the_same_logits(case):
-    ours, there, tolerance = case
+    ours, theirs, tolerance = case
     prompt = tokenizer_of(ours).encode(PROMPT)
     n = ours.config.vocab_size
     asked = {"temperature": 0, "top_k": 1, "n_probs": n, "cache_prompt": False}
-    said = there.post(
+    said = theirs.post(
         "/completion",
         {"prompt": prompt, "n_predict": NEW, "return_tokens": True, "ignore_eos": True, **asked},
     )

@@ -103,7 +103,7 @@ def test_lm_eval_cuts_texts_by_the_server_alone(tmp_path):
     ours = exported(Path(tmp_path / "model"), "gpt2").tokenizer
     assert ours is not None
     with listening(create_app(Runs([str(tmp_path / "model")]))) as (port, _):
-        there = utils.RemoteTokenizer(f"http://127.0.0.1:{port}/v1/completions")
-        assert there.encode("the cat isn't here") == ours.encode("the cat isn't here")
-        assert there.decode(ours.encode("the mat")) == "the mat"
-        assert there.eos_token == ours.eos
+        theirs = utils.RemoteTokenizer(f"http://127.0.0.1:{port}/v1/completions")
+        assert theirs.encode("the cat isn't here") == ours.encode("the cat isn't here")
+        assert theirs.decode(ours.encode("the mat")) == "the mat"
+        assert theirs.eos_token == ours.eos

@@ -28,8 +28,8 @@ def test_peft_starts_from_the_same_logits_and_learns(family, tmp_path):
     peft = importlib.import_module("peft")
     ours = exported(tmp_path / "model", family)
     ids = tokenizer_of(ours).encode(PROMPT)
-    there = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    adapted = peft.get_peft_model(there, peft.LoraConfig(task_type="CAUSAL_LM", r=2))
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    adapted = peft.get_peft_model(theirs, peft.LoraConfig(task_type="CAUSAL_LM", r=2))
     asked = torch.tensor([ids])
     with torch.no_grad():
         assert (adapted(asked).logits[0] - logits(ours, ids)).abs().max() < CLOSE
@@ -55,12 +55,14 @@ def test_lm_eval_scores_a_text_as_we_do(family, tmp_path):
     api = importlib.import_module("lm_eval.api.instance")
     ours = exported(tmp_path / "model", family)
     tokenizer = tokenizer_of(ours)
-    there = hf.HFLM(pretrained=str(tmp_path / "model"), device="cpu", dtype="float32", batch_size=1)
+    theirs = hf.HFLM(
+        pretrained=str(tmp_path / "model"), device="cpu", dtype="float32", batch_size=1
+    )
     for text in strings():
-        assert there.tok_encode(text) == tokenizer.encode(text), text
+        assert theirs.tok_encode(text) == tokenizer.encode(text), text
     context, rest = "the cat sat", " on the mat"
     asked = api.Instance("loglikelihood", {}, (context, rest), 0)
-    [(log_probability, is_greedy)] = there.loglikelihood([asked], disable_tqdm=True)
+    [(log_probability, is_greedy)] = theirs.loglikelihood([asked], disable_tqdm=True)
     ids, start = tokenizer.encode(context + rest), len(tokenizer.encode(context))
     own = torch.log_softmax(logits(ours, ids).double(), -1)
     chosen = [own[place - 1, ids[place]].item() for place in range(start, len(ids))]

@@ -41,19 +41,19 @@ def test_an_export_is_a_model_a_tokenizer_and_a_card_that_all_may_read(case):
 
 def test_transformers_gives_a_thousand_texts_the_same_ids(case):
     folder, model, _ = case
-    there = AutoTokenizer.from_pretrained(folder)
+    theirs = AutoTokenizer.from_pretrained(folder)
     texts = strings()
-    assert there(texts)["input_ids"] == tokenizer_of(model).encode_batch(texts)
-    assert there.unk_token == there.eos_token == "<eos>"
+    assert theirs(texts)["input_ids"] == tokenizer_of(model).encode_batch(texts)
+    assert theirs.unk_token == theirs.eos_token == "<eos>"
 
 
 @torch.no_grad()
 def test_transformers_computes_the_same(case):
     folder, model, family = case
     ids = tokenizer_of(model).encode(PROMPT)
-    there = AutoModelForCausalLM.from_pretrained(folder)
-    assert there.config.model_type == family
-    assert (there(torch.tensor([ids])).logits[0] - logits(model, ids)).abs().max() < CLOSE
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    assert theirs.config.model_type == family
+    assert (theirs(torch.tensor([ids])).logits[0] - logits(model, ids)).abs().max() < CLOSE
     assert AutoModel.from_pretrained(folder)(torch.tensor([ids]))[0].shape[-1] == 32
 
 

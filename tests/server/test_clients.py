@@ -75,9 +75,9 @@ def chat(client: openai.OpenAI, messages: list[Any] = CHAT, **fields: Any) -> An
 
 
 def test_a_chat_is_read_as_transformers_reads_it_and_continued(client, folder):
-    there = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
     plain = [CHAT[0], {"role": "user", "content": "the dog "}]
-    ids = there.apply_chat_template(plain, add_generation_prompt=True)["input_ids"]
+    ids = theirs.apply_chat_template(plain, add_generation_prompt=True)["input_ids"]
     answer = chat(client, n=2, logprobs=True, top_logprobs=2)
     assert answer.usage.prompt_tokens == len(ids)
     text = client.completions.create(
@@ -87,8 +87,8 @@ def test_a_chat_is_read_as_transformers_reads_it_and_continued(client, folder):
         assert choice.message.role == "assistant"
         assert choice.message.content == text.choices[0].text
         assert choice.finish_reason == "length"
-        told = [one.logprob for one in choice.logprobs.content]
-        assert told == text.choices[0].logprobs.token_logprobs
+        logprobs = [one.logprob for one in choice.logprobs.content]
+        assert logprobs == text.choices[0].logprobs.token_logprobs
         assert [len(one.top_logprobs) for one in choice.logprobs.content] == [2] * 8
         spelled = b"".join(bytes(one.bytes) for one in choice.logprobs.content)
         assert spelled.decode("utf-8", "replace") == choice.message.content
@@ -100,8 +100,8 @@ def test_a_streamed_chat_is_the_same_message(client):
     deltas = [part.choices[0].delta for part in parts[:-1]]
     assert deltas[0].role == "assistant"
     assert "".join(delta.content for delta in deltas) == whole.choices[0].message.content
-    told = [one for part in parts[:-1] for one in part.choices[0].logprobs.content]
-    assert told == whole.choices[0].logprobs.content
+    logprobs = [one for part in parts[:-1] for one in part.choices[0].logprobs.content]
+    assert logprobs == whole.choices[0].logprobs.content
     assert parts[-1].usage == whole.usage
 
 
@@ -373,8 +373,8 @@ def test_a_client_that_does_not_read_its_stream_is_let_go_and_its_slots_are_free
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(("127.0.0.1", port))
         (connection,) = until(lambda: [*server.server_state.connections])
-        there = connection.transport.get_extra_info("socket")
-        there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the kernel holds it all
+        theirs = connection.transport.get_extra_info("socket")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the kernel holds it all
         reader.sendall(request(n=40, stream=True))
         health = f"http://127.0.0.1:{port}/health"
         until(lambda: httpx.get(health).json()["running"])

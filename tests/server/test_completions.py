@@ -92,27 +92,27 @@ def test_the_texts_of_a_seed_come_again_and_those_of_n_have_seeds_of_their_own(c
 def test_log_probabilities_are_the_models_own_with_echo_and_without(client, model, tokenizer):
     ids = tokenizer.encode(PROMPT)
     answer = complete(client, logprobs=2, echo=True, max_tokens=1)
-    told = answer.choices[0].logprobs
+    logprobs = answer.choices[0].logprobs
     with torch.no_grad():
         logits = model(torch.tensor([ids]))[0].double().log_softmax(-1)
     chosen = int(logits[-1].argmax())
-    assert told.tokens == [tokenizer.token(i) for i in [*ids, chosen]]
-    assert told.token_logprobs[0] is None
-    assert told.top_logprobs[0] is None
+    assert logprobs.tokens == [tokenizer.token(i) for i in [*ids, chosen]]
+    assert logprobs.token_logprobs[0] is None
+    assert logprobs.top_logprobs[0] is None
     for place, token in enumerate([*ids[1:], chosen]):
         expected = logits[place, token].item()
         # float32, the same sums in another order
-        assert told.token_logprobs[place + 1] == pytest.approx(expected, abs=1e-5)
+        assert logprobs.token_logprobs[place + 1] == pytest.approx(expected, abs=1e-5)
         best = logits[place].topk(2)
-        likely = told.top_logprobs[place + 1]
+        likely = logprobs.top_logprobs[place + 1]
         assert {tokenizer.token(int(i)) for i in best.indices} <= set(likely)
         assert max(likely.values()) == pytest.approx(best.values[0].item(), abs=1e-5)
     assert answer.choices[0].text == PROMPT + tokenizer.decode([chosen])
     whole = answer.choices[0].text
-    spelled = [whole[start : start + 1] for start in told.text_offset]
+    spelled = [whole[start : start + 1] for start in logprobs.text_offset]
     assert spelled == [tokenizer.token(i)[0] for i in [*ids, chosen]]
     without = complete(client, logprobs=2, max_tokens=1).choices[0].logprobs
-    assert without.token_logprobs == told.token_logprobs[-1:]
+    assert without.token_logprobs == logprobs.token_logprobs[-1:]
     assert without.text_offset == [0]
     assert len(complete(client, logprobs=0).choices[0].logprobs.top_logprobs[0]) == 1
 
@@ -189,12 +189,12 @@ def whole(parts: list[Any]) -> list[Any]:
     result: dict[int, list[Any]] = {}
     for part in parts:
         for choice in part.choices:
-            text, told, ends = result.setdefault(choice.index, ["", [], []])
+            text, logprobs, ends = result.setdefault(choice.index, ["", [], []])
             result[choice.index][0] = text + choice.text
             if choice.logprobs:
                 of_tokens = (choice.logprobs.tokens, choice.logprobs.token_logprobs)
                 rest = (choice.logprobs.top_logprobs, choice.logprobs.text_offset)
-                told += zip(*of_tokens, *rest, strict=True)
+                logprobs += zip(*of_tokens, *rest, strict=True)
             ends += [choice.finish_reason] if choice.finish_reason else []
     return [result[index] for index in sorted(result)]
 

@@ -64,8 +64,8 @@ def test_a_training_is_followed_to_its_end_and_joins_the_runs(tmp_path):
     with server(tmp_path) as served:
         request = {"text": TEXT, "name": "My <b>text</b>", "steps": 10}
         begun = served.post("/api/trainings", json=request).json()
-        told = events(served, begun["id"])
-        progress = [data for event, data in told if event == "progress"]
+        received = events(served, begun["id"])
+        progress = [data for event, data in received if event == "progress"]
         rows = read_metrics(tmp_path / "runs" / "my-b-text-b" / "metrics.jsonl")
         losses = {row["step"]: row["loss"] for row in rows if "loss" in row}
         assert {p["step"]: p["loss"] for p in progress if p["step"]} == losses
@@ -73,10 +73,10 @@ def test_a_training_is_followed_to_its_end_and_joins_the_runs(tmp_path):
         assert progress[-1]["held_out"] is None  # the text is too short to hold some of it out
         measured = [(p["step"], p["whole_text"]) for p in progress if p["measured"]]
         assert measured == [(row["step"], row["text_loss"]) for row in rows if "text_loss" in row]
-        samples = [data["text"] for event, data in told if event == "sample"]
+        samples = [data["text"] for event, data in received if event == "sample"]
         assert samples == [row["sample"] for row in rows if "sample" in row]
         assert len(samples) == 10
-        assert told[-1] == ("done", {"run": begun["run"], "reason": "finished"})
+        assert received[-1] == ("done", {"run": begun["run"], "reason": "finished"})
         summary = served.get("/api/runs").json()["runs"][-1]
         assert (summary["name"], summary["steps_done"]) == ("My <b>text</b>", 10)
         trace = {"run": begun["run"], "prompt": "the cat", "at_step": 4}
@@ -125,14 +125,14 @@ def test_a_training_stops_when_asked_and_goes_on_where_it_was(tmp_path):
         trace = {"run": begun["run"], "prompt": "the cat", "at_step": 2, "backward": False}
         assert served.post("/api/traces", json=trace).status_code == 200
         assert served.post(f"/api/trainings/{begun['id']}/stop").json() == begun
-        told = events(served, begun["id"])
-        assert told[-1] == ("done", {"run": begun["run"], "reason": "stopped"})
-        stopped = max(data["step"] for event, data in told if event == "progress")
+        received = events(served, begun["id"])
+        assert received[-1] == ("done", {"run": begun["run"], "reason": "stopped"})
+        stopped = max(data["step"] for event, data in received if event == "progress")
         assert 3 <= stopped < 40
         assert served.post(f"/api/trainings/{begun['id']}/resume").json() == begun
-        told = events(served, begun["id"])
-        assert told[-1][1]["reason"] == "finished"
-        steps = [data["step"] for event, data in told if event == "progress"]
+        received = events(served, begun["id"])
+        assert received[-1][1]["reason"] == "finished"
+        steps = [data["step"] for event, data in received if event == "progress"]
         assert steps == sorted(steps)
         assert set(steps) == set(range(41))
 
@@ -155,9 +155,9 @@ def test_what_ends_a_training_is_told(tmp_path):
 def test_without_a_text_storyland_is_learned_beside_its_floor(tmp_path):
     with server(tmp_path) as served:
         begun = served.post("/api/trainings", json={"steps": 4, "name": "Tales"}).json()
-        told = events(served, begun["id"])
-        assert told[-1][1]["reason"] == "finished"
-        last = [data for event, data in told if event == "progress"][-1]
+        received = events(served, begun["id"])
+        assert received[-1][1]["reason"] == "finished"
+        last = [data for event, data in received if event == "progress"][-1]
         assert 0.3 < last["floor"] < last["held_out"]
         second = served.post("/api/trainings", json={"steps": 4, "name": "Tales"}).json()
         assert events(served, second["id"])[-1][1]["reason"] == "finished"
@@ -256,9 +256,9 @@ def child(out: Path) -> subprocess.Popen[bytes]:
 
 def test_a_training_whose_server_was_killed_says_so_and_ends(tmp_path):
     process = child(tmp_path / "run")
-    _, told = process.communicate()  # closes its standard input, as the end of the server does
+    _, received = process.communicate()  # closes its standard input, as the end of the server does
     assert process.returncode == -signal.SIGTERM
-    assert told.decode().strip() == "the server that started this training has gone"
+    assert received.decode().strip() == "the server that started this training has gone"
 
 
 def test_a_training_whose_folder_was_deleted_says_so_and_ends(tmp_path):

@@ -19,9 +19,9 @@ def test_numbers_of_any_size_and_cancelling_ones(pairs: list[tuple[float, int]])
     moved = [0.0]
     for i in range(1, len(values)):
         moved.append(abs(values[i] - values[i - 1]) / (steps[i] - steps[i - 1]))
-    told, per_update = numbers_per_update(values, steps, moved)
+    moved_by, per_update = numbers_per_update(values, steps, moved)
     for i in range(1, len(values)):
-        line = f"abs({told[i]} - {told[i - 1]}) / ({steps[i]} - {steps[i - 1]})"
+        line = f"abs({moved_by[i]} - {moved_by[i - 1]}) / ({steps[i]} - {steps[i - 1]})"
         assert gives(line, per_update[i]), (line, per_update[i])
     lengths, per_update = lengths_per_update(steps, moved)
     for (start, end), length, result in zip(

@@ -57,6 +57,6 @@ def test_of_experts_each_tokens_own_are_told_with_their_weights():
     (title,) = [i for i, line in enumerate(lines) if "Experts, 3 of 5 for each token" in line]
     weights = trace["blocks.1.mlp.expert_weights"][0]
     best = weights.argsort(descending=True)[:3].tolist()
-    told = "  ".join(f"{expert}: {weights[expert]:.3f}" for expert in best)
-    assert lines[title + 1].endswith(told)
+    printed = "  ".join(f"{expert}: {weights[expert]:.3f}" for expert in best)
+    assert lines[title + 1].endswith(printed)
     assert len(lines) <= SCREEN

@@ -65,9 +65,11 @@ def test_of_two_towers_the_source_is_told_before_what_is_written():
     ids, _, source = random_pair()
     screen = Screen()
     print_trace(random_towers("like marian").watch(ids, source=source), screen.console)
-    told = re.sub(r"\s+", " ", screen.text)
-    assert told.index("The source is cut into 5 tokens") < told.index("what is written, 4 tokens")
-    [norm] = re.findall(r"encoder.blocks.0.ln1.scale .*?source_pos +mean +variance +scale", told)
+    printed = re.sub(r"\s+", " ", screen.text)
+    assert printed.index("The source is cut into 5 tokens") < printed.index(
+        "what is written, 4 tokens"
+    )
+    [norm] = re.findall(r"encoder.blocks.0.ln1.scale .*?source_pos +mean +variance +scale", printed)
     assert "source_pos 5" in norm  # one table for the three numbers of each token
 
 

@@ -42,8 +42,8 @@ class Both:
 
     def ids_there(self, text: str, begins: bool = False) -> list[int]:
         """As text: the letters of a special token are letters."""
-        there = self.theirs(text, add_special_tokens=begins, split_special_tokens=True)
-        return there["input_ids"]
+        theirs = self.theirs(text, add_special_tokens=begins, split_special_tokens=True)
+        return theirs["input_ids"]
 
     def text_there(self, ids: list[int]) -> str:
         return self.theirs.decode(ids, skip_special_tokens=True)
@@ -82,9 +82,9 @@ def test_a_streamed_text_is_the_text_that_transformers_decodes(both, prompt, ans
 @given(st.lists(st.integers(0, 350), max_size=12))
 def test_any_ids_have_the_text_that_transformers_gives(both, ids):
     ids = [i for i in ids if i < both.ours.vocab_size]
-    here, there = both.ours.decode(ids), both.text_there(ids)
+    here, theirs = both.ours.decode(ids), both.text_there(ids)
     if "\ufffd" not in here:  # there a broken byte takes whole characters beside it along
-        assert here == there
+        assert here == theirs
 
 
 def test_a_saved_tokenizer_is_the_same_there(both, tmp_path):

@@ -42,12 +42,12 @@ def mixture(tmp_path_factory) -> Mixture:
 
 def letters(mixture: Mixture, first: int, end: int) -> list[str]:
     """Which text each of these blocks is from."""
-    found = []
+    result = []
     for row in mixture.batch(0, seed=3, batch_size=end)[0][first:end].tolist():
         words = {TOKENIZER.token(token) for token in row} - {"<eos>"}
         assert len(words) == 1, "a block is of one text"
-        found.append(words.pop())
-    return found
+        result.append(words.pop())
+    return result
 
 
 def test_each_text_has_exactly_its_share_of_every_thousand_blocks(mixture):

@@ -39,10 +39,10 @@ def test_a_foreign_prompt_is_in_one_language_and_a_secret_word_means_one_thing_i
             texts[pair.source] = pair.target
     several = 0
     for prompt in of_kind("foreign"):
-        there = [e for e in prompt.examples if e.source in known[0] and e.source in known[1]]
-        fits = [all(e.target == texts[e.source] for e in there) for texts in known]
+        theirs = [e for e in prompt.examples if e.source in known[0] and e.source in known[1]]
+        fits = [all(e.target == texts[e.source] for e in theirs) for texts in known]
         assert fits.count(True) >= 1
-        several += len(there)
+        several += len(theirs)
     assert several > 20
     meanings: dict[str, set[str]] = {}
     for prompt in of_kind("secret"):

@@ -139,9 +139,9 @@ def test_each_line_of_a_pipe_is_a_message_of_one_conversation(glassformer, train
     assert (code, shown) == (0, "it is blue.\nred.\n")
     monkeypatch.setattr("sys.stdin", io.StringIO("what is the plum?\nand the rose?"))
     _, shown, _ = glassformer(*greedy, "--json")
-    told = [json.loads(line) for line in shown.splitlines()]
-    assert [one["text"] for one in told] == ["it is blue.", "red."]
-    assert len(told[1]["prompt_tokens"]) > len(told[0]["prompt_tokens"])
+    printed = [json.loads(line) for line in shown.splitlines()]
+    assert [one["text"] for one in printed] == ["it is blue.", "red."]
+    assert len(printed[1]["prompt_tokens"]) > len(printed[0]["prompt_tokens"])
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     code, _, said = glassformer(*greedy)
     assert code == 2
@@ -152,10 +152,10 @@ def test_a_step_on_a_reply_asks_for_the_reply_alone(glassformer, trained):
     words = [trained, "what is the plum?", "--reply", "it is blue."]
     code, shown, _ = glassformer("step", *words, "--json")
     assert code == 0
-    told = json.loads(shown)
-    targets = [one["target"]["token"] for one in told["asked"]]
+    printed = json.loads(shown)
+    targets = [one["target"]["token"] for one in printed["asked"]]
     assert targets == ["it", "is", "blue", ".", "<eos>"]
-    assert told["loss_before"] < 0.5
+    assert printed["loss_before"] < 0.5
     code, _, shown = glassformer("step", *words, "--target", "blue")
     assert code == 2
     assert "--reply and --target both" in shown

@@ -179,7 +179,7 @@ def test_trackio_is_told_the_numbers_of_every_row_and_one_name_for_a_run_that_go
     glassformer, config, tmp_path, monkeypatch
 ):
     """Its place is taken: it wants an older Pillow than other packages here."""
-    told: list[tuple[dict[str, float], int]] = []
+    logged: list[tuple[dict[str, float], int]] = []
     names: list[str] = []
 
     def init(project: str, name: str, resume: str, **_: Any) -> None:
@@ -189,7 +189,7 @@ def test_trackio_is_told_the_numbers_of_every_row_and_one_name_for_a_run_that_go
     trackio: Any = ModuleType("trackio")
     trackio.__spec__ = ModuleSpec("trackio", None)
     trackio.init, trackio.finish = init, lambda: None
-    trackio.log = lambda numbers, step: told.append((numbers, step))
+    trackio.log = lambda numbers, step: logged.append((numbers, step))
     monkeypatch.setitem(sys.modules, "trackio", trackio)
     run = tmp_path / "run"
     code, shown, said = glassformer(
@@ -197,6 +197,6 @@ def test_trackio_is_told_the_numbers_of_every_row_and_one_name_for_a_run_that_go
     )
     assert (code, said, "Trackio" in shown) == (0, "", False)
     rows = read_metrics(run / "metrics.jsonl")
-    assert told == [(numbers_of(row), row["step"]) for row in rows]
+    assert logged == [(numbers_of(row), row["step"]) for row in rows]
     assert glassformer("train", "--resume", "--out", run, "--log", "trackio")[0] == 0
     assert names == [f"glassformer run-{(run / 'logged-as').read_text()} allow"] * 2

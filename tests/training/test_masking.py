@@ -55,10 +55,10 @@ def test_hidden_tokens_are_as_in_the_paper(tokenizer):
     batch = frame.masked(texts, seed=1, number=2)
     asked = batch.targets != IGNORED
     assert asked.sum().item() == 400 * round(0.3 * 90)
-    shown, told = batch.ids[asked], batch.targets[asked]
+    shown, targets = batch.ids[asked], batch.targets[asked]
     masked = (shown == frame.mask_id).float().mean().item()
-    same = (shown == told).float().mean().item()
-    n = len(told)
+    same = (shown == targets).float().mean().item()
+    n = len(targets)
     # 4 standard deviations of a share of n; one word in nine of "any word" is the same again
     assert masked == pytest.approx(0.8, abs=4 * math.sqrt(0.16 / n))
     assert same == pytest.approx(0.1 + 0.1 / 9, abs=4 * math.sqrt(0.1 / n))
@@ -149,10 +149,10 @@ def test_what_a_blank_of_storyland_can_hold_is_known_exactly():
 def test_eval_says_loss_and_hits_beside_what_can_be_known(glassformer: Command, folder):
     ended = glassformer("eval", folder, "--storyland", "--json")
     assert ended.code == 0, ended.stderr
-    told = json.loads(ended.stdout)
-    assert 0 < told["floor"] < told["loss"]
-    assert told["right"] <= told["right_at_best"] <= 1
-    assert told["blanks"] == 200
+    printed = json.loads(ended.stdout)
+    assert 0 < printed["floor"] < printed["loss"]
+    assert printed["right"] <= printed["right_at_best"] <= 1
+    assert printed["blanks"] == 200
     model, tokenizer = opened(folder)
     assert measure_blanks(model, tokenizer, 20).score.n == 20
     assert tokenizer.unknown_words("the [MASK] sat <mask>") == []

@@ -323,18 +323,18 @@ def test_a_wrong_reply_about_storyland_is_none_of_the_right_ones_and_is_known():
 
 def test_a_wrong_yes_or_no_does_not_contradict_itself():
     """Else a reply that nobody would give loses, and what the story says is not learned."""
-    told = 0
+    n_pairs = 0
     for chat in islice(chats("test"), 300):
         for prompt, reply in zip(chat.prompts, chat.replies, strict=True):
             if reply.kind not in ("is it", "did it") or "," not in reply.wrong:
                 continue
-            told += 1
+            n_pairs += 1
             yes, _, said = reply.wrong.removesuffix(".").partition(", it ")
             said = said.removeprefix("is ")
             past, _, rest = said.partition(" ")
             asked = said if reply.kind == "is it" else f"{BASES[past]} {rest}"
             assert prompt.endswith(f" {asked}?") == (yes == "Yes"), (prompt, reply)
-    assert told > 50
+    assert n_pairs > 50
 
 
 def test_that_the_story_does_not_say_is_rejected_about_as_often_as_it_is_chosen():
