@@ -20,6 +20,7 @@ import torch
 from bench.measure import Row
 from glassformer.generation.generate import generate
 from glassformer.model import Config, Decoder
+from glassformer.model.size import parameter_count
 from glassformer.text.blocks import Blocks
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -33,45 +34,57 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 """Dense bf16 products per second, by the name of the GPU: the makers' data sheets (SXM)."""
 
 
+RECIPE = Recipe(
+    steps=1_000_000,
+    batch_size=BATCH,
+    accumulate=ACCUMULATE,
+    dtype="bf16",
+    compile=True,
+    eval_every=0,
+    save_every=0,
+)
+
+
 def run(seconds: float) -> Iterator[Row]:
     if not torch.cuda.is_available():
         yield Row("no GPU here: nothing was measured", 0, "")
         return
-    gpu = torch.cuda.get_device_name()
-    yield from training(Config.preset("gpt2"), gpu, seconds)
-    model = Decoder(Config.preset("gpt2")).cuda().bfloat16().eval()
+    config, gpu = Config.preset("gpt2"), torch.device("cuda")
+    yield from training(config, RECIPE, gpu, torch.cuda.get_device_name(), seconds)
+    yield Row("peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
+    model = Decoder(config).to(gpu).bfloat16().eval()
     yield from decoding(model)
     yield from tracing(model)
 
 
-def training(config: Config, gpu: str, seconds: float) -> Iterator[Row]:
+def training(
+    config: Config, recipe: Recipe, device: torch.device, gpu: str, seconds: float
+) -> Iterator[Row]:
+    """Tokens per second on a device, and MFU as of the GPU of that name."""
     torch.set_float32_matmul_precision("high")
-    recipe = Recipe(
-        steps=1_000_000,
-        batch_size=BATCH,
-        accumulate=ACCUMULATE,
-        dtype="bf16",
-        compile=True,
-        eval_every=0,
-        save_every=0,
-    )
     with tempfile.TemporaryDirectory() as folder:
         words = [f"w{i}" for i in range(1000)]
         tokenizer = Tokenizer.from_words(words)
-        shard = write_shard(folder, [" ".join(words * 2000)], tokenizer)
-        model = Decoder(config).cuda().train()
+        shard = write_shard(folder, [" ".join(words * 200)], tokenizer)
+        model = Decoder(config).to(device).train()
         loop = Loop(model, BlocksData(Blocks(shard, config.n_ctx)), recipe)
         took = timed(loop.advance, seconds)
-        tokens = loop.tokens_per_step / took
-        what = f"124M, {BATCH} x {config.n_ctx} x {ACCUMULATE}, bf16, compiled"
-        yield Row(f"{gpu}: {what}", tokens, "tokens/s")
-        peak = peak_of(gpu)
-        if peak is not None:
-            share = mfu(config, tokens, peak)
-            yield Row(
-                f"MFU (N {counted(config):,}, peak {peak:.3g})", share, "", target=(">=", 0.5)
-            )
-        yield Row("peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
+    tokens = loop.tokens_per_step / took
+    sizes = f"{recipe.batch_size} x {config.n_ctx} x {recipe.accumulate}"
+    yield Row(f"{gpu}: {named(config)}, {sizes}, {recipe.dtype}", tokens, "tokens/s")
+    peak = peak_of(gpu)
+    if peak is not None:
+        share = mfu(config, tokens, peak)
+        yield Row(f"MFU (N {counted(config):,}, peak {peak:.3g})", share, "", target=(">=", 0.5))
+
+
+def named(config: Config) -> str:
+    """A model by its size.
+
+    >>> named(Config.preset("gpt2"))
+    '124M'
+    """
+    return f"{parameter_count(config) / 1e6:.0f}M"
 
 
 def counted(config: Config) -> int:
@@ -105,36 +118,46 @@ def peak_of(gpu: str) -> float | None:
 
 
 def decoding(model: Decoder) -> Iterator[Row]:
-    prompt = torch.randint(model.config.vocab_size, (PROMPT,), device="cuda")
+    device = next(model.parameters()).device
+    prompt = torch.randint(model.config.vocab_size, (PROMPT,), device=device)
 
     def once() -> None:
         text = generate(model, prompt, max_new_tokens=NEW, temperature=0)
         assert len(list(text)) == NEW
 
-    yield Row(f"124M, greedy, bf16, {PROMPT} + {NEW} tokens", NEW / timed(once, 5), "tokens/s")
+    what = f"{named(model.config)}, greedy, {PROMPT} + {NEW} tokens"
+    yield Row(what, NEW / timed(once, 5), "tokens/s")
 
 
 def tracing(model: Decoder) -> Iterator[Row]:
-    ids = torch.randint(model.config.vocab_size, (1, PROMPT), device="cuda")
+    device = next(model.parameters()).device
+    ids = torch.randint(model.config.vocab_size, (1, PROMPT), device=device)
 
     def plain() -> None:
         with torch.no_grad():
             model(ids)
 
     forward, trace = timed(plain, 5), timed(lambda: model.watch(ids), 5)
-    yield Row(f"124M, forward of {PROMPT} tokens", 1000 * forward, "ms")
-    yield Row(f"124M, trace of {PROMPT} tokens", 1000 * trace, "ms", "forward", 1000 * forward)
+    name = named(model.config)
+    yield Row(f"{name}, forward of {PROMPT} tokens", 1000 * forward, "ms")
+    yield Row(f"{name}, trace of {PROMPT} tokens", 1000 * trace, "ms", "forward", 1000 * forward)
 
 
 def timed(once: Callable[[], object], seconds: float) -> float:
-    """The median of one call's seconds, with the GPU's work done; three calls warm up."""
+    """The median of one call's seconds, with a GPU's work done; three calls warm up."""
     for _ in range(3):
         once()
     taken: list[float] = []
     while sum(taken) < seconds or len(taken) < 5:
-        torch.cuda.synchronize()
+        synchronize()
         begun = time.perf_counter()
         once()
-        torch.cuda.synchronize()
+        synchronize()
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken)
+
+
+def synchronize() -> None:
+    """Wait until a GPU, where there is one, has done what it was asked for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -73,16 +73,17 @@ def write_chats(
     """Write conversations of at most n_ctx + 1 tokens; say how many were cut or left out."""
     template = usual_template(tokenizer)
     assert template is not None, "for_chats gave it one"
-    cut = silent = 0
+    cut = f"cut at the context of {n_ctx:,} tokens"
+    silent = f"left out, since the assistant says nothing in the first {n_ctx:,} tokens"
+    counts = {cut: 0, silent: 0}
 
     def documents() -> Iterator[Encoded]:
-        nonlocal cut, silent
         for row in corpus.rows():
             ids, is_reply = render_row(row, template, tokenizer)
             if not is_reply[1 : n_ctx + 1].any():
-                silent += 1
+                counts[silent] += 1
                 continue
-            cut += len(ids) > n_ctx + 1
+            counts[cut] += len(ids) > n_ctx + 1
             n_bytes = sum(len(message["content"].encode()) for message in messages_of(row))
             yield Encoded(ids[: n_ctx + 1], True, n_bytes, is_reply[: n_ctx + 1])
 
@@ -94,18 +95,20 @@ def write_chats(
     )
     assert shard.asked is not None, "just written"
     n_asked = int(np.count_nonzero(shard.asked))
-    notes = (
+    learned = (
         f"{counted(len(shard.documents), 'conversation')}: {n_asked:,} of {len(shard):,} tokens are"
-        " the assistant's, and only these are learned",
+        " the assistant's, and only these are learned"
     )
-    if cut:
-        notes += (f"cut at the context of {n_ctx:,} tokens: {counted(cut, 'conversation')}",)
-    if silent:
-        notes += (
-            f"left out, since the assistant says nothing in the first {n_ctx:,} tokens:"
-            f" {counted(silent, 'conversation')}",
-        )
-    return shard, notes
+    return shard, (learned, *notes_of(counts, "conversation"))
+
+
+def notes_of(counts: Mapping[str, int], noun: str) -> Iterator[str]:
+    """What happened to how many, where it did.
+
+    >>> list(notes_of({"cut": 0, "left out": 2}, "pair"))
+    ['left out: 2 pairs']
+    """
+    return (f"{what}: {counted(n, noun)}" for what, n in counts.items() if n)
 
 
 class ChatData:

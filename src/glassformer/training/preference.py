@@ -29,7 +29,7 @@ from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import Encoded, write_asked
 from glassformer.text.storyland.preferences import preferences
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.chat import ChatData, held_out_of
+from glassformer.training.chat import ChatData, held_out_of, notes_of
 from glassformer.training.data import Batch
 from glassformer.training.recipe import Recipe
 
@@ -57,20 +57,24 @@ def write_preferences(
     """
     template = usual_template(tokenizer)
     assert template is not None, "for_chats gave it one"
-    n = cut = silent = same = 0
+    cut = f"cut at the context of {n_ctx:,} tokens"
+    silent = f"left out, since a reply has no token in the first {n_ctx:,}"
+    same = "left out, since both replies are the same"
+    counts = {cut: 0, silent: 0, same: 0}
+    n = 0
 
     def documents() -> Iterator[Encoded]:
-        nonlocal n, cut, silent, same
+        nonlocal n
         for row in rows:
             pair = render_preference(row, template, tokenizer)
             if np.array_equal(pair[0].ids, pair[1].ids):
-                same += 1
+                counts[same] += 1
                 continue
             if not all(chat.is_reply[1 : n_ctx + 1].any() for chat in pair):
-                silent += 1
+                counts[silent] += 1
                 continue
             n += 1
-            cut += any(len(chat.ids) > n_ctx + 1 for chat in pair)
+            counts[cut] += any(len(chat.ids) > n_ctx + 1 for chat in pair)
             for number, chat in enumerate(pair):
                 size = 0 if number else n_bytes(row)
                 yield Encoded(chat.ids[: n_ctx + 1], True, size, chat.is_reply[: n_ctx + 1])
@@ -78,20 +82,14 @@ def write_preferences(
     try:
         write_asked(folder, documents(), tokenizer, progress=progress)
     except GlassformerError:
-        if n or not (silent or same):
+        if n or not (counts[silent] or counts[same]):
             raise
         raise GlassformerError(
-            f"there is no pair to learn from: {silent} of them have a reply without a token in the"
-            f" first {n_ctx:,}, and {same} have one reply twice; give others"
+            f"there is no pair to learn from: {counts[silent]} of them have a reply without a token"
+            f" in the first {n_ctx:,}, and {counts[same]} have one reply twice; give others"
         ) from None
-    notes = (f"{counted(n, 'pair')} of replies: only what differs between the two is learned",)
-    for number, what in (
-        (cut, f"cut at the context of {n_ctx:,} tokens"),
-        (silent, f"left out, since a reply has no token in the first {n_ctx:,}"),
-        (same, "left out, since both replies are the same"),
-    ):
-        notes += (f"{what}: {counted(number, 'pair')}",) if number else ()
-    return notes
+    learned = f"{counted(n, 'pair')} of replies: only what differs between the two is learned"
+    return learned, *notes_of(counts, "pair")
 
 
 def storyland_preferences(recipe: Recipe) -> Iterator[Row]:

@@ -48,7 +48,7 @@ export const BLOCK: Plan[] = [
     title: "Query, key and value",
     sentence:
       "Three weight matrices turn each vector into three: what the token looks for, what it offers to be found by, and what it will hand over.",
-    names: ["attn.q", "attn.k", "attn.v"],
+    names: ["attn.q", "attn.k", "attn.v", "attn.lora_Q*", "attn.lora_K*", "attn.lora_V*"],
     faces: ["attn.q", "attn.k", "attn.v"],
   },
   {
@@ -100,7 +100,8 @@ export const BLOCK: Plan[] = [
     title: "The heads are put together",
     sentence:
       "Every head has its own mix; one more matrix turns them into one vector for the token.",
-    names: ["attn.attn_out*"],
+    names: ["attn.attn_out*", "attn.lora_O*"],
+    faces: ["attn.attn_out"],
   },
   {
     id: "resid-mid",
@@ -128,7 +129,7 @@ export const BLOCK: Plan[] = [
     title: "Each token by itself",
     sentence:
       "The MLP (feed-forward network) widens the vector, keeps what passes its activation, and narrows it again; tokens do not meet.",
-    names: ["mlp.pre*", "mlp.gate*", "mlp.post*", "mlp.expert_out", "mlp.mlp_out*"],
+    names: ["mlp.pre*", "mlp.gate*", "mlp.post*", "mlp.expert_out", "mlp.mlp_out*", "mlp.lora_*"],
     faces: ["mlp.pre", "mlp.post", "mlp.mlp_out"],
   },
   {

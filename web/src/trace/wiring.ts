@@ -15,8 +15,9 @@ export interface Wiring {
 
 export function wiring(trace: Trace, block: number): Wiring {
   const at = (name: string) => trace.nodes.get(`fwd/blocks.${block}.${name}`);
-  const [attention, mlp] = [at("attn.q"), at("mlp.router_scores") ?? at("mlp.pre")].map((node) =>
-    node ? firstName(trace, node.operands.x) : null,
+  const reads = (name: string) => at(`${name}_frozen`) ?? at(name); // with an adapter, or without
+  const [attention, mlp] = [reads("attn.q"), at("mlp.router_scores") ?? reads("mlp.pre")].map(
+    (node) => (node ? firstName(trace, node.operands.x) : null),
   );
   const sharedNorm = attention !== null && attention === mlp;
   const parallel =

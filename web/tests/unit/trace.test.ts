@@ -4,6 +4,7 @@ import { addressOf, flat } from "../../src/trace/node";
 import { stages } from "../../src/trace/story";
 import { Trace, visible } from "../../src/trace/trace";
 import { larger, Values } from "../../src/trace/values";
+import { wiring } from "../../src/trace/wiring";
 import { traceOf } from "../made";
 
 describe("an address", () => {
@@ -107,4 +108,23 @@ test("a head's sink is said where a token does not split all of its attention", 
   expect(sentence).toContain("the head's own sink");
   expect(nodes.map(({ address }) => address)).toContain(`${at}sink_exp`);
   expect(main!.address).toBe(`${at}pattern`);
+});
+
+test("a block with adapters is wired like one without, and shows what they add", () => {
+  const made = (from: Record<string, string> = {}) => ({ values: [1], from });
+  const trace = traceOf({
+    "fwd/blocks.0.ln1.normed": made(),
+    "fwd/blocks.0.attn.q_frozen": made({ x: "fwd/blocks.0.ln1.normed" }),
+    "fwd/blocks.0.attn.lora_Q.scaled": made(),
+    "fwd/blocks.0.attn.q": made({
+      frozen: "fwd/blocks.0.attn.q_frozen",
+      scaled: "fwd/blocks.0.attn.lora_Q.scaled",
+    }),
+    "fwd/blocks.0.ln2.normed": made(),
+    "fwd/blocks.0.mlp.pre_frozen": made({ x: "fwd/blocks.0.ln2.normed" }),
+    "fwd/blocks.0.mlp.pre": made({ frozen: "fwd/blocks.0.mlp.pre_frozen" }),
+  });
+  expect(wiring(trace, 0)).toMatchObject({ parallel: false, sharedNorm: false, groups: [[0]] });
+  const shown = stages(trace, 0, "next").flatMap(({ nodes }) => nodes.map((node) => node.address));
+  expect(shown).toContain("fwd/blocks.0.attn.lora_Q.scaled");
 });
