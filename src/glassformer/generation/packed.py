@@ -61,7 +61,7 @@ class PackedModel:
         self.model = model
         self.compiled = compiled
         self.kernels: dict[str, Kernel] = dict(_kernels(model, layout))
-        self.small = is_small(model)
+        self.small: bool = is_small(model)
         # what a relative position is follows from how many tokens there are: no flat list has it
         self.is_flat = model.config.position != "relative"
         self._changes = Changes(model)

@@ -42,7 +42,8 @@ class EncoderDecoder(LanguageModel[TowersConfig]):
     def __init__(self, config: TowersConfig, generator: torch.Generator | None = None) -> None:
         """New weights; `generator` draws them, PyTorch's own if there is none."""
         super().__init__(config)
-        self.encoder, self.decoder = Tower(), Tower()
+        self.encoder: Tower = Tower()
+        self.decoder: Tower = Tower()
         self.encoder.build(config.encoder)
         shared = self.encoder.embed if config.shared_embeddings else None
         self.decoder.build(config.decoder, shared, d_source=config.encoder.d_model)

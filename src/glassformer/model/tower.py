@@ -31,14 +31,15 @@ class Tower(nn.Module):
         embed: another tower's, which this one shares; d_source: the width of the vectors that its
         blocks attend to, 0 for none.
         """
+        self.embed: Embed
         if embed is None:
             self.embed = Embed(config)
         else:
             self.__dict__["embed"] = embed  # no module of its own: the table is listed once
         self._shares = embed is not None
-        self.type_embed = TypeEmbed(config) if config.token_types else None
+        self.type_embed: TypeEmbed | None = TypeEmbed(config) if config.token_types else None
         added = config.position in ("learned", "sinusoidal")
-        self.pos_embed = PosEmbed(config) if added else None
+        self.pos_embed: PosEmbed | None = PosEmbed(config) if added else None
         self.ln_embed = Norm(config.norms, config.d_model) if config.embed_norm else None
         self.distances = Distances(config) if config.position == "relative" else None
         turns = [config.rotary(layer) for layer in range(config.n_layers)]

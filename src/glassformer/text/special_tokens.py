@@ -15,7 +15,9 @@ class SpecialTokens:
     def __init__(
         self, engine: tokenizers.Tokenizer, eos: str | None, extra_files: tokenizer_files.ExtraFiles
     ) -> None:
-        self.engine, self.eos, self._extra_files = engine, eos, extra_files
+        self.engine: tokenizers.Tokenizer = engine
+        self.eos: str | None = eos
+        self._extra_files = extra_files
 
     @property
     def eos_id(self) -> int | None:

@@ -130,7 +130,7 @@ class Explanation:
         self.value: float | int = recorded.item()
         self._run: Evaluation | None = None
         self.recomputed: float | int = self.value
-        self.bound = 0.0
+        self.bound: float = 0.0
         if node.formula is not None and not isinstance(node.formula.body, Drawn):
             operands = {o: trace.value_of(trace.nodes[p]) for o, p in node.operands.items()}
             value, bound, self._run = evaluate(
@@ -146,7 +146,7 @@ class Explanation:
                 # PyTorch may arrange an equal formula otherwise and round each factor once more
                 self.bound *= 2
 
-        self.difference = self._finite_difference() if check else None
+        self.difference: FiniteDifference | None = self._finite_difference() if check else None
 
     def _finite_difference(self) -> FiniteDifference:
         rerun = self.trace.rerun

@@ -343,20 +343,3 @@ function additions(node: Node): number {
 
 // inf - inf and 0 * inf in a bound come from infinite values, which are exact (a masked score)
 const finite = (error: number): number => (Number.isFinite(error) ? error : 0);
-
-const ROUNDS = 6; // an index may itself be read from a tile that has to come first
-
-/** Run `work` until every number that it read is here. */
-export async function whenHere<T>(
-  trace: Trace,
-  evaluation: () => Evaluation,
-  work: (run: Evaluation) => T,
-): Promise<{ run: Evaluation; result: T }> {
-  for (let round = 0; round < ROUNDS; round++) {
-    const run = evaluation();
-    const result = work(run);
-    if (!run.missing.length) return { run, result };
-    await trace.values.fetchEach(run.missing);
-  }
-  throw new Error("the operands of this number could not be read");
-}

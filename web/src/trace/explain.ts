@@ -1,7 +1,7 @@
 /** One number explained from the trace file and the formula trees alone. */
 import { format, type Address } from "./address";
 import { derivatives } from "./derive";
-import { Evaluation, whenHere } from "./evaluate";
+import { Evaluation } from "./evaluate";
 import { children, type Formula, type Node } from "./formula";
 import { number } from "./number";
 import { line, putIn, type Line } from "./arithmetic";
@@ -189,4 +189,21 @@ function decided(trace: Trace, consumer: TraceNode, where: Address): Record<stri
     if (consumer.shape[d] === 1) index[axis] = 0;
   });
   return index;
+}
+
+const ROUNDS = 6; // an index may itself be read from a tile that has to come first
+
+/** Run `work` until every number that it read is here. */
+async function whenHere<T>(
+  trace: Trace,
+  evaluation: () => Evaluation,
+  work: (run: Evaluation) => T,
+): Promise<{ run: Evaluation; result: T }> {
+  for (let round = 0; round < ROUNDS; round++) {
+    const run = evaluation();
+    const result = work(run);
+    if (!run.missing.length) return { run, result };
+    await trace.values.fetchEach(run.missing);
+  }
+  throw new Error("the operands of this number could not be read");
 }
