@@ -26,7 +26,8 @@ from glassformer.training.options import to_toml
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description, Run, unfilled_model
-from glassformer.training.sources import Begun, source_of
+from glassformer.training.source import Begun
+from glassformer.training.sources import source_of
 from glassformer.training.trainable import train_only
 
 FINE_TUNING = {"lr": 3e-4, "steps": 200, "warmup_steps": 20}
