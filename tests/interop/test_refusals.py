@@ -147,14 +147,14 @@ def test_tensors_with_and_without_prefix_are_refused(folder):
         ("transformer.wte.weight", "[30, 97]", "[97, 30]"),
     ],
 )
-def test_transposed_matrix_is_recognised_by_its_shape(folder, name, found, needed):
+def test_transposed_matrix_is_recognized_by_its_shape(folder, name, found, needed):
     rewrite(folder, lambda w: w.update({name: w[name].T}))
     assert refusal(folder).startswith(
         f"{name} in model.safetensors is transposed: it is {found} and must be {needed}"
     )
 
 
-def test_square_matrix_transposed_after_we_wrote_it_is_recognised_by_its_digest(tmp_path):
+def test_square_matrix_transposed_after_we_wrote_it_is_recognized_by_its_digest(tmp_path):
     """From shape alone it can't be seen: only folders that we wrote carry digests."""
     save(random_model(ODD), None, tmp_path)
     name = f"{BLOCK}.attn.c_proj.weight"

@@ -171,8 +171,8 @@ def test_a_recorded_page_holds_a_pass_of_its_snapshots_at_most_eight(tmp_path, m
     assert not any(trace["about"]["backward"] for trace in data["traces"][1:])
     for trace in data["traces"][1:]:
         W_E = tensors_of(trace)["weight/embed.W_E"]
-        learner = open_train_state(str(trained()), trace["about"]["at_step"])
-        assert torch.equal(W_E, learner.model.embed.W_E)
+        state = open_train_state(str(trained()), trace["about"]["at_step"])
+        assert torch.equal(W_E, state.model.embed.W_E)
     monkeypatch.setattr("glassformer.server.export.SNAPSHOTS", 3)
     data = exported(tmp_path, str(trained()), "the cat sat")
     assert [t["about"]["at_step"] for t in data["traces"]] == [None, 0, 2, STEPS]

@@ -58,17 +58,17 @@ def test_a_run_tells_what_the_page_shows_of_it():
     server = client(str(trained()))
     assert [run["id"] for run in server.get("/api/runs").json()["runs"]] == ["red-house"]
     info = server.get("/api/runs/red-house").json()
-    learner = open_train_state(str(trained()))
+    state = open_train_state(str(trained()))
     assert info["name"] == "red house"
     assert info["kind"] == "run"
     assert info["steps_done"] == STEPS
     assert info["steps_left"] == 0
     assert info["snapshots"] == [0, 1, 2, 4, 8, STEPS]
-    assert info["parameters"] == sum(p.numel() for p in learner.model.parameters())
-    assert info["config"] == learner.model.config.to_dict()
+    assert info["parameters"] == sum(p.numel() for p in state.model.parameters())
+    assert info["config"] == state.model.config.to_dict()
     assert info["recipe"]["steps"] == STEPS
     assert info["tokenizer"]["kind"] == "words"
-    weights = {view.name: list(view.value.shape) for view in learner.model.views()}
+    weights = {view.name: list(view.value.shape) for view in state.model.views()}
     assert {w["name"]: w["shape"] for w in info["weights"]} == weights
     assert sum(w["share"] for w in info["weights"]) == pytest.approx(1)
 
@@ -205,8 +205,8 @@ def test_a_trace_at_a_step_is_of_the_model_at_that_step():
         request = {"run": "red-house", "prompt": "the cat sat", "at_step": step}
         about = server.post("/api/traces", json=request).json()
         assert about["at_step"] == step
-        learner = open_train_state(str(trained()), step)
-        logits = learner.model(torch.tensor([about["ids"]]))
+        state = open_train_state(str(trained()), step)
+        logits = state.model(torch.tensor([about["ids"]]))
         assert about["chosen"]["id"] == int(logits[0, -1].argmax())
     request = {"run": "red-house", "prompt": "the cat sat", "at_step": STEPS + 1}
     assert "beyond the run" in error(server.post("/api/traces", json=request), 422, "invalid")

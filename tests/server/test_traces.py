@@ -191,23 +191,23 @@ def test_a_trace_that_is_too_large_is_refused_with_its_size(monkeypatch):
 
 
 def test_a_heavy_model_is_recorded_forward_only_unless_more_is_asked_for():
-    learner = open_train_state("miniature")
-    light = record(learner, TraceOptions(prompt=PROMPT), light_bytes=10_000)
+    state = open_train_state("miniature")
+    light = record(state, TraceOptions(prompt=PROMPT), light_bytes=10_000)
     assert (light.backward, light.optimizer) == (True, False)
-    lightest = record(learner, TraceOptions(prompt=PROMPT), light_bytes=100)
+    lightest = record(state, TraceOptions(prompt=PROMPT), light_bytes=100)
     assert (lightest.backward, lightest.optimizer) == (False, False)
-    asked = record(learner, TraceOptions(prompt=PROMPT, backward=True), light_bytes=100)
+    asked = record(state, TraceOptions(prompt=PROMPT, backward=True), light_bytes=100)
     assert (asked.backward, asked.optimizer) == (True, False)
 
 
 def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
-    learner = open_train_state("miniature")
+    state = open_train_state("miniature")
     said = "fwd/lens.blocks.0.resid_mid.best_token"
-    assert said in record(learner, TraceOptions(prompt=PROMPT)).trace.nodes
-    assert said not in record(learner, TraceOptions(prompt=PROMPT), light_bytes=10_000).trace.nodes
+    assert said in record(state, TraceOptions(prompt=PROMPT)).trace.nodes
+    assert said not in record(state, TraceOptions(prompt=PROMPT), light_bytes=10_000).trace.nodes
     assert (
         said
-        in record(learner, TraceOptions(prompt=PROMPT, lens=True), light_bytes=10_000).trace.nodes
+        in record(state, TraceOptions(prompt=PROMPT, lens=True), light_bytes=10_000).trace.nodes
     )
     paths = {node["address"] for node in node_table(server, open_trace(server))["nodes"]}
     assert said in paths
@@ -216,9 +216,9 @@ def test_the_lens_is_recorded_where_it_is_light_or_asked_for():
 
 
 def test_the_least_used_trace_goes_first():
-    learner = open_train_state("miniature")
+    state = open_train_state("miniature")
     made = [
-        LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT, backward=False))
+        LiveTrace(state, TraceRequest(run="miniature", prompt=PROMPT, backward=False))
         for _ in range(3)
     ]
     store = TraceStore(3 * made[0].nbytes - 1)
@@ -244,9 +244,9 @@ def test_what_is_held_counts_steps_and_tables_and_is_a_share_of_the_memory(monke
 
 def test_no_more_traces_are_held_than_python_looks_through_quickly(monkeypatch):
     monkeypatch.setattr("glassformer.server.traces.HELD_TRACES", 2)
-    learner, store = open_train_state("miniature"), TraceStore()
+    state, store = open_train_state("miniature"), TraceStore()
     made = [
-        LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT, backward=False))
+        LiveTrace(state, TraceRequest(run="miniature", prompt=PROMPT, backward=False))
         for _ in range(3)
     ]
     for trace in made:
@@ -257,27 +257,27 @@ def test_no_more_traces_are_held_than_python_looks_through_quickly(monkeypatch):
 
 
 def test_weights_that_no_open_model_shares_count_among_what_is_held():
-    learner = open_train_state("miniature")
-    weights = sum(p.nbytes for p in learner.model.parameters())
+    state = open_train_state("miniature")
+    weights = sum(p.nbytes for p in state.model.parameters())
     store = TraceStore()
 
     def grown(**options: Any) -> int:
         """How much more than its values a trace adds, once another is the last."""
         before = store.nbytes
         request = TraceRequest(run="miniature", prompt=PROMPT, optimizer=False, **options)
-        trace = LiveTrace(learner, request)
+        trace = LiveTrace(state, request)
         store.add(trace)
         assert store[plain.id] is plain
         return store.nbytes - before - trace.nbytes
 
-    plain = LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT))
+    plain = LiveTrace(state, TraceRequest(run="miniature", prompt=PROMPT))
     store.add(plain)
     assert grown() < weights
     assert grown(float64=True) >= 2 * weights
     assert grown(edits={"weight/blocks.0.mlp.b_in[d_mlp=0]": 1.0}) >= weights
     before = store.nbytes
     plain.result.trace.explain("bwd/embed.W_E[vocab=0,d_model=0]", check=True)
-    store.add(LiveTrace(learner, TraceRequest(run="miniature", prompt=PROMPT, backward=False)))
+    store.add(LiveTrace(state, TraceRequest(run="miniature", prompt=PROMPT, backward=False)))
     assert store.nbytes >= before + 2 * weights  # the float64 copy that was nudged
 
 
@@ -297,21 +297,21 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     tokenizer = Tokenizer.train("bpe", ["the cat sat 犬は"], vocab_size=258)
     config = Config(vocab_size=tokenizer.vocab_size, n_ctx=16, d_model=8, n_layers=1, n_heads=1)
     save(Decoder(config), tokenizer, tmp_path / "bytes")
-    learner = open_train_state(str(tmp_path / "bytes"))
+    state = open_train_state(str(tmp_path / "bytes"))
     whole = tokenizer.encode("cat 犬は")
     half = len(whole) - 4  # two of the three bytes of a character, and one more after it
     added = whole[half : len(whole) - 1]
     assert all(re.fullmatch("<0x..>", tokenizer.token(token)) for token in added)
     prompt = tokenizer.decode(whole[:3])
-    live = LiveTrace(learner, TraceRequest(run="bytes", prompt=prompt, added=added, backward=False))
+    live = LiveTrace(state, TraceRequest(run="bytes", prompt=prompt, added=added, backward=False))
     assert live.about.ids == [*tokenizer.encode(prompt), *added]
     assert live.about.added == added
     assert "<0x" not in live.about.prompt
     dog = tokenizer.encode("犬")
     finished = TraceRequest(run="bytes", prompt="cat ", added=dog, backward=False)
-    assert LiveTrace(learner, finished).about.prompt == "cat 犬"
+    assert LiveTrace(state, finished).about.prompt == "cat 犬"
     with pytest.raises(GlassformerError, match=f"no token {tokenizer.vocab_size} to add"):
-        record(learner, TraceOptions(prompt="cat", added=[tokenizer.vocab_size]))
+        record(state, TraceOptions(prompt="cat", added=[tokenizer.vocab_size]))
 
 
 def test_a_logit_is_split_and_the_stream_read_early_as_the_lab_does():

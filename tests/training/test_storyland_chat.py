@@ -23,7 +23,7 @@ from glassformer.training.storyland_chat import (
     FEWEST_CHATS,
     chat_tokenizer,
     measure_chats,
-    told_chat,
+    rendered_chat,
 )
 
 SAMPLE = [*islice(chats("test"), 400)]
@@ -130,7 +130,7 @@ def test_all_words_are_known_and_a_conversation_fits(tokenizer):
     lengths = []
     for chat in SAMPLE:
         assert not any(tokenizer.unknown_words(m["content"]) for m in chat.messages)
-        lengths.append(len(told_chat(tokenizer, chat.messages).ids))
+        lengths.append(len(rendered_chat(tokenizer, chat.messages).ids))
     assert max(lengths) <= model["n_ctx"]
 
 
@@ -170,7 +170,7 @@ def test_the_preset_writes_its_conversations_and_knows_their_floor(tmp_path: Pat
     assert data.floor is not None
     assert math.isclose(data.floor, math.log(2) * n_replies / asked)
     first = next(iter(data.held_out(1)))
-    ids, said = told_chat(prepared.run.tokenizer, held_out[0].messages)
+    ids, said = rendered_chat(prepared.run.tokenizer, held_out[0].messages)
     assert first.ids[0].tolist() == ids[:-1].tolist()
     assert (first.targets[0] >= 0).tolist() == said[1:].tolist()
 

@@ -52,7 +52,7 @@ def write_storyland_chats(folder: Path, tokenizer: Tokenizer, recipe: Recipe, n_
 
     def documents(of: Iterable[Chat]) -> Iterator[Encoded]:
         for chat in of:
-            ids, said = told_chat(tokenizer, chat.messages)
+            ids, said = rendered_chat(tokenizer, chat.messages)
             assert len(ids) <= LONGEST, "three animals with names and five questions"
             n_bytes = sum(len(message["content"].encode()) for message in chat.messages)
             yield Encoded(ids, True, n_bytes, said)
@@ -64,7 +64,7 @@ def write_storyland_chats(folder: Path, tokenizer: Tokenizer, recipe: Recipe, n_
     )
 
 
-def told_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> RenderedChat:
+def rendered_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> RenderedChat:
     template = usual_template(tokenizer)
     if template is None:
         raise GlassformerError(
@@ -100,7 +100,7 @@ def measure_chats(model: Decoder, tokenizer: Tokenizer, n: int = FRESH) -> ChatS
     asked: dict[str, int] = {}
     with evaluating(model):
         for start in range(0, n, ROWS):
-            some = [told_chat(tokenizer, chat.messages) for chat in fresh[start : start + ROWS]]
+            some = [rendered_chat(tokenizer, chat.messages) for chat in fresh[start : start + ROWS]]
             _, surprise = _hits(model, [(ids, said) for ids, said in some])
             nats += surprise
             tokens += sum(int(said[1:].sum()) for _, said in some)
@@ -122,7 +122,9 @@ def _forms(
         for number, reply in enumerate(chat.replies):
             before = chat.messages[: 2 * number + 1]
             for text in reply.forms:
-                ids, said = told_chat(tokenizer, [*before, {"role": "assistant", "content": text}])
+                ids, said = rendered_chat(
+                    tokenizer, [*before, {"role": "assistant", "content": text}]
+                )
                 template = usual_template(tokenizer)
                 assert template is not None, "asked before"
                 first = len(prompt_ids(template, tokenizer, before))
