@@ -1,52 +1,22 @@
-import { readdirSync } from "node:fs";
-import { relative } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { viteSingleFile } from "vite-plugin-singlefile";
-import { defineConfig, type Plugin } from "vitest/config";
-import { likeBesideLike } from "./sorted.ts";
-
-const components = readdirSync("src", { recursive: true, encoding: "utf8" })
-  .filter((path) => path.endsWith(".svelte"))
-  .sort();
-
-/** A component's own class: its place in the list of components, two letters instead of a hash of thirteen. */
-const cssHash = ({ filename }: { filename: string }) =>
-  `s${(components.indexOf(relative("src", filename)) + 1).toString(36)}`;
-
-/** The page is never sent as markup to be taken over ("hydrated"), so what Svelte has for that is left out. */
-const neverHydrated: Plugin = {
-  name: "never-hydrated",
-  transform: {
-    filter: { id: /svelte\/src\/internal\/client\/dom\/hydration\.js/ },
-    handler(code) {
-      const fixed = code
-        .replace("export let hydrating = false", "export const hydrating = false")
-        .replace("\thydrating = value;", "");
-      if (
-        fixed.length !==
-        code.length + "const".length - "let".length - "\thydrating = value;".length
-      )
-        throw new Error(
-          "Svelte's hydration.js has changed; look at `neverHydrated` in vite.config.ts",
-        );
-      return fixed;
-    },
-  },
-};
+import { defineConfig } from "vitest/config";
+import { onePage, provided } from "./onePage.ts";
 
 export default defineConfig({
-  plugins: [
-    svelte({ compilerOptions: { cssHash, discloseVersion: false } }),
-    neverHydrated,
-    likeBesideLike,
-    viteSingleFile(),
-  ],
+  plugins: [svelte({ compilerOptions: { discloseVersion: false } }), onePage],
   worker: { rolldownOptions: { output: { comments: false } } },
   build: {
     target: "es2022",
-    reportCompressedSize: true,
-    modulePreload: { polyfill: false }, // there is one script, and no module to load before it
+    lib: { entry: "src/main.ts", formats: ["cjs"], cssFileName: "style" },
     rolldownOptions: {
+      preserveEntrySignatures: false,
+      output: {
+        ...provided,
+        entryFileNames: "main.js",
+        chunkFileNames: "[name].js",
+        comments: false,
+        codeSplitting: { groups: [{ name: "shared", minShareCount: 2 }] },
+      },
       checks: { circularDependency: true },
       onLog(level, log, handle) {
         if (log.code !== "CIRCULAR_DEPENDENCY") handle(level, log);

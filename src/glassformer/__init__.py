@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from glassformer.model.encoder import Encoder as Encoder
     from glassformer.model.encoder_decoder import EncoderDecoder as EncoderDecoder
     from glassformer.model.towers_config import TowersConfig as TowersConfig
+    from glassformer.server.notebook import page as page
     from glassformer.server.record import watch as watch
     from glassformer.text.tokenizer import Tokenizer as Tokenizer
     from glassformer.trace.explain import Explanation as Explanation
@@ -66,6 +67,7 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
     "load": "glassformer.interop.open",
     "load_run": "glassformer.training.run",
     "pack": "glassformer.generation.packed",
+    "page": "glassformer.server.notebook",
     "save": "glassformer.interop.folder",
     "train": "glassformer.training.loop",
     "watch": "glassformer.server.record",

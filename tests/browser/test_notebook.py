@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import glassformer as gf
-from glassformer.show.notebook import trace_html as plain_html
 from glassformer.trace import Trace
 
 ADDRESS = "blocks.0.attn.pattern"
@@ -34,10 +33,15 @@ def test_a_trace_shows_itself_as_the_page(page: Page, tmp_path: Path, trace: Tra
     expect(frame.get_by_test_id("value")).to_have_count(0)
 
 
-def test_a_trace_too_large_for_a_notebook_is_shown_as_a_table(trace: Trace, monkeypatch) -> None:
-    monkeypatch.setattr("glassformer.server.notebook.VALUE_BYTES", 1000)
-    assert trace._repr_html_() == plain_html(trace)
-    assert "The most probable next tokens" in plain_html(trace)
+def test_a_trace_too_large_for_a_notebook_says_how_to_see_the_whole_page(
+    trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassformer.server.notebook.OUTPUT_BYTES", 1000)
+    shown = trace._repr_html_()
+    assert "The most probable next tokens" in shown
+    assert "glassformer.page(trace), which adds 0.3 MB to the notebook" in shown
+    assert "<iframe" not in shown
+    assert "<iframe" in gf.page(trace)._repr_html_()
 
 
 def test_a_run_shows_its_loss_and_the_page_with_its_snapshots(

@@ -31,7 +31,14 @@ def test_a_tapped_number_stays_in_sight_above_its_card_and_the_stage_stays_the_s
     grid.click(position={"x": box["width"] / 2, "y": box["height"] - 6})
     expect(page.get_by_test_id("value")).to_be_visible()
     expect(page).to_have_url(re.compile("stage=softmax"))
-    page.wait_for_function(
+    in_sight = (
         f"(() => {{ const [cell, card] = ({TOPS})(); "
         "return cell.top >= 0 && cell.bottom <= card.top; })()"
     )
+    page.wait_for_function(in_sight)
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)  # as somebody to whom it was sent
+    expect(page.get_by_test_id("value")).to_be_visible()
+    page.wait_for_timeout(2000)  # what is drawn late has grown by now
+    page.wait_for_function(in_sight)

@@ -25,7 +25,7 @@ def built(monkeypatch):
 
 def shown(trace: Trace) -> dict[str, Any]:
     """The data of the page in the frame."""
-    result = re.search(r"srcdoc='([^']*)'", trace_html(trace))
+    result = re.search(r"srcdoc='([^']*)'", gf.page(trace)._repr_html_())
     assert result
     return data_block(html.unescape(result[1]))
 

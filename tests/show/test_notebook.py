@@ -114,6 +114,18 @@ def test_what_a_trace_leaves_out_is_said():
     assert "290 of 300 tokens left out" in text
 
 
+def test_a_trace_takes_at_most_300_kb_of_a_notebook_and_explains_its_most_probable_token():
+    trace = wide(20)
+    source = trace_html(trace)
+    assert len(source.encode()) <= 300_000
+    best = int(trace["probs[pos=19]"].argmax())
+    text = " ".join(Reader(source).text)
+    for name in ("probs", "logits"):
+        explanation = trace.explain(f"{name}[pos=19,vocab={best}]")
+        assert explanation.arithmetic in text
+        assert repr(explanation.recomputed) in text
+
+
 def test_an_explanation_shows_formula_operands_and_verdict():
     explanation = small(5).explain(ADDRESS)
     text = " ".join(Reader(explanation._repr_html_()).text)

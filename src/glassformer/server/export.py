@@ -11,7 +11,7 @@ from glassformer.course.glossary import glossary
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.server import answers, packing, schemas
-from glassformer.server.page import fill, sealed, template, without_font
+from glassformer.server.page import LATER, fill, holding, sealed, template, without_font
 from glassformer.server.past import packed_snapshots
 from glassformer.server.record import inputs_of
 from glassformer.server.runnable import packed_model, why_recorded
@@ -61,7 +61,9 @@ def write_page(data: schemas.PageData, out: Path) -> Path:
 
 def page_html(data: schemas.PageData, with_font: bool = True) -> str:
     """The page holding `data`, under a policy that keeps it from loading anything."""
-    html = template() if with_font else without_font(template())
+    used = {"look": True, "run": data.models or data.metrics, "teach": data.course}
+    html = holding(template(), *(name for name in LATER if used[name]))
+    html = html if with_font else without_font(html)
     return fill(sealed(html), data.model_dump(mode="json", by_alias=True))
 
 

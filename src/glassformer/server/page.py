@@ -69,47 +69,75 @@ def fill(html: str, data: dict[str, Any]) -> str:
     return before + mark + text + rest[end:]
 
 
+LATER = ("look", "run", "teach")
+"""Scripts of views that are loaded when the first of them is opened (`web/src/views`)."""
+
+_LATER = re.compile(r'<script type="text/plain" id="\./(\w+)\.js">(.*?)</script>\n?', re.DOTALL)
+
+
+def later(html: str) -> dict[str, str]:
+    """The scripts that stand by in the page, as text."""
+    return dict(_LATER.findall(html))
+
+
+def holding(html: str, *names: str) -> str:
+    """The page with these of the scripts that stand by, and none of the others.
+
+    >>> html = '<script type="text/plain" id="./look.js">1</script>'
+    >>> holding(html, "look") == html, holding(html)
+    (True, '')
+    """
+    return _LATER.sub(lambda script: script[0] if script[1] in names else "", html)
+
+
 LOADER = """
 const letters =
   "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~";
-const text = document.getElementById("glassformer-page").textContent;
-const words = new DataView(new ArrayBuffer(4 * Math.ceil(text.length / 5)));
-for (let i = 0; i < words.byteLength / 4; i++) {
-  let word = 0;
-  for (let k = 5 * i; k < 5 * i + 5; k++)
-    word = 85 * word + (k < text.length ? letters.indexOf(text[k]) : 84);
-  words.setUint32(4 * i, word);
-}
-const bytes = new Uint8Array(words.buffer, 0, Math.floor((4 * text.length) / 5));
-const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-for (const [tag, content] of await new Response(stream).json()) {
+globalThis.unpacked = (text) => {
+  const words = new DataView(new ArrayBuffer(4 * Math.ceil(text.length / 5)));
+  for (let i = 0; i < words.byteLength / 4; i++) {
+    let word = 0;
+    for (let k = 5 * i; k < 5 * i + 5; k++)
+      word = 85 * word + (k < text.length ? letters.indexOf(text[k]) : 84);
+    words.setUint32(4 * i, word);
+  }
+  const bytes = new Uint8Array(words.buffer, 0, Math.floor((4 * text.length) / 5));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+};
+const parts = await unpacked(document.getElementById("glassformer-page").textContent);
+for (const [tag, content] of JSON.parse(parts)) {
   const element = document.createElement(tag);
-  if (tag === "script") element.type = "module";
   element.textContent = content;
   document.head.append(element);
 }
 """
-"""Unpacks the page's styles and its script; the policy names the hashes of what it puts there."""
+"""Unpacks the page's styles and its scripts; the policy names the hashes of what it puts there."""
 
 
 def compact(html: str) -> str:
-    """The page for a file: its styles and its script packed, a third of their size."""
+    """The page for a file: its styles and its scripts packed, a third of their size."""
     parts: list[tuple[str, str]] = []
 
     def take(part: re.Match[str]) -> str:
         parts.append((part[1], part[2]))
         return ""
 
-    rest = _CODE.sub(take, html)
+    packed = _LATER.sub(lambda script: _plain(f"./{script[1]}.js", pack(script[2].encode())), html)
+    rest = _CODE.sub(take, packed)
     if not parts:
         return html
-    code = pack(json.dumps(sorted(parts, reverse=True)).encode())  # styles come first
-    block = f'<script type="text/plain" id="glassformer-page">{code}</script>'
+    parts.sort(key=lambda part: part[0] == "script")  # styles come first
+    block = _plain("glassformer-page", pack(json.dumps(parts).encode()))
     start = f'<script type="module">{LOADER}</script>'
-    return rest.replace(MARK, f"{block}\n{start}\n{MARK}", 1)
+    return rest.replace(MARK, f"{block}{start}\n{MARK}", 1)
 
 
-_CODE = re.compile(r"<(script|style)(?![^>]*application/json)[^>]*>(.*?)</\1>", re.DOTALL)
+def _plain(name: str, text: str) -> str:
+    return f'<script type="text/plain" id="{name}">{text}</script>\n'
+
+
+_CODE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 @cache

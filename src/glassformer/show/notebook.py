@@ -41,28 +41,55 @@ from glassformer.show.values import (
 from glassformer.trace import Explanation, Node, Trace
 from glassformer.trace.predicted import predicted, sees_both_ways
 
-ROWS, COLUMNS = (12, 4), (8, 2)
+Ends = tuple[int, int]
+"""How many places of something long are shown: at its beginning, at its end."""
+
+SIZES: tuple[tuple[Ends, Ends], ...] = (
+    ((12, 4), (8, 2)),
+    ((6, 2), (6, 2)),
+    ((4, 2), (4, 1)),
+    ((2, 1), (2, 1)),
+    ((1, 1), (1, 1)),
+)
+"""Of a value's rows and columns; the first with which a view has at most OUTPUT_BYTES."""
+
+OUTPUT_BYTES = 300_000
+"""A notebook's file carries every output in full."""
+
 TERMS = (8, 2)
 NUMBERS = 12  # tokens at most for attention to be shown in numbers
 
 
-def trace_html(trace: Trace) -> str:
-    """Tokens, the next token, every head's attention, the stages of the first and last layer."""
+def trace_html(trace: Trace, more: str = "") -> str:
+    """Tokens, the next token, every head's attention, the stages of the first and last layer.
+
+    more: a sentence about where the rest of the trace is shown.
+    """
     title = f"{len(trace.computed)} values, {trace.nbytes:,} bytes"
-    return view(
+    begin = [
         tag("strong", "Trace") + " " + tag("span", escape(title), class_="quiet"),
         _tokens(trace),
         _next_token(trace),
+        _explained(trace),
         _attention(trace),
-        *_stages(trace),
-        quiet(
-            "trace['NAME'] gives a whole tensor, trace.explain('NAME[axis=index,...]') a number."
-        ),
+    ]
+    end = quiet(
+        "trace['NAME'] gives a whole tensor, trace.explain('NAME[axis=index,...]') a number." + more
     )
+    shown = ""
+    for rows, columns in SIZES:
+        shown = view(*begin, *_stages(trace, rows, columns), end)
+        if len(shown.encode()) <= OUTPUT_BYTES:
+            break
+    return shown
 
 
 def explanation_html(explanation: Explanation) -> str:
     """Formula, arithmetic, the sum term by term, operands with their addresses, and the check."""
+    return view(*_explanation(explanation))
+
+
+def _explanation(explanation: Explanation) -> list[str]:
     trace = explanation.trace
     address = short_address(trace, explanation.address)
     head = (
@@ -83,7 +110,7 @@ def explanation_html(explanation: Explanation) -> str:
             _check(explanation),
             quiet(source),
         ]
-    return view(*parts, *(quiet(f"Note: {flag}.") for flag in explanation.flags))
+    return [*parts, *(quiet(f"Note: {flag}.") for flag in explanation.flags)]
 
 
 MEASURED: tuple[tuple[Loss, str], ...] = (
@@ -168,6 +195,21 @@ def _probable(trace: Trace, probs: np.ndarray, pos: int) -> str:
     return details(title, tag("table", "".join(rows)), quiet(said), opened=True)
 
 
+def _explained(trace: Trace) -> str:
+    """How the most probable token came by its probability and by its logit, number by number."""
+    probs = probabilities(trace)
+    if probs is None:
+        return ""
+    pos = predicted(trace, len(probs))[-1]
+    best = int(probs[pos].argmax())
+    parts: list[str] = []
+    for name in ("probs", "logits"):
+        node = trace.nodes.get(f"fwd/{name}")
+        if node is not None and node.value is not None:
+            parts += _explanation(trace.explain(f"{name}[pos={pos},vocab={best}]"))
+    return details("Where the first of them comes from", *parts) if parts else ""
+
+
 def _attention(trace: Trace) -> str:
     layers = []
     for chapter in chapters(trace):
@@ -193,7 +235,7 @@ def _maps(trace: Trace, node: Node) -> str:
     return tag("div", "".join(maps), class_="row")
 
 
-def _stages(trace: Trace) -> list[str]:
+def _stages(trace: Trace, rows: Ends, columns: Ends) -> list[str]:
     """Every stage with its numbers; of the layers the first and the last."""
     fold = Fold.of(n_layers(trace), 1, 1)
     result = []
@@ -202,13 +244,13 @@ def _stages(trace: Trace) -> list[str]:
             continue
         nodes = [node for section in chapter.sections for node in section.nodes]
         between = ", ".join(node.short for node in nodes if is_between(node))
-        stages = [_stage(trace, node) for node in nodes if not is_between(node)]
+        stages = [_stage(trace, node, rows, columns) for node in nodes if not is_between(node)]
         left_out = quiet(f"stages in between left out: {between}" if between else "")
         result.append(details(chapter.title, *stages, left_out))
     return [*result, quiet(fold.summary("layer"))]
 
 
-def _stage(trace: Trace, node: Node) -> str:
+def _stage(trace: Trace, node: Node, rows: Ends, columns: Ends) -> str:
     shape = ", ".join(f"{axis} {n}" for axis, n in zip(node.axes, node.shape, strict=True))
     summary = REGISTRY[node.op].summary if node.op in REGISTRY else ""
     formula = tag("pre", escape(str(node.formula))) if node.formula is not None else ""
@@ -216,10 +258,11 @@ def _stage(trace: Trace, node: Node) -> str:
         return details(
             f"{node.name} [{shape}]", _sentence(summary), formula, quiet("value not kept")
         )
-    return details(f"{node.name} [{shape}]", _sentence(summary), formula, *_value(trace, node))
+    value = _value(trace, node, rows, columns)
+    return details(f"{node.name} [{shape}]", _sentence(summary), formula, *value)
 
 
-def _value(trace: Trace, node: Node) -> list[str]:
+def _value(trace: Trace, node: Node, rows: Ends, columns: Ends) -> list[str]:
     lay = layout(node)
     is_map = {"query", "key"} <= set(node.axes)
     masked = masked_cells(trace, node) if is_map else None
@@ -228,12 +271,14 @@ def _value(trace: Trace, node: Node) -> list[str]:
     for index, matrix in matrices(trace, node):
         if any(i not in fold.shown for i, fold in zip(index, lead, strict=True)):
             continue
-        folds = Fold.of(matrix.shape[0], *ROWS), Fold.of(matrix.shape[1], *COLUMNS)
-        rows = axis_labels(trace, lay.row, matrix.shape[0])
-        columns = axis_labels(trace, lay.column, matrix.shape[1])
+        folds = Fold.of(matrix.shape[0], *rows), Fold.of(matrix.shape[1], *columns)
+        row_labels = axis_labels(trace, lay.row, matrix.shape[0])
+        column_labels = axis_labels(trace, lay.column, matrix.shape[1])
         corner = lay.row or ""
         where = " ".join(f"{axis} {i}" for axis, i in zip(lay.lead, index, strict=True))
-        drawn = matrix_table(matrix, rows, columns, corner, folds, masked, not is_attention(node))
+        drawn = matrix_table(
+            matrix, row_labels, column_labels, corner, folds, masked, not is_attention(node)
+        )
         parts.append(quiet(where) + drawn)
     axes = [*lay.lead, lay.row or "", lay.column or ""]
     said = [fold.summary(axis) for axis, fold in zip(axes, [*lead, *folds], strict=True)]

@@ -1,5 +1,5 @@
 /** Logits for the whole vocabulary, their probabilities, and the word that is most probable. */
-import { extent } from "../../parts/ticks";
+import { extent } from "d3-array";
 import { chance } from "../../trace/number";
 import {
   bar,
@@ -51,7 +51,7 @@ function ground(pen: Pen): Box {
 
 /** Logits have no zero of their own: the lines begin below the lowest. */
 function standing(logits: Float64Array): (value: number) => number {
-  const [low, high] = extent(logits);
+  const [low = 0, high = 0] = extent(logits);
   return (value) => 0.04 + (0.96 * (value - low)) / (high - low || 1);
 }
 

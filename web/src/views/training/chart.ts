@@ -1,5 +1,6 @@
 /** What a line chart of training needs: axes, lines, a running mean. */
-import { extent, nice, ticks } from "../../parts/ticks";
+import { extent, nice, ticks } from "d3-array";
+import { line } from "d3-shape";
 
 export interface Point {
   step: number;
@@ -55,8 +56,7 @@ export function across(frame: Frame, last: number, log: boolean): Axis {
 
 /** Values from bottom to top, between the lines about them. */
 export function upward(frame: Frame, values: number[], fromZero: boolean): Axis {
-  let [low, high] = extent(values.filter(Number.isFinite));
-  if (low > high) [low, high] = [0, 1];
+  let [low = 0, high = 1] = extent(values.filter(Number.isFinite));
   if (fromZero) low = Math.min(low, 0);
   if (low === high)
     [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
@@ -71,19 +71,13 @@ export function digitsOf(marks: number[]): number {
   return Math.max(3, Math.ceil(Math.log10(largest / apart)) + 1 || 0);
 }
 
-/** A line through the points; numbers that are not finite leave a gap. d3-shape would do it, with 4 KB of curves. */
-export function path(points: Point[], x: Axis, y: Axis): string {
-  let before = NaN;
-  return points
-    .map(({ step, value }) => {
-      const stroke = Number.isFinite(before) ? "L" : "M";
-      before = value;
-      return Number.isFinite(value)
-        ? `${stroke}${x.at(step).toFixed(1)},${y.at(value).toFixed(1)}`
-        : "";
-    })
-    .join("");
-}
+/** A line through the points; numbers that are not finite leave a gap. */
+export const path = (points: Point[], x: Axis, y: Axis): string =>
+  line<Point>()
+    .defined(({ value }) => Number.isFinite(value))
+    .x(({ step }) => x.at(step))
+    .y(({ value }) => y.at(value))
+    .digits(1)(points)!;
 
 /** The mean of each point and as many neighbors on both sides, `wide` together at most. */
 export function smooth(points: Point[], wide: number): Point[] {
