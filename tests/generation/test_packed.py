@@ -7,6 +7,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation import packed as packed_module
 from glassformer.generation.cache import Cache
 from glassformer.generation.generate import generate, generate_batch
+from glassformer.generation.layouts import Blocked
 from glassformer.generation.packed import WEIGHTS, pack, unpacked
 from glassformer.generation.plan import ExecutionPlan
 from glassformer.kernels import choices
@@ -156,7 +157,7 @@ def test_a_row_and_several_rows_in_bfloat16_are_the_same_product(monkeypatch, in
     generator = torch.Generator().manual_seed(0)
     W, b = torch.randn(96, 200, generator=generator), torch.randn(200, generator=generator)
     x = torch.randn(3, 96, generator=generator)
-    product = packed_module._Blocked(W, b, torch.bfloat16)
+    product = Blocked(W, b, torch.bfloat16)
     exact = x.bfloat16().double() @ W.bfloat16().double() + b.bfloat16().double()
     size = 2**-8 * exact.abs().max()  # the sum is rounded to bfloat16 once
     assert (product(x) - exact).abs().max() <= size

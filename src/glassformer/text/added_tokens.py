@@ -47,9 +47,9 @@ def parts(
     ids = inner.get_vocab()
     result = {ids[name]: token_id for name, token_id in written.items()}
     begin = 0
-    for stretch, token_id in _between(engine, text, raw):
-        if token_id is not None:
-            yield Part(stretch, token_id)
+    for stretch, added_id in _between(engine, text, raw):
+        if added_id is not None:
+            yield Part(stretch, added_id)
         else:
             normal = normalizer.normalize_str(stretch) if normalizer else stretch
             starts_text = begin == 0

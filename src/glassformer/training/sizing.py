@@ -85,7 +85,7 @@ def sized(text: Measured, preset: dict[str, Any], kind: str | None = None) -> di
     share = math.log(max(text.n_characters, SHORTEST) / SHORTEST) / math.log(LONGEST / SHORTEST)
 
     def between(low: float, high: float) -> float:
-        return low * (high / low) ** share
+        return low * math.pow(high / low, share)
 
     model, training = (
         {name: between(low, preset[table][name]) for name, low in LITTLE[table].items()}

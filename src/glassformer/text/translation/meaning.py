@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from glassformer.text.translation.choosing import Choose, evenly
@@ -86,6 +86,7 @@ class Meaning:
 
 def meaning(choose: Choose, lexicon: Lexicon) -> Meaning:
     """Draw what is said."""
+    kind: Callable[[Choose, Lexicon], Action | Property | Greeting]
     kind = choose([(1, _greeting), (2, _property), (3, _intransitive), (5, _transitive)])
     return Meaning(kind(choose, lexicon), choose([(2, True), (1, False)]))
 
