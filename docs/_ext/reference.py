@@ -79,7 +79,7 @@ def ops_text() -> str:
 
 
 def _op_text(op: Op | Composite, inside: dict[str, list[str]]) -> str:
-    lines = [f"(op-{op.name})=", f"### `{op.name}`\n", f"{op.summary}\n"]
+    lines = [f"(op-{op.name})=", f"### `{op.name}`\n", f"{op.said()}\n"]
     if isinstance(op, Op):
         for formula in op.outputs:
             lines += ["```{math}", to_latex(formula), "```\n"]

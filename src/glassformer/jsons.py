@@ -83,6 +83,8 @@ class Schema(Generic[T]):
 
     def read(self, path: Path, fix: str, *, version: int | None = None) -> T:
         """The content of a file; `version` is what its "format" must be."""
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DamagedFileError(path, "is a pipe or a device and no file", fix)
         try:
             data = path.read_bytes()
         except OSError as error:

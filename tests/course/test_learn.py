@@ -51,6 +51,13 @@ def test_piped_a_lesson_is_printed_whole_with_its_answers(
     assert "To take away" in ended.stdout
 
 
+@pytest.mark.parametrize("damaged", [b"\xff", b"[" * 100_000, b'{"texts": 3}', b""])
+def test_progress_that_can_not_be_read_is_begun_anew(tmp_path: Path, damaged: bytes) -> None:
+    file = tmp_path / "progress.json"
+    file.write_bytes(damaged)
+    assert read_progress(file).texts == {}
+
+
 def test_the_list_of_lessons_is_there_at_once_and_trains_nothing(
     glassformer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ NAMES = {name.rpartition(".")[2] for name in re.findall(r"(?<!`)`([^`\n]+)`", AD
 def test_every_op_is_in_the_reference_with_its_sentence():
     text = reference.ops_text()
     for name, op in REGISTRY.items():
-        assert f"### `{name}`\n\n{op.summary}" in text
+        assert f"### `{name}`\n\n{op.said()}" in text
 
 
 def test_a_composites_sub_steps_are_those_that_it_records():

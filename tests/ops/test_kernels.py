@@ -24,9 +24,19 @@ def test_every_op_has_a_case():
 
 def test_every_op_says_what_it_does_in_one_sentence():
     for op in REGISTRY.values():
-        assert op.summary[0].isupper(), op.name
-        assert op.summary[-1] in ".?", op.name
-        assert ". " not in op.summary, op.name
+        for said in (op.said(), op.said(given=())):
+            assert said[0].isupper(), op.name
+            assert said[-1] in ".?", op.name
+            assert ". " not in said, op.name
+            assert "if any" not in said, op.name
+
+
+def test_a_bias_is_spoken_of_where_there_is_one():
+    pre, norm = REGISTRY["mlp_in"], REGISTRY["gain_and_bias"]
+    assert pre.said({"x", "W_in"}).endswith("weighs the numbers of the token's vector.")
+    assert pre.said({"x", "W_in", "b_in"}).endswith("vector and adds its bias.")
+    assert norm.said({"x", "w"}).endswith(": a gain stretches it.")
+    assert norm.said({"x", "w", "b"}).endswith(": a gain stretches it, a bias shifts it.")
 
 
 def recorded(op: Op | Composite, args: tuple, params: dict, trace: Trace) -> None:

@@ -234,7 +234,7 @@ def test_a_server_ends_soon_whatever_it_trains(tmp_path, monkeypatch):
 
 CHILD = """
 import runpy, sys, time
-from glassformer.server import child
+from glassformer.cli import child
 child.POLL_SECONDS, child.PATIENCE_SECONDS = 0.1, 0.5
 def train(*_, **__):
     print("begun", flush=True)
@@ -258,7 +258,7 @@ def test_a_training_whose_server_was_killed_says_so_and_ends(tmp_path):
     process = child(tmp_path / "run")
     _, received = process.communicate()  # closes its standard input, as the end of the server does
     assert process.returncode == -signal.SIGTERM
-    assert received.decode().strip() == "the server that started this training has gone"
+    assert received.decode().strip() == "what started this training has gone"
 
 
 def test_a_training_whose_folder_was_deleted_says_so_and_ends(tmp_path):
@@ -290,7 +290,7 @@ def test_a_run_whose_server_was_killed_is_saved_and_can_go_on(tmp_path):
     while "go on with:" not in log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert "the server that started this training has gone" in log.read_text()
+    assert "what started this training has gone" in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -115,6 +116,26 @@ def test_adapters_of_a_model_that_was_trained_since_are_refused(folder, tmp_path
     save(model, tokenizer, base)
     with pytest.raises(GlassformerError, match="has changed since the adapters"):
         load(tmp_path / "adapted")
+
+
+def test_every_field_of_an_adapters_configuration_that_is_of_another_type_is_refused_in_one_line(
+    folder, tmp_path
+):
+    shutil.copytree(folder / "adapted", tmp_path / "adapted")
+    path = tmp_path / "adapted" / "adapter_config.json"
+    text = path.read_text()
+    for name in json.loads(text):
+        for value in (3, "x", [1], {"a": [1]}, True, 10**4000, 1e400):
+            path.write_text(
+                json.dumps({**json.loads(text), name: value}).replace("Infinity", "1e400")
+            )
+            with contextlib.suppress(GlassformerError):
+                load(tmp_path / "adapted")
+    for name in ("lora_alpha", "alpha_pattern"):
+        for value in ("x", [1], 10**4000):
+            path.write_text(json.dumps({**json.loads(text), name: value}))
+            with pytest.raises(GlassformerError, match="must be"):
+                load(tmp_path / "adapted")
 
 
 def test_the_commands_use_adapters(folder, tmp_path, glassformer):

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from glassformer.cli.app import load_verb
-from glassformer.cli.config import NOT_OF_A_RUN, given_options, params_of
+from glassformer.cli.config import NOT_OF_A_RUN, given_options, params_of, read_toml
 from glassformer.cli.variants import NOT_FOR_ALL, read_variants
 from glassformer.training.loggers import numbers_of
 from glassformer.training.options import to_toml
@@ -116,6 +116,11 @@ def test_a_run_is_repeated_bit_for_bit_by_the_options_in_its_folder(glassformer,
         ("n-ctx = 8\nn_ctx = 9", ", line 2: n_ctx is given twice"),
         ("steps = 3\ntext = [\n['a']]", ", line 2: text = [['a']] must be texts"),
         ("steps =", "is no TOML"),
+        ("steps = " + "9" * 5000, "is no TOML"),
+        ("steps = " + "[" * 100_000, "is no TOML"),
+        ("a." * 50_000 + "b = 1", "one of its names has more than 8 parts"),
+        ("#" * 2**20 + "\nsteps = 2", "takes more than 1,048,576 bytes"),
+        ("steps = [" + "1," * 10_000 + "]", "1, 1, ...] must be one text or number"),
         (None, "there is no file"),
     ],
 )
@@ -157,6 +162,12 @@ def test_every_option_can_stand_in_a_file_and_is_written_into_the_run_as_it_was_
     file.write_text(to_toml(of_a_sweep))
     (variant,) = read_variants(file)
     assert variant.options == of_a_sweep
+
+
+def test_a_file_of_options_may_begin_with_a_byte_order_mark_and_quote_any_text(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(b'\xef\xbb\xbfsteps = 2\r\ntext = ["1.2.3.4.5.6.7.8.9.txt"]\r\n')
+    assert read_toml(path) == {"steps": 2, "text": ["1.2.3.4.5.6.7.8.9.txt"]}
 
 
 @pytest.mark.parametrize(

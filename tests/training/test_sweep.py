@@ -1,6 +1,7 @@
 """`glassformer sweep`: which variants a file asks for, and what becomes of them."""
 
 import json
+import math
 import signal
 import time
 import tomllib
@@ -23,6 +24,7 @@ from glassformer.training.run import load_run
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
 OPTIONS = {"tokenizer": "chars", "n_ctx": 8, "n_layers": 1, "n_heads": 2, "steps": 6}
+GRID = "".join(f"{name} = {[*range(1000)]}\n" for name in ("lr", "steps", "seed", "d_model"))
 
 
 def written(tmp_path: Path, content: str) -> Path:
@@ -34,7 +36,9 @@ def written(tmp_path: Path, content: str) -> Path:
 def test_options_are_written_so_that_they_are_read_again():
     options = {"text": ["a", 'b "\n\x7f é 😀'], "weights": {"a.b": 0.7, "é": 1}, "lr": 1e-5}
     options |= {"compile": False, "steps": 3}
+    options |= {"lr": math.inf, "patience": -math.inf}
     assert tomllib.loads(to_toml(options)) == options
+    assert math.isnan(tomllib.loads(to_toml({"lr": math.nan}))["lr"])
 
 
 def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
@@ -61,6 +65,10 @@ def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
         ("lr = [0.1, true]", "lr = True must be one text or number"),
         ("weights = [{a = [1]}]", "must be numbers by name"),
         ("lr = [[0.1], [0.2]]", "must be one text or number"),
+        ("lr = []", "asks for no training"),
+        ("[variants]", "asks for no training"),
+        ("steps = 1979-05-27", "datetime.date(1979, 5, 27) must be one text or number"),
+        (GRID, "asks for 1,000,000,000,000 trainings; at most 1,000"),
     ],
 )
 def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path, content, said):

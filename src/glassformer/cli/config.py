@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +18,11 @@ NOT_OF_A_RUN = ("config", "out", "resume", "json")
 
 TEXT = "text"  # what a file calls the texts, which have no option
 
+MAX_BYTES = 1024 * 1024  # a sweep of a thousand variants takes a tenth of it
+MANY_LETTERS = 16 * 1024
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+_MANY_PARTS = re.compile(r"(?<![\w-])(?:[\w-]+\s*\.\s*){8}")
+
 
 def read_options(ctx: typer.Context, file: Path | None) -> Path | None:
     """Take a command's options from a file; those that are typed win over it."""
@@ -27,19 +34,34 @@ def read_options(ctx: typer.Context, file: Path | None) -> Path | None:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The content of a TOML file."""
+    """The content of a TOML file of options, which may begin with a byte order mark."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return _parsed(_text(file))
     except FileNotFoundError as error:
         neighbors = [path.name for path in file.parent.glob("*.toml")]
         raise GlassformerError(
             f"there is no file {file}.{did_you_mean(file.name, neighbors)} Give a TOML file of"
             " options"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise GlassformerError(
-            f"{file} is no TOML ({error}); write an option a line, such as: steps = 200"
+            f"{file} is no TOML of options ({error}); write an option a line, such as: steps = 200"
         ) from error
+
+
+def _text(file: Path) -> str:
+    with file.open("rb") as opened:
+        data = opened.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it takes more than {MAX_BYTES:,} bytes")
+    return data.decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """What a file holds; raises ValueError for what takes the parser too long, before it begins."""
+    if _MANY_PARTS.search(_QUOTED.sub("text", text)):
+        raise ValueError("one of its names has more than 8 parts")
+    return tomllib.loads(text)
 
 
 def params_of(command: Any) -> dict[str, Any]:
@@ -54,8 +76,12 @@ def _key(param: Any) -> str:
 
 
 def place_of(file: Path, *names: str) -> str:
-    """The file and the line in which a key's value begins: names are its tables and its own."""
-    lines = file.read_text(encoding="utf-8").split("\n")
+    """The file and the line in which a key's value begins: names are its tables and its own.
+
+    Of a long file it is the file alone: every line is tried with all before it.
+    """
+    text = _text(file)
+    lines = text.split("\n") if len(text) < MANY_LETTERS else []
     begins = 1
     for n in range(1, len(lines) + 1):
         try:
@@ -92,8 +118,8 @@ def checked_options(
             options[_key(param)] = _as_typed(value, param)
         except ValueError as error:
             raise GlassformerError(
-                f"{place(name)}: {name} = {value!r} {error}; `glassformer train --help` says what"
-                " each option takes"
+                f"{place(name)}: {name} = {reprlib.repr(value)} {error}; `glassformer train"
+                " --help` says what each option takes"
             ) from error
     return options
 
@@ -107,7 +133,8 @@ def _as_typed(value: Any, param: Any) -> Any:
     several = takes_several(param)
     flag = getattr(param, "is_flag", False)
     each = value if several and isinstance(value, list) else [value]
-    if any(isinstance(item, bool) != flag or isinstance(item, list | dict) for item in each):
+    fitting = bool if flag else str | int | float
+    if not all(isinstance(item, fitting) and isinstance(item, bool) == flag for item in each):
         wanted = "true or false" if flag else "texts" if several else "one text or number"
         raise ValueError(f"must be {wanted}")
     if flag:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from glassformer.cli import pasted
 from glassformer.cli.as_json import AsJson
+from glassformer.cli.config import read_toml
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import duration
 from glassformer.cli.stopping import stopping_on_signals
@@ -28,7 +28,7 @@ from glassformer.training.checkpoint import steps_saved
 from glassformer.training.options import to_toml
 from glassformer.training.run import PastRun, load_run
 
-TRAIN = [sys.executable, "-m", "glassformer", "train"]
+TRAIN = [sys.executable, "-m", "glassformer.cli.child", "train"]
 POLL_SECONDS = 0.1
 
 
@@ -63,7 +63,7 @@ class Training:
         self.threads = threads
         self.process: subprocess.Popen[bytes] | None = None
         self._was_told = False
-        if self.config.exists() and tomllib.loads(self.config.read_text()) != variant.options:
+        if self.config.exists() and read_toml(self.config) != variant.options:
             raise GlassformerError(
                 f"{self.folder} was trained with other options, those of {self.config}; give"
                 " another --out, or take that variant away"
@@ -86,12 +86,20 @@ class Training:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*TRAIN, *chosen, "--out", str(self.folder)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # never written to: it closes with this process
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,  # a Ctrl-C reaches it once, from here
             )
+
+    @property
+    def has_ended(self) -> bool:
+        if self.process is None or self.process.poll() is None:
+            return False
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return True
 
     def end(self, signal: int) -> None:
         """Tell it, once, to save and end: a second signal would end it at once."""
@@ -193,7 +201,7 @@ def _train_all(trainings: list[Training], jobs: int, console: SafeConsole) -> in
             if stop.signal is not None:
                 for training in running:
                     training.end(stop.signal)
-            for training in [t for t in running if t.process and t.process.poll() is not None]:
+            for training in [t for t in running if t.has_ended]:
                 running.remove(training)
                 done += 1
                 result = training.result()

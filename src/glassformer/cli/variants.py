@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -36,6 +37,16 @@ def read_variants(file: Path) -> list[Variant]:
             f"{file}: {TABLE!r} must be tables of options, as in: [{TABLE}.large]"
         )
     known = params_of(load_verb("train"))
+    asked = sum(
+        math.prod(map(len, _choices({**content, **table}, known))) for table in tables.values()
+    )
+    if not asked:
+        raise GlassformerError(
+            f"{file} asks for no training: a list or the table of {TABLE} in it is empty; give"
+            " values, such as: lr = [0.003, 0.01]"
+        )
+    if asked > MOST:
+        raise GlassformerError(f"{file} asks for {asked:,} trainings; at most {MOST:,}")
     variants = []
     for name, table in tables.items():
         place = partial(_place, file, name, table)
@@ -47,8 +58,6 @@ def read_variants(file: Path) -> list[Variant]:
                     )
             checked_options(options, known, place)
             variants.append((name, options))
-    if len(variants) > MOST:
-        raise GlassformerError(f"{file} asks for {len(variants):,} trainings; at most {MOST:,}")
     differing = [name for name in _names(variants) if len(_values(variants, name)) > 1]
     return _named(file, variants, differing)
 
@@ -59,12 +68,16 @@ def _place(file: Path, name: str, table: Mapping[str, Any], option: str) -> str:
 
 def _spread(options: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """One set of options for each combination of the values in lists."""
-    choices = [
+    for values in itertools.product(*_choices(options, known)):
+        yield dict(zip(options, values, strict=True))
+
+
+def _choices(options: Mapping[str, Any], known: Mapping[str, Any]) -> list[list[Any]]:
+    """For each option the values to try."""
+    return [
         value if _is_list_of_choices(value, known.get(name.replace("-", "_"))) else [value]
         for name, value in options.items()
     ]
-    for values in itertools.product(*choices):
-        yield dict(zip(options, values, strict=True))
 
 
 def _is_list_of_choices(value: Any, param: Any) -> bool:

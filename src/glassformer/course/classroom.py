@@ -92,7 +92,7 @@ class Classroom:
         if file is None:
             self.file = folder.with_suffix(".txt")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            if not self.file.is_file() or self.file.read_text(encoding="utf-8") != STORY:
+            if not self.file.is_file() or self.file.read_bytes() != STORY.encode():
                 write_atomically(self.file, STORY)
         else:
             self.file = file

@@ -45,7 +45,7 @@ def read_progress(file: Path) -> Progress:
     """What the file holds; nothing where it is not there, or is no such file any more."""
     try:
         return Progress.model_validate_json(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, UnicodeDecodeError, ValidationError):
         return Progress()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +26,14 @@ from glassformer.interop.layouts import AS_OURS, Shape, Stored, shapes_of
 from glassformer.interop.match import form_for
 from glassformer.interop.own import OWN
 from glassformer.interop.tensors import Tensors, digest, write_tensors
-from glassformer.jsons import parse_object, read_json
+from glassformer.jsons import kind, parse_object, read_json
 from glassformer.model import Config
 from glassformer.model.adapted import adapters_of, refuse_two, with_adapters
 from glassformer.model.kinds import OneTower, kind_of
 from glassformer.model.parts import ADAPTABLE, Lora
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+LARGEST_ALPHA = 10**6  # people give 1 to 1,000
 NOTE = "glassformer.adapters"
 """Header metadata: which matrices are adapted, and the fingerprint of the frozen weights."""
 
@@ -220,7 +222,7 @@ def _stored_adapters(folder: Path, base: OneTower, file: Tensors) -> Iterator[St
     tensors = {stored.name: stored for stored in adapted(form, config, dict.fromkeys(parts))}
     modules = {name.removeprefix(PREFIX).removesuffix(end) for name in file.names for end in SIDES}
     modules = {module for module in modules if not module.endswith(SIDES)}
-    for pattern in settings.get("alpha_pattern") or {}:
+    for pattern in _alphas(settings):
         if not any(f".{module}".endswith(f".{pattern}") for module in modules):
             raise GlassformerError(
                 f"{folder / CONFIG}: alpha_pattern {pattern!r} is the end of no adapted module's"
@@ -251,23 +253,36 @@ def _is_one_matrix(name: str, config: Config) -> bool:
 
 def _scale(settings: dict[str, Any], module: str, rank: int) -> float:
     """alpha / r of a module, which may have an alpha of its own."""
-    patterns = settings.get("alpha_pattern") or {}
-    own = (value for key, value in patterns.items() if f".{module}".endswith(f".{key}"))
+    own = (value for key, value in _alphas(settings).items() if f".{module}".endswith(f".{key}"))
     alpha = next(own, settings.get("lora_alpha", 8))
-    if not isinstance(alpha, int | float):
-        raise GlassformerError(f"{CONFIG}: alpha {alpha!r} must be a number; save it again")
+    if not isinstance(alpha, int | float) or not abs(alpha) <= LARGEST_ALPHA:
+        raise GlassformerError(
+            f"{CONFIG}: alpha {reprlib.repr(alpha)} must be a number of at most"
+            f" {LARGEST_ALPHA:,}; save it again"
+        )
     return alpha / (rank**0.5 if settings.get("use_rslora") else rank)
 
 
+def _alphas(settings: dict[str, Any]) -> dict[str, Any]:
+    """The modules that have an alpha of their own, by the ends of their names."""
+    patterns = settings.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise GlassformerError(
+            f"{CONFIG}: alpha_pattern must be numbers by name, and is {kind(patterns)}; save it"
+            " again"
+        )
+    return patterns
+
+
 def _refuse_settings(folder: Path, settings: dict[str, Any]) -> None:
-    kind, begun = settings.get("peft_type"), settings.get("init_lora_weights")
+    peft_type, begun = settings.get("peft_type"), settings.get("init_lora_weights")
     unknown = [
         name
         for name, value in settings.items()
         if name not in PLAIN and value not in (None, False, "", [], {})
     ]
-    if kind != "LORA":
-        problem = f"peft_type={kind!r}"
+    if peft_type != "LORA":
+        problem = f"peft_type={peft_type!r}"
     elif unknown:
         problem = f"{unknown[0]}={settings[unknown[0]]!r}"
     elif settings.get("bias", "none") != "none":

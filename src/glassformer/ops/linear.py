@@ -28,7 +28,7 @@ mlp_in = linear.over(
     "pre",
     {"B": "batch pos", "I": "d_model", "O": "d_mlp"},
     {"W": "W_in", "b": "b_in"},
-    summary="Every neuron weighs the numbers of the token's vector and adds its bias, if any.",
+    summary="Every neuron weighs the numbers of the token's vector{b_in: and adds its bias}.",
     source="Vaswani et al. 2017, eq. 2",
 )
 

@@ -142,7 +142,8 @@ stretch = template(
     "y[*B, *A] = x[*B, *A] * (stored_from[*A] + w[*A]) + b[*A]",
     "x w b stored_from",
     kernels.gain_and_bias,
-    summary="A learned gain stretches each dimension; a learned bias, if there is one, shifts it.",
+    summary="Each dimension is changed as training found best{w:: a gain stretches it}"
+    "{b:, a bias shifts it}.",
     source=LAYER,
     role="normalized",
 )

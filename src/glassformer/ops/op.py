@@ -8,7 +8,8 @@ Glassformer that is written twice, and each has a parity test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import (
     Any,
@@ -54,6 +55,8 @@ R = TypeVar("R", bound=Tensor | tuple[Tensor, ...])
 Q = ParamSpec("Q")
 S = TypeVar("S", bound=Tensor | tuple[Tensor, ...])
 
+_CLAUSE = re.compile(r"\{(\w+):([^{}]*)\}")
+
 Name = str | tuple[str, ...]
 """What a line's value is called; an op with several outputs has as many names."""
 
@@ -90,6 +93,7 @@ class Op(Generic[P, R]):
     `operands`: names of the kernel's tensor arguments, as the formulas use them. `bind` turns the
     kernel's arguments into those operands where they differ (fused queries, keys and values).
     `declaration`: the name under which its formula was declared: a template's, or its own.
+    `summary`: a sentence; `{b: and adds its bias}` stands in it where there is an operand `b`.
     """
 
     name: str
@@ -102,8 +106,18 @@ class Op(Generic[P, R]):
     role: Role = "value"
     declaration: str = ""
 
+    def __post_init__(self) -> None:
+        for operand, _ in _CLAUSE.findall(self.summary):
+            if operand not in self.operands:
+                raise ValueError(f"{self.name}: its summary speaks of {operand!r}, no operand")
+
     def __reduce__(self) -> tuple[Callable[[str], AnyOp], tuple[str]]:
         return by_name, (self.name,)  # an op is declared once, and copies of a model share it
+
+    def said(self, given: Container[str] | None = None) -> str:
+        """One plain sentence about what it does with the operands given; with all of them: None."""
+        there = self.operands if given is None else given
+        return _CLAUSE.sub(lambda found: found[2] if found[1] in there else "", self.summary)
 
 
 AS_DECLARED: Mapping[str, str] = {}
@@ -208,6 +222,10 @@ class Composite(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Callable[[str], AnyOp], tuple[str]]:
         return by_name, (self.name,)
+
+    def said(self, given: Container[str] | None = None) -> str:  # noqa: ARG002 (as an op's)
+        """One plain sentence about what it does."""
+        return self.summary
 
 
 AnyOp = Op[..., Any] | Composite[..., Any]

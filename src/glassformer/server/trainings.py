@@ -1,7 +1,7 @@
 """Small runs from pasted text: each trained by `glassformer train` in a process of its own.
 
 A process can be stopped as a person would stop it (SIGINT: it saves and ends; where that takes too
-long, it is killed) and does not hold up the server. It ends with the server, see `child`. What it
+long, it is killed) and does not hold up the server. It ends with the server: see `child`. What it
 has done is read from the run's metrics.jsonl.
 """
 
@@ -27,7 +27,7 @@ from glassformer.training.checkpoint import steps_saved
 from glassformer.training.run import read_metrics
 from glassformer.training.sizing import measured, sized, spelled
 
-TRAIN = [sys.executable, "-m", "glassformer.server.child", "train"]
+TRAIN = [sys.executable, "-m", "glassformer.cli.child", "train"]
 
 STEPS = 600
 FEWEST_CHARACTERS = 10

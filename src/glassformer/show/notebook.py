@@ -11,7 +11,6 @@ import numpy as np
 
 from glassformer.formula.spelling import number
 from glassformer.metrics import Loss, Row
-from glassformer.ops import REGISTRY
 from glassformer.show.explanation import operand_name, short_address, words_of
 from glassformer.show.fold import Fold
 from glassformer.show.html import (
@@ -39,6 +38,7 @@ from glassformer.show.values import (
     size,
 )
 from glassformer.trace import Explanation, Node, Trace
+from glassformer.trace.explain import op_summary
 from glassformer.trace.predicted import predicted, sees_both_ways
 
 Ends = tuple[int, int]
@@ -252,7 +252,7 @@ def _stages(trace: Trace, rows: Ends, columns: Ends) -> list[str]:
 
 def _stage(trace: Trace, node: Node, rows: Ends, columns: Ends) -> str:
     shape = ", ".join(f"{axis} {n}" for axis, n in zip(node.axes, node.shape, strict=True))
-    summary = REGISTRY[node.op].summary if node.op in REGISTRY else ""
+    summary = op_summary(node)
     formula = tag("pre", escape(str(node.formula))) if node.formula is not None else ""
     if node.value is None:
         return details(

@@ -11,7 +11,6 @@ from glassformer.describe import counted
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.formula.spelling import number
 from glassformer.formula.tree import Formula
-from glassformer.ops import REGISTRY
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import SPACE, index_label
@@ -31,6 +30,7 @@ from glassformer.show.values import (
     why_masked,
 )
 from glassformer.trace import Node, Trace
+from glassformer.trace.explain import op_summary
 
 ALL = "--all shows them"
 NO_LAYER = "without --layer they are shown"
@@ -201,7 +201,7 @@ class Story:
         axes = ", ".join(f"{axis} {n}" for axis, n in zip(node.axes, node.shape, strict=True))
         name = node.name if node.op else node.path
         self.sheet.prose(f"{name}  [{axes}]", "bold", hanging=2)
-        summary = summary or (REGISTRY[node.op].summary if node.op in REGISTRY else "")
+        summary = summary or op_summary(node)
         if summary and summary != self._said:
             self.sheet.prose(summary, indent=2)
         self._said = summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from glassformer.formula.spelling import number
-from glassformer.ops import REGISTRY
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
 from glassformer.show.labels import index_label
@@ -20,6 +19,7 @@ from glassformer.show.values import (
     probabilities,
 )
 from glassformer.trace import Node, Trace
+from glassformer.trace.explain import op_summary
 
 HOW_TO_READ = (
     "One line for each stage: its name, its size, and the first of its numbers for the last token."
@@ -74,8 +74,8 @@ def _side_by_side(trace: Trace, sheet: Sheet, chapters: list[Chapter], titles: l
         if sections[0].title:
             sheet.line()
             sheet.line(("  " + sections[0].title, "bold"))
-            if first[-1].op in REGISTRY:
-                sheet.prose(REGISTRY[first[-1].op].summary, indent=2)
+            if first[-1].op:
+                sheet.prose(op_summary(first[-1]), indent=2)
         rows: list[list[Cell]] = []
         for same in zip(*map(stages, sections), strict=True):
             rows.append([same[0].short, _size(same[0])])

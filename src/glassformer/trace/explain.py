@@ -35,9 +35,11 @@ WITHOUT_DECLARATION = {
 """One sentence about each op whose formulas are made for each trace."""
 
 
-def op_summary(op: str) -> str:
-    """One plain sentence about an op, declared or not."""
-    return WITHOUT_DECLARATION.get(op) or REGISTRY[op].summary
+def op_summary(node: Node) -> str:
+    """One plain sentence about how a value was computed, by an op that is declared or not."""
+    if node.op is None:
+        return ""
+    return WITHOUT_DECLARATION.get(node.op) or REGISTRY[node.op].said(node.operands)
 
 
 def op_source(op: str | None) -> str:
@@ -173,7 +175,7 @@ class Explanation:
                 "weight": "A trained parameter: training changes it, a forward pass does not.",
                 "token": "A token id, given with the text.",
             }.get(self.node.kind, "A constant.")
-        return op_summary(self.node.op)
+        return op_summary(self.node)
 
     @property
     def source(self) -> str:

@@ -131,14 +131,14 @@ def node_table(trace: Graph, extents: Extents) -> str:
             "edited": node.edited,
         }
         nodes.append(json.dumps(row, allow_nan=False))
-    used = dict.fromkeys(node.op for node in trace.computed if node.op is not None)
+    used = {node.op: node for node in trace.computed if node.op is not None}
     head = {
         "format": FORMAT,
         "version": VERSION,
         "values": VALUES_FILE,
         "tile_bytes": TILE_BYTES,
         "labels": {axis: list(names) for axis, names in trace.labels.items()},
-        "ops": {op: {"summary": op_summary(op), "source": op_source(op)} for op in used},
+        "ops": {op: {"summary": op_summary(n), "source": op_source(op)} for op, n in used.items()},
     }
     return (
         f"{json.dumps(head)[:-1]},\n"

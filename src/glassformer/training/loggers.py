@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
@@ -12,6 +13,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from glassformer.errors import GlassformerError, did_you_mean
+from glassformer.jsons import DamagedFileError
 from glassformer.metrics import Row
 from glassformer.training.run import Run
 
@@ -150,4 +152,7 @@ def id_of(run: Run) -> str:
     file = run.folder / LOGGED_AS
     if not file.exists():
         file.write_text(secrets.token_hex(4), encoding="utf-8")
-    return file.read_text(encoding="utf-8").strip()
+    known = file.read_bytes().decode(errors="replace").strip()
+    if not re.fullmatch("[0-9a-f]{8}", known):
+        raise DamagedFileError(file, "holds no id of 8 letters", "delete it to log as a new run")
+    return known

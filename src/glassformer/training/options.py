@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,5 +28,7 @@ def _spelled(value: Any) -> str:
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_spelled, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # nan, inf and -inf, which JSON has not
     # JSON's text, numbers, true and false are TOML's, but for one letter
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,6 +1,6 @@
-"""`glassformer train` as the server's child: it ends when its server or its folder has gone.
+"""`glassformer train` as a child of the server or a sweep: it ends when that or its folder goes.
 
-The server holds the other end of its standard input, which closes with the server, however that
+Its parent holds the other end of its standard input, which closes with the parent, however that
 ends: SIGKILL too.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
-"""How long a training whose server has gone may take to save; nobody waits for it any more."""
+"""How long a training whose parent has gone may take to save; nobody waits for it any more."""
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def watch(out: Path) -> None:
         if begun and not exists:
             _end(b"the run's folder was moved or deleted, so its training has ended")
         begun = begun or exists
-    os.write(2, b"\nthe server that started this training has gone\n")
+    os.write(2, b"\nwhat started this training has gone\n")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE_SECONDS)
     _end(b"it took too long to save; the last checkpoint is intact")
