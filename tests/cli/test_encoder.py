@@ -1,6 +1,7 @@
 """Every command on an encoder: it does what makes sense of a blank, or says in a line what does."""
 
 import json
+import shlex
 
 import pytest
 
@@ -82,6 +83,14 @@ def test_numbers_are_shown_and_explained_and_a_step_is_told(glassformer: Command
         data = json.loads(done(glassformer, "explain", folder, PROMPT, address, *more, "--json"))
         assert data["agrees"], address
     assert "[MASK]" in done(glassformer, "step", folder, PROMPT, *hidden)
+
+
+def test_a_biography_shows_blanks_and_names_a_step_that_can_be_made(glassformer: Command, folder):
+    printed = done(glassformer, "biography", folder, "blocks.0.attn.W_Q[head=0,d_model=3,d_head=2]")
+    assert "[MASK]" in printed.partition("Its batch")[2].partition("How would")[0]
+    command = shlex.split(printed.partition("the same state:")[2].replace("\\\n", ""))
+    assert command[:2] == ["glassformer", "step"]
+    assert "The loss: " in done(glassformer, *command[1:])
 
 
 def test_the_lab_looks_at_the_blank(glassformer: Command, folder):

@@ -1,5 +1,6 @@
 """Learning to translate: the batches, the floor, what is counted as right, and a run of its own."""
 
+import shlex
 from collections.abc import Iterator
 from functools import partial
 
@@ -123,6 +124,19 @@ def run_folder(tmp_path_factory):
     with prepared.run:
         train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
     return folder
+
+
+def test_a_biography_shows_pairs_and_names_a_step_that_can_be_made(run_folder, glassformer):
+    """Of a value, which is read on a source and its translation."""
+    value = "decoder.blocks.0.cross_attn.pattern[head=1,query=0,source_key=1]"
+    printed = glassformer("biography", run_folder, value, "--prompt", "the black cat").stdout
+    batch = printed.partition("Its batch, ")[2].partition("How would")[0]
+    assert batch.count(" → ") == 4
+    command = shlex.split(printed.partition("the same state:")[2].replace("\\\n", ""))
+    assert {"--reply", "--from-step"} <= {*command}
+    made = glassformer(*command[1:])
+    assert (made.code, made.stderr) == (0, "")
+    assert "It reads: " in made.stdout
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(run_folder, tmp_path):

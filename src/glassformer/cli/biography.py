@@ -13,11 +13,9 @@ from torch import Tensor
 
 from glassformer.cli import pasted
 from glassformer.cli.streams import say
-from glassformer.cli.watching import note_replay
+from glassformer.cli.watching import note_replay, open_run
 from glassformer.formula.spelling import number
-from glassformer.generation.generate import check_prompt
-from glassformer.lab.biography import SECONDS, Biography, biography
-from glassformer.model.kinds import kind_of
+from glassformer.lab.biography import SECONDS, Biography, Turn, biography, parts_of, with_blanks
 from glassformer.show.labels import visible
 from glassformer.show.movement import lengths_per_update, numbers_per_update
 from glassformer.show.plots.biography import draw_biography, draw_maps
@@ -28,6 +26,7 @@ from glassformer.text.load import load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.training.run import read_description
+from glassformer.training.train_state import inputs_of
 
 UPDATES = 10  # of the replayed interval, those that moved it most
 BLOCKS = 4  # of a batch
@@ -62,15 +61,10 @@ def command(
     with its batch.
     """
     where = Address.parse(address)
-    config = read_description(run).model
-    model = kind_of(config)(config)
     tokenizer = load_tokenizer(run)
-    ids = None
-    if prompt is not None:
-        tokens = tokenizer.encode_prompt(prompt)
-        check_prompt(model, tokens)
-        ids = torch.tensor([tokens])
-    life = biography(run, where, ids, note_replay, seconds)
+    read = None if prompt is None else inputs_of(open_run(str(run))[0], tokenizer, prompt)
+    ids, more = read or (None, {})
+    life = biography(run, where, ids, more, note_replay, seconds)
     sheet = Sheet()
     _print_points(sheet, life)
     _print_path(sheet, life)
@@ -175,7 +169,9 @@ def _print_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) 
     rows.append(["loss of the batch", number(turn.loss)])
     rows.append(["length of the whole gradient", number(turn.grad_norm)])
     print_table(sheet, [Column(""), Column("", right=True)], rows)
-    texts = [tokenizer.decode(row) for batch in turn.batches for row in batch.ids.tolist()]
+    causal = read_description(run).model.causal
+    parts = [one for batch in turn.batches for one in parts_of(batch, tokenizer, causal)]
+    texts = ["".join(part.text for part in text) for text in parts]
     sheet.line()
     n_tokens = turn.batches[0].ids.shape[1]
     sheet.prose(f"Its batch, {len(texts)} blocks of {n_tokens} tokens:", indent=2)
@@ -183,11 +179,28 @@ def _print_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) 
         sheet.line("    ", (sheet.clip(visible(text), sheet.width - 4), QUIET))
     if len(texts) > BLOCKS:
         sheet.prose(f"… {len(texts) - BLOCKS} more", QUIET, indent=4)
+    _print_another(sheet, run, turn, tokenizer, causal)
+
+
+def _print_another(sheet: Sheet, run: Path, turn: Turn, tokenizer: Tokenizer, causal: bool) -> None:
+    """The command that makes such an update of another text, here one of the batch."""
+    batch, options = turn.batches[0], [f"--from-step {turn.step - 1}"]
+    words = " ".join(tokenizer.decode(batch.ids[0]).split()[:8])
+    targets = batch.targets[0].tolist()
+    places = [pos for pos, target in enumerate(targets) if target >= 0]
+    if "source" in batch.extra:
+        words = tokenizer.decode(batch.extra["source"][0])
+        translation = tokenizer.decode(targets[pos] for pos in places)
+        options.append(f"--reply {pasted.word(translation)}")
+    elif not causal:  # the first of its blanks alone
+        ids = [i if y < 0 else y for i, y in zip(batch.ids[0].tolist(), targets, strict=True)]
+        ids[places[0]] = tokenizer.mask_id
+        words = with_blanks(ids[: places[0] + 6], tokenizer)
+        options.append(f"--target {pasted.word(tokenizer.shown(targets[places[0]]))}")
     sheet.line()
     sheet.prose("How would such an update be made of another text? From the same state:")
-    words = " ".join(texts[0].split()[:8])
-    verb, text, *option = pasted.parts("step", [run, words], f"--from-step {turn.step - 1}")
-    sheet.line(f"  {' '.join([verb, *option])} \\")
+    verb, text, *others = pasted.parts("step", [run, words], *options)
+    sheet.line(f"  {' '.join([verb, *others])} \\")
     sheet.line(f"    {text}")
 
 

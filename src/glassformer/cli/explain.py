@@ -31,8 +31,7 @@ from glassformer.show.choice import TOKEN, print_choice
 from glassformer.show.explanation import print_explanation
 from glassformer.show.sheet import Sheet
 from glassformer.trace import Address, Trace
-from glassformer.training.train_state import open_train_state
-from glassformer.training.translation import translated
+from glassformer.training.train_state import inputs_of, open_train_state
 from glassformer.watch.choice import record_choice
 
 ASKED = ("token/targets", "fwd/log_partition", "fwd/target_logit", "fwd/token_loss", "fwd/loss")
@@ -151,8 +150,8 @@ def _reading(
                 "of an encoder-decoder the whole translation is read at once, the likeliest word"
                 " each time; leave @token out, and explain fwd/probs or what leads to it"
             )
-        ids, _, source = translated(model, tokenizer, prompt)
-        trace = model.watch(ids, source=source, edit=edit)
+        ids, more = inputs_of(model, tokenizer, prompt)
+        trace = model.watch(ids, edit=edit, **more)
         if where.name.startswith("lens."):
             logit_lens(model, trace)
         return trace

@@ -9,12 +9,10 @@ import typer
 
 from glassformer.cli.streams import say
 from glassformer.generation.generate import check_prompt
-from glassformer.model import EncoderDecoder
 from glassformer.model.kinds import AnyModel
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training import train_state
-from glassformer.training.translation import translated
 from glassformer.watch.edits import Edits
 
 Run = Annotated[str, typer.Argument(help="A run's folder, a preset or a model's name.")]
@@ -34,10 +32,9 @@ def watch(run: str, prompt: str, at_step: int | None = None) -> Trace:
     An encoder-decoder reads it as its source, and then its own translation.
     """
     model, tokenizer = open_run(run, at_step)
-    if isinstance(model, EncoderDecoder):
-        ids, _, source = translated(model, tokenizer, prompt)
-        return model.watch(ids, source=source)
-    return watch_ids(model, tokenizer.encode_prompt(prompt))
+    ids, more = train_state.inputs_of(model, tokenizer, prompt)
+    result: Trace = model.watch(ids, **more)
+    return result
 
 
 def watch_ids(model: AnyModel, ids: list[int], edit: Edits | None = None) -> Trace:

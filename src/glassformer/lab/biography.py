@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.evaluating import evaluating
-from glassformer.model.kinds import OneTower, kind_of
+from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address
 from glassformer.trace.cancel import CancelCheck, Cancelled, never_cancelled
@@ -27,7 +27,7 @@ from glassformer.training.run import read_description, read_metrics
 SECONDS = 60.0
 """How much of training is replayed in search of an update, unless the caller says otherwise."""
 
-Reader = Callable[[OneTower], Tensor]
+Reader = Callable[[AnyModel], Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,23 @@ class Part(NamedTuple):
 def parts_of(batch: Batch, tokenizer: Tokenizer, causal: bool = True) -> Iterator[list[Part]]:
     """Each text of a batch; of a chat, up to the last token that is asked for, in its parts.
 
+    Of two towers it is the source, and the translation that is asked for.
+
     >>> words = Tokenizer.from_words(["user", "hello", "model", "goodbye"])
     >>> batch = Batch(torch.tensor([[0, 1, 2, 0]]), torch.tensor([[-100, -100, 3, -100]]))
     >>> [[(part.text, part.asked) for part in text] for text in parts_of(batch, words)]
     [[('user hello model', False), ('goodbye', True)]]
     """
+    sources = batch.extra["source"].tolist() if "source" in batch.extra else []
+    for source, targets in zip(sources, batch.targets.tolist(), strict=bool(sources)):
+        translation = tokenizer.decode(token for token in targets if token >= 0)
+        yield [Part(f"{tokenizer.decode(source)} → ", False), Part(translation, True)]
+    if sources:
+        return
     for ids, targets in zip(batch.ids.tolist(), batch.targets.tolist(), strict=True):
         positions = [pos for pos, target in enumerate(targets) if target >= 0]
         if not causal or not positions or len(positions) == len(targets):
-            yield [Part(tokenizer.decode(ids), True)]
+            yield [Part(with_blanks(ids, tokenizer), True)]
             continue
         end = positions[-1] + 1
         tokens = [*ids[:end], targets[end - 1]]
@@ -92,6 +100,22 @@ def parts_of(batch: Batch, tokenizer: Tokenizer, causal: bool = True) -> Iterato
         yield [
             Part(tokenizer.decode(token for token, _ in run), is_asked) for is_asked, run in runs
         ]
+
+
+def with_blanks(ids: list[int], tokenizer: Tokenizer) -> str:
+    """The text of ids, and in it the blanks, which are no text and have no part in `decode`.
+
+    >>> words = Tokenizer.of_masked_words(["the cat sat"])
+    >>> with_blanks(words.encode_blanks("the [MASK] sat"), words)
+    'the [MASK] sat'
+    """
+    parts: list[list[int]] = [[]]
+    for token in ids:
+        if token == tokenizer.mask_id:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return f" {tokenizer.mask} ".join(tokenizer.decode(part).strip() for part in parts).strip()
 
 
 Stretch = tuple[int, int]
@@ -123,17 +147,19 @@ def biography(
     folder: Path,
     where: Address,
     ids: Tensor | None = None,
+    more: Mapping[str, Tensor] | None = None,
     report: Callable[[int, int], None] = lambda start, end: None,
     seconds: float = SECONDS,
 ) -> Biography:
     """Follow what is at an address through a run's saved steps, then update by update.
 
-    ids [1, pos]: the prompt that a value of the forward pass is read on; a weight needs none.
+    ids [1, pos]: the prompt that a value of the forward pass is read on; a weight needs none. more:
+    what the model reads beside it, as the source of a translation.
     report: called with the first and last step of each stretch before it is replayed.
     seconds: how much of training, in the time it took then, is replayed: the stretches with the
     largest movement per update first, and one at least.
     """
-    followed = Followed(folder, where, ids)
+    followed = Followed(folder, where, ids, more)
     points = followed.points()
     seconds_at = _seconds_of(folder)
     left = seconds
@@ -168,7 +194,13 @@ def _seconds_of(folder: Path) -> dict[int, float]:
 class Followed:
     """One address of a run, read at any step of its training."""
 
-    def __init__(self, folder: Path, where: Address, ids: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        where: Address,
+        ids: Tensor | None = None,
+        more: Mapping[str, Tensor] | None = None,
+    ) -> None:
         nearest(folder, 0)  # refuses a folder whose past is not known
         self.folder = folder
         self.where = _resolved(folder, where, ids)
@@ -179,7 +211,9 @@ class Followed:
                 f"{folder} has saved {saved}; a biography takes two or more,"
                 " so train on or leave snapshot_mb above 0"
             )
-        self.axes, self.read = _reader(state_at(folder, self.steps[0]).model, self.where, ids)
+        self.axes, self.read = _reader(
+            state_at(folder, self.steps[0]).model, self.where, ids, more or {}
+        )
 
     def points(self) -> list[Point]:
         """What it was at every saved step."""
@@ -269,30 +303,32 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
     return where
 
 
-def _reader(model: OneTower, where: Address, ids: Tensor | None) -> tuple[tuple[str, ...], Reader]:
+def _reader(
+    model: AnyModel, where: Address, ids: Tensor | None, more: Mapping[str, Tensor]
+) -> tuple[tuple[str, ...], Reader]:
     """The axes that are left at the address, and what reads it from a model."""
 
-    def weight(model: OneTower) -> Tensor:
+    def weight(model: AnyModel) -> Tensor:
         return weight_slice(model, where)
 
-    def value(model: OneTower) -> Tensor:
+    def value(model: AnyModel) -> Tensor:
         assert ids is not None, "a value is read on a prompt"
         with evaluating(model):
-            return model.watch(ids, keep=where.name)[where].clone()
+            return model.watch(ids, keep=where.name, **more)[where].clone()
 
     if where.kind == "weight":
         view = next(view for view in model.views() if view.name == where.name)
         axes, shape = view.axes, tuple(view.value.shape)
     else:
         assert ids is not None, "a value is read on a prompt"
-        node = model.watch(ids, keep=where.name).node(where)
+        node = model.watch(ids, keep=where.name, **more).node(where)
         axes, shape = node.axes, node.shape
     slices = where.slices(axes, shape)
     left = tuple(a for a, index in zip(axes, slices, strict=True) if isinstance(index, slice))
     return left, weight if where.kind == "weight" else value
 
 
-def weight_slice(model: OneTower, where: Address, gradient: bool = False) -> Tensor:
+def weight_slice(model: AnyModel, where: Address, gradient: bool = False) -> Tensor:
     """A copy of a weight, or of its gradient, at an address."""
     views = model.views(_gradient) if gradient else model.views()
     view = next(view for view in views if view.name == where.name)

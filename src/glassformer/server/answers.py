@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.nn import Module
 
-from glassformer.generation.generate import check_prompt
 from glassformer.lab import changes
 from glassformer.lab.biography import Followed, Point, parts_of, stretches
 from glassformer.lab.embeddings import analogy, flattened, nearest
@@ -29,6 +28,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Address, Trace
 from glassformer.trace.cancel import CancelCheck
 from glassformer.trace.values_file import raw_bytes
+from glassformer.training.train_state import inputs_of
 
 BATCH_BLOCKS = 8  # of the batch of the update that moved a number most
 TEXT_CHARACTERS = 2_000  # a text's merges take its square to write out
@@ -188,12 +188,9 @@ def biography(
     if source.folder is None or source.kind != "run":
         raise ApiError("invalid", f"{source.name!r} was not trained here, so it has no past")
     tokenizer = load_tokenizer(source.folder)
-    ids = None
-    if request.prompt is not None:
-        tokens = tokenizer.encode_prompt(request.prompt)
-        check_prompt(runs.train_state(request.run).model, tokens)
-        ids = torch.tensor([tokens])
-    followed = Followed(source.folder, Address.parse(request.address), ids)
+    model = runs.train_state(request.run).model
+    read = None if request.prompt is None else inputs_of(model, tokenizer, request.prompt)
+    followed = Followed(source.folder, Address.parse(request.address), *(read or ()))
     if followed.axes:
         axes = ", ".join(followed.axes)
         raise ApiError("invalid", f"{followed.where} is not one number; also give {axes}")
@@ -207,7 +204,7 @@ def biography(
             raise ApiError("invalid", f"{start} is no saved step that another one follows")
         end = followed.steps[followed.steps.index(start) + 1]
     _, turn = followed.replay(start, end, is_cancelled)
-    causal = runs.train_state(request.run).model.config.causal
+    causal = model.config.causal
     texts = [text for batch in turn.batches for text in parts_of(batch, tokenizer, causal)]
     before, after = turn.before.item(), turn.after.item()
     return schemas.Biography(

@@ -13,13 +13,12 @@ from glassformer.files import write_atomically
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import LATER, fill, holding, sealed, template, without_font
 from glassformer.server.past import packed_snapshots
-from glassformer.server.record import inputs_of
 from glassformer.server.runnable import packed_model, why_recorded
 from glassformer.server.runs import Runs, Source
 from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
-from glassformer.training.train_state import TrainState, token_of
+from glassformer.training.train_state import TrainState, inputs_of, token_of
 from glassformer.watch.one_pass import estimated_bytes
 
 VALUE_BYTES = 16_000_000
@@ -153,7 +152,7 @@ def past_snapshots(
     before = [step for step in source.snapshots if step < state.done]
     numbers = sum(p.numel() for p in state.model.parameters())
     count = min(SNAPSHOTS, len(before), budget // (numbers // 2)) if asked is None else asked
-    read = inputs_of(state, prompt)
+    read = inputs_of(state.model, state.tokenizer, prompt)
     for some in range(min(count, len(before)), 0, -1):
         past = [runs.train_state(source.id, step) for step in spread(before, some)]
         packed = packed_snapshots(state, past, *read)
@@ -172,7 +171,7 @@ def _request(
 
 def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
-    tokens, more = inputs_of(state, prompt)
+    tokens, more = inputs_of(state.model, state.tokenizer, prompt)
     weights = sum(p.nbytes for p in state.model.parameters())
     extra = state.model.read_extra_inputs(tokens, **more)
     size = weights + estimated_bytes(state.model, tokens, extra=extra)

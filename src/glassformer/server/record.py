@@ -153,16 +153,6 @@ def _check_added(state: TrainState, options: TraceOptions) -> None:
         )
 
 
-def inputs_of(state: TrainState, prompt: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a model reads of a prompt: ids [1, pos], and by its name what it reads beside them."""
-    if isinstance(state.model, EncoderDecoder):
-        ids, _, source = translated(state.model, state.tokenizer, prompt)
-        return ids, {"source": source}
-    tokens = state.tokenizer.encode_prompt(prompt)
-    check_prompt(state.model, tokens)
-    return torch.tensor([tokens]), {}
-
-
 def targets_of(ids: Tensor, target: int | None) -> Tensor | None:
     """What is asked after each token [1, pos]: the text's own next token, and `target` at the end.
 

@@ -14,6 +14,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
 from glassformer.interop.open import load
 from glassformer.model import EncoderDecoder, load_preset, preset_names
+from glassformer.model.kinds import AnyModel
 from glassformer.model.texts import next_tokens
 from glassformer.ops import IGNORED
 from glassformer.text.chat import render_chat, usual_template
@@ -23,6 +24,7 @@ from glassformer.training.data import filled
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import nearest, saved_states, state_at
 from glassformer.training.schedule import learning_rate
+from glassformer.training.translation import translated
 from glassformer.training.watched import Moments, WatchedStep, watch_step, zero_moments
 
 Report = Callable[[int, int], None]
@@ -227,3 +229,18 @@ def _known(tokenizer: Tokenizer, text: str) -> list[int]:
     except GlassformerError:  # there is no <unk> to put in its place
         return []
     return [] if tokenizer.unknown_words(text) else ids
+
+
+def inputs_of(
+    model: AnyModel, tokenizer: Tokenizer, prompt: str
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a model reads of a prompt: ids [1, pos], and by its name what it reads beside them.
+
+    Two towers read it as their source, and then their own translation.
+    """
+    if isinstance(model, EncoderDecoder):
+        ids, _, source = translated(model, tokenizer, prompt)
+        return ids, {"source": source}
+    tokens = tokenizer.encode_prompt(prompt)
+    check_prompt(model, tokens)
+    return torch.tensor([tokens]), {}
