@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -147,7 +147,7 @@ def biography(
     folder: Path,
     where: Address,
     ids: Tensor | None = None,
-    more: Mapping[str, Tensor] | None = None,
+    more: Mapping[str, Any] | None = None,
     report: Callable[[int, int], None] = lambda start, end: None,
     seconds: float = SECONDS,
 ) -> Biography:
@@ -199,7 +199,7 @@ class Followed:
         folder: Path,
         where: Address,
         ids: Tensor | None = None,
-        more: Mapping[str, Tensor] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         nearest(folder, 0)  # refuses a folder whose past is not known
         self.folder = folder
@@ -304,7 +304,7 @@ def _resolved(folder: Path, where: Address, ids: Tensor | None) -> Address:
 
 
 def _reader(
-    model: AnyModel, where: Address, ids: Tensor | None, more: Mapping[str, Tensor]
+    model: AnyModel, where: Address, ids: Tensor | None, more: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], Reader]:
     """The axes that are left at the address, and what reads it from a model."""
 

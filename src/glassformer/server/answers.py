@@ -190,7 +190,8 @@ def biography(
     tokenizer = load_tokenizer(source.folder)
     model = runs.train_state(request.run).model
     read = None if request.prompt is None else inputs_of(model, tokenizer, request.prompt)
-    followed = Followed(source.folder, Address.parse(request.address), *(read or ()))
+    ids, more = read or (None, {})
+    followed = Followed(source.folder, Address.parse(request.address), ids, more)
     if followed.axes:
         axes = ", ".join(followed.axes)
         raise ApiError("invalid", f"{followed.where} is not one number; also give {axes}")

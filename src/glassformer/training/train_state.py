@@ -231,9 +231,7 @@ def _known(tokenizer: Tokenizer, text: str) -> list[int]:
     return [] if tokenizer.unknown_words(text) else ids
 
 
-def inputs_of(
-    model: AnyModel, tokenizer: Tokenizer, prompt: str
-) -> tuple[Tensor, dict[str, Tensor]]:
+def inputs_of(model: AnyModel, tokenizer: Tokenizer, prompt: str) -> tuple[Tensor, dict[str, Any]]:
     """What a model reads of a prompt: ids [1, pos], and by its name what it reads beside them.
 
     Two towers read it as their source, and then their own translation.
