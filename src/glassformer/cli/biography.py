@@ -61,6 +61,7 @@ def command(
     with its batch.
     """
     where = Address.parse(address)
+    causal = read_description(run).model.causal
     tokenizer = load_tokenizer(run)
     read = None if prompt is None else inputs_of(open_run(str(run))[0], tokenizer, prompt)
     ids, more = read or (None, {})
@@ -68,7 +69,7 @@ def command(
     sheet = Sheet()
     _print_points(sheet, life)
     _print_path(sheet, life)
-    _print_turn(sheet, life, run, tokenizer)
+    _print_turn(sheet, life, run, tokenizer, causal)
     if out is not None:
         say()
         for file in _draw(life, out):
@@ -148,7 +149,9 @@ def _print_path(sheet: Sheet, life: Biography) -> None:
         sheet.prose(f"… {missing} updates that moved it less left out", QUIET, indent=2)
 
 
-def _print_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) -> None:
+def _print_turn(
+    sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer, causal: bool
+) -> None:
     turn = life.turn
     sheet.title(f"Update {turn.step} moved it most")
     change = (turn.after.double() - turn.before.double()).nan_to_num()
@@ -169,7 +172,6 @@ def _print_turn(sheet: Sheet, life: Biography, run: Path, tokenizer: Tokenizer) 
     rows.append(["loss of the batch", number(turn.loss)])
     rows.append(["length of the whole gradient", number(turn.grad_norm)])
     print_table(sheet, [Column(""), Column("", right=True)], rows)
-    causal = read_description(run).model.causal
     parts = [one for batch in turn.batches for one in parts_of(batch, tokenizer, causal)]
     texts = ["".join(part.text for part in text) for text in parts]
     sheet.line()
