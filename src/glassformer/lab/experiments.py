@@ -91,7 +91,9 @@ class Comparison:
 
     def __repr__(self) -> str:
         if isinstance(self.model, EncoderDecoder):
-            most = max(self.written_words(), key=lambda word: abs(word.after - word.before))
+            most: LostWord | Shift = max(
+                self.written_words(), key=lambda word: abs(word.after - word.before)
+            )
         else:
             most = self.next_tokens(1)[0]
         moved = f"p({word_of(self.before, most.token)!r}) {most.before:.3g} -> {most.after:.3g}"

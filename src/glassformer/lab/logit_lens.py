@@ -104,7 +104,8 @@ def additions(config: Config | TowersConfig) -> list[str]:
     >>> additions(Config(11, n_ctx=8, d_model=6, n_layers=1, n_heads=3))
     ['blocks.0.resid_pre', 'blocks.0.resid_mid', 'blocks.0.resid_post']
     """
-    scope, names = "", ("mid", "post")
+    scope = ""
+    names: tuple[str, ...] = ("mid", "post")
     if isinstance(config, TowersConfig):
         scope, names, config = "decoder.", ("mid", "cross", "post"), config.decoder
     added = (f"{scope}blocks.{i}.resid_{at}" for i in range(config.n_layers) for at in names)

@@ -106,8 +106,8 @@ def page_data(
     request = _request(source.id, prompt, target, at_step)
     first = LiveTrace(state, request, light_bytes=value_bytes or VALUE_BYTES)
     text = answers.tokenized(state.tokenizer, prompt)
-    past = recorded_snapshots(runs, source.id, prompt, target, budget)
-    recorded = {"traces": [packed(first), *past], "texts": {source.id: [text]}}
+    earlier = recorded_snapshots(runs, source.id, prompt, target, budget)
+    recorded = {"traces": [packed(first), *earlier], "texts": {source.id: [text]}}
     return data.model_copy(update={**recorded, "recorded": why_recorded(state)})
 
 

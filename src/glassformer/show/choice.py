@@ -97,9 +97,9 @@ def print_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
     budget = sheet.width - 9 - sum(widths) - 2 * len(widths)
     width = min(max(cell_len(name) for name in ["token", *names]), NAME_WIDTH, max(budget, 5))
     tall = max(map(len, heads))
-    for line in range(tall):
-        titles = [[*[""] * (tall - len(head)), *head][line] for head in heads]
-        token, token_id = ("token", "id") if line == tall - 1 else ("", "")
+    for level in range(tall):
+        titles = [[*[""] * (tall - len(head)), *head][level] for head in heads]
+        token, token_id = ("token", "id") if level == tall - 1 else ("", "")
         cells = [sheet.cell(title, w, right=True) for title, w in zip(titles, widths, strict=True)]
         sheet.line((f"  {sheet.cell(token, width)} {token_id:>6}  {'  '.join(cells)}", QUIET))
     for row, name, texts in zip(rows, names, table, strict=True):

@@ -119,8 +119,8 @@ def _before(story: StepStory, sheet: Sheet, everything: bool) -> None:
         _left_out(sheet, f"{fold.summary('asked token')}, their surprises sum to {rest}")
     if len(tokens) == 1:
         pos = tokens[0][0]
-        best = best_tokens(probs[pos], GUESSES)
-        said = ", ".join(f"{token_name(trace, i)} {chance(float(probs[pos, i]))}" for i in best)
+        guesses = best_tokens(probs[pos], GUESSES)
+        said = ", ".join(f"{token_name(trace, i)} {chance(float(probs[pos, i]))}" for i in guesses)
         sheet.prose(f"The most probable: {said}", QUIET, indent=2, hanging=2)
     mean = "the surprise" if len(tokens) == 1 else "the mean surprise"
     sheet.prose(f"The loss, {mean}: {number(_loss(trace))} nats (fwd/loss).", indent=2)
