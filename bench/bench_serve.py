@@ -41,6 +41,9 @@ PROMPT = "the cat sat on the mat. The dog"
 WARM_SHARE, WARM_SECONDS = 0.2, 60.0
 """Of a load's time, or a minute of it, until what grows at first has grown."""
 
+START_SECONDS = 5.0
+"""How long a process takes to start, at most, on a machine with nothing beside it."""
+
 LOOK_SECONDS = 0.5
 """How often a server's memory is looked at."""
 
@@ -78,8 +81,12 @@ def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
 
 def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
     with our_server(folder) as (url, process):
-        alone = load(url, 1, seconds / 4, stream=False)
-        eight = load(url, 8, seconds / 4, stream=False)
+        _until_apart(url, process)
+        alone = load(url, 1, seconds / 4, stream=False, process=process)
+        eight = load(url, 8, seconds / 4, stream=False, process=process)
+        for seen, who in ((alone, "one client"), (eight, "8 clients")):
+            per_text = 1e3 * seen.processor * NEW / seen.tokens
+            yield Row(f"{name}: {who}, server's processor time per text", per_text, "ms")
         yield Row(f"{name}: one client after another", alone.rate, "tokens/s")
         yield Row(f"{name}: 8 clients", eight.rate, "tokens/s")
         ratio = eight.rate / alone.rate
@@ -95,6 +102,16 @@ def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
                 growth = streamed.growth
                 yield Row(f"{name}: memory grown under 32", growth, "%", target=("<=", 5))
                 yield Row(f"{name}: errors under 32", streamed.errors, "", target=("<=", 0))
+
+
+def _until_apart(url: str, process: psutil.Process) -> None:
+    """Until a small model's texts come from a process of its own, as they do after some seconds."""
+    load(url, 1, 0.5, stream=False)
+    since = time.perf_counter()
+    while not process.children() and time.perf_counter() - since < START_SECONDS:
+        time.sleep(LOOK_SECONDS)
+    if process.children():
+        time.sleep(START_SECONDS)
 
 
 @contextmanager
@@ -182,6 +199,8 @@ class Load:
         self.tokens = 0
         self.faults: list[str] = []
         self.seconds = 0.0
+        self.processor = 0.0
+        """Seconds of processor time that the server took, in all of its processes."""
         self.memory: list[float] = []
 
     @property
@@ -251,18 +270,30 @@ def load(
     with closing(_plain(url)) as plain:
         _whole(plain, {"prompt": PROMPT, "max_tokens": 2})
     threads = [threading.Thread(target=ask, args=[number]) for number in range(clients)]
+    spent = 0.0 if process is None else _processor_seconds(process)
     begun = time.perf_counter()
     for thread in threads:
         thread.start()
     while time.perf_counter() - begun < seconds:
         time.sleep(min(LOOK_SECONDS, seconds))
         if process is not None:
-            seen.memory.append(process.memory_info().rss / 1e6)
+            seen.memory.append(sum(p.memory_info().rss for p in _processes(process)) / 1e6)
     over.set()
     for thread in threads:
         thread.join()
+    if process is not None:
+        seen.processor = _processor_seconds(process) - spent
     seen.seconds = time.perf_counter() - begun
     return seen
+
+
+def _processes(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children()]
+
+
+def _processor_seconds(process: psutil.Process) -> float:
+    times = (one.cpu_times() for one in _processes(process))
+    return sum(one.user + one.system for one in times)
 
 
 def _plain(url: str) -> HTTPConnection:

@@ -1,5 +1,7 @@
 """Streaming: every piece is final, no character comes in halves, and a stop text is never shown."""
 
+import random
+
 import pytest
 import tokenizers
 from hypothesis import given
@@ -8,7 +10,7 @@ from tokenizers import decoders, models, normalizers
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import generate
-from glassformer.generation.stream import TextStream, stream_text
+from glassformer.generation.stream import CONTEXT, WINDOW, TextStream, stream_text
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
 from tests.examples import examples
@@ -86,6 +88,22 @@ def test_words_come_with_the_spaces_between_them(ids, prompted):
     assert WORDS.decode(WORDS.encode(prompt)) + "".join(got) == WORDS.decode(
         [*WORDS.encode(prompt), *ids]
     )
+
+
+@pytest.mark.parametrize("tokenizer", [BPE, CHARS, PIECES, WORDS], ids=lambda t: t.kind)
+def test_a_long_text_comes_whole_and_each_token_costs_the_same(tokenizer, monkeypatch):
+    draw = random.Random(1)
+    known = [i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i)]
+    ids = [draw.choice(known) for _ in range(500)]
+    expected = tokenizer.decode(ids)
+    counts: list[int] = []
+    decode = Tokenizer.decode
+    monkeypatch.setattr(
+        Tokenizer, "decode", lambda self, some: counts.append(len(some)) or decode(self, some)
+    )
+    got, _ = pieces(tokenizer, ids)
+    assert "".join(got) == expected
+    assert max(counts) <= WINDOW + CONTEXT
 
 
 def test_a_character_of_several_tokens_comes_when_its_last_byte_does():

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import torch
 
@@ -48,6 +48,9 @@ class Answers:
     seed: int | None = None
     weights: str | None = None
     last: Generation | None = None
+
+    alone: ClassVar[bool] = False
+    """Whether an answer is spelled by itself, not as what follows the prompt."""
 
     def __post_init__(self) -> None:
         self._asked = self.model if self.weights is None else self._packed(self.weights)
@@ -111,7 +114,7 @@ class Answers:
             stop_ids=end_ids(self.model, self.tokenizer),
         )
         self.last = generation
-        return generation, stream_text(generation, self.tokenizer, self.stop)
+        return generation, stream_text(generation, self.tokenizer, self.stop, self.alone)
 
     def begin_with(self, prompt: str) -> list[int]:
         """The tokens that the answer goes on from; two towers read the prompt as their source."""

@@ -16,6 +16,8 @@ RESERVED = 16  # tokens that are kept free for a reply
 class ChatAnswers(Answers):
     """Replies in place of continuations; `messages` is the conversation so far."""
 
+    alone = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.messages: list[Message] = []
@@ -45,9 +47,8 @@ class ChatAnswers(Answers):
 
         def kept() -> Iterator[str]:
             for piece in pieces:
-                new = piece if reply["content"] else piece.lstrip()
-                reply["content"] += new
-                yield new
+                reply["content"] += piece
+                yield piece
 
         return generation, kept()
 

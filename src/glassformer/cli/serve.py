@@ -70,7 +70,12 @@ def command(
     check_bind(host, token)
     trace_bytes = None if trace_memory is None else int(trace_memory * 1e9)
     app = create_app(
-        Runs(runs or ["miniature"]), host=host, token=token, trace_bytes=trace_bytes, text=text
+        Runs(runs or ["miniature"]),
+        host=host,
+        token=token,
+        trace_bytes=trace_bytes,
+        text=text,
+        apart=True,
     )
     listener = listen(host, port)
     url = url_of(host, listener.getsockname()[1])

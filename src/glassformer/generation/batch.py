@@ -7,10 +7,12 @@ a token is chosen from them, the text's seed and the token's index alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +71,9 @@ class Text:
 
     logprobs: how many of the likeliest tokens to tell beside each, None for no log-probabilities;
     score: of the prompt's tokens too; bias: what is added to the scores of some tokens; rules:
-    which the folder forces or forbids; source: what an encoder reads, whose target the text is.
+    which the folder forces or forbids; source: what an encoder reads, whose target the text is;
+    at_once: its tokens are wanted when it has ended, and not one by one; times: when each was
+    chosen, in seconds of the monotonic clock.
     """
 
     prompt: list[int]
@@ -83,8 +87,10 @@ class Text:
     bias: Mapping[int, float] = field(default_factory=dict)
     rules: Rules = NO_RULES
     source: list[int] | None = None
+    at_once: bool = False
     cancelled: bool = False
     new: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     slot: int = -1
     n_cached: int = 0  # tokens that stand in the cache
     scores: list[Chosen] = field(default_factory=list)
@@ -97,6 +103,8 @@ class Text:
         self.how: dict[str, Any] = how
         self.kind = tuple(how.values())
         """What texts have in common whose tokens are chosen together."""
+        self.is_steered = any(self.rules) or bool(self.bias) or self.penalty != 1
+        """Whether its scores are changed before a token is chosen."""
 
 
 class Batch:
@@ -112,6 +120,11 @@ class Batch:
         self._free = [*range(self._reader.slots)]
         self._held: list[list[int]] = [[] for _ in self._free]  # what stands in each slot
         self.texts: list[Text] = []
+
+    @property
+    def slots(self) -> int:
+        """How many texts are held at once."""
+        return self._reader.slots
 
     @property
     def has_room(self) -> bool:
@@ -172,16 +185,17 @@ class Batch:
                     text.scores.append(_chosen(text, text.prompt[at + 1], logs[row]))
             if at + 1 == len(text.ids):
                 ready.append(row)
-        sound = scores.amax(-1).isfinite().tolist()
-        wanted = [row for row in ready if self._goes_on(rows[row][0], scores[row], sound[row])]
+        sound = np.isfinite(scores.numpy().max(-1)).tolist()
+        wanted = [row for row in ready if self._goes_on(rows[row][0], scores, row, sound[row])]
         if len(wanted) < len(rows):
             scores = scores[wanted]
-        tokens = self._choose([rows[row][0] for row in wanted], scores)
+        tokens, now = self._choose([rows[row][0] for row in wanted], scores), time.monotonic()
         for row, token in zip(wanted, tokens, strict=True):
             text = rows[row][0]
+            text.times.append(now)
             self._append(text, _chosen(text, token, logs.get(row)))
 
-    def _goes_on(self, text: Text, scores: Tensor, is_sound: bool) -> bool:
+    def _goes_on(self, text: Text, scores: Tensor, row: int, is_sound: bool) -> bool:
         """Whether a token is to be chosen; before the first one the prompt's scores are told."""
         if text.score and not text.new:
             text.sink.scored(text.scores)
@@ -190,7 +204,7 @@ class Batch:
             return False
         if not is_sound:
             try:
-                refuse_no_numbers(scores)
+                refuse_no_numbers(scores[row])
             except GlassformerError as error:
                 self._end(text, None, error)
         return is_sound
@@ -198,13 +212,8 @@ class Batch:
     def _choose(self, texts: Sequence[Text], scores: Tensor) -> list[int]:
         alike: dict[tuple[Any, ...], list[int]] = {}
         for row, text in enumerate(texts):
-            if any(text.rules):
-                is_last = len(text.new) + 1 == text.max_new
-                scores[row] = text.rules.applied(scores[row], len(text.new), is_last)
-            if text.bias:
-                scores[row, [*text.bias]] += torch.tensor([*text.bias.values()]).double()
-            if text.penalty != 1:
-                scores[row] = penalize(scores[row], torch.tensor([text.ids]), 0, text.penalty)
+            if text.is_steered:
+                scores[row] = _steered(text, scores[row])
             alike.setdefault(text.kind, []).append(row)
         tokens = [0] * len(texts)
         for some in alike.values():
@@ -270,6 +279,18 @@ def _alike(held: Sequence[int], prompt: Sequence[int]) -> int:
     """How many tokens two texts have in common at their beginning."""
     pairs = zip(held, prompt, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(held), len(prompt)))
+
+
+def _steered(text: Text, scores: Tensor) -> Tensor:
+    """A text's scores [vocab] after its rules, its bias and its penalty."""
+    if any(text.rules):
+        is_last = len(text.new) + 1 == text.max_new
+        scores = text.rules.applied(scores, len(text.new), is_last)
+    if text.bias:
+        scores[[*text.bias]] += torch.tensor([*text.bias.values()]).double()
+    if text.penalty != 1:
+        scores = penalize(scores, torch.tensor([text.ids]), 0, text.penalty)
+    return scores
 
 
 def _chosen(text: Text, token: int, logs: Tensor | None) -> Chosen:

@@ -9,12 +9,19 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.generate import Generation
 from glassformer.text.tokenizer import Tokenizer
 
+CONTEXT = 16
+"""Tokens by which a decoder tells how the next one is spelled: with a space before it, say."""
+
+WINDOW = 64
+"""Tokens that are decoded again for the next one, at most."""
+
 
 class TextStream:
     """The text of tokens, given out piece by piece as soon as later tokens can't change it.
 
     A character whose bytes come in several tokens is held back until it is whole; so is text that
-    may be the beginning of a stop text. From a stop text on nothing is given out.
+    may be the beginning of a stop text. From a stop text on nothing is given out. Without a prompt
+    the text is spelled by itself, as a reply is: no space stands before its first word.
 
     >>> tokenizer = Tokenizer.train("chars", ["abcde"])
     >>> stream = TextStream(tokenizer, tokenizer.encode("a"), stop=["de"])
@@ -34,8 +41,10 @@ class TextStream:
         """All that was given out."""
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._ids: list[int] = []
-        self._read(prompt)
-        # the prompt is decoded along, because words need their spaces
+        self._before = ""  # what stands before the tokens that are still decoded
+        self._skipped = 0  # characters of those that stand in it already
+        # the prompt's end is decoded along, because words need their spaces
+        self._read(prompt[-CONTEXT:])
         self._start = len(self._whole_characters())
 
     def push(self, *tokens: int) -> str:
@@ -70,14 +79,25 @@ class TextStream:
         )
 
     def _decoded(self) -> str:
-        return self.tokenizer.decode(self._ids)
+        return self._before + self.tokenizer.decode(self._ids)[self._skipped :]
 
     def _whole_characters(self) -> str:
         """The decoded text, less the U+FFFD for a character whose last bytes are still to come."""
         pending, _ = self._utf8.getstate()
         return self._decoded().removesuffix("\ufffd") if pending else self._decoded()
 
+    def _forget(self) -> None:
+        """Decode the oldest tokens no more: a long text would be decoded again for each of its own.
+
+        Only where characters end: what is broken is spelled by the bytes that stand together.
+        """
+        if len(self._ids) > WINDOW and not self._utf8.getstate()[0]:
+            self._before = self._decoded()
+            del self._ids[:-CONTEXT]
+            self._skipped = len(self.tokenizer.decode(self._ids))
+
     def _read(self, ids: Sequence[int]) -> None:
+        self._forget()
         for token in ids:
             # a model may have more ids than its tokenizer has tokens: those spell nothing
             if token < self.tokenizer.vocab_size:
@@ -86,10 +106,13 @@ class TextStream:
 
 
 def stream_text(
-    generation: Generation, tokenizer: Tokenizer, stop: Sequence[str] = ()
+    generation: Generation, tokenizer: Tokenizer, stop: Sequence[str] = (), alone: bool = False
 ) -> Iterator[str]:
-    """The new text of a generation, piece by piece; at a stop text the generation is finished."""
-    return _pieces(generation, TextStream(tokenizer, generation.prompt, stop))
+    """The new text of a generation, piece by piece; at a stop text the generation is finished.
+
+    alone: it is spelled by itself, not as what follows the prompt.
+    """
+    return _pieces(generation, TextStream(tokenizer, () if alone else generation.prompt, stop))
 
 
 def _pieces(generation: Generation, text: TextStream) -> Iterator[str]:

@@ -44,13 +44,15 @@ def create_app(
     trace_bytes: int | None = None,
     queue: int = QUEUE,
     text: Path | None = None,
+    apart: bool = False,
 ) -> FastAPI:
     """The application that serves these runs; see `Guard` for host and token.
 
     folder: where new runs go that are started from the page. trace_bytes: see `TraceStore`. queue:
     how many texts of clients may wait. text: what the course is about, in place of its story.
+    apart: small models write clients' texts in processes of their own.
     """
-    clients = Clients(Engines(served, queue), Workers(queue=READS))
+    clients = Clients(Engines(served, queue, apart), Workers(queue=READS))
     services = Services(
         runs=served,
         traces=TraceStore(trace_bytes),

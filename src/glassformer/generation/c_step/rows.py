@@ -44,6 +44,7 @@ class CompiledRows:
         ]
         self._places = [[half.data_ptr() for half in slot] for slot in self._cache]
         self._caches = (pointer * (MOST_ROWS * self._halves))()
+        self._slots = [-1] * MOST_ROWS  # whose places stand in it
         self._tokens, self._lengths = ((number * MOST_ROWS)() for _ in range(2))
         self._buffers = torch.zeros(MOST_ROWS * capture.program.scratch, dtype=capture.dtype)
 
@@ -54,7 +55,9 @@ class CompiledRows:
         """
         halves = self._halves
         for row, (slot, token, position) in enumerate(rows):
-            self._caches[row * halves : (row + 1) * halves] = self._places[slot]
+            if self._slots[row] != slot:
+                self._caches[row * halves : (row + 1) * halves] = self._places[slot]
+                self._slots[row] = slot
             self._tokens[row], self._lengths[row] = token, position + 1
         logits = torch.empty(len(rows) - silent, self._vocab_size, dtype=self._buffers.dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from glassformer.generation.batch import Text
@@ -13,7 +12,7 @@ from glassformer.server.v1.choice import Choice
 
 
 class Answer:
-    """The choices of a request and the texts of theirs that have not begun.
+    """The choices of a request, and their texts.
 
     `at_once`: they are wanted all together, at the end.
     """
@@ -23,7 +22,7 @@ class Answer:
         self.model, self.at_once = model, at_once
         self.created = int(time.time())
         self.choices: list[Choice] = []
-        self.texts: deque[Text] = deque()
+        self.texts: list[Text] = []
         self.loop = asyncio.get_running_loop()
         self.event = asyncio.Event()
         self.begun = time.monotonic()
@@ -56,9 +55,8 @@ class Answer:
     def cancel(self) -> None:
         """Nobody waits any more: its texts end before their next token."""
         self.cancelled = True
-        for choice in self.choices:
-            if choice.text is not None:
-                choice.text.cancelled = True
+        for text in self.texts:
+            text.cancelled = True
 
     async def news(self) -> AsyncIterator[None]:
         """One turn whenever there is something new, and a last one when all is there.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -55,8 +54,6 @@ class Choice:
         self.reason: str | None = None
         self.error: Exception | None = None
         self.done = False
-        self.times: list[float] = []
-        """When each token came."""
         self._stream = TextStream(tokenizer, () if alone else prompt, stop)
         self._late = at_once and not stop
         self._touched = touched
@@ -71,7 +68,6 @@ class Choice:
 
     def push(self, chosen: Chosen) -> bool:
         assert self.text is not None
-        self.times.append(time.monotonic())
         ends = chosen.token in self.text.stop_ids
         piece = "" if ends or self._late else self._stream.push(chosen.token)
         with self._lock:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
-from glassformer.generation.batch import Batch
+from glassformer.generation.batch import Batch, Text
 from glassformer.model import Decoder, EncoderDecoder
 from glassformer.server.errors import ApiError
-from glassformer.server.v1.answer import Answer
 
 QUEUE = 256
 """How many texts may wait for a slot; more are told to come again."""
@@ -21,19 +20,30 @@ GRACE_SECONDS = 0.6
 ENDING = "the server is ending; start it again"
 
 
-class Engine:
-    """Texts of one model; `submit` from the event loop, the rest is its thread's."""
+def refuse_more(waiting: int, more: int, most: int) -> None:
+    """Raise where so many texts more may not wait; where none does, any number may."""
+    if waiting and waiting + more > most:
+        raise ApiError("busy", "the server has too many texts to continue; come again soon")
 
-    def __init__(self, model: Decoder | EncoderDecoder, queue: int = QUEUE) -> None:
-        self.model = model
+
+class Engine:
+    """Texts of one model; `told` is called after each turn, on the thread that computes."""
+
+    def __init__(
+        self, model: Decoder | EncoderDecoder, told: Callable[[], None], queue: int = QUEUE
+    ) -> None:
         self._batch = Batch(model)
-        self._queue = queue
-        self._waiting: deque[Answer] = deque()
-        self._answers: list[Answer] = []
+        self._told, self._queue = told, queue
+        self._waiting: deque[Text] = deque()
         self._condition = threading.Condition()
         self._ends_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="glassformer-texts", daemon=True)
         self._thread.start()
+
+    @property
+    def slots(self) -> int:
+        """How many texts are continued together."""
+        return self._batch.slots
 
     @property
     def running(self) -> int:
@@ -43,18 +53,26 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Texts that wait for a slot."""
-        return sum(len(answer.texts) for answer in [*self._waiting])
+        return sum(not text.cancelled for text in [*self._waiting])
 
-    def submit(self, answer: Answer) -> None:
-        """Have an answer's texts continued, as soon as there is room."""
+    def submit(self, texts: Sequence[Text]) -> None:
+        """Have texts continued, as soon as there is room."""
         with self._condition:
             if self._ends_at is not None:
                 raise ApiError("ending", ENDING)
-            if self._waiting and self.waiting + len(answer.texts) > self._queue:
-                raise ApiError("busy", "the server has too many texts to continue; come again soon")
-            self._waiting.append(answer)
-            self._answers.append(answer)
+            refuse_more(self.waiting, len(texts), self._queue)
+            self._waiting.extend(texts)
             self._condition.notify()
+
+    def cancel(self, texts: Iterable[Text]) -> None:
+        """Nobody waits for them any more: they end before their next token."""
+        for text in texts:
+            text.cancelled = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no more."""
+        return self._ends_at is not None
 
     def leave(self) -> None:
         """Take no more; what has begun may end in a moment, and is told an error after it."""
@@ -68,6 +86,10 @@ class Engine:
             self._ends_at = float("inf")
             self._condition.notify()
 
+    def join(self) -> None:
+        """Wait for the end."""
+        self._thread.join()
+
     def _run(self) -> None:
         while self._wait():
             try:
@@ -75,7 +97,7 @@ class Engine:
             except Exception as error:
                 # none of the texts can go on, and whoever waits must not wait for ever
                 self._batch.end_all(error)
-            self._notify()
+            self._told()
         self._end(ApiError("ending", ENDING))
 
     def _wait(self) -> bool:
@@ -93,39 +115,17 @@ class Engine:
 
     def _admit(self) -> None:
         while self._waiting and self._batch.has_room:
-            answer = self._waiting[0]
-            if answer.texts and not answer.cancelled:
-                self._batch.add(answer.texts.popleft())
-            if not answer.texts or answer.cancelled:
-                self._waiting.popleft()
-
-    def _notify(self) -> None:
-        """Wake those for whom there is something new."""
-        loops: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
-        for answer in self._answers:
-            if answer.touched:
-                answer.touched = False
-                loops.setdefault(answer.loop, []).append(answer)
-        for loop, answers in loops.items():
-            try:
-                loop.call_soon_threadsafe(_wake, answers)
-            except RuntimeError:  # the loop has ended with the server
-                for answer in answers:
-                    answer.cancel()
-        with self._condition:
-            self._answers = [a for a in self._answers if not (a.done or a.cancelled)]
+            text = self._waiting.popleft()
+            if text.cancelled:
+                text.sink.finish(None)
+            else:
+                self._batch.add(text)
 
     def _end(self, error: ApiError) -> None:
         """Tell all that still wait."""
         self._batch.end_all(error)
         with self._condition:
             waiting, self._waiting = [*self._waiting], deque()
-        for answer in waiting:
-            for text in answer.texts:
-                text.sink.finish(None, error)
-        self._notify()
-
-
-def _wake(answers: list[Answer]) -> None:
-    for answer in answers:
-        answer.event.set()
+        for text in waiting:
+            text.sink.finish(None, error)
+        self._told()

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -21,10 +22,12 @@ from glassformer.model.ids import refuse_outside
 from glassformer.server.errors import ApiError, code_of
 from glassformer.server.runs import OPEN_MODELS, Runs, Source
 from glassformer.server.v1.answer import Answer
+from glassformer.server.v1.apart import EngineApart, can_be_apart
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engine import QUEUE, Engine
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.glass import refuse_unshown
+from glassformer.server.v1.news import News
 from glassformer.server.v1.schemas import PROMPTS, ChatRequest, Request
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import TrainState
@@ -35,21 +38,26 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Served:
-    """A model as clients use it; its engine is made when the first text is asked for."""
+    """A model as clients use it; its engine is made when the first text is asked for.
+
+    apart: a small model's texts come from a process of its own, as soon as that has started.
+    """
 
     run: str
     state: TrainState
     defaults: Defaults
     rules: Rules
     queue: int
+    apart: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
-    engines: list[Engine] = field(default_factory=list)
+    engines: list[Engine | EngineApart] = field(default_factory=list)
+    news: News = field(default_factory=News)
 
     @property
     def tokenizer(self) -> Tokenizer:
         return self.state.tokenizer
 
-    @property
+    @cached_property
     def capacity(self) -> int:
         """Tokens that a text may have, of all that the model could read."""
         return room_of(self.state.model)[1]
@@ -61,23 +69,35 @@ class Served:
         return model if isinstance(model, EncoderDecoder) else None
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Engine | EngineApart:
+        """The one that begins texts: that of the process where there is one."""
         with self.lock:
             if not self.engines:
-                self.engines.append(Engine(self.state.model, self.queue))
-            return self.engines[0]
+                self.engines.append(Engine(self.state.model, self.news.wake, self.queue))
+                if self.apart and can_be_apart(self.state.model):
+                    threading.Thread(target=self._part, daemon=True).start()
+            alive = [engine for engine in self.engines if not engine.ended]
+            return (alive or self.engines[:1])[-1]
+
+    def _part(self) -> None:
+        engine = EngineApart(self.state.model, self.news.wake, self.queue)
+        with self.lock:
+            if self.engines[0].ended:  # the model was replaced meanwhile
+                engine.retire()
+            self.engines.append(engine)
 
     def retire(self) -> None:
         """Take no more texts, and end when those that there are have ended."""
-        for engine in self.engines:
-            engine.retire()
+        with self.lock:
+            for engine in self.engines:
+                engine.retire()
 
 
 class Engines:
     """The engines by run: as many as models are held, and one for each state of a model."""
 
-    def __init__(self, runs: Runs, queue: int = QUEUE) -> None:
-        self._runs, self._queue = runs, queue
+    def __init__(self, runs: Runs, queue: int = QUEUE, apart: bool = False) -> None:
+        self._runs, self._queue, self._apart = runs, queue, apart
         self._served: OrderedDict[str, Served] = OrderedDict()
         self._looked: dict[str | None, tuple[float, Served]] = {}  # when, by what a client calls it
         self._lock = threading.Lock()
@@ -126,7 +146,8 @@ class Engines:
                 raise ApiError("ending", "the server is ending; start it again")
             settings = state.model.folder_settings
             rule = rules(settings, state.model.config.vocab_size)
-            served = Served(run, state, read_defaults(settings), rule, self._queue)
+            defaults = read_defaults(settings)
+            served = Served(run, state, defaults, rule, self._queue, self._apart)
             if known is not None:  # it was trained meanwhile
                 known.retire()
             self._served[run] = served
@@ -136,7 +157,7 @@ class Engines:
             return served
 
     @property
-    def engines(self) -> list[Engine]:
+    def engines(self) -> list[Engine | EngineApart]:
         with self._lock:
             return [engine for served in self._served.values() for engine in served.engines]
 
@@ -219,9 +240,17 @@ def ask(
                 bias,
                 served.rules,
                 None if towers is None else prompt,
+                answer.at_once and not stop,
             )
             answer.add(choice, text)
-    served.engine.submit(answer)
+    engine = served.engine
+    served.news.watch(answer)
+    try:
+        engine.submit(answer.texts)
+    except ApiError:
+        answer.cancel()
+        raise
+    answer.at_end(lambda over: engine.cancel(over.texts))
 
 
 def _check(served: Served, prompt: list[int]) -> None:

@@ -58,9 +58,10 @@ class Metrics:
         self._ended[how] += 1
         self._request.add(answer.seconds)
         for choice in answer.choices:
-            if choice.times:
-                self._first.add(choice.times[0] - answer.begun)
-            for before, after in pairwise(choice.times):
+            times = [] if choice.text is None else choice.text.times
+            if times:
+                self._first.add(times[0] - answer.begun)
+            for before, after in pairwise(times):
                 self._between.add(after - before)
 
     def text(self, running: int, waiting: int) -> str:
