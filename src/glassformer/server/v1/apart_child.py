@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -97,6 +98,7 @@ def main() -> None:
     outbox = Outbox(to)
     model = messages.read_model(source)
     engine = Engine(model, outbox.send, queue=sys.maxsize)
+    gc.freeze()  # what is there for good is not looked through again and again
     outbox.tell({"slots": engine.slots})
     threading.Thread(target=_end_with, args=[engine], daemon=True).start()
     for line in source:
