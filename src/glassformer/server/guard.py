@@ -239,6 +239,8 @@ async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes | Non
         too_long = len(content) > BODY_BYTES
     if too_long:
         raise ApiError("body_too_large", f"a request's body may have {BODY_BYTES:,} bytes at most")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError("wrong_content_type", "a request's body must not be compressed")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if scope["method"] not in SAFE and kind != "application/json" and (content or kind):
         raise ApiError("wrong_content_type", "a request's content-type must be application/json")

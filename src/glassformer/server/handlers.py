@@ -48,13 +48,24 @@ def answer_errors(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "invalid")
-        return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)
+        return JSONResponse(body(code, refusal(error)), error.status_code, error.headers)
 
 
 def no_json(error: Mapping[str, Any]) -> str:
     """What is wrong with a body that can't be read, and where."""
     why, offset = error["ctx"]["error"], error["loc"][-1]
     return f"body: it is no JSON: {why} at character {offset}; mend it there"
+
+
+def refusal(error: HTTPException) -> str:
+    """What the framework refuses a request with; of a body that it can't read also why."""
+    cause = error.__cause__
+    if isinstance(cause, RecursionError):
+        return "body: it is nested too deeply; send fewer levels"
+    if isinstance(cause, ValueError):
+        why, _, _ = str(cause).partition(";")
+        return f"body: it is no JSON in UTF-8: {why}; mend it there"
+    return str(error.detail)
 
 
 def shorten(name: str) -> str:

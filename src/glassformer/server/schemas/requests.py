@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from glassformer.server.schemas.base import Output
 
 
@@ -17,6 +19,7 @@ class ClientRequest(Output):
     new_tokens: int
     seconds: float
     done: bool
+    left: bool = Field(description="Whether its client left before it had all.")
     failed: bool
 
 

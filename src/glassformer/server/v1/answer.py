@@ -29,6 +29,8 @@ class Answer:
         self.ended: float | None = None
         self.touched = False
         self.cancelled = False
+        self.left = False
+        """Whether its client left before it had all."""
         self._at_end: list[Callable[[Answer], None]] = []
 
     def at_end(self, callback: Callable[[Answer], None]) -> None:
@@ -73,6 +75,7 @@ class Answer:
                 if self.error is not None:
                     raise self.error
         finally:
+            self.left = not self.done
             self.cancel()
             self.ended = time.monotonic()
             for callback in self._at_end:

@@ -56,8 +56,11 @@ class Outbox:
         self._clear()
 
     def tell(self, message: dict[str, Any]) -> None:
-        self._to.write(messages.line(message))
-        self._to.flush()
+        try:
+            self._to.write(messages.line(message))
+            self._to.flush()
+        except BrokenPipeError:  # the server has gone
+            os._exit(0)
 
 
 class Writing:
@@ -97,6 +100,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever prints must not come between the messages
     outbox = Outbox(to)
     model = messages.read_model(source)
+    if model is None:  # the server has gone already
+        return
     engine = Engine(model, outbox.send, queue=sys.maxsize)
     gc.freeze()  # what is there for good is not looked through again and again
     outbox.tell({"slots": engine.slots})

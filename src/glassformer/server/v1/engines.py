@@ -16,10 +16,11 @@ from glassformer.generation.batch import Text, room_of
 from glassformer.generation.defaults import Defaults, end_ids, read_defaults
 from glassformer.generation.generate import PromptTooLongError, check_prompt
 from glassformer.generation.rules import Rules, rules
-from glassformer.generation.sampling import Sampling, fresh_seed
+from glassformer.generation.sampling import COLDEST, Sampling, fresh_seed
 from glassformer.model import EncoderDecoder
 from glassformer.model.ids import refuse_outside
 from glassformer.server.errors import ApiError, code_of
+from glassformer.server.handlers import shorten
 from glassformer.server.runs import OPEN_MODELS, Runs, Source
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.apart import EngineApart, can_be_apart
@@ -113,7 +114,8 @@ class Engines:
             if model in (source.id, source.name, source.where):
                 return source
         listed = f"; there are {', '.join(names[:20])}" if names else "; there is none"
-        raise FieldError("model", f"no model is called {model!r} here{listed}", "unknown_run")
+        name = shorten(str(model))
+        raise FieldError("model", f"no model is called {name!r} here{listed}", "unknown_run")
 
     @property
     def sources(self) -> list[Source]:
@@ -196,6 +198,8 @@ def ask(
     a prompt as their source, and the text is its translation.
     """
     refuse_unshown(request, served.rules)
+    if request.stream_options is not None and not request.stream:
+        raise FieldError("stream_options", "it goes with stream: true; give both")
     n = request.n or 1
     if n * len(prompts) > PROMPTS:
         raise FieldError(
@@ -274,6 +278,10 @@ def _sampling(served: Served, request: Request) -> Sampling:
     if served.towers is not None and temperature is None:
         # a translation is the likeliest one, where a continuation is drawn
         temperature = served.defaults.settings.get("temperature", 0)
+    if temperature is not None and 0 < temperature < COLDEST:
+        raise FieldError(
+            "temperature", f"it is too small to divide by; give 0, or at least {COLDEST:g}"
+        )
     return served.defaults.sampling(
         temperature=temperature,
         top_k=request.top_k,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -9,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from glassformer.errors import GlassformerError
 from glassformer.server.errors import HEADERS, STATUS, ApiError, body, code_of
-from glassformer.server.handlers import HTTP_CODES, no_json, shorten
+from glassformer.server.handlers import HTTP_CODES, no_json, refusal, shorten
 from glassformer.server.v1.schemas import NOT_DONE
 
 CODES = {"unknown_run": "model_not_found", "too_long": "context_length_exceeded"}
@@ -27,6 +30,10 @@ FORMS = {
 KINDS = ("str", "int", "float", "bool")
 
 
+WRONG_KIND = ("string_type", "list_type", "int_type", "int_from_float")
+"""Errors of a value that is not of the kind asked for."""
+
+
 class FieldError(ApiError):
     """A field whose value can't be done."""
 
@@ -42,6 +49,13 @@ def _is_place(name: str) -> bool:
     ['messages', '0', 'role']
     """
     return name.isdigit() or (name.isidentifier() and name not in KINDS)
+
+
+def _closest(errors: Sequence[Any]) -> Mapping[str, Any]:
+    """Of a field that may be of several kinds the error of the kind that it is, else the first."""
+    field = errors[0]["loc"][:2]
+    same = (error for error in errors if error["loc"][:2] == field)
+    return next((error for error in same if error["type"] not in WRONG_KIND), errors[0])
 
 
 def error_body(error: GlassformerError) -> dict[str, dict[str, str | None]]:
@@ -68,7 +82,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def bad_field(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
+        first = _closest(error.errors())
         # what stands between are the kinds of value that it could be
         names = [
             shorten(str(part)) for part in first["loc"] if part not in ("body", "query", "header")
@@ -76,7 +90,7 @@ def answer_errors(app: FastAPI) -> None:
         field = names[0] if names else None
         where = ".".join([*names[:1], *filter(_is_place, names[1:])])
         message = f"{where or 'body'}: {first['msg']}"
-        if field in FORMS and first["type"] == "string_type":  # of the kinds it is none
+        if field in FORMS and first["type"] in WRONG_KIND:  # of the kinds it is none
             message = f"{field}: {FORMS[field]}"
         if first["type"] == "extra_forbidden" and len(names) == 1:
             message = f"{field} is not a field of this request here; leave it out"
@@ -95,4 +109,4 @@ def answer_errors(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "invalid")
-        return JSONResponse(body(code, str(error.detail)), error.status_code, error.headers)
+        return JSONResponse(body(code, refusal(error)), error.status_code, error.headers)

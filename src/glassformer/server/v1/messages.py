@@ -33,10 +33,13 @@ def written_model(model: Decoder) -> bytes:
     return line({"config": model.config.to_dict(), "bytes": len(weights)}) + weights
 
 
-def read_model(source: IO[bytes]) -> Decoder:
-    """The model that `written_model` wrote, with the same numbers."""
-    about = json.loads(source.readline())
-    weights = safetensors.torch.load(source.read(about["bytes"]))
+def read_model(source: IO[bytes]) -> Decoder | None:
+    """The model that `written_model` wrote, with the same numbers; None: not all of it came."""
+    about = json.loads(source.readline() or "null")
+    data = source.read(about["bytes"]) if about else b""
+    if not about or len(data) < about["bytes"]:
+        return None
+    weights = safetensors.torch.load(data)
     model = Decoder(Config.from_dict(about["config"])).to(weights["embed.W_E"].dtype)
     model.load_state_dict(weights)
     return model

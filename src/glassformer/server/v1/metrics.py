@@ -54,7 +54,7 @@ class Metrics:
     def _count(self, answer: Answer) -> None:
         self._prompt_tokens += answer.prompt_tokens
         self._new_tokens += answer.new_tokens
-        how = "error" if answer.error is not None else "done" if answer.done else "left"
+        how = "error" if answer.error is not None else "left" if answer.left else "done"
         self._ended[how] += 1
         self._request.add(answer.seconds)
         for choice in answer.choices:

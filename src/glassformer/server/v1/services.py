@@ -105,6 +105,7 @@ def _summary(answer: Answer) -> ClientRequest:
         new_tokens=answer.new_tokens,
         seconds=answer.seconds,
         done=answer.done or answer.cancelled,
+        left=answer.left,
         failed=answer.error is not None,
     )
 
