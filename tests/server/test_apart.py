@@ -103,9 +103,9 @@ def test_a_client_that_leaves_frees_its_slot_and_a_lost_process_is_made_up_for(s
     assert engine.waiting > 0
     stream.close()
     until(lambda: engine.running == 0)
-    metrics = client.base_url.join("/metrics")
-    assert 'requests_ended_total{how="left"} 1' in httpx.get(metrics).text
-    [seen, *_] = httpx.get(client.base_url.join("/api/requests")).json()["requests"]
+    metrics = httpx.get(str(client.base_url.join("/metrics"))).text
+    assert 'requests_ended_total{how="left"} 1' in metrics
+    [seen, *_] = httpx.get(str(client.base_url.join("/api/requests"))).json()["requests"]
     assert seen["left"]
     broken = client.completions.create(**long, n=40, stream=True)
     parts = iter(broken)

@@ -131,8 +131,12 @@ class EngineApart:
         """Take what the process has told; called by the event loop when there is something."""
         data = os.read(self._out.fileno(), READ_BYTES)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except Exception:  # whoever waits must not wait for ever: without it all texts end
+            self._process.kill()
+            raise
         if not data:
             asyncio.get_running_loop().remove_reader(self._out)
             self._close()

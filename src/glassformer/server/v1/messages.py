@@ -84,7 +84,7 @@ def read_tokens(tokens: Sequence[Any]) -> list[Chosen]:
     return [Chosen(one) if isinstance(one, int) else _chosen(*one) for one in tokens]
 
 
-def _chosen(token: int, logprob: float, likeliest: list[tuple[int, float]]) -> Chosen:
+def _chosen(token: int, logprob: float, likeliest: list[list[Any]]) -> Chosen:
     return Chosen(token, logprob, tuple((other, log) for other, log in likeliest))
 
 
