@@ -97,7 +97,7 @@ def test_every_answer_is_to_the_bit_that_of_the_servers_own_process(served, fold
 def test_a_client_that_leaves_frees_its_slot_and_a_lost_process_is_made_up_for(served):
     client, engine = served
     long: dict[str, Any] = {"model": "small", "prompt": "the cat", "max_tokens": 900}
-    stream = client.completions.create(**long, n=40, stream=True)
+    stream = client.completions.create(**long, n=128, stream=True)
     next(iter(stream))
     assert engine.running == engine.slots
     assert engine.waiting > 0
@@ -107,7 +107,7 @@ def test_a_client_that_leaves_frees_its_slot_and_a_lost_process_is_made_up_for(s
     assert 'requests_ended_total{how="left"} 1' in metrics
     [seen, *_] = httpx.get(str(client.base_url.join("/api/requests"))).json()["requests"]
     assert seen["left"]
-    broken = client.completions.create(**long, n=40, stream=True)
+    broken = client.completions.create(**long, n=128, stream=True)
     parts = iter(broken)
     next(parts)
     os.kill(engine.pid, signal.SIGKILL)

@@ -55,7 +55,7 @@ class Choice:
         self.error: Exception | None = None
         self.done = False
         self._stream = TextStream(tokenizer, () if alone else prompt, stop)
-        self._late = at_once and not stop
+        self._at_once, self._late = at_once, at_once and not stop
         self._touched = touched
         self._pieces: list[str] = []
         self._taken = 0
@@ -73,7 +73,8 @@ class Choice:
         with self._lock:
             self.chosen.append(chosen)
             self._pieces.append(piece)
-        self._touched()
+        if not self._at_once:
+            self._touched()
         return self._stream.stopped
 
     def finish(self, reason: str | None, error: Exception | None = None) -> None:
