@@ -34,7 +34,7 @@ class TextStream:
     ) -> None:
         if "" in stop:
             raise GlassformerError("a stop text is empty and would stop at once; leave it out")
-        self.tokenizer = tokenizer
+        self.tokenizer, self._n_tokens = tokenizer, tokenizer.vocab_size
         self.stop = list(stop)
         self.stopped = False
         self.text = ""
@@ -100,7 +100,7 @@ class TextStream:
         self._forget()
         for token in ids:
             # a model may have more ids than its tokenizer has tokens: those spell nothing
-            if token < self.tokenizer.vocab_size:
+            if token < self._n_tokens:
                 self._ids.append(token)
                 self._utf8.decode(self.tokenizer.token_bytes(token))
 

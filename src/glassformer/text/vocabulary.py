@@ -167,6 +167,7 @@ class Vocabulary:
         self.unk_id: int | None = content["model"].get("unk_id") if unk is None else ids.get(unk)
         self._id_of_name = ids
         self._spell = spelling(content)
+        self._spelled: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -182,8 +183,11 @@ class Vocabulary:
 
     def bytes(self, token_id: SupportsIndex) -> bytes:
         known = self.known(token_id)
-        name = self.names[known]
-        return b"" if name in self.special or known == self.unk_id else self._spell(name)
+        if known not in self._spelled:  # a stream asks for it at each of its tokens
+            name = self.names[known]
+            is_silent = name in self.special or known == self.unk_id
+            self._spelled[known] = b"" if is_silent else self._spell(name)
+        return self._spelled[known]
 
     @cached_property
     def id_of_text(self) -> dict[str, int]:
