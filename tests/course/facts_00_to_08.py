@@ -30,6 +30,8 @@ class Known:
         self.ids = room.tokenizer.encode_prompt(room.prompt)
         self.tokens = [visible(self.vocabulary[i]) for i in self.ids]
         self.text = room.beginning
+        self.stored = [0, *room.tokenizer.encode("".join(room.corpus.texts())), 0]
+        """The tokens of the whole text, its beginning and its end marked."""
 
     def after(self, ids: list[int]) -> Array:
         """The probability of every token after some others."""
@@ -216,9 +218,7 @@ def facts_3(known: Known) -> Facts:
     if room.tokenizer.kind == "chars":
         words, noun, glue = [*"".join(words)], "characters", ""
     recipe = room.state().recipe
-    stream = " | ".join(
-        [visible(known.vocabulary[i]) for i in [0, *room.tokenizer.encode(room.text), 0]]
-    )
+    stream = " | ".join(visible(known.vocabulary[i]) for i in known.stored)
     blocks = [glue.join(words[i : i + 3]) for i in range(0, len(words), 3)][:6]
     steps: list[list[Cell]] = [[str(i + 1), None] for i in range(7)]
     lengths = {"half of ours": n_ctx // 2, "ours": n_ctx, "GPT-2": 1024, "GPT-3": 2048}
@@ -391,8 +391,8 @@ def _best_analogy(known: Known, unit: Array, words: list[int]) -> tuple[int, int
             if len({a, b, c, d}) == 4:
                 sum_ = unit[b] - unit[a] + unit[c]
                 likeness = {i: unit[i] @ sum_ for i in words if i not in (a, b, c)}
-                cosine = likeness[d] / np.linalg.norm(sum_)
-                if max(likeness, key=likeness.__getitem__) == d and cosine > best + 1e-12:
+                cosine = round(float(likeness[d] / np.linalg.norm(sum_)), 9)
+                if max(likeness, key=likeness.__getitem__) == d and cosine > best:
                     best, result = cosine, (a, b, c)
     return result
 

@@ -373,8 +373,7 @@ def facts_flow(known: Known) -> Facts:
         table.append([text, visible(known.vocabulary[best]), Share(p[best])])
         text = room.tokenizer.decode([*ids, best])
         ids = room.tokenizer.encode_prompt(text)
-    # its beginning and its end are marked
-    stored = len(room.tokenizer.encode("".join(room.corpus.texts()))) + 2
+    stored = len(known.stored)
     n = stored if stored < 1_000 else stored - stored // 10  # of a longer one a tenth is held out
     right = known.best[0]
     windows: list[list[Cell]] = []

@@ -114,6 +114,12 @@ def test_a_worksheet_asks_and_its_answer_sheet_answers(
     assert task.worked[0] not in sheet
     assert "Name: " in sheet
     assert "Name: " not in answers
+    before_the_guess, after_it = "A small model has read it many times.", "does one thing. It reads"
+    assert before_the_guess in sheet
+    assert before_the_guess not in answers
+    assert after_it in sheet  # the next question is of another stage
+    assert "This is called autoregressive" in sheet
+    assert not re.search(r"It gives .* a probability of", sheet)
 
 
 def test_what_cannot_be_is_refused_in_one_line(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from glassformer.course.classroom import Classroom
-from glassformer.course.lesson import Guess, Lesson, Task, unmarked
+from glassformer.course.lesson import Guess, Lesson, Paragraph, Stage, Task, unmarked
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 
@@ -21,12 +22,20 @@ STYLE = (
     "body{font:16px/1.6 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}"
     "h1{font-size:1.6rem}h2{font-size:1.2rem;break-after:avoid;margin:1.6rem 0 .4rem}"
     "li{break-inside:avoid;margin:.9rem 0}p{margin:.2rem 0}code{font-size:.95em}"
+    ".given{font-size:.9em;color:#444}"
     ".choice{display:inline-block;margin-right:2rem}.room{height:3.5rem}.answer{font-weight:600}"
     ".blank{display:inline-block;width:12rem;border-bottom:1px solid;height:1.2em}"
     "@page{margin:18mm}@media print{body{margin:0;max-width:none;padding:0}}"
 )
 
 Question = Guess | Task
+
+
+class Asked(NamedTuple):
+    """A question, and what a lesson says before the first one of a stage."""
+
+    given: list[str]
+    question: Question
 
 
 def write_worksheet(lessons: Iterable[Lesson], room: Classroom, file: Path) -> Path:
@@ -53,8 +62,19 @@ def _heading(lesson: Lesson) -> str:
     return f"Lesson {lesson.name}: {lesson.title}" if lesson.name.isdigit() else lesson.title
 
 
-def _questions(lesson: Lesson) -> list[Question]:
-    return [part for stage in lesson.stages for part in stage.parts if isinstance(part, Question)]
+def _questions(lesson: Lesson) -> list[Asked]:
+    return [asked for stage in lesson.stages for asked in _of_stage(stage)]
+
+
+def _of_stage(stage: Stage) -> Iterator[Asked]:
+    """A stage's questions; what it says after the first one may give the answer away."""
+    given: list[str] | None = []
+    for part in stage.parts:
+        if isinstance(part, Question):
+            yield Asked(given or [], part)
+            given = None
+        elif isinstance(part, Paragraph) and given is not None:
+            given.append(unmarked(part.text))
 
 
 def _choices(guess: Guess) -> list[str]:
@@ -69,14 +89,16 @@ def _answer(question: Question) -> list[str]:
     return [unmarked(question.reveal), f"Answer: {right}"]
 
 
-def _markdown(kind: str, text: str, asked: Mapping[str, Sequence[Question]], answers: bool) -> str:
+def _markdown(kind: str, text: str, asked: Mapping[str, Sequence[Asked]], answers: bool) -> str:
     lines = [f"# {TITLE}: {kind}", ""]
     if not answers:
         lines += [f"Name: {BLANK}   Date: {BLANK}", ""]
     lines += [text, ""]
     for heading, questions in asked.items():
         lines += [f"## {heading}", ""]
-        for i, question in enumerate(questions, 1):
+        for i, (given, question) in enumerate(questions, 1):
+            if not answers:
+                lines += [line for paragraph in given for line in (paragraph, "")]
             lines += [f"{i}. {unmarked(question.question)}", ""]
             if answers:
                 below = _answer(question)
@@ -86,7 +108,7 @@ def _markdown(kind: str, text: str, asked: Mapping[str, Sequence[Question]], ans
     return "\n".join(lines)
 
 
-def _html(kind: str, text: str, asked: Mapping[str, Sequence[Question]], answers: bool) -> str:
+def _html(kind: str, text: str, asked: Mapping[str, Sequence[Asked]], answers: bool) -> str:
     blank = '<span class="blank"></span>'
     body = [f"<h1>{TITLE}: {kind}</h1>"]
     if not answers:
@@ -94,8 +116,11 @@ def _html(kind: str, text: str, asked: Mapping[str, Sequence[Question]], answers
     body.append(f"<p>{html.escape(text)}</p>")
     for heading, questions in asked.items():
         body += [f"<h2>{_inline(heading)}</h2>", "<ol>"]
-        for question in questions:
-            body.append(f"<li><p>{_inline(unmarked(question.question))}</p>")
+        for given, question in questions:
+            body.append("<li>")
+            if not answers:
+                body += [f'<p class="given">{_inline(paragraph)}</p>' for paragraph in given]
+            body.append(f"<p>{_inline(unmarked(question.question))}</p>")
             if answers:
                 *way, answer = map(_inline, _answer(question))
                 body += [f"<p>{line}</p>" for line in way] + [f'<p class="answer">{answer}</p>']

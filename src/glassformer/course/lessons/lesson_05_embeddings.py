@@ -231,8 +231,8 @@ def analogies(room: Classroom) -> Iterator[Analogy]:
 
 
 def best_analogy(room: Classroom) -> Analogy | None:
-    """The analogy that comes true most clearly; of equal ones the first."""
-    return max(analogies(room), key=lambda one: one.cosine, default=None)
+    """The analogy that comes true most clearly; of those equal but for rounding the first."""
+    return max(analogies(room), key=lambda one: round(one.cosine, 9), default=None)
 
 
 def _arithmetic(room: Classroom) -> Stage:
@@ -276,7 +276,7 @@ def _arithmetic(room: Classroom) -> Stage:
             Task(
                 question=f"The first numbers of the three rows are {shown[0]} for {code(name[1])},"
                 f" {shown[1]} for {code(name[0])} and {shown[2]} for {code(name[2])}. What is the"
-                " first number of the sum?",
+                f" first number of {code(name[1])} - {code(name[0])} + {code(name[2])}?",
                 expected=round(shown[0] - shown[1] + shown[2], 2),
                 tolerance=0.011,
                 hint="Take the second from the first, and add the third.",

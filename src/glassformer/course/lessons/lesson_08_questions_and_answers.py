@@ -175,7 +175,7 @@ def _graded(room: Classroom) -> Stage:
                 text=f"The most surprising one is {code(token(ids[hardest + 1]))} after"
                 f" “{_words(room, ids[: hardest + 1])}”: it got {percent(shares[hardest])}."
                 + (
-                    " Nothing stands before a first word that could tell it."
+                    " With one token before it there is little to tell it by."
                     if hardest == 0
                     else " The text goes on in several ways from there."
                 )
