@@ -119,7 +119,8 @@ def test_a_part_of_a_trained_model_is_trained_further_and_others_are_refused(sto
     assert kept == {name for name in after if not name.startswith(("blocks.0.mlp", "ln_final"))}
     for options, word in (
         (["--only", "unembed"], "is its embedding table turned over (tied)"),
-        (["--only", "head"], "its parts are embed, ln_final, pos_embed, blocks.N.attn"),
+        (["--only", "ln_fnal"], "Did you mean 'ln_final'?"),
+        (["--only", "head"], "Its parts are embed, ln_final, pos_embed, blocks.N.attn"),
         (["--only", " ,"], "--only names no part"),
         (["--only", "embed", "--lora", "2"], "leave --only out"),
         (["--only", "embed", "--shard"], "leave --shard out"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model import Config, TowersConfig
 from glassformer.ops import ACTIVATIONS
 
@@ -58,4 +58,8 @@ def _no_such_part(part: str, stored: dict[str, nn.Parameter]) -> str:
     ends = dict.fromkeys(name for name in sorted(modules) if "blocks." not in name)
     inside = sorted({name.partition("blocks.0.")[2].partition(".")[0] for name in modules} - {""})
     blocks = [f"blocks.N.{name}" for name in inside]
-    return f"--only {part!r} is no part of this model; its parts are {', '.join([*ends, *blocks])}"
+    parts = [*ends, *blocks]
+    return (
+        f"--only {part!r} is no part of this model.{did_you_mean(part, parts)} Its parts are"
+        f" {', '.join(parts)}"
+    )
