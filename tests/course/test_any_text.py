@@ -1,12 +1,13 @@
 """A class brings any text along: every lesson is made of it, and every number follows from it."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson, names
-from glassformer.course.lesson import Guess
+from glassformer.course.lesson import Command, Guess
 from glassformer.server.course import course_page
 from glassformer.server.export import write_page
 from tests.course.conftest import learn_riddles
@@ -30,8 +31,10 @@ def test_any_text_has_its_course_whose_every_number_follows_from_it(
     for name in names():
         made = lesson(name, room)
         assert wrong(made, FACTS[name](known)) == [], name
-        parts = (part for stage in made.stages for part in stage.parts)
+        parts = [part for stage in made.stages for part in stage.parts]
         assert all(len({*p.choices}) == len(p.choices) for p in parts if isinstance(p, Guess))
+        typed = [shlex.split(part.line) for part in parts if isinstance(part, Command)]
+        assert name != "0" or [words[-1] for words in typed] == [room.prompt]
     file = write_page(course_page(room), tmp_path / "course.html")
     assert file.stat().st_size <= MOST_BYTES
     assert room.completions

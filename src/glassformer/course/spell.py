@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import unicodedata
 from collections.abc import Sequence
 
 from glassformer.formula.spelling import number
 from glassformer.show.surprise import odds
+
+ISOLATED, TO_HERE = "\u2068", "\u2069"  # first strong isolate, pop directional isolate
+
+
+SPECIAL = '"$`\\!'  # to a shell, within double quotes
 
 
 def percent(share: float) -> str:
@@ -51,6 +58,8 @@ def code(text: str) -> str:
 def visible(text: str) -> str:
     """Text in which every space at an end, and every line's end, is a sign.
 
+    What is written from right to left is isolated, so that numbers beside it keep their order.
+
     >>> visible(" the end "), visible("a\\nb"), visible("`")
     ('␣the end␣', 'a⏎b', 'ˋ')
     """
@@ -58,7 +67,18 @@ def visible(text: str) -> str:
     left = len(text) - len(text.lstrip(" ")) if inner else len(text)
     right = len(text) - len(text.rstrip(" ")) if inner else 0
     spelled = "␣" * left + inner + "␣" * right
-    return spelled.replace("\n", "⏎").replace("\t", "⇥").replace("`", "ˋ")
+    spelled = spelled.replace("\n", "⏎").replace("\t", "⇥").replace("`", "ˋ")
+    turned = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in spelled)
+    return f"{ISOLATED}{spelled}{TO_HERE}" if turned else spelled
+
+
+def quoted(text: str) -> str:
+    """A text as one word of a command that is typed.
+
+    >>> print(quoted("the cat"), quoted('say "a.k.a."'))
+    "the cat" 'say "a.k.a."'
+    """
+    return shlex.quote(text) if {*text} & {*SPECIAL} else f'"{text}"'
 
 
 def term(spelled: str | float) -> str:

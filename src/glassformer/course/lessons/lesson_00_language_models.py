@@ -16,7 +16,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, visible
+from glassformer.course.spell import code, counted, percent, quoted, visible
 from glassformer.formula.spelling import number
 
 HEADING = Heading(
@@ -173,7 +173,7 @@ def _pipeline(room: Classroom) -> Stage:
                 f"fwd/logits[pos={len(ids) - 1},vocab={logits.argmax().item()}]",
             ),
             Command(
-                line=f'glassformer trace {{course}} "{prompt}"',
+                line=f"glassformer trace {{course}} {quoted(prompt)}",
                 shows="the same way, with all its numbers",
             ),
         ],

@@ -9,7 +9,7 @@ from itertools import pairwise
 from glassformer.course.asking import guess
 from glassformer.course.classroom import MERGES, Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
-from glassformer.course.spell import code, counted, visible
+from glassformer.course.spell import code, counted, quoted, visible
 from glassformer.formula.spelling import number
 from glassformer.text.merges import merge_all
 from glassformer.text.tokenizer import Tokenizer
@@ -205,7 +205,7 @@ def _merges(room: Classroom) -> Stage:
                 worked=[f"{len(text)} / {last} = {number(ratio)}"],
             ),
             Command(
-                line=f'glassformer tokenize "{text}" --kind bpe --corpus {{text}} --trace',
+                line=f"glassformer tokenize {quoted(text)} --kind bpe --corpus {{text}} --trace",
                 shows="every merge of every word",
             ),
         ],

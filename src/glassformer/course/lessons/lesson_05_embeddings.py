@@ -24,7 +24,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, rounded, term, visible
+from glassformer.course.spell import code, counted, quoted, rounded, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
 from glassformer.model import load_preset
@@ -165,7 +165,7 @@ def _near(room: Classroom) -> Stage:
                 ],
             ),
             Command(
-                line=f'glassformer lab neighbors {{course}} "{name(token).strip()}"',
+                line=f"glassformer lab neighbors {{course}} {quoted(name(token).strip())}",
                 shows="the nearest tokens, with their cosines",
             ),
         ],
@@ -250,6 +250,7 @@ def _arithmetic(room: Classroom) -> Stage:
         )
         return Stage(title=title, parts=[begin, Paragraph(text=text)])
     name = [visible(room.tokenizer.token(i)) for i in result[:4]]
+    typed = [quoted(room.tokenizer.token(i)) for i in (result.b, result.a, result.c)]
     table = table_of(room)
     known = content(room)
     nearest = analogy(table, result.b, result.a, result.c, len(table))
@@ -286,7 +287,7 @@ def _arithmetic(room: Classroom) -> Stage:
                 ],
             ),
             Command(
-                line=f'glassformer lab analogy {{course}} "{name[1]}" "{name[0]}" "{name[2]}"',
+                line=f"glassformer lab analogy {{course}} {' '.join(typed)}",
                 shows="this sum, or another one",
             ),
         ],

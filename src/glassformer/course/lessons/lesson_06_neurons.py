@@ -21,7 +21,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, term, visible
+from glassformer.course.spell import code, counted, quoted, term, visible
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.model import Config, load_preset
@@ -296,7 +296,7 @@ def _here(room: Classroom) -> Stage:
                 f"fwd/blocks.0.mlp.post[pos={last},d_mlp={strongest}]",
             ),
             Command(
-                line=f'glassformer trace {{course}} "{room.prompt}" --only "blocks.0.mlp.*"',
+                line=f"glassformer trace {{course}} {quoted(room.prompt)} --only 'blocks.0.mlp.*'",
                 shows="every neuron of the first block",
             ),
         ],

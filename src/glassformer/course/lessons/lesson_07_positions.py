@@ -26,7 +26,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, percent, rounded, term, visible
+from glassformer.course.spell import code, percent, quoted, rounded, term, visible
 from glassformer.course.variants import learned
 from glassformer.formula.spelling import number
 from glassformer.model import Decoder
@@ -308,7 +308,7 @@ def _compared(room: Classroom) -> Stage:
             ),
             Command(
                 line="glassformer explain {course} "
-                f"\"{room.prompt}\" 'resid_start[pos=0,d_model=0]'",
+                f"{quoted(room.prompt)} 'resid_start[pos=0,d_model=0]'",
                 shows="a token's number plus its place's number",
             ),
         ],

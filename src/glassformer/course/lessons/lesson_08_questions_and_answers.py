@@ -16,7 +16,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, visible
+from glassformer.course.spell import code, counted, percent, quoted, visible
 from glassformer.formula.spelling import number
 
 LONGEST = 10  # tokens of the sentence that the tables show
@@ -194,7 +194,7 @@ def _graded(room: Classroom) -> Stage:
                 target=token(ids[hardest + 1]),
             ),
             Command(
-                line=f'glassformer step {{course}} "{room.prompt}"',
+                line=f"glassformer step {{course}} {quoted(room.prompt)}",
                 shows="one training step: what was asked at each place, and what it changed",
             ),
         ],

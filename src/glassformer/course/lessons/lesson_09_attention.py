@@ -21,7 +21,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, rounded, term, visible
+from glassformer.course.spell import code, counted, percent, quoted, rounded, term, visible
 from glassformer.formula.spelling import number
 
 BY_HAND = 4  # numbers of a query that a person multiplies without losing patience
@@ -359,7 +359,7 @@ def _heads(room: Classroom) -> Stage:
                 f"{LAYER}attn_out[pos={len(tokens) - 1},d_model=0]",
             ),
             Command(
-                line=f'glassformer plot {{course}} "{room.prompt}"',
+                line=f"glassformer plot {{course}} {quoted(room.prompt)}",
                 shows="pictures of every head, of the next token and of the embeddings",
             ),
         ],

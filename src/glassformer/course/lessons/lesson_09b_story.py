@@ -18,7 +18,7 @@ from glassformer.course.lesson import (
     Task,
 )
 from glassformer.course.lessons.lesson_09_attention import LAYER, strongest_head, tokens_of
-from glassformer.course.spell import code, counted, listed, percent, visible
+from glassformer.course.spell import code, counted, listed, percent, quoted, visible
 from glassformer.formula.spelling import number
 
 SHOWN = 4  # numbers of a vector
@@ -277,7 +277,7 @@ def _out(room: Classroom) -> Stage:
                 f"vocab={room.best_token(room.prompt)}]",
             ),
             Command(
-                line=f'glassformer ask {{course}} "{room.prompt}" --show',
+                line=f"glassformer ask {{course}} {quoted(room.prompt)} --show",
                 shows="the whole journey on one screen",
             ),
         ],

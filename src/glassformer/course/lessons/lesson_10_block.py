@@ -20,7 +20,7 @@ from glassformer.course.lesson import (
     Task,
 )
 from glassformer.course.lessons.lesson_09_attention import tokens_of
-from glassformer.course.spell import code, counted, percent, rounded, term, visible
+from glassformer.course.spell import code, counted, percent, quoted, rounded, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab import lens
 
@@ -263,7 +263,7 @@ def _stacked(room: Classroom) -> Stage:
                 rows=rows,
             ),
             Command(
-                line=f'glassformer lab lens {{course}} "{room.prompt}"',
+                line=f"glassformer lab lens {{course}} {quoted(room.prompt)}",
                 shows="the guess after every block and at every token",
             ),
         ],

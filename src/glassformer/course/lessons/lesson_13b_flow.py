@@ -20,7 +20,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, visible
+from glassformer.course.spell import code, counted, percent, quoted, visible
 from glassformer.formula.spelling import number
 from glassformer.training.corpora import open_data
 from glassformer.training.run import DATA, load_run, read_description
@@ -295,11 +295,11 @@ def _next(room: Classroom) -> Stage:
                 shows="a model of animal stories, trained in about three minutes",
             ),
             Command(
-                line="glassformer lab ablate {course} " + f'"{room.prompt}" --head 0.0',
+                line=f"glassformer lab ablate {{course}} {quoted(room.prompt)} --head 0.0",
                 shows="what follows when a head is switched off",
             ),
             Command(
-                line=f'glassformer ask {{course}} "{room.prompt}" --temperature 2',
+                line=f"glassformer ask {{course}} {quoted(room.prompt)} --temperature 2",
                 shows="another way to draw the next word",
             ),
             Paragraph(
