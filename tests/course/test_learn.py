@@ -1,5 +1,6 @@
 """`glassformer learn` and `glassformer course`: as a class, and as a teacher, meet them."""
 
+import re
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
