@@ -1,9 +1,10 @@
 """Several processes: tokens per second, memory of each, and the share of a step that is exchange.
 
 One process against two (gloo, one thread each) of the same model, batch and step: copies (DDP) and
-parts (FSDP2). The exchange is what a step takes longer than the same step of a rank by itself, both
-at it at the same time. The model on paper (`on_paper`) gets the seconds of such a step and of every
-bare exchange, and says what a step would take with all of the exchange hidden, and with none.
+parts (FSDP2), timed in turn. The exchange is what a step takes longer than the same step of a rank
+by itself, both at it at the same time. The model on paper (`on_paper`) gets the seconds of such a
+step and of every bare exchange, and says what a step would take with all of the exchange hidden,
+and with none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from bench.measure import Row, one_thread
 from bench.on_paper import EXCHANGES, Step
-from bench.scale_worker import CONFIG, RECIPE, held_bytes, loop_of, timed
+from bench.scale_worker import CONFIG, ONE, RECIPE, loop_of, timed
 from glassformer.training.ranks import ALONE
 
 RANKS = 2
@@ -27,16 +28,16 @@ LEAST_STEPS = 5
 def run(seconds: float) -> Iterator[Row]:
     tokens = RECIPE.batch_size * CONFIG.n_ctx
     with one_thread():
-        loop = loop_of(ALONE, RECIPE.batch_size)
-        alone = timed(loop.advance, LEAST_STEPS)
-    yield Row("1 process", tokens / alone, "tokens/s")
-    yield Row("1 process: weights, gradient, moments", held_bytes(loop) / 1e6, "MB")
-    steps = max(LEAST_STEPS, round(seconds / (4 * alone)))
+        estimate = timed(loop_of(ALONE, RECIPE.batch_size).advance, 2)
+    steps = max(LEAST_STEPS, round(seconds / (4 * estimate)))  # all that is timed in a turn
     measured = together(steps)
+    alone = measured[ONE]
+    yield Row(ONE, tokens / alone, "tokens/s", rounds=steps)
+    yield Row(f"{ONE}: weights, gradient, moments", measured[f"{ONE} bytes"] / 1e6, "MB")
     for kind, exchanged in EXCHANGES.items():
         took = measured[kind]
         name = f"{RANKS} processes, {kind}"
-        yield Row(name, tokens / took, "tokens/s", "1 process", tokens / alone, rounds=steps)
+        yield Row(name, tokens / took, "tokens/s", ONE, tokens / alone, rounds=steps)
         yield Row(f"{name}: held by each", measured[f"{kind} bytes"] / 1e6, "MB")
         itself = measured[f"{kind} alone"]
         yield Row(f"{name}: exchange", 100 * (1 - itself / took), "% of a step")

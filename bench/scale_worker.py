@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
 from glassformer.training.distributed import Group, join
 from glassformer.training.loop import Loop
-from glassformer.training.ranks import Ranks, local
+from glassformer.training.ranks import ALONE, Ranks, local
 from glassformer.training.recipe import Recipe
 
+ONE = "1 process"
 CONFIG = Config(vocab_size=1000, n_ctx=128, d_model=256, n_layers=4, n_heads=4)
 RECIPE = Recipe(steps=10**6, batch_size=8, eval_every=0, save_every=0)
 
@@ -41,12 +42,26 @@ def loop_of(ranks: Ranks, rows: int) -> Loop:
 
 def timed(once: Callable[[], object], times: int) -> float:
     """The median of one call's seconds; two warm up."""
-    taken = []
+    return in_turn({ONE: once}, times)[ONE]
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], object]],
+    times: int,
+    ready: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """The median of each call's seconds, one after the other; two rounds warm up.
+
+    ready: called before each call, and not timed.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(times + 2):
-        begun = time.perf_counter()
-        once()
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken[2:])
+        for name, once in calls.items():
+            ready()
+            begun = time.perf_counter()
+            once()
+            taken[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(seconds[2:]) for name, seconds in taken.items()}
 
 
 def held_bytes(loop: Loop) -> int:
@@ -85,30 +100,29 @@ def exchanges(pieces: list[int], ranks: int) -> dict[str, Callable[[], None]]:
 
 
 def main(steps: int, file: Path) -> None:
-    """Time a step of each kind; the same with each rank as a group of its own; each exchange.
+    """Time a step of one process; of each kind; the same with each rank as a group of its own.
 
-    The second is all of a step but the exchange: a rank's arithmetic, and what DDP and FSDP2 do
-    before and after, on as busy a machine.
+    The last is all of a step but the exchange: a rank's arithmetic, and what DDP and FSDP2 do
+    before and after. All are timed in turn, and each bare exchange with them, so that they meet as
+    busy a machine.
     """
     torch.set_num_threads(1)
-    result: dict[str, float] = {}
     with join("cpu", sharded=False, deadline=300) as copies:
         each = [dist.new_group([rank]) for rank in range(copies.size)]
         itself = each[copies.rank]
         assert isinstance(itself, dist.ProcessGroup)
+        loops = {ONE: loop_of(ALONE, RECIPE.batch_size)}
         for name in EXCHANGES:
             make = partial(Group, copies.store, device=copies.device, sharded=name == "parts")
             own = make(rank=0, size=1, members=itself)
-            loop = loop_of(own, RECIPE.batch_size // copies.size)
-            copies.any(False)  # both begin now
-            result[f"{name} alone"] = timed(loop.advance, steps)
-            loop = loop_of(make(rank=copies.rank, size=copies.size), RECIPE.batch_size)
-            result[name] = timed(loop.advance, steps)
-            result[f"{name} bytes"] = held_bytes(loop)
-        pieces = pieces_of(Decoder(CONFIG), copies.size)
-        for name, exchange in exchanges(pieces, copies.size).items():
-            copies.any(False)
-            result[name] = timed(exchange, steps)
+            loops[f"{name} alone"] = loop_of(own, RECIPE.batch_size // copies.size)
+            loops[name] = loop_of(make(rank=copies.rank, size=copies.size), RECIPE.batch_size)
+        calls: dict[str, Callable[[], object]] = {n: loop.advance for n, loop in loops.items()}
+        if not copies.is_first:
+            calls[ONE] = lambda: None
+        calls |= exchanges(pieces_of(Decoder(CONFIG), copies.size), copies.size)
+        result = in_turn(calls, steps, ready=lambda: copies.any(False))  # all begin at once
+        result |= {f"{name} bytes": held_bytes(loop) for name, loop in loops.items()}
         if copies.is_first:
             file.write_text(json.dumps(result))
 
