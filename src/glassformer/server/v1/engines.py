@@ -81,7 +81,10 @@ class Served:
             return (alive or self.engines[:1])[-1]
 
     def _part(self) -> None:
-        engine = EngineApart(self.state.model, self.news.wake, self.queue)
+        try:
+            engine = EngineApart(self.state.model, self.news.wake, self.queue)
+        except OSError:  # there is no memory for it, say: texts come from here all the same
+            return
         with self.lock:
             if self.engines[0].ended:  # the model was replaced meanwhile
                 engine.retire()
