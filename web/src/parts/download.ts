@@ -7,8 +7,8 @@ import {
   columnLabel,
   fetchWindow,
   isMasked,
-  layout,
   rowLabel,
+  valueAt,
   type Plane,
   type Scale,
 } from "./grid";
@@ -113,11 +113,7 @@ export const escaped = (text: string): string =>
 
 async function planeValues(p: Plane): Promise<number[][]> {
   await fetchWindow(p, 0, p.rows, 0, p.columns);
-  const { base, byRow, byColumn } = layout(p);
   return Array.from({ length: p.rows }, (_, r) =>
-    Array.from(
-      { length: p.columns },
-      (_, c) => p.trace.values.peek(p.node, base + r * byRow + c * byColumn) ?? NaN,
-    ),
+    Array.from({ length: p.columns }, (_, c) => valueAt(p, r, c) ?? NaN),
   );
 }

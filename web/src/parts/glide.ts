@@ -5,21 +5,25 @@ import { still } from "../state/motion";
 const MOTION = { duration: 320, easing: "cubic-bezier(0.3, 0, 0.1, 1)" };
 
 export function glide(shown: HTMLElement): () => void {
-  const cell = document.querySelector(".addressed");
-  let box = shown.getBoundingClientRect();
-  if (cell && !still.matches) {
-    fly(shown.textContent, cell.getBoundingClientRect(), box, box);
-    shown.animate({ opacity: [0, 0, 1] }, MOTION);
-  }
-  const { address } = shown.closest<HTMLElement>("[data-address]")!.dataset;
+  let box: DOMRect | null = null;
   const measure = () => (box = shown.getBoundingClientRect());
+  // in a frame of its own: to measure before all is drawn costs a layout more
+  const frame = requestAnimationFrame(() => {
+    const cell = document.querySelector(".addressed");
+    const to = measure();
+    if (!cell || still.matches) return;
+    fly(shown.textContent, cell.getBoundingClientRect(), to, to);
+    shown.animate({ opacity: [0, 0, 1] }, MOTION);
+  });
+  const { address } = shown.closest<HTMLElement>("[data-address]")!.dataset;
   leaving.add(measure);
   return () => {
     leaving.delete(measure);
+    cancelAnimationFrame(frame);
+    const [text, from] = [shown.textContent, box];
+    if (!from) return;
     // the matrix has its new width, and its cells their places in it, two frames later
-    requestAnimationFrame(() =>
-      requestAnimationFrame(() => back(shown.textContent, box, address!)),
-    );
+    requestAnimationFrame(() => requestAnimationFrame(() => back(text, from, address!)));
   };
 }
 

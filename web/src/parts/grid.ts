@@ -1,12 +1,5 @@
 /** A matrix seen in a trace: two axes of a value, the others held at one index each. */
-import {
-  hasMask,
-  isMasked as maskedAt,
-  isInteger,
-  itemBytes,
-  strides,
-  type TraceNode,
-} from "../trace/node";
+import { isMasked as maskedAt, isInteger, itemBytes, strides, type TraceNode } from "../trace/node";
 import type { Trace } from "../trace/trace";
 import { afterCard } from "./first";
 
@@ -97,9 +90,22 @@ export function layout(p: Plane): { base: number; byRow: number; byColumn: numbe
   return { base: base + p.first.row * byRow + p.first.column * byColumn, byRow, byColumn };
 }
 
+/** Whether some cells of the plane were masked: keys of a query, tokens that are not asked for. */
+export const hasMask = ({ node }: Plane): boolean => !!node.mask || isTargets(node);
+
+const isTargets = ({ address }: TraceNode): boolean => address === "token/targets";
+
 /** Whether a cell of the plane was masked. */
 export const isMasked = (p: Plane, row: number, column: number): boolean =>
-  hasMask(p.node) && maskedAt(p.node, indexAt(p, row, column));
+  p.node.mask
+    ? maskedAt(p.node, indexAt(p, row, column))
+    : isTargets(p.node) && valueAt(p, row, column)! < 0;
+
+/** The number of a cell, or undefined while it is not here. */
+export function valueAt(p: Plane, row: number, column: number): number | undefined {
+  const { base, byRow, byColumn } = layout(p);
+  return p.trace.values.peek(p.node, base + row * byRow + column * byColumn);
+}
 
 /** Fetch the cells of a window of the plane. */
 export async function fetchWindow(
@@ -165,10 +171,23 @@ export async function blocksOf(
   };
 }
 
-/** Whether all of the block of a plane was masked. */
-export function isMaskedBlock(p: Plane, { block }: Blocks, row: number, column: number): boolean {
-  const at = indexAt(p, row * block[p.rowAxis!], column * block[p.columnAxis!]);
-  return hasMask(p.node) && maskedAt(p.node, { ...at, query: at.query + block.query - 1 });
+/** Whether all of the block of a plane in a row and column was masked. */
+export function maskedBlocks(p: Plane, { block, counts }: Blocks) {
+  const { mask, axes, shape } = p.node;
+  const known: boolean[] = []; // of every head the same
+  const span = (axis: string, from: number) => {
+    const n = Math.min(block[axis], shape[axes.indexOf(axis)] - from);
+    return Array.from({ length: n }, (_, i) => from + i);
+  };
+  return (row: number, column: number): boolean => {
+    if (!mask) return false;
+    const at = indexAt(p, row * block[p.rowAxis!], column * block[p.columnAxis!]);
+    const [queries, keys] = [span("query", at.query), span("key", at.key)];
+    // what a query may look at is a band through the map: where it meets a block it meets its rim
+    return (known[row * counts[p.columnAxis!] + column] ??=
+      [queries[0], queries.at(-1)!].every((q) => keys.every((k) => mask(q, k))) &&
+      [keys[0], keys.at(-1)!].every((k) => queries.every((q) => mask(q, k))));
+  };
 }
 
 /** Values larger than this are never fetched whole from a server. */

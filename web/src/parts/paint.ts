@@ -81,8 +81,6 @@ export function paint(
   context.textBaseline = "middle";
   context.font = `12px ${MONO}`;
   const gap = cell.width > 9 && cell.height > 9 ? 1 : 0;
-  const valueAt = (r: number, c: number) =>
-    values.peek(plane.node, base + r * byRow + c * byColumn);
   const masked = (r: number, c: number) => isMasked(plane, r, c);
   for (let r = r0; r < r1; r++) {
     for (let c = c0; c < c1; c++) {
@@ -101,7 +99,7 @@ export function paint(
         );
         continue;
       }
-      const value = valueAt(r, c);
+      const value = values.peek(plane.node, base + r * byRow + c * byColumn);
       if (value === undefined) continue;
       const fill = colorOf(value, look.scale, palette);
       if (fill) {

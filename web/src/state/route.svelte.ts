@@ -157,6 +157,7 @@ class Route {
     if (location.hash === this.seen) return; // a link is heard of twice
     const [from, to] = [{ view: this.view, fields: this.fields }, this.parsed()].map(levelOf);
     this.seen = location.hash;
+    for (const measure of leaving) measure();
     if (from && to && from !== to) zoomed(() => this.read());
     else this.read();
   }
@@ -173,10 +174,15 @@ class Route {
     return { view, fields };
   }
 
+  /** What has not changed is left alone, and with it all that is drawn from it. */
   private read(): void {
     this.seen = location.hash;
-    for (const measure of leaving) measure();
-    ({ view: this.view, fields: this.fields } = this.parsed());
+    const { view, fields } = this.parsed();
+    this.view = view;
+    untrack(() => {
+      for (const field of FIELDS)
+        if (this.fields[field] !== fields[field]) this.fields[field] = fields[field];
+    });
   }
 }
 

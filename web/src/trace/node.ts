@@ -30,8 +30,8 @@ export interface TraceNode {
   dtype: string;
   bytes: [number, number] | null;
   edited: boolean;
-  /** Said where a trace is opened: its queries look at later keys too. */
-  seesAll?: true;
+  /** Whether a query may not look at a key; said of masked attention where a trace is opened. */
+  mask?: (query: number, key: number) => boolean;
 }
 
 export const size = (node: TraceNode): number => node.shape.reduce((a, b) => a * b, 1);
@@ -62,15 +62,6 @@ export function addressOf(node: TraceNode, offset: number): string {
   );
 }
 
-/** Whether a value has masked cells: those where a query would look at a later key. */
-export const hasMask = (node: TraceNode): boolean =>
-  node.role !== null &&
-  node.role !== "score" &&
-  !node.seesAll &&
-  node.address.startsWith("fwd/") &&
-  node.axes.includes("query") &&
-  node.axes.includes("key");
-
 /** Whether the element of a value at an index was masked. */
-export const isMasked = (node: TraceNode, at: Record<string, number>): boolean =>
-  hasMask(node) && at.key > at.query;
+export const isMasked = ({ mask }: TraceNode, at: Record<string, number>): boolean =>
+  mask?.(at.query, at.key) ?? false;

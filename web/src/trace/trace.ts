@@ -1,5 +1,6 @@
 import { format, KINDS, nameOf, nearest, parse, shortOf, type Address } from "./address";
 import type { Formula } from "./formula";
+import { tellMasks } from "./masks";
 import type { TraceNode } from "./node";
 import { Values, type Reader } from "./values";
 
@@ -20,10 +21,6 @@ const LABELED_AS: Record<string, string> = {
   source_key: "source_pos",
 };
 
-/** Whether a value is scores of attention that nothing is masked in: an encoder's; a decoder's looks back only. */
-const isUnmasked = ({ address, role, axes }: TraceNode): boolean =>
-  role === "score" && /^fwd\/.*\.attn_scores$/.test(address) && axes.at(-1) === "key";
-
 /** A recorded pass, opened from the documented trace format: a node table and a file of numbers. */
 export class Trace {
   readonly nodes: Map<string, TraceNode>;
@@ -38,7 +35,7 @@ export class Trace {
         `this is ${table.format} version ${table.version}; the page reads glassformer-trace version 3`,
       );
     }
-    if (table.nodes.some(isUnmasked)) for (const node of table.nodes) node.seesAll = true;
+    tellMasks(table.nodes, (node) => this.formula(node)?.tree);
     this.nodes = new Map(table.nodes.map((node) => [node.address, node]));
     this.values = new Values(reader, table.tile_bytes);
   }

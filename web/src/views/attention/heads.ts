@@ -1,6 +1,15 @@
 /** What can be seen of attention heads, read from the recorded numbers. */
+import type { Blocks, Scale } from "../../parts/grid";
 import type { TraceNode } from "../../trace/node";
 import type { Trace } from "../../trace/trace";
+
+/** The maps of a block's heads as they are drawn. */
+export interface Row {
+  scale: Scale;
+  blocks: Blocks;
+  /** Whether all of a dot is masked. */
+  masked: (row: number, column: number) => boolean;
+}
 
 export type Seen = "scores" | "pattern" | "gradient";
 
