@@ -14,8 +14,9 @@ from glassformer.errors import GlassformerError
 from glassformer.interop import hub, load
 from glassformer.interop import open as opening
 from glassformer.interop.folder import save
-from glassformer.interop.open import config_of
+from glassformer.interop.open import config_of, reads_text
 from glassformer.model import Config, build_preset, load_preset
+from glassformer.training.train_state import open_run
 from tests.interop.models import ODD, random_ids, random_model, same_weights
 
 NAME = "some-owner/some-model"
@@ -47,6 +48,18 @@ def test_preset_with_weights_has_them():
     assert torch.equal(model.weights()["embed.W_E"], torch.tensor(given))
     assert tokenizer is not None
     assert tokenizer.encode("The cat sat on mat dog") == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_model_without_a_tokenizer_is_refused_a_text_before_its_weights_are_read(tmp_path):
+    save(random_model(ODD), None, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(GlassformerError, match="has no tokenizer, so it can't read a text"):
+        open_run(str(tmp_path))
+    assert [reads_text(name) for name in ("gpt3", "miniature", "worked_example")] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_preset_without_weights_is_the_same_each_time_and_leaves_the_random_state_alone():

@@ -11,7 +11,7 @@ from glassformer.cli.streams import say
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.interop.export import GGUF, export, folded, has_adapters
 from glassformer.interop.match import form_for, what_no_family_has
-from glassformer.interop.open import load
+from glassformer.interop.open import load, reads_text, without_tokenizer
 from glassformer.interop.own import OWN
 from glassformer.training.card import card
 from glassformer.training.run import load_run
@@ -39,6 +39,8 @@ def command(
         raise GlassformerError(
             f"--to {to!r} is none of {', '.join(KINDS)}.{did_you_mean(to, KINDS)}"
         )
+    if not reads_text(run):
+        raise without_tokenizer(run)
     opened = load(run)[0]
     model = folded(opened)
     past = load_run(run) if (Path(run) / "run.json").is_file() else None

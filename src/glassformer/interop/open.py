@@ -23,6 +23,7 @@ from glassformer.model import build_preset, load_preset, preset_names
 from glassformer.model.adapted import refuse_two
 from glassformer.model.kinds import config_from
 from glassformer.text import tokenizer_files
+from glassformer.text.load import has_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 
 MOST_FOLDERS = 1_000  # looked at for one of a similar name
@@ -69,6 +70,37 @@ def load(
     if (folder := hub.find(str(name))) is not None:
         return load_folder(folder, dtype, device)
     raise _unknown(str(name))
+
+
+def reads_text(name: str | Path) -> bool:
+    """Whether a preset or a model's folder has a tokenizer; of others: True until they are opened.
+
+    Asked before weights are made or read, which may take minutes.
+    """
+    path = name_of(name)
+    if _is_folder(path):
+        return is_adapters(path) or has_tokenizer(path) or not (path / "config.json").is_file()
+    return str(name) not in preset_names() or "vocabulary" in _words(str(name))
+
+
+def without_tokenizer(name: str) -> GlassformerError:
+    """What is said of a model that can't read a text."""
+    if name in preset_names():
+        return GlassformerError(
+            f"{name} is a preset: sizes with random weights and no tokenizer, so it can't read a"
+            " text; give a trained model's folder, or hf:OWNER/NAME on the Hugging Face hub,"
+            " such as hf:openai-community/gpt2"
+        )
+    return GlassformerError(
+        f"{name} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json,"
+        " or with vocab.json and merges.txt. Of another form transformers makes one:"
+        " AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+    )
+
+
+def _words(preset: str) -> dict[str, Any]:
+    words: dict[str, Any] = load_preset(preset).get("tokenizer", {})
+    return words
 
 
 def config_of(name: str | Path) -> Any:
@@ -125,7 +157,7 @@ def _load_preset(
     name: str, dtype: torch.dtype | None, device: str | torch.device | None
 ) -> tuple[Any, Tokenizer | None]:
     model = build_preset(name, dtype or torch.float32).to(device or "cpu")
-    words = load_preset(name).get("tokenizer", {})
+    words = _words(name)
     tokenizer = None
     if "vocabulary" in words:
         tokenizer = Tokenizer.from_words(

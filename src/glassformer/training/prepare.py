@@ -11,6 +11,7 @@ import torch
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.interop import load
+from glassformer.interop.open import reads_text, without_tokenizer
 from glassformer.model import Config, TowersConfig, load_preset
 from glassformer.model.adapted import refuse_two, with_adapters
 from glassformer.model.kinds import kind_of
@@ -154,11 +155,13 @@ def _trained(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
             "a model that is trained further keeps its sizes, its activation function and its"
             " tokenizer; leave them out, or leave out --from to train a new one"
         )
+    if not reads_text(name):
+        raise without_tokenizer(name)
     model, tokenizer = load(name)
     if choices.lora is not None or getattr(model.config, "lora", None) is not None:
         refuse_two(model.config)
     if tokenizer is None:
-        raise GlassformerError(f"{name} has no tokenizer.json, so it can't read the text; add one")
+        raise without_tokenizer(name)
     if "dropout" in choices.model:
         config = _with_dropout(model.config, choices.model["dropout"])
         changed = kind_of(config)(config)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.generate import check_prompt
-from glassformer.interop.open import load
+from glassformer.interop.open import load, reads_text, without_tokenizer
 from glassformer.model import EncoderDecoder, load_preset, preset_names
 from glassformer.model.kinds import AnyModel
 from glassformer.model.texts import next_tokens
@@ -175,19 +175,11 @@ def open_run(
         report(nearest(Path(run), at_step).step, at_step)
         state = state_at(Path(run), at_step)
         return state.model, state.tokenizer
+    if not reads_text(run):
+        raise without_tokenizer(run)
     model, tokenizer = load(run)
     if tokenizer is None:
-        if str(run) in preset_names():
-            raise GlassformerError(
-                f"{run} is a preset: sizes with random weights and no tokenizer, so it can't read a"
-                " text; give a trained model's folder, or hf:OWNER/NAME on the Hugging Face hub,"
-                " such as hf:openai-community/gpt2"
-            )
-        raise GlassformerError(
-            f"{run} has no tokenizer, so it can't read a text; give a folder with a tokenizer.json,"
-            " or with vocab.json and merges.txt. Of another form transformers makes one:"
-            " AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
-        )
+        raise without_tokenizer(run)
     return model, tokenizer
 
 
