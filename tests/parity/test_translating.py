@@ -85,3 +85,13 @@ def test_a_source_is_asked_of_two_towers_and_of_nobody_else():
         gf.generate(decoder, [1], source=[1])
     with pytest.raises(GlassformerError, match="give it some ids"):
         gf.generate(decoder)
+
+
+def test_files_that_begin_a_translation_with_different_tokens_are_refused(tmp_path):
+    gf.save(random_towers("like marian"), None, tmp_path)
+    generation = tmp_path / "generation_config.json"
+    generation.write_text(json.dumps({"decoder_start_token_id": 3}))
+    with pytest.raises(GlassformerError, match=r"=3, and config\.json begins a target with 10"):
+        load_folder(tmp_path)
+    generation.write_text(json.dumps({"decoder_start_token_id": 10}))
+    load_folder(tmp_path)

@@ -109,7 +109,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(folder, tmp_path):
 def test_the_run_is_a_modernbert_that_transformers_opens_and_agrees_with(folder):
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "modernbert"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model_type"] == "modernbert"
+    assert (config["cls_token_id"], config["sep_token_id"]) == (2, 3)
     theirs = AutoModelForMaskedLM.from_pretrained(folder).eval()
     words = AutoTokenizer.from_pretrained(folder)
     ours, tokenizer = opened(folder)

@@ -62,7 +62,9 @@ def write_folder_settings(
     if tokenizer is not None:
         tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
         tokens |= {} if tokenizer.pad_id is None else {"pad_token_id": tokenizer.pad_id}
-    return {**tokens, **settings.config}, settings.generation or {**tokens, **_ids(settings.config)}
+    around = {} if tokenizer is None else tokenizer.around
+    config = {**tokens, **around, **settings.config}
+    return config, settings.generation or {**tokens, **_ids(settings.config)}
 
 
 def _ids(config: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from glassformer.model.kinds import config_from, kind_of
 KEY = "glassformer"
 VERSION = 1
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-SETTINGS = ("architectures", "model_type", "dtype", *IDS, KEY)
+AROUND = ("cls_token_id", "sep_token_id")
+SETTINGS = ("architectures", "model_type", "dtype", *IDS, *AROUND, KEY)
 
 
 def note(config: Config | TowersConfig) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class OwnForm:
 
     @property
     def read_settings(self) -> set[str]:
-        return {*SETTINGS} - {*IDS}
+        return {*SETTINGS} - {*IDS, *AROUND}
 
 
 OWN = OwnForm()

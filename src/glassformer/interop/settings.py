@@ -86,7 +86,7 @@ FIXED: dict[str, tuple[Any, ...]] = {  # of any family: what changes the computa
 }
 
 _IGNORED = """
-    architectures attn_implementation auto_map bos_token_id chunk_size_feed_forward
+    architectures attn_implementation auto_map bos_token_id chunk_size_feed_forward cls_token_id
     cross_attention_hidden_size custom_pipelines decoder_start_token_id dtype
     eos_token_id eos_token_ids finetuning_task glassformer gradient_checkpointing id2label
     initializer_range keys_to_ignore_at_inference label2id language license mask_token_id

@@ -49,6 +49,19 @@ class SpecialTokens:
         usual = (n for n in tokenizer_files.USUAL_MASK if self.engine.token_to_id(n) is not None)
         return mask or next(usual, None)
 
+    @property
+    def around(self) -> dict[str, int | None]:
+        """The tokens that a folder names to stand around an encoder's text, by their settings."""
+        named = {
+            role: tokenizer_files.named(self._extra_files, self.engine, f"{role}_token")
+            for role in ("cls", "sep")
+        }
+        return {
+            f"{role}_token_id": self.engine.token_to_id(token)
+            for role, token in named.items()
+            if token is not None
+        }
+
     @cached_property
     def chat_template(self) -> str | None:
         """The template that makes a text of a chat, as the folder gives it; None if it has none."""

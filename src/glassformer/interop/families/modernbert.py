@@ -76,10 +76,10 @@ FAMILY = Family(
     },
     write_more=_write_more,
     aliases={"global_rope_theta": "rope_theta", "local_rope_theta": "rope_local_base_freq"},
-    ignored="""attention_dropout classifier_dropout classifier_pooling cls_token_id
-        deterministic_flash_attn embedding_dropout initializer_cutoff_factor layer_norm_eps
-        mlp_dropout position_embedding_type reference_compile repad_logits_with_grad
-        sparse_pred_ignore_index sparse_prediction""",
+    ignored="""attention_dropout classifier_dropout classifier_pooling deterministic_flash_attn
+        embedding_dropout initializer_cutoff_factor layer_norm_eps mlp_dropout
+        position_embedding_type reference_compile repad_logits_with_grad sparse_pred_ignore_index
+        sparse_prediction""",
     always=(("norm_gain", True, (False,)),),
     layers="layers.",
     embeddings={"embed.E": "embeddings.tok_embeddings", "ln_embed": "embeddings.norm"},
