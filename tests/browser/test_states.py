@@ -105,6 +105,16 @@ def test_the_last_of_two_runs_asked_for_is_the_one_that_is_shown(page: Page, ser
 
 
 @pytest.mark.heavy
+def test_another_run_begins_without_what_was_of_the_last_one(page: Page, server: str) -> None:
+    of_one_run = "prompt=the+dog&side=other&pos=1"
+    page.goto(f"{server}#/weights?run=small&{of_one_run}&sort=name")
+    page.wait_for_selector(".rail .token")
+    page.get_by_role("button", name="Tools").click()
+    page.get_by_label("Run").select_option("miniature")
+    expect(page).to_have_url(f"{server}#/weights?run=miniature&sort=name")
+
+
+@pytest.mark.heavy
 def test_going_on_to_another_matrix_begins_at_its_first_number(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat&at=fwd/blocks.0.mlp.pre")
     page.get_by_role("grid").press("Control+End")
