@@ -10,14 +10,13 @@ from typing import Any
 
 from glassformer.model import TowersConfig
 from glassformer.model.kinds import AnyModel
-from glassformer.server.record import inputs_of
 from glassformer.server.runnable import packed_model
 from glassformer.server.schemas import TraceRequest
 from glassformer.server.traces import LiveTrace
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace.file import save
 from glassformer.training.recipe import Recipe
-from glassformer.training.train_state import TrainState
+from glassformer.training.train_state import TrainState, inputs_of
 from glassformer.training.watched import zero_moments
 from tests.model.towers import random_weights, towers_of
 from tests.model.variety import config_of, random_model
@@ -87,7 +86,7 @@ def recorded(state: TrainState, asked: dict[str, Any]) -> LiveTrace:
     edits = dict(asked.get("edits", {}))
     for address, edit in edits.items():
         if isinstance(edit, dict):
-            ids, more = inputs_of(state, edit["prompt"])
+            ids, more = inputs_of(state.model, state.tokenizer, edit["prompt"])
             patches[address] = state.model.watch(ids, **more)[address]
             edits[address] = {"trace": "other", "address": address}
     return LiveTrace(state, TraceRequest(**{"run": "", **asked, "edits": edits}), patches)
