@@ -56,10 +56,19 @@ def test_a_model_goes_to_another_process():
     torch.testing.assert_close(torch.tensor(result), model(IDS))
 
 
-def test_tokenizers_recipes_and_configurations_pickle_and_copy():
-    tokenizer = Tokenizer.train("bpe", ["the cat sat"])
-    for copied in (pickled(tokenizer), copy.deepcopy(tokenizer)):
+@pytest.mark.parametrize("kind", ["bpe", "chars", "words"])
+def test_tokenizers_of_every_kind_pickle_and_copy_and_so_does_a_model_with_one(kind):
+    tokenizer = Tokenizer.train(kind, ["the cat sat"])
+    model = Decoder(Config(**{**SIZES, "vocab_size": tokenizer.vocab_size})).eval()
+    model.tokenizer = tokenizer
+    tokenizer.decode(tokenizer.encode("the cat"))  # what it keeps from then on goes along
+    of_model = pickled(model).tokenizer
+    for copied in (pickled(tokenizer), copy.deepcopy(tokenizer), of_model):
         assert copied.fingerprint == tokenizer.fingerprint
         assert copied.encode("the cat") == tokenizer.encode("the cat")
+        assert copied.token_bytes(3) == tokenizer.token_bytes(3)
+
+
+def test_recipes_and_configurations_pickle():
     for described in (Config(**SIZES), Recipe(steps=7)):
         assert pickled(described) == described

@@ -194,6 +194,8 @@ def test_a_lone_surrogate_is_refused_with_its_place():
         BPE.encode("cat\ud800")
     with pytest.raises(GlassformerError, match="lone surrogate"):
         BPE.trace("cat\ud800")
+    with pytest.raises(GlassformerError, match="lone surrogate"):
+        Tokenizer.train("words", ["the cat"]).unknown_words("the \udc80")
 
 
 @pytest.mark.parametrize("ids", [[270], [-1], [5, 10**9]])

@@ -179,7 +179,11 @@ class Codec(SpecialTokens):
         """
         engine = self.engine if self.mask is None else self._reads_special
         text = self._with_its_mask(text)
-        encoding = engine.encode(text, add_special_tokens=False)
+        try:
+            encoding = engine.encode(text, add_special_tokens=False)
+        except Exception:  # the engine raises TypeError and plain Exceptions
+            self._explain_failure(text)
+            raise
         unknown = (
             text[start:end]
             for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)

@@ -7,7 +7,7 @@ byte fallback writes the byte 0xE2 as `<0xE2>`, SentencePiece writes a space as 
 import operator
 import re
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import tokenizers
@@ -81,13 +81,14 @@ def spelling(engine: dict[str, Any]) -> Callable[[str], bytes]:
         stage["type"] == "Metaspace" or stage.get("pattern") == {"String": "▁"} for stage in stages
     )
 
-    def name_to_bytes(name: str) -> bytes:
-        byte = _BYTE_NAME.fullmatch(name) if has_byte_names else None
-        if byte:
-            return bytes([int(byte[1], 16)])
-        return (name.replace("▁", " ") if writes_spaces else name).encode()
+    return partial(_name_to_bytes, has_byte_names, writes_spaces)
 
-    return name_to_bytes
+
+def _name_to_bytes(has_byte_names: bool, writes_spaces: bool, name: str) -> bytes:
+    byte = _BYTE_NAME.fullmatch(name) if has_byte_names else None
+    if byte:
+        return bytes([int(byte[1], 16)])
+    return (name.replace("▁", " ") if writes_spaces else name).encode()
 
 
 def stripped_by_byte_fallback(engine: dict[str, Any]) -> str | None:
