@@ -95,6 +95,20 @@ def test_layer_too_many_is_refused(folder):
     assert "says 2 layers and the weights in FOLDER are of 3" in refusal(folder)
 
 
+def test_layers_under_the_names_of_another_wrapping_are_refused_by_the_name_that_is_there(
+    folder: Path,
+) -> None:
+    def rename(weights: dict[str, torch.Tensor]) -> None:
+        for name in [*weights]:
+            new = name.replace("transformer.", "model.language_model.")
+            weights[new] = weights.pop(name)
+
+    rewrite(folder, rename)
+    said = refusal(folder)
+    assert "model.language_model.h." in said
+    assert "is not named as a layer's tensor of the family gpt2" in said
+
+
 @pytest.mark.parametrize("name", ["transformer.wte.weight", f"{BLOCK}.mlp.c_fc.bias"])
 def test_missing_tensor_is_named(folder, name):
     rewrite(folder, lambda w: w.pop(name))

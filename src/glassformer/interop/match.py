@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,12 @@ def _match_layers(
 ) -> None:
     layers = {layer for layer in map(form.layer_of, files) if layer is not None}
     highest = max(layers, default=-1)
+    numbered = next((name for name in tensors.names if re.search(r"\.\d+\.", name)), None)
+    if not layers and numbered is not None:
+        raise GlassformerError(
+            f"{tensors.location(numbered)} is not named as a layer's tensor of the family"
+            f" {form.model_type}, and no other is; write the weights with the names of the family"
+        )
     if highest + 1 != config.n_layers:
         raise GlassformerError(
             f"{path} says {config.n_layers:,} layers and the weights in {tensors.folder} are of"
