@@ -37,14 +37,21 @@ def settle(page: Page) -> None:
     drawn(page)
 
 
+NEVER = ("This part of the page failed", "[[", "undefined", "NaN")
+"""What no view may show of a trace whose numbers are all finite."""
+
+
 def problems_of_views(page: Page, url: str, views: list[str]) -> list[str]:
-    """What axe-core finds in each view, and at which widths it is wider than the screen."""
+    """What axe-core finds in each view, what has failed, and where it is wider than the screen."""
     result: list[str] = []
     for view in views:
         page.goto(f"{url}#/{view}")
         page.wait_for_selector(".rail .token, .sentence", state="attached")
+        expect(page.locator(".spinner")).to_have_count(0)  # the view is loaded
         drawn(page)
         result += [f"{view}: {problem}" for problem in problems(page)]
+        text = page.locator("main").inner_text()
+        result += [f"{view}: it shows {part!r}" for part in NEVER if part in text]
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             drawn(page)

@@ -22,12 +22,18 @@ class Glossary {
   marked(text: string): string {
     if (!this.forms.size) return text;
     const seen = new Set<string>();
-    return text.replace(this.pattern, (match) => {
-      const term = this.forms.get(match.toLowerCase())!;
-      if (seen.has(term)) return match;
-      seen.add(term);
-      return `[[${term}|${match}]]`;
-    });
+    const marked = (words: string) =>
+      words.replace(this.pattern, (match) => {
+        const term = this.forms.get(match.toLowerCase())!;
+        if (seen.has(term)) return match;
+        seen.add(term);
+        return `[[${term}|${match}]]`;
+      });
+    // names of values stand between backquotes, and are no terms
+    return text
+      .split(/(`[^`]*`)/)
+      .map((part, i) => (i % 2 ? part : marked(part)))
+      .join("");
   }
 
   /** The terms in a text, and where each stands. */
