@@ -32,6 +32,10 @@ export function plane(
   return { trace, node, rowAxis, columnAxis, ...of, fixed: held, first: { row: 0, column: 0 }, of };
 }
 
+/** What a head of attention looks at: a row for each query, a column for each key, the source's where it looks across. */
+export const planeOfHead = (trace: Trace, node: TraceNode, head: number): Plane =>
+  plane(trace, node, { head }, [node.axes.at(-2)!, node.axes.at(-1)!]);
+
 /** At most SIDE rows and columns of a plane, beginning where is asked or as near to it as there is room. */
 export function windowAt(p: Plane, row: number, column: number): Plane {
   const [rows, columns] = [Math.min(p.rows, SIDE), Math.min(p.columns, SIDE)];

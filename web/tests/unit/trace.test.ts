@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { format, nearest, parse } from "../../src/trace/address";
+import { planeOfHead } from "../../src/parts/grid";
 import { addressOf, flat } from "../../src/trace/node";
 import { stages } from "../../src/trace/story";
 import { Trace, visible } from "../../src/trace/trace";
@@ -36,6 +37,14 @@ describe("a trace", () => {
     expect(flat(node, { pos: 2, i: 5 })).toBe(21);
     expect(addressOf(node, 21)).toBe("fwd/x[pos=2,i=5]");
     expect(await trace.values.one(node, 21)).toBe(21 / 8);
+  });
+
+  test("draws a head that looks across under the source's words", () => {
+    const axes = ["batch", "head", "query", "source_key"];
+    const across = traceOf({ "fwd/x": { axes, shape: [1, 2, 3, 5], values: Array(30).fill(0) } });
+    const { rowAxis, columnAxis, rows, columns, of } = planeOfHead(across, across.node("fwd/x"), 1);
+    expect([rowAxis, columnAxis, rows, columns]).toEqual(["query", "source_key", 3, 5]);
+    expect(of).toEqual({ rows: 3, columns: 5 });
   });
 
   test("reads across its tiles", async () => {
