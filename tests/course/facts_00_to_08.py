@@ -65,6 +65,7 @@ def facts_0(known: Known) -> Facts:
         pictures={"What the model expects next": p[best[:6]]},
         tasks=[100 - first - second],
         numbers=[
+            *p[best[:2]],
             *p[readable[:4]],
             *(100 * p[best[:2]]),
             len(p),
