@@ -374,7 +374,7 @@ def facts_flow(known: Known) -> Facts:
         text = room.tokenizer.decode([*ids, best])
         ids = room.tokenizer.encode_prompt(text)
     stored = len(known.stored)
-    n = stored if stored < 1_000 else stored - stored // 10  # of a longer one a tenth is held out
+    n = stored if stored < 1_000 else stored - round(stored / 10)  # a longer one's tenth is kept
     right = known.best[0]
     windows: list[list[Cell]] = []
     for name, model in (
