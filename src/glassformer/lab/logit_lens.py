@@ -87,13 +87,14 @@ def guesses_at(model: AnyModel, trace: Trace, pos: int) -> dict[str, Guess]:
 
     The first text of a batch, with the weights that the trace recorded.
     """
+    points = additions(model.config)
+    streams = [trace.value_of(trace.node(f"fwd/{point}"))[:1, pos : pos + 1] for point in points]
+    with torch.no_grad():  # one product for all points: a large unembedding is read once
+        probs = _probs(model, trace, torch.cat(streams, dim=1), SILENT)[0].double()
     result = {}
-    for point in additions(model.config):
-        x = trace.value_of(trace.node(f"fwd/{point}"))[:1, pos : pos + 1]
-        with torch.no_grad():
-            probs = _probs(model, trace, x, SILENT)[0, 0].double()
-        token = int(probs.argmax())
-        result[point] = Guess(token, word_of(trace, token), probs[token].item())
+    for point, row in zip(points, probs, strict=True):
+        token = int(row.argmax())
+        result[point] = Guess(token, word_of(trace, token), row[token].item())
     return result
 
 
