@@ -103,8 +103,8 @@ def test_a_client_that_leaves_frees_its_slot_and_a_lost_process_is_made_up_for(s
     assert engine.waiting > 0
     stream.close()
     until(lambda: engine.running == 0)
-    metrics = httpx.get(str(client.base_url.join("/metrics"))).text
-    assert 'requests_ended_total{how="left"} 1' in metrics
+    metrics = str(client.base_url.join("/metrics"))
+    until(lambda: 'requests_ended_total{how="left"} 1' in httpx.get(metrics).text)
     [seen, *_] = httpx.get(str(client.base_url.join("/api/requests"))).json()["requests"]
     assert seen["left"]
     broken = client.completions.create(**long, n=128, stream=True)
