@@ -15,7 +15,7 @@ from glassformer.trace.cancel import CancelCheck
 
 Result = TypeVar("Result")
 
-RESTS, LONGEST_REST = 12, 0.02
+RESTS, LONGEST_REST = 24, 0.04
 """How many times as long as it worked a recording rests while texts are written, in seconds."""
 
 
