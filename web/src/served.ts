@@ -72,11 +72,12 @@ export class ServerSource implements Source {
           await this.fetch("/api/traces/{trace}/values", { path }, { headers })
         ).arrayBuffer();
       },
-      part: (address, begin, end, block) =>
-        this.read("/api/traces/{trace}/part", {
-          path,
-          query: { address, begin: String(begin), end: String(end), block: String(block) },
-        }),
+      part: (address, begin, end, block) => {
+        const query = { address, begin: String(begin), end: String(end), block: String(block) };
+        // a picture of a whole value waits for the numbers of a card
+        const priority = block.some((side) => side > 1) ? "low" : "auto";
+        return this.read("/api/traces/{trace}/part", { path, query }, { priority });
+      },
     };
     return { about, trace: new Trace((await table.json()) as Table, reader), by: "server" };
   }
@@ -125,8 +126,12 @@ export class ServerSource implements Source {
     return (await this.fetch(path, asked, options)).json();
   }
 
-  async read<P extends PathOf<"get">>(path: P, asked: Asked<"get", P>): Promise<ArrayBuffer> {
-    return (await this.fetch(path, asked)).arrayBuffer();
+  async read<P extends PathOf<"get">>(
+    path: P,
+    asked: Asked<"get", P>,
+    options?: RequestInit,
+  ): Promise<ArrayBuffer> {
+    return (await this.fetch(path, asked, options)).arrayBuffer();
   }
 
   events = <P extends PathOf<"get">>(path: P, asked: Asked<"get", P>) =>
