@@ -7,7 +7,7 @@ from collections import Counter
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
-from glassformer.course.spell import code, counted, listed, visible
+from glassformer.course.spell import code, counted, listed, quoted, visible
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.vocabulary import is_byte
@@ -126,7 +126,7 @@ def _outside(room: Classroom) -> Stage:
                 f" {code(tokenizer.token(tokenizer.eos_id or 0))} for the end of a text.",
             ),
             Command(
-                line=f'glassformer tokenize "{letter}" --kind chars --corpus {{text}} --vocabulary',
+                line=f"glassformer tokenize {quoted(letter)} --kind chars --corpus {{text}} --vocabulary",
                 shows="the list, characters first, and the bytes in one line",
             ),
         ],

@@ -151,7 +151,9 @@ def _using(room: Classroom) -> Stage:
                 f"fwd/probs[pos={len(room.tokenizer.encode_prompt(room.prompt)) - 1},"
                 f"vocab={room.best_token(room.prompt)}]",
             ),
-            Command(line=f'glassformer ask {{course}} "{room.prompt}"', shows="what it writes"),
+            Command(
+                line=f"glassformer ask {{course}} {quoted(room.prompt)}", shows="what it writes"
+            ),
         ],
     )
 
