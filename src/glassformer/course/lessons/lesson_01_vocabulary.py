@@ -126,7 +126,8 @@ def _outside(room: Classroom) -> Stage:
                 f" {code(tokenizer.token(tokenizer.eos_id or 0))} for the end of a text.",
             ),
             Command(
-                line=f"glassformer tokenize {quoted(letter)} --kind chars --corpus {{text}} --vocabulary",
+                line=f"glassformer tokenize {quoted(letter)} --kind chars --corpus {{text}}"
+                " --vocabulary",
                 shows="the list, characters first, and the bytes in one line",
             ),
         ],
