@@ -18,6 +18,20 @@ import { route } from "./route.svelte";
 
 type Loading = "loading" | "ready" | "failed";
 
+/** The fields of the URL that `request` and the other side of a comparison are made of. */
+export const ASKED_FOR = [
+  "run",
+  "prompt",
+  "drawn",
+  "target",
+  "step",
+  "lens",
+  "edits",
+  "draw",
+  "rate",
+  "with",
+] as const;
+
 class Session {
   readonly source = findSource();
   runs = $state<RunSummary[]>([]);
