@@ -3,8 +3,11 @@
 import json
 import math
 import signal
+import subprocess
+import sys
 import time
 import tomllib
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.options import to_toml
 from glassformer.training.prepare import new_run
-from glassformer.training.run import load_run
+from glassformer.training.run import load_run, take_lock
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
 OPTIONS = {"tokenizer": "chars", "n_ctx": 8, "n_layers": 1, "n_heads": 2, "steps": 6}
@@ -99,6 +102,42 @@ def test_a_stopped_sweep_saves_and_says_how_it_goes_on(glassformer, tmp_path, mo
     assert shown.splitlines()[-1] == f"go on with:  glassformer sweep {file} --out '{out}'"
     assert steps_saved(out / "d_model=8/checkpoints")[-1] > 0
     assert not (out / "d_model=16").exists()
+
+
+@pytest.mark.heavy
+def test_a_killed_sweep_takes_its_trainings_along_and_goes_on_to_the_same_weights(
+    glassformer, tmp_path
+):
+    (tmp_path / "text.txt").write_text(TEXT)
+    options = {"text": [str(tmp_path / "text.txt")], **OPTIONS, "d_model": [8, 16], "dropout": 0.1}
+    file = written(tmp_path, to_toml({**options, "steps": 2_000, "sample_every": 500}))
+    out, whole = tmp_path / "runs", tmp_path / "whole"
+    command = [sys.executable, "-m", "glassformer", "sweep", str(file), "--out", str(out)]
+    killed = subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.DEVNULL)
+    logs = [out / f"d_model={n}.log" for n in (8, 16)]
+    metrics = [log.with_suffix("") / "metrics.jsonl" for log in logs]
+    until(lambda: all(file.is_file() and '"lr"' in file.read_text() for file in metrics))
+    killed.kill()
+    killed.wait()
+    until(lambda: all("go on with:" in log.read_text() for log in logs))
+    for log in logs:
+        assert "what started this training has gone" in log.read_text()
+        take_lock(log.with_suffix("")).release()  # nobody trains there any more
+
+    code, shown, _ = glassformer("sweep", file, "--out", out)
+    assert (code, " of 2,000" in shown) == (0, False)
+    glassformer("sweep", file, "--out", whole)
+    for variant in ("d_model=8", "d_model=16"):
+        assert load_run(out / variant).of("sample") == load_run(whole / variant).of("sample")
+        one, two = (load_file(folder / variant / "model.safetensors") for folder in (out, whole))
+        assert [name for name in one if not one[name].equal(two[name])] == []
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(glassformer, tmp_path):

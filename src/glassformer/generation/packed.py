@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,12 @@ class PackedModel:
     def of_texts(self, _rows: Sequence[int]) -> PackedModel:
         """The same for some of the texts only: they have nothing of their own here."""
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise GlassformerError(
+            "packed weights lie as the kernels of this process read them; copy or pickle the model"
+            " itself, its `model`, and pack that again"
+        )
 
     def __repr__(self) -> str:
         step = ", with a compiled step" if self.compiled else ""

@@ -48,7 +48,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        match = _ADDRESS.fullmatch(text.strip())
+        match = _ADDRESS.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
             raise GlassformerError(
                 f"{text!r} is not an address; write KIND/name[axis=index,...],"

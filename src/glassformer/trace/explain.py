@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Operands(Sequence[Operand]):
 
 def explain(trace: Graph, address: str | Address, *, check: bool = False) -> Explanation:
     """The explanation of the number at an address; see `Trace.explain`."""
-    where = Address.parse(address) if isinstance(address, str) else address
+    where = address if isinstance(address, Address) else Address.parse(address)
     node = trace.node(where)
     slices = where.slices(node.axes, node.shape)
     missing = [
@@ -149,6 +149,14 @@ class Explanation:
                 self.bound *= 2
 
         self.difference: FiniteDifference | None = self._finite_difference() if check else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is worked out again where it is looked at."""
+        kind = type(self)
+        worked_out = {
+            name for name in self.__dict__ if isinstance(getattr(kind, name, None), cached_property)
+        }
+        return {name: part for name, part in self.__dict__.items() if name not in worked_out}
 
     def _finite_difference(self) -> FiniteDifference:
         rerun = self.trace.rerun

@@ -104,8 +104,9 @@ def save(trace: Graph, folder: Path) -> Path:
             shutil.rmtree(folder)
         temporary.rename(folder)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise GlassformerError(f"the trace could not be written to {folder}: {error}") from error
+    finally:  # Ctrl-C too
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -172,11 +173,9 @@ def load(trace: Graph, folder: Path) -> None:
     path = folder / TABLE_FILE
     try:
         data = path.read_bytes()
-        stored = _map(folder / VALUES_FILE)
-    except (OSError, ValueError) as error:
-        raise GlassformerError(
-            f"{folder} holds no readable trace ({error}); write one with trace.save(folder)"
-        ) from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    stored = _map_values(folder)
     content = parse_object(data, path, FIX, deepest=DEEPEST_TREE)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise GlassformerError(
@@ -247,6 +246,13 @@ class StoredValues:
         self._stored = stored
         self._bytes: dict[str, tuple[int, int]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stored": None}  # a copy reads the same file
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._stored = _map_values(self._path.parent)
+
     def locate(self, node: Node, begin: int, end: int) -> None:
         """Say where a node's bytes lie; an extent that does not fit its shape is refused."""
         if not 0 <= begin <= end <= len(self._stored) or end - begin != node.nbytes:
@@ -295,6 +301,15 @@ def _formula(row: NodeRow, formulas: list[Formula]) -> Formula | None:
     return formulas[number]
 
 
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def _map_values(folder: Path) -> mmap.mmap:
+    try:
+        with (folder / VALUES_FILE).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # an empty file can't be mapped
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> GlassformerError:
+    return GlassformerError(
+        f"{folder} holds no readable trace ({error}); write one with trace.save(folder)"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
 from threading import Lock
@@ -61,6 +61,17 @@ class Graph:
         self._writing = Lock()
         self._consumers: dict[str, list[tuple[Node, str]]] = {}
         self._n_consumers = 0  # how many of the nodes are in there
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: all but the lock, and who waits for this trace."""
+        self._write_deferred()
+        return {**self.__dict__, "_writing": None, "is_cancelled": never_cancelled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._writing = Lock()
+        held = (leaf.value for leaf in self.leaves if leaf.value is not None)
+        self._leaf_storages = {value.untyped_storage()._cdata for value in held}
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -146,7 +157,7 @@ class Graph:
 
     def node(self, address: str | Address) -> Node:
         """The node at an address; an unknown one is answered with the nearest known names."""
-        where = Address.parse(address) if isinstance(address, str) else address
+        where = address if isinstance(address, Address) else Address.parse(address)
         node = self.nodes.get(where.path)
         if node is None:
             namesakes = (path for path, node in self.nodes.items() if node.name == where.name)
@@ -157,9 +168,13 @@ class Graph:
             raise GlassformerError(f"no value is named {where.path!r} in this trace.{nearest}")
         return node
 
+    def __iter__(self) -> Iterator[str]:
+        """The paths of all nodes, leaves too, in the order they were recorded."""
+        return iter(self.nodes)
+
     def __getitem__(self, address: str | Address) -> Tensor:
         """The value at an address: a tensor, or the slice that the given indices leave."""
-        where = Address.parse(address) if isinstance(address, str) else address
+        where = address if isinstance(address, Address) else Address.parse(address)
         node = self.node(where)
         return self.value_of(node)[where.slices(node.axes, node.shape)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +41,18 @@ class Node:
     value: Tensor | None = field(repr=False)
     role: Role | None = None
     version: int = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if self.value is not None:  # a copy counts anew how often its memory is written to
+            state["version"] -= self.value._version
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, part in state.items():
+            setattr(self, name, part)
+        if self.value is not None:
+            self.version += self.value._version
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{a}={n}" for a, n in zip(self.axes, self.shape, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,8 +80,11 @@ class Gradients:
         self._trace = trace
 
     def __repr__(self) -> str:
-        n = sum(node.kind == "bwd" for node in self._trace.computed)
-        return f"<Gradients of {counted(n, 'value')}>"
+        return f"<Gradients of {counted(len([*self]), 'value')}>"
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all values and weights with a gradient."""
+        return (node.name for node in self._trace.computed if node.kind == "bwd")
 
     def __getitem__(self, name: str) -> Tensor:
         where = Address.parse(name)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,6 +134,15 @@ class Float64Rerun:
     ) -> None:
         self._model, self._ids, self._targets, self._extra = model, ids, targets, extra
         self._edit = {text: new for text, new in edit.items() if not _is_weight(text)}
+        self._turn = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock and the wide copy, which is made anew where it is needed."""
+        mine = self.__dict__.items()
+        return {name: part for name, part in mine if name not in ("_turn", "_copy")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         self._turn = Lock()
 
     @property
