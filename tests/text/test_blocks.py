@@ -1,5 +1,6 @@
 """Facts about blocks: what a step sees, what is held out, and that every target counts once."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import GlassformerError
-from glassformer.text.blocks import IGNORED, Blocks, whole_text
+from glassformer.text.blocks import IGNORED, Blocks, in_order, whole_text
 from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -61,6 +62,24 @@ def test_the_order_of_the_data_is_the_one_written_down_here(stream):
     """A change of it would break the resumption of every run: see `Blocks.batch`."""
     x, _ = Blocks(stream, n_ctx=8).batch(step=5, seed=42, batch_size=6)
     assert x[:, 0].tolist() == [98, 42, 74, 66, 114, 130]
+
+
+def test_the_order_of_many_blocks_takes_little_memory_and_is_the_order_of_all_their_draws():
+    """A corpus of a gigabyte has 20 million blocks of 32 tokens; a pass of it is never held."""
+    n, at = 2_000_001, 1_234_567
+    tracemalloc.start()
+    first, further = (
+        in_order(n, np.arange(place, place + 5_000), seed=7, number=3) for place in (0, at)
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * n  # bytes: the draws and places of all would take 16 n and more
+    draws = np.random.Philox(key=np.array([7, 3], dtype=np.uint64)).random_raw(n // 2 + 1)
+    order = draws.view(np.uint32)[:n].argsort(kind="stable")
+    assert np.array_equal(first, order[:5_000])
+    assert np.array_equal(further, order[at : at + 5_000])
+    every = in_order(n, np.arange(n), seed=7, number=3)
+    assert np.array_equal(every, order)
 
 
 @pytest.mark.parametrize("mode", ["stream", "documents"])

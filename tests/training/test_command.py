@@ -326,15 +326,21 @@ def test_separators_in_a_text_are_said_to_be_letters_or_are_obeyed(glassformer, 
     assert glassformer("eval", tmp_path / "run", path, *separator)[2] == ""
 
 
-def test_a_model_larger_than_the_machine_is_refused_before_it_is_made(glassformer, text, tmp_path):
+def test_a_model_or_step_larger_than_the_machine_is_refused_before_it_is_made(
+    glassformer, tmp_path
+):
+    known = tmp_path / "known.txt"
+    known.write_text("the cat sat on the mat " * 40)
     for options in (
         ["--preset", "gpt3"],
         ["--d-model", "1000000", "--n-heads", "1"],
         ["--n-layers", "1000000000"],
         ["--n-ctx", "1000000000000"],
         ["--batch-size", "1000000000000"],
+        ["--accumulate", "1000000000"],
+        ["--from", "worked_example", "--batch-size", "1000000000"],
     ):
-        code, _, said = glassformer("train", text, "--out", tmp_path / "run", *options)
+        code, _, said = glassformer("train", known, "--out", tmp_path / "run", *options)
         assert (code, said.count("\n")) == (2, 1), said
         assert "GB, more than 80% of this machine" in said or "the most there can be" in said
 

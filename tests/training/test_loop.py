@@ -13,8 +13,10 @@ from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
 from glassformer.training.checkpoint import load_checkpoint, steps_saved
 from glassformer.training.compiling import compiled
+from glassformer.training.data import BlocksData
 from glassformer.training.evaluate import Score
 from glassformer.training.loop import train
+from glassformer.training.plan import TRIAL_BATCHES, TRIAL_STEPS, make_plan
 from glassformer.training.run import Description, Run, read_metrics
 from glassformer.training.snapshots import log_spaced
 from tests.training.small import TOKENIZER, small_data, small_model, small_recipe, weights_equal
@@ -45,6 +47,23 @@ def test_training_lowers_the_held_out_loss_below_both_plain_guesses():
     assert "val_loss" in first
     assert first["val_loss"] == pytest.approx(guesses["uniform_loss"], abs=0.1)
     assert outcome.val_loss < min(guesses["uniform_loss"], guesses["unigram_loss"])
+
+
+def test_how_long_steps_of_many_batches_take_is_told_after_a_few_batches(monkeypatch):
+    recipe = small_recipe(steps=50, accumulate=1_000_000, batch_size=4)
+    made: list[int] = []
+    batch = BlocksData.batch
+    monkeypatch.setattr(
+        BlocksData, "batch", lambda data, *which: made.append(which[0]) or batch(data, *which)
+    )
+    plan = make_plan(small_model(), small_data(), recipe)
+    assert len(made) <= 1 + TRIAL_STEPS * TRIAL_BATCHES
+    assert plan.tokens_per_step == 1_000_000 * 4 * small_data().blocks.n_ctx
+    assert plan.seconds_per_step > 100  # a batch of these takes a millisecond or two
+    monkeypatch.setattr("glassformer.training.plan.TRIAL_SECONDS", 0.0)
+    made.clear()
+    make_plan(small_model(), small_data(), recipe)
+    assert len(made) == 1 + TRIAL_BATCHES  # one step, where steps are long
 
 
 def test_a_small_model_takes_one_thread_and_gives_the_others_back():

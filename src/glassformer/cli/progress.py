@@ -14,6 +14,7 @@ from glassformer.metrics import Health, Row
 from glassformer.safe_text import harmless
 
 SECONDS_BETWEEN_LINES = 10.0  # of plain output, evaluations apart
+DAY, YEAR = 86_400, 31_556_952  # seconds
 SMOOTHING = 0.1  # of a new step in the shown loss and speed
 
 
@@ -143,10 +144,14 @@ def warnings(health: Health) -> list[str]:
 def duration(seconds: float) -> str:
     """A time as people say it.
 
-    >>> [duration(s) for s in (0.4, 75, 7300)]
-    ['0 s', '1 min 15 s', '2 h 1 min']
+    >>> [duration(s) for s in (0.4, 75, 7300, 3.5e6, 1e11)]
+    ['0 s', '1 min 15 s', '2 h 1 min', '41 days', '3,169 years']
     """
     rounded = round(seconds)
+    if rounded >= 2 * YEAR:
+        return f"{round(rounded / YEAR):,} years"
+    if rounded >= 2 * DAY:
+        return f"{round(rounded / DAY)} days"
     if rounded < 60:
         return f"{rounded} s"
     if rounded < 3600:

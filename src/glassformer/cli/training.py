@@ -142,8 +142,17 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print(f"numbers {plan.precision}")
     console.print(
         f"time    about {duration(plan.seconds)}: {counted(plan.steps, 'step')} of"
-        f" {plan.seconds_per_step * 1000:,.0f} ms for {plan.tokens_per_step:,} tokens"
+        f" {milliseconds(plan.seconds_per_step)} for {plan.tokens_per_step:,} tokens"
     )
+
+
+def milliseconds(seconds: float) -> str:
+    """A step's time as people say it.
+
+    >>> milliseconds(0.0123), milliseconds(75)
+    ('12 ms', '1 min 15 s')
+    """
+    return f"{seconds * 1000:,.0f} ms" if seconds < 10 else duration(seconds)
 
 
 def size(n_bytes: int) -> str:

@@ -87,7 +87,7 @@ def refuse_larger_than_memory(
     needed, available = bytes_each * parameters + more, machine_memory()
     if needed > SHARE * available:
         raise GlassformerError(
-            f"{what} of a model with {parameters:,} parameters would take {needed / 1e9:,.3g} GB,"
+            f"{what} of a model with {parameters:,} parameters would take {needed / 1e9:,.0f} GB,"
             f" more than {SHARE:.0%} of this machine's {available / 1e9:,.3g} GB;"
             " give smaller sizes (`glassformer params` counts without making anything)"
         )

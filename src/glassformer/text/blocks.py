@@ -122,7 +122,7 @@ class Blocks:
 
     def _starts(self, offsets: np.ndarray, seed: int, number: int) -> np.ndarray:
         """Where the blocks at some offsets of a pass begin: pass `number`, in its own order."""
-        chosen = shuffled(self._n_blocks, seed, number)[offsets].astype(np.int64)
+        chosen = in_order(self._n_blocks, offsets, seed, number)
         if self.mode == "whole":
             return chosen
         if self.mode == "stream":  # laid end to end around the text, from a place of the pass's own
@@ -206,21 +206,69 @@ def numbers_of_batch(n: int, seed: int, number: int, rows: int) -> np.ndarray:
     passes, offsets = np.divmod(np.arange(number * rows, (number + 1) * rows), n)
     chosen = np.empty_like(offsets)
     for one in np.unique(passes):
-        chosen[passes == one] = shuffled(n, seed, int(one))[offsets[passes == one]]
+        chosen[passes == one] = in_order(n, offsets[passes == one], seed, int(one))
     return chosen
 
 
-@lru_cache(maxsize=8)  # a batch may end one pass and begin the next, of several texts
-def shuffled(n: int, seed: int, number: int, part: int = 0) -> np.ndarray:
-    """The numbers 0 to n - 1 in the order of pass `number`: always the same one.
+PAGE = 2**18  # numbers of an order that are in memory together, about
 
+
+def in_order(n: int, places: np.ndarray, seed: int, number: int, part: int = 0) -> np.ndarray:
+    """What stands at some places of pass `number`, an order of the numbers 0 to n - 1.
+
+    Each number draws 32 bits, and the order is that of the draws. It is made page by page, of draws
+    that begin with the same bits: neighbors in the order take the memory of a page, not of n.
     `part`: another order of the same seed and pass.
 
-    >>> shuffled(6, seed=0, number=0).tolist()
+    >>> in_order(6, np.arange(6), seed=0, number=0).tolist()
     [1, 0, 5, 3, 4, 2]
     """
-    drawn = _philox(seed, number, part).random_raw((n + 1) // 2).view(np.uint32)[:n]
-    return drawn.argsort(kind="stable").astype(np.uint32)
+    ends = _page_ends(n, seed, number, part)
+    pages = np.searchsorted(ends, places, side="right")
+    result = np.empty(len(places), dtype=np.int64)
+    for page in np.unique(pages).tolist():
+        here = pages == page
+        first = ends[page - 1] if page else 0
+        result[here] = _page(n, page, seed, number, part)[places[here] - first]
+    return result
+
+
+def _page_bits(n: int) -> int:
+    """How many bits draws of a page have in common, so that it holds at most about PAGE numbers."""
+    return (max(n - 1, 0) // PAGE).bit_length()
+
+
+@lru_cache(maxsize=32)
+def _page_ends(n: int, seed: int, number: int, part: int) -> np.ndarray:
+    """Where each page of an order ends."""
+    bits = _page_bits(n)
+    if not bits:
+        return np.array([n])
+    counts = np.zeros(2**bits, dtype=np.int64)
+    for _, draws in _draws(n, seed, number, part):
+        counts += np.bincount(draws >> (32 - bits), minlength=len(counts))
+    return counts.cumsum()
+
+
+@lru_cache(maxsize=16)  # a batch may end one pass and begin the next, of several texts
+def _page(n: int, page: int, seed: int, number: int, part: int) -> np.ndarray:
+    """The numbers of one page, in order."""
+    shift = 32 - _page_bits(n)
+    numbers: list[np.ndarray] = []
+    drawn: list[np.ndarray] = []
+    for first, draws in _draws(n, seed, number, part):
+        index = np.flatnonzero(draws >> shift == page)
+        numbers.append(first + index)
+        drawn.append(draws[index])
+    return np.concatenate(numbers)[np.concatenate(drawn).argsort(kind="stable")]
+
+
+def _draws(n: int, seed: int, number: int, part: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The draws of the numbers 0 to n - 1, some at a time, each with the first one's number."""
+    random = _philox(seed, number, part)
+    for first in range(0, n, PAGE):
+        count = min(PAGE, n - first)
+        yield first, random.random_raw((count + 1) // 2).view(np.uint32)[:count].astype(np.int64)
 
 
 def _philox(seed: int, number: int, part: int = 0) -> np.random.Philox:

@@ -19,7 +19,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.text.blocks import Batch, Blocks, Window, batches_of, blocks_of, shuffled
+from glassformer.text.blocks import Batch, Blocks, Window, batches_of, blocks_of, in_order
 from glassformer.text.hub import PREFIX
 from glassformer.text.shard import Shard
 
@@ -159,7 +159,7 @@ class Mixture:
     def source(self, number: int, seed: int) -> tuple[int, int]:
         """Which text block `number` is from, and which of that text's blocks it is."""
         period, offset = divmod(number, PERIOD)
-        order = self._labels[shuffled(PERIOD, seed, period, part=2)]
+        order = self._labels[in_order(PERIOD, np.arange(PERIOD), seed, period, part=2)]
         text = int(order[offset])
         before = int((order[:offset] == text).sum())
         return text, period * self.quotas[text] + before

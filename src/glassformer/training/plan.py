@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import torch
 
+from glassformer.describe import counted
+from glassformer.errors import GlassformerError
+from glassformer.memory import machine_memory
 from glassformer.model import Config, TowersConfig, size
 from glassformer.model.kinds import AnyModel
 from glassformer.model.size import adapter_parameters, parameter_count
@@ -22,6 +25,8 @@ from glassformer.training.recipe import Recipe
 from glassformer.watch.view import learned
 
 TRIAL_STEPS = 4  # the first warms up and is not counted
+TRIAL_BATCHES = 4  # of a step's, at most
+TRIAL_SECONDS = 10.0  # no further trial step after so many
 BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments, each fp32
 ENOUGH = 20  # tokens per parameter: Hoffmann et al. 2022, table 3
 
@@ -66,7 +71,8 @@ class Plan(NamedTuple):
         '4.1 tokens seen per parameter, each about 14 times: expect the held-out loss to turn\
  upwards; --patience 3 stops there, more text or a smaller model goes further'
         """
-        per_parameter = f"{self.tokens_seen / self.parameters:.2g} tokens seen per parameter"
+        share = self.tokens_seen / self.parameters
+        per_parameter = f"{share:{'.2g' if share < 99 else ',.0f'}} tokens seen per parameter"
         if not self.holds_out:
             return f"{per_parameter}, each about {self.epochs:,.0f} times: learned by heart"
         if self.epochs > 8:
@@ -87,29 +93,35 @@ class Plan(NamedTuple):
 
 
 def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE) -> Plan:
-    """Try a few steps on a copy that is thrown away, and count what they took."""
+    """Try a few steps on a copy that is thrown away, and count what they took.
+
+    Of a step of many batches a few are tried, and the others taken to be like them.
+    """
     parameters = parameter_count(model.config)
     n_learned = sum(parameter.numel() for parameter in learned(model).values())
     device = next(model.parameters()).device
+    tried = min(recipe.accumulate, TRIAL_BATCHES)
     trial = Loop(
         copy.deepcopy(model),
         data,
         # evaluation and samples apart; compiling takes longer than it tells
-        recipe.replace(eval_every=0, sample_every=0, save_every=0, compile=False),
+        recipe.replace(accumulate=tried, eval_every=0, sample_every=0, save_every=0, compile=False),
         ranks=ranks,
     )
     trial.model.train()
-    seconds = []
+    seconds: list[float] = []
     for _ in range(min(TRIAL_STEPS, recipe.steps)):
         started = time.perf_counter()
         trial.advance()
         seconds.append(time.perf_counter() - started)
+        if ranks.any(sum(seconds) > TRIAL_SECONDS):
+            break
     return Plan(
         parameters,
-        trial.tokens_per_step,
+        trial.tokens_per_step // tried * recipe.accumulate,
         recipe.steps,
         data.n_tokens,
-        statistics.median(seconds[1:] or seconds),
+        statistics.median(seconds[1:] or seconds) * recipe.accumulate / tried,
         state_bytes(parameters, n_learned),
         peak_bytes(device),
         precision(model, recipe.dtype),
@@ -136,6 +148,18 @@ def refuse_larger_than_memory(config: Config | TowersConfig, batch_size: int) ->
     parameters = parameter_count(config)
     more = state_bytes(parameters, adapter_parameters(config) or parameters) - 4 * parameters
     size.refuse_larger_than_memory(config, 4, what, values + more)
+
+
+def refuse_steps_larger_than_memory(data: Data, recipe: Recipe) -> None:
+    """Raise before any is made if the machine can't hold the ids and targets of one step."""
+    needed = 2 * 8 * data.batch(0, 1).n_tokens * recipe.blocks_per_step
+    if needed > size.SHARE * machine_memory():
+        raise GlassformerError(
+            f"one step reads {counted(recipe.accumulate, 'batch', 'batches')} of"
+            f" {recipe.batch_size:,}, whose ids and targets would take {needed / 1e9:,.0f} GB, more"
+            f" than {size.SHARE:.0%} of this machine's {machine_memory() / 1e9:,.3g} GB; give a"
+            " smaller accumulate or batch_size"
+        )
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -24,7 +24,10 @@ from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
 from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.options import to_toml
-from glassformer.training.plan import refuse_larger_than_memory
+from glassformer.training.plan import (
+    refuse_larger_than_memory,
+    refuse_steps_larger_than_memory,
+)
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description, Run, unfilled_model
 from glassformer.training.source import Begun
@@ -82,6 +85,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         written = source.write(run.data, begun)
         corpus, notes = {**blocks, **written.corpus}, written.notes
         data = open_data(run.data, corpus, tokenizer, recipe)
+        refuse_steps_larger_than_memory(data, recipe)
         if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
             notes += (mixture_summary(data.blocks, recipe.steps * recipe.blocks_per_step),)
         if choices.options:
