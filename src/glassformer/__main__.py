@@ -1,5 +1,11 @@
-"""`python -m glassformer` is the command `glassformer`."""
+"""The command `glassformer`, which `python -m glassformer` is, too."""
+
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it starts, Ctrl-C ends it without a word
 
 from glassformer.cli.app import main
 
-main()
+if __name__ == "__main__":
+    main()

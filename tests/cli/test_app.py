@@ -1,6 +1,7 @@
 """The command line: quick to answer, plain about errors."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -20,6 +21,20 @@ def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         check=False,
         env={**os.environ, **environment},
     )
+
+
+def test_ctrl_c_while_it_starts_ends_it_without_a_word():
+    program = (
+        "import os, runpy, signal, sys\n"
+        "class Reader:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Reader)\n"
+        "runpy.run_module('glassformer', run_name='__main__')\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (-signal.SIGINT, "", "")
 
 
 def modules_imported_by(program: str) -> set[str]:

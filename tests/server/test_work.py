@@ -91,7 +91,7 @@ def test_a_request_that_waits_is_dropped_when_its_client_goes_away(monkeypatch):
     assert asked == ["the cat"]
 
 
-def test_a_recorded_trace_is_read_while_every_worker_records(monkeypatch):
+def test_a_recorded_trace_and_an_open_run_are_read_while_every_worker_records(monkeypatch):
     begun, go_on = threading.Semaphore(0), threading.Event()
 
     def slow(*_: object) -> None:
@@ -116,6 +116,7 @@ def test_a_recorded_trace_is_read_while_every_worker_records(monkeypatch):
             assert (values.status_code, len(values.content)) == (206, 1024)
             table = client.get(f"/api/traces/{trace}/trace.json", timeout=5)
             assert table.json()["format"] == "glassformer-trace"
+            assert client.get("/api/runs/miniature", timeout=5).json()["n_ctx"] == 6
             assert not go_on.is_set()
         finally:
             go_on.set()

@@ -8,7 +8,8 @@ import pytest
 import transformers
 
 from glassformer.errors import GlassformerError
-from glassformer.text.chat import CHATML, PLAIN, prompt_ids, render_chat
+from glassformer.text import template_sandbox
+from glassformer.text.chat import CHATML, PLAIN, prompt_ids, render_chat, rendered
 from glassformer.text.chat_rows import messages_of, render_row
 from glassformer.text.rows import Row
 from glassformer.text.tokenizer import Tokenizer
@@ -87,6 +88,64 @@ def test_a_row_that_is_no_chat_is_answered_with_its_place(values, says):
         messages_of(Row("chats.jsonl:3", values))
     assert str(caught.value).startswith("chats.jsonl:3")
     assert says in str(caught.value)
+
+
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+DOUBLED = "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = OP %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (ENDLESS, "it takes longer than"),
+        (ENDLESS.replace(" %}{% endfor", " if j < 0 %}{% endfor", 1), "it takes longer than"),
+        (
+            "{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+            "{{ f(40) }}",
+            "it takes longer than",
+        ),
+        (
+            "{% for m in messages recursive %}{% if loop.depth < 40 %}{{ loop(messages) }}"
+            "{{ loop(messages) }}{% endif %}{% endfor %}",
+            "it takes longer than",
+        ),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        (DOUBLED.replace("OP", "n.s + n.s"), "too long"),
+        (DOUBLED.replace("OP", "n.s ~ n.s"), "too long"),
+        ("{% for i in range(999) %}{% set x = 'a' * 1000000 %}{% endfor %}", "too long"),
+        ("{% for i in range(99999) %}{{ 'a' * 1000000 }}{% endfor %}", "too long"),
+        ("{{ [1] * 10**10 }}", "too long"),
+        ("{{ 2 ** (9 ** 9) }}", "too long"),
+        ("{{ 'x'.ljust(10**12) }}", "too long"),
+        ("{{ 'x' | center(10**12) }}", "too long"),
+        ("{{ messages[0].content | replace('', 'x' * 10**6 * 9) }}", "too long"),
+        ("{{ '%1000000000000d' % 1 }}", "too wide"),
+        ("{{ '%1000000000000d' | format(1) }}", "too wide"),
+        ("{{ '{:1000000000000d}'.format(1) }}", "too wide"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{% include '/etc/passwd' %}", "no loader"),
+        ("{% for i in messages %}" * 25 + "{% endfor %}" * 25, "is no template"),
+        ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "is no template"),
+    ],
+)
+def test_a_template_that_would_never_end_or_fails_is_refused_in_words(monkeypatch, template, says):
+    monkeypatch.setattr(template_sandbox, "SECONDS", 0.02)
+    with pytest.raises(GlassformerError, match=says):
+        rendered(template, CHAT, {})
+
+
+def test_a_template_may_do_what_templates_do():
+    template = (
+        "{% for m in messages if m.role == 'user' %}{{ loop.index }}/{{ loop.length }}"
+        "{{ ' ' ~ m.content[:5] | upper }}{{ '; ' if not loop.last }}{% endfor %}"
+        " {{ messages | selectattr('role', 'equalto', 'system') | map(attribute='content')"
+        " | join(' ') }} {{ '%s-%02d' % ('a', 7) }} {{ '-' * 3 }} {{ [1] + [2] }} {{ 2 ** 10 }}"
+        " {{ 'a,b'.split(',') | list }} {{ 'x' | center(3) }} {{ '{:.1f}'.format(2.5) }}"
+    )
+    assert rendered(template, CHAT, {}) == (
+        "1/2 WHERE; 2/2 AND   Be brief. a-07 --- [1, 2] 1024 ['a', 'b']  x  2.5"
+    )
 
 
 def test_a_message_that_holds_a_mark_speaks_for_nobody():

@@ -7,6 +7,7 @@ a verb's module, and torch with it, is imported only when that verb is about to 
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -174,5 +175,7 @@ def fail(message: str) -> int:
 
 
 def main() -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # it has started, see `__main__`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     use_huge_pages()
     sys.exit(run())

@@ -41,6 +41,8 @@ Kind = Literal["run", "folder", "preset"]
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Files by name, and which they are: inode, time and size; another file has another one."""
 
+_Key = tuple[str, int | None, int, Stamp]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -176,7 +178,7 @@ class Runs:
 
     def __init__(self, names: list[str]) -> None:
         self._sources: dict[str, Source] = {}
-        self._models: OrderedDict[tuple[str, int | None, int, Stamp], TrainState] = OrderedDict()
+        self._models: OrderedDict[_Key, TrainState] = OrderedDict()
         self._lock = threading.Lock()
         for name in names:
             self.add(name)
@@ -230,17 +232,21 @@ class Runs:
             raise errors[0]
         return result
 
+    def is_open(self, run: str) -> bool:
+        """Whether its model is held, so that what is asked of it waits for no opening."""
+        key, _ = self._key(run, None)
+        with self._lock:
+            return key in self._models
+
     def train_state(self, run: str, at_step: int | None = None) -> TrainState:
         """A run's model as it was after a step; None: as it is now."""
         source = self[run]
-        saved = list(saved_states(Path(source.where))) if source.kind == "run" else []
         if at_step is not None and source.kind != "run":
             raise ApiError(
                 "invalid",
                 f"{source.name!r} was not trained here, so it has no steps; leave them out",
             )
-        newest = saved[-1] if saved else 0
-        key = (run, at_step, newest, source.stamp)
+        key, saved = self._key(run, at_step)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
@@ -254,6 +260,12 @@ class Runs:
             while len(self._models) > OPEN_MODELS:
                 self._models.popitem(last=False)
         return state
+
+    def _key(self, run: str, at_step: int | None) -> tuple[_Key, list[int]]:
+        """Under what its model is held, and the steps that are saved."""
+        source = self[run]
+        saved = list(saved_states(Path(source.where))) if source.kind == "run" else []
+        return (run, at_step, saved[-1] if saved else 0, source.stamp), saved
 
 
 def _state(path: Path) -> tuple[int, int, int]:

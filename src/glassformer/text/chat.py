@@ -11,11 +11,11 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
-import jinja2.sandbox
 import numpy as np
 import tokenizers
 
 from glassformer.errors import GlassformerError
+from glassformer.text.template_sandbox import BoundedEnvironment, rendered_in_time
 from glassformer.text.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
@@ -151,12 +151,14 @@ class _RefusedError(Exception):
 def _marked(
     template: str, messages: Sequence[Message], names: Mapping[str, str], asks: bool
 ) -> str:
+    compiled = _compiled(template)
     try:
-        return _compiled(template).render(messages=[*messages], add_generation_prompt=asks, **names)
+        return rendered_in_time(compiled, messages=[*messages], add_generation_prompt=asks, **names)
     except _RefusedError as error:
         raise ChatError(f"the model's chat template says: {error}") from error
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ChatError(f"the model's chat template can't take these messages: {error}") from error
+    except Exception as error:  # it is a program, which may fail in any way
+        why = str(error) or type(error).__name__
+        raise ChatError(f"the model's chat template can't take these messages: {why}") from error
 
 
 class _Generation(jinja2.ext.Extension):
@@ -179,7 +181,7 @@ def _compiled(template: str) -> jinja2.Template:
     def refuse(message: str) -> NoReturn:
         raise _RefusedError(message)
 
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    environment = BoundedEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols", _Generation],
@@ -188,7 +190,7 @@ def _compiled(template: str) -> jinja2.Template:
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     try:
         return environment.from_string(template)
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, SyntaxError, RecursionError) as error:
         raise GlassformerError(
             f"the tokenizer's chat_template is no template: {error}; mend it in the model's folder"
         ) from error

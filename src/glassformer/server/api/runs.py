@@ -21,7 +21,9 @@ def list_runs(shared: Shared) -> schemas.RunList:
 async def run_info(run: str, shared: Shared) -> schemas.RunInfo:
     """One run: its configuration, its weights' shapes, its snapshots."""
     runs = shared.runs
-    return await shared.workers.run(lambda: runs[run].info(runs.train_state(run).tokenizer))
+    is_open = await shared.readers.run(lambda: runs.is_open(run))
+    pool = shared.readers if is_open else shared.workers  # opening a large one takes long
+    return await pool.run(lambda: runs[run].info(runs.train_state(run).tokenizer))
 
 
 @router.get("/{run}/metrics")
