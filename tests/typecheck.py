@@ -1,7 +1,8 @@
 """Annotations, shapes included, are checked at calls while the tests run.
 
 In each test the first calls of every function are checked by beartype: more of them are seldom
-unlike those, and checking them all takes more time than the calls themselves. What names a shape is
+unlike those, and checking them all takes more time than the calls themselves. What checks a
+function is made at its first call, since most are called by few tests. What names a shape is
 wrapped by jaxtyping, which reckons with the axes of the whole call and takes thirty times as long;
 calls that are equal in all that annotations can see, down to the shapes and dtypes of every tensor,
 are checked once. beartype takes an int for a float, as static checkers do.
@@ -38,11 +39,11 @@ def checked(made: Any) -> Any:
         return made
     if isinstance(made, FunctionType):
         if _names_a_shape(made):
-            return _once_a_kind(made, jaxtyping.jaxtyped(typechecker=checked_call)(made))
+            return _once_a_kind(made, jaxtyping.jaxtyped(typechecker=checked_call))
         for name, hint in made.__annotations__.items():
             if re.fullmatch(r"\w+\.(args|kwargs)", str(hint)):  # beartype compares the objects
                 made.__annotations__[name] = eval(hint, made.__globals__)
-    return _at_first(made, checked_call(made))
+    return _at_first(made, checked_call)
 
 
 CALLS = 8  # of a function, in a test
@@ -55,32 +56,36 @@ def new_test() -> None:
     _test += 1
 
 
-def _at_first(made: Any, checking: Any) -> Any:
+def _at_first(made: Any, check: Any) -> Any:
     """A function that checks its first calls of every test."""
-    test, calls = _test, 0
+    test, calls, checking = _test, 0, None
 
     @functools.wraps(made)
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal test, calls
+        nonlocal test, calls, checking
         if test != _test:
             test, calls = _test, 0
         if calls >= CALLS:
             return made(*args, **kwargs)
         calls += 1
+        checking = checking or check(made)
         return checking(*args, **kwargs)
 
     return call
 
 
-def _once_a_kind(made: FunctionType, checking: Any) -> Any:
+def _once_a_kind(made: FunctionType, check: Any) -> Any:
     """A function that checks the first call of every kind."""
     fine: set[object] = set()
+    checking = None
 
     @functools.wraps(made)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal checking
         kind = _kind((args, kwargs))
         if kind in fine:
             return made(*args, **kwargs)
+        checking = checking or check(made)
         result = checking(*args, **kwargs)
         if kind is not _UNLIKE_ANY:
             fine.add(kind)

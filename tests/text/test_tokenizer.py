@@ -215,8 +215,8 @@ def test_an_unknown_token_is_answered_with_the_nearest():
 @pytest.mark.parametrize("unit", ["a", " ", "\n", "é", "🙂", "<", "0", "ab ", "\u0301"])
 def test_400k_repeated_characters_are_encoded_in_under_a_second(tokenizer, unit):
     text = unit * (400_000 // len(unit))
-    best = min(_seconds(tokenizer, text) for _ in range(2))  # the machine may be busy once
-    assert best < 1.0
+    # the machine may be busy once
+    assert any(_seconds(tokenizer, text) < 1.0 for _ in range(2))
 
 
 def _seconds(tokenizer, text):
