@@ -182,10 +182,10 @@ def perplexities() -> Iterator[Row]:
         model = trained(make_loop("classic", shard, TRAINED_STEPS)).model.eval()
         assert isinstance(model, Decoder)
         batches = list(islice(Blocks(shard, model.config.n_ctx).evaluation(32), 16))
-    whole = perplexity(unpacked(model), batches)
-    yield Row("perplexity, trained 4 x 128, as stored", whole, "")
+    as_stored = perplexity(unpacked(model), batches)
+    yield Row("perplexity, trained 4 x 128, as stored", as_stored, "")
     for weights in WEIGHTS:
-        change = perplexity(pack(model, weights), batches) / whole - 1
+        change = perplexity(pack(model, weights), batches) / as_stored - 1
         yield Row(f"perplexity, {weights}: change", 100 * change, "%")
 
 

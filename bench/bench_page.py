@@ -222,9 +222,9 @@ def file_alone(page: Page) -> Iterator[Row]:
         yield Row("the miniature trains in the page", speed, "steps/s", target=(">=", 30))
 
 
-def walk(page: Page, place: str) -> Iterator[Row]:
+def walk(page: Page, url: str) -> Iterator[Row]:
     """Every scene of the walk through 16 tokens: its frames, and what a frame takes of the page."""
-    page.goto(f"{place}&play=1")
+    page.goto(f"{url}&play=1")
     dialog = page.get_by_role("dialog")
     scenes = dialog.locator(".where").inner_text().partition("1 of ")[2]
     session = measured(page, "threadTicks")  # of the processor, however busy the machine is

@@ -56,9 +56,9 @@ REFERENCE, TARGET = 1.90, 1.52  # on tiny Shakespeare
 
 
 def run(seconds: float, text: Path | None = None) -> Iterator[Row]:
-    whole = seconds >= FULL
-    on_shakespeare = whole and text is not None
-    n = STEPS if whole else max(4, int(STEPS * seconds / FULL))
+    full = seconds >= FULL
+    on_shakespeare = full and text is not None
+    n = STEPS if full else max(4, int(STEPS * seconds / FULL))
     with tempfile.TemporaryDirectory() as folder:
         shard = write_text(Path(folder) / "tokens", text)
         nano = Nano(shard)
@@ -78,9 +78,9 @@ def run(seconds: float, text: Path | None = None) -> Iterator[Row]:
         yield Row("classic: training time", classic.seconds, "s", NANO, took)
 
         limit = ("<=", TARGET) if on_shakespeare else None
-        race = Race(shard, n, peer, whole)
+        race = Race(shard, n, peer, full)
         yield from race.in_time(1.0, "nanoGPT's time", limit)
-        limit = ("<=", peer) if whole else None
+        limit = ("<=", peer) if full else None
         yield from race.in_time(0.1, "a tenth of it", limit)
         yield from starting(folder, shard)
 
@@ -95,8 +95,8 @@ class Nano:
         self.id_of[used.astype(np.int64)] = torch.arange(len(used))
         config = Config.from_dict({**sizes, "vocab_size": len(used)})
         torch.manual_seed(0)
-        own = tokens[: Blocks(shard, config.n_ctx).n_train]
-        self.training = NanoTraining(NanoGPT(config), own, config.n_ctx, 12)
+        learned = tokens[: Blocks(shard, config.n_ctx).n_train]
+        self.training = NanoTraining(NanoGPT(config), learned, config.n_ctx, 12)
         self.step = self.training.step
 
     def seconds(self, n: int) -> float:
@@ -112,16 +112,16 @@ class Nano:
         scored = []
         for ids, targets in Blocks(self.shard, self.training.n_ctx).evaluation(128):
             asked = targets >= 0
-            own = torch.where(asked, self.id_of[targets.clamp_min(0)], targets)
-            scored.append((self.training.model(self.id_of[ids], own).item(), int(asked.sum())))
+            known = torch.where(asked, self.id_of[targets.clamp_min(0)], targets)
+            scored.append((self.training.model(self.id_of[ids], known).item(), int(asked.sum())))
         return sum(loss * n for loss, n in scored) / sum(n for _, n in scored)
 
 
 class Race:
     """`fast` in shares of the time that n steps of nanoGPT take."""
 
-    def __init__(self, shard: Shard, n: int, peer: float, whole: bool) -> None:
-        self.shard, self.n, self.peer, self.whole = shard, n, peer, whole
+    def __init__(self, shard: Shard, n: int, peer: float, full: bool) -> None:
+        self.shard, self.n, self.peer, self.full = shard, n, peer, full
         self.nano = Nano(shard)
 
     def in_time(self, share: float, what: str, limit: tuple[str, float] | None) -> Iterator[Row]:
@@ -136,7 +136,7 @@ class Race:
         middle = statistics.median(steps)
         yield spread_row(f"fast: loss after {middle:,} steps, {what}", losses, self.peer, limit)
         yield Row("fast: training time", statistics.median(seconds), "s", rounds=len(SEEDS))
-        most = ("<=", share) if self.whole else None
+        most = ("<=", share) if self.full else None
         used = statistics.median(shares)
         yield Row("fast: share of nanoGPT's time", used, "", target=most, rounds=len(SEEDS))
 
@@ -144,7 +144,7 @@ class Race:
         """A step of `fast` over one of nanoGPT's."""
         loop = ready(make_loop(FAST, self.shard, STEPS))
         turns = {FAST: loop.advance, NANO: self.nano.step}
-        times = alternate(turns, 8.0 if self.whole else 0.0, TURN)
+        times = alternate(turns, 8.0 if self.full else 0.0, TURN)
         return ratio(times[FAST], times[NANO]).median
 
     def train(self, loop: Loop) -> tuple[Loop, float]:
@@ -176,10 +176,10 @@ def starting(folder: str, shard: Shard) -> Iterator[Row]:
     for what in ("cold", "warm"):
         begun = time.perf_counter()
         said = subprocess.run(command, env=caches, check=True, capture_output=True, text=True)
-        whole = time.perf_counter() - begun
+        total = time.perf_counter() - begun
         first = float(said.stdout.split()[-1])
         yield Row(f"fast: first step, {what} compile cache", first, "s")
-        yield Row(f"fast: process up to its second step, {what}", whole, "s")
+        yield Row(f"fast: process up to its second step, {what}", total, "s")
 
 
 def write_text(folder: Path, text: Path | None) -> Shard:

@@ -253,7 +253,7 @@ def load(
                 if stream:
                     body["stream_options"] = {"include_usage": True}
                 try:
-                    times, tokens = _streamed(client, body) if stream else _whole(plain, body)
+                    times, tokens = _streamed(client, body) if stream else _unstreamed(plain, body)
                 except (httpx.HTTPError, OSError, HTTPException, KeyError, ValueError) as error:
                     after = time.perf_counter() - begun
                     fault = f"after {after:.0f} s: {error!r}"
@@ -268,7 +268,7 @@ def load(
                     seen.between += [after - before for before, after in pairwise(times)]
 
     with closing(_plain(url)) as plain:
-        _whole(plain, {"prompt": PROMPT, "max_tokens": 2})
+        _unstreamed(plain, {"prompt": PROMPT, "max_tokens": 2})
     threads = [threading.Thread(target=ask, args=[number]) for number in range(clients)]
     spent = 0.0 if process is None else _processor_seconds(process)
     begun = time.perf_counter()
@@ -301,7 +301,7 @@ def _plain(url: str) -> HTTPConnection:
     return HTTPConnection(url.removeprefix("http://"), timeout=300)
 
 
-def _whole(client: HTTPConnection, body: dict[str, Any]) -> tuple[list[float], int]:
+def _unstreamed(client: HTTPConnection, body: dict[str, Any]) -> tuple[list[float], int]:
     headers = {"content-type": "application/json"}
     client.request("POST", "/v1/completions", json.dumps(body), headers)
     answer = json.loads(client.getresponse().read())

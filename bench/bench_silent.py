@@ -55,7 +55,7 @@ def compared(seconds: float) -> Iterator[Row]:
             for what, pair in (("forward", forwards), ("forward + backward", backwards)):
                 times = alternate(pair, share * seconds, calls, time.process_time)
                 row = f"{name}, {rows} x {config.n_ctx}: {what}, {way}"
-                yield compare(row, times, OURS, PEER, TARGET, whole=True)
+                yield compare(row, times, OURS, PEER, TARGET, by_interval=True)
 
 
 def forward(model: Callable[[Tensor], Tensor], ids: Tensor) -> Callable[[], None]:
@@ -83,7 +83,9 @@ def twins(config: Config) -> tuple[Decoder, PlainGPT]:
     spelled = (("W_E", "weight"), ("W_pos", "weight"), (".w", ".weight"), (".b", ".bias"))
     renamed = {}
     for name, value in ours.state_dict().items():
-        endings = (name.removesuffix(own) + its for own, its in spelled if name.endswith(own))
+        endings = (
+            name.removesuffix(suffix) + its for suffix, its in spelled if name.endswith(suffix)
+        )
         renamed[next(endings, name)] = value
     plain.load_state_dict(renamed)
     return ours, plain

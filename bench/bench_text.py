@@ -37,8 +37,8 @@ def run(seconds: float) -> Iterator[Row]:
         took = time.perf_counter() - start
         trained_on = sum(len(piece.encode()) for piece in pieces[:8]) / 1e6
         yield Row(f"train, vocabulary {tokenizer.vocab_size}", trained_on / took, "MB/s")
-        fast, own = tokenizer.encode_arrays(pieces), tokenizer.encode_batch(pieces)
-        assert [ids.tolist() for ids in fast] == own, "the ids differ"
+        fast, one_by_one = tokenizer.encode_arrays(pieces), tokenizer.encode_batch(pieces)
+        assert [ids.tolist() for ids in fast] == one_by_one, "the ids differ"
         times = alternate(
             {
                 BULK: partial(tokenizer.encode_arrays, pieces),

@@ -50,7 +50,7 @@ class Row:
     ratio: Ratio | None = None
     target: tuple[str, float] | None = None
     rounds: int = 1
-    whole: bool = False
+    by_interval: bool = False
 
     @property
     def verdict(self) -> str:
@@ -58,7 +58,7 @@ class Row:
             return ""
         sign, bound = self.target
         figure = self.ratio.median if self.ratio else self.ours
-        if self.ratio and self.whole:
+        if self.ratio and self.by_interval:
             figure = self.ratio.high if sign == "<=" else self.ratio.low
         met = figure <= bound if sign == "<=" else figure >= bound
         return f"{sign} {bound:g} {'met' if met else 'MISSED'}"
@@ -149,7 +149,7 @@ def compare(
     peer: str,
     target: tuple[str, float] | None = None,
     per_second: float | None = None,
-    whole: bool = False,
+    by_interval: bool = False,
 ) -> Row:
     """A row in milliseconds, or in `per_second` things a second, of two contestants' times."""
     mine, theirs = times[ours], times[peer]
@@ -159,7 +159,7 @@ def compare(
     else:
         figures = [1000 * statistics.median(t) for t in (mine, theirs)]
         quotient, unit = ratio(mine, theirs), "ms"
-    return Row(what, figures[0], unit, peer, figures[1], quotient, target, len(mine), whole)
+    return Row(what, figures[0], unit, peer, figures[1], quotient, target, len(mine), by_interval)
 
 
 def peak_bytes(once: Callable[[], object]) -> int | None:

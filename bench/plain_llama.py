@@ -45,13 +45,13 @@ class PlainAttention(nn.Module):
         q, k, v = (part.unflatten(-1, (-1, self.d_head)) for part in parts)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (y.transpose(1, 2) for y in (turned(q, cos, sin), turned(k, cos, sin), v))
+        q, k, v = (y.transpose(1, 2) for y in (rotated(q, cos, sin), rotated(k, cos, sin), v))
         shared = q.shape[1] != k.shape[1]
         z = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=shared)
         return affine(z.transpose(1, 2).flatten(-2), self.W_O, None)
 
 
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [batch, pos, head, d_head], its halves turned by angles [pos, 1, d_head / 2]."""
     a, b = x.chunk(2, -1)
     return torch.cat((torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)), -1)

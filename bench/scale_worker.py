@@ -114,8 +114,8 @@ def main(steps: int, file: Path) -> None:
         loops = {ONE: loop_of(ALONE, RECIPE.batch_size)}
         for name in EXCHANGES:
             make = partial(Group, copies.store, device=copies.device, sharded=name == "parts")
-            own = make(rank=0, size=1, members=itself)
-            loops[f"{name} alone"] = loop_of(own, RECIPE.batch_size // copies.size)
+            alone = make(rank=0, size=1, members=itself)
+            loops[f"{name} alone"] = loop_of(alone, RECIPE.batch_size // copies.size)
             loops[name] = loop_of(make(rank=copies.rank, size=copies.size), RECIPE.batch_size)
         calls: dict[str, Callable[[], object]] = {n: loop.advance for n, loop in loops.items()}
         if not copies.is_first:

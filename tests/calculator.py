@@ -105,8 +105,8 @@ def holds(arithmetic: str) -> bool:
     """Whether a line ``name = numbers = result`` is true; with ``   (condition: yes)`` that too."""
     _, _, text = arithmetic.partition(" = ")
     numbers, equals, result = text.rpartition(" = ")
-    found = WITH_CONDITION.fullmatch(numbers.rstrip("\n ") if equals else text)
-    assert found is not None, arithmetic
-    if found["condition"] and bool(calculate(found["condition"])) != (found["answer"] == "yes"):
+    match = WITH_CONDITION.fullmatch(numbers.rstrip("\n ") if equals else text)
+    assert match is not None, arithmetic
+    if match["condition"] and bool(calculate(match["condition"])) != (match["answer"] == "yes"):
         return False
-    return gives(found["numbers"], result.strip()) if equals else bool(found["numbers"])
+    return gives(match["numbers"], result.strip()) if equals else bool(match["numbers"])

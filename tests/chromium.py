@@ -16,6 +16,6 @@ FLAGS = [
 
 def find_chromium() -> str | None:
     """Where Chromium is: $CHROMIUM, or the first one on the PATH."""
-    given = os.environ.get("CHROMIUM")
+    configured = os.environ.get("CHROMIUM")
     names = ("chromium", "chromium-browser", "google-chrome")
-    return given or next(filter(None, map(shutil.which, names)), None)
+    return configured or next(filter(None, map(shutil.which, names)), None)

@@ -50,18 +50,18 @@ def test_another_system_is_refused_in_one_line_at_import(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("program", "whole"),
+    ("program", "argv"),
     [(r"C:\Scripts\glassformer.exe", []), ("-m", ["python", "-X", "utf8", "-m", "glassformer"])],
 )
 def test_the_command_on_another_system_ends_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     program: str,
-    whole: list[str],
+    argv: list[str],
 ):
     monkeypatch.setattr(os, "name", "nt")
     monkeypatch.setattr(sys, "argv", [program, "ask"])
-    monkeypatch.setattr(sys, "orig_argv", whole)
+    monkeypatch.setattr(sys, "orig_argv", argv)
     with pytest.raises(SystemExit) as ended:
         importlib.reload(glassformer)
     assert ended.value.code == 2

@@ -138,9 +138,9 @@ class _Decorate(ast.NodeVisitor):
 
     def visit_If(self, node: ast.If) -> None:
         """What only checkers import from other packages is imported: annotations name it."""
-        own = f"{self._package}."
+        prefix = f"{self._package}."
         if ast.unparse(node.test) == "TYPE_CHECKING" and not any(
-            isinstance(line, ast.ImportFrom) and f"{line.module}.".startswith(own)
+            isinstance(line, ast.ImportFrom) and f"{line.module}.".startswith(prefix)
             for line in node.body
         ):
             node.test = ast.copy_location(ast.Constant(True), node.test)

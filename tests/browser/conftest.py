@@ -105,5 +105,5 @@ def _complaint(message: ConsoleMessage) -> list[str]:
 
 
 def _outside(url: str) -> list[str]:
-    own = ("http://127.0.0.1:", "file:", "data:", "blob:", "about:")
-    return [] if url.startswith(own) else [f"asked for {url}"]
+    local = ("http://127.0.0.1:", "file:", "data:", "blob:", "about:")
+    return [] if url.startswith(local) else [f"asked for {url}"]

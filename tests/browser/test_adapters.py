@@ -14,7 +14,7 @@ from glassformer.training.loop import train
 from glassformer.training.prepare import Prepared, new_run
 from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
-from tests.browser.test_engine import near, opened, shown
+from tests.browser.test_engine import close_to, opened, shown
 from tests.browser.test_page import VIEWS, problems_of_views
 
 TEXT = "the cat sat on the mat and the dog sat on the log . " * 40
@@ -36,14 +36,14 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapters")
     (folder / "text.txt").write_text(TEXT)
     sizes = {"n_ctx": 16, "d_model": 8, "n_layers": 2, "n_heads": 2}
-    given = {
+    options = {
         "texts": (str(folder / "text.txt"),),
         "recipe": {"steps": 8, "batch_size": 2, "lr": 1e-2, "warmup_steps": 1},
         "device": "cpu",
     }
-    finished(new_run(folder / "base", Choices(**given, tokenizer="words", model=sizes)))
+    finished(new_run(folder / "base", Choices(**options, tokenizer="words", model=sizes)))
     lora = Lora(rank=2, alpha=4.0, on=("W_Q", "W_K", "W_O", "W_in"))
-    further = Choices(**given, start_from=str(folder / "base"), lora=lora)
+    further = Choices(**options, start_from=str(folder / "base"), lora=lora)
     finished(new_run(folder / "adapted", further))
     return folder / "adapted"
 
@@ -63,7 +63,7 @@ def test_a_file_runs_the_adapted_model_and_every_number_is_pythons(
     for address in CELLS:
         opened(page, file, "map", prompt=OTHER, target="on", at=address)
         expect(page.locator(f'[data-address="{address}"]')).to_be_visible()
-        assert shown(page) == near(trace[address].item()), address
+        assert shown(page) == close_to(trace[address].item()), address
         if not address.startswith("weight/"):
             expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
     opened(

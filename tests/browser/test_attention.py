@@ -38,7 +38,7 @@ def head_of(trace: Trace, block: int, head: int):
     return trace[f"fwd/blocks.{block}.attn.pattern"][head]
 
 
-def says(trace: Trace, block: int, head: int, query: int) -> str:
+def sentence(trace: Trace, block: int, head: int, query: int) -> str:
     row = head_of(trace, block, head)[query]
     best = int(row.argmax())
     return f"“{WORDS[query]}” looks most at “{WORDS[best]}”, {number(float(row[best]), 2)}"
@@ -53,10 +53,10 @@ def test_every_head_says_what_a_token_looks_at_most(
     for block in range(config.n_layers):
         for head in range(config.n_heads):
             expect(page.locator(f"[data-head='{block}.{head}']")).to_have_attribute(
-                "aria-label", f"block {block}, head {head}: {says(trace, block, head, query)}"
+                "aria-label", f"block {block}, head {head}: {sentence(trace, block, head, query)}"
             )
     expect(page.get_by_test_id("summary")).to_contain_text(
-        f"Head 0 of block 0: {says(trace, 0, 0, query)}"
+        f"Head 0 of block 0: {sentence(trace, 0, 0, query)}"
     )
 
 

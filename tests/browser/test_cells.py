@@ -94,10 +94,10 @@ def some_cells(
     ]
 
 
-def check(found: Iterable[dict[str, Any]], trace: Trace) -> None:
+def check(cards: Iterable[dict[str, Any]], trace: Trace) -> None:
     """Every card says what Python says, and its lines are true as they are printed."""
     lines, nearly = 0, []
-    for card in found:
+    for card in cards:
         address = card["address"]
         explanation = trace.explain(address)
         assert card["value"] == number(explanation.value, 6), address

@@ -59,8 +59,8 @@ def answer_all(page: Page, room: Classroom, name: str) -> None:
     for stage in lesson(name, room).stages:
         section = page.get_by_role("heading", name=stage.title, exact=True).locator("..")
         questions = [part for part in stage.parts if isinstance(part, Guess | Task)]
-        for place, part in enumerate(questions):
-            answer_by_keyboard(page, section.locator("form").nth(place), part)
+        for index, part in enumerate(questions):
+            answer_by_keyboard(page, section.locator("form").nth(index), part)
 
 
 def test_the_file_is_small_opens_with_the_lessons_and_asks_nothing_of_the_network(

@@ -40,7 +40,7 @@ def shown(page: Page) -> float:
     return float(page.get_by_test_id("value").inner_text().replace("−", "-"))
 
 
-def near(value: float) -> Any:
+def close_to(value: float) -> Any:
     return pytest.approx(value, rel=1e-3, abs=1e-7)  # the card has six digits, both have float32
 
 
@@ -58,7 +58,7 @@ def test_a_file_reads_another_prompt_and_explains_every_number_of_it(
     for address in CELLS:
         opened(page, file, "map", prompt=OTHER, at=address)
         expect(page.locator(f'[data-address="{address}"]')).to_be_visible()
-        assert shown(page) == near(trace[address].item())
+        assert shown(page) == close_to(trace[address].item())
         expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
 
 
@@ -70,7 +70,7 @@ def test_a_file_edits_patches_and_draws_by_itself(
     opened(page, file, "map", prompt=PROMPT, at=address, edits={HEAD: 0})
     trace = record(state, TraceOptions(prompt=PROMPT), {HEAD: 0.0}).trace
     expect(page.locator(f'[data-address="{address}"]')).to_be_visible()
-    assert shown(page) == near(trace[address].item())
+    assert shown(page) == close_to(trace[address].item())
     page.goto(f"{file.as_uri()}#/lab?{urlencode({'edits': json.dumps(edits)})}")
     expect(page.get_by_role("main").get_by_role("alert")).to_contain_text("give one number")
     how = SamplingOptions(temperature=0.8, top_k=5, seed=3)

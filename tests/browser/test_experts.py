@@ -14,9 +14,9 @@ BLOCK = 1  # the one with experts
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    state, place = experts(), tmp_path_factory.mktemp("experts")
-    save(state.model, state.tokenizer, place / "model")
-    return export(str(place / "model"), PROMPT, place / "page.html")
+    state, folder = experts(), tmp_path_factory.mktemp("experts")
+    save(state.model, state.tokenizer, folder / "model")
+    return export(str(folder / "model"), PROMPT, folder / "page.html")
 
 
 def test_a_blocks_picture_says_who_shares_what_and_a_token_shows_its_experts(

@@ -44,10 +44,10 @@ def passes(state: TrainState, edit: Edit) -> tuple[Trace, Trace]:
 
 
 def lab(url: str, edits: object = None, **fields: str) -> str:
-    given = {"run": "small", "prompt": PROMPT, **fields}
+    query = {"run": "small", "prompt": PROMPT, **fields}
     if edits:
-        given["with"] = json.dumps({"edits": edits})
-    return f"{url}#/lab?" + "&".join(f"{name}={quote(value)}" for name, value in given.items())
+        query["with"] = json.dumps({"edits": edits})
+    return f"{url}#/lab?" + "&".join(f"{name}={quote(value)}" for name, value in query.items())
 
 
 def shows(page: Page, before: Trace, after: Trace) -> None:

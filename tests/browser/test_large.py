@@ -146,7 +146,7 @@ def test_a_frame_on_its_way_does_not_move_that_of_the_next_matrix(page: Page, wi
 
 def test_the_frame_is_moved_by_keys(page: Page, wide: str) -> None:
     page.goto(wide + at("weight/embed.W_E"))
-    for key, says in [
+    for key, text in [
         ("PageDown", "vocab 820 to 883, d_model 0 to 63"),
         ("ArrowDown", "vocab 852 to 915, d_model 0 to 63"),
         ("End", "vocab 852 to 915, d_model 1 to 64"),
@@ -154,7 +154,7 @@ def test_the_frame_is_moved_by_keys(page: Page, wide: str) -> None:
         ("Control+Home", "vocab 0 to 63, d_model 0 to 63"),
     ]:
         overview(page).press(key)
-        expect(part(page)).to_contain_text(says)
+        expect(part(page)).to_contain_text(text)
 
 
 @pytest.mark.heavy
@@ -286,11 +286,11 @@ def test_a_large_table_has_its_map_and_its_neighbors(
     assert Path(download.value.path()).read_text().count("h0") == len(WORDS)  # a dot for each
     who = "this page" if wide.startswith("file:") else "the server, in float64,"
     expect(page.get_by_role("main")).to_contain_text(f"principal components, computed by {who}")
-    near = page.get_by_role("region", name="The tokens nearest to w77x")
-    expect(near.locator("tbody tr")).to_have_count(10)
+    neighbors = page.get_by_role("region", name="The tokens nearest to w77x")
+    expect(neighbors.locator("tbody tr")).to_have_count(10)
     result = {WORDS[n.token]: [n.dot, n.length, n.cosine] for n in nearest(model.embed.W_E, 77, 10)}
-    assert list(numbers(near)) == list(result)
-    for word, row in numbers(near).items():
+    assert list(numbers(neighbors)) == list(result)
+    for word, row in numbers(neighbors).items():
         assert row == pytest.approx(result[word], rel=6e-4)
 
 
@@ -336,10 +336,10 @@ def test_a_large_matrix_is_accessible_and_fits_the_screen(
     for address in ("weight/embed.W_E", "weight/unembed.W_U[d_model=3,vocab=5]"):
         page.goto(served + at(address))
         expect(part(page)).to_be_visible()
-        whole, window = overview(page).bounding_box(), page.get_by_role("grid").bounding_box()
-        assert whole
+        map_, window = overview(page).bounding_box(), page.get_by_role("grid").bounding_box()
+        assert map_
         assert window
-        beside = whole["x"] + whole["width"] <= window["x"]
-        assert beside or whole["y"] + whole["height"] <= window["y"]
+        beside = map_["x"] + map_["width"] <= window["x"]
+        assert beside or map_["y"] + map_["height"] <= window["y"]
         assert problems(page) == []
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

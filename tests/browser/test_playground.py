@@ -48,8 +48,8 @@ def recorded(state: TrainState, sampling: Sampling, seed=0, index=0, prompt=PROM
 
 
 def visit(page: Page, server: str, **fields: object) -> None:
-    given = {"prompt": PROMPT, **fields}
-    query = "&".join(f"{name}={quote(_text(value))}" for name, value in given.items())
+    values = {"prompt": PROMPT, **fields}
+    query = "&".join(f"{name}={quote(_text(value))}" for name, value in values.items())
     page.goto(f"{server}#/playground?{query}")
     page.get_by_test_id("token").wait_for()
 
@@ -377,15 +377,15 @@ def test_of_a_peaked_prediction_every_bar_is_seen_and_the_line_has_room_for_the_
 ) -> None:
     prompt = "Once there"
     trace = recorded(state, Sampling(), prompt=prompt)
-    own = trace["fwd/probs"][-1].double().sort(descending=True)
-    assert own.values[0] > 0.9
+    ranked = trace["fwd/probs"][-1].double().sort(descending=True)
+    assert ranked.values[0] > 0.9
     visit(page, server, prompt=prompt)
     scale = page.get_by_label("bars on a log scale")
     expect(scale).not_to_be_checked()
     scale.check()
-    decades = math.floor(1 - math.log10(own.values[11]))
+    decades = math.floor(1 - math.log10(ranked.values[11]))
     bars = page.locator("tr[data-token] i")
-    for i, p in enumerate(own.values[:12].tolist()):
+    for i, p in enumerate(ranked.values[:12].tolist()):
         width = float((bars.nth(i).get_attribute("style") or "").split(":")[1].rstrip("%; "))
         assert width == pytest.approx(100 * (1 + math.log10(p) / decades), abs=0.01)
     line = page.get_by_role("slider", name="The drawn number u")

@@ -40,12 +40,12 @@ def test_a_visitor_guesses_among_four_and_gets_the_models_answer_in_per_cent_on_
     trace = record(state, TraceOptions(prompt=PROMPT)).trace
     probs = trace.value_of(trace.node("fwd/probs"))[0, -1].tolist()
     chance = probs[state.tokenizer.encode(word)[0]]
-    said = re.search(rf"“{word}” (?:gets|is its first choice, with) ([\d.]+)%", told(page))
-    assert said is not None, told(page)
+    said = re.search(rf"“{word}” (?:gets|is its first choice, with) ([\d.]+)%", sentence(page))
+    assert said is not None, sentence(page)
     assert float(said[1]) == pytest.approx(100 * chance, abs=0.06)  # one decimal
     mine = page.locator("li.marked")
     expect(mine).to_contain_text(word)
-    end = re.search(r"from 0 to (\d+)%", told(page))
+    end = re.search(r"from 0 to (\d+)%", sentence(page))
     assert end is not None
     drawn = re.search(r"width: ([\d.]+)%", str(mine.locator(".fill").get_attribute("style")))
     assert drawn is not None
@@ -56,7 +56,7 @@ def test_a_visitor_guesses_among_four_and_gets_the_models_answer_in_per_cent_on_
     expect(page).to_have_url(re.compile(r"#/story\?.*play="))
 
 
-def told(page: Page) -> str:
+def sentence(page: Page) -> str:
     return page.get_by_test_id("answer").inner_text()
 
 

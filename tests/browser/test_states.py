@@ -131,14 +131,14 @@ def test_a_run_that_has_steps_left_is_called_unfinished(
     rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     done = "".join(row for row in rows if json.loads(row)["step"] <= 20)
     (folder / "metrics.jsonl").write_text(done)
-    says = "unfinished: 20 of the 60 steps planned"
+    progress = "unfinished: 20 of the 60 steps planned"
     with serve(str(run_folder), str(folder)) as url:
         page.goto(f"{url}#/training?run=stopped&prompt=the+dog")
-        expect(page.locator("main header")).to_contain_text(f"It is {says}.")
+        expect(page.locator("main header")).to_contain_text(f"It is {progress}.")
         page.get_by_role("button", name="Tools").click()
         options = page.get_by_label("Run").locator("option")
         expect(options).to_have_text(
-            ["small · 109,440 parameters", f"stopped · {says} · 109,440 parameters"]
+            ["small · 109,440 parameters", f"stopped · {progress} · 109,440 parameters"]
         )
         page.goto(f"{url}#/training?run=small&prompt=the+dog")
         expect(page.locator("main header")).to_contain_text("small was trained here")
@@ -146,7 +146,7 @@ def test_a_run_that_has_steps_left_is_called_unfinished(
         page.goto(f"{url}#/playground?run=small&prompt=the+dog")
         page.get_by_label("Compare with").select_option("run")
         others = page.get_by_label("The other run").locator("option")
-        expect(others).to_have_text(["choose a run", f"stopped · {says}"])
+        expect(others).to_have_text(["choose a run", f"stopped · {progress}"])
 
 
 @pytest.mark.heavy

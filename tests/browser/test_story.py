@@ -123,14 +123,14 @@ def test_a_word_outside_the_vocabulary_is_said_to_be(page: Page, server: str, vi
 )
 def test_a_place_that_there_is_not_is_answered(page: Page, server: str, view: str) -> None:
     alert = page.locator("main").get_by_role("alert")
-    for asked, good, says in (
+    for asked, good, message in (
         ("block=9", "block=1", "There is no block 9: they go from 0 to 1. This is block 1."),
         ("head=-1", "head=0", "There is no head -1: they go from 0 to 3. This is head 0."),
         ("pos=1.5", "pos=1", "There is no token 1.5: they go from 0 to 7. This is token 1."),
         ("pos=x", "pos=7", "There is no token x: they go from 0 to 7. This is token 7."),
     ):
         page.goto(f"{server}#/{view}?{SMALL}&{asked}")
-        expect(alert).to_have_text(says)
+        expect(alert).to_have_text(message)
         page.goto(f"{server}#/{view}?{SMALL}&{good}")
         expect(alert).to_have_count(0)
 
@@ -323,18 +323,18 @@ def hold(page: Page, link: Locator) -> None:
 
 
 def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server: str) -> None:
-    def says(term: str) -> Locator:
+    def explained(term: str) -> Locator:
         return page.get_by_role("note").filter(has_text=glossary()[term])
 
     page.goto(f"{server}#/playground?run=miniature&prompt=the+cat+sat")
     word: Position = {"x": 8, "y": 8}  # a label may be wider than its text
     page.get_by_text("Temperature", exact=True).hover(position=word)
-    expect(says("temperature")).to_be_in_viewport(ratio=1)
+    expect(explained("temperature")).to_be_in_viewport(ratio=1)
     page.get_by_text("Top-k", exact=True).hover(position=word)
     expect(page.get_by_role("note")).to_have_count(1)
-    expect(says("top-k")).to_be_in_viewport(ratio=1)
+    expect(explained("top-k")).to_be_in_viewport(ratio=1)
     page.get_by_role("link", name="Attention", exact=True).hover()
-    expect(says("attention")).to_be_in_viewport(ratio=1)
+    expect(explained("attention")).to_be_in_viewport(ratio=1)
     page.mouse.move(2, 2)
     expect(page.get_by_role("note")).to_have_count(0)
     page.keyboard.press("Tab")  # from the link that the mouse was at to the next ones
@@ -342,13 +342,13 @@ def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server
         if page.get_by_role("link", name="Attention", exact=True).evaluate(FOCUSED):
             break
         page.keyboard.press("Tab")
-    expect(says("attention")).to_be_in_viewport(ratio=1)
+    expect(explained("attention")).to_be_in_viewport(ratio=1)
     page.keyboard.press("Escape")
     expect(page.get_by_role("note")).to_have_count(0)
     hold(page, page.get_by_role("link", name="Attention", exact=True))
-    expect(says("attention")).to_be_in_viewport(ratio=1)
+    expect(explained("attention")).to_be_in_viewport(ratio=1)
     expect(page).to_have_url(re.compile("#/playground"))  # a finger that rests follows no link
     page.goto(f"{server}#/story?run=miniature&prompt=the+cat+sat&play=softmax")
     page.get_by_role("dialog").get_by_role("button", name="Softmax", exact=True).click()
-    expect(says("softmax")).to_be_in_viewport(ratio=1)
+    expect(explained("softmax")).to_be_in_viewport(ratio=1)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()  # it waits

@@ -18,7 +18,7 @@ from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from glassformer.training.translation import filled_batch
-from tests.browser.test_engine import near, opened, shown
+from tests.browser.test_engine import close_to, opened, shown
 from tests.browser.test_page import VIEWS, problems_of_views
 
 PAIRS = {
@@ -72,10 +72,10 @@ def filling(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def files(translating: str, filling: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The page of each with a word asked for, so that it has gradients."""
-    place = tmp_path_factory.mktemp("files")
+    folder = tmp_path_factory.mktemp("files")
     return [
-        export(translating, SOURCE, place / "translating.html"),
-        export(filling, BLANK, place / "filling.html", target="cat"),
+        export(translating, SOURCE, folder / "translating.html"),
+        export(filling, BLANK, folder / "filling.html", target="cat"),
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_new_source_is_translated_by_the_page_as_python_translates_it(
     for address in NUMBERS:
         opened(page, files[0], "map", prompt=OTHER, at=address)
         expect(page.locator(f'[data-address="{address}"]')).to_be_visible()
-        assert shown(page) == near(trace[address].item())
+        assert shown(page) == close_to(trace[address].item())
 
 
 def test_cross_attention_is_a_picture_under_the_source_words_and_its_cells_explain_themselves(
@@ -118,7 +118,7 @@ def test_cross_attention_is_a_picture_under_the_source_words_and_its_cells_expla
     expect(grid.get_by_role("gridcell")).to_contain_text("source_query 0 the")
     trace = record(open_train_state(translating), TraceOptions(prompt=SOURCE)).trace
     opened(page, files[0], "map", at=CROSS)
-    assert shown(page) == near(trace[CROSS].item())
+    assert shown(page) == close_to(trace[CROSS].item())
     expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
 
 
@@ -152,20 +152,20 @@ def test_a_blank_is_filled_with_the_probabilities_that_python_gives(
 ) -> None:
     opened(page, files[1], "story", prompt=OTHER_BLANK)
     state = open_train_state(filling)
-    place = 2  # behind [CLS] and a
+    pos = 2  # behind [CLS] and a
     for prompt, target in ((OTHER_BLANK, None), (BLANK, "cat")):
         trace = record(state, TraceOptions(prompt=prompt, target=target)).trace
-        probs = trace["probs"][place]
+        probs = trace["probs"][pos]
         best = state.tokenizer.token(int(probs.argmax()))
         asked = {"prompt": prompt} if target is None else {"prompt": prompt, "target": target}
         opened(page, files[1], "story", **asked)
         title = page.get_by_role("heading", level=1)
         expect(title).to_have_text(f"How the blank of “{prompt}” is filled with “{best}”")
-        address = f"fwd/probs[batch=0,pos={place},vocab={int(probs.argmax())}]"
+        address = f"fwd/probs[batch=0,pos={pos},vocab={int(probs.argmax())}]"
         opened(page, files[1], "map", **asked, at=address)
-        assert shown(page) == near(probs.max().item())
+        assert shown(page) == close_to(probs.max().item())
     opened(page, files[1], "map", prompt=BLANK, target="cat", at="fwd/loss")
-    assert shown(page) == near(trace["loss"].item())
+    assert shown(page) == close_to(trace["loss"].item())
     opened(page, files[1], "playground", prompt=OTHER_BLANK)
     page.get_by_role("button", name=re.compile("Put “.*” in the blank")).click()
     expect(page.get_by_role("group", name="The prompt's tokens")).not_to_contain_text("[MASK]")

@@ -42,8 +42,8 @@ def test_a_number_is_walked_to_the_token_that_it_came_from(
     page: Page, server: str, motion: str
 ) -> None:
     page.emulate_media(reduced_motion="reduce" if motion == "reduce" else "no-preference")
-    near = urlencode({"run": "miniature", "prompt": "the cat sat"})
-    page.goto(f"{server}#/map?{near}&at=fwd/blocks.0.resid_pre[batch=0,pos=1,d_model=0]")
+    query = urlencode({"run": "miniature", "prompt": "the cat sat"})
+    page.goto(f"{server}#/map?{query}&at=fwd/blocks.0.resid_pre[batch=0,pos=1,d_model=0]")
     page.get_by_role("button", name="Walk to the token").click()
     expect(page.locator("[data-address^='token/ids']")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="steps to token/ids")).to_have_count(1)

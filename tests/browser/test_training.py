@@ -27,15 +27,15 @@ SECONDS = 1000  # milliseconds
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[str]:
+def fresh_server(tmp_path: Path) -> Iterator[str]:
     """A server whose new runs go to a folder of the test."""
     with serve("miniature", folder=tmp_path / "runs") as url:
         yield url
 
 
 def training(url: str, **fields: str) -> str:
-    given = {"run": "small", "prompt": PROMPT, **fields}
-    return f"{url}#/training?" + "&".join(f"{name}={quote(value)}" for name, value in given.items())
+    query = {"run": "small", "prompt": PROMPT, **fields}
+    return f"{url}#/training?" + "&".join(f"{name}={quote(value)}" for name, value in query.items())
 
 
 def probabilities(folder: Path, step: int) -> dict[str, float]:
@@ -252,8 +252,8 @@ def test_two_equal_held_out_losses_in_a_row_are_two_points(page: Page, server: s
 
 
 @pytest.mark.heavy
-def test_a_run_is_started_stopped_resumed_and_opened(page: Page, own_server: str) -> None:
-    page.goto(f"{own_server}#/training")
+def test_a_run_is_started_stopped_resumed_and_opened(page: Page, fresh_server: str) -> None:
+    page.goto(f"{fresh_server}#/training")
     page.get_by_role("textbox", name="Text", exact=True).fill(POEM)
     page.get_by_label("Name").fill("cats & dogs")
     page.get_by_label("Recipe").select_option("storyland")

@@ -38,7 +38,7 @@ def test_every_scene_says_what_python_recorded_of_this_prompt(
     _, block, _, head = most.part.split()
     row = trace[f"blocks.{block}.attn.pattern[batch=0,head={head},query=5]"]
     neurons = trace[f"blocks.{block}.mlp.post[batch=0,pos=5]"]
-    says: dict[str, Callable[[], object]] = {
+    checks: dict[str, Callable[[], object]] = {
         "Tokens": lambda: expect(caption).to_contain_text("6 tokens"),
         "Query and keys": lambda: expect(caption).to_contain_text(f"head {head} of block {block}"),
         "Softmax": lambda: expect(caption).to_contain_text(per_cent(float(row.max()))),
@@ -58,11 +58,11 @@ def test_every_scene_says_what_python_recorded_of_this_prompt(
     met = set()
     for _ in range(14):
         title = dialog.locator(".where b").inner_text()
-        if title in says:
-            says[title]()
+        if title in checks:
+            checks[title]()
             met.add(title)
         page.keyboard.press("ArrowRight")
-    assert met == set(says)
+    assert met == set(checks)
     expect(dialog.get_by_role("link", name="Why this token?")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     expect(page).to_have_url(re.compile("play=choice"))

@@ -85,12 +85,12 @@ def numbers(table: Locator) -> dict[str, list[float]]:
     }
 
 
-def expected(found: list[Neighbor]) -> dict[str, list[float]]:
-    return {WORDS[n.token]: [n.dot, n.length, n.cosine] for n in found}
+def expected(neighbors: list[Neighbor]) -> dict[str, list[float]]:
+    return {WORDS[n.token]: [n.dot, n.length, n.cosine] for n in neighbors}
 
 
-def same(shown: dict[str, list[float]], found: list[Neighbor]) -> None:
-    wanted = expected(found)
+def same(shown: dict[str, list[float]], neighbors: list[Neighbor]) -> None:
+    wanted = expected(neighbors)
     assert list(shown) == list(wanted)
     for word, values in wanted.items():
         assert shown[word] == pytest.approx(values, rel=6e-4)
@@ -196,8 +196,8 @@ def test_the_map_shows_the_principal_components(page: Page, weights: str, model)
     _, strengths, directions = np.linalg.svd(centered, full_matrices=False)
     for column in (2, 3):
         shown = np.array([float(row[column]) for row in rows[1:]])
-        places = centered @ directions[column - 2]
-        assert np.allclose(np.abs(shown), np.abs(places), atol=1e-6)
+        coordinates = centered @ directions[column - 2]
+        assert np.allclose(np.abs(shown), np.abs(coordinates), atol=1e-6)
     held = (strengths**2)[:2].sum() / (strengths**2).sum()
     expect(page.get_by_role("main")).to_contain_text(f"They hold {held:.1%} of the variance")
 
@@ -206,24 +206,24 @@ def test_the_map_shows_the_principal_components(page: Page, weights: str, model)
 def test_the_map_is_moved_with_keys_and_the_link_holds_the_place(page: Page, odd: str) -> None:
     page.goto(f"{odd}#/weights?part=embeddings&near=4")
     map_ = page.get_by_role("application")
-    places = map_.locator("circle")
+    points = map_.locator("circle")
 
-    def place() -> list[str | None]:
-        return [places.first.get_attribute(side) for side in ("cx", "cy")]
+    def position() -> list[str | None]:
+        return [points.first.get_attribute(side) for side in ("cx", "cy")]
 
-    expect(places.first).to_be_visible()
-    before = place()
+    expect(points.first).to_be_visible()
+    before = position()
     for key in ("+", "ArrowRight"):
         map_.press(key)
     page.wait_for_url("**zoom=**")
-    moved = place()
+    moved = position()
     assert moved != before
     page.reload()
-    expect(places.first).to_be_visible()
-    shifts = np.array(place(), dtype=float) - np.array(moved, dtype=float)
+    expect(points.first).to_be_visible()
+    shifts = np.array(position(), dtype=float) - np.array(moved, dtype=float)
     assert np.abs(shifts).max() < 0.1  # the link rounds
     map_.press("0")
-    assert place() == before
+    assert position() == before
 
 
 @pytest.mark.heavy

@@ -66,8 +66,8 @@ def test_the_text_is_the_prompt_and_what_generate_makes_of_it(ask, run):
 
 
 def test_a_prompt_comes_from_a_pipe_less_the_newline_at_its_end(ask, run):
-    given = ask(run, "the cat", "--seed", 1, "--max-tokens", 5)
-    assert ask(run, "--seed", 1, "--max-tokens", 5, piped="the cat\n") == given
+    typed = ask(run, "the cat", "--seed", 1, "--max-tokens", 5)
+    assert ask(run, "--seed", 1, "--max-tokens", 5, piped="the cat\n") == typed
 
 
 def test_piped_there_is_nothing_but_the_text_unless_the_table_is_asked_for(ask, run):
@@ -88,10 +88,10 @@ def test_at_the_end_of_the_context_the_text_ends_and_says_so(ask, run):
 
 
 def test_a_stop_text_is_where_the_text_ends(ask, run):
-    _, whole, _ = ask(run, "the", "--seed", 2)
-    stop = whole[7:9]
+    _, text, _ = ask(run, "the", "--seed", 2)
+    stop = text[7:9]
     _, stopped, err = ask(run, "the", "--seed", 2, "--stop", stop, "--stop", "no such text")
-    assert stopped == whole[: whole.index(stop, 3)] + "\n"
+    assert stopped == text[: text.index(stop, 3)] + "\n"
     assert err == ""
 
 
@@ -262,8 +262,8 @@ def test_quit_leaves_and_is_no_prompt(answers, capsys, line):
 
 def talk(answers):
     """Converse in a thread of its own: a browser's test may have left its loop in this one."""
-    with ThreadPoolExecutor(1) as own:
-        own.submit(copy_context().run, converse, answers).result()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(copy_context().run, converse, answers).result()
 
 
 def test_a_conversation_goes_on_after_an_error_and_ends_with_quit(answers, capsys):

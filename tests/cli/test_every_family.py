@@ -15,7 +15,7 @@ from glassformer.interop.open import config_of, load
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import Command
-from tests.parity.families import CASES, ENCODERS, TOWERS, model_there
+from tests.parity.families import CASES, ENCODERS, TOWERS, their_model
 from tests.server.served import client, data_block, node_table, open_trace
 
 TEXT = "the cat sat on the mat. the dog sat on the cat. "
@@ -63,7 +63,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A folder as `transformers` writes it, whose model has more ids than its tokenizer tokens."""
     model_type, settings = request.param
     folder = tmp_path_factory.mktemp("family") / "model"
-    theirs = model_there(model_type, {**settings, "vocab_size": 275})
+    theirs = their_model(model_type, {**settings, "vocab_size": 275})
     theirs.to(torch.float32).save_pretrained(folder)
     Tokenizer.train("bpe", [TEXT * 9], vocab_size=272).save(folder)
     return folder

@@ -14,7 +14,7 @@ from glassformer.interop.open import load
 from glassformer.model import TowersConfig
 from tests.cli.test_every_family import TEXT, done
 from tests.command_line import Command
-from tests.parity.families import CASES, TOWERS, model_there
+from tests.parity.families import CASES, TOWERS, their_model
 from tests.server.served import client, node_table, open_trace
 
 pytestmark = pytest.mark.heavy
@@ -40,7 +40,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     model_type, settings = request.param
     folder = tmp_path_factory.mktemp("towers") / "model"
     more = {"decoder_vocab_size": 277} if "decoder_vocab_size" in settings else {}
-    theirs = model_there(model_type, {**settings, "vocab_size": 275, **more})
+    theirs = their_model(model_type, {**settings, "vocab_size": 275, **more})
     theirs.to(torch.float32).save_pretrained(folder)
     gf.Tokenizer.train("bpe", [TEXT * 9], vocab_size=272).save(folder)
     return folder

@@ -113,11 +113,11 @@ def test_the_demo_and_the_recipe_fast_are_families_exactly(tmp_path):
         model = random_model(config)
         save(model, tokenizer, tmp_path / preset)
         command(str(tmp_path / preset), tmp_path / family)
-        there = AutoModelForCausalLM.from_pretrained(tmp_path / family)
-        assert there.config.model_type == family
+        opened = AutoModelForCausalLM.from_pretrained(tmp_path / family)
+        assert opened.config.model_type == family
         ids = random_ids(config)
         with torch.no_grad():
-            ours, theirs = model(ids), there(ids).logits
+            ours, theirs = model(ids), opened(ids).logits
         # float32, the same sums in another order
         assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
 
@@ -125,8 +125,10 @@ def test_the_demo_and_the_recipe_fast_are_families_exactly(tmp_path):
 def test_train_says_at_its_end_who_reads_the_model(tmp_path):
     fast = Decoder(Config.preset("fast"))
     assert "export runs/fast fast-arcee" in to_others(fast, Path("runs/fast"))
-    own = Decoder(Config.preset("fast").replace(tied=True))
-    assert to_others(own, tmp_path).startswith("only Glassformer reads it: no family of models has")
+    ours_alone = Decoder(Config.preset("fast").replace(tied=True))
+    assert to_others(ours_alone, tmp_path).startswith(
+        "only Glassformer reads it: no family of models has"
+    )
 
 
 def test_another_form_is_refused_by_its_name(run, tmp_path):

@@ -111,8 +111,8 @@ def test_lab_readings_give_their_numbers(parsed):
     shares = parsed("lab", "attribution", *CAT, "--token", "mat")
     assert shares["of"] == {"id": 4, "token": "mat"}
     assert shares["total"] == pytest.approx(sum(share["logits"] for share in shares["shares"]))
-    near = parsed("lab", "neighbors", "worked_example", "cat", "-n", "2")
-    assert [n["token"] for n in near["neighbors"]] == ["dog", "mat"]
+    answer = parsed("lab", "neighbors", "worked_example", "cat", "-n", "2")
+    assert [n["token"] for n in answer["neighbors"]] == ["dog", "mat"]
     assert len(parsed("lab", "analogy", "worked_example", "cat", "the", "mat")["of"]) == 3
     report = parsed("lab", "in-context", "worked_example")
     assert len(report["surprise_by_position"]) == 2 * report["repeated_tokens"] - 1

@@ -178,14 +178,14 @@ def test_attribution_prints_the_sum_the_logit_and_their_difference(glassformer: 
     ended = glassformer("lab", "attribution", MODEL, TEXT, "--token", "mat", "--pos", "1")
     model, tokenizer = open_run(MODEL)
     logits = model.watch(torch.tensor([tokenizer.encode(TEXT)]))["logits"]
-    told = dict(
+    figures = dict(
         re.findall(r"  (sum of all 4 shares|recorded logit|difference) +(\S+)", ended.stdout)
     )
-    assert float(told["recorded logit"]) == logits[1, 4].item()
+    assert float(figures["recorded logit"]) == logits[1, 4].item()
     # fp32: the pass rounds to seven digits
-    assert float(told["sum of all 4 shares"]) == pytest.approx(logits[1, 4].item(), abs=1e-6)
-    gap = float(told["sum of all 4 shares"]) - float(told["recorded logit"])
-    assert float(told["difference"]) == pytest.approx(gap, rel=0.05)
+    assert float(figures["sum of all 4 shares"]) == pytest.approx(logits[1, 4].item(), abs=1e-6)
+    gap = float(figures["sum of all 4 shares"]) - float(figures["recorded logit"])
+    assert float(figures["difference"]) == pytest.approx(gap, rel=0.05)
     shares = [row for row in section(ended.stdout, "The logit of mat") if "fwd/" in row[-1]]
     printed = [next(w for w in row if re.fullmatch(r"[+-][\d.e-]+", w)) for row in shares]
     sizes = [abs(float(share)) for share in printed]
@@ -360,8 +360,8 @@ def test_without_a_verb_the_labs_help_is_shown(glassformer: Command):
 
 
 def test_the_shell_completes_the_labs_verbs_and_their_options():
-    def completed(words: str, place: int) -> list[str]:
-        environment = {"COMP_WORDS": words, "COMP_CWORD": str(place)}
+    def completed(words: str, index: int) -> list[str]:
+        environment = {"COMP_WORDS": words, "COMP_CWORD": str(index)}
         shown = subprocess.run(
             [sys.executable, "-m", "glassformer"],
             capture_output=True,

@@ -21,14 +21,14 @@ def test_it_writes_the_page_and_says_where(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("limit", "says"), [(10_000, "optimizer"), (100, "backward and optimizer")]
+    ("limit", "message"), [(10_000, "optimizer"), (100, "backward and optimizer")]
 )
-def test_it_says_what_was_left_out(tmp_path, capsys, monkeypatch, limit, says):
+def test_it_says_what_was_left_out(tmp_path, capsys, monkeypatch, limit, message):
     monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
     monkeypatch.setattr("glassformer.server.export.VALUE_BYTES", limit)
     command("miniature", "the cat sat", tmp_path / "page.html")
     said = capsys.readouterr().out
-    assert f"Left out for its size: {says};" in said
+    assert f"Left out for its size: {message};" in said
     assert "recorded numbers, of this prompt alone, because its weights take" in said
 
 

@@ -69,9 +69,9 @@ def test_a_parameter_that_has_no_word_of_its_own_is_counted_under_its_name(monke
 def test_rows_add_up_to_all_parameters_of_the_model(preset):
     config = config_of(preset)
     with torch.device("meta"):
-        whole = sum(p.numel() for p in kind_of(config)(config).parameters())
+        total = sum(p.numel() for p in kind_of(config)(config).parameters())
     rows = count_towers(config) if isinstance(config, TowersConfig) else count(config)
-    assert sum(row.parameters for row in rows) == whole
+    assert sum(row.parameters for row in rows) == total
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_all_base_rows_of_the_papers_table_fit_one_vocabulary_and_big_another():
 )
 def test_rows_add_up_for_every_kind_of_part(changes):
     config = Config(vocab_size=13, n_ctx=5, d_model=6, n_layers=3, n_heads=3, **changes)
-    whole = sum(p.numel() for p in Decoder(config).parameters())
-    assert sum(row.parameters for row in count(config)) == whole
+    total = sum(p.numel() for p in Decoder(config).parameters())
+    assert sum(row.parameters for row in count(config)) == total
 
 
 def test_counting_gpt3_takes_no_memory_for_its_weights():

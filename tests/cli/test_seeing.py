@@ -59,7 +59,7 @@ def test_explain_follows_operands(glassformer: Command):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("explain", "worked_example", TEXT, "blocks.0.attn.patern"), "Did you mean"),
         (("explain", "worked_example", TEXT, "blocks.0.attn.pattern[head=0]"), "also give query"),
@@ -75,13 +75,13 @@ def test_explain_follows_operands(glassformer: Command):
     ],
 )
 def test_what_the_user_can_mend_is_one_line(
-    glassformer: Command, arguments: tuple[str, ...], says: str
+    glassformer: Command, arguments: tuple[str, ...], message: str
 ):
     ended = glassformer(*arguments)
     assert ended.code == 2
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
-    assert says in ended.stderr
+    assert message in ended.stderr
 
 
 def test_plot_writes_the_pictures_and_says_which(glassformer: Command, tmp_path: Path):

@@ -247,8 +247,8 @@ def test_at_step_and_an_address_at_a_step_are_the_same(glassformer: Command, run
 def test_commands_about_a_run_take_a_step(
     glassformer: Command, run_folder: Path, arguments: tuple[str, ...]
 ):
-    given = [str(run_folder) if a == "RUN" else a for a in arguments]
-    early, late = glassformer(*given, "--at-step", "0"), glassformer(*given)
+    command = [str(run_folder) if a == "RUN" else a for a in arguments]
+    early, late = glassformer(*command, "--at-step", "0"), glassformer(*command)
     assert early.code == late.code == 0, early.stderr + late.stderr
     assert early.stdout != late.stdout
 
@@ -267,8 +267,8 @@ def test_biography_tells_and_draws(glassformer: Command, run_folder: Path, tmp_p
         assert gives(f"{length} / ({end} - {start})", per_update)
 
 
-def saved_steps(told: str) -> list[list[str]]:
-    table = told.partition("At every saved step")[2].partition("\n──")[0]
+def saved_steps(printed: str) -> list[list[str]]:
+    table = printed.partition("At every saved step")[2].partition("\n──")[0]
     rows = [line.rstrip(" █").split() for line in table.splitlines()[2:] if line.strip()]
     assert len(rows) == 7
     return rows
@@ -309,7 +309,7 @@ def test_tables_have_the_digits_that_they_need_and_never_say_nearly(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("step", "miniature", TEXT, "--from-step", "3"), "no run.json"),
         (("step", "RUN", "the cat", "--from-step", "99"), "beyond the run"),
@@ -325,10 +325,10 @@ def test_tables_have_the_digits_that_they_need_and_never_say_nearly(
     ],
 )
 def test_what_the_user_can_mend_is_one_line(
-    glassformer: Command, run_folder: Path, arguments: tuple[str, ...], says: str
+    glassformer: Command, run_folder: Path, arguments: tuple[str, ...], message: str
 ):
     ended = glassformer(*(str(run_folder) if a == "RUN" else a for a in arguments))
     assert ended.code == 2
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
-    assert says in ended.stderr
+    assert message in ended.stderr

@@ -95,7 +95,7 @@ def test_trace_shows_each_merge_with_its_rank_and_each_word_once(tokenize, story
     for step in merges:
         assert step.merge is not None
         row = [str(step.merge.rank), step.merge.left, "+", step.merge.right]
-        assert any(found[: len(row)] == row for found in shown)
+        assert any(line[: len(row)] == row for line in shown)
         assert " | ".join(step.pieces) in result
     assert result.count("␣an (3 times)") == 1
 
@@ -160,9 +160,9 @@ def test_fewer_tokens_than_asked_for_and_merges_left_out_are_said(tokenize, stor
     assert "9,000 tokens were asked for" in shown
     n = len(Tokenizer.train("bpe", [STORY], vocab_size=9000).content["model"]["merges"])
     assert f"learned, 12 of {n} (--all shows all)" in shown
-    whole = tokenize("ant", "--corpus", story, "--vocab-size", "9000", "--trace", "--all")
-    assert "--all" not in whole
-    assert whole.count("\n") == shown.count("\n") + n - 12
+    full = tokenize("ant", "--corpus", story, "--vocab-size", "9000", "--trace", "--all")
+    assert "--all" not in full
+    assert full.count("\n") == shown.count("\n") + n - 12
     shown = tokenize("ant", "--corpus", story, "--vocab-size", "258", "--trace")
     assert "learned, 12 of" not in shown
     assert "were asked for" not in shown

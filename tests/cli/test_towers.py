@@ -82,11 +82,11 @@ def test_right_translations_are_counted_by_the_examples_in_the_prompt(
     )
     with (prepared := new_run(tmp_path / "run", choices)).run as run:
         train(prepared.model, prepared.data, prepared.recipe, run=run)
-    told = json.loads(glassformer("eval", tmp_path / "run", "--in-context", "--json").stdout)
+    answer = json.loads(glassformer("eval", tmp_path / "run", "--in-context", "--json").stdout)
     asked = sum(len(p.examples) for p in islice(prompts.prompts("fresh"), 30))
-    assert sum(row["asked"] for row in told["answers"]) == asked
-    assert told["loss"] > told["floor"] > 0
-    foreign = [row["at_best"] for row in told["answers"] if row["kind"] == "foreign"]
+    assert sum(row["asked"] for row in answer["answers"]) == asked
+    assert answer["loss"] > answer["floor"] > 0
+    foreign = [row["at_best"] for row in answer["answers"] if row["kind"] == "foreign"]
     assert foreign == [0.5] + [1.0] * (len(foreign) - 1)
     towers = json.loads(glassformer("eval", folder, "--in-context", "--json").stdout)["answers"]
     assert sum(row["asked"] for row in towers) == asked
@@ -138,8 +138,8 @@ def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
     glassformer: Command, folder: str
 ):
     asked = ("lab", "ablate", folder, SENTENCE, "--cross", "0.1")
-    told = json.loads(glassformer(*asked, "--json").stdout)
-    assert told["source"] == [*SENTENCE.split(), "</s>"]
+    answer = json.loads(glassformer(*asked, "--json").stdout)
+    assert answer["source"] == [*SENTENCE.split(), "</s>"]
     model, tokenizer = gf.load(folder)
     assert tokenizer is not None
     ids, targets, source = translated(model, tokenizer, SENTENCE)
@@ -147,7 +147,7 @@ def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
     off = model.watch(ids, source=source, edit={f"{at}.z[head=1]": 0.0})["probs"]
     on = model.watch(ids, source=source)
     asked_tokens = targets[0].tolist()
-    for pos, word in enumerate(told["written"]):
+    for pos, word in enumerate(answer["written"]):
         token = asked_tokens[pos]
         assert word["token"] == tokenizer.shown(token)
         assert word["before"] == pytest.approx(on["probs"][pos, token].item())
@@ -156,10 +156,10 @@ def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
     printed = glassformer(*asked).stdout
     assert "Switched off: layer 0 head 1 of cross-attention" in printed
     assert "looks at" in printed
-    for words, says in (
+    for words, message in (
         (("miniature", "the cat", "--cross", "0.1"), "for a model with two towers"),
         ((folder, SENTENCE, "--cross", "7.0"), "layer 7 is not there"),
     ):
         ended = glassformer("lab", "ablate", *words)
         assert ended.code == 2
-        assert says in ended.stderr
+        assert message in ended.stderr

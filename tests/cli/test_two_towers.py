@@ -95,12 +95,14 @@ def test_a_change_in_either_tower_says_what_becomes_of_every_written_word(
 def test_what_another_source_made_of_a_word_is_put_into_this_one(folder, glassformer):
     address = "encoder.blocks.1.resid_post[source_pos=1]"
     command = ("lab", "patch", folder, "the cat sleeps", address, "--from", "the . sleeps")
-    told = json.loads(glassformer(*command, "--json").stdout)
+    answer = json.loads(glassformer(*command, "--json").stdout)
     model, ids, targets, source = opened(folder)
     value = model.watch([[1]], source="the . sleeps")[address]
     after = model.watch(ids, source=source, edit={address: value})["probs"]
-    given = [word["after"] for word in told["written"]]
-    assert given == [after[pos, token].item() for pos, token in enumerate(targets[0].tolist())]
+    probabilities = [word["after"] for word in answer["written"]]
+    assert probabilities == [
+        after[pos, token].item() for pos, token in enumerate(targets[0].tolist())
+    ]
     printed = glassformer(*command).stdout
     assert "It reads: the cat sleeps </s>" in printed
     assert "8 numbers of the other text" in printed
@@ -125,11 +127,11 @@ def test_readings_of_the_decoders_stream_end_in_what_it_writes(folder, glassform
 
 def test_a_step_learns_the_translation_that_is_given(folder, glassformer, tmp_path):
     command = ("step", folder, "the cat sleeps", "--reply", "le chat dort")
-    told = json.loads(glassformer(*command, "--json").stdout)
-    assert told["source"] == ["the", "cat", "sleeps", "</s>"]
-    assert [token["token"] for token in told["tokens"]] == ["<s>", "le", "chat", "dort"]
-    assert [asked["target"]["token"] for asked in told["asked"]] == ["le", "chat", "dort", "</s>"]
-    assert told["loss_after"] < told["loss_before"]
+    answer = json.loads(glassformer(*command, "--json").stdout)
+    assert answer["source"] == ["the", "cat", "sleeps", "</s>"]
+    assert [token["token"] for token in answer["tokens"]] == ["<s>", "le", "chat", "dort"]
+    assert [asked["target"]["token"] for asked in answer["asked"]] == ["le", "chat", "dort", "</s>"]
+    assert answer["loss_after"] < answer["loss_before"]
     printed = glassformer(*command).stdout
     assert "It reads: the cat sleeps </s>" in printed
     [address] = re.findall(r"--reply 'le chat dort'|'(opt/[^']+)'", printed)[:1]
@@ -150,8 +152,10 @@ def test_shares_of_a_logit_with_those_of_cross_attention_add_up_to_it(folder, gl
 
 
 def test_neighbors_and_the_way_to_the_first_word_are_shown(folder, glassformer):
-    near = glassformer("lab", "neighbors", folder, "cat").stdout
-    assert "weight/decoder.embed.W_E[vocab=" in near or "weight/encoder.embed.W_E[vocab=" in near
+    printed = glassformer("lab", "neighbors", folder, "cat").stdout
+    assert (
+        "weight/decoder.embed.W_E[vocab=" in printed or "weight/encoder.embed.W_E[vocab=" in printed
+    )
     shown = glassformer("ask", folder, "the cat sleeps", "--show").stdout
     for title in (
         *("TOKENIZATION of the source", "ENCODER LAYER 0", "TOKENIZATION of the translation"),

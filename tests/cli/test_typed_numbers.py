@@ -59,7 +59,7 @@ def options(verb: tuple[str, ...]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a text, a run, and a sweep of one variant that is trained already."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "text.txt").write_text("the cat sat on a mat. the dog sat on the cat. " * 20)
@@ -92,8 +92,8 @@ def test_every_command_is_tried():
 
 
 @pytest.mark.parametrize("verb", TYPED, ids=" ".join)
-def test_any_number_is_used_or_refused_in_one_line(verb, place, monkeypatch, tmp_path):
-    monkeypatch.chdir(place)
+def test_any_number_is_used_or_refused_in_one_line(verb, prepared, monkeypatch, tmp_path):
+    monkeypatch.chdir(prepared)
     monkeypatch.setattr(serve, "listen", no_server)
     for option in options(verb):
         words = [word for word in TYPED[verb] if word.partition("=")[0] != option]

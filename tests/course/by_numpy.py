@@ -43,7 +43,7 @@ def waves(config: Config, n: int) -> Array:
     return np.where(i % 2, np.cos(angles), np.sin(angles))
 
 
-def turned(config: Config, x: Array) -> Array:
+def rotated(config: Config, x: Array) -> Array:
     """Su et al. 2021: number j and number j + half of a head turn by place / base^(2 j / width)."""
     width = x.shape[-1]
     half = width // 2
@@ -105,7 +105,7 @@ def _attention(
 
     q, k, v = (projected(name) for name in "QKV")
     if config.position == "rotary":
-        q, k = turned(config, q), turned(config, k)
+        q, k = rotated(config, q), rotated(config, k)
     raw = np.einsum("qhe,khe->hqk", q, k)
     scores = raw / math.sqrt(config.d_head)
     seen = np.tri(n) - np.tri(n, k=-config.windows[0] if config.windows else -n)

@@ -11,12 +11,12 @@ WORD = re.compile(r"['’]s(?![ws])|[ws]+(?:(?!['’]s(?![ws]))['’\-][ws]+)*|[
 def for_byte_pairs(text: str) -> list[str]:
     """What GPT-2 counts pairs in: letters, digits or signs, each with the space before it."""
     classes = "".join(map(_class, text))
-    found: list[str] = []
-    while (at := sum(map(len, found))) < len(text):
+    pieces: list[str] = []
+    while (at := sum(map(len, pieces))) < len(text):
         match = CONTRACTED.match(text, at) or RUN.match(classes, at)
         assert match, text[at:]
-        found.append(text[at : match.end()])
-    return found
+        pieces.append(text[at : match.end()])
+    return pieces
 
 
 def words_and_marks(text: str) -> list[str]:

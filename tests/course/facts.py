@@ -81,12 +81,12 @@ def fits(printed: str, exact: float) -> bool:
     (True, False, True, True)
     """
     mantissa, _, exponent = printed.replace(",", "").rstrip("%").partition("e")
-    places = len(mantissa.partition(".")[2])
-    unit = 10.0 ** (int(exponent or 0) - places)
-    near = unit / 2 if "." in mantissa or exponent else 0.0
-    rounding = RELATIVE * abs(exact) + ABSOLUTE * min(unit, 1) if near or exact % 1 else 1e-9
-    whole = 0.5 if not near and exact % 1 else 0.0
-    return abs(float(mantissa) * 10.0 ** int(exponent or 0) - exact) <= near + whole + rounding
+    decimals = len(mantissa.partition(".")[2])
+    unit = 10.0 ** (int(exponent or 0) - decimals)
+    half = unit / 2 if "." in mantissa or exponent else 0.0
+    rounding = RELATIVE * abs(exact) + ABSOLUTE * min(unit, 1) if half or exact % 1 else 1e-9
+    to_integer = 0.5 if not half and exact % 1 else 0.0
+    return abs(float(mantissa) * 10.0 ** int(exponent or 0) - exact) <= half + to_integer + rounding
 
 
 def fits_share(printed: str, p: float) -> bool:
@@ -217,8 +217,8 @@ class _Walk:
         at, self.tasks = self.tasks, self.tasks + 1
         if at < len(self.facts.tasks):
             exact = self.facts.tasks[at]
-            near = task.tolerance / 2 + RELATIVE * abs(exact)
-            if abs(task.expected - exact) > near:
+            allowed = task.tolerance / 2 + RELATIVE * abs(exact)
+            if abs(task.expected - exact) > allowed:
                 self.wrong.append(f"task {task.question!r}: {task.expected}, not {exact}")
 
 

@@ -272,12 +272,12 @@ def facts_4(known: Known) -> Facts:
     table = known.W["embed.W_E"]
     row, column = known.ids[-1], 3
     q = known.room.watch(known.room.prompt)["fwd/blocks.0.attn.q"].numpy()
-    places = [s // q.itemsize for s in q.strides]  # as NumPy sees the same memory
+    strides = [s // q.itemsize for s in q.strides]  # as NumPy sees the same memory
     # where it is a part of one fused product, queries, keys and values stand in its memory
     buffer = q.size if q.flags.c_contiguous else 3 * q.size
     small = table[:2, :3]
 
-    def told(shape: tuple[int, ...]) -> str:
+    def of_shape(shape: tuple[int, ...]) -> str:
         return f"({', '.join(map(str, shape))})"
 
     return Facts(
@@ -287,14 +287,14 @@ def facts_4(known: Known) -> Facts:
                     None,
                     None,
                     lambda cell, s=s: cell.partition(":")[0] == str(len(s)),
-                    told(s),
+                    of_shape(s),
                     float(math.prod(s)),
                 ]
                 for s in shapes
             ],
             "Three tensors, with all that belongs to them": [
-                ["[[shape]]", told((V, d)), told((n,)), told(q.shape)],
-                ["[[stride|strides]]", told((d, 1)), told((1,)), told(tuple(places))],
+                ["[[shape]]", of_shape((V, d)), of_shape((n,)), of_shape(q.shape)],
+                ["[[stride|strides]]", of_shape((d, 1)), of_shape((1,)), of_shape(tuple(strides))],
                 ["[[data type]]", "float32", "int64", str(q.dtype)],
                 ["bytes for a number", "4", "8", str(q.itemsize)],
                 ["[[device]]", "cpu", "cpu", "cpu"],
@@ -327,8 +327,8 @@ def facts_5(known: Known) -> Facts:
     cosines = np.round(unit @ unit.T, 9)
     nearest = {i: max((cosines[i, j], -words.index(j), j) for j in words if j != i) for i in words}
     asked = max(words, key=lambda i: (nearest[i][0], -words.index(i)))
-    near = sorted((j for j in words if j != asked), key=lambda j: -cosines[asked, j])
-    two = np.round(table[[asked, near[0]], :3], 1)
+    neighbors = sorted((j for j in words if j != asked), key=lambda j: -cosines[asked, j])
+    two = np.round(table[[asked, neighbors[0]], :3], 1)
     shown = table[words[:40]]
     centered = shown - shown.mean(0)
     _, strengths, directions = np.linalg.svd(centered)
@@ -352,12 +352,12 @@ def facts_5(known: Known) -> Facts:
         tables=tables,
         pictures={
             f"The rows of “{room.prompt}”": table[known.ids, :8],
-            f"Nearest to {visible(known.vocabulary[asked])}": cosines[asked, near[:5]],
+            f"Nearest to {visible(known.vocabulary[asked])}": cosines[asked, neighbors[:5]],
             "The embeddings as a flat map": centered @ directions[:2].T * peaks,
         },
         tasks=tasks,
         numbers=[
-            *cosines[asked, near],
+            *cosines[asked, neighbors],
             *two.ravel(),
             table.shape[1],
             (strengths[:2] ** 2).sum() / (strengths**2).sum(),
@@ -410,9 +410,9 @@ FORMULAS = {
 
 def _slope(name: str, z: Array) -> Array:
     """A quotient of differences; at a corner that from the left, as the kernels have it."""
-    near = 1e-6
-    smooth = (FORMULAS[name](z + near) - FORMULAS[name](z - near)) / (2 * near)
-    corner = np.abs(z) < 2 * near
+    h = 1e-6
+    smooth = (FORMULAS[name](z + h) - FORMULAS[name](z - h)) / (2 * h)
+    corner = np.abs(z) < 2 * h
     sharp = {"Step (perceptron)": np.zeros_like(z), "ReLU": (z > 0).astype(float)}
     return np.where(corner, sharp.get(name, smooth), smooth)
 
@@ -428,8 +428,8 @@ def facts_6(known: Known) -> Facts:
     z = np.sort([*np.linspace(-4, 4, 81), 1e-9])
     names = [*FORMULAS]
     sides = {"older": names[:3], "newer": names[3:]}
-    at, near = np.array([-2.0, 0.5, 3.0]), np.array([0.5, 0.51])
-    moved = {name: np.diff(formula(near))[0] for name, formula in FORMULAS.items()}
+    at, closer = np.array([-2.0, 0.5, 3.0]), np.array([0.5, 0.51])
+    moved = {name: np.diff(formula(closer))[0] for name, formula in FORMULAS.items()}
     return Facts(
         tables={
             "Activation functions": [[name, None, None] for name in names],
@@ -485,7 +485,7 @@ def facts_7(known: Known) -> Facts:
     blind_shares = [
         forward(blind.config, weights_of(blind), ids)["probs"][-1, right] for ids in orders
     ]
-    places = np.arange(min(known.config.n_ctx, 32))
+    at = np.arange(min(known.config.n_ctx, 32))
     turns = np.arange(6)
     table: dict[str, list[float]] = {}
     for kind in positions.KINDS:
@@ -512,7 +512,7 @@ def facts_7(known: Known) -> Facts:
         pictures={
             "The rows of the first places": of["pos_embed"][:, :n],
             "Three waves": {
-                f"number {i}": [places, np.sin(places / 10_000 ** (i / d))]
+                f"number {i}": [at, np.sin(at / 10_000 ** (i / d))]
                 for i in [0, 2, 4][: max(d // 2, 1)]
             },
             "The pair (1, 0), turned by its place": np.stack([np.cos(turns), np.sin(turns)], 1),

@@ -143,11 +143,11 @@ def facts_10(known: Known) -> Facts:
     a, b = (round(row[1], 2) for row in (before, out))
     busiest = np.argsort(-np.abs(post), kind="stable")[:8]
     norms = []
-    for place, who in (("pre", None), ("post", None)):
-        model = known.room.variant(norm_position=place).model
+    for norm_position, who in (("pre", None), ("post", None)):
+        model = known.room.variant(norm_position=norm_position).model
         W = weights_of(model)
         share = forward(model.config, W, known.ids)["probs"][-1, right]
-        norms.append([place, who, mean_loss(known, model.config, W), Share(share)])
+        norms.append([norm_position, who, mean_loss(known, model.config, W), Share(share)])
     streams = [of["resid_start"], *(of[f"blocks.{i}.resid_post"] for i in range(config.n_layers))]
     lens = [softmax(unembedded(config, known.W, stream))[-1] for stream in streams]
     mask = np.tri(len(tokens))

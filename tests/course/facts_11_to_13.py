@@ -44,8 +44,8 @@ def _parameters(blocks: int, width: int, context: int) -> int:
 def facts_11(known: Known) -> Facts:
     room, config = known.room, known.config
     W_in = known.W["blocks.0.mlp.W_in"]
-    places = [W_in.argmax(), np.abs(W_in).argmin(), W_in.argmin()]
-    at = [np.unravel_index(place, W_in.shape) for place in places]
+    flat = [W_in.argmax(), np.abs(W_in).argmin(), W_in.argmin()]
+    at = [np.unravel_index(index, W_in.shape) for index in flat]
     matrices = {name: tuple(p.shape) for name, p in room.model.named_parameters()}
     total = sum(map(math.prod, matrices.values()))
     largest = max((s for s in matrices.values() if len(s) == 2), key=math.prod)
@@ -247,7 +247,7 @@ def facts_miniature(known: Known) -> Facts:
     ratio = float(f"{shares[1][0] / shares[1][1]:.3g}")
     longer = _softmaxed(model, [*prompt, target])[-1]
     asked = dict(enumerate(sentence[1:]))
-    whole, reached = _learned(state, model, sentence[:-1], asked, 400, until=0.9)
+    learned, reached = _learned(state, model, sentence[:-1], asked, 400, until=0.9)
     spelled = miniature.SENTENCE.split()
     part_rows: list[list[Cell]] = []
     total = 0
@@ -270,7 +270,7 @@ def facts_miniature(known: Known) -> Facts:
                 [
                     " ".join(spelled[:n]),
                     spelled[n],
-                    Share(_softmaxed(whole, sentence[:n])[-1][sentence[n]]),
+                    Share(_softmaxed(learned, sentence[:n])[-1][sentence[n]]),
                 ]
                 for n in range(1, len(spelled))
             ],
@@ -450,18 +450,18 @@ def facts_13(known: Known) -> Facts:
     silenced = {head: _without(model, *head) for head in heads}
     for document in asked:
         answers = _answered(model, tokenizer, document)
-        places = [place for _, _, place in answers if place.shown]
-        all_right += [right for _, right, place in answers if place.shown]
+        askings = [asking for _, _, asking in answers if asking.shown]
+        all_right += [right for _, right, asking in answers if asking.shown]
         trace = model.watch(_ids(tokenizer, document), keep="*.attn.pattern")
         for layer, head in heads:
             shares = trace[f"fwd/blocks.{layer}.attn.pattern"][head]
             looks.setdefault((layer, head), []).extend(
                 (shares[at - 1, shown].sum().item(), shares[at - 1, at - 2].item())
-                for at, shown in places
+                for at, shown in askings
             )
             again = _answered(silenced[layer, head], tokenizer, document)
             without.setdefault((layer, head), []).extend(
-                right for _, right, place in again if place.shown
+                right for _, right, asking in again if asking.shown
             )
     missed = sorted(heads, key=lambda head: fmean(without[head]))
     names = [f"layer {layer} head {head}" for layer, head in missed]
@@ -518,7 +518,7 @@ def facts_13(known: Known) -> Facts:
     )
 
 
-class Place(NamedTuple):
+class Asking(NamedTuple):
     """Where an answer stands, and where its token was shown before."""
 
     at: int
@@ -531,7 +531,7 @@ def _ids(tokenizer: Tokenizer, document: Document) -> list[int]:
 
 def _answered(
     model: nn.Module, tokenizer: Tokenizer, document: Document
-) -> list[tuple[Answer, bool, Place]]:
+) -> list[tuple[Answer, bool, Asking]]:
     """Every answer of a text that the context holds, and whether it was the likeliest."""
     ids = _ids(tokenizer, document)
     best = _logits(model, ids).argmax(-1)
@@ -540,7 +540,7 @@ def _answered(
         at = 1 + len(tokenizer.encode(document.text[: answer.start].rstrip()))
         if at < len(ids):
             shown = [i for i in range(at) if ids[i] == ids[at]]
-            result.append((answer, bool(best[at - 1] == ids[at]), Place(at, shown)))
+            result.append((answer, bool(best[at - 1] == ids[at]), Asking(at, shown)))
     return result
 
 

@@ -19,7 +19,7 @@ from tests.course.test_lessons import parts
 
 
 @pytest.fixture(autouse=True)
-def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def progress_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Progress of this test alone."""
     file = tmp_path / "progress.json"
     monkeypatch.setattr(learn, "progress_file", lambda: file)
@@ -82,23 +82,23 @@ def test_a_teacher_sees_no_answer(glassformer: Command, room: Classroom) -> None
 
 @pytest.mark.parametrize("right", [True, False])
 def test_on_a_terminal_one_answers_first_and_the_score_is_kept(
-    room: Classroom, right: bool, monkeypatch: pytest.MonkeyPatch, own_progress: Path
+    room: Classroom, right: bool, monkeypatch: pytest.MonkeyPatch, progress_file: Path
 ) -> None:
     typed = iter(answers_of(room, "0", right))
     monkeypatch.setattr("builtins.input", lambda question: next(typed))
     learn.Class(room, Sheet(), talks=True, teacher=False).go_through(lesson("0", room))
-    done = read_progress(own_progress).of(room.folder.name)["0"]
+    done = read_progress(progress_file).of(room.folder.name)["0"]
     asked = sum(isinstance(part, Guess | Task) for part in parts(lesson("0", room)))
     assert (done.right, done.asked) == (asked if right else 0, asked)
     assert next(typed, None) is None
 
 
 def test_q_leaves_and_nothing_is_kept(
-    room: Classroom, monkeypatch: pytest.MonkeyPatch, own_progress: Path
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, progress_file: Path
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda question: "q")
     learn.Class(room, Sheet(), talks=True, teacher=False).go_through(lesson("0", room))
-    assert not own_progress.exists()
+    assert not progress_file.exists()
 
 
 @pytest.mark.parametrize("suffix", [".md", ".html"])
@@ -128,7 +128,7 @@ def test_what_cannot_be_is_refused_in_one_line(
 ) -> None:
     short = tmp_path / "short.txt"
     short.write_text("One sentence only.", encoding="utf-8")
-    for arguments, says in (
+    for arguments, message in (
         (["99"], "there is no lesson '99'; there are 0"),
         (["0", "--text", "absent.txt"], "there is no file absent.txt"),
         (["0", "--text", str(short), "--out", str(tmp_path / "r")], "is one sentence"),
@@ -137,7 +137,7 @@ def test_what_cannot_be_is_refused_in_one_line(
         ended = glassformer("learn", *arguments)
         assert ended.code == 2
         assert ended.stderr.startswith("error: ")
-        assert says in ended.stderr
+        assert message in ended.stderr
 
 
 def test_a_folder_that_learned_another_text_is_refused_and_its_own_is_taken_again(

@@ -45,7 +45,7 @@ def test_a_letter_outside_is_shown_as_the_bytes_of_its_utf8(room: Classroom) -> 
 def test_the_first_pair_is_the_one_that_comes_most_often_within_words(room: Classroom) -> None:
     words = [" " * (i > 0) + word for i, word in enumerate(STORY.split())]
     pairs: Counter[tuple[str, str]] = Counter()
-    for word in (part for whole in words for part in (whole.rstrip("."), ".") if part):
+    for word in (part for spelled in words for part in (spelled.rstrip("."), ".") if part):
         pairs.update(pairwise(word))
     made = lesson("2", room)
     (left, other), n = pairs.most_common(1)[0]

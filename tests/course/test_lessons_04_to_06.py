@@ -31,17 +31,17 @@ def test_the_table_of_a_tensor_says_what_the_tensor_says(room: Classroom) -> Non
 
 
 def test_a_changed_stride_is_the_transpose_of_the_same_buffer(room: Classroom) -> None:
-    one, turned = (p for p in parts(lesson("4", room)) if isinstance(p, Matrix))
-    np.testing.assert_array_equal(np.array(turned.values), np.array(one.values).T)
+    one, transposed = (p for p in parts(lesson("4", room)) if isinstance(p, Matrix))
+    np.testing.assert_array_equal(np.array(transposed.values), np.array(one.values).T)
     np.testing.assert_array_equal(np.array(one.values), embeddings(room)[:2, :3])
 
 
 def test_the_place_in_the_buffer_holds_the_number_of_the_table(room: Classroom) -> None:
-    place = tasks(lesson("4", room))[1]
+    task = tasks(lesson("4", room))[1]
     table_ = embeddings(room)
     row = room.tokenizer.encode(room.prompt)[-1]
-    assert table_.ravel()[int(place.expected)] == table_[row, 3]
-    assert f"{table_[row, 3]:.4f}" in place.worked[1]
+    assert table_.ravel()[int(task.expected)] == table_[row, 3]
+    assert f"{table_[row, 3]:.4f}" in task.worked[1]
 
 
 def test_neighbors_and_their_cosines_are_numpys(room: Classroom) -> None:
@@ -65,9 +65,9 @@ def test_the_map_has_the_places_of_the_two_strongest_directions(room: Classroom)
     names = [room.tokenizer.token(i) for i in range(room.tokenizer.vocab_size)]
     rows = embeddings(room)[[names.index(p.label) for p in points]]
     centered = rows - rows.mean(0)
-    places = np.array([[p.x, p.y] for p in points])
+    coordinates = np.array([[p.x, p.y] for p in points])
     _, _, directions = np.linalg.svd(centered)
-    np.testing.assert_allclose(np.abs(places), np.abs(centered @ directions[:2].T), atol=1e-6)
+    np.testing.assert_allclose(np.abs(coordinates), np.abs(centered @ directions[:2].T), atol=1e-6)
 
 
 def test_the_storys_analogy_comes_true(room: Classroom) -> None:
@@ -76,9 +76,9 @@ def test_the_storys_analogy_comes_true(room: Classroom) -> None:
     rows = embeddings(room)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     sum_ = unit[result.b] - unit[result.a] + unit[result.c]
-    near = unit @ sum_
-    near[[result.a, result.b, result.c]] = -np.inf
-    assert near.argmax() == result.d
+    scores = unit @ sum_
+    scores[[result.a, result.b, result.c]] = -np.inf
+    assert scores.argmax() == result.d
     task = tasks(lesson("5", room))[1]
     assert math.isclose(task.expected, sum_[0], abs_tol=0.016)  # three numbers of two digits
 

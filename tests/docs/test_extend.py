@@ -30,16 +30,16 @@ def follow(caption: str, text: str, tree: Path) -> None:
     """Do to the tree what a block says."""
     edit = EDIT.fullmatch(caption)
     assert edit is not None, caption
-    whole, own, changed, side, mark = edit.groups()
-    path = tree / (own or changed)
-    before = "" if whole == "new file" else path.read_text(encoding="utf-8")
+    kind, created, changed, side, mark = edit.groups()
+    path = tree / (created or changed)
+    before = "" if kind == "new file" else path.read_text(encoding="utf-8")
     lines = before.splitlines(keepends=True)
-    if whole:
+    if kind:
         assert before or not path.exists()
         lines.append(text)
     else:
-        (place,) = [i for i, line in enumerate(lines) if line.startswith(mark)]
-        lines.insert(place + (side == "after"), text)
+        (index,) = [i for i, line in enumerate(lines) if line.startswith(mark)]
+        lines.insert(index + (side == "after"), text)
     path.write_text("".join(lines), encoding="utf-8")
 
 

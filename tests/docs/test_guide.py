@@ -25,11 +25,11 @@ def cells(name: str) -> list[str]:
 
 def true_lines(printed: str) -> int:
     """How many lines of arithmetic were printed; all are true and none says ≈."""
-    found = LINE.findall(printed)
-    for numbers, result in found:
+    matches = LINE.findall(printed)
+    for numbers, result in matches:
         line = re.sub(r"\n *", " ", numbers) + " " + result
         assert holds(line), line
-    return len(found)
+    return len(matches)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def test_arithmetic_in_the_readme_is_true_as_printed():
 
 
 def test_every_command_is_in_the_table_with_what_it_does():
-    for verb, says in cli.VERBS.items():
-        assert f"| `{verb}` | {says} |" in README
+    for verb, summary in cli.VERBS.items():
+        assert f"| `{verb}` | {summary} |" in README
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

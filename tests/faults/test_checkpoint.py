@@ -100,10 +100,10 @@ def test_a_full_disk_keeps_the_old_checkpoint_removes_the_new_one_and_says_so(tm
 def test_one_flipped_bit_anywhere_is_refused_and_the_file_named(tmp_path, name):
     save_checkpoint(tmp_path, 1, contents(1))
     folder = save_checkpoint(tmp_path, 2, contents(2))
-    whole = (folder / name).read_bytes()
-    for place in random.Random(1).sample(range(len(whole) * 8), 5):
-        damaged = bytearray(whole)
-        damaged[place // 8] ^= 1 << place % 8
+    content = (folder / name).read_bytes()
+    for bit in random.Random(1).sample(range(len(content) * 8), 5):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
         (folder / name).write_bytes(damaged)
         with pytest.raises(GlassformerError, match=name) as refusal:
             load_checkpoint(folder)

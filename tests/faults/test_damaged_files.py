@@ -123,28 +123,30 @@ def damaged_json(data: bytes) -> Iterator[bytes]:
         yield from (before.encode() + bad + after.encode() for bad in damaged_json(line.encode()))
         return
     content = json.loads(text)
-    for place in places(content):
-        yield json.dumps(changed(content, place, None)).encode()
-        whole = json.dumps(changed(content, place, "HERE"))
-        yield from (whole.replace('"HERE"', value).encode() for value in VALUES)
+    for key_path in key_paths(content):
+        yield json.dumps(changed(content, key_path, None)).encode()
+        with_hole = json.dumps(changed(content, key_path, "HERE"))
+        yield from (with_hole.replace('"HERE"', value).encode() for value in VALUES)
 
 
-def places(content: Any) -> Iterator[tuple[Any, ...]]:
+def key_paths(content: Any) -> Iterator[tuple[Any, ...]]:
     if isinstance(content, dict):
         for name, child in content.items():
             yield (name,)
-            yield from ((name, *deeper) for deeper in places(child))
+            yield from ((name, *deeper) for deeper in key_paths(child))
 
 
-def changed(content: dict[str, Any], place: tuple[Any, ...], value: str | None) -> dict[str, Any]:
+def changed(
+    content: dict[str, Any], key_path: tuple[Any, ...], value: str | None
+) -> dict[str, Any]:
     """A copy with one field left out, or made `value`."""
     copy = json.loads(json.dumps(content))
     inner = copy
-    for name in place[:-1]:
+    for name in key_path[:-1]:
         inner = inner[name]
-    del inner[place[-1]]
+    del inner[key_path[-1]]
     if value is not None:
-        inner[place[-1]] = value
+        inner[key_path[-1]] = value
     return copy
 
 
@@ -274,12 +276,12 @@ def test_a_self_made_trace_is_read_or_refused_in_one_line(tmp_path):
     assert "nodes[" in refusal(dtype="float7")
     assert "do not fit" in refusal(bytes=[0, 1])
     assert "has formula 999 of" in refusal(formula=999)
-    whole = json.dumps(table)
+    saved = json.dumps(table)
     fields = [(name, value) for name in made for value in VALUES]
     for name, value in random.Random(0).sample(fields, 60):
         nodes = [{**row, name: "HERE"} if row is made else row for row in table["nodes"]]
         text = json.dumps({**table, "nodes": nodes})
         path.write_text(text.replace('"HERE"', value))
         refused(lambda: Trace.load(folder).explain("fwd/probs[pos=1,vocab=0]"))
-    path.write_text(whole)
+    path.write_text(saved)
     assert Trace.load(folder).explain("fwd/probs[pos=1,vocab=0]").agrees

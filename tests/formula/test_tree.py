@@ -233,9 +233,9 @@ def test_a_line_of_arithmetic_has_the_digits_with_which_it_is_true_as_printed(bo
     }
     formula = Formula.parse(f"y = {body}")
     value, _, run = evaluate(formula, operands, {"scale": 0.7}, at={}, sizes={"i": 2, "k": 9})
-    found = line(put_in(formula.body, run, {}), float(value))
-    result = f" {found.relation} {found.result}" if found.result else ""
-    assert found.numbers + result == arithmetic
+    printed = line(put_in(formula.body, run, {}), float(value))
+    result = f" {printed.relation} {printed.result}" if printed.result else ""
+    assert printed.numbers + result == arithmetic
 
 
 @given(st.integers(0, 9_999))

@@ -144,7 +144,9 @@ def test_what_a_slot_holds_of_an_earlier_text_is_not_read_again_and_changes_noth
     model, read = speaking(TINY, gain=4.0).float(), []
     of_rows = CompiledRows.read
     monkeypatch.setattr(
-        CompiledRows, "read", lambda own, rows, n=0: read.append(len(rows)) or of_rows(own, rows, n)
+        CompiledRows,
+        "read",
+        lambda self, rows, n=0: read.append(len(rows)) or of_rows(self, rows, n),
     )
     batch, first, again = Batch(model), Reader(), Reader()
     for sink in (first, again):
@@ -163,10 +165,10 @@ def test_log_probabilities_are_those_of_the_model_in_float64():
     tokens = [*sink.prompt, *sink.chosen]
     assert [one.token for one in tokens[:4]] == [1, 2, 3, 4]
     assert tokens[0].logprob is None
-    for place, one in enumerate(tokens[1:]):
+    for index, one in enumerate(tokens[1:]):
         # float32 products of a model this small are off by some units in the seventh place
-        assert one.logprob == pytest.approx(expected[place, one.token].item(), abs=1e-5)
-        best = expected[place].topk(2)
+        assert one.logprob == pytest.approx(expected[index, one.token].item(), abs=1e-5)
+        best = expected[index].topk(2)
         assert [token for token, _ in one.likeliest] == best.indices.tolist()
     assert sink.chosen[0].token == int(expected[3].argmax())
 

@@ -111,7 +111,9 @@ def test_texts_of_a_batch_are_those_that_compiled_steps_give_one_by_one():
 def test_a_large_model_has_its_compiled_step_where_threads_are_few(threads, used_once, monkeypatch):
     monkeypatch.setattr(packed_module, "SMALL", 0)
     used, on, before = [], CompiledStep.on, torch.get_num_threads()
-    monkeypatch.setattr(CompiledStep, "on", lambda *given: used.append(given) or on(*given))
+    monkeypatch.setattr(
+        CompiledStep, "on", lambda *arguments: used.append(arguments) or on(*arguments)
+    )
     model = speaking(TINY, gain=4.0)
     packed = compiled(model)
     torch.set_num_threads(threads)

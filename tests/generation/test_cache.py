@@ -16,10 +16,10 @@ def largest_gap(model: Decoder, ids: Tensor, pieces: list[int]) -> float:
     """How far cached logits are from uncached ones, in units of roundoff of the largest logit."""
     cache = Cache(model.config, dtype=model.embed.W_E.dtype)
     with torch.no_grad():
-        whole = model(ids)
+        uncached = model(ids)
         cached = torch.cat([model(piece, cache=cache) for piece in ids.split(pieces, 1)], 1)
-    eps = torch.finfo(whole.dtype).eps
-    return float((whole - cached).abs().max() / whole.abs().max() / eps)
+    eps = torch.finfo(uncached.dtype).eps
+    return float((uncached - cached).abs().max() / uncached.abs().max() / eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -45,14 +45,16 @@ def test_in_float32_it_changes_a_token_only_where_two_candidates_are_within_1e_4
     model = various(seed).float()
     prompt = torch.randint(model.config.vocab_size, (2,)).tolist()
     cached = text_of(model, prompt, seed=seed, **how)
-    whole = text_of(model, prompt, seed=seed, use_cache=False, **how)
-    differ = next((i for i, (a, b) in enumerate(zip(cached, whole, strict=True)) if a != b), None)
+    uncached = text_of(model, prompt, seed=seed, use_cache=False, **how)
+    differ = next(
+        (i for i, (a, b) in enumerate(zip(cached, uncached, strict=True)) if a != b), None
+    )
     if differ is None:
         return
-    trace = model.watch(torch.tensor([prompt + whole[:differ]]))
+    trace = model.watch(torch.tensor([prompt + uncached[:differ]]))
     record_choice(trace, Sampling(**how), seed=seed, index=differ)
     scores = trace["choose/next_logits"]
-    close = abs(float(scores[cached[differ]] - scores[whole[differ]])) < 1e-4
+    close = abs(float(scores[cached[differ]] - scores[uncached[differ]])) < 1e-4
     if "choose/u" in trace.nodes:
         line, u = trace["choose/cumulative"], trace["choose/u"]
         close = close or float((line - u).abs().min()) < 1e-4

@@ -38,13 +38,13 @@ def calls(drawn: Draws) -> Iterator[Call]:
         args, params = CASES[name](drawn)
         values = op.kernel(*args, **params)
         bound = op.bind(*args, **params) if op.bind else args
-        given = {o: t for o, t in zip(op.operands, bound, strict=False) if t is not None}
-        if any(t.dtype not in (drawn.dtype, torch.int64) for t in given.values()):
+        present = {o: t for o, t in zip(op.operands, bound, strict=False) if t is not None}
+        if any(t.dtype not in (drawn.dtype, torch.int64) for t in present.values()):
             continue  # a choice is made in float64
         parts = values if isinstance(values, tuple) else (values,)
         for declared, value in zip(op.outputs, parts, strict=True):
-            formula = declared.without(frozenset(op.operands) - given.keys())
-            operands = {o: given[o] for o in formula.operands}
+            formula = declared.without(frozenset(op.operands) - present.keys())
+            operands = {o: present[o] for o in formula.operands}
             yield formula, operands, {p: params[p] for p in formula.params}, tuple(value.shape)
 
 
@@ -94,11 +94,11 @@ def test_the_loops_of_every_formula_compute_what_it_says(dtype, seed):
         assert agrees.all(), (str(formula), result, said, bound)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_matrix_wider_than_a_tile_is_multiplied_whole(turned):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_matrix_wider_than_a_tile_is_multiplied_whole(transposed):
     formula = Formula.parse("y[o] = sum(i, x[i] * W[i, o]) + b[o]")
     n_in, n_out = 7, 2 * TILE + 5
-    W = torch.randn(n_out, n_in).T if turned else torch.randn(n_in, n_out)
+    W = torch.randn(n_out, n_in).T if transposed else torch.randn(n_in, n_out)
     operands = {"x": torch.randn(n_in), "W": W, "b": torch.randn(n_out)}
     (result,) = computed([(formula, operands, {}, (n_out,))], torch.float32)
     expected = operands["x"].double() @ W.double() + operands["b"].double()

@@ -157,14 +157,14 @@ def test_a_stop_text_ends_the_generation_itself():
     config = Config(vocab_size=BPE.vocab_size, n_ctx=30, d_model=16, n_layers=1, n_heads=2)
     model = speaking(config)
     prompt = BPE.encode("the")
-    whole = generate(model, prompt, seed=1)
-    text = "".join(stream_text(whole, BPE))
-    assert whole.finish_reason == "context"
+    full = generate(model, prompt, seed=1)
+    text = "".join(stream_text(full, BPE))
+    assert full.finish_reason == "context"
     stop = text[5:7]
     stopped = generate(model, prompt, seed=1)
     assert "".join(stream_text(stopped, BPE, [stop])) == text[: text.index(stop)]
     assert stopped.finish_reason == "stop"
-    assert len(stopped.new) < len(whole.new)
+    assert len(stopped.new) < len(full.new)
 
 
 def test_ids_that_the_tokenizer_has_no_token_for_spell_nothing():

@@ -143,11 +143,11 @@ def test_parent_folders_are_made(tmp_path):
     assert files(tmp_path / "runs") == ["story"]
 
 
-@pytest.mark.parametrize("there_already", [False, True])
-def test_save_that_fails_midway_leaves_what_was_there(tmp_path, monkeypatch, there_already):
+@pytest.mark.parametrize("present", [False, True])
+def test_save_that_fails_midway_leaves_what_was_there(tmp_path, monkeypatch, present):
     folder = tmp_path / "run"
     first = random_model(ODD)
-    if there_already:
+    if present:
         save(first, None, folder)
 
     def fill_the_disk(_tensors, path, **_):
@@ -157,7 +157,7 @@ def test_save_that_fails_midway_leaves_what_was_there(tmp_path, monkeypatch, the
     monkeypatch.setattr(tensors_module, "save_file", fill_the_disk)
     with pytest.raises(GlassformerError, match=r"could not be written to .*: No space left"):
         save(random_model(ODD, seed=1), None, folder)
-    if there_already:
+    if present:
         assert same_weights(load_folder(folder)[0], first)
         assert files(folder) == MODEL_FILES
     else:

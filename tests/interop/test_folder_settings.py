@@ -71,17 +71,17 @@ def engine() -> tokenizers.Tokenizer:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder from elsewhere, whose model has 8 ids more than the tokenizer has tokens."""
-    place = tmp_path / "elsewhere"
-    save(random_model(ODD.replace(vocab_size=288)), None, place)
-    config = json.loads((place / "config.json").read_text())
+    odd = tmp_path / "elsewhere"
+    save(random_model(ODD.replace(vocab_size=288)), None, odd)
+    config = json.loads((odd / "config.json").read_text())
     del config["glassformer"]
-    (place / "config.json").write_text(json.dumps({**config, **HARMLESS}))
-    (place / "generation_config.json").write_text(json.dumps(GENERATION))
-    engine().save(str(place / "tokenizer.json"))
+    (odd / "config.json").write_text(json.dumps({**config, **HARMLESS}))
+    (odd / "generation_config.json").write_text(json.dumps(GENERATION))
+    engine().save(str(odd / "tokenizer.json"))
     names = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": "<pad>"}
-    (place / "tokenizer_config.json").write_text(json.dumps({**names, "model_max_length": 11}))
-    (place / "chat_template.jinja").write_text("{{ messages }}")
-    return place
+    (odd / "tokenizer_config.json").write_text(json.dumps({**names, "model_max_length": 11}))
+    (odd / "chat_template.jinja").write_text("{{ messages }}")
+    return odd
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def test_folder_goes_before_a_preset_of_the_same_name(tmp_path, monkeypatch):
 
 def test_preset_with_weights_has_them():
     model, tokenizer = load("worked_example")
-    given = load_preset("worked_example")["weights"]["embed.W_E"]
-    assert torch.equal(model.weights()["embed.W_E"], torch.tensor(given))
+    declared = load_preset("worked_example")["weights"]["embed.W_E"]
+    assert torch.equal(model.weights()["embed.W_E"], torch.tensor(declared))
     assert tokenizer is not None
     assert tokenizer.encode("The cat sat on mat dog") == [0, 1, 2, 3, 4, 5]
 

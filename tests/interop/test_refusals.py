@@ -154,17 +154,17 @@ def test_tensors_with_and_without_prefix_are_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "found", "needed"),
+    ("name", "actual", "needed"),
     [
         (f"{BLOCK}.attn.c_attn.weight", "[90, 30]", "[30, 90]"),
         (f"{BLOCK}.mlp.c_proj.weight", "[30, 44]", "[44, 30]"),
         ("transformer.wte.weight", "[30, 97]", "[97, 30]"),
     ],
 )
-def test_transposed_matrix_is_recognized_by_its_shape(folder, name, found, needed):
+def test_transposed_matrix_is_recognized_by_its_shape(folder, name, actual, needed):
     rewrite(folder, lambda w: w.update({name: w[name].T}))
     assert refusal(folder).startswith(
-        f"{name} in model.safetensors is transposed: it is {found} and must be {needed}"
+        f"{name} in model.safetensors is transposed: it is {actual} and must be {needed}"
     )
 
 

@@ -44,8 +44,8 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, b
     loss = unembed_cross_entropy.kernel(x, W, b, targets)
     # float64, sums of twenty numbers of size 1
     torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
-    for own, reference in zip(torch.autograd.grad(3 * loss, leaves), gradients, strict=True):
-        torch.testing.assert_close(own, reference, rtol=1e-12, atol=1e-14)
+    for gradient, reference in zip(torch.autograd.grad(3 * loss, leaves), gradients, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-12, atol=1e-14)
 
 
 def test_without_gradients_it_is_the_loss_alone(monkeypatch):
@@ -65,10 +65,10 @@ def test_in_bf16_it_stays_within_bf16_of_the_fp32_loss(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         loss = unembed_cross_entropy.kernel(x, W, b, targets)
     assert loss.dtype == torch.float32
-    for own, reference in zip(torch.autograd.grad(loss, [x, W]), expected, strict=True):
-        assert own.dtype == torch.float32
+    for gradient, reference in zip(torch.autograd.grad(loss, [x, W]), expected, strict=True):
+        assert gradient.dtype == torch.float32
         # 2^-8 per rounding of bfloat16, in products of six terms
-        assert (own - reference).norm() < 0.02 * reference.norm()
+        assert (gradient - reference).norm() < 0.02 * reference.norm()
 
 
 def test_a_tied_model_learns_the_same_from_chunks(monkeypatch):
@@ -76,11 +76,11 @@ def test_a_tied_model_learns_the_same_from_chunks(monkeypatch):
     config = Config(vocab_size=13, n_ctx=8, d_model=12, n_layers=1, n_heads=2)
     model = Decoder(config).double()
     ids, targets = torch.randint(13, (2, 3, 8))
-    whole = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
+    unchunked = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
     monkeypatch.setattr(cross_entropy, "CHUNK", 40)
     chunked = torch.autograd.grad(model.loss(ids, targets), [*model.parameters()])
-    for own, reference in zip(chunked, whole, strict=True):
-        torch.testing.assert_close(own, reference, rtol=1e-11, atol=1e-14)
+    for gradient, reference in zip(chunked, unchunked, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-11, atol=1e-14)
 
 
 def test_the_logits_of_a_batch_are_never_all_there():

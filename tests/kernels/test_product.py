@@ -31,14 +31,14 @@ def terms(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left.double().abs() @ right.double().abs()
 
 
-@pytest.mark.parametrize("turned", [False, True], ids=["as stored", "turned, as when tied"])
+@pytest.mark.parametrize("transposed", [False, True], ids=["as stored", "turned, as when tied"])
 @pytest.mark.parametrize("biased", [False, True], ids=["no bias", "bias"])
 @pytest.mark.parametrize(("rows", "width", "out"), SIZES)
-def test_a_product_and_its_gradients_are_those_of_float64(rows, width, out, biased, turned):
+def test_a_product_and_its_gradients_are_those_of_float64(rows, width, out, biased, transposed):
     torch.manual_seed(0)
-    stored = torch.randn(out, width) if turned else torch.randn(width, out)
+    stored = torch.randn(out, width) if transposed else torch.randn(width, out)
     stored.requires_grad_()
-    W = stored.T if turned else stored
+    W = stored.T if transposed else stored
     x = torch.randn(rows, width, requires_grad=True)
     b = torch.randn(out, requires_grad=True) if biased else None
     upstream = torch.randn(rows, out)
@@ -54,7 +54,7 @@ def test_a_product_and_its_gradients_are_those_of_float64(rows, width, out, bias
     assert ((x.grad - d_x).abs() <= GAMMA * terms(upstream, W.T)).all()
     assert stored.grad is not None
     d_stored, d_bound = d_W, terms(x.T, upstream)
-    if turned:
+    if transposed:
         d_stored, d_bound = d_W.T, d_bound.T
     assert ((stored.grad - d_stored).abs() <= GAMMA * d_bound).all()
     assert stored.grad.is_contiguous(), "in the weight's own memory order"
@@ -67,9 +67,11 @@ def test_a_product_and_its_gradients_are_those_of_float64(rows, width, out, bias
 def test_whatever_asks_for_a_gradient_gets_one(wanted):
     torch.manual_seed(0)
     shapes = {"rows": (64, 128), "W": (128, 384), "b": (384,)}
-    given = {n: torch.randn(s, requires_grad=n in wanted.split()) for n, s in shapes.items()}
-    product(**given).square().mean().backward()
-    assert {name for name, tensor in given.items() if tensor.grad is not None} == {*wanted.split()}
+    operands = {n: torch.randn(s, requires_grad=n in wanted.split()) for n, s in shapes.items()}
+    product(**operands).square().mean().backward()
+    assert {name for name, tensor in operands.items() if tensor.grad is not None} == {
+        *wanted.split()
+    }
 
 
 def test_a_gradient_has_a_gradient():

@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     return folder, train_run(folder, dropout=0.0, save_every=5)
 
 
-def lived(run, where: Address) -> dict[int, torch.Tensor]:
+def recorded(run, where: Address) -> dict[int, torch.Tensor]:
     """What training had at the address after each step."""
     folder, weights = run
     model = Decoder(read_description(folder).model)
@@ -39,7 +39,7 @@ def lived(run, where: Address) -> dict[int, torch.Tensor]:
 @pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.attn.W_K[head=1]", "weight/embed.W_E"])
 def test_the_values_are_those_of_training_bit_for_bit(run, name: str):
     life = biography(run[0], Address.parse(name))
-    values = lived(run, life.address)
+    values = recorded(run, life.address)
     assert [point.step for point in life.points] == [0, 1, 2, 4, 8, 10, 13]
     for point in [*life.points, *life.path]:
         assert torch.equal(point.value, values[point.step])
@@ -56,7 +56,7 @@ def largest(values: dict[int, torch.Tensor], start: int, end: int) -> int:
 @pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.mlp.W_in", "pos_embed.W_pos[pos=2]"])
 def test_the_turn_is_the_largest_change_of_all_updates(run, name: str):
     life = biography(run[0], Address.parse(name))
-    values = lived(run, life.address)
+    values = recorded(run, life.address)
     assert life.updates == STEPS
     assert life.turn.step == largest(values, 0, STEPS)
     assert life.path[0].step < life.turn.step <= life.path[-1].step
@@ -67,7 +67,7 @@ def test_the_turn_is_the_largest_change_of_all_updates(run, name: str):
 @pytest.mark.parametrize("name", [str(ELEMENT), "blocks.0.mlp.W_in"])
 def test_with_little_time_the_stretch_of_most_movement_is_searched_and_said(run, name: str):
     life = biography(run[0], Address.parse(name), seconds=0)
-    values = lived(run, life.address)
+    values = recorded(run, life.address)
     mean = {
         (a, b): (values[b].double() - values[a]).norm().item() / (b - a)
         for a, b in pairwise(point.step for point in life.points)
@@ -128,7 +128,7 @@ def test_a_value_is_read_on_the_prompt_as_the_model_of_that_step_reads_it(run):
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "message"),
     [
         ("weight/blocks.0.attn.W_Z", "no weight 'blocks.0.attn.W_Z'"),
         ("blocks.0.attn.pattern", "--prompt"),
@@ -137,8 +137,8 @@ def test_a_value_is_read_on_the_prompt_as_the_model_of_that_step_reads_it(run):
         ("embed.W_E[vocab=99]", "vocab goes from 0 to"),
     ],
 )
-def test_what_cannot_be_followed_is_said(run, address: str, says: str):
-    with pytest.raises(GlassformerError, match=says):
+def test_what_cannot_be_followed_is_said(run, address: str, message: str):
+    with pytest.raises(GlassformerError, match=message):
         biography(run[0], Address.parse(address))
 
 

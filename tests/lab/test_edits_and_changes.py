@@ -160,11 +160,9 @@ def test_only_values_can_be_patched(model, ids):
 def test_a_value_subtracted_in_parts_has_moved_as_far(model, ids, monkeypatch):
     edit = without_head(model.config, layer=1, head=2)
     before, after = watch_text(model, ids), watch_text(model, ids, edit)
-    whole = changes(before, after)
+    full = changes(before, after)
     monkeypatch.setattr("glassformer.lab.changes.AT_A_TIME", 5)
     parts = changes(before, after)
-    assert [replace(one, relative=0) for one in parts] == [
-        replace(one, relative=0) for one in whole
-    ]
+    assert [replace(one, relative=0) for one in parts] == [replace(one, relative=0) for one in full]
     # the squares are added in another order
-    assert [one.relative for one in parts] == pytest.approx([one.relative for one in whole], 1e-12)
+    assert [one.relative for one in parts] == pytest.approx([one.relative for one in full], 1e-12)

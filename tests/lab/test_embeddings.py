@@ -25,11 +25,11 @@ def test_the_nearest_are_those_of_plain_numpy(seed, token):
     W_E = table(seed)
     expected = ranked(W_E.double().numpy(), W_E[token].double().numpy(), {token})
     result = nearest(W_E, token, 4)
-    assert [near.token for near in result] == [i for i, _ in expected[:4]]
-    for near, (_, cosine) in zip(result, expected, strict=False):
+    assert [neighbor.token for neighbor in result] == [i for i, _ in expected[:4]]
+    for neighbor, (_, cosine) in zip(result, expected, strict=False):
         # float64, five terms
-        assert near.cosine == pytest.approx(cosine, abs=1e-13)
-        assert near.cosine == near.dot / (near.length * near.other_length)
+        assert neighbor.cosine == pytest.approx(cosine, abs=1e-13)
+        assert neighbor.cosine == neighbor.dot / (neighbor.length * neighbor.other_length)
 
 
 @given(st.integers(0, 999), st.permutations(range(9)))
@@ -40,8 +40,10 @@ def test_an_analogy_is_that_of_plain_numpy(seed, order):
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     expected = ranked(W_E.double().numpy(), unit[a] - unit[b] + unit[c], {a, b, c})
     result = analogy(W_E, a, b, c)
-    assert [near.token for near in result] == [i for i, _ in expected]
-    assert [near.cosine for near in result] == pytest.approx([x for _, x in expected], abs=1e-13)
+    assert [neighbor.token for neighbor in result] == [i for i, _ in expected]
+    assert [neighbor.cosine for neighbor in result] == pytest.approx(
+        [x for _, x in expected], abs=1e-13
+    )
 
 
 def test_the_fourth_corner_of_a_parallelogram_is_found():
@@ -52,7 +54,7 @@ def test_the_fourth_corner_of_a_parallelogram_is_found():
 
 def test_a_word_of_length_zero_is_near_nothing_and_no_error():
     W_E = torch.tensor([[0.0, 0], [1.0, 0], [0.0, 1]])
-    assert [near.cosine for near in nearest(W_E, 0)] == [0, 0]
+    assert [neighbor.cosine for neighbor in nearest(W_E, 0)] == [0, 0]
     assert nearest(W_E, 1)[0].cosine == 0
 
 

@@ -27,7 +27,7 @@ def perfect(ids: torch.Tensor) -> torch.Tensor:
     pattern = torch.zeros(batch, 2, n, n)
     for row, tokens in enumerate(ids.tolist()):
         for query, token in enumerate(tokens):
-            earlier = [place for place in range(query) if tokens[place] == token]
+            earlier = [pos for pos in range(query) if tokens[pos] == token]
             pattern[row, 0, query, earlier[-1] + 1 if earlier else 0] = 1
             pattern[row, 1, query, query] = 1
     return pattern
@@ -92,20 +92,20 @@ def test_a_model_without_room_for_a_repeat_is_refused():
         measure_repeats(random_model(config_of("smallest"), 0), [0])
 
 
-TOLD = "the cat is red. the dog is blue. the cat is red."
+STORY = "the cat is red. the dog is blue. the cat is red."
 
 
 @pytest.fixture(scope="module")
 def reader():
-    tokenizer = Tokenizer.train("bpe", [TOLD] * 5, vocab_size=275)
+    tokenizer = Tokenizer.train("bpe", [STORY] * 5, vocab_size=275)
     config = Config(vocab_size=275, n_ctx=40, d_model=8, n_layers=1, n_heads=2)
     return random_model(config, 0).float(), tokenizer
 
 
 def test_texts_are_read_alike_alone_and_among_others(reader):
     model, tokenizer = reader
-    together = read_texts(model, tokenizer, [TOLD, "the cat", "red"])
-    for text, among in zip([TOLD, "the cat", "red"], together, strict=True):
+    together = read_texts(model, tokenizer, [STORY, "the cat", "red"])
+    for text, among in zip([STORY, "the cat", "red"], together, strict=True):
         (alone,) = read_texts(model, tokenizer, [text])
         assert (alone.spans, alone.guessed) == (among.spans, among.guessed)
         # fp32: a wider matrix product may add up in another order
@@ -128,7 +128,7 @@ def test_a_reading_has_every_token_its_characters_and_its_surprise(reader):
 
 def test_a_text_longer_than_the_context_is_read_as_far_as_it_goes(reader):
     model, tokenizer = reader
-    (reading,) = read_texts(model, tokenizer, [TOLD * 4])
+    (reading,) = read_texts(model, tokenizer, [STORY * 4])
     assert len(reading.spans) == model.config.n_ctx - 1
 
 

@@ -20,7 +20,7 @@ def forward(
     weights: Values,
     ids: np.ndarray,
     targets: np.ndarray | None,
-    given: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray],
 ) -> Values:
     """Every value on the way from ids [batch, pos] to probabilities, or to the loss."""
     seen: Values = {}
@@ -28,7 +28,7 @@ def forward(
     if config["embed_scale"] != 1:
         x = seen["embed_scaled"] = x * config["embed_scale"]
     if config["token_types"]:
-        types = given.get("types", 0 * ids)
+        types = inputs.get("types", 0 * ids)
         added = [[weights["type_embed.W_type"][kind] for kind in row] for row in types]
         seen["type_embed"] = np.array(added)
         x = seen["embed_typed"] = x + seen["type_embed"]
@@ -47,7 +47,7 @@ def forward(
     if (config["rotary_scaling"] or {}).get("kind") == "longrope":
         turned_by_length(config, ids.shape[1], seen)
     for layer in range(config["n_layers"]):
-        x = block(config, weights, layer, x, seen, given.get("seen"), given.get("begins"))
+        x = block(config, weights, layer, x, seen, inputs.get("seen"), inputs.get("begins"))
     if config["final_norm"]:
         x = norm(config, weights, "ln_final.", x, seen)
     if config["masked_head"]:
@@ -112,10 +112,10 @@ def distance_buckets(config: Mapping[str, Any], n: int) -> np.ndarray:
     bucket = np.zeros((n, n), dtype=np.int64)
     for query, key in np.ndindex(n, n):
         distance = query - key if config["causal"] else abs(query - key)
-        near = ways // 2
-        if distance >= near:
-            share = math.log(distance / near) / math.log(farthest / near)
-            distance = min(near + int(share * (ways - near)), ways - 1)
+        close = ways // 2
+        if distance >= close:
+            share = math.log(distance / close) / math.log(farthest / close)
+            distance = min(close + int(share * (ways - close)), ways - 1)
         after = key > query and not config["causal"]
         bucket[query, key] = max(distance, 0) + (ways if after else 0)
     return bucket
@@ -154,7 +154,7 @@ def rotary_angles(config: Mapping[str, Any], base: float, at: str, n: int) -> np
     return angles
 
 
-def turned(name: str, x: np.ndarray, at: str, width: int, seen: Values) -> np.ndarray:
+def rotated(name: str, x: np.ndarray, at: str, width: int, seen: Values) -> np.ndarray:
     """Every pair (a, b) of dimensions, turned by its angle as a point of the plane."""
     half = width // 2
     a, b, rest = x[..., :half], x[..., half:width], x[..., width:]
@@ -188,21 +188,21 @@ def block(
     no_padding: np.ndarray | None,
     begins: np.ndarray | None,
 ) -> np.ndarray:
-    at, place = f"blocks.{layer}.", config["norm_position"]
+    at, norm_position = f"blocks.{layer}.", config["norm_position"]
     seen[f"{at}resid_pre"] = x
 
     def read(name: str, x: np.ndarray) -> np.ndarray:
         absent = layer == 0 and name == "ln1" and not config["first_norm"]
-        pre = place in ("pre", "both") and not absent
+        pre = norm_position in ("pre", "both") and not absent
         return norm(config, weights, f"{at}{name}.", x, seen) if pre else x
 
     def add(name: str, part: str, ln: str, x: np.ndarray, more: np.ndarray) -> np.ndarray:
-        if place in ("branch", "both"):
+        if norm_position in ("branch", "both"):
             more = norm(config, weights, f"{at}{ln}_post.", more, seen)
         if config["branch_scale"] != 1:
             more = seen[f"{at}{part}_scaled"] = more * config["branch_scale"]
         y = x + more
-        if place == "post":
+        if norm_position == "post":
             seen[f"{at}{name}_sum"] = y
             y = norm(config, weights, f"{at}{ln}.", y, seen)
         seen[f"{at}{name}"] = y
@@ -275,8 +275,8 @@ def attention(
         q, k = normed(q, k)
     if (angles := turns(config, layer)) is not None:
         width = config["rotary_dims"]
-        q = turned(f"{at}rot_q", q, angles, width, seen)
-        k = turned(f"{at}rot_k", k, angles, width, seen)
+        q = rotated(f"{at}rot_q", q, angles, width, seen)
+        k = rotated(f"{at}rot_k", k, angles, width, seen)
     if config["qk_norm"] and config["qk_norm_last"]:
         q, k = normed(q, k)
     group = config["n_heads"] // config["n_kv_heads"]
@@ -352,15 +352,15 @@ def adapted(
     seen: Values,
 ) -> np.ndarray:
     """The value `name`, with what an adapter beside W_`weight` adds, if it has one."""
-    lora, place = config["lora"], f"{at}lora_{weight}"
+    lora, path = config["lora"], f"{at}lora_{weight}"
     if lora is not None and f"W_{weight}" in lora["on"]:
         seen[f"{at}{name}_frozen"] = out
-        A, B = weights[f"{place}.A"], weights[f"{place}.B"]
-        down = seen[f"{place}.down"] = np.tensordot(x, A, A.ndim - 1)
+        A, B = weights[f"{path}.A"], weights[f"{path}.B"]
+        down = seen[f"{path}.down"] = np.tensordot(x, A, A.ndim - 1)
         up = down @ B if B.ndim == 2 else np.einsum("bpr,hrd->bphd", down, B)
-        seen[f"{place}.up"] = up
-        seen[f"{place}.scaled"] = up * (lora["alpha"] / lora["rank"])
-        out = out + seen[f"{place}.scaled"]
+        seen[f"{path}.up"] = up
+        seen[f"{path}.scaled"] = up * (lora["alpha"] / lora["rank"])
+        out = out + seen[f"{path}.scaled"]
     seen[f"{at}{name}"] = out
     return out
 
@@ -408,13 +408,13 @@ def experts(
     slopes: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
     y = np.zeros(x.shape)
     for where in np.ndindex(*chosen.shape):
-        expert, own = chosen[where], {}
+        expert, inner = chosen[where], {}
         values = {name[len(at) :]: w for name, w in weights.items() if name.startswith(f"{at}")}
         part = {name: w[expert] for name, w in values.items() if "router" not in name}
-        out = one_expert(config, part, x[where[:2]], own)
-        own["expert_out"] = out
+        out = one_expert(config, part, x[where[:2]], inner)
+        inner["expert_out"] = out
         y[where[:2]] += out * kept[(*where[:2], expert)]
-        for name, value in own.items():
+        for name, value in inner.items():
             slopes.setdefault(name, {})[where] = value
     assert n > chosen.max()
     for name, values in slopes.items():
@@ -423,23 +423,23 @@ def experts(
     return y
 
 
-def one_expert(config: Mapping[str, Any], part: Values, x: np.ndarray, own: Values) -> np.ndarray:
+def one_expert(config: Mapping[str, Any], part: Values, x: np.ndarray, inner: Values) -> np.ndarray:
     """What one expert makes of one token's vector."""
-    pre = own["pre"] = x @ part["W_gate"] + part.get("b_gate", 0.0)
-    up = own["pre_linear"] = x @ part["W_in"] + part.get("b_in", 0.0)
+    pre = inner["pre"] = x @ part["W_gate"] + part.get("b_gate", 0.0)
+    up = inner["pre_linear"] = x @ part["W_in"] + part.get("b_in", 0.0)
     if limit := config["gate_limit"]:
-        pre = own["pre_limited"] = np.minimum(pre, limit)
-        argument = own["gate_argument"] = pre * config["gate_slope"]
-        sigmoid = own["gate_sigmoid"] = 1 / (1 + np.exp(-argument))
-        own["gate"] = pre * sigmoid
-        own["pre_linear_below"] = np.minimum(up, limit)
-        up = own["pre_linear_limited"] = np.clip(up, -limit, limit)
-        own["pre_linear_raised"] = up + 1
-        own["post"] = (up + 1) * own["gate"]
+        pre = inner["pre_limited"] = np.minimum(pre, limit)
+        argument = inner["gate_argument"] = pre * config["gate_slope"]
+        sigmoid = inner["gate_sigmoid"] = 1 / (1 + np.exp(-argument))
+        inner["gate"] = pre * sigmoid
+        inner["pre_linear_below"] = np.minimum(up, limit)
+        up = inner["pre_linear_limited"] = np.clip(up, -limit, limit)
+        inner["pre_linear_raised"] = up + 1
+        inner["post"] = (up + 1) * inner["gate"]
     else:
-        own["gate"] = activation(config["activation"], "gate", pre, own)
-        own["post"] = up * own["gate"]
-    return own["post"] @ part["W_out"] + part.get("b_out", 0.0)
+        inner["gate"] = activation(config["activation"], "gate", pre, inner)
+        inner["post"] = up * inner["gate"]
+    return inner["post"] @ part["W_out"] + part.get("b_out", 0.0)
 
 
 def turned_by_length(config: Mapping[str, Any], n: int, seen: Values) -> None:

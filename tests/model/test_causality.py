@@ -46,10 +46,10 @@ def test_a_text_says_the_same_alone_and_in_a_batch(name):
 def test_a_shorter_text_says_the_same_as_the_start_of_a_longer_one(name):
     config = config_of(name)
     model, ids = random_model(config, 1), random_ids(config, 1)
-    whole = model(ids)
+    full = model(ids)
     for n in range(1, config.n_ctx + 1):
         # float64: other lengths may be summed in another order
-        torch.testing.assert_close(model(ids[:, :n]), whole[:, :n], rtol=0, atol=1e-12)
+        torch.testing.assert_close(model(ids[:, :n]), full[:, :n], rtol=0, atol=1e-12)
 
 
 def test_a_text_longer_than_the_context_is_refused():

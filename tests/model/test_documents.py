@@ -42,12 +42,12 @@ def test_each_document_of_a_block_gives_what_it_gives_alone(kind):
 def test_positions_count_on_through_the_block():
     model = random_model(Config(**SIZES, position="learned"), seed=1)
     ids = packed(DOCUMENTS)
-    place = begins(ids, EOS)
-    logits = model(ids, begins=place)
+    starts = begins(ids, EOS)
+    logits = model(ids, begins=starts)
     other = ids.clone()
     other[0, 1:4] = torch.tensor([1, 1, 4])
     # bit for bit: another document has no part in any sum
-    assert model(other, begins=place)[0, 4:].equal(logits[0, 4:])
+    assert model(other, begins=starts)[0, 4:].equal(logits[0, 4:])
     moved = packed([DOCUMENTS[1], DOCUMENTS[0], DOCUMENTS[2]])
     assert model(moved, begins=begins(moved, EOS))[0, 7:].equal(logits[0, 7:])
 
@@ -56,9 +56,9 @@ def test_a_block_of_documents_is_watched_as_it_is_trained():
     model = random_model(Config(**SIZES), seed=1)
     ids = packed(DOCUMENTS)
     targets = torch.cat([ids[:, 1:], torch.full((1, 1), IGNORED)], 1)
-    place = begins(ids, EOS)
-    trace = model.watch(ids, targets, begins=place, backward=True)
-    assert float(trace["loss"]) == pytest.approx(float(model.loss(ids, targets, begins=place)))
+    starts = begins(ids, EOS)
+    trace = model.watch(ids, targets, begins=starts, backward=True)
+    assert float(trace["loss"]) == pytest.approx(float(model.loss(ids, targets, begins=starts)))
     scores = trace["blocks.0.attn.attn_scores"][0]
     seen = [row.nonzero().flatten().tolist() for row in scores.isfinite()]
     assert seen[3:6] == [[0, 1, 2, 3], [4], [4, 5]]  # the second document sees itself alone

@@ -15,8 +15,8 @@ from tests.model.variety import (
     ENCODERS,
     SMALL,
     config_of,
-    random_given,
     random_ids,
+    random_inputs,
     random_model,
     random_targets,
 )
@@ -62,16 +62,16 @@ def test_a_window_reaches_to_both_sides_and_no_further():
     config = Config.from_dict({**SMALL, "causal": False, "windows": [2], "n_layers": 1})
     ids = random_ids(config, 1, batch=1)
     pattern = random_model(config, 1).watch(ids)["blocks.0.attn.pattern"]
-    place = torch.arange(ids.shape[1])
-    near = (place[:, None] - place).abs() <= 2
-    assert torch.equal(pattern[0] > 0, near)
+    pos = torch.arange(ids.shape[1])
+    window = (pos[:, None] - pos).abs() <= 2
+    assert torch.equal(pattern[0] > 0, window)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_with_padding_are_those_of_finite_differences(name):
     config = config_of(name)
     model, ids = random_model(config, 2), random_ids(config, 2)
-    targets, more = random_targets(config, 2, ids), random_given(config, 2, ids)
+    targets, more = random_targets(config, 2, ids), random_inputs(config, 2, ids)
     trace = model.watch(ids, targets, backward=True, **more)
     pick = random.Random(0)
     for name, weight in model.weights().items():
@@ -93,7 +93,7 @@ def test_gradients_with_padding_are_those_of_finite_differences(name):
 def test_random_numbers_of_a_step_are_explained_by_their_arithmetic(name, optimizer):
     config = config_of(name)
     model, ids = random_model(config, 3), random_ids(config, 3)
-    targets, more = random_targets(config, 3, ids), random_given(config, 3, ids)
+    targets, more = random_targets(config, 3, ids), random_inputs(config, 3, ids)
     recipe = Recipe(optimizer=optimizer)
     moments = zero_moments(model)
     trace = watch_step(

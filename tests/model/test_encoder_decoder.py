@@ -47,9 +47,9 @@ def test_every_source_token_changes_every_logit_of_its_own_text(name):
     model = random_towers(name)
     ids, _, source = random_pair()
     before = model(ids, source=source)
-    for place in range(3):
+    for pos in range(3):
         changed = source.clone()
-        changed[1, place] = (changed[1, place] + 1) % PAD
+        changed[1, pos] = (changed[1, pos] + 1) % PAD
         after = model(ids, source=changed)
         assert not torch.isclose(before[1], after[1], rtol=1e-9, atol=0).all(-1).any()
         assert torch.equal(before[0], after[0])
@@ -121,9 +121,9 @@ def test_recorded_gradients_of_all_weights_are_those_of_a_plain_backward_pass(na
     ids, targets, source = random_pair()
     trace = model.watch(ids, targets, source=source, backward=True)
     model.loss(ids, targets, source=source).backward()
-    for own, parameter in model.named_parameters():
-        assert parameter.grad is not None, own
-        recorded = trace.parameter_gradients[own]
+    for weight_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, weight_name
+        recorded = trace.parameter_gradients[weight_name]
         # the fused kernels add in another order, and a norm over few numbers magnifies rounding
         allowed = 1e-9 * max(1.0, parameter.grad.abs().max().item())
         torch.testing.assert_close(recorded, parameter.grad, rtol=0, atol=allowed)

@@ -13,8 +13,8 @@ from tests.model.variety import (
     SMALL,
     config_of,
     configs,
-    random_given,
     random_ids,
+    random_inputs,
     random_model,
     random_targets,
 )
@@ -24,7 +24,7 @@ def agrees_with_oracle(config, seed, with_targets):
     model = random_model(config, seed)
     ids = random_ids(config, seed)
     targets = random_targets(config, seed, ids) if with_targets else None
-    more = random_given(config, seed, ids)
+    more = random_inputs(config, seed, ids)
     trace = model.watch(ids, targets, **more)
     weights = {name: value.detach().numpy() for name, value in model.weights().items()}
     known = oracle.forward(

@@ -14,14 +14,14 @@ def test_a_turned_dot_product_depends_on_the_distance_only():
     q, k = torch.randn(2, 1, 1, 1, 8, generator=generator, dtype=torch.float64).unbind(0)
     angles = rotary_angles(64, 8, 8, 100.0)
 
-    def turned(x, place):
-        at = angles[place : place + 1]
+    def rotated(x, pos):
+        at = angles[pos : pos + 1]
         return rotary.kernel(x, at.cos(), at.sin(), 8)
 
-    near = (turned(q, 7) * turned(k, 4)).sum()
-    far = (turned(q, 60) * turned(k, 57)).sum()
-    assert abs(near - far) < ROUNDING
-    assert abs(near - (turned(q, 7) * turned(k, 5)).sum()) > 1e-3
+    close = (rotated(q, 7) * rotated(k, 4)).sum()
+    far = (rotated(q, 60) * rotated(k, 57)).sum()
+    assert abs(close - far) < ROUNDING
+    assert abs(close - (rotated(q, 7) * rotated(k, 5)).sum()) > 1e-3
 
 
 def test_turning_keeps_the_length():

@@ -266,16 +266,16 @@ def kind_of(config: Config) -> type[Decoder] | type[Encoder]:
     return Decoder if config.causal else Encoder
 
 
-def random_given(config: Config, seed: int, ids: Tensor) -> dict[str, Any]:
+def random_inputs(config: Config, seed: int, ids: Tensor) -> dict[str, Any]:
     """What a model reads beside ids.
 
     An encoder: the last text padded, and types where it has some. Every third decoder: where the
     documents of a row begin, two in each.
     """
     if config.causal:
-        place = torch.arange(ids.shape[1]).expand_as(ids)
+        pos = torch.arange(ids.shape[1]).expand_as(ids)
         second = (seed + torch.arange(len(ids)))[:, None] % ids.shape[1]
-        begins = torch.where(place >= second, second, 0)
+        begins = torch.where(pos >= second, second, 0)
         return {"begins": begins} if (seed + config.d_model + config.n_layers) % 3 == 0 else {}
     seen = torch.ones_like(ids)
     seen[-1, ids.shape[1] // 3 + 1 :] = 0

@@ -72,8 +72,8 @@ class Draws:
 
     def begins(self) -> Tensor:
         """Where the document of each query begins, [batch, 1, query, 1]: half of them at itself."""
-        place = torch.arange(self.size("pos"))
-        return torch.where(self.normal("batch pos") > 0, place, 0)[:, None, :, None]
+        pos = torch.arange(self.size("pos"))
+        return torch.where(self.normal("batch pos") > 0, pos, 0)[:, None, :, None]
 
     def probs(self) -> Tensor:
         return torch.softmax(self.normal("vocab").double(), -1)
@@ -171,11 +171,11 @@ def _table(function: Callable[[Tensor], Tensor], kind: str = "") -> Case:
     def case(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
         dims, scaling = 2 * d.size("d_head"), SCALINGS[kind]
         width = dims + 3 if kind else dims
-        given = {name: value for name, value in scaling.items() if name != "amplitude"}
-        turned = function(rotary_angles(d.size("pos"), width, dims, 100.0, kind, **given))
-        turned[:, :dims] *= scaling.get("amplitude", 1.0)
+        options = {name: value for name, value in scaling.items() if name != "amplitude"}
+        table = function(rotary_angles(d.size("pos"), width, dims, 100.0, kind, **options))
+        table[:, :dims] *= scaling.get("amplitude", 1.0)
         sizes = {"base": 100.0, "half": dims // 2, "width": dims}
-        return (torch.arange(d.size("pos")), turned.to(d.dtype)), {**sizes, **scaling}
+        return (torch.arange(d.size("pos")), table.to(d.dtype)), {**sizes, **scaling}
 
     return case
 
@@ -224,8 +224,8 @@ def _rotary(head: str) -> Case:
         x, rest = _heads(d, head), 3 if d.optional else 0
         dims = x.shape[-1]
         angles = rotary_angles(d.size("pos"), dims + rest, dims, 100.0)
-        turned = (angles.cos().to(d.dtype), angles.sin().to(d.dtype))
-        return (F.pad(x, (0, rest), value=0.5), *turned), {"dims": dims}
+        tables = (angles.cos().to(d.dtype), angles.sin().to(d.dtype))
+        return (F.pad(x, (0, rest), value=0.5), *tables), {"dims": dims}
 
     return case
 
@@ -316,9 +316,9 @@ def _mixture(d: Draws) -> tuple[tuple[Any, ...], dict[str, Any]]:
     up, down = "expert d_model d_mlp", "expert d_mlp d_model"
     matrices = (d.normal(up), d.normal(up), d.normal(down))
     biases = (d.maybe("expert d_mlp"), d.maybe("expert d_mlp"), d.maybe("expert d_model"))
-    given = {"limit": 0.7, "slope": 1.7} if d.optional else {}
+    options = {"limit": 0.7, "slope": 1.7} if d.optional else {}
     x, weights = d.normal("batch pos d_model"), d.normal("batch pos expert").softmax(-1)
-    return (x, weights, experts, *matrices, *biases), {"activation": "silu", **given}
+    return (x, weights, experts, *matrices, *biases), {"activation": "silu", **options}
 
 
 EXPERTS: dict[str, Case] = {

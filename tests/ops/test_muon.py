@@ -23,8 +23,8 @@ def test_singular_values_come_near_one_and_directions_stay(shape, seed):
     U, _, Vh = torch.linalg.svd(random_matrix(shape, seed), full_matrices=False)
     n = min(shape)
     matrix = U @ torch.diag(torch.linspace(1.0, 0.2, n, dtype=torch.float64)) @ Vh
-    turned = orthogonalize.kernel(matrix, torch.float64)
-    inside = U.T @ turned @ Vh.T
+    orthogonal = orthogonalize.kernel(matrix, torch.float64)
+    inside = U.T @ orthogonal @ Vh.T
     assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-12
     assert (inside.diagonal() > 0.65).all()
     assert (inside.diagonal() < 1.25).all()

@@ -33,15 +33,15 @@ def anonymous(formula: Formula) -> str:
             case Param(name):
                 return Param(names.setdefault(name, f"x{len(names)}"))
             case Read(operand, index):
-                own = names.setdefault(operand, f"x{len(names)}")
-                return Read(own, tuple(renamed(i) for i in index))
+                short = names.setdefault(operand, f"x{len(names)}")
+                return Read(short, tuple(renamed(i) for i in index))
             case Reduce(kind, name, body):
                 return Reduce(kind, axis(name), renamed(body))
             case _:
                 return children_mapped(node, renamed)
 
-    own = tuple(axis(name) for name in formula.axes)
-    return str(Formula("y", own, renamed(formula.body)))
+    short_axes = tuple(axis(name) for name in formula.axes)
+    return str(Formula("y", short_axes, renamed(formula.body)))
 
 
 def test_at_most_sixty_elementary_ops_are_declared():

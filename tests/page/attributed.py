@@ -20,18 +20,18 @@ from tests.model.variety import config_of, random_ids, random_model
 TOKENS, POS = 6, 4
 
 
-def cases(place: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
+def cases(folder: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
     """One logit of a small random model of each kind; null where its logits can't be split."""
     for name in kinds:
         config = replace(config_of(name), n_ctx=TOKENS)
         model = random_model(config, 0, torch.float64)
         trace = model.watch(random_ids(config, 1, 1, TOKENS))
-        yield case(place / name, config, trace, POS)
+        yield case(folder / name, config, trace, POS)
     for name in TOWERS:
         towers = random_towers(name)
         ids, _, source = random_pair()
         trace = towers.watch(ids[:1], source=source[:1])
-        yield case(place / f"towers {name}", towers.config, trace, ids.shape[1] - 1)
+        yield case(folder / f"towers {name}", towers.config, trace, ids.shape[1] - 1)
 
 
 def case(folder: Path, config: Config | TowersConfig, trace: Trace, pos: int) -> dict[str, Any]:

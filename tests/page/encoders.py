@@ -103,19 +103,19 @@ FEW = ("like bert", "like marian", "like t5, gated")
 """What has every op of all of them."""
 
 
-def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
-    place.mkdir(exist_ok=True)
+def cases(root: Path, every: bool) -> Iterator[dict[str, Any]]:
+    root.mkdir(exist_ok=True)
     for name, made in (KINDS if every else {name: KINDS[name] for name in FEW}).items():
         case = made()
         packed = packed_model(case.state)
         assert packed is not None
-        file = place / f"{name}.json"
+        file = root / f"{name}.json"
         file.write_text(packed.model_dump_json())
         traces = []
         for number, more in enumerate(case.requests):
             request = {"prompt": case.prompt, **more}
             result = recorded(case.state, request)
-            folder = save(result.result.trace, place / f"{name}-{number}")
+            folder = save(result.result.trace, root / f"{name}-{number}")
             edits = {
                 address: {**edit, "address": address} if isinstance(edit, dict) else edit
                 for address, edit in request.get("edits", {}).items()

@@ -92,7 +92,7 @@ def experts() -> TrainState:
     return TrainState(model, tokenizer, zero_moments(model), Recipe(), 0)
 
 
-def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
+def cases(root: Path, every: bool) -> Iterator[dict[str, Any]]:
     """What a draw does with probabilities is the same for every model: one draws all ways."""
     states = {
         "miniature": open_train_state("miniature"),
@@ -106,8 +106,8 @@ def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
         ids = torch.tensor([state.tokenizer.encode_prompt(PROMPT)])
         snapshots = packed_snapshots(state, earlier, ids)
         packed = packed.model_copy(update={"snapshots": snapshots})
-        file = place / f"{name}.json"
-        place.mkdir(exist_ok=True)
+        file = root / f"{name}.json"
+        root.mkdir(exist_ok=True)
         file.write_text(packed.model_dump_json())
         traces = []
         wanted = [*requests()]
@@ -115,7 +115,7 @@ def cases(place: Path, every: bool) -> Iterator[dict[str, Any]]:
             wanted = wanted[: 1 - len(SAMPLINGS)]
         for number, asked in enumerate(wanted):
             result = recorded(state, asked)
-            folder = save(result.result.trace, place / f"{name}-{number}")
+            folder = save(result.result.trace, root / f"{name}-{number}")
             request = {"run": "", "prompt": PROMPT, **asked}
             about = json.loads(result.about.model_dump_json())
             traces.append({"request": request, "folder": str(folder), "about": about})

@@ -29,10 +29,10 @@ from glassformer.training.watched import watch_step, zero_moments
 from tests.model.variety import config_of, random_ids, random_model, random_targets
 
 
-def recorded(place: Path, trace: Graph, **more: Any) -> dict[str, Any]:
+def recorded(folder: Path, trace: Graph, **more: Any) -> dict[str, Any]:
     """A trace on disk."""
-    save(trace, place)
-    return {"folder": str(place), "plan": None, "bounds": None, **more}
+    save(trace, folder)
+    return {"folder": str(folder), "plan": None, "bounds": None, **more}
 
 
 def bounds(trace: Graph) -> Iterator[np.ndarray]:
@@ -80,7 +80,7 @@ TEXTS, TOKENS = 2, 6
 MUON = ("gpt2", "fast", "rotary alone")
 
 
-def cases(place: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
+def cases(folder: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Updates of models of these kinds, and of a few in float32 how far each number may be off.
 
     Plans are followed in float64, where what is zero but for rounding (the gradient of a key's
@@ -91,19 +91,19 @@ def cases(place: Path, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
         recipe = Recipe(optimizer="muon" if name in MUON else "adamw", clip=0.5)
         watch = varied(config, recipe, torch.float64)
         trace = watch(TEXTS, TOKENS)
-        yield recorded(place / name, trace, name=name, plan=plan(watch, TEXTS, TOKENS))
+        yield recorded(folder / name, trace, name=name, plan=plan(watch, TEXTS, TOKENS))
         if name in MUON:
             trace = varied(config, recipe, torch.float32)(TEXTS, TOKENS)
-            allowed = place / f"{name}.bounds"
+            allowed = folder / f"{name}.bounds"
             allowed.write_bytes(np.concatenate([*bounds(trace)]).tobytes())
             of_single = f"{name}, float32"
-            yield recorded(place / of_single, trace, name=of_single, bounds=str(allowed))
+            yield recorded(folder / of_single, trace, name=of_single, bounds=str(allowed))
 
 
 STEPS = 50
 
 
-def descending(place: Path) -> dict[str, Any]:
+def descending(folder: Path) -> dict[str, Any]:
     """Some steps of plain gradient descent by PyTorch, in float64, and the plan of such a step."""
     config, lr = replace(config_of("gpt2"), n_layers=1), 0.1
     model = random_model(config, 0, torch.float64)
@@ -129,12 +129,12 @@ def descending(place: Path) -> dict[str, Any]:
     end = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
     lengths = {"batch": 2, "pos": TOKENS}
     content |= {"end": end, "losses": losses, "batches": batches, "lengths": lengths}
-    file = place / "descent.json"
+    file = folder / "descent.json"
     file.write_text(json.dumps(content))
     return {"file": str(file), "share": lr}
 
 
-def training(place: Path) -> dict[str, Any]:
+def training(folder: Path) -> dict[str, Any]:
     """Some steps of training a small model by AdamW in float64, each on a batch of its own.
 
     AdamW makes a whole step of a gradient that is zero but for rounding, so float32 would not do.
@@ -162,6 +162,6 @@ def training(place: Path) -> dict[str, Any]:
     end = {f"weight/{name}": weight.tolist() for name, weight in model.weights().items()}
     lengths = {"batch": 2, "pos": 5}
     result = {"plan": planned, "start": start, "end": end, "losses": losses}
-    file = place / "training.json"
+    file = folder / "training.json"
     file.write_text(json.dumps({**result, "batches": batches, "lengths": lengths}))
     return {"file": str(file), "share": 0.5}

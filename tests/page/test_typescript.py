@@ -65,12 +65,12 @@ def comparison(draw: random.Random) -> dict[str, Any]:
 def cell(explanation: Explanation) -> dict[str, Any]:
     lines = [explanation.line, explanation.line_in_full]
     terms = explanation.terms
-    places = [*range(len(terms))][:6]
+    indices = [*range(len(terms))][:6]
     return {
         "address": explanation.address,
         "lines": [line and [line.numbers, line.relation, line.result] for line in lines],
-        "terms": [[terms[i].text, terms[i].running] for i in places],
-        "digits": terms.digits(places) if places else 0,
+        "terms": [[terms[i].text, terms[i].running] for i in indices],
+        "digits": terms.digits(indices) if indices else 0,
         "agrees": explanation.agrees,
     }
 
@@ -116,25 +116,25 @@ def cases(
 ) -> tuple[Path, dict[str, Any]]:
     kinds = request.param()
     every = kinds is VARIETY
-    place, draw = tmp_path_factory.mktemp("alike"), random.Random(0)
+    folder, draw = tmp_path_factory.mktemp("alike"), random.Random(0)
     trace = gf.watch("miniature", "the cat sat on a", target="mat")
-    save(trace, place / "trace")
+    save(trace, folder / "trace")
     result = {
-        "trace": str(place / "trace"),
+        "trace": str(folder / "trace"),
         "numbers": [spellings(value) for value in some_numbers(draw)],
         "columns": [column(draw) for _ in range(SUMS)],
         "comparisons": [comparison(draw) for _ in range(SUMS)],
         "cells": [cell(trace.explain(address)) for address in some_cells(trace, draw)],
-        "tokenizers": tokenized.cases(place / "tokenizers", draw, every),
-        "passes": [*passes.cases(place / "passes", kinds)],
-        "training": passes.training(place),
-        "attributed": [*attributed.cases(place / "attributed", kinds)],
-        "descent": passes.descending(place),
-        "models": [*models.cases(place / "models", every)],
-        "encoders": [*encoders.cases(place / "encoders", every=every)],
+        "tokenizers": tokenized.cases(folder / "tokenizers", draw, every),
+        "passes": [*passes.cases(folder / "passes", kinds)],
+        "training": passes.training(folder),
+        "attributed": [*attributed.cases(folder / "attributed", kinds)],
+        "descent": passes.descending(folder),
+        "models": [*models.cases(folder / "models", every)],
+        "encoders": [*encoders.cases(folder / "encoders", every=every)],
     }
-    (place / "cases.json").write_text(json.dumps(result))
-    return place / "cases.json", result
+    (folder / "cases.json").write_text(json.dumps(result))
+    return folder / "cases.json", result
 
 
 def test_python_and_typescript_write_the_same_texts_tokens_and_numbers(

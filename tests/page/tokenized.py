@@ -42,13 +42,13 @@ def tokenizers() -> dict[str, Tokenizer]:
     }
 
 
-def cases(place: Path, draw: random.Random, every: bool) -> list[dict[str, Any]]:
+def cases(folder: Path, draw: random.Random, every: bool) -> list[dict[str, Any]]:
     """Texts of each tokenizer: those of TEXTS, and drawn ones of letters and of words."""
     drawn = MANY if every else FEW
     made = ["".join(draw.choices(LETTERS, k=draw.randrange(1, 40))) for _ in range(drawn)]
     made += [" ".join(draw.choices(FIXED, k=draw.randrange(1, 9))) for _ in range(drawn)]
     return [
-        case(name, tokenizer, place / name, [*TEXTS, *made])
+        case(name, tokenizer, folder / name, [*TEXTS, *made])
         for name, tokenizer in tokenizers().items()
     ]
 

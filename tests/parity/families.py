@@ -342,7 +342,7 @@ def source_of(ids: Tensor) -> Tensor:
     return source
 
 
-def logits_there(model: Any, ids: Tensor) -> Tensor:
+def their_logits(model: Any, ids: Tensor) -> Tensor:
     """The logits of a model of `transformers`."""
     if model.config.model_type not in TOWERS:
         return model(ids).logits
@@ -356,7 +356,7 @@ def more_here(model: Any, ids: Tensor) -> dict[str, Any]:
     return {"source": source_of(ids)} if isinstance(model.config, TowersConfig) else {}
 
 
-def model_there(model_type: str, settings: dict[str, Any]) -> Any:
+def their_model(model_type: str, settings: dict[str, Any]) -> Any:
     """A model of `transformers` in float64 whose every parameter is random, gains too."""
     sizes = {} if model_type in TOWERS else SIZES
     config = AutoConfig.for_model(model_type, **{**sizes, **TOKENS, **settings})

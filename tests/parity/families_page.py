@@ -51,9 +51,9 @@ def page(figures: Mapping[str, Figures]) -> str:
     """The page's text: a family's own words, and its figures."""
     rows = []
     for model_type in families.names():
-        says = (import_module(f"{families.__name__}.{model_type}").__doc__ or "").split("\n")[0]
+        summary = (import_module(f"{families.__name__}.{model_type}").__doc__ or "").split("\n")[0]
         cells = " | ".join(f"{figure:.0e}" for figure in figures[model_type])
-        rows.append(f"| {says} | `{model_type}` | {cells} |")
+        rows.append(f"| {summary} | `{model_type}` | {cells} |")
     return TITLE + "\n".join(rows) + "\n"
 
 

@@ -30,6 +30,6 @@ def gpt2_model(dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
     return model
 
 
-def open_there(folder: Path) -> Any:
+def open_theirs(folder: Path) -> Any:
     """A folder as `transformers` opens it."""
     return AutoModelForCausalLM.from_pretrained(folder).eval()

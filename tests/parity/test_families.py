@@ -39,11 +39,11 @@ from tests.parity.families import (
     SHARED,
     TOWERS,
     InDouble,
-    logits_there,
-    model_there,
     more_here,
     opener,
     random_ids,
+    their_logits,
+    their_model,
 )
 from tests.parity.families_page import PAGE, on_the_page, page
 
@@ -60,7 +60,7 @@ SMALLEST = 1e-3  # a gradient that is zero by symmetry, as a key's bias, has no 
 def case(request, tmp_path_factory):
     """A model of `transformers`, the folder it was saved in, and the same model here."""
     model_type, _, settings = request.param
-    theirs = model_there(model_type, settings)
+    theirs = their_model(model_type, settings)
     folder = tmp_path_factory.mktemp("family")
     theirs.save_pretrained(folder)
     return theirs, folder, load_folder(folder)[0]
@@ -94,11 +94,11 @@ def test_logits_are_the_same_here(case):
     figures = on_the_page()[theirs.config.model_type]
     ids = random_ids(ours.config)
     with InDouble():
-        expected = logits_there(theirs, ids)
+        expected = their_logits(theirs, ids)
     more = more_here(ours, ids)
     assert close(ours(ids, **more), expected, figures.logits_64)
     narrow, _ = load_folder(folder, dtype=torch.float32)
-    expected = logits_there(deepcopy(theirs).float(), ids)
+    expected = their_logits(deepcopy(theirs).float(), ids)
     assert close(narrow(ids, **more), expected, figures.logits_32)
 
 
@@ -114,8 +114,8 @@ def test_saved_here_it_is_the_same_folder_there(case, tmp_path):
         opening = opener(written["model_type"])
         with patch.object(torch, "FloatTensor", torch.DoubleTensor):  # Marian's sines
             back: Any = opening.from_pretrained(tmp_path, **ONE_BY_ONE).eval()
-        expected = logits_there(theirs, ids)
-        assert close(logits_there(back, ids), expected, LOGITS[torch.float64])
+        expected = their_logits(theirs, ids)
+        assert close(their_logits(back, ids), expected, LOGITS[torch.float64])
     again, _ = load_folder(tmp_path)
     assert again.config == ours.config
     assert all(torch.equal(again.weights()[n], w) for n, w in ours.weights().items())
@@ -177,14 +177,16 @@ def gradients(model: Any, ids: Tensor, targets: Tensor) -> dict[str, Tensor]:
     }
 
 
-def gradients_there(model: Any) -> dict[str, Tensor]:
+def their_gradients(model: Any) -> dict[str, Tensor]:
     """The gradients of `transformers` under the names of a folder, where fused ones are apart.
 
     It writes some under the names that older folders have.
     """
     copy = deepcopy(model)
-    for parameter, own in zip(copy.parameters(), model.parameters(), strict=True):
-        parameter.data = torch.zeros_like(own) if own.grad is None else own.grad.clone()
+    for parameter, original in zip(copy.parameters(), model.parameters(), strict=True):
+        parameter.data = (
+            torch.zeros_like(original) if original.grad is None else original.grad.clone()
+        )
     with TemporaryDirectory() as folder:
         copy.save_pretrained(folder)
         stored = load_file(f"{folder}/model.safetensors")
@@ -204,10 +206,10 @@ def test_gradients_of_all_weights_are_the_same(case):
     ids, targets = random_ids(ours.config), random_ids(ours.config, seed=1)
     theirs.zero_grad()
     with InDouble():
-        logits = logits_there(theirs, ids)
+        logits = their_logits(theirs, ids)
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
     result = gradients(ours, ids, targets)
-    expected = gradients_there(theirs)
+    expected = their_gradients(theirs)
     assert result.keys() == expected.keys()
     figures = on_the_page()[theirs.config.model_type]
     for name, gradient in expected.items():
@@ -231,7 +233,7 @@ def wrong(folder: Path, copy: Path, change: Callable[[dict, dict], object]) -> s
 def test_wrong_folders_are_refused_by_tensor_or_setting(tmp_path):
     """Among them numbers of heads that `transformers` would only notice as a shape, or not."""
     folder = tmp_path / "whole"
-    model_there("qwen3", dict(SHARED)).save_pretrained(folder)
+    their_model("qwen3", dict(SHARED)).save_pretrained(folder)
     q, layer = "model.layers.0.self_attn.q_proj.weight", "model.layers.1"
     for number, (change, said) in enumerate(
         (
@@ -262,7 +264,7 @@ def test_wrong_folders_are_refused_by_tensor_or_setting(tmp_path):
 )
 def test_a_parameter_that_a_family_has_no_tensor_for_is_refused(name, module, parameter, tmp_path):
     """It would be lost when the model is saved, and hold anything when it is read."""
-    model_there(name, FAMILIES[name][0]).save_pretrained(tmp_path)
+    their_model(name, FAMILIES[name][0]).save_pretrained(tmp_path)
     config, family = config_of(tmp_path), families.family(name)
     assert family.tensors(config)
     block = family.block(config) if callable(family.block) else family.block
@@ -274,8 +276,8 @@ def test_a_parameter_that_a_family_has_no_tensor_for_is_refused(name, module, pa
 def test_numbers_of_experts_that_do_not_fit_are_refused_by_tensor_and_file(tmp_path):
     """And weights that are quantized, by the name of how."""
     apart, fused = tmp_path / "mixtral", tmp_path / "gpt_oss"
-    model_there("mixtral", FAMILIES["mixtral"][0]).save_pretrained(apart)
-    model_there("gpt_oss", FAMILIES["gpt_oss"][0]).save_pretrained(fused)
+    their_model("mixtral", FAMILIES["mixtral"][0]).save_pretrained(apart)
+    their_model("gpt_oss", FAMILIES["gpt_oss"][0]).save_pretrained(fused)
     expert = "model.layers.0.block_sparse_moe.experts"
     mxfp4 = {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": []}}
     for number, (folder, change, said) in enumerate(
@@ -296,7 +298,7 @@ def test_numbers_of_experts_that_do_not_fit_are_refused_by_tensor_and_file(tmp_p
 @pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt_oss", "roberta", "bart", "t5"])
 @torch.no_grad()
 def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path, model_type):
-    theirs = model_there(model_type, FAMILIES[model_type][-1]).to(torch.bfloat16)
+    theirs = their_model(model_type, FAMILIES[model_type][-1]).to(torch.bfloat16)
     theirs.save_pretrained(tmp_path, max_shard_size="10KB")
     assert len([*tmp_path.glob("*.safetensors")]) > 2
     ours, _ = load_folder(tmp_path)
@@ -306,7 +308,7 @@ def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path, model_ty
     with InDouble():
         opening = opener(model_type)
         expected = opening.from_pretrained(tmp_path, dtype=torch.float64, **ONE_BY_ONE)
-        logits = logits_there(expected.eval(), ids)
+        logits = their_logits(expected.eval(), ids)
     assert close(wide(ids, **more_here(wide, ids)), logits, LOGITS[torch.float64])
 
 
@@ -327,7 +329,7 @@ def test_greedy_texts_are_the_same(case):
 
 def test_a_text_longer_than_the_original_context_is_turned_by_the_long_factors(tmp_path):
     """All of it; while it grows, alone, among others or behind the API, at the same token."""
-    theirs = model_there("phi3", FAMILIES["phi3"][2])
+    theirs = their_model("phi3", FAMILIES["phi3"][2])
     theirs.save_pretrained(tmp_path)
     ours, original = load_folder(tmp_path)[0], 8
     ids = random_ids(ours.config)

@@ -19,7 +19,7 @@ from glassformer.interop.folder import load_folder, save
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, configs, random_ids, random_model
-from tests.parity.hugging_face import gpt2_model, open_there
+from tests.parity.hugging_face import gpt2_model, open_theirs
 
 # Both sum the same products in other orders; logits here are of size 1 to 10.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -46,9 +46,9 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return torch.allclose(ours, theirs, rtol=0, atol=TOLERANCE[ours.dtype])
 
 
-def logits_there(folder: Path, ids: torch.Tensor) -> torch.Tensor:
+def their_logits(folder: Path, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return open_there(folder)(ids).logits
+        return open_theirs(folder)(ids).logits
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -82,7 +82,7 @@ def test_our_folder_gives_the_same_logits_in_transformers(tmp_path, changes, dty
     save(ours, None, tmp_path)
     ids = random_ids(ODD)
     with torch.no_grad():
-        assert close(ours(ids), logits_there(tmp_path, ids))
+        assert close(ours(ids), their_logits(tmp_path, ids))
 
 
 @settings(max_examples=12)
@@ -93,7 +93,7 @@ def test_any_configuration_within_gpt2_gives_the_same_logits_there(tmp_path_fact
     save(ours, None, folder)
     ids = random_ids(config)
     with torch.no_grad():
-        assert close(ours(ids), logits_there(folder, ids))
+        assert close(ours(ids), their_logits(folder, ids))
 
 
 @settings(max_examples=12)
@@ -149,7 +149,7 @@ def test_greedy_generation_is_equal_both_ways(tmp_path):
     generated = theirs.generate(prompts, attention_mask=mask, **wanted)
     assert torch.equal(greedy(ours, prompts, 21), generated)
     save(ours, None, tmp_path / "ours")
-    back = open_there(tmp_path / "ours").generate(prompts, attention_mask=mask, **wanted)
+    back = open_theirs(tmp_path / "ours").generate(prompts, attention_mask=mask, **wanted)
     assert torch.equal(back, generated)
 
 
@@ -179,7 +179,7 @@ def test_model_that_went_there_and_back_is_the_same(tmp_path):
     config = ODD.replace(norm_gain=False, mlp_bias=False)
     ours = random_model(config)
     save(ours, None, tmp_path / "ours")
-    open_there(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    open_theirs(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
     back, _ = load_folder(tmp_path / "theirs")
     assert back.config == config
     for name, tensor in ours.state_dict().items():
@@ -248,12 +248,12 @@ def test_our_folder_writes_and_reads_text_there(tmp_path):
     config = ODD.replace(vocab_size=tokenizer.vocab_size)
     ours = random_model(config, torch.float64)
     save(ours, tokenizer, tmp_path)
-    theirs = open_there(tmp_path)
+    theirs = open_theirs(tmp_path)
     encode = AutoTokenizer.from_pretrained(tmp_path)
-    given_there = encode("the cat", return_tensors="pt")
+    inputs = encode("the cat", return_tensors="pt")
     ids = torch.tensor([tokenizer.encode("the cat")])
-    assert torch.equal(given_there["input_ids"], ids)
-    generated = theirs.generate(**given_there, max_new_tokens=9, do_sample=False, eos_token_id=None)
+    assert torch.equal(inputs["input_ids"], ids)
+    generated = theirs.generate(**inputs, max_new_tokens=9, do_sample=False, eos_token_id=None)
     assert torch.equal(generated, greedy(ours, ids, 9))
     assert theirs.generation_config.eos_token_id == tokenizer.eos_id
     tokens = encode.convert_ids_to_tokens(generated[0])
@@ -278,6 +278,6 @@ def test_what_transformers_accepts_silently_is_refused_here(tmp_path, spoil):
     spoil(weights, settings)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    open_there(tmp_path)
+    open_theirs(tmp_path)
     with pytest.raises(GlassformerError):
         load_folder(tmp_path)

@@ -16,7 +16,7 @@ from glassformer.interop.folder import load_folder, save
 from glassformer.interop.names import activations, weights
 from glassformer.text.tokenizer import Tokenizer
 from tests.interop.models import ODD, random_ids, random_model
-from tests.parity.families import FAMILIES, InDouble, model_there
+from tests.parity.families import FAMILIES, InDouble, their_model
 
 pytestmark = pytest.mark.heavy  # the import alone takes many seconds
 
@@ -88,7 +88,7 @@ SHAPES = [
     *(("phi", 0), ("phi", 1), ("phi3", 0), ("phi3", 1), ("stablelm", 0), ("stablelm", 1)),
     *(("arcee", 0), ("arcee", 1), ("granite", 1)),
 ]
-OWN = (  # what its parts name a second time, or what no value of ours is
+THEIRS_ALONE = (  # what its parts name a second time, or what no value of ours is
     *("hook_cos", "hook_sin", "hook_unembed", *SECOND_NAMES),
 )
 
@@ -99,7 +99,7 @@ def of_family(request, tmp_path_factory):
     bridge = importlib.import_module("transformer_lens.model_bridge").TransformerBridge
     model_type, variant = request.param
     folder = tmp_path_factory.mktemp("family")
-    model_there(model_type, FAMILIES[model_type][variant]).save_pretrained(folder)
+    their_model(model_type, FAMILIES[model_type][variant]).save_pretrained(folder)
     Tokenizer.train("words", ["the cat sat on the mat"]).save(folder)
     with InDouble():
         lens = bridge.boot_transformers(str(folder), device="cpu", dtype=torch.float64)
@@ -130,7 +130,7 @@ def test_every_value_of_a_family_equals_the_cache_under_its_name(of_family):
     rest = {key for key in cache if key not in {name.transformer_lens for name in table}}
     unturned = [i for i in range(ours.config.n_layers) if ours.config.rotary(i) is None]
     copies = {f"blocks.{i}.attn.hook_rot_{x}" for i in unturned for x in "qk"}
-    known = {n for n in rest if n.endswith((*OWN, "hook_q_normed", "hook_k_normed"))}
+    known = {n for n in rest if n.endswith((*THEIRS_ALONE, "hook_q_normed", "hook_k_normed"))}
     known |= copies
     assert rest == known, rest ^ known
 

@@ -9,7 +9,7 @@ import glassformer as gf
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
 from tests.model.towers import random_towers
-from tests.parity.families import TOWERS, InDouble, model_there
+from tests.parity.families import TOWERS, InDouble, their_model
 
 PAD, END, OTHER_END = 60, 5, 9
 FORCED = {
@@ -34,7 +34,7 @@ def until_its_end(row: list[int]) -> list[int]:
 @pytest.mark.parametrize("family", TOWERS)
 def test_greedy_translations_are_the_same(family, tmp_path):
     """Alone and in a batch; two tokens end a text, some are forced and one is never chosen."""
-    theirs = model_there(family, TOWERS[family][-1])
+    theirs = their_model(family, TOWERS[family][-1])
     wanted = {"decoder_start_token_id": PAD, "pad_token_id": PAD, "eos_token_id": [END, OTHER_END]}
     for name, value in {**wanted, **FORCED[family]}.items():
         setattr(theirs.generation_config, name, value)

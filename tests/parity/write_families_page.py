@@ -17,32 +17,32 @@ from glassformer.interop.folder import load_folder
 from tests.parity.families import (
     FAMILIES,
     InDouble,
-    logits_there,
-    model_there,
     more_here,
     random_ids,
+    their_logits,
+    their_model,
 )
 from tests.parity.families_page import PAGE, Figures, on_the_page, page, rounded_up
-from tests.parity.test_families import difference, gradients, gradients_there
+from tests.parity.test_families import difference, gradients, their_gradients
 
 
 def measured(model_type: str, settings: dict[str, Any]) -> Figures:
     """The differences of one folder."""
-    theirs = model_there(model_type, settings)
+    theirs = their_model(model_type, settings)
     with TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         ours, narrow = load_folder(folder)[0], load_folder(folder, dtype=torch.float32)[0]
     ids, targets = random_ids(ours.config), random_ids(ours.config, seed=1)
     with InDouble():
-        logits = logits_there(theirs, ids)
+        logits = their_logits(theirs, ids)
     cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
     result = gradients(ours, ids, targets)
     more = more_here(ours, ids)
     with torch.no_grad():
         return Figures(
-            difference(narrow(ids, **more), logits_there(deepcopy(theirs).float(), ids)),
+            difference(narrow(ids, **more), their_logits(deepcopy(theirs).float(), ids)),
             difference(ours(ids, **more), logits),
-            max(difference(result[n], g) for n, g in gradients_there(theirs).items()),
+            max(difference(result[n], g) for n, g in their_gradients(theirs).items()),
         )
 
 

@@ -29,14 +29,14 @@ class LlamaCpp:
 
     def __init__(self, path: Path) -> None:
         xl = importlib.import_module("xllamacpp")
-        given = xl.CommonParams()
-        given.model.path = str(path)
-        given.n_ctx = given.n_batch = given.n_ubatch = 96
-        given.n_parallel = given.cpuparams.n_threads = 1
-        given.warmup = False
-        given.cache_type_k = given.cache_type_v = xl.ggml_type.GGML_TYPE_F32
-        given.flash_attn_type = xl.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self.server = xl.Server(given)
+        params = xl.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx = params.n_batch = params.n_ubatch = 96
+        params.n_parallel = params.cpuparams.n_threads = 1
+        params.warmup = False
+        params.cache_type_k = params.cache_type_v = xl.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xl.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.server = xl.Server(params)
         self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_llama_cpp_writes_the_same_greedy_text_from_the_same_logits(case):
     # the server gives log-probabilities: logits less one number, which cancels here
     first = said["completion_probabilities"][0]["top_logprobs"]
     # of the exact ones: what float32 loses here and there would add up
-    own = torch.log_softmax(logits(deepcopy(ours).double(), prompt)[-1], -1)
+    logprobs = torch.log_softmax(logits(deepcopy(ours).double(), prompt)[-1], -1)
     assert len(first) == n
     for token in first:
-        assert math.isclose(token["logprob"], own[token["id"]].item(), abs_tol=tolerance)
+        assert math.isclose(token["logprob"], logprobs[token["id"]].item(), abs_tol=tolerance)

@@ -18,7 +18,7 @@ from glassformer.interop.open import load
 from glassformer.model.adapted import merged, with_adapters
 from glassformer.model.adapter import Adapter
 from glassformer.model.parts import ADAPTABLE, Lora
-from tests.parity.families import FAMILIES, InDouble, model_there, random_ids
+from tests.parity.families import FAMILIES, InDouble, random_ids, their_model
 
 pytestmark = pytest.mark.heavy
 
@@ -30,9 +30,9 @@ DECODERS = [
 ]
 
 
-def there(name: str, folder: Path) -> Any:
+def saved_there(name: str, folder: Path) -> Any:
     """A random model of a family, in float64 and saved so."""
-    model = model_there(name, FAMILIES[name][0])
+    model = their_model(name, FAMILIES[name][0])
     model.save_pretrained(folder)
     model.name_or_path = str(folder)  # peft writes it down
     return model
@@ -58,7 +58,7 @@ def all_adapted(base: Any) -> Any:
 @pytest.mark.parametrize("name", DECODERS)
 def test_peft_reads_and_merges_what_we_write_of_every_family(name, tmp_path):
     peft = importlib.import_module("peft")
-    original = there(name, tmp_path / "base")
+    original = saved_there(name, tmp_path / "base")
     base, _ = load(tmp_path / "base")
     model = all_adapted(base)
     model.folder_settings = replace(model.folder_settings, base=str(tmp_path / "base"))
@@ -79,7 +79,7 @@ def test_peft_reads_and_merges_what_we_write_of_every_family(name, tmp_path):
 @pytest.mark.parametrize("name", DECODERS)
 def test_adapters_of_peft_give_its_logits_here(name, tmp_path):
     peft = importlib.import_module("peft")
-    original = there(name, tmp_path / "base")
+    original = saved_there(name, tmp_path / "base")
     base, _ = load(tmp_path / "base")
     model = all_adapted(base)
     save(model, None, tmp_path / "ours")
@@ -101,7 +101,7 @@ def test_adapters_of_peft_give_its_logits_here(name, tmp_path):
 
 def test_what_peft_adds_beside_x_a_b_is_refused_by_name(tmp_path):
     peft = importlib.import_module("peft")
-    original = there("llama", tmp_path / "base")
+    original = saved_there("llama", tmp_path / "base")
     for number, (setting, word) in enumerate(
         (
             ({"use_dora": True}, "use_dora"),

@@ -64,8 +64,8 @@ def test_lm_eval_scores_a_text_as_we_do(family, tmp_path):
     asked = api.Instance("loglikelihood", {}, (context, rest), 0)
     [(log_probability, is_greedy)] = theirs.loglikelihood([asked], disable_tqdm=True)
     ids, start = tokenizer.encode(context + rest), len(tokenizer.encode(context))
-    own = torch.log_softmax(logits(ours, ids).double(), -1)
-    chosen = [own[place - 1, ids[place]].item() for place in range(start, len(ids))]
+    logprobs = torch.log_softmax(logits(ours, ids).double(), -1)
+    chosen = [logprobs[pos - 1, ids[pos]].item() for pos in range(start, len(ids))]
     assert math.isclose(log_probability, sum(chosen), abs_tol=CLOSE * len(chosen))
-    best = [int(own[place - 1].argmax()) for place in range(start, len(ids))]
+    best = [int(logprobs[pos - 1].argmax()) for pos in range(start, len(ids))]
     assert is_greedy == (best == ids[start:])

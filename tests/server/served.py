@@ -62,11 +62,11 @@ def listening(
         listener.close()
 
 
-def until(found: Callable[[], Result]) -> Result:
+def until(look: Callable[[], Result]) -> Result:
     """What is found, once it is."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if result := found():
+        if result := look():
             return result
         time.sleep(0.05)
     raise AssertionError("it did not come about")
@@ -83,7 +83,7 @@ def node_table(server: TestClient, about: dict[str, Any]) -> dict[str, Any]:
     return server.get(f"/api/traces/{about['id']}/trace.json").json()
 
 
-def whole_values(server: TestClient, about: dict[str, Any]) -> bytes:
+def all_values(server: TestClient, about: dict[str, Any]) -> bytes:
     """The values' file, tile by tile."""
     result = b""
     while len(result) < about["nbytes"]:

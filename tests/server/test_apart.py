@@ -86,9 +86,9 @@ def test_every_answer_is_to_the_bit_that_of_the_servers_own_process(served, fold
         expected = alone.post("/v1/completions", json=asked(number)).json()["choices"]
         assert got[number] == expected, asked(number)
     greedy: dict[str, Any] = {"model": "small", "prompt": "the", "max_tokens": 90, "temperature": 0}
-    whole = client.completions.create(**greedy).choices[0].text
+    text = client.completions.create(**greedy).choices[0].text
     streamed = client.completions.create(**greedy, stream=True)
-    assert "".join(part.choices[0].text for part in streamed) == whole
+    assert "".join(part.choices[0].text for part in streamed) == text
     metrics = httpx.get(str(client.base_url.join("/metrics"))).text
     assert 'glassformer_requests_ended_total{how="error"}' not in metrics
     assert (engine.running, engine.waiting) == (0, 0)

@@ -67,8 +67,8 @@ def client(folder: Path) -> Iterator[openai.OpenAI]:
 
 
 def chat(client: openai.OpenAI, messages: list[Any] = CHAT, **fields: Any) -> Any:
-    given = {"temperature": 0, "max_tokens": 8, **fields}
-    return client.chat.completions.create(model="small", messages=messages, **given)
+    options = {"temperature": 0, "max_tokens": 8, **fields}
+    return client.chat.completions.create(model="small", messages=messages, **options)
 
 
 # --- chats ---
@@ -95,14 +95,14 @@ def test_a_chat_is_read_as_transformers_reads_it_and_continued(client, folder):
 
 
 def test_a_streamed_chat_is_the_same_message(client):
-    whole = chat(client, logprobs=True)
+    full = chat(client, logprobs=True)
     parts = list(chat(client, logprobs=True, stream=True, stream_options={"include_usage": True}))
     deltas = [part.choices[0].delta for part in parts[:-1]]
     assert deltas[0].role == "assistant"
-    assert "".join(delta.content for delta in deltas) == whole.choices[0].message.content
+    assert "".join(delta.content for delta in deltas) == full.choices[0].message.content
     logprobs = [one for part in parts[:-1] for one in part.choices[0].logprobs.content]
-    assert logprobs == whole.choices[0].logprobs.content
-    assert parts[-1].usage == whole.usage
+    assert logprobs == full.choices[0].logprobs.content
+    assert parts[-1].usage == full.usage
 
 
 def test_a_chat_goes_on_to_the_end_of_the_context_if_nobody_says(client):
@@ -112,7 +112,7 @@ def test_a_chat_goes_on_to_the_end_of_the_context_if_nobody_says(client):
 
 
 @pytest.mark.parametrize(
-    ("messages", "says"),
+    ("messages", "message"),
     [
         ([{"role": "user", "content": "hi <eos>\nassistant: yes"}], "<eos>"),
         ([CHAT[1], CHAT[0]], "the system speaks first"),
@@ -122,8 +122,8 @@ def test_a_chat_goes_on_to_the_end_of_the_context_if_nobody_says(client):
         ([{"role": "user", "content": "the cat " * 100}], "messages: the prompt has"),
     ],
 )
-def test_a_message_that_cannot_be_taken_is_refused_in_words(client, messages, says):
-    with pytest.raises(openai.BadRequestError, match=says):
+def test_a_message_that_cannot_be_taken_is_refused_in_words(client, messages, message):
+    with pytest.raises(openai.BadRequestError, match=message):
         chat(client, messages)
 
 
@@ -197,8 +197,8 @@ def test_every_token_has_an_address_that_explain_knows_and_a_link_that_opens_its
         "@token=3 choose/token",
     ]
     for one in choice.glass:
-        place = urlsplit(one["link"])
-        route, _, query = place.fragment.partition("?")
+        url = urlsplit(one["link"])
+        route, _, query = url.fragment.partition("?")
         fields = {name: value[0] for name, value in parse_qs(query).items()}
         assert (route, fields["at"], fields["run"]) == ("/story", "choose/token", "small")
         drawn = json.loads(fields.get("drawn", "null"))

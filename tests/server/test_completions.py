@@ -50,8 +50,8 @@ def tokenizer(model: Decoder) -> Tokenizer:
 
 
 def complete(client: openai.OpenAI, prompt: Any = PROMPT, **fields: Any) -> Any:
-    given = {"temperature": 0, "max_tokens": 6, **fields}
-    return client.completions.create(model="small", prompt=prompt, **given)
+    options = {"temperature": 0, "max_tokens": 6, **fields}
+    return client.completions.create(model="small", prompt=prompt, **options)
 
 
 def texts(answer: Any) -> list[str]:
@@ -100,17 +100,17 @@ def test_log_probabilities_are_the_models_own_with_echo_and_without(client, mode
     assert logprobs.tokens == [tokenizer.token(i) for i in [*ids, chosen]]
     assert logprobs.token_logprobs[0] is None
     assert logprobs.top_logprobs[0] is None
-    for place, token in enumerate([*ids[1:], chosen]):
-        expected = logits[place, token].item()
+    for index, token in enumerate([*ids[1:], chosen]):
+        expected = logits[index, token].item()
         # float32, the same sums in another order
-        assert logprobs.token_logprobs[place + 1] == pytest.approx(expected, abs=1e-5)
-        best = logits[place].topk(2)
-        likely = logprobs.top_logprobs[place + 1]
+        assert logprobs.token_logprobs[index + 1] == pytest.approx(expected, abs=1e-5)
+        best = logits[index].topk(2)
+        likely = logprobs.top_logprobs[index + 1]
         assert {tokenizer.token(int(i)) for i in best.indices} <= set(likely)
         assert max(likely.values()) == pytest.approx(best.values[0].item(), abs=1e-5)
     assert answer.choices[0].text == PROMPT + tokenizer.decode([chosen])
-    whole = answer.choices[0].text
-    spelled = [whole[start : start + 1] for start in logprobs.text_offset]
+    text = answer.choices[0].text
+    spelled = [text[start : start + 1] for start in logprobs.text_offset]
     assert spelled == [tokenizer.token(i)[0] for i in [*ids, chosen]]
     without = complete(client, logprobs=2, max_tokens=1).choices[0].logprobs
     assert without.token_logprobs == logprobs.token_logprobs[-1:]
@@ -128,14 +128,14 @@ def test_no_token_may_follow_and_the_prompt_is_scored_all_the_same(client, token
 
 
 def test_a_text_ends_before_a_stop_text_though_it_spans_tokens(client):
-    [whole] = texts(complete(client, max_tokens=30))
-    stop = whole[9:14]  # somewhere within, whichever tokens it is of
-    place = whole.find(stop)
-    for given in (stop, ["never there", stop]):
+    [full] = texts(complete(client, max_tokens=30))
+    stop = full[9:14]  # somewhere within, whichever tokens it is of
+    end = full.find(stop)
+    for stops in (stop, ["never there", stop]):
         for stream in (False, True):
-            answer = complete(client, max_tokens=30, stop=given, stream=stream)
+            answer = complete(client, max_tokens=30, stop=stops, stream=stream)
             parts = list(answer) if stream else [answer]
-            assert "".join(text for part in parts for text in texts(part)) == whole[:place]
+            assert "".join(text for part in parts for text in texts(part)) == full[:end]
             assert parts[-1].choices[0].finish_reason == "stop"
 
 
@@ -185,7 +185,7 @@ def asked(number: int) -> dict[str, Any]:
     }
 
 
-def whole(parts: list[Any]) -> list[Any]:
+def joined(parts: list[Any]) -> list[Any]:
     """Of each choice its text, tokens, log-probabilities, offsets and end, from what came."""
     result: dict[int, list[Any]] = {}
     for part in parts:
@@ -201,14 +201,14 @@ def whole(parts: list[Any]) -> list[Any]:
 
 
 def test_32_that_come_at_random_streamed_or_not_get_what_each_gets_alone(client):
-    alone = [whole([complete(client, **asked(number))]) for number in range(16)]
+    alone = [joined([complete(client, **asked(number))]) for number in range(16)]
     got: dict[int, list[Any]] = {}
 
     def ask(number: int) -> None:
         threading.Event().wait(random.Random(number).random() / 4)
         stream = number >= 16
         answer = complete(client, **asked(number % 16), stream=stream)
-        got[number] = whole(list(answer) if stream else [answer])
+        got[number] = joined(list(answer) if stream else [answer])
 
     clients = [threading.Thread(target=ask, args=[number]) for number in range(32)]
     for one in clients:
@@ -292,13 +292,13 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize(("content", "says"), UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize(("content", "message"), UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("path", ["v1/completions", "api/traces"])
-def test_a_body_that_cannot_be_read_is_a_400_that_says_why(client, path, content, says):
+def test_a_body_that_cannot_be_read_is_a_400_that_says_why(client, path, content, message):
     url = str(client.base_url.join(f"/{path}"))
     answer = httpx.post(url, content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 400
-    assert says in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 def test_a_compressed_body_is_refused_in_words(client):
@@ -310,12 +310,12 @@ def test_a_compressed_body_is_refused_in_words(client):
 
 
 def test_of_a_field_of_several_kinds_the_fault_is_that_of_the_kind_it_is(client):
-    for fields, says in (
+    for fields, message in (
         ({"stop": ["a"] * 17}, "stop: List should have at most 16 items"),
         ({"prompt": [-1]}, r"prompt\.0: Input should be greater than or equal to 0"),
         ({"prompt": [5, "the"]}, "prompt: give a text, a list of token ids"),
     ):
-        with pytest.raises(openai.BadRequestError, match=says):
+        with pytest.raises(openai.BadRequestError, match=message):
             complete(client, **fields)
 
 

@@ -77,7 +77,7 @@ def test_the_page_of_a_model_holds_its_plan_its_weights_and_its_tokenizer(tmp_pa
     assert stored[len(flat) :].abs().sum() > 0  # the optimizer's state, not zeros
 
 
-def whole_numbers(packed: str) -> torch.Tensor:
+def integers(packed: str) -> torch.Tensor:
     """Differences on a grid, whose words are 0, 1, 2, 3, ... for 0, -1, 1, -2, ..."""
     words = numbers_of(packed).view(torch.int32).double()
     return torch.where(words % 2 == 1, -(words + 1) / 2, words / 2)
@@ -107,15 +107,15 @@ def test_snapshots_are_differences_on_a_grid_of_a_64th_of_a_tensors_spread_and_s
     for name, weight in final.items():
         spread = weight.std(correction=0).item() or weight.abs().max().item()
         assert grids[name] <= spread / 64
-    places = torch.cat(
+    codes = torch.cat(
         [rounded(w, grids[name]).flatten() / grids[name] for name, w in final.items()]
     )
     for step, packed in reversed(snapshots["steps"].items()):
-        places = places + whole_numbers(packed)
-        own = open_train_state(str(trained()), int(step)).model.weights()
-        sizes = torch.cat([torch.full((w.numel(),), grids[name]) for name, w in own.items()])
-        exact = torch.cat([w.flatten().double() for w in own.values()])
-        assert ((places * sizes - exact).abs() <= sizes / 2).all()
+        codes = codes + integers(packed)
+        weights = open_train_state(str(trained()), int(step)).model.weights()
+        sizes = torch.cat([torch.full((w.numel(),), grids[name]) for name, w in weights.items()])
+        exact = torch.cat([w.flatten().double() for w in weights.values()])
+        assert ((codes * sizes - exact).abs() <= sizes / 2).all()
     assert 0 < snapshots["moved"] < 0.01
 
 

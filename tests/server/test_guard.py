@@ -119,8 +119,8 @@ def test_another_site_cannot_send_anything(headers):
 
 
 def test_the_page_itself_can():
-    own = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
-    assert server.post("/api/tokenize", json=BODY, headers=own).status_code == 200
+    same_origin = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
+    assert server.post("/api/tokenize", json=BODY, headers=same_origin).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load as read_safetensors
 
 from glassformer.server.parts import largest_of_blocks
-from tests.server.served import client, error, open_trace, whole_values
+from tests.server.served import all_values, client, error, open_trace
 
 server = client("miniature")
 
@@ -25,7 +25,7 @@ def about(request):
 
 @pytest.fixture(scope="module")
 def values(about) -> dict[str, torch.Tensor]:
-    return read_safetensors(whole_values(server, about))
+    return read_safetensors(all_values(server, about))
 
 
 def ask(about, what: str = "part", **query):
@@ -150,8 +150,8 @@ def test_a_picture_has_the_principal_components_of_the_rows_asked_for(about, val
         numbers = np.frombuffer(answer.content, dtype="<f8")
         centered = (W_E[:rows] - W_E[:rows].mean(0)).numpy()
         _, strengths, directions = np.linalg.svd(centered, full_matrices=False)
-        places = numbers[2:].reshape(2, rows)
-        assert np.allclose(np.abs(places), np.abs(directions[:2] @ centered.T), atol=1e-9)
+        coordinates = numbers[2:].reshape(2, rows)
+        assert np.allclose(np.abs(coordinates), np.abs(directions[:2] @ centered.T), atol=1e-9)
         assert numbers[:2] == pytest.approx((strengths**2)[:2] / (strengths**2).sum(), abs=1e-12)
 
 
@@ -177,7 +177,7 @@ def test_a_change_between_two_traces_is_that_of_their_recorded_numbers(about, va
     other = open_trace(
         server, edits={f"{head}[head=0]": 0.5}, float64=about["precision"] == "float64"
     )
-    after = read_safetensors(whole_values(server, other))
+    after = read_safetensors(all_values(server, other))
     for path in (head, SCORES, "fwd/logits", W_IN):
         result = moved(about, other, path)
         was, now = values[path].double(), after[path].double()
@@ -189,8 +189,8 @@ def test_a_change_between_two_traces_is_that_of_their_recorded_numbers(about, va
         length = was[was.isfinite()].norm().item()
         assert result["relative"] == pytest.approx(gap.norm().item() / length, rel=1e-12)
     first = moved(about, other, "fwd/logits")["address"]
-    place = tuple(int(part.split("=")[1]) for part in first.split("[")[1][:-1].split(","))
-    assert (after["fwd/logits"].double() - values["fwd/logits"].double())[place] == moved(
+    index = tuple(int(part.split("=")[1]) for part in first.split("[")[1][:-1].split(","))
+    assert (after["fwd/logits"].double() - values["fwd/logits"].double())[index] == moved(
         about, other, "fwd/logits"
     )["largest"]
 

@@ -292,8 +292,8 @@ def test_a_biography_is_that_of_the_run():
     assert max(each, key=lambda one: abs(one["change"]))["step"] == life.turn.step
     odd = {"run": "red-house", "address": address, "since": 3}
     assert "no saved step" in error(server.post("/api/biography", json=odd), 422, "invalid")
-    whole = {"run": "red-house", "address": "blocks.0.attn.W_Q"}
-    assert "not one number" in error(server.post("/api/biography", json=whole), 422, "invalid")
+    query = {"run": "red-house", "address": "blocks.0.attn.W_Q"}
+    assert "not one number" in error(server.post("/api/biography", json=query), 422, "invalid")
 
 
 def test_neighbors_are_the_nearest_tokens():
@@ -343,8 +343,8 @@ def test_a_run_that_was_trained_anew_is_read_anew(tmp_path):
             shutil.rmtree(folder)
             train_run(folder, steps=2, lr=lr)
         about = open_trace(server, "run", prompt="the cat sat", backward=False)
-        place = node_of(node_table(server, about), "weight/embed.W_E")["bytes"]
-        asked = {"range": f"bytes={place[0]}-{place[1] - 1}"}
+        span = node_of(node_table(server, about), "weight/embed.W_E")["bytes"]
+        asked = {"range": f"bytes={span[0]}-{span[1] - 1}"}
         content = server.get(f"/api/traces/{about['id']}/values", headers=asked).content
         weights = open_train_state(str(folder)).model.embed.W_E
         assert torch.equal(
@@ -382,6 +382,6 @@ def test_a_run_tells_how_its_folder_asks_for_tokens_to_be_chosen(tmp_path):
     (tmp_path / "model" / "generation_config.json").write_text(json.dumps(asked))
     api = client(str(tmp_path / "model"), "worked_example")
     ids = [row["id"] for row in api.get("/api/runs").json()["runs"]]
-    own, plain = (api.get(f"/api/runs/{run}").json()["sampling"] for run in ids)
-    assert {k: v for k, v in own.items() if v is not None} == {"temperature": 0.7, "top_k": 3}
+    sampled, plain = (api.get(f"/api/runs/{run}").json()["sampling"] for run in ids)
+    assert {k: v for k, v in sampled.items() if v is not None} == {"temperature": 0.7, "top_k": 3}
     assert not any(plain.values())

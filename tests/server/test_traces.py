@@ -22,7 +22,7 @@ from glassformer.server.traces import STEP_BYTES, LiveTrace, TraceStore, held_by
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import open_train_state
-from tests.server.served import PROMPT, client, error, node_table, open_trace, whole_values
+from tests.server.served import PROMPT, all_values, client, error, node_table, open_trace
 
 server = client("miniature", "worked_example")
 
@@ -38,12 +38,12 @@ def test_the_served_files_are_the_saved_ones_byte_for_byte(tmp_path, wishes):
     again = record(open_train_state("miniature"), TraceOptions(prompt=PROMPT, **wishes)).trace
     table, values = saved(again, tmp_path)
     assert server.get(f"/api/traces/{about['id']}/trace.json").content == table
-    assert whole_values(server, about) == values
+    assert all_values(server, about) == values
 
 
 def test_the_served_values_are_a_safetensors_file():
     about = open_trace(server)
-    tensors = read_safetensors(whole_values(server, about))
+    tensors = read_safetensors(all_values(server, about))
     expected = record(open_train_state("miniature"), TraceOptions(prompt=PROMPT)).trace
     assert list(tensors) != []
     for path, tensor in tensors.items():
@@ -60,7 +60,7 @@ def test_a_trace_holds_forward_backward_update_and_the_next_token():
     assert "fwd/probs" in nodes
     assert "fwd/loss" in nodes
     begin, end = nodes["token/targets"]["bytes"]
-    targets = torch.frombuffer(bytearray(whole_values(server, about)[begin:end]), dtype=torch.int64)
+    targets = torch.frombuffer(bytearray(all_values(server, about)[begin:end]), dtype=torch.int64)
     assert targets.tolist() == [1, 2, 3, 0, 4]  # the text's own next tokens, then "mat"
 
 
@@ -95,13 +95,13 @@ def test_the_node_table_is_compressed_for_who_accepts_it():
 )
 def test_a_range_gives_just_those_bytes(asked, begin, end):
     about = open_trace(server)
-    whole = whole_values(server, about)
+    content = all_values(server, about)
     answer = server.get(f"/api/traces/{about['id']}/values", headers={"range": asked})
     assert answer.status_code == 206
-    assert answer.content == whole[begin:end]
-    first = begin % len(whole)
+    assert answer.content == content[begin:end]
+    first = begin % len(content)
     last = first + len(answer.content) - 1
-    assert answer.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
+    assert answer.headers["content-range"] == f"bytes {first}-{last}/{len(content)}"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_edit_changes_what_follows_it_and_is_marked():
     assert (edited["backward"], edited["optimizer"]) == (True, False)
     marked = [s["address"] for s in node_table(server, edited)["nodes"] if s["edited"]]
     assert marked == ["fwd/blocks.0.attn.pattern"]
-    before, after = (read_safetensors(whole_values(server, a)) for a in (plain, edited))
+    before, after = (read_safetensors(all_values(server, a)) for a in (plain, edited))
     assert torch.equal(before["fwd/resid_start"], after["fwd/resid_start"])
     assert not torch.equal(before["fwd/logits"], after["fwd/logits"])
 
@@ -146,7 +146,7 @@ def test_a_patch_brings_a_value_from_another_trace():
     other = open_trace(server, prompt="a red cat sat on")
     address = "fwd/resid_start[pos=0]"
     about = open_trace(server, edits={address: {"trace": other["id"], "address": address}})
-    source, patched = (read_safetensors(whole_values(server, a)) for a in (other, about))
+    source, patched = (read_safetensors(all_values(server, a)) for a in (other, about))
     assert torch.equal(source["fwd/resid_start"][:, 0], patched["fwd/resid_start"][:, 0])
     gone = {"trace": "gone", "address": address}
     request = {"run": "miniature", "prompt": PROMPT, "edits": {address: gone}}
@@ -160,7 +160,7 @@ def test_sampling_settings_decide_the_token_and_are_told_back():
     assert about["sampling"] == sampling
     assert open_trace(server, sampling=sampling)["chosen"] == about["chosen"]
     greedy = open_trace(server)
-    probs = read_safetensors(whole_values(server, greedy))["fwd/probs"]
+    probs = read_safetensors(all_values(server, greedy))["fwd/probs"]
     assert greedy["sampling"] is None
     assert greedy["chosen"]["id"] == int(probs[0, -1].argmax())
 
@@ -298,11 +298,11 @@ def test_tokens_that_were_drawn_follow_the_prompt_by_their_ids(tmp_path):
     config = Config(vocab_size=tokenizer.vocab_size, n_ctx=16, d_model=8, n_layers=1, n_heads=1)
     save(Decoder(config), tokenizer, tmp_path / "bytes")
     state = open_train_state(str(tmp_path / "bytes"))
-    whole = tokenizer.encode("cat 犬は")
-    half = len(whole) - 4  # two of the three bytes of a character, and one more after it
-    added = whole[half : len(whole) - 1]
+    tokens = tokenizer.encode("cat 犬は")
+    half = len(tokens) - 4  # two of the three bytes of a character, and one more after it
+    added = tokens[half : len(tokens) - 1]
     assert all(re.fullmatch("<0x..>", tokenizer.token(token)) for token in added)
-    prompt = tokenizer.decode(whole[:3])
+    prompt = tokenizer.decode(tokens[:3])
     live = LiveTrace(state, TraceRequest(run="bytes", prompt=prompt, added=added, backward=False))
     assert live.about.ids == [*tokenizer.encode(prompt), *added]
     assert live.about.added == added

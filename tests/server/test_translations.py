@@ -95,9 +95,9 @@ def test_its_log_probabilities_are_the_models_own(client, model):
     with torch.no_grad():
         read = torch.tensor([[model.config.start_id, *ids[:-1]]])
         logits = model(read, source=[tokenizer.encode_source(text)])[0].double().log_softmax(-1)
-    for place, (token, said) in enumerate(zip(ids, choice.logprobs.token_logprobs, strict=True)):
+    for pos, (token, said) in enumerate(zip(ids, choice.logprobs.token_logprobs, strict=True)):
         # float32, the same sums in another order
-        assert said == pytest.approx(logits[place, token].item(), abs=1e-5)
+        assert said == pytest.approx(logits[pos, token].item(), abs=1e-5)
     starts = choice.logprobs.text_offset
     assert starts[0] == 0
     assert choice.text[starts[1] :].strip().startswith(choice.logprobs.tokens[1].strip())
@@ -120,9 +120,9 @@ def test_among_others_and_streamed_a_translation_is_what_it_is_alone(client):
 def test_every_word_of_a_translation_has_a_link_that_opens_its_choice(client, folder, glassformer):
     server, text = in_process(str(folder)), TO_TRANSLATE[0]
     how = {"temperature": 1.0, "seed": 3, "top_p": 0.9}
-    for given in (how, {"temperature": 0}):
+    for options in (how, {"temperature": 0}):
         [choice] = complete(
-            client, text, max_tokens=4, logprobs=0, extra_body={"glass": True}, **given
+            client, text, max_tokens=4, logprobs=0, extra_body={"glass": True}, **options
         ).choices
         assert len(choice.glass) == 4
         for one in choice.glass:
@@ -137,7 +137,7 @@ def test_every_word_of_a_translation_has_a_link_that_opens_its_choice(client, fo
                 sampling=json.loads(fields["draw"][0]),
             )
             assert about["chosen"]["id"] == one["token"]
-        if given == how:
+        if options == how:
             assert {one["address"] for one in choice.glass} == {None}
     said = glassformer("explain", str(folder), text, choice.glass[3]["address"], "--json")
     probability = json.loads(said.stdout)["value"]

@@ -23,7 +23,7 @@ def chosen(trace: Trace, seed: int = 0, **settings) -> Trace:
     return trace
 
 
-def told(trace: Trace, width: int = 80, encoding: str = "utf-8", n: int = 10) -> str:
+def rendered(trace: Trace, width: int = 80, encoding: str = "utf-8", n: int = 10) -> str:
     raw = BytesIO()
     page = TextIOWrapper(raw, encoding=encoding)
     print_choice(trace, Sheet(Console(file=page, width=width)), n)
@@ -73,7 +73,7 @@ def test_candidates_come_most_probable_first_and_the_chosen_one_is_always_there(
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("settings", [{}, ALL, {"temperature": 0}])
 def test_the_table_fits_80_columns_and_steers_no_terminal(settings, encoding):
-    text = told(chosen(small(), **settings), encoding=encoding)
+    text = rendered(chosen(small(), **settings), encoding=encoding)
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "\x1b" not in text
     assert encoding != "ascii" or text.isascii()
@@ -81,7 +81,7 @@ def test_the_table_fits_80_columns_and_steers_no_terminal(settings, encoding):
 
 def test_cut_tokens_are_called_cut_and_the_chosen_one_is_marked():
     trace = chosen(small(), top_k=2)
-    lines = told(trace).splitlines()
+    lines = rendered(trace).splitlines()
     assert sum(line.endswith("cut      cut") for line in lines) == 8
     token = int(trace["choose/token"])
     assert next(line for line in lines if line.startswith("→")).split()[-4] == str(token)
@@ -93,7 +93,7 @@ def test_a_token_that_underflowed_is_told_apart_from_a_cut_one():
     logits[0, -1] = torch.arange(12) * -10.0
     logits[0, -1, 11] = -800
     probs.copy_(logits.softmax(-1))
-    text = told(chosen(trace, temperature=0.9, top_k=11), n=12)
+    text = rendered(chosen(trace, temperature=0.9, top_k=11), n=12)
     row = next(line.split() for line in text.splitlines() if line.split()[1:2] == ["11"])
     assert row[2:] == ["<1e-45", "<5e-324", "<5e-324", "<5e-324"]
     assert "it became 0" in text

@@ -14,7 +14,7 @@ from tests.show.traces import Screen, small, wide
 Q = "blocks.1.attn.q[pos=3,head=1,d_head=2]"
 
 
-def told(explanation, width=80, **options):
+def rendered(explanation, width=80, **options):
     screen = Screen(width)
     print_explanation(explanation, screen.console, **options)
     return screen
@@ -28,7 +28,7 @@ def under(lines, title):
 
 def test_formula_numbers_and_check_are_the_explanations():
     explanation = small().explain(Q)
-    text = told(explanation, 200).text
+    text = rendered(explanation, 200).text
     assert explanation.formula in text
     assert explanation.arithmetic.splitlines()[0] in text
     assert f"recorded    {explanation.value!r} (float32)" in text
@@ -38,7 +38,7 @@ def test_formula_numbers_and_check_are_the_explanations():
 
 def test_every_operand_has_an_address_that_gives_its_value():
     trace = small()
-    result = re.findall(r"^ +(\S+)  (\w+/\S+)$", told(trace.explain(Q)).text, re.M)
+    result = re.findall(r"^ +(\S+)  (\w+/\S+)$", rendered(trace.explain(Q)).text, re.M)
     assert len(result) == 8 + 8 + 1  # the normalized vector, its weights, one bias
     for value, address in result:
         assert number(trace[address].item()) == value
@@ -46,7 +46,7 @@ def test_every_operand_has_an_address_that_gives_its_value():
 
 def test_the_running_sum_is_the_sum_of_the_terms_and_each_the_product_of_its_factors():
     trace = small()
-    rows = under(told(trace.explain(Q)).lines, "The sum, term by term")
+    rows = under(rendered(trace.explain(Q)).lines, "The sum, term by term")
     assert rows[0].split() == ["d_model", "normalized", "W_Q", "term", "sum", "so", "far"]
     terms: list[str] = []
     for row in rows[1:]:
@@ -61,24 +61,24 @@ def test_the_running_sum_is_the_sum_of_the_terms_and_each_the_product_of_its_fac
 
 def test_long_sums_are_folded_and_all_unfolds_them():
     explanation = wide(4).explain(Q)
-    folded, whole = told(explanation).text, told(explanation, everything=True).text
+    folded, unfolded = rendered(explanation).text, rendered(explanation, everything=True).text
     assert "d_model 6 to 93 left out (88 of 96); --all shows them" in folded
     assert "W_Q operands 6 to 93 left out (88 of 96); --all shows them" in folded
-    assert "left out" not in whole
+    assert "left out" not in unfolded
     rest, so_far = re.findall(r"… 88 more +(\S+) +(\S+)", folded)[0]
     before = re.findall(r"^  5 .* (\S+)$", folded, re.M)[0]
     assert gives(f"{before} + ({rest})", so_far)
-    assert whole.count("weight/blocks.1.attn.W_Q[") == 96
+    assert unfolded.count("weight/blocks.1.attn.W_Q[") == 96
 
 
 def test_the_words_of_the_indices_are_told():
     explanation = small().explain("blocks.0.attn.pattern[head=0,query=4,key=1]")
-    assert told(explanation).lines[1] == "query 4 <script>, key 1 ␣cat"
+    assert rendered(explanation).lines[1] == "query 4 <script>, key 1 ␣cat"
 
 
 def test_the_tree_ends_at_weights_and_tokens():
     trace = small(2, d_model=2, n_heads=1, d_mlp=2)
-    lines = told(trace.explain("resid_start[pos=1,d_model=0]"), follow=9, everything=True).lines
+    lines = rendered(trace.explain("resid_start[pos=1,d_model=0]"), follow=9, everything=True).lines
     leaves = [line.split()[-1] for line in lines if "─ " in line]
     assert "token/ids[pos=1]" in leaves
     assert "weight/embed.W_E[vocab=1,d_model=0]" in leaves
@@ -87,7 +87,7 @@ def test_the_tree_ends_at_weights_and_tokens():
 
 def test_a_tree_follows_as_deep_as_it_is_told():
     explanation = small().explain("blocks.0.attn.scores_scaled[head=0,query=2,key=1]")
-    one, two = (told(explanation, follow=depth).text for depth in (1, 2))
+    one, two = (rendered(explanation, follow=depth).text for depth in (1, 2))
     assert "└─ " in one
     assert "attn.k[" not in one
     assert "attn.k[" in two
@@ -96,7 +96,7 @@ def test_a_tree_follows_as_deep_as_it_is_told():
 @pytest.mark.parametrize("full", [False, True])
 def test_every_number_of_a_tree_stands_above_arithmetic_that_makes_it(full: bool):
     explanation = small().explain("blocks.0.attn.pattern[head=0,query=2,key=1]")
-    lines = told(explanation, 400, follow=4, full=full).lines
+    lines = rendered(explanation, 400, follow=4, full=full).lines
     tree = [line.lstrip(" │├└─") for line in under(lines, "Where its operands come from, 4 deep")]
     made = [(above, line) for above, line in pairwise(tree) if " = " in line]
     assert len(made) > 8
@@ -114,16 +114,16 @@ def test_every_number_of_a_tree_stands_above_arithmetic_that_makes_it(full: bool
 
 def test_no_line_is_wider_than_the_terminal_however_deep_the_tree():
     explanation = wide(4).explain("blocks.4.attn.scores_scaled[head=0,query=2,key=1]")
-    lines = told(explanation, 80, follow=7).lines
+    lines = rendered(explanation, 80, follow=7).lines
     assert max(map(cell_len, lines)) <= 80
 
 
 def test_a_masked_cell_and_a_leaf_say_what_they_are():
     trace = small()
-    masked = told(trace.explain("blocks.0.attn.attn_scores[head=0,query=0,key=2]")).text
+    masked = rendered(trace.explain("blocks.0.attn.attn_scores[head=0,query=0,key=2]")).text
     assert "= -inf" in masked
     assert "masked: this query may not look at this key" in masked
-    leaf = told(trace.explain("weight/embed.W_E[vocab=0,d_model=0]")).text
+    leaf = rendered(trace.explain("weight/embed.W_E[vocab=0,d_model=0]")).text
     assert "A trained parameter" in leaf
     assert "Operands" not in leaf
 

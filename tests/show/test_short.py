@@ -30,8 +30,8 @@ def test_it_fits_on_a_screen_whatever_the_size(layers, heads, n):
     assert len(lines) <= SCREEN - 3  # what `trace` says below it
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
-    places = [text.index(section) for section in SECTIONS]
-    assert places == sorted(places)
+    indices = [text.index(section) for section in SECTIONS]
+    assert indices == sorted(indices)
     if layers == 7:
         assert "layer 1 to 5 left out (5 of 7)" in text
     if heads > 1:

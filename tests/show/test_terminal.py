@@ -17,7 +17,7 @@ from tests.show.traces import Screen, small, wide
 NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
 
 
-def told(trace, width=80, **options):
+def rendered(trace, width=80, **options):
     screen = Screen(width)
     print_trace(trace, screen.console, **options)
     return screen
@@ -33,7 +33,7 @@ def rows_after(lines: list[str], title: str) -> list[str]:
 @pytest.mark.parametrize("n", [3, 6])
 def test_every_number_of_an_attention_map_is_the_traces(n):
     trace = small(n)
-    lines = told(trace, only="blocks.1.attn.pattern").lines
+    lines = rendered(trace, only="blocks.1.attn.pattern").lines
     for head in range(2):
         rows = rows_after(lines, f"  head {head}")[1 : n + 1]
         for query, row in enumerate(rows):
@@ -44,7 +44,7 @@ def test_every_number_of_an_attention_map_is_the_traces(n):
 
 
 def test_masked_scores_are_marked_and_no_infinity_is_printed_as_a_number():
-    lines = told(small(4), only="blocks.0.attn.attn_scores").lines
+    lines = rendered(small(4), only="blocks.0.attn.attn_scores").lines
     cells = [line.count(MASKED * 3) for line in rows_after(lines, "  head 0")[1:5]]
     assert cells == [3, 2, 1, 0]
     assert any("masked: a later token, its score is -inf" in line for line in lines)
@@ -54,7 +54,7 @@ def test_padding_that_an_encoder_does_not_see_is_called_padding():
     model = random_model(config_of("like bert"), 0)
     trace = model.watch([[1, 2, 3, 4]], seen=[[1, 1, 1, 0]])
     for only, rest in (("attn_scores", ", its score is -inf"), ("pattern", "")):
-        lines = told(trace, only=f"blocks.0.attn.{only}").lines
+        lines = rendered(trace, only=f"blocks.0.attn.{only}").lines
         assert f"masked: padding{rest}" in " ".join(" ".join(lines).split()), only
         for row in rows_after(lines, "  head 0")[1:5]:
             assert row.count(MASKED * 3) == 1
@@ -76,14 +76,14 @@ def test_of_two_towers_the_source_is_told_before_what_is_written():
 def test_what_a_sink_takes_and_what_a_window_hides_is_said():
     trace = small(4, attn_sinks=True, windows=(2, 0))
     assert (trace["blocks.0.attn.pattern"].sum(-1) < 0.999).all()
-    lines = " ".join(told(trace, only="blocks.0.attn.pattern").text.split())
+    lines = " ".join(rendered(trace, only="blocks.0.attn.pattern").text.split())
     assert "the sink has the rest." in lines
     assert lines.endswith("masked: a later token or a token outside its window")
 
 
 def test_every_number_of_a_table_is_the_traces():
     trace = small(5, d_model=4, n_heads=1)
-    lines = told(trace, only="blocks.0.resid_mid").lines
+    lines = rendered(trace, only="blocks.0.resid_mid").lines
     start = next(i for i, line in enumerate(lines) if line.split()[:3] == ["pos", "0", "1"])
     for position, line in enumerate(lines[start + 1 : start + 6]):
         values = trace[f"blocks.0.resid_mid[pos={position}]"].tolist()
@@ -92,7 +92,7 @@ def test_every_number_of_a_table_is_the_traces():
 
 def test_every_stage_is_told_or_named_as_left_out():
     trace = small(4)
-    text = told(trace).text
+    text = rendered(trace).text
     for step in trace.computed:
         if is_between(step):
             assert step.short in text
@@ -102,7 +102,7 @@ def test_every_stage_is_told_or_named_as_left_out():
 
 def test_all_tells_every_stage_with_its_numbers_and_leaves_nothing_out():
     trace = small(18)
-    text = told(trace, everything=True).text
+    text = rendered(trace, everything=True).text
     assert all(f"{step.name}  [" in text for step in trace.computed)
     assert "left out" not in text
     assert number(trace["blocks.1.mlp.post[pos=17,d_mlp=11]"].item()) in text
@@ -113,16 +113,16 @@ def test_all_tells_every_stage_with_its_numbers_and_leaves_nothing_out():
     [60, pytest.param(80, marks=pytest.mark.heavy), pytest.param(120, marks=pytest.mark.heavy)],
 )
 def test_no_line_is_wider_than_the_terminal(width):
-    lines = [*told(small(6), width).lines, *told(wide(20), width).lines]
-    lines += told(small(6), width, everything=True).lines
-    lines += told(wide(20), width, everything=True, only="blocks.0.attn.pattern").lines
+    lines = [*rendered(small(6), width).lines, *rendered(wide(20), width).lines]
+    lines += rendered(small(6), width, everything=True).lines
+    lines += rendered(wide(20), width, everything=True, only="blocks.0.attn.pattern").lines
     widest = max(lines, key=cell_len)
     assert cell_len(widest) <= width, widest
 
 
 def test_what_is_left_out_and_what_is_shown_add_up():
     trace = wide(20)
-    lines = told(trace, only="blocks.0.resid_pre").lines
+    lines = rendered(trace, only="blocks.0.resid_pre").lines
     header = next(line for line in lines if line.split()[:1] == ["pos"])
     shown = [int(cell) for cell in header.split()[1:] if cell != "…"]
     said = " ".join(line.strip() for line in lines if "left out" in line or "--all" in line)
@@ -135,7 +135,7 @@ def test_what_is_left_out_and_what_is_shown_add_up():
 
 
 def test_all_heads_show_the_same_columns_so_that_one_sentence_is_true_of_each():
-    lines = told(wide(5), only="blocks.1.attn.k").lines
+    lines = rendered(wide(5), only="blocks.1.attn.k").lines
     heads = [line.split()[1:] for line in lines if line.split()[:1] == ["pos"]]
     assert len(heads) == 2
     assert heads[0] == heads[1]
@@ -144,7 +144,7 @@ def test_all_heads_show_the_same_columns_so_that_one_sentence_is_true_of_each():
 
 
 def test_layers_heads_and_tokens_left_out_are_counted():
-    text = told(wide(20)).text
+    text = rendered(wide(20)).text
     assert "layer 1 to 3 left out (3 of 5); --layer 1 shows one, --all shows all" in text
     assert "head 1 to 4 left out (4 of 6)" in text
     assert "290 of 300 tokens left out, together" in text
@@ -154,14 +154,14 @@ def test_layers_heads_and_tokens_left_out_are_counted():
 
 
 def test_one_layer_is_shown_alone():
-    text = told(wide(4), layers=[2]).text
+    text = rendered(wide(4), layers=[2]).text
     assert "blocks.2.attn.pattern  [" in text
     assert "blocks.0.attn.pattern  [" not in text
     assert "the start, the end and 4 other layers left out" in text
 
 
 def test_two_layers_are_shown_and_the_count_of_the_others_is_right():
-    text = told(wide(3), layers=[0, 3]).text
+    text = rendered(wide(3), layers=[0, 3]).text
     assert "Layer 0 (" in text
     assert "Layer 3 (" in text
     assert "the start, the end and 3 other layers left out" in text
@@ -170,7 +170,7 @@ def test_two_layers_are_shown_and_the_count_of_the_others_is_right():
 
 def test_a_wide_vocabulary_asked_for_by_name_is_shown_folded():
     trace = wide(3)
-    lines = told(trace, only="probs").lines
+    lines = rendered(trace, only="probs").lines
     row = next(line for line in lines if line.split()[:1] == ["0"])
     assert row.split()[2] == number(trace["probs[pos=0,vocab=0]"].item())
     assert any("of 300)" in line for line in lines)
@@ -178,17 +178,17 @@ def test_a_wide_vocabulary_asked_for_by_name_is_shown_folded():
 
 def test_a_layer_that_is_not_there_is_an_error():
     with pytest.raises(GlassformerError, match=r"no layer 7; this model's layers are 0 to 1"):
-        told(small(), layers=[7])
+        rendered(small(), layers=[7])
 
 
 def test_a_pattern_that_fits_nothing_names_the_nearest():
     with pytest.raises(GlassformerError, match=r"Did you mean 'blocks\.0\.attn\.pattern'"):
-        told(small(), only="blocks.0.attn.patern")
+        rendered(small(), only="blocks.0.attn.patern")
 
 
 def test_weights_can_be_shown_by_their_kind():
     trace = small()
-    lines = told(trace, only="weight/blocks.0.attn.W_Q").lines
+    lines = rendered(trace, only="weight/blocks.0.attn.W_Q").lines
     first = trace["weight/blocks.0.attn.W_Q[head=0,d_model=0]"].tolist()
     row = rows_after(lines, "  head 0")[1]
     assert row.split()[1:] == [number(value) for value in first]
@@ -197,11 +197,11 @@ def test_weights_can_be_shown_by_their_kind():
 def test_a_value_that_was_not_kept_is_said_to_be_so():
     trace = small()
     trace.nodes["fwd/blocks.0.attn.q"].value = None
-    assert "value not kept" in told(trace, only="blocks.0.attn.q").text
+    assert "value not kept" in rendered(trace, only="blocks.0.attn.q").text
 
 
 def test_piped_output_has_no_escape_codes_even_where_a_token_has():
-    text = told(small(6)).text
+    text = rendered(small(6)).text
     assert "\x1b" not in text
     assert r"\x1b[31m" in text
     assert "\u202e" not in text
@@ -211,7 +211,7 @@ def test_a_terminal_gets_color_and_the_same_text():
     trace, screen = small(4), Screen(80, color=True)
     print_trace(trace, screen.console)
     assert "\x1b[" in screen.text
-    assert re.sub(r"\x1b\[[\d;]*m", "", screen.text) == told(trace).text
+    assert re.sub(r"\x1b\[[\d;]*m", "", screen.text) == rendered(trace).text
 
 
 def test_no_color_is_honored(monkeypatch):
@@ -234,7 +234,7 @@ def test_the_prediction_is_the_most_probable_token_and_its_probability():
     trace = small(5)
     probs = trace["probs"][-1]
     best = int(probs.argmax())
-    lines = told(trace).lines
+    lines = rendered(trace).lines
     row = next(line for line in lines if re.match(r" +1  ", line) and "█" in line)
     assert int(row.split()[-4]) == best
     assert row.split()[-2] == number(probs[best].item())
@@ -242,7 +242,7 @@ def test_the_prediction_is_the_most_probable_token_and_its_probability():
 
 def test_a_trace_with_targets_tells_its_loss():
     trace = small(4, targets=True)
-    lines = told(trace).lines
+    lines = rendered(trace).lines
     start = next(i for i, line in enumerate(lines) if line.startswith("loss  ["))
     assert number(trace["loss"].item()) in " ".join(lines[start : start + 8]).split()
     assert "The prediction: " in "\n".join(lines)
@@ -250,7 +250,7 @@ def test_a_trace_with_targets_tells_its_loss():
 
 def test_of_two_texts_the_first_is_shown_and_that_is_said():
     trace = small(4, batch=2)
-    lines = told(trace, only="blocks.0.resid_mid").lines
+    lines = rendered(trace, only="blocks.0.resid_mid").lines
     first = trace["blocks.0.resid_mid[batch=0,pos=0]"].tolist()
     row = next(line for line in lines if line.strip().startswith("0 the"))
     assert row.split()[2] == number(first[0])
@@ -258,12 +258,14 @@ def test_of_two_texts_the_first_is_shown_and_that_is_said():
 
 
 def test_a_formula_is_printed_once():
-    text = told(small(4)).text
+    text = rendered(small(4)).text
     assert text.count("scores_raw[batch, head, query, key] = sum(d_head") == 1
     assert text.count("Each query is dotted with each key") == 2
 
 
 def test_models_without_norms_heads_or_positions_are_told_too():
-    text = told(small(1, n_heads=1, norm_position="none", final_norm=False, position="none")).text
+    text = rendered(
+        small(1, n_heads=1, norm_position="none", final_norm=False, position="none")
+    ).text
     assert "The prediction: " in text
     assert "Norm" not in text

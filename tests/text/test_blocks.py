@@ -162,7 +162,7 @@ def test_a_training_block_of_documents_starts_with_one_or_at_the_separator_befor
     assert len(seen) == int((documents.documents < blocks.split).sum())
     tokens = documents.tokens.tolist()
     for row, targets in zip(x[:50].tolist(), y[:50].tolist(), strict=True):
-        begin = next(place for place in range(len(tokens)) if tokens[place : place + 3] == row[:3])
+        begin = next(index for index in range(len(tokens)) if tokens[index : index + 3] == row[:3])
         inside = min(8, blocks.split - begin - 1)
         assert targets[:inside] == tokens[begin + 1 : begin + 1 + inside]
         assert targets[inside:] == [IGNORED] * (8 - inside)

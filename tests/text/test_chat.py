@@ -72,7 +72,7 @@ def test_a_template_that_writes_the_past_anew_is_refused_with_the_way_out():
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "message"),
     [
         ({"messages": []}, "'messages' is empty"),
         ({"messages": "Hello."}, "'messages' is text"),
@@ -83,11 +83,11 @@ def test_a_template_that_writes_the_past_anew_is_refused_with_the_way_out():
         ({"text": "Hello."}, "no field 'messages'"),
     ],
 )
-def test_a_row_that_is_no_chat_is_answered_with_its_place(values, says):
+def test_a_row_that_is_no_chat_is_answered_with_its_place(values, message):
     with pytest.raises(GlassformerError) as caught:
         messages_of(Row("chats.jsonl:3", values))
     assert str(caught.value).startswith("chats.jsonl:3")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"

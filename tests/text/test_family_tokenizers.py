@@ -17,7 +17,7 @@ from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import Command
 from tests.command_line import columns as columns
 from tests.command_line import glassformer as glassformer
-from tests.parity.families import SHARED, model_there
+from tests.parity.families import SHARED, their_model
 from tests.text.kinds import KINDS, write
 
 PIECES = [
@@ -40,12 +40,12 @@ class Both:
         self.ours = Tokenizer.load(folder)
         self.theirs: Any = AutoTokenizer.from_pretrained(folder)
 
-    def ids_there(self, text: str, begins: bool = False) -> list[int]:
+    def their_ids(self, text: str, begins: bool = False) -> list[int]:
         """As text: the letters of a special token are letters."""
         theirs = self.theirs(text, add_special_tokens=begins, split_special_tokens=True)
         return theirs["input_ids"]
 
-    def text_there(self, ids: list[int]) -> str:
+    def their_text(self, ids: list[int]) -> str:
         return self.theirs.decode(ids, skip_special_tokens=True)
 
 
@@ -59,9 +59,9 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @example("".join(PIECES))
 def test_ids_texts_and_traces_are_those_of_transformers(both, text):
     ids = both.ours.encode(text)
-    assert ids == both.ids_there(text)
-    assert both.ours.encode_prompt(text) == both.ids_there(text, begins=True)
-    assert both.ours.decode(ids) == both.text_there(ids)
+    assert ids == both.their_ids(text)
+    assert both.ours.encode_prompt(text) == both.their_ids(text, begins=True)
+    assert both.ours.decode(ids) == both.their_text(ids)
     assert both.ours.trace(text).ids == ids
 
 
@@ -72,17 +72,17 @@ def test_a_streamed_text_is_the_text_that_transformers_decodes(both, prompt, ans
     before, after = both.ours.encode_prompt(prompt), both.ours.encode(answer)
     stream = TextStream(both.ours, before)
     pieces = [stream.push(token) for token in after]
-    whole = both.text_there([*before, *after])
-    begin = both.text_there(before)
-    if whole.startswith(begin):  # else the prompt ended in half a character
-        assert "".join([*pieces, stream.finish()]) == whole.removeprefix(begin)
+    full = both.their_text([*before, *after])
+    begin = both.their_text(before)
+    if full.startswith(begin):  # else the prompt ended in half a character
+        assert "".join([*pieces, stream.finish()]) == full.removeprefix(begin)
 
 
 @settings(max_examples=12)
 @given(st.lists(st.integers(0, 350), max_size=12))
 def test_any_ids_have_the_text_that_transformers_gives(both, ids):
     ids = [i for i in ids if i < both.ours.vocab_size]
-    here, theirs = both.ours.decode(ids), both.text_there(ids)
+    here, theirs = both.ours.decode(ids), both.their_text(ids)
     if "\ufffd" not in here:  # there a broken byte takes whole characters beside it along
         assert here == theirs
 
@@ -108,7 +108,7 @@ def test_a_chat_template_is_kept_through_saving_training_and_export(
     folder = tmp_path / "model"
     inside = where == "tokenizer_config.json"
     said = {"add_prefix_space": False, **({"chat_template": CHAT} if inside else {})}
-    model_there("qwen3", {**SHARED, "vocab_size": 400}).save_pretrained(folder)
+    their_model("qwen3", {**SHARED, "vocab_size": 400}).save_pretrained(folder)
     write("qwen2, qwen3", folder, **said)
     if not inside:
         (folder / where).write_text(CHAT)

@@ -93,9 +93,9 @@ def test_a_file_of_1_gb_becomes_a_shard_in_less_anonymous_memory(tmp_path, form)
         text.unlink()
         text = tmp_path / "large.parquet"
         assert text.stat().st_size >= GIGABYTE
-    places = [str(text), str(tmp_path / "tokenizer"), str(tmp_path / "shard")]
+    paths = [str(text), str(tmp_path / "tokenizer"), str(tmp_path / "shard")]
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *places],
+        [sys.executable, "-c", PROGRAM, *paths],
         capture_output=True,
         text=True,
         check=True,

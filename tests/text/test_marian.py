@@ -50,8 +50,8 @@ def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         (folder / f"{name}.model").rename(folder / f"{name}.spm")
         model: Any = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{name}.spm"))
-        own = [model.id_to_piece(i) for i in range(3, model.get_piece_size())]
-        pieces |= dict.fromkeys(own[:40] + own[41:])
+        ordinary = [model.id_to_piece(i) for i in range(3, model.get_piece_size())]
+        pieces |= dict.fromkeys(ordinary[:40] + ordinary[41:])
     ordered = ["</s>", "<unk>", ">>fra<<", *sorted(pieces), "<pad>"]
     (folder / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate(ordered)}))
     (folder / "tokenizer_config.json").write_text(
@@ -97,5 +97,5 @@ def test_a_real_word_piece_file_gives_berts_ids(sentences: list[str], tmp_path: 
     assert [ours.token(i) for i in ours.encode_prompt("L'ÉTÉ [MASK]")][-2:] == ["[MASK]", "[SEP]"]
     for text in sentences[:100]:
         ids = theirs(text)["input_ids"]
-        there = theirs.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert ours.decode(ids) == there
+        expected = theirs.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert ours.decode(ids) == expected

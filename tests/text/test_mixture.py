@@ -58,17 +58,17 @@ def test_each_text_has_exactly_its_share_of_every_thousand_blocks(mixture):
 
 
 def test_the_order_follows_from_seed_and_step_alone(mixture):
-    whole = mixture.batch(0, seed=3, batch_size=24)
+    mixed = mixture.batch(0, seed=3, batch_size=24)
     parts = [mixture.batch(step, seed=3, batch_size=8) for step in (2, 0, 1)]
-    assert whole[0][16:].equal(parts[0][0])
-    assert whole[1][8:16].equal(parts[2][1])
-    assert not whole[0].equal(mixture.batch(0, seed=4, batch_size=24)[0])
+    assert mixed[0][16:].equal(parts[0][0])
+    assert mixed[1][8:16].equal(parts[2][1])
+    assert not mixed[0].equal(mixture.batch(0, seed=4, batch_size=24)[0])
 
 
 def test_each_text_is_read_whole_before_any_of_it_is_read_again(mixture):
-    own = [mixture.source(number, seed=3) for number in range(2 * PERIOD)]
+    drawn = [mixture.source(number, seed=3) for number in range(2 * PERIOD)]
     for text in range(3):
-        assert [n for index, n in own if index == text] == [*range(2 * mixture.quotas[text])]
+        assert [n for index, n in drawn if index == text] == [*range(2 * mixture.quotas[text])]
 
 
 def test_held_out_blocks_are_no_training_ones_and_in_the_texts_proportions(mixture):

@@ -64,8 +64,8 @@ def test_compressed_text_and_rows_are_read_as_if_they_were_not(tmp_path, how):
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_a_damaged_compressed_file_is_answered_in_one_line(tmp_path, how, damage):
     path = tmp_path / f"story.txt{how}"
-    whole = compressed(STORY.encode(), how)
-    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else STORY.encode())
+    stored = compressed(STORY.encode(), how)
+    path.write_bytes(stored[: len(stored) // 2] if damage == "cut" else STORY.encode())
     said = rf"story\.txt\{how} can't be decompressed .*: fetch it again"
     with pytest.raises(GlassformerError, match=said):
         list(Corpus(path).pieces())
@@ -125,8 +125,8 @@ def test_a_bad_row_or_file_of_a_table_is_answered_with_file_and_row(tmp_path):
         list(Corpus(path, field="txt").pieces())
     with pytest.raises(GlassformerError, match=r"rows\.parquet, row 1: .*'id' is a number"):
         list(Corpus(path, field="id").pieces())
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"no table at all"):
+    stored = path.read_bytes()
+    for content in (stored[: len(stored) // 2], b"no table at all"):
         path.write_bytes(content)
         with pytest.raises(GlassformerError, match=r"rows\.parquet can't be read as parquet"):
             list(Corpus(path).pieces())

@@ -234,12 +234,12 @@ def test_a_trace_over_its_budget_is_refused_with_the_size_it_would_have_had():
     model = random_model(config, 0)
     ids = random_ids(config, 0)
     targets = random_targets(config, 0, ids)
-    whole = model.watch(ids, targets, backward=True).nbytes
-    assert model.watch(ids, targets, backward=True, budget_bytes=whole).nbytes == whole
+    full = model.watch(ids, targets, backward=True).nbytes
+    assert model.watch(ids, targets, backward=True, budget_bytes=full).nbytes == full
     with pytest.raises(GlassformerError) as refusal:
-        model.watch(ids, targets, backward=True, budget_bytes=whole - 1)
-    assert f"{whole / 1e9:.3g} GB" in str(refusal.value)
-    kept = model.watch(ids, targets, keep="*.resid_post,logits", budget_bytes=whole // 10)
+        model.watch(ids, targets, backward=True, budget_bytes=full - 1)
+    assert f"{full / 1e9:.3g} GB" in str(refusal.value)
+    kept = model.watch(ids, targets, keep="*.resid_post,logits", budget_bytes=full // 10)
     assert kept.nbytes == sum(s.nbytes for s in kept.computed if s.value is not None)
 
 
@@ -248,13 +248,13 @@ def test_what_is_kept_of_a_backward_pass_never_changes_what_there_is():
     model = random_model(config, 0)
     ids = random_ids(config, 0)
     targets = random_targets(config, 0, ids)
-    whole = model.watch(ids, targets, backward=True)
+    full = model.watch(ids, targets, backward=True)
     few = model.watch(ids, targets, backward=True, keep="*.resid_post,logits")
-    assert list(few.nodes) == list(whole.nodes)
-    assert all(few.nodes[p].dtype == node.dtype for p, node in whole.nodes.items())
+    assert list(few.nodes) == list(full.nodes)
+    assert all(few.nodes[p].dtype == node.dtype for p, node in full.nodes.items())
     kept = [node for node in few.computed if node.value is not None]
     assert {node.short for node in kept} == {"resid_post", "logits"}
     for node in kept:
-        torch.testing.assert_close(node.value, whole.nodes[node.path].value, rtol=0, atol=0)
-    for name, gradient in whole.parameter_gradients.items():
+        torch.testing.assert_close(node.value, full.nodes[node.path].value, rtol=0, atol=0)
+    for name, gradient in full.parameter_gradients.items():
         torch.testing.assert_close(few.parameter_gradients[name], gradient, rtol=0, atol=0)

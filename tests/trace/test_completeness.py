@@ -11,8 +11,8 @@ from glassformer.trace import Trace
 from tests.model.variety import (
     EVERY,
     config_of,
-    random_given,
     random_ids,
+    random_inputs,
     random_model,
     random_targets,
 )
@@ -33,7 +33,9 @@ class Watcher(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        given = {x.untyped_storage().data_ptr() for x in tree_leaves(args) if isinstance(x, Tensor)}
+        inputs = {
+            x.untyped_storage().data_ptr() for x in tree_leaves(args) if isinstance(x, Tensor)
+        }
         for tensor in tree_leaves(result):
             if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
                 continue
@@ -42,10 +44,10 @@ class Watcher(TorchDispatchMode):
                 floats = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
                 floats = [x for x in floats if x.is_floating_point()]
                 self.reordered.append((str(func), floats, tensor))
-            elif str(func).startswith(COPIES) and storage not in given:
+            elif str(func).startswith(COPIES) and storage not in inputs:
                 source = next(x for x in tree_leaves(args) if isinstance(x, Tensor))
                 self.copied[storage] = source
-            elif storage not in given:  # neither a view nor in place
+            elif storage not in inputs:  # neither a view nor in place
                 self.made.append((str(func), tensor))
         return result
 
@@ -76,11 +78,13 @@ class Watcher(TorchDispatchMode):
                 of |= {
                     self.copied[at].untyped_storage().data_ptr() for at in of if at in self.copied
                 }
-                own = made.untyped_storage().data_ptr()
+                storage = made.untyped_storage().data_ptr()
                 if forward and of & known and of - known <= self.copied.keys():
-                    known.add(own)
+                    known.add(storage)
                 elif (
-                    not forward and own in known and sum(x.numel() for x in sources) == made.numel()
+                    not forward
+                    and storage in known
+                    and sum(x.numel() for x in sources) == made.numel()
                 ):
                     known |= of
 
@@ -92,7 +96,7 @@ def test_every_computed_number_belongs_to_a_step(name, with_targets):
     model = random_model(config, 3, torch.float32)
     ids = random_ids(config, 3)
     targets = random_targets(config, 3, ids) if with_targets else None
-    more = random_given(config, 3, ids)
+    more = random_inputs(config, 3, ids)
     with Watcher() as watcher:
         trace = model.watch(ids, targets, **more)
     assert len(watcher.made) >= len(trace.computed) // 2

@@ -119,8 +119,8 @@ def test_every_operand_is_a_node_and_every_leaf_but_unused_rows_is_consumed():
 def test_a_masked_target_and_what_belongs_to_its_place_say_that_nothing_is_asked_there():
     model = random_model(config_of("gpt2"), 3, torch.float32)
     trace = model.watch([[1, 2, 3]], [[2, -100, 4]], backward=True)
-    places = ("token/targets", "fwd/token_loss", "fwd/target_logit", "bwd/token_loss")
-    for name in places:
+    names = ("token/targets", "fwd/token_loss", "fwd/target_logit", "bwd/token_loss")
+    for name in names:
         asked, masked = (trace.explain(f"{name}[batch=0,pos={pos}]").flags for pos in (0, 1))
         assert asked == [], name
         assert masked == ["masked: not asked for"]

@@ -25,8 +25,8 @@ from tests.model.variety import (
     SMALL,
     VARIETY,
     config_of,
-    random_given,
     random_ids,
+    random_inputs,
     random_model,
     random_targets,
 )
@@ -103,9 +103,9 @@ def of_encoders_towers_and_documents(seed: int) -> Iterator[Trace]:
     for name in ("like bert", "like modernbert"):
         model = random_model(config_of(name), seed, torch.float32)
         ids = random_ids(model.config, seed)
-        given = random_given(model.config, seed, ids)
+        inputs = random_inputs(model.config, seed, ids)
         targets = random_targets(model.config, seed, ids)
-        yield model.watch(ids, targets, backward=True, **given)
+        yield model.watch(ids, targets, backward=True, **inputs)
     for name in TOWERS:
         ids, targets, source = random_pair(seed)
         towers = random_towers(name, seed, torch.float32)
@@ -133,13 +133,13 @@ def random_address(node: Node, draw: random.Random) -> str:
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Explanation]:
+def explained() -> list[Explanation]:
     return [*explanations(random.Random(7))]
 
 
-def test_arithmetic_evaluated_as_printed_gives_the_printed_result_to_its_last_digit(found):
+def test_arithmetic_evaluated_as_printed_gives_the_printed_result_to_its_last_digit(explained):
     met = set()
-    for explanation in found:
+    for explanation in explained:
         arithmetic = explanation.arithmetic
         met.add((explanation.node.kind, explanation.node.op))
         if "≈" not in arithmetic and "drawn" not in arithmetic:
@@ -149,14 +149,14 @@ def test_arithmetic_evaluated_as_printed_gives_the_printed_result_to_its_last_di
     assert {kind for kind, _ in met} == {"fwd", "bwd", "opt", "choose"}
 
 
-def test_of_a_hundred_lines_three_at_most_need_more_than_nine_digits(found):
-    says = Counter("≈" in explanation.arithmetic for explanation in found)
-    assert says[False] > 600
-    assert says[True] <= 0.03 * says.total()
+def test_of_a_hundred_lines_three_at_most_need_more_than_nine_digits(explained):
+    approximate = Counter("≈" in explanation.arithmetic for explanation in explained)
+    assert approximate[False] > 600
+    assert approximate[True] <= 0.03 * approximate.total()
 
 
-def test_a_line_that_needs_more_digits_is_true_in_full(found):
-    approximate = [e for e in found if "≈" in e.arithmetic]
+def test_a_line_that_needs_more_digits_is_true_in_full(explained):
+    approximate = [e for e in explained if "≈" in e.arithmetic]
     assert approximate
     for explanation in approximate:
         in_full = explanation.arithmetic_in_full
@@ -165,8 +165,8 @@ def test_a_line_that_needs_more_digits_is_true_in_full(found):
     assert sum("≈" in e.arithmetic_in_full for e in approximate) <= 0.5 * len(approximate)
 
 
-def test_the_terms_of_a_sum_add_up_as_they_are_printed(found):
-    summed = [e for e in found if len(e.terms) > 1 and e.terms.column.holds]
+def test_the_terms_of_a_sum_add_up_as_they_are_printed(explained):
+    summed = [e for e in explained if len(e.terms) > 1 and e.terms.column.holds]
     assert len(summed) > 50
     for explanation in summed[:50]:
         terms = explanation.terms

@@ -45,14 +45,14 @@ def test_steps_come_in_the_order_of_computation():
     ],
 )
 def test_only_what_keep_names_is_kept(keep, kept):
-    trace, whole = watched(keep), watched()
+    trace, full = watched(keep), watched()
     assert {node.name for node in trace.computed if node.value is not None} == kept
-    assert [s.path for s in trace.computed] == [s.path for s in whole.computed]
+    assert [s.path for s in trace.computed] == [s.path for s in full.computed]
     for name in kept:
-        assert torch.equal(trace[name], whole[name])
-    assert trace.nbytes == sum(whole.node(name).nbytes for name in kept)
+        assert torch.equal(trace[name], full[name])
+    assert trace.nbytes == sum(full.node(name).nbytes for name in kept)
     for node in trace.computed:  # what is not kept still tells its shape
-        assert (node.shape, node.axes) == (whole.nodes[node.path].shape, node.axes)
+        assert (node.shape, node.axes) == (full.nodes[node.path].shape, node.axes)
 
 
 @pytest.mark.parametrize("name", VARIETY)
@@ -86,10 +86,10 @@ def test_weights_changed_before_anyone_looked_are_noticed():
 def test_a_trace_over_its_budget_is_refused_though_nobody_looks():
     config = config_of("gpt2")
     model, ids = random_model(config, 1), random_ids(config, 1)
-    whole = model.watch(ids).nbytes
-    assert model.watch(ids, budget_bytes=whole).nbytes == whole
+    full = model.watch(ids).nbytes
+    assert model.watch(ids, budget_bytes=full).nbytes == full
     with pytest.raises(GlassformerError, match="more than its budget"):
-        model.watch(ids, budget_bytes=whole - 1)
+        model.watch(ids, budget_bytes=full - 1)
 
 
 def test_threads_that_look_at_once_see_one_table():

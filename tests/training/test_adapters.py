@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def choices(folder: Path, **more: object) -> Choices:
-    given = {"lora": Lora(rank=2, alpha=4.0, on=ON), "recipe": {**RECIPE, "lr": 1e-2}, **more}
-    return Choices(texts=(str(folder / "text.txt"),), start_from=str(folder / "base"), **given)
+    options = {"lora": Lora(rank=2, alpha=4.0, on=ON), "recipe": {**RECIPE, "lr": 1e-2}, **more}
+    return Choices(texts=(str(folder / "text.txt"),), start_from=str(folder / "base"), **options)
 
 
 def finished(prepared: Prepared) -> Prepared:
@@ -68,8 +68,8 @@ def test_a_run_keeps_its_adapters_alone_and_the_model_stays_as_it_was(folder):
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(folder, tmp_path):
-    given = {**RECIPE, "lr": 1e-2, "snapshots": 3}
-    stopped = new_run(tmp_path / "stopped", choices(folder, recipe=given))
+    recipe = {**RECIPE, "lr": 1e-2, "snapshots": 3}
+    stopped = new_run(tmp_path / "stopped", choices(folder, recipe=recipe))
     with stopped.run:
         loop = Loop(stopped.model, stopped.data, stopped.recipe, stopped.run)
         loop.go(lambda: loop.step == 3)

@@ -133,8 +133,8 @@ def test_a_run_killed_before_its_first_checkpoint_is_resumed_to_the_same_end(
     def killed(*_, **__):
         raise Killed
 
-    place = "training.loop" if "." in moment else "cli.training"
-    monkeypatch.setattr(f"glassformer.{place}.{moment}", killed)
+    module = "training.loop" if "." in moment else "cli.training"
+    monkeypatch.setattr(f"glassformer.{module}.{moment}", killed)
     with pytest.raises(Killed):
         glassformer("train", text, "--out", tmp_path / "killed", *options)
     monkeypatch.undo()

@@ -47,15 +47,15 @@ def config(tmp_path) -> Path:
 def logged_by_wandb(folder: Path) -> dict[int, dict[str, float]]:
     """The numbers of an offline run by step; the file is LevelDB's log: records in blocks."""
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    data, place, record, rows = path.read_bytes(), 7, b"", {}
-    while place + 7 <= len(data):
-        left = 2**15 - place % 2**15
+    data, offset, record, rows = path.read_bytes(), 7, b"", {}
+    while offset + 7 <= len(data):
+        left = 2**15 - offset % 2**15
         if left < 7:
-            place += left
+            offset += left
             continue
-        length, part = struct.unpack("<HB", data[place + 4 : place + 7])
-        record += data[place + 7 : place + 7 + length]
-        place += 7 + length
+        length, part = struct.unpack("<HB", data[offset + 4 : offset + 7])
+        record += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
         if part in (1, 4):  # whole, or the last part
             message = Record.FromString(record)
             record = b""

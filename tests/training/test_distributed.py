@@ -54,7 +54,7 @@ class Trained(NamedTuple):
         (2, BRIEFLY),
         *(pytest.param((n, LONG), marks=pytest.mark.heavy) for n in (2, 3, 4)),
     ],
-    ids=lambda given: f"{given[0]}-processes-{given[1]}-steps",
+    ids=lambda case: f"{case[0]}-processes-{case[1]}-steps",
 )
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("together")
@@ -145,8 +145,8 @@ def test_a_loss_that_is_not_finite_stops_every_process_and_one_says_where_and_ke
     assert "fwd/blocks.0.attn." in first
     assert other.startswith("FirstFailedError: ")
     kept = load_file(trained.folder / f"spoiled-{kind}/failures/step-{step:06d}.safetensors")
-    whole = small_data().batch(2 * step - 1, 4).ids  # the whole batch, not a share
-    assert torch.equal(kept["ids.1"], whole)
+    batch = small_data().batch(2 * step - 1, 4).ids  # the whole batch, not a share
+    assert torch.equal(kept["ids.1"], batch)
     assert steps_saved(trained.folder / f"spoiled-{kind}/checkpoints")[-1] == SAVED
 
 

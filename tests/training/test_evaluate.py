@@ -19,10 +19,10 @@ def test_the_score_is_the_sum_of_each_tokens_surprise_given_those_before_it_in_i
     score = evaluate(model, whole_text(shard, N_CTX, rows=2), n_bytes=shard.header.n_bytes)
     ids = TOKENIZER.encode(TEXT)
     nats = 0.0
-    for place in range(1, len(ids)):
-        begin = (place - 1) // N_CTX * N_CTX
-        logits = model(torch.tensor([ids[begin:place]]))[0, -1]
-        nats -= float(logits.log_softmax(-1)[ids[place]].detach())
+    for index in range(1, len(ids)):
+        begin = (index - 1) // N_CTX * N_CTX
+        logits = model(torch.tensor([ids[begin:index]]))[0, -1]
+        nats -= float(logits.log_softmax(-1)[ids[index]].detach())
     assert score.n_tokens == len(ids) - 1
     assert score.nats == pytest.approx(nats, rel=1e-5)  # fp32, summed in another order
     assert score.perplexity == pytest.approx(math.exp(nats / 16), rel=1e-5)

@@ -210,11 +210,11 @@ def test_the_held_out_loss_is_measured_early_on_where_the_state_is_kept(tmp_path
 def test_layer_gradient_norms_add_up_to_the_whole_norm():
     outcome = train(small_model(), small_data(), small_recipe(steps=4))
     health = next(row["health"] for row in outcome.rows if "health" in row)
-    whole = next(
+    total = next(
         row["grad_norm"] for row in outcome.rows if row["step"] == 4 and "grad_norm" in row
     )
     parts = sum(norm**2 for norm in health.get("grad_norm", {}).values()) ** 0.5
-    assert parts == pytest.approx(whole, rel=1e-5)  # fp32 sums
+    assert parts == pytest.approx(total, rel=1e-5)  # fp32 sums
 
 
 def test_patience_ends_the_run_and_the_folder_holds_the_best_model(tmp_path):

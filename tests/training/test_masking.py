@@ -102,8 +102,8 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(folder, tmp_path):
         assert (outcome.reason, outcome.step) == ("stopped", 4)
     with (again := resumed_run(tmp_path / "run", "cpu")).run as run:
         train(again.model, again.data, again.recipe, run=run)
-    whole, resumed = load(folder)[0].state_dict(), load(tmp_path / "run")[0].state_dict()
-    assert all(torch.equal(whole[name], weight) for name, weight in resumed.items())
+    straight, resumed = load(folder)[0].state_dict(), load(tmp_path / "run")[0].state_dict()
+    assert all(torch.equal(straight[name], weight) for name, weight in resumed.items())
 
 
 def test_the_run_is_a_modernbert_that_transformers_opens_and_agrees_with(folder):

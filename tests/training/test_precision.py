@@ -64,17 +64,17 @@ def test_a_run_from_a_half_folder_is_resumed_and_replayed_bit_for_bit(tmp_path, 
             )
         return model
 
-    whole = trained("whole")
-    assert whole.embed.W_E.dtype == torch.float32
+    straight = trained("whole")
+    assert straight.embed.W_E.dtype == torch.float32
     trained("stopped", stop_after=3)
     model, data, asked, run, _ = resumed_run(tmp_path / "stopped")
     with run:
         train(model, data, asked, run=run)
-    assert weights_equal(model, whole)
+    assert weights_equal(model, straight)
     replay = Replay(tmp_path / "whole", 5)
     replay.advance()
-    assert weights_equal(replay.model, whole)
+    assert weights_equal(replay.model, straight)
     exported, _ = load(tmp_path / "whole")
-    assert weights_equal(exported, whole)
+    assert weights_equal(exported, straight)
     settings = json.loads((tmp_path / "whole" / "config.json").read_text())
     assert settings["dtype"] == "float32"

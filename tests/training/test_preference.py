@@ -76,8 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def choices(folder: Path, **more: Any) -> Choices:
-    given = {"beta": 0.5, "recipe": {**RECIPE, "accumulate": 2, "lr": 1e-2}, **more}
-    return Choices(texts=(str(folder / "pairs.jsonl"),), start_from=str(folder / "base"), **given)
+    options = {"beta": 0.5, "recipe": {**RECIPE, "accumulate": 2, "lr": 1e-2}, **more}
+    return Choices(texts=(str(folder / "pairs.jsonl"),), start_from=str(folder / "base"), **options)
 
 
 def finished(prepared: Prepared) -> Prepared:
@@ -118,10 +118,10 @@ def test_loss_and_gradients_are_those_of_trls_formula(monkeypatch, chunk):
     ours, theirs = model.loss(**pairs), by_trl(model, pairs)
     # float64, sums of thirty numbers of size 1
     torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=0)
-    for own, other in zip(
+    for gradient, other in zip(
         *(torch.autograd.grad(x, parameters) for x in (ours, theirs)), strict=True
     ):
-        torch.testing.assert_close(own, other, rtol=1e-11, atol=1e-14)
+        torch.testing.assert_close(gradient, other, rtol=1e-11, atol=1e-14)
 
 
 def test_every_number_from_replies_to_the_changed_weights_is_explained():
@@ -264,10 +264,10 @@ def test_a_bad_row_is_answered_with_its_file_and_row(folder, tmp_path, said):
 
 def test_pairs_from_parquet_are_those_from_json_lines(folder, tmp_path):
     pq.write_table(pa.Table.from_pylist(rows()), tmp_path / "pairs.parquet")
-    given = choices(folder)
+    wished = choices(folder)
     table = new_run(
         tmp_path / "run",
-        Choices(texts=(str(tmp_path / "pairs.parquet"),), start_from=given.start_from, beta=0.5),
+        Choices(texts=(str(tmp_path / "pairs.parquet"),), start_from=wished.start_from, beta=0.5),
     )
     table.run.close()
     lines = resumed_run(folder / "preferred")
@@ -280,14 +280,14 @@ def test_pairs_that_teach_nothing_are_left_out_and_said(folder, tmp_path):
     same = {**rows()[0], "rejected": rows()[0]["chosen"]}
     long = {**rows()[0], "prompt": "what is the fig? " * 9}
     file = written(tmp_path / "pairs.jsonl", [*rows(), same, long])
-    given = Choices(texts=(str(file),), start_from=str(folder / "base"), beta=0.5)
-    prepared = new_run(tmp_path / "run", given)
+    wished = Choices(texts=(str(file),), start_from=str(folder / "base"), beta=0.5)
+    prepared = new_run(tmp_path / "run", wished)
     prepared.run.close()
     assert prepared.notes[0].startswith(f"{len(rows())} pairs of replies")
     assert "both replies are the same: 1 pair" in prepared.notes[-1]
     assert "no token in the first 32: 1 pair" in prepared.notes[-2]
     alone = Choices(
-        texts=(str(written(tmp_path / "same.jsonl", [same])),), start_from=given.start_from, beta=1
+        texts=(str(written(tmp_path / "same.jsonl", [same])),), start_from=wished.start_from, beta=1
     )
     with pytest.raises(GlassformerError, match="no pair to learn from"):
         new_run(tmp_path / "none", alone)
@@ -355,8 +355,8 @@ def test_adapters_learn_preferences_at_ten_times_the_rate_of_all_weights(folder,
         prepared.run.close()
         return prepared.recipe.lr
 
-    whole, adapters = rate("whole"), rate("adapters", lora=lora)
-    assert adapters == pytest.approx(10 * whole)
+    full, adapters = rate("whole"), rate("adapters", lora=lora)
+    assert adapters == pytest.approx(10 * full)
 
 
 def test_a_chat_of_storyland_learns_from_pairs_about_it(tmp_path):
@@ -389,10 +389,10 @@ def test_what_does_not_go_with_preferences_is_refused_in_words(
     if "ENCODER" in options:
         few = Choices(preset="masked", recipe={"steps": 1, "batch_size": 2})
         new_run(tmp_path / "encoder", few).run.close()
-    places = {"BASE": folder / "base", "ENCODER": tmp_path / "encoder"}
-    given = [str(places.get(option, option)) for option in options]
+    folders = {"BASE": folder / "base", "ENCODER": tmp_path / "encoder"}
+    arguments = [str(folders.get(option, option)) for option in options]
     out = tmp_path / "run"
-    code, _, shown = glassformer("train", folder / "pairs.jsonl", "--out", out, *given)
+    code, _, shown = glassformer("train", folder / "pairs.jsonl", "--out", out, *arguments)
     assert code == 2
     assert said in shown
     assert shown.count("\n") == 1

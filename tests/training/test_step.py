@@ -26,11 +26,11 @@ def gradients(model):
 
 def test_accumulated_batches_give_the_gradient_of_one_big_batch():
     model, recipe = small_model().double(), small_recipe()
-    whole = small_data().batch(0, 6).map(torch.clone)
-    whole.targets[0, :5] = -100  # unequal counts: the parts must be weighed by them
-    accumulate_gradient(model, model.loss, [whole], recipe, step=1)
+    together = small_data().batch(0, 6).map(torch.clone)
+    together.targets[0, :5] = -100  # unequal counts: the parts must be weighed by them
+    accumulate_gradient(model, model.loss, [together], recipe, step=1)
     expected = gradients(model)
-    parts = [Batch(whole.ids[i : i + 2], whole.targets[i : i + 2]) for i in (0, 2, 4)]
+    parts = [Batch(together.ids[i : i + 2], together.targets[i : i + 2]) for i in (0, 2, 4)]
     accumulate_gradient(model, model.loss, parts, recipe, step=1)
     for name, gradient in gradients(model).items():
         # float64 sums of a few hundred terms in another order

@@ -82,10 +82,10 @@ class Copier(Decoder):
         ids = torch.as_tensor(ids)
         logits = torch.zeros(*ids.shape, self.config.vocab_size)
         for row, tokens in enumerate(ids.tolist()):
-            for place in range(len(tokens)):
-                known = self.table.get(tuple(tokens[: place + 1]))
+            for index in range(len(tokens)):
+                known = self.table.get(tuple(tokens[: index + 1]))
                 if known is not None:
-                    logits[row, place, known] = 100.0
+                    logits[row, index, known] = 100.0
         return logits
 
 

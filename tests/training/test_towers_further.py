@@ -95,7 +95,7 @@ def test_a_folder_of_another_program_is_trained_resumed_bit_for_bit_and_written_
     corpus: dict[str, Any] = {"preset": "translation"} if translates else {"texts": (str(text),)}
     choices = Choices(start_from=str(theirs), recipe=SHORT, **corpus)
 
-    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    stopped, straight = tmp_path / "stopped", tmp_path / "whole"
 
     def train_on(prepared: Prepared, last: int) -> None:
         stops = iter([*[False] * last, True])
@@ -104,24 +104,24 @@ def test_a_folder_of_another_program_is_trained_resumed_bit_for_bit_and_written_
             assert go(should_stop=lambda: next(stops)).step == last
 
     begun = new_run(stopped, choices)
-    shutil.copytree(stopped, whole)
+    shutil.copytree(stopped, straight)
     train_on(begun, 3)
     train_on(resumed_run(stopped), 4)
-    train_on(resumed_run(whole), 4)
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (stopped, whole)]
+    train_on(resumed_run(straight), 4)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (stopped, straight)]
     assert weights[0] == weights[1]
-    saved = json.loads((whole / "config.json").read_text())
+    saved = json.loads((straight / "config.json").read_text())
     assert saved["model_type"] == family
     for name, value in SETTINGS[family].items():
         assert saved.get(name, value) == value, name
-    there, info = opener.from_pretrained(whole, output_loading_info=True)
+    opened, info = opener.from_pretrained(straight, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
-    ours, _ = load_folder(whole)
+    ours, _ = load_folder(straight)
     ids = torch.tensor([[3, 5, 7, 9]])
     more = {"decoder_input_ids": ids} if translates else {}
-    given = {"source": ids} if translates else {}
+    inputs = {"source": ids} if translates else {}
     with torch.no_grad():
-        logits = there.eval()(ids, **more).logits
+        logits = opened.eval()(ids, **more).logits
         # fp32: sums in another order
-        torch.testing.assert_close(ours(ids, **given), logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours(ids, **inputs), logits, rtol=1e-4, atol=1e-5)

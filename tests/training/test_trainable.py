@@ -99,15 +99,15 @@ def test_the_output_head_alone_is_trained_from_the_first_step_on(story, glassfor
 def test_a_run_whose_head_alone_is_trained_goes_on_bit_for_bit(story, tmp_path):
     recipe = {"steps": 6, "save_every": 3, "only": ["unembed"]}
     choices = Choices(texts=(story,), model={"n_ctx": 8}, recipe=recipe)
-    whole, halved = (new_run(tmp_path / name, choices) for name in ("whole", "halved"))
-    with whole.run, halved.run:
-        train(whole.model, whole.data, whole.recipe, run=whole.run)
+    straight, halved = (new_run(tmp_path / name, choices) for name in ("whole", "halved"))
+    with straight.run, halved.run:
+        train(straight.model, straight.data, straight.recipe, run=straight.run)
         loop = Loop(halved.model, halved.data, halved.recipe, halved.run)
         loop.go(lambda: loop.step == 3)
     resumed = resumed_run(tmp_path / "halved")
     with resumed.run:
         train(resumed.model, resumed.data, resumed.recipe, run=resumed.run)
-    assert weights_equal(resumed.model, whole.model)
+    assert weights_equal(resumed.model, straight.model)
 
 
 def test_a_part_of_a_trained_model_is_trained_further_and_others_are_refused(story, glassformer):

@@ -150,8 +150,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(run_folder, tmp_path):
     resumed = resumed_run(folder)
     with resumed.run:
         train(resumed.model, resumed.data, resumed.recipe, run=resumed.run)
-    whole = (run_folder / "model.safetensors").read_bytes()
-    assert (folder / "model.safetensors").read_bytes() == whole
+    before = (run_folder / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

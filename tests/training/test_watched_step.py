@@ -71,8 +71,8 @@ def test_watched_steps_leave_the_weights_that_adamw_leaves_bit_for_bit(name, dty
         torch.nn.utils.clip_grad_norm_(plain.parameters(), RECIPE.clip)
         optimizer.step()
         model, moments = watched.model, watched.moments
-        for own, reference in zip(model.parameters(), plain.parameters(), strict=True):
-            assert torch.equal(own, reference)
+        for ours, reference in zip(model.parameters(), plain.parameters(), strict=True):
+            assert torch.equal(ours, reference)
         for parameter_name, parameter in plain.named_parameters():
             state = optimizer.state[parameter]
             assert torch.equal(moments[f"exp_avg.{parameter_name}"], state["exp_avg"])
@@ -94,8 +94,8 @@ def muon_by_hand(
         m.lerp_(g, 1 - recipe.momentum)
         ahead[id(parameter)] = g.lerp(m, recipe.momentum)
         parameter.mul_(1 - recipe.muon_lr * recipe.weight_decay)
-    turned = matrices(model, lambda p: ahead.get(id(p), p))
-    for (_, weight, scale), (_, matrix, _) in zip(matrices(model), turned, strict=True):
+    looked_ahead = matrices(model, lambda p: ahead.get(id(p), p))
+    for (_, weight, scale), (_, matrix, _) in zip(matrices(model), looked_ahead, strict=True):
         x = (matrix / (matrix.square().sum().sqrt() + 1e-7)).to(work_dtype(matrix, recipe.dtype))
         for _ in range(5):
             gram = x @ x.T
@@ -132,8 +132,8 @@ def test_watched_steps_leave_the_weights_that_muon_leaves_bit_for_bit(name, prod
         grads = {n: p.grad for n, p in plain.named_parameters() if p.grad is not None}
         muon_by_hand(plain, averages, grads, recipe)
         model, moments = watched.model, watched.moments
-        for own, reference in zip(model.parameters(), plain.parameters(), strict=True):
-            assert torch.equal(own, reference)
+        for ours, reference in zip(model.parameters(), plain.parameters(), strict=True):
+            assert torch.equal(ours, reference)
         for n in muon_parameters(plain, MUON):
             assert torch.equal(moments[f"exp_avg.{n}"], averages[f"exp_avg.{n}"])
             assert f"exp_avg_sq.{n}" not in moments
@@ -154,9 +154,9 @@ def test_training_in_stacks_stays_near_the_watched_step(dtype, products, gap):
     for n, parameter in model.named_parameters():
         parameter.grad = watched.trace.parameter_gradients[n] * watched.trace["opt/clip"]
     muon.step(MUON.muon_lr)
-    for own, other in zip(matrices(model), matrices(watched.model), strict=True):
-        difference = (own.value - other.value).norm() / (MUON.muon_lr * own.scale)
-        assert difference / min(own.value.shape) ** 0.5 < gap, own.name
+    for ours, other in zip(matrices(model), matrices(watched.model), strict=True):
+        difference = (ours.value - other.value).norm() / (MUON.muon_lr * ours.scale)
+        assert difference / min(ours.value.shape) ** 0.5 < gap, ours.name
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, MUON], ids=["adamw", "muon"])
