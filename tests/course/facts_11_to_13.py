@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from glassformer.course import hill
 from glassformer.course.lessons import lesson_12_gradient_descent as descent
 from glassformer.course.lessons import lesson_12b_miniature as miniature
 from glassformer.course.lessons import lesson_13_in_context as in_context
@@ -124,7 +125,7 @@ def facts_11(known: Known) -> Facts:
 
 
 def facts_12(known: Known) -> Facts:
-    rates, w0 = [*descent.RATES.values()], 2.0
+    rates, w0 = [*hill.RATES.values()], 2.0
     paths = [[w0] for _ in rates]
     for path, rate in zip(paths, rates, strict=True):
         for _ in range(8):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from glassformer.course import hill
 from glassformer.course.classroom import Classroom
 from glassformer.course.course import lesson
 from glassformer.course.lesson import Bars, Guess, Lesson, Matrix, Paragraph, Part, Table, Task
@@ -185,11 +186,11 @@ def test_the_weights_are_those_of_the_folder_and_none_of_its_words_stands_in_the
 
 
 def test_a_weight_goes_down_its_hill_and_too_large_steps_diverge(room: Classroom) -> None:
-    w = torch.tensor(descent.START, requires_grad=True)
-    (gradient,) = torch.autograd.grad((w * descent.X - descent.Y) ** 2, w)
-    assert descent.slope(descent.START) == gradient.item()
-    ends = {name: abs(descent.descent(lr)[-1] - 0.5) for name, lr in descent.RATES.items()}
-    begin = descent.START - 0.5
+    w = torch.tensor(hill.START, requires_grad=True)
+    (gradient,) = torch.autograd.grad((w * hill.X - hill.Y) ** 2, w)
+    assert hill.slope(hill.START) == gradient.item()
+    ends = {name: abs(hill.descent(lr)[-1] - 0.5) for name, lr in hill.RATES.items()}
+    begin = hill.START - 0.5
     assert ends["right"] < 0.001 < 0.5 < ends["too low"] < begin < ends["too high"]
     steps = descent.miniature_steps(room)
     losses = [step.loss for step in steps]

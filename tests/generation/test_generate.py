@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import Generation, generate, generate_batch
+from glassformer.generation.generate import generate, generate_batch
+from glassformer.generation.generation import Generation
 from glassformer.generation.sampling import Sampling
 from glassformer.interop import load
 from glassformer.model import Config, Decoder

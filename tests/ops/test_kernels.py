@@ -24,7 +24,7 @@ def test_every_op_has_a_case():
 
 def test_every_op_says_what_it_does_in_one_sentence():
     for op in REGISTRY.values():
-        for said in (op.said(), op.said(given=())):
+        for said in (op.said(), op.said(arguments=())):
             assert said[0].isupper(), op.name
             assert said[-1] in ".?", op.name
             assert ". " not in said, op.name

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from glassformer.cli.app import load_verb
-from glassformer.cli.config import NOT_OF_A_RUN, given_options, params_of, read_toml
+from glassformer.cli.config import NOT_OF_A_RUN, params_of, read_toml, typed_options
 from glassformer.cli.variants import NOT_FOR_ALL, read_variants
 from glassformer.training.loggers import numbers_of
 from glassformer.training.options import to_toml
@@ -147,10 +147,10 @@ def test_every_option_can_stand_in_a_file_and_is_written_into_the_run_as_it_was_
     file = tmp_path / "all.toml"
     file.write_text(to_toml(values))
     with train.make_context("train", ["--config", str(file)]) as ctx:
-        from_file, kept = {**ctx.params, "config": None}, given_options(ctx)
+        from_file, kept = {**ctx.params, "config": None}, typed_options(ctx)
     with train.make_context("train", typed) as ctx:
         assert from_file == ctx.params
-        assert kept == given_options(ctx)
+        assert kept == typed_options(ctx)
     assert from_file["steps"] == 3
     assert set(kept) == set(values) - set(NOT_OF_A_RUN)
     file.write_text(to_toml(kept))

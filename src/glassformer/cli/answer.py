@@ -14,7 +14,8 @@ from glassformer.cli.streams import note
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import end_ids
-from glassformer.generation.generate import FINISH_REASONS, Generation, generate
+from glassformer.generation.generate import generate
+from glassformer.generation.generation import FINISH_REASONS, Generation
 from glassformer.generation.packed import PackedModel, pack
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.stream import stream_text
@@ -175,8 +176,8 @@ class Answers:
 
     def _watch(self, ids: list[int], keep: str) -> Trace:
         device = self.model.embed.W_E.device
-        ids_there = torch.tensor([ids], device=device)
-        return self.model.watch(ids_there, keep=keep, **self._more)
+        ids_on_device = torch.tensor([ids], device=device)
+        return self.model.watch(ids_on_device, keep=keep, **self._more)
 
     def _answered(self) -> Generation:
         if self.last is None:

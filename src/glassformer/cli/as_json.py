@@ -16,7 +16,7 @@ from glassformer.lab.experiments import Comparison
 from glassformer.lab.logit_lens import Glimpse
 from glassformer.trace import Trace
 from glassformer.trace.explain import Explanation, explain
-from glassformer.trace.predicted import asked_place
+from glassformer.trace.predicted import asked_pos
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -36,7 +36,7 @@ def tokens_data(trace: Trace) -> list[dict[str, Any]]:
 def prediction_data(trace: Trace, n: int = BEST) -> list[dict[str, Any]]:
     """The n most probable next tokens of the first text, or in its blank, the best first."""
     each = trace.value_of(trace.node("fwd/probs"))[0]
-    probs = each[asked_place(trace, len(each))].double()
+    probs = each[asked_pos(trace, len(each))].double()
     order = probs.argsort(descending=True, stable=True)[:n].tolist()
     return [{**token_data(trace, token), "prob": probs[token].item()} for token in order]
 

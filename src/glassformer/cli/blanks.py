@@ -7,7 +7,7 @@ from typing import Any
 from glassformer.cli.streams import note, say_json
 from glassformer.errors import GlassformerError
 from glassformer.generation.blanks import Blank, fill_blanks, filled
-from glassformer.generation.generate import check_prompt
+from glassformer.generation.prompt import check_prompt
 from glassformer.model.kinds import OneTower
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from glassformer.cli.answer import Answers, write
 from glassformer.cli.streams import note
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import Generation
+from glassformer.generation.generation import Generation
 from glassformer.text.chat import Message, prompt_ids, usual_template
 
 RESERVED = 16  # tokens that are kept free for a reply

@@ -28,7 +28,7 @@ def read_options(ctx: typer.Context, file: Path | None) -> Path | None:
     """Take a command's options from a file; those that are typed win over it."""
     if file is not None and not ctx.resilient_parsing:
         known = params_of(ctx.command)
-        options = checked_options(read_toml(file), known, lambda name: place_of(file, name))
+        options = checked_options(read_toml(file), known, lambda name: location_of(file, name))
         ctx.default_map = {known[name].name: value for name, value in options.items()}
     return file
 
@@ -75,7 +75,7 @@ def _key(param: Any) -> str:
     return param.opts[0].removeprefix("--").replace("-", "_")
 
 
-def place_of(file: Path, *names: str) -> str:
+def location_of(file: Path, *names: str) -> str:
     """The file and the line in which a key's value begins: names are its tables and its own.
 
     Of a long file it is the file alone: every line is tried with all before it.
@@ -97,11 +97,11 @@ def place_of(file: Path, *names: str) -> str:
 
 
 def checked_options(
-    content: Mapping[str, Any], known: Mapping[str, Any], place: Callable[[str], str]
+    content: Mapping[str, Any], known: Mapping[str, Any], location: Callable[[str], str]
 ) -> dict[str, Any]:
     """Options as they would be typed; raises for one that there is not, or of the wrong kind.
 
-    place: the file and line of an option, for errors.
+    location: the file and line of an option, for errors.
     """
     options: dict[str, Any] = {}
     for name, value in content.items():
@@ -109,16 +109,16 @@ def checked_options(
         if param is None or name == "config":
             names = [key for key in known if key != "config"]
             raise GlassformerError(
-                f"{place(name)}: {name!r} is no option of train.{did_you_mean(name, names)}"
+                f"{location(name)}: {name!r} is no option of train.{did_you_mean(name, names)}"
                 " `glassformer train --help` lists them all"
             )
         if _key(param) in options:
-            raise GlassformerError(f"{place(name)}: {name} is given twice; give it once")
+            raise GlassformerError(f"{location(name)}: {name} is given twice; give it once")
         try:
             options[_key(param)] = _as_typed(value, param)
         except ValueError as error:
             raise GlassformerError(
-                f"{place(name)}: {name} = {reprlib.repr(value)} {error}; `glassformer train"
+                f"{location(name)}: {name} = {reprlib.repr(value)} {error}; `glassformer train"
                 " --help` says what each option takes"
             ) from error
     return options
@@ -152,7 +152,7 @@ def takes_several(param: Any) -> bool:
     return param.multiple or param.nargs == -1
 
 
-def given_options(ctx: typer.Context) -> dict[str, Any]:
+def typed_options(ctx: typer.Context) -> dict[str, Any]:
     """The options that were typed or stood in a file, as a file has them, less `NOT_OF_A_RUN`."""
     arguments = {}
     for name, param in params_of(ctx.command).items():

@@ -23,7 +23,8 @@ from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run, note_replay, open_run, watch_ids
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import read_defaults
-from glassformer.generation.generate import check_prompt, generate
+from glassformer.generation.generate import generate
+from glassformer.generation.prompt import check_prompt
 from glassformer.lab.edits import Edit, written
 from glassformer.lab.logit_lens import logit_lens, record_guesses
 from glassformer.model import EncoderDecoder

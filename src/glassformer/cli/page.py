@@ -68,7 +68,7 @@ def command(
     say(f"It holds recorded numbers, of this prompt alone{why}.")
     about = data.traces[0].about
     recorded = {"backward": about.backward, "optimizer": about.optimizer}
-    left_out = [part for part, is_there in recorded.items() if not is_there]
+    left_out = [part for part, is_present in recorded.items() if not is_present]
     if left_out and len(about.ids) > 1:
         say(f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them.")
 

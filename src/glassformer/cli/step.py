@@ -6,40 +6,38 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
 from torch import Tensor
 
 from glassformer.cli import pasted
 from glassformer.cli.as_json import AsJson, token_data, tokens_data
 from glassformer.cli.lab.subject import print_explain
+from glassformer.cli.repeated_step import (
+    More,
+    print_overshoot,
+    print_repeated,
+    refuse_no_number,
+    repeat,
+    target_text,
+)
 from glassformer.cli.streams import say, say_json
 from glassformer.cli.watching import Prompt, Run, note_replay
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
-from glassformer.formula.spelling import number, spelled
+from glassformer.formula.spelling import spelled
 from glassformer.interop import save
 from glassformer.model import EncoderDecoder
-from glassformer.ops import IGNORED
 from glassformer.show.labels import visible
 from glassformer.show.plots.learning import draw_learning
 from glassformer.show.plots.style import write
 from glassformer.show.preference_story import is_of_pairs
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, extreme, print_step, target_tokens, weights_of
-from glassformer.show.surprise import over_updates
-from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
 from glassformer.training.optimizer import muon_lr
 from glassformer.training.preference import BETA
 from glassformer.training.train_state import TrainState, open_train_state, token_of
 from glassformer.training.translation import translated, translated_as
-
-ROWS = 14  # of the table of repeated steps
-
-More = dict[str, Any]
-"""What a pass reads beside tokens and targets."""
 
 
 def command(
@@ -101,7 +99,7 @@ def command(
     if as_json and steps == 1 and out is None:
         return say_json(_one_as_data(state, ids, targets, more))
     if as_json:
-        updates, losses, after = _repeat(state, ids, targets, more, steps)
+        updates, losses, after = repeat(state, ids, targets, more, steps)
         if out is not None:
             _kept(after, losses[-1], out)
         return say_json({"lr": state.next_lr, "updates": updates, "losses": losses})
@@ -118,11 +116,11 @@ def command(
             biggest = max(result, key=lambda e: abs(e.largest))
             print_explain(sheet, run, prompt, biggest.address, *options)
     if steps > 1 or out is not None:
-        updates, losses, after = _repeat(state, ids, targets, more, steps)
+        updates, losses, after = repeat(state, ids, targets, more, steps)
         if steps > 1:
-            _print_many(state, targets, updates, losses, sheet)
+            print_repeated(state, targets, updates, losses, sheet)
         if out is not None:
-            what = _target_text(state, targets)
+            what = target_text(state, targets)
             guess = 1 / state.model.config.vocab_size
             probs = [math.exp(-loss) for loss in losses]
             file = write(draw_learning(updates, probs, what, guess), out / "learning.png")
@@ -226,7 +224,7 @@ def _print_one(
     """Tell the next update; return its trace."""
     recipe, t = state.recipe, state.done + 1
     watched, trained = state.train_step(ids, targets, **more)
-    _refuse_no_number(watched.trace["fwd/loss"].item(), watched.trace["opt/grad_norm"].item())
+    refuse_no_number(watched.trace["fwd/loss"].item(), watched.trace["opt/grad_norm"].item())
     after = trained.model.watch(ids, targets, **more)
     sheet.prose(f"Update {t}, at learning rate {spelled(state.next_lr, 4)}", "bold")
     if recipe.optimizer == "muon":
@@ -245,109 +243,5 @@ def _print_one(
         sheet.prose(f"It reads: {' '.join(map(visible, read))}")
     print_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)
     losses = [trace["fwd/loss"].item() for trace in (watched.trace, after)]
-    _print_overshoot(state, [state.done, trained.done], losses, sheet)
+    print_overshoot(state, [state.done, trained.done], losses, sheet)
     return watched.trace
-
-
-def _repeat(
-    state: TrainState, ids: Tensor, targets: Tensor, more: More, steps: int
-) -> tuple[list[int], list[float], TrainState]:
-    """Make the same update again and again, as long as the loss is a number.
-
-    Returns how many updates the model had, and its loss then: before the first and after each; and
-    the state after the last.
-    """
-    loss = state.model.watch(ids, targets, keep="loss", **more)["fwd/loss"].item()
-    _refuse_no_number(loss)
-    updates, losses = [state.done], [loss]
-    while len(losses) <= steps and math.isfinite(loss):
-        _, state = state.train_step(ids, targets, **more)
-        loss = state.model.watch(ids, targets, keep="loss", **more)["fwd/loss"].item()
-        updates.append(state.done)
-        losses.append(loss)
-    return updates, losses, state
-
-
-def _print_many(
-    state: TrainState,
-    targets: Tensor,
-    updates: list[int],
-    losses: list[float],
-    sheet: Sheet,
-) -> None:
-    many = int((targets != IGNORED).sum()) > 1
-    what = "typical probability of what is asked" if many else f"p({_target_text(state, targets)})"
-    if len(targets) > 1:
-        many, what = False, "the probability that the reply is preferred"
-    sheet.prose(
-        f"The same step {counted(len(updates) - 1, 'time')}: what becomes of {what}", "bold"
-    )
-    sheet.line()
-    chosen = log_spaced(len(updates) - 1, ROWS)
-    shown = [losses[i] for i in chosen]
-    printed = zip(*over_updates(np.array(shown)), shown, strict=True)
-    rows: list[list[Cell]] = [
-        [str(updates[i]), prob, loss, math.exp(-exact)]
-        for i, (prob, loss, exact) in zip(chosen, printed, strict=True)
-    ]
-    right = {"right": True}
-    title = "probability" if many or len(targets) > 1 else what
-    columns = [Column("updates", **right), Column(title, **right)]
-    print_table(sheet, [*columns, Column("loss", **right), Bars(total=1.0)], rows)
-    if many:
-        sheet.prose("typical: exp(-loss), the geometric mean over what is asked", QUIET, indent=2)
-    if 0.0 in shown:
-        sheet.prose(
-            "loss 0: what all other tokens have is too little for fp32 to tell from 0",
-            QUIET,
-            indent=2,
-        )
-    _print_overshoot(state, updates, losses, sheet)
-
-
-def _print_overshoot(
-    state: TrainState, updates: list[int], losses: list[float], sheet: Sheet
-) -> None:
-    """Say it in words where an update made the loss larger, or no number at all."""
-    rises = (i for i in range(1, len(losses)) if not losses[i] <= losses[i - 1])
-    first = next(rises, None)
-    if first is None:
-        return
-    was, now = number(losses[first - 1]), number(losses[first])
-    words = (
-        f"Update {updates[first]} overshot: the loss rose from {was} to {now}. At learning rate"
-        f" {state.next_lr:g} a step goes past the place where the loss is smallest."
-    )
-    if not math.isfinite(losses[-1]):
-        words += (
-            f" After update {updates[-1]} it is {number(losses[-1])}: it diverged, beyond what fp32"
-            " can hold, so there is no next step."
-        )
-    sheet.line()
-    sheet.prose(f"{words} A smaller --lr takes smaller steps.")
-
-
-def _refuse_no_number(loss: float, length: float = 0.0) -> None:
-    if not math.isfinite(loss + length):
-        raise GlassformerError(
-            f"the loss of this text is {number(loss)}, its gradient's length {number(length)}:"
-            " with these weights the numbers overflow, so there is no step to make; take a"
-            " --from-step before they did, or train again at a smaller --lr"
-        )
-
-
-def _target_text(state: TrainState, targets: Tensor) -> str:
-    if len(targets) > 1:
-        return "the chosen reply"
-    tokens = targets[targets != IGNORED].tolist()
-    return state.tokenizer.token(tokens[0]) if len(tokens) == 1 else "what is asked"
-
-
-def log_spaced(last: int, n: int) -> list[int]:
-    """0, 1, 2 and on to `last`, about `n` numbers, each further from the one before.
-
-    >>> log_spaced(50, 8)
-    [0, 1, 2, 3, 5, 9, 16, 29, 50]
-    """
-    spaced = torch.logspace(0, math.log10(max(last, 1)), n, dtype=torch.float64)
-    return sorted({0, *(round(index) for index in spaced.tolist())})

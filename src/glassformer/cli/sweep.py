@@ -62,7 +62,7 @@ class Training:
         self.config, self.log = out / f"{variant.name}.toml", out / f"{variant.name}.log"
         self.threads = threads
         self.process: subprocess.Popen[bytes] | None = None
-        self._was_told = False
+        self._stop_requested = False
         if self.config.exists() and read_toml(self.config) != variant.options:
             raise GlassformerError(
                 f"{self.folder} was trained with other options, those of {self.config}; give"
@@ -103,8 +103,8 @@ class Training:
 
     def end(self, signal: int) -> None:
         """Tell it, once, to save and end: a second signal would end it at once."""
-        if self.process is not None and not self._was_told:
-            self._was_told = True
+        if self.process is not None and not self._stop_requested:
+            self._stop_requested = True
             self.process.send_signal(signal)
 
     def result(self) -> Result:

@@ -17,7 +17,7 @@ from glassformer.errors import GlassformerError
 from glassformer.show.short import print_short
 from glassformer.show.terminal import print_trace
 from glassformer.trace import Trace
-from glassformer.trace.predicted import asked_place
+from glassformer.trace.predicted import asked_pos
 
 
 def command(
@@ -77,7 +77,7 @@ def command(
         say(f"\nThe trace is in {save}: {len(trace.computed)} values, {trace.nbytes:,} bytes.")
     if not only and not layer and not short_form:
         probs = trace.value_of(trace.nodes["fwd/probs"])[0]  # [pos, vocab]
-        at = asked_place(trace, len(probs))
+        at = asked_pos(trace, len(probs))
         if not probs[at].isfinite().all():
             return None
         index = f"pos={at},vocab={int(probs[at].argmax())}"

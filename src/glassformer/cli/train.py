@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from glassformer.checked import Choice
-from glassformer.cli.config import given_options, read_options
+from glassformer.cli.config import read_options, typed_options
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
 from glassformer.cli.stopping import ending_at_once
@@ -24,9 +23,16 @@ from glassformer.cli.texts import (
 )
 from glassformer.cli.together import DEADLINE, together
 from glassformer.cli.torchrun import restarted
+from glassformer.cli.train_options import (
+    checked_adapters,
+    checked_beta,
+    checked_parts,
+    checked_recipe,
+    without_none,
+)
 from glassformer.cli.training import print_outcome, say_event, train_showing
-from glassformer.errors import GlassformerError, did_you_mean
-from glassformer.model.parts import ADAPTABLE, Lora
+from glassformer.errors import GlassformerError
+from glassformer.model.parts import ADAPTABLE
 from glassformer.text.corpus import FIELD
 from glassformer.text.mixture import parse_weights
 from glassformer.training.choices import Choices
@@ -36,9 +42,6 @@ from glassformer.training.preference import BETA
 from glassformer.training.prepare import Prepared, new_run, resumed_run
 from glassformer.training.ranks import Ranks
 from glassformer.training.trainable import TRAINABLE
-
-RECIPES = ("fast", "classic")
-LARGEST_BETA = 100.0
 
 
 def command(
@@ -205,7 +208,7 @@ def command(
       glassformer train --config runs/mine/train.toml --out runs/again
     """
     if recipe_name is not None and not resume:
-        preset = preset_of(recipe_name, preset, start_from, bool(texts))
+        preset = checked_recipe(recipe_name, preset, start_from, bool(texts))
     sizes = {
         "n_ctx": n_ctx,
         "d_model": d_model,
@@ -227,7 +230,7 @@ def command(
         "dtype": dtype,
         "compile": compiled,
         "checkpoint_activations": checkpoint_activations,
-        "only": parts_asked(only),
+        "only": checked_parts(only),
     }
     choices = Choices(
         texts=tuple(texts or ()),
@@ -240,12 +243,12 @@ def command(
         start_from=start_from,
         tokenizer=tokenizer,
         vocab_size=vocab_size,
-        model=_named(sizes),
-        recipe=_named(recipe),
-        lora=adapters_asked(lora, lora_alpha, lora_on),
-        beta=beta_asked(dpo, beta),
+        model=without_none(sizes),
+        recipe=without_none(recipe),
+        lora=checked_adapters(lora, lora_alpha, lora_on),
+        beta=checked_beta(dpo, beta),
         device=device,
-        options=given_options(ctx),
+        options=typed_options(ctx),
     )
     if resume and (recipe_name is not None or choices != Choices(device=device)):
         raise GlassformerError(
@@ -309,62 +312,3 @@ def say_end(
         answers = [answer._asdict() for answer in recalled]
         end = {"reason": outcome.reason, "step": outcome.step, "run": str(prepared.run.folder)}
         say_event("end", {**end, "answers": answers})
-
-
-def beta_asked(dpo: bool, beta: float | None) -> float | None:
-    """What a nat of gain counts, where replies are compared; else None."""
-    if beta is not None and not dpo:
-        raise GlassformerError("--beta says how replies are compared; add --dpo")
-    if beta is not None and not 0 < beta <= LARGEST_BETA:
-        raise GlassformerError(
-            f"--beta {beta:g} must be above 0 and at most {LARGEST_BETA:g}; {BETA:g} is usual"
-        )
-    return (BETA if beta is None else beta) if dpo else None
-
-
-def parts_asked(only: str | None) -> list[str] | None:
-    """The parts that alone are trained; None: all."""
-    parts = [part.strip() for part in (only or "").split(",") if part.strip()]
-    if only is not None and not parts:
-        raise GlassformerError("--only names no part; name one, such as --only unembed")
-    return parts or None
-
-
-def adapters_asked(rank: int | None, alpha: float | None, on: str | None) -> Lora | None:
-    """The adapters that the options ask for."""
-    if rank is None:
-        if alpha is not None or on is not None:
-            raise GlassformerError(
-                "--lora-alpha and --lora-on say what adapters are like; give their rank by --lora"
-            )
-        return None
-    names = [name.strip() for name in (on or "W_Q,W_V").split(",") if name.strip()]
-    for name in names:
-        if complaint := Choice(ADAPTABLE).complaint(name):
-            raise GlassformerError(f"--lora-on {name!r} {complaint}")
-    return Lora.from_dict(
-        {"rank": rank, "alpha": 2.0 * rank if alpha is None else alpha, "on": names}
-    )
-
-
-def preset_of(recipe: str, preset: str | None, start_from: str | None, has_text: bool) -> str:
-    """The preset that holds a recipe, if nothing else that was asked for contradicts it."""
-    if recipe not in RECIPES:
-        raise GlassformerError(
-            f"--recipe {recipe!r} is none of {', '.join(RECIPES)}.{did_you_mean(recipe, RECIPES)}"
-        )
-    if preset is not None or start_from is not None:
-        other = "--preset" if preset is not None else "--from"
-        raise GlassformerError(
-            f"--recipe {recipe} brings its own model, and {other} another one; leave one out"
-        )
-    if not has_text:
-        raise GlassformerError(
-            f"--recipe {recipe} reads 64 characters at a time, too few for a Storyland document;"
-            " give a text file, or leave --recipe out"
-        )
-    return recipe
-
-
-def _named(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

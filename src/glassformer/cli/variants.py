@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassformer.cli.app import load_verb
-from glassformer.cli.config import checked_options, params_of, place_of, read_toml, takes_several
+from glassformer.cli.config import checked_options, location_of, params_of, read_toml, takes_several
 from glassformer.errors import GlassformerError
 
 TABLE = "variants"
@@ -49,21 +49,21 @@ def read_variants(file: Path) -> list[Variant]:
         raise GlassformerError(f"{file} asks for {asked:,} trainings; at most {MOST:,}")
     variants = []
     for name, table in tables.items():
-        place = partial(_place, file, name, table)
+        location = partial(_location, file, name, table)
         for options in _spread({**content, **table}, known):
             for not_here in NOT_FOR_ALL:
                 if not_here in options:
                     raise GlassformerError(
-                        f"{place(not_here)}: the sweep decides {not_here!r}; leave it out"
+                        f"{location(not_here)}: the sweep decides {not_here!r}; leave it out"
                     )
-            checked_options(options, known, place)
+            checked_options(options, known, location)
             variants.append((name, options))
     differing = [name for name in _names(variants) if len(_values(variants, name)) > 1]
     return _named(file, variants, differing)
 
 
-def _place(file: Path, name: str, table: Mapping[str, Any], option: str) -> str:
-    return place_of(file, *((TABLE, name) if option in table else ()), option)
+def _location(file: Path, name: str, table: Mapping[str, Any], option: str) -> str:
+    return location_of(file, *((TABLE, name) if option in table else ()), option)
 
 
 def _spread(options: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from glassformer.cli.streams import say
-from glassformer.generation.generate import check_prompt
+from glassformer.generation.prompt import check_prompt
 from glassformer.model.kinds import AnyModel
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace

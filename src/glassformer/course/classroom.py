@@ -242,9 +242,9 @@ class Classroom:
     def prompt(self) -> str:
         """The beginning of a sentence of the text, without its end; `FEWEST` tokens at least."""
         tokenizer, n_ctx = self.tokenizer, self.model.config.n_ctx
-        own = examples(tokenizer, n_ctx, self.run / DATA, own_first=True)
+        from_text = examples(tokenizer, n_ctx, self.run / DATA, own_first=True)
         starts = (shortened(tokenizer, n_ctx, sentence) for sentence in self.sentences)
-        prompts = [*(prompt for prompt, _ in (*self.completions, *own)), *starts]
+        prompts = [*(prompt for prompt, _ in (*self.completions, *from_text)), *starts]
         long = (text for text in prompts if len(tokenizer.encode_prompt(text)) >= FEWEST)
         return next(long, max(prompts, key=lambda text: len(tokenizer.encode_prompt(text))))
 
@@ -252,8 +252,8 @@ class Classroom:
         """The text's model trained with some fields of its configuration changed."""
         name = ", ".join(f"{field} {str(value).strip('(),')}" for field, value in changes.items())
         if name not in self._variants:
-            own = all(getattr(self.model.config, f) == value for f, value in changes.items())
-            if not own:
+            unchanged = all(getattr(self.model.config, f) == value for f, value in changes.items())
+            if not unchanged:
                 self.report(f"The same model with {name} learns {self.name} …")
             self._variants[name] = variant(self.run, self.model, self.tokenizer, changes)
         return self._variants[name]

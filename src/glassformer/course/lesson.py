@@ -171,8 +171,8 @@ class Task(Part):
         ... ]
         ['38,400', '2.86', '0.3333']
         """
-        whole = float(self.expected).is_integer()
-        return f"{round(self.expected):,}" if whole else f"{self.expected:.4g}"
+        is_integer = float(self.expected).is_integer()
+        return f"{round(self.expected):,}" if is_integer else f"{self.expected:.4g}"
 
 
 class Look(Part):

@@ -68,8 +68,8 @@ def visible(text: str) -> str:
     right = len(text) - len(text.rstrip(" ")) if inner else 0
     spelled = "␣" * left + inner + "␣" * right
     spelled = spelled.replace("\n", "⏎").replace("\t", "⇥").replace("`", "ˋ")
-    turned = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in spelled)
-    return f"{ISOLATED}{spelled}{TO_HERE}" if turned else spelled
+    right_to_left = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in spelled)
+    return f"{ISOLATED}{spelled}{TO_HERE}" if right_to_left else spelled
 
 
 def quoted(text: str) -> str:

@@ -28,17 +28,16 @@ class Variant(NamedTuple):
     loss: float
 
 
-def variant(run: Path, own: Decoder, tokenizer: Tokenizer, changes: dict[str, Any]) -> Variant:
+def variant(run: Path, trained: Decoder, tokenizer: Tokenizer, changes: dict[str, Any]) -> Variant:
     """The model of a run trained with some fields of its configuration changed, and nothing else.
 
-    The same text, seed and recipe. `own` is the run's own model, which is taken where nothing is
-    changed.
+    The same text, seed and recipe. Where nothing is changed it is `trained`, the run's own model.
     """
     described = read_description(run)
     recipe = described.recipe
     config = described.model.replace(**changes)
     data = open_data(run / DATA, described.corpus, tokenizer, recipe)
-    model = own
+    model = trained
     if config != described.model:
         torch.manual_seed(recipe.seed)
         model = Decoder(config)

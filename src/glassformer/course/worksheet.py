@@ -34,7 +34,7 @@ Question = Guess | Task
 class Asked(NamedTuple):
     """A question, and what a lesson says before the first one of a stage."""
 
-    given: list[str]
+    before: list[str]
     question: Question
 
 
@@ -68,13 +68,13 @@ def _questions(lesson: Lesson) -> list[Asked]:
 
 def _of_stage(stage: Stage) -> Iterator[Asked]:
     """A stage's questions; what it says after the first one may give the answer away."""
-    given: list[str] | None = []
+    before: list[str] | None = []
     for part in stage.parts:
         if isinstance(part, Question):
-            yield Asked(given or [], part)
-            given = None
-        elif isinstance(part, Paragraph) and given is not None:
-            given.append(unmarked(part.text))
+            yield Asked(before or [], part)
+            before = None
+        elif isinstance(part, Paragraph) and before is not None:
+            before.append(unmarked(part.text))
 
 
 def _choices(guess: Guess) -> list[str]:
@@ -96,9 +96,9 @@ def _markdown(kind: str, text: str, asked: Mapping[str, Sequence[Asked]], answer
     lines += [text, ""]
     for heading, questions in asked.items():
         lines += [f"## {heading}", ""]
-        for i, (given, question) in enumerate(questions, 1):
+        for i, (before, question) in enumerate(questions, 1):
             if not answers:
-                lines += [line for paragraph in given for line in (paragraph, "")]
+                lines += [line for paragraph in before for line in (paragraph, "")]
             lines += [f"{i}. {unmarked(question.question)}", ""]
             if answers:
                 below = _answer(question)
@@ -116,10 +116,10 @@ def _html(kind: str, text: str, asked: Mapping[str, Sequence[Asked]], answers: b
     body.append(f"<p>{html.escape(text)}</p>")
     for heading, questions in asked.items():
         body += [f"<h2>{_inline(heading)}</h2>", "<ol>"]
-        for given, question in questions:
+        for before, question in questions:
             body.append("<li>")
             if not answers:
-                body += [f'<p class="given">{_inline(paragraph)}</p>' for paragraph in given]
+                body += [f'<p class="given">{_inline(paragraph)}</p>' for paragraph in before]
             body.append(f"<p>{_inline(unmarked(question.question))}</p>")
             if answers:
                 *way, answer = map(_inline, _answer(question))

@@ -101,6 +101,26 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
 
 
+def outermost(node: Node) -> Iterator[Reduce]:
+    """The sums, means and maxima that are not part of another one."""
+    if isinstance(node, Reduce):
+        yield node
+        return
+    for child in children(node):
+        yield from outermost(child)
+
+
+def counted(node: Node) -> Iterator[str]:
+    """The axes whose index or length is used as a number."""
+    if isinstance(node, Axis):
+        yield node.name
+    if isinstance(node, Size):
+        yield node.axis
+    for child in children(node):
+        if not (isinstance(node, Read) and isinstance(child, Axis)):
+            yield from counted(child)
+
+
 def children_mapped(node: Node, change: Callable[[Node], Node]) -> Node:
     """The same node over changed children."""
     match node:

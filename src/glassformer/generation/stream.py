@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import Generation
+from glassformer.generation.generation import Generation
 from glassformer.text.tokenizer import Tokenizer
 
 CONTEXT = 16

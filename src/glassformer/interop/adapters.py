@@ -113,12 +113,12 @@ def write_adapters(model: OneTower, folder: Path) -> None:
     targets: set[str] = set()
     as_ours = False
     for stored in adapted(form_of(model), config, adapters):
-        own = [part for part in stored.parts if part in adapters]
+        present = [part for part in stored.parts if part in adapters]
         module = stored.name.removesuffix(".weight")
-        ours = {part: adapters[part].B.detach() for part in own}
-        sides = [torch.cat([adapters[part].A.detach().T for part in own])]
+        ours = {part: adapters[part].B.detach() for part in present}
+        sides = [torch.cat([adapters[part].A.detach().T for part in present])]
         written = []
-        for part in own:
+        for part in present:
             nothing = {q: ours[part].new_zeros(lora.rank, shapes[q][-1]) for q in stored.parts}
             parts = {**nothing, part: ours[part]}
             tensor = stored.layout.write([*parts.values()])
@@ -128,8 +128,8 @@ def write_adapters(model: OneTower, folder: Path) -> None:
         short = re.split(r"\.\d+\.", module, maxsplit=1)[-1]
         targets.add(short)
         as_ours |= stored.layout is AS_OURS
-        if len(own) > 1:
-            fused[short] = len(own)
+        if len(present) > 1:
+            fused[short] = len(present)
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM" if config.causal else None,
@@ -229,8 +229,8 @@ def _stored_adapters(folder: Path, base: OneTower, file: Tensors) -> Iterator[St
                 " name, and Glassformer reads no other patterns; write the modules out"
             )
     full = form.full_names(f"{module}.weight" for module in sorted(modules))
-    for name, own in full.items():
-        module = own.removesuffix(".weight")
+    for name, full_name in full.items():
+        module = full_name.removesuffix(".weight")
         names = [f"{PREFIX}{module}{side}" for side in SIDES]
         if name not in tensors or any(each not in file.names for each in names):
             raise GlassformerError(
@@ -253,8 +253,8 @@ def _is_one_matrix(name: str, config: Config) -> bool:
 
 def _scale(settings: dict[str, Any], module: str, rank: int) -> float:
     """alpha / r of a module, which may have an alpha of its own."""
-    own = (value for key, value in _alphas(settings).items() if f".{module}".endswith(f".{key}"))
-    alpha = next(own, settings.get("lora_alpha", 8))
+    alphas = (value for key, value in _alphas(settings).items() if f".{module}".endswith(f".{key}"))
+    alpha = next(alphas, settings.get("lora_alpha", 8))
     if not isinstance(alpha, int | float) or not abs(alpha) <= LARGEST_ALPHA:
         raise GlassformerError(
             f"{CONFIG}: alpha {reprlib.repr(alpha)} must be a number of at most"
@@ -331,14 +331,14 @@ def _fill(model: OneTower, stored_adapters: list[StoredAdapter], apart: bool) ->
     """Copy a file's numbers into a model's adapters; `apart`: each of a fused one has its ranks."""
     adapters = adapters_of(model)
     for stored, A, B, _ in stored_adapters:
-        own = [part for part in stored.parts if part in adapters]
-        shapes: list[Shape] = [(len(B), adapters[p].B.shape[1]) for p in stored.parts if p in own]
-        if len(own) != len(stored.parts):  # the others' columns hold zeros
+        parts = [part for part in stored.parts if part in adapters]
+        shapes: list[Shape] = [(len(B), adapters[part].B.shape[1]) for part in parts]
+        if len(parts) != len(stored.parts):  # the others' columns hold zeros
             base = shapes_of(model.config.replace(lora=None))
             shapes = [(len(B), base[part][-1]) for part in stored.parts]
         values = stored.layout.read(B if stored.layout is AS_OURS else B.T, shapes)
         columns = dict(zip(stored.parts, values, strict=True))
-        for i, part in enumerate(own):
+        for i, part in enumerate(parts):
             rank = adapters[part].B.shape[0]
             rows = slice(i * rank, (i + 1) * rank) if apart else slice(None)
             with torch.no_grad():

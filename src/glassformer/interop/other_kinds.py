@@ -23,10 +23,10 @@ def part_not_computed(settings: Mapping[str, Any]) -> str | None:
     >>> part_not_computed({"model_type": "mamba", "state_size": 16})
     'a state space (state_size)'
     """
-    set_there = {*_names(settings)}
+    names_set = {*_names(settings)}
     for part, names in PARTS.items():
         for name in names:
-            if name in set_there:
+            if name in names_set:
                 return f"{part} ({name})"
     return None
 

@@ -44,8 +44,8 @@ class TowersFamily(Family):
 
     @property
     def unprefixed(self) -> tuple[str, ...]:
-        own = (self.bias_of_head,) if self.bias_of_head else ()
-        return (*super().unprefixed, *own)
+        bias = (self.bias_of_head,) if self.bias_of_head else ()
+        return (*super().unprefixed, *bias)
 
     def read_config(self, settings: Settings, /) -> Any:
         settings = {self.aliases.get(name, name): value for name, value in settings.items()}

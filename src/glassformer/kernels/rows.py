@@ -20,7 +20,7 @@ def mean(x: Tensor) -> Tensor:
     return x.mean(-1)
 
 
-def first_place(x: Tensor, largest: Tensor) -> Tensor:
+def first_index(x: Tensor, largest: Tensor) -> Tensor:
     """Where the largest number [...] of each row of x [..., n] first stands."""
     return (x == largest[..., None]).int().argmax(-1)
 

@@ -18,7 +18,7 @@ from glassformer.model.kinds import AnyModel
 from glassformer.model.texts import Texts, known_tokenizer, next_tokens
 from glassformer.ops.loss import surprise_steps
 from glassformer.trace import Address, Recorder, Trace
-from glassformer.trace.predicted import asked_place, sees_both_ways
+from glassformer.trace.predicted import asked_pos, sees_both_ways
 from glassformer.training.translation import translated
 
 
@@ -87,7 +87,7 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
     first text counts.
     """
     both = [trace.value_of(trace.node("fwd/probs"))[0] for trace in (before, after)]
-    at = asked_place(before, len(both[0]))
+    at = asked_pos(before, len(both[0]))
     p, q = (probs[at].double() for probs in both)
     tokens = {int(i) for probs in (p, q) for i in probs.topk(min(n, len(probs))).indices}
     shifts = [
@@ -99,7 +99,7 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
 def surprise_at_the_end(trace: Trace, token: int) -> float:
     """-ln p of a token after the last one of the first text, or in its blank, in float64."""
     each = trace.value_of(trace.node("fwd/logits"))[0]
-    logits = each[asked_place(trace, len(each))].double()
+    logits = each[asked_pos(trace, len(each))].double()
     refuse_outside(torch.tensor(token), len(logits))
     return (logits.logsumexp(0) - logits[token]).item()
 

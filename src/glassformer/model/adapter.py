@@ -53,9 +53,9 @@ class Adapter(nn.Module):
         self.B = nn.Parameter(torch.empty(lora.rank, shape[1]))
 
     def forward(
-        self, name: str, x: Tensor, given: Tensor, t: Tape
+        self, name: str, x: Tensor, unadapted: Tensor, t: Tape
     ) -> Float[Tensor, "batch pos ..."]:
-        """The value `name`: what the frozen matrix made of x is `given`."""
+        """The value `name`: what the frozen matrix made of x is `unadapted`."""
         reading, writing = t.at(self.scope).along(self.reads), t.at(self.scope).along(self.writes)
         if self.merges:
             down = reading("down", ops.lora_down_heads, x, self.A, None)
@@ -64,10 +64,10 @@ class Adapter(nn.Module):
         if self.heads and not self.merges:
             up = writing("up", ops.lora_up_heads, down, self.B, None, n_heads=self.heads)
             scaled = writing("scaled", ops.lora_scaled_heads, up, factor=self.scale)
-            return t.along(self.writes)(name, ops.lora_add_heads, given, scaled)
+            return t.along(self.writes)(name, ops.lora_add_heads, unadapted, scaled)
         up = writing("up", ops.lora_up, down, self.B, None)
         scaled = writing("scaled", ops.lora_scaled, up, factor=self.scale)
-        return t.along(self.writes)(name, ops.lora_add, given, scaled)
+        return t.along(self.writes)(name, ops.lora_add, unadapted, scaled)
 
     def change(self) -> Float[Tensor, "in out"]:
         """What the adapter adds to the frozen matrix."""

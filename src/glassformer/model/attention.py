@@ -64,10 +64,10 @@ class Attention(nn.Module):
         self.q_norm = None if norm is None else QKNorm(norm, part, "head")
         self.k_norm = None if norm is None else QKNorm(norm, part, shared)
         lora, d_model, (wide, keys, values) = part.lora, part.d_model, part.widths
-        own = {"heads": part.n_kv_heads, "writes": {"head": shared}}
+        shared_heads = {"heads": part.n_kv_heads, "writes": {"head": shared}}
         self.lora_Q = adapter(lora, "W_Q", d_model, wide, heads=part.n_heads)
-        self.lora_K = adapter(lora, "W_K", d_model, keys, **own)
-        self.lora_V = adapter(lora, "W_V", d_model, values, **own)
+        self.lora_K = adapter(lora, "W_K", d_model, keys, **shared_heads)
+        self.lora_V = adapter(lora, "W_V", d_model, values, **shared_heads)
         self.lora_O = adapter(lora, "W_O", wide, d_model, heads=part.n_heads)
         self.project = ops.project_qkv if part.group == 1 else ops.project_shared_qkv
         self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary

@@ -204,12 +204,12 @@ def read_pairs(
     """What pairs of rows are compared by; raises where it is not there for each of them."""
     if reference is None and beta is None:
         return {}
-    given = {"reference": reference, "beta": beta}
-    for name, value in given.items():
+    arguments = {"reference": reference, "beta": beta}
+    for name, value in arguments.items():
         if value is None or value.shape != (rows,) or rows % 2:
             raise GlassformerError(
                 "pairs of replies need an even number of rows, and reference and beta of each; here"
                 f" are {counted(rows, 'row')} and {name} is"
                 f" {'missing' if value is None else [*value.shape]}"
             )
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in arguments.items() if value is not None}

@@ -114,10 +114,10 @@ class Op(Generic[P, R]):
     def __reduce__(self) -> tuple[Callable[[str], AnyOp], tuple[str]]:
         return by_name, (self.name,)  # an op is declared once, and copies of a model share it
 
-    def said(self, given: Container[str] | None = None) -> str:
+    def said(self, arguments: Container[str] | None = None) -> str:
         """One plain sentence about what it does with the operands given; with all of them: None."""
-        there = self.operands if given is None else given
-        return _CLAUSE.sub(lambda found: found[2] if found[1] in there else "", self.summary)
+        present = self.operands if arguments is None else arguments
+        return _CLAUSE.sub(lambda clause: clause[2] if clause[1] in present else "", self.summary)
 
 
 AS_DECLARED: Mapping[str, str] = {}
@@ -223,7 +223,7 @@ class Composite(Generic[P, R]):
     def __reduce__(self) -> tuple[Callable[[str], AnyOp], tuple[str]]:
         return by_name, (self.name,)
 
-    def said(self, given: Container[str] | None = None) -> str:  # noqa: ARG002 (as an op's)
+    def said(self, arguments: Container[str] | None = None) -> str:  # noqa: ARG002 (as an op's)
         """One plain sentence about what it does."""
         return self.summary
 

@@ -18,7 +18,7 @@ row_argmax = template(
     "row_argmax",
     "y[*B] = -max(A, select(x[*B, A] == largest[*B], -A, -inf))",
     "x largest",
-    kernels.first_place,
+    kernels.first_index,
 )
 
 row_subtract = template(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import PromptTooLongError
+from glassformer.generation.prompt import PromptTooLongError
 from glassformer.trace.graph import OverBudgetError
 
 STATUS = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glassformer import ops
-from glassformer.generation.generate import check_prompt
+from glassformer.generation.prompt import check_prompt
 from glassformer.interop.open import name_of
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
 from glassformer.model import EncoderDecoder

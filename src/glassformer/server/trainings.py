@@ -66,7 +66,7 @@ class Training:
         self._start(["--out", str(self.folder), "--resume"])
 
     def _start(self, arguments: list[str]) -> None:
-        self._told_to_stop = False
+        self._stop_requested = False
         # one core is left to the server, so that the page stays quick
         threads = str(max((os.cpu_count() or 2) - 1, 1))
         with self.log.open("wb") as log:
@@ -98,8 +98,8 @@ class Training:
 
     def stop(self) -> None:
         """Ask it to save and end; if it does not in time, it is killed."""
-        if self.running and not self._told_to_stop:
-            self._told_to_stop = True
+        if self.running and not self._stop_requested:
+            self._stop_requested = True
             self._process.send_signal(signal.SIGINT)
             threading.Thread(target=self._end, args=[STOP_SECONDS], daemon=True).start()
 
@@ -149,10 +149,10 @@ class Training:
         code, run = self._process.returncode, self.source.id
         if code == 0:
             return schemas.Done(run=run, reason="finished")
-        was_killed = self._told_to_stop and bool(steps_saved(self.folder / "checkpoints"))
+        was_killed = self._stop_requested and bool(steps_saved(self.folder / "checkpoints"))
         if code in STOPPED or was_killed:
             return schemas.Done(run=run, reason="stopped")
-        if self._told_to_stop:
+        if self._stop_requested:
             message = "stopped before its first step: there is nothing to save"
             return schemas.Failed(message=message)
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -118,8 +118,8 @@ class Story:
         title = "The source becomes tokens"
         self._token_ids("token/source", "source_pos", title, "The source is cut into {}")
         title = "The translation so far"
-        told = "The decoder reads the start token and what is written, {}"
-        self._token_ids("token/ids", "pos", title, told)
+        template = "The decoder reads the start token and what is written, {}"
+        self._token_ids("token/ids", "pos", title, template)
 
     def _token_ids(self, path: str, axis: str, title: str, summary: str) -> None:
         """Tokens of a text and their ids; `{}` in the summary stands for how many."""

@@ -11,11 +11,11 @@ from glassformer.text.tokenizer import Tokenizer
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder holds a tokenizer that can be read."""
-    return marian.is_there(folder) or tokenizer_files.holds_tokenizer(folder)
+    return marian.holds_marian(folder) or tokenizer_files.holds_tokenizer(folder)
 
 
 def load_tokenizer(path: str | Path, *, blanks: bool = False) -> Tokenizer:
     """Read a folder's tokenizer: see `Tokenizer.load`, and `MarianTokenizer` for Marian's own."""
-    if marian.is_there(Path(path)):
+    if marian.holds_marian(Path(path)):
         return MarianTokenizer(Path(path))
     return Tokenizer.load(path, blanks=blanks)

@@ -29,7 +29,7 @@ VOCABULARY, SOURCE, TARGET = "vocab.json", "source.spm", "target.spm"
 END, UNK, PAD = "</s>", "<unk>", "<pad>"
 
 
-def is_there(folder: Path) -> bool:
+def holds_marian(folder: Path) -> bool:
     """Whether a folder holds these files, and no tokenizer.json."""
     files = [folder / name for name in (VOCABULARY, SOURCE, TARGET)]
     return all(file.is_file() for file in files) and not (folder / "tokenizer.json").is_file()

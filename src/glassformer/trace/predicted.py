@@ -39,6 +39,6 @@ def predicted(trace: Graph, n: int) -> list[int]:
     return [pos for pos, word in enumerate(trace.labels.get("pos", ())) if word in BLANKS]
 
 
-def asked_place(trace: Graph, n: int) -> int:
+def asked_pos(trace: Graph, n: int) -> int:
     """The position, of n, whose prediction is looked at: the first blank, else the last token."""
     return (predicted(trace, n) or [n - 1])[0]

@@ -102,12 +102,12 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
 def _recipe(choices: Choices, preset: dict[str, Any]) -> Recipe:
     usual = preset.get("training", {})
     if choices.start_from is not None:
-        whole, adapters = (
+        full, adapters = (
             (FINE_TUNING, ADAPTING)
             if choices.beta is None
             else (PREFERRING, PREFERRING_BY_ADAPTERS)
         )
-        usual = whole if choices.lora is None else adapters
+        usual = full if choices.lora is None else adapters
     return Recipe.from_dict({**usual, **choices.recipe})
 
 

@@ -20,8 +20,8 @@ from glassformer.training.text_sources import Stories, Texts, Translations
 
 def source_of(choices: Choices, preset: Preset) -> Source:
     """The source that was asked for: texts that are named, or the preset's own corpus."""
-    own = preset.get("corpus", {})
-    if "language" in own:
+    corpus_settings = preset.get("corpus", {})
+    if "language" in corpus_settings:
         return Translations(choices, preset)
     if choices.beta is not None and not choices.texts:
         return StorylandPreferences(choices, preset)
@@ -43,6 +43,6 @@ def source_of(choices: Choices, preset: Preset) -> Source:
             )
         kind = Chats if MESSAGES in fields and FIELD not in fields else Texts
         return kind(choices, preset, corpus)
-    if own.get("chats") == "storyland":
+    if corpus_settings.get("chats") == "storyland":
         return StorylandChats(choices, preset)
     return Stories(choices, preset)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import check_prompt
+from glassformer.generation.prompt import check_prompt
 from glassformer.interop.open import load, reads_text, without_tokenizer
 from glassformer.model import EncoderDecoder, load_preset, preset_names
 from glassformer.model.kinds import AnyModel

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from glassformer import ops
 from glassformer.trace import Recorder, Trace
-from glassformer.trace.predicted import asked_place
+from glassformer.trace.predicted import asked_pos
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -32,7 +32,7 @@ def record_choice(
     """
     logits = trace.value_of(trace.node("fwd/logits"))
     ids = trace.value_of(trace.node("token/ids"))
-    last = asked_place(trace, logits.shape[1])
+    last = asked_pos(trace, logits.shape[1])
     token = Recorder(trace, kind="choose")(
         "token",
         ops.choose,

@@ -22,7 +22,7 @@ from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, print_table
 from glassformer.trace import Trace
-from glassformer.trace.predicted import asked_place, sees_both_ways
+from glassformer.trace.predicted import asked_pos, sees_both_ways
 from glassformer.training.train_state import token_of
 
 SHOWN = 16
@@ -58,7 +58,7 @@ def command(
     subject = Subject(run, at_step)
     trace = subject.watch(prompt)
     n = trace.node("fwd/probs").shape[1]
-    index = asked_place(trace, n) if pos is None else at_position(trace, pos)
+    index = asked_pos(trace, n) if pos is None else at_position(trace, pos)
     logits = trace.value_of(trace.node("fwd/logits"))[0, index]
     target = None if token is None else token_of(subject.tokenizer, token)
     result = attribute(subject.model.config, trace, target, index)

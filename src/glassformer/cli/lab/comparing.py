@@ -21,7 +21,7 @@ from glassformer.show.prediction import token_name
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.table import Bars, Cell, Column, comparisons, difference, print_table
 from glassformer.trace import Trace
-from glassformer.trace.predicted import asked_place, sees_both_ways
+from glassformer.trace.predicted import asked_pos, sees_both_ways
 from glassformer.training.train_state import token_of
 
 TOKENS = 10
@@ -111,7 +111,7 @@ class _Comparison:
     def _next_token(self) -> None:
         n = self.before.node("fwd/probs").shape[1]
         vocab = self.before.node("fwd/probs").shape[2]
-        at = index_label(self.before, "pos", asked_place(self.before, n))
+        at = index_label(self.before, "pos", asked_pos(self.before, n))
         hidden = sees_both_ways(self.before)
         self.sheet.title(f"The token at {at}" if hidden else f"The next token, after {at}")
         shown = vocab if self.everything else TOKENS
@@ -165,13 +165,13 @@ class _Comparison:
             QUIET,
         )
         shown = [change for change in changes if self.everything or _is_station(change)]
-        layers = sorted({layer for change in shown if (layer := _place(change)[0]) is not None})
+        layers = sorted({layer for change in shown if (layer := _position(change)[0]) is not None})
         fold = Fold.unfolded(len(layers)) if self.everything else Fold.of(len(layers), *LAYERS)
         kept = {layers[i] for i in fold.shown}
         rows = [
             self._row(change)
             for change in shown
-            if _place(change)[0] is None or _place(change)[0] in kept
+            if _position(change)[0] is None or _position(change)[0] in kept
         ]
         columns: list[Column | Bars] = [
             Column("value", most=26),
@@ -188,7 +188,7 @@ class _Comparison:
             self._left_out(f"{len(changes) - len(shown)} values in between left out")
 
     def _row(self, change: Change) -> list[Cell]:
-        layer, name = _place(change)
+        layer, name = _position(change)
         name = name if layer is None else f"{layer} {name}"
         address = short_address(self.before, change.address)
         at = address.partition("[")[2]
@@ -205,14 +205,14 @@ class _Comparison:
         self.sheet.prose(f"… {what}; --all shows them", QUIET, indent=2, hanging=2)
 
 
-def _place(change: Change) -> tuple[int | None, str]:
+def _position(change: Change) -> tuple[int | None, str]:
     """The layer and the name within it; no layer outside the blocks."""
     match = _BLOCK.fullmatch(change.path)
     return (int(match[1]), match[2]) if match else (None, change.path.partition("/")[2])
 
 
 def _is_station(change: Change) -> bool:
-    layer, name = _place(change)
+    layer, name = _position(change)
     between = layer is None and change.path not in ENDS
     return change.edited or (not between and (layer is None or name.rpartition(".")[2] in STATIONS))
 

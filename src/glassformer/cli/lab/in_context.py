@@ -240,11 +240,11 @@ def _tell_examples(sheet: Sheet, corpus: Written, scores: list[Score]) -> Pictur
         " often the text had shown the answer before."
     )
     kinds = sorted({score.kind for score in scores})
-    by_place = {(score.kind, score.n_examples): score for score in scores}
+    by_examples = {(score.kind, score.n_examples): score for score in scores}
     most = min(max(score.n_examples for score in scores), MOST_EXAMPLES)
     rows: list[list[Cell]] = []
     for n_examples in range(min(score.n_examples for score in scores), most + 1):
-        measured = [by_place.get((kind, n_examples)) for kind in kinds]
+        measured = [by_examples.get((kind, n_examples)) for kind in kinds]
         cells = ["" if s is None else f"{number(s.accuracy, 3)} /{s.asked:>4}" for s in measured]
         rows.append([str(n_examples), *cells])
     columns: list[Column | Bars] = [

@@ -11,7 +11,7 @@ from torch import Tensor
 from glassformer.cli import pasted
 from glassformer.cli.watching import open_run
 from glassformer.errors import GlassformerError
-from glassformer.generation.generate import check_prompt
+from glassformer.generation.prompt import check_prompt
 from glassformer.lab.changes import watch_text
 from glassformer.lab.edits import Edit
 from glassformer.model import EncoderDecoder

@@ -58,9 +58,8 @@ def _characters(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="A model reads numbers. So every piece of text needs a number. First we list"
-                f" all pieces that there are. The simplest pieces are characters. Take"
-                f" {room.name}: find every character once, and write them in a list. That is a"
-                " [[vocabulary]]."
+                f" all pieces that there are. The simplest pieces are characters. Take {room.name}:"
+                " find every character once, and write them in a list. That is a [[vocabulary]]."
             ),
             guess(
                 f"{_of(room)} has {counted(len(room.beginning), 'character')}. How many different"

@@ -104,7 +104,7 @@ def words_of(room: Classroom) -> Counter[str]:
     return Counter(word for word, _ in split.pre_tokenize_str(room.beginning))
 
 
-def _whole(tokenizer: Tokenizer, rank: int) -> str:
+def _merged(tokenizer: Tokenizer, rank: int) -> str:
     """What a merge makes one piece, in the vocabulary's signs."""
     left, right = tokenizer.content["model"]["merges"][rank]
     return left + right
@@ -120,7 +120,7 @@ def _pairs(room: Classroom) -> Stage:
     for pair, times in counts.most_common():
         by_count.setdefault(times, pair)  # one for each count: no two choices are equally right
     others = [pair for times, pair in by_count.items() if times < first.count][:3]
-    joined = visible(show(_whole(room.by_pairs, 0)))
+    joined = visible(show(_merged(room.by_pairs, 0)))
     longer = next((sign for sign in room.beginning if not sign.isascii()), None)
     several = (
         f" {code(longer)} is one of those that a computer stores as several [[byte|bytes]]: of"

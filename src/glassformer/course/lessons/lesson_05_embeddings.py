@@ -56,7 +56,7 @@ HEADING = Heading(
 
 def lesson(room: Classroom) -> Lesson:
     return HEADING.lesson(
-        stages=[_rows(room), _near(room), _map(room), _arithmetic(room)],
+        stages=[_rows(room), _neighbors(room), _map(room), _arithmetic(room)],
         takeaway="An [[embedding]] is a row of numbers for each [[token]]. Training moves the rows."
         " Tokens that are used alike come to point the same way.",
     )
@@ -119,7 +119,7 @@ def clearest(table: Tensor, known: list[int]) -> int:
     return known[int(likeness.max(1).values.round(decimals=9).argmax())]
 
 
-def _near(room: Classroom) -> Stage:
+def _neighbors(room: Classroom) -> Stage:
     table, name = table_of(room), room.tokenizer.token
     known = content(room)
     token = clearest(table, known)

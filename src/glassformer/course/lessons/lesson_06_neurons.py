@@ -152,11 +152,10 @@ def _network(room: Classroom) -> Stage:
             Paragraph(
                 text="Neurons side by side make a layer. Layers one after the other make a network."
                 " What comes in is the input layer, what comes out the output layer. All between"
-                " are hidden layers. A network with many of them is called deep."
-                f" Here {counted(into.shape[0], 'input')} go into"
-                f" {counted(into.shape[1], 'neuron')}, and their results into"
-                f" {counted(out.shape[1], 'output')}. This is the [[MLP]] of the same small model."
-                " Each circle holds its number, each line its weight."
+                " are hidden layers. A network with many of them is called deep. Here"
+                f" {counted(into.shape[0], 'input')} go into {counted(into.shape[1], 'neuron')},"
+                f" and their results into {counted(out.shape[1], 'output')}. This is the [[MLP]] of"
+                " the same small model. Each circle holds its number, each line its weight."
             ),
             Net(
                 title=f"The MLP of the worked example after “{GIVEN}”",

@@ -54,7 +54,7 @@ HEADING = Heading(
 
 def lesson(room: Classroom) -> Lesson:
     return HEADING.lesson(
-        stages=[_guess(room), _learned(room), _waves(room), _turned(), _compared(room)],
+        stages=[_guess(room), _learned(room), _waves(room), _rotated(), _compared(room)],
         takeaway="[[attention|Attention]] alone does not know order. A model is told the"
         " [[position]] of each token: by a learned row, by a wave, or by turning queries and keys.",
     )
@@ -126,9 +126,8 @@ def _learned(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="Our model has a second table: one row for each of its"
-                f" {room.model.config.n_ctx}"
-                " places. The row of the place is added to the row of the token. Both tables were"
-                " found by training. GPT-2 does the same."
+                f" {room.model.config.n_ctx} places. The row of the place is added to the row of"
+                " the token. Both tables were found by training. GPT-2 does the same."
             ),
             Matrix(
                 title="The rows of the first places",
@@ -200,12 +199,12 @@ def _waves(room: Classroom) -> Stage:
     )
 
 
-def _turned() -> Stage:
-    def turned(position: int) -> tuple[float, float]:
+def _rotated() -> Stage:
+    def rotated(position: int) -> tuple[float, float]:
         return math.cos(position), math.sin(position)
 
     def score(query: int, key: int) -> float:
-        (a, b), (c, d) = turned(query), turned(key)
+        (a, b), (c, d) = rotated(query), rotated(key)
         return a * c + b * d
 
     pairs = [(3, 1), (7, 5), (12, 10), (12, 1)]
@@ -220,7 +219,7 @@ def _turned() -> Stage:
             Points(
                 title="The pair (1, 0), turned by its place",
                 points=[
-                    Place(label=f"place {p}", x=turned(p)[0], y=turned(p)[1]) for p in range(6)
+                    Place(label=f"place {p}", x=rotated(p)[0], y=rotated(p)[1]) for p in range(6)
                 ],
                 note="the fastest pair turns by 1 radian, 57 degrees, a place; others more slowly",
             ),
@@ -260,7 +259,7 @@ def ordered(kind: str) -> tuple[Decoder, Tokenizer]:
     return learned(text, ORDER_STEPS, {**WIDER, "position": kind})
 
 
-def order_told(kind: str) -> Answers:
+def order_learned(kind: str) -> Answers:
     """How sure that model is of each sentence's last word."""
     model, tokenizer = ordered(kind)
     shares = []
@@ -275,7 +274,7 @@ def order_told(kind: str) -> Answers:
 def _compared(room: Classroom) -> Stage:
     starts = [" ".join(sentence.split()[:-1]) for sentence in ORDER]
     words = [sentence.split()[-1].strip(".") for sentence in ORDER]
-    answers = [order_told(kind) for kind in KINDS]
+    answers = [order_learned(kind) for kind in KINDS]
     return Stage(
         title="Where order matters",
         parts=[
@@ -302,9 +301,8 @@ def _compared(room: Classroom) -> Stage:
             ),
             Paragraph(
                 text="Without positions, both sentences are the same bag of words. So the model"
-                " must"
-                " share its guess between the two endings, however long it learns. (Several blocks"
-                " could tell them apart: each token has seen only those before it.)"
+                " must share its guess between the two endings, however long it learns. (Several"
+                " blocks could tell them apart: each token has seen only those before it.)"
             ),
             Command(
                 line="glassformer explain {course} "

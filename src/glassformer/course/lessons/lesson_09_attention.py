@@ -7,6 +7,7 @@ import math
 import torch
 
 from glassformer.course.classroom import Classroom
+from glassformer.course.heads import LAYER, strongest_head, tokens_of
 from glassformer.course.lesson import (
     AnyPart,
     Bars,
@@ -21,11 +22,10 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, quoted, rounded, term, visible
+from glassformer.course.spell import code, counted, percent, quoted, rounded, term
 from glassformer.formula.spelling import number
 
 BY_HAND = 4  # numbers of a query that a person multiplies without losing patience
-LAYER = "fwd/blocks.0.attn."
 
 HEADING = Heading(
     name="9",
@@ -47,20 +47,9 @@ def lesson(room: Classroom) -> Lesson:
             _heads(room),
         ],
         takeaway="A token asks with its [[query]]. Every earlier token answers with its [[key]]."
-        " The"
-        " better they fit, the more of its [[value]] is copied. A [[head]] does this once; a block"
-        " has several, side by side.",
+        " The better they fit, the more of its [[value]] is copied. A [[head]] does this once; a"
+        " block has several, side by side.",
     )
-
-
-def tokens_of(room: Classroom, prompt: str) -> list[str]:
-    return [visible(room.tokenizer.token(i)) for i in room.tokenizer.encode_prompt(prompt)]
-
-
-def strongest_head(room: Classroom) -> int:
-    """The head of block 0 whose last token gives the most to a token before it."""
-    pattern = room.watch(room.prompt)[LAYER + "pattern"]
-    return int(pattern[:, -1, :-1].amax(-1).argmax())
 
 
 def _guess(room: Classroom) -> Stage:
@@ -76,10 +65,9 @@ def _guess(room: Classroom) -> Stage:
         title="Guess first",
         parts=[
             Paragraph(
-                text="[[attention|Attention]] is the heart of a [[transformer]]. Each token"
-                " looks at"
-                " itself and at the tokens before it, and takes something from each. It has 100% of"
-                " attention to give away."
+                text="[[attention|Attention]] is the heart of a [[transformer]]. Each token looks"
+                " at itself and at the tokens before it, and takes something from each. It has 100%"
+                " of attention to give away."
             ),
             Guess(
                 question=f"“{room.prompt}”: which token does the last one look at most, in head"
@@ -289,14 +277,12 @@ def _mix(room: Classroom) -> Stage:
         title="The mix",
         parts=[
             Paragraph(
-                text="Now each token's [[value]] is taken times its share, and all are added."
-                " What a"
-                " token gets is a mix of the values it looked at."
+                text="Now each token's [[value]] is taken times its share, and all are added. What"
+                " a token gets is a mix of the values it looked at."
             ),
             Task(
                 question=f"“{tokens[1]}” gives {p[0]} to “{tokens[0]}” and {p[1]} to itself. The"
-                " first"
-                f" number of their values is {values[0]} and {values[1]}. What is the mix?",
+                f" first number of their values is {values[0]} and {values[1]}. What is the mix?",
                 expected=mixed,
                 tolerance=0.011,
                 worked=[f"{p[0]} × {term(values[0])} + {p[1]} × {term(values[1])} = {mixed:.6g}"],
@@ -332,8 +318,7 @@ def _heads(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text=f"Block 0 has {counted(config.n_heads, 'head')}, each with matrices of its"
-                " own,"
-                f" each looking in its own way. This is [[multi-head attention]]."
+                " own, each looking in its own way. This is [[multi-head attention]]."
             ),
             Table(
                 title=f"What “{tokens[-1]}” looks at most",
@@ -344,8 +329,7 @@ def _heads(room: Classroom) -> Stage:
             Paragraph(
                 text=f"The mixes are put next to each other: {config.n_heads} × {config.d_head} ="
                 f" {counted(width, 'number')} for each token. One more matrix, W_O, brings them"
-                " back"
-                f" to the {counted(config.d_model, 'number')} of the [[residual stream]]."
+                f" back to the {counted(config.d_model, 'number')} of the [[residual stream]]."
             ),
             Matrix(
                 title=f"The heads' mixes of “{tokens[-1]}”, side by side",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from glassformer.course.classroom import Classroom
+from glassformer.course.heads import LAYER, strongest_head, tokens_of
 from glassformer.course.lesson import (
     Bars,
     Command,
@@ -17,7 +18,6 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.lessons.lesson_09_attention import LAYER, strongest_head, tokens_of
 from glassformer.course.spell import code, counted, listed, percent, quoted, visible
 from glassformer.formula.spelling import number
 
@@ -57,8 +57,7 @@ def _alice(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text=f"A text arrives: “{room.prompt}”. Alice is the [[tokenizer]]. She cuts it"
-                " into"
-                f" {counted(len(tokens), 'piece')} and writes each on a card:"
+                f" into {counted(len(tokens), 'piece')} and writes each on a card:"
                 f" {listed([code(token) for token in tokens])}."
             ),
             _next_word(room),
@@ -90,8 +89,7 @@ def _bob(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text=f"Bob has a catalog of {counted(room.tokenizer.vocab_size, 'token')}, the"
-                " [[vocabulary]]. He does not read the words. He writes down their numbers:"
-                f" {ids}."
+                f" [[vocabulary]]. He does not read the words. He writes down their numbers: {ids}."
             ),
             Table(
                 title="Bob's list",
@@ -192,10 +190,9 @@ def _committee(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text=f"The committee gives every one of the {counted(len(ranked), 'token')} a"
-                " score,"
-                " the [[logit]]. It may be any number, also a negative one. Why not a probability"
-                " at once? Scores are free: training can push each up or down as it likes. Softmax"
-                " makes shares of whatever they are."
+                " score, the [[logit]]. It may be any number, also a negative one. Why not a"
+                " probability at once? Scores are free: training can push each up or down as it"
+                " likes. Softmax makes shares of whatever they are."
             ),
             Table(
                 title="The committee's list",
@@ -268,8 +265,7 @@ def _out(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text=f"The most likely token is {code(token)}, with {percent(share)}.{text} The"
-                " text"
-                f" is now “{longer}”, and the journey begins again with one token more."
+                f" text is now “{longer}”, and the journey begins again with one token more."
             ),
             room.look(
                 f"The probability of {code(token)}, with all digits",

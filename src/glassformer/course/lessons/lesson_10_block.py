@@ -6,6 +6,7 @@ import torch
 
 from glassformer.course.classroom import Classroom
 from glassformer.course.drawings import block_boxes, decoder_boxes
+from glassformer.course.heads import tokens_of
 from glassformer.course.lesson import (
     Bars,
     Command,
@@ -19,7 +20,6 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.lessons.lesson_09_attention import tokens_of
 from glassformer.course.spell import code, counted, percent, quoted, rounded, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab import lens
@@ -48,9 +48,8 @@ def lesson(room: Classroom) -> Lesson:
             _drawn(room),
             _two_kinds(room),
         ],
-        takeaway="A [[block]] is [[attention]] and an [[MLP]]. Each reads the"
-        " [[residual stream]] through a norm and adds its result to it. A model is a stack of"
-        " blocks.",
+        takeaway="A [[block]] is [[attention]] and an [[MLP]]. Each reads the [[residual stream]]"
+        " through a norm and adds its result to it. A model is a stack of blocks.",
     )
 
 
@@ -103,10 +102,8 @@ def _added(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="What a part finds is added to what was there. Nothing is lost, and a part"
-                " that"
-                " has nothing to say adds next to nothing. This is a residual connection; the"
-                " vector"
-                " that grows so is the [[residual stream]]."
+                " that has nothing to say adds next to nothing. This is a residual connection; the"
+                " vector that grows so is the [[residual stream]]."
             ),
             Table(
                 title=f"“{tokens[-1]}”, before and after attention",
@@ -222,8 +219,7 @@ def _norm_places(room: Classroom) -> Stage:
             Paragraph(
                 text="The paper of 2017 normalized after each addition: add and norm, or post-norm."
                 f" GPT normalizes before each part: pre-norm. This model has {here}-norm. We"
-                " trained"
-                " both on the text."
+                " trained both on the text."
             ),
             Diagram(title="Pre-norm", boxes=block_boxes("pre")),
             Diagram(title="Post-norm", boxes=block_boxes("post")),

@@ -159,8 +159,7 @@ def _beside(room: Classroom) -> Stage:
         parts=[
             Paragraph(
                 text="This example was published with its results for the last word, `on`. Here"
-                " they"
-                " stand beside what the matrices give."
+                " they stand beside what the matrices give."
             ),
             Table(
                 title="The vector of `on`, stage by stage",
@@ -169,8 +168,7 @@ def _beside(room: Classroom) -> Stage:
             ),
             Paragraph(
                 text=f"The first that differs is “{first}”. No rounding makes the printed one of"
-                " the"
-                " matrices. All later ones differ because they go on from it."
+                " the matrices. All later ones differ because they go on from it."
             ),
             Task(
                 question="The first number that attention adds: is it the printed"

@@ -53,8 +53,7 @@ def lesson(room: Classroom) -> Lesson:
             _patterns(room),
         ],
         takeaway="Model = [[architecture]] + [[weight|weights]]. Training changes the weights,"
-        " never"
-        " the architecture. Weights hold no text; they hold what follows what.",
+        " never the architecture. Weights hold no text; they hold what follows what.",
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from glassformer.course.classroom import Classroom
+from glassformer.course.hill import RATES, START, STEPS, X, Y, descent, error, slope
 from glassformer.course.lesson import (
     Bars,
     Command,
@@ -29,10 +30,6 @@ from glassformer.training.recipe import Recipe
 from glassformer.training.run import load_run
 from glassformer.training.train_state import TrainState
 from glassformer.training.watched import watch_step, zero_moments
-
-X, Y, START = 2.0, 1.0, 2.0  # one example for one weight: from 2 make 1; the weight begins at 2
-RATES = {"too low": 0.005, "right": 0.1, "too high": 0.3}
-STEPS = 8
 
 PROMPT, WORD = "the cat sat on a", "mat"
 DESCENT_LR = 1.0  # of plain gradient descent: the gradients are small
@@ -63,23 +60,6 @@ def lesson(room: Classroom) -> Lesson:
         " small step the other way: new weight = old weight - [[learning rate]] × gradient. Again"
         " and again, for all weights at once.",
     )
-
-
-def slope(w: float) -> float:
-    """The derivative of (w x - y)^2."""
-    return 2 * (w * X - Y) * X
-
-
-def error(w: float) -> float:
-    return (w * X - Y) ** 2
-
-
-def descent(lr: float) -> list[float]:
-    """A weight on its way: START, and after each of STEPS steps."""
-    path = [START]
-    for _ in range(STEPS):
-        path.append(path[-1] - lr * slope(path[-1]))
-    return path
 
 
 def _guess() -> Stage:
@@ -121,11 +101,9 @@ def _hill() -> Stage:
         title="One weight",
         parts=[
             Paragraph(
-                text="The smallest network: one [[neuron]] with one [[weight]] w. It reads"
-                f" {X:g} and"
-                f" is to say {Y:g}. It says w × {X:g}. Its error is the square of what it is off"
-                " by:"
-                f" (w × {X:g} - {Y:g})²."
+                text=f"The smallest network: one [[neuron]] with one [[weight]] w. It reads {X:g}"
+                f" and is to say {Y:g}. It says w × {X:g}. Its error is the square of what it is"
+                f" off by: (w × {X:g} - {Y:g})²."
             ),
             Curve(
                 title="The hill: the error of every weight",
@@ -200,20 +178,19 @@ def miniature_steps(room: Classroom, n: int = MINIATURE_STEPS) -> list[Step]:
     """The miniature learns "mat" by AdamW; its state before each of n steps, and after the last."""
     state = room.state("miniature")
     model, moments = deepcopy(state.model), None
-    ids = state.tokenizer.encode(PROMPT)
-    targets = [-100] * (len(ids) - 1) + [state.tokenizer.encode(WORD)[0]]
+    ids, targets = state.make_targets(PROMPT, WORD)
     steps = []
     for t in range(1, n + 2):
         watched = watch_step(
             model,
-            torch.tensor([ids]),
-            torch.tensor([targets]),
+            ids,
+            targets,
             recipe=Recipe(lr=MINIATURE_LR, weight_decay=0.0),
             moments=moments or zero_moments(model),
             t=t,
         )
         loss = watched.trace["fwd/loss"].item()
-        share = watched.trace["fwd/logits"][-1].double().softmax(-1)[targets[-1]].item()
+        share = watched.trace["fwd/logits"][-1].double().softmax(-1)[targets[0, -1]].item()
         steps.append(Step(loss, share))
         model, moments = watched.model, watched.moments
     return steps
@@ -222,10 +199,8 @@ def miniature_steps(room: Classroom, n: int = MINIATURE_STEPS) -> list[Step]:
 def _watched(room: Classroom) -> tuple[TrainState, int, Trace]:
     """The miniature, the id of WORD, and the pass and its gradients where WORD is to follow."""
     state = room.state("miniature")
-    ids = state.tokenizer.encode(PROMPT)
-    target = state.tokenizer.encode(WORD)[0]
-    targets = torch.tensor([[-100] * (len(ids) - 1) + [target]])
-    return state, target, state.model.watch(torch.tensor([ids]), targets, backward=True)
+    ids, targets = state.make_targets(PROMPT, WORD)
+    return state, int(targets[0, -1]), state.model.watch(ids, targets, backward=True)
 
 
 def _chain(room: Classroom) -> Stage:
@@ -239,15 +214,13 @@ def _chain(room: Classroom) -> Stage:
         title="The same in a language model",
         parts=[
             Paragraph(
-                text="A language model has other errors: its [[loss]] is the [[cross-entropy]],"
-                " -ln of"
-                " what it gave to the right word. And it has many weights. But each weight moves in"
-                " the same way."
+                text="A language model has other errors: its [[loss]] is the [[cross-entropy]], -ln"
+                " of what it gave to the right word. And it has many weights. But each weight moves"
+                " in the same way."
             ),
             Paragraph(
-                text=f"The miniature has 8 words and 268 weights. After “{PROMPT}” the right"
-                " word is"
-                f" “{WORD}”. Untrained, it gives it {percent(share)}."
+                text=f"The miniature has 8 words and 268 weights. After “{PROMPT}” the right word"
+                f" is “{WORD}”. Untrained, it gives it {percent(share)}."
             ),
             Table(
                 title="One of its weights",
@@ -260,9 +233,8 @@ def _chain(room: Classroom) -> Stage:
                 note=f"the weight from number {row} to “{WORD}”, {SEEN}[{row}, {target}]",
             ),
             Task(
-                question=f"Rounded, the weight is {w:g} and its gradient {g:g}; the learning"
-                " rate is"
-                f" {DESCENT_LR:g}. What is the new weight?",
+                question=f"Rounded, the weight is {w:g} and its gradient {g:g}; the learning rate"
+                f" is {DESCENT_LR:g}. What is the new weight?",
                 expected=w - DESCENT_LR * g,
                 tolerance=0.0015,
                 hint="new weight = old weight - learning rate × gradient",
@@ -282,14 +254,10 @@ def _chain(room: Classroom) -> Stage:
 def _all_weights(room: Classroom) -> Stage:
     state, _, trace = _watched(room)
     words = [state.tokenizer.token(i) for i in range(state.tokenizer.vocab_size)]
-    counted_ones = [
-        path.removeprefix("bwd/")
-        for path in trace.nodes
-        if path.startswith("bwd/") and f"weight/{path.removeprefix('bwd/')}" in trace.nodes
-    ]
-    sizes = {name: trace[f"bwd/{name}"].double().norm().item() for name in counted_ones}
-    inside = sum(trace[f"bwd/{name}"].numel() for name in sizes if "embed." not in name)
-    inside += sum(trace[f"bwd/{name}"].numel() for name in sizes if name.startswith("unembed."))
+    names = (path.removeprefix("bwd/") for path in trace.nodes if path.startswith("bwd/"))
+    gradients = {name: trace[f"bwd/{name}"] for name in names if f"weight/{name}" in trace.nodes}
+    tables = ("embed.", "pos_embed.")
+    inside = sum(g.numel() for name, g in gradients.items() if not name.startswith(tables))
     steps = miniature_steps(room)
     return Stage(
         title="All weights at once",
@@ -309,8 +277,8 @@ def _all_weights(room: Classroom) -> Stage:
             ),
             Bars(
                 title="How large the gradients are, matrix by matrix",
-                labels=[f"{name} ({trace[f'bwd/{name}'].numel()})" for name in sizes],
-                values=[*sizes.values()],
+                labels=[f"{name} ({g.numel()})" for name, g in gradients.items()],
+                values=[g.double().norm().item() for g in gradients.values()],
                 note="the length of each one's gradients, taken as one vector; in brackets how many"
                 f" they are: {inside} in block and head, the rest in the two tables of rows",
             ),

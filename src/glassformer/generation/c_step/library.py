@@ -33,7 +33,7 @@ def c_library(source: str) -> ctypes.CDLL:
     key_text = "\n".join((*compiler, *made_for, NATIVE, *FLAGS, source))
     key = hashlib.blake2b(key_text.encode(), digest_size=12).hexdigest()
     try:
-        library = _own_folder() / f"{key}.so"
+        library = _private_folder() / f"{key}.so"
         if library.exists():
             with suppress(OSError):  # it does not load: a crash, or a full disk, cut it short
                 return ctypes.CDLL(str(library))
@@ -43,7 +43,7 @@ def c_library(source: str) -> ctypes.CDLL:
         raise NotCompiledError(f"{error}; name another folder in $XDG_CACHE_HOME") from error
 
 
-def _own_folder() -> Path:
+def _private_folder() -> Path:
     """Where libraries are kept. What lies there is run, so nobody else may write to it."""
     try:
         folder = cache_folder() / "steps"

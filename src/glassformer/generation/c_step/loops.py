@@ -8,7 +8,7 @@ alone (the angle of a rotary position) is computed in double first, as the table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from glassformer.formula.nodes import (
     Axis,
@@ -21,7 +21,8 @@ from glassformer.formula.nodes import (
     Select,
     Size,
     Unary,
-    children,
+    counted,
+    outermost,
     walk,
 )
 from glassformer.formula.tree import Formula
@@ -90,7 +91,7 @@ class Writer:
         self._sizes = sizes
         self._index = {axis: "0" for axis, size in sizes.items() if size == ONE}  # in C, by axis
         self._sums: dict[Reduce, str] = {}  # in C, those that have been added up
-        self._counted = frozenset(_counted(formula.body))
+        self._counted = frozenset(counted(formula.body))
         if any(isinstance(n, Reduce) and n.axis in formula.axes for n in walk(formula.body)):
             raise ValueError(f"an axis of the output is summed over: {formula}")
         self._out = self._steps(formula.axes, dense(tuple(sizes[a] for a in formula.axes)).strides)
@@ -327,26 +328,6 @@ class Writer:
     def _loop(self, axis: str) -> None:
         self._index[axis] = axis
         self.open(f"for (int64_t {axis} = 0; {axis} < {self._sizes[axis]}; {axis}++) {{")
-
-
-def outermost(node: Node) -> Iterator[Reduce]:
-    """The sums that are not part of another one."""
-    if isinstance(node, Reduce):
-        yield node
-        return
-    for child in children(node):
-        yield from outermost(child)
-
-
-def _counted(node: Node) -> Iterator[str]:
-    """The axes whose place or length is used as a number."""
-    if isinstance(node, Axis):
-        yield node.name
-    if isinstance(node, Size):
-        yield node.axis
-    for child in children(node):
-        if not (isinstance(node, Read) and isinstance(child, Axis)):
-            yield from _counted(child)
 
 
 def _times(code: str, stride: Extent) -> str:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from glassformer.formula.nodes import Binary, Node, Read, Reduce, walk
+from glassformer.formula.nodes import Binary, Node, Read, Reduce, outermost, walk
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import REAL
 from glassformer.generation.c_step.layout import Extent, Layout, lengths
-from glassformer.generation.c_step.loops import Writer, outermost
+from glassformer.generation.c_step.loops import Writer
 
 MOST_ROWS = 32
 """Rows that are computed in one go."""

@@ -42,7 +42,7 @@ class CompiledRows:
             [torch.zeros(half, dtype=capture.dtype) for _ in range(self._halves)]
             for _ in range(slots)
         ]
-        self._places = [[half.data_ptr() for half in slot] for slot in self._cache]
+        self._addresses = [[half.data_ptr() for half in slot] for slot in self._cache]
         self._caches = (pointer * (MOST_ROWS * self._halves))()
         self._slots = [-1] * MOST_ROWS  # whose places stand in it
         self._tokens, self._lengths = ((number * MOST_ROWS)() for _ in range(2))
@@ -56,7 +56,7 @@ class CompiledRows:
         halves = self._halves
         for row, (slot, token, position) in enumerate(rows):
             if self._slots[row] != slot:
-                self._caches[row * halves : (row + 1) * halves] = self._places[slot]
+                self._caches[row * halves : (row + 1) * halves] = self._addresses[slot]
                 self._slots[row] = slot
             self._tokens[row], self._lengths[row] = token, position + 1
         logits = torch.empty(len(rows) - silent, self._vocab_size, dtype=self._buffers.dtype)

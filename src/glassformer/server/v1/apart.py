@@ -36,11 +36,11 @@ def can_be_apart(model: Any) -> bool:
 class EngineApart:
     """As `Engine`, but for `submit` and `cancel`, which are called from the event loop alone.
 
-    Making one takes as long as Python takes to start. `told` is called after each message.
+    Making one takes as long as Python takes to start. `notify` is called after each message.
     """
 
-    def __init__(self, model: Decoder, told: Callable[[], None], queue: int = QUEUE) -> None:
-        self._told, self._queue = told, queue
+    def __init__(self, model: Decoder, notify: Callable[[], None], queue: int = QUEUE) -> None:
+        self._notify, self._queue = notify, queue
         self._texts: dict[int, Text] = {}
         self._numbers: dict[Text, int] = {}
         self._begun = 0
@@ -140,7 +140,7 @@ class EngineApart:
         if not data:
             asyncio.get_running_loop().remove_reader(self._out)
             self._close()
-        self._told()
+        self._notify()
 
     def _take(self, message: dict[str, Any]) -> None:
         for number, tokens in message["scored"]:

@@ -25,7 +25,7 @@ class Outbox:
 
     def __init__(self, to: IO[bytes]) -> None:
         self._to = to
-        self._told = time.monotonic()
+        self._was_notified = time.monotonic()
         self.texts: dict[int, Text] = {}
         """Those that have not ended, by their numbers."""
         self._clear()
@@ -45,14 +45,14 @@ class Outbox:
     def send(self) -> None:
         """After each turn: tell it, or keep it for a moment."""
         now = time.monotonic()
-        if not (self.is_urgent or (self.new and now - self._told > HOLD_SECONDS)):
+        if not (self.is_urgent or (self.new and now - self._was_notified > HOLD_SECONDS)):
             return
         new = [(number, *writing.taken()) for number, writing in self.new.items()]
         message = {"scored": self.scored, "new": new, "ended": self.ended}
         for number, _, _ in self.ended:
             del self.texts[number]
         self.tell(message)
-        self._told = now
+        self._was_notified = now
         self._clear()
 
     def tell(self, message: dict[str, Any]) -> None:

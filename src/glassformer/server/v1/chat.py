@@ -15,7 +15,7 @@ from glassformer.server.v1.engines import Served, ask
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.glass import Header, glass, with_header
 from glassformer.server.v1.logprobs import chat_logprobs
-from glassformer.server.v1.responses import FINGERPRINT, refusals, usage, whole
+from glassformer.server.v1.responses import FINGERPRINT, in_one_piece, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
 from glassformer.server.v1.stream import event, in_pieces, streamed
 from glassformer.server.v1.template import chat_ids
@@ -55,7 +55,7 @@ async def chat(
         return streamed(writer.chunks())
     async for _ in answer.news():
         pass
-    return whole(await writer.complete())
+    return in_one_piece(await writer.complete())
 
 
 class Writer:

@@ -15,7 +15,7 @@ from glassformer.server.v1.engines import Served, ask
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.glass import Header, glass, with_header
 from glassformer.server.v1.logprobs import text_logprobs
-from glassformer.server.v1.responses import FINGERPRINT, refusals, usage, whole
+from glassformer.server.v1.responses import FINGERPRINT, in_one_piece, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
 from glassformer.server.v1.stream import event, in_pieces, streamed
 
@@ -67,7 +67,7 @@ async def complete(
     for choice in answer.choices:
         choices.append(writer.choice(choice, first=True))
         await asyncio.sleep(0)  # others have their turn
-    return whole(writer.completion(choices, usage(answer)))
+    return in_one_piece(writer.completion(choices, usage(answer)))
 
 
 def prompts_of(served: Served, prompt: Prompt) -> list[list[int]]:

@@ -27,13 +27,13 @@ def refuse_more(waiting: int, more: int, most: int) -> None:
 
 
 class Engine:
-    """Texts of one model; `told` is called after each turn, on the thread that computes."""
+    """Texts of one model; `notify` is called after each turn, on the thread that computes."""
 
     def __init__(
-        self, model: Decoder | EncoderDecoder, told: Callable[[], None], queue: int = QUEUE
+        self, model: Decoder | EncoderDecoder, notify: Callable[[], None], queue: int = QUEUE
     ) -> None:
         self._batch = Batch(model)
-        self._told, self._queue = told, queue
+        self._notify, self._queue = notify, queue
         self._waiting: deque[Text] = deque()
         self._condition = threading.Condition()
         self._ends_at: float | None = None
@@ -97,7 +97,7 @@ class Engine:
             except Exception as error:
                 # none of the texts can go on, and whoever waits must not wait for ever
                 self._batch.end_all(error)
-            self._told()
+            self._notify()
         self._end(ApiError("ending", ENDING))
 
     def _wait(self) -> bool:
@@ -128,4 +128,4 @@ class Engine:
             waiting, self._waiting = [*self._waiting], deque()
         for text in waiting:
             text.sink.finish(None, error)
-        self._told()
+        self._notify()

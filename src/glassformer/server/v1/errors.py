@@ -42,7 +42,7 @@ class FieldError(ApiError):
         self.field = field
 
 
-def _is_place(name: str) -> bool:
+def _is_index(name: str) -> bool:
     """Whether a part of an error's place is a field or a number, and not a kind of value.
 
     >>> [name for name in ("messages", "0", "list[TextPart]", "str", "role") if _is_place(name)]
@@ -88,7 +88,7 @@ def answer_errors(app: FastAPI) -> None:
             shorten(str(part)) for part in first["loc"] if part not in ("body", "query", "header")
         ]
         field = names[0] if names else None
-        where = ".".join([*names[:1], *filter(_is_place, names[1:])])
+        where = ".".join([*names[:1], *filter(_is_index, names[1:])])
         message = f"{where or 'body'}: {first['msg']}"
         if field in FORMS and first["type"] in WRONG_KIND:  # of the kinds it is none
             message = f"{field}: {FORMS[field]}"

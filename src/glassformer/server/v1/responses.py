@@ -25,7 +25,7 @@ def refusals() -> Responses:
     return {status: {"description": descriptions[status], "model": Error} for status in STATUSES}
 
 
-def whole(answer: schemas.Completion | schemas.ChatCompletion) -> Response:
+def in_one_piece(answer: schemas.Completion | schemas.ChatCompletion) -> Response:
     """An answer that is sent in one piece."""
     return Response(answer.model_dump_json(), media_type="application/json")
 

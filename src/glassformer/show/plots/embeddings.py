@@ -25,7 +25,7 @@ from glassformer.show.plots.style import (
 from glassformer.show.prediction import best_tokens
 from glassformer.show.values import array, probabilities
 from glassformer.trace import Trace
-from glassformer.trace.predicted import asked_place
+from glassformer.trace.predicted import asked_pos
 
 TABLE = "weight/embed.W_E"
 MOST_LABELS = 90
@@ -33,7 +33,7 @@ CANDIDATES = 300  # tokens tried for a label
 MANY = 24  # tokens of a prompt, from where on their names are smaller
 PROBABLE = 20  # of the next token's candidates, named before others
 Side = Literal["left", "center", "right"]
-_NEAR: list[
+_BESIDE: list[
     tuple[int, int, Side]
 ] = [  # points from the dot, and the side of the text that is there
     (7, 0, "left"),
@@ -109,9 +109,7 @@ def draw_embeddings(trace: Trace) -> Figure:
 def _order(trace: Trace, at: np.ndarray, prompt: list[int]) -> list[int]:
     """Tokens by how much they deserve a label: the prompt's, likely next ones, then spread out."""
     probs = probabilities(trace)
-    likely = (
-        best_tokens(probs[asked_place(trace, len(probs))], PROBABLE) if probs is not None else []
-    )
+    likely = best_tokens(probs[asked_pos(trace, len(probs))], PROBABLE) if probs is not None else []
     order = list(dict.fromkeys([*prompt, *likely]))
     first = order or [int(np.hypot(*at.T).argmax())]
     nearest = np.min([np.hypot(*(at - at[token]).T) for token in first], 0)
@@ -153,7 +151,7 @@ def _label(
             parse_math=False,
         )
         others = [box for owner, box in marked.items() if owner != token]
-        for x, y, side in [*_NEAR, *_FAR] if special else _NEAR:
+        for x, y, side in [*_BESIDE, *_FAR] if special else _BESIDE:
             text.set_position((x, y))
             text.set_horizontalalignment(side)
             box = text.get_window_extent(renderer).padded(1.5)

@@ -21,7 +21,7 @@ from glassformer.show.prediction import BEST, NO_NUMBERS, best_tokens
 from glassformer.show.surprise import with_rest
 from glassformer.show.values import probabilities
 from glassformer.trace import Trace
-from glassformer.trace.predicted import asked_place, sees_both_ways
+from glassformer.trace.predicted import asked_pos, sees_both_ways
 
 BAR = "#6f42ad"
 
@@ -31,7 +31,7 @@ def draw_next_token(trace: Trace) -> Figure:
     probs = probabilities(trace)
     if probs is None:
         raise GlassformerError("the trace holds no logits; watch with keep='*'")
-    at, here = asked_place(trace, len(probs)), sees_both_ways(trace)
+    at, here = asked_pos(trace, len(probs)), sees_both_ways(trace)
     last = probs[at]
     if not np.isfinite(last).all():
         raise GlassformerError(f"{NO_NUMBERS} `glassformer trace` shows where the numbers overflow")

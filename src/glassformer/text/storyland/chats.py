@@ -159,7 +159,7 @@ def story(draw: random.Random) -> tuple[list[Animal], str]:
 
 
 def _chat(draw: random.Random) -> Chat:
-    animals, told = story(draw)
+    animals, text_of_story = story(draw)
     prompts: list[str] = []
     replies: list[Reply] = []
 
@@ -177,7 +177,7 @@ def _chat(draw: random.Random) -> Chat:
     for number in range(draw.choice(QUESTIONS)):
         asked = question(draw, animals, before)
         before = asked
-        prompt = f"{told} {asked.text}" if number == 0 else asked.text
+        prompt = f"{text_of_story} {asked.text}" if number == 0 else asked.text
         say(prompt, asked.sentence, asked.words, asked.kind, asked.wrong)
     if draw.random() < 0.25:
         say("Thank you.", "You are welcome. Goodbye!", "You are welcome.", "manners")
