@@ -105,7 +105,8 @@ class Schema(Generic[T]):
         within: the field of the file that the content is.
         """
         try:
-            return self._adapter.validate_python(content)
+            checked: T = self._adapter.validate_python(content)
+            return checked
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
         field = ".".join(filter(None, (within, _path(first["loc"]))))

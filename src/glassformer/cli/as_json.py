@@ -74,7 +74,7 @@ def trace_data(trace: Trace, values: frozenset[str]) -> dict[str, Any]:
     """The values of a trace in their order; those whose path is in `values` with all numbers."""
     nodes = []
     for node in trace.computed:
-        data = {
+        data: dict[str, Any] = {
             "address": node.path,
             "op": node.op,
             "axes": node.axes,

@@ -72,7 +72,8 @@ def params_of(command: Any) -> dict[str, Any]:
 def _key(param: Any) -> str:
     if param.param_type_name == "argument":
         return TEXT
-    return param.opts[0].removeprefix("--").replace("-", "_")
+    option: str = param.opts[0]
+    return option.removeprefix("--").replace("-", "_")
 
 
 def location_of(file: Path, *names: str) -> str:
@@ -149,7 +150,7 @@ def _as_typed(value: Any, param: Any) -> Any:
 
 
 def takes_several(param: Any) -> bool:
-    return param.multiple or param.nargs == -1
+    return bool(param.multiple or param.nargs == -1)
 
 
 def typed_options(ctx: typer.Context) -> dict[str, Any]:

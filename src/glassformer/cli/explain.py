@@ -191,7 +191,8 @@ def _learning(
     state = open_train_state(run, at_step, report=note_replay)
     ids, targets, more = asked_of(state, prompt, *answers)
     if where.kind not in ("opt", "const"):
-        return state.model.watch(ids, targets, backward=True, edit=edit, **more)
+        trace: Trace = state.model.watch(ids, targets, backward=True, edit=edit, **more)
+        return trace
     if edit:
         raise GlassformerError(
             f"{where} belongs to a training step, which has no edits; leave out --edit, or explain"

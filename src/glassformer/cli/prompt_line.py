@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from glassformer.cli.answer import Answers
 from glassformer.cli.chat_answer import ChatAnswers
@@ -111,7 +111,8 @@ def change(answers: Answers, name: str, value: str) -> None:
     if name in SAMPLING:
         default = {"temperature": 1.0, "repetition-penalty": 1.0}.get(name)
         setting = default if off else number(name, value, SAMPLING[name])
-        answers.sampling = replace(answers.sampling, **{name.replace("-", "_"): setting})
+        chosen: dict[str, Any] = {name.replace("-", "_"): setting}
+        answers.sampling = replace(answers.sampling, **chosen)
     elif name == "max-tokens":
         answers.max_tokens = number(name, value, int)
     elif name == "seed":

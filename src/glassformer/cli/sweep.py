@@ -136,7 +136,7 @@ class Training:
 
 def _of_its_model(run: PastRun, name: str) -> float | None:
     """The loss of the model in the folder: the last, or the best of a run that stopped early."""
-    measured = run.of(name)
+    measured: dict[int, float] = run.of(name)
     if not measured:
         return None
     recipe = run.description.recipe

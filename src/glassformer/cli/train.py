@@ -26,6 +26,7 @@ from glassformer.cli.torchrun import restarted
 from glassformer.cli.train_options import (
     checked_adapters,
     checked_beta,
+    checked_loggers,
     checked_parts,
     checked_recipe,
     without_none,
@@ -36,7 +37,6 @@ from glassformer.model.parts import ADAPTABLE
 from glassformer.text.corpus import FIELD
 from glassformer.text.mixture import parse_weights
 from glassformer.training.choices import Choices
-from glassformer.training.loggers import opened
 from glassformer.training.loop import Outcome
 from glassformer.training.preference import BETA
 from glassformer.training.prepare import Prepared, new_run, resumed_run
@@ -256,10 +256,7 @@ def command(
             " --device, --shard and --deadline; to train on in another way, start a new run --from"
             " it"
         )
-    loggers = (*(log or "").split(","), "tensorboard" if tensorboard else "")
-    loggers = tuple(dict.fromkeys(name.strip() for name in loggers if name.strip()))
-    for name in loggers:  # before anything is made, whether it can be had
-        opened(name)
+    loggers = checked_loggers(log, tensorboard)
     if shard and (lora is not None or only is not None):
         raise GlassformerError(
             "--shard shares out weights and their state, and what is trained is a part of them;"

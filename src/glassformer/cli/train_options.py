@@ -7,6 +7,7 @@ from typing import Any
 from glassformer.checked import Choice
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.parts import ADAPTABLE, Lora
+from glassformer.training.loggers import opened
 from glassformer.training.preference import BETA
 
 RECIPES = ("fast", "classic")
@@ -66,6 +67,15 @@ def checked_recipe(recipe: str, preset: str | None, start_from: str | None, has_
             " give a text file, or leave --recipe out"
         )
     return recipe
+
+
+def checked_loggers(log: str | None, tensorboard: bool) -> tuple[str, ...]:
+    """The loggers that are named, each once; one that can't be had is refused."""
+    names = (*(log or "").split(","), "tensorboard" if tensorboard else "")
+    loggers = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    for name in loggers:
+        opened(name)
+    return loggers
 
 
 def without_none(options: dict[str, Any]) -> dict[str, Any]:

@@ -222,7 +222,8 @@ class Classroom:
 
     @property
     def model(self) -> Decoder:
-        return self.state().model
+        model: Decoder = self.state().model
+        return model
 
     @property
     def parameters(self) -> int:
@@ -299,7 +300,8 @@ class Classroom:
     def probs_after(self, ids: Sequence[int]) -> Tensor:
         """The probability [vocab] of every token after some ids, float64."""
         with torch.no_grad():
-            return self.model(torch.tensor([[*ids]]))[0, -1].double().softmax(-1)
+            logits: Tensor = self.model(torch.tensor([[*ids]]))
+        return logits[0, -1].double().softmax(-1)
 
     def best_token(self, prompt: str) -> int:
         """The id of the most probable next token."""

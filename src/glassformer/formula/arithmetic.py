@@ -267,14 +267,14 @@ def _value(printed: Printed | Rest, digits: int) -> float:
         case Rest():
             return _value(printed.value, digits)
         case Applied(function, x):
-            return RULES[function].compute(np.asarray(_value(x, digits), np.float64)).item()
+            return float(RULES[function].compute(np.asarray(_value(x, digits), np.float64)))
         case Joined(operator, a, b):
             left, right = (np.asarray(_value(side, digits), np.float64) for side in (a, b))
-            return OPERATORS[operator](left, right).item()
+            return float(OPERATORS[operator](left, right))
         case Chosen(condition, answer, branch):
             return _value(branch, digits) if _value(condition, digits) == answer else math.nan
         case Gathered("max", terms, _):
-            return np.max([_value(term, digits) for term in terms]).item()
+            return float(np.max([_value(term, digits) for term in terms]))
         case Gathered(kind, terms, n):
             total = 0.0
             for term in terms:

@@ -97,8 +97,8 @@ class Evaluation:
             case Reduce(kind, axis, body):
                 return self._reduce(kind, axis, body, env)
             case Unary(function, x):
-                value, error = self.run(x, env)
-                return self._unary(function, value, error, u)
+                inner, error = self.run(x, env)
+                return self._unary(function, inner, error, u)
             case Binary(operator, a, b):
                 va, ea = self.run(a, env)
                 vb, eb = self.run(b, env)

@@ -143,7 +143,8 @@ class _Written(ast.NodeTransformer):
         assert isinstance(node.func, ast.Name), ast.unparse(node)
         if node.func.id not in REDUCTIONS:
             return ast.Call(node.func, [self.visit(argument) for argument in node.args], [])
-        run, body = node.args[0], self.visit(node.args[1])
+        run = node.args[0]
+        body: ast.expr = self.visit(node.args[1])
         for axis in reversed(self._index(run)):
             body = ast.Call(node.func, [axis, body], [])
         return body

@@ -45,7 +45,7 @@ class Blocked:
     def __call__(self, x: Tensor) -> Tensor:
         narrow = x.to(self.dtype)
         if self.blocked:
-            y = torch.ops.mkldnn._linear_pointwise(narrow, self.W, self.b, "none", [], "")
+            y: Tensor = torch.ops.mkldnn._linear_pointwise(narrow, self.W, self.b, "none", [], "")
         elif self.in_rows and narrow.numel() == narrow.shape[-1]:
             y = _without_onednn(narrow, self.W, self.b)
         else:
@@ -90,6 +90,6 @@ class Int8:
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).bfloat16()
         rows = F.pad(rows, self.padding) if any(self.padding) else rows.contiguous()
-        y = torch.ops.aten._weight_int8pack_mm(rows, self.W, self.scale).to(x.dtype)
+        y: Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.W, self.scale).to(x.dtype)
         y = y if self.b is None else y + self.b
         return y.view(*x.shape[:-1], -1)

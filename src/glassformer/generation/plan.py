@@ -47,7 +47,8 @@ class ExecutionPlan:
                 for slot, part in zip(results, result, strict=True):
                     values[slot] = part
         cache.advance(1)
-        return values[self._result]
+        logits: Tensor = values[self._result]
+        return logits
 
     def _capture(self, ids: Tensor) -> Tensor:
         model = self._packed.model
@@ -55,7 +56,7 @@ class ExecutionPlan:
         capture.inputs = (ids, self._cache.positions(1, ids.device), self._cache.mask(1))
         for value in capture.inputs:
             capture.name(value)
-        logits = model(ids, _CapturingTape(capture, self._packed.kernels), capture)
+        logits: Tensor = model(ids, _CapturingTape(capture, self._packed.kernels), capture)
         self._result = capture.slot(logits)
         self._calls = _needed(capture.calls, self._result)
         constant = capture.constant
@@ -102,7 +103,8 @@ class _Capture:
         return result
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return self.call(partial(self._cache.extend, layer), (k, v))
+        extended: tuple[Tensor, Tensor] = self.call(partial(self._cache.extend, layer), (k, v))
+        return extended
 
     def advance(self, n: int) -> None:
         self._cache.advance(n)

@@ -106,7 +106,8 @@ def folded(model: AnyModel) -> AnyModel:
             {**kept, "embed.W_E": model.ln_embed(model.embed.W_E[None], SILENT)[0]}
         )
     other.folder_settings, other.tokenizer = model.folder_settings, model.tokenizer
-    return other.eval()
+    other.eval()
+    return other
 
 
 def _name_an_unknown(path: Path, tokenizer: Tokenizer) -> None:

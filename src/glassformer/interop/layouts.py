@@ -42,7 +42,7 @@ class Stored(NamedTuple):
 
 def _split(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
     """What lies side by side along the last axis."""
-    return tensor.split([shape[-1] for shape in shapes], -1)
+    return torch.split(tensor, [shape[-1] for shape in shapes], -1)
 
 
 def _transposed(tensor: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ ONE_ROW = Layout(lambda parts: parts[0][None], lambda tensor, _: [tensor[0]])
 
 TAKING_TURNS = Layout(
     lambda parts: torch.stack(parts, -1).flatten(-2),
-    lambda tensor, _: tensor.unflatten(-1, (-1, 2)).unbind(-1),
+    lambda tensor, _: torch.unflatten(tensor, -1, (-1, 2)).unbind(-1),
 )
 """[expert, in, out] of two parts, one column of the one, one of the other."""
 
@@ -101,7 +101,7 @@ def always(number: float) -> Layout:
 
 FLAT = Layout(
     lambda parts: parts[0].flatten(),
-    lambda tensor, shapes: [tensor.unflatten(0, shapes[0])],
+    lambda tensor, shapes: [torch.unflatten(tensor, 0, shapes[0])],
 )
 """A gain of all heads, [head * d_head]."""
 
@@ -111,13 +111,13 @@ def by_head(config: Config) -> Layout:
     groups, d_head = config.n_kv_heads, config.d_head
 
     def write(parts: list[Tensor]) -> Tensor:
-        each = [part.unflatten(-1, (groups, -1, d_head)) for part in parts]
+        each = [torch.unflatten(part, -1, (groups, -1, d_head)) for part in parts]
         return _transposed(torch.cat(each, -2).flatten(-3))
 
     def read(tensor: Tensor, shapes: list[Shape]) -> Sequence[Tensor]:
-        each = _transposed(tensor).unflatten(-1, (groups, -1, d_head))
+        each = torch.unflatten(_transposed(tensor), -1, (groups, -1, d_head))
         counts = [shape[-1] // (groups * d_head) for shape in shapes]
-        return [part.flatten(-3) for part in each.split(counts, -2)]
+        return [part.flatten(-3) for part in torch.split(each, counts, -2)]
 
     return Layout(write, read)
 
@@ -130,7 +130,7 @@ def reordered(order: Callable[[Config], list[int]]) -> Callable[[Config], Layout
         ours = [theirs.index(i) for i in range(len(theirs))]
 
         def reorder(tensor: Tensor, where: list[int]) -> Tensor:
-            return tensor.unflatten(0, (-1, len(where)))[:, where].flatten(0, 1)
+            return torch.unflatten(tensor, 0, (-1, len(where)))[:, where].flatten(0, 1)
 
         return Layout(
             lambda parts: reorder(_transposed(parts[0]), theirs),
@@ -176,7 +176,7 @@ def parts_of(parameters: Mapping[str, Tensor], config: Config | TowersConfig) ->
         tower, local_name = tower_of(config, name)
         if name.endswith(("_QKV", "_KV")):
             stem, _, letters = name.rpartition("_")
-            columns = parameter.split(tower.attention(0).widths[-len(letters) :], -1)
+            columns = torch.split(parameter, [*tower.attention(0).widths[-len(letters) :]], -1)
             parts |= {f"{stem}_{x}": column for x, column in zip(letters, columns, strict=True)}
         elif (owner := _EXPERTS.fullmatch(local_name)) and tower.has_experts(int(owner[1])):
             parts |= {of_expert(name, i): part for i, part in enumerate(parameter)}

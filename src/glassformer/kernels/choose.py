@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ def _at(values: Numbers, tokens: Ids) -> Numbers:
 def _leading(scores: Numbers, least: float) -> Ids:
     """The tokens whose score is at least so high, sorted."""
     tokens = np.flatnonzero(scores >= least)
-    return tokens[_in_order(scores[None, tokens])[0]]
+    in_order: Ids = tokens[_in_order(scores[None, tokens])[0]]
+    return in_order
 
 
 def _heads(scores: Numbers, top_k: int | None) -> Iterator[Ids]:
@@ -115,7 +117,12 @@ def choose(
     scores = next_logits(logits, row, last)
     if repetition_penalty != 1:
         scores = penalize(scores, ids, row, repetition_penalty)
-    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    how: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+    }
     return choose_rows(scores[None], [uniform(seed, index)], **how)[0]
 
 

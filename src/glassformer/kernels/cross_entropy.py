@@ -52,7 +52,7 @@ def token_surprise(
     if fits_whole(x, W_U):
         return _surprise(x, W_U, b_U, targets, cap)
     texts = max(1, CHUNK // (x.shape[1] * W_U.shape[1]))
-    parts = zip(x.split(texts), targets.split(texts), strict=True)
+    parts = zip(torch.split(x, texts), torch.split(targets, texts), strict=True)
     return torch.cat(
         [checkpoint(_surprise, x, W_U, b_U, aim, cap, use_reentrant=False) for x, aim in parts]
     )

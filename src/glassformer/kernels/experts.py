@@ -35,7 +35,7 @@ def _by_expert(experts: Tensor, n_experts: int) -> tuple[Tensor, list[int]]:
 
 def _parts(rows: Tensor, counts: list[int]) -> Iterator[tuple[int, Tensor]]:
     """Each expert that has rows, and its rows."""
-    for expert, part in enumerate(rows.split(counts)):
+    for expert, part in enumerate(torch.split(rows, counts)):
         if len(part):
             yield expert, part
 

@@ -48,7 +48,8 @@ def decayed_weight(w: Tensor, lr: float, weight_decay: float) -> Tensor:
 
 def update_scale(v: Tensor, bias_2: Tensor, eps: float) -> Tensor:
     """sqrt(v / bias_2) + eps."""
-    return (v.sqrt() / bias_2.item() ** 0.5).add_(eps)
+    correction: float = bias_2.item() ** 0.5
+    return (v.sqrt() / correction).add_(eps)
 
 
 def updated_weight(

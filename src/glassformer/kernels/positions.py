@@ -160,7 +160,7 @@ def rotary(x: Tensor, rot_cos: Tensor, rot_sin: Tensor, dims: int) -> Tensor:
     These are [pos, d_head].
     """
     half = dims // 2
-    a, b, rest = x.split((half, half, x.shape[-1] - dims), -1)
+    a, b, rest = torch.split(x, [half, half, x.shape[-1] - dims], -1)
     cos, sin = rot_cos[..., None, :half], rot_sin[..., None, :half]  # both halves have the same
     halves = (torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin))
     return torch.cat((*halves, rest) if rest.shape[-1] else halves, -1)

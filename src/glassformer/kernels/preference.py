@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def gain(reference: Tensor, surprise: Tensor) -> Tensor:
 
 def pair_scores(gain: Tensor, beta: Tensor) -> Tensor:
     """gain times beta [batch], as [pair, reply]."""
-    return (gain * beta).unflatten(0, (-1, 2))
+    return torch.unflatten(gain * beta, 0, (-1, 2))
 
 
 def pair_loss(log_partition: Tensor, scores: Tensor) -> Tensor:

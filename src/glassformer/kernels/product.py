@@ -95,7 +95,7 @@ def widths(columns: int, n_heads: int, n_kv_heads: int) -> tuple[int, int, int]:
 
 def split_heads(W_QKV: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views W_Q [head, d_model, d_head], W_K and W_V [kv_head, ...] of the fused [d_model, ...]."""
-    parts = W_QKV.split(widths(W_QKV.shape[1], n_heads, n_kv_heads), 1)
+    parts = torch.split(W_QKV, [*widths(W_QKV.shape[1], n_heads, n_kv_heads)], 1)
     counts = (n_heads, n_kv_heads, n_kv_heads)
     W_Q, W_K, W_V = (per_head(part, count) for part, count in zip(parts, counts, strict=True))
     return W_Q, W_K, W_V
@@ -103,10 +103,10 @@ def split_heads(W_QKV: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, T
 
 def split_bias(b_QKV: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views b_Q [head, d_head], b_K and b_V [kv_head, d_head] of the fused bias."""
-    parts = b_QKV.split(widths(len(b_QKV), n_heads, n_kv_heads))
+    parts = torch.split(b_QKV, [*widths(len(b_QKV), n_heads, n_kv_heads)])
     counts = (n_heads, n_kv_heads, n_kv_heads)
     b_Q, b_K, b_V = (
-        part.unflatten(0, (count, -1)) for part, count in zip(parts, counts, strict=True)
+        torch.unflatten(part, 0, (count, -1)) for part, count in zip(parts, counts, strict=True)
     )
     return b_Q, b_K, b_V
 
@@ -116,11 +116,11 @@ def heads_of(fused: Tensor, n_heads: int, n_kv_heads: int) -> tuple[Tensor, Tens
     if n_heads == n_kv_heads:
         q, k, v = fused.view(*fused.shape[:-1], 3, n_heads, -1).unbind(-3)
         return q, k, v
-    q, k, v = fused.split(widths(fused.shape[-1], n_heads, n_kv_heads), -1)
+    q, k, v = torch.split(fused, [*widths(fused.shape[-1], n_heads, n_kv_heads)], -1)
     return (
-        q.unflatten(-1, (n_heads, -1)),
-        k.unflatten(-1, (n_kv_heads, -1)),
-        v.unflatten(-1, (n_kv_heads, -1)),
+        torch.unflatten(q, -1, (n_heads, -1)),
+        torch.unflatten(k, -1, (n_kv_heads, -1)),
+        torch.unflatten(v, -1, (n_kv_heads, -1)),
     )
 
 
@@ -141,24 +141,28 @@ def bind_qkv(
 
 def per_head(W: Tensor, n_heads: int) -> Tensor:
     """A view [head, in, d_head] of a matrix [in, head * d_head] with all heads side by side."""
-    return W.unflatten(1, (n_heads, -1)).transpose(0, 1)
+    return torch.unflatten(W, 1, (n_heads, -1)).transpose(0, 1)
 
 
 def project_q(x: Tensor, W_Q: Tensor, b_Q: Tensor | None, n_heads: int) -> Tensor:
     """Queries [batch, pos, head, d_head] of x [batch, pos, d_model]."""
-    return affine(x, W_Q, b_Q).unflatten(-1, (n_heads, -1))
+    return torch.unflatten(affine(x, W_Q, b_Q), -1, (n_heads, -1))
 
 
 def bind_q(x: Tensor, W_Q: Tensor, b_Q: Tensor | None, n_heads: int) -> tuple[Tensor | None, ...]:
     """The operands of `project_q` as its formula names them."""
-    return x, per_head(W_Q, n_heads), None if b_Q is None else b_Q.unflatten(0, (n_heads, -1))
+    return (
+        x,
+        per_head(W_Q, n_heads),
+        None if b_Q is None else torch.unflatten(b_Q, 0, (n_heads, -1)),
+    )
 
 
 def project_kv(
     x: Tensor, W_KV: Tensor, b_KV: Tensor | None, n_kv_heads: int
 ) -> tuple[Tensor, Tensor]:
     """Keys and values [batch, pos, kv_head, d_head] of x [batch, pos, d_model], by one product."""
-    k, v = affine(x, W_KV, b_KV).unflatten(-1, (2, n_kv_heads, -1)).unbind(-3)
+    k, v = torch.unflatten(affine(x, W_KV, b_KV), -1, (2, n_kv_heads, -1)).unbind(-3)
     return k, v
 
 
@@ -169,7 +173,7 @@ def bind_kv(
     W_K, W_V = (per_head(W, n_kv_heads) for W in W_KV.chunk(2, 1))
     biases: tuple[Tensor | None, ...] = (None, None)
     if b_KV is not None:
-        biases = tuple(b.unflatten(0, (n_kv_heads, -1)) for b in b_KV.chunk(2))
+        biases = tuple(torch.unflatten(b, 0, (n_kv_heads, -1)) for b in b_KV.chunk(2))
     return x, W_K, W_V, *biases
 
 

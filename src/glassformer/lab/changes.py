@@ -140,7 +140,7 @@ def change(before: Trace, after: Trace, path: str) -> Change:
     numbers, moved, length = 0, 0.0, 0.0
     farthest: list[tuple[int, float]] = []  # of every part: where, and by how much
     sides = (before.value_of(node), after.value_of(other))
-    parts = (side.detach().reshape(-1).split(AT_A_TIME) for side in sides)
+    parts = (torch.split(side.detach().reshape(-1), AT_A_TIME) for side in sides)
     for k, (was, now) in enumerate(zip(*parts, strict=True)):
         gap = torch.where(was == now, 0.0, now.double() - was.double())
         at = int(gap.abs().argmax())

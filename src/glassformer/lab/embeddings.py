@@ -105,5 +105,5 @@ def flattened(table: Tensor) -> Flattened:
 
 
 def _centered(table: Tensor, center: Tensor) -> Iterator[Tensor]:
-    for rows in table.split(ROWS):
+    for rows in torch.split(table, ROWS):
         yield rows.double() - center

@@ -152,8 +152,10 @@ def ablate(
     ('cat', 0.206, 0.217)
     """
     off: Edit = {}
-    has_two = isinstance(model, EncoderDecoder)
-    config, scope = (model.config.decoder, "decoder.") if has_two else (model.config, "")
+    if isinstance(model, EncoderDecoder):
+        config, scope = model.config.decoder, "decoder."
+    else:
+        config, scope = model.config, ""
     for layer, head in heads:
         off |= without_head(config, layer, head, scope)
     for layer, neuron in neurons:
@@ -163,7 +165,7 @@ def ablate(
     for layer in layers:
         off |= without_layer(config, layer, scope)
     for layer, head in cross:
-        if not has_two:
+        if not scope:
             raise GlassformerError("cross-attention needs two towers; this model has heads=")
         off |= without_crossing(config, layer, head)
     off |= switched_off([addresses] if isinstance(addresses, str) else addresses)

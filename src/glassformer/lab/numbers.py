@@ -38,7 +38,7 @@ def counted(value: Tensor) -> Counted:
     >>> result.mean, result.largest, result.finite, result.counts[0], sum(result.counts)
     (0.0, 1, 3, 1, 3)
     """
-    parts = value.detach().reshape(-1).split(AT_A_TIME)
+    parts = torch.split(value.detach().reshape(-1), AT_A_TIME)
     count, total, reach, largest = 0, 0.0, 0.0, 0
     for k, numbers in enumerate(map(_finite, parts)):
         count += len(numbers)

@@ -25,7 +25,8 @@ def with_adapters(base: OneTower, lora: Lora) -> OneTower:
     for name, parameter in learned(model).items():
         draw_adapter(parameter, name.rpartition(".")[2])
     model.folder_settings, model.tokenizer = base.folder_settings, base.tokenizer
-    return model.train(base.training)
+    model.train(base.training)
+    return model
 
 
 def refuse_two(config: Any) -> None:
@@ -54,15 +55,16 @@ def merged(model: OneTower) -> OneTower:
             change = adapter.change()
             weight = views[part]  # [in, out], or in heads
             if adapter.heads and adapter.merges:
-                change = change.unflatten(0, (adapter.heads, -1))
+                change = torch.unflatten(change, 0, (adapter.heads, -1))
             elif adapter.heads:
-                change = change.unflatten(1, (adapter.heads, -1)).transpose(0, 1)
+                change = torch.unflatten(change, 1, (adapter.heads, -1)).transpose(0, 1)
             weight.add_(change)
     result.folder_settings, result.tokenizer = (
         replace(model.folder_settings, base=""),
         model.tokenizer,
     )
-    return result.eval()
+    result.eval()
+    return result
 
 
 def adapters_of(model: OneTower) -> dict[str, Adapter]:

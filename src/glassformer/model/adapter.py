@@ -116,7 +116,8 @@ def product(
     """The value `name`, x W + b, and what the adapter beside W adds, if there is one."""
     if beside is None:
         return t(name, op, x, W, b)
-    return beside(name, x, t(frozen(name), op, x, W, b), t)
+    adapted: Tensor = beside(name, x, t(frozen(name), op, x, W, b), t)
+    return adapted
 
 
 def freeze(model: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,7 +64,7 @@ class Attention(nn.Module):
         self.q_norm = None if norm is None else QKNorm(norm, part, "head")
         self.k_norm = None if norm is None else QKNorm(norm, part, shared)
         lora, d_model, (wide, keys, values) = part.lora, part.d_model, part.widths
-        shared_heads = {"heads": part.n_kv_heads, "writes": {"head": shared}}
+        shared_heads: dict[str, Any] = {"heads": part.n_kv_heads, "writes": {"head": shared}}
         self.lora_Q = adapter(lora, "W_Q", d_model, wide, heads=part.n_heads)
         self.lora_K = adapter(lora, "W_K", d_model, keys, **shared_heads)
         self.lora_V = adapter(lora, "W_V", d_model, values, **shared_heads)

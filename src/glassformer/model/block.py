@@ -70,7 +70,8 @@ class Block(nn.Module):
     def _before(self, norm: str, x: Tensor, t: Tape) -> Tensor:
         if self.config.norm_position not in ("pre", "both") or not hasattr(self, norm):
             return x
-        return getattr(self, norm)(x, t.at(norm))
+        normed: Tensor = getattr(self, norm)(x, t.at(norm))
+        return normed
 
     def _add(self, name: str, branch: str, norm: str, x: Tensor, added: Tensor, t: Tape) -> Tensor:
         """The stream with what a branch adds: normed, scaled and dropped out of where it is."""

@@ -90,6 +90,6 @@ class CrossAttention(nn.Module):
             biases = (source(self.b_Q), *source(self.b_KV).chunk(2))
             for name, b in zip("QKV", biases, strict=True):
                 axis, n = heads[name]
-                yield View(f"{scope}b_{name}", b.unflatten(0, (n, -1)), (axis, "d_head"))
+                yield View(f"{scope}b_{name}", torch.unflatten(b, 0, (n, -1)), (axis, "d_head"))
         if self.b_O is not None:
             yield View(f"{scope}b_O", source(self.b_O), ("d_model",))

@@ -67,7 +67,8 @@ class Decoder(Tower, LanguageModel):
             )
         extra = self.read_extra_inputs(ids, begins)
         x = self.residual(ids, tape, cache, begins=extra.get("begins"))
-        return self.unembed(x, tape)
+        logits: Tensor = self.unembed(x, tape)
+        return logits
 
     def loss(
         self,

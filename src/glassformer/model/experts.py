@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -33,7 +34,9 @@ class Experts(nn.Module):
         self.b_in = bias(part.bias, n, part.d_mlp)
         self.W_out = nn.Parameter(torch.empty(n, *reversed(up)))
         self.b_out = bias(part.bias, n, part.d_model)
-        self.params = {"limit": part.limit, "slope": part.slope} if part.limit else {}
+        self.params: dict[str, Any] = (
+            {"limit": part.limit, "slope": part.slope} if part.limit else {}
+        )
 
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape

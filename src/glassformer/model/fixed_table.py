@@ -14,6 +14,8 @@ class FixedTable(nn.Module):
     A model of shapes only has a table of that `shape`, with no numbers.
     """
 
+    values: Tensor
+
     def __init__(
         self, make: Callable[[], Tensor], shape: tuple[int, int], exact: bool = False
     ) -> None:

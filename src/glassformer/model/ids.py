@@ -167,12 +167,11 @@ def refuse_outside(ids: Tensor, vocab_size: int) -> None:
 
 def _tensor(ids: Any, what: str) -> Tensor:
     """Whole numbers as a tensor of int64, in which targets have to be."""
-    if not isinstance(ids, Tensor):
-        ids = _from_values(ids, what)
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        kind = str(ids.dtype).removeprefix("torch.")
+    values = ids if isinstance(ids, Tensor) else _from_values(ids, what)
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        kind = str(values.dtype).removeprefix("torch.")
         raise GlassformerError(f"{what} are whole numbers, not {kind}; use ids from encode()")
-    return ids.long()
+    return values.long()
 
 
 def _from_values(ids: Any, what: str) -> Tensor:

@@ -59,7 +59,8 @@ class LanguageModel(Watchable, Generic[C]):
         self, ids: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS
     ) -> Float[Tensor, "batch pos vocab"]:
         """The forward pass of ids, and what is given beside them, that were checked."""
-        return self.unembed(self.final(ids, t, extra), t)
+        logits: Tensor = self.unembed(self.final(ids, t, extra), t)
+        return logits
 
     def loss_of(
         self, ids: Tensor, targets: Tensor, t: Tape, extra: ExtraInputs = NO_EXTRA_INPUTS

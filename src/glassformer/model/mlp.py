@@ -37,7 +37,7 @@ class MLP(nn.Module):
         wide = {"d_model": "d_mlp"}
         self.lora_gate = adapter(part.lora, "W_gate", *up, writes=wide)
         self.lora_in = adapter(part.lora, "W_in", *up, writes=wide)
-        self.lora_out = adapter(part.lora, "W_out", *reversed(up), reads=wide)
+        self.lora_out = adapter(part.lora, "W_out", part.d_mlp, part.d_model, reads=wide)
 
     def forward(
         self, x: Float[Tensor, "batch pos d_model"], t: Tape

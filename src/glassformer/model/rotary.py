@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -46,7 +46,7 @@ class Rotary(nn.Module):
         super().__init__()
         self.dims = part.dims
         sizes = {"base": part.base, "half": part.dims // 2, "width": part.dims}
-        self.params = {**sizes, **_scaling(part)}
+        self.params: dict[str, Any] = {**sizes, **_scaling(part)}
         plain = "" if part.dims == part.d_head else "part"
         self.ops = ops.ROTATIONS[part.scaling.kind if part.scaling else plain]
         shape = (part.n_ctx, part.d_head)
@@ -88,8 +88,12 @@ class RotaryByLength(nn.Module):
         self.dims, half = part.dims, part.dims // 2
         original = part.scaling.original_n_ctx
         sizes = {"base": part.base, "half": half, "width": part.dims}
-        self.of_frequency = {"original": original, **sizes}
-        self.of_row = {"original": original, "half": half, "amplitude": part.scaling.amplitude}
+        self.of_frequency: dict[str, Any] = {"original": original, **sizes}
+        self.of_row: dict[str, Any] = {
+            "original": original,
+            "half": half,
+            "amplitude": part.scaling.amplitude,
+        }
         self.factors = FixedTable(partial(_factors, part), (2, half), exact=True)
         shape = (2, part.d_head)
         self.frequencies = FixedTable(partial(_frequencies, part), shape, exact=True)

@@ -96,7 +96,7 @@ def _reduced(value: Tensor, axis: int, side: int, reduce: Callable[..., Tensor])
     if side >= n:
         return reduce(value, axis, keepdim=True)
     even = n // side * side
-    blocks = reduce(value.narrow(axis, 0, even).unflatten(axis, (-1, side)), axis + 1)
+    blocks = reduce(torch.unflatten(value.narrow(axis, 0, even), axis, (-1, side)), axis + 1)
     if even == n:
         return blocks
     return torch.cat([blocks, reduce(value.narrow(axis, even, n - even), axis, keepdim=True)], axis)

@@ -97,6 +97,7 @@ def record(
         state = in_float64(state)
     target = None if options.target is None else token_of(state.tokenizer, options.target)
     more: dict[str, Any] = {}
+    targets: Tensor | None
     if isinstance(state.model, EncoderDecoder):
         read, targets, more["source"] = translated(
             state.model, state.tokenizer, options.prompt, target, options.written

@@ -114,7 +114,7 @@ class Source:
         run = read_description(folder) if folder and self.kind == "run" else None
         own_first = run is not None and run.corpus.get("kind") == "text"
         if run is not None and run.corpus.get("kind") == "translation":
-            suited = [(sentence, None) for sentence in TO_TRANSLATE]
+            suited: list[tuple[str, str | None]] = [(sentence, None) for sentence in TO_TRANSLATE]
         else:
             data = folder / DATA if folder and not isinstance(config, TowersConfig) else None
             fills = isinstance(config, Config) and not config.causal
@@ -277,8 +277,10 @@ def _state(path: Path) -> tuple[int, int, int]:
 def _config(source: Source, _stamp: Stamp) -> Config | TowersConfig:
     """The configuration in a folder, read again only when its `_stamp` is another."""
     if source.folder is not None and source.kind == "run":
-        return read_description(source.folder).model
-    return config_of(source.where)
+        config: Config | TowersConfig = read_description(source.folder).model
+    else:
+        config = config_of(source.where)
+    return config
 
 
 GUESSES = ("floor", "unigram_loss", "uniform_loss")

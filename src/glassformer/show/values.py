@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,8 @@ class Layout:
 def layout(node: Node) -> Layout:
     """How to lay out a node; of a batch the first text is shown."""
     axes = [axis for axis in node.axes if axis != "batch"]
-    row = next((axis for axis in ("pos", "query", "source_query") if axis in axes), None)
+    rows: Iterable[str] = ("pos", "query", "source_query")
+    row = next((axis for axis in rows if axis in axes), None)
     if row is None:
         if len(axes) < 2:
             return Layout((), None, axes[0] if axes else None)
@@ -149,5 +150,6 @@ def probabilities(trace: Trace) -> np.ndarray | None:
     if "fwd/logits" in nodes and nodes["fwd/logits"].value is not None:
         logits = array(trace, nodes["fwd/logits"])[0]
         exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-        return exponentials / exponentials.sum(-1, keepdims=True)
+        shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
+        return shares
     return None

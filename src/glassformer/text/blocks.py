@@ -128,8 +128,10 @@ class Blocks:
         if self.mode == "stream":  # laid end to end around the text, from a place of the pass's own
             n_starts = self.n_train - self.n_ctx
             first = int(_philox(seed, number, part=1).random_raw()) % n_starts
-            return self.within.start + (first + chosen * self.n_ctx) % n_starts
-        return self.shard.starts(chosen) - offsets % 2  # from the separator on
+            starts: np.ndarray = self.within.start + (first + chosen * self.n_ctx) % n_starts
+        else:
+            starts = self.shard.starts(chosen) - offsets % 2  # from the separator on
+        return starts
 
     def evaluation(self, batch_size: int) -> Iterator[Batch]:
         """Yield X and Y [batch, pos] over the whole validation part, always the same.

@@ -173,7 +173,7 @@ class _Generation(jinja2.ext.Extension):
         return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
 
     def _around(self, caller: Any) -> str:
-        return _BEGIN + caller() + _END
+        return f"{_BEGIN}{caller()}{_END}"
 
 
 @lru_cache(maxsize=16)

@@ -60,7 +60,7 @@ def context_of(corpus: Corpus, tokenizer: Tokenizer) -> int:
     chats = islice(corpus.rows(), LOOKED_AT)
     lengths = [len(tokenizer.encode(corpus.document(row))) for row in chats]
     longest = int(np.quantile(lengths, 0.99, method="higher")) + 2 * SPARE
-    return min(2 ** (longest - 1).bit_length(), LONGEST_CONTEXT)
+    return min(1 << (longest - 1).bit_length(), LONGEST_CONTEXT)
 
 
 def write_chats(

@@ -52,7 +52,8 @@ class Batch(NamedTuple):
     def n_tokens(self) -> int:
         """Tokens that are read, padding included."""
         read = (tensor.numel() for name, tensor in self.extra.items() if name not in NO_TOKENS)
-        return self.ids.numel() + sum(read)
+        n_tokens: int = self.ids.numel() + sum(read)
+        return n_tokens
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with `change(tensor)` in place of each: on another device, or some rows."""
@@ -154,7 +155,6 @@ class BlocksData:
 
     def describe(self) -> dict[str, Any]:
         blocks = self.blocks
-        mixed = isinstance(blocks, Mixture)
         return {
             "tokens_sha256": blocks.shard.fingerprint,
             "tokenizer": blocks.shard.header.tokenizer,
@@ -165,7 +165,9 @@ class BlocksData:
             "order": "passes",  # runs that lack it drew their blocks with replacement
             "seed": self.seed,
             **({"document_mask": True} if self.document_mask else {}),
-            **({"parts": [[*part] for part in blocks.parts]} if mixed else {}),
+            **(
+                {"parts": [[*part] for part in blocks.parts]} if isinstance(blocks, Mixture) else {}
+            ),
         }
 
 

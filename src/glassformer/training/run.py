@@ -303,7 +303,8 @@ def read_metrics(path: Path) -> list[Row]:
             if number == len(lines):
                 break
             raise
-        rows.append({**_ROW.check(content, where, "take the line out")})
+        row: Row = {**_ROW.check(content, where, "take the line out")}
+        rows.append(row)
     return rows
 
 

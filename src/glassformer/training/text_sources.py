@@ -86,7 +86,8 @@ class Stories(Source):
 
     @property
     def kind(self) -> str:
-        return self.preset.get("corpus", {}).get("kind", "storyland")
+        kind: str = self.preset.get("corpus", {}).get("kind", "storyland")
+        return kind
 
     def texts(self) -> Iterable[str]:
         return (d.text for d in documents("vocabulary", VOCABULARY_DOCUMENTS, self.kind))

@@ -185,7 +185,7 @@ def open_run(
 
 def blank_targets(ids: Tensor, tokenizer: Tokenizer, target: str | None) -> Tensor:
     """Targets [1, pos] for an encoder: `target` in the text's one blank, and nothing else."""
-    blanks = (ids[0] == tokenizer.mask_id).nonzero().flatten().tolist()
+    blanks = [pos for pos, i in enumerate(ids[0].tolist()) if i == tokenizer.mask_id]
     if target is None or len(blanks) != 1:
         blank = tokenizer.mask or "[MASK]"
         raise GlassformerError(

@@ -135,7 +135,8 @@ class PairsData:
 
     def _sentence(self, number: int) -> list[int]:
         """The tokens of a sentence and the one that ends it."""
-        return self.shard.ids(slice(self._starts[number], self._ends[number])).tolist()
+        ids: list[int] = self.shard.ids(slice(self._starts[number], self._ends[number])).tolist()
+        return ids
 
     @property
     def holds_out(self) -> bool:

@@ -291,7 +291,7 @@ class _MatrixTape:
         return self
 
 
-_OPS = {
+_OPS: Mapping[str, Op[..., Tensor]] = {
     "g": ops.clipped_gradient,
     "m": ops.first_moment,
     "v": ops.second_moment,
@@ -302,7 +302,7 @@ _OPS = {
 }
 """AdamW's quantities, in their order, and the ops that make them."""
 
-_MUON_OPS = {
+_MUON_OPS: Mapping[str, Op[..., Tensor]] = {
     "g": ops.clipped_gradient,
     "m": ops.first_moment,
     "ahead": muon.look_ahead,

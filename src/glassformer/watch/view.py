@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 Source = Callable[[nn.Parameter], Tensor]
@@ -48,4 +49,4 @@ def in_shape(matrix: Tensor, view: View) -> Tensor:
     """A matrix [d_model, rest] in the shape of the weight that it stands for."""
     first = view.axes.index("d_model")
     rest = [n for axis, n in zip(view.axes, view.value.shape, strict=True) if axis != "d_model"]
-    return matrix.unflatten(1, rest).movedim(0, first)
+    return torch.unflatten(matrix, 1, rest).movedim(0, first)

@@ -1,4 +1,5 @@
 /** A matrix seen in a trace: two axes of a value, the others held at one index each. */
+import { number } from "../trace/number";
 import { isMasked as maskedAt, isInteger, itemBytes, strides, type TraceNode } from "../trace/node";
 import type { Trace } from "../trace/trace";
 import { afterCard } from "./first";
@@ -235,4 +236,20 @@ export async function scaleOf(trace: Trace, node: TraceNode): Promise<Scale> {
 export function summary(p: Plane): string {
   const axes = `${p.rowAxis ?? "one row"} by ${p.columnAxis ?? "one column"}`;
   return `${p.node.address}: ${axes}, ${p.of.rows} by ${p.of.columns}. Arrow keys move, Enter explains a number.`;
+}
+
+/** One cell in words: where it stands and its number, "…" where that has not come yet. */
+export function spokenCell(p: Plane, row: number, column: number): string {
+  const value = valueAt(p, row, column);
+  const where = [
+    p.rowAxis && `${p.rowAxis} ${rowLabel(p, row)}`,
+    p.columnAxis && `${p.columnAxis} ${columnLabel(p, column)}`,
+  ];
+  const what =
+    value === undefined
+      ? "…"
+      : isMasked(p, row, column)
+        ? "masked"
+        : number(value, 4, isInteger(p.node));
+  return [...where.filter(Boolean), what].join(", ");
 }

@@ -39,7 +39,7 @@ class Subject:
     @property
     def table(self) -> str:
         """The name of the embeddings of the tokens that are written."""
-        names = [view.name for view in self.model.views()]
+        names: list[str] = [view.name for view in self.model.views()]
         return [name for name in names if name.endswith("embed.W_E")][-1]
 
     @property

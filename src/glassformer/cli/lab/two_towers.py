@@ -110,8 +110,10 @@ def compare_written(
     sheet = Sheet()
     sheet.prose(summary, "bold")
     for address, value in edit.items():
-        is_other = isinstance(value, torch.Tensor)
-        what = counted(value.numel(), "number") + " of the other text" if is_other else f"{value:g}"
+        if isinstance(value, torch.Tensor):
+            what = f"{counted(value.numel(), 'number')} of the other text"
+        else:
+            what = f"{value:g}"
         sheet.prose(f"{address} -> {what}", QUIET, 2, 2)
     sheet.prose(f"It reads: {' '.join(read)}")
     sheet.line()

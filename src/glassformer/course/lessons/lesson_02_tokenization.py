@@ -107,7 +107,7 @@ def words_of(room: Classroom) -> Counter[str]:
 def _merged(tokenizer: Tokenizer, rank: int) -> str:
     """What a merge makes one piece, in the vocabulary's signs."""
     left, right = tokenizer.content["model"]["merges"][rank]
-    return left + right
+    return f"{left}{right}"
 
 
 def _pairs(room: Classroom) -> Stage:

@@ -70,7 +70,8 @@ def next_probs(room: Classroom, position: str, ids: list[int]) -> Tensor:
     """What the model with this kind of position expects after some tokens, [vocab] in float64."""
     model = room.variant(position=position).model
     with torch.no_grad():
-        return model(torch.tensor([ids]))[0, -1].double().softmax(-1)
+        logits: Tensor = model(torch.tensor([ids]))
+    return logits[0, -1].double().softmax(-1)
 
 
 def _guess(room: Classroom) -> Stage:

@@ -78,7 +78,7 @@ def lesson(room: Classroom) -> Lesson:
 
 def probs_of(state: TrainState, prompt: str) -> Tensor:
     """The probability [vocab] of each word of coming next, float64."""
-    logits = state.model.watch(state.tokenizer.encode(prompt))["fwd/logits"]
+    logits: Tensor = state.model.watch(state.tokenizer.encode(prompt))["fwd/logits"]
     return logits.reshape(-1, logits.shape[-1])[-1].double().softmax(-1)
 
 

@@ -115,7 +115,7 @@ def _guess(room: Classroom) -> Stage:
 def _probs(room: Classroom, prompt: str) -> torch.Tensor:
     state = room.riddler
     with torch.no_grad():
-        logits = state.model(torch.tensor([state.tokenizer.encode_prompt(prompt)]))
+        logits: torch.Tensor = state.model(torch.tensor([state.tokenizer.encode_prompt(prompt)]))
     return logits[0, -1].double().softmax(-1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class CompiledRows:
             for _ in range(slots)
         ]
         self._addresses = [[half.data_ptr() for half in slot] for slot in self._cache]
-        self._caches = (pointer * (MOST_ROWS * self._halves))()
+        self._caches: Any = (pointer * (MOST_ROWS * self._halves))()
         self._slots = [-1] * MOST_ROWS  # whose places stand in it
         self._tokens, self._lengths = ((number * MOST_ROWS)() for _ in range(2))
         self._buffers = torch.zeros(MOST_ROWS * capture.program.scratch, dtype=capture.dtype)

@@ -88,8 +88,8 @@ def settings(**defaults: Any) -> tuple[Setting, ...]:
         value = defaults.get(ours, default)
         if value is None:
             continue
-        null = {"null": 0} if ours in follow else {}
-        values = {"values": ACTIVATIONS} if ours == "activation" else {}
+        null: dict[str, Any] = {"null": 0} if ours in follow else {}
+        values: dict[str, Any] = {"values": ACTIVATIONS} if ours == "activation" else {}
         value = None if ours in follow and value == 0 else value
         result.append(Setting(theirs, ours, value, **null, **values))
     return tuple(result)

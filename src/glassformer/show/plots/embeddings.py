@@ -83,8 +83,11 @@ def draw_embeddings(trace: Trace) -> Figure:
     figure = new_figure(13, 9.5)
     axes = figure.subplots()
     summary = "a token of the vocabulary", "a token of the prompt"
-    axes.scatter(*at.T, s=16, color="#b7b7c4", linewidths=0, label=summary[0])
-    axes.scatter(*at[prompt].T, s=80, color=ORANGE, edgecolors="white", label=summary[1], zorder=3)
+    axes.scatter(at[:, 0], at[:, 1], s=16, color="#b7b7c4", linewidths=0, label=summary[0])
+    shown = at[prompt]
+    axes.scatter(
+        shown[:, 0], shown[:, 1], s=80, color=ORANGE, edgecolors="white", label=summary[1], zorder=3
+    )
     name_axes(
         axes,
         f"first direction ({shares[0]:.0%} of the differences)",

@@ -86,8 +86,9 @@ class Meaning:
 
 def meaning(choose: Choose, lexicon: Lexicon) -> Meaning:
     """Draw what is said."""
-    kind: Callable[[Choose, Lexicon], Action | Property | Greeting]
-    kind = choose([(1, _greeting), (2, _property), (3, _intransitive), (5, _transitive)])
+    kinds: list[tuple[int, Callable[[Choose, Lexicon], Action | Property | Greeting]]]
+    kinds = [(1, _greeting), (2, _property), (3, _intransitive), (5, _transitive)]
+    kind = choose(kinds)
     return Meaning(kind(choose, lexicon), choose([(2, True), (1, False)]))
 
 
