@@ -69,7 +69,7 @@ def test_the_order_of_many_blocks_takes_little_memory_and_is_the_order_of_all_th
     n, at = 2_000_001, 1_234_567
     tracemalloc.start()
     first, further = (
-        in_order(n, np.arange(place, place + 5_000), seed=7, number=3) for place in (0, at)
+        in_order(n, np.arange(begin, begin + 5_000), seed=7, number=3) for begin in (0, at)
     )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

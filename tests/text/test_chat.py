@@ -95,7 +95,7 @@ DOUBLED = "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = OP
 
 
 @pytest.mark.parametrize(
-    ("template", "says"),
+    ("template", "message"),
     [
         (ENDLESS, "it takes longer than"),
         (ENDLESS.replace(" %}{% endfor", " if j < 0 %}{% endfor", 1), "it takes longer than"),
@@ -129,9 +129,11 @@ DOUBLED = "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = OP
         ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "is no template"),
     ],
 )
-def test_a_template_that_would_never_end_or_fails_is_refused_in_words(monkeypatch, template, says):
+def test_a_template_that_would_never_end_or_fails_is_refused_in_words(
+    monkeypatch, template, message
+):
     monkeypatch.setattr(template_sandbox, "SECONDS", 0.02)
-    with pytest.raises(GlassformerError, match=says):
+    with pytest.raises(GlassformerError, match=message):
         rendered(template, CHAT, {})
 
 

@@ -111,7 +111,7 @@ def test_a_killed_sweep_takes_its_trainings_along_and_goes_on_to_the_same_weight
     (tmp_path / "text.txt").write_text(TEXT)
     options = {"text": [str(tmp_path / "text.txt")], **OPTIONS, "d_model": [8, 16], "dropout": 0.1}
     file = written(tmp_path, to_toml({**options, "steps": 2_000, "sample_every": 500}))
-    out, whole = tmp_path / "runs", tmp_path / "whole"
+    out, straight = tmp_path / "runs", tmp_path / "whole"
     command = [sys.executable, "-m", "glassformer", "sweep", str(file), "--out", str(out)]
     killed = subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.DEVNULL)
     logs = [out / f"d_model={n}.log" for n in (8, 16)]
@@ -126,10 +126,10 @@ def test_a_killed_sweep_takes_its_trainings_along_and_goes_on_to_the_same_weight
 
     code, shown, _ = glassformer("sweep", file, "--out", out)
     assert (code, " of 2,000" in shown) == (0, False)
-    glassformer("sweep", file, "--out", whole)
+    glassformer("sweep", file, "--out", straight)
     for variant in ("d_model=8", "d_model=16"):
-        assert load_run(out / variant).of("sample") == load_run(whole / variant).of("sample")
-        one, two = (load_file(folder / variant / "model.safetensors") for folder in (out, whole))
+        assert load_run(out / variant).of("sample") == load_run(straight / variant).of("sample")
+        one, two = (load_file(folder / variant / "model.safetensors") for folder in (out, straight))
         assert [name for name in one if not one[name].equal(two[name])] == []
 
 

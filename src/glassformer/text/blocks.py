@@ -215,8 +215,8 @@ def numbers_of_batch(n: int, seed: int, number: int, rows: int) -> np.ndarray:
 PAGE = 2**18  # numbers of an order that are in memory together, about
 
 
-def in_order(n: int, places: np.ndarray, seed: int, number: int, part: int = 0) -> np.ndarray:
-    """What stands at some places of pass `number`, an order of the numbers 0 to n - 1.
+def in_order(n: int, indices: np.ndarray, seed: int, number: int, part: int = 0) -> np.ndarray:
+    """What stands at some indices of pass `number`, an order of the numbers 0 to n - 1.
 
     Each number draws 32 bits, and the order is that of the draws. It is made page by page, of draws
     that begin with the same bits: neighbors in the order take the memory of a page, not of n.
@@ -226,12 +226,12 @@ def in_order(n: int, places: np.ndarray, seed: int, number: int, part: int = 0) 
     [1, 0, 5, 3, 4, 2]
     """
     ends = _page_ends(n, seed, number, part)
-    pages = np.searchsorted(ends, places, side="right")
-    result = np.empty(len(places), dtype=np.int64)
+    pages = np.searchsorted(ends, indices, side="right")
+    result = np.empty(len(indices), dtype=np.int64)
     for page in np.unique(pages).tolist():
         here = pages == page
         first = ends[page - 1] if page else 0
-        result[here] = _page(n, page, seed, number, part)[places[here] - first]
+        result[here] = _page(n, page, seed, number, part)[indices[here] - first]
     return result
 
 
