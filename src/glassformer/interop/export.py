@@ -99,15 +99,13 @@ def folded(model: AnyModel) -> AnyModel:
     config = export_config(model.config)
     if config == model.config or model.ln_embed is None:
         return model
-    other = kind_of(config).unfilled(config, model.embed.W_E.dtype, model.embed.W_E.device)
+    W_E = model.embed.W_E
+    other: AnyModel = kind_of(config).unfilled(config, W_E.dtype, W_E.device)
     with torch.no_grad():
         kept = {n: p for n, p in model.state_dict().items() if not n.startswith("ln_embed.")}
-        other.load_state_dict(
-            {**kept, "embed.W_E": model.ln_embed(model.embed.W_E[None], SILENT)[0]}
-        )
+        other.load_state_dict({**kept, "embed.W_E": model.ln_embed(W_E[None], SILENT)[0]})
     other.folder_settings, other.tokenizer = model.folder_settings, model.tokenizer
-    other.eval()
-    return other
+    return other.eval()
 
 
 def _name_an_unknown(path: Path, tokenizer: Tokenizer) -> None:

@@ -20,13 +20,12 @@ def with_adapters(base: OneTower, lora: Lora) -> OneTower:
     refuse_two(base.config)
     config = base.config.replace(lora=lora.to_dict())
     table = base.embed.W_E
-    model = kind_of(config).unfilled(config, table.dtype, table.device)
+    model: OneTower = kind_of(config).unfilled(config, table.dtype, table.device)
     model.load_state_dict(base.state_dict(), strict=False)  # adapters are drawn
     for name, parameter in learned(model).items():
         draw_adapter(parameter, name.rpartition(".")[2])
     model.folder_settings, model.tokenizer = base.folder_settings, base.tokenizer
-    model.train(base.training)
-    return model
+    return model.train(base.training)
 
 
 def refuse_two(config: Any) -> None:
@@ -47,7 +46,7 @@ def merged(model: OneTower) -> OneTower:
         return model
     config = model.config.replace(lora=None)
     weight = model.embed.W_E
-    result = kind_of(config).unfilled(config, weight.dtype, weight.device)
+    result: OneTower = kind_of(config).unfilled(config, weight.dtype, weight.device)
     result.load_state_dict({n: w for n, w in model.state_dict().items() if ".lora_" not in n})
     views = result.weights()
     with torch.no_grad():
@@ -63,8 +62,7 @@ def merged(model: OneTower) -> OneTower:
         replace(model.folder_settings, base=""),
         model.tokenizer,
     )
-    result.eval()
-    return result
+    return result.eval()
 
 
 def adapters_of(model: OneTower) -> dict[str, Adapter]:

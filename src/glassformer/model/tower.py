@@ -96,9 +96,8 @@ class Tower(nn.Module):
             x = block(x, t.at(f"blocks.{layer}"), cache, mask, rotations.get(turn), memory, bias)
         if cache is not None:
             cache.advance(n)
-        if self.ln_final is not None:
-            x = self.ln_final(x, t.at("ln_final"))
-        return x
+        final: Tensor = x if self.ln_final is None else self.ln_final(x, t.at("ln_final"))
+        return final
 
     def tower_views(self, source: Source = itself, scope: str = "") -> Iterator[View]:
         """Every parameter under its TransformerLens name, as views of what `source` gives."""
