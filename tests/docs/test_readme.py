@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from glassformer.cli import app as cli
-from tests.calculator import holds
+from tests.calculator import gives, holds
 from tests.command_line import Command
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,8 @@ def test_arithmetic_in_the_readme_is_true_as_printed():
         assert holds(f"{numbers} {result}"), numbers
     u, low, high = re.findall(r"u = (\S+) fell into \[(\S+), (\S+)\)", README)[0]
     assert float(low) <= float(u) < float(high)
+    loss, above, floor = re.findall(r"loss (\S+), (\S+) above the floor of (\S+)", README)[0]
+    assert gives(f"{loss} - {floor}", above)
 
 
 def test_every_command_is_in_the_table_with_what_it_does():
@@ -59,6 +61,7 @@ def test_every_command_is_in_the_table_with_what_it_does():
 def test_every_file_that_is_linked_to_is_there(name: str):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text)
+    assert len(links) >= 1
     for link in links:
         assert link.startswith("https://") or (ROOT / link).is_file(), link
 

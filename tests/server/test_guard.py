@@ -257,6 +257,17 @@ def test_a_token_in_the_address_becomes_a_cookie_and_leaves_the_address():
     assert (again.status_code, again.headers["location"]) == (303, "/")
 
 
+def test_two_servers_of_one_host_keep_their_cookies_apart():
+    names = set()
+    for port in (8001, 8002):
+        locked = client(host="0.0.0.0", token=TOKEN)
+        locked.base_url = f"http://127.0.0.1:{port}"
+        answer = locked.get("/?token=" + TOKEN, follow_redirects=False)
+        names.add(answer.headers["set-cookie"].partition("=")[0])
+        assert locked.get("/api/runs").status_code == 200
+    assert len(names) == 2
+
+
 def test_a_redirect_never_leads_to_another_site():
     locked = client(host="0.0.0.0", token=TOKEN)
     answer = locked.get(

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ from glassformer.training.storyland import (
     open_storyland,
     write_storyland,
 )
+from tests.calculator import gives
 
 N_CTX = 128
 
@@ -135,6 +137,10 @@ def test_the_demo_trains_answers_explains_and_draws(tmp_path):
         assert tokenizer.unknown_words(prompt) == []
     for words in ("above the floor", "right (", "blocks.0.attn.pattern", "attention.png"):
         assert words in shown.stdout
+    loss, above, floor = re.findall(r"loss (\S+), (\S+) above the floor of\s+(\S+)", shown.stdout)[
+        0
+    ]
+    assert gives(f"{loss} - {floor}", above)
     for stage in ("embed", "normalized", "attn_out", "mlp_out", "resid_post", "logits"):
         assert f"  {stage} " in shown.stdout
     assert shown.stdout.count(": agrees") == 1

@@ -26,6 +26,8 @@ export class ServerSource implements Source {
   engine(run: string): Promise<Engine | null> {
     const coming = this.asked.get(run) ?? this.fetchEngine(run).catch(() => null);
     this.asked.set(run, coming);
+    // a run in training is the server's, and a server may be busy: the page asks again later
+    void coming.then((engine) => engine ?? this.asked.delete(run));
     return coming;
   }
 

@@ -14,6 +14,7 @@ from glassformer.cli import pasted
 from glassformer.cli.answer import Answers
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.training import print_outcome, train_showing
+from glassformer.formula.spelling import difference
 from glassformer.generation.sampling import Sampling
 from glassformer.show.explanation import print_arithmetic, short_address
 from glassformer.show.plots.all import draw_all
@@ -100,9 +101,10 @@ def command(
 
 def print_score(score: StorylandScore, console: Console) -> None:
     """The two questions of Storyland: is it at the floor, and does it learn in context?"""
+    above = difference(score.loss, score.floor, 3)
     console.print(
-        f"on {MEASURED} fresh documents: loss {score.loss:.3f}, {score.loss - score.floor:.3f}"
-        f" above the floor of {score.floor:.3f} that no model can beat"
+        f"on {MEASURED} fresh documents: loss {score.loss:.3f}, {above} above the floor of"
+        f" {score.floor:.3f} that no model can beat"
     )
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in sorted(score.accuracy.items()))
     share = sum(score.right.values()) / sum(score.asked.values())

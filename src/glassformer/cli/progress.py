@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from glassformer.formula.spelling import difference
 from glassformer.metrics import Health, Row
 from glassformer.safe_text import harmless
 
@@ -119,7 +120,7 @@ def measured(row: Row) -> str:
     held_out = row.get("val_loss", math.nan)
     text = f"held-out loss {held_out:.3f}"
     if "floor" in row:
-        text += f", {held_out - row['floor']:.3f} above the floor of {row['floor']:.3f}"
+        text += f", {difference(held_out, row['floor'], 3)} above the floor of {row['floor']:.3f}"
     return text
 
 

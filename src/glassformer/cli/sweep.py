@@ -24,6 +24,7 @@ from glassformer.cli.streams import say_json
 from glassformer.cli.variants import Variant, read_variants
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
+from glassformer.formula.spelling import difference
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.options import to_toml
 from glassformer.training.run import PastRun, load_run
@@ -224,7 +225,9 @@ def _table(results: list[Result]) -> Table:
         cells = ["-" if math.isnan(result.loss) else f"{result.loss:.4f}"]
         if with_floor:
             floor = result.floor
-            cells += ["-", "-"] if floor is None else [f"{floor:.4f}", f"{result.loss - floor:.4f}"]
+            cells += (
+                ["-", "-"] if floor is None else [f"{floor:.4f}", difference(result.loss, floor, 4)]
+            )
         steps = f"{result.steps:,}"
         if result.steps < result.planned_steps:
             steps += f" of {result.planned_steps:,}"

@@ -136,6 +136,15 @@ def full_digits(result: float, evaluated: Callable[[int], float]) -> Digits:
     return Digits(FULL, RESULT_DIGITS[-1], holds=False)
 
 
+def difference(value: float, less: float, places: int) -> str:
+    """value - less of both as they are printed with these places.
+
+    >>> difference(0.5306, 0.4951, 3)  # of 0.531 and 0.495
+    '0.036'
+    """
+    return f"{round(value, places) - round(less, places):.{places}f}"
+
+
 def compared(before: Sequence[float], after: Sequence[float]) -> list[tuple[str, str, str]]:
     """Rows of two numbers and their difference as printed: before + difference = after.
 

@@ -20,7 +20,6 @@ from glassformer.server.errors import STATUS, ApiError, raw_answer
 BODY_BYTES = 2 << 20
 HEADER_BYTES = 65536
 TOO_LONG = f"a request's address and headers may have {HEADER_BYTES:,} bytes at most"
-COOKIE = "glassformer-token"
 ASKS = "this server asks for its token: open /?token=TOKEN once"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -121,7 +120,7 @@ class Guard:
                 query = _query(scope)
                 if scope["method"] == "GET" and self._has_token(query):
                     return await self._admit(scope, query, send_guarded)
-                if not self._knows_token(headers):
+                if not self._knows_token(headers, _cookie(scope)):
                     raise ApiError("unauthorized", ASKS)
             content = await _read(scope, headers, receive)
         except ApiError as error:
@@ -163,11 +162,11 @@ class Guard:
         if (origin is not None and origin not in ours) or site not in (None, "same-origin", "none"):
             raise ApiError("forbidden", "only this server's own page may send this request")
 
-    def _knows_token(self, headers: Headers) -> bool:
+    def _knows_token(self, headers: Headers, name: str) -> bool:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         tokens = [bearer.strip()] if scheme.lower() == "bearer" else []
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(name)
         except CookieError:
             cookie = None
         if cookie is not None:
@@ -183,17 +182,23 @@ class Guard:
     async def _admit(self, scope: Scope, query: Query, send: Send) -> None:
         """The same address without the token, which neither it nor the history then holds."""
         rest = urlencode([(name, value) for name, value in query if name != "token"])
-        cookie = SimpleCookie({COOKIE: self._token or ""})
-        cookie[COOKIE].update({"path": "/", "httponly": "true", "samesite": "Strict"})
+        name = _cookie(scope)
+        cookie = SimpleCookie({name: self._token or ""})
+        cookie[name].update({"path": "/", "httponly": "true", "samesite": "Strict"})
         # "//somewhere" would lead to another site
         path = "/" + scope["path"].lstrip("/\\")
         headers = {
             "location": f"{path}?{rest}" if rest else path,
-            "set-cookie": cookie[COOKIE].OutputString(),
+            "set-cookie": cookie[name].OutputString(),
             "content-length": "0",
         }
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         await _answer(send, 303, b"", raw)
+
+
+def _cookie(scope: Scope) -> str:
+    """The cookie's name: of the port, since a browser sends a host's cookies to all its ports."""
+    return f"glassformer-token-{scope['server'][1]}"
 
 
 def _query(scope: Scope) -> Query:

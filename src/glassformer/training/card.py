@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from glassformer.formula.spelling import difference
 from glassformer.interop.match import form_for
 from glassformer.model import TowersConfig
 from glassformer.model.kinds import AnyModel
@@ -142,8 +143,8 @@ def _loss(run: PastRun) -> str:
     floor = run.description.corpus.get("floor")
     if floor is not None:
         lines.append(
-            f"No model can be below {floor:.4f}, the entropy of the text: {loss - floor:.4f} are"
-            " left."
+            f"No model can be below {floor:.4f}, the entropy of the text:"
+            f" {difference(loss, floor, 4)} are left."
         )
     return "## Loss\n\n" + " ".join(lines) + "\n"
 

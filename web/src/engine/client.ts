@@ -27,7 +27,10 @@ export class Engine {
       this.waiting.get(data.n)?.(data);
       this.waiting.delete(data.n);
     });
-    void this.ask({ what: "open", packed, n_ctx, fresh });
+    for (const kind of ["error", "messageerror"])
+      this.worker.addEventListener(kind, (event) => this.lost((event as ErrorEvent).message));
+    // what is wrong with a model is the answer to every question about it
+    this.ask({ what: "open", packed, n_ctx, fresh }).catch(() => {});
   }
 
   async open(request: Request, signal?: AbortSignal): Promise<Opened> {
@@ -53,6 +56,13 @@ export class Engine {
   /** Train for some time, or by one update, at a learning rate. */
   steps = (milliseconds: number, lr: number): Promise<Learned> =>
     this.ask({ what: "steps", milliseconds, lr });
+
+  /** The worker has ended: what waits for it is told so. */
+  private lost(cause?: string): void {
+    const problem = `What runs the model in this page has stopped${cause ? ` (${cause})` : ""}. Reload the page.`;
+    for (const [n, answer] of this.waiting) answer({ n, problem });
+    this.waiting.clear();
+  }
 
   private async ask<T>(question: Question): Promise<T> {
     const n = ++this.asked;
