@@ -154,7 +154,9 @@ def test_the_cell_of_an_address_is_outlined_and_in_sight(
 def test_a_wide_formula_is_shaded_at_the_edge_and_reached_by_keys(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server}#/map?at={CELL}")
-    for region in page.locator(".dock .formula, .dock section.scroll-x").all():
+    regions = page.locator(".dock .formula, .dock section.scroll-x")
+    expect(regions.first).to_be_visible()
+    for region in regions.all():
         assert region.get_attribute("tabindex") == "0"
         shades = region.evaluate("e => getComputedStyle(e).backgroundAttachment")
         assert shades == "local, local, scroll, scroll"

@@ -72,3 +72,11 @@ def test_the_picture_of_the_walk_moves_and_is_at_most_600_kb() -> None:
     assert path.stat().st_size <= 600_000
     with Image.open(path) as picture:
         assert getattr(picture, "n_frames", 1) >= 10
+
+
+def test_the_guide_names_every_control_that_a_link_can_hide():
+    guide = (ROOT / "docs/guide/page.md").read_text(encoding="utf-8")
+    named = re.findall(r"leaves controls out: (.+?), joined", guide, re.S)[0]
+    views = (path.read_text(encoding="utf-8") for path in (ROOT / "web/src").rglob("*.svelte"))
+    hidden = {name for view in views for name in re.findall(r'hides\("(\w+)"\)', view)}
+    assert set(re.findall(r"`(\w+)`", named)) == hidden

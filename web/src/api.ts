@@ -3,7 +3,7 @@ import type { paths } from "../generated/schema";
 
 export type * from "../generated/schema";
 
-export type Method = "get" | "post";
+type Method = "get" | "post";
 
 /** The paths that have a method. */
 export type PathOf<M extends Method> = {

@@ -5,7 +5,7 @@ import { multiply } from "./product";
 import { rounding } from "./round";
 import { compile, offsets, register, Space, type Bound } from "./vector";
 
-export interface Shaped {
+interface Shaped {
   axes: string[];
   shape: number[];
   dtype: string;

@@ -27,7 +27,7 @@ export interface State {
 }
 
 /** What an update is made from, and with. */
-export interface Update {
+interface Update {
   program: Program;
   batch: Batch;
   params: NonNullable<Pass["params"]>;

@@ -46,7 +46,7 @@ export type Stage = { out: number; axes: string[] } & (
   | { kind: "product"; a: Load; b: Load; batch: string[]; m: string[]; n: string[]; k: string[] }
 );
 
-export interface Lowered {
+interface Lowered {
   stages: Stage[];
   /** Array 0 is the result, then come the operands in their order, then those made on the way. */
   arrays: number;

@@ -7,7 +7,7 @@ import type { Role } from "../trace/node";
 import { kindOf } from "../trace/address";
 
 /** A count that may grow with the number of texts or of tokens: "pos", or ["pos", -1] for one less. */
-export type Count = number | Length | [Length, number];
+type Count = number | Length | [Length, number];
 type Length = keyof Lengths;
 
 /** How many texts there are, how many tokens each has, and how many its source has where it has one. */

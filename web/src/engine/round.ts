@@ -2,7 +2,7 @@
 import { bfloat16 } from "../trace/dtype";
 
 /** Round the numbers [from, to) of an array in place. */
-export type Rounding = (numbers: Float64Array, from: number, to: number) => void;
+type Rounding = (numbers: Float64Array, from: number, to: number) => void;
 
 const ROUNDINGS: Record<string, Rounding> = {
   float64: () => {},

@@ -80,7 +80,7 @@ export function register(i: number, length: number): Float64Array {
 }
 
 /** Computes block number j of an expression into the register that it was compiled for. */
-export type Loop = (j: number) => void;
+type Loop = (j: number) => void;
 
 export function compile(expr: Expr, space: Space, bound: Bound, into: number): Loop {
   const n = space.block;

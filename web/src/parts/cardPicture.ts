@@ -20,7 +20,7 @@ interface Line {
 }
 
 /** Words in lines of at most so many letters; a longer word is cut. */
-export function wrapped(text: string, letters: number): string[] {
+function wrapped(text: string, letters: number): string[] {
   const lines = [""];
   for (let word of text.split(" ")) {
     while (word.length > letters) {

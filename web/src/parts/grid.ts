@@ -203,7 +203,7 @@ export interface Scale {
   largest: number;
 }
 
-export function scaleKind(node: TraceNode): Scale["kind"] {
+function scaleKind(node: TraceNode): Scale["kind"] {
   if (isInteger(node)) return "ids";
   return node.role === "probability" ? "probability" : "signed";
 }

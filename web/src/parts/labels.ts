@@ -1,5 +1,5 @@
 /** Which names fit on a map: the first ones in order, each only where nothing is written yet. */
-export interface Label {
+interface Label {
   id: number;
   x: number;
   y: number;

@@ -11,7 +11,7 @@ export interface Picture extends Places {
   shares: [number, number];
 }
 
-export interface Plane2 extends Picture {
+interface Plane2 extends Picture {
   /** Where the rows of another table of the same width lie in this picture. */
   project: (values: Float64Array, rows: number) => Places;
 }

@@ -61,7 +61,7 @@ const FIELDS = [
   "lesson", // the course's open lesson: it stands in the path, #/learn/3
   "teacher", // "1": the course without its answers
 ] as const;
-export type Field = (typeof FIELDS)[number];
+type Field = (typeof FIELDS)[number];
 type Fields = Partial<Record<Field, string>>;
 
 /** What is of one run's texts and numbers: another run begins without them. */

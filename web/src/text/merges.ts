@@ -14,7 +14,7 @@ export interface Pair {
   rank: number | null;
 }
 
-export interface Merge extends Pair {
+interface Merge extends Pair {
   rank: number;
   /** The word's pieces after it. */
   after: string[];

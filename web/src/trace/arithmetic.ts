@@ -58,7 +58,7 @@ interface Rest {
   alone: boolean;
 }
 
-export type Printed =
+type Printed =
   | Put
   | Rest
   | { is: "applied"; function: FunctionName; x: Printed }

@@ -11,7 +11,7 @@ import { symbol, type Trace } from "./trace";
 import { terms, type Terms } from "./terms";
 
 /** One number that went in. */
-export interface Operand {
+interface Operand {
   address: string;
   value: number;
   text: string;
@@ -20,7 +20,7 @@ export interface Operand {
 }
 
 /** The elements of one value that went in; of a sum over a vocabulary there are many, so each is made when asked for. */
-export class Operands {
+class Operands {
   constructor(
     private node: TraceNode,
     private reads: ByOffset,

@@ -2,7 +2,7 @@
 import { parse } from "./address";
 import { blockOf } from "./story";
 
-export type PartKind = "embedding" | "position" | "head" | "mlp" | "neuron" | "bias";
+type PartKind = "embedding" | "position" | "head" | "mlp" | "neuron" | "bias";
 
 /** Which part wrote to an address; `neuron`: of a masked head. */
 export interface Part {

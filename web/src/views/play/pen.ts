@@ -45,7 +45,7 @@ export const turn = (t: number, i: number, n: number, overlap = 2): number => {
 
 const SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
 
-export interface Letters {
+interface Letters {
   size?: number;
   weight?: number;
   color?: string;

@@ -32,7 +32,7 @@ export interface Word {
 }
 
 /** What a block did to the followed token: where its heads looked, the stream after it, and the guess there. */
-export interface Passing {
+interface Passing {
   block: number;
   /** [head, shown token] */
   pattern: Strip;

@@ -8,7 +8,7 @@ import { UNCHANGED, type Settings } from "./choose";
 import { uniform } from "../../engine/uniform";
 
 /** The settings, the seed, and a number `u` where the reader moved it by hand. */
-export type Draft = Omit<Sampling, "index"> & { u: number | null };
+type Draft = Omit<Sampling, "index"> & { u: number | null };
 
 class Sampler {
   /** The settings that the model's folder asks for, in its generation_config.json. */

@@ -17,7 +17,7 @@ export interface Frame {
 }
 
 /** Where a number stands in the picture, and back. */
-export interface Axis {
+interface Axis {
   at: (value: number) => number;
   invert: (pixel: number) => number;
   ticks: number[];

@@ -10,7 +10,7 @@ export interface Part {
 }
 
 /** The part that a weight's name says it is in. */
-export function partOf(name: string): string {
+function partOf(name: string): string {
   const [, tower = "", rest] = /^(?:(encoder|decoder)\.)?(.*)$/.exec(name)!;
   const block = /^blocks\.(\d+)\./.exec(rest);
   const part = block ? `block ${block[1]}` : outside(rest);

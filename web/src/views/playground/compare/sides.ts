@@ -17,7 +17,7 @@ export function nameOf(about: About, other: About, runs: RunSummary[]): string {
 }
 
 /** The numbers [from the last position on] of a value whose second axis is the position. */
-export function lastOf(trace: Trace, node: TraceNode): Promise<Float64Array> {
+function lastOf(trace: Trace, node: TraceNode): Promise<Float64Array> {
   const [, n, ...rest] = node.shape;
   const width = rest.reduce((a, b) => a * b, 1);
   return trace.values.range(node, (n - 1) * width, n * width);
