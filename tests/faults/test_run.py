@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,21 @@ def test_a_run_folder_in_use_is_refused_and_free_again_when_its_process_is_gone(
         Run.create(tmp_path / "run")
     lock.release()
     Run.create(tmp_path / "run").close()
+
+
+def test_a_run_whose_folder_is_deleted_says_so_and_leaves_no_half_folder(tmp_path):
+    model, recipe = small_model(), small_recipe()
+
+    def delete(row):
+        if row["step"] == 3:
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+    with (
+        pytest.raises(GlassformerError, match="run was moved or deleted while it was trained"),
+        new_run(tmp_path / "run", model, recipe) as run,
+    ):
+        train(model, small_data(), recipe, run=run, report=delete)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_new_run_does_not_overwrite_a_run_nor_other_files(tmp_path):

@@ -101,7 +101,7 @@ def save_checkpoint(parent: Path, step: int, checkpoint: Checkpoint) -> Path:
     final = step_folder(parent, step)
     if final.exists():
         return final
-    parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(exist_ok=True)  # not the run's folder: one that was deleted stays so
     remove_leftovers(parent)
     temporary = final.with_name(final.name + TEMPORARY)
     try:

@@ -235,8 +235,14 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self.close()
+        has_gone = self._tokenizer is not None and not (self.folder / "run.json").exists()
+        if isinstance(error, FileNotFoundError) and has_gone:
+            raise GlassformerError(
+                f"{self.folder} was moved or deleted while it was trained, so the training has"
+                " ended; put it back and go on by --resume, or start anew"
+            ) from error
 
 
 def _left_by_a_start(path: Path) -> bool:
