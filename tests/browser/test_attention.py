@@ -1,5 +1,6 @@
 """The attention view: every head's picture, words and arcs are those of the recorded pattern."""
 
+import re
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -7,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number
+from glassformer.lab import attribution
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.trace import Trace
@@ -58,6 +60,27 @@ def test_every_head_says_what_a_token_looks_at_most(
     expect(page.get_by_test_id("summary")).to_contain_text(
         f"Head 0 of block 0: {sentence(trace, 0, 0, query)}"
     )
+
+
+def test_the_head_that_did_most_for_the_answer_is_named_with_where_it_looks_and_what_it_wrote(
+    page: Page, server: str, trace: Trace, state: TrainState
+) -> None:
+    visit(page, server)
+    heads = {
+        match.groups(): share.logits
+        for share in attribution(state.model, trace).shares
+        if (match := re.fullmatch(r"layer (\d+) head (\d+)", share.part))
+    }
+    (block, head), wrote = max(heads.items(), key=lambda one: one[1])
+    row = head_of(trace, int(block), int(head))[-1]
+    told = page.get_by_test_id("wrote")
+    expect(told).to_contain_text(f"head {head} of block {block}: it looks most at")
+    expect(told).to_contain_text(f"“{WORDS[int(row.argmax())]}”, {number(float(row.max()), 2)}")
+    said = re.search(r"writes (\S+) to the logit", told.inner_text())
+    assert said is not None
+    assert float(said[1]) == pytest.approx(wrote, rel=1e-3, abs=1e-5)  # four digits are shown
+    told.get_by_role("link", name="head").click()
+    expect(page.get_by_test_id("head")).to_have_text(f"Head {head} of block {block}")
 
 
 @pytest.mark.heavy

@@ -83,8 +83,8 @@ def test_merges_are_replayed_as_the_tokenizer_took_them(page: Page, bpe: str, to
         if step.op == "look up":
             assert lines(page, ".after .digits") == [str(token) for token in step.ids]
         if at < len(steps) - 1:
-            page.get_by_role("button", name="Step on").click()
-    expect(page.get_by_role("button", name="Step on")).to_be_disabled()
+            page.get_by_role("button", name="Next", exact=True).click()
+    expect(page.get_by_role("button", name="Next", exact=True)).to_be_disabled()
 
 
 @pytest.mark.heavy

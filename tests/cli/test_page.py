@@ -3,9 +3,10 @@
 import pytest
 import tokenizers
 
-from glassformer.cli.page import DEMO, command
+from glassformer.cli.page import DEMO, command, say_snapshots
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
+from glassformer.server.schemas import PackedSnapshots
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from tests.server.served import data_block
@@ -72,3 +73,13 @@ def test_a_run_alone_opens_with_a_prompt_that_suits_it(tmp_path):
     command("miniature", out=tmp_path / "page.html")
     data = data_block((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert (data["first"]["prompt"], data["first"]["target"]) == ("the cat sat on the", "mat")
+
+
+def test_fewer_snapshots_than_asked_for_are_said_and_the_model_itself_counts_as_the_last(capsys):
+    held = PackedSnapshots(grids=[1.0], steps={0: "", 1: ""}, grid=64, moved=0.0)
+    say_snapshots(held, 3)
+    assert "all that the run has kept" not in capsys.readouterr().out
+    say_snapshots(held, 4)
+    assert "It holds 2 earlier steps of its training, all that the run has kept" in (
+        capsys.readouterr().out
+    )

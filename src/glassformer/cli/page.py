@@ -88,7 +88,7 @@ def gallery(snapshots: int | None) -> PageData:
 def say_snapshots(packed: PackedSnapshots | None, asked: int | None) -> None:
     """How exact the snapshots are that a page holds, and why they may be fewer than asked for."""
     held = len(packed.steps) if packed else 0
-    if asked is not None and held < asked:
+    if asked is not None and held + 1 < asked:  # the last of those kept is the model itself
         say(
             f"It holds {held} earlier steps of its training, all that the run has kept; train with"
             f" --snapshots {asked} for more."

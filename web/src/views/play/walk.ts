@@ -2,15 +2,13 @@
 import type { RunInfo } from "../../api";
 import type { Opened } from "../../source";
 import { format } from "../../trace/address";
-import { refusal } from "../../trace/attribution";
-import { partAt } from "../../trace/part";
-import { attributed } from "../../state/attributed";
 import { guessesAt } from "../../trace/guesses";
 import type { TraceNode } from "../../trace/node";
 import { line } from "../../trace/slice";
 import { taskOf, type Task } from "../../trace/task";
 import { blocksOf } from "../../trace/towers";
 import { visible, type Trace } from "../../trace/trace";
+import { attentionOf, chooseHead, type Chosen } from "./chosen";
 import {
   additionOf,
   headRows,
@@ -186,12 +184,6 @@ async function readingOf(
   };
 }
 
-/** The attention of a block that is shown: to the source, where it has one. */
-const attentionOf = (trace: Trace, scope: string, block: number): string => {
-  const at = `fwd/${scope}blocks.${block}`;
-  return trace.has(`${at}.cross_attn.pattern`) ? `${at}.cross_attn` : `${at}.attn`;
-};
-
 async function passed(
   trace: Trace,
   scope: string,
@@ -217,45 +209,6 @@ async function passed(
     after: await rows(trace, `fwd/${point}`, pos, pos + 1),
     guess: lens && { word: wordIn(trace, lens.token), prob: lens.prob },
   };
-}
-
-interface Chosen {
-  /** How its values begin. */
-  attention: string;
-  block: number;
-  head: number;
-  wrote: number | null;
-}
-
-/** The head that wrote most towards the answer, of those that look at the source where there is one; where logits can't be split by heads, the one that looks most at one other token. */
-async function chooseHead(
-  opened: Opened,
-  run: RunInfo,
-  { pos, token, scope, two }: { pos: number; token: number; scope: string; two: boolean },
-): Promise<Chosen> {
-  const { trace } = opened;
-  if (!refusal(trace, run.config)) {
-    const { shares } = await attributed(opened, run, token, pos);
-    const heads = shares
-      .map(({ address, logits }) => ({ ...partAt(address), logits }))
-      .filter(({ kind, crosses }) => kind === "head" && crosses === two);
-    if (heads.length) {
-      const best = heads.reduce((one, other) => (other.logits > one.logits ? other : one));
-      const attention = attentionOf(trace, scope, best.block!);
-      return { attention, block: best.block!, head: best.head!, wrote: best.logits };
-    }
-  }
-  let best = { attention: "", block: 0, head: 0, share: -1 };
-  for (let block = 0; block < blocksOf(trace, scope.slice(0, -1)); block++) {
-    const attention = attentionOf(trace, scope, block);
-    const node = trace.node(`${attention}.pattern`);
-    for (let head = 0; head < node.shape[1]; head++) {
-      const row = await rowOf(trace, node, head, pos);
-      const share = Math.max(...row.filter((_, key) => two || key !== pos), -1);
-      if (share > best.share) best = { attention, block, head, share };
-    }
-  }
-  return { ...best, wrote: null };
 }
 
 /** The token that a head looks at most. */
