@@ -1,4 +1,5 @@
 /** One head, for the followed token: its query against all keys, cell by cell, softmax, and the mix of values. */
+import { maxIndex } from "d3-array";
 import { chance, number } from "../../trace/number";
 import {
   bar,
@@ -143,7 +144,7 @@ function score(pen: Pen, watched: Watched, d: Desk, i: number, alpha: number): v
 
 function outlineBest(pen: Pen, d: Desk, scores: ArrayLike<number>, alpha: number): void {
   if (alpha <= 0) return;
-  const best = Array.from(scores).reduce((top, one, i) => (one > scores[top] ? i : top), 0);
+  const best = maxIndex(Array.from(scores));
   const { context, palette } = pen;
   const box = cell(d, best);
   context.globalAlpha = alpha;

@@ -1,4 +1,5 @@
 /** The walk in scenes: what each shows, for how long, and what it says with this prompt's numbers. */
+import { maxIndex } from "d3-array";
 import type { RunInfo } from "../../api";
 import { chance, count, number, signed } from "../../trace/number";
 import { drawChoice, drawLogits, drawProbabilities } from "./answer";
@@ -25,8 +26,7 @@ export interface Scene {
 const list = (words: string[]): string =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 
-const top = (values: ArrayLike<number>): number =>
-  Array.from(values).reduce((best, value, i, all) => (value > all[best] ? i : best), 0);
+const top = (values: ArrayLike<number>): number => maxIndex(Array.from(values));
 
 /** The words of the walk that depend on what a model is asked for. */
 const SAYS = {

@@ -1,4 +1,5 @@
 /** Recorded numbers as strips: rows of values, of one head, of a table, of a sum. */
+import { maxIndex } from "d3-array";
 import { blocksOf, scaleOf } from "../../parts/grid";
 import { format } from "../../trace/address";
 import type { TraceNode } from "../../trace/node";
@@ -117,7 +118,7 @@ export async function neuronsOf(trace: Trace, path: string, pos: number): Promis
   if (!node || node.axes.join() !== "batch,pos,d_mlp") return null;
   const result = await rows(trace, path, pos, pos + 1);
   const values = [...(result.values as Float64Array)];
-  const best = values.reduce((top, value, i) => (value > values[top] ? i : top), 0);
+  const best = maxIndex(values);
   return {
     strip: result,
     active: values.filter((value) => value > 0).length,

@@ -1,4 +1,5 @@
 /** The recorded numbers that the walk of one prompt shows; nothing in it is made up. */
+import { maxIndex } from "d3-array";
 import type { RunInfo } from "../../api";
 import type { Opened } from "../../source";
 import { format } from "../../trace/address";
@@ -214,7 +215,7 @@ async function passed(
 /** The token that a head looks at most. */
 async function mostSeen(trace: Trace, { attention, head }: Chosen, pos: number): Promise<number> {
   const row = await rowOf(trace, trace.node(`${attention}.pattern`), head, pos);
-  return row.indexOf(Math.max(...row));
+  return maxIndex(row);
 }
 
 async function closely(
