@@ -83,6 +83,12 @@ def test_a_tied_model_learns_the_same_from_chunks(monkeypatch):
         torch.testing.assert_close(gradient, reference, rtol=1e-11, atol=1e-14)
 
 
+def test_a_gpu_takes_more_logits_at_once():
+    """Every chunk costs it the gradient of W_U, read and written."""
+    cpu, gpu = (cross_entropy.at_once(torch.device(kind)) for kind in ("cpu", "cuda"))
+    assert gpu == 8 * cpu
+
+
 def test_the_logits_of_a_batch_are_never_all_there():
     n, vocab = 1024, 50257  # 206 MB of logits in fp32
     generator = torch.Generator().manual_seed(0)

@@ -74,6 +74,14 @@ LOGITS_AT_ONCE = Choice(
     "tests/kernels/test_cross_entropy.py::test_the_logits_of_a_batch_are_never_all_there",
 )
 
+LOGITS_AT_ONCE_ON_A_GPU = Choice(
+    2**27,
+    "by arithmetic, not measured: a chunk reads and writes the gradient of W_U, 0.46 GB at"
+    " 124M. In 16 texts of 1,024 tokens 50 chunks of 2**24 logits take 4.8 ms for it at 4.8 TB/s, a"
+    " sixth of a pass at half of an H200's peak; 7 of 2**27 take 0.7 ms, and 2 GB of memory",
+    "tests/kernels/test_cross_entropy.py::test_a_gpu_takes_more_logits_at_once",
+)
+
 LARGE_FP32_IS_PACKED = Choice(
     AMD,
     "one core of an Intel processor does not read a 124M model in fp32 at the memory's speed:"

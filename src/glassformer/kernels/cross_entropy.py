@@ -21,6 +21,9 @@ from glassformer.kernels.product import affine
 CHUNK = choices.LOGITS_AT_ONCE.value
 """Logits that may exist at once; a batch with fewer is computed whole."""
 
+GPU_CHUNK = choices.LOGITS_AT_ONCE_ON_A_GPU.value
+"""The same on a GPU."""
+
 IGNORED = -100
 """A target that does not count: the model is not asked there."""
 
@@ -51,7 +54,7 @@ def token_surprise(
     """
     if fits_whole(x, W_U):
         return _surprise(x, W_U, b_U, targets, cap)
-    texts = max(1, CHUNK // (x.shape[1] * W_U.shape[1]))
+    texts = max(1, at_once(x.device) // (x.shape[1] * W_U.shape[1]))
     parts = zip(torch.split(x, texts), torch.split(targets, texts), strict=True)
     return torch.cat(
         [checkpoint(_surprise, x, W_U, b_U, aim, cap, use_reentrant=False) for x, aim in parts]
@@ -70,7 +73,12 @@ def _surprise(x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, cap: 
 
 def fits_whole(x: Tensor, W_U: Tensor) -> bool:
     """Whether the logits of x [..., d_model] are few enough to be held."""
-    return x.numel() // x.shape[-1] * W_U.shape[-1] <= CHUNK
+    return x.numel() // x.shape[-1] * W_U.shape[-1] <= at_once(x.device)
+
+
+def at_once(device: torch.device) -> int:
+    """How many logits may exist at once on a device."""
+    return GPU_CHUNK if device.type == "cuda" else CHUNK
 
 
 def chunked_cross_entropy(
@@ -102,7 +110,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         ]
         with torch.autocast(device, enabled=False):
             W = W_U.to(dtype)  # once, not for every chunk
-            rows = max(1, CHUNK // W.shape[1])
+            rows = max(1, at_once(x.device) // W.shape[1])
             for start in range(0, len(x), rows):
                 part = slice(start, start + rows)
                 logits = (x[part].to(dtype) @ W).to(total.dtype)

@@ -6,6 +6,7 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.model.kinds import AnyModel
@@ -34,6 +35,17 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]
     if dtype == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device.
+
+    A GPU reads it from pinned memory when it comes to it: from any other, the processor would wait
+    for all that the GPU was asked for before.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def widen(model: AnyModel) -> None:

@@ -12,7 +12,7 @@ from glassformer.errors import GlassformerError
 from glassformer.model.evaluating import evaluating
 from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
-from glassformer.training.device import autocast
+from glassformer.training.device import autocast, sent
 from glassformer.training.ranks import ALONE, Ranks
 
 
@@ -68,7 +68,7 @@ def evaluate(
                 continue
             share = ranks.share(batch)
             n = share.n_asked
-            local = share.map(lambda tensor: tensor.to(device))
+            local = share.map(lambda tensor: sent(tensor, device))
             targets = local.targets if n else local.targets.clamp(min=0)  # others wait for it
             with autocast(device, dtype):
                 loss = model.loss(local.ids, targets, **local.extra)

@@ -14,7 +14,7 @@ from glassformer.errors import GlassformerError
 from glassformer.model.evaluating import evaluating
 from glassformer.model.kinds import AnyModel
 from glassformer.training.data import Batch
-from glassformer.training.device import autocast
+from glassformer.training.device import autocast, sent
 from glassformer.training.ranks import ALONE, Ranks, full_tensor
 from glassformer.training.recipe import Recipe
 
@@ -81,7 +81,7 @@ def accumulate_gradient(
             continue  # the mean over nothing is no number
         share = ranks.share(batch)
         n_local = count if share is batch else share.n_asked
-        local = share.map(lambda tensor: tensor.to(device, non_blocking=True))
+        local = share.map(lambda tensor: sent(tensor, device))
         # where no row of this rank's is asked for, others wait for it
         targets = local.targets if n_local else local.targets.clamp(min=0)
         drops = model.config.dropout
