@@ -158,9 +158,9 @@ class Blocks:
         """Return how often each token is a target in the training part."""
         counts = np.zeros(self.shard.header.vocab_size, dtype=np.int64)
         for first in range(
-            self.within.start + 1, self.split, 2**24
+            self.within.start + 1, self.split, 2**20
         ):  # a part at a time, so that memory stays flat
-            tokens = self.shard.ids(slice(first, min(first + 2**24, self.split)))
+            tokens = self.shard.ids(slice(first, min(first + 2**20, self.split)))
             counts += np.bincount(tokens, minlength=len(counts))
         return torch.from_numpy(counts)
 
