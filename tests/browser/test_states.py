@@ -46,6 +46,13 @@ def test_a_run_that_was_deleted_while_it_was_open_is_named(
         expect(page.locator("main").get_by_role("alert")).to_contain_text("doomed")
 
 
+def test_a_link_that_was_cut_within_an_escape_still_opens_the_page(page: Page, server: str) -> None:
+    page.route("**/api/course", lambda route: route.abort())  # a text of its own takes a while
+    page.goto(f"{server}#/learn/3%")
+    expect(page.get_by_text("The lessons could not be opened")).to_be_visible()
+    page.unroute("**/api/course")
+
+
 def test_a_gradient_is_checked_by_a_finite_difference_on_the_button(
     page: Page, server: str
 ) -> None:

@@ -170,7 +170,7 @@ class Route {
     const parameters = new URLSearchParams(query ?? "");
     const fields: Fields = {};
     for (const field of FIELDS) if (parameters.has(field)) fields[field] = parameters.get(field)!;
-    if (view === "learn" && second) fields.lesson = decodeURIComponent(second);
+    if (view === "learn" && second) fields.lesson = decoded(second);
     return { view, fields };
   }
 
@@ -183,6 +183,15 @@ class Route {
       for (const field of FIELDS)
         if (this.fields[field] !== fields[field]) this.fields[field] = fields[field];
     });
+  }
+}
+
+/** A part of an address as text; what is no escape, such as the % of "100%", stays as it is. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
   }
 }
 
