@@ -1,13 +1,12 @@
 """The API under 8 and 32 clients: throughput, time to the first token and between tokens.
 
 Beside it llama.cpp's server, through xllamacpp on the exported GGUF, where that is installed. A
-client asks for one streamed text after another; sequential is one client that waits for each whole
-answer. Clients and server share this machine.
+client asks for one text after another. Eight of them are compared with one in turns, and the median
+of the pairs counts. Clients and server share this machine. `--seconds 240` says it in five minutes.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import subprocess
@@ -16,9 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPException
-from itertools import pairwise
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +24,22 @@ import psutil
 import torch
 
 import glassformer as gf
-from bench.measure import Row
+from bench.api_clients import LOOK_SECONDS, PROMPT, Load, load
+from bench.measure import Row, ratio
 from glassformer.interop.export import GGUF, export
 from glassformer.model import Config, Decoder
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.card import card
 
 TEXT = "the cat sat on the mat. The dog's bone isn't here, 12 times!\n"
-NEW = 48
-"""Tokens of each text, but for the few that end by themselves."""
+PAIRS = 6
+"""Loads of one client, and of eight: their ratio moves with the machine by a tenth."""
 
-PROMPT = "the cat sat on the mat. The dog"
-WARM_SHARE, WARM_SECONDS = 0.2, 60.0
-"""Of a load's time, or a minute of it, until what grows at first has grown."""
+STREAMS = 4
+"""How many times as long streams are looked at, for their slowest pieces."""
 
 START_SECONDS = 5.0
 """How long a process takes to start, at most, on a machine with nothing beside it."""
-
-LOOK_SECONDS = 0.5
-"""How often a server's memory is looked at."""
 
 SIZES: dict[str, dict[str, Any]] = {
     "demo": {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_ctx": 128},
@@ -59,7 +53,7 @@ def run(seconds: float) -> Iterator[Row]:
         for name, sizes in SIZES.items():
             model, run = make(Path(folder) / name, sizes)
             yield from _ours(name, run, seconds / len(SIZES))
-            yield from peer_rows(name, model, Path(folder), seconds / len(SIZES) / 4, (8, 32))
+            yield from peer_rows(name, model, Path(folder), seconds / len(SIZES) / 8, (8, 32))
 
 
 def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
@@ -82,26 +76,56 @@ def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
 def _ours(name: str, folder: Path, seconds: float) -> Iterator[Row]:
     with our_server(folder) as (url, process):
         _until_apart(url, process)
-        alone = load(url, 1, seconds / 4, stream=False, process=process)
-        eight = load(url, 8, seconds / 4, stream=False, process=process)
-        for seen, who in ((alone, "one client"), (eight, "8 clients")):
-            per_text = 1e3 * seen.processor * NEW / seen.tokens
-            yield Row(f"{name}: {who}, server's processor time per text", per_text, "ms")
-        yield Row(f"{name}: one client after another", alone.rate, "tokens/s")
-        yield Row(f"{name}: 8 clients", eight.rate, "tokens/s")
-        ratio = eight.rate / alone.rate
-        yield Row(f"{name}: 8 clients, times one", ratio, "x", target=(">=", 4))
-        with _tracing(url, name):
-            traced = load(url, 8, seconds / 4, stream=False)
-        delay = 100 * (eight.rate / traced.rate - 1)
-        yield Row(f"{name}: 8 clients, longer while traced", delay, "%", target=("<=", 10))
+        each = seconds / (4 * PAIRS + 2 * STREAMS)
+        yield from _pairs(name, url, process, each)
+        yield from _while_traced(name, url, each)
         for clients in (8, 32):
-            streamed = load(url, clients, seconds / 4, process=process)
+            streamed = load(url, clients, STREAMS * each, process=process)
             yield from streamed.rows(f"{name}: {clients} streams")
             if clients == 32:
                 growth = streamed.growth
                 yield Row(f"{name}: memory grown under 32", growth, "%", target=("<=", 5))
                 yield Row(f"{name}: errors under 32", streamed.errors, "", target=("<=", 0))
+
+
+def _pairs(name: str, url: str, process: psutil.Process, seconds: float) -> Iterator[Row]:
+    """Loads of one client and of eight in turns: whole answers."""
+    loads: dict[int, list[Load]] = {1: [], 8: []}
+    for n in range(PAIRS):
+        for clients in (1, 8) if n % 2 == 0 else (8, 1):
+            loads[clients].append(load(url, clients, seconds, stream=False, process=process))
+    for clients, who in ((1, "one client"), (8, "8 clients")):
+        server = [1e3 * seen.processor / seen.texts for seen in loads[clients]]
+        client = [1e3 * seen.client_processor / seen.texts for seen in loads[clients]]
+        what = f"{name}: {who}, processor time per text"
+        yield Row(f"{what}, server", statistics.median(server), "ms", rounds=PAIRS)
+        yield Row(f"{what}, client", statistics.median(client), "ms", rounds=PAIRS)
+    one, eight = ([seen.rate for seen in loads[clients]] for clients in (1, 8))
+    yield Row(
+        f"{name}: 8 clients, times one after another",
+        statistics.median(eight),
+        "tokens/s",
+        "one client",
+        statistics.median(one),
+        ratio(eight, one),
+        (">=", 4),
+        PAIRS,
+    )
+    times = ", ".join(f"{a / b:.2f}" for a, b in zip(eight, one, strict=True))
+    print(f"  each of the {PAIRS} pairs: {times}")
+
+
+def _while_traced(name: str, url: str, seconds: float) -> Iterator[Row]:
+    """Eight clients, left alone and while one request after another is traced, in turns."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    for n in range(PAIRS):
+        for traced in (False, True) if n % 2 == 0 else (True, False):
+            with _tracing(url, name) if traced else nullcontext():
+                rates[traced].append(load(url, 8, seconds, stream=False).rate)
+    longer = ratio(rates[False], rates[True])
+    rate, alone = statistics.median(rates[True]), statistics.median(rates[False])
+    what = f"{name}: 8 clients while traced, longer than without"
+    yield Row(what, rate, "tokens/s", "not traced", alone, longer, ("<=", 1.1), PAIRS)
 
 
 def _until_apart(url: str, process: psutil.Process) -> None:
@@ -170,6 +194,7 @@ def peer_rows(
         url = server.stdout.readline().strip()
         if not url:
             return  # it is not installed, or does not read this model
+        load(url, 1, 0)
         for clients in loads:
             streamed = load(url, clients, seconds)
             yield from streamed.rows(f"{name}: {clients} streams, llama.cpp")
@@ -188,143 +213,3 @@ server = xllamacpp.Server(given)
 print(server.listening_address, flush=True)
 sys.stdin.read()
 """
-
-
-class Load:
-    """What some clients saw: seconds to first tokens and between tokens, tokens, errors, memory."""
-
-    def __init__(self) -> None:
-        self.first: list[float] = []
-        self.between: list[float] = []
-        self.tokens = 0
-        self.faults: list[str] = []
-        self.seconds = 0.0
-        self.processor = 0.0
-        """Seconds of processor time that the server took, in all of its processes."""
-        self.memory: list[float] = []
-
-    @property
-    def errors(self) -> float:
-        return float(len(self.faults))
-
-    @property
-    def rate(self) -> float:
-        return self.tokens / self.seconds
-
-    @property
-    def warm(self) -> float:
-        """Megabytes once what grows at first has grown."""
-        return self.memory[int(min(WARM_SHARE * len(self.memory), WARM_SECONDS / LOOK_SECONDS))]
-
-    @property
-    def growth(self) -> float:
-        """Per cent that the memory grew by, from when it was warm to the end."""
-        return 100 * (self.memory[-1] / self.warm - 1)
-
-    def rows(self, what: str) -> Iterator[Row]:
-        yield Row(what, self.rate, "tokens/s")
-        for name, times in {"first token": self.first, "between tokens": self.between}.items():
-            yield Row(f"{what}, {name}, p50", statistics.median(times) * 1e3, "ms")
-            yield Row(f"{what}, {name}, p99", _p99(times) * 1e3, "ms")
-
-
-def load(
-    url: str,
-    clients: int,
-    seconds: float,
-    stream: bool = True,
-    process: psutil.Process | None = None,
-) -> Load:
-    """Some clients that ask for one text after another."""
-    seen, over, lock = Load(), threading.Event(), threading.Lock()
-
-    def ask(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=300) as client, closing(_plain(url)) as plain:
-            asked = 0
-            while not over.is_set():
-                asked += 1
-                body = {
-                    "prompt": PROMPT,
-                    "max_tokens": NEW,
-                    "seed": number * 10_000 + asked,
-                    "stream": stream,
-                    "temperature": 1.0,
-                }
-                if stream:
-                    body["stream_options"] = {"include_usage": True}
-                try:
-                    times, tokens = _streamed(client, body) if stream else _unstreamed(plain, body)
-                except (httpx.HTTPError, OSError, HTTPException, KeyError, ValueError) as error:
-                    after = time.perf_counter() - begun
-                    fault = f"after {after:.0f} s: {error!r}"
-                    print(fault, file=sys.stderr)
-                    with lock:
-                        seen.faults.append(fault)
-                    continue
-                with lock:
-                    seen.tokens += tokens
-                    seen.first += times[:1]
-                    # several tokens that came in one piece came at once
-                    seen.between += [after - before for before, after in pairwise(times)]
-
-    with closing(_plain(url)) as plain:
-        _unstreamed(plain, {"prompt": PROMPT, "max_tokens": 2})
-    threads = [threading.Thread(target=ask, args=[number]) for number in range(clients)]
-    spent = 0.0 if process is None else _processor_seconds(process)
-    begun = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    while time.perf_counter() - begun < seconds:
-        time.sleep(min(LOOK_SECONDS, seconds))
-        if process is not None:
-            seen.memory.append(sum(p.memory_info().rss for p in _processes(process)) / 1e6)
-    over.set()
-    for thread in threads:
-        thread.join()
-    if process is not None:
-        seen.processor = _processor_seconds(process) - spent
-    seen.seconds = time.perf_counter() - begun
-    return seen
-
-
-def _processes(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children()]
-
-
-def _processor_seconds(process: psutil.Process) -> float:
-    times = (one.cpu_times() for one in _processes(process))
-    return sum(one.user + one.system for one in times)
-
-
-def _plain(url: str) -> HTTPConnection:
-    """A client that takes a third of a millisecond for an answer; httpx takes more than one."""
-    return HTTPConnection(url.removeprefix("http://"), timeout=300)
-
-
-def _unstreamed(client: HTTPConnection, body: dict[str, Any]) -> tuple[list[float], int]:
-    headers = {"content-type": "application/json"}
-    client.request("POST", "/v1/completions", json.dumps(body), headers)
-    answer = json.loads(client.getresponse().read())
-    return [], answer["usage"]["completion_tokens"]
-
-
-def _streamed(client: httpx.Client, body: dict[str, Any]) -> tuple[list[float], int]:
-    """When tokens came, in seconds after the request, and how many."""
-    times: list[float] = []
-    tokens = 0
-    begun = time.perf_counter()
-    with client.stream("POST", "/v1/completions", json=body) as answer:
-        answer.raise_for_status()
-        for line in answer.iter_lines():
-            if not line.startswith("data: {"):
-                continue
-            times.append(time.perf_counter() - begun)
-            usage = json.loads(line.removeprefix("data: ")).get("usage")
-            tokens = usage["completion_tokens"] if usage else tokens
-    if not tokens:
-        raise ValueError("the stream did not end as it should")
-    return times[:-1], tokens  # the last piece tells the usage
-
-
-def _p99(times: list[float]) -> float:
-    return sorted(times)[int(0.99 * (len(times) - 1))]

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.bench_serve import SIZES, load, make, our_server, peer_rows
+from bench.api_clients import load
+from bench.bench_serve import SIZES, make, our_server, peer_rows
 from bench.measure import Row
 
 CLIENTS = 32

@@ -124,6 +124,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING
 
 
+@cache
 def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """A type and what is added to it; of a type or None, that type."""
     if get_origin(hint) is Annotated:
@@ -135,6 +136,7 @@ def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return hint, ()
 
 
+@cache
 def _may_be_none(hint: Any) -> bool:
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]

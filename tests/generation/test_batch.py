@@ -44,8 +44,8 @@ class Reader:
     def scored(self, prompt: list[Chosen]) -> None:
         self.prompt = prompt
 
-    def push(self, chosen: Chosen) -> bool:
-        self.chosen.append(chosen)
+    def push(self, *chosen: Chosen) -> bool:
+        self.chosen += chosen
         return False
 
     def finish(self, reason: str | None, error: Exception | None = None) -> None:

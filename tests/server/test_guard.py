@@ -294,6 +294,14 @@ def test_every_answer_forbids_framing_sniffing_and_storing(path):
     assert headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/", "/api/runs", "/v1/models", "/health", "/v1/none"])
+def test_head_is_answered_wherever_get_is_and_without_a_body(path):
+    got, headed = server.get(path), server.head(path)
+    assert headed.status_code == got.status_code
+    assert headed.headers == got.headers
+    assert headed.content == b""
+
+
 def test_refusals_carry_them_too():
     assert "content-security-policy" in server.get("/", headers={"host": "evil.example"}).headers
 

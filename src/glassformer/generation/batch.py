@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import MOST_ROWS, CompiledRows, NotCompiledError
+from glassformer.generation.c_step.choice import UNDECIDED, CompiledChoice
 from glassformer.generation.packed import unpacked
 from glassformer.generation.plain_rows import PlainRows
 from glassformer.generation.rules import NO_RULES, Rules
@@ -56,8 +58,8 @@ class Sink(Protocol):
         """Take the prompt's own tokens with their log-probabilities, if they were asked for."""
         ...
 
-    def push(self, chosen: Chosen) -> bool:
-        """Take a token; return whether the text is to end with it."""
+    def push(self, *chosen: Chosen) -> bool:
+        """Take tokens; return whether the text is to end with them."""
         ...
 
     def finish(self, reason: str | None, error: Exception | None = None) -> None:
@@ -98,13 +100,31 @@ class Text:
     def __post_init__(self) -> None:
         self.ids = [*self.prompt]
         """Prompt and new tokens."""
+
+    @cached_property
+    def how(self) -> dict[str, Any]:
+        """How tokens are chosen, as `choose_rows` takes it."""
         how = self.sampling.params()
-        self.penalty = float(how.pop("repetition_penalty"))
-        self.how: dict[str, Any] = how
-        self.kind = tuple(how.values())
+        del how["repetition_penalty"]
+        return how
+
+    @cached_property
+    def kind(self) -> tuple[Any, ...]:
         """What texts have in common whose tokens are chosen together."""
-        self.is_steered = any(self.rules) or bool(self.bias) or self.penalty != 1
+        return tuple(self.how.values())
+
+    @cached_property
+    def is_steered(self) -> bool:
         """Whether its scores are changed before a token is chosen."""
+        return any(self.rules) or bool(self.bias) or self.sampling.repetition_penalty != 1
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether new tokens are all that is asked for, drawn from all that there are."""
+        is_told = self.logprobs is not None or self.score
+        is_cut = self.kind[1:] != (None, None, None)
+        is_drawn = not self.sampling.greedy and self.max_new > 0
+        return is_drawn and not (self.is_steered or is_told or is_cut)
 
 
 class Batch:
@@ -117,6 +137,7 @@ class Batch:
         slots, capacity = room_of(model)
         self.model, self.capacity = model, capacity
         self._reader = _reader(model, min(slots, most_slots), capacity)
+        self._choice = _choice(self._reader)
         self._free = [*range(self._reader.slots)]
         self._held: list[list[int]] = [[] for _ in self._free]  # what stands in each slot
         self.texts: list[Text] = []
@@ -157,7 +178,33 @@ class Batch:
             self._held[text.slot].append(text.ids[at])
             text.n_cached = at + 1
         if loud:
-            self._take(loud, logits.double())
+            self._take_rest(loud, logits, self._take_plain(loud, logits))
+
+    def _take_plain(self, rows: Sequence[tuple[Text, int]], logits: Tensor) -> set[int]:
+        """Choose tokens of texts of which no more is asked; return the rows that this decided."""
+        if self._choice is None:
+            return set()
+        plain = [row for row, (text, _) in enumerate(rows) if text.is_plain]
+        if not plain:
+            return set()
+        texts = [rows[row][0] for row in plain]
+        drawn = [uniform(text.seed, len(text.new)) for text in texts]
+        temperatures = [text.sampling.temperature for text in texts]
+        tokens = self._choice.tokens(logits, plain, temperatures, drawn)
+        now, decided = time.monotonic(), set[int]()
+        for row, text, token in zip(plain, texts, tokens, strict=True):
+            if token != UNDECIDED:
+                decided.add(row)
+                text.times.append(now)
+                self._append(text, Chosen(token))
+        return decided
+
+    def _take_rest(
+        self, rows: Sequence[tuple[Text, int]], logits: Tensor, decided: set[int]
+    ) -> None:
+        if len(decided) < len(rows):
+            rest = [row for row in range(len(rows)) if row not in decided]
+            self._take([rows[row] for row in rest], logits[rest].double())
 
     def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
         """What is read in this turn, as texts and indices: without logits, and with."""
@@ -275,6 +322,15 @@ def _reader(
     return PlainRows(unpacked(model), slots, capacity)
 
 
+def _choice(reader: CompiledRows | PlainRows | SourcedRows) -> CompiledChoice | None:
+    """The compiled choice where the rows are compiled, too."""
+    return (
+        CompiledChoice(reader.dtype, reader.vocab_size)
+        if isinstance(reader, CompiledRows)
+        else None
+    )
+
+
 def _alike(held: Sequence[int], prompt: Sequence[int]) -> int:
     """How many tokens two texts have in common at their beginning."""
     pairs = zip(held, prompt, strict=False)
@@ -288,8 +344,8 @@ def _steered(text: Text, scores: Tensor) -> Tensor:
         scores = text.rules.applied(scores, len(text.new), is_last)
     if text.bias:
         scores[[*text.bias]] += torch.tensor([*text.bias.values()]).double()
-    if text.penalty != 1:
-        scores = penalize(scores, torch.tensor([text.ids]), 0, text.penalty)
+    if text.sampling.repetition_penalty != 1:
+        scores = penalize(scores, torch.tensor([text.ids]), 0, text.sampling.repetition_penalty)
     return scores
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.rules import longer_bad_words
-from glassformer.generation.sampling import Sampling
+from glassformer.generation.sampling import Sampling, sampling_of
 from glassformer.model.folder_settings import FolderSettings
 from glassformer.model.language_model import LanguageModel
 from glassformer.text.tokenizer import Tokenizer
@@ -47,7 +47,7 @@ class Defaults(NamedTuple):
     def sampling(self, **settings: float | None) -> Sampling:
         """How a token is chosen: as asked, and where nothing is, as the folder says."""
         requested: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
-        return Sampling(**self.settings | requested)
+        return sampling_of(**self.settings | requested)
 
     def most_new(self, n_prompt: int) -> int | None:
         """How many tokens may follow a prompt of n_prompt; None: any number.

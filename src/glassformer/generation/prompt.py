@@ -27,4 +27,5 @@ def check_prompt(model: AnyModel, ids: Sequence[int]) -> None:
             f"the prompt has {len(ids):,} tokens and the model reads at most"
             f" n_ctx={config.n_ctx:,}; shorten it by {len(ids) - config.n_ctx:,}"
         )
-    refuse_outside(torch.tensor(ids), config.vocab_size)
+    if min(ids) < 0 or max(ids) >= config.vocab_size:
+        refuse_outside(torch.tensor(ids), config.vocab_size)

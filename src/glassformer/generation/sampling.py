@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from glassformer.checked import Checked, Range
@@ -97,6 +98,12 @@ class Sampling(Checked):
         if self.repetition_penalty != 1:
             words.insert(0, f"repetition penalty {self.repetition_penalty:g}")
         return ", ".join(words) or "the model's own probabilities"
+
+
+@lru_cache(256, typed=True)
+def sampling_of(**settings: Any) -> Sampling:
+    """The description of these settings; those of many requests are the same, and checked once."""
+    return Sampling(**settings)
 
 
 def fresh_seed() -> int:

@@ -54,6 +54,11 @@ class TextStream:
         self._read(tokens)
         return self._give(self._whole_characters(), held=True)
 
+    def end(self, tokens: Sequence[int]) -> str:
+        """Take the last tokens, or all of them; return what was not given out yet."""
+        self._ids += [token for token in tokens if token < self._n_tokens]
+        return self.finish()
+
     def finish(self) -> str:
         """No more tokens: return what was held back."""
         return "" if self.stopped else self._give(self._decoded(), held=False)

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from glassformer.server.errors import STATUS, raw_answer
 from glassformer.server.guard import HEADER_BYTES, TOO_LONG
+from glassformer.server.joined import Joined
 
 PATIENCE = {
     "head": 10.0,  # from the connection's start, or the last answer, to the end of the headers
@@ -66,7 +67,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; where there are too many, the one whose client waits longest has to go."""
         assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))
         if len(self.connections) > most_connections():
             others = (one for one in self.connections if isinstance(one, Connection))
             waiting = [one for one in others if one.waits_for is not None]

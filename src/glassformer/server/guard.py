@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import ipaddress
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glassformer.errors import GlassformerError
@@ -39,6 +38,9 @@ ONCE = (
 )
 """Headers that two readers could read in two ways if they came twice."""
 
+BODY = "glassformer.body"
+"""Where a request's scope has its body, which is read before anybody asks for it."""
+
 Query = list[tuple[str, str]]
 
 _HOST = re.compile(
@@ -46,15 +48,15 @@ _HOST = re.compile(
 )
 _LENGTH = re.compile(r"[0-9]{1,15}")
 
-HEADERS = {
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
+HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
 """On every answer that does not set its own."""
 
 
@@ -87,7 +89,8 @@ class Guard:
     Host: on loopback a server answers to loopback names alone, so that a foreign site whose name
     is made to point here (DNS rebinding) is turned away. Origin and Sec-Fetch-Site: other sites
     can't send anything but a GET, whose answer they can't read. Headers of `ONCE` must not come
-    twice. Bodies: JSON, up to `BODY_BYTES`. Answers leave in pieces of `PIECE_BYTES`.
+    twice. Bodies: JSON, up to `BODY_BYTES`. Answers leave in pieces of `PIECE_BYTES`. HEAD is
+    answered wherever GET is, with GET's head.
     Token, if there is one: as a bearer, or once as ``?token=`` and then as a cookie.
     """
 
@@ -99,15 +102,19 @@ class Guard:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
-        begun = False
+        begun, is_head = False, scope["method"] == "HEAD"
 
         async def send_guarded(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = [*message.get("headers", ())]
+                names = {name for name, _ in headers}
+                headers += [header for header in HEADERS if header[0] not in names]
+                message = {**message, "headers": headers}
+            if is_head:
+                await _send_head(send, message)
+                return
             for piece in _pieces(message):
                 await send(piece)
 
@@ -136,15 +143,18 @@ class Guard:
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
         # the body has been read, so the one message that can still come is that of the leaving
+        asked = "GET" if scope["method"] == "HEAD" else scope["method"]
+        scope = {**scope, BODY: content, "method": asked}
         disconnected = asyncio.ensure_future(receive())
         serving = asyncio.ensure_future(self._app(scope, _replay(content, disconnected), send))
+        disconnected.add_done_callback(lambda _: serving.cancel())
         try:
-            await asyncio.wait({serving, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            await serving
+        except asyncio.CancelledError:
+            if not disconnected.done():  # the server ends
+                raise
         finally:
             disconnected.cancel()
-            serving.cancel()  # of what is done it changes nothing
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -259,6 +269,13 @@ def _pieces(message: Message) -> Iterator[Message]:
     for begin in range(0, last, PIECE_BYTES):
         yield {**message, "body": content[begin : begin + PIECE_BYTES], "more_body": True}
     yield {**message, "body": content[last:]} if last else message
+
+
+async def _send_head(send: Send, message: Message) -> None:
+    """Of an answer to HEAD, which is GET's without its body, the head: with it all is there."""
+    if message["type"] == "http.response.start":
+        await send(message)
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _replay(content: bytes, disconnected: asyncio.Future[Message]) -> Receive:

@@ -132,7 +132,9 @@ class Codec(SpecialTokens):
 
         `ids` are one text's, [pos] or [1, pos].
         """
-        known = [self.vocabulary.known(token_id) for token_id in _one_text(ids)]
+        known = _one_text(ids)
+        for extreme in (min(known), max(known)) if known else ():
+            self.vocabulary.known(extreme)
         if self._stripped is not None:
             # for one broken byte the engine gives up whole characters beside it too
             raw = b"".join(map(self.vocabulary.bytes, known))

@@ -34,7 +34,8 @@ class CompiledRows:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         self._run.argtypes = [pointer] * 5 + [number] * 2 + [pointer]
         self._run.restype = None
-        self.slots, self.capacity, self._vocab_size = slots, capacity, config.vocab_size
+        self.slots, self.capacity = slots, capacity
+        self.dtype, self.vocab_size = capture.dtype, config.vocab_size
         self._constants = capture.constants  # held, so that their addresses stay theirs
         self._weights = addresses(capture.constants)
         # memory that is never written to is never taken
@@ -60,7 +61,7 @@ class CompiledRows:
                 self._caches[row * halves : (row + 1) * halves] = self._addresses[slot]
                 self._slots[row] = slot
             self._tokens[row], self._lengths[row] = token, position + 1
-        logits = torch.empty(len(rows) - silent, self._vocab_size, dtype=self._buffers.dtype)
+        logits = torch.empty(len(rows) - silent, self.vocab_size, dtype=self.dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()
         arguments = (self._weights, self._caches, buffers, self._tokens, self._lengths)
         self._run(*arguments, len(rows), silent, to)

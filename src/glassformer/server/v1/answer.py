@@ -75,11 +75,17 @@ class Answer:
                 if self.error is not None:
                     raise self.error
         finally:
-            self.left = not self.done
-            self.cancel()
-            self.ended = time.monotonic()
-            for callback in self._at_end:
-                callback(self)
+            self.close()
+
+    def close(self) -> None:
+        """Nobody waits any more, and those who asked for it are called; once."""
+        if self.ended is not None:
+            return
+        self.left = not self.done
+        self.cancel()
+        self.ended = time.monotonic()
+        for callback in self._at_end:
+            callback(self)
 
     @property
     def seconds(self) -> float:

@@ -7,11 +7,11 @@ each would wait for the other.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -44,6 +44,7 @@ class EngineApart:
         self._texts: dict[int, Text] = {}
         self._numbers: dict[Text, int] = {}
         self._begun = 0
+        self._said: deque[bytes] = deque()  # and not sent yet
         self._rest = b""  # of a message that has not come whole
         self._is_read = False
         self._lock = threading.RLock()  # a signal's handler sends, too
@@ -63,7 +64,7 @@ class EngineApart:
         self._in, self._out = self._process.stdin, self._process.stdout
         try:
             self._write(messages.written_model(model))
-            self.slots = int(json.loads(self._out.readline())["slots"])
+            self.slots = int(messages.read_line(self._out.readline())["slots"])
         except (OSError, ValueError):
             self._close()
 
@@ -95,7 +96,7 @@ class EngineApart:
             self._begun += 1
             self._texts[self._begun], self._numbers[text] = text, self._begun
             begun.append((self._begun, messages.written(text)))
-        self._send({"texts": begun})
+        self._send_soon({"texts": begun})
 
     def cancel(self, texts: Iterable[Text]) -> None:
         """Nobody waits for them any more: they end before their next token."""
@@ -103,7 +104,7 @@ class EngineApart:
         for number in numbers:
             self._finish(number, None)
         if numbers:
-            self._send({"cancel": numbers})
+            self._send_soon({"cancel": numbers})
 
     def leave(self) -> None:
         """Take no more; what has begun may end in a moment, and is told an error after it."""
@@ -118,8 +119,21 @@ class EngineApart:
             self._close()
 
     def _send(self, message: dict[str, Any]) -> None:
+        self._said.append(messages.line(message))
+        self._send_said()
+
+    def _send_soon(self, message: dict[str, Any]) -> None:
+        """Send it with what else is said in this turn of the event loop: each wakes the process."""
+        if not self._said:
+            asyncio.get_running_loop().call_soon(self._send_said)
+        self._said.append(messages.line(message))
+
+    def _send_said(self) -> None:
+        said: list[bytes] = []
+        while self._said:
+            said.append(self._said.popleft())
         with suppress(OSError, ValueError):  # the process has ended, which is read as well
-            self._write(messages.line(message))
+            self._write(b"".join(said))
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -133,7 +147,7 @@ class EngineApart:
         *lines, self._rest = (self._rest + data).split(b"\n")
         try:
             for line in lines:
-                self._take(json.loads(line))
+                self._take(messages.read_line(line))
         except Exception:  # whoever waits must not wait for ever: without it all texts end
             self._process.kill()
             raise
@@ -155,13 +169,12 @@ class EngineApart:
         text = self._texts.get(number)
         if text is None:  # nobody waits for it any more
             return
-        for chosen, when in zip(messages.read_tokens(tokens), times, strict=True):
-            text.new.append(chosen.token)
-            text.times.append(when)
-            if text.sink.push(chosen):
-                self._finish(number, "stop")
-                self._send({"cancel": [number]})
-                return
+        chosen = messages.read_tokens(tokens)
+        text.new += [one.token for one in chosen]
+        text.times += times
+        if text.sink.push(*chosen):
+            self._finish(number, "stop")
+            self._send_soon({"cancel": [number]})
 
     def _finish(self, number: int, reason: str | None, error: Exception | None = None) -> None:
         text = self._texts.pop(number, None)

@@ -3,27 +3,68 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
+import select
 import sys
-import threading
 import time
 import traceback
-from typing import IO, Any
+from typing import Any
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.batch import Chosen, Text
+from glassformer.model import Decoder
+from glassformer.server.errors import ApiError
 from glassformer.server.v1 import messages
 from glassformer.server.v1.engine import Engine
+
+READ_BYTES = 1 << 18
 
 HOLD_SECONDS = 0.05
 """How long tokens are kept that are wanted together with all others of their text."""
 
 
+class Pipes:
+    """What a server says, and what it is told; with the server this process ends.
+
+    Where it is slow to listen, what it says is taken in: or each would wait for the other for ever.
+    """
+
+    def __init__(self, source: int, to: int) -> None:
+        self._source, self._to = source, to
+        self._rest = bytearray()
+        """Of what was said, what nobody took yet."""
+        os.set_blocking(to, False)
+
+    def lines(self, wait: bool) -> list[bytes]:
+        """Whole lines that have come; wait: for some bytes at least."""
+        if b"\n" not in self._rest and (wait or select.select([self._source], [], [], 0)[0]):
+            self._read()
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = rest
+        return [bytes(line) for line in lines]
+
+    def _read(self) -> None:
+        data = os.read(self._source, READ_BYTES)
+        if not data:
+            os._exit(0)
+        self._rest += data
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._to, rest) :]
+            except BlockingIOError:
+                if select.select([self._source], [self._to], [])[0]:
+                    self._read()
+            except BrokenPipeError:
+                os._exit(0)
+
+
 class Outbox:
     """What is to be told of the texts, and whether somebody waits for it already."""
 
-    def __init__(self, to: IO[bytes]) -> None:
+    def __init__(self, to: Pipes) -> None:
         self._to = to
         self._was_notified = time.monotonic()
         self.texts: dict[int, Text] = {}
@@ -56,11 +97,7 @@ class Outbox:
         self._clear()
 
     def tell(self, message: dict[str, Any]) -> None:
-        try:
-            self._to.write(messages.line(message))
-            self._to.flush()
-        except BrokenPipeError:  # the server has gone
-            os._exit(0)
+        self._to.write(messages.line(message))
 
 
 class Writing:
@@ -74,9 +111,9 @@ class Writing:
     def scored(self, prompt: list[Chosen]) -> None:
         self._outbox.scored.append((self._number, messages.written_tokens(prompt)))
 
-    def push(self, chosen: Chosen) -> bool:
+    def push(self, *chosen: Chosen) -> bool:
         assert self.text is not None
-        self._chosen.append(chosen)
+        self._chosen += chosen
         self._outbox.new[self._number] = self
         self._outbox.is_urgent |= not self.text.at_once
         return False
@@ -96,32 +133,46 @@ class Writing:
 
 def main() -> None:
     """Read the model and then what is to be done, until the server has gone."""
-    source, to = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    source, to = sys.stdin.buffer, os.dup(1)
     os.dup2(2, 1)  # whatever prints must not come between the messages
-    outbox = Outbox(to)
     model = messages.read_model(source)
     if model is None:  # the server has gone already
         return
-    engine = Engine(model, outbox.send, queue=sys.maxsize)
+    pipes = Pipes(source.fileno(), to)  # nothing is said until the slots are told
+    engine = ListeningEngine(model, pipes)
     gc.freeze()  # what is there for good is not looked through again and again
-    outbox.tell({"slots": engine.slots})
-    threading.Thread(target=_end_with, args=[engine], daemon=True).start()
-    for line in source:
-        message = json.loads(line)
-        if begun := message.get("texts"):
-            engine.submit([outbox.begin(number, fields) for number, fields in begun])
-        texts = (outbox.texts.get(number) for number in message.get("cancel", ()))
-        engine.cancel(text for text in texts if text is not None)
+    pipes.write(messages.line({"slots": engine.slots}))
+    engine.run()
+    os._exit(0)
+
+
+class ListeningEngine(Engine):
+    """An engine that takes itself, between its turns, what it is to do.
+
+    A second thread that did would wait for Python's lock, and the turns for its work.
+    """
+
+    def __init__(self, model: Decoder, pipes: Pipes) -> None:
+        self._pipes, self._outbox = pipes, Outbox(pipes)
+        super().__init__(model, self._outbox.send, queue=sys.maxsize)
+
+    def listen(self, wait: bool) -> None:
+        for line in self._pipes.lines(wait):
+            self._take(messages.read_line(line))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        begun = [self._outbox.begin(number, fields) for number, fields in message.get("texts", ())]
+        try:
+            self.submit(begun)
+        except ApiError as error:  # it leaves already
+            for text in begun:
+                text.sink.finish(None, error)
+        texts = (self._outbox.texts.get(number) for number in message.get("cancel", ()))
+        self.cancel(text for text in texts if text is not None)
         if message.get("leave"):
-            engine.leave()
+            self.leave()
         if message.get("retire"):
-            engine.retire()
-    os._exit(0)
-
-
-def _end_with(engine: Engine) -> None:
-    engine.join()
-    os._exit(0)
+            self.retire()
 
 
 if __name__ == "__main__":

@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from glassformer.server.v1 import chat, completions, models, tokens
+from glassformer.server.v1 import chat, completions, models, schemas, tokens
+from glassformer.server.v1.direct import Direct
 from glassformer.server.v1.errors import answer_errors
 from glassformer.server.v1.services import Clients
 
 ROUTERS = (models.router, completions.router, chat.router, tokens.router)
 
 
-def client_app(clients: Clients) -> FastAPI:
+def client_app(clients: Clients) -> ASGIApp:
     """The endpoints that OpenAI's clients call; described at /v1/openapi.json."""
-    app = FastAPI(
+    described = FastAPI(
         title="Glassformer, for clients of OpenAI's API",
         version=importlib.metadata.version("glassformer"),
         description="Completions of the served models; each token can be looked into on the page.",
@@ -23,8 +27,19 @@ def client_app(clients: Clients) -> FastAPI:
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.clients = clients
-    answer_errors(app)
+    described.state.clients = clients
+    answer_errors(described)
     for router in ROUTERS:
-        app.include_router(router)
+        described.include_router(router)
+    texts = {
+        "/v1/completions": Direct(
+            schemas.CompletionRequest, completions.complete, clients, described
+        ),
+        "/v1/chat/completions": Direct(schemas.ChatRequest, chat.chat, clients, described),
+    }
+    app = Starlette(
+        routes=[Route(path, direct, methods=["POST"]) for path, direct in texts.items()],
+        exception_handlers=described.exception_handlers,
+    )
+    app.router.default = described
     return app

@@ -17,7 +17,7 @@ from glassformer.server.v1.glass import Header, glass, with_header
 from glassformer.server.v1.logprobs import chat_logprobs
 from glassformer.server.v1.responses import FINGERPRINT, in_one_piece, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
-from glassformer.server.v1.stream import event, in_pieces, streamed
+from glassformer.server.v1.stream import Streamed, event, in_pieces
 from glassformer.server.v1.template import chat_ids
 
 router = APIRouter(responses=refusals())
@@ -52,7 +52,7 @@ async def chat(
     answers.began("chat", answer, http)
     writer = Writer(served, request, answer, base_of(http))
     if request.stream:
-        return streamed(writer.chunks())
+        return Streamed(answer, writer.chunks())
     async for _ in answer.news():
         pass
     return in_one_piece(await writer.complete())

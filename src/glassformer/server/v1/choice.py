@@ -21,7 +21,7 @@ class Ended:
     def scored(self, prompt: list[Chosen]) -> None:
         pass
 
-    def push(self, chosen: Chosen) -> bool:
+    def push(self, *chosen: Chosen) -> bool:
         del chosen
         return True
 
@@ -66,24 +66,28 @@ class Choice:
     def scored(self, prompt: list[Chosen]) -> None:
         self.prompt_scores = prompt
 
-    def push(self, chosen: Chosen) -> bool:
-        assert self.text is not None
-        ends = chosen.token in self.text.stop_ids
-        piece = "" if ends or self._late else self._stream.push(chosen.token)
-        with self._lock:
-            self.chosen.append(chosen)
-            self._pieces.append(piece)
+    def push(self, *chosen: Chosen) -> bool:
+        if self._late:
+            self.chosen += chosen
+            return False
+        for one in chosen:
+            self._push(one)
         if not self._at_once:
             self._touched()
         return self._stream.stopped
 
+    def _push(self, chosen: Chosen) -> None:
+        assert self.text is not None
+        ends = chosen.token in self.text.stop_ids
+        piece = "" if ends else self._stream.push(chosen.token)
+        with self._lock:
+            self.chosen.append(chosen)
+            self._pieces.append(piece)
+
     def finish(self, reason: str | None, error: Exception | None = None) -> None:
         assert self.text is not None
-        rest = ""
-        if self._late:
-            spelled = [c.token for c in self.chosen if c.token not in self.text.stop_ids]
-            rest = self._stream.push(*spelled)
-        rest += self._stream.finish()
+        late = self.chosen if self._late else ()
+        rest = self._stream.end([c.token for c in late if c.token not in self.text.stop_ids])
         with self._lock:
             self._pieces.append(rest)
             self.reason = "stop" if self._stream.stopped else reason

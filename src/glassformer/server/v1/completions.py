@@ -17,7 +17,7 @@ from glassformer.server.v1.glass import Header, glass, with_header
 from glassformer.server.v1.logprobs import text_logprobs
 from glassformer.server.v1.responses import FINGERPRINT, in_one_piece, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
-from glassformer.server.v1.stream import event, in_pieces, streamed
+from glassformer.server.v1.stream import Streamed, event, in_pieces
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
@@ -60,7 +60,7 @@ async def complete(
     answers.began("completions", answer, http)
     writer = Writer(served, request, answer, base_of(http))
     if request.stream:
-        return streamed(writer.chunks())
+        return Streamed(answer, writer.chunks())
     async for _ in answer.news():
         pass
     choices: list[schemas.TextChoice] = []

@@ -27,7 +27,10 @@ def refuse_more(waiting: int, more: int, most: int) -> None:
 
 
 class Engine:
-    """Texts of one model; `notify` is called after each turn, on the thread that computes."""
+    """Texts of one model; `notify` is called after each turn, on the thread that computes.
+
+    `start` has a thread of its own compute; `run` computes on the one that calls it.
+    """
 
     def __init__(
         self, model: Decoder | EncoderDecoder, notify: Callable[[], None], queue: int = QUEUE
@@ -37,8 +40,12 @@ class Engine:
         self._waiting: deque[Text] = deque()
         self._condition = threading.Condition()
         self._ends_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="glassformer-texts", daemon=True)
+        self._thread = threading.Thread(target=self.run, name="glassformer-texts", daemon=True)
+
+    def start(self) -> Engine:
+        """Compute from now on; return itself."""
         self._thread.start()
+        return self
 
     @property
     def slots(self) -> int:
@@ -90,7 +97,8 @@ class Engine:
         """Wait for the end."""
         self._thread.join()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Compute until the end."""
         while self._wait():
             try:
                 self._batch.turn()
@@ -104,6 +112,7 @@ class Engine:
         """Until there is something to do, and give it its slot; whether to go on."""
         with self._condition:
             while True:
+                self.listen(wait=False)
                 self._admit()
                 if self._ends_at is not None:
                     over = time.monotonic() > self._ends_at
@@ -111,7 +120,12 @@ class Engine:
                         return False
                 if self._batch.texts:
                     return True
-                self._condition.wait()
+                self.listen(wait=True)
+
+    def listen(self, wait: bool) -> None:
+        """Take what other threads ask for, which they have put here; wait: until there is some."""
+        if wait:
+            self._condition.wait()
 
     def _admit(self) -> None:
         while self._waiting and self._batch.has_room:

@@ -74,7 +74,8 @@ class Served:
         """The one that begins texts: that of the process where there is one."""
         with self.lock:
             if not self.engines:
-                self.engines.append(Engine(self.state.model, self.news.wake, self.queue))
+                engine = Engine(self.state.model, self.news.wake, self.queue).start()
+                self.engines.append(engine)
                 if self.apart and can_be_apart(self.state.model):
                     threading.Thread(target=self._part, daemon=True).start()
             alive = [engine for engine in self.engines if not engine.ended]

@@ -120,4 +120,4 @@ ClientAnswers = Annotated[Clients, Depends(_clients)]
 
 def base_of(http: Request) -> str:
     """The address by which the client knows the server."""
-    return f"{http.url.scheme}://{http.headers['host']}/"
+    return f"{http.scope['scheme']}://{http.headers['host']}/"

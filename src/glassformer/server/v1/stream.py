@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from glassformer.errors import GlassformerError
 from glassformer.server.errors import body
+from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.errors import error_body
 
 DONE = "data: [DONE]\n\n"
@@ -42,9 +44,22 @@ async def in_pieces(events: Iterator[str]) -> AsyncIterator[str]:
         yield "".join(piece)
 
 
-def streamed(chunks: AsyncIterator[str]) -> StreamingResponse:
-    """The chunks, then [DONE]; or an error in place of what did not come."""
-    return StreamingResponse(_closed(chunks), media_type="text/event-stream")
+class Streamed(StreamingResponse):
+    """An answer's chunks, then [DONE]; or an error in place of what did not come.
+
+    However it ends, the answer ends with it: Python closes what makes the chunks when it likes.
+    """
+
+    def __init__(self, answer: Answer, chunks: AsyncIterator[str]) -> None:
+        super().__init__(_closed(chunks), media_type="text/event-stream")
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive  # who waits for the client to leave is the guard
+        try:
+            await self.stream_response(send)
+        finally:
+            self._answer.close()
 
 
 async def _closed(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
