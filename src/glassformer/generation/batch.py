@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import MOST_ROWS, CompiledRows, NotCompiledError
-from glassformer.generation.c_step.choice import UNDECIDED, CompiledChoice
+from glassformer.generation.c_step.choice import UNDECIDED
 from glassformer.generation.packed import unpacked
 from glassformer.generation.plain_rows import PlainRows
 from glassformer.generation.rules import NO_RULES, Rules
@@ -137,7 +137,6 @@ class Batch:
         slots, capacity = room_of(model)
         self.model, self.capacity = model, capacity
         self._reader = _reader(model, min(slots, most_slots), capacity)
-        self._choice = _choice(self._reader)
         self._free = [*range(self._reader.slots)]
         self._held: list[list[int]] = [[] for _ in self._free]  # what stands in each slot
         self.texts: list[Text] = []
@@ -178,11 +177,14 @@ class Batch:
             self._held[text.slot].append(text.ids[at])
             text.n_cached = at + 1
         if loud:
-            self._take_rest(loud, logits, self._take_plain(loud, logits))
+            decided = self._take_plain(loud, logits)
+            rest = [row for row in range(len(loud)) if row not in decided]
+            if rest:
+                self._take([loud[row] for row in rest], logits[rest].double())
 
     def _take_plain(self, rows: Sequence[tuple[Text, int]], logits: Tensor) -> set[int]:
         """Choose tokens of texts of which no more is asked; return the rows that this decided."""
-        if self._choice is None:
+        if self._reader.choice is None:
             return set()
         plain = [row for row, (text, _) in enumerate(rows) if text.is_plain]
         if not plain:
@@ -190,7 +192,7 @@ class Batch:
         texts = [rows[row][0] for row in plain]
         drawn = [uniform(text.seed, len(text.new)) for text in texts]
         temperatures = [text.sampling.temperature for text in texts]
-        tokens = self._choice.tokens(logits, plain, temperatures, drawn)
+        tokens = self._reader.choice.tokens(logits, plain, temperatures, drawn)
         now, decided = time.monotonic(), set[int]()
         for row, text, token in zip(plain, texts, tokens, strict=True):
             if token != UNDECIDED:
@@ -198,13 +200,6 @@ class Batch:
                 text.times.append(now)
                 self._append(text, Chosen(token))
         return decided
-
-    def _take_rest(
-        self, rows: Sequence[tuple[Text, int]], logits: Tensor, decided: set[int]
-    ) -> None:
-        if len(decided) < len(rows):
-            rest = [row for row in range(len(rows)) if row not in decided]
-            self._take([rows[row] for row in rest], logits[rest].double())
 
     def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
         """What is read in this turn, as texts and indices: without logits, and with."""
@@ -320,15 +315,6 @@ def _reader(
         except (NotCompiledError, GlassformerError):  # no compiler, or not in float32 on the CPU
             pass
     return PlainRows(unpacked(model), slots, capacity)
-
-
-def _choice(reader: CompiledRows | PlainRows | SourcedRows) -> CompiledChoice | None:
-    """The compiled choice where the rows are compiled, too."""
-    return (
-        CompiledChoice(reader.dtype, reader.vocab_size)
-        if isinstance(reader, CompiledRows)
-        else None
-    )
 
 
 def _alike(held: Sequence[int], prompt: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from glassformer.generation.plan import ExecutionPlan
 class PlainRows:
     """What `CompiledRows` is, for any model on any device; a prompt is read in one piece."""
 
+    choice = None
     in_pieces = False
 
     def __init__(self, packed: PackedModel, slots: int, capacity: int) -> None:

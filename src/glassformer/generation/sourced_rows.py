@@ -16,6 +16,7 @@ from glassformer.model.encoder_decoder import EncoderDecoder
 class SourcedRows:
     """What `CompiledRows` is, for two towers: a slot has a source, and its text is the target."""
 
+    choice = None
     in_pieces = False
 
     def __init__(self, model: EncoderDecoder, slots: int, capacity: int) -> None:

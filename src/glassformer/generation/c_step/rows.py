@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glassformer.generation.c_step.choice import CompiledChoice
 from glassformer.generation.c_step.library import c_library
 from glassformer.generation.c_step.row_products import MOST_ROWS
 from glassformer.generation.c_step.step import Capture, addresses
@@ -35,7 +36,8 @@ class CompiledRows:
         self._run.argtypes = [pointer] * 5 + [number] * 2 + [pointer]
         self._run.restype = None
         self.slots, self.capacity = slots, capacity
-        self.dtype, self.vocab_size = capture.dtype, config.vocab_size
+        self._dtype, self._vocab_size = capture.dtype, config.vocab_size
+        self.choice = CompiledChoice(capture.dtype, config.vocab_size)
         self._constants = capture.constants  # held, so that their addresses stay theirs
         self._weights = addresses(capture.constants)
         # memory that is never written to is never taken
@@ -61,7 +63,7 @@ class CompiledRows:
                 self._caches[row * halves : (row + 1) * halves] = self._addresses[slot]
                 self._slots[row] = slot
             self._tokens[row], self._lengths[row] = token, position + 1
-        logits = torch.empty(len(rows) - silent, self.vocab_size, dtype=self.dtype)
+        logits = torch.empty(len(rows) - silent, self._vocab_size, dtype=self._dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()
         arguments = (self._weights, self._caches, buffers, self._tokens, self._lengths)
         self._run(*arguments, len(rows), silent, to)
