@@ -219,6 +219,13 @@ def test_32_that_come_at_random_streamed_or_not_get_what_each_gets_alone(client)
         assert got[number] == alone[number % 16], asked(number % 16)
 
 
+def test_an_answer_past_the_framework_is_the_one_that_comes_through_it(client):
+    for number in range(6):
+        direct = complete(client, **asked(number))
+        through = complete(client, **asked(number), extra_headers={"x-glass": "false"})
+        assert direct.choices == through.choices
+
+
 def test_a_stream_tells_its_usage_if_asked(client):
     parts = list(complete(client, stream=True, stream_options={"include_usage": True}))
     assert parts[-1].choices == []

@@ -102,6 +102,11 @@ def test_a_connection_that_asks_again_and_again_is_kept(port):
         time.sleep(0.2)
 
 
+def test_a_short_answer_comes_in_one_piece_so_that_its_head_wakes_no_client_alone(port):
+    with opened(port, HEAD + b"\r\n") as client:
+        assert client.recv(4096).endswith(b"ok\r\n0\r\n\r\n")
+
+
 def test_a_reader_that_does_not_read_holds_little_and_is_let_go(server):
     port, state = server[0], server[1].server_state
     client = opened(port, b"GET /big" + HEAD[5:] + b"\r\n")
