@@ -31,7 +31,7 @@ from glassformer.training.data import BlocksData
 
 model, tokenizer = gf.load("worked_example")
 assert tokenizer is not None
-assert_type(model, gf.Decoder)
+assert isinstance(model, gf.Decoder)  # of a folder that may be of another kind
 assert_type(tokenizer.encode("the cat"), list[int])
 config = gf.Config(vocab_size=6, n_ctx=4, d_model=4, n_layers=1, n_heads=1)
 assert_type(gf.Decoder(config).config, gf.Config)

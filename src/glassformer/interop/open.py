@@ -19,7 +19,7 @@ from glassformer.interop.adapters import (
     read_adapters,
 )
 from glassformer.interop.folder import load_folder, read_config, refuse_larger_vocabulary
-from glassformer.model import build_preset, load_preset, preset_names
+from glassformer.model import Decoder, build_preset, load_preset, preset_names
 from glassformer.model.adapted import refuse_two
 from glassformer.model.kinds import config_from
 from glassformer.text import tokenizer_files
@@ -44,8 +44,11 @@ def name_of(name: object) -> Path:
 
 def load(
     name: str | Path, dtype: torch.dtype | None = None, device: str | torch.device | None = None
-) -> tuple[Any, Tokenizer | None]:
+) -> tuple[Decoder | Any, Tokenizer | None]:
     """Open a model and its tokenizer, ready for use (`model.eval()`).
+
+    Most folders hold a Decoder, and type checkers check the model as one; some an Encoder or an
+    EncoderDecoder, for which a script asks with `isinstance`.
 
     name: a folder that `save`, `glassformer train` or `transformers` wrote; else a preset,
     with its own weights or new ones from seed 0; else OWNER/NAME in the Hugging Face hub's local

@@ -119,7 +119,7 @@ class TrainState:
         targets: Tensor,
         is_cancelled: CancelCheck = never_cancelled,
         **more: Tensor,
-    ) -> tuple[WatchedStep, TrainState]:
+    ) -> tuple[WatchedStep[Any], TrainState]:
         """Watch one update; return it and the state after it. `more`: as for `model.watch`."""
         watched = watch_step(
             self.model,

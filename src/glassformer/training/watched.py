@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,12 +30,15 @@ Moments = Mapping[str, Tensor]
 LAZY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
+M = TypeVar("M", bound=LanguageModel[Any])
+
+
 @dataclass(frozen=True, repr=False)
-class WatchedStep:
+class WatchedStep(Generic[M]):
     """The trace of a training step, and what it led to: the changed model and optimizer state."""
 
     trace: Trace
-    model: LanguageModel[Any]
+    model: M
     moments: dict[str, Tensor]
 
     def __repr__(self) -> str:
@@ -62,7 +65,7 @@ def _zeros_like(parameter: Tensor) -> Tensor:
 
 
 def watch_step(
-    model: LanguageModel[Any],
+    model: M,
     text: Texts,
     targets: Ids | None = None,
     *,
@@ -72,7 +75,7 @@ def watch_step(
     t: int = 1,
     is_cancelled: CancelCheck = never_cancelled,
     **more: Any,
-) -> WatchedStep:
+) -> WatchedStep[M]:
     """Watch one update of all weights, with everything that leads to it; nothing given is changed.
 
     text, `is_cancelled`, `more`: as for `Decoder.watch`; an encoder-decoder has a `source`.
