@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems, settle
+from tests.calculator import gives
 
 PROMPT = "the easiest trick to teach a dog is"
 SMALL = urlencode({"run": "small", "prompt": PROMPT})
@@ -168,9 +170,25 @@ def test_before_plus_change_is_after(page: Page, server: str) -> None:
     rows = page.locator("[data-stage=update] tbody tr").filter(has=page.get_by_role("rowheader"))
     expect(rows.first).to_be_visible()
     for row in rows.all():
-        before, change, after = map(float, row.get_by_role("link").all_inner_texts()[:3])
-        # each is written with four digits
-        assert before + change == pytest.approx(after, abs=1e-3 * max(abs(before), abs(after)))
+        before, change, after = map(Decimal, row.get_by_role("link").all_inner_texts()[:3])
+        assert before + change == after
+
+
+def test_probabilities_surprises_and_the_loss_follow_from_each_other_as_printed(
+    page: Page, server: str
+) -> None:
+    page.goto(f"{server}#/story?{SMALL}&stage=loss")
+    stage = page.locator("[data-stage=loss]")
+    rows = stage.locator("tbody tr")
+    expect(rows.first).to_be_visible()
+    surprises = []
+    for row in rows.all():
+        probability, surprise = row.get_by_role("link").all_inner_texts()
+        if probability.endswith("%"):
+            assert gives(f"-log({probability.rstrip('%')} / 100)", surprise)
+        surprises.append(surprise)
+    loss = stage.locator(".big").get_by_role("link").inner_text()
+    assert gives(f"({' + '.join(surprises)}) / {len(surprises)}", loss)
 
 
 def test_the_story_has_every_stage_of_the_way(page: Page, server: str) -> None:

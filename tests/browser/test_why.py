@@ -1,5 +1,6 @@
 """Why this token: a logit in the parts that Python splits it into, what a swapped word changes."""
 
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -27,10 +28,14 @@ def file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(str(run_folder), PROMPT, tmp_path_factory.mktemp("why") / "page.html")
 
 
-def bars(page: Page) -> list[float]:
-    """The parts in the waterfall, its total last."""
+def check_bars(page: Page, wanted: list[float], error: float) -> None:
+    """The parts in the waterfall, its total last: rounded alike, so that they add up as printed."""
     rows = page.get_by_role("list", name="What each part wrote").locator("li > .digits")
-    return [float(text) for text in rows.all_inner_texts()]
+    *parts, total = map(Decimal, rows.all_inner_texts())
+    assert sum(parts) == total
+    unit = Decimal(1).scaleb(int(total.as_tuple().exponent))
+    assert [*map(float, parts)] == pytest.approx(wanted[:-1], abs=0.5 * float(unit) + error)
+    assert float(total) == pytest.approx(wanted[-1], rel=1e-3)  # of four digits at least
 
 
 @pytest.mark.parametrize("served", [True, pytest.param(False, marks=pytest.mark.heavy)])
@@ -45,13 +50,13 @@ def test_the_bars_of_a_logit_are_what_python_says_each_part_wrote(
     page.goto(f"{server if served else file.as_uri()}#/story?{query}&stage=why")
     expect(page.get_by_test_id("why")).to_contain_text(f"is {number(one.logit)}")
     wanted = [*(share.logits for share in one.shares), one.logit]
-    assert bars(page) == pytest.approx(wanted, rel=1e-3, abs=1e-6)  # four digits are shown
+    check_bars(page, wanted, 1e-6)
     page.get_by_role("group", name="And why not").get_by_role("button").first.click()
     expect(page.get_by_test_id("why")).to_contain_text("times as probable")
     pairs = zip(one.shares, two.shares, strict=True)
     wanted = [*(a.logits - b.logits for a, b in pairs), one.logit - two.logit]
     # two engines' float32 passes: of logits about 1
-    assert bars(page) == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+    check_bars(page, wanted, 1e-5)
     page.get_by_role("button", name="neurons").last.click()
     expect(page.get_by_role("link", name="neuron")).to_have_count(6)
     page.get_by_role("link", name="Head 1 of block 1").click()
