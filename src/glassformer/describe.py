@@ -28,3 +28,13 @@ def counted(n: int, noun: str, nouns: str = "") -> str:
     ('1 step', '2,000 steps')
     """
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def about(value: float, digits: int = 2) -> str:
+    """A rough number that is not small, to so many digits and never with an exponent.
+
+    >>> about(4.125), about(144.2), about(1534.0, 3)
+    ('4.1', '140', '1,530')
+    """
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if rounded >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"

@@ -164,10 +164,8 @@ def compared(before: Sequence[float], after: Sequence[float]) -> list[tuple[str,
         column = Fixed.of_difference(*finite[:, np.abs(finite[1] - finite[0]).argmax()].tolist())
     rows = []
     for (was, now), known in zip(pairs.T.tolist(), real.tolist(), strict=True):
-        start, end = (int(column.units(value)) for value in (was, now))
-        sign = "+" if end > start else ""
-        printed = column.text(start), column.text(end), sign + column.text(end - start)
-        rows.append(printed if known else (number(was), number(now), number(now - was)))
+        unknown = number(was), number(now), number(now - was)
+        rows.append(column.compared(was, now) if known else unknown)
     return rows
 
 
@@ -236,6 +234,12 @@ class Fixed:
         """How many units each number is; ties to the even one, 0 for what is not finite."""
         scaled = np.nan_to_num(_scaled(values, self.places), posinf=0, neginf=0)
         return np.asarray(np.rint(scaled)).astype(np.int64)
+
+    def compared(self, before: float, after: float) -> tuple[str, str, str]:
+        """Two numbers and their difference, as they add up."""
+        start, end = (int(self.units(value)) for value in (before, after))
+        sign = "+" if end > start else ""
+        return self.text(start), self.text(end), sign + self.text(end - start)
 
     def value(self, units: int) -> float:
         """The number that `text` writes."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glassformer import ops
+from glassformer.describe import about
 from glassformer.generation.prompt import check_prompt
 from glassformer.interop.open import name_of
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
@@ -219,8 +220,8 @@ def _scope(
     size += reading if lens else 0
     if size > BUDGET_BYTES:
         raise OverBudgetError(
-            f"this trace would hold about {size / 1e9:.3g} GB of values and the server keeps at"
-            f" most {BUDGET_BYTES / 1e9:.3g}; shorten the text"
+            f"this trace would hold about {about(size / 1e9, 3)} GB of values and the server keeps"
+            f" at most {BUDGET_BYTES / 1e9:.3g}; shorten the text"
             + (" or leave out backward and optimizer" if backward else "")
             + (" or leave out the lens" if lens else "")
         )

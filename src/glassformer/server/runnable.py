@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glassformer.describe import about
 from glassformer.generation.sampling import Sampling
 from glassformer.lab.logit_lens import record_guesses
 from glassformer.model import EncoderDecoder, TowersConfig
@@ -128,9 +129,8 @@ def why_recorded(state: TrainState) -> str | None:
     weights, config = [*state.model.parameters()], state.model.config
     size = sum(w.nbytes for w in weights)
     if size > MODEL_BYTES:
-        return (
-            f"its weights take {size / 1e6:,.3g} MB, and a page runs up to {MODEL_BYTES / 1e6:g} MB"
-        )
+        most = f"a page runs up to {MODEL_BYTES / 1e6:g} MB"
+        return f"its weights take {about(size / 1e6, 3)} MB, and {most}"
     if any(w.dtype != torch.float32 for w in weights):
         return "its weights are not all float32"
     towers = [config.encoder, config.decoder] if isinstance(config, TowersConfig) else [config]

@@ -109,7 +109,7 @@ def with_rest(shown: np.ndarray) -> tuple[list[str], str]:
     texts: list[str] = []
     for digits in OPERAND_DIGITS:
         texts = [chance(p, digits) for p in shown.tolist()]
-        if f"{max(1 - sum(map(_read, texts)), 0.0):.4f}" == rest:
+        if f"{max(1 - sum(map(read_chance, texts)), 0.0):.4f}" == rest:
             break
     return texts, rest if float(rest) else "less than 0.0001"
 
@@ -141,8 +141,8 @@ LARGE = ("million", "billion", "trillion")
 def odds(probability: float, digits: int = 2) -> str:
     """A small probability for people.
 
-    >>> odds(5.94e-05), odds(0.25), odds(3.1e-07), odds(1e-20)
-    ('1 in 17,000', '1 in 4', '1 in 3.2 million', '1 in 10^20')
+    >>> odds(5.94e-05), odds(3.1e-07), odds(7.6e-12), odds(1e-20)
+    ('1 in 17,000', '1 in 3.2 million', '1 in 130 billion', '1 in 10^20')
     """
     of = float(f"{1 / probability:.{digits - 1}e}")
     group = math.floor(math.log10(of)) // 3 - 2
@@ -150,10 +150,10 @@ def odds(probability: float, digits: int = 2) -> str:
         return f"1 in {of:,.0f}"
     if group >= len(LARGE):
         return f"1 in 10^{round(-math.log10(probability))}"
-    return f"1 in {of / 1000 ** (group + 2):.{digits}g} {LARGE[group]}"
+    return f"1 in {of / 1000 ** (group + 2):.{max(digits, 3)}g} {LARGE[group]}"
 
 
-def _read(text: str) -> float:
+def read_chance(text: str) -> float:
     """The probability that is printed so."""
     one, _, of = text.partition(" in ")
     if not of:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from glassformer.describe import about
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.text.blocks import Batch, Blocks, Window, batches_of, blocks_of, in_order
 from glassformer.text.hub import PREFIX
@@ -194,7 +195,7 @@ def mixture_summary(mixture: Mixture, n_blocks: int) -> str:
     texts = []
     for part, text, quota in zip(mixture.parts, mixture.texts, mixture.quotas, strict=True):
         passes = n_blocks * quota / PERIOD * mixture.n_ctx / text.n_train
-        texts.append(f"{quota:,} are from {part.name}, read {passes:.2g} times")
+        texts.append(f"{quota:,} are from {part.name}, read {about(passes)} times")
     return f"of every {PERIOD:,} blocks {'; '.join(texts)}"
 
 

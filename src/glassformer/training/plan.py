@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from glassformer.describe import counted
+from glassformer.describe import about, counted
 from glassformer.errors import GlassformerError
 from glassformer.memory import machine_memory
 from glassformer.model import Config, TowersConfig, size
@@ -81,7 +81,7 @@ class Plan(NamedTuple):
                 " turn upwards; --patience 3 stops there, more text or a smaller model goes further"
             )
         seen = (
-            f"{per_parameter}, each about {self.epochs:.2g} times"
+            f"{per_parameter}, each about {about(self.epochs)} times"
             if self.epochs > 1
             else (f"{per_parameter}, {self.epochs:.0%} of the text")
         )
