@@ -6,7 +6,9 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 
-from glassformer.formula.spelling import number
+import numpy as np
+
+from glassformer.formula.spelling import Fixed, number
 from glassformer.show.surprise import odds
 
 ISOLATED, TO_HERE = "\u2068", "\u2069"  # first strong isolate, pop directional isolate
@@ -35,6 +37,20 @@ def rounded(value: float, digits: int) -> float:
     (0.0, -0.13)
     """
     return round(value, digits) + 0.0
+
+
+def added(one: Sequence[float], other: Sequence[float]) -> list[list[str]]:
+    """Numbers, others and their sums, with the fewest places with which each sum is so as printed.
+
+    >>> added([0.12, 3.0], [0.5004, -1.25])
+    [['0.120', '3.000'], ['0.500', '-1.250'], ['0.620', '1.750']]
+    """
+    terms = np.array([one, other], np.float64)
+    columns = Fixed.columns(terms)
+    adds = (c for c in columns if (c.units(terms).sum(0) == c.units(terms.sum(0))).all())
+    column = next(adds, columns[-1])
+    units = column.units(terms)
+    return [[column.text(n) for n in row.tolist()] for row in (*units, units.sum(0))]
 
 
 def counted(n: int, noun: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.formula.arithmetic import Joined, Line, Put, line
 
 TINY = 1e-300
 """Stands for a length of zero in a division."""
@@ -30,6 +31,12 @@ class Neighbor:
     length: float
     other_length: float
     word: str = ""
+
+    @property
+    def arithmetic(self) -> Line:
+        """The cosine with the numbers put in: dot / (length * length)."""
+        lengths = Joined("*", Put(self.other_length), Put(self.length))
+        return line(Joined("/", Put(self.dot), lengths), self.cosine)
 
 
 def neighbors(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> list[Neighbor]:

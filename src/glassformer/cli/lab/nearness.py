@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from glassformer.cli import pasted
-from glassformer.formula.arithmetic import Joined, Put, line
 from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import Neighbor
 from glassformer.show.labels import visible
@@ -62,10 +61,7 @@ def print_cosine(sheet: Sheet, neighbor: Neighbor, asked: str, table: str) -> No
     sheet.line()
     sheet.line(("How the first was found", "bold underline"))
     sheet.line("  cosine = dot / (length * length)")
-    quotient = Joined(
-        "/", Put(neighbor.dot), Joined("*", Put(neighbor.other_length), Put(neighbor.length))
-    )
-    result = line(quotient, neighbor.cosine)
+    result = neighbor.arithmetic
     sheet.line(f"         = {result.numbers} {result.relation} {result.result}")
     sheet.line(f"  of {asked}")
     sheet.line(f"  and weight/{table}[vocab={neighbor.token}]")

@@ -127,6 +127,7 @@ def _neighbors(room: Classroom) -> Stage:
     best, others = neighbors[0], [neighbors[len(neighbors) // 2], neighbors[-2], neighbors[-1]]
     two = [[rounded(x, 1) for x in table[i, :BY_HAND].tolist()] for i in (token, best.token)]
     products = [x * y for x, y in zip(*two, strict=True)]
+    made = best.arithmetic
     return Stage(
         title="Who lies near whom?",
         parts=[
@@ -160,8 +161,7 @@ def _neighbors(room: Classroom) -> Stage:
                     " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(*two, strict=True))
                     + f" = {number(sum(products))}",
                     f"The cosine is the dot product of the whole rows, divided by their lengths:"
-                    f" {number(best.dot)} / ({number(best.length)} × {number(best.other_length)})"
-                    f" = {number(best.cosine)}",
+                    f" {made.numbers.replace('*', '×')} {made.relation} {made.result}",
                 ],
             ),
             Command(

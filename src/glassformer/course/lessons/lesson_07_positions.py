@@ -26,7 +26,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, percent, quoted, rounded, term, visible
+from glassformer.course.spell import added, code, percent, quoted, rounded, term, visible
 from glassformer.course.variants import learned
 from glassformer.formula.spelling import number
 from glassformer.model import Decoder
@@ -116,12 +116,11 @@ def _guess(room: Classroom) -> Stage:
 def _learned(room: Classroom) -> Stage:
     trace, prompt = room.watch(room.prompt), room.prompt
     tokens = [visible(room.tokenizer.token(i)) for i in room.tokenizer.encode_prompt(prompt)]
-    embed, pos, start = (
-        trace[f"fwd/{name}"].double() for name in ("embed", "pos_embed", "resid_start")
-    )
+    embed, pos = (trace[f"fwd/{name}"].double() for name in ("embed", "pos_embed"))
     n = min(SHOWN, embed.shape[1])
     last = len(tokens) - 1
-    a, b = (rounded(rows[last, 0].item(), 2) for rows in (embed, pos))
+    a, b = (rounded(table[last, 0].item(), 2) for table in (embed, pos))
+    rows = added(embed[last, :n].tolist(), pos[last, :n].tolist())
     return Stage(
         title="A learned row for each place",
         parts=[
@@ -141,9 +140,8 @@ def _learned(room: Classroom) -> Stage:
                 title=f"“{tokens[last]}” at place {last}",
                 header=["", *(str(i) for i in range(n))],
                 rows=[
-                    ["token", *(number(x, 3) for x in embed[last, :n].tolist())],
-                    ["+ place", *(number(x, 3) for x in pos[last, :n].tolist())],
-                    ["= start", *(number(x, 3) for x in start[last, :n].tolist())],
+                    [name, *row]
+                    for name, row in zip(("token", "+ place", "= start"), rows, strict=True)
                 ],
                 note="" if n == embed.shape[1] else f"the first {n} of {embed.shape[1]} numbers",
             ),

@@ -225,7 +225,8 @@ def _softmax(room: Classroom) -> Stage:
     trace, tokens = room.watch(room.prompt), tokens_of(room, room.prompt)
     scores = trace[LAYER + "attn_scores"][head, 1, :2].tolist()
     a, b = (rounded(x, 2) for x in scores)
-    share = math.exp(a) / (math.exp(a) + math.exp(b))
+    powers = [number(math.exp(x), 4) for x in (a, b)]
+    share = float(powers[0]) / sum(map(float, powers))
     return Stage(
         title="Softmax: scores become shares",
         parts=[
@@ -238,7 +239,7 @@ def _softmax(room: Classroom) -> Stage:
                 title=f"The row of “{tokens[1]}”",
                 header=["looks at", "score", "e^score", "share"],
                 rows=[
-                    [tokens[i], f"{x:z.2f}", number(math.exp(x), 4), percent(p)]
+                    [tokens[i], f"{x:z.2f}", powers[i], percent(p)]
                     for i, (x, p) in enumerate(((a, share), (b, 1 - share)))
                 ],
                 note="computed from scores of two decimals; the next picture has them all",
@@ -249,9 +250,8 @@ def _softmax(room: Classroom) -> Stage:
                 tolerance=0.006,
                 hint=f"e^{a:.2f} divided by (e^{a:.2f} + e^{b:.2f}).",
                 worked=[
-                    f"e^{a:.2f} = {number(math.exp(a), 4)}, e^{b:.2f} = {number(math.exp(b), 4)}",
-                    f"{number(math.exp(a), 4)} / ({number(math.exp(a), 4)} +"
-                    f" {number(math.exp(b), 4)}) = {number(share, 3)}",
+                    f"e^{a:.2f} = {powers[0]}, e^{b:.2f} = {powers[1]}",
+                    f"{powers[0]} / ({powers[0]} + {powers[1]}) = {number(share, 3)}",
                 ],
             ),
             Matrix(

@@ -20,7 +20,7 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, quoted, rounded, term, visible
+from glassformer.course.spell import added, code, counted, percent, quoted, rounded, term, visible
 from glassformer.formula.spelling import number
 from glassformer.lab import lens
 
@@ -90,11 +90,11 @@ def _guess(room: Classroom) -> Stage:
 
 
 def _added(room: Classroom) -> Stage:
-    before, out, after = (
-        _last(room, name)
-        for name in ("blocks.0.resid_pre", "blocks.0.attn.attn_out", "blocks.0.resid_mid")
+    before, out = (
+        _last(room, f"blocks.0.{name}").double() for name in ("resid_pre", "attn.attn_out")
     )
     n = min(SHOWN, len(before))
+    rows = added(before[:n].tolist(), out[:n].tolist())
     tokens = tokens_of(room, room.prompt)
     a, b = (rounded(x[1].item(), 2) for x in (before, out))
     return Stage(
@@ -109,12 +109,8 @@ def _added(room: Classroom) -> Stage:
                 title=f"“{tokens[-1]}”, before and after attention",
                 header=["", *(str(i) for i in range(n))],
                 rows=[
-                    [name, *(number(x, 3) for x in row[:n].tolist())]
-                    for name, row in (
-                        ("was there", before),
-                        ("+ attention", out),
-                        ("= now", after),
-                    )
+                    [name, *row]
+                    for name, row in zip(("was there", "+ attention", "= now"), rows, strict=True)
                 ],
                 note="" if n == len(before) else f"the first {n} of {len(before)} numbers",
             ),

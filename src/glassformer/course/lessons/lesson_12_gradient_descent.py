@@ -24,7 +24,7 @@ from glassformer.course.lesson import (
     Task,
 )
 from glassformer.course.spell import counted, percent, term
-from glassformer.formula.spelling import number
+from glassformer.formula.spelling import fewest_digits, number
 from glassformer.trace import Trace
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import load_run
@@ -210,6 +210,11 @@ def _chain(room: Classroom) -> Stage:
     new = weight - DESCENT_LR * gradient
     share = trace["fwd/logits"][-1].double().softmax(-1)[target].item()
     w, g = float(f"{weight:.3f}"), float(f"{gradient:.3f}")
+
+    def printed(digits: int) -> float:
+        return float(number(weight, digits)) - DESCENT_LR * float(number(gradient, digits))
+
+    digits = fewest_digits(new, printed, (5, 4))
     return Stage(
         title="The same in a language model",
         parts=[
@@ -226,9 +231,9 @@ def _chain(room: Classroom) -> Stage:
                 title="One of its weights",
                 header=["what", "number"],
                 rows=[
-                    ["the weight", number(weight, 5)],
-                    ["its gradient", number(gradient, 5)],
-                    [f"weight - {DESCENT_LR:g} × gradient", number(new, 5)],
+                    ["the weight", number(weight, digits.operands)],
+                    ["its gradient", number(gradient, digits.operands)],
+                    [f"weight - {DESCENT_LR:g} × gradient", number(new, digits.result)],
                 ],
                 note=f"the weight from number {row} to “{WORD}”, {SEEN}[{row}, {target}]",
             ),
