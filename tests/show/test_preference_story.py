@@ -20,7 +20,8 @@ surprises = st.floats(0.125, 60, width=32)
 def test_gain_preference_and_loss_of_a_pair_follow_as_printed(
     replies: tuple[float, float], references: tuple[float, float], beta: float
 ):
-    scores = np.float32(beta) * (np.float32(references) - np.float32(replies))
+    gains = np.array(references, np.float32) - np.array(replies, np.float32)
+    scores = np.float32(beta) * gains
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     loss = float(np.log1p(np.exp(scores[1] - scores[0])))
