@@ -77,7 +77,7 @@ class Plan(NamedTuple):
             return f"{per_parameter}, each about {self.epochs:,.0f} times: learned by heart"
         if self.epochs > 8:
             return (
-                f"{per_parameter}, each about {self.epochs:.0f} times: expect the held-out loss to"
+                f"{per_parameter}, each about {self.epochs:,.0f} times: expect the held-out loss to"
                 " turn upwards; --patience 3 stops there, more text or a smaller model goes further"
             )
         seen = (
