@@ -1,6 +1,5 @@
 """How much memory there is, and how it is asked for; nothing heavy is imported here."""
 
-import ctypes
 import os
 from contextlib import suppress
 from functools import cache
@@ -26,5 +25,7 @@ def machine_memory() -> int:
 
 def give_back_memory() -> None:
     """Return to the system what was freed and is kept for the next time, where that is known."""
+    import ctypes
+
     with suppress(OSError, AttributeError):  # no glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -5,7 +5,6 @@ a verb's module, and torch with it, is imported only when that verb is about to 
 """
 
 import importlib
-import importlib.metadata
 import os
 import signal
 import sys
@@ -135,7 +134,9 @@ def glassformer(
 ) -> None:
     """A transformer language model with glass walls: every number has a name and an explanation."""
     if version:
-        say(f"glassformer {importlib.metadata.version('glassformer')}")
+        from importlib import metadata
+
+        say(f"glassformer {metadata.version('glassformer')}")
         raise typer.Exit
 
 

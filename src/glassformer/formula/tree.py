@@ -62,6 +62,9 @@ class Formula:
     axes: tuple[str, ...]
     body: Node
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.axes))  # its tree is walked only where two are compared
+
     @classmethod
     def parse(cls, text: str) -> Formula:
         left, right = text.split("=", 1)

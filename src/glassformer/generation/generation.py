@@ -100,6 +100,7 @@ class TextBatch:
         self.texts = [Generation(self, p, s) for p, s in zip(self.prompts, self.seeds, strict=True)]
         self.settings = self.sampling.params()
         self.rules = rules(self.model.folder_settings, self.packed.config.vocab_size)
+        self.turns_by_length = self.packed.config.turns_by_length
         # every text's tokens, in a row of its own
         self.ids = torch.zeros(len(self.prompts), self._longest() + 1, dtype=torch.long)
         for row, prompt in zip(self.ids, self.prompts, strict=True):
@@ -172,21 +173,22 @@ class TextBatch:
         lengths = [len(self.texts[row].prompt) + len(self.texts[row].new) for row in going]
         device = self.model.embed.W_E.device
         with generating(self.packed):
-            packed = self.packed.of_texts(going)
-            grown = 0 < self.packed.config.turns_by_length == max(lengths) - 1  # turned anew
+            grown = 0 < self.turns_by_length == max(lengths) - 1  # turned anew
             if self.cache is not None and not grown:
                 self.cache.keep([self.cached.index(row) for row in going])
                 self.cached = going
                 last = self._last(going, lengths).to(device)
                 if self.plan is not None:
                     return self.plan.step(last)
-                return packed.last_logits(last, torch.zeros(len(going)).long(), self.cache)
+                first = torch.zeros(len(going), dtype=torch.long)
+                return self.packed.of_texts(going).last_logits(last, first, self.cache)
             if self.use_cache:
                 self.cache = self._new_cache(lengths)
                 self.plan = self._new_plan(self.cache)
             self.cached = going
             texts = self.ids[going, : max(lengths)].to(device)
-            return packed.last_logits(texts, torch.tensor(lengths) - 1, self.cache)
+            final = torch.tensor(lengths) - 1
+            return self.packed.of_texts(going).last_logits(texts, final, self.cache)
 
     def _last(self, going: list[int], lengths: list[int]) -> Tensor:
         """The last token of each text, [batch, 1]."""

@@ -57,8 +57,8 @@ def attention(
     rounded: whether `alibi` was, for the formula alone.
     """
     del rounded
-    plain = not (scale or window or cap or reach) and alibi is bias is sinks is None
     if q.requires_grad and q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        plain = not (scale or window or cap or reach) and alibi is bias is sinks is None
         compiling = IN_BLOCKS and torch.compiler.is_compiling()
         if compiling and plain and causal and mask is None and q.shape[2] == k.shape[2]:
             return _in_blocks(q, k, v)
@@ -69,7 +69,8 @@ def attention(
                     *(scale, window, cap, alibi, sinks, reach, bias),
                 )
             return z.to(q.dtype)
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, head, pos, d_head]
+    # [batch, head, pos, d_head]
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if mask is not None and mask.dtype != torch.bool:
         mask = _in_document(_in_window(_visible(q, k, None, True), window or k.shape[2]), mask)
         window = 0

@@ -32,8 +32,9 @@ def next_logits(logits: Tensor, row: int, last: int) -> Tensor:
 
     Raises GlassformerError for scores from which nothing can be chosen.
     """
-    refuse_no_numbers(logits[row, last])
-    return logits[row, last].detach().cpu().double()
+    scores = logits[row, last].detach()
+    refuse_no_numbers(scores)
+    return scores.cpu().double()
 
 
 def penalize(scores: Tensor, ids: Tensor, row: int, penalty: float) -> Tensor:
@@ -117,6 +118,8 @@ def choose(
     scores = next_logits(logits, row, last)
     if repetition_penalty != 1:
         scores = penalize(scores, ids, row, repetition_penalty)
+    if temperature == 0:
+        return scores.argmax()  # nothing is drawn
     how: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,18 +17,17 @@ def refuse_no_numbers(scores: Tensor) -> None:
 
     >>> refuse_no_numbers(torch.tensor([float("-inf"), 0.0]))
     """
-    top = scores.detach().amax(-1)
-    if not bool(top.isfinite().all()):
-        result = top[~top.isfinite()].flatten()[0].item()
-        raise GlassformerError(
-            f"the scores of the next token are no numbers ({result}), so there is no prediction;"
-            f" {why(scores.dtype)}"
-        )
+    for highest in scores.detach().amax(-1).flatten().tolist():
+        if not math.isfinite(highest):
+            raise GlassformerError(
+                f"the scores of the next token are no numbers ({highest}), so there is no"
+                f" prediction; {why(scores.dtype)}"
+            )
 
 
 def refuse_no_loss(loss: float, dtype: torch.dtype) -> None:
     """Raise for a loss that is NaN or infinite; `dtype` is what the model computes in."""
-    if not torch.isfinite(torch.tensor(loss)):
+    if not math.isfinite(loss):
         raise GlassformerError(f"the loss is no number ({loss}); {why(dtype)}")
 
 

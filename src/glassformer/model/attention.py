@@ -69,6 +69,8 @@ class Attention(nn.Module):
         self.lora_K = adapter(lora, "W_K", d_model, keys, **shared_heads)
         self.lora_V = adapter(lora, "W_V", d_model, values, **shared_heads)
         self.lora_O = adapter(lora, "W_O", wide, d_model, heads=part.n_heads)
+        besides = zip("qkv", self._adapters, strict=True)
+        self.names = tuple(name if beside is None else frozen(name) for name, beside in besides)
         self.project = ops.project_qkv if part.group == 1 else ops.project_shared_qkv
         self.rotate_keys = ops.rotary if part.group == 1 else ops.shared_rotary
         self.heads = {"n_heads": part.n_heads, "n_kv_heads": part.n_kv_heads}
@@ -96,8 +98,7 @@ class Attention(nn.Module):
         bias: Float[Tensor, "*batch pos key head"] | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         # q [batch, pos, head, d_head], k and v [batch, pos, kv_head, d_head]
-        names = tuple(frozen(n) if a else n for n, a in zip("qkv", self._adapters, strict=True))
-        q, k, v = t(names, self.project, x, self.W_QKV, self.b_QKV, **self.heads)
+        q, k, v = t(self.names, self.project, x, self.W_QKV, self.b_QKV, **self.heads)
         if self.part.lora is not None:
             q, k, v = self._adapted(x, (q, k, v), t)
         if not self.part.qk_norm_last:

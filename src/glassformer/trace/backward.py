@@ -72,7 +72,7 @@ def _explain(
     if source.path == LOSS:
         return Formula(name, (), Number(1)), {}
     total: Tree | None = None
-    symbols: dict[str, str] = {}  # path -> its name in the formula
+    paths_by_symbol: dict[str, str] = {}  # the operands by their names in the formula
     for consumer, operand in trace.consumers(source.path):
         if consumer.path not in gradients or consumer.formula is None:
             continue
@@ -87,19 +87,18 @@ def _explain(
         }
         if consumer.edited:  # nothing else reads what an edit reads
             return local, {o: paths[o] for o in local.operands}
-        names = tuple((o, _symbol(paths[o], symbols)) for o in local.operands)
+        names = tuple((o, _symbol(paths[o], paths_by_symbol)) for o in local.operands)
         body = _renamed(local, names, tuple(consumer.params.items()))
         total = body if total is None else Binary("+", total, body)
-    paths_by_symbol = {symbol: path for path, symbol in symbols.items()}
     return Formula(name, source.axes, Number(0) if total is None else total), paths_by_symbol
 
 
-def _symbol(path: str, symbols: dict[str, str]) -> str:
+def _symbol(path: str, paths_by_symbol: dict[str, str]) -> str:
     """A name for `path` that no other path of this formula has."""
-    if path not in symbols:
-        short = path.rpartition("/")[2].rpartition(".")[2].removesuffix(UNEDITED)
-        plain = f"d_{short}" if path.startswith("bwd/") else short
-        taken = set(symbols.values())
-        tries = (plain if n == 1 else f"{plain}_{n}" for n in range(1, len(taken) + 2))
-        symbols[path] = next(symbol for symbol in tries if symbol not in taken)
-    return symbols[path]
+    short = path.rpartition("/")[2].rpartition(".")[2].removesuffix(UNEDITED)
+    plain = f"d_{short}" if path.startswith("bwd/") else short
+    symbol, n = plain, 1
+    while paths_by_symbol.setdefault(symbol, path) != path:
+        n += 1
+        symbol = f"{plain}_{n}"
+    return symbol

@@ -222,9 +222,9 @@ def _backward(model: Watchable, trace: Trace, live: Live, loss: Tensor) -> None:
         for name, parameter in parameters.items()
     }
     by_parameter = {id(p): stored[name] for name, p in parameters.items()}
-    names = {view.name for view in model.learned_views()}
+    storages = {gradient.untyped_storage()._cdata for gradient in stored.values()}
     for view in model.views(lambda parameter: by_parameter.get(id(parameter), parameter)):
-        if view.name in names:
+        if view.value.untyped_storage()._cdata in storages:  # else it is a frozen parameter
             gradients[f"weight/{view.name}"] = view.value
     add_gradients(trace, gradients)
     trace.parameter_gradients = stored
