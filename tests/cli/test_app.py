@@ -26,6 +26,7 @@ def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_ctrl_c_while_it_starts_ends_it_without_a_word():
     program = (
         "import os, runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in the background it is ignored
         "class Reader:\n"
         "    def find_spec(name, *_):\n"
         "        if name == 'typer':\n"
