@@ -28,8 +28,6 @@ from glassformer.formula.spelling import spelled
 from glassformer.interop import save
 from glassformer.model import EncoderDecoder
 from glassformer.show.labels import visible
-from glassformer.show.plots.learning import draw_learning
-from glassformer.show.plots.style import write
 from glassformer.show.preference_story import is_of_pairs
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.show.step_story import StepStory, extreme, print_step, target_tokens, weights_of
@@ -120,6 +118,9 @@ def command(
         if steps > 1:
             print_repeated(state, targets, updates, losses, sheet)
         if out is not None:
+            from glassformer.show.plots.learning import draw_learning
+            from glassformer.show.plots.style import write
+
             what = target_text(state, targets)
             guess = 1 / state.model.config.vocab_size
             probs = [math.exp(-loss) for loss in losses]
