@@ -4,12 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
 from glassformer.cli import app as cli
 from glassformer.errors import GlassformerError
+from glassformer.interop import save
+from glassformer.model import Config, Decoder
+from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import Command
 
 
@@ -26,7 +30,7 @@ def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_ctrl_c_while_it_starts_ends_it_without_a_word():
     program = (
         "import os, runpy, signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in the background it is ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "class Reader:\n"
         "    def find_spec(name, *_):\n"
         "        if name == 'typer':\n"
@@ -70,6 +74,16 @@ def test_help_lists_every_verb_and_imports_nothing_heavy():
     assert not heavy & modules_imported_by(program)
     shown = started("--help").stdout
     assert [verb for verb in cli.VERBS if verb not in shown] == []
+
+
+@pytest.mark.heavy
+def test_a_number_of_a_model_in_a_folder_is_explained_without_sympy_and_matplotlib(tmp_path: Path):
+    model = Decoder(Config(vocab_size=2, n_ctx=4, d_model=2, n_layers=1, n_heads=1))
+    save(model, Tokenizer.from_words(["the", "cat"]), tmp_path)
+    command = ["explain", str(tmp_path), "the cat", "logits[pos=1,vocab=0]"]
+    program = f"import sys; sys.argv[1:] = {command}; import glassformer.__main__"
+    assert ": agrees" in started(*command).stdout
+    assert not {"sympy", "matplotlib"} & modules_imported_by(program)
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -79,7 +79,7 @@ class LanguageModel(Watchable, Generic[C]):
         refuse_larger_than_memory(config, dtype.itemsize, "the weights")
         with torch.device("meta"):
             model = cls(config).to(dtype)
-        # what Module.to_empty does, whose empty_like imports sympy to compare shapes without numbers
+        # as Module.to_empty, whose empty_like imports sympy first
         return model._apply(lambda w: torch.empty(w.shape, dtype=w.dtype, device=device))
 
     def watch(
