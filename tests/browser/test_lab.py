@@ -70,7 +70,7 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
     tiles = page.locator("[data-path]").evaluate_all(TILES)
     assert tiles
     for path, share, text in tiles:
-        shown, written = float(share), text.removesuffix(" %")
+        shown, written = float(share), text.removesuffix("%")
         assert shown == pytest.approx(relative.get(path, 0), rel=1e-3, abs=1e-5), path
         if written not in ("unchanged", "< 0.01"):
             assert float(written.replace(",", "")) == pytest.approx(100 * shown, rel=0.4), path
