@@ -16,6 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from glassformer.cli.stopping import stopping_on_signals
 from glassformer.errors import GlassformerError
 from glassformer.interop.folder import load_folder
 from glassformer.jsons import Schema
@@ -53,7 +54,7 @@ def text_file(folder: Path) -> Path:
     return path
 
 
-def wait_for_steps(run: Path, process: subprocess.Popen[str], steps: int) -> None:
+def wait_for_steps(run: Path, process: subprocess.Popen[Any], steps: int) -> None:
     """Wait until a training process has made a few steps."""
     deadline = time.monotonic() + 120
     while not any(row["step"] >= steps for row in read_metrics(run / "metrics.jsonl")):
@@ -85,6 +86,48 @@ def test_a_signal_saves_at_the_step_says_how_to_go_on(tmp_path, number, code):
         -1
     ] == saved
     assert load_folder(run)[0].config.d_model == 8  # the folder is a model already
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_ends_the_reader_of_the_output_as_well_saves_all_the_same(tmp_path, number):
+    """As Ctrl-C with `glassformer train ... 2>&1 | tee log`, or a terminal that is closed."""
+    run, (reading, writing) = tmp_path / "run", os.pipe()
+    arguments = ["train", text_file(tmp_path), "--out", run, *TINY, "--steps", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glassformer", *map(str, arguments)], stdout=writing, stderr=writing
+    )
+    os.close(writing)
+    wait_for_steps(run, process, 5)
+    os.close(reading)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    last = [row["step"] for row in read_metrics(run / "metrics.jsonl") if "loss" in row][-1]
+    assert steps_saved(run / "checkpoints") == [0, last]
+
+
+def test_the_first_signal_asks_for_an_end_though_nobody_reads_standard_error():
+    kept, (reading, writing) = os.dup(2), os.pipe()
+    os.close(reading)
+    os.dup2(writing, 2)
+    try:
+        with stopping_on_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.signal == signal.SIGHUP
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writing)
+
+
+def test_a_run_under_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping_on_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop.requested()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_ctrl_c_while_a_library_learns_the_vocabulary_ends_at_once(tmp_path):

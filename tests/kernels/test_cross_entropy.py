@@ -23,8 +23,9 @@ def operands(n: int, vocab: int, dtype: torch.dtype, bias: bool = True):
     return x, W, b if bias else None, targets
 
 
-def plain(x, W, b, targets):
+def plain(x, W, b, targets, cap=0.0):
     logits = x @ W if b is None else x @ W + b
+    logits = torch.tanh(logits / cap) * cap if cap else logits
     return F.cross_entropy(
         logits.flatten(0, 1).float() if logits.dtype == torch.bfloat16 else logits.flatten(0, 1),
         targets.flatten(),
@@ -34,18 +35,42 @@ def plain(x, W, b, targets):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 3, 100])
-def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, bias):
+@pytest.mark.parametrize("cap", [0.0, 2.0])
+def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, bias, cap):
     x, W, b, targets = operands(20, 11, torch.float64, bias)
     leaves = [p for p in (x, W, b) if p is not None]
-    expected = plain(x, W, b, targets)
+    expected = plain(x, W, b, targets, cap)
     gradients = torch.autograd.grad(3 * expected, leaves)
     monkeypatch.setattr(cross_entropy, "CHUNK", rows * 11 if rows < 20 else 219)
     assert not cross_entropy.fits_whole(x, W)
-    loss = unembed_cross_entropy.kernel(x, W, b, targets)
+    loss = unembed_cross_entropy.kernel(x, W, b, targets, cap=cap)
     # float64, sums of twenty numbers of size 1
     torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
     for gradient, reference in zip(torch.autograd.grad(3 * loss, leaves), gradients, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("trained", ["x", "W", "b", "xW", "xb", "Wb"])
+def test_what_is_trained_alone_learns_and_for_the_rest_no_gradient_is_made(monkeypatch, trained):
+    x, W, b, targets = operands(20, 11, torch.float64)
+    named = {"x": x, "W": W, "b": b}
+    leaves = [named[name] for name in trained]
+    gradients = torch.autograd.grad(plain(x, W, b, targets), leaves)
+    for name, tensor in named.items():
+        tensor.requires_grad_(name in trained)
+    monkeypatch.setattr(cross_entropy, "CHUNK", 50)
+    made = []
+    add = cross_entropy._add_gradients
+    monkeypatch.setattr(
+        cross_entropy,
+        "_add_gradients",
+        lambda grads, *rest: (made.append(grads), add(grads, *rest)),
+    )
+    loss = unembed_cross_entropy.kernel(x, W, b, targets)
+    for own, reference in zip(torch.autograd.grad(loss, leaves), gradients, strict=True):
+        torch.testing.assert_close(own, reference, rtol=1e-12, atol=1e-14)
+    asked = [name in trained for name in named]
+    assert [grad is not None for grad in made[0]] == asked
 
 
 def test_without_gradients_it_is_the_loss_alone(monkeypatch):

@@ -112,7 +112,7 @@ def test_a_run_that_its_patience_ended_has_no_steps_left(tmp_path, losses, left)
     folder = tmp_path / "patient"
     shutil.copytree(trained(), folder)
     described = json.loads((folder / "run.json").read_text())
-    described["recipe"]["patience"] = 2
+    described["recipe"] |= {"patience": 2, "eval_every": 1}
     (folder / "run.json").write_text(json.dumps(described))
     rows = [{"step": i + 3, "val_loss": loss} for i, loss in enumerate(losses)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

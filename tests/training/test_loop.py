@@ -17,7 +17,7 @@ from glassformer.training.data import BlocksData
 from glassformer.training.evaluate import Score
 from glassformer.training.loop import train
 from glassformer.training.plan import TRIAL_BATCHES, TRIAL_STEPS, make_plan
-from glassformer.training.run import Description, Run, read_metrics
+from glassformer.training.run import Description, Run, load_run, read_metrics
 from glassformer.training.snapshots import log_spaced
 from tests.training.small import TOKENIZER, small_data, small_model, small_recipe, weights_equal
 
@@ -162,6 +162,23 @@ def test_a_killed_run_repeats_the_steps_since_its_checkpoint_and_its_metrics_hav
     assert steps == list(range(1, 13))
 
 
+def test_a_run_whose_listener_fails_is_saved_at_that_step_and_goes_on_to_the_same_end(tmp_path):
+    recipe, straight = small_recipe(eval_every=3), small_model()
+    train(straight, small_data(), recipe)
+
+    def unheard_at_step_8(row):
+        if row["step"] == 8:
+            raise BrokenPipeError  # as where `2>&1 | tee log` got the same Ctrl-C
+
+    with new_run(tmp_path / "run", small_model(), recipe) as run, pytest.raises(BrokenPipeError):
+        train(small_model(), small_data(), recipe, run=run, report=unheard_at_step_8)
+    assert steps_saved(tmp_path / "run/checkpoints")[-1] == 8
+    resumed = small_model()
+    with Run.reopen(tmp_path / "run") as run:
+        train(resumed, small_data(), recipe, run=run)
+    assert weights_equal(resumed, straight)
+
+
 def test_the_run_folder_is_the_trained_model(tmp_path):
     model, recipe = small_model(), small_recipe()
     with new_run(tmp_path / "run", model, recipe) as run:
@@ -234,6 +251,38 @@ def test_patience_ends_the_run_and_the_folder_holds_the_best_model(tmp_path):
     assert (again.reason, again.step) == ("early", outcome.step)
 
 
+@pytest.mark.parametrize(("steps_after", "reason"), [(3, "early"), (2, "finished")])
+def test_however_a_patient_run_ends_the_folder_holds_its_best_weights(
+    tmp_path, monkeypatch, steps_after, reason
+):
+    losses = iter([5.0, 3.0, 1.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(
+        "glassformer.training.loop.evaluate", lambda *_, **__: Score(next(losses), 1)
+    )
+    best, steps = 2, 2 + steps_after if reason == "finished" else 400
+    recipe = small_recipe(steps=steps, eval_every=1, patience=3)
+    with new_run(tmp_path / "run", small_model(), recipe) as run:
+        outcome = train(small_model(), small_data(), recipe, run=run)
+    assert (outcome.reason, outcome.step) == (reason, best + steps_after)
+    kept = load_checkpoint(tmp_path / f"run/checkpoints/step-{best:06d}").tensors["model"]
+    assert torch.equal(load_folder(tmp_path / "run")[0].embed.W_E, kept["embed.W_E"])
+    past = load_run(tmp_path / "run")
+    assert (past.step_held, past.measured[past.step_held], past.is_over) == (best, 1.0, True)
+
+
+def test_a_patient_run_that_was_stopped_keeps_its_newest_weights(tmp_path, monkeypatch):
+    losses = iter([5.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr(
+        "glassformer.training.loop.evaluate", lambda *_, **__: Score(next(losses), 1)
+    )
+    model, recipe = small_model(), small_recipe(steps=400, eval_every=1, patience=3)
+    with new_run(tmp_path / "run", model, recipe) as run:
+        train(model, small_data(), recipe, run=run, should_stop=stop_after(3))
+    assert weights_equal(load_folder(tmp_path / "run")[0], model)
+    past = load_run(tmp_path / "run")
+    assert (past.steps_done, past.step_held, past.is_over) == (3, 3, False)
+
+
 def test_old_checkpoints_go_and_snapshots_stay_at_log_spaced_steps(tmp_path):
     model, recipe = small_model(), small_recipe(save_every=3)
     with new_run(tmp_path / "run", model, recipe) as run:
@@ -296,6 +345,47 @@ def test_a_fault_of_the_model_is_no_fault_of_the_compiler(monkeypatch):
     monkeypatch.setattr("glassformer.training.loop.evaluate", lambda *_, **__: Score(1.0, 1))
     with pytest.raises(ZeroDivisionError):
         train(model, small_data(), small_recipe(compile=True))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("out of memory"), RuntimeError("device-side assert")]
+)
+def test_what_fails_after_a_compiled_step_is_told_as_what_it_is(monkeypatch, error):
+    calls = itertools.count(1)
+
+    def compiled(function, **_):
+        def loss(*given, **named):
+            if next(calls) == 4:
+                raise error
+            return function(*given, **named)
+
+        return loss
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    notes = []
+    with pytest.raises(type(error), match=str(error)):
+        train(
+            small_model(),
+            small_data(),
+            small_recipe(compile=True),
+            report=lambda row: notes.append(row) if "note" in row else None,
+        )
+    assert (next(calls), notes) == (5, [])  # nor was it tried again
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("out of memory"), GlassformerError("no target is asked for")]
+)
+def test_an_error_that_is_not_the_compilers_is_none_in_the_first_step_either(monkeypatch, error):
+    def compiled(*_, **__):
+        def loss(*_, **__):
+            raise error
+
+        return loss
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(type(error), match=str(error)):
+        train(small_model(), small_data(), small_recipe(compile=True))
 
 
 def test_compiling_needs_no_home_where_another_place_is_named(monkeypatch, tmp_path):

@@ -4,8 +4,8 @@ Nothing heavy is imported here: `glassformer --help` and shell completion answer
 a verb's module, and torch with it, is imported only when that verb is about to run.
 """
 
+import contextlib
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -16,8 +16,10 @@ import typer.core
 import typer.main
 
 from glassformer.cli.streams import (
+    open_closed_streams,
     say,
     sentence_of,
+    silence_stdout,
     spell_what_can_be_spelled,
     warnings_as_notes,
 )
@@ -146,6 +148,7 @@ list_verbs(app, VERBS)
 def run() -> int:
     """Run the command line and return its exit code; an error is one line on stderr."""
     spell_what_can_be_spelled()
+    result = None
     try:
         with warnings_as_notes():
             result = app(prog_name="glassformer", standalone_mode=False)
@@ -160,8 +163,8 @@ def run() -> int:
             message += f"{stop} See '{context.command_path} --help'."
         return fail(message)
     except BrokenPipeError:  # the reader of the output has gone, as in `glassformer ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets the exit flush
-        return 1
+        silence_stdout()
+        return result if isinstance(result, int) else 1
     except OSError as error:  # no such file, no permission, disk full, ...
         return fail(sentence_of(error))
     return result if isinstance(result, int) else 0
@@ -171,12 +174,14 @@ def fail(message: str) -> int:
     line = f"error: {' '.join(message.split())}"
     leave_for_torchrun(line)
     if not is_repeated():
-        say(line, error=True)
+        with contextlib.suppress(OSError):  # nobody is there to be told
+            say(line, error=True)
     return 2
 
 
 def main() -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # it has started, see `__main__`
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    open_closed_streams()
     use_huge_pages()
     sys.exit(run())

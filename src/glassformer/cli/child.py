@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+from glassformer.cli.streams import say_at_once
+
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long a training whose parent has gone may take to save; nobody waits for it any more."""
@@ -35,14 +37,14 @@ def watch(out: Path) -> None:
         if begun and not exists:
             _end(b"the run's folder was moved or deleted, so its training has ended")
         begun = begun or exists
-    os.write(2, b"\nwhat started this training has gone\n")
+    say_at_once(b"what started this training has gone")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE_SECONDS)
     _end(b"it took too long to save; the last checkpoint is intact")
 
 
 def _end(why: bytes) -> None:
-    os.write(2, b"\n" + why + b"\n")
+    say_at_once(why)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

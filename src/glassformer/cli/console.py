@@ -23,3 +23,7 @@ class SafeConsole(Console):
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(harmless(text), style)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, as `print` does; rich would end the process here."""
+        raise

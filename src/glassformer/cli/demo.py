@@ -13,6 +13,7 @@ from rich.console import Console
 from glassformer.cli import pasted
 from glassformer.cli.answer import Answers
 from glassformer.cli.console import SafeConsole
+from glassformer.cli.stopping import exiting
 from glassformer.cli.training import print_outcome, train_showing
 from glassformer.formula.spelling import difference
 from glassformer.generation.sampling import Sampling
@@ -53,8 +54,8 @@ def command(
     with prepared.run as run:
         outcome, stopped_by = train_showing(prepared, console)
         if stopped_by is not None:
-            print_outcome(outcome, prepared, [], console)
-            raise typer.Exit(128 + stopped_by)
+            with exiting(stopped_by):
+                print_outcome(outcome, prepared, [], console)
         model, tokenizer = prepared.model.cpu().eval(), run.tokenizer
     score = measure(model, tokenizer, MEASURED)
     print_score(score, console)

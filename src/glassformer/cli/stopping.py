@@ -1,15 +1,24 @@
-"""Signals during a training: the first asks for an end after the step, the second ends at once."""
+"""Signals during a training: the first asks for an end after the step, the second ends at once.
+
+Ctrl-C and a closed terminal reach whoever reads what is printed, too: that nobody can be told any
+more must not keep a training from saving.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 
+import typer
+
+from glassformer.cli.streams import say_at_once
 from glassformer.training.ranks import ALONE, Ranks
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C; the system or a scheduler; a terminal that was closed or a connection that broke."""
 
 
 class Stop:
@@ -33,8 +42,17 @@ def ending_at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def exiting(number: int | None) -> Iterator[None]:
+    """What is said last; after a signal the exit code tells of it, read or unread."""
+    with contextlib.suppress(*[OSError] if number is not None else []):
+        yield
+    if number is not None:
+        raise typer.Exit(128 + number)
+
+
+@contextlib.contextmanager
 def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks for a stop after the step; the second ends at once.
+    """The first of the signals asks for a stop after the step; the second ends at once.
 
     torchrun sends SIGTERM also when one of several ranks is gone, and then there is no saving.
     """
@@ -43,7 +61,7 @@ def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
 
     def say(text: bytes) -> None:
         if ranks.is_first:
-            os.write(sys.stderr.fileno(), b"\n" + text + b"\n")
+            say_at_once(text)
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signal passes them)
         if stop.requested():
@@ -52,7 +70,8 @@ def stopping_on_signals(ranks: Ranks = ALONE) -> Iterator[Stop]:
         stop.signal = number
         say(b"saving at the end of this step" + condition + b"; once more leaves at once")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    left_alone = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else []
+    before = {n: signal.signal(n, handle) for n in ENDING if n not in left_alone}  # as by nohup
     try:
         yield stop
     finally:

@@ -5,15 +5,32 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from glassformer.errors import GlassformerError, GlassformerWarning
 from glassformer.safe_text import harmless
+
+
+def open_closed_streams() -> None:
+    """A standard stream that is closed, as by cron or `>&-`, is Python's None: it leads nowhere.
+
+    Nor is its number given to a file that is opened later, which libraries would then write into.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # for as long as we run
+
+
+def silence_stdout() -> None:
+    """Its reader has gone: what is still to be flushed at the exit goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def spell_what_can_be_spelled() -> None:
@@ -28,6 +45,12 @@ def say(text: object = "", *, error: bool = False) -> None:
     stream = sys.stderr if error else sys.stdout
     stream.write(f"{harmless(str(text))}\n")
     stream.flush()
+
+
+def say_at_once(text: bytes) -> None:
+    """Write a line to standard error past its buffers, if anyone is there to read it."""
+    with suppress(OSError):
+        os.write(2, b"\n" + text + b"\n")
 
 
 def note(text: str) -> None:

@@ -27,7 +27,7 @@ from glassformer.files import write_atomically
 from glassformer.formula.spelling import difference
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.options import to_toml
-from glassformer.training.run import PastRun, load_run
+from glassformer.training.run import load_run
 
 TRAIN = [sys.executable, "-m", "glassformer.cli.child", "train"]
 POLL_SECONDS = 0.1
@@ -75,8 +75,8 @@ class Training:
         """Whether an earlier sweep has trained it to its end."""
         if not (self.folder / "run.json").is_file():
             return False
-        saved = steps_saved(self.folder / "checkpoints")
-        return bool(saved) and saved[-1] == load_run(self.folder).description.recipe.steps
+        saved, run = steps_saved(self.folder / "checkpoints"), load_run(self.folder)
+        return bool(saved) and saved[-1] == run.steps_done and run.is_over
 
     def start(self) -> None:
         """Begin it, or go on with it; what it says is in its log."""
@@ -116,12 +116,13 @@ class Training:
         if not (self.folder / "run.json").is_file():
             return Result(self.variant.name, folder, options, error=error or "not trained")
         run = load_run(self.folder)
+        held = run.step_held or 0
         return Result(
             self.variant.name,
             folder,
             options,
-            val_loss=_of_its_model(run, "val_loss"),
-            text_loss=_of_its_model(run, "text_loss"),
+            val_loss=run.of("val_loss").get(held),
+            text_loss=run.of("text_loss").get(held),
             floor=next(iter(run.of("floor").values()), None),
             steps=run.steps_done,
             planned_steps=run.description.recipe.steps,
@@ -133,16 +134,6 @@ class Training:
         lines = self.log.read_text(errors="replace").split("\n")
         errors = [line for line in lines if line.startswith("error: ")]
         return errors[-1].removeprefix("error: ") if errors else f"it ended with code {code}"
-
-
-def _of_its_model(run: PastRun, name: str) -> float | None:
-    """The loss of the model in the folder: the last, or the best of a run that stopped early."""
-    measured: dict[int, float] = run.of(name)
-    if not measured:
-        return None
-    recipe = run.description.recipe
-    early = recipe.patience > 0 and run.steps_done < recipe.steps
-    return min(measured.values()) if early else measured[max(measured)]
 
 
 def command(

@@ -12,7 +12,7 @@ from rich.console import Console
 from glassformer.cli.config import read_options, typed_options
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.recall import recall
-from glassformer.cli.stopping import ending_at_once
+from glassformer.cli.stopping import ending_at_once, exiting
 from glassformer.cli.texts import (
     TEXTS,
     Field,
@@ -147,7 +147,8 @@ def command(
     eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     sample_every: Annotated[int | None, typer.Option(help="Steps between samples.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many evaluations without a better one.")
+        int | None,
+        typer.Option(help="Stop after so many evaluations without a better one; keep the best."),
     ] = None,
     snapshots: Annotated[
         int | None, typer.Option(help="Steps that are kept to look back at, log-spaced.")
@@ -189,9 +190,9 @@ def command(
     On several GPUs or machines:
     torchrun --nproc-per-node N -m glassformer train ...
 
-    Ctrl-C (or SIGTERM) saves after the current step; a second one leaves at
-    once, with the last checkpoint intact. Exit codes: 0 done; 2 an error, in one
-    line; 130 after Ctrl-C; 143 after SIGTERM.
+    Ctrl-C, SIGTERM or a closed terminal saves after the current step; a second
+    one leaves at once, with the last checkpoint intact. Exit codes: 0 done; 2 an
+    error, in one line; 130 after Ctrl-C; 143 after SIGTERM; 129 after SIGHUP.
 
     Examples:
 
@@ -293,10 +294,9 @@ def train_as(
             ranks=ranks,
         )
     model = ranks.whole_model(prepared.model)
-    if model is not None:
-        say_end(outcome, prepared._replace(model=model), console, as_json, ranks.size)
-    if stopped_by is not None:
-        raise typer.Exit(128 + stopped_by)
+    with exiting(stopped_by):
+        if model is not None:
+            say_end(outcome, prepared._replace(model=model), console, as_json, ranks.size)
 
 
 def say_end(

@@ -11,7 +11,7 @@ from rich.console import Console
 from glassformer.cli import pasted
 from glassformer.cli.progress import TrainingDisplay, duration, measured
 from glassformer.cli.recall import Recalled, translations_of
-from glassformer.cli.stopping import stopping_on_signals
+from glassformer.cli.stopping import exiting, stopping_on_signals
 from glassformer.cli.streams import say_json
 from glassformer.describe import counted
 from glassformer.generation.blanks import fill_blanks
@@ -30,6 +30,7 @@ from glassformer.training.loop import Outcome, train
 from glassformer.training.plan import Plan, make_plan
 from glassformer.training.prepare import Prepared
 from glassformer.training.ranks import ALONE, Ranks
+from glassformer.training.run import load_run
 from glassformer.training.translation import TO_TRANSLATE
 
 SAMPLE_TOKENS = 40
@@ -79,16 +80,20 @@ def train_showing(
             if event is not None:
                 event(event_of(row), row)
 
-        outcome = train(
-            model,
-            data,
-            recipe,
-            run=run,
-            report=report,
-            should_stop=stop.requested,
-            sample=lambda model: sample(model, run.tokenizer, recipe.seed, run.description.corpus),
-            ranks=ranks,
-        )
+        try:
+            outcome = train(
+                model,
+                data,
+                recipe,
+                run=run,
+                report=report,
+                should_stop=stop.requested,
+                sample=lambda m: sample(m, run.tokenizer, recipe.seed, run.description.corpus),
+                ranks=ranks,
+            )
+        except BrokenPipeError:  # by the same Ctrl-C, perhaps: `2>&1 | tee` gets it, too
+            with exiting(stop.signal):
+                raise
     return outcome, stop.signal
 
 
@@ -174,9 +179,13 @@ def print_outcome(
     """Say how it ended, what the model makes of its text, where it is, and last what to type."""
     folder, steps = prepared.run.folder, prepared.recipe.steps
     corpus = prepared.run.description.corpus
-    rows = (row for row in reversed(outcome.rows) if "val_loss" in row or "text_loss" in row)
-    last = next(rows, None)
-    result = f"; {measured(last)}" if last else ""
+    past = load_run(folder)
+    held = past.step_held
+    rows = (r for r in past.rows if r["step"] == held and ("val_loss" in r or "text_loss" in r))
+    row = next(rows, None)
+    result = f"; {measured(row)}" if row else ""
+    if held is not None and held < outcome.step and past.is_over:
+        result = f"; the folder holds the best model, of step {held:,}{result}"
     if outcome.reason == "stopped":
         console.print(f"saved after step {outcome.step:,} of {steps:,}{result}")
         start = f"torchrun --nproc-per-node {n_ranks} -m " if n_ranks > 1 else ""
@@ -185,8 +194,7 @@ def print_outcome(
         return
     if outcome.reason == "early":
         console.print(
-            f"stopped early after step {outcome.step:,}: the measured loss no longer fell;"
-            " the folder holds the best model"
+            f"stopped early after step {outcome.step:,}: the measured loss no longer fell{result}"
         )
     else:
         console.print(f"done after step {outcome.step:,}{result}")

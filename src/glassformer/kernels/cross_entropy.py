@@ -33,16 +33,18 @@ def unembed_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy of x [batch, pos, d_model] W_U + b_U against targets [batch, pos].
 
-    cap: where logits level off (0: never); those that do are held whole.
+    cap: where logits level off (0: never).
     """
-    if cap:
-        logits = torch.tanh(affine(x, W_U, b_U) / cap) * cap
-        return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
     if not fits_whole(x, W_U):
         rows = x.flatten(0, -2)
-        return chunked_cross_entropy(rows, W_U, b_U, targets.flatten(), IGNORED)
-    logits = affine(x, W_U, b_U)
+        return chunked_cross_entropy(rows, W_U, b_U, targets.flatten(), IGNORED, cap)
+    logits = capped(affine(x, W_U, b_U), cap)
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+
+
+def capped(logits: Tensor, cap: float) -> Tensor:
+    """Logits that level off at `cap`; 0: as they are."""
+    return torch.tanh(logits / cap) * cap if cap else logits
 
 
 def token_surprise(
@@ -62,9 +64,7 @@ def token_surprise(
 
 
 def _surprise(x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, cap: float) -> Tensor:
-    logits = affine(x, W_U, b_U)
-    if cap:
-        logits = torch.tanh(logits / cap) * cap
+    logits = capped(affine(x, W_U, b_U), cap)
     surprise = F.cross_entropy(
         logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
     )
@@ -82,11 +82,11 @@ def at_once(device: torch.device) -> int:
 
 
 def chunked_cross_entropy(
-    x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, ignored: int
+    x: Tensor, W_U: Tensor, b_U: Tensor | None, targets: Tensor, ignored: int, cap: float = 0.0
 ) -> Tensor:
     """Mean cross-entropy of the rows x [row, d_model] whose target is not `ignored`."""
-    with_gradients = torch.is_grad_enabled() and (x.requires_grad or W_U.requires_grad)
-    loss: Tensor = _ChunkedCrossEntropy.apply(x, W_U, b_U, targets, ignored, with_gradients)
+    wanted = [p is not None and p.requires_grad and torch.is_grad_enabled() for p in (x, W_U, b_U)]
+    loss: Tensor = _ChunkedCrossEntropy.apply(x, W_U, b_U, targets, ignored, cap, *wanted)
     return loss
 
 
@@ -99,14 +99,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         b_U: Tensor | None,
         targets: Tensor,
         ignored: int,
-        with_gradients: bool,
+        cap: float,
+        *wanted: bool,
     ) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         n = (targets != ignored).sum()
         total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=x.device)
         grads = [
-            None if p is None or not with_gradients else torch.zeros_like(p) for p in (x, W_U, b_U)
+            torch.zeros_like(p) if p is not None and asked else None
+            for p, asked in zip((x, W_U, b_U), wanted, strict=True)
         ]
         with torch.autocast(device, enabled=False):
             W = W_U.to(dtype)  # once, not for every chunk
@@ -116,16 +118,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 logits = (x[part].to(dtype) @ W).to(total.dtype)
                 if b_U is not None:
                     logits += b_U
-                aim = targets[part]
+                logits, aim = capped(logits, cap), targets[part]
                 total += F.cross_entropy(logits, aim, ignore_index=ignored, reduction="sum")
-                if with_gradients:
-                    _add_gradients(grads, x, W, logits, aim, part, n, ignored)
+                if any(wanted):
+                    _add_gradients(grads, x, W, logits, aim, part, n, ignored, cap)
         ctx.save_for_backward(*grads)
         return total / n
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(None if g is None else g * upstream[0] for g in ctx.saved_tensors), *[None] * 3)
+        return (*(None if g is None else g * upstream[0] for g in ctx.saved_tensors), *[None] * 6)
 
 
 def _add_gradients(
@@ -137,22 +139,24 @@ def _add_gradients(
     part: slice,
     n: Tensor,
     ignored: int,
+    cap: float,
 ) -> None:
-    """Add the share of one chunk of rows to the gradients of x, W_U and b_U, in place."""
+    """Add the share of one chunk of rows to those gradients of x, W_U and b_U that are wanted."""
     d_x, d_W, d_b = grads
-    assert d_x is not None, "gradients are wanted"
-    assert d_W is not None, "gradients are wanted"
     d_logits = logits.softmax(-1)
     has_target = (targets != ignored)[:, None]
     d_logits.scatter_add_(1, targets.clamp_min(0)[:, None], torch.full_like(d_logits[:, :1], -1.0))
     d_logits.mul_(has_target).div_(n)
+    if cap:
+        d_logits.mul_(1 - (logits / cap) ** 2)  # the slope of cap tanh(x / cap)
     if d_b is not None:
         d_b += d_logits.sum(0)
     d_logits = d_logits.to(W.dtype)
-    d_x[part] = d_logits @ W.T
-    if W.dtype == d_W.dtype:
+    if d_x is not None:
+        d_x[part] = d_logits @ W.T
+    if d_W is not None and W.dtype == d_W.dtype:
         d_W.addmm_(x[part].T, d_logits)
-    else:
+    elif d_W is not None:
         d_W += x[part].to(W.dtype).T @ d_logits
 
 

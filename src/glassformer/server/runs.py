@@ -28,6 +28,7 @@ from glassformer.server.errors import ApiError
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.examples import blanked, examples
+from glassformer.training.patience import is_over
 from glassformer.training.replay import saved_states
 from glassformer.training.run import DATA, read_description, read_metrics
 from glassformer.training.train_state import TrainState, open_model, open_train_state
@@ -159,11 +160,11 @@ class Source:
             return None
         recipe, rows = read_description(self.folder).recipe, self.metrics().rows
         measured = (row.whole_text if row.held_out is None else row.held_out for row in rows)
-        losses = [loss for loss in measured if loss is not None]
-        waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
-        if recipe.patience and waited >= recipe.patience:
-            return 0
-        return max(recipe.steps - (rows[-1].step if rows else 0), 0)
+        losses = {
+            row.step: loss for row, loss in zip(rows, measured, strict=True) if loss is not None
+        }
+        done = rows[-1].step if rows else 0
+        return 0 if is_over(losses, done, recipe) else recipe.steps - done
 
     def metrics(self) -> schemas.Metrics:
         """One row for each step, in order."""

@@ -123,15 +123,14 @@ def _counts(name: str, recipe: dict[str, Any]) -> bool:
 
 
 def _loss(run: PastRun) -> str:
-    """The loss of the model in the folder: the last, or the best of a run that stopped early."""
-    held_out, text = run.of("val_loss"), run.of("text_loss")
-    measured, where = (held_out, "on held-out text") if held_out else (text, "on its own text")
-    if not measured:
+    """The loss of the model in the folder."""
+    step = run.step_held
+    if step is None:
         return "## Loss\n\nNot measured.\n"
-    recipe = run.description.recipe
-    early = recipe.patience > 0 and run.steps_done < recipe.steps
-    step = min(measured, key=lambda at: measured[at]) if early else max(measured)
-    loss = measured[step]
+    loss, where = (
+        run.measured[step],
+        "on held-out text" if run.of("val_loss") else "on its own text",
+    )
     of_pairs = run.description.corpus.get("kind") == "preference"
     lines = [
         f"{loss:.4f} nats per pair of replies {where} after step {step:,}; preferring neither is"

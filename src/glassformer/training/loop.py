@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from glassformer.errors import GlassformerError
 from glassformer.kernels.threads import one_thread
 from glassformer.metrics import Health, Row
 from glassformer.model.evaluating import evaluating
@@ -82,6 +83,7 @@ def train(
     report: called with every row of metrics, those that metrics.jsonl holds: `loss`, `lr`,
     `grad_norm`, `tokens_per_second`, `seconds` of each step; now and then `val_loss` and `floor`
     (nats per token; `text_loss` of the whole text, where none is held out), `health`, `sample`.
+    What it raises is raised again once the step is done and saved.
     should_stop: asked between steps; if true, training saves
     and returns. A run with checkpoints goes on from the newest, bit for bit (fp32, CPU).
     ranks: the processes that train together, each of which calls this.
@@ -128,7 +130,9 @@ class Loop(Resumable):
             recompute_blocks(model)
         # before the optimizer takes the weights: ranks may divide them among themselves
         self.eager: LossFunction = ranks.loss_of(model)
-        self.compiled: LossFunction | None = compiled(self.eager) if recipe.compile else None
+        self.compiles = recipe.compile
+        """Whether the next step compiles, as the first of a sitting does."""
+        self.loss = compiled(self.eager) if self.compiles else self.eager
         super().__init__(model, data, recipe, run, report, ranks)
         self.sample = sample
         self.tokens_per_step = recipe.accumulate * data.batch(0, recipe.batch_size).n_tokens
@@ -154,12 +158,15 @@ class Loop(Resumable):
             if self.recipe.patience and self.waited >= self.recipe.patience:
                 reason = "early"
                 break
-            if self.ranks.any(should_stop()):
+            if self.ranks.any(should_stop() or self.unheard is not None):
                 reason = "stopped"
                 break
             self.advance()
         self.save()
-        return self.end(reason)
+        outcome = self.end(reason)
+        if self.unheard is not None:
+            raise self.unheard
+        return outcome
 
     def begin(self) -> None:
         """Before the first step: what plain guesses lose, and what the untrained model does."""
@@ -232,19 +239,27 @@ class Loop(Resumable):
         return [self.data.batch(number, self.recipe.batch_size) for number in numbers]
 
     def gradient(self, batches: list[Batch], step: int) -> torch.Tensor:
-        """The gradient of one step; if compiling fails, say so once and go on eagerly."""
+        """The gradient of one step; compiling, which the first does, may fail: then eagerly."""
         step_of = partial(accumulate_gradient, self.model)
-        if self.compiled is None:
-            return step_of(self.eager, batches, self.recipe, step, self.ranks)
         try:
-            return step_of(self.compiled, batches, self.recipe, step, self.ranks)
+            gradient = step_of(self.loss, batches, self.recipe, step, self.ranks)
+        except (GlassformerError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # the compiler's errors share no class of their own
+            if not self.compiles:
+                raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if self.ranks.size > 1:  # the others wait for what this one was about to exchange
+                raise GlassformerError(
+                    f"compiling failed: {reason}; start again with --no-compile"
+                ) from error
             self.report(
                 {"step": self.step, "note": f"compiling failed, going on eagerly: {reason}"}
             )
-            self.compiled = None
+            self.loss, self.compiles = self.eager, False
             return self.gradient(batches, step)
+        self.compiles = False
+        return gradient
 
     def evaluate(self, health: Health | None = None) -> None:
         """Measure, look at the model's health, and go by the loss where patience asks for it."""
@@ -295,7 +310,8 @@ class Loop(Resumable):
         return loss
 
     def end(self, reason: str) -> Outcome:
-        if reason == "early" and self.run is not None:
+        goes_back = self.recipe.keeps_best and self.best_step < self.step and reason != "stopped"
+        if goes_back and self.run is not None:
             folder = ck.step_folder(self.run.checkpoints, self.best_step)
             ck.fill(self.model, self.recipe, ck.load_checkpoint(folder), folder)
             self.export(self.run)

@@ -46,7 +46,8 @@ class Recipe(Checked):
     the last step.
     Watching: `eval_every`, `sample_every`, `save_every` in steps, and at the end (0: never; the end
     is always saved);
-    `patience` evaluations in a row without a better held-out loss end the run (0: never);
+    `patience` evaluations in a row without a better held-out loss end the run, and however it ends
+    it keeps its best weights (0: it makes every step and keeps the last);
     `snapshot_mb` of disk for snapshots at log-spaced steps (0: none), `snapshots` of them (0: the
     powers of two).
     Arithmetic: `dtype` fp32 or bf16 (bf16 products, fp32 weights); `compile` the forward and
@@ -88,6 +89,11 @@ class Recipe(Checked):
     seed: Annotated[
         int, Range(0, below=2**64, low=FINITE, high="has more than 64 bits; give one below 2^64")
     ] = 0
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether a run ends with the weights that lost least, not with its last."""
+        return self.patience > 0 and self.eval_every > 0
 
     @property
     def blocks_per_step(self) -> int:

@@ -51,12 +51,18 @@ class Resumable:
         self.seconds = 0.0  # spent on training so far, over all sittings
         self.best_loss, self.best_step, self.waited = math.inf, 0, 0
         self.snapshots = Snapshots(run.snapshots, recipe) if run else None
+        self.unheard: Exception | None = None
+        """Why nobody is told any more; training ends after the step, saved, and raises it."""
 
     def report(self, row: Row) -> None:
         self.rows.append(row)
         if self.run is not None:
             self.run.record(row)
-        self.report_to(row)
+        if self.unheard is None:
+            try:
+                self.report_to(row)
+            except Exception as error:  # of a pipe, a terminal, a logger: whatever it is, save
+                self.unheard = error
 
     def contents(self) -> ck.Checkpoint:
         """Everything the next step depends on, and what it must agree with."""

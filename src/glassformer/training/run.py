@@ -40,6 +40,7 @@ from glassformer.rendering import html
 from glassformer.text.load import load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.options import FILE as OPTIONS
+from glassformer.training.patience import is_over, step_held
 from glassformer.training.recipe import Recipe
 from glassformer.training.trainable import train_only
 
@@ -104,6 +105,22 @@ class PastRun:
     def of(self, name: str) -> dict[int, Any]:
         """What was measured under a name (`loss`, `val_loss`, `sample` ...), by step."""
         return {row["step"]: row[name] for row in self.rows if name in row}
+
+    @property
+    def measured(self) -> dict[int, float]:
+        """The held-out loss by step, or that of the whole text where nothing is held out."""
+        return self.of("val_loss") or self.of("text_loss")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left to be made."""
+        return is_over(self.measured, self.steps_done, self.description.recipe)
+
+    @property
+    def step_held(self) -> int | None:
+        """The measured step whose weights the folder holds; None where nothing was measured."""
+        losses = self.measured
+        return step_held(losses, self.steps_done, self.description.recipe) if losses else None
 
     def _repr_html_(self) -> str:
         return html(self)
