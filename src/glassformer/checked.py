@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,20 @@ class Range:
         if value > self.most or value >= self.below:
             return self.high or self.low or f"is more than {self.most:,}, the most there can be"
         return ""
+
+
+def whole(name: str, value: Any, rule: Range) -> int:
+    """A whole number that a caller gave for `name`; another, or one out of range, is refused."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise GlassformerError(f"{name}={value!r} must be a whole number") from None
+    if complaint := rule.complaint(number):
+        raise GlassformerError(f"{name}={number:,} {complaint}")
+    return number
+
+
+COUNT = Range(0, low="is negative; give 0 or more")
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def test_the_field_that_no_family_has_is_named(tmp_path):
     sizes = {"vocab_size": 2, "n_ctx": 4, "d_model": 4, "n_layers": 1, "n_heads": 1}
     save(Decoder(Config.from_dict({**sizes, "qk_norm": True})), tokenizer, tmp_path / "run")
     said = refused(tmp_path / "run", tmp_path / "out")
-    assert "no family of models has qk_norm=True (the nearest is gpt2)" in said
+    assert "together; the nearest, gpt2, lacks qk_norm=True" in said
     assert "\n" not in said
 
 

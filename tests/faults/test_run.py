@@ -18,11 +18,13 @@ import torch
 
 from glassformer.cli.stopping import stopping_on_signals
 from glassformer.errors import GlassformerError
+from glassformer.files import write_atomically
 from glassformer.interop.folder import load_folder
 from glassformer.jsons import Schema
 from glassformer.model import Config
 from glassformer.text.shard import ShardHeader
 from glassformer.training.checkpoint import Manifest, State, load_checkpoint, steps_saved
+from glassformer.training.growing import GrowingMetrics
 from glassformer.training.loop import train
 from glassformer.training.run import Run, load_run, read_metrics, take_lock
 from glassformer.training.step import NonFiniteError
@@ -309,6 +311,26 @@ def test_a_line_of_metrics_that_was_cut_short_is_left_out_and_a_broken_one_is_na
     file.write_text("{oops\n" + json.dumps(row) + "\n")
     with pytest.raises(GlassformerError, match=r"metrics\.jsonl, line 1 is not valid JSON"):
         read_metrics(file)
+
+
+def test_a_growing_file_of_metrics_is_read_once_row_by_row_also_when_a_resume_makes_it_anew(
+    tmp_path,
+):
+    file = tmp_path / "metrics.jsonl"
+    growing, rows = GrowingMetrics(file), [{"step": step, "loss": 1.0} for step in range(4)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    assert growing.new_rows() == []
+    file.write_text(lines[0] + lines[1][:5])
+    assert growing.new_rows() == rows[:1]
+    with file.open("a") as more:
+        more.write(lines[1][5:] + lines[2])
+    assert growing.new_rows() == rows[1:3]
+    assert growing.new_rows() == []
+    write_atomically(file, "".join(lines[:2]))  # step 2 is made again
+    assert growing.new_rows() == []
+    with file.open("a") as more:
+        more.write(lines[2] + lines[3])
+    assert growing.new_rows() == rows[2:]
 
 
 def test_the_lock_of_a_killed_process_does_not_block_and_a_living_one_is_named_each_time(tmp_path):

@@ -16,6 +16,7 @@ from glassformer.training.step import (
     NonFiniteError,
     accumulate_gradient,
     clip_and_check,
+    dropout_seed,
 )
 from tests.training.small import small_data, small_model, small_recipe
 
@@ -143,3 +144,10 @@ def test_the_masked_half_of_the_scores_counts_as_healthy():
     loss, norm = step_with(small_model(), small_data().batch(0, 4))
     assert math.isfinite(loss)
     assert math.isfinite(norm)
+
+
+def test_no_two_passes_of_a_run_draw_the_same_dropout_masks():
+    drawn = [dropout_seed(0, step, micro) for step in range(30) for micro in range(3_000)]
+    assert len({*drawn}) == len(drawn)
+    # those of the runs that there are stay as they were
+    assert dropout_seed(3, 7, 1_008) == (3 * 1_000_003 + 7) * 1_009 + 1_008

@@ -13,7 +13,7 @@ import torch
 from glassformer.cli.streams import note
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
-from glassformer.generation.defaults import end_ids
+from glassformer.generation.defaults import end_ids, start_ids
 from glassformer.generation.generate import generate
 from glassformer.generation.generation import FINISH_REASONS, Generation
 from glassformer.generation.packed import PackedModel, pack
@@ -122,8 +122,7 @@ class Answers:
         if isinstance(self.model, EncoderDecoder):
             self._more = {"source": [source_of(self.model, self.tokenizer, prompt)]}
             return [self.model.config.start_id]
-        ids, eos = self.tokenizer.encode_prompt(prompt), self.tokenizer.eos_id
-        return [eos] if not ids and eos is not None else ids  # what stands before every text
+        return start_ids(self.tokenizer, prompt)
 
     def print_end(self, sheet: Sheet) -> None:
         """How the last answer was made, and why it ended."""

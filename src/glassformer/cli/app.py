@@ -164,7 +164,7 @@ def run() -> int:
         return fail(message)
     except BrokenPipeError:  # the reader of the output has gone, as in `glassformer ... | head`
         silence_stdout()
-        return result if isinstance(result, int) else 1
+        return result if isinstance(result, int) and result else 1
     except OSError as error:  # no such file, no permission, disk full, ...
         return fail(sentence_of(error))
     return result if isinstance(result, int) else 0

@@ -77,7 +77,7 @@ def command(
 
     Or on Storyland, translations or chats, fresh ones. A text is cut into blocks
     as long as the model's context; every token counts once, predicted from those
-    before it in its block. Of an encoder 15% of the tokens are hidden and asked
+    before it in its block. Of an encoder 30% of the tokens are hidden and asked
     for; on Storyland one word of a document, beside what the document's other
     words tell. A reply of a chat is right if it is one of those that the story
     allows, to its end.

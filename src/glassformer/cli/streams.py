@@ -25,7 +25,7 @@ def open_closed_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # for as long as we run
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 (as long as we run)
 
 
 def silence_stdout() -> None:

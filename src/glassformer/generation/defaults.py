@@ -98,6 +98,12 @@ def read_defaults(folder: FolderSettings) -> Defaults:
     return Defaults(settings, *lengths, tuple(texts), tuple(not_done))
 
 
+def start_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The tokens that a text goes on from; after no text, the end mark that stands before each."""
+    ids, eos = tokenizer.encode_prompt(prompt), tokenizer.eos_id
+    return [eos] if not ids and eos is not None else ids
+
+
 def end_ids(model: LanguageModel[Any], tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens at which a text ends: those that the folder names, else the tokenizer's own."""
     ids = () if tokenizer.eos_id is None else (tokenizer.eos_id,)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, cast
 
 from torch import Tensor
 
+from glassformer.checked import COUNT, Range, whole
 from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import read_defaults
 from glassformer.generation.generation import Generation, TextBatch
@@ -143,18 +145,26 @@ def _prepare(
     use_cache: bool,
 ) -> list[TextBatch]:
     """The texts before their first new token, in the batches that are continued together."""
-    first = fresh_seed() if seed is None else seed
+    first = fresh_seed() if seed is None else whole("seed", seed, Range())
     seeds = [first + i for i in range(len(prompts))]
     defaults = read_defaults(packed.model.folder_settings)
     sampling = defaults.sampling(**arguments._asdict())
-    most = [
-        defaults.most_new(len(p)) if max_new_tokens is None else max_new_tokens for p in prompts
-    ]
+    asked = None if max_new_tokens is None else whole("max_new_tokens", max_new_tokens, COUNT)
+    most = [defaults.most_new(len(p)) if asked is None else asked for p in prompts]
     alone = packed.compiled is not None and packed.small and use_cache
     by_length = packed.config.turns_by_length > 0  # of one text, not of the longest
     size = 1 if alone or by_length else max(len(prompts), 1)
-    end = (frozenset(stop_ids), use_cache)
+    end = (_token_ids(stop_ids), use_cache)
     return [
         TextBatch(packed, prompts[part], seeds[part], sampling, most[part], *end)
         for part in (slice(i, i + size) for i in range(0, len(prompts), size))
     ]
+
+
+def _token_ids(stop_ids: Collection[int]) -> frozenset[int]:
+    try:
+        return frozenset(operator.index(token) for token in stop_ids)
+    except TypeError:
+        raise GlassformerError(
+            f"stop_ids={stop_ids!r} must be ids of tokens, such as [tokenizer.eos_id]"
+        ) from None

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from glassformer import ops
-from glassformer.errors import GlassformerError
 from glassformer.generation.c_step import CompiledPlan
 from glassformer.generation.cache import Cache
 from glassformer.generation.packed import PackedModel, generating
@@ -91,9 +90,6 @@ class TextBatch:
     use_cache: bool
 
     def __post_init__(self) -> None:
-        least = min((most for most in self.max_new_tokens if most is not None), default=0)
-        if least < 0:
-            raise GlassformerError(f"max_new_tokens={least} is negative; give 0 or more")
         for prompt in self.prompts:
             check_prompt(self.model, prompt)
         self.packed.check_fresh()

@@ -13,6 +13,8 @@ from glassformer.errors import GlassformerError
 COLDEST = 1e-6
 """The lowest temperature above 0; scores divided by less could overflow float64."""
 
+LEAST_PENALTY, MOST_PENALTY = 1e-6, 1e6
+"""Between these no score of float32 overflows float64."""
 
 MOST_TOKENS = 2**31
 """The largest top-k: more than any vocabulary has, and what an int64 holds."""
@@ -62,7 +64,12 @@ class Sampling(Checked):
     min_p: Annotated[float | None, Range(0, 1, low="is no share; give 0 to 1")] = None
     repetition_penalty: Annotated[
         float,
-        Range(above=0, low="must be positive; 1 does nothing, 1.2 holds repetitions back"),
+        Range(
+            LEAST_PENALTY,
+            MOST_PENALTY,
+            low=f"is below {LEAST_PENALTY:g}; 1 does nothing, 1.2 holds repetitions back",
+            high=f"is above {MOST_PENALTY:g}; 1 does nothing, 1.2 holds repetitions back",
+        ),
     ] = 1.0
 
     def __post_init__(self) -> None:

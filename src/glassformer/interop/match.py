@@ -45,12 +45,15 @@ def form_for(config: Config | TowersConfig, preferred: str = "") -> Form:
 
 
 def what_no_family_has(config: Config | TowersConfig) -> str:
-    """Which fields keep a configuration from every family, said of the family that lacks fewest."""
+    """That no family can hold a configuration, and what the family lacks that lacks fewest."""
     of_towers = isinstance(config, TowersConfig)
     alike = [family for family in families.by_rank() if family.is_of_towers == of_towers]
     lacks = {family.model_type: family.unsupported_fields(config) for family in alike}
     nearest = min(lacks, key=lambda name: len(lacks[name]))
-    return f"no family of models has {' with '.join(lacks[nearest])} (the nearest is {nearest})"
+    return (
+        "no family of models has all of its choices together; the nearest,"
+        f" {nearest}, lacks {' and '.join(lacks[nearest])}"
+    )
 
 
 def read_settings(path: Path) -> tuple[Config | TowersConfig, Form, Mapping[str, Any]]:

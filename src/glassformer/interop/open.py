@@ -39,7 +39,25 @@ def name_of(name: object) -> Path:
             f"a model is opened by its name, a folder or a preset, not by {type(name).__name__};"
             " one that is open has methods of its own, such as model.watch(text)"
         )
+    if not str(name).strip():
+        raise GlassformerError("the model's name is empty; give a folder or a preset")
     return Path(name)
+
+
+def refuse_elsewhere(dtype: torch.dtype | None, device: str | torch.device | None) -> None:
+    """Raise where no weights can be: a dtype that holds no fractions, a device that is not here."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise GlassformerError(
+            f"dtype={dtype!r} holds no weights; give torch.float32, bfloat16, float16 or float64"
+        )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise GlassformerError(
+            f"device={device!r} is none of this machine's ({why}); give cpu, or cuda or mps where"
+            " there is one"
+        ) from error
 
 
 def load(
@@ -62,6 +80,7 @@ def load(
     'cat'
     """
     path = name_of(name)
+    refuse_elsewhere(dtype, device)
     if is_adapters(path):
         return _load_adapted(path, dtype, device)
     if _is_folder(path):

@@ -166,7 +166,8 @@ def biography(
     best: tuple[list[Point], Turn] | None = None
     searched: list[Stretch] = []
     for start, end in stretches(points):
-        cost = seconds_at.get(end, math.inf) - seconds_at.get(start, math.inf if start else 0.0)
+        known = end in seconds_at and (start in seconds_at or not start)
+        cost = seconds_at[end] - seconds_at.get(start, 0.0) if known else math.inf
         if best is not None and not cost <= left:
             continue
         left -= cost

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glassformer.checked import COUNT, whole
 from glassformer.errors import GlassformerError
 from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.lab.edits import Edit
@@ -86,6 +87,7 @@ def next_token_shifts(before: Trace, after: Trace, n: int = 10) -> list[Shift]:
     The position is the last one, of an encoder its first blank; both traces need `probs`, and the
     first text counts.
     """
+    n = whole("n", n, COUNT)
     both = [trace.value_of(trace.node("fwd/probs"))[0] for trace in (before, after)]
     at = asked_pos(before, len(both[0]))
     p, q = (probs[at].double() for probs in both)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glassformer.checked import COUNT, whole
 from glassformer.errors import GlassformerError
 from glassformer.formula.arithmetic import Joined, Line, Put, line
 
@@ -44,6 +45,7 @@ def neighbors(W_E: Tensor, vector: Tensor, n: int, without: frozenset[int]) -> l
 
     W_E [vocab, d_model]; everything in float64.
     """
+    n = whole("n", n, COUNT)
     table, vector = W_E.detach().double(), vector.detach().double()
     dots, lengths, other_length = table @ vector, table.norm(dim=1), vector.norm()
     cosines = dots / (lengths * other_length).clamp_min(TINY)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from glassformer import ops
+from glassformer.checked import COUNT, whole
 from glassformer.lab.changes import word_of
 from glassformer.model import Config, Encoder, EncoderDecoder, TowersConfig
 from glassformer.model.kinds import AnyModel
@@ -42,6 +43,7 @@ class Glimpse:
 
         Of equal ones the lowest id comes first.
         """
+        n = whole("n", n, COUNT)
         row = self.probs[pos].double()
         order = row.argsort(descending=True, stable=True)[:n].tolist()
         return [Guess(token, word_of(self.trace, token), row[token].item()) for token in order]

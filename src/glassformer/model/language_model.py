@@ -128,6 +128,7 @@ class LanguageModel(Watchable, Generic[C]):
         trace = watch(
             self, ids, targets, keep, backward, edit or {}, budget_bytes, is_cancelled, extra
         )
+        trace.refuse_unknown_keeps()
         if self.tokenizer is not None and not ids.is_meta:
             trace.labels = self.labels(ids, extra)
         return trace

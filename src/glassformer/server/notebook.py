@@ -50,6 +50,11 @@ def page(trace: Trace) -> TracePage:
     >>> gf.page(gf.watch("worked_example", "the cat"))
     <Page about <Trace of 187 values, 7,532 bytes>>
     """
+    if not isinstance(trace, Trace):
+        raise GlassformerError(
+            f"a page is about a trace, not about {type(trace).__name__}; give what"
+            " model.watch(text) returns"
+        )
     return TracePage(trace)
 
 

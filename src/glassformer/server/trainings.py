@@ -24,7 +24,7 @@ from glassformer.server import schemas
 from glassformer.server.errors import ApiError
 from glassformer.server.runs import Runs, Source
 from glassformer.training.checkpoint import steps_saved
-from glassformer.training.run import read_metrics
+from glassformer.training.growing import GrowingMetrics
 from glassformer.training.sizing import measured, sized, spelled
 
 TRAIN = [sys.executable, "-m", "glassformer.cli.child", "train"]
@@ -123,12 +123,11 @@ class Training:
 
     async def events(self) -> AsyncIterator[schemas.TrainingEvent]:
         """Everything that happened so far, then what happens, to its end."""
-        n_rows = 0
+        metrics = GrowingMetrics(self.folder / "metrics.jsonl")
         progress = schemas.Progress(step=0, steps=self.steps)
         while True:
             running = self.running  # asked before reading, so that the last rows are not missed
-            rows = await asyncio.to_thread(read_metrics, self.folder / "metrics.jsonl")
-            for row in rows[n_rows:]:
+            for row in await asyncio.to_thread(metrics.new_rows):
                 step = row["step"]
                 if "sample" in row:
                     yield schemas.Sample(step=step, text=row["sample"])
@@ -137,7 +136,6 @@ class Training:
                     news |= {"step": step, "measured": "held_out" in news or "whole_text" in news}
                     progress = progress.model_copy(update=news)
                     yield progress
-            n_rows = len(rows)
             if not running:
                 yield self._last()
                 return
@@ -218,7 +216,7 @@ class Trainings:
     def leave(self) -> None:
         """The server is about to end: tell no more events, and have what is running save itself."""
         self._leaving.set()
-        for training in self._trainings.values():
+        for training in list(self._trainings.values()):  # a signal's handler comes at any moment
             training.stop()
 
     def close(self) -> None:

@@ -252,17 +252,20 @@ class Explanation:
 
     @property
     def flags(self) -> list[str]:
-        """What to know before trusting intuition: masked cells and kinks."""
+        """What to know before trusting intuition: masked cells, infinities and kinks."""
         result = []
-        if self.value == -np.inf:
+        by_hand = bool(self.node.edited) and self._operand("edited") == 1
+        if self.value == -np.inf and self.node.role == "masked_score" and not by_hand:
             result.append(
                 "masked: this query may not look at this key, so the score is minus infinity"
             )
+        elif np.isinf(self.value) and not by_hand:
+            result.append("infinite: follow the operands to where it first appears")
         if np.isnan(self.value):
             result.append("not a number: follow the operands to where it first appears")
         if self._is_unasked:
             result.append("masked: not asked for")
-        if self.node.edited and self._operand("edited") == 1:
+        if by_hand:
             result.append("edited: this number was set by hand")
         if self._run is not None and self._run.kinks:
             result.append("kink: exactly at the corner, where the slope is not unique")

@@ -90,6 +90,8 @@ _TABLE = Schema(Table)
 
 def save(trace: Graph, folder: Path) -> Path:
     """Write a trace to a folder, whole or not at all; an older trace there is replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise GlassformerError(f"{folder} is no folder; name a new one")
     if folder.exists() and any(folder.iterdir()) and not (folder / TABLE_FILE).exists():
         raise GlassformerError(f"{folder} is a folder with other things in it; name a new folder")
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")

@@ -137,6 +137,17 @@ class Graph:
         name = path.partition("/")[2]
         return self.keeps_all or any(fnmatchcase(name, part.strip()) for part in self.keep)
 
+    def refuse_unknown_keeps(self) -> None:
+        """Raise for a name in `keep`, other than a pattern, that no value has."""
+        exact = [part.strip() for part in self.keep if part.strip() and not set("*?[") & set(part)]
+        for name in exact:
+            names = {node.name for node in self.nodes.values()}
+            if name not in names:
+                raise GlassformerError(
+                    f"keep={name!r}: no value of this trace has this name."
+                    f"{did_you_mean(name, names)}"
+                )
+
     @property
     def computed(self) -> list[Node]:
         """Computed values, in the order they were computed."""

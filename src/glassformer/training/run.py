@@ -71,9 +71,10 @@ class RunFile(TypedDict):
     tokenizer: Sha256
 
 
+TAKE_OUT = "take the line out"
 FIX = "restore it or train again"
 _RUN = Schema(RunFile)
-_ROW = Schema(Row)
+ROW = Schema(Row)
 
 
 class Description(NamedTuple):
@@ -321,12 +322,12 @@ def read_metrics(path: Path) -> list[Row]:
     for number, line in enumerate(lines, 1):
         where = Path(f"{path}, line {number}")
         try:
-            content = parse_object(line, where, "take the line out")
+            content = parse_object(line, where, TAKE_OUT)
         except DamagedFileError:
             if number == len(lines):
                 break
             raise
-        row: Row = {**_ROW.check(content, where, "take the line out")}
+        row: Row = {**ROW.check(content, where, TAKE_OUT)}
         rows.append(row)
     return rows
 

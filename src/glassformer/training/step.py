@@ -37,10 +37,18 @@ def seeded_dropout(recipe: Recipe, step: int, micro: int, rank: int = 0) -> Iter
     generator state needs saving.
     """
     with _drawing:
-        # odd multipliers keep the numbers apart; torch keeps 64 bits
-        micro_number = (recipe.seed * 1_000_003 + step) * 1_009 + micro
-        torch.manual_seed((micro_number + rank * 0x9E3779B97F4A7C15) % 2**64)
+        torch.manual_seed(dropout_seed(recipe.seed, step, micro, rank))
         yield
+
+
+def dropout_seed(seed: int, step: int, micro: int, rank: int = 0) -> int:
+    """A number of 64 bits for one forward pass: another for each pass, step and rank of a run.
+
+    Passes are counted in rounds of 1,009, and each further round begins far from all steps.
+    """
+    round_, pass_ = divmod(micro, 1_009)
+    number = (seed * 1_000_003 + step) * 1_009 + pass_
+    return (number + round_ * 0xD1B54A32D192ED03 + rank * 0x9E3779B97F4A7C15) % 2**64
 
 
 @contextmanager

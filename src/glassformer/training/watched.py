@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from glassformer.checked import Range, whole
 from glassformer.errors import GlassformerError
 from glassformer.model.ids import Ids, as_ids
 from glassformer.model.language_model import LanguageModel
@@ -26,6 +28,9 @@ from glassformer.watch.view import learned
 
 Moments = Mapping[str, Tensor]
 """``exp_avg.NAME``, and for AdamW ``exp_avg_sq.NAME``, of every stored parameter."""
+
+RATE = Range(0, below=math.inf, low="is negative: it would climb", high="must be finite")
+"""Of one update; a schedule may end at 0."""
 
 LAZY = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -98,6 +103,9 @@ def watch_step(
     check_trainable(model.config)
     recipe = recipe or Recipe()
     lr = recipe.lr if lr is None else lr
+    if complaint := RATE.complaint(lr):
+        raise GlassformerError(f"lr={lr:g} {complaint}")
+    t = whole("t", t, Range(1, low="is no step; the first is 1"))
     moments = zero_moments(model) if moments is None else moments
     if targets is None:
         ids = as_ids(ids_of(text, model.tokenizer))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -76,6 +77,10 @@ def _put(value: Tensor, where: Address, axes: tuple[str, ...], new: NewValue) ->
         new = new(value[index].detach().clone())
         if isinstance(new, Tensor):
             new = new.detach()
+    if not isinstance(new, Tensor | Real):
+        raise GlassformerError(
+            f"{where} can't become {new!r}; give a number, a tensor, or a function that returns one"
+        )
     if isinstance(new, Tensor) and new.ndim and new.shape != value[index].shape:
         raise GlassformerError(
             f"{where} is {[*value[index].shape]} here and the new value is {[*new.shape]}; give"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from glassformer.generation.sampling import Sampling
+from glassformer.generation.sampling import LEAST_PENALTY, MOST_PENALTY, Sampling
 from glassformer.server.schemas.base import (
     PROMPT_CHARACTERS,
     AddressText,
@@ -37,7 +37,7 @@ class SamplingOptions(Input):
     top_k: Annotated[int, Field(ge=1, le=2**31), Integer] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    repetition_penalty: Annotated[float, Field(ge=LEAST_PENALTY, le=MOST_PENALTY)] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**53), Integer] = 0
     index: Annotated[
         int, Field(ge=0, le=2**31, description="Which of the new tokens it is, from 0."), Integer

@@ -47,7 +47,8 @@ class EngineApart:
         self._said: deque[bytes] = deque()  # and not sent yet
         self._rest = b""  # of a message that has not come whole
         self._is_read = False
-        self._lock = threading.RLock()  # a signal's handler sends, too
+        self._unsent: deque[bytes] = deque()
+        self._lock = threading.Lock()  # held by who sends
         self.slots = 1
         self.ended = False
         """Whether it takes no more."""
@@ -136,10 +137,15 @@ class EngineApart:
             self._write(b"".join(said))
 
     def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        with self._lock:
-            while rest:
-                rest = rest[self._in.write(rest) :]
+        """Send a message, or leave it to who is sending one: a handler may come in the middle."""
+        self._unsent.append(data)
+        while self._unsent and self._lock.acquire(blocking=False):
+            try:
+                rest = memoryview(self._unsent.popleft())
+                while rest:
+                    rest = rest[self._in.write(rest) :]
+            finally:
+                self._lock.release()
 
     def _receive(self) -> None:
         """Take what the process has told; called by the event loop when there is something."""

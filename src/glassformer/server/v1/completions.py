@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from fastapi import APIRouter, Request, Response
 
 from glassformer.generation.batch import Chosen
+from glassformer.generation.defaults import start_ids
 from glassformer.server.v1 import schemas
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
@@ -87,7 +88,7 @@ def prompts_of(served: Served, prompt: Prompt) -> list[list[int]]:
 def _read(served: Served, text: str) -> list[int]:
     """The tokens of a text that is continued, or translated."""
     if served.towers is None:
-        return served.tokenizer.encode_prompt(text)
+        return start_ids(served.tokenizer, text)
     if not served.tokenizer.encode(text):
         raise FieldError("prompt", "there are no words to translate; give it some")
     return served.tokenizer.encode_source(text)

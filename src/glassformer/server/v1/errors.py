@@ -22,7 +22,7 @@ STATUSES = {"busy": 429, "invalid": 400, "too_long": 400, "over_budget": 400}
 """Our code to the status that their clients expect; others are as everywhere."""
 
 FORMS = {
-    "prompt": "give a text, a list of token ids, or a list of either; none of them may be empty",
+    "prompt": "give a text, a list of token ids, or a list of either; no list may be empty",
     "stop": "give a text, or a list of texts; none of them may be empty",
 }
 """What a field that may be of several kinds can be."""

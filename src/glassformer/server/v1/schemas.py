@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from glassformer.generation.sampling import LEAST_PENALTY
 from glassformer.server.schemas import Count, Input, Integer
 
 PROMPT_CHARACTERS = 1_000_000
@@ -51,7 +52,7 @@ class Request(Input):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=1, le=2**31), Integer] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=LEAST_PENALTY, le=100)] | None = None
     logit_bias: Annotated[dict[str, Bias], Field(max_length=1_000)] | None = Field(
         None, description="Token id to what is added to its score."
     )
