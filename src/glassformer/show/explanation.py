@@ -9,6 +9,7 @@ from rich.console import Console
 from glassformer.formula.arithmetic import Line
 from glassformer.formula.spelling import OPERAND_DIGITS, number, spelled
 from glassformer.show.fold import Fold
+from glassformer.show.formulas import formula_text
 from glassformer.show.labels import index_label, word_at
 from glassformer.show.matrix import INDENT, signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
@@ -65,6 +66,10 @@ def words_of(trace: Graph, at: dict[str, int]) -> str:
     )
 
 
+def _formula(explanation: Explanation) -> str:
+    return formula_text(explanation.formula, explanation.node.operands)
+
+
 def operand_name(address: str) -> str:
     """What a formula calls an operand: a gradient has a d_ before its value's name.
 
@@ -90,7 +95,7 @@ class _Telling:
             sheet.prose(f"Source: {explanation.source}", QUIET)
         if explanation.formula:
             self._section("Formula")
-            sheet.prose(explanation.formula, "italic", indent=2, hanging=4)
+            sheet.prose(_formula(explanation), "italic", indent=2, hanging=4)
             self._section("With the numbers put in")
             self._arithmetic()
             self._terms()
@@ -105,7 +110,7 @@ class _Telling:
     def print_arithmetic(self) -> None:
         explanation = self.explanation
         self._number()
-        self.sheet.prose(explanation.formula, "italic", indent=2, hanging=4)
+        self.sheet.prose(_formula(explanation), "italic", indent=2, hanging=4)
         self._arithmetic()
         verdict = "agrees" if explanation.agrees else "DOES NOT AGREE"
         again = f"in float64 {explanation.recomputed!r}: {verdict}"

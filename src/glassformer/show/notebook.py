@@ -13,6 +13,7 @@ from glassformer.formula.spelling import number
 from glassformer.metrics import Loss, Row
 from glassformer.show.explanation import operand_name, short_address, words_of
 from glassformer.show.fold import Fold
+from glassformer.show.formulas import formula_text
 from glassformer.show.html import (
     details,
     matrix_table,
@@ -103,7 +104,7 @@ def _explanation(explanation: Explanation) -> list[str]:
     if explanation.formula:
         source = f"Source: {explanation.source}" if explanation.source else ""
         parts += [
-            tag("pre", escape(explanation.formula)),
+            tag("pre", escape(formula_text(explanation.formula, explanation.node.operands))),
             tag("pre", escape(explanation.arithmetic)),
             _terms(explanation),
             _operands(explanation),
@@ -253,7 +254,11 @@ def _stages(trace: Trace, rows: Ends, columns: Ends) -> list[str]:
 def _stage(trace: Trace, node: Node, rows: Ends, columns: Ends) -> str:
     shape = ", ".join(f"{axis} {n}" for axis, n in zip(node.axes, node.shape, strict=True))
     summary = op_summary(node)
-    formula = tag("pre", escape(str(node.formula))) if node.formula is not None else ""
+    formula = (
+        tag("pre", escape(formula_text(node.formula, node.operands)))
+        if node.formula is not None
+        else ""
+    )
     if node.value is None:
         return details(
             f"{node.name} [{shape}]", _sentence(summary), formula, quiet("value not kept")

@@ -13,6 +13,7 @@ from glassformer.formula.spelling import number
 from glassformer.formula.tree import Formula
 from glassformer.show import attention_map
 from glassformer.show.fold import Fold
+from glassformer.show.formulas import formula_text
 from glassformer.show.labels import SPACE, index_label
 from glassformer.show.matrix import print_matrix
 from glassformer.show.prediction import print_prediction
@@ -207,7 +208,9 @@ class Story:
         self._said = summary
         if node.formula is None:
             return
-        formula = str(Formula(node.short, node.formula.axes, node.formula.body))
+        formula = formula_text(
+            Formula(node.short, node.formula.axes, node.formula.body), node.operands
+        )
         if formula not in self._printed:
             self._printed.add(formula)
             self.sheet.prose(formula, "italic", indent=2, hanging=4)
