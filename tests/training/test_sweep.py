@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 
 from glassformer.cli import sweep
 from glassformer.cli.stopping import Stop
-from glassformer.cli.variants import read_variants
+from glassformer.cli.variants import Variant, read_variants
 from glassformer.errors import GlassformerError
 from glassformer.training.checkpoint import steps_saved
 from glassformer.training.choices import Choices
+from glassformer.training.evaluate import Score
 from glassformer.training.loop import train
 from glassformer.training.options import to_toml
 from glassformer.training.prepare import new_run
@@ -146,6 +147,26 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_variant_that_patience_ended_is_kept_and_told_by_the_loss_of_its_weights(
+    tmp_path, monkeypatch
+):
+    losses = iter([5.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr(
+        "glassformer.training.loop.evaluate", lambda *_, **__: Score(next(losses), 1)
+    )
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    model = {name: OPTIONS[name] for name in ("n_ctx", "n_layers", "n_heads")}
+    recipe = {"steps": 100, "eval_every": 1, "patience": 2}
+    chosen = Choices((str(text),), tokenizer="chars", model=model, recipe=recipe, device="cpu")
+    prepared = new_run(tmp_path / "patient", chosen)
+    with prepared.run as run:
+        assert train(*prepared[:3], run=run).reason == "early"
+    training = sweep.Training(Variant("patient", {}, {}), tmp_path, threads=1)
+    assert training.is_kept
+    assert (training.result().val_loss, training.result().steps) == (1.0, 3)
 
 
 def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(glassformer, tmp_path):

@@ -19,7 +19,7 @@ from glassformer.cli.as_json import AsJson
 from glassformer.cli.config import read_toml
 from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import duration
-from glassformer.cli.stopping import stopping_on_signals
+from glassformer.cli.stopping import ENDING, stopping_on_signals
 from glassformer.cli.streams import say_json
 from glassformer.cli.variants import Variant, read_variants
 from glassformer.errors import GlassformerError
@@ -112,7 +112,7 @@ class Training:
         """What its run says it came to."""
         folder, options = str(self.folder), self.variant.varied
         code = 0 if self.process is None else self.process.returncode
-        error = None if code in (0, 130, 143) else self._last_line(code)
+        error = None if code in (0, *(128 + n for n in ENDING)) else self._last_line(code)
         if not (self.folder / "run.json").is_file():
             return Result(self.variant.name, folder, options, error=error or "not trained")
         run = load_run(self.folder)
