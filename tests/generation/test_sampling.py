@@ -275,7 +275,7 @@ def test_a_choice_for_one_row_of_a_batch_reads_that_row():
         ({"min_p": -0.1}, "min_p=-0.1 is no share"),
         ({"repetition_penalty": 0}, "repetition_penalty=0 is below 1e-06; 1 does nothing"),
         ({"repetition_penalty": 1e-320}, "is below 1e-06; 1 does nothing"),
-        ({"repetition_penalty": 1e300}, "repetition_penalty=1e+300 is above 1e+06"),
+        ({"repetition_penalty": 1e300}, r"repetition_penalty=1e\+300 is above 1e\+06"),
     ],
 )
 def test_settings_out_of_range_are_refused_with_what_to_give_instead(settings, said):
