@@ -246,8 +246,9 @@ class Loop(Resumable):
         except (GlassformerError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the compiler's errors share no class of their own
-            if not self.compiles:
-                raise
+            is_compilers = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+            if not self.compiles or (self.ranks.size > 1 and not is_compilers):
+                raise  # of several ranks one may be gone, which is told by who waits for it
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if self.ranks.size > 1:  # the others wait for what this one was about to exchange
                 raise GlassformerError(
