@@ -49,3 +49,10 @@ def glassformer(
         return Ended(code, str(written.out), str(written.err))
 
     return run
+
+
+def done(glassformer: Command, *command: object) -> str:
+    """What a command printed; it had nothing to complain about."""
+    ended = glassformer(*command)
+    assert (ended.code, ended.stderr) == (0, ""), command
+    return ended.stdout

@@ -10,12 +10,12 @@ from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.training.choices import Choices
-from glassformer.training.loop import train
-from glassformer.training.prepare import Prepared, new_run
+from glassformer.training.prepare import new_run
 from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_engine import close_to, opened, shown
 from tests.browser.test_page import VIEWS, problems_of_views
+from tests.training.small import finished
 
 TEXT = "the cat sat on the mat and the dog sat on the log . " * 40
 PROMPT, OTHER = "the cat sat on the", "the dog sat"
@@ -46,11 +46,6 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     further = Choices(**options, start_from=str(folder / "base"), lora=lora)
     finished(new_run(folder / "adapted", further))
     return folder / "adapted"
-
-
-def finished(prepared: Prepared) -> None:
-    with prepared.run:
-        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
 
 
 @pytest.mark.heavy

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.server.export import export
+from tests.browser.test_engine import chance
 from tests.browser.test_page import problems
 
 TEXT = "The cat sat on the mat. The dog sat on the rug. The fish swam in the sea."
@@ -31,14 +32,6 @@ def train(page: Page, steps: int) -> None:
     )
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
-
-
-def chance(page: Page, word: str) -> float:
-    """The probability of a word, in per cent, as the page that trains says it; 0 if not shown."""
-    bar = page.get_by_test_id("expects").locator("li", has_text=re.compile(rf"^\s*{word}\b"))
-    said = bar.first.inner_text() if bar.count() else "0%"
-    result = re.search(r"([\d.]+)%", said)
-    return float(result[1]) if result else 0.0
 
 
 def test_plain_gradient_descent_learns_too_and_a_weight_and_attention_move_with_it(

@@ -10,7 +10,7 @@ from glassformer.cli.training import sample
 from glassformer.training.choices import Choices
 from glassformer.training.loop import train
 from glassformer.training.prepare import new_run
-from tests.command_line import Command
+from tests.command_line import Command, done
 from tests.server.served import client, node_table, open_trace
 
 PROMPT = "the [MASK] sat on the mat."
@@ -29,13 +29,6 @@ def folder(tmp_path_factory):
     with (prepared := new_run(folder, choices)).run as run:
         train(prepared.model, prepared.data, prepared.recipe, run=run)
     return folder
-
-
-def done(glassformer: Command, *command: object) -> str:
-    """What a command printed; it had nothing to complain about."""
-    ended = glassformer(*command)
-    assert (ended.code, ended.stderr) == (0, ""), command
-    return ended.stdout
 
 
 def test_ask_says_what_may_stand_in_every_blank(glassformer: Command, folder):

@@ -14,7 +14,7 @@ from glassformer.interop.gguf_file import TARGETS
 from glassformer.interop.open import config_of, load
 from glassformer.model import Config
 from glassformer.text.tokenizer import Tokenizer
-from tests.command_line import Command
+from tests.command_line import Command, done
 from tests.parity.families import CASES, ENCODERS, TOWERS, their_model
 from tests.server.served import client, data_block, node_table, open_trace
 
@@ -67,13 +67,6 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     theirs.to(torch.float32).save_pretrained(folder)
     Tokenizer.train("bpe", [TEXT * 9], vocab_size=272).save(folder)
     return folder
-
-
-def done(glassformer: Command, *command: object) -> str:
-    """What a command printed; it had nothing to complain about."""
-    ended = glassformer(*command)
-    assert (ended.code, ended.stderr) == (0, ""), command
-    return ended.stdout
 
 
 def test_it_answers_and_shows_and_explains_numbers(glassformer: Command, folder, last, has_experts):

@@ -15,7 +15,9 @@ from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import Encoded, write_asked, write_shard
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.data import BlocksData
+from glassformer.training.loop import train
 from glassformer.training.preference import PreferenceData, write_reference
+from glassformer.training.prepare import Prepared
 from glassformer.training.recipe import Recipe
 
 N_CTX = 8
@@ -68,3 +70,10 @@ def weights_equal(a: Decoder, b: Decoder) -> bool:
     """Whether all weights are equal to the last bit."""
     pairs = zip(a.parameters(), b.parameters(), strict=True)
     return all(torch.equal(p, q) for p, q in pairs)
+
+
+def finished(prepared: Prepared) -> Prepared:
+    """A run, trained to its end."""
+    with prepared.run:
+        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
+    return prepared

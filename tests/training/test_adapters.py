@@ -18,10 +18,10 @@ from glassformer.interop.open import config_of, load
 from glassformer.model.parts import Lora
 from glassformer.training.checkpoint import load_checkpoint
 from glassformer.training.choices import Choices
-from glassformer.training.loop import Loop, train
-from glassformer.training.prepare import Prepared, new_run, resumed_run
+from glassformer.training.loop import Loop
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.replay import state_at
-from tests.training.small import weights_equal
+from tests.training.small import finished, weights_equal
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
 MODEL = {"n_ctx": 16, "d_model": 8, "n_layers": 2, "n_heads": 2}
@@ -44,12 +44,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def choices(folder: Path, **more: object) -> Choices:
     options = {"lora": Lora(rank=2, alpha=4.0, on=ON), "recipe": {**RECIPE, "lr": 1e-2}, **more}
     return Choices(texts=(str(folder / "text.txt"),), start_from=str(folder / "base"), **options)
-
-
-def finished(prepared: Prepared) -> Prepared:
-    with prepared.run:
-        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
-    return prepared
 
 
 def test_a_run_keeps_its_adapters_alone_and_the_model_stays_as_it_was(folder):

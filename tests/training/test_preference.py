@@ -30,13 +30,13 @@ from glassformer.text.storyland.preferences import preferences
 from glassformer.training.chat import for_chats
 from glassformer.training.choices import Choices
 from glassformer.training.distributed import Group
-from glassformer.training.loop import Loop, train
+from glassformer.training.loop import Loop
 from glassformer.training.preference import REFERENCE, PreferenceData
-from glassformer.training.prepare import Prepared, new_run, resumed_run
+from glassformer.training.prepare import new_run, resumed_run
 from glassformer.training.replay import state_at
 from glassformer.training.storyland_chat import chat_tokenizer
 from glassformer.training.watched import watch_step
-from tests.training.small import weights_equal
+from tests.training.small import finished, weights_equal
 
 COLORS = {"fig": "black", "kiwi": "green", "plum": "blue", "lime": "green", "rose": "red"}
 MODEL = {"n_ctx": 32, "d_model": 16, "n_layers": 2, "n_heads": 2}
@@ -78,12 +78,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def choices(folder: Path, **more: Any) -> Choices:
     options = {"beta": 0.5, "recipe": {**RECIPE, "accumulate": 2, "lr": 1e-2}, **more}
     return Choices(texts=(str(folder / "pairs.jsonl"),), start_from=str(folder / "base"), **options)
-
-
-def finished(prepared: Prepared) -> Prepared:
-    with prepared.run:
-        train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
-    return prepared
 
 
 def model_and_pairs() -> tuple[Decoder, dict[str, Any]]:

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 
 from glassformer.cli.as_json import AsJson
 from glassformer.cli.streams import read_stdin, say_json
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
@@ -191,9 +192,9 @@ def _print_tokens(sheet: Sheet, tokenizer: Tokenizer, text: str) -> None:
         for index, (token, token_id, spelled) in enumerate(_tokens(tokenizer, text))
     ]
     _print_table(sheet, ("place", "token", "id", "bytes"), rows)
-    summary = f"{_count(len(text), 'character')}, {_count(len(text.encode()), 'byte')} in UTF-8"
+    summary = f"{counted(len(text), 'character')}, {counted(len(text.encode()), 'byte')} in UTF-8"
     sheet.line()
-    sheet.prose(f"{summary}: {_count(len(rows), 'token')}")
+    sheet.prose(f"{summary}: {counted(len(rows), 'token')}")
     unknown = tokenizer.unknown_words(text)
     if unknown:
         words = ", ".join(map(visible, unknown))
@@ -288,10 +289,6 @@ def _plus(pair: Pair) -> str:
 
 def _spaced(pieces: Sequence[str]) -> str:
     return " | ".join(map(visible, pieces))
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _print_table(sheet: Sheet, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import Box
-from glassformer.course.spell import counted, visible
+from glassformer.course.spell import visible
+from glassformer.describe import counted
 
 
 def block_boxes(norm_position: str) -> list[Box]:

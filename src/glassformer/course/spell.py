@@ -53,15 +53,6 @@ def added(one: Sequence[float], other: Sequence[float]) -> list[list[str]]:
     return [[column.text(n) for n in row.tolist()] for row in (*units, units.sum(0))]
 
 
-def counted(n: int, noun: str) -> str:
-    """So many of something.
-
-    >>> counted(1, "token"), counted(1200, "token")
-    ('1 token', '1,200 tokens')
-    """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
 def code(text: str) -> str:
     """A piece of text as it is, between backticks; spaces at its ends and marks can be seen.
 

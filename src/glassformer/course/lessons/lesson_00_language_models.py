@@ -16,7 +16,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, quoted, visible
+from glassformer.course.spell import code, percent, quoted, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 
 HEADING = Heading(

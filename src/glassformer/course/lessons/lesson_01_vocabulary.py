@@ -7,7 +7,8 @@ from collections import Counter
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
-from glassformer.course.spell import code, counted, listed, quoted, visible
+from glassformer.course.spell import code, listed, quoted, visible
+from glassformer.describe import counted
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.text.vocabulary import is_byte

@@ -9,7 +9,8 @@ from itertools import pairwise
 from glassformer.course.asking import guess
 from glassformer.course.classroom import MERGES, Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
-from glassformer.course.spell import code, counted, quoted, visible
+from glassformer.course.spell import code, quoted, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 from glassformer.text.merges import merge_all
 from glassformer.text.tokenizer import Tokenizer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from glassformer.course.asking import guess
 from glassformer.course.classroom import Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
-from glassformer.course.spell import counted, visible
+from glassformer.course.spell import visible
+from glassformer.describe import counted
 from glassformer.model import load_preset
 from glassformer.ops import IGNORED
 from glassformer.text.words import words_of

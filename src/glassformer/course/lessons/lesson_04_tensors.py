@@ -19,7 +19,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, visible
+from glassformer.course.spell import code, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 
 SHOWN = 6  # numbers of a buffer

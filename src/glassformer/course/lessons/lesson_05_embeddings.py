@@ -24,7 +24,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, quoted, rounded, term, visible
+from glassformer.course.spell import code, quoted, rounded, term, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 from glassformer.lab.embeddings import Neighbor, analogy, flattened, nearest
 from glassformer.model import load_preset

@@ -21,7 +21,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, quoted, term, visible
+from glassformer.course.spell import code, quoted, term, visible
+from glassformer.describe import counted
 from glassformer.errors import GlassformerError
 from glassformer.formula.spelling import number
 from glassformer.model import Config, load_preset

@@ -22,7 +22,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, quoted, rounded, term
+from glassformer.course.spell import code, percent, quoted, rounded, term
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 
 BY_HAND = 4  # numbers of a query that a person multiplies without losing patience
@@ -143,9 +144,8 @@ def _dot_product(room: Classroom) -> Task:
     a, b = ([rounded(x, 1) for x in row] for row in (q, k))
     terms = " + ".join(f"{term(x)} × {term(y)}" for x, y in zip(a, b, strict=True))
     total = sum(x * y for x, y in zip(a, b, strict=True))
-    names = [
-        room.state(model).tokenizer.token(i) for i in room.state(model).tokenizer.encode(prompt)
-    ]
+    tokenizer = room.state(model).tokenizer
+    names = [tokenizer.token(i) for i in tokenizer.encode(prompt)]
     whose = "" if model == "course" else " (in the worked example, whose queries are short)"
     return Task(
         question=f"Rounded, the query of {code(names[1])} is {a} and the key of {code(names[0])} is"

@@ -18,7 +18,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, listed, percent, quoted, visible
+from glassformer.course.spell import code, listed, percent, quoted, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 
 SHOWN = 4  # numbers of a vector

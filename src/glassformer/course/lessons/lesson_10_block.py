@@ -20,7 +20,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import added, code, counted, percent, quoted, rounded, term, visible
+from glassformer.course.spell import added, code, percent, quoted, rounded, term, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 from glassformer.lab import lens
 

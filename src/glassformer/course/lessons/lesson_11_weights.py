@@ -19,7 +19,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, visible
+from glassformer.course.spell import code, percent, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 from glassformer.model import Config
 from glassformer.model.size import parameter_count

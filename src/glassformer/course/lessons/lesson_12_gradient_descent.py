@@ -23,7 +23,8 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import counted, percent, term
+from glassformer.course.spell import percent, term
+from glassformer.describe import counted
 from glassformer.formula.spelling import fewest_digits, number
 from glassformer.trace import Trace
 from glassformer.training.recipe import Recipe

@@ -22,7 +22,8 @@ from glassformer.course.lesson import (
     Task,
 )
 from glassformer.course.riddles import KINDS, riddles
-from glassformer.course.spell import code, counted, percent
+from glassformer.course.spell import code, percent
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 from glassformer.lab.answering_heads import AnsweringHeads, answering_heads
 from glassformer.lab.in_context_learning import (

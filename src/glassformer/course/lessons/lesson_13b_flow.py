@@ -20,14 +20,14 @@ from glassformer.course.lesson import (
     Table,
     Task,
 )
-from glassformer.course.spell import code, counted, percent, quoted, visible
+from glassformer.course.spell import code, percent, quoted, visible
+from glassformer.describe import counted
 from glassformer.formula.spelling import number
 from glassformer.training.corpora import open_data
 from glassformer.training.run import DATA, load_run, read_description
 
-WINDOW = 2  # tokens that one sees
+WINDOW, PIECE = 2, 2  # tokens that one sees; scores at a time
 NARROW = {"windows": (WINDOW,)}
-PIECE = 2  # scores at a time
 ROUNDING = 1e-12  # of float64 sums
 KEEP = (
     ("Vocabulary", "the list of all tokens"),
