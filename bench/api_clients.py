@@ -127,7 +127,7 @@ class Client:
             self._socket = socket.create_connection(self._address, TIMEOUT_SECONDS)
             self._answers = 0
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._head, self._rest = b"", b""
+        self._head, self._rest, self._is_over = b"", b"", False
         self._begun = time.perf_counter()
         self.times: list[float] = []
         self.tokens = 0
@@ -179,7 +179,8 @@ class Client:
                 self.times.append(now)
                 made = MADE.search(line)
                 self.tokens = int(made[1]) if made else self.tokens
-        if b"0\r" not in lines:  # the last chunk
+        self._is_over = self._is_over or b"0\r" in lines  # the last chunk, and then its end
+        if not (self._is_over and lines[-1:] == [b"\r"]):
             return False
         del self.times[-1:]  # it told the usage
         return True
