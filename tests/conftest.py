@@ -73,9 +73,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Every test, its fixtures too, draws the same numbers, whatever ran before it."""
-    new_test()
+    new_test(item.nodeid.partition("::")[0])
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (libraries draw from it)
     torch.manual_seed(0)

@@ -1,7 +1,7 @@
 """Annotations, shapes included, are checked at calls while the tests run.
 
-In each test the first calls of every function are checked by beartype: more of them are seldom
-unlike those, and checking them all takes more time than the calls themselves. What checks a
+In each file of tests the first calls of every function are checked by beartype: more of them are
+seldom unlike those, and checking them all takes more time than the calls themselves. What checks a
 function is made at its first call, since most are called by few tests. What names a shape is
 wrapped by jaxtyping, which reckons with the axes of the whole call and takes thirty times as long;
 calls that are equal in all that annotations can see, down to the shapes and dtypes of every tensor,
@@ -46,25 +46,26 @@ def checked(made: Any) -> Any:
     return _at_first(made, checked_call)
 
 
-CALLS = 8  # of a function, in a test
-_test = 0
+CALLS = 32  # of a function, in a file of tests
+_file = ""
 
 
-def new_test() -> None:
-    """Check the first calls of every function again."""
-    global _test
-    _test += 1
+def new_test(file: str) -> None:
+    """In another file, check the first calls of every function again."""
+    global _file
+    if file != _file:
+        _file = file
 
 
 def _at_first(made: Any, check: Any) -> Any:
-    """A function that checks its first calls of every test."""
-    test, calls, checking = _test, 0, None
+    """A function that checks its first calls of every file of tests."""
+    file, calls, checking = _file, 0, None
 
     @functools.wraps(made)
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal test, calls, checking
-        if test != _test:
-            test, calls = _test, 0
+        nonlocal file, calls, checking
+        if file is not _file:
+            file, calls = _file, 0
         if calls >= CALLS:
             return made(*args, **kwargs)
         calls += 1

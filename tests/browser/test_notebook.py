@@ -44,6 +44,7 @@ def test_a_trace_too_large_for_a_notebook_says_how_to_see_the_whole_page(
     assert "<iframe" in gf.page(trace)._repr_html_()
 
 
+@pytest.mark.heavy
 def test_a_run_shows_its_loss_and_the_page_with_its_snapshots(
     page: Page, tmp_path: Path, run_folder: Path
 ) -> None:

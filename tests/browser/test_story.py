@@ -340,6 +340,7 @@ def hold(page: Page, link: Locator) -> None:
     session.detach()
 
 
+@pytest.mark.heavy
 def test_a_term_is_explained_in_labels_links_and_the_walk_too(page: Page, server: str) -> None:
     def explained(term: str) -> Locator:
         return page.get_by_role("note").filter(has_text=glossary()[term])

@@ -141,6 +141,7 @@ def test_attention_moves_with_the_slider(page: Page, server: str, run_folder: Pa
         assert shown == pytest.approx(share, rel=1e-3)
 
 
+@pytest.mark.heavy
 def test_the_life_of_a_weight_and_the_batch_that_moved_it(
     page: Page, server: str, run_folder: Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_head_of_cross_attention_switched_off_says_what_becomes_of_every_word(
     answer = json.loads(glassformer(*asked, "--json").stdout)
     assert answer["source"] == [*SENTENCE.split(), "</s>"]
     model, tokenizer = gf.load(folder)
+    assert isinstance(model, gf.EncoderDecoder)
     assert tokenizer is not None
     ids, targets, source = translated(model, tokenizer, SENTENCE)
     at = "decoder.blocks.0.cross_attn"

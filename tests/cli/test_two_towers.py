@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
 def opened(folder: str) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The model, what its decoder reads and is asked, and the source."""
     model, tokenizer = gf.load(folder)
+    assert isinstance(model, gf.EncoderDecoder)
     assert tokenizer is not None
     ids, targets, source = translated(model, tokenizer, "the cat sleeps")
     return model, ids, targets, source

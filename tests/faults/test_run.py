@@ -109,6 +109,7 @@ def test_a_signal_that_ends_the_reader_of_the_output_as_well_saves_all_the_same(
 
 
 def test_the_first_signal_asks_for_an_end_though_nobody_reads_standard_error():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     kept, (reading, writing) = os.dup(2), os.pipe()
     os.close(reading)
     os.dup2(writing, 2)
@@ -120,6 +121,7 @@ def test_the_first_signal_asks_for_an_end_though_nobody_reads_standard_error():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(writing)
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_run_under_nohup_outlives_its_terminal():

@@ -94,6 +94,7 @@ def test_adapters_of_peft_give_its_logits_here(name, tmp_path):
         adapted.save_pretrained(tmp_path / "theirs")
         logits = adapted(ids).logits
     ours = load(tmp_path / "theirs")[0]
+    assert ours.config.lora is not None
     assert ours.config.lora.rank == 3
     assert (ours(ids) - base(ids)).abs().max() > 1e-3, "the adapters change something"
     assert (ours(ids) - logits).abs().max() < CLOSE

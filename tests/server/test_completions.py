@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from glassformer.generation.batch import Batch
+from glassformer.generation.defaults import start_ids
 from glassformer.model import Decoder
 from glassformer.server.v1.schemas import ChatDelta
 from glassformer.server.v1.stream import event
@@ -336,7 +337,8 @@ def test_a_prompt_that_the_model_cannot_read_is_a_400_in_words(client, tokenizer
         complete(client, [5] * 65)
     assert caught.value.code == "context_length_exceeded"
     assert complete(client, [5] * 64, max_tokens=3).choices[0].finish_reason == "length"
-    for prompt in ("", [tokenizer.vocab_size + 5], [5] * 65, [-1], [5, "the"], [[]], [True]):
+    assert texts(complete(client, "")) == texts(complete(client, start_ids(tokenizer, "")))
+    for prompt in ([tokenizer.vocab_size + 5], [5] * 65, [-1], [5, "the"], [[]], [True]):
         with pytest.raises(openai.BadRequestError, match=r"400 - prompt(\.\d+)*: ") as caught:
             complete(client, prompt)
         assert caught.value.param == "prompt"

@@ -353,6 +353,7 @@ def test_adapters_learn_preferences_at_ten_times_the_rate_of_all_weights(folder,
     assert adapters == pytest.approx(10 * full)
 
 
+@pytest.mark.heavy
 def test_a_chat_of_storyland_learns_from_pairs_about_it(tmp_path):
     sizes = {"d_model": 8, "n_layers": 1, "n_heads": 1}
     few = {"steps": 1, "batch_size": 2}

@@ -169,6 +169,7 @@ def test_a_variant_that_patience_ended_is_kept_and_told_by_the_loss_of_its_weigh
     assert (training.result().val_loss, training.result().steps) == (1.0, 3)
 
 
+@pytest.mark.heavy
 def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(glassformer, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(TEXT)

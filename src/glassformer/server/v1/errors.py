@@ -45,7 +45,7 @@ class FieldError(ApiError):
 def _is_index(name: str) -> bool:
     """Whether a part of an error's place is a field or a number, and not a kind of value.
 
-    >>> [name for name in ("messages", "0", "list[TextPart]", "str", "role") if _is_place(name)]
+    >>> [name for name in ("messages", "0", "list[TextPart]", "str", "role") if _is_index(name)]
     ['messages', '0', 'role']
     """
     return name.isdigit() or (name.isidentifier() and name not in KINDS)
