@@ -44,6 +44,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.heavy
 def test_a_model_of_24_blocks_is_on_one_screen_with_one_block_opened_in_place(
     page: Page, deep: str
 ) -> None:

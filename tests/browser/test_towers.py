@@ -298,7 +298,8 @@ def test_both_learn_in_the_page(page: Page, files: list[Path]) -> None:
         expect(page.get_by_test_id("expects")).to_be_visible()
 
 
-@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("which", [0, 1])
 def test_axe_finds_nothing_wrong_and_a_phone_cuts_nothing_off(
     page: Page, files: list[Path], which: int
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_training_that_is_not_heard_any_more_says_so(page: Page, server: str) 
     expect(page.get_by_text("Connection lost, trying again")).to_be_visible()
 
 
+@pytest.mark.heavy
 def test_the_slider_lets_the_younger_model_read(page: Page, server: str, run_folder: Path) -> None:
     page.goto(training(server))
     slider = page.get_by_role("slider", name="after step")

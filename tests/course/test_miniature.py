@@ -44,6 +44,7 @@ def test_temperature_divides_the_scores(made: Lesson) -> None:
     assert task.expected == pytest.approx((first / second) ** 2, rel=0.01)  # three digits, squared
 
 
+@pytest.mark.heavy
 def test_the_commands_train_it_keep_it_and_let_it_go_on_to_the_full_stop(
     glassformer: Run, made: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

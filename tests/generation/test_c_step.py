@@ -65,7 +65,9 @@ def steps_of(model: Decoder, ids: Tensor, start: int) -> Tensor:
         return torch.cat([plan.step(ids[:, i : i + 1]) for i in range(start, ids.shape[1])], 1)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.heavy)], ids=str
+)
 @pytest.mark.parametrize("model", models())
 def test_a_compiled_step_gives_the_logits_of_the_model_at_every_length(model, dtype):
     model = model.to(dtype)

@@ -313,6 +313,7 @@ def test_sharded_and_narrow_folders_are_read_without_rounding(tmp_path, model_ty
 
 
 @pytest.mark.parametrize("case", DECODERS, indirect=True, ids=[f"{n} {i}" for n, i, _ in DECODERS])
+@pytest.mark.heavy
 def test_greedy_texts_are_the_same(case):
     """With a cache and without."""
     theirs, _, ours = case
