@@ -28,7 +28,7 @@ Text = Annotated[
     Path | None,
     typer.Option(
         "--text",
-        help="Your own text for the course, six sentences to a megabyte. None: the story.",
+        help="Your own text for the course, six sentences to two million characters. None: the story.",
         metavar="FILE",
     ),
 ]

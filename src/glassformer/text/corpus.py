@@ -111,7 +111,7 @@ class Corpus:
         return (row for _, row in counted)
 
     def pieces_counting(self, marks: Iterable[str], counts: Counter[str]) -> Iterator[Piece]:
-        """Yield the pieces, and count in `found` how often each mark stands in them as text."""
+        """Yield the pieces, and count in `counts` how often each mark stands in them as text."""
         for piece in self.pieces():
             for mark in marks:
                 if mark in piece.text:
