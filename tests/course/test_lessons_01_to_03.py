@@ -1,11 +1,15 @@
 """Lessons 1 to 3: vocabulary, tokenization, blocks, counted again from the text itself."""
 
+import shlex
 from collections import Counter
 from itertools import pairwise
 
-from glassformer.course.classroom import STORY, Classroom
+import pytest
+
+from glassformer.course.classroom import BYTES, STORY, Classroom
 from glassformer.course.course import lesson
-from glassformer.course.lesson import Guess, Lesson, Table, Task
+from glassformer.course.lesson import Command, Guess, Lesson, Table, Task
+from tests import command_line
 from tests.course.test_lessons import parts
 
 
@@ -40,6 +44,29 @@ def test_a_letter_outside_is_shown_as_the_bytes_of_its_utf8(room: Classroom) -> 
     made = lesson("1", room)
     shown = table(made, "é as bytes").rows
     assert [row[0] for row in shown] == [f"<0x{byte:02X}>" for byte in "é".encode()]
+
+
+@pytest.mark.parametrize("which", ["room", "other_room"])
+def test_the_commands_on_tokens_print_the_counts_of_their_lessons(
+    which: str, request: pytest.FixtureRequest, glassformer: command_line.Command
+) -> None:
+    room: Classroom = request.getfixturevalue(which)
+
+    def printed(made: Lesson) -> str:
+        line = next(part.line for part in parts(made) if isinstance(part, Command))
+        words = [word.replace("{course}", str(room.run)) for word in shlex.split(line)]
+        ended = glassformer(*words[1:])
+        assert (ended.code, ended.stderr) == (0, "")
+        return ended.stdout
+
+    first, second = lesson("1", room), lesson("2", room)
+    note = next(p.note for p in parts(first) if isinstance(p, Table) and "whole list" in p.note)
+    size = room.by_characters.vocab_size
+    assert f"The whole list has {size} tokens" in note
+    assert f"chars tokenizer of {size} tokens" in printed(first)
+    merged = table(second, "The text after each merge").rows
+    assert f"bpe tokenizer of {BYTES + len(merged) - 1} tokens" in (said := printed(second))
+    assert f"{merged[-1][-1]} tokens" in said
 
 
 def test_the_first_pair_is_the_one_that_comes_most_often_within_words(room: Classroom) -> None:

@@ -20,7 +20,7 @@ Field = Annotated[str, typer.Option(help="Where rows have their text.")]
 Template = Annotated[
     str | None,
     typer.Option(
-        help=r"A row's text from several fields, such as '{question}\n{answer}'; \n is a line end.",
+        help=r"A row's text from several fields, such as '{q}\n{answer}'; \n is a line end.",
         metavar="TEXT",
     ),
 ]

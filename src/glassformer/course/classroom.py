@@ -60,6 +60,7 @@ MERGES = 24  # that the lesson on byte pairs shows at most
 BYTES = 257  # of a vocabulary of byte pairs before its first merge, <eos> included
 FEWEST = 3  # tokens of a prompt: with fewer there is little to look at
 READ = 20_000  # characters of a long text that lists of its letters and words are made from
+BEGINNING = "beginning.txt"  # in the run's folder: what those lists are made from
 
 
 def folder_of(file: Path | None, home: Path = FOLDER) -> Path:
@@ -164,7 +165,11 @@ class Classroom:
         """The folder of the text's run, trained to its end."""
         if (self.folder / "run.json").is_file():
             self._check_text()
-        return self._trained(self.folder, self._new_run, self.name)
+        run = self._trained(self.folder, self._new_run, self.name)
+        beginning = run / BEGINNING
+        if not beginning.is_file() or beginning.read_bytes() != self.beginning.encode():
+            write_atomically(beginning, self.beginning)
+        return run
 
     def _trained(self, folder: Path, begin: Callable[[], Prepared], what: str) -> Path:
         """The folder of a run, trained to its end: begun, or gone on with, where it is not."""

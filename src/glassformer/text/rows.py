@@ -150,7 +150,7 @@ def _object(line: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         cause = str(error)
         if isinstance(error, json.JSONDecodeError):
-            cause = f"{error.msg} at column {error.colno}"
+            cause = f"{error.msg.removesuffix(' at')} at column {error.colno}"
         raise GlassformerError(f"{where} is not JSON: {cause}; {example}") from error
     if not isinstance(row, dict):
         raise GlassformerError(f"{where} is {kind(row)}, not an object; {example}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from glassformer.course.asking import guess
-from glassformer.course.classroom import Classroom
+from glassformer.course.classroom import BEGINNING, Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
 from glassformer.course.spell import code, listed, quoted, visible
 from glassformer.describe import counted
@@ -126,8 +126,8 @@ def _outside(room: Classroom) -> Stage:
                 f" {code(tokenizer.token(tokenizer.eos_id or 0))} for the end of a text.",
             ),
             Command(
-                line=f"glassformer tokenize {quoted(letter)} --kind chars --corpus {{text}}"
-                " --vocabulary",
+                line=f"glassformer tokenize {quoted(letter)} --kind chars"
+                f" --corpus {{course}}/{BEGINNING} --vocabulary",
                 shows="the list, characters first, and the bytes in one line",
             ),
         ],

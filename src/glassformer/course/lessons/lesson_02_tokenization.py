@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from glassformer.course.asking import guess
-from glassformer.course.classroom import MERGES, Classroom
+from glassformer.course.classroom import BEGINNING, BYTES, MERGES, Classroom
 from glassformer.course.lesson import Command, Heading, Lesson, Paragraph, Stage, Table, Task
 from glassformer.course.spell import code, quoted, visible
 from glassformer.describe import counted
@@ -206,8 +206,9 @@ def _merges(room: Classroom) -> Stage:
                 worked=[f"{len(text)} / {last} = {number(ratio)}"],
             ),
             Command(
-                line=f"glassformer tokenize {quoted(text)} --kind bpe --corpus {{text}} --trace",
-                shows="every merge of every word",
+                line=f"glassformer tokenize {quoted(text)} --kind bpe"
+                f" --corpus {{course}}/{BEGINNING} --vocab-size {BYTES + len(rows) - 1} --trace",
+                shows="the same merges, in every word",
             ),
         ],
     )
