@@ -100,6 +100,15 @@ def test_every_listed_verb_can_be_loaded_and_prints_its_help(verb: str):
         assert len(lines) < 2 or max(map(len, lines)) <= 78, "80 columns break a line twice"
 
 
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_no_help_at_80_columns_cuts_an_option_or_an_example(verb: str, glassformer: Command):
+    more = cli.load_verb(verb).list_commands(None) if verb == "lab" else []
+    for words in ([verb], *([verb, name] for name in more)):
+        ended = glassformer(*words, "--help")
+        assert "…" not in ended.stdout
+        assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
 def test_without_a_verb_the_help_is_shown():
     shown = started()
     assert shown.returncode == 0

@@ -97,6 +97,11 @@ BAD_FILES = {
     "bom.txt": (b"\xef\xbb\xbfab\xff", r"bom\.txt: byte 5 \(0xFF, in line 1\) is not UTF-8"),
     "wide.txt": ("one".encode("utf-16"), r"wide\.txt is UTF-16 text; convert it"),
     "bad.jsonl": (b'{"text": "a"}\n{"text": \n', r"bad\.jsonl:2 is not JSON: Expecting value at"),
+    "tab.jsonl": (b'{"text": "a\tb"}\n', r"not JSON: Invalid control character at column 12;"),
+    "later.jsonl": (
+        b'{"text": "a"}\n{"txt": "b"}\n',
+        r"later\.jsonl:2 has no field 'text'.* Earlier rows have it; add it to this row, or leave",
+    ),
     "list.jsonl": (b"\n[1]\n", r"list\.jsonl:2 is a list, not an object"),
     "field.jsonl": (
         b'{"txt": "a", "id": 1}',

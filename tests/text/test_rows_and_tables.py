@@ -116,6 +116,13 @@ def test_a_template_that_can_not_be_filled_is_answered_with_its_cause(tmp_path, 
         list(Corpus(path, **options).pieces())
 
 
+def test_a_later_row_without_a_templates_field_is_told_that_earlier_ones_have_it(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(json_lines([{"q": "a", "b": 1}, {"q": "c"}]))
+    with pytest.raises(GlassformerError, match=r"rows\.jsonl:2 .*Earlier rows have it; add it to"):
+        list(Corpus(path, template="{q}{b}").pieces())
+
+
 def test_a_bad_row_or_file_of_a_table_is_answered_with_file_and_row(tmp_path):
     path = tmp_path / "rows.parquet"
     parquet.write_table(table([*TEXTS[:200], None]), path)

@@ -5,6 +5,7 @@ a verb's module, and torch with it, is imported only when that verb is about to 
 """
 
 import contextlib
+import copy
 import importlib
 import signal
 import sys
@@ -58,6 +59,15 @@ def _without_types(options: list[Any]) -> list[Any]:
     return options
 
 
+def _in_one_column(option: Any) -> Any:
+    """For help: an option whose opposite takes no column of its own from all the others."""
+    if not option.secondary_opts:
+        return option
+    option = copy.copy(option)
+    option.opts, option.secondary_opts = [*option.opts, *option.secondary_opts], []
+    return option
+
+
 def _refuse_repeats(command: Any, ctx: Any, args: list[str]) -> None:
     """Options that take one value refuse a second one: the first would be lost without a word."""
     arguments = command.make_parser(ctx).parse_args(args=[*args])[2]
@@ -76,6 +86,10 @@ class Verb(typer.core.TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.params = [*map(_in_one_column, self.params)]
+        super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _refuse_repeats(self, ctx, args)

@@ -42,13 +42,14 @@ def command(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Which address to listen at; beyond this machine with a --token.")
+        str, typer.Option(help="The address to listen at. One for other machines needs a --token.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Default: 8000, or the next free one.")
     ] = None,
     token: Annotated[
-        str | None, typer.Option(help="What browsers must know to be let in.", metavar="WORD")
+        str | None,
+        typer.Option(help="The secret that lets browsers and programs in.", metavar="WORD"),
     ] = None,
     trace_memory: Annotated[
         float | None,
@@ -60,7 +61,12 @@ def command(
         ),
     ] = None,
     text: Text = None,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--open/--no-open", help="Open a browser. [default: --open]", show_default=False
+        ),
+    ] = True,
 ) -> None:
     """Serve the page: walk through a model and touch every number.
 

@@ -72,7 +72,8 @@ def command(
         typer.Option(metavar="RANK", min=1, help="With --from: train adapters of this rank alone."),
     ] = None,
     lora_alpha: Annotated[
-        float | None, typer.Option(help="Scales adapters by alpha / rank. [default: twice the rank]")
+        float | None,
+        typer.Option(help="Scales adapters by alpha / rank. [default: twice the rank]"),
     ] = None,
     lora_on: Annotated[
         str | None,
@@ -120,8 +121,8 @@ def command(
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="A=0.7,B=0.3",
-            help="How much of each TEXT is read, by its file's name.",
+            metavar="SHARES",
+            help="How much of each TEXT is read, by its file's name: stories=0.7,poems=0.3.",
         ),
     ] = None,
     document_mask: Annotated[
@@ -153,7 +154,7 @@ def command(
     snapshots: Annotated[
         int | None, typer.Option(help="Steps that are kept to look back at, log-spaced.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cuda, mps or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="auto|cuda|mps|cpu")] = "auto",
     dtype: Annotated[str | None, typer.Option(metavar="fp32|bf16")] = None,
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile it with torch.compile.")

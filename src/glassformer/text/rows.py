@@ -24,6 +24,9 @@ class Row(NamedTuple):
 ALONE = "messages are learned from rows of chats alone; leave the other files out"
 
 
+LIKE_OTHERS = "earlier rows have it; add it to this row, or leave the row out"
+
+
 class Document(Protocol):
     """How a row becomes a document."""
 
@@ -46,13 +49,14 @@ class Field:
 
     def __init__(self, name: str) -> None:
         self.fields: Sequence[str] = (name,)
+        self._is_known = False
 
     def __call__(self, row: Row) -> str:
         name = self.fields[0]
         is_chat = "messages" in row.values
-        value = value_of(
-            row, name, ALONE if is_chat else "name the one that holds the text with --field"
-        )
+        fix = LIKE_OTHERS if self._is_known else "name the one that holds the text with --field"
+        value = value_of(row, name, ALONE if is_chat else fix)
+        self._is_known = True
         if not isinstance(value, str):
             raise GlassformerError(
                 f"{row.where}: the field {name!r} is {kind(value)}, not text; name the one that"
@@ -87,6 +91,7 @@ class Template:
         self.fields: Sequence[str] = tuple(
             dict.fromkeys(name for _, name in self._parts if name is not None)
         )
+        self._known: set[str] = set()
         if not self.fields:
             raise GlassformerError(
                 f"the template {template!r} names no field, so every row would be the same text;"
@@ -100,7 +105,9 @@ class Template:
         )
 
     def _spelled(self, row: Row, name: str) -> str:
-        value = value_of(row, name, "write a field's name as the rows have it")
+        fix = LIKE_OTHERS if name in self._known else "write a field's name as the rows have it"
+        value = value_of(row, name, fix)
+        self._known.add(name)
         if isinstance(value, str):
             return whole_characters(value, row.where, name)
         if isinstance(value, bool | int | float):
