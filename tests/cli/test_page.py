@@ -28,7 +28,7 @@ def test_it_says_what_was_left_out(tmp_path, capsys, monkeypatch, limit, message
     monkeypatch.setattr("glassformer.server.runnable.MODEL_BYTES", 0)
     monkeypatch.setattr("glassformer.server.export.VALUE_BYTES", limit)
     command("miniature", "the cat sat", tmp_path / "page.html")
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert f"Left out for its size: {message};" in said
     assert "recorded numbers, of this prompt alone, because its weights take" in said
 
@@ -39,7 +39,9 @@ def test_a_file_says_that_the_page_lacks_a_model_s_kind_of_tokenizer(tmp_path, c
     save(model, Tokenizer(engine), tmp_path / "model")
     command(str(tmp_path / "model"), "aa", tmp_path / "page.html")
     why = "a page has no tokenizer like its own (unigram)"
-    assert f"because {why}." in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert f"because {why}." in " ".join(said)
+    assert max(map(len, said[1:])) <= 80
     assert data_block((tmp_path / "page.html").read_text(encoding="utf-8"))["recorded"] == why
 
 

@@ -35,6 +35,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_story_shows_the_numbers_of_the_watched_step(glassformer: Command):
     shown = glassformer("step", *MINIATURE)
     assert shown.code == 0, shown.stderr
+    said = " ".join(shown.stdout.split())
+    assert "In AdamW's first step nearly every weight moves by the learning rate" in said
     state = open_train_state("miniature")
     ids, targets = state.make_targets(TEXT, "mat")
     watched, trained = state.train_step(ids, targets)
@@ -216,6 +218,7 @@ def test_a_run_goes_on_from_its_optimizers_state_at_its_learning_rate(
     assert shown.code == 0, shown.stderr
     state = open_train_state(str(run_folder), 7)
     assert f"Update 8, at learning rate {number(state.next_lr)}" in shown.stdout
+    assert "AdamW's first step" not in shown.stdout
     state = state_at(run_folder, 7)
     for name, value in state.moments.items():
         assert torch.equal(state.moments[name], value)

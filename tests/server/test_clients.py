@@ -255,10 +255,17 @@ def test_the_metrics_count_and_hold_no_text(folder, caplog, capfd):
     asked = {"prompt": "dog's bone", "max_tokens": 5, "n": 2}
     assert server.post("/v1/completions", json=asked).status_code == 200
     assert server.get("/health").json() == {"status": "ok", "running": 0, "waiting": 0}
+    unknown = server.post("/v1/completions", json={"prompt": "the", "max_token": 5})
+    said = "max_token is not a field of this request here; leave it out. Did you mean 'max_tokens'?"
+    assert unknown.json()["error"]["message"] == said
+    typed = {"content-type": "text/plain"}
+    assert server.post("/v1/completions", content="{}", headers=typed).status_code == 415
     text = server.get("/metrics").text
     n_prompt = len(Tokenizer.load(folder).encode("dog's bone"))
     for line in (
         'glassformer_requests_total{endpoint="completions"} 1',
+        'glassformer_requests_refused_total{status="400"} 1',
+        'glassformer_requests_refused_total{status="415"} 1',
         f"glassformer_prompt_tokens_total {n_prompt}",
         "glassformer_new_tokens_total 10",
         "glassformer_first_token_seconds_count 2",

@@ -109,7 +109,7 @@ def test_png_is_what_other_readers_read(tmp_path):
 
 def test_what_a_trace_leaves_out_is_said():
     text = " ".join(Reader(trace_html(wide(20))).text)
-    assert "layer 1 to 3 left out (3 of 5)" in text
+    assert "layers 1 to 3 left out (3 of 5)" in text
     assert "d_model 8 to 93 left out (86 of 96)" in text
     assert "290 of 300 tokens left out" in text
 

@@ -33,7 +33,7 @@ def test_it_fits_on_a_screen_whatever_the_size(layers, heads, n):
     indices = [text.index(section) for section in SECTIONS]
     assert indices == sorted(indices)
     if layers == 7:
-        assert "layer 1 to 5 left out (5 of 7)" in text
+        assert "layers 1 to 5 left out (5 of 7)" in text
     if heads > 1:
         assert f"of {heads})" in text  # the heads that are left out are said
 

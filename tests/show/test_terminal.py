@@ -145,8 +145,8 @@ def test_all_heads_show_the_same_columns_so_that_one_sentence_is_true_of_each():
 
 def test_layers_heads_and_tokens_left_out_are_counted():
     text = rendered(wide(20)).text
-    assert "layer 1 to 3 left out (3 of 5); --layer 1 shows one, --all shows all" in text
-    assert "head 1 to 4 left out (4 of 6)" in text
+    assert "layers 1 to 3 left out (3 of 5); --layer 1 shows one, --all shows all" in text
+    assert "heads 1 to 4 left out (4 of 6)" in text
     assert "290 of 300 tokens left out, together" in text
     assert "Layer 0 (" in text
     assert "Layer 4 (" in text

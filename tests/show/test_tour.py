@@ -27,7 +27,7 @@ def test_a_stage_has_one_line_with_its_first_number_for_the_last_token_in_each_l
 def test_of_many_layers_the_first_and_the_last_are_shown_and_the_rest_is_said():
     lines = toured(wide())
     assert any(line.startswith("── Layer 0 and layer 4 ") for line in lines)
-    assert "  … layer 1 to 3 left out (3 of 5)" in lines
+    assert "  … layers 1 to 3 left out (3 of 5)" in lines
 
 
 @pytest.mark.parametrize("width", [80, 120])

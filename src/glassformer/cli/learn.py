@@ -28,7 +28,8 @@ Text = Annotated[
     Path | None,
     typer.Option(
         "--text",
-        help="Your own text for the course, six sentences to two million characters. None: the story.",
+        help="Your own text for the course, six sentences to two million characters. None: the"
+        " story.",
         metavar="FILE",
     ),
 ]

@@ -13,6 +13,7 @@ from glassformer.errors import GlassformerError
 from glassformer.server.export import gallery_data, page_data, suggested, write_page
 from glassformer.server.runs import Runs
 from glassformer.server.schemas import PackedSnapshots, PageData
+from glassformer.show.sheet import Sheet
 
 DEMO = Path("runs/demo")
 PRESETS = ("miniature", "worked_example")
@@ -65,19 +66,21 @@ def command(
             say_snapshots(model.snapshots, snapshots)
         return
     why = f", because {data.recorded}" if data.recorded else ""
-    say(f"It holds recorded numbers, of this prompt alone{why}.")
+    Sheet().prose(f"It holds recorded numbers, of this prompt alone{why}.")
     about = data.traces[0].about
     recorded = {"backward": about.backward, "optimizer": about.optimizer}
     left_out = [part for part, is_present in recorded.items() if not is_present]
     if left_out and len(about.ids) > 1:
-        say(f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them.")
+        Sheet().prose(
+            f"Left out for its size: {' and '.join(left_out)}; `glassformer serve` shows them."
+        )
 
 
 def gallery(snapshots: int | None) -> PageData:
     """The demo if it was trained here, and the presets; says what is missing."""
     is_trained = (DEMO / "config.json").is_file()
     if not is_trained:
-        say(
+        Sheet().prose(
             f"There is no trained model in {DEMO}, so the gallery holds {' and '.join(PRESETS)}"
             " alone; `glassformer demo` trains one in minutes."
         )
@@ -89,13 +92,13 @@ def say_snapshots(packed: PackedSnapshots | None, asked: int | None) -> None:
     """How exact the snapshots are that a page holds, and why they may be fewer than asked for."""
     held = len(packed.steps) if packed else 0
     if asked is not None and held + 1 < asked:  # the last of those kept is the model itself
-        say(
+        Sheet().prose(
             f"It holds {held} earlier steps of its training, all that the run has kept; train with"
             f" --snapshots {asked} for more."
         )
     if packed:
-        say(
+        Sheet().prose(
             f"The weights of its {held} earlier steps are rounded to 1/{packed.grid} of their"
-            f" tensor's spread: after this text that moves a probability by at most"
-            f" {100 * packed.moved:.2g} percentage points. Those of the last step are exact."
+            f" tensor's spread. After this text that moves a probability by at most"
+            f" {100 * packed.moved:.2g} percentage points; the last step's weights are exact."
         )

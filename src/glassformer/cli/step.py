@@ -240,6 +240,12 @@ def _print_one(
         f" gradients clipped to {recipe.clip}",
         QUIET,
     )
+    if t == 1 and recipe.optimizer != "muon":
+        sheet.prose(
+            "In AdamW's first step nearly every weight moves by the learning rate, however small"
+            " its gradient.",
+            QUIET,
+        )
     if read := watched.trace.labels.get("source_pos"):
         sheet.prose(f"It reads: {' '.join(map(visible, read))}")
     print_step(StepStory(watched.trace, after, recipe.clip), sheet, everything)

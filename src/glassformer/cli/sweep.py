@@ -197,7 +197,9 @@ def _train_all(trainings: list[Training], jobs: int, console: SafeConsole) -> in
                 running.remove(training)
                 done += 1
                 result = training.result()
-                came_to = result.error or f"loss {result.loss:.3f}, {duration(result.seconds)}"
+                came_to = (
+                    result.error or f"loss {result.loss:.3f}, {duration(result.seconds)} in steps"
+                )
                 console.print(f"{done} of {n}  {result.name}: {came_to}")
             time.sleep(POLL_SECONDS)
     return stop.signal
@@ -210,7 +212,7 @@ def _table(results: list[Result]) -> Table:
     held_out = any(result.val_loss is not None for result in results)
     headers = ["held-out loss" if held_out else "loss on the text"]
     headers += ["floor", "above it"] if with_floor else []
-    for header in (*headers, "steps", "time"):
+    for header in (*headers, "steps", "time in steps"):
         table.add_column(header, justify="right")
     for result in results:
         cells = ["-" if math.isnan(result.loss) else f"{result.loss:.4f}"]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glassformer.course.classroom import FOLDER as COURSE
 from glassformer.server.api import course, lab, page, requests, runs, traces, trainings
@@ -22,6 +22,7 @@ from glassformer.server.trainings import Trainings
 from glassformer.server.v1.app import client_app
 from glassformer.server.v1.engine import QUEUE
 from glassformer.server.v1.engines import Engines
+from glassformer.server.v1.metrics import Metrics
 from glassformer.server.v1.services import Clients
 from glassformer.server.work import Workers
 
@@ -30,6 +31,8 @@ RECORDINGS = 64
 
 READS = 64
 """How many reads of recorded traces may wait; a page asks for some tiles at a time."""
+
+FIRST_ERROR = 400  # of HTTP's statuses
 
 SUBJECTS = (page, requests, runs, traces, lab, trainings, course)
 
@@ -82,6 +85,7 @@ def create_app(
     of_clients = client_app(clients)
     app.add_middleware(ClientsFirst, clients=of_clients)
     app.add_middleware(Guard, host=host, token=token)
+    app.add_middleware(RefusalsCounted, metrics=clients.metrics)
     answer_errors(app)
     for subject in SUBJECTS:
         app.include_router(subject.router)
@@ -97,5 +101,23 @@ class ClientsFirst:
         self._app, self._clients = app, clients
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_client = scope["type"] == "http" and scope["path"].startswith("/v1/")
-        await (self._clients if is_client else self._app)(scope, receive, send)
+        await (self._clients if _is_of_client(scope) else self._app)(scope, receive, send)
+
+
+class RefusalsCounted:
+    """ASGI middleware: counts the errors that clients are answered with, whoever answers."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_counted(message: Message) -> None:
+            if message.get("status", 200) >= FIRST_ERROR:
+                self._metrics.refused(message["status"])
+            await send(message)
+
+        await self._app(scope, receive, send_counted if _is_of_client(scope) else send)
+
+
+def _is_of_client(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["path"].startswith("/v1/")

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PLURALS = {
+    "asked token": "asked tokens",
+    "choice": "choices",
+    "expert": "experts",
+    "head": "heads",
+    "key": "keys",
+    "layer": "layers",
+    "query": "queries",
+    "token": "tokens",
+}
+"""Axes that are called by a word of English; the others have names."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -12,8 +24,8 @@ class Fold:
     >>> fold = Fold.of(12, 2, 1)
     >>> fold.shown, fold.summary("d_model")
     ([0, 1, 11], 'd_model 2 to 10 left out (9 of 12)')
-    >>> Fold.of(3, 2, 1).summary("d_model")
-    ''
+    >>> fold.summary("head"), Fold.of(3, 2, 1).summary("d_model")
+    ('heads 2 to 10 left out (9 of 12)', '')
     """
 
     n: int
@@ -49,4 +61,5 @@ class Fold:
             return ""
         first, last = self.head, self.n - self.tail - 1
         reach = f"{first} to {last}" if last > first else f"{first}"
-        return f"{axis} {reach} left out ({self.missing} of {self.n})"
+        noun = PLURALS.get(axis, axis) if last > first else axis
+        return f"{noun} {reach} left out ({self.missing} of {self.n})"

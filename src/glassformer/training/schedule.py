@@ -10,10 +10,10 @@ from glassformer.training.recipe import Recipe
 def learning_rate(recipe: Recipe, step: int) -> float:
     """The learning rate of update number `step` (1 is the first, `recipe.steps` the last).
 
-    Warm-up: lr * step / (w + 1) for w = min(warmup_steps, steps // 5) steps. Then lr * (final_lr + (1 - final_lr) * c), with
-    c = 1 - p (linear) or c = (1 + cos(pi p)) / 2 (cosine; Loshchilov & Hutter 2017, eq. 5). p goes
-    from 0, at the first step after the warm-up, towards 1, which it would reach one step after the
-    last: the last step still moves.
+    Warm-up: lr * step / (w + 1) for w = min(warmup_steps, steps // 5) steps. Then
+    lr * (final_lr + (1 - final_lr) * c), with c = 1 - p (linear) or c = (1 + cos(pi p)) / 2
+    (cosine; Loshchilov & Hutter 2017, eq. 5). p goes from 0, at the first step after the warm-up,
+    towards 1, which it would reach one step after the last: the last step still moves.
 
     >>> recipe = Recipe(steps=5, warmup_steps=1, lr=1.0, decay="linear", final_lr=0.0)
     >>> [learning_rate(recipe, step) for step in range(1, 6)]

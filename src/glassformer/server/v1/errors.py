@@ -10,10 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.server.errors import HEADERS, STATUS, ApiError, body, code_of
 from glassformer.server.handlers import HTTP_CODES, no_json, refusal, shorten
-from glassformer.server.v1.schemas import NOT_DONE
+from glassformer.server.v1 import schemas
 
 CODES = {"unknown_run": "model_not_found", "too_long": "context_length_exceeded"}
 """Our code to OpenAI's, where theirs says the same."""
@@ -26,6 +26,14 @@ FORMS = {
     "stop": "give a text, or a list of texts; none of them may be empty",
 }
 """What a field that may be of several kinds can be."""
+
+KNOWN = {
+    "/v1/completions": schemas.CompletionRequest.model_fields,
+    "/v1/chat/completions": schemas.ChatRequest.model_fields,
+    "/tokenize": schemas.TokenizeRequest.model_fields,
+    "/detokenize": schemas.DetokenizeRequest.model_fields,
+}
+"""The fields that a request may have, by its address."""
 
 KINDS = ("str", "int", "float", "bool")
 
@@ -80,7 +88,7 @@ def answer_errors(app: FastAPI) -> None:
         return JSONResponse(body("model_not_found", message), 404)
 
     @app.exception_handler(RequestValidationError)
-    async def bad_field(_: Request, error: Exception) -> JSONResponse:
+    async def bad_field(http: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = _closest(error.errors())
         # what stands between are the kinds of value that it could be
@@ -93,11 +101,12 @@ def answer_errors(app: FastAPI) -> None:
         if field in FORMS and first["type"] in WRONG_KIND:  # of the kinds it is none
             message = f"{field}: {FORMS[field]}"
         if first["type"] == "extra_forbidden" and len(names) == 1:
-            message = f"{field} is not a field of this request here; leave it out"
+            near = did_you_mean(names[0], KNOWN.get(http.url.path, ()))
+            message = f"{field} is not a field of this request here; leave it out.{near}"
         if first["type"] == "json_invalid":
             message, field = no_json(first), None
-        if field in NOT_DONE:
-            message = f"{field} is not done here; leave it out"
+        if field in schemas.NOT_DONE:
+            message = f"{field} is not supported; leave it out"
         return JSONResponse(body("bad_request", message, field), 400)
 
     @app.exception_handler(Exception)

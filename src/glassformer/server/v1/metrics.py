@@ -43,6 +43,7 @@ class Metrics:
     def __init__(self) -> None:
         self._requests: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
         self._prompt_tokens = self._new_tokens = 0
         self._first, self._between, self._request = Histogram(), Histogram(), Histogram()
 
@@ -50,6 +51,10 @@ class Metrics:
         """Count a request, and once it ends what it took."""
         self._requests[kind] += 1
         answer.at_end(self._count)
+
+    def refused(self, status: int) -> None:
+        """Count an error that was answered."""
+        self._refused[str(status)] += 1
 
     def _count(self, answer: Answer) -> None:
         self._prompt_tokens += answer.prompt_tokens
@@ -67,11 +72,14 @@ class Metrics:
     def text(self, running: int, waiting: int) -> str:
         """The page that Prometheus reads."""
         blocks = {
-            ("requests_total", "counter", "Requests by endpoint."): _labeled(
+            ("requests_total", "counter", "Accepted requests, by endpoint."): _labeled(
                 "requests_total", "endpoint", self._requests
             ),
-            ("requests_ended_total", "counter", "Requests by how they ended."): _labeled(
+            ("requests_ended_total", "counter", "Accepted requests, by how they ended."): _labeled(
                 "requests_ended_total", "how", self._ended
+            ),
+            ("requests_refused_total", "counter", "Errors answered below /v1, by status."): (
+                _labeled("requests_refused_total", "status", self._refused)
             ),
             ("prompt_tokens_total", "counter", "Tokens of prompts."): [
                 f"glassformer_prompt_tokens_total {self._prompt_tokens}"

@@ -27,7 +27,7 @@ ModelName = Annotated[
 NOT_DONE = ("frequency_penalty", "presence_penalty", "best_of", "suffix", "tools")
 """Fields that may only ask for nothing."""
 
-NoPenalty = Annotated[float, Field(ge=0, le=0, description="Not done here; 0 is its default.")]
+NoPenalty = Annotated[float, Field(ge=0, le=0, description="Not supported; 0 is its default.")]
 
 
 class StreamOptions(Input):
@@ -81,7 +81,7 @@ class CompletionRequest(Request):
     best_of: Annotated[int, Field(ge=1, le=1), Integer] | None = Field(
         None, description="Not done here; 1 is its default."
     )
-    suffix: None = Field(None, description="Not done here.")
+    suffix: None = Field(None, description="Not supported.")
 
 
 class TextPart(Input):
@@ -118,7 +118,7 @@ class ChatRequest(Request):
     top_logprobs: Annotated[int, Field(ge=0, le=LIKELIEST), Integer] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=0)] | None = Field(
-        None, description="Not done here."
+        None, description="Not supported."
     )
 
 
