@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number
@@ -62,7 +63,15 @@ def test_every_head_says_what_a_token_looks_at_most(
     )
 
 
-def test_the_head_that_did_most_for_the_answer_is_named_with_where_it_looks_and_what_it_wrote(
+def by_key(trace: Trace, block: int, head: int, row: torch.Tensor) -> torch.Tensor:
+    """A head's share of the answer's logit, by the tokens it came from (the norm is RMSNorm)."""
+    answer, scope = int(trace["logits"][-1].argmax()), f"blocks.{block}.attn"
+    wrote = row[:, None] * trace[f"fwd/{scope}.v"][:, head] @ trace[f"weight/{scope}.W_O"][head]
+    normed = wrote / trace["ln_final.scale"][-1] * trace["weight/ln_final.w"]
+    return normed @ trace["unembed.W_U"][:, answer]
+
+
+def test_the_head_that_wrote_most_to_the_answer_is_named_with_the_tokens_that_it_came_from(
     page: Page, server: str, trace: Trace, state: TrainState
 ) -> None:
     visit(page, server)
@@ -73,12 +82,23 @@ def test_the_head_that_did_most_for_the_answer_is_named_with_where_it_looks_and_
     }
     (block, head), wrote = max(heads.items(), key=lambda one: one[1])
     row = head_of(trace, int(block), int(head))[-1]
+    gave = by_key(trace, int(block), int(head), row)
+    assert float(gave.sum()) == pytest.approx(wrote, rel=1e-3)
+    most, looked = int(gave.argmax()), int(row.argmax())
+
+    def said_of(key: int) -> str:
+        return rf"“{WORDS[key]}” \({100 * float(row[key]):.1f}%"
+
     told = page.get_by_test_id("wrote")
-    expect(told).to_contain_text(f"head {head} of block {block}: it looks most at")
-    expect(told).to_contain_text(f"“{WORDS[int(row.argmax())]}”, {number(float(row.max()), 2)}")
-    said = re.search(r"writes (\S+) to the logit", told.inner_text())
-    assert said is not None
-    assert float(said[1]) == pytest.approx(wrote, rel=1e-3, abs=1e-5)  # four digits are shown
+    expect(told).to_contain_text(
+        re.compile(rf"its logit by itself is head {head} of block {block}")
+    )
+    expect(told).to_contain_text(re.compile("comes from " + said_of(most)))
+    also = "where it looks most" if most == looked else "looks most at " + said_of(looked)
+    expect(told).to_contain_text(re.compile(also))
+    numbers = re.findall(r" ([+-]\d\S*?)[:,.](?:\s|$)", told.inner_text())
+    stated = [wrote, float(gave[most]), *([] if most == looked else [float(gave[looked])])]
+    assert [float(one) for one in numbers] == pytest.approx(stated, rel=1e-3, abs=1e-5)
     told.get_by_role("link", name="head").click()
     expect(page.get_by_test_id("head")).to_have_text(f"Head {head} of block {block}")
 

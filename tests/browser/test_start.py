@@ -67,6 +67,8 @@ def test_an_unknown_word_is_said_while_it_is_typed_and_known_ones_are_suggested(
     page.get_by_label("Your sentence").fill("the rabit is")
     expect(page.get_by_test_id("unknown")).to_contain_text("doesn't know “rabit”")
     expect(page.get_by_test_id("unknown")).to_contain_text("“rabbit”")
+    page.get_by_label("Your sentence").fill("the elephant")
+    expect(page.get_by_test_id("unknown")).to_contain_text("it knows are listed below")
     page.get_by_label("Your sentence").fill("the rabbit is")
     expect(page.get_by_test_id("unknown")).to_have_count(0)
     page.keyboard.press("Enter")

@@ -19,6 +19,14 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export("miniature", "the cat sat on a", out, target="mat")
 
 
+def test_a_file_without_lessons_says_so_and_leads_to_the_start(page: Page, miniature: Path) -> None:
+    page.goto(f"{miniature.as_uri()}#/learn")
+    expect(page.get_by_role("heading", name="This file holds no lessons")).to_be_visible()
+    expect(page.get_by_text("glassformer course --out course.html")).to_be_visible()
+    page.get_by_role("link", name="Go to the start").click()
+    expect(page).to_have_url(re.compile("#/start"))
+
+
 def opened(page: Page, file: Path) -> None:
     page.goto(f"{file.as_uri()}#/training")
     page.get_by_role("heading", name="Train it here").wait_for()
@@ -76,6 +84,10 @@ def test_a_new_model_of_a_pasted_text_learns_it_by_its_own_vocabulary(
     opened(page, miniature)
     page.get_by_label("Text to learn").fill(TEXT)
     page.get_by_label("Learn it with").select_option(unit)
+    # what is not made is not trained in its place
+    expect(page.get_by_text("The new model is not made yet")).to_be_visible()
+    expect(page.get_by_role("button", name="Train", exact=True)).to_be_disabled()
+    expect(page.get_by_role("button", name="One step")).to_be_disabled()
     page.get_by_role("button", name="Make this model").click()
     expect(page.get_by_text("a model of your text, as it is")).to_be_attached()
     expect(page.get_by_label("Text to learn")).to_have_value(TEXT)

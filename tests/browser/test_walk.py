@@ -1,9 +1,10 @@
 """The walk that is played: what it says of a prompt, and how it is stopped, stepped and left."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -19,6 +20,15 @@ PROMPT = "the easiest trick to teach a"
 LINK = urlencode({"run": "small", "prompt": PROMPT, "play": 1})
 PICTURE = "document.querySelector('dialog canvas').toDataURL()"
 DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# what is written on a canvas, and where it ends
+WRITTEN = """window.written = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (words, x, y) {
+  const {a, e} = this.getTransform(), wide = this.measureText(words).width;
+  const before = {left: 0, center: 0.5, right: 1}[this.textAlign] * wide;
+  window.written.push([words, (e + a * (x + wide - before)) / devicePixelRatio]);
+  return write.call(this, words, x, y);
+};"""
 
 
 def per_cent(p: float) -> re.Pattern[str]:
@@ -96,3 +106,28 @@ def test_who_wants_no_motion_is_shown_still_pictures(page: Page, server: str) ->
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Addition")
     page.wait_for_function(f"before => {PICTURE} !== before", arg=before)
+    page.evaluate(DRAWN)
+    stepped = page.evaluate(PICTURE)
+    # who paused it is shown the same picture of that scene, whole
+    page.emulate_media(reduced_motion="no-preference")
+    page.goto("about:blank")
+    page.goto(f"{server}#/story?{LINK}".replace("play=1", "play=mix"))
+    expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Mix of values")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Addition")
+    page.evaluate(DRAWN)
+    assert page.evaluate(PICTURE) == stepped
+
+
+def test_on_a_phone_the_chances_beside_the_bars_are_whole(page: Page, server: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.add_init_script(WRITTEN)
+    page.emulate_media(reduced_motion="reduce")
+    edits = quote(json.dumps({"fwd/logits[batch=0,pos=5,vocab=9]": 12.0}))
+    page.goto(f"{server}#/story?{LINK}&edits={edits}".replace("play=1", "play=probabilities"))
+    expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Probabilities")
+    page.wait_for_timeout(300)
+    written = page.evaluate("window.written")
+    assert any(words.startswith("1 in ") for words, _ in written), written
+    assert [words for words, end in written if end > 390] == []

@@ -146,18 +146,19 @@ async function headsOf(
   return result;
 }
 
-/** A matrix [..., d_model] with its adapter, where it has one: W + A B alpha / rank. */
+/** A matrix [..., d_model], or what stands behind an index of it, with its adapter, where it has one: W + A B alpha / rank. */
 async function adapted(
   trace: Trace,
   { lora }: Config,
   scope: string,
   name: string,
   d_model: number,
+  index: Record<string, number> = {},
 ): Promise<Float64Array> {
-  const W = await trace.values.all(trace.node(`weight/${scope}.W_${name}`));
+  const W = await line(trace, `weight/${scope}.W_${name}`, index);
   const [A, B] = ["A", "B"].map((side) => trace.nodes.get(`weight/${scope}.lora_${name}.${side}`));
   if (!lora || !A || !B) return W;
-  const [a, b] = await Promise.all([trace.values.all(A), trace.values.all(B)]);
+  const [a, b] = await Promise.all([line(trace, A.address, index), trace.values.all(B)]);
   return Float64Array.from(W, (w, i) => {
     const row = Math.floor(i / d_model) * lora.rank;
     let sum = 0;
@@ -193,12 +194,47 @@ export async function neuronShares(
         way.onward(
           weights.subarray(neuron * d_model, (neuron + 1) * d_model).map((w) => w * value),
           block,
+          "ln2",
         ),
         direction,
       ),
     address: format(path, { batch: 0, pos, d_mlp: neuron }),
   }));
   return shares.sort((a, b) => Math.abs(b.logits) - Math.abs(a.logits));
+}
+
+/** What a head wrote towards a token, split by the keys that it looked at: share times value, through W_O; empty where what it mixed was edited. */
+export async function keyShares(
+  trace: Trace,
+  about: Record<string, unknown>,
+  { token, pos }: Pick<Attribution, "token" | "pos">,
+  { attention, block, head }: { attention: string; block: number; head: number },
+): Promise<number[]> {
+  const z = trace.node(`${attention}.z`);
+  if (z.edited) return [];
+  const way = await Way.of(trace, about, pos);
+  const { config } = way;
+  const v = trace.node(z.operands.v);
+  const [kvHeads, wide] = v.shape.slice(-2);
+  const scope = attention.replace("fwd/", "");
+  const d_model = trace.node(`weight/${scope}.W_O`).shape.at(-1)!;
+  const [pattern, values, weights, direction] = await Promise.all([
+    line(trace, `${attention}.pattern`, { batch: 0, head, query: pos }),
+    line(trace, v.address, { batch: 0 }),
+    adapted(trace, config, scope, "O", d_model, { head }),
+    directionOf(trace, config, token),
+  ]);
+  const mine = Math.floor((head * kvHeads) / trace.node(`${attention}.pattern`).shape[1]); // grouped heads read the same values
+  const norm = attention.endsWith("cross_attn") ? "ln_cross" : "ln1";
+  return Array.from(pattern, (share, key) => {
+    if (!share) return 0;
+    const x = new Float64Array(d_model);
+    for (let i = 0; i < wide; i++) {
+      const value = share * values[(key * kvHeads + mine) * wide + i];
+      for (let d = 0; d < d_model; d++) x[d] += value * weights[i * d_model + d];
+    }
+    return config.logit_scale * dot(way.onward(x, block, norm), direction);
+  });
 }
 
 /** What the stream begins with. */

@@ -124,14 +124,16 @@ export class Way {
     return this.afterAdding ? this.under(all, norm, `${called} norm`) : all;
   }
 
-  /** What an MLP wrote, as the last vector of the stream has it. */
-  onward(x: Float64Array, block: number): Float64Array {
+  /** What a branch of a block wrote, as the last vector of the stream has it; `norm`: that of the branch. */
+  onward(x: Float64Array, block: number, norm: "ln1" | "ln_cross" | "ln2"): Float64Array {
     const { scope, config } = this;
+    const own = `${this.at(block)}.${norm}`;
     const by = (name: string) => (x = normed(this.norms.get(name)!, x));
-    if (this.onBranches) by(`${this.at(block)}.ln2_post`);
+    if (this.onBranches) by(`${own}_post`);
     x = x.map((one) => one * config.branch_scale);
     if (this.afterAdding) {
-      by(`${this.at(block)}.ln2`);
+      const norms = this.normsOf(block);
+      norms.slice(norms.indexOf(own)).forEach(by);
       for (let later = block + 1; later < config.n_layers; later++) this.normsOf(later).forEach(by);
     }
     if (config.final_norm) by(`${scope}ln_final`);

@@ -1,6 +1,13 @@
 /** Logits that Python has split (tests/page/attributed.py): the page splits them alike. */
 import { expect, test } from "vitest";
-import { attribute, neuronShares, refusal, type Attribution } from "../../src/trace/attribution";
+import {
+  attribute,
+  keyShares,
+  neuronShares,
+  refusal,
+  type Attribution,
+} from "../../src/trace/attribution";
+import { partAt } from "../../src/trace/part";
 import { cases } from "./cases";
 import { opened } from "./opened";
 
@@ -42,6 +49,28 @@ test.each(made)(
     const mlp = result.shares.find(({ part }) => part === "layer 0 MLP")!;
     const sum = neurons.reduce((total, { logits }) => total + logits, 0);
     if (neurons.length) expect(Math.abs(sum - mlp.logits)).toBeLessThan(ROUNDED);
+  },
+);
+
+test.each(made)(
+  "a head's share is that of the tokens that it looks at: $name",
+  async ({ folder, config, result }) => {
+    if (!result) return;
+    const trace = opened(folder);
+    const heads = result.shares.filter(({ address }) => partAt(address).kind === "head");
+    for (const { address, logits } of heads) {
+      const { block, head } = partAt(address);
+      const attention = address.replace(/\.z\[.*/, "");
+      const keys = await keyShares(trace, config, result, {
+        attention,
+        block: block!,
+        head: head!,
+      });
+      expect(keys.length).toBeGreaterThan(0);
+      const sum = keys.reduce((total, one) => total + one, 0);
+      expect(Math.abs(sum - logits)).toBeLessThan(ROUNDED);
+    }
+    expect(heads.length > 0 || config.masked_head).toBeTruthy();
   },
 );
 

@@ -3,6 +3,7 @@ import { extent } from "d3-array";
 import { chance } from "../../trace/number";
 import {
   bar,
+  chanceRoom,
   chip,
   font,
   glide,
@@ -121,17 +122,18 @@ export function drawProbabilities(pen: Pen, walk: Walk, t: number): void {
 function ranking(pen: Pen, walk: Walk, t: number, faded = 1): void {
   if (t <= 0) return;
   const stage = stageOf(pen);
-  const n = walk.best.length;
+  const shown = walk.best.map(({ id }) => walk.probs[id]);
+  const n = shown.length;
   const high = Math.min((stage.bottom - stage.top) / n, 54);
   const top = (stage.top + stage.bottom - n * high) / 2;
   const words = stage.narrow ? 84 : 150;
   const x = stage.left + words;
-  const width = Math.min(stage.right - x - 70, 700);
-  walk.best.forEach(({ id, word }, i) => {
+  const width = Math.min(stage.right - x - 10 - chanceRoom(pen, shown, 13), 700);
+  walk.best.forEach(({ word }, i) => {
     const mine = glide(turn(t, i, n, 3), 0, 1);
     const alpha = mine * (i === 0 ? 1 : faded);
     const y = top + i * high;
-    const share = walk.probs[id];
+    const share = shown[i];
     const middle = y + high / 2;
     text(pen, word, x - 12, middle, {
       size: stage.narrow ? 15 : 18,

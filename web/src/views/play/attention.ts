@@ -4,6 +4,7 @@ import { chance, number } from "../../trace/number";
 import {
   bar,
   between,
+  chanceRoom,
   chip,
   ease,
   glide,
@@ -155,20 +156,22 @@ function outlineBest(pen: Pen, d: Desk, scores: ArrayLike<number>, alpha: number
 }
 
 /** The bar of a share: the longest there could be is all of the attention. */
-function shareBox(d: Desk, i: number, share: number): Box {
-  const available = d.stage.right - d.score - (d.stage.narrow ? 50 : 76);
+function shareBox(d: Desk, i: number, share: number, label: number): Box {
+  const available = d.stage.right - d.score - 8 - label;
   return inset({ ...d.row(i), x: d.score, width: Math.max(available * share, 1) }, 0.2);
 }
 
 function shares(pen: Pen, watched: Watched, d: Desk, t: number, alpha = 1): void {
   if (t <= 0) return;
+  const size = Math.min(15, d.row(0).height * 0.55);
+  const label = chanceRoom(pen, watched.shares, size);
   for (let i = 0; i < d.n; i++) {
     const share = watched.shares[i];
-    const grown = shareBox(d, i, share * t);
+    const grown = shareBox(d, i, share * t, label);
     bar(pen, grown, "probability", alpha);
     text(pen, chance(share), grown.x + grown.width + 8, grown.y + grown.height / 2, {
       mono: true,
-      size: Math.min(15, d.row(0).height * 0.55),
+      size,
       alpha: alpha * t,
     });
   }

@@ -2,7 +2,7 @@
 import type { RunInfo } from "../../api";
 import type { Opened } from "../../source";
 import { attributed } from "../../state/attributed";
-import { refusal } from "../../trace/attribution";
+import { keyShares, refusal } from "../../trace/attribution";
 import { partAt } from "../../trace/part";
 import { blocksOf } from "../../trace/towers";
 import type { Trace } from "../../trace/trace";
@@ -21,6 +21,8 @@ export interface Chosen {
   head: number;
   /** What it wrote towards the answer, in logits; null where logits can't be split by heads. */
   wrote: number | null;
+  /** The same by the tokens that it looked at; empty where it can't be split. */
+  keys: number[];
 }
 
 /** The head that wrote most towards the answer, of those that look at the source where there is one; where logits can't be split by heads, the one that looks most at one other token. */
@@ -37,8 +39,10 @@ export async function chooseHead(
       .filter(({ kind, crosses }) => kind === "head" && crosses === two);
     if (heads.length) {
       const best = heads.reduce((one, other) => (other.logits > one.logits ? other : one));
-      const attention = attentionOf(trace, scope, best.block!);
-      return { attention, block: best.block!, head: best.head!, wrote: best.logits };
+      const [block, head] = [best.block!, best.head!];
+      const at = { attention: attentionOf(trace, scope, block), block, head };
+      const keys = await keyShares(trace, run.config, { token, pos }, at);
+      return { ...at, wrote: best.logits, keys };
     }
   }
   let best = { attention: "", block: 0, head: 0, share: -1 };
@@ -51,5 +55,5 @@ export async function chooseHead(
       if (share > best.share) best = { attention, block, head, share };
     }
   }
-  return { ...best, wrote: null };
+  return { ...best, wrote: null, keys: [] };
 }

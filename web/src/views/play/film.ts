@@ -21,9 +21,13 @@ export function drawFilm(pen: Pen, scenes: Scene[], time: number): void {
   } else scene.draw(pen, span(into, begin, scene.seconds - REST));
 }
 
+/** The time at which a scene's last picture stands. */
+export const stillAt = (scenes: Scene[], i: number): number =>
+  startOf(scenes, i) + scenes[i].seconds - REST / 2;
+
 /** The last picture of a scene. */
 export const drawStill = (pen: Pen, scenes: Scene[], i: number): void =>
-  drawFilm(pen, scenes, startOf(scenes, i) + scenes[i].seconds - REST / 2);
+  drawFilm(pen, scenes, stillAt(scenes, i));
 
 function moved(pen: Pen, y: number, draw: () => void): void {
   pen.context.save();

@@ -90,8 +90,12 @@ function columns(pen: Pen, read: Reading) {
   const high = rowBox(stage, 0, n, 0).height;
   const size = Math.min(stage.narrow ? 15 : 18, high * 0.6);
   const chips = wordRoom(pen, read.words, size);
-  const ids = stage.narrow ? 34 : 72;
-  const from = stage.left + chips + ids;
+  const digits = { mono: true, size: Math.min(14, size) };
+  font(pen, digits);
+  const longest = Math.max(
+    ...read.words.map(({ id }) => pen.context.measureText(String(id)).width),
+  );
+  const from = stage.left + chips + longest + (stage.narrow ? 14 : 38);
   const available = stage.right - from;
   const table = stage.narrow ? available * 0.36 : Math.min(available * 0.3, 260);
   const gap = stage.narrow ? 18 : 90;
@@ -101,7 +105,9 @@ function columns(pen: Pen, read: Reading) {
     n,
     size,
     chips,
-    ids,
+    digits,
+    // where they end: a gap to the words before them, another to the numbers behind
+    ids: longest + (stage.narrow ? 8 : 18),
     from,
     strip,
     table: { x: stage.right - table, width: table },
@@ -110,7 +116,7 @@ function columns(pen: Pen, read: Reading) {
 
 export function drawTokens(pen: Pen, read: Reading, t: number): void {
   const { boxes, size: large, end } = sentence(pen, read);
-  const { stage, n, size, chips, ids } = columns(pen, read);
+  const { stage, n, size, chips, digits, ids } = columns(pen, read);
   if (read.asks) blank(pen, end, 1 - glide(t, 0.05, 0.2));
   boxes.forEach((box, i) => {
     const cutUp = glide(t, 0.05, 0.3);
@@ -127,9 +133,8 @@ export function drawTokens(pen: Pen, read: Reading, t: number): void {
         align: "center",
         alpha: 1 - cutUp,
       });
-    text(pen, String(read.words[i].id), at.x + at.width + ids - 20, center[1], {
-      mono: true,
-      size: Math.min(14, size),
+    text(pen, String(read.words[i].id), at.x + at.width + ids, center[1], {
+      ...digits,
       color: "quiet",
       align: "right",
       alpha: glide(t, 0.75, 0.95),
@@ -138,7 +143,7 @@ export function drawTokens(pen: Pen, read: Reading, t: number): void {
 }
 
 export function drawTable(pen: Pen, read: Reading, t: number): void {
-  const { stage, n, size, chips, ids, from, strip, table } = columns(pen, read);
+  const { stage, n, size, chips, digits, ids, from, strip, table } = columns(pen, read);
   const { context, palette } = pen;
   const high = stage.bottom - stage.top;
   const box: Box = { x: table.x, y: stage.top, width: table.width, height: high };
@@ -153,8 +158,8 @@ export function drawTable(pen: Pen, read: Reading, t: number): void {
     const row = rowBox(stage, i, n, chips);
     chip(pen, word, row, { marked: i === read.at, size });
     const middle = row.y + row.height / 2;
-    const mono = { mono: true, size: Math.min(14, size), color: "quiet" } as const;
-    text(pen, String(id), row.x + chips + ids - 20, middle, { ...mono, align: "right" });
+    const look = { ...digits, color: "quiet", align: "right" } as const;
+    text(pen, String(id), row.x + chips + ids, middle, look);
     const mine = turn(walking, i, n, 2);
     if (mine <= 0) return;
     const line0 = box.y + ((id + 0.5) / read.table.rows) * high;

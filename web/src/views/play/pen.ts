@@ -1,5 +1,6 @@
 /** Drawing for the walk: everything is a function of time, so that it can be scrubbed and stopped. */
 import { clip, colorOf, MONO, type Palette } from "../../parts/paint";
+import { chance } from "../../trace/number";
 import type { Strip } from "./strips";
 
 export interface Pen {
@@ -261,4 +262,10 @@ export function wordRoom(pen: Pen, words: { text: string }[], size: number): num
   font(pen, { size, weight: 600 });
   const longest = Math.max(...words.map(({ text }) => pen.context.measureText(text).width));
   return Math.min(longest + 22, pen.width < 640 ? 92 : 180);
+}
+
+/** The width that the longest of some probabilities takes, as written beside bars. */
+export function chanceRoom(pen: Pen, shares: ArrayLike<number>, size: number): number {
+  font(pen, { size, mono: true });
+  return Math.max(...Array.from(shares, (share) => pen.context.measureText(chance(share)).width));
 }

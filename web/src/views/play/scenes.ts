@@ -138,11 +138,11 @@ function opening(read: Reading, does: string, run: RunInfo): (Scene | null)[] {
 /** One head, closely. */
 function looking({ task, watched, best }: Walk): Scene[] {
   const asker = `\`${watched.asker}\``;
-  const { crosses, words, scores, shares } = watched;
+  const { crosses, words, scores, shares, gave } = watched;
   const why =
     watched.wrote === null
       ? `the one in which ${asker} looks hardest at one other token.`
-      : `of all heads${crosses ? " that look at the source" : ""} it writes most towards \`${best[0].word}\` (${signed(watched.wrote)} in its logit).`;
+      : `of all heads${crosses ? " that look at the source" : ""} it writes most to the logit of \`${best[0].word}\` by itself (${signed(watched.wrote)}).`;
   return [
     {
       id: "query",
@@ -176,7 +176,7 @@ function looking({ task, watched, best }: Walk): Scene[] {
       title: "Mix of values",
       seconds: 11,
       panel: "attention",
-      caption: `Every token also has a value, what it hands over. ${asker} takes each value by its share and adds them up: this is how it learns about the ${crosses ? "source" : "others"}.`,
+      caption: `Every token also has a value, what it hands over. ${asker} takes each value by its share and adds them up: this is how it learns about the ${crosses ? "source" : "others"}.${gave ? ` Most towards \`${best[0].word}\` comes from \`${gave.text}\`: ${signed(gave.logits)} by a share of ${chance(gave.share)}.` : ""}`,
       at: watched.mixed,
       draw: (pen, t) => drawMix(pen, watched, t),
     },

@@ -69,6 +69,8 @@ export interface Watched {
   crosses: boolean;
   /** What it wrote towards the answer, in logits; null where logits can't be split by heads. */
   wrote: number | null;
+  /** The token that most of it came from, and how much; null where that can't be told. */
+  gave: { text: string; logits: number; share: number } | null;
   /** The token that looks, those that it looks at, and which of these it is; null: none of them. */
   asker: string;
   words: Word[];
@@ -220,7 +222,7 @@ async function mostSeen(trace: Trace, { attention, head }: Chosen, pos: number):
 
 async function closely(
   trace: Trace,
-  { attention, block, head, wrote }: Chosen,
+  { attention, block, head, wrote, keys }: Chosen,
   pos: number,
   asker: string,
   words: Word[],
@@ -240,12 +242,20 @@ async function closely(
   const crosses = attention.endsWith("cross_attn");
   const index = { head, query: pos };
   const shown = shares.subarray(first, end);
+  const gave = maxIndex(keys);
   return {
     block,
     head,
     heads,
     crosses,
     wrote,
+    gave: keys.length
+      ? {
+          text: visible(trace.word(crosses ? "source_pos" : "pos", gave)),
+          logits: keys[gave],
+          share: shares[gave],
+        }
+      : null,
     asker,
     words,
     at: crosses ? null : pos - first,
