@@ -6,7 +6,7 @@ import re
 
 from glassformer.server.page import LATER, holding, later, template
 
-SHELL_KB, LATER_KB, FONT_KB = 160, 80, 6
+SHELL_KB, LATER_KB, FONT_KB = 160, 82, 6
 """docs/decisions/0033: what the page may weigh, gzipped, without data: what Start and Story need,
 with the engine; what the other views load; formulas' font."""
 
@@ -15,7 +15,7 @@ def gzipped(text: str) -> int:
     return len(gzip.compress(text.encode(), 9))
 
 
-def test_the_shell_is_at_most_160_kb_gzipped_and_the_other_views_80_and_the_font_6() -> None:
+def test_the_shell_is_at_most_160_kb_gzipped_and_the_other_views_82_and_the_font_6() -> None:
     font = re.search(r"data:font/woff2;base64,([\w+/=]+)", template())
     assert font
     assert len(base64.b64decode(font[1])) <= FONT_KB * 1000
