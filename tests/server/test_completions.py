@@ -291,6 +291,8 @@ def test_a_body_that_is_no_json_is_a_400_that_says_so_and_where(client, path):
     answer = httpx.post(url, content='{"prompt": 5', headers=headers)
     assert answer.status_code == 400
     assert "body: it is no JSON: Expecting ',' delimiter at character 12" in answer.text
+    tab = httpx.post(url, content='{"prompt": "a\tb"}', headers=headers)
+    assert "Invalid control character at character 13;" in tab.text
 
 
 UNREADABLE = {

@@ -54,7 +54,7 @@ def answer_errors(app: FastAPI) -> None:
 def no_json(error: Mapping[str, Any]) -> str:
     """What is wrong with a body that can't be read, and where."""
     why, offset = error["ctx"]["error"], error["loc"][-1]
-    return f"body: it is no JSON: {why} at character {offset}; mend it there"
+    return f"body: it is no JSON: {why.removesuffix(' at')} at character {offset}; mend it there"
 
 
 def refusal(error: HTTPException) -> str:
