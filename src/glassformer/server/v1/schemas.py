@@ -79,7 +79,7 @@ class CompletionRequest(Request):
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=LIKELIEST), Integer] | None = None
     best_of: Annotated[int, Field(ge=1, le=1), Integer] | None = Field(
-        None, description="Not done here; 1 is its default."
+        None, description="Not supported; 1 is its default."
     )
     suffix: None = Field(None, description="Not supported.")
 
@@ -103,7 +103,7 @@ class Message(Input):
 
 
 class ResponseFormat(Input):
-    """Text; other forms are not done here."""
+    """Text; other forms are not supported."""
 
     type: Literal["text"] = "text"
 
