@@ -1,6 +1,7 @@
 """The lab: what an edit changes on the page is what it changes in Python."""
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -59,6 +60,7 @@ def shows(page: Page, before: Trace, after: Trace) -> None:
     for token, shown, cells in rows:
         assert float(shown) == pytest.approx(p[int(token)].item(), rel=1e-3, abs=1e-7)
         was, now, difference = cells[-3:]
+        assert re.search("[1-9]", difference)  # what doesn't change is not listed
         assert gives(f"{was.strip().rstrip('%')} + {difference}", now.strip().rstrip("%"))
     losses = page.get_by_test_id("losses").locator("a")
     expect(losses).to_have_count(2)
@@ -99,6 +101,22 @@ def test_a_weight_is_edited_in_the_url(page: Page, server: str, state: TrainStat
     address = "weight/blocks.1.mlp.W_out[d_mlp=0]"
     page.goto(lab(server, {address: 1}))
     shows(page, *passes(state, {address: 1.0}))
+
+
+def test_that_the_answer_is_another_one_is_said_before_the_loss(
+    page: Page, server: str, state: TrainState
+) -> None:
+    address = "fwd/logits[batch=0,pos=7,vocab=9]"
+    before, after = passes(state, {address: 20.0})
+    was, now = (
+        state.tokenizer.decode([int(one["logits"][-1].argmax())]) for one in (before, after)
+    )
+    assert was != now
+    page.goto(lab(server, {address: 20}))
+    losses = page.get_by_test_id("losses")
+    expect(losses).to_contain_text(
+        re.compile(rf"^\s*The most probable next token goes from {was} to {now}\. The loss")
+    )
 
 
 def test_a_value_is_patched_from_another_text(page: Page, server: str, state: TrainState) -> None:

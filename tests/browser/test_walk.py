@@ -52,6 +52,7 @@ def test_every_scene_says_what_python_recorded_of_this_prompt(
         "Tokens": lambda: expect(caption).to_contain_text("6 tokens"),
         "Query and keys": lambda: expect(caption).to_contain_text(f"head {head} of block {block}"),
         "Softmax": lambda: expect(caption).to_contain_text(per_cent(float(row.max()))),
+        "Mix of values": lambda: expect(caption).to_contain_text("The largest part for"),
         "Neurons": lambda: expect(caption).to_contain_text(
             f"{int((neurons > 0).sum())} of them answer above zero; neuron {int(neurons.argmax())}"
         ),

@@ -176,7 +176,7 @@ function looking({ task, watched, best }: Walk): Scene[] {
       title: "Mix of values",
       seconds: 11,
       panel: "attention",
-      caption: `Every token also has a value, what it hands over. ${asker} takes each value by its share and adds them up: this is how it learns about the ${crosses ? "source" : "others"}.${gave ? ` Most towards \`${best[0].word}\` comes from \`${gave.text}\`: ${signed(gave.logits)} by a share of ${chance(gave.share)}.` : ""}`,
+      caption: `Every token also has a value, what it hands over. ${asker} takes each value by its share and adds them up: this is how it learns about the ${crosses ? "source" : "others"}.${gave ? ` The largest part for \`${best[0].word}\`, ${signed(gave.logits)}, comes from \`${gave.text}\`.` : ""}`,
       at: watched.mixed,
       draw: (pen, t) => drawMix(pen, watched, t),
     },

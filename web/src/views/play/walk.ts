@@ -70,7 +70,7 @@ export interface Watched {
   /** What it wrote towards the answer, in logits; null where logits can't be split by heads. */
   wrote: number | null;
   /** The token that most of it came from, and how much; null where that can't be told. */
-  gave: { text: string; logits: number; share: number } | null;
+  gave: { text: string; logits: number } | null;
   /** The token that looks, those that it looks at, and which of these it is; null: none of them. */
   asker: string;
   words: Word[];
@@ -253,7 +253,6 @@ async function closely(
       ? {
           text: visible(trace.word(crosses ? "source_pos" : "pos", gave)),
           logits: keys[gave],
-          share: shares[gave],
         }
       : null,
     asker,
