@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.generation.generate import generate
@@ -13,6 +14,7 @@ PROMPT = "the easiest trick to teach a"
 LINK = urlencode({"run": "small", "prompt": PROMPT, "step": 16})
 
 
+@pytest.mark.heavy
 def test_the_saved_steps_play_and_every_model_goes_on_with_the_text(
     page: Page, server: str, run_folder: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_model_of_24_blocks_is_on_one_screen_with_one_block_opened_in_place(
     assert problems(page) == []
 
 
+@pytest.mark.heavy
 def test_levels_zoom_into_each_other_unless_no_motion_is_wanted(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?run=miniature&prompt=the+cat+sat")
     expect(page.get_by_role("region", name="Block 0")).to_be_visible()

@@ -198,6 +198,7 @@ def test_a_choice_can_be_recorded_so_that_its_numbers_have_addresses(
     expect(page.get_by_test_id("value")).to_have_text(re.compile(r"^0\.\d+"))
 
 
+@pytest.mark.heavy
 def test_two_texts_are_compared_with_signed_differences(
     page: Page, server: str, state: TrainState
 ) -> None:

@@ -302,6 +302,7 @@ def test_the_last_stage_is_marked_and_in_sight_at_once(page: Page, server: str) 
     expect(marked).to_be_in_viewport(timeout=500)
 
 
+@pytest.mark.heavy
 def test_a_term_says_what_it_means_when_it_is_pressed_or_the_keyboard_comes_to_it(
     page: Page, server: str, run_folder: Path, tmp_path: Path
 ) -> None:

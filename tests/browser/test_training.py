@@ -106,6 +106,7 @@ def test_embeddings_and_the_followed_number_move_with_the_slider_too(
     assert len(pictures) == 5
 
 
+@pytest.mark.heavy
 def test_the_tables_say_what_the_charts_draw(page: Page, server: str, run_folder: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(training(server, log="1"))
@@ -312,6 +313,7 @@ def test_a_preset_has_no_past_and_the_page_says_so(page: Page, server: str) -> N
     expect(page.get_by_role("slider", name="after step")).to_have_count(0)
 
 
+@pytest.mark.heavy
 def test_an_exported_page_has_its_snapshots(page: Page, run_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     export(str(run_folder), PROMPT, file)

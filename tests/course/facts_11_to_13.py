@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.course import hill
+from glassformer.course.classroom import BEGINNING
 from glassformer.course.lessons import lesson_12_gradient_descent as descent
 from glassformer.course.lessons import lesson_12b_miniature as miniature
 from glassformer.course.lessons import lesson_13_in_context as in_context
@@ -77,7 +78,7 @@ def facts_11(known: Known) -> Facts:
             f"{room.run.name}/": [
                 [name, f"{files[name]:,}", None]
                 for name in sorted(files)
-                if name not in ("lock", "options.toml", "train.toml")
+                if name not in ("lock", "options.toml", "train.toml", BEGINNING)
             ],
             "The same blocks, more of them": [
                 ["this one", f"{total:,}", f"{4 * total:,} bytes", shape],

@@ -125,6 +125,7 @@ def test_sentences_are_short_enough_for_a_reader_of_twelve(made: Lesson) -> None
     assert sum(lengths) / len(lengths) <= MEAN_SENTENCE
 
 
+@pytest.mark.heavy
 def test_the_whole_course_is_made_for_another_classs_text(other_room: Classroom) -> None:
     made = course(other_room, RUNS)
     assert [one.name for one in made.lessons] == [*names()]

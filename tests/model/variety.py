@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -298,3 +299,27 @@ def random_targets(config: Config, seed: int, ids: Tensor) -> Tensor:
     if targets.numel() > 1:
         targets[-1, 0] = ops.IGNORED
     return targets
+
+
+def kinds_with_every_op(*begin: str) -> list[str]:
+    """Kinds of model that together have every op of all of them, those named first among them."""
+    ops_of = {
+        name: {
+            node.op
+            for node in random_model(config_of(name), 0)
+            .watch(random_ids(config_of(name), 1, 1, 1))
+            .nodes.values()
+        }
+        for name in VARIETY
+    }
+    result, known = [*begin], set[str | None]().union(*(ops_of[name] for name in begin))
+    for name in sorted(VARIETY, key=lambda name: -len(ops_of[name])):
+        if not ops_of[name] <= known:
+            result.append(name)
+            known |= ops_of[name]
+    return result
+
+
+_FEW = kinds_with_every_op("gpt2")
+KINDS = [pytest.param(n, marks=() if n in _FEW else pytest.mark.heavy) for n in VARIETY]
+"""Every kind; those that add no op are left to the long tests."""

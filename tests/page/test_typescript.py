@@ -16,7 +16,7 @@ from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.trace.file import save
 from scripts import page
-from tests.model.variety import VARIETY, config_of, random_ids, random_model
+from tests.model.variety import VARIETY, kinds_with_every_op
 from tests.page import attributed, encoders, models, passes, tokenized
 
 NUMBERS, SUMS, CELLS_OF_EACH_STEP = 6000, 300, 3
@@ -89,21 +89,7 @@ def some_cells(trace: Trace, draw: random.Random) -> list[str]:
 
 def few_kinds() -> list[str]:
     """Kinds of model that together have every op of all of them, and those that Muon trains."""
-    ops = {
-        name: {
-            node.op
-            for node in random_model(config_of(name), 0)
-            .watch(random_ids(config_of(name), 1, 1, 1))
-            .nodes.values()
-        }
-        for name in VARIETY
-    }
-    result, known = [*passes.MUON], set[str | None]().union(*(ops[name] for name in passes.MUON))
-    for name in sorted(VARIETY, key=lambda name: -len(ops[name])):
-        if not ops[name] <= known:
-            result.append(name)
-            known |= ops[name]
-    return result
+    return kinds_with_every_op(*passes.MUON)
 
 
 @pytest.fixture(

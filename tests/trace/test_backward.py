@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from glassformer.errors import GlassformerError
 from glassformer.trace import Address
 from tests.model.variety import (
-    VARIETY,
+    KINDS,
     config_of,
     configs,
     random_ids,
@@ -56,7 +56,7 @@ def assert_explained(trace, address):
         assert operand.value == trace[operand.address].item(), operand
 
 
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize("name", KINDS)
 def test_every_gradient_of_every_kind_of_model_is_the_sum_of_what_its_consumers_send(name):
     *_, trace = watched(config_of(name), 5)
     rng = random.Random(0)
@@ -91,7 +91,7 @@ def test_recorded_weight_gradients_are_those_of_a_plain_backward_pass(config, se
         assert trace.parameter_gradients[name].shape == parameter.shape
 
 
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_finite_difference_finds_the_same_slope(name):
     *_, trace = watched(config_of(name), 11)
     rng = random.Random(1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from glassformer.formula.nodes import Drawn
 from glassformer.trace import Trace
 from tests.model.variety import (
+    KINDS,
     VARIETY,
     config_of,
     configs,
@@ -52,7 +53,7 @@ def check_every_step(trace: Trace, rng: random.Random, elements: int) -> None:
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
-        *((name, torch.float32) for name in VARIETY),
+        *(pytest.param(*kind.values, torch.float32, marks=kind.marks) for kind in KINDS),
         *(("gpt2", dtype) for dtype in (torch.float64, torch.bfloat16)),
         *(
             pytest.param(name, dtype, marks=pytest.mark.heavy)
@@ -89,7 +90,7 @@ def test_every_step_of_any_model_explains_itself(config, dtype, seed, with_targe
     check_any_model(config, dtype, seed, with_targets)
 
 
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize("name", KINDS)
 def test_following_operands_ends_at_weights_tokens_and_constants(name):
     trace = watched(config_of(name), 3, torch.float32)
     rng = random.Random(1)
@@ -172,7 +173,7 @@ def test_what_is_not_a_number_is_explained_and_flagged():
     assert any(operand.value != operand.value for operand in broken.operands)
 
 
-@pytest.mark.parametrize("name", VARIETY)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_bound_is_tight_enough_to_mean_something(name):
     trace = watched(config_of(name), 3, torch.float32)
     rng = random.Random(4)
