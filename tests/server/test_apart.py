@@ -26,7 +26,7 @@ from tests.server.served import listening, until
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "small"
-    make_model(folder, n_ctx=1000)
+    make_model(folder, n_ctx=4000)
     return folder
 
 
@@ -96,7 +96,7 @@ def test_every_answer_is_to_the_bit_that_of_the_servers_own_process(served, fold
 
 def test_a_client_that_leaves_frees_its_slot_and_a_lost_process_is_made_up_for(served):
     client, engine = served
-    long: dict[str, Any] = {"model": "small", "prompt": "the cat", "max_tokens": 900}
+    long: dict[str, Any] = {"model": "small", "prompt": "the cat", "max_tokens": 3900}
     stream = client.completions.create(**long, n=128, stream=True)
     next(iter(stream))
     assert engine.running == engine.slots
@@ -124,7 +124,7 @@ def test_at_the_servers_end_its_texts_are_told_and_the_process_ends(folder):
         client.completions.create(model="small", prompt="the", max_tokens=1)
         engine = apart(app)
         stream = client.completions.create(
-            model="small", prompt="the cat", max_tokens=900, n=128, stream=True
+            model="small", prompt="the cat", max_tokens=3900, n=128, stream=True
         )
         parts = iter(stream)
         next(parts)

@@ -97,7 +97,8 @@ class EngineApart:
             self._begun += 1
             self._texts[self._begun], self._numbers[text] = text, self._begun
             begun.append((self._begun, messages.written(text)))
-        self._send_soon({"texts": begun})
+        # at once: texts that begin apart end apart, and neither process waits for the other
+        self._send({"texts": begun})
 
     def cancel(self, texts: Iterable[Text]) -> None:
         """Nobody waits for them any more: they end before their next token."""
