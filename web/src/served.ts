@@ -24,17 +24,21 @@ export class ServerSource implements Source {
   private made = new WeakMap<Opened, Request>();
 
   engine(run: string): Promise<Engine | null> {
-    const coming = this.asked.get(run) ?? this.fetchEngine(run).catch(() => null);
+    const coming = this.asked.get(run) ?? this.fetchEngine(run);
     this.asked.set(run, coming);
-    // a run in training is the server's, and a server may be busy: the page asks again later
-    void coming.then((engine) => engine ?? this.asked.delete(run));
-    return coming;
+    return coming.catch(() => {
+      this.asked.delete(run); // a server may be busy: the page asks again later
+      return null;
+    });
   }
 
   private async fetchEngine(run: string): Promise<Engine | null> {
     const path = { run };
     const packed = await this.get("/api/runs/{run}/model", { path });
-    if (!packed) return null;
+    if (!packed) {
+      if ((await this.run(run)).steps_left) this.asked.delete(run); // it is trained: later
+      return null;
+    }
     const engine = new Engine(packed, (await this.run(run)).n_ctx);
     this.engines.set(run, engine);
     return engine;
