@@ -21,10 +21,10 @@ def formula_text(formula: object, operands: Mapping[str, str] = NO_OPERANDS) -> 
     'grad_norm = sqrt(embed.W_E.sum_sq)'
     """
     names = {operand: Address.parse(path).name for operand, path in operands.items()}
-    own = {
+    numbered = {
         operand: name
         for operand, name in names.items()
         if re.fullmatch(rf"{re.escape(name.rpartition('.')[2])}_\d+", operand)
     }
     text = str(formula).replace("[()]", "")
-    return re.sub(r"\w+", lambda word: own.get(word[0], word[0]), text)
+    return re.sub(r"\w+", lambda word: numbered.get(word[0], word[0]), text)

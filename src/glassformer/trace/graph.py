@@ -140,8 +140,8 @@ class Graph:
     def refuse_unknown_keeps(self) -> None:
         """Raise for a name in `keep`, other than a pattern, that no value has."""
         exact = [part.strip() for part in self.keep if part.strip() and not set("*?[") & set(part)]
+        names = {node.name for node in self.nodes.values()} if exact else set()
         for name in exact:
-            names = {node.name for node in self.nodes.values()}
             if name not in names:
                 raise GlassformerError(
                     f"keep={name!r}: no value of this trace has this name."

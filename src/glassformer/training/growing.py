@@ -30,11 +30,11 @@ class GrowingMetrics:
                 known = self._n_rows
                 self._file, self._end, self._n_rows = now, 0, 0
             file.seek(self._end)
-            whole = file.read().rpartition(b"\n")[0]
-        if not whole:
+            complete = file.read().rpartition(b"\n")[0]
+        if not complete:
             return []
-        self._end += len(whole) + 1
-        contents = (parse_object(line, self._path, TAKE_OUT) for line in whole.split(b"\n"))
+        self._end += len(complete) + 1
+        contents = (parse_object(line, self._path, TAKE_OUT) for line in complete.split(b"\n"))
         rows: list[Row] = [{**ROW.check(content, self._path, TAKE_OUT)} for content in contents]
         self._n_rows += len(rows)
         return rows[known:]

@@ -19,8 +19,15 @@ from glassformer.generation.c_step.row_products import MOST_ROWS
 from glassformer.generation.c_step.step import REALS
 
 UNDECIDED = -1
+MOST = 16384
+"""Candidates that are sorted at most, of three numbers each."""
 
-SOURCE = """
+SOURCE = (
+    f"""
+#define MOST {MOST}
+#define UNDECIDED {UNDECIDED}
+"""
+    + """
 typedef struct { double score, weight; int64_t token; } Candidate;
 
 static inline int is_before(Candidate a, Candidate b) {
@@ -40,8 +47,6 @@ static void sift(Candidate *heap, int64_t n, int64_t at) {
 
 /* sums of 2^20 weights, each rounded, are this close to each other and to the exact one */
 #define DOUBT 1e-9
-#define MOST 16384
-#define UNDECIDED -1
 
 static int64_t choose(const real *row, int64_t n, double temperature, double u,
                       double *scores, double *weights, Candidate *heap) {
@@ -91,8 +96,7 @@ void choices(const real *logits, int64_t n, int64_t rows, const int64_t *which,
     tokens[k] = choose(logits + which[k] * n, n, temperatures[k], drawn[k], work, weights, heap);
 }
 """
-MOST = 16384
-"""Candidates that are sorted at most, of three numbers each."""
+)
 
 
 class CompiledChoice:
