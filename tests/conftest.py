@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """One worker reads the tests from the end: of what each compiles the other finds half done."""
+    report = yield
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" and not isinstance(collector, pytest.File):
+        report.result.reverse()
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what needs no trained run: one worker trains it while the other is busy so."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/page/"))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, str]:
+    file = item.nodeid.partition("::")[0]
+    return not file.startswith("tests/page/"), file
 
 
 def pytest_collection_finish() -> None:

@@ -157,6 +157,7 @@ def test_a_terminal_sees_control_characters_written_out_and_the_table():
     assert on_a_terminal("-c", program) == "a\\x1b[2J\\rb\\u202ec\n"
 
 
+@pytest.mark.heavy
 def test_on_a_terminal_the_table_is_shown_and_fits_80_columns(run):
     seen = on_a_terminal("-m", "glassformer", "ask", str(run), "the cat", "--max-tokens", "3")
     assert "Token 1, after 'the cat':" in seen

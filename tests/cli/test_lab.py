@@ -359,6 +359,7 @@ def test_without_a_verb_the_labs_help_is_shown(glassformer: Command):
     assert ended.stdout == glassformer("lab", "--help").stdout
 
 
+@pytest.mark.heavy
 def test_the_shell_completes_the_labs_verbs_and_their_options():
     def completed(words: str, index: int) -> list[str]:
         environment = {"COMP_WORDS": words, "COMP_CWORD": str(index)}

@@ -86,6 +86,7 @@ def test_other_machines_are_not_let_in_without_a_token():
     assert "give a --token" in refusal("--host", "0.0.0.0")
 
 
+@pytest.mark.heavy
 def test_a_run_that_is_not_there_is_refused_with_the_nearest_name():
     assert "Did you mean 'miniature'" in refusal("minature")
 

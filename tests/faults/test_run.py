@@ -153,6 +153,7 @@ def test_ctrl_c_while_a_library_learns_the_vocabulary_ends_at_once(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.heavy
 def test_a_second_signal_leaves_at_once_and_the_old_checkpoint_is_intact(tmp_path):
     run = tmp_path / "run"
     program = (

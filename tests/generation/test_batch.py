@@ -106,8 +106,18 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        *(pytest.param(name, True, id=f"{name}-compiled") for name in MODELS),
+        pytest.param("any", False, id="any-plain"),
+        *(
+            pytest.param(name, False, id=f"{name}-plain", marks=pytest.mark.heavy)
+            for name in MODELS
+            if name != "any"
+        ),
+    ],
+)
 def test_among_32_that_come_at_random_each_text_is_what_it_is_alone(name, compiled, monkeypatch):
     if not compiled:
         monkeypatch.setattr(batch_module, "CompiledRows", _no_compiler)

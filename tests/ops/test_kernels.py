@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from glassformer.formula.evaluate import evaluate, unit_roundoff
 from glassformer.formula.nodes import Drawn
 from glassformer.ops import REGISTRY, Composite, Op
 from glassformer.trace import Recorder, Trace
+from tests.examples import examples
 from tests.ops.cases import CASES, draws
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
@@ -52,11 +53,11 @@ def recorded(op: Op | Composite, args: tuple, params: dict, trace: Trace) -> Non
     tape(name, op, *args, **params)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ELEMENTARY)
 @given(st.data())
-@settings(max_examples=5)
-def test_a_kernel_computes_its_formula(name, dtype, data):
+@examples(6)
+def test_a_kernel_computes_its_formula(name, data):
+    dtype = data.draw(st.sampled_from(DTYPES))
     args, params = CASES[name](data.draw(draws(dtype)))
     trace = Trace()
     recorded(ELEMENTARY[name], args, params, trace)
@@ -130,11 +131,11 @@ TOLERANCE = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", COMPOSITE)
 @given(st.data())
-@settings(max_examples=8)
-def test_a_fused_kernel_computes_what_its_steps_do(name, dtype, data):
+@examples(12)
+def test_a_fused_kernel_computes_what_its_steps_do(name, data):
+    dtype = data.draw(st.sampled_from(DTYPES))
     args, params = CASES[name](data.draw(draws(dtype)))
     trace = Trace()
     recorded(COMPOSITE[name], args, params, trace)

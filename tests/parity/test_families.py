@@ -103,6 +103,14 @@ def test_logits_are_the_same_here(case):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(c, marks=[pytest.mark.heavy] if c[1] else [], id=f"{c[0]} {c[1]}")
+        for c in CASES
+    ],
+    indirect=True,
+)
 def test_saved_here_it_is_the_same_folder_there(case, tmp_path):
     """In its own family's form, and bit for bit."""
     theirs, _, ours = case

@@ -189,7 +189,7 @@ def test_this_machine_needs_none(host):
     check_bind(host, None)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.heavy)])
 def test_it_is_reached_where_it_says_that_it_listens(host):
     command = [sys.executable, "-m", "glassformer", "serve", "--no-open", "--host", host]
     with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:

@@ -137,6 +137,7 @@ def test_a_training_stops_when_asked_and_goes_on_where_it_was(tmp_path):
         assert set(steps) == set(range(41))
 
 
+@pytest.mark.heavy
 def test_what_ends_a_training_is_told(tmp_path):
     with server(tmp_path) as served:
         begun = served.post("/api/trainings", json={"text": "a\0" * 100}).json()

@@ -71,6 +71,7 @@ def test_every_character_there_is_splits_alike():
         assert encoded(text) == TOKENIZER.encode(text), hex(start)
 
 
+@pytest.mark.heavy
 def test_a_run_of_spaces_beyond_its_splitter_goes_to_the_engine():
     text = " " * 3_000_000 + "x"
     assert BULK is not None

@@ -112,6 +112,7 @@ def test_adapters_of_a_model_that_was_trained_since_are_refused(folder, tmp_path
         load(tmp_path / "adapted")
 
 
+@pytest.mark.heavy
 def test_every_field_of_an_adapters_configuration_that_is_of_another_type_is_refused_in_one_line(
     folder, tmp_path
 ):

@@ -148,6 +148,7 @@ def test_what_a_blank_of_storyland_can_hold_is_known_exactly():
     assert known["rabbit"] > 0.99  # it is named again, later
 
 
+@pytest.mark.heavy
 def test_eval_says_loss_and_hits_beside_what_can_be_known(glassformer: Command, folder):
     ended = glassformer("eval", folder, "--storyland", "--json")
     assert ended.code == 0, ended.stderr

@@ -81,6 +81,7 @@ def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path
     assert said in str(caught.value)
 
 
+@pytest.mark.heavy
 def test_a_stopped_sweep_saves_and_says_how_it_goes_on(glassformer, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text(TEXT)
     options = {"text": [str(tmp_path / "text.txt")], **OPTIONS, "d_model": [8, 16], "lr": 1e-3}

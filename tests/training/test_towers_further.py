@@ -78,7 +78,10 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("family", SETTINGS)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=() if f in ("t5", "bert") else pytest.mark.heavy) for f in SETTINGS],
+)
 def test_a_folder_of_another_program_is_trained_resumed_bit_for_bit_and_written_as_its_family(
     family: str, text: Path, tmp_path: Path
 ):
