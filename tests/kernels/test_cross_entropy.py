@@ -36,12 +36,16 @@ def plain(x, W, b, targets, cap=0.0):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 3, 100])
 @pytest.mark.parametrize("cap", [0.0, 2.0])
-def test_loss_and_gradients_are_those_of_all_logits_at_once(monkeypatch, rows, bias, cap):
+@pytest.mark.parametrize("compiling", [True, False])
+def test_loss_and_gradients_are_those_of_all_logits_at_once(
+    monkeypatch, rows, bias, cap, compiling
+):
     x, W, b, targets = operands(20, 11, torch.float64, bias)
     leaves = [p for p in (x, W, b) if p is not None]
     expected = plain(x, W, b, targets, cap)
     gradients = torch.autograd.grad(3 * expected, leaves)
     monkeypatch.setattr(cross_entropy, "CHUNK", rows * 11 if rows < 20 else 219)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)  # what it is given then
     assert not cross_entropy.fits_whole(x, W)
     loss = unembed_cross_entropy.kernel(x, W, b, targets, cap=cap)
     # float64, sums of twenty numbers of size 1

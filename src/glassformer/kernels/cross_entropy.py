@@ -143,10 +143,8 @@ def _add_gradients(
 ) -> None:
     """Add the share of one chunk of rows to those gradients of x, W_U and b_U that are wanted."""
     d_x, d_W, d_b = grads
-    d_logits = logits.softmax(-1)
-    has_target = (targets != ignored)[:, None]
-    d_logits.scatter_add_(1, targets.clamp_min(0)[:, None], torch.full_like(d_logits[:, :1], -1.0))
-    d_logits.mul_(has_target).div_(n)
+    d_logits = _less_one(logits.softmax(-1), targets)
+    d_logits.mul_((targets != ignored)[:, None]).div_(n)
     if cap:
         d_logits.mul_(1 - (logits / cap) ** 2)  # the slope of cap tanh(x / cap)
     if d_b is not None:
@@ -158,6 +156,19 @@ def _add_gradients(
         d_W.addmm_(x[part].T, d_logits)
     elif d_W is not None:
         d_W += x[part].to(W.dtype).T @ d_logits
+
+
+def _less_one(probs: Tensor, targets: Tensor) -> Tensor:
+    """Probabilities [row, vocab], in place, less 1 at each row's target that counts.
+
+    The compiler keeps a scatter apart, and with it the probabilities in memory: compared with every
+    id, the target is part of the one pass that also takes the softmax.
+    """
+    if torch.compiler.is_compiling():
+        ids = torch.arange(probs.shape[1], device=probs.device)
+        return probs.sub_((ids == targets[:, None]).to(probs.dtype))
+    minus_one = torch.full_like(probs[:, :1], -1.0)
+    return probs.scatter_add_(1, targets.clamp_min(0)[:, None], minus_one)
 
 
 def log_partition(total: Tensor, largest: Tensor) -> Tensor:
