@@ -29,6 +29,7 @@ from glassformer.training.loop import Loop
 from glassformer.training.recipe import Recipe
 
 BATCH, ACCUMULATE = 64, 8  # half a million tokens an update, in passes of about 25 GB
+PADDED = 50_304  # GPT-2's vocabulary, up to a multiple of 64: the rows of logits are then aligned
 PROMPT, NEW = 64, 128
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 """Dense bf16 products per second, by the name of the GPU: the makers' data sheets (SXM)."""
@@ -50,7 +51,9 @@ def run(seconds: float) -> Iterator[Row]:
         yield Row("no GPU here: nothing was measured", 0, "")
         return
     config, gpu = Config.preset("gpt2"), torch.device("cuda")
-    yield from training(config, RECIPE, gpu, torch.cuda.get_device_name(), seconds)
+    for vocab_size in (config.vocab_size, PADDED):
+        sized = config.replace(vocab_size=vocab_size)
+        yield from training(sized, RECIPE, gpu, torch.cuda.get_device_name(), seconds)
     yield Row("peak memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
     model = Decoder(config).to(gpu).bfloat16().eval()
     yield from decoding(model)
@@ -70,7 +73,10 @@ def training(
         took = timed(loop.advance, seconds)
     tokens = loop.tokens_per_step / took
     sizes = f"{recipe.batch_size} x {config.n_ctx} x {recipe.accumulate}"
-    yield Row(f"{gpu}: {named(config)}, {sizes}, {recipe.dtype}", tokens, "tokens/s")
+    notes = [row["note"] for row in loop.rows if "note" in row]  # that it could not be compiled
+    model_name = f"{named(config)} of {config.vocab_size:,} tokens"
+    what = ", ".join([f"{gpu}: {model_name}", sizes, recipe.dtype, *notes])
+    yield Row(what, tokens, "tokens/s")
     peak = peak_of(gpu)
     if peak is not None:
         share = mfu(config, tokens, peak)

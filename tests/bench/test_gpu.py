@@ -43,7 +43,7 @@ def test_all_that_a_gpu_is_asked_for_is_measured_on_a_small_model_and_gives_its_
     config = Config(vocab_size=1000, n_ctx=8, d_model=4, n_layers=1, n_heads=1)
     recipe = bench_gpu.RECIPE.replace(batch_size=2, accumulate=3, compile=False)
     speed, share = bench_gpu.training(config, recipe, torch.device("cpu"), "NVIDIA H200", 0.0)
-    assert "NVIDIA H200: 0M, 2 x 8 x 3, bf16" in str(speed)
+    assert "NVIDIA H200: 0M of 1,000 tokens, 2 x 8 x 3, bf16" in str(speed)
     assert speed.ours == 2 * 8 * 3 / 0.5
     assert share.ours == mfu(config, speed.ours, 989e12)
     assert (share.target, share.verdict) == ((">=", 0.5), ">= 0.5 MISSED")
