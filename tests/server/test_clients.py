@@ -181,6 +181,23 @@ def test_a_reply_has_no_space_before_its_first_word(tmp_path):
 # --- glass ---
 
 
+def opened(server: httpx.Client, link: str) -> dict[str, Any]:
+    """The trace that the page asks for at a link."""
+    route, _, query = urlsplit(link).fragment.partition("?")
+    fields = {name: value[0] for name, value in parse_qs(query).items()}
+    assert (route, fields["at"], fields["run"]) == ("/story", "choose/token", "small")
+    drawn = json.loads(fields.get("drawn", "null"))
+    if drawn:
+        assert fields["prompt"] == drawn["start"] + "".join(text for _, text in drawn["tokens"])
+    return open_trace(
+        server,
+        "small",
+        prompt=drawn["start"] if drawn else fields["prompt"],
+        added=[token for token, _ in drawn["tokens"]] if drawn else [],
+        sampling=json.loads(fields["draw"]),
+    )
+
+
 def test_every_token_has_an_address_that_explain_knows_and_a_link_that_opens_its_choice(
     client, folder, glassformer
 ):
@@ -197,19 +214,7 @@ def test_every_token_has_an_address_that_explain_knows_and_a_link_that_opens_its
         "@token=3 choose/token",
     ]
     for one in choice.glass:
-        url = urlsplit(one["link"])
-        route, _, query = url.fragment.partition("?")
-        fields = {name: value[0] for name, value in parse_qs(query).items()}
-        assert (route, fields["at"], fields["run"]) == ("/story", "choose/token", "small")
-        drawn = json.loads(fields.get("drawn", "null"))
-        about = open_trace(
-            server,
-            "small",
-            prompt=drawn["start"] if drawn else fields["prompt"],
-            added=[token for token, _ in drawn["tokens"]] if drawn else [],
-            sampling=json.loads(fields["draw"]),
-        )
-        assert about["chosen"]["id"] == one["token"]
+        assert opened(server, one["link"])["chosen"]["id"] == one["token"]
         said = glassformer(
             *("explain", str(folder), PROMPT, one["address"], "--json"),
             *("--seed", "3", "--temperature", "1", "--top-p", "0.9"),
@@ -228,6 +233,21 @@ def test_every_token_has_an_address_that_explain_knows_and_a_link_that_opens_its
         chat(client, extra_headers={"x-glass": "perhaps"})
     said_no = {"extra_headers": {"x-glass": "true"}, "extra_body": {"glass": False}}
     assert chat(client, **said_no).choices[0].glass is None
+
+
+def test_a_token_of_a_chat_has_a_link_too_though_no_text_spells_what_separates_messages(
+    client, folder
+):
+    how = {"temperature": 1, "seed": 4, "max_tokens": 3, "extra_body": {"glass": True}}
+    answer = chat(client, **how)
+    server = in_process(str(folder))
+    for n, one in enumerate(answer.choices[0].glass):
+        about = opened(server, one["link"])
+        assert about["chosen"]["id"] == one["token"]
+        assert len(about["ids"]) == answer.usage.prompt_tokens + n
+    streamed = chat(client, stream=True, **how)
+    told = [one for part in streamed for one in part.choices[0].glass]
+    assert told == answer.choices[0].glass
 
 
 # --- tokens, health, metrics ---

@@ -311,6 +311,22 @@ def test_a_body_that_cannot_be_read_is_a_400_that_says_why(client, path, content
     assert message in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("POST", "/v1/embeddings", 404, "there is no POST /v1/embeddings here; /openapi.json and"),
+        ("GET", "/v1/completions", 405, "there is no GET /v1/completions here; it takes POST"),
+        ("GET", "/api/nothing", 404, "there is no GET /api/nothing here"),
+        ("POST", "/v1/completions", 400, "body: it is missing; give it"),
+        ("POST", "/api/traces", 400, "body: it is missing; give it"),
+    ],
+)
+def test_what_there_is_not_is_refused_in_words(client, method, path, status, message):
+    answer = httpx.request(method, str(client.base_url.join(path)))
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"].startswith(message)
+
+
 def test_a_compressed_body_is_refused_in_words(client):
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     url = str(client.base_url.join("/v1/completions"))
@@ -324,6 +340,8 @@ def test_of_a_field_of_several_kinds_the_fault_is_that_of_the_kind_it_is(client)
         ({"stop": ["a"] * 17}, "stop: List should have at most 16 items"),
         ({"prompt": [-1]}, r"prompt\.0: Input should be greater than or equal to 0"),
         ({"prompt": [5, "the"]}, "prompt: give a text, a list of token ids"),
+        ({"prompt": []}, "prompt: give a text, a list of token ids"),
+        ({"stop": ["a", ""]}, "stop: give a text, or a list of texts"),
     ):
         with pytest.raises(openai.BadRequestError, match=message):
             complete(client, **fields)

@@ -311,4 +311,5 @@ def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(p
     answer = client().request("TRACE", path)
     assert answer.status_code == 405
     assert "GET" in answer.headers["allow"]
-    assert answer.json()["error"]["message"] == "Method Not Allowed"
+    message = f"there is no TRACE {path} here; it takes {answer.headers['allow']}"
+    assert answer.json()["error"]["message"] == message

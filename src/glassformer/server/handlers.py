@@ -16,6 +16,14 @@ from glassformer.server.errors import HEADERS, STATUS, body, code_of
 HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 """What the framework refuses by itself: its status to our code."""
 
+FAULTS = {
+    "missing": "it is missing; give it",
+    "too_short": "it is empty; give at least one",
+    "string_too_short": "it is empty; give at least one character",
+    "model_attributes_type": "give an object with fields",
+}
+"""The validator's faults that its own words say for programmers."""
+
 LONGEST_NAME = 100  # characters
 
 
@@ -42,13 +50,18 @@ def answer_errors(app: FastAPI) -> None:
         field = ".".join(shorten(str(part)) for part in first["loc"])
         if first["type"] == "json_invalid":
             return _answer("bad_request", no_json(first))
-        return _answer("bad_request", f"{field}: {first['msg']}")
+        return _answer("bad_request", f"{field}: {fault(first)}")
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: Exception) -> JSONResponse:
+    async def refused(http: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        code = HTTP_CODES.get(error.status_code, "invalid")
-        return JSONResponse(body(code, refusal(error)), error.status_code, error.headers)
+        return refusal(http, error)
+
+
+def fault(error: Mapping[str, Any]) -> str:
+    """What is wrong with a field, of an error of the validator."""
+    words: str = FAULTS.get(error["type"], error["msg"])
+    return words
 
 
 def no_json(error: Mapping[str, Any]) -> str:
@@ -57,15 +70,23 @@ def no_json(error: Mapping[str, Any]) -> str:
     return f"body: it is no JSON: {why.removesuffix(' at')} at character {offset}; mend it there"
 
 
-def refusal(error: HTTPException) -> str:
-    """What the framework refuses a request with; of a body that it can't read also why."""
+def refusal(http: Request, error: HTTPException) -> JSONResponse:
+    """What the framework refuses a request with, told as any other error."""
+    code = HTTP_CODES.get(error.status_code, "invalid")
+    return JSONResponse(body(code, _why(http, error)), error.status_code, error.headers)
+
+
+def _why(http: Request, error: HTTPException) -> str:
     cause = error.__cause__
     if isinstance(cause, RecursionError):
         return "body: it is nested too deeply; send fewer levels"
     if isinstance(cause, ValueError):
         why, _, _ = str(cause).partition(";")
         return f"body: it is no JSON in UTF-8: {why}; mend it there"
-    return str(error.detail)
+    asked = f"there is no {http.method} {shorten(http.url.path)} here"
+    if error.status_code == STATUS["method_not_allowed"]:
+        return f"{asked}; it takes {(error.headers or {}).get('Allow', 'another method')}"
+    return f"{asked}; /openapi.json and /v1/openapi.json list what there is"
 
 
 def shorten(name: str) -> str:

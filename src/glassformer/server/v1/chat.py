@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,12 +11,13 @@ from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engines import Served, ask
 from glassformer.server.v1.errors import FieldError
-from glassformer.server.v1.glass import Header, glass, with_header
+from glassformer.server.v1.glass import Header, with_header
 from glassformer.server.v1.logprobs import chat_logprobs
-from glassformer.server.v1.responses import FINGERPRINT, in_one_piece, refusals, usage
+from glassformer.server.v1.responses import in_one_piece, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
-from glassformer.server.v1.stream import Streamed, event, in_pieces
+from glassformer.server.v1.stream import Streamed
 from glassformer.server.v1.template import chat_ids
+from glassformer.server.v1.writer import Writer
 
 router = APIRouter(responses=refusals())
 
@@ -50,34 +49,34 @@ async def chat(
         logprobs=request.top_logprobs or 0 if request.logprobs else None,
     )
     answers.began("chat", answer, http)
-    writer = Writer(served, request, answer, base_of(http))
+    writer = ChatWriter(served, request, answer, base_of(http))
     if request.stream:
-        return Streamed(answer, writer.chunks())
+        return Streamed(answer, writer.parts())
     async for _ in answer.news():
         pass
-    return in_one_piece(await writer.complete())
+    return in_one_piece(await writer.whole())
 
 
-class Writer:
-    """Writes the choices of an answer, as far as they are."""
+class ChatWriter(Writer):
+    """Writes the assistant's messages."""
 
     def __init__(
         self, served: Served, request: schemas.ChatRequest, answer: Answer, base: str
     ) -> None:
-        self._tokenizer, self._request = served.tokenizer, request
-        self._answer, self._base = answer, base
-        self._tokens = [0] * len(answer.choices)
-        self._about: dict[str, Any] = {
-            "id": answer.id,
-            "created": answer.created,
-            "model": answer.model,
-            "system_fingerprint": FINGERPRINT,
-        }
+        super().__init__(served, request, answer, base)
+        self._tells_logprobs = request.logprobs
 
-    async def complete(self) -> schemas.ChatCompletion:
+    def part(self, choice: Choice, is_first: bool) -> schemas.ChatChunk:
+        return schemas.ChatChunk(**self.about, choices=[self._piece(choice, is_first)])
+
+    def end(self, spent: schemas.Usage) -> schemas.ChatChunk:
+        return schemas.ChatChunk(**self.about, choices=[], usage=spent)
+
+    async def whole(self) -> schemas.ChatCompletion:
+        """The answer in one piece."""
         choices: list[schemas.ChatChoice] = []
-        for choice in self._answer.choices:
-            part = self._piece(choice, role=None)
+        for choice in self.answer.choices:
+            part = self._piece(choice, is_first=True)
             assert part.finish_reason is not None, "all has come"
             choices.append(
                 schemas.ChatChoice(
@@ -89,40 +88,14 @@ class Writer:
                 )
             )
             await asyncio.sleep(0)  # others have their turn
-        spent = usage(self._answer)
-        return schemas.ChatCompletion(**self._about, choices=choices, usage=spent)
+        return schemas.ChatCompletion(**self.about, choices=choices, usage=usage(self.answer))
 
-    async def chunks(self) -> AsyncIterator[str]:
-        begun = [False] * len(self._answer.choices)
-        ended = [False] * len(self._answer.choices)
-
-        def events() -> Iterator[str]:
-            for choice in self._answer.choices:
-                if ended[choice.index] or not (choice.has_news or choice.done):
-                    continue
-                part = self._piece(choice, None if begun[choice.index] else "assistant")
-                begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
-                yield event(schemas.ChatChunk(**self._about, choices=[part]))
-
-        async for _ in self._answer.news():
-            async for piece in in_pieces(events()):
-                yield piece
-        options = self._request.stream_options
-        if options is not None and options.include_usage:
-            yield event(schemas.ChatChunk(**self._about, choices=[], usage=usage(self._answer)))
-
-    def _piece(self, choice: Choice, role: str | None) -> schemas.ChatPiece:
+    def _piece(self, choice: Choice, is_first: bool) -> schemas.ChatPiece:
         text, new, done = choice.take()
-        looked = None
-        if self._request.glass and choice.text is not None:
-            ids, first = [one.token for one in new], self._tokens[choice.index]
-            run = self._answer.model
-            looked = glass(self._tokenizer, choice.text, first, ids, run, self._base)
-        self._tokens[choice.index] += len(new)
         return schemas.ChatPiece(
             index=choice.index,
-            delta=schemas.ChatDelta(role="assistant" if role else None, content=text),
-            logprobs=chat_logprobs(self._tokenizer, new) if self._request.logprobs else None,
+            delta=schemas.ChatDelta(role="assistant" if is_first else None, content=text),
+            logprobs=chat_logprobs(self.tokenizer, new) if self._tells_logprobs else None,
             finish_reason=choice.finish_reason if done else None,
-            glass=looked,
+            glass=self.glass(choice, new),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,11 +14,12 @@ from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.choice import Choice
 from glassformer.server.v1.engines import Served, ask
 from glassformer.server.v1.errors import FieldError
-from glassformer.server.v1.glass import Header, glass, with_header
+from glassformer.server.v1.glass import Header, with_header
 from glassformer.server.v1.logprobs import text_logprobs
-from glassformer.server.v1.responses import FINGERPRINT, in_one_piece, refusals, usage
+from glassformer.server.v1.responses import in_one_piece, refusals, usage
 from glassformer.server.v1.services import ClientAnswers, base_of
-from glassformer.server.v1.stream import Streamed, event, in_pieces
+from glassformer.server.v1.stream import Streamed
+from glassformer.server.v1.writer import Writer
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
@@ -59,16 +60,12 @@ async def complete(
         score=bool(request.echo),
     )
     answers.began("completions", answer, http)
-    writer = Writer(served, request, answer, base_of(http))
+    writer = TextWriter(served, request, answer, base_of(http))
     if request.stream:
-        return Streamed(answer, writer.chunks())
+        return Streamed(answer, writer.parts())
     async for _ in answer.news():
         pass
-    choices: list[schemas.TextChoice] = []
-    for choice in answer.choices:
-        choices.append(writer.choice(choice, first=True))
-        await asyncio.sleep(0)  # others have their turn
-    return in_one_piece(writer.completion(choices, usage(answer)))
+    return in_one_piece(await writer.whole())
 
 
 def prompts_of(served: Served, prompt: Prompt) -> list[list[int]]:
@@ -101,78 +98,54 @@ def _size(prompt: Prompt) -> int:
     return sum(1 if isinstance(one, int) else len(one) for one in prompt)
 
 
-class Writer:
-    """Writes the choices of an answer, as far as they are."""
+class TextWriter(Writer):
+    """Writes continued texts."""
 
     def __init__(
         self, served: Served, request: schemas.CompletionRequest, answer: Answer, base: str
     ) -> None:
-        self._tokenizer, self._request = served.tokenizer, request
-        self._answer, self._base = answer, base
-        self._written = [0] * len(answer.choices)  # characters of each choice
-        self._tokens = [0] * len(answer.choices)
+        super().__init__(served, request, answer, base)
+        self._request = request
+        self._tokens = [0] * len(answer.choices)  # of each choice, how many are written
 
-    def completion(
-        self, choices: list[schemas.TextChoice], spent: schemas.Usage | None
-    ) -> schemas.Completion:
-        answer = self._answer
-        return schemas.Completion(
-            id=answer.id,
-            created=answer.created,
-            model=answer.model,
-            system_fingerprint=FINGERPRINT,
-            choices=choices,
-            usage=spent,
-        )
+    def part(self, choice: Choice, is_first: bool) -> schemas.Completion:
+        return schemas.Completion(**self.about, choices=[self._choice(choice, is_first)])
 
-    async def chunks(self) -> AsyncIterator[str]:
-        begun = [False] * len(self._answer.choices)
-        ended = [False] * len(self._answer.choices)
+    def end(self, spent: schemas.Usage) -> schemas.Completion:
+        return schemas.Completion(**self.about, choices=[], usage=spent)
 
-        def events() -> Iterator[str]:
-            for choice in self._answer.choices:
-                if ended[choice.index] or not (choice.has_news or choice.done):
-                    continue
-                part = self.choice(choice, first=not begun[choice.index])
-                begun[choice.index], ended[choice.index] = True, part.finish_reason is not None
-                yield event(self.completion([part], None))
+    async def whole(self) -> schemas.Completion:
+        """The answer in one piece."""
+        choices: list[schemas.TextChoice] = []
+        for choice in self.answer.choices:
+            choices.append(self._choice(choice, is_first=True))
+            await asyncio.sleep(0)  # others have their turn
+        return schemas.Completion(**self.about, choices=choices, usage=usage(self.answer))
 
-        async for _ in self._answer.news():
-            async for piece in in_pieces(events()):
-                yield piece
-        options = self._request.stream_options
-        if options is not None and options.include_usage:
-            yield event(self.completion([], usage(self._answer)))
-
-    def choice(self, choice: Choice, first: bool) -> schemas.TextChoice:
+    def _choice(self, choice: Choice, is_first: bool) -> schemas.TextChoice:
         """What is new of a choice; the first time with its prompt, if it is to be repeated."""
-        tokenizer, request, index = self._tokenizer, self._request, choice.index
+        tokenizer, request, index = self.tokenizer, self._request, choice.index
         text, new, done = choice.take()
         scored: list[Chosen] = []
         read = [] if choice.alone else choice.prompt
         before = read + [one.token for one in choice.chosen[: self._tokens[index]]]
-        if first and request.echo:
+        if is_first and request.echo:
             text = tokenizer.decode_known(choice.prompt) + text
             scored, before = self._scores(choice), []
         logprobs = None
         if request.logprobs is not None:
             start = 0 if request.echo else len(read)
             logprobs = text_logprobs(tokenizer, before, [*scored, *new], start)
-        looked = None
-        if request.glass and choice.text is not None:
-            ids = [one.token for one in new]
-            run = self._answer.model
-            looked = glass(tokenizer, choice.text, self._tokens[index], ids, run, self._base)
         self._tokens[index] += len(new)
         return schemas.TextChoice(
             index=index,
             text=text,
             logprobs=logprobs,
             finish_reason=choice.finish_reason if done else None,
-            glass=looked,
+            glass=self.glass(choice, new),
         )
 
     def _scores(self, choice: Choice) -> list[Chosen]:
         """The prompt's own; of several choices of one prompt the first has them."""
-        same = [one for one in self._answer.choices if one.prompt is choice.prompt]
+        same = [one for one in self.answer.choices if one.prompt is choice.prompt]
         return same[0].prompt_scores

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from glassformer.errors import GlassformerError, did_you_mean
 from glassformer.server.errors import HEADERS, STATUS, ApiError, body, code_of
-from glassformer.server.handlers import HTTP_CODES, no_json, refusal, shorten
+from glassformer.server.handlers import fault, no_json, refusal, shorten
 from glassformer.server.v1 import schemas
 
 CODES = {"unknown_run": "model_not_found", "too_long": "context_length_exceeded"}
@@ -38,8 +38,15 @@ KNOWN = {
 KINDS = ("str", "int", "float", "bool")
 
 
-WRONG_KIND = ("string_type", "list_type", "int_type", "int_from_float")
-"""Errors of a value that is not of the kind asked for."""
+WRONG_KIND = (
+    "string_type",
+    "string_too_short",
+    "list_type",
+    "too_short",
+    "int_type",
+    "int_from_float",
+)
+"""Errors of a value that is not of the kind asked for; one that is empty is of any kind."""
 
 
 class FieldError(ApiError):
@@ -97,7 +104,7 @@ def answer_errors(app: FastAPI) -> None:
         ]
         field = names[0] if names else None
         where = ".".join([*names[:1], *filter(_is_index, names[1:])])
-        message = f"{where or 'body'}: {first['msg']}"
+        message = f"{where or 'body'}: {fault(first)}"
         if field in FORMS and first["type"] in WRONG_KIND:  # of the kinds it is none
             message = f"{field}: {FORMS[field]}"
         if first["type"] == "extra_forbidden" and len(names) == 1:
@@ -115,7 +122,6 @@ def answer_errors(app: FastAPI) -> None:
         return JSONResponse(body("broken", "the server failed; its log says where"), 500)
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: Exception) -> JSONResponse:
+    async def refused(http: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        code = HTTP_CODES.get(error.status_code, "invalid")
-        return JSONResponse(body(code, refusal(error)), error.status_code, error.headers)
+        return refusal(http, error)

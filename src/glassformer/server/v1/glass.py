@@ -12,6 +12,7 @@ import fastapi
 from glassformer.errors import GlassformerError
 from glassformer.generation.batch import Text
 from glassformer.generation.rules import Rules
+from glassformer.generation.stream import TextStream
 from glassformer.server.v1 import schemas
 from glassformer.server.v1.errors import FieldError
 from glassformer.server.v1.logprobs import name
@@ -54,28 +55,39 @@ def refuse_unshown(request: schemas.Request, rules: Rules) -> None:
         )
 
 
-def glass(
-    tokenizer: Tokenizer, text: Text, first: int, tokens: Sequence[int], run: str, base: str
-) -> list[schemas.GlassToken]:
-    """Of tokens from index `first` of a text on; base: the server's address."""
-    result: list[schemas.GlassToken] = []
-    for index, token in enumerate(tokens, first):
-        new = text.new[:index]
-        if text.source is None:
-            fields = _fields(tokenizer, text.prompt, new)
-        else:
-            fields = _fields_of_translation(tokenizer, text.source, new)
-        draw = {**text.sampling.to_dict(), "seed": text.seed, "index": index}
-        query = {"at": LAST, "run": run, "draw": json.dumps(draw), **(fields or {})}
-        result.append(
-            schemas.GlassToken(
-                token=token,
-                text=name(tokenizer, token),
-                address=_address(text, index, token),
-                link=None if fields is None else f"{base}#/story?{urlencode(query)}",
-            )
+class Glass:
+    """Where each token of a text was chosen, as they come; base: the server's address."""
+
+    def __init__(self, tokenizer: Tokenizer, text: Text, run: str, base: str) -> None:
+        self._tokenizer, self._text = tokenizer, text
+        self._run, self._base = run, base
+        self._told = 0
+        translates = text.source is not None
+        self._place = (
+            _Translation(tokenizer, text) if translates else _Continuation(tokenizer, text)
         )
-    return result
+
+    def tokens(self, ids: Sequence[int]) -> list[schemas.GlassToken]:
+        """The next ones."""
+        result: list[schemas.GlassToken] = []
+        for token in ids:
+            index = self._told
+            self._told += 1
+            fields = self._place.fields(self._text.new[:index])
+            result.append(
+                schemas.GlassToken(
+                    token=token,
+                    text=name(self._tokenizer, token),
+                    address=_address(self._text, index, token),
+                    link=None if fields is None else self._link(index, fields),
+                )
+            )
+        return result
+
+    def _link(self, index: int, fields: dict[str, str]) -> str:
+        draw = {**self._text.sampling.to_dict(), "seed": self._text.seed, "index": index}
+        query = {"at": LAST, "run": self._run, "draw": _json(draw), **fields}
+        return f"{self._base}#/story?{urlencode(query)}"
 
 
 def _address(text: Text, index: int, token: int) -> str | None:
@@ -86,36 +98,57 @@ def _address(text: Text, index: int, token: int) -> str | None:
     return f"fwd/probs[pos={index}, vocab={token}]" if is_likeliest else None
 
 
-def _fields_of_translation(
-    tokenizer: Tokenizer, source: list[int], new: list[int]
-) -> dict[str, str] | None:
+class _Translation:
     """What the page's address says of a source and of its translation so far."""
-    start = tokenizer.decode_known(source)
-    try:
-        if tokenizer.encode_source(start) != source:
+
+    def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
+        assert text.source is not None
+        self._source = tokenizer.decode_known(text.source)
+        try:
+            self._is_spelled = tokenizer.encode_source(self._source) == text.source
+        except GlassformerError:  # as in `_encoded`
+            self._is_spelled = False
+
+    def fields(self, new: list[int]) -> dict[str, str] | None:
+        if not self._is_spelled:
             return None
-    except GlassformerError:  # as in `_encoded`
-        return None
-    written = {"start": start, "at": len(new), "tokens": [(token, "") for token in new]}
-    return {"prompt": start, "drawn": json.dumps({**written, "of": "written"})}
+        tokens = [(token, "") for token in new]
+        drawn = {"start": self._source, "at": len(new), "tokens": tokens, "of": "written"}
+        return {"prompt": self._source, "drawn": _json(drawn)}
 
 
-def _fields(tokenizer: Tokenizer, prompt: list[int], new: list[int]) -> dict[str, str] | None:
-    """What the page's address says of a text: itself, or a text and the tokens drawn after it."""
-    completion = _spelled(tokenizer, [*prompt, *new])
-    if completion is not None:
-        return {"prompt": completion}
-    start = _spelled(tokenizer, prompt)
-    if start is None:
-        return None
-    parts: list[tuple[int, str]] = []
-    before = tokenizer.decode_known(prompt)
-    for n, token in enumerate(new, 1):
-        after = tokenizer.decode_known([*prompt, *new[:n]])
-        parts.append((token, after[len(before) :] if after.startswith(before) else ""))
-        before = after
-    drawn = {"start": start, "at": len(parts), "tokens": parts}
-    return {"prompt": start + "".join(piece for _, piece in parts), "drawn": json.dumps(drawn)}
+class _Continuation:
+    """What the page's address says of a text: itself, or a text and the tokens that follow it.
+
+    Of a chat, whose marks between messages no text spells, all tokens follow the empty text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
+        self._tokenizer, self._prompt = tokenizer, text.prompt
+        start, begin = _spelled(tokenizer, text.prompt), tokenizer.begin_ids
+        self._start = start or ""
+        before = [*begin] if start is None else text.prompt
+        self._is_known = text.prompt[: len(before)] == before
+        self._stream = TextStream(tokenizer, before if start else ())
+        self._n_before = len(before)
+        self._tokens: list[tuple[int, str]] = []
+
+    def fields(self, new: list[int]) -> dict[str, str] | None:
+        ids = [*self._prompt, *new]
+        text = _spelled(self._tokenizer, ids)
+        if text is not None:
+            return {"prompt": text}
+        if not self._is_known or max(ids) >= self._tokenizer.vocab_size:
+            return None
+        for token in ids[self._n_before + len(self._tokens) :]:
+            self._tokens.append((token, self._stream.push(token)))
+        drawn = {"start": self._start, "at": len(self._tokens), "tokens": self._tokens}
+        text = self._start + "".join(piece for _, piece in self._tokens)
+        return {"prompt": text, "drawn": _json(drawn)}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _spelled(tokenizer: Tokenizer, ids: list[int]) -> str | None:

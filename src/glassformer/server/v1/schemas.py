@@ -169,7 +169,9 @@ class GlassToken(Answer):
         description="As `glassformer explain` takes it, after the prompt; null for a translation"
         " that is not of the likeliest words."
     )
-    link: str | None = Field(description="Opens the page there; null where no text spells it.")
+    link: str | None = Field(
+        description="Opens the page there; null where the page can't: for ids of no token."
+    )
 
 
 class TextLogprobs(Answer):
