@@ -132,6 +132,9 @@ def typed(line: str) -> float:
     text = re.sub(r" \([^()]*(\([^()]*\)[^()]*)*: (yes|no)\)\s*$", "", text)  # what a select asked
     text = re.sub(r"\((?:all )?[\d,]+ (?:more )?(?:are|sum to) ([^)]*)\)", r"(\1)", text)
     text = re.sub(r"\(the largest of \d+ more is ([^)]*)\)", r"(\1)", text)
+    if text.startswith("argmax("):
+        terms = re.findall(r"(\d+):([^,]+?)(?=,|\)$)", text)
+        return max(sorted((int(i), float(x)) for i, x in terms), key=lambda term: term[1])[0]
     known = {name: getattr(math, name) for name in FUNCTIONS}
     sign = {"sign": lambda x: math.copysign(1, x) if x else 0}
     names = {**known, **sign, "max": max, "abs": abs, "pi": math.pi, "inf": math.inf}

@@ -218,6 +218,11 @@ SUM_OF_SUMS = "0 * 0 + 0 * 1 + 0 * 2 + (76 more sum to 1176) + 8 * 7 + 8 * 8 = 1
         ("sum(k, select(k == 5, long[k], 0))", "5 + (8 more are 0) = 5"),
         ("sum(k, select(k == 99, long[k], 0))", "(all 9 are 0) = 0"),
         ("-max(k, select(k == 5, -k, -inf))", "-max(-5, (8 more are -inf)) = 5"),
+        (
+            "argmax(k, long[k] % 7)",
+            "argmax(6:6 % 7, 5:5 % 7, 4:4 % 7, 3:3 % 7, 2:2 % 7, (the largest of 4 more is 1)) = 6",
+        ),
+        ("argmax(i, x[i] / 4)", "argmax(1:2 / 4, 0:1 / 4) = 1"),
         ("max(i, x[i] - inf)", "max(1 - inf, 2 - inf) = -inf"),
         ("sum(j, sum(k, long[j] * long[k]))", SUM_OF_SUMS),
     ],

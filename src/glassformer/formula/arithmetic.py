@@ -122,7 +122,15 @@ class AtRandom:
     """A drawn number."""
 
 
-Printed = Put | Applied | Joined | Chosen | Gathered | AtRandom
+@dataclass(frozen=True)
+class Largest:
+    """Which index has the largest of some terms: the largest ones, and that of the rest."""
+
+    terms: tuple[tuple[int, Printed], ...]
+    rest: Rest | None
+
+
+Printed = Put | Applied | Joined | Chosen | Gathered | Largest | AtRandom
 
 
 def put_in(body: Node, run: Evaluation, at: Mapping[str, int]) -> Printed:
@@ -169,6 +177,13 @@ def _gather(node: Reduce, run: Evaluation, env: Mapping[str, np.ndarray]) -> Pri
         index = (np.asarray(i) for i in np.unravel_index(flat, shape))
         return put_node_in(body, run, {**env, **dict(zip(axes, index, strict=True))})
 
+    if kind == "argmax":
+        values = values_of(body, axes, shape, run, env)
+        ranked = np.argsort(-values, kind="stable")  # of equal ones the first
+        first = ranked if n <= SHOWN_TERMS else ranked[: FIRST + LAST]
+        left = values[ranked[first.size :]]
+        rest = Rest("max", left.size, _read(left[0].item()), False, False) if left.size else None
+        return Largest(tuple((i, term(i)) for i in first.tolist()), rest)
     if n == 1 and kind != "mean":
         return term(0)
     if n <= SHOWN_TERMS:
@@ -242,6 +257,11 @@ def text(printed: Printed | Rest, digits: int, outer: int = 0) -> str:
             return bracket(line, level, outer)
         case Gathered("max", terms, _):
             return f"max({', '.join(text(term, digits) for term in terms)})"
+        case Largest(terms, rest):
+            entries = [f"{index}:{text(term, digits)}" for index, term in terms]
+            if rest:
+                entries.append(text(rest, digits))
+            return f"argmax({', '.join(entries)})"
         case Gathered(kind, terms, n):
             level = PRECEDENCE["+"]
             line = " + ".join(text(term, digits, level + 1) for term in terms)
@@ -275,6 +295,9 @@ def _value(printed: Printed | Rest, digits: int) -> float:
             return _value(branch, digits) if _value(condition, digits) == answer else math.nan
         case Gathered("max", terms, _):
             return float(np.max([_value(term, digits) for term in terms]))
+        case Largest(terms, _):
+            printed_largest = [(_value(term, digits), -index) for index, term in terms]
+            return -max(printed_largest)[1]
         case Gathered(kind, terms, n):
             total = 0.0
             for term in terms:

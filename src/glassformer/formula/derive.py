@@ -32,8 +32,8 @@ from glassformer.formula.tree import Formula
 
 ZERO, ONE = Number(0), Number(1)
 
-FLAT = ("<", "<=", ">", ">=", "==", "!=", "//")
-"""Operators whose value stays as it is for any small change of their operands."""
+FLAT = ("<", "<=", ">", ">=", "==", "!=", "//", "argmax")
+"""Operators and reductions whose value stays as it is for any small change of their operands."""
 
 
 class _NoRuleError(Exception):
@@ -136,7 +136,7 @@ def _pull(
             yield from _pull(a, operand, _times(adjoint, slope), bound, None)
             growth = Binary("*", output or node, Unary("log", a))
             yield from _pull(b, operand, _times(adjoint, growth), bound, None)
-        case Binary() if node.operator in FLAT:
+        case Binary(name) | Reduce(name) if name in FLAT:
             return
         case Select(condition, a, b):
             yield from _pull(a, operand, Select(condition, adjoint, ZERO), bound, None)

@@ -143,6 +143,8 @@ class Evaluation:
         value, error = (np.broadcast_to(array, shape) for array in self.run(body, inner))
         if kind == "max":
             return np.asarray(value.max(over)), np.asarray(error.max(over))
+        if kind == "argmax":  # of equal ones the first
+            return np.asarray(value.argmax(-1)), NO_ERROR
         n = math.prod(shape[len(outer) :])
         gamma = self._gamma(n)
         total = np.asarray(value.sum(over))

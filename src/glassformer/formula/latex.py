@@ -64,8 +64,9 @@ def latex(node: Node, outer: int = 0) -> str:
                 rf"{latex(a)} & \text{{if }} {latex(condition)} \\ {latex(b)} & \text{{otherwise}}"
             )
             return rf"\begin{{cases}} {cases} \end{{cases}}"
-        case Reduce("max", axis, body):
-            return _parens(rf"\max_{{{_latex_axis(axis)}}} {latex(body, 2)}", 1, outer)
+        case Reduce("max" | "argmax" as kind, axis, body):
+            largest = r"\max" if kind == "max" else r"\operatorname{argmax}"
+            return _parens(rf"{largest}_{{{_latex_axis(axis)}}} {latex(body, 2)}", 1, outer)
         case Reduce(kind, axis, body):
             scale = "" if kind == "sum" else rf"\frac{{1}}{{{latex(Size(axis))}}} "
             inner = latex(body, 1 if isinstance(body, Reduce) else 2)  # a sum of sums is one sum

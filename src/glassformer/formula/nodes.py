@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-REDUCTIONS = ("sum", "mean", "max")
+REDUCTIONS = ("sum", "mean", "max", "argmax")
 OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "<", "<=", ">", ">=", "==", "!=")
 
 
@@ -102,7 +102,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def outermost(node: Node) -> Iterator[Reduce]:
-    """The sums, means and maxima that are not part of another one."""
+    """The sums, means, maxima and argmaxes that are not part of another one."""
     if isinstance(node, Reduce):
         yield node
         return

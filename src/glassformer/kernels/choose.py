@@ -230,6 +230,6 @@ def drawn_token(order: Tensor, drawn_rank: Tensor) -> Tensor:
     return order[drawn_rank]
 
 
-def argmax(scores: Tensor, highest: Tensor) -> Tensor:
+def argmax(scores: Tensor) -> Tensor:
     """The first token that has the highest score."""
-    return (scores == highest).int().argmax()
+    return scores.argmax()

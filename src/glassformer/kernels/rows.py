@@ -20,9 +20,9 @@ def mean(x: Tensor) -> Tensor:
     return x.mean(-1)
 
 
-def first_index(x: Tensor, largest: Tensor) -> Tensor:
-    """Where the largest number [...] of each row of x [..., n] first stands."""
-    return (x == largest[..., None]).int().argmax(-1)
+def first_index(x: Tensor) -> Tensor:
+    """Where the largest number of each row of x [..., n] first stands."""
+    return x.argmax(-1)
 
 
 def subtract(x: Tensor, row: Tensor) -> Tensor:

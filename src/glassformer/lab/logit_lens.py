@@ -80,8 +80,8 @@ def record_guesses(model: AnyModel, trace: Trace) -> None:
     paths = {point: _read(model, trace, point) for point in early} | {last: "fwd/probs"}
     for point, path in paths.items():
         t, probs = Recorder(trace).at(f"lens.{point}"), trace.value_of(trace.node(path))
-        best = t("best_prob", ops.best_prob, probs)
-        t("best_token", ops.best_token, probs, best)
+        t("best_prob", ops.best_prob, probs)
+        t("best_token", ops.best_token, probs)
 
 
 def guesses_at(model: AnyModel, trace: Trace, pos: int) -> dict[str, Guess]:

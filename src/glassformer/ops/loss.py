@@ -26,7 +26,7 @@ best_token = row_argmax.over(
     "best_token",
     "best_token",
     softmax.POSITIONS,
-    {"x": "probs", "largest": "best_prob"},
+    {"x": "probs"},
     summary="The token that has it; of equal ones the lowest token id.",
     role="token",
 )

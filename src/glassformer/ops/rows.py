@@ -16,8 +16,8 @@ row_mean = template("row_mean", "y[*B] = mean(*A, x[*B, *A])", "x", kernels.mean
 
 row_argmax = template(
     "row_argmax",
-    "y[*B] = -max(A, select(x[*B, A] == largest[*B], -A, -inf))",
-    "x largest",
+    "y[*B] = argmax(A, x[*B, A])",
+    "x",
     kernels.first_index,
 )
 

@@ -146,7 +146,7 @@ argmax = row_argmax.using(kernels.argmax).over(
     "argmax",
     "token",
     softmax.CANDIDATES,
-    {"x": "scores", "largest": "highest"},
+    {"x": "scores"},
     summary="The token with the highest score; of equal ones the lowest token id.",
     role="token",
 )
@@ -174,7 +174,7 @@ def _choose_steps(
     if repetition_penalty != 1:
         scores = t("penalized", penalize, scores, ids, row=row, penalty=repetition_penalty)
     if temperature == 0:
-        return t(name, argmax, scores, t("highest", softmax.over_candidates.largest, scores))
+        return t(name, argmax, scores)
     if temperature != 1:
         scores = t("scaled", temper, scores, temperature=temperature)
     of_all = softmax.over_candidates

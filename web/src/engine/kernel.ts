@@ -86,6 +86,7 @@ function reduce(
   const loop = compile(body, space, bound, 0);
   const n = space.block;
   const terms = count(over, sizes);
+  if (reduction === "argmax") return argmax(loop, space, terms, out, bound);
   const add = reduction === "max" ? largest : sum;
   const start = reduction === "max" ? -Infinity : 0;
   return () => {
@@ -95,6 +96,29 @@ function reduce(
       add(register(0, n), n, terms, to, Math.floor((j * n) / terms));
     }
     if (reduction === "mean") for (let i = 0; i < to.length; i++) to[i] /= terms;
+  };
+}
+
+/** Where the largest of each row's terms first stands. */
+function argmax(
+  loop: (block: number) => void,
+  { block, blocks }: Space,
+  terms: number,
+  out: number,
+  bound: Bound,
+): () => void {
+  return () => {
+    const to = bound.arrays[out].fill(0);
+    const best = new Float64Array(to.length).fill(-Infinity);
+    for (let j = 0; j < blocks; j++) {
+      loop(j);
+      const numbers = register(0, block);
+      for (let i = 0; i < block; i++) {
+        const row = Math.floor((j * block + i) / terms);
+        if (numbers[i] > best[row])
+          [best[row], to[row]] = [numbers[i], j * block + i - row * terms];
+      }
+    }
   };
 }
 

@@ -3,6 +3,7 @@
  * Function by function Python's `formula.arithmetic`, which says the rules; here a printed number also
  * knows its address.
  */
+import type { Column } from "./columns";
 import type { Env, Evaluation } from "./evaluate";
 import { rule, type FunctionName } from "./functions";
 import {
@@ -66,6 +67,8 @@ type Printed =
   /** A select at the top of a line: its branch, and the condition that chose it. */
   | { is: "chosen"; condition: Printed; answer: boolean; branch: Printed }
   | { is: "gathered"; kind: Reduction[0]; terms: Printed[]; n: number }
+  /** Which index has the largest of some terms: the largest ones, and that of the rest. */
+  | { is: "largest"; terms: [index: number, term: Printed][]; rest: Rest | null }
   | { is: "drawn" };
 
 export const put = (value: number, exact = false, address?: string): Put => ({
@@ -115,6 +118,7 @@ function gathered(node: Reduction, run: Evaluation, env: Env): Printed {
   const sizes = axes.map(run.size);
   const n = sizes.reduce((a, b) => a * b, 1);
   const term = (index: number) => printed(body, run, { ...env, ...indices(index, axes, sizes) });
+  if (kind === "argmax") return largest(run.valuesOf(axes, body, env), term);
   if (n === 1 && kind !== "mean") return term(0);
   if (n <= SHOWN_TERMS)
     return { is: "gathered", kind, terms: Array.from({ length: n }, (_, i) => term(i)), n };
@@ -136,6 +140,18 @@ function gathered(node: Reduction, run: Evaluation, env: Env): Printed {
     alone: !live.length,
   };
   return { is: "gathered", kind, terms: [...first.map(term), rest, ...last.map(term)], n };
+}
+
+/** What an argmax looks through: the largest terms, of equal ones the first, and that of the rest. */
+function largest({ values, real }: Column, term: (index: number) => Printed): Printed {
+  const ranked = [...values.keys()].sort((a, b) => values[b] - values[a] || a - b);
+  const shown = values.length <= SHOWN_TERMS ? values.length : FIRST + LAST;
+  const n = values.length - shown;
+  const value = put(values[ranked[shown]], !real);
+  const rest: Rest | null = n
+    ? { is: "rest", kind: "max", n, value, dead: false, alone: false }
+    : null;
+  return { is: "largest", terms: ranked.slice(0, shown).map((i) => [i, term(i)]), rest };
 }
 
 /** The indices of the first and the last terms of n. */
@@ -222,6 +238,12 @@ export function text(node: Printed, digits: number, outer = 0): Piece[] {
     }
     case "gathered":
       return gatheredText(node, digits, outer);
+    case "largest": {
+      const entries = node.terms.map(([i, x]) => [{ text: `${i}:` }, ...text(x, digits)]);
+      if (node.rest) entries.push(text(node.rest, digits));
+      const line = entries.flatMap((entry, i) => (i ? [{ text: ", " }, ...entry] : entry));
+      return [{ text: "argmax(" }, ...line, { text: ")" }];
+    }
   }
 }
 
@@ -270,6 +292,12 @@ export function value(node: Printed, digits: number): number {
       if (node.kind === "max") return Math.max(...values);
       const total = values.reduce((sum, term) => sum + term, 0);
       return node.kind === "sum" ? total : total / node.n;
+    }
+    case "largest": {
+      const printed = node.terms.map(([index, term]) => ({ index, value: value(term, digits) }));
+      return printed.reduce((a, b) =>
+        b.value > a.value || (b.value === a.value && b.index < a.index) ? b : a,
+      ).index;
     }
   }
 }

@@ -30,6 +30,8 @@ export function derivatives(run: Evaluation, tree: Node, at: Env): Reads {
       known.set(flat, (known.get(flat) ?? 0) + upstream);
     } else if (node[0] === "select") {
       send(run.quietly(node[1], env) ? node[2] : node[3], env, upstream);
+    } else if (node[0] === "argmax") {
+      return; // it stays as it is for any small change
     } else if (node[0] === "max") {
       toLargest(node, env, upstream);
     } else if (isReduction(node)) {

@@ -211,6 +211,7 @@ export class Evaluation {
       body = body[2];
     }
     const { values, bounds, real } = this.over(axes, body, env);
+    if (kind === "argmax") return this.exact(first(values));
     const n = values.length;
     let total = 0;
     let absolute = 0;
@@ -335,6 +336,10 @@ export class Evaluation {
     return finite(bound + this.tiny);
   }
 }
+
+/** Where the largest number first stands. */
+const first = (values: Float64Array): number =>
+  values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 
 /** How many additions a chain of them makes. */
 function additions(node: Node): number {

@@ -9,7 +9,7 @@ type Leaf =
   ["number", number | string] | ["axis", string] | ["size", string] | ["param", string] | ["drawn"];
 export type Read = ["read", string, Node[]];
 export type Select = ["select", Node, Node, Node];
-export type Reduction = ["sum" | "mean" | "max", string, Node];
+export type Reduction = ["sum" | "mean" | "max" | "argmax", string, Node];
 export type Call = [FunctionName, Node];
 export type Binary = [Operator, Node, Node];
 
@@ -41,7 +41,7 @@ export const NEGATION = 3;
 export type Operator = keyof typeof PRECEDENCE;
 
 export const isReduction = (node: Node): node is Reduction =>
-  node[0] === "sum" || node[0] === "mean" || node[0] === "max";
+  node[0] === "sum" || node[0] === "mean" || node[0] === "max" || node[0] === "argmax";
 export const isCall = (node: Node): node is Call => Object.hasOwn(FUNCTIONS, node[0]);
 export const isBinary = (node: Node): node is Binary => node[0] in PRECEDENCE;
 export const isComparison = (operator: Operator): boolean => PRECEDENCE[operator] === 0;

@@ -103,7 +103,8 @@ function draw(node: Node, outer: number): string {
     case "select":
       return cases(node[1], node[2], node[3]);
     case "max":
-      return brackets(row(under(mo("max"), node[1]), draw(node[2], 2)), 1, outer);
+    case "argmax":
+      return brackets(row(under(mo(node[0]), node[1]), draw(node[2], 2)), 1, outer);
     case "sum":
     case "mean":
       return brackets(total(node), 1, outer);

@@ -89,6 +89,7 @@ function code(node: Node, operands: Record<string, string>): string {
   if (isReduction(node)) {
     const [kind, axis, body] = node;
     const length = lengthOf(axis, body);
+    if (kind === "argmax") return `max(range(${length}), key=lambda ${axis}: ${inner(body)})`;
     const items = `${inner(body)} for ${axis} in range(${length})`;
     if (kind === "max") return `max(${items})`;
     return kind === "sum" ? `sum(${items})` : `(sum(${items}) / ${length})`;

@@ -246,6 +246,8 @@ class Writer:
 
     def _over(self, reduce: Reduce) -> tuple[list[str], Node]:
         """The axes that a sum of sums, or a mean of means, runs over, and its terms."""
+        if reduce.kind == "argmax":
+            raise ValueError(f"no C is written for argmax: {self._formula}")
         axes, term = [reduce.axis], reduce.body
         while reduce.kind != "max" and isinstance(term, Reduce) and term.kind == reduce.kind:
             axes.append(term.axis)
