@@ -117,6 +117,9 @@ def test_a_recorded_trace_and_an_open_run_are_read_while_every_worker_records(mo
             table = client.get(f"/api/traces/{trace}/trace.json", timeout=5)
             assert table.json()["format"] == "glassformer-trace"
             assert client.get("/api/runs/miniature", timeout=5).json()["n_ctx"] == 6
+            for asked in ("counts?address=fwd/logits", "attribution?token=1&pos=0"):
+                answer = client.get(f"/api/traces/{trace}/{asked}", timeout=5)
+                assert answer.status_code == 200
             assert not go_on.is_set()
         finally:
             go_on.set()

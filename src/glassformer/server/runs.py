@@ -17,7 +17,7 @@ from glassformer.errors import GlassformerError
 from glassformer.generation.defaults import read_defaults
 from glassformer.interop.adapters import CONFIG as ADAPTERS
 from glassformer.interop.adapters import is_adapters
-from glassformer.interop.folder_settings import read_folder_settings
+from glassformer.interop.folder_settings import GENERATION, read_folder_settings
 from glassformer.interop.open import config_of
 from glassformer.model import Config, TowersConfig
 from glassformer.model.folder_settings import FolderSettings
@@ -30,7 +30,7 @@ from glassformer.training.checkpoint import steps_saved
 from glassformer.training.examples import blanked, examples
 from glassformer.training.patience import is_over
 from glassformer.training.replay import saved_states
-from glassformer.training.run import DATA, read_description, read_metrics
+from glassformer.training.run import DATA, Description, read_description, read_metrics
 from glassformer.training.train_state import TrainState, open_model, open_train_state
 from glassformer.training.translation import TO_TRANSLATE
 
@@ -80,7 +80,7 @@ class Source:
         """What says whether the folder still holds the same model or run, whatever its step."""
         if self.folder is None:
             return ()
-        names = {"config.json", ADAPTERS, "run.json", "tokenizer.json"}
+        names = {"config.json", GENERATION, ADAPTERS, "run.json", "tokenizer.json"}
         if not steps_saved(self.folder / "checkpoints"):  # a training writes it again and again
             names |= {path.name for path in self.folder.glob("*.safetensors")}
         paths = (self.folder / name for name in sorted(names))
@@ -111,41 +111,11 @@ class Source:
 
     def info(self, tokenizer: Tokenizer) -> schemas.RunInfo:
         """All that the page shows of it but its metrics."""
-        config, folder = self.config, self.folder
-        run = read_description(folder) if folder and self.kind == "run" else None
-        own_first = run is not None and run.corpus.get("kind") == "text"
-        if run is not None and run.corpus.get("kind") == "translation":
-            suited: list[tuple[str, str | None]] = [(sentence, None) for sentence in TO_TRANSLATE]
-        else:
-            data = folder / DATA if folder and not isinstance(config, TowersConfig) else None
-            fills = isinstance(config, Config) and not config.causal
-            suited = examples(tokenizer, config.n_ctx - fills, data, own_first)
-            if fills:
-                suited = [(blanked(text, tokenizer), hidden) for text, hidden in suited]
-        prompt, target = suited[0]
-        defaults = read_defaults(read_folder_settings(folder) if folder else FolderSettings())
         return schemas.RunInfo(
             **dict(self.summary()),
-            kind=self.kind,
-            path=str(folder) if folder else None,
-            config=config.to_dict(),
-            n_ctx=config.n_ctx,
-            vocab_size=config.vocab_size,
-            tied=(config.decoder if isinstance(config, TowersConfig) else config).tied,
-            weights=weights_of(config, self.parameters),
-            tokenizer=schemas.TokenizerInfo(
-                kind=tokenizer.kind,
-                vocab_size=tokenizer.vocab_size,
-                fingerprint=tokenizer.fingerprint,
-                eos=tokenizer.eos_id,
-            ),
+            **_settled(self, self.stamp, tokenizer),
             snapshots=self.snapshots,
             floor=self.metrics().floor,
-            suggested_prompt=prompt,
-            suggested_target=target,
-            examples=[prompt for prompt, _ in suited],
-            recipe=run.recipe.to_dict() if run else None,
-            sampling=schemas.FolderSampling(**defaults.settings),
         )
 
     @property
@@ -156,9 +126,10 @@ class Source:
     @property
     def steps_left(self) -> int | None:
         """Steps that the recipe still plans: none once its patience has ended the run."""
-        if self.folder is None or self.kind != "run":
+        run = _description(self, self.stamp)
+        if run is None:
             return None
-        recipe, rows = read_description(self.folder).recipe, self.metrics().rows
+        recipe, rows = run.recipe, self.metrics().rows
         measured = (row.whole_text if row.held_out is None else row.held_out for row in rows)
         losses = {
             row.step: loss for row, loss in zip(rows, measured, strict=True) if loss is not None
@@ -274,14 +245,57 @@ def _state(path: Path) -> tuple[int, int, int]:
     return now.st_ino, now.st_mtime_ns, now.st_size
 
 
+# what a folder holds is read again only when its `_stamp` is another
+
+
 @lru_cache(maxsize=64)
-def _config(source: Source, _stamp: Stamp) -> Config | TowersConfig:
-    """The configuration in a folder, read again only when its `_stamp` is another."""
-    if source.folder is not None and source.kind == "run":
-        config: Config | TowersConfig = read_description(source.folder).model
-    else:
-        config = config_of(source.where)
+def _description(source: Source, _stamp: Stamp) -> Description | None:
+    """What a run is; None of what was not trained here."""
+    return read_description(source.folder) if source.folder and source.kind == "run" else None
+
+
+@lru_cache(maxsize=64)
+def _config(source: Source, stamp: Stamp) -> Config | TowersConfig:
+    run = _description(source, stamp)
+    config: Config | TowersConfig = run.model if run else config_of(source.where)
     return config
+
+
+@lru_cache(maxsize=16)  # each holds a tokenizer
+def _settled(source: Source, stamp: Stamp, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What `schemas.RunInfo` says of a run that its training does not change."""
+    config, folder, run = source.config, source.folder, _description(source, stamp)
+    own_first = run is not None and run.corpus.get("kind") == "text"
+    if run is not None and run.corpus.get("kind") == "translation":
+        suited: list[tuple[str, str | None]] = [(sentence, None) for sentence in TO_TRANSLATE]
+    else:
+        data = folder / DATA if folder and not isinstance(config, TowersConfig) else None
+        fills = isinstance(config, Config) and not config.causal
+        suited = examples(tokenizer, config.n_ctx - fills, data, own_first)
+        if fills:
+            suited = [(blanked(text, tokenizer), hidden) for text, hidden in suited]
+    prompt, target = suited[0]
+    defaults = read_defaults(read_folder_settings(folder) if folder else FolderSettings())
+    return {
+        "kind": source.kind,
+        "path": str(folder) if folder else None,
+        "config": config.to_dict(),
+        "n_ctx": config.n_ctx,
+        "vocab_size": config.vocab_size,
+        "tied": (config.decoder if isinstance(config, TowersConfig) else config).tied,
+        "weights": weights_of(config, source.parameters),
+        "tokenizer": schemas.TokenizerInfo(
+            kind=tokenizer.kind,
+            vocab_size=tokenizer.vocab_size,
+            fingerprint=tokenizer.fingerprint,
+            eos=tokenizer.eos_id,
+        ),
+        "suggested_prompt": prompt,
+        "suggested_target": target,
+        "examples": [prompt for prompt, _ in suited],
+        "recipe": run.recipe.to_dict() if run else None,
+        "sampling": schemas.FolderSampling(**defaults.settings),
+    }
 
 
 GUESSES = ("floor", "unigram_loss", "uniform_loss")

@@ -91,7 +91,7 @@ async def part(
 @router.get("/{trace}/counts", responses=refusals())
 async def counts(trace: NamedTrace, shared: Shared, address: schemas.AddressText) -> schemas.Counts:
     """The numbers of a value, counted in float64: mean, spread, the largest, a histogram."""
-    return await shared.workers.run(partial(answers.counts, trace.result.trace, address))
+    return await shared.readers.run(partial(answers.counts, trace.result.trace, address))
 
 
 @router.get("/{trace}/attribution", responses=refusals())
@@ -102,7 +102,7 @@ async def attribution(
     pos: Annotated[int, Query(ge=0, le=2**31, description="After which token.")],
 ) -> schemas.Attribution:
     """A token's logit as the sum of what each part of the model wrote towards it."""
-    return await shared.workers.run(partial(answers.attribution, trace, token, pos))
+    return await shared.readers.run(partial(answers.attribution, trace, token, pos))
 
 
 @router.get("/{trace}/guesses", responses=refusals())
