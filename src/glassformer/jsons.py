@@ -63,7 +63,7 @@ def self_checking(from_dict: Callable[[dict[str, Any]], T]) -> PlainValidator:
     return PlainValidator(made)
 
 
-def read_json(path: Path, fix: str = "save it again") -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model folder; raises for a missing, huge or damaged one."""
     if not path.is_file():
         raise GlassformerError(f"there is no {path}; give a folder that holds a whole model")
@@ -72,7 +72,7 @@ def read_json(path: Path, fix: str = "save it again") -> dict[str, Any]:
             f"{path} takes {path.stat().st_size:,} bytes and at most {MAX_BYTES:,} are read;"
             " it is not what its name says"
         )
-    return parse_object(path.read_bytes(), path, fix, constants=False)
+    return parse_object(path.read_bytes(), path, "save it again", constants=False)
 
 
 class Schema(Generic[T]):

@@ -42,7 +42,13 @@ def client(
         workers=workers,
         text=text,
     )
-    return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+    return in_process(app)
+
+
+def in_process(app: ASGIApp, host: str = "127.0.0.1") -> TestClient:
+    """A client of an application that calls it, as if it came from `host`."""
+    url = "http://127.0.0.1:8000"
+    return TestClient(app, base_url=url, raise_server_exceptions=False, client=(host, 50000))
 
 
 @contextmanager

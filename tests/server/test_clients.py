@@ -32,8 +32,8 @@ from glassformer.text.tokenizer import Tokenizer
 from tests.command_line import columns as columns
 from tests.command_line import glassformer as glassformer
 from tests.server.clients import client_of, make_model, serving
-from tests.server.served import client as in_process
-from tests.server.served import listening, open_trace, until
+from tests.server.served import client as client_in_process
+from tests.server.served import in_process, listening, open_trace, until
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -206,7 +206,7 @@ def test_every_token_has_an_address_that_explain_knows_and_a_link_that_opens_its
         model="small", prompt=PROMPT, extra_body={"glass": True}, **how
     ).choices
     tokenizer = Tokenizer.load(folder)
-    server = in_process(str(folder))
+    server = client_in_process(str(folder))
     assert [one["address"] for one in choice.glass] == [
         "choose/token",
         "@token=1 choose/token",
@@ -240,7 +240,7 @@ def test_a_token_of_a_chat_has_a_link_too_though_no_text_spells_what_separates_m
 ):
     how = {"temperature": 1, "seed": 4, "max_tokens": 3, "extra_body": {"glass": True}}
     answer = chat(client, **how)
-    server = in_process(str(folder))
+    server = client_in_process(str(folder))
     for n, one in enumerate(answer.choices[0].glass):
         about = opened(server, one["link"])
         assert about["chosen"]["id"] == one["token"]
@@ -254,7 +254,7 @@ def test_a_token_of_a_chat_has_a_link_too_though_no_text_spells_what_separates_m
 
 
 def test_texts_become_tokens_and_tokens_texts(folder):
-    server = in_process(str(folder))
+    server = client_in_process(str(folder))
     tokenizer = Tokenizer.load(folder)
     answer = server.post("/tokenize", json={"prompt": "the cat 🙂"}).json()
     assert answer == {
@@ -271,7 +271,7 @@ def test_texts_become_tokens_and_tokens_texts(folder):
 
 def test_the_metrics_count_and_hold_no_text(folder, caplog, capfd):
     caplog.set_level(logging.DEBUG)
-    server = in_process(str(folder))
+    server = client_in_process(str(folder))
     asked = {"prompt": "dog's bone", "max_tokens": 5, "n": 2}
     assert server.post("/v1/completions", json=asked).status_code == 200
     assert server.get("/health").json() == {"status": "ok", "running": 0, "waiting": 0}
@@ -298,19 +298,16 @@ def test_the_metrics_count_and_hold_no_text(folder, caplog, capfd):
     assert "dog" not in said
 
 
-def test_the_page_on_this_machine_sees_what_its_clients_asked_and_none_from_elsewhere(
-    folder, monkeypatch
-):
-    server = in_process(str(folder))
+def test_the_page_on_this_machine_sees_what_its_clients_asked_and_none_from_elsewhere(folder):
+    server = client_in_process(str(folder))
     asked = {"prompt": PROMPT, "max_tokens": 3, "temperature": 0, "n": 2}
     text = server.post("/v1/completions", json=asked).json()["choices"][0]["text"]
     [seen] = server.get("/api/requests").json()["requests"]
     assert (seen["run"], seen["prompt"], seen["text"]) == ("small", PROMPT, text)
     assert (seen["texts"], seen["new_tokens"], seen["done"], seen["failed"]) == (2, 6, True, False)
-    monkeypatch.setattr("glassformer.server.v1.services.LOCAL", ("127.0.0.1",))
-    assert server.get("/api/requests").json() == {"requests": []}
-    server.post("/v1/completions", json=asked)
-    monkeypatch.undo()
+    elsewhere = in_process(server.app, host="192.0.2.7")
+    assert elsewhere.get("/api/requests").json() == {"requests": []}
+    elsewhere.post("/v1/completions", json=asked)
     assert len(server.get("/api/requests").json()["requests"]) == 1
 
 
@@ -320,7 +317,7 @@ def test_an_answer_leaves_memory_when_it_is_over_without_pythons_collector(folde
     def answers() -> int:
         return sum(isinstance(one, Answer) for one in gc.get_objects())
 
-    server = in_process(str(folder))
+    server = client_in_process(str(folder))
     gc.collect()
     before = answers()
     gc.disable()
@@ -476,7 +473,7 @@ def test_a_key_is_asked_for_where_the_server_has_a_token(folder):
 
 
 def test_another_site_and_another_name_are_turned_away_in_the_same_form(folder):
-    server = in_process(str(folder))
+    server = client_in_process(str(folder))
     asked = {"prompt": "the", "max_tokens": 1}
     for headers in ({"origin": "http://evil.example"}, {"host": "evil.example"}):
         answer = server.post("/v1/completions", json=asked, headers=headers)

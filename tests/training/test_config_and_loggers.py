@@ -70,7 +70,7 @@ def test_every_logger_gets_the_numbers_of_every_row(glassformer, config, tmp_pat
     # another test's openai in this process makes wandb speak of another product
     monkeypatch.setenv("WANDB_DISABLE_WEAVE", "true")
     run = tmp_path / "run"
-    options = ["--out", run, "--log", "wandb", "--tensorboard"]
+    options = ["--out", run, "--log", "wandb,tensorboard"]
     code, _, said = glassformer("train", "--config", config, *options)
     assert (code, said) == (0, "")
     expected: dict[int, dict[str, float]] = {}

@@ -33,11 +33,11 @@ def tokens_data(trace: Trace) -> list[dict[str, Any]]:
     return [token_data(trace, token) for token in ids]
 
 
-def prediction_data(trace: Trace, n: int = BEST) -> list[dict[str, Any]]:
-    """The n most probable next tokens of the first text, or in its blank, the best first."""
+def prediction_data(trace: Trace) -> list[dict[str, Any]]:
+    """The most probable next tokens of the first text, or in its blank, the best first."""
     each = trace.value_of(trace.node("fwd/probs"))[0]
     probs = each[asked_pos(trace, len(each))].double()
-    order = probs.argsort(descending=True, stable=True)[:n].tolist()
+    order = probs.argsort(descending=True, stable=True)[:BEST].tolist()
     return [{**token_data(trace, token), "prob": probs[token].item()} for token in order]
 
 

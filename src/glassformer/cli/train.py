@@ -181,7 +181,6 @@ def command(
             help="Also write the numbers for tensorboard, wandb (offline) or trackio; a,b for two.",
         ),
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", hidden=True)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for programs.")
     ] = False,
@@ -258,7 +257,7 @@ def command(
             " --device, --shard and --deadline; to train on in another way, start a new run --from"
             " it"
         )
-    loggers = checked_loggers(log, tensorboard)
+    loggers = checked_loggers(log)
     if shard and (lora is not None or only is not None):
         raise GlassformerError(
             "--shard shares out weights and their state, and what is trained is a part of them;"

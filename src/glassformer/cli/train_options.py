@@ -69,9 +69,9 @@ def checked_recipe(recipe: str, preset: str | None, start_from: str | None, has_
     return recipe
 
 
-def checked_loggers(log: str | None, tensorboard: bool) -> tuple[str, ...]:
+def checked_loggers(log: str | None) -> tuple[str, ...]:
     """The loggers that are named, each once; one that can't be had is refused."""
-    names = (*(log or "").split(","), "tensorboard" if tensorboard else "")
+    names = (log or "").split(",")
     loggers = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     for name in loggers:
         opened(name)

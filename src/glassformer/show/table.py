@@ -13,6 +13,7 @@ from glassformer.formula.spelling import compared, number
 from glassformer.show.matrix import signed_style
 from glassformer.show.sheet import QUIET, Part, Sheet
 
+INDENT = 2
 GAP = 2
 SHORTEST_BAR, LONGEST_BAR = 5, 25
 
@@ -63,12 +64,12 @@ def difference(value: float, digits: int = 4) -> Part:
 
 
 def print_table(
-    sheet: Sheet, columns: Sequence[Column | Bars], rows: Sequence[Sequence[Cell]], indent: int = 2
+    sheet: Sheet, columns: Sequence[Column | Bars], rows: Sequence[Sequence[Cell]]
 ) -> None:
     """Print rows under titles; words that are too wide are cut, bars take what is left."""
-    widths = _widths(sheet, columns, rows, indent)
+    widths = _widths(sheet, columns, rows)
     head = [_word(sheet, c.title, width, c) for c, width in zip(columns, widths, strict=True)]
-    sheet.line(" " * indent, ((" " * GAP).join(head), QUIET))
+    sheet.line(" " * INDENT, ((" " * GAP).join(head), QUIET))
     bars = {
         # a column of bars holds numbers alone
         i: _Scale([float(cast("float", row[i])) for row in rows], widths[i], column.total)
@@ -83,11 +84,11 @@ def print_table(
             else:
                 text, style = cell if isinstance(cell, tuple) else (cell, "")
                 parts.append((_word(sheet, text, widths[i], column), style))
-        sheet.line(" " * indent, *_spaced(parts))
+        sheet.line(" " * INDENT, *_spaced(parts))
 
 
 def _widths(
-    sheet: Sheet, columns: Sequence[Column | Bars], rows: Sequence[Sequence[Cell]], indent: int
+    sheet: Sheet, columns: Sequence[Column | Bars], rows: Sequence[Sequence[Cell]]
 ) -> list[int]:
     widths = []
     for i, column in enumerate(columns):
@@ -97,7 +98,7 @@ def _widths(
         texts = [_text(row[i]) for row in rows] + [column.title]
         widest = max(cell_len(sheet.spell(text)) for text in texts)
         widths.append(widest if column.most is None else min(widest, column.most))
-    budget = sheet.width - indent - GAP * (len(columns) - 1) - sum(widths)
+    budget = sheet.width - INDENT - GAP * (len(columns) - 1) - sum(widths)
     for i, column in enumerate(columns):
         if isinstance(column, Bars):
             widths[i] = min(max(budget, SHORTEST_BAR), LONGEST_BAR)

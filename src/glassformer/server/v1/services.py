@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 
 from glassformer.model import Encoder
+from glassformer.server.guard import is_loopback
 from glassformer.server.schemas import ClientRequest
 from glassformer.server.v1.answer import Answer
 from glassformer.server.v1.engines import Engines, Served
@@ -25,9 +26,6 @@ REMEMBERED = 50
 
 SHORT = 1_000
 """Characters that are cut into tokens in less than a millisecond."""
-
-LOCAL = ("127.0.0.1", "::1", "testclient")
-"""Where this machine's own clients come from."""
 
 
 @dataclass
@@ -86,7 +84,8 @@ def _refuse_encoder(served: Served) -> None:
 
 
 def _is_local(http: Request) -> bool:
-    return http.client is not None and http.client.host in LOCAL
+    """Whether it comes from this machine."""
+    return http.client is not None and is_loopback(http.client.host)
 
 
 def _summary(answer: Answer) -> ClientRequest:
