@@ -20,6 +20,7 @@ import httpx
 import openai
 import pytest
 import transformers
+from starlette.testclient import TestClient
 
 from glassformer.generation.batch import Batch
 from glassformer.server.app import create_app
@@ -181,7 +182,7 @@ def test_a_reply_has_no_space_before_its_first_word(tmp_path):
 # --- glass ---
 
 
-def opened(server: httpx.Client, link: str) -> dict[str, Any]:
+def opened(server: TestClient, link: str) -> dict[str, Any]:
     """The trace that the page asks for at a link."""
     route, _, query = urlsplit(link).fragment.partition("?")
     fields = {name: value[0] for name, value in parse_qs(query).items()}

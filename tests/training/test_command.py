@@ -79,8 +79,11 @@ def test_training_says_what_to_expect_shows_the_loss_and_leaves_a_model(
     glassformer, text, tmp_path
 ):
     run = tmp_path / "run"
-    code, shown, said = glassformer("train", text, "--out", run, *TINY, "--sample-every", "6")
+    how = ["--sample-every", "6", "--save-every", "4", "--optimizer", "muon"]
+    code, shown, said = glassformer("train", text, "--out", run, *TINY, *how)
     assert (code, said) == (0, "")
+    assert steps_saved(run / "checkpoints") == [4, 6]
+    assert read_description(run).recipe.optimizer == "muon"
     for words in ("parameters", "training tokens", "KB of weights", "ms for 16 tokens"):
         assert words in shown
     assert "knowing nothing" in shown

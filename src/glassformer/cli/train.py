@@ -144,9 +144,16 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Blocks per forward pass.")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Forward passes per update.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="adamw|muon", help="What moves the weights; muon: matrices of blocks alone."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides weights, order and dropout.")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     sample_every: Annotated[int | None, typer.Option(help="Steps between samples.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after so many evaluations without a better one; keep the best."),
@@ -223,9 +230,11 @@ def command(
         "batch_size": batch_size,
         "accumulate": accumulate,
         "lr": lr,
+        "optimizer": optimizer,
         "seed": seed,
         "eval_every": eval_every,
         "sample_every": sample_every,
+        "save_every": save_every,
         "patience": patience,
         "snapshots": snapshots,
         "dtype": dtype,

@@ -34,7 +34,7 @@ def muon_parameters(model: LanguageModel[Any], recipe: Recipe) -> dict[str, nn.P
     if any(not p.requires_grad for p in model.parameters()):
         raise GlassformerError(
             "Muon makes the updates of all blocks' matrices orthogonal, each as a whole; adapters,"
-            " and parts alone, are trained with AdamW: leave out --recipe fast"
+            " and parts alone, are trained with AdamW: choose --optimizer adamw"
         )
     named = model.named_parameters()
     return {name: p for name, p in named if _in_a_block(name) and is_matrix(name, p)}
