@@ -1,12 +1,15 @@
 """Clients that are slow, silent or too many hold up nobody else, and are let go."""
 
+import asyncio
 import contextlib
 import errno
 import json
 import logging
 import socket
+import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -70,6 +73,11 @@ BEGUN = {
     "half a body": POST + b"content-length: 9\r\n\r\n{",
     "half of the chunks": POST + b"transfer-encoding: chunked\r\n\r\n",
 }
+
+
+def test_the_event_loop_is_asyncios_whatever_else_is_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(new_event_loop=None))
+    assert Server(app).config.get_loop_factory() is asyncio.SelectorEventLoop
 
 
 def test_who_does_not_end_a_request_is_let_go_and_others_are_answered(port):

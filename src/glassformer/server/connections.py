@@ -128,6 +128,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Connection,
+            loop="asyncio",  # another that is installed has transports and accepting of its own
             ws="none",
             log_level="error",  # what a client did wrong is told to the client
             access_log=False,
