@@ -69,6 +69,7 @@ def test_every_lesson_is_printed_on_the_terminal_whole(
     for stage in made.stages:
         assert stage.title in printed
     assert " ".join(unmarked(made.takeaway).split()) in printed
+    assert not re.search(r"\d\.\d+…\s+-?\d", printed)  # numbers of a table are whole
 
 
 def test_a_guess_has_one_right_choice_and_a_word_for_every_other(made: Lesson) -> None:

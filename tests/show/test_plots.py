@@ -6,6 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from glassformer.errors import GlassformerError
@@ -75,6 +76,20 @@ def test_a_picture_is_the_same_bytes_every_time(tmp_path: Path):
             write(attention.draw_layer(small(4), 0), tmp_path / f"{i}.{suffix}") for i in (1, 2)
         )
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_picture_that_is_not_written_whole_leaves_the_one_before(tmp_path: Path, monkeypatch):
+    def cut(*parts, **_):
+        parts[1].write(b"<svg")
+        raise KeyboardInterrupt
+
+    path = write(new_figure(1, 1), tmp_path / "loss.svg")
+    before = path.read_bytes()
+    monkeypatch.setattr(Figure, "savefig", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write(new_figure(1, 1), path)
+    assert path.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_no_picture_touches_pyplot():

@@ -148,13 +148,27 @@ class LessonSheet:
 
     def _table(self, table: Table) -> None:
         self._title(table.title)
-        grid = RichTable(box=None, padding=(0, 2, 0, 0), show_header=any(table.header))
-        for title in table.header:
-            grid.add_column(self._cell(title), header_style=QUIET)
-        for row in table.rows:
-            grid.add_row(*map(self._cell, row))
-        self.sheet.console.print(Padding(grid, (0, 0, 0, 2)), width=self.sheet.width)
+        cells = [[self._cell(text) for text in row] for row in (table.header, *table.rows)]
+        for columns in self._bands(cells):
+            grid = RichTable(box=None, padding=(0, 2, 0, 0), show_header=any(table.header))
+            for column in columns:
+                grid.add_column(cells[0][column], header_style=QUIET)
+            for row in cells[1:]:
+                grid.add_row(*(row[column] for column in columns))
+            self.sheet.console.print(Padding(grid, (0, 0, 0, 2)), width=self.sheet.width)
         self._note(table.note)
+
+    def _bands(self, cells: list[list[Text]]) -> list[list[int]]:
+        """The columns that stand side by side: of numbers, which can't wrap, as many as fit."""
+        widths = [max(cell.cell_len for cell in column) + 2 for column in zip(*cells, strict=True)]
+        wraps = any(" " in cell.plain for row in cells for cell in row[1:])
+        bands: list[list[int]] = [[0]]
+        for column in range(1, len(widths)):
+            taken = 2 + sum(widths[i] for i in bands[-1])
+            if taken + widths[column] > self.sheet.width and not wraps and len(bands[-1]) > 1:
+                bands.append([0])
+            bands[-1].append(column)
+        return bands
 
     def _cell(self, text: str) -> Text:
         return Text(self.sheet.spell(unmarked(text)))

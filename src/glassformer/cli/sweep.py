@@ -207,7 +207,7 @@ def _train_all(trainings: list[Training], jobs: int, console: SafeConsole) -> in
 
 def _table(results: list[Result]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("variant")
+    table.add_column("variant", overflow="fold")
     with_floor = any(result.floor is not None for result in results)
     held_out = any(result.val_loss is not None for result in results)
     headers = ["held-out loss" if held_out else "loss on the text"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from glassformer.errors import GlassformerError
+from glassformer.files import write_atomically
 from glassformer.show.labels import plain, visible
 
 FORMATS = ("png", "svg")
@@ -38,8 +40,10 @@ def write(figure: Figure, path: Path) -> Path:
         raise GlassformerError(f"{path} is neither .png nor .svg; give one of these")
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": "glassformer"}
     path.parent.mkdir(parents=True, exist_ok=True)
+    picture = BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "glassformer", "font.family": _FONT}):
-        figure.savefig(path, metadata=metadata)
+        figure.savefig(picture, format=path.suffix[1:], metadata=metadata)
+    write_atomically(path, picture.getvalue())
     return path
 
 
