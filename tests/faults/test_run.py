@@ -96,9 +96,11 @@ def test_a_signal_that_ends_the_reader_of_the_output_as_well_saves_all_the_same(
     """As Ctrl-C with `glassformer train ... 2>&1 | tee log`, or a terminal that is closed."""
     run, (reading, writing) = tmp_path / "run", os.pipe()
     arguments = ["train", text_file(tmp_path), "--out", run, *TINY, "--steps", "100000"]
+    before = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
     process = subprocess.Popen(
         [sys.executable, "-m", "glassformer", *map(str, arguments)], stdout=writing, stderr=writing
     )
+    signal.signal(number, before)
     os.close(writing)
     wait_for_steps(run, process, 5)
     os.close(reading)
