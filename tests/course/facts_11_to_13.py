@@ -505,6 +505,7 @@ def facts_13(known: Known) -> Facts:
             n_first,
             len(marks_first),
             sum(marks_first),
+            len(asked),
             len(all_right),
             fmean(all_right),
             fmean(without[missed[0]]),

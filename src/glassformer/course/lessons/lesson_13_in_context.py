@@ -206,9 +206,10 @@ def _heads(room: Classroom, fresh: list[Document]) -> Stage:
         title="Which heads do it?",
         parts=[
             Paragraph(
-                text=f"Switch one [[head]] off, and ask all {measured.questions:,} questions again."
-                f" With all heads, {percent(measured.accuracy)} are right. Without"
-                f" {names[0]}, {percent(first.accuracy_without)} are."
+                text=f"Switch one [[head]] off, and ask again. The first {len(fresh[:QUESTIONING])}"
+                f" of these texts ask {measured.questions:,} questions. With all heads,"
+                f" {percent(measured.accuracy)} are right. Without {names[0]},"
+                f" {percent(first.accuracy_without)} are."
             ),
             Bars(
                 title="Right answers without this head",
