@@ -8,7 +8,8 @@ in Python's expression syntax and parsed once, when an op is declared:
 
 - ``x[batch, pos, d_model]`` reads an operand; an index may itself be a read
   (``W_E[ids[batch, pos], d_model]``);
-- ``sum(axis, body)``, ``mean(axis, body)``, ``max(axis, body)`` run over a whole axis;
+- ``sum(axis, body)``, ``mean(axis, body)``, ``max(axis, body)`` run over a whole axis, and
+  ``argmax(axis, body)``: the index at which the body is largest, of equal ones the first;
 - ``select(condition, a, b)`` is ``a`` where the condition holds and ``b`` elsewhere;
 - ``exp``, ``log`` and the other functions of `formula.functions` act on a number;
 - ``size(axis)`` is the length of an axis;
