@@ -51,7 +51,7 @@ def sentence(trace: Trace, block: int, head: int, query: int) -> str:
 def test_every_head_says_what_a_token_looks_at_most(
     page: Page, server: str, trace: Trace, state: TrainState, query: int
 ) -> None:
-    visit(page, server, pos=query)
+    visit(page, server, pos=query, block=0, head=0)
     config = state.model.config
     for block in range(config.n_layers):
         for head in range(config.n_heads):
@@ -99,13 +99,19 @@ def test_the_head_that_wrote_most_to_the_answer_is_named_with_the_tokens_that_it
     numbers = re.findall(r" ([+-]\d\S*?)[:,.](?:\s|$)", told.inner_text())
     stated = [wrote, float(gave[most]), *([] if most == looked else [float(gave[looked])])]
     assert [float(one) for one in numbers] == pytest.approx(stated, rel=1e-3, abs=1e-5)
-    told.get_by_role("link", name="head").click()
     expect(page.get_by_test_id("head")).to_have_text(f"Head {head} of block {block}")
+    expect(page.locator(f"[data-head='{block}.{head}']")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("group", name="The sentence").get_by_role("button", name="dog").click()
+    expect(told).to_contain_text("after “dog”")
+    expect(page.get_by_test_id("head")).to_have_text(f"Head {head} of block {block}")
+    another = told.get_by_role("link", name="head")
+    another.click()
+    expect(page.get_by_test_id("head")).to_have_text(another.inner_text().capitalize())
 
 
 @pytest.mark.heavy
 def test_pointing_shows_a_head_and_a_click_stays_with_it(page: Page, server: str) -> None:
-    visit(page, server)
+    visit(page, server, block=0, head=0)
     large = page.get_by_test_id("head")
     page.locator("[data-head='1.2']").hover()
     expect(large).to_have_text("Head 2 of block 1")
@@ -130,7 +136,7 @@ def test_the_keyboard_moves_between_heads(page: Page, server: str) -> None:
 
 
 def test_the_arcs_of_a_token_are_its_shares(page: Page, server: str, trace: Trace) -> None:
-    visit(page, server)
+    visit(page, server, block=0, head=0)
     sentence = page.get_by_role("group", name="The sentence")
     sentence.get_by_role("button", name="dog").click()
     shares = head_of(trace, 0, 0)[6][:7].tolist()
@@ -167,7 +173,7 @@ def test_scores_shares_and_gradients_are_seen_in_the_same_place(
 
 @pytest.mark.heavy
 def test_what_the_mask_hides_is_said_to_be_masked(page: Page, server: str) -> None:
-    visit(page, server)
+    visit(page, server, block=0, head=0)
     grid = page.get_by_role("grid", name="fwd/blocks.0.attn.pattern")
     grid.press("ArrowRight")
     expect(grid.get_by_role("gridcell")).to_have_text("query 0 the, key 1 easiest, masked")
