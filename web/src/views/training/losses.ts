@@ -28,6 +28,6 @@ export const lossSeries = (metrics: Metrics) =>
 export const levelsOf = (metrics: Metrics) =>
   [
     { name: "floor of the held-out text", value: metrics.floor, floor: true },
-    { name: "guessing by how often each token occurs", value: metrics.unigram_loss, floor: false },
-    { name: "guessing without knowing anything", value: metrics.uniform_loss, floor: false },
+    { name: "guess by token frequency", value: metrics.unigram_loss, floor: false },
+    { name: "guess that knows nothing", value: metrics.uniform_loss, floor: false },
   ].flatMap(({ value, ...level }) => (value === null ? [] : [{ ...level, value }]));
