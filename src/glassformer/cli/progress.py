@@ -20,10 +20,13 @@ SMOOTHING = 0.1  # of a new step in the shown loss and speed
 
 
 class TrainingDisplay:
-    """Takes the rows that `train` reports; a context manager."""
+    """Takes the rows that `train` reports; a context manager.
 
-    def __init__(self, steps: int, console: Console) -> None:
-        self.steps, self.console = steps, console
+    `floor`: the loss that no model can beat, where it is known.
+    """
+
+    def __init__(self, steps: int, floor: float | None, console: Console) -> None:
+        self.steps, self.floor, self.console = steps, floor, console
         self.live = console.is_terminal
         self.loss: float | None = None
         self.speed: float | None = None
@@ -91,8 +94,8 @@ class TrainingDisplay:
         if self.loss is None or self.speed is None:
             return ""
         parts = [f"loss {self.loss:.3f}"]
-        if "floor" in self.latest:
-            parts.append(f"floor {self.latest['floor']:.3f}")
+        if self.floor is not None:
+            parts.append(f"floor {self.floor:.3f}")
         parts.append(f"{self.speed:,.0f} tokens/s")
         begun, since = self._begun  # evaluations, samples and saving count too
         if step > begun:
