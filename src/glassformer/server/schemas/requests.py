@@ -14,6 +14,9 @@ class ClientRequest(Output):
     run: str
     texts: int
     prompt: str
+    drawn: str | None = Field(
+        description="The prompt as the page's address holds it, where no text spells its tokens."
+    )
     text: str
     prompt_tokens: int
     new_tokens: int

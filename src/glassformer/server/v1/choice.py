@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Literal
 
 from glassformer.generation.batch import Chosen, Text
 from glassformer.generation.stream import TextStream
+from glassformer.server.v1.glass import Continuation
 from glassformer.text.tokenizer import Tokenizer
 
 
@@ -100,6 +102,15 @@ class Choice:
     def has_news(self) -> bool:
         """Whether there are tokens that nobody took yet."""
         return len(self.chosen) > self._taken
+
+    @cached_property
+    def drawn(self) -> str | None:
+        """What the page's address says of a prompt that no text spells, such as a chat's."""
+        assert self.text is not None
+        if self.text.source is not None:
+            return None
+        fields = Continuation(self.tokenizer, self.prompt).fields([]) or {}
+        return fields.get("drawn")
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:

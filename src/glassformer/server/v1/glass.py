@@ -64,7 +64,7 @@ class Glass:
         self._told = 0
         translates = text.source is not None
         self._place = (
-            _Translation(tokenizer, text) if translates else _Continuation(tokenizer, text)
+            _Translation(tokenizer, text) if translates else Continuation(tokenizer, text.prompt)
         )
 
     def tokens(self, ids: Sequence[int]) -> list[schemas.GlassToken]:
@@ -117,18 +117,18 @@ class _Translation:
         return {"prompt": self._source, "drawn": _json(drawn)}
 
 
-class _Continuation:
+class Continuation:
     """What the page's address says of a text: itself, or a text and the tokens that follow it.
 
     Of a chat, whose marks between messages no text spells, all tokens follow the empty text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
-        self._tokenizer, self._prompt = tokenizer, text.prompt
-        start, begin = _spelled(tokenizer, text.prompt), tokenizer.begin_ids
+    def __init__(self, tokenizer: Tokenizer, prompt: list[int]) -> None:
+        self._tokenizer, self._prompt = tokenizer, prompt
+        start, begin = _spelled(tokenizer, prompt), tokenizer.begin_ids
         self._start = start or ""
-        before = [*begin] if start is None else text.prompt
-        self._is_known = text.prompt[: len(before)] == before
+        before = [*begin] if start is None else prompt
+        self._is_known = prompt[: len(before)] == before
         self._stream = TextStream(tokenizer, before if start else ())
         self._n_before = len(before)
         self._tokens: list[tuple[int, str]] = []
