@@ -11,6 +11,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-quic",
+    # a process of its own for every page that is opened takes longer than most tests
+    "--disable-site-isolation-trials",
+    "--renderer-process-limit=1",
 ]
 
 

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,9 @@ import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
+from glassformer.training.choices import Choices
+from glassformer.training.loop import train
+from glassformer.training.prepare import new_run
 from tests.browser.serving import serve_by_command
 from tests.chromium import FLAGS, find_chromium
 
@@ -34,10 +35,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "page" / "small"
     with FileLock(root / "page.lock"):
         if not folder.exists():
-            command = [sys.executable, "-m", "glassformer", "train", "--preset", "storyland"]
-            options = ["--out", str(folder), "--steps", "60", "--device", "cpu"]
-            done = subprocess.run([*command, *options], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
+            choices = Choices(preset="storyland", recipe={"steps": 60}, device="cpu")
+            prepared = new_run(folder, choices)
+            with prepared.run:
+                train(prepared.model, prepared.data, prepared.recipe, run=prepared.run)
     return folder
 
 

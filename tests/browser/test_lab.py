@@ -97,6 +97,7 @@ def test_a_number_is_changed_from_its_card(page: Page, server: str, state: Train
     shows(page, *passes(state, {address: 2.5}))
 
 
+@pytest.mark.heavy
 def test_a_weight_is_edited_in_the_url(page: Page, server: str, state: TrainState) -> None:
     address = "weight/blocks.1.mlp.W_out[d_mlp=0]"
     page.goto(lab(server, {address: 1}))
@@ -168,6 +169,7 @@ def test_an_edited_lab_is_accessible_and_fits_a_narrow_screen(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("recorded")
 def test_a_recorded_lab_says_what_it_needs(page: Page, run_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"

@@ -144,6 +144,7 @@ def test_a_frame_on_its_way_does_not_move_that_of_the_next_matrix(page: Page, wi
     assert "window" not in page.url
 
 
+@pytest.mark.heavy
 def test_the_frame_is_moved_by_keys(page: Page, wide: str) -> None:
     page.goto(wide + at("weight/embed.W_E"))
     for key, text in [
@@ -270,6 +271,7 @@ def test_a_large_histogram_counts_every_number(page: Page, wide: str, table: np.
     assert sum(int(row[2]) for row in rows[1:]) == values.size
 
 
+@pytest.mark.heavy
 def test_a_large_table_has_its_map_and_its_neighbors(
     page: Page, wide: str, model: Decoder, table: np.ndarray
 ) -> None:
@@ -322,12 +324,9 @@ def test_the_scores_of_one_head_are_seen_whole_with_their_mask(
     assert (blue == (largest > 0))[strong].all()
 
 
-@pytest.mark.parametrize(
-    "size",
-    [*(pytest.param(s, marks=pytest.mark.heavy) for s in ((1440, 900), (1024, 768))), (390, 844)],
-    ids=lambda s: str(s[0]),
-)
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("size", [(1440, 900), (1024, 768), (390, 844)], ids=lambda s: str(s[0]))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_large_matrix_is_accessible_and_fits_the_screen(
     page: Page, served: str, size, scheme
 ) -> None:

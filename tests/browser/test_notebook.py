@@ -61,6 +61,7 @@ def test_a_run_shows_its_loss_and_the_page_with_its_snapshots(
     expect(frame.get_by_test_id("step")).to_have_text("after step 0")
 
 
+@pytest.mark.heavy
 def test_a_run_too_large_for_a_notebook_is_shown_without_the_page(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

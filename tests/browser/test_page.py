@@ -61,13 +61,23 @@ def problems_of_views(page: Page, url: str, views: list[str]) -> list[str]:
     return result
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.heavy)])
+FEW = ["story", "playground", "training", f"map?at={CELL}"]
+ALL = [*VIEWS, "map?block=0", "map?at=weight/embed.W_E", f"map?at={CELL}"]
+
+
+@pytest.mark.parametrize(
+    ("views", "theme"),
+    [
+        pytest.param(FEW, "light", id="few"),
+        pytest.param(ALL, "light", id="light", marks=pytest.mark.heavy),
+        pytest.param(ALL, "dark", id="dark", marks=pytest.mark.heavy),
+    ],
+)
 def test_axe_finds_nothing_wrong_and_no_view_is_wider_than_the_screen(
-    page: Page, server: str, theme: Literal["light", "dark"]
+    page: Page, server: str, views: list[str], theme: Literal["light", "dark"]
 ) -> None:
     page.emulate_media(color_scheme=theme)
-    numbers = ["map?block=0", "map?at=weight/embed.W_E", f"map?at={CELL}"]
-    assert problems_of_views(page, server, [*VIEWS, *numbers]) == []
+    assert problems_of_views(page, server, views) == []
 
 
 def test_escape_and_back_climb_out_level_by_level(page: Page, server: str) -> None:
@@ -191,6 +201,7 @@ def test_on_a_telephone_nothing_touches_the_edges(page: Page, server: str) -> No
         assert box["x"] + box["width"] <= 374
 
 
+@pytest.mark.heavy
 def test_a_token_leaves_the_address_bar_and_the_history(page: Page) -> None:
     with listening(create_app(Runs(["miniature"]), token="a-secret")) as (port, _):
         page.goto(f"http://127.0.0.1:{port}/?token=a-secret#/tokens")

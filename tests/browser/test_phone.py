@@ -3,6 +3,7 @@
 import re
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import Page, expect
 
 LONG = " ".join(["the dog ran to the hill ."] * 5 + ["the easiest trick to"])
@@ -12,6 +13,7 @@ TOPS = """() => [".addressed", ".dock"].map(
     (part) => document.querySelector(part).getBoundingClientRect())"""
 
 
+@pytest.mark.heavy
 def test_a_tapped_number_stays_in_sight_above_its_card_and_the_stage_stays_the_same(
     page: Page, server: str
 ) -> None:

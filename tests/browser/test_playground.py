@@ -73,8 +73,8 @@ def chosen(page: Page) -> int:
 @pytest.mark.parametrize(
     "sampling",
     [
-        *(pytest.param(one, marks=pytest.mark.heavy) for one in SETTINGS[:-2]),
-        *SETTINGS[-2:],
+        *(pytest.param(one, marks=pytest.mark.heavy) for one in SETTINGS[:-1]),
+        SETTINGS[-1],
     ],
     ids=Sampling.summary,
 )

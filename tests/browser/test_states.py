@@ -33,6 +33,7 @@ def test_a_server_that_is_gone_is_named_and_the_page_goes_on_when_it_is_back(
     expect(page.get_by_role("heading", level=1)).to_contain_text("“the cat”")
 
 
+@pytest.mark.heavy
 def test_a_run_that_was_deleted_while_it_was_open_is_named(
     page: Page, run_folder: Path, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_link_that_was_cut_within_an_escape_still_opens_the_page(page: Page, s
     page.unroute("**/api/course")
 
 
+@pytest.mark.heavy
 def test_a_gradient_is_checked_by_a_finite_difference_on_the_button(
     page: Page, server: str
 ) -> None:

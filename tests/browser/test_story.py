@@ -53,6 +53,7 @@ def test_beside_every_addition_stands_what_the_lens_of_python_says_there(
         assert said.all_text_contents() == expected
 
 
+@pytest.mark.heavy
 def test_a_guess_opens_the_arithmetic_of_its_probability(page: Page, server: str) -> None:
     page.goto(f"{server}#/map?{SMALL}&pos=2&block=0")
     at = page.get_by_role("list", name="What it would say at blocks.0.resid_mid")
@@ -85,7 +86,7 @@ def test_the_walk_ends_where_the_context_does(page: Page, server: str) -> None:
     expect(page.locator(".rail .next")).to_be_disabled()
 
 
-@pytest.mark.parametrize("run", ["small", "miniature"])
+@pytest.mark.parametrize("run", [pytest.param("small", marks=pytest.mark.heavy), "miniature"])
 def test_every_example_prompt_is_of_words_that_the_model_knows(
     page: Page, server: str, run: str
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_text_too_long_is_refused_in_one_line(page: Page, bpe: str) -> None:
     expect(other.get_by_role("main").get_by_role("alert")).to_contain_text("2,001 characters")
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("recorded")
 def test_an_exported_page_shows_the_recorded_prompt(
     page: Page, bpe_folder: Path, tmp_path: Path, tokenizer

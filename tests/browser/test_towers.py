@@ -268,6 +268,7 @@ def test_the_walk_goes_from_the_source_over_the_bridge_to_the_next_word(
     expect(page).to_have_url(re.compile("pos=2"))
 
 
+@pytest.mark.heavy
 def test_the_walk_of_a_blank_ends_in_the_blank(page: Page, files: list[Path]) -> None:
     page.goto(f"{files[1].as_uri()}#/story?play=1")
     said = scenes(page)

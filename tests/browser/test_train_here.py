@@ -42,6 +42,7 @@ def train(page: Page, steps: int) -> None:
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
 
 
+@pytest.mark.heavy
 def test_plain_gradient_descent_learns_too_and_a_weight_and_attention_move_with_it(
     page: Page, miniature: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_walk_moves_and_axe_finds_nothing_wrong(
     assert problems(page) == []
 
 
+@pytest.mark.heavy
 def test_who_wants_no_motion_is_shown_still_pictures(page: Page, server: str) -> None:
     page.emulate_media(reduced_motion="reduce")
     page.goto(f"{server}#/story?{LINK}".replace("play=1", "play=mix"))

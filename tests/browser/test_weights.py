@@ -57,12 +57,16 @@ def odd(folder: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=[pytest.param("served", marks=pytest.mark.heavy), "exported"])
-def weights(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> str:
+@pytest.fixture(
+    scope="module", params=[pytest.param("served", marks=pytest.mark.heavy), "exported"]
+)
+def weights(
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """The weight view's address, with a server and without."""
     if request.param == "served":
         return f"{request.getfixturevalue('odd')}#/weights?prompt=one+two+three"
-    out = tmp_path / "page.html"
+    out = tmp_path_factory.mktemp("page") / "page.html"
     export(str(folder), "one two three", out)
     return f"{out.as_uri()}#/weights?"
 
@@ -247,7 +251,7 @@ def test_a_click_on_the_map_asks_for_that_token(page: Page, odd: str) -> None:
     [pytest.param((1440, 900), marks=pytest.mark.heavy), (390, 844)],
     ids=["wide", "narrow"],
 )
-@pytest.mark.parametrize("part", ["matrices", "embeddings"])
+@pytest.mark.parametrize("part", [pytest.param("matrices", marks=pytest.mark.heavy), "embeddings"])
 def test_both_parts_are_accessible_and_fit_the_screen(page: Page, odd: str, size, part) -> None:
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(f"{odd}#/weights?part={part}&analogy=0,1,2")

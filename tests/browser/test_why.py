@@ -24,8 +24,9 @@ def state(run_folder: Path) -> TrainState:
 
 
 @pytest.fixture(scope="module")
-def file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(str(run_folder), PROMPT, tmp_path_factory.mktemp("why") / "page.html")
+def file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("why") / "page.html"
+    return export(str(run_folder), PROMPT, out).as_uri()
 
 
 def check_bars(page: Page, wanted: list[float], error: float) -> None:
@@ -40,14 +41,15 @@ def check_bars(page: Page, wanted: list[float], error: float) -> None:
 
 @pytest.mark.parametrize("served", [True, pytest.param(False, marks=pytest.mark.heavy)])
 def test_the_bars_of_a_logit_are_what_python_says_each_part_wrote(
-    page: Page, server: str, file: Path, state: TrainState, served: bool
+    page: Page, request: pytest.FixtureRequest, state: TrainState, served: bool
 ) -> None:
     trace = record(state, TraceOptions(prompt=PROMPT)).trace
     one = attribution(state.model, trace)
     second = int(trace["probs[batch=0,pos=5]"].argsort(descending=True)[1])
     two = attribution(state.model, trace, second)
     query = urlencode({"run": "small", "prompt": PROMPT} if served else {})
-    page.goto(f"{server if served else file.as_uri()}#/story?{query}&stage=why")
+    url = request.getfixturevalue("server" if served else "file")
+    page.goto(f"{url}#/story?{query}&stage=why")
     expect(page.get_by_test_id("why")).to_contain_text(f"is {number(one.logit)}")
     wanted = [*(share.logits for share in one.shares), one.logit]
     check_bars(page, wanted, 1e-6)
@@ -63,10 +65,11 @@ def test_the_bars_of_a_logit_are_what_python_says_each_part_wrote(
     expect(page.get_by_test_id("head")).to_have_text("Head 1 of block 1")
 
 
+@pytest.mark.heavy
 def test_one_click_swaps_a_word_and_maps_where_the_answer_comes_back(
-    page: Page, file: Path, state: TrainState
+    page: Page, file: str, state: TrainState
 ) -> None:
-    page.goto(f"{file.as_uri()}#/story?stage=why")
+    page.goto(f"{file}#/story?stage=why")
     page.get_by_role("button", name="Swap one word").click()
     expect(page.get_by_role("button", name="Again", exact=True)).to_be_visible()
     region = page.get_by_role("region", name="Map of what came back")

@@ -20,6 +20,7 @@ from glassformer.training.train_state import TrainState, inputs_of
 from glassformer.training.watched import zero_moments
 from tests.model.towers import random_weights, towers_of
 from tests.model.variety import config_of, random_model
+from tests.page.models import FEW
 
 SOURCE, TARGET = "the friend does not sleep", "l'ami ne dort pas"
 HEAD, CROSS = "fwd/decoder.blocks.0.attn.z[head=1]", "fwd/decoder.blocks.0.cross_attn"
@@ -41,12 +42,12 @@ def masked(name: str) -> Case:
     config = config_of(name).replace(vocab_size=tokenizer.vocab_size, n_ctx=12)
     requests: list[dict[str, Any]] = [
         {"target": "cat"},
-        {},
         {"prompt": "a <mask> ran", "sampling": SAMPLING},
-        {"prompt": "the cat sat [SEP] a [MASK] ran", "target": "dog"},
         {"prompt": "nothing is hidden here"},
-        {"target": "cat", "edits": {"fwd/blocks.0.attn.pattern[query=2,key=1]": 0.5}},
         {"edits": {"fwd/blocks.1.attn.z": {"prompt": "a [MASK] ran on the mat"}}},
+        {},
+        {"prompt": "the cat sat [SEP] a [MASK] ran", "target": "dog"},
+        {"target": "cat", "edits": {"fwd/blocks.0.attn.pattern[query=2,key=1]": 0.5}},
     ]
     return Case(state_of(random_model(config, 0).float(), tokenizer), BLANK, requests)
 
@@ -64,12 +65,12 @@ def translating(name: str, gated: bool = False, optimizer: str = "adamw") -> Cas
     written = tokenizer.encode("l'ami ne")
     requests: list[dict[str, Any]] = [
         {},
-        {"written": written, "target": "dort"},
         {"written": []},
         {"written": written, "sampling": SAMPLING},
-        {"prompt": "the dog runs", "target": "court"},
-        {"edits": {HEAD: 0, f"{CROSS}.pattern[source_key=1]": 0.5}},
         {"edits": {f"{CROSS}.k": {"prompt": "the friend does not runs"}}, "written": written},
+        {"edits": {HEAD: 0, f"{CROSS}.pattern[source_key=1]": 0.5}},
+        {"written": written, "target": "dort"},
+        {"prompt": "the dog runs", "target": "court"},
     ]
     model = random_weights(config).float()
     return Case(state_of(model, tokenizer, optimizer), SOURCE, requests)
@@ -99,20 +100,20 @@ KINDS = {
     "like t5, gated": lambda: translating("like t5", gated=True, optimizer="muon"),
     "apart": lambda: translating("apart"),
 }
-FEW = ("like bert", "like marian", "like t5, gated")
+FEW_KINDS = ("like bert", "like marian", "like t5, gated")
 """What has every op of all of them."""
 
 
 def cases(root: Path, every: bool) -> Iterator[dict[str, Any]]:
     root.mkdir(exist_ok=True)
-    for name, made in (KINDS if every else {name: KINDS[name] for name in FEW}).items():
+    for name, made in (KINDS if every else {name: KINDS[name] for name in FEW_KINDS}).items():
         case = made()
         packed = packed_model(case.state)
         assert packed is not None
         file = root / f"{name}.json"
         file.write_text(packed.model_dump_json())
         traces = []
-        for number, more in enumerate(case.requests):
+        for number, more in enumerate(case.requests if every else case.requests[:FEW]):
             request = {"prompt": case.prompt, **more}
             result = recorded(case.state, request)
             folder = save(result.result.trace, root / f"{name}-{number}")
