@@ -179,6 +179,7 @@ def test_what_the_mask_hides_is_said_to_be_masked(page: Page, server: str) -> No
     expect(grid.get_by_role("gridcell")).to_have_text("query 0 the, key 1 easiest, masked")
 
 
+@pytest.mark.heavy
 def test_a_long_text_fits_a_telephone(page: Page, server: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     visit(page, server, prompt=LONG, pos=40)

@@ -154,9 +154,8 @@ def test_a_difference_leads_to_the_number_in_both_passes(page: Page, server: str
     expect(page.get_by_test_id("check")).to_have_attribute("data-agrees", "true")
 
 
-@pytest.mark.parametrize(
-    "way", ["off", *(pytest.param(way, marks=pytest.mark.heavy) for way in ("number", "patch"))]
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("way", ["off", "number", "patch"])
 def test_an_edited_lab_is_accessible_and_fits_a_narrow_screen(
     page: Page, server: str, way: str
 ) -> None:

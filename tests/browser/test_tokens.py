@@ -146,7 +146,8 @@ def test_an_exported_page_shows_the_recorded_prompt(
     expect(page.get_by_label("Your text")).not_to_be_editable()
 
 
-@pytest.mark.parametrize("width", [pytest.param(1440, marks=pytest.mark.heavy), 390])
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [1440, 390])
 def test_a_merge_is_accessible_and_fits_the_screen(page: Page, bpe: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     page.goto(link(bpe, "unbelievablynewest", cut=4))
