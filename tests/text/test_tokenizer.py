@@ -160,6 +160,7 @@ def test_a_fixed_word_that_could_never_be_found_is_refused(words, message):
         ({"kind": "bpe", "vocab_size": 256}, "ask for 257 or more"),
         ({"kind": "chars", "vocab_size": 257}, "ask for 258 or more"),
         ({"kind": "words", "vocab_size": 2}, "ask for 3 or more"),
+        ({"kind": "bpe", "vocab_size": 10**9}, "beyond 16,777,216; ask for fewer"),
         ({"kind": "bpe", "lowercase": True}, "lowercase and punctuation are for kind='words'"),
         ({"kind": "bpe", "texts": []}, "no text to train"),
         ({"kind": "chars", "texts": ["", ""]}, "no text to train"),

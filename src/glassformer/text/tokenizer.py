@@ -25,7 +25,7 @@ from glassformer.text.text_trace import TextTrace, replay
 
 KINDS = ("chars", "words", "bpe")
 DEFAULT_BPE_VOCAB_SIZE = 512
-LARGEST_VOCABULARY = 2**31 - 1  # ids are 32 bits
+LARGEST_VOCABULARY = 2**24  # training takes room for all of them before it reads a text
 
 
 class Tokenizer(Codec):
@@ -87,10 +87,7 @@ class Tokenizer(Codec):
                 f"lowercase and punctuation are for kind='words', and this is {kind!r}, which "
                 "gives any text back unchanged; leave them out or take kind='words'"
             )
-        if vocab_size is not None and vocab_size > LARGEST_VOCABULARY:
-            raise GlassformerError(
-                f"vocab_size={vocab_size} is beyond {LARGEST_VOCABULARY:,}; ask for fewer tokens"
-            )
+        _check_size(vocab_size)
         texts = _some(iter([texts] if isinstance(texts, str) else texts))
         if kind == "chars":
             return cls(engines.train_chars(texts, vocab_size), eos=engines.EOS)
@@ -155,6 +152,7 @@ class Tokenizer(Codec):
             "eos_token": last,
             "clean_up_tokenization_spaces": False,
         }
+        _check_size(vocab_size)
         engine = engines.train_masked_words(_some(texts), vocab_size, lowercase=lowercase)
         return cls(engine, eos=last, extra_files=tokenizer_files.ExtraFiles(config), blanks=True)
 
@@ -256,6 +254,13 @@ class Tokenizer(Codec):
         """The merges that encode a word; None if the model is no BPE."""
         model = self.content["model"]
         return MergeTable(model) if model["type"] == "BPE" else None
+
+
+def _check_size(vocab_size: int | None) -> None:
+    if vocab_size is not None and vocab_size > LARGEST_VOCABULARY:
+        raise GlassformerError(
+            f"vocab_size={vocab_size} is beyond {LARGEST_VOCABULARY:,}; ask for fewer tokens"
+        )
 
 
 def _some(texts: Iterable[str]) -> Iterator[str]:
