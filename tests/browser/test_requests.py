@@ -29,7 +29,7 @@ def test_a_request_is_seen_while_it_is_written_and_its_prompt_opens_as_a_story(
         turn(batch)
 
     monkeypatch.setattr(Batch, "turn", pausing)
-    asked = {"prompt": "the cat sat", "max_tokens": 6, "temperature": 0}
+    asked = {"prompt": "the cat sat on the mat the cat sat", "max_tokens": 6, "temperature": 0}
     with serve(str(tmp_path / "small")) as url, ThreadPoolExecutor() as client:
         page.goto(f"{url}#/requests")
         expect(page.get_by_text("No program has asked yet")).to_be_visible()
@@ -42,5 +42,8 @@ def test_a_request_is_seen_while_it_is_written_and_its_prompt_opens_as_a_story(
         expect(card).to_contain_text("6 tokens written")
         expect(card).to_contain_text("done")
         expect(card.locator("b")).to_have_text(answer.result().json()["choices"][0]["text"])
+        page.set_viewport_size({"width": 390, "height": 844})
         card.get_by_role("link", name="the cat sat").click()
         expect(page).to_have_url(re.compile(r"#/story.*prompt=the"))
+        expect(page.get_by_role("button", name="sat")).to_have_count(2)
+        expect(page.locator(".rail .next")).to_be_in_viewport(ratio=1)
