@@ -88,7 +88,7 @@ def print_overshoot(
     first = next(rises, None)
     if first is None:
         return
-    was, now = number(losses[first - 1]), number(losses[first])
+    was, now = over_updates(np.array(losses))[1][first - 1 : first + 1]  # as the table has them
     words = (
         f"Update {updates[first]} overshot: the loss rose from {was} to {now}. At learning rate"
         f" {state.next_lr:g} a step goes past the place where the loss is smallest."
