@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
@@ -76,7 +76,7 @@ class ChatWriter(Writer):
         """The answer in one piece."""
         choices: list[schemas.ChatChoice] = []
         for choice in self.answer.choices:
-            part = self._piece(choice, is_first=True)
+            part = await self.written(partial(self._piece, choice, is_first=True))
             assert part.finish_reason is not None, "all has come"
             choices.append(
                 schemas.ChatChoice(
@@ -87,7 +87,6 @@ class ChatWriter(Writer):
                     glass=part.glass,
                 )
             )
-            await asyncio.sleep(0)  # others have their turn
         return schemas.ChatCompletion(**self.about, choices=choices, usage=usage(self.answer))
 
     def _piece(self, choice: Choice, is_first: bool) -> schemas.ChatPiece:

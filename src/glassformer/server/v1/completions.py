@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
@@ -118,8 +118,7 @@ class TextWriter(Writer):
         """The answer in one piece."""
         choices: list[schemas.TextChoice] = []
         for choice in self.answer.choices:
-            choices.append(self._choice(choice, is_first=True))
-            await asyncio.sleep(0)  # others have their turn
+            choices.append(await self.written(partial(self._choice, choice, is_first=True)))
         return schemas.Completion(**self.about, choices=choices, usage=usage(self.answer))
 
     def _choice(self, choice: Choice, is_first: bool) -> schemas.TextChoice:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from glassformer.generation.batch import Chosen
 from glassformer.server.v1 import schemas
@@ -14,6 +15,8 @@ from glassformer.server.v1.engines import Served
 from glassformer.server.v1.glass import Glass
 from glassformer.server.v1.responses import FINGERPRINT, usage
 from glassformer.server.v1.stream import event, in_pieces
+
+Written = TypeVar("Written")
 
 
 class Writer(ABC):
@@ -60,6 +63,13 @@ class Writer(ABC):
                 yield piece
         if self._tells_usage:
             yield event(self.end(usage(self.answer)))
+
+    async def written(self, write: Callable[[], Written]) -> Written:
+        """A choice in one piece: beside the event loop where its many links take long."""
+        if self._glass:
+            return await asyncio.to_thread(write)
+        await asyncio.sleep(0)  # others have their turn
+        return write()
 
     def glass(self, choice: Choice, new: Sequence[Chosen]) -> list[schemas.GlassToken] | None:
         """Where the new tokens of a choice can be looked into, if that is asked for."""
