@@ -214,9 +214,9 @@ class _Telling:
         self._section("Check")
         sheet.line(INDENT, f"recorded    {explanation.value!r} ({dtype})")
         sheet.line(INDENT, f"recomputed  {explanation.recomputed!r} (float64)")
-        allowed = f"rounding allows {explanation.bound:.1e}"
+        allowed = f"rounding allows {number(explanation.bound, 2)}"
         verdict = ("agrees", GOOD) if explanation.agrees else ("DOES NOT AGREE", BAD)
-        sheet.line(INDENT, f"difference  {explanation.error:.1e}; {allowed}: ", verdict)
+        sheet.line(INDENT, f"difference  {number(explanation.error, 2)}; {allowed}: ", verdict)
         if explanation.difference is not None:
             line = f"finite difference of the loss, in float64: {explanation.difference}"
             sheet.prose(line, indent=2, hanging=2)

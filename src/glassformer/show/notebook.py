@@ -343,8 +343,8 @@ def _check(explanation: Explanation) -> str:
         [
             [f"recorded ({dtype})", repr(explanation.value)],
             ["recomputed (float64)", repr(explanation.recomputed)],
-            ["difference", f"{explanation.error:.1e}"],
-            ["rounding allows", f"{explanation.bound:.1e}"],
+            ["difference", number(explanation.error, 2)],
+            ["rounding allows", number(explanation.bound, 2)],
             ["verdict", verdict],
         ],
     )

@@ -337,7 +337,7 @@ class Explanation:
                 self.arithmetic,
                 "",
                 f"recorded {self.value!r}, recomputed in float64 {self.recomputed!r}: {verdict}"
-                f" (difference {self.error:.1e}, rounding allows {self.bound:.1e})",
+                f" (difference {number(self.error, 2)}, rounding allows {number(self.bound, 2)})",
             ]
         if self.difference is not None:
             lines.append(f"finite difference in float64: {self.difference}")

@@ -13,7 +13,7 @@ from glassformer.cli.as_json import AsJson, token_data, tokens_data
 from glassformer.cli.lab.subject import All, Subject, at_position
 from glassformer.cli.streams import say_json
 from glassformer.cli.watching import AtStep, Prompt, Run
-from glassformer.formula.spelling import Fixed
+from glassformer.formula.spelling import Fixed, number
 from glassformer.lab.logit_attribution import Share, attribute
 from glassformer.show.explanation import short_address
 from glassformer.show.labels import index_label
@@ -98,7 +98,7 @@ def command(
         ("sum as printed", column.text(sum(units))),
         (f"sum of all {len(shares)} shares", f"{result.total!r} (float64)"),
         ("recorded logit", f"{result.logit!r} ({dtype})"),
-        ("difference", f"{result.total - result.logit:.1e}"),
+        ("difference", number(result.total - result.logit, 2)),
         ("address", result.address),
     ):
         sheet.line(f"  {what:24}{value}")
