@@ -123,6 +123,7 @@ def test_a_masked_cell_and_a_leaf_say_what_they_are():
     masked = rendered(trace.explain("blocks.0.attn.attn_scores[head=0,query=0,key=2]")).text
     assert "= -inf" in masked
     assert "masked: this query may not look at this key" in masked
+    assert "difference  0; rounding allows 0: agrees" in masked
     leaf = rendered(trace.explain("weight/embed.W_E[vocab=0,d_model=0]")).text
     assert "A trained parameter" in leaf
     assert "Operands" not in leaf
