@@ -1,6 +1,7 @@
 """The names that `import glassformer as gf` offers."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import glassformer as gf
+from glassformer.training import train_state
 
 
 def test_what_type_checkers_see_is_what_is_loaded():
@@ -31,6 +33,15 @@ def test_every_public_name_is_there_and_listed(name: str):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Transfromer'"):
         gf.Transfromer  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_0_1_called_otherwise_is_still_known_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="called Decoder now"):
+        assert gf.Transformer is gf.Decoder  # pyright: ignore[reportAttributeAccessIssue]
+    sys.modules.pop("glassformer.training.learner", None)  # another test may have imported it
+    with pytest.warns(DeprecationWarning, match="called glassformer.training.train_state now"):
+        learner = importlib.import_module("glassformer.training.learner")
+    assert learner.open_run is train_state.open_run
 
 
 def test_a_package_of_a_functions_name_does_not_take_its_place():

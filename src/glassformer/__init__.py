@@ -76,6 +76,8 @@ _HOME = {  # public name -> the module that defines it; the imports above say th
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Transformer":  # as 0.1 called it
+        return importlib.import_module("glassformer.model").Transformer
     if name not in _HOME:
         raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
     home = _HOME[name]

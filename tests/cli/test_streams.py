@@ -27,7 +27,7 @@ def steering(seen: str) -> set[str]:
 def test_no_way_to_print_lets_a_text_steer_the_terminal(capsys, monkeypatch):
     written = io.StringIO()
     raw = Console(file=written, force_terminal=True, color_system=None, width=80)
-    with TrainingDisplay(10, None, raw) as display:
+    with TrainingDisplay(10, raw) as display:
         written.truncate(0)  # the live bar's own first lines
         display({"step": 1, "sample": STEERS})
         display({"step": 1, "note": STEERS})
@@ -53,7 +53,7 @@ def test_no_way_to_print_lets_a_text_steer_the_terminal(capsys, monkeypatch):
 
 def test_the_first_line_after_a_resumed_start_has_the_floor():
     written = io.StringIO()
-    with TrainingDisplay(10, 0.5, Console(file=written)) as display:
+    with TrainingDisplay(10, Console(file=written), 0.5) as display:
         display({"step": 7, "loss": 1.0, "tokens_per_second": 9.0})
     assert written.getvalue() == "step      7  loss 1.000  floor 0.500  9 tokens/s\n"
 

@@ -12,6 +12,7 @@ from glassformer.errors import GlassformerError
 from glassformer.model import Config, Decoder, build_preset
 from glassformer.server.record import in_float64
 from glassformer.training import checkpoint as ck
+from glassformer.training.loop import Loop
 from glassformer.training.recipe import Recipe
 from glassformer.training.replay import Replay, saved_states, state_at
 from glassformer.training.train_state import open_train_state
@@ -35,6 +36,24 @@ def test_the_state_after_any_step_is_that_of_training_bit_for_bit(run):
         assert recipe.steps == STEPS
         for name, parameter in model.named_parameters():
             assert torch.equal(parameter, weights[step][name]), (step, name)
+
+
+def test_a_step_is_made_again_on_as_many_threads_as_in_training(tmp_path, monkeypatch):
+    advance, threads = Loop.advance, list[int]()
+
+    def counted(loop: Loop) -> None:
+        threads.append(torch.get_num_threads())
+        advance(loop)
+
+    monkeypatch.setattr(Loop, "advance", counted)
+    torch.set_num_threads(2)
+    try:
+        train_run(tmp_path / "run")
+        state_at(tmp_path / "run", 3)
+    finally:
+        torch.set_num_threads(1)
+    assert len(threads) > STEPS
+    assert {*threads} == {1}
 
 
 def test_replays_at_the_same_time_draw_the_dropout_of_training(run):

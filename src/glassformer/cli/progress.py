@@ -25,7 +25,7 @@ class TrainingDisplay:
     `floor`: the loss that no model can beat, where it is known.
     """
 
-    def __init__(self, steps: int, floor: float | None, console: Console) -> None:
+    def __init__(self, steps: int, console: Console, floor: float | None = None) -> None:
         self.steps, self.floor, self.console = steps, floor, console
         self.live = console.is_terminal
         self.loss: float | None = None

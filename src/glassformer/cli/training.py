@@ -68,7 +68,7 @@ def train_showing(
             for note in notes:
                 event("note", {"step": 0, "note": note})
     with (
-        TrainingDisplay(recipe.steps, data.floor, console) as display,
+        TrainingDisplay(recipe.steps, console, data.floor) as display,
         logging_to(loggers, run) as log,
         stopping_on_signals(ranks) as stop,
         ranks.naming_the_missing(),

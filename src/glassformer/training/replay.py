@@ -1,8 +1,8 @@
 """A run's training gone through again: the model and optimizer as they were after any step.
 
 All that a step depends on is in the run folder (weights, moments, tokens, recipe) or a function of
-(seed, step), so a replay from a snapshot gives the same bits: in fp32 on the CPU, with as many
-threads. The run is only read: no lock, no metrics, no file.
+(seed, step), so a replay from a snapshot gives the same bits: in fp32 on the CPU, where as many
+threads are at hand. The run is only read: no lock, no metrics, no file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.kernels.threads import one_thread
 from glassformer.metrics import Row
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training import checkpoint as ck
@@ -119,7 +120,8 @@ class Replay:
     def advance(self) -> Row:
         """Make the next step; return its metrics."""
         self.model.train()
-        self._loop.advance()
+        with one_thread(self._loop.is_small):  # as in training: the threads' sums are the numbers
+            self._loop.advance()
         return self._loop.rows[-1]
 
     def batches(self, step: int) -> list[Batch]:
