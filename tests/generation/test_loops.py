@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from glassformer.formula.evaluate import evaluate
-from glassformer.formula.nodes import Drawn
+from glassformer.formula.nodes import Drawn, Reduce, walk
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import preamble
 from glassformer.generation.c_step.layout import Extent, Layout, dense
@@ -25,10 +25,18 @@ from glassformer.ops import REGISTRY, Op
 from tests.ops.cases import AXES, CASES, Draws
 
 REALS = {torch.float32: "float", torch.float64: "double"}
+
+
+def is_chosen(formula: Formula) -> bool:
+    """Whether it is drawn or the largest of some: a step ends with the scores."""
+    argmax = any(isinstance(n, Reduce) and n.kind == "argmax" for n in walk(formula.body))
+    return argmax or isinstance(formula.body, Drawn)
+
+
 ELEMENTARY = {
     name: op
     for name, op in REGISTRY.items()
-    if isinstance(op, Op) and not any(isinstance(o.body, Drawn) for o in op.outputs)
+    if isinstance(op, Op) and not any(is_chosen(output) for output in op.outputs)
 }
 Call = tuple[Formula, dict[str, Tensor], dict[str, Any], tuple[int, ...]]
 

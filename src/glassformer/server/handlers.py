@@ -60,8 +60,8 @@ def answer_errors(app: FastAPI) -> None:
 
 def fault(error: Mapping[str, Any]) -> str:
     """What is wrong with a field, of an error of the validator."""
-    words: str = FAULTS.get(error["type"], error["msg"])
-    return words
+    kind = error["type"]
+    return FAULTS[kind] if kind in FAULTS else str(error["msg"])
 
 
 def no_json(error: Mapping[str, Any]) -> str:

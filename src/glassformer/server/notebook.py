@@ -48,7 +48,7 @@ def page(trace: Trace) -> TracePage:
 
     >>> import glassformer as gf
     >>> gf.page(gf.watch("worked_example", "the cat"))
-    <Page about <Trace of 187 values, 7,532 bytes>>
+    <Page about <Trace of 186 values, 7,524 bytes>>
     """
     if not isinstance(trace, Trace):
         raise GlassformerError(
