@@ -270,6 +270,14 @@ def test_texts_become_tokens_and_tokens_texts(folder):
     assert server.get("/tokenizer_info").json()["eos_token"] == "<eos>"
 
 
+def test_a_models_length_is_what_the_server_has_room_for(folder, monkeypatch):
+    monkeypatch.setattr("glassformer.generation.batch.CACHE_BYTES", 100_000)
+    server = client_in_process(str(folder))
+    [model] = server.get("/v1/models").json()["data"]
+    read = server.post("/tokenize", json={"prompt": "the cat"}).json()
+    assert 0 < model["max_model_len"] == read["max_model_len"] < 200
+
+
 def test_the_metrics_count_and_hold_no_text(folder, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     server = client_in_process(str(folder))

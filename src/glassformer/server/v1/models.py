@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
+from glassformer.generation.batch import room_for
+from glassformer.model import TowersConfig
 from glassformer.server.runs import Source
 from glassformer.server.v1 import schemas
 from glassformer.server.v1.responses import refusals
 from glassformer.server.v1.services import ClientAnswers
+
+WIDEST = torch.float32.itemsize
+"""Bytes that a number of a cache takes, unless its model is held in fewer."""
 
 router = APIRouter(responses=refusals())
 
@@ -46,8 +52,7 @@ async def metrics(answers: ClientAnswers) -> PlainTextResponse:
 
 
 def _model(source: Source) -> schemas.Model:
-    folder = source.folder
+    folder, config = source.folder, source.config
     created = int(folder.stat().st_mtime) if folder is not None else 0
-    return schemas.Model(
-        id=source.id, created=created, owned_by="glassformer", max_model_len=source.config.n_ctx
-    )
+    most = config.n_ctx if isinstance(config, TowersConfig) else room_for(config, WIDEST)[1]
+    return schemas.Model(id=source.id, created=created, owned_by="glassformer", max_model_len=most)
