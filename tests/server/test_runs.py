@@ -4,6 +4,8 @@ import functools
 import json
 import shutil
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from glassformer.training.examples import examples
 from glassformer.training.loop import train
 from glassformer.training.prepare import new_run
 from glassformer.training.run import read_metrics
-from glassformer.training.train_state import open_run, open_train_state
+from glassformer.training.train_state import TrainState, open_run, open_train_state
 from tests.server.served import client, error, node_table, open_trace
 from tests.training.replayed import train_run
 
@@ -117,6 +119,22 @@ def test_a_run_that_its_patience_ended_has_no_steps_left(tmp_path, losses, left)
     rows = [{"step": i + 3, "val_loss": loss} for i, loss in enumerate(losses)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert client(str(folder)).get("/api/runs/patient").json()["steps_left"] == left
+
+
+def test_a_model_that_several_ask_for_at_once_is_opened_once(monkeypatch):
+    opened = []
+
+    def slowly(where: str, at_step: int | None) -> TrainState:
+        time.sleep(0.05)
+        opened.append(where)
+        return open_train_state(where, at_step)
+
+    monkeypatch.setattr("glassformer.server.runs.open_train_state", slowly)
+    runs = Runs([str(trained())])
+    with ThreadPoolExecutor(4) as pool:
+        states = [*pool.map(lambda _: runs.train_state("red-house"), range(4))]
+    assert len(opened) == 1
+    assert all(state is states[0] for state in states)
 
 
 def test_the_suggested_prompts_can_be_traced_and_hold_no_unknown_word():

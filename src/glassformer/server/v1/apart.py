@@ -21,7 +21,7 @@ from glassformer.generation.packed import is_small
 from glassformer.model import Decoder
 from glassformer.server.errors import ApiError
 from glassformer.server.v1 import messages
-from glassformer.server.v1.engine import ENDING, QUEUE, refuse_more
+from glassformer.server.v1.engine import QUEUE, over, refuse_more
 
 WRITE = [sys.executable, "-m", "glassformer.server.v1.apart_child"]
 
@@ -50,6 +50,7 @@ class EngineApart:
         self._unsent: deque[bytes] = deque()
         self._lock = threading.Lock()  # held by who sends
         self.slots = 1
+        self._leaves = False
         self.ended = False
         """Whether it takes no more."""
         self._process = subprocess.Popen(
@@ -87,7 +88,7 @@ class EngineApart:
     def submit(self, texts: Sequence[Text]) -> None:
         """Have texts continued, as soon as there is room."""
         if self.ended:
-            raise ApiError("ending", ENDING)
+            raise over(is_replaced=not self._leaves)
         refuse_more(self.waiting, len(texts), self._queue)
         if not self._is_read:
             asyncio.get_running_loop().add_reader(self._out, self._receive)
@@ -110,7 +111,7 @@ class EngineApart:
 
     def leave(self) -> None:
         """Take no more; what has begun may end in a moment, and is told an error after it."""
-        self.ended = True
+        self.ended = self._leaves = True
         self._send({"leave": True})
 
     def retire(self) -> None:

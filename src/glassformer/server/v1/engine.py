@@ -18,12 +18,22 @@ GRACE_SECONDS = 0.6
 """How long texts that have begun may go on when the server ends; its answers have a second."""
 
 ENDING = "the server is ending; start it again"
+REPLACED = "the model was opened anew meanwhile; ask again"
+
+
+def over(is_replaced: bool) -> ApiError:
+    """Why an engine takes no more."""
+    return ApiError("busy", REPLACED) if is_replaced else ApiError("ending", ENDING)
 
 
 def refuse_more(waiting: int, more: int, most: int) -> None:
     """Raise where so many texts more may not wait; where none does, any number may."""
     if waiting and waiting + more > most:
         raise ApiError("busy", "the server has too many texts to continue; come again soon")
+
+
+REPLACED_AT = float("inf")
+"""When a replaced engine ends at the latest: its texts have all the time that they take."""
 
 
 class Engine:
@@ -66,7 +76,7 @@ class Engine:
         """Have texts continued, as soon as there is room."""
         with self._condition:
             if self._ends_at is not None:
-                raise ApiError("ending", ENDING)
+                raise over(is_replaced=self._ends_at == REPLACED_AT)
             refuse_more(self.waiting, len(texts), self._queue)
             self._waiting.extend(texts)
             self._condition.notify()
@@ -84,13 +94,13 @@ class Engine:
     def leave(self) -> None:
         """Take no more; what has begun may end in a moment, and is told an error after it."""
         with self._condition:
-            self._ends_at = self._ends_at or time.monotonic() + GRACE_SECONDS
+            self._ends_at = min(self._ends_at or REPLACED_AT, time.monotonic() + GRACE_SECONDS)
             self._condition.notify()
 
     def retire(self) -> None:
         """Take no more, and end when all is done."""
         with self._condition:
-            self._ends_at = float("inf")
+            self._ends_at = REPLACED_AT
             self._condition.notify()
 
     def join(self) -> None:
