@@ -21,7 +21,7 @@ from glassformer.generation.packed import is_small
 from glassformer.model import Decoder
 from glassformer.server.errors import ApiError
 from glassformer.server.v1 import messages
-from glassformer.server.v1.engine import QUEUE, over, refuse_more
+from glassformer.server.v1.engine import QUEUE, refusal, refuse_more
 
 WRITE = [sys.executable, "-m", "glassformer.server.v1.apart_child"]
 
@@ -88,7 +88,7 @@ class EngineApart:
     def submit(self, texts: Sequence[Text]) -> None:
         """Have texts continued, as soon as there is room."""
         if self.ended:
-            raise over(is_replaced=not self._leaves)
+            raise refusal(is_replaced=not self._leaves)
         refuse_more(self.waiting, len(texts), self._queue)
         if not self._is_read:
             asyncio.get_running_loop().add_reader(self._out, self._receive)

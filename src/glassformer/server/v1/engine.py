@@ -17,11 +17,14 @@ QUEUE = 256
 GRACE_SECONDS = 0.6
 """How long texts that have begun may go on when the server ends; its answers have a second."""
 
+REPLACED_AT = float("inf")
+"""When a replaced engine ends at the latest: its texts have all the time that they take."""
+
 ENDING = "the server is ending; start it again"
 REPLACED = "the model was opened anew meanwhile; ask again"
 
 
-def over(is_replaced: bool) -> ApiError:
+def refusal(is_replaced: bool) -> ApiError:
     """Why an engine takes no more."""
     return ApiError("busy", REPLACED) if is_replaced else ApiError("ending", ENDING)
 
@@ -30,10 +33,6 @@ def refuse_more(waiting: int, more: int, most: int) -> None:
     """Raise where so many texts more may not wait; where none does, any number may."""
     if waiting and waiting + more > most:
         raise ApiError("busy", "the server has too many texts to continue; come again soon")
-
-
-REPLACED_AT = float("inf")
-"""When a replaced engine ends at the latest: its texts have all the time that they take."""
 
 
 class Engine:
@@ -76,7 +75,7 @@ class Engine:
         """Have texts continued, as soon as there is room."""
         with self._condition:
             if self._ends_at is not None:
-                raise over(is_replaced=self._ends_at == REPLACED_AT)
+                raise refusal(is_replaced=self._ends_at == REPLACED_AT)
             refuse_more(self.waiting, len(texts), self._queue)
             self._waiting.extend(texts)
             self._condition.notify()

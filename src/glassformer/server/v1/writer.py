@@ -41,7 +41,7 @@ class Writer(ABC):
 
     @abstractmethod
     def end(self, spent: schemas.Usage) -> schemas.Completion | schemas.ChatChunk:
-        """The last part, which says how many tokens it were."""
+        """The last part, which says how many tokens there were."""
 
     async def parts(self) -> AsyncIterator[str]:
         """All parts, as server-sent events."""
