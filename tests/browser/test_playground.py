@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import httpx
 import pytest
 import torch
 from playwright.sync_api import Page, expect
@@ -125,22 +126,23 @@ def test_what_was_cut_says_which_setting_cut_it(page: Page, server: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("seed", "added"),
+    ("seed", "added", "first"),
     [
-        (0, 1),
+        (0, 1, 0),
         *(
-            pytest.param(*pair, marks=pytest.mark.heavy)
-            for pair in ((0, 0), (424242, 0), (2**53 - 1, 0))
+            pytest.param(*each, marks=pytest.mark.heavy)
+            for each in ((0, 0, 0), (424242, 0, 0), (2**53 - 1, 0, 0), (5, 1, -1), (5, 1, 7))
         ),
     ],
 )
-def test_the_number_drawn_is_that_of_the_seed_and_the_place(
-    page: Page, server: str, seed: int, added: int
+def test_the_number_drawn_is_that_of_the_seed_and_the_place_and_no_prompt_is_taken_back(
+    page: Page, server: str, seed: int, added: int, first: int
 ) -> None:
     start = PROMPT.removesuffix(" is") if added else PROMPT
-    drawn = {"start": start, "at": added, "tokens": [[3, " is"]] * added}
+    drawn = {"start": start, "at": added, "first": first, "tokens": [[3, " is"]] * added}
     visit(page, server, sampling={"seed": seed}, drawn=drawn)
-    assert float(page.get_by_test_id("u").inner_text()) == uniform(seed, added)
+    assert float(page.get_by_test_id("u").inner_text()) == uniform(seed, first + added)
+    assert page.get_by_role("button", name="Undo").is_enabled() == (added > 0 and first >= 0)
 
 
 def test_moving_the_number_by_hand_moves_the_choice_along_the_line(
@@ -188,12 +190,22 @@ def test_sampling_on_can_be_undone_and_redone_and_is_what_generate_would_draw(
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(texts[2])
 
 
-def test_a_choice_can_be_recorded_so_that_its_numbers_have_addresses(
+def test_the_link_of_an_answers_token_stands_at_its_draw_and_what_follows_can_be_recorded(
     page: Page, server: str
 ) -> None:
-    visit(page, server, sampling={"temperature": 1.2, "top_k": 9, "seed": 8})
+    how = {"temperature": 1.2, "seed": 8, "max_tokens": 4, "glass": True}
+    asked = {"model": "small", "prompt": PROMPT, **how}
+    *_, third, fourth = httpx.post(f"{server}v1/completions", json=asked).json()["choices"][0][
+        "glass"
+    ]
+    page.goto(third["link"].replace("#/story", "#/playground"))
+    expect(page.get_by_test_id("recorded")).to_have_attribute("data-agrees", "true")
+    assert chosen(page) == third["token"]
+    assert float(page.get_by_test_id("u").inner_text()) == uniform(8, 2)
+    page.get_by_role("button", name="and go on").click()
     page.get_by_role("button", name="Record this choice").click()
     expect(page.get_by_test_id("recorded")).to_have_attribute("data-agrees", "true")
+    assert chosen(page) == fourth["token"]
     page.get_by_role("link", name="choose/u", exact=True).click()
     expect(page.get_by_test_id("value")).to_have_text(re.compile(r"^0\.\d+"))
 

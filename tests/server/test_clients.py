@@ -189,6 +189,7 @@ def opened(server: TestClient, link: str) -> dict[str, Any]:
     assert (route, fields["at"], fields["run"]) == ("/story", "choose/token", "small")
     drawn = json.loads(fields.get("drawn", "null"))
     if drawn:
+        assert drawn["first"] + drawn["at"] == json.loads(fields["draw"])["index"]
         assert fields["prompt"] == drawn["start"] + "".join(text for _, text in drawn["tokens"])
     return open_trace(
         server,

@@ -143,6 +143,7 @@ class Continuation:
         for token in ids[self._n_before + len(self._tokens) :]:
             self._tokens.append((token, self._stream.push(token)))
         drawn = {"start": self._start, "at": len(self._tokens), "tokens": self._tokens}
+        drawn["first"] = self._n_before - len(self._prompt)
         text = self._start + "".join(piece for _, piece in self._tokens)
         return {"prompt": text, "drawn": _json(drawn)}
 

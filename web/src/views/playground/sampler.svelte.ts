@@ -25,28 +25,32 @@ class Sampler {
     return Object.assign(result, recorded, checked(route.json("sampling") ?? {}));
   });
 
-  drawn = $derived.by((): Drawn => {
-    const settings = route.json("drawn");
-    const prompt = route.get("prompt") ?? session.about?.prompt ?? "";
-    const two = session.task === "translation";
-    if (isDrawn(settings) && textOf(settings) === prompt && two === (settings.of === "written"))
-      return settings;
-    if (!two) return { start: prompt, at: 0, tokens: [] };
-    // its own translation, as if it had been taken word by word
-    const written = session.about!.ids.slice(1).map((id): [number, string] => [id, ""]);
-    return { start: prompt, at: written.length, tokens: written, of: "written" };
+  drawn = $derived.by((): Drawn & { first: number } => {
+    const drawn = this.read();
+    const index = session.about?.sampling?.index ?? drawn.at; // of a choice that was made elsewhere
+    return { first: index - drawn.at, ...drawn };
   });
 
   /** Whether the URL names drawn tokens that cannot be read. */
   unread = $derived(route.get("drawn") !== undefined && !isDrawn(route.json("drawn")));
 
   /** The number that chooses: the token's own, unless the reader moved it. */
-  u = $derived.by(() => this.draft.u ?? uniform(this.draft.seed, this.drawn.at));
+  u = $derived.by(() => this.draft.u ?? uniform(this.draft.seed, this.index));
+
+  /** Which of the answer's new tokens is chosen. */
+  get index(): number {
+    return this.drawn.first + this.drawn.at;
+  }
+
+  /** How many of the drawn tokens are the prompt's, so that they are not taken back. */
+  get given(): number {
+    return Math.max(0, -this.drawn.first);
+  }
 
   /** What the server records this choice with. */
   get sampling(): Sampling {
     const { u: _, ...settings } = this.draft;
-    return { ...settings, index: this.drawn.at };
+    return { ...settings, index: this.index };
   }
 
   /** Whether the trace holds this very choice as recorded nodes. */
@@ -70,7 +74,7 @@ class Sampler {
   }
 
   restart(): void {
-    this.go({ ...this.drawn, at: 0 });
+    this.go({ ...this.drawn, at: this.given });
   }
 
   undo(): void {
@@ -79,6 +83,19 @@ class Sampler {
 
   redo(): void {
     this.go({ ...this.drawn, at: this.drawn.at + 1 });
+  }
+
+  /** The drawn tokens of the URL, as far as they belong to the prompt. */
+  private read(): Drawn {
+    const settings = route.json("drawn");
+    const prompt = route.get("prompt") ?? session.about?.prompt ?? "";
+    const two = session.task === "translation";
+    if (isDrawn(settings) && textOf(settings) === prompt && two === (settings.of === "written"))
+      return settings;
+    if (!two) return { start: prompt, at: 0, tokens: [] };
+    // its own translation, as if it had been taken word by word
+    const written = session.about!.ids.slice(1).map((id): [number, string] => [id, ""]);
+    return { start: prompt, at: written.length, tokens: written, of: "written" };
   }
 
   private go(drawn: Drawn): void {
