@@ -10,7 +10,8 @@ setting up and warming up come on top of it. Absolute times of different runs ar
     python -m bench                          every benchmark, in the order of their names
     python -m bench NAME ... [--seconds 10]  those named, without the prefix `bench_`
 
-`--threads 1` is for a busy machine, where two threads mostly wait for each other.
+`--threads 1` is for a busy machine, where two threads mostly wait for each other. Those whose `run`
+also takes a text train on that of `--text FILE`, or on Storyland.
 
 The table is printed as it grows; the same, with machine, load and versions, is written to
 `bench/results/NAME.json`. Results worth keeping go to `LOG.md` with their command and hardware, and

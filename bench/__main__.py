@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -25,30 +26,54 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help="how long to measure, for each name"
     )
-    parser.add_argument("--text", type=Path, help="for quality: a text in place of Storyland's")
-    parser.add_argument("--threads", type=int, help="of PyTorch; as many as it takes if not given")
+    parser.add_argument("--text", type=Path, help="a text in place of Storyland's, for some")
+    parser.add_argument(
+        "--threads", type=_positive, help="of PyTorch; as many as it takes if not given"
+    )
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
+    if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     unknown = sorted(set(chosen.names) - set(known))
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; known: {', '.join(known)}")
+    names = sorted(chosen.names or known)
+    if chosen.text is not None:
+        textless = [name for name in names if not _takes_text(name)]
+        if textless:
+            takers = ", ".join(filter(_takes_text, known))
+            parser.error(f"--text: {textless[0]} takes no text; only {takers} do")
+        if not chosen.text.is_file():
+            parser.error(f"--text: there is no file {chosen.text}; give a text")
     where = machine()
     print(", ".join(f"{name} {value}" for name, value in where.items()), end="\n\n")
     print(HEADER)
     RESULTS.mkdir(exist_ok=True)
-    for name in sorted(chosen.names or known):
-        module = importlib.import_module(f"bench.bench_{name}")
+    for name in names:
+        module = _module(name)
         print(f"\n{name}: {(module.__doc__ or '').partition(chr(10))[0]}")
         rows = []
-        takes_text = "text" in inspect.signature(module.run).parameters
-        options = {"text": chosen.text} if takes_text else {}
+        options = {} if chosen.text is None else {"text": chosen.text}
         for row in module.run(chosen.seconds, **options):
             print(row, flush=True)
             rows.append(row.to_dict())
         result = {"machine": {**machine(), "load before": where["load"]}, "rows": rows}
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"bench.bench_{name}")
+
+
+def _takes_text(name: str) -> bool:
+    return "text" in inspect.signature(_module(name).run).parameters
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of threads; give 1 or more")
+    return number
 
 
 if __name__ == "__main__":
