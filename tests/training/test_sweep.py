@@ -81,6 +81,45 @@ def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('text = "t.txt"\nd_model = [8, 17]', "variant d_model=17: d_model=17 does not split into"),
+        ('text = "t.txt"\nn_ctx = [8, 9999]', "variant n_ctx=9999: the text has 2,042 tokens"),
+        ('text = "t.txt"\nlr = [0.1, -1]', "variant lr=-1: lr=-1 must be a finite number above 0"),
+        (
+            'text = "t.txt"\nonly = ["blocks", "blok"]',
+            "variant only=blok: --only 'blok' is no part",
+        ),
+        ('text = [["t.txt"], ["u.txt"]]', "variant text=u.txt: there is no file or folder u.txt"),
+        ('text = "t.txt"\nlog = ["tensorboard", "board"]', "variant log=board: --log 'board'"),
+        (
+            'text = "t.txt"\noptimizer = ["adamw", "muon"]\nonly = "blocks"',
+            "choose --optimizer adamw",
+        ),
+        pytest.param(
+            'preset = "chat"\nn_ctx = [256, 8]',
+            "variant n_ctx=8: a conversation has up to",
+            marks=pytest.mark.heavy,
+        ),
+        pytest.param(
+            'preset = "translation"\nd_model = [64, 17]',
+            "variant d_model=17: d_model=17 does not",
+            marks=pytest.mark.heavy,
+        ),
+        ('from = ["worked_example", "none"]\nn_ctx = 8', "variant from=none: there is no folder"),
+    ],
+)
+def test_a_value_that_cannot_be_trained_with_is_refused_before_any_variant_begins(
+    glassformer, tmp_path, monkeypatch, content, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.txt").write_text(TEXT)
+    more = "" if "text" not in content else 'tokenizer = "chars"\nn_heads = 2\n'
+    code, _, shown = glassformer("sweep", written(tmp_path, more + content), "--out", "runs")
+    assert (code, said in shown, Path("runs").exists()) == (2, True, False), shown
+
+
 @pytest.mark.heavy
 def test_a_stopped_sweep_saves_and_says_how_it_goes_on(glassformer, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text(TEXT)
@@ -175,8 +214,9 @@ def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(gla
     text = tmp_path / "text.txt"
     text.write_text(TEXT)
     options = {"text": [str(text)], **OPTIONS}
-    file = written(tmp_path, to_toml({**options, "d_model": [8, 16, 17]}))
+    file = written(tmp_path, to_toml({**options, "d_model": [8, 16, 24]}))
     out = tmp_path / "runs"
+    (out / "d_model=24/mine").mkdir(parents=True)
     model = {name: OPTIONS[name] for name in ("n_ctx", "n_layers", "n_heads")}
 
     def begun(folder: Path, d_model: int, until: int) -> None:
@@ -197,7 +237,7 @@ def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(gla
 
     code, shown, said = glassformer("sweep", file, "--out", out, "--json", "--jobs", "2")
     assert code == 2
-    assert "1 of 3 trainings failed, d_model=17 with: d_model=17 does not split into" in said
+    assert f"1 of 3 trainings failed, d_model=24 with: {out}/d_model=24 is not empty" in said
     results = {result["name"]: result for result in json.loads(shown)}
     losses = [result["val_loss"] for result in results.values()]
     assert losses[:2] == sorted(losses[:2])
@@ -206,7 +246,7 @@ def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(gla
     assert {name: result["steps"] for name, result in results.items()} == {
         "d_model=8": 6,
         "d_model=16": 6,
-        "d_model=17": 0,
+        "d_model=24": 0,
     }
     assert (out / "d_model=8/metrics.jsonl").stat().st_mtime_ns == kept
     one, two = (

@@ -29,8 +29,13 @@ def read_options(ctx: typer.Context, file: Path | None) -> Path | None:
     if file is not None and not ctx.resilient_parsing:
         known = params_of(ctx.command)
         options = checked_options(read_toml(file), known, lambda name: location_of(file, name))
-        ctx.default_map = {known[name].name: value for name, value in options.items()}
+        ctx.default_map = by_param(options, known)
     return file
+
+
+def by_param(options: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's options by the names of the command's parameters."""
+    return {known[name].name: value for name, value in options.items()}
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from glassformer.cli.console import SafeConsole
 from glassformer.cli.progress import duration
 from glassformer.cli.stopping import ENDING, stopping_on_signals
 from glassformer.cli.streams import say_json
-from glassformer.cli.variants import Variant, read_variants
+from glassformer.cli.variants import Variant, check_variants, read_variants
 from glassformer.errors import GlassformerError
 from glassformer.files import write_atomically
 from glassformer.formula.spelling import difference
@@ -71,9 +71,14 @@ class Training:
             )
 
     @property
+    def is_begun(self) -> bool:
+        """Whether there is a run of it, of an earlier sweep."""
+        return (self.folder / "run.json").is_file()
+
+    @property
     def is_kept(self) -> bool:
         """Whether an earlier sweep has trained it to its end."""
-        if not (self.folder / "run.json").is_file():
+        if not self.is_begun:
             return False
         saved, run = steps_saved(self.folder / "checkpoints"), load_run(self.folder)
         return bool(saved) and saved[-1] == run.steps_done and run.is_over
@@ -81,8 +86,7 @@ class Training:
     def start(self) -> None:
         """Begin it, or go on with it; what it says is in its log."""
         write_atomically(self.config, to_toml(self.variant.options))
-        begun = (self.folder / "run.json").is_file()
-        chosen = ["--resume"] if begun else ["--config", str(self.config)]
+        chosen = ["--resume"] if self.is_begun else ["--config", str(self.config)]
         environment = {"OMP_NUM_THREADS": str(self.threads), **os.environ}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -113,7 +117,7 @@ class Training:
         folder, options = str(self.folder), self.variant.varied
         code = 0 if self.process is None else self.process.returncode
         error = None if code in (0, *(128 + n for n in ENDING)) else self._last_line(code)
-        if not (self.folder / "run.json").is_file():
+        if not self.is_begun:
             return Result(self.variant.name, folder, options, error=error or "not trained")
         run = load_run(self.folder)
         held = run.step_held or 0
@@ -155,9 +159,10 @@ def command(
     """
     variants = read_variants(file)
     folder = out or Path("runs") / file.stem
-    folder.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     trainings = [Training(variant, folder, threads) for variant in variants]
+    check_variants(file, (t.variant for t in trainings if not t.is_begun))
+    folder.mkdir(parents=True, exist_ok=True)
     console = SafeConsole(quiet=as_json)
     stopped_by = _train_all(trainings, jobs, console)
     results = sorted((t.result() for t in trainings), key=lambda r: (math.isnan(r.loss), r.loss))

@@ -39,9 +39,12 @@ from glassformer.text.mixture import parse_weights
 from glassformer.training.choices import Choices
 from glassformer.training.loop import Outcome
 from glassformer.training.preference import BETA
-from glassformer.training.prepare import Prepared, new_run, resumed_run
+from glassformer.training.prepare import Prepared, check, new_run, resumed_run
 from glassformer.training.ranks import Ranks
 from glassformer.training.trainable import TRAINABLE
+
+CHECK = "check"
+"""The `obj` of a context that asks whether its options can be trained with, and for no training."""
 
 
 def command(
@@ -272,6 +275,9 @@ def command(
             "--shard shares out weights and their state, and what is trained is a part of them;"
             " leave --shard out, and each process holds the whole model"
         )
+    if ctx.obj == CHECK:
+        check(choices)
+        return
     resume = resume or (restarted() and (out / "run.json").is_file())
     with together(device, shard, deadline) as ranks:
         choices = replace(choices, device=ranks.where(device))

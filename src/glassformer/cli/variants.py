@@ -5,13 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassformer.cli.app import load_verb
-from glassformer.cli.config import checked_options, location_of, params_of, read_toml, takes_several
+from glassformer.cli.config import (
+    by_param,
+    checked_options,
+    location_of,
+    params_of,
+    read_toml,
+    takes_several,
+)
+from glassformer.cli.train import CHECK
 from glassformer.errors import GlassformerError
 
 TABLE = "variants"
@@ -60,6 +68,19 @@ def read_variants(file: Path) -> list[Variant]:
             variants.append((name, options))
     differing = [name for name in _names(variants) if len(_values(variants, name)) > 1]
     return _named(file, variants, differing)
+
+
+def check_variants(file: Path, variants: Iterable[Variant]) -> None:
+    """Raise for the first that could not be trained; what only its tokens tell, of short texts."""
+    train = load_verb("train")
+    known = params_of(train)
+    for name, options, _ in variants:
+        typed = by_param(checked_options(options, known, lambda _: str(file)), known)
+        try:
+            with train.make_context("train", [], default_map=typed, obj=CHECK) as ctx:
+                train.invoke(ctx)
+        except GlassformerError as error:
+            raise GlassformerError(f"{file}, variant {name}: {error}") from error
 
 
 def _location(file: Path, name: str, table: Mapping[str, Any], option: str) -> str:

@@ -12,8 +12,6 @@ from glassformer.text.load import load_tokenizer
 from glassformer.text.tokenizer import KINDS, Tokenizer
 from glassformer.training.choices import Choices
 
-TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
-
 
 def new_tokenizer(choices: Choices, table: dict[str, Any], texts: Iterable[str]) -> Tokenizer:
     """The tokenizer that was asked for, or that of a preset's `table`, learned from texts."""
@@ -30,7 +28,6 @@ def new_tokenizer(choices: Choices, table: dict[str, Any], texts: Iterable[str])
     if "vocabulary" in table and choices.vocab_size is None:
         return Tokenizer.from_words(table["vocabulary"], lowercase=table.get("lowercase", False))
     size = table.get("vocab_size") if choices.vocab_size is None else choices.vocab_size
-    texts = first_characters(texts, TOKENIZER_CHARACTERS)
     if table.get("masked"):
         return Tokenizer.of_masked_words(texts, size, lowercase=table.get("lowercase", True))
     return Tokenizer.train(kind, texts, vocab_size=size, lowercase=table.get("lowercase", False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from glassformer.interop import load
 from glassformer.interop.open import reads_text, without_tokenizer
 from glassformer.model import Config, TowersConfig, load_preset
 from glassformer.model.adapted import refuse_two, with_adapters
-from glassformer.model.kinds import kind_of
+from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.text.mixture import Mixture, mixture_summary
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.checkpoint import steps_saved
@@ -22,6 +23,7 @@ from glassformer.training.choices import Choices
 from glassformer.training.corpora import Progress, open_data
 from glassformer.training.data import BlocksData, Data
 from glassformer.training.device import choose_device
+from glassformer.training.muon import muon_parameters
 from glassformer.training.options import FILE as OPTIONS
 from glassformer.training.options import to_toml
 from glassformer.training.plan import (
@@ -30,7 +32,7 @@ from glassformer.training.plan import (
 )
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import Description, Run, unfilled_model
-from glassformer.training.source import Begun
+from glassformer.training.source import Begun, Source
 from glassformer.training.sources import source_of
 from glassformer.training.trainable import train_only
 
@@ -58,17 +60,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
 
     `progress` is told which share of the text is tokens by now.
     """
-    device = choose_device(choices.device)
-    if choices.lora is not None and choices.start_from is None:
-        raise GlassformerError(
-            "adapters stand beside the weights of a trained model; say of which by --from FOLDER"
-        )
-    if choices.lora is not None and choices.recipe.get("only"):
-        raise GlassformerError("--lora trains adapters and nothing else; leave --only out")
-    source = source_of(
-        choices, load_preset(choices.preset or ("text" if choices.texts else "storyland"))
-    )
-    recipe = _recipe(choices, source.preset)
+    device, source, recipe = _asked(choices)
     run = Run.create(folder)
     try:
         torch.manual_seed(recipe.seed)
@@ -79,13 +71,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
             source.accept(model)
         train_only(model, recipe.only)
         tokenizer = source.with_template(tokenizer)
-        n_ctx = min(model.config.n_ctx, choices.model.get("n_ctx", model.config.n_ctx))
-        blocks = _blocks(n_ctx, choices.document_mask, model.config.causal)
-        begun = Begun(model, tokenizer, recipe, n_ctx, progress)
-        written = source.write(run.data, begun)
-        corpus, notes = {**blocks, **written.corpus}, written.notes
-        data = open_data(run.data, corpus, tokenizer, recipe)
-        refuse_steps_larger_than_memory(data, recipe)
+        data, corpus, notes = _tokens(run.data, source, model, tokenizer, recipe, progress)
         if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
             notes += (mixture_summary(data.blocks, recipe.steps * recipe.blocks_per_step),)
         if choices.options:
@@ -97,6 +83,59 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
         raise
     model.tokenizer = tokenizer
     return Prepared(model.to(device), data, recipe, run, notes)
+
+
+def check(choices: Choices) -> None:
+    """Raise what `new_run` would, without its time: a long text's tokens are not written.
+
+    A model that is trained further is read.
+    """
+    _, source, recipe = _asked(choices)
+    if choices.start_from is None:
+        model, tokenizer = source.rehearse(recipe)
+    else:
+        model, tokenizer = _trained(choices.start_from, choices)
+        source.accept(model)
+    train_only(model, recipe.only)
+    muon_parameters(model, recipe)
+    tokenizer = source.with_template(tokenizer)
+    if source.is_short:
+        with TemporaryDirectory() as folder:
+            _tokens(Path(folder) / "tokens", source, model, tokenizer, recipe)
+    else:
+        _blocks(source, model)
+
+
+def _asked(choices: Choices) -> tuple[torch.device, Source, Recipe]:
+    """Where is trained, what is learned and how, before any of it is read."""
+    device = choose_device(choices.device)
+    if choices.lora is not None and choices.start_from is None:
+        raise GlassformerError(
+            "adapters stand beside the weights of a trained model; say of which by --from FOLDER"
+        )
+    if choices.lora is not None and choices.recipe.get("only"):
+        raise GlassformerError("--lora trains adapters and nothing else; leave --only out")
+    source = source_of(
+        choices, load_preset(choices.preset or ("text" if choices.texts else "storyland"))
+    )
+    return device, source, _recipe(choices, source.preset)
+
+
+def _tokens(
+    folder: Path,
+    source: Source,
+    model: AnyModel,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    progress: Progress = lambda share: None,
+) -> tuple[Data, dict[str, Any], tuple[str, ...]]:
+    """Write what is learned into a folder: the data, what run.json says of it, and notes."""
+    blocks = _blocks(source, model)
+    written = source.write(folder, Begun(model, tokenizer, recipe, blocks["n_ctx"], progress))
+    corpus = {**blocks, **written.corpus}
+    data = open_data(folder, corpus, tokenizer, recipe)
+    refuse_steps_larger_than_memory(data, recipe)
+    return data, corpus, written.notes
 
 
 def _recipe(choices: Choices, preset: dict[str, Any]) -> Recipe:
@@ -111,15 +150,19 @@ def _recipe(choices: Choices, preset: dict[str, Any]) -> Recipe:
     return Recipe.from_dict({**usual, **choices.recipe})
 
 
-def _blocks(n_ctx: int, document_mask: bool, causal: bool) -> dict[str, Any]:
+def _blocks(source: Source, model: AnyModel) -> dict[str, Any]:
     """What run.json says of how tokens become blocks."""
-    if document_mask and not causal:
+    choices, causal, longest = source.choices, model.config.causal, model.config.n_ctx
+    if choices.document_mask and not causal:
         raise GlassformerError(
             "an encoder learns from texts one by one, so there is nothing to keep apart;"
             " leave --document-mask out"
         )
     masked = {} if causal else {"masked": True}
-    return {"n_ctx": n_ctx, **masked, **({"document_mask": True} if document_mask else {})}
+    apart = {"document_mask": True} if choices.document_mask else {}
+    n_ctx = min(longest, choices.model.get("n_ctx", longest))
+    source.check_context(n_ctx)
+    return {"n_ctx": n_ctx, **masked, **apart}
 
 
 def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Prepared:

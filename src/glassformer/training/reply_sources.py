@@ -21,7 +21,11 @@ from glassformer.training.preference import (
     write_reference,
 )
 from glassformer.training.source import Begun, Preset, Source, Written
-from glassformer.training.storyland_chat import chat_tokenizer, write_storyland_chats
+from glassformer.training.storyland_chat import (
+    chat_tokenizer,
+    refuse_short_context,
+    write_storyland_chats,
+)
 from glassformer.training.text_sources import Stories, Texts
 
 
@@ -43,11 +47,8 @@ class Chats(Replies, Texts):
         corpus.document = ChatText(PLAIN, {})
         super().__init__(choices, preset, corpus)
 
-    def sizes(self, tokenizer: Tokenizer) -> dict[str, Any]:
-        sizes = super().sizes(tokenizer)
-        if "n_ctx" not in self.choices.model:
-            sizes["n_ctx"] = max(sizes["n_ctx"], context_of(self.corpus, tokenizer))
-        return sizes
+    def longest(self, tokenizer: Tokenizer) -> int:
+        return context_of(self.corpus, tokenizer)
 
     def write(self, folder: Path, begun: Begun) -> Written:
         _, notes = write_chats(folder, self.corpus, begun.tokenizer, begun.n_ctx, begun.progress)
@@ -57,13 +58,16 @@ class Chats(Replies, Texts):
 class StorylandChats(Replies, Stories):
     """Conversations about Storyland, with a known floor."""
 
-    def new_tokenizer(self) -> Tokenizer:
+    def new_tokenizer(self, n_characters: int) -> Tokenizer:
         if self.choices.tokenizer is None and self.choices.vocab_size is None:
             return chat_tokenizer()
-        return super().new_tokenizer()
+        return super().new_tokenizer(n_characters)
+
+    def check_context(self, n_ctx: int) -> None:
+        refuse_short_context(n_ctx)
 
     def write(self, folder: Path, begun: Begun) -> Written:
-        floor = write_storyland_chats(folder, begun.tokenizer, begun.recipe, begun.n_ctx)
+        floor = write_storyland_chats(folder, begun.tokenizer, begun.recipe)
         return Written({"kind": "chat", "made": "storyland", "floor": floor})
 
 
@@ -94,6 +98,10 @@ class ComparedReplies(Replies):
 
 class Preferences(ComparedReplies, Texts):
     """Rows of two replies to a prompt, of which a trained model learns to prefer one."""
+
+    @property
+    def is_short(self) -> bool:
+        return False  # the model reads every reply first
 
     def write(self, folder: Path, begun: Begun) -> Written:
         corpus = self.corpus

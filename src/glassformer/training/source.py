@@ -5,20 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from glassformer.errors import GlassformerError
-from glassformer.model import Config, EncoderDecoder
+from glassformer.model import Config, EncoderDecoder, TowersConfig
 from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.choices import Choices
 from glassformer.training.corpora import Progress
-from glassformer.training.new_tokenizer import new_tokenizer
+from glassformer.training.new_tokenizer import first_characters, new_tokenizer
 from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
 from glassformer.training.trainable import HEAD, check_trainable
 
 Preset = dict[str, Any]
+AnyConfig = TypeVar("AnyConfig", Config, TowersConfig)
+
+TOKENIZER_CHARACTERS = 20_000_000  # of a corpus are enough to learn its vocabulary
+REHEARSED = 1_000_000  # characters that are read before anything is begun
 
 
 class Begun(NamedTuple):
@@ -47,14 +51,44 @@ class Source(ABC):
 
     def begin(self, recipe: Recipe) -> tuple[AnyModel, Tokenizer]:
         """A new model and its tokenizer, of the sizes of the preset and of the choices."""
-        tokenizer = self.new_tokenizer()
-        config = Config.from_dict(self.sizes(tokenizer))
-        check_trainable(config)
-        refuse_larger_than_memory(config, recipe.batch_size)
+        tokenizer = self.new_tokenizer(TOKENIZER_CHARACTERS)
+        sizes = self.sizes(tokenizer)
+        if "n_ctx" not in self.choices.model:
+            sizes["n_ctx"] = max(sizes["n_ctx"], self.longest(tokenizer))
+        config = self.trainable(Config.from_dict(sizes), recipe)
         return kind_of(config)(config), tokenizer
 
-    def new_tokenizer(self) -> Tokenizer:
-        return new_tokenizer(self.choices, self.preset.get("tokenizer", {}), self.texts())
+    def rehearse(self, recipe: Recipe) -> tuple[AnyModel, Tokenizer]:
+        """As `begin`, and raising what it raises, without weights and from the beginning alone."""
+        tokenizer = self.new_tokenizer(REHEARSED)
+        config = self.trainable(Config.from_dict(self.sizes(tokenizer)), recipe)
+        return kind_of(config).unfilled(config, device="meta"), tokenizer
+
+    @staticmethod
+    def trainable(config: AnyConfig, recipe: Recipe) -> AnyConfig:
+        """A configuration that can be trained here."""
+        check_trainable(config)
+        refuse_larger_than_memory(config, recipe.batch_size)
+        return config
+
+    def new_tokenizer(self, n_characters: int) -> Tokenizer:
+        """Learned from no more of the texts."""
+        texts = first_characters(self.texts(), n_characters)
+        return new_tokenizer(self.choices, self.preset.get("tokenizer", {}), texts)
+
+    def longest(self, tokenizer: Tokenizer) -> int:
+        """How many positions its longest text needs; 0 where blocks cut them."""
+        del tokenizer
+        return 0
+
+    def check_context(self, n_ctx: int) -> None:
+        """Raise where a model that reads so many positions can't learn from this."""
+        del n_ctx
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its tokens are written so soon that they can be tried first."""
+        return False
 
     def sizes(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """The model's, the neurons as many times the stream's width as in the preset.

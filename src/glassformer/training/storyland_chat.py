@@ -36,15 +36,16 @@ def chat_tokenizer() -> Tokenizer:
     return for_chats(Tokenizer.train("words", ["user: assistant: system:", *contents]))
 
 
-def write_storyland_chats(folder: Path, tokenizer: Tokenizer, recipe: Recipe, n_ctx: int) -> float:
-    """Write a run's conversations, those held out last; return the floor, nats per token asked.
-
-    Errors: a context that does not hold every one of them.
-    """
+def refuse_short_context(n_ctx: int) -> None:
+    """Raise where not every conversation has room."""
     if n_ctx < LONGEST:
         raise GlassformerError(
             f"a conversation has up to {LONGEST} tokens and n_ctx={n_ctx}; leave --n-ctx out"
         )
+
+
+def write_storyland_chats(folder: Path, tokenizer: Tokenizer, recipe: Recipe) -> float:
+    """Write a run's conversations, those held out last; return the floor, nats per token asked."""
     n = min(MOST_CHATS, max(FEWEST_CHATS, recipe.steps * recipe.blocks_per_step))
     n_held_out = held_out_of(n)
     held_out = [*islice(chats(f"held out {recipe.seed}"), n_held_out)]

@@ -15,7 +15,6 @@ from glassformer.text.mixture import name_of, parts_of, shares
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.choices import Choices
 from glassformer.training.corpora import write_corpus
-from glassformer.training.plan import refuse_larger_than_memory
 from glassformer.training.recipe import Recipe
 from glassformer.training.sizing import (
     LONGEST,
@@ -25,9 +24,8 @@ from glassformer.training.sizing import (
     sized,
     spelled,
 )
-from glassformer.training.source import Begun, Preset, Source, Written
+from glassformer.training.source import REHEARSED, Begun, Preset, Source, Written
 from glassformer.training.storyland import documents, write_storyland
-from glassformer.training.trainable import check_trainable
 from glassformer.training.translation import (
     describe_translation,
     towers_of,
@@ -54,6 +52,11 @@ class Texts(Source):
 
     def texts(self) -> Iterable[str]:
         return self.corpus.texts()
+
+    @property
+    def is_short(self) -> bool:
+        n_bytes = self.corpus.n_bytes
+        return n_bytes is not None and n_bytes <= REHEARSED
 
     def write(self, folder: Path, begun: Begun) -> Written:
         choices = self.choices
@@ -115,9 +118,10 @@ class Translations(Source):
     def begin(self, recipe: Recipe) -> tuple[AnyModel, Tokenizer]:
         tokenizer = translation_tokenizer(self.language)
         towers = towers_of(self.preset["model"], self.choices.model, tokenizer)
-        check_trainable(towers)
-        refuse_larger_than_memory(towers, recipe.batch_size)
-        return EncoderDecoder(towers), tokenizer
+        return EncoderDecoder(self.trainable(towers, recipe)), tokenizer
+
+    def rehearse(self, recipe: Recipe) -> tuple[AnyModel, Tokenizer]:
+        return self.begin(recipe)  # its towers are small
 
     def accept(self, model: AnyModel) -> None:
         if not isinstance(model, EncoderDecoder):
