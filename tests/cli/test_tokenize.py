@@ -124,7 +124,8 @@ def test_control_characters_do_not_reach_the_terminal(tokenize, story):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tokenizer", "nowhere"], "there is no nowhere"),
+        (["--tokenizer", "nowhere"], "there is no folder and no preset 'nowhere'"),
+        (["--tokenizer", "gpt2"], "gpt2 is a preset: sizes with random weights and no tokenizer"),
         (["--tokenizer", "x", "--kind", "bpe"], "give one or the other"),
         (["--corpus", "nowhere.txt"], "there is no file or folder nowhere.txt"),
         (["--kind", "bep", "--corpus", "."], "Did you mean 'bpe'?"),
@@ -146,7 +147,8 @@ def test_without_a_tokenizer_one_is_trained_on_storyland(tokenize):
     assert "11 characters, 11 bytes in UTF-8: " in shown
 
 
-def test_a_run_before_the_text_is_the_tokenizer(tokenize, tmp_path):
+def test_a_run_or_a_preset_before_the_text_is_the_tokenizer(tokenize, tmp_path):
+    assert tokenize("miniature", "the cat").startswith("words tokenizer of 8 tokens, miniature")
     Tokenizer.train("words", [STORY]).save(tmp_path)
     run = str(tmp_path)
     assert tokenize(run, "the cat") == tokenize("the cat", "--tokenizer", run)

@@ -6,7 +6,6 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,10 +15,10 @@ from glassformer.cli.as_json import AsJson
 from glassformer.cli.streams import read_stdin, say_json
 from glassformer.describe import counted
 from glassformer.errors import GlassformerError
+from glassformer.interop.open import tokenizer_of
 from glassformer.show.labels import visible
 from glassformer.show.sheet import QUIET, Sheet
 from glassformer.text.corpus import Corpus
-from glassformer.text.load import load_tokenizer
 from glassformer.text.merges import Pair
 from glassformer.text.text_trace import TextStep, TextTrace
 from glassformer.text.tokenizer import Tokenizer
@@ -48,13 +47,15 @@ def command(
         list[str],
         typer.Argument(
             metavar="[RUN] TEXT",
-            help="The text; - reads standard input. A run's folder before it is --tokenizer RUN.",
+            help="The text; - reads standard input. A run before it is --tokenizer RUN.",
             show_default=False,
         ),
     ],
     tokenizer: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="A folder with a tokenizer.json, or such a file."),
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Of a run, a preset or another model, or a tokenizer.json."
+        ),
     ] = None,
     kind: Annotated[
         str | None, typer.Option(help="Train one of this kind: chars, words or bpe (the default).")
@@ -81,7 +82,7 @@ def command(
         raise GlassformerError(
             f"{len(words)} texts are given, and one is shown at a time; put it in quotes"
         )
-    tokenizer = Path(run[0]) if run else tokenizer
+    tokenizer = run[0] if run else tokenizer
     text = read_stdin() if text == "-" else text
     trained = kind is not None or corpus or vocab_size is not None or lowercase
     if tokenizer is not None and trained:
@@ -90,10 +91,7 @@ def command(
             "--lowercase train one; give one or the other"
         )
     if tokenizer is not None:
-        try:
-            engine = load_tokenizer(tokenizer)
-        except GlassformerError as error:
-            raise GlassformerError(f"--tokenizer: {error}") from error
+        engine = tokenizer_of(tokenizer)
     else:
         engine = _train(kind or "bpe", corpus, vocab_size, lowercase, trace)
     replay = engine.trace(text) if trace else None
@@ -103,7 +101,7 @@ def command(
         say_json(_as_data(engine, text, replay))
         return
     sheet = Sheet()
-    source = str(tokenizer) if tokenizer else f"trained now on {', '.join(corpus or ['Storyland'])}"
+    source = tokenizer or f"trained now on {', '.join(corpus or ['Storyland'])}"
     sheet.prose(f"{engine.kind} tokenizer of {engine.vocab_size:,} tokens, {source}", QUIET)
     if vocab_size is not None and engine.vocab_size < vocab_size:
         sheet.prose(

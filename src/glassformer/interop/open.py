@@ -23,7 +23,7 @@ from glassformer.model import Decoder, build_preset, load_preset, preset_names
 from glassformer.model.adapted import refuse_two
 from glassformer.model.kinds import config_from
 from glassformer.text import tokenizer_files
-from glassformer.text.load import has_tokenizer
+from glassformer.text.load import has_tokenizer, load_tokenizer
 from glassformer.text.tokenizer import Tokenizer
 
 MOST_FOLDERS = 1_000  # looked at for one of a similar name
@@ -105,6 +105,29 @@ def reads_text(name: str | Path) -> bool:
     return str(name) not in preset_names() or "vocabulary" in _words(str(name))
 
 
+def tokenizer_of(name: str | Path) -> Tokenizer:
+    """The tokenizer of a model, which is not opened: see `load` for the name.
+
+    A folder or a file that holds a tokenizer and nothing else is read, too.
+
+    >>> tokenizer_of("miniature").encode("the cat")
+    [0, 1]
+    """
+    path = name_of(name)
+    if is_adapters(path) and not tokenizer_files.holds_tokenizer(path):
+        return tokenizer_of(base_of(path))
+    if path.is_file() or _is_folder(path):
+        return load_tokenizer(path)
+    if str(name) in preset_names():
+        tokenizer = _tokenizer_of_preset(str(name))
+        if tokenizer is None:
+            raise without_tokenizer(str(name))
+        return tokenizer
+    if (folder := hub.find(str(name))) is not None:
+        return load_tokenizer(folder)
+    raise _unknown(str(name))
+
+
 def without_tokenizer(name: str) -> GlassformerError:
     """What is said of a model that can't read a text."""
     if name in preset_names():
@@ -179,11 +202,12 @@ def _load_preset(
     name: str, dtype: torch.dtype | None, device: str | torch.device | None
 ) -> tuple[Any, Tokenizer | None]:
     model = build_preset(name, dtype or torch.float32).to(device or "cpu")
+    model.tokenizer = _tokenizer_of_preset(name)
+    return model.eval(), model.tokenizer
+
+
+def _tokenizer_of_preset(name: str) -> Tokenizer | None:
     words = _words(name)
-    tokenizer = None
-    if "vocabulary" in words:
-        tokenizer = Tokenizer.from_words(
-            words["vocabulary"], lowercase=words.get("lowercase", False)
-        )
-    model.tokenizer = tokenizer
-    return model.eval(), tokenizer
+    if "vocabulary" not in words:
+        return None
+    return Tokenizer.from_words(words["vocabulary"], lowercase=words.get("lowercase", False))
