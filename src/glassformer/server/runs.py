@@ -220,23 +220,29 @@ class Runs:
                 f"{source.name!r} was not trained here, so it has no steps; leave them out",
             )
         key, saved = self._key(run, at_step)
-        with self._lock:
-            opening = self._opening.setdefault(key, threading.Lock())
-        with opening:  # who asks meanwhile gets the same model, and not one more
+        while True:
             with self._lock:
                 if key in self._models:
                     self._models.move_to_end(key)
                     return self._models[key]
-            if source.kind == "run" and not saved:  # the model alone was kept
-                state = open_model(source.where)
-            else:
-                state = open_train_state(source.where, at_step)
-            with self._lock:
-                self._models[key] = state
-                while len(self._models) > OPEN_MODELS:
-                    gone, _ = self._models.popitem(last=False)
-                    self._opening.pop(gone, None)
-            return state
+                opening = self._opening.setdefault(key, threading.Lock())
+            with opening:  # who asks meanwhile gets the same model, and not one more
+                with self._lock:
+                    if self._opening.get(key) is not opening:
+                        continue  # it was opened meanwhile, or that failed
+                try:
+                    if source.kind == "run" and not saved:  # the model alone was kept
+                        state = open_model(source.where)
+                    else:
+                        state = open_train_state(source.where, at_step)
+                    with self._lock:
+                        self._models[key] = state
+                        while len(self._models) > OPEN_MODELS:
+                            self._models.popitem(last=False)
+                    return state
+                finally:
+                    with self._lock:
+                        del self._opening[key]
 
     def _key(self, run: str, at_step: int | None) -> tuple[_Key, list[int]]:
         """Under what its model is held, and the steps that are saved."""
