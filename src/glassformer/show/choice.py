@@ -19,6 +19,7 @@ from glassformer.trace import Trace
 TOKEN = "choose/token"
 _CUTS = ("top_k", "top_p", "min_p")
 NAME_WIDTH = 20
+SHOWN = 10  # tokens
 DECIMALS = range(4, 18)  # of numbers on the line from 0 to 1
 RARE = 1e-3
 
@@ -37,13 +38,13 @@ class Candidate:
     probabilities: dict[str, float]
 
 
-def candidates(trace: Trace, n: int = 10) -> list[Candidate]:
-    """The n most probable tokens of a recorded choice, the chosen one always among them."""
+def candidates(trace: Trace) -> list[Candidate]:
+    """The most probable tokens of a recorded choice, the chosen one always among them."""
     stages = _stages(trace)
     chosen = int(_recorded(trace, TOKEN))
     # by the last stage; those that were cut follow in the order that they had before
     keys = [-stage for stage in stages.values()]
-    tokens = np.lexsort(keys)[:n].tolist()
+    tokens = np.lexsort(keys)[:SHOWN].tolist()
     if chosen not in tokens:
         tokens[-1] = chosen
     return [
@@ -82,9 +83,9 @@ def token_text(trace: Trace, token: int) -> str:
     return word_at(trace, "vocab", token) or f"id {token}"
 
 
-def print_choice(trace: Trace, sheet: Sheet, n: int = 10) -> None:
+def print_choice(trace: Trace, sheet: Sheet) -> None:
     """Print the table of the most probable next tokens, before and after each setting, and why."""
-    rows = candidates(trace, n)
+    rows = candidates(trace)
     chosen = int(_recorded(trace, TOKEN))
     stages = list(rows[0].probabilities)
     heads = [_head(trace, stage) for stage in stages]
