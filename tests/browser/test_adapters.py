@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.model.parts import Lora
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.training.choices import Choices
@@ -15,6 +14,7 @@ from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_engine import close_to, opened, shown
 from tests.browser.test_page import VIEWS, problems_of_views
+from tests.pages import export
 from tests.training.small import finished
 
 TEXT = "the cat sat on the mat and the dog sat on the log . " * 40

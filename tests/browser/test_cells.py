@@ -14,12 +14,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number, spelled
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.trace import Explanation, Trace
 from glassformer.trace.address import Address
 from glassformer.training.train_state import open_train_state
+from tests.pages import export
 
 PROMPT, TARGET = "the easiest trick to teach a dog is", "sit"
 CELLS_OF_EACH_OP, GRADIENTS = 1, 10

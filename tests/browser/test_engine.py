@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import SamplingOptions, TraceOptions
 from glassformer.training.train_state import TrainState, open_train_state
+from tests.pages import export
 
 PROMPT, OTHER = "the easiest trick to teach a dog is", "The dog is wug . The easiest trick is"
 HEAD = "fwd/blocks.0.attn.z[head=1]"

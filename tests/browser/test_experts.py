@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from glassformer.interop.folder import save
-from glassformer.server.export import export
 from tests.page.models import PROMPT, experts
+from tests.pages import export
 
 BLOCK = 1  # the one with experts
 

@@ -11,11 +11,11 @@ from playwright.sync_api import Page, expect
 
 from glassformer.lab.changes import changes, watch_text
 from glassformer.lab.edits import Edit, patched, without_head
-from glassformer.server.export import export
 from glassformer.trace import Trace
 from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.test_page import problems
 from tests.calculator import gives
+from tests.pages import export
 
 PROMPT = "the easiest trick to teach a dog is"
 OTHER = "the easiest trick to teach a cat is"

@@ -16,12 +16,12 @@ from glassformer.lab.changes import changes, watch_text
 from glassformer.lab.edits import without_head
 from glassformer.lab.embeddings import nearest
 from glassformer.model import Decoder
-from glassformer.server.export import export
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 from tests.browser.test_weights import numbers, saved
 from tests.interop.models import ODD, random_model
+from tests.pages import export
 
 WORDS = [f"w{i}x" for i in range(8200)]
 WIDTH = 65

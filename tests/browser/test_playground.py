@@ -15,7 +15,6 @@ from playwright.sync_api import Page, expect
 import glassformer as gf
 from glassformer.generation.sampling import Sampling
 from glassformer.kernels.choose import uniform
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import SamplingOptions, TraceOptions
 from glassformer.trace import Trace
@@ -23,6 +22,7 @@ from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 from tests.calculator import gives
+from tests.pages import export
 
 PROMPT = "the easiest trick to teach a dog is"
 SHOWN = 50

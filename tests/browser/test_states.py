@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from glassformer.server.export import export
 from tests.browser.serving import serve
 from tests.browser.test_lab import BACKGROUND
+from tests.pages import export
 
 PROMPT = "the easiest trick to teach a dog is"
 

@@ -15,7 +15,6 @@ from glassformer.formula.spelling import number
 from glassformer.interop import save
 from glassformer.lab.logit_lens import additions
 from glassformer.model import Config, Decoder
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
@@ -23,6 +22,7 @@ from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems, settle
 from tests.calculator import gives
+from tests.pages import export
 
 PROMPT = "the easiest trick to teach a dog is"
 SMALL = urlencode({"run": "small", "prompt": PROMPT})

@@ -10,11 +10,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import glassformer as gf
-from glassformer.server.export import export
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 from tests.interop.models import ODD, random_model
+from tests.pages import export
 
 TEXT = "then thee newest Zürich"
 

@@ -12,7 +12,6 @@ from glassformer.formula.spelling import number
 from glassformer.interop import save
 from glassformer.lab.logit_attribution import attribute
 from glassformer.model import Config, Encoder, EncoderDecoder, TowersConfig
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.text.tokenizer import Tokenizer
@@ -20,6 +19,7 @@ from glassformer.training.train_state import open_train_state
 from glassformer.training.translation import filled_batch
 from tests.browser.test_engine import close_to, opened, shown
 from tests.browser.test_page import VIEWS, problems_of_views
+from tests.pages import export
 
 PAIRS = {
     "the black cat sleeps": "le chat noir dort",

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from glassformer.server.export import export
 from tests.browser.test_engine import chance
 from tests.browser.test_page import problems
+from tests.pages import export
 
 TEXT = "The cat sat on the mat. The dog sat on the rug. The fish swam in the sea."
 

@@ -12,13 +12,13 @@ import torch
 from playwright.sync_api import Locator, Page, Route, expect
 
 from glassformer.lab.biography import biography
-from glassformer.server.export import export
 from glassformer.trace import Address
 from glassformer.training.run import read_metrics
 from glassformer.training.train_state import open_train_state
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 from tests.calculator import gives
+from tests.pages import export
 
 PROMPT = "the easiest trick to teach a dog is"
 WEIGHT = "weight/blocks.0.mlp.W_out[d_mlp=3,d_model=5]"

@@ -12,11 +12,11 @@ from playwright.sync_api import Locator, Page, expect
 import glassformer as gf
 from glassformer.lab.embeddings import Neighbor, analogy, nearest
 from glassformer.model import Decoder
-from glassformer.server.export import export
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
 from tests.browser.test_page import problems
 from tests.interop.models import ODD, random_model
+from tests.pages import export
 
 WORDS = [
     "one",

@@ -9,11 +9,11 @@ from playwright.sync_api import Page, expect
 
 from glassformer.formula.spelling import number
 from glassformer.lab import attribution
-from glassformer.server.export import export
 from glassformer.server.record import record
 from glassformer.server.schemas import TraceOptions
 from glassformer.training.train_state import TrainState, open_train_state
 from tests.browser.test_page import problems
+from tests.pages import export
 
 PROMPT = "the easiest trick to teach a"
 

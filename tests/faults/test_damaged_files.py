@@ -18,7 +18,6 @@ from glassformer.generation.defaults import read_defaults
 from glassformer.generation.generate import generate
 from glassformer.interop.open import load
 from glassformer.lab.biography import biography
-from glassformer.server.export import export
 from glassformer.server.runs import Runs
 from glassformer.text.shard_writing import write_shard
 from glassformer.text.tokenizer import Tokenizer
@@ -31,6 +30,7 @@ from glassformer.training.prepare import resumed_run
 from glassformer.training.replay import Replay
 from glassformer.training.run import load_run
 from glassformer.training.train_state import open_run, open_train_state
+from tests.pages import export
 from tests.training.replayed import STEPS, train_run
 
 ESCAPE = "\\u001b[2J\\n"

@@ -13,7 +13,6 @@ from safetensors.torch import load as read_safetensors
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
 from glassformer.model import Config, Decoder
-from glassformer.server.export import export
 from glassformer.server.page import holding, sealed, template
 from glassformer.server.past import rounded
 from glassformer.server.record import record
@@ -21,6 +20,7 @@ from glassformer.server.schemas import TraceOptions
 from glassformer.server.seedling import seedling
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.training.train_state import open_train_state
+from tests.pages import export
 from tests.server.served import PROMPT, client, data_block
 from tests.server.test_page import BREAKOUT
 from tests.server.test_runs import STEPS, trained

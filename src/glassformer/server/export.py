@@ -32,21 +32,6 @@ SNAPSHOT_BYTES = 1_000_000
 """How many snapshots a page holds where nobody asks for a number, and how large they may be."""
 
 
-def export(
-    run: str,
-    prompt: str,
-    out: Path,
-    *,
-    target: str | None = None,
-    at_step: int | None = None,
-    snapshots: int | None = None,
-) -> Path:
-    """Write the page about one prompt to a file; what stood there is replaced."""
-    return write_page(
-        page_data(Runs([run]), prompt, target=target, at_step=at_step, snapshots=snapshots), out
-    )
-
-
 def write_page(data: schemas.PageData, out: Path) -> Path:
     """Write the page holding `data` to a file, whole or not at all."""
     html = page_html(data.model_copy(update={"glossary": glossary()}))
