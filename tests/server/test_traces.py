@@ -13,15 +13,17 @@ from safetensors.torch import load as read_safetensors
 from glassformer.errors import GlassformerError
 from glassformer.interop import save
 from glassformer.lab.logit_attribution import attribute
-from glassformer.model import Config, Decoder
+from glassformer.model import Config, Decoder, EncoderDecoder
 from glassformer.ops import IGNORED
 from glassformer.server.ranges import parse_range
-from glassformer.server.record import record
+from glassformer.server.record import forward_bytes, record
 from glassformer.server.schemas import TraceOptions, TraceRequest
 from glassformer.server.traces import STEP_BYTES, LiveTrace, TraceStore, held_bytes
 from glassformer.text.tokenizer import Tokenizer
 from glassformer.trace import Trace
 from glassformer.training.train_state import open_train_state
+from glassformer.watch.one_pass import estimated_bytes
+from tests.model.towers import random_towers
 from tests.server.served import PROMPT, all_values, client, error, node_table, open_trace
 
 server = client("miniature", "worked_example")
@@ -334,3 +336,26 @@ def test_a_logit_is_split_and_the_stream_read_early_as_the_lab_does():
     assert "they go from 0 to 4" in refused.json()["error"]["message"]
     refused = server.get(f"{where}/attribution", params={"token": 99, "pos": 0})
     assert "there is no token 99" in refused.json()["error"]["message"]
+
+
+def test_what_a_pass_takes_is_counted_once_a_length_and_anew_for_another_model(monkeypatch):
+    counted = []
+
+    def counting(model, ids, **more):
+        counted.append(ids.shape[1])
+        return estimated_bytes(model, ids, **more)
+
+    monkeypatch.setattr("glassformer.server.record.estimated_bytes", counting)
+    config = Config(vocab_size=9, n_ctx=16, d_model=6, n_layers=1, n_heads=2, dropout=0.1)
+    models = [
+        Decoder(config).eval(),
+        Decoder(config).eval().double(),
+        random_towers("norms on both sides"),
+    ]
+    source = {"source": torch.zeros(1, 4, dtype=torch.int64)}
+    for model in models:
+        more: dict[str, Any] = source if isinstance(model, EncoderDecoder) else {}
+        for n in (3, 3, 5):
+            ids = torch.zeros(1, n, dtype=torch.int64)
+            assert forward_bytes(model, ids, more) == model.watch(ids, **more).nbytes
+    assert counted == [3, 5] * 3

@@ -13,13 +13,13 @@ from glassformer.files import write_atomically
 from glassformer.server import answers, packing, schemas
 from glassformer.server.page import LATER, fill, holding, sealed, template, without_font
 from glassformer.server.past import packed_snapshots
+from glassformer.server.record import forward_bytes
 from glassformer.server.runnable import packed_model, why_recorded
 from glassformer.server.runs import Runs, Source
 from glassformer.server.seedling import seedling
 from glassformer.server.traces import LiveTrace
 from glassformer.trace.graph import OverBudgetError
 from glassformer.training.train_state import TrainState, inputs_of, token_of
-from glassformer.watch.one_pass import estimated_bytes
 
 VALUE_BYTES = 16_000_000
 """An exported page holds gradients, and the optimizer's step, while its values stay below this."""
@@ -158,8 +158,7 @@ def check_size(state: TrainState, prompt: str) -> None:
     """Refuse a page whose weights and forward pass alone are more than PAGE_BYTES."""
     tokens, more = inputs_of(state.model, state.tokenizer, prompt)
     weights = sum(p.nbytes for p in state.model.parameters())
-    extra = state.model.read_extra_inputs(tokens, **more)
-    size = weights + estimated_bytes(state.model, tokens, extra=extra)
+    size = weights + forward_bytes(state.model, tokens, more)
     if size > PAGE_BYTES:
         raise OverBudgetError(
             f"this page would hold about {size / 1e6:,.0f} MB of weights and values, and one file"

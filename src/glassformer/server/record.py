@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from glassformer.describe import about
 from glassformer.generation.prompt import check_prompt
 from glassformer.interop.open import name_of
 from glassformer.lab.logit_lens import guesses_bytes, record_guesses
-from glassformer.model import EncoderDecoder
+from glassformer.model import Config, EncoderDecoder, TowersConfig
 from glassformer.model.kinds import AnyModel, kind_of
 from glassformer.model.texts import next_tokens
 from glassformer.ops import softmax
@@ -207,7 +208,7 @@ def _scope(
             " text or a target",
         )
     weights = sum(p.nbytes for p in model.parameters())
-    forward = estimated_bytes(model, ids, extra=model.read_extra_inputs(ids, **more))
+    forward = forward_bytes(model, ids, more)
     learning = 2 * forward + weights
     updating = learning + OPTIMIZER_VALUES * weights
     backward = can_learn and _is_recorded(options.backward, learning, light_bytes)
@@ -226,6 +227,26 @@ def _scope(
             + (" or leave out the lens" if lens else "")
         )
     return backward, optimizer, lens
+
+
+def forward_bytes(model: AnyModel, ids: Tensor, more: Mapping[str, Any]) -> int:
+    """Bytes that the forward pass of a text would hold; `more`: what is read beside it."""
+    extra = model.read_extra_inputs(ids, **more)
+    beside = tuple((name, tensor.shape, tensor.dtype) for name, tensor in extra.items())
+    return _forward_bytes(model.config, model.dtype, ids.shape, beside)
+
+
+@lru_cache(maxsize=1024)  # to know it takes a pass on the meta device: half as long as the pass
+def _forward_bytes(
+    config: Config | TowersConfig,
+    dtype: torch.dtype,
+    shape: torch.Size,
+    beside: tuple[tuple[str, torch.Size, torch.dtype], ...],
+) -> int:
+    model = kind_of(config).unfilled(config, dtype, "meta").eval()
+    ids = torch.empty(shape, dtype=torch.int64, device="meta")
+    extra = {name: torch.empty(size, dtype=kind, device="meta") for name, size, kind in beside}
+    return estimated_bytes(model, ids, extra=extra)
 
 
 def _is_recorded(choice: bool | None, size: int, light_bytes: int) -> bool:
