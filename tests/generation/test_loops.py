@@ -121,6 +121,18 @@ def test_a_matrix_wider_than_a_tile_is_multiplied_whole(transposed):
     torch.testing.assert_close(result.double(), expected, rtol=1e-6, atol=1e-5)
 
 
+def test_a_sum_of_any_length_is_added_up_whole():
+    formula = Formula.parse("y[o] = mean(i, x[i] * W[o, i]) + sum(j, sum(i, V[j, i]))")
+    cases = [
+        ({"V": torch.randn(3, n + 2)[:, 1:-1], "W": torch.randn(4, n), "x": torch.randn(n)}, n)
+        for n in range(1, 50)
+    ]
+    results = computed([(formula, operands, {}, (4,)) for operands, _ in cases], torch.float32)
+    for (operands, n), result in zip(cases, results, strict=True):
+        V, W, x = (operands[name].double() for name in "VWx")
+        torch.testing.assert_close(result.double(), W @ x / n + V.sum(), rtol=1e-6, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("minor", "names"), [(17, ""), (22, "exp expf"), (35, "erf erff exp expf tanh tanhf")]
 )

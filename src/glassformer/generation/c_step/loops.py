@@ -8,7 +8,7 @@ alone (the angle of a rotary position) is computed in double first, as the table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from glassformer.formula.nodes import (
     Axis,
@@ -36,6 +36,7 @@ from glassformer.generation.c_step.expressions import (
     constant,
     wider,
 )
+from glassformer.generation.c_step.lanes import Lanes, Lines, has_lanes
 from glassformer.generation.c_step.layout import NONE, ONE, Extent, Layout, dense, lengths
 
 TILE = 4096
@@ -70,9 +71,9 @@ def c_function(
     inputs = "".join(f"const {kind} *restrict {o}_, " for o, kind in types.items())
     sizes = lengths(formula, operands) | dict(zip(formula.axes, shape, strict=True))
     writer = Writer(formula, operands, sizes, params)
-    writer.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t n) {{")
+    writer.code.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t n) {{")
     writer.write()
-    return "\n".join(writer.lines)
+    return "\n".join(writer.code.lines)
 
 
 class Writer:
@@ -85,8 +86,7 @@ class Writer:
         sizes: dict[str, Extent],
         params: Mapping[str, float],
     ) -> None:
-        self.lines: list[str] = []
-        self._depth = 0
+        self.code = Lines()
         self._formula, self._operands, self._params = formula, operands, params
         self._sizes = sizes
         self._index = {axis: "0" for axis, size in sizes.items() if size == ONE}  # in C, by axis
@@ -124,8 +124,8 @@ class Writer:
             for reduce in outermost(self._formula.body):
                 self._emit_reduction(reduce)
             self._store()
-        while self._depth:
-            self._close()
+        while self.code.depth:
+            self.code.close()
 
     def _coalesce_axes(self, axes: Iterable[str]) -> list[str]:
         """The axes longer than one; neighbors that lie as if they were one axis become one."""
@@ -167,22 +167,22 @@ class Writer:
                 self._emit_reduction(reduce)
         self._index[axis], length = axis, str(self._sizes[axis])
         if along and (self._sizes[axis].symbolic or self._sizes[axis].times > TILE):
-            self.open(f"for (int64_t start = 0; start < {length}; start += {TILE}) {{")
-            self._line(f"int64_t end = {length} - start < {TILE} ? {length} - start : {TILE};")
+            self.code.open(f"for (int64_t start = 0; start < {length}; start += {TILE}) {{")
+            self.code.line(f"int64_t end = {length} - start < {TILE} ? {length} - start : {TILE};")
             self._index[axis], length = f"(start + {axis})", "end"
         each = f"for (int64_t {axis} = 0; {axis} < {length}; {axis}++) {{"
         for reduce in along:
             self._emit_tiled_reduction(reduce, axis, each)
         if not within:
-            self._line("#pragma omp simd")
-        self.open(each)
+            self.code.line("#pragma omp simd")
+        self.code.open(each)
         for reduce in within:
             self._emit_reduction(reduce)
         self._store()
-        self._close()
+        self.code.close()
 
     def _store(self) -> None:
-        self._line(f"out[{self._offset(self._out)}] = {self._as(REAL, self._formula.body)};")
+        self.code.line(f"out[{self._offset(self._out)}] = {self._as(REAL, self._formula.body)};")
 
     # --- sums ---
 
@@ -205,44 +205,63 @@ class Writer:
         total = f"sum{len(self._sums)}"
         along = self._sizes[axis]
         width = TILE if along.symbolic else min(TILE, along.times)
-        self._line(f"real {total}[{width}] = {{0}};")
+        self.code.line(f"real {total}[{width}] = {{0}};")
         for outer in axes[:-1]:
             self._loop(outer)
         last = axes[-1] if axes else reduce.axis
         length = self._sizes[last]
-        self._line("int64_t first = 0;")
+        self.code.line("int64_t first = 0;")
         even = not length.symbolic and length.times % UNROLLED == 0
         for together in (UNROLLED,) if even else (UNROLLED, 1):
-            self.open(f"for (; first + {together} <= {length}; first += {together}) {{")
-            self._line("#pragma omp simd")
-            self.open(each)
+            self.code.open(f"for (; first + {together} <= {length}; first += {together}) {{")
+            self.code.line("#pragma omp simd")
+            self.code.open(each)
             terms = []
             for ahead in range(together):
                 self._index[last] = f"(first + {ahead})"
                 terms.append(self._as(REAL, term))
-            self._line(f"{total}[{axis}] += {' + '.join(terms)};")
-            self._close()
-            self._close()
+            self.code.line(f"{total}[{axis}] += {' + '.join(terms)};")
+            self.code.close()
+            self.code.close()
         for _ in axes[:-1]:
-            self._close()
+            self.code.close()
         self._sums[reduce] = self._shared(reduce, f"{total}[{axis}]")
 
     def _emit_reduction(self, reduce: Reduce) -> None:
         """One sum, mean or maximum."""
         axes, term = self._over(reduce)
         total, largest = f"sum{len(self._sums)}", reduce.kind == "max"
-        self._line(f"real {total} = {'-INFINITY' if largest else '0'};")
+        if not largest and axes and has_lanes(self._sizes[axes[-1]]):
+            self._emit_lanes(axes, {total: lambda: self._as(REAL, term)})
+            self._sums[reduce] = self._shared(reduce, total)
+            return
+        self.code.line(f"real {total} = {'-INFINITY' if largest else '0'};")
         for axis in axes:
             if axis == axes[-1]:
-                self._line(f"#pragma omp simd reduction({'max' if largest else '+'}:{total})")
+                self.code.line(f"#pragma omp simd reduction({'max' if largest else '+'}:{total})")
             self._loop(axis)
         code = self._as(REAL, term)
-        self._line(
+        self.code.line(
             f"{total} = {f'{total} > {code} ? {total} :' if largest else f'{total} +'} {code};"
         )
         for _ in axes:
-            self._close()
+            self.code.close()
         self._sums[reduce] = self._shared(reduce, total)
+
+    def _emit_lanes(self, axes: Sequence[str], terms: Mapping[str, Callable[[], str]]) -> None:
+        """Sums over the same axes, by their names, of terms in C: see `Lanes`."""
+
+        def at(index: str) -> list[str]:
+            self._index[axes[-1]] = index
+            return [term() for term in terms.values()]
+
+        lanes = Lanes(self.code, [*terms], self._sizes[axes[-1]].times)
+        for axis in axes[:-1]:
+            self._loop(axis)
+        lanes.add(at)
+        for _ in axes[:-1]:
+            self.code.close()
+        lanes.end()
 
     def _over(self, reduce: Reduce) -> tuple[list[str], Node]:
         """The axes that a sum of sums, or a mean of means, runs over, and its terms."""
@@ -316,20 +335,9 @@ class Writer:
 
     # --- lines ---
 
-    def _line(self, text: str) -> None:
-        self.lines.append("  " * self._depth + text)
-
-    def open(self, text: str) -> None:
-        self._line(text)
-        self._depth += 1
-
-    def _close(self) -> None:
-        self._depth -= 1
-        self._line("}")
-
     def _loop(self, axis: str) -> None:
         self._index[axis] = axis
-        self.open(f"for (int64_t {axis} = 0; {axis} < {self._sizes[axis]}; {axis}++) {{")
+        self.code.open(f"for (int64_t {axis} = 0; {axis} < {self._sizes[axis]}; {axis}++) {{")
 
 
 def _times(code: str, stride: Extent) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from glassformer.formula.nodes import Binary, Node, Read, Reduce, outermost, walk
 from glassformer.formula.tree import Formula
 from glassformer.generation.c_step.expressions import REAL
+from glassformer.generation.c_step.lanes import has_lanes
 from glassformer.generation.c_step.layout import Extent, Layout, lengths
 from glassformer.generation.c_step.loops import Writer
 
@@ -59,9 +60,9 @@ def rows_function(
     sizes = lengths(formula, operands) | dict(zip(formula.axes, shape, strict=True))
     writer = _RowsWriter(formula, operands, sizes, params, matrices)
     inputs = "".join(f"const real *restrict {o}_, " for o in sorted(formula.operands))
-    writer.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t rows) {{")
+    writer.code.open(f"NO_INLINE void {name}(real *restrict out, {inputs}int64_t rows) {{")
     writer.write_rows(sums[0])
-    return "\n".join(writer.lines)
+    return "\n".join(writer.code.lines)
 
 
 class _RowsWriter(Writer):
@@ -87,8 +88,8 @@ class _RowsWriter(Writer):
             self._write_tiles(reduce, axes[-1])
         else:
             self._write_sums(reduce, axes[-1] if axes else None)
-        while self._depth:
-            self._close()
+        while self.code.depth:
+            self.code.close()
 
     def _base(self, operand: str) -> str:
         return "" if operand in self._matrices else f"{self._of_row} * ROW + "
@@ -96,33 +97,44 @@ class _RowsWriter(Writer):
     def _each_row(self, rows: int, statement: Callable[[int], str]) -> None:
         for k in range(rows):
             self._of_row = f"row{k}"
-            self._line(statement(k))
+            self.code.line(statement(k))
 
     def _write_sums(self, reduce: Reduce, along: str | None) -> None:
         """Numbers of each row, along the output's last axis; each sum is taken at once."""
         axes, term = self._over(reduce)
         if along is not None:
             size = self._sizes[along]
-            self.open(f"for (int64_t start = 0; start < {size}; start += {OUTPUTS}) {{")
-            self._line(f"int64_t end = {size} - start < {OUTPUTS} ? {size} : start + {OUTPUTS};")
-        self.open(f"for (int64_t block = 0; block < rows; block += {TOGETHER}) {{")
+            self.code.open(f"for (int64_t start = 0; start < {size}; start += {OUTPUTS}) {{")
+            self.code.line(
+                f"int64_t end = {size} - start < {OUTPUTS} ? {size} : start + {OUTPUTS};"
+            )
+        self.code.open(f"for (int64_t block = 0; block < rows; block += {TOGETHER}) {{")
         for k in range(TOGETHER):
             present = f"block + {k} < rows ? block + {k} : rows - 1"
-            self._line(f"int64_t row{k} = {present};")
+            self.code.line(f"int64_t row{k} = {present};")
         if along is not None:
             self._index[along] = along
-            self.open(f"for (int64_t {along} = start; {along} < end; {along}++) {{")
+            self.code.open(f"for (int64_t {along} = start; {along} < end; {along}++) {{")
+        if axes and has_lanes(self._sizes[axes[-1]]):
+            rows = range(TOGETHER)
+            self._emit_lanes(axes, {f"sum{k}": partial(self._term, term, k) for k in rows})
+            self._store_rows(TOGETHER, reduce, "sum{}")
+            return
         for k in range(TOGETHER):
-            self._line(f"real sum{k} = 0;")
+            self.code.line(f"real sum{k} = 0;")
         for axis in axes:
             if axis == axes[-1]:
                 totals = ", ".join(f"sum{k}" for k in range(TOGETHER))
-                self._line(f"#pragma omp simd reduction(+:{totals})")
+                self.code.line(f"#pragma omp simd reduction(+:{totals})")
             self._loop(axis)
         self._each_row(TOGETHER, lambda k: f"sum{k} = sum{k} + {self._as(REAL, term)};")
         for _ in axes:
-            self._close()
+            self.code.close()
         self._store_rows(TOGETHER, reduce, "sum{}")
+
+    def _term(self, term: Node, row: int) -> str:
+        self._of_row = f"row{row}"
+        return self._as(REAL, term)
 
     def _write_tiles(self, reduce: Reduce, axis: str) -> None:
         """Sums along the output's last axis, a tile of it at once for all rows."""
@@ -131,42 +143,44 @@ class _RowsWriter(Writer):
         width, length = min(ROW_TILE, size), str(size)
         self._index[axis] = axis
         if size > ROW_TILE:
-            self.open(f"for (int64_t start = 0; start < {size}; start += {ROW_TILE}) {{")
-            self._line(f"int64_t end = {size} - start < {ROW_TILE} ? {size} - start : {ROW_TILE};")
+            self.code.open(f"for (int64_t start = 0; start < {size}; start += {ROW_TILE}) {{")
+            self.code.line(
+                f"int64_t end = {size} - start < {ROW_TILE} ? {size} - start : {ROW_TILE};"
+            )
             self._index[axis], length = f"(start + {axis})", "end"
         each = f"for (int64_t {axis} = 0; {axis} < {length}; {axis}++) {{"
-        self._line(f"real sums[{MOST_ROWS}][{width}];")
-        self._line("for (int64_t row = 0; row < rows; row++)")
-        self._line(f"  memset(sums[row], 0, {length} * sizeof(real));")
+        self.code.line(f"real sums[{MOST_ROWS}][{width}];")
+        self.code.line("for (int64_t row = 0; row < rows; row++)")
+        self.code.line(f"  memset(sums[row], 0, {length} * sizeof(real));")
         for outer in axes[:-1]:
             self._loop(outer)
         last = axes[-1] if axes else reduce.axis
         count = self._sizes[last].times
-        self._line("int64_t first = 0;")
+        self.code.line("int64_t first = 0;")
         for ahead in (TERMS,) if count % TERMS == 0 else (TERMS, 1):
-            self.open(f"for (; first + {ahead} <= {count}; first += {ahead}) {{")
+            self.code.open(f"for (; first + {ahead} <= {count}; first += {ahead}) {{")
             added = partial(self._add_terms, last, term, ahead, axis)
             self._in_blocks(each, lambda rows, added=added: self._each_row(rows, added))
-            self._close()
+            self.code.close()
         for _ in axes[:-1]:
-            self._close()
+            self.code.close()
         total = f"sums[block + {{}}][{axis}]"
         self._in_blocks(each, lambda rows: self._store_rows(rows, reduce, total))
 
     def _in_blocks(self, each: str, write: Callable[[int], None]) -> None:
         """All rows: some side by side, and one by one those that are left."""
-        self.open("{")
-        self._line("int64_t block = 0;")
+        self.code.open("{")
+        self.code.line("int64_t block = 0;")
         for rows in (TOGETHER, 1):
-            self.open(f"for (; block + {rows} <= rows; block += {rows}) {{")
+            self.code.open(f"for (; block + {rows} <= rows; block += {rows}) {{")
             for k in range(rows):
-                self._line(f"int64_t row{k} = block + {k};")
-            self._line("#pragma omp simd")
-            self.open(each)
+                self.code.line(f"int64_t row{k} = block + {k};")
+            self.code.line("#pragma omp simd")
+            self.code.open(each)
             write(rows)
-            self._close()
-            self._close()
-        self._close()
+            self.code.close()
+            self.code.close()
+        self.code.close()
 
     def _add_terms(self, last: str, term: Node, ahead: int, axis: str, k: int) -> str:
         total = partial = f"sums[block + {k}][{axis}]"

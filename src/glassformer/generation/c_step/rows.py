@@ -48,7 +48,7 @@ class CompiledRows:
         ]
         self._addresses = [[half.data_ptr() for half in slot] for slot in self._cache]
         self._caches: Any = (pointer * (MOST_ROWS * self._halves))()
-        self._slots = [-1] * MOST_ROWS  # whose places stand in it
+        self._slots: list[int] = []  # whose places stand in it
         self._tokens, self._lengths = ((number * MOST_ROWS)() for _ in range(2))
         self._buffers = torch.zeros(MOST_ROWS * capture.program.scratch, dtype=capture.dtype)
 
@@ -57,14 +57,16 @@ class CompiledRows:
 
         The silent rows come first.
         """
-        halves = self._halves
-        for row, (slot, token, position) in enumerate(rows):
-            if self._slots[row] != slot:
-                self._caches[row * halves : (row + 1) * halves] = self._addresses[slot]
-                self._slots[row] = slot
-            self._tokens[row], self._lengths[row] = token, position + 1
-        logits = torch.empty(len(rows) - silent, self._vocab_size, dtype=self._dtype)
+        n, halves = len(rows), self._halves
+        slots = [slot for slot, _, _ in rows]
+        if self._slots != slots:
+            self._slots = slots
+            places = [half for slot in slots for half in self._addresses[slot]]
+            self._caches[: n * halves] = places
+        self._tokens[:n] = [token for _, token, _ in rows]
+        self._lengths[:n] = [position + 1 for _, _, position in rows]
+        logits = torch.empty(n - silent, self._vocab_size, dtype=self._dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()
         arguments = (self._weights, self._caches, buffers, self._tokens, self._lengths)
-        self._run(*arguments, len(rows), silent, to)
+        self._run(*arguments, n, silent, to)
         return logits
