@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -48,6 +48,10 @@ class Chosen(NamedTuple):
     token: int
     logprob: float | None = None
     likeliest: tuple[tuple[int, float], ...] = ()
+
+
+bare = lru_cache(1 << 14)(Chosen)
+"""A token of which nobody asked for more; the same ones come again and again."""
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -152,29 +156,40 @@ class Batch:
 
     def add(self, text: Text) -> None:
         """Begin a text; there must be a free slot."""
-        best = max(self._free, key=lambda slot: _alike(self._held[slot], text.prompt))
+        best = self._best_slot(text.prompt)
         self._free.remove(best)
         text.slot = best
         if self._reader.in_pieces and not text.score:
             text.n_cached = min(_alike(self._held[best], text.prompt), len(text.prompt) - 1)
-        del self._held[best][text.n_cached :]
         if isinstance(self._reader, SourcedRows) and text.source is not None:
             self._reader.begin(best, text.source)
         self.texts.append(text)
 
+    def _best_slot(self, prompt: Sequence[int]) -> int:
+        """A free slot that holds as much of a prompt as any; of such the last one that was used.
+
+        What was used last is still in the processor's cache.
+        """
+        best, most = self._free[-1], -1
+        for slot in reversed(self._free):
+            alike = _alike(self._held[slot], prompt)
+            if alike > most:
+                best, most = slot, alike
+            if most >= len(prompt) - 1:  # the last token is read in any case
+                break
+        return best
+
     @torch.inference_mode()
     def turn(self) -> None:
         """Read some tokens, choose one for every text that has read all of its own."""
-        for text in self.texts[:]:
-            if text.cancelled:
-                self._end(text)
+        for text in [text for text in self.texts if text.cancelled]:
+            self._end(text)
         silent, loud = self._rows()
         rows = silent + loud
         if not rows:
             return
         logits = self._reader.read([(t.slot, t.ids[at], at) for t, at in rows], len(silent))
         for text, at in rows:
-            self._held[text.slot].append(text.ids[at])
             text.n_cached = at + 1
         if loud:
             decided = self._take_plain(loud, logits)
@@ -198,16 +213,14 @@ class Batch:
             if token != UNDECIDED:
                 decided.add(row)
                 text.times.append(now)
-                self._append(text, Chosen(token))
+                self._append(text, bare(token))
         return decided
 
     def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
         """What is read in this turn, as texts and indices: without logits, and with."""
         silent: list[tuple[Text, int]] = []
         loud = [(text, len(text.ids) - 1) for text in self.texts if text.new]
-        for text in self.texts:
-            if text.new:
-                continue
+        for text in [text for text in self.texts if not text.new]:
             budget = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
             last = len(text.prompt) - 1
             for at in range(text.n_cached, len(text.prompt))[:budget]:
@@ -277,6 +290,7 @@ class Batch:
 
     def _end(self, text: Text, reason: str | None = None, error: Exception | None = None) -> None:
         self.texts.remove(text)
+        self._held[text.slot] = text.ids[: text.n_cached]
         self._free.append(text.slot)
         text.sink.finish(reason, error)
 
@@ -338,7 +352,7 @@ def _steered(text: Text, scores: Tensor) -> Tensor:
 def _chosen(text: Text, token: int, logs: Tensor | None) -> Chosen:
     """A token with its log-probability, and as many of the likeliest as the text asks for."""
     if logs is None or text.logprobs is None:
-        return Chosen(token)
+        return bare(token)
     if not text.logprobs:
         return Chosen(token, float(logs[token]))
     likeliest = logs.topk(min(text.logprobs, len(logs)))

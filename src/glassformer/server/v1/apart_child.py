@@ -113,9 +113,10 @@ class Writing:
 
     def push(self, *chosen: Chosen) -> bool:
         assert self.text is not None
+        if not self._chosen:
+            self._outbox.new[self._number] = self
+            self._outbox.is_urgent |= not self.text.at_once
         self._chosen += chosen
-        self._outbox.new[self._number] = self
-        self._outbox.is_urgent |= not self.text.at_once
         return False
 
     def finish(self, reason: str | None, error: Exception | None = None) -> None:

@@ -14,7 +14,7 @@ import pydantic_core
 import safetensors.torch
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.batch import Chosen, Sink, Text
+from glassformer.generation.batch import Chosen, Sink, Text, bare
 from glassformer.generation.rules import Rules
 from glassformer.generation.sampling import sampling_of
 from glassformer.model import Config, Decoder
@@ -86,7 +86,7 @@ def written_tokens(tokens: Sequence[Chosen]) -> list[Any]:
 
 
 def read_tokens(tokens: Sequence[Any]) -> list[Chosen]:
-    return [Chosen(one) if isinstance(one, int) else _chosen(*one) for one in tokens]
+    return [bare(one) if isinstance(one, int) else _chosen(*one) for one in tokens]
 
 
 def _chosen(token: int, logprob: float, likeliest: list[list[Any]]) -> Chosen:
