@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from glassformer.server.errors import STATUS, raw_answer
-from glassformer.server.guard import HEADER_BYTES, TOO_LONG
-from glassformer.server.joined import Joined
+from glassformer.server.protocol import Protocol
 
 PATIENCE = {
     "head": 10.0,  # from the connection's start, or the last answer, to the end of the headers
@@ -55,7 +50,7 @@ def most_connections() -> int:
     return max(min(CONNECTIONS, (files - RESERVED_FILES) // 2), 4)
 
 
-class Connection(H11Protocol):
+class Connection(Protocol):
     """A client's connection; it ends when the client keeps the server waiting too long."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,8 +61,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; where there are too many, the one whose client waits longest has to go."""
-        assert isinstance(transport, asyncio.Transport)
-        super().connection_made(Joined(transport, self.loop))
+        super().connection_made(transport)
         if len(self.connections) > most_connections():
             others = (one for one in self.connections if isinstance(one, Connection))
             waiting = [one for one in others if one.waits_for is not None]
@@ -82,9 +76,11 @@ class Connection(H11Protocol):
         """What the client has to do next, a key of PATIENCE; None while an answer is made."""
         if self.transport.is_closing() or self.flow.write_paused:
             return "read"
-        if self.conn.their_state is h11.IDLE:
-            return "head"
-        return "body" if self.conn.their_state is h11.SEND_BODY else None
+        if self.pipeline:
+            return None
+        if self.cycle is not None and self.cycle.more_body:
+            return "body"
+        return "head" if self.cycle is None or self.cycle.response_complete else None
 
     def check(self, now: float) -> None:
         """End it if its client has taken too long; called several times a second."""
@@ -94,28 +90,6 @@ class Connection(H11Protocol):
             self._task, self._since = task, now
         elif what is not None and now - self._since > PATIENCE[what]:
             self.end()
-
-    def end(self) -> None:
-        """Close at once, whatever was still to be sent."""
-        self.connections.discard(self)
-        self.transport.abort()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP request, as any other error is told."""
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer has begun
-            self.end()
-            return
-        long = getattr(sys.exception(), "error_status_hint", 400) == 431
-        code = "headers_too_large" if long else "bad_request"
-        content, headers = raw_answer(code, TOO_LONG if long else msg)
-        headers = [*headers, (b"connection", b"close")]
-        for event in (
-            h11.Response(status_code=STATUS[code], headers=headers),
-            h11.Data(data=content),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -133,7 +107,6 @@ class Server(uvicorn.Server):
             log_level="error",  # what a client did wrong is told to the client
             access_log=False,
             backlog=BACKLOG,
-            h11_max_incomplete_event_size=HEADER_BYTES,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)

@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
@@ -60,6 +61,7 @@ HEADERS = (
 """On every answer that does not set its own."""
 
 
+@lru_cache(256)  # of the clients that are there, say
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to `host`.
 
@@ -143,17 +145,25 @@ class Guard:
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
         # the body has been read, so the one message that can still come is that of the leaving
+        serving, is_served = asyncio.current_task(), False
+        assert serving is not None
+
+        def stop(_: object) -> None:
+            if not is_served:
+                serving.cancel()
+
+        disconnected = asyncio.ensure_future(receive())
+        disconnected.add_done_callback(stop)
         asked = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = {**scope, BODY: content, "method": asked}
-        disconnected = asyncio.ensure_future(receive())
-        serving = asyncio.ensure_future(self._app(scope, _replay(content, disconnected), send))
-        disconnected.add_done_callback(lambda _: serving.cancel())
         try:
-            await serving
+            await self._app(scope, _replay(content, disconnected), send)
         except asyncio.CancelledError:
             if not disconnected.done():  # the server ends
                 raise
+            serving.uncancel()
         finally:
+            is_served = True
             disconnected.cancel()
 
     def _check_host(self, headers: Headers) -> None:
@@ -216,9 +226,12 @@ def _query(scope: Scope) -> Query:
 
 
 def _check_headers(scope: Scope, headers: Headers) -> None:
-    size = len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers.raw)
+    address = len(scope["path"]) + len(scope["query_string"])
+    size = address + sum(len(name) + len(value) for name, value in headers.raw)
     if size > HEADER_BYTES:
         raise ApiError("headers_too_large", TOO_LONG)
+    if "host" not in headers:
+        raise ApiError("bad_request", "a request says for which host it is; give a Host header")
     twice = [name for name in ONCE if len(headers.getlist(name)) > 1]
     if "content-length" in headers and "transfer-encoding" in headers:
         twice = ["content-length or transfer-encoding"]

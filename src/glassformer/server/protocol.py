@@ -1,0 +1,133 @@
+"""HTTP/1.1 on a connection: uvicorn's, strict where it is lenient and without what it drops."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from glassformer.server.errors import STATUS, ApiError, raw_answer
+from glassformer.server.guard import HEADER_BYTES, TOO_LONG
+from glassformer.server.joined import Joined
+
+
+class Protocol(HttpToolsProtocol):
+    """A client's connection, as its bytes come.
+
+    A head may have HEADER_BYTES, and names a path. An upgrade that is offered is not taken: the
+    request is answered as if it had come without (RFC 9110, 7.8), where uvicorn loses its body.
+    What stands behind the last chunk is no header. HTTP/1.0 knows no chunks.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_in_head = False
+        self._head_bytes = 0  # of a head that is not whole, those that came after its first piece
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(Joined(transport, self.loop))
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        goes_on = self._is_in_head
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            why = error.__context__ if isinstance(error.__context__, ApiError) else None
+            return self._refuse(
+                why.code if why else "bad_request", str(why or f"this is no HTTP request: {error}")
+            )
+        self._head_bytes = self._head_bytes + len(data) if goes_on and self._is_in_head else 0
+        if self._head_bytes > HEADER_BYTES:
+            self._refuse("headers_too_large", TOO_LONG)
+        return None
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + data[upgrade.args[0] :])
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    # --- called by the parser ---
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if len(self.url) > HEADER_BYTES:
+            raise ApiError("headers_too_large", TOO_LONG)
+        if not self.url.startswith(b"/") or self.parser.get_method() == b"CONNECT":
+            raise ApiError("bad_request", "this server is no proxy; name a path, as in GET /")
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    # --- answers ---
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        is_old = cycle.scope["http_version"] == "1.0"
+        super()._start_asgi_task(cycle, until_closed(app, cycle) if is_old else app)
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Answer and close; what was asked before it is answered first, and then nothing is."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if self.pipeline or not cycle.more_body or cycle.response_started:
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        content, headers = raw_answer(code, message)
+        lines = [b"%s: %s\r\n" % header for header in [*headers, (b"connection", b"close")]]
+        self.transport.write(b"".join([STATUS_LINE[STATUS[code]], *lines, b"\r\n", content]))
+        self.transport.close()
+
+    def end(self) -> None:
+        """Close at once, whatever was still to be sent."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+
+def until_closed(app: ASGIApp, cycle: RequestResponseCycle) -> Any:
+    """ASGI: an answer of unknown length to HTTP/1.0 ends where its connection does."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_open = False
+
+        async def send_plain(message: Message) -> None:
+            nonlocal is_open
+            if message["type"] == "http.response.start":
+                is_open = all(name != b"content-length" for name, _ in message.get("headers", ()))
+            if is_open:  # each piece is as long as it was said to be
+                cycle.chunked_encoding = False
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plain)
+
+    return answer
