@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 
 from fastapi import FastAPI
-from starlette.applications import Starlette
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from glassformer.server.v1 import chat, completions, models, schemas, tokens
@@ -32,14 +30,7 @@ def client_app(clients: Clients) -> ASGIApp:
     for router in ROUTERS:
         described.include_router(router)
     texts = {
-        "/v1/completions": Direct(
-            schemas.CompletionRequest, completions.complete, clients, described
-        ),
-        "/v1/chat/completions": Direct(schemas.ChatRequest, chat.chat, clients, described),
+        "/v1/completions": (schemas.CompletionRequest, completions.complete),
+        "/v1/chat/completions": (schemas.ChatRequest, chat.chat),
     }
-    app = Starlette(
-        routes=[Route(path, direct, methods=["POST"]) for path, direct in texts.items()],
-        exception_handlers=described.exception_handlers,
-    )
-    app.router.default = described
-    return app
+    return Direct(texts, clients, described)

@@ -5,47 +5,55 @@ What it describes is what is done: a request that can't be read is handed to it,
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
+import pydantic_core
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from glassformer.errors import GlassformerError
 from glassformer.server.guard import BODY
 from glassformer.server.v1 import schemas
+from glassformer.server.v1.errors import mendable, unreadable
 from glassformer.server.v1.services import Clients
+
+Endpoint = tuple[type[schemas.Request], Callable[[Any, Request, Clients], Awaitable[Response]]]
+"""What is asked, and who answers it."""
+
+
+class Direct:
+    """ASGI: the endpoints for texts, by their paths; framework: for the rest."""
+
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], clients: Clients, framework: ASGIApp
+    ) -> None:
+        self._endpoints, self._clients, self._framework = endpoints, clients, framework
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["path"])
+        if endpoint is None or scope["method"] != "POST":
+            return await self._framework(scope, receive, send)
+        kind, answer = endpoint
+        http = Request(scope, receive)
+        request = None if "x-glass" in http.headers else _read(kind, scope[BODY])
+        if request is None:
+            return await self._framework(scope, receive, send)
+        try:
+            response = await answer(request, http, self._clients)
+        except GlassformerError as error:
+            response = mendable(error)
+        except OSError as error:
+            response = unreadable(error)
+        return await response(scope, receive, send)
+
 
 Asked = TypeVar("Asked", bound=schemas.Request)
 
 
-class Direct(Generic[Asked]):
-    """ASGI: one endpoint for texts.
-
-    kind: what is asked; answer: the endpoint, as the framework calls it; framework: for the rest.
-    """
-
-    def __init__(
-        self,
-        kind: type[Asked],
-        answer: Callable[[Asked, Request, Clients], Awaitable[Response]],
-        clients: Clients,
-        framework: ASGIApp,
-    ) -> None:
-        self._kind, self._answer = kind, answer
-        self._clients, self._framework = clients, framework
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        http = Request(scope, receive)
-        request = None if "x-glass" in http.headers else self._read(scope[BODY])
-        if request is None:
-            return await self._framework(scope, receive, send)
-        response = await self._answer(request, http, self._clients)
-        return await response(scope, receive, send)
-
-    def _read(self, content: bytes) -> Asked | None:
-        try:
-            return self._kind.model_validate(json.loads(content))
-        except (ValueError, RecursionError):
-            return None
+def _read(kind: type[Asked], content: bytes) -> Asked | None:
+    try:
+        return kind.model_validate(pydantic_core.from_json(content))
+    except (ValueError, RecursionError):
+        return None

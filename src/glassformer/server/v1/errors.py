@@ -79,20 +79,31 @@ def error_body(error: GlassformerError) -> dict[str, dict[str, str | None]]:
     return body(CODES.get(code, code), str(error), field)
 
 
+def mendable(error: GlassformerError) -> JSONResponse:
+    """The answer to what the client can mend."""
+    code = code_of(error)
+    status = STATUSES.get(code, STATUS[code])
+    return JSONResponse(error_body(error), status, HEADERS.get(code))
+
+
+def unreadable(error: OSError) -> JSONResponse:
+    """The answer where a model's file can't be read."""
+    message = f"a file of the model can't be read: {error}; mend that, or choose another model"
+    return JSONResponse(body("model_not_found", message), 404)
+
+
 def answer_errors(app: FastAPI) -> None:
     """Make the application answer its errors so."""
 
     @app.exception_handler(GlassformerError)
-    async def mendable(_: Request, error: Exception) -> JSONResponse:
+    async def of_ours(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, GlassformerError)
-        code = code_of(error)
-        status = STATUSES.get(code, STATUS[code])
-        return JSONResponse(error_body(error), status, HEADERS.get(code))
+        return mendable(error)
 
     @app.exception_handler(OSError)
-    async def unreadable(_: Request, error: Exception) -> JSONResponse:
-        message = f"a file of the model can't be read: {error}; mend that, or choose another model"
-        return JSONResponse(body("model_not_found", message), 404)
+    async def of_a_file(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, OSError)
+        return unreadable(error)
 
     @app.exception_handler(RequestValidationError)
     async def bad_field(http: Request, error: Exception) -> JSONResponse:

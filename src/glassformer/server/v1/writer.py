@@ -68,7 +68,8 @@ class Writer(ABC):
         """A choice in one piece: beside the event loop where its many links take long."""
         if self._glass:
             return await asyncio.to_thread(write)
-        await asyncio.sleep(0)  # others have their turn
+        if len(self.answer.choices) > 1:
+            await asyncio.sleep(0)  # others have their turn
         return write()
 
     def glass(self, choice: Choice, new: Sequence[Chosen]) -> list[schemas.GlassToken] | None:
