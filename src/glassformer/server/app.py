@@ -48,7 +48,7 @@ def create_app(
     queue: int = QUEUE,
     text: Path | None = None,
     apart: bool = False,
-) -> FastAPI:
+) -> Application:
     """The application that serves these runs; see `Guard` for host and token.
 
     folder: where new runs go that are started from the page. trace_bytes: see `TraceStore`. queue:
@@ -72,7 +72,7 @@ def create_app(
         yield
         await services.close()
 
-    app = FastAPI(
+    app = Application(
         title="Glassformer",
         version=importlib.metadata.version("glassformer"),
         description="Traces of a transformer: every number, and where it came from.",
@@ -83,15 +83,27 @@ def create_app(
     )
     app.state.services = services
     of_clients = client_app(clients)
-    app.add_middleware(ClientsFirst, clients=of_clients)
-    app.add_middleware(Guard, host=host, token=token)
-    app.add_middleware(RefusalsCounted, metrics=clients.metrics)
+    guarded = Guard(ClientsFirst(app.answer, of_clients), host, token)
+    app.front = RefusalsCounted(guarded, clients.metrics)
     answer_errors(app)
     for subject in SUBJECTS:
         app.include_router(subject.router)
     # not mounted at "": a mount there takes wrong methods of our own paths, too
     app.router.default = of_clients
     return app
+
+
+class Application(FastAPI):
+    """The page's application; `front`: what a request passes before the framework sees it."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.front if scope["type"] == "http" else self.answer)(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is behind the front."""
+        await super().__call__(scope, receive, send)
 
 
 class ClientsFirst:

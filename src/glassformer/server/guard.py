@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers
@@ -41,6 +42,10 @@ ONCE = (
 
 BODY = "glassformer.body"
 """Where a request's scope has its body, which is read before anybody asks for it."""
+
+LEFT = "glassformer.left"
+"""Where a scope of our own server has a future that is done when its client has gone: it spares
+every request a task that waits for the message of it."""
 
 Query = list[tuple[str, str]]
 
@@ -144,7 +149,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
-        # the body has been read, so the one message that can still come is that of the leaving
+        # the body has been read, so what can still come is the message of the leaving
         serving, is_served = asyncio.current_task(), False
         assert serving is not None
 
@@ -152,7 +157,8 @@ class Guard:
             if not is_served:
                 serving.cancel()
 
-        disconnected = asyncio.ensure_future(receive())
+        left = scope.get(LEFT)
+        disconnected = left or asyncio.ensure_future(receive())
         disconnected.add_done_callback(stop)
         asked = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = {**scope, BODY: content, "method": asked}
@@ -164,7 +170,9 @@ class Guard:
             serving.uncancel()
         finally:
             is_served = True
-            disconnected.cancel()
+            disconnected.remove_done_callback(stop)
+            if left is None:
+                disconnected.cancel()
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -291,14 +299,15 @@ async def _send_head(send: Send, message: Message) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _replay(content: bytes, disconnected: asyncio.Future[Message]) -> Receive:
+def _replay(content: bytes, disconnected: asyncio.Future[Any]) -> Receive:
     """What the application receives: the body that was read, then that the client has gone."""
     received = False
 
     async def again() -> Message:
         nonlocal received
         if received:
-            return await asyncio.shield(disconnected)
+            await asyncio.shield(disconnected)
+            return {"type": "http.disconnect"}
         received = True
         return {"type": "http.request", "body": content, "more_body": False}
 

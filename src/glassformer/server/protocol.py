@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from glassformer.server.errors import STATUS, ApiError, raw_answer
-from glassformer.server.guard import HEADER_BYTES, TOO_LONG
+from glassformer.server.guard import HEADER_BYTES, LEFT, TOO_LONG
 from glassformer.server.joined import Joined
 
 
@@ -34,6 +34,12 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(Joined(transport, self.loop))
+        self._left = self.loop.create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self._left.done():
+            self._left.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -69,6 +75,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_in_head = True
+        cast(dict[str, Any], self.scope)[LEFT] = self._left
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_in_head:
@@ -86,6 +93,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
             super().on_message_complete()
+            if not self.pipeline:
+                self.flow.resume_reading()  # or nobody would see the client leave
 
     # --- answers ---
 

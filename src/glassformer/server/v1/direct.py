@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from glassformer.errors import GlassformerError
 from glassformer.server.guard import BODY
 from glassformer.server.v1 import schemas
-from glassformer.server.v1.errors import mendable, unreadable
+from glassformer.server.v1.errors import broken, mendable, unreadable
 from glassformer.server.v1.services import Clients
 
 Endpoint = tuple[type[schemas.Request], Callable[[Any, Request, Clients], Awaitable[Response]]]
@@ -46,6 +46,9 @@ class Direct:
             response = mendable(error)
         except OSError as error:
             response = unreadable(error)
+        except Exception:
+            await broken()(scope, receive, send)
+            raise  # into the server's log
         return await response(scope, receive, send)
 
 

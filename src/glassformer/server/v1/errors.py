@@ -92,16 +92,21 @@ def unreadable(error: OSError) -> JSONResponse:
     return JSONResponse(body("model_not_found", message), 404)
 
 
+def broken() -> JSONResponse:
+    """The answer to a fault of ours."""
+    return JSONResponse(body("broken", "the server failed; its log says where"), 500)
+
+
 def answer_errors(app: FastAPI) -> None:
     """Make the application answer its errors so."""
 
     @app.exception_handler(GlassformerError)
-    async def of_ours(_: Request, error: Exception) -> JSONResponse:
+    async def ours(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, GlassformerError)
         return mendable(error)
 
     @app.exception_handler(OSError)
-    async def of_a_file(_: Request, error: Exception) -> JSONResponse:
+    async def files(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, OSError)
         return unreadable(error)
 
@@ -128,9 +133,9 @@ def answer_errors(app: FastAPI) -> None:
         return JSONResponse(body("bad_request", message, field), 400)
 
     @app.exception_handler(Exception)
-    async def broken(_: Request, error: Exception) -> JSONResponse:
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         del error  # the server logs it
-        return JSONResponse(body("broken", "the server failed; its log says where"), 500)
+        return broken()
 
     @app.exception_handler(HTTPException)
     async def refused(http: Request, error: Exception) -> JSONResponse:
