@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from glassformer.generation import batch as batch_module
-from glassformer.generation.batch import Batch, Chosen, Text, room_for
+from glassformer.generation import room
+from glassformer.generation.batch import Batch, Chosen, Text
 from glassformer.generation.c_step.library import NotCompiledError
 from glassformer.generation.c_step.rows import CompiledRows
 from glassformer.generation.generate import generate
@@ -210,5 +210,5 @@ def test_scores_that_are_no_numbers_end_their_text_and_no_other():
 
 
 def test_a_context_that_memory_does_not_hold_is_cut(monkeypatch):
-    monkeypatch.setattr(batch_module, "CACHE_BYTES", 4 * 2 * TINY.n_layers * TINY.d_model * 4 * 5)
-    assert room_for(TINY, 4) == (4, 5)
+    monkeypatch.setattr(room, "CACHE_BYTES", 4 * 2 * TINY.n_layers * TINY.d_model * 4 * 5)
+    assert room.room_for(TINY, 4) == (4, 5)

@@ -272,7 +272,7 @@ def test_texts_become_tokens_and_tokens_texts(folder):
 
 
 def test_a_models_length_is_what_the_server_has_room_for(folder, monkeypatch):
-    monkeypatch.setattr("glassformer.generation.batch.CACHE_BYTES", 100_000)
+    monkeypatch.setattr("glassformer.generation.room.CACHE_BYTES", 100_000)
     server = client_in_process(str(folder))
     [model] = server.get("/v1/models").json()["data"]
     read = server.post("/tokenize", json={"prompt": "the cat"}).json()

@@ -22,21 +22,17 @@ from glassformer.generation.c_step import MOST_ROWS, CompiledRows, NotCompiledEr
 from glassformer.generation.c_step.choice import UNDECIDED
 from glassformer.generation.packed import unpacked
 from glassformer.generation.plain_rows import PlainRows
+from glassformer.generation.room import room_of
 from glassformer.generation.rules import NO_RULES, Rules
 from glassformer.generation.sampling import Sampling
 from glassformer.generation.sourced_rows import SourcedRows
 from glassformer.kernels.choose import choose_rows, penalize, uniform
 from glassformer.kernels.finite import refuse_no_numbers
-from glassformer.memory import machine_memory
-from glassformer.model.config import Config
 from glassformer.model.decoder import Decoder
 from glassformer.model.encoder_decoder import EncoderDecoder
 
-CACHE_BYTES, CACHE_SHARE = 4_000_000_000, 8
-"""What keys and values may take at most: this, or an eighth of the machine's memory."""
-
-LEAST_SLOTS = 4
-"""For so many texts there is room; a context that is too long for that is cut."""
+TOLD_TOGETHER = 16
+"""Tokens that are told in one go of a text that is wanted when it has ended."""
 
 
 class Chosen(NamedTuple):
@@ -100,6 +96,7 @@ class Text:
     slot: int = -1
     n_cached: int = 0  # tokens that stand in the cache
     scores: list[Chosen] = field(default_factory=list)
+    untold: list[Chosen] = field(default_factory=list)  # of its new tokens
 
     def __post_init__(self) -> None:
         self.ids = [*self.prompt]
@@ -191,30 +188,26 @@ class Batch:
         logits = self._reader.read([(t.slot, t.ids[at], at) for t, at in rows], len(silent))
         for text, at in rows:
             text.n_cached = at + 1
-        if loud:
-            decided = self._take_plain(loud, logits)
-            rest = [row for row in range(len(loud)) if row not in decided]
-            if rest:
-                self._take([loud[row] for row in rest], logits[rest].double())
+        left = self._take_plain(loud, logits)
+        if left:
+            self._take([loud[row] for row in left], logits[left].double())
 
-    def _take_plain(self, rows: Sequence[tuple[Text, int]], logits: Tensor) -> set[int]:
-        """Choose tokens of texts of which no more is asked; return the rows that this decided."""
-        if self._reader.choice is None:
-            return set()
-        plain = [row for row, (text, _) in enumerate(rows) if text.is_plain]
-        if not plain:
-            return set()
+    def _take_plain(self, rows: Sequence[tuple[Text, int]], logits: Tensor) -> Sequence[int]:
+        """Choose tokens of texts of which no more is asked; return the rows that are left."""
+        choice = self._reader.choice
+        plain = [] if choice is None else [n for n, (text, _) in enumerate(rows) if text.is_plain]
+        if choice is None or not plain:
+            return range(len(rows))
         texts = [rows[row][0] for row in plain]
         drawn = [uniform(text.seed, len(text.new)) for text in texts]
         temperatures = [text.sampling.temperature for text in texts]
-        tokens = self._reader.choice.tokens(logits, plain, temperatures, drawn)
-        now, decided = time.monotonic(), set[int]()
-        for row, text, token in zip(plain, texts, tokens, strict=True):
+        tokens, now = choice.tokens(logits, plain, temperatures, drawn), time.monotonic()
+        for text, token in zip(texts, tokens, strict=True):
             if token != UNDECIDED:
-                decided.add(row)
                 text.times.append(now)
                 self._append(text, bare(token))
-        return decided
+        decided = {row for row, token in zip(plain, tokens, strict=True) if token != UNDECIDED}
+        return [row for row in range(len(rows)) if row not in decided]
 
     def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
         """What is read in this turn, as texts and indices: without logits, and with."""
@@ -282,11 +275,14 @@ class Batch:
     def _append(self, text: Text, chosen: Chosen) -> None:
         text.new.append(chosen.token)
         text.ids.append(chosen.token)
-        over = text.sink.push(chosen)
-        if over or chosen.token in text.stop_ids:
-            self._end(text, "stop")
-        elif len(text.new) == text.max_new or len(text.ids) > self.capacity:
-            self._end(text, "length")
+        text.untold.append(chosen)
+        is_stop = chosen.token in text.stop_ids
+        is_whole = len(text.new) == text.max_new or len(text.ids) > self.capacity
+        if is_stop or is_whole or not text.at_once or len(text.untold) == TOLD_TOGETHER:
+            is_stop |= text.sink.push(*text.untold)
+            text.untold.clear()
+        if is_stop or is_whole:
+            self._end(text, "stop" if is_stop else "length")
 
     def _end(self, text: Text, reason: str | None = None, error: Exception | None = None) -> None:
         self.texts.remove(text)
@@ -298,24 +294,6 @@ class Batch:
         """End every text with this error."""
         for text in self.texts[:]:
             self._end(text, None, error)
-
-
-def room_for(config: Config, itemsize: int) -> tuple[int, int]:
-    """How many texts are held at once, and of how many tokens each.
-
-    >>> room_for(Config(vocab_size=11, n_ctx=8, d_model=6, n_layers=2, n_heads=3), 4)
-    (32, 8)
-    """
-    budget = min(CACHE_BYTES, machine_memory() // CACHE_SHARE)
-    token = 2 * config.n_layers * config.n_kv_heads * config.d_head * itemsize
-    capacity = max(min(config.n_ctx, budget // (token * LEAST_SLOTS)), 1)
-    return max(min(budget // (token * capacity), MOST_ROWS), 1), capacity
-
-
-def room_of(model: Decoder | EncoderDecoder) -> tuple[int, int]:
-    """The same for a model; of two towers it is the decoder that holds texts."""
-    config = model.config.decoder if isinstance(model, EncoderDecoder) else model.config
-    return room_for(config, model.embed.W_E.itemsize)
 
 
 def _reader(

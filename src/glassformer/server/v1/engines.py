@@ -12,9 +12,10 @@ from functools import cached_property
 import torch
 
 from glassformer.errors import GlassformerError
-from glassformer.generation.batch import Text, room_of
+from glassformer.generation.batch import Text
 from glassformer.generation.defaults import Defaults, end_ids, read_defaults
 from glassformer.generation.prompt import PromptTooLongError, check_prompt
+from glassformer.generation.room import room_of
 from glassformer.generation.rules import Rules, rules
 from glassformer.generation.sampling import COLDEST, Sampling, fresh_seed
 from glassformer.model import EncoderDecoder

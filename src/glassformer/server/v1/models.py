@@ -6,7 +6,7 @@ import torch
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from glassformer.generation.batch import room_for
+from glassformer.generation.room import room_for
 from glassformer.model import TowersConfig
 from glassformer.server.runs import Source
 from glassformer.server.v1 import schemas
