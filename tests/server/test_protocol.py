@@ -136,10 +136,19 @@ def test_what_is_no_request_is_refused_with_its_cause(port, sent, status, words)
     assert words in said["error"]["message"]
 
 
-def test_a_head_that_does_not_end_is_read_up_to_its_bound(port):
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET / HTTP/1.1\r\n" + HOST,
+        b"GET / HTTP/1.1\r\n" + HOST + b"x: ",
+        b"POST / HTTP/1.1\r\n" + JSON + b"transfer-encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\nx: ",
+    ],
+)
+def test_lines_that_do_not_end_are_read_up_to_their_bound(port, begun):
+    line = b"y" * 8_000 + (b"" if begun.endswith(b"x: ") else b": z\r\n")
     sent = 0
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client, suppress(OSError):
-        client.sendall(b"GET / HTTP/1.1\r\n" + HOST)
+        client.sendall(begun)
         while sent < 20_000_000:
-            sent += client.send(b"x: " + b"y" * 8_000 + b"\r\n")
+            sent += client.send(line)
     assert HEADER_BYTES < sent < 20_000_000  # what was on its way counts, too

@@ -21,15 +21,16 @@ from glassformer.server.joined import Joined
 class Protocol(HttpToolsProtocol):
     """A client's connection, as its bytes come.
 
-    A head may have HEADER_BYTES, and names a path. An upgrade that is offered is not taken: the
-    request is answered as if it had come without (RFC 9110, 7.8), where uvicorn loses its body.
-    What stands behind the last chunk is no header. HTTP/1.0 knows no chunks.
+    A head names a path. It may have HEADER_BYTES, and so may what stands behind the last chunk,
+    which is no header. An upgrade that is offered is not taken: the request is answered as if it
+    had come without (RFC 9110, 7.8), where uvicorn loses its body. HTTP/1.0 knows no chunks.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_in_head = False
-        self._head_bytes = 0  # of a head that is not whole, those that came after its first piece
+        self._is_in_head = self._is_in_lines = False  # lines: of the head or behind a chunk's size
+        self._line_bytes = 0  # of lines that are not whole, those that came after the first piece
+        self._answered: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -38,12 +39,14 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True  # uvicorn tells the last of several that came
         if not self._left.done():
             self._left.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        goes_on = self._is_in_head
+        goes_on = self._is_in_lines
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
@@ -51,8 +54,8 @@ class Protocol(HttpToolsProtocol):
             return self._refuse(
                 why.code if why else "bad_request", str(why or f"this is no HTTP request: {error}")
             )
-        self._head_bytes = self._head_bytes + len(data) if goes_on and self._is_in_head else 0
-        if self._head_bytes > HEADER_BYTES:
+        self._line_bytes = self._line_bytes + len(data) if goes_on and self._is_in_lines else 0
+        if self._line_bytes > HEADER_BYTES:
             self._refuse("headers_too_large", TOO_LONG)
         return None
 
@@ -74,7 +77,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_in_head = True
+        self._is_in_head = self._is_in_lines = True
         cast(dict[str, Any], self.scope)[LEFT] = self._left
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -82,7 +85,7 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
+        self._is_in_head = self._is_in_lines = False
         if len(self.url) > HEADER_BYTES:
             raise ApiError("headers_too_large", TOO_LONG)
         if not self.url.startswith(b"/") or self.parser.get_method() == b"CONNECT":
@@ -90,7 +93,15 @@ class Protocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        self._is_in_lines = True  # of the last chunk nothing but lines follow
+
+    def on_body(self, body: bytes) -> None:
+        self._is_in_lines = False
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._is_in_lines = False
         if not self.parser.should_upgrade():
             super().on_message_complete()
             if not self.pipeline:
@@ -99,6 +110,7 @@ class Protocol(HttpToolsProtocol):
     # --- answers ---
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
         is_old = cycle.scope["http_version"] == "1.0"
         super()._start_asgi_task(cycle, until_closed(app, cycle) if is_old else app)
 
