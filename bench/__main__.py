@@ -40,8 +40,7 @@ def main(arguments: list[str]) -> int:
     if chosen.text is not None:
         textless = [name for name in names if not _takes_text(name)]
         if textless:
-            takers = ", ".join(filter(_takes_text, known))
-            parser.error(f"--text: {textless[0]} takes no text; only {takers} do")
+            parser.error(f"--text: {textless[0]} takes no text; leave {textless[0]} or --text out")
         if not chosen.text.is_file():
             parser.error(f"--text: there is no file {chosen.text}; give a text")
     where = machine()

@@ -22,10 +22,11 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 from bench.measure import Row
 from glassformer.interop import load, save
 from glassformer.model import Config, Decoder
-from glassformer.server.export import export, page_data
+from glassformer.server.export import page_data, write_page
 from glassformer.server.notebook import trace_html
 from glassformer.server.page import holding, later, template
 from glassformer.server.runs import Runs
+from glassformer.server.schemas import PageData
 from glassformer.text.tokenizer import Tokenizer
 from tests.browser.serving import serve
 from tests.chromium import FLAGS, find_chromium
@@ -147,11 +148,14 @@ def sizes() -> Iterator[Row]:
     )
     others = sum(len(gzip.compress(code.encode(), 9)) for code in later(template()).values())
     yield Row("what the other views load, gzipped", others / 1000, "KB", target=("<=", 82))
-    data = page_data(Runs([STORY["run"]]), STORY["prompt"], target=STORY["target"])
-    block = len(gzip.compress(data.model_dump_json(by_alias=True).encode(), 9))
+    block = len(gzip.compress(miniature_page().model_dump_json(by_alias=True).encode(), 9))
     yield Row("the built-in example, gzipped", block / 1000, "KB", target=("<=", 80))
     shown = trace_html(load(STORY["run"])[0].watch(STORY["prompt"]))
     yield Row("its trace in a notebook", len(shown.encode()) / 1000, "KB", target=("<=", 300))
+
+
+def miniature_page() -> PageData:
+    return page_data(Runs([STORY["run"]]), STORY["prompt"], target=STORY["target"])
 
 
 def small_model(page: Page, url: str) -> Iterator[Row]:
@@ -179,7 +183,7 @@ def file_alone(page: Page) -> Iterator[Row]:
         torch.manual_seed(0)
         model = Decoder(Config.preset("storyland")).eval()
         save(model, made_up_words(model.config.vocab_size), folder)
-        export(str(folder), prompts[-1], file)
+        write_page(page_data(Runs([str(folder)]), prompts[-1]), file)
         megabytes = file.stat().st_size / 1e6
         yield Row("a file of the demo's size", megabytes, "MB", target=("<=", 1.5))
         page.add_init_script(WATCH_ENGINE)
@@ -214,7 +218,7 @@ def file_alone(page: Page) -> Iterator[Row]:
             ("in the engine: a generated token", median("token trace"), 50),
         ):
             yield Row(what, milliseconds, "ms", target=("<=", bound))
-        small = export("miniature", STORY["prompt"], Path(temporary) / "small.html", target="mat")
+        small = write_page(miniature_page(), Path(temporary) / "small.html")
         page.goto(f"{small.as_uri()}#/training")
         page.get_by_role("button", name="Train", exact=True).click()
         page.wait_for_timeout(5000)

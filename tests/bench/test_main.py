@@ -8,11 +8,7 @@ from bench.__main__ import main
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(
-            ["text", "--text", __file__],
-            "text takes no text; only ingredients, quality, recipes do",
-            marks=pytest.mark.heavy,  # it imports every benchmark, and with them their peers
-        ),
+        (["startup", "--text", __file__], "startup takes no text; leave startup or --text out"),
         (["quality", "--text", "none.txt"], "there is no file none.txt"),
         (["text", "--threads", "0"], "0 is no number of threads"),
     ],
