@@ -11,6 +11,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from glassformer.server.guard import BODY, HEADER_BYTES, Guard
+from glassformer.server.protocol import PIPELINED
 from tests.server.served import listening
 
 HOST = b"host: 127.0.0.1\r\n"
@@ -110,6 +111,17 @@ def test_requests_that_come_together_are_answered_in_turn_up_to_what_is_none(por
     one, two = (b"GET /%d HTTP/1.1\r\n" % n + HOST + b"\r\n" for n in (1, 2))
     got = answers(port, one + two + b"\x00nonsense\r\n\r\n" + LAST)
     assert [(status, said[1]) for status, said in got] == [(200, "/1"), (200, "/2")]
+    broken = b"POST / HTTP/1.1\r\n" + JSON + b"transfer-encoding: chunked\r\n\r\nzz\r\n"
+    [first, (status, said)] = answers(port, one + broken)
+    assert (first[0], status) == (200, 400)
+    assert "chunk size" in said["error"]["message"]
+
+
+@pytest.mark.parametrize("offer", [b"", b"connection: upgrade\r\nupgrade: h2c\r\n"])
+def test_of_many_requests_that_come_together_so_many_wait_and_the_next_is_refused(port, offer):
+    got = answers(port, (b"GET / HTTP/1.1\r\n" + HOST + offer + b"\r\n") * 300)
+    assert [status for status, _ in got] == [200] * (1 + PIPELINED) + [503]
+    assert str(PIPELINED) in got[-1][1]["error"]["message"]
 
 
 @pytest.mark.parametrize(

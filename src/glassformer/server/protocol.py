@@ -17,6 +17,9 @@ from glassformer.server.errors import STATUS, ApiError, raw_answer
 from glassformer.server.guard import HEADER_BYTES, LEFT, TOO_LONG
 from glassformer.server.joined import Joined
 
+PIPELINED = 64
+"""Requests that may come before the answers of those before them; what is read takes memory."""
+
 
 class Protocol(HttpToolsProtocol):
     """A client's connection, as its bytes come.
@@ -24,6 +27,7 @@ class Protocol(HttpToolsProtocol):
     A head names a path. It may have HEADER_BYTES, and so may what stands behind the last chunk,
     which is no header. An upgrade that is offered is not taken: the request is answered as if it
     had come without (RFC 9110, 7.8), where uvicorn loses its body. HTTP/1.0 knows no chunks.
+    When PIPELINED requests wait the next is refused.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,6 +35,7 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = self._is_in_lines = False  # lines: of the head or behind a chunk's size
         self._line_bytes = 0  # of lines that are not whole, those that came after the first piece
         self._answered: RequestResponseCycle | None = None
+        self._is_refused = False  # and what still comes is not read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -46,6 +51,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._is_refused:
+            return None
         goes_on = self._is_in_lines
         try:
             self._feed(data)
@@ -60,12 +67,13 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            head = self._head_without_upgrade()
-            self.parser = httptools.HttpRequestParser(self)
-            self._feed(head + data[upgrade.args[0] :])
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
@@ -92,6 +100,8 @@ class Protocol(HttpToolsProtocol):
             raise ApiError("bad_request", "this server is no proxy; name a path, as in GET /")
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            if len(self.pipeline) > PIPELINED:
+                raise ApiError("busy", f"{PIPELINED} requests wait here; read their answers first")
 
     def on_chunk_header(self) -> None:
         self._is_in_lines = True  # of the last chunk nothing but lines follow
@@ -116,7 +126,12 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, code: str, message: str) -> None:
         """Answer and close; what was asked before it is answered first, and then nothing is."""
+        self._is_refused = True
         cycle = self.cycle
+        if self.pipeline and cycle.more_body:
+            self.pipeline[0] = cycle, refusal(code, message)
+            cycle.more_body = cycle.keep_alive = False
+            return
         if cycle is not None and not cycle.response_complete:
             if self.pipeline or not cycle.more_body or cycle.response_started:
                 cycle.keep_alive = False
@@ -132,6 +147,18 @@ class Protocol(HttpToolsProtocol):
         """Close at once, whatever was still to be sent."""
         self.connections.discard(self)
         self.transport.abort()
+
+
+def refusal(code: str, message: str) -> Any:
+    """ASGI: the answer that says why a request is not read to its end."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        content, headers = raw_answer(code, message)
+        await send({"type": "http.response.start", "status": STATUS[code], "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    return answer
 
 
 def until_closed(app: ASGIApp, cycle: RequestResponseCycle) -> Any:
