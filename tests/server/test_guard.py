@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from glassformer.cli.serve import listen
 from glassformer.errors import GlassformerError
-from glassformer.server.guard import BODY_BYTES, ONCE, check_bind
+from glassformer.server.guard import BODY_BYTES, ONCE, Guard, check_bind
 from tests.server.served import client, error
 
 server = client()
@@ -102,6 +102,29 @@ def ask(server: TestClient, headers: list[tuple[str, str]]) -> httpx.Response:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, asked()).result()
     return httpx.Response(sent[0]["status"], content=sent[1]["body"])
+
+
+def test_whose_body_is_still_awaited_when_the_server_ends_is_told_so():
+    head = [(b"host", b"localhost"), (b"content-length", b"9")]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": head}
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ended() -> None:
+        asking = asyncio.ensure_future(Guard(server.app)(scope, receive, send))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asking
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, ended()).result()
+    assert sent[0]["status"] == 503
+    assert b"the server is ending" in sent[1]["body"]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,13 @@ class Guard:
             for piece in _pieces(message):
                 await send(piece)
 
+        try:
+            await self._check_and_serve(scope, receive, send_guarded)
+        except asyncio.CancelledError:  # the server ends
+            if not begun:
+                await _refuse(send_guarded, "ending", "the server is ending; start it again")
+
+    async def _check_and_serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         try:
             _check_headers(scope, headers)
@@ -133,19 +140,15 @@ class Guard:
             if self._token is not None:
                 query = _query(scope)
                 if scope["method"] == "GET" and self._has_token(query):
-                    return await self._admit(scope, query, send_guarded)
+                    return await self._admit(scope, query, send)
                 if not self._knows_token(headers, _cookie(scope)):
                     raise ApiError("unauthorized", ASKS)
             content = await _read(scope, headers, receive)
         except ApiError as error:
-            return await _refuse(send_guarded, error.code, str(error))
-        if content is None:
-            return None
-        try:
-            return await self._serve(scope, content, receive, send_guarded)
-        except asyncio.CancelledError:  # the server ends
-            if not begun:
-                await _refuse(send_guarded, "ending", "the server is ending; start it again")
+            return await _refuse(send, error.code, str(error))
+        if content is not None:
+            await self._serve(scope, content, receive, send)
+        return None
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Call the application; stop it when the client goes away."""
