@@ -67,13 +67,15 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _feed(self, data: bytes) -> None:
-        while data:
+        rest = memoryview(data)
+        while rest:
             try:
-                self.parser.feed_data(data)
-                data = b""
+                self.parser.feed_data(rest)
+                return
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                rest, head = rest[upgrade.args[0] :], self._head_without_upgrade()
                 self.parser = httptools.HttpRequestParser(self)
+                self.parser.feed_data(head)
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
