@@ -90,11 +90,6 @@ def test_an_upgrade_that_is_offered_is_not_taken_and_the_request_loses_nothing(
     assert last == (200, ["GET", "/last", "", ["connection", "host"]])
 
 
-def test_many_offers_that_come_together_are_answered_each(port):
-    offer = b"GET / HTTP/1.1\r\n" + HOST + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n"
-    assert len(answers(port, offer * 1200 + LAST)) == 1201
-
-
 def test_what_stands_behind_the_last_chunk_is_no_header(port):
     chunks = (
         b"transfer-encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\norigin: http://evil.example\r\n\r\n"
