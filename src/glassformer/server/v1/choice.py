@@ -113,7 +113,10 @@ class Choice:
         return fields.get("drawn")
 
     @property
-    def finish_reason(self) -> Literal["stop", "length"]:
+    def finish_reason(self) -> Literal["stop", "length"] | None:
+        """Why it ended; None where an error ended it, which is told in place of it."""
+        if self.error is not None:
+            return None
         return "stop" if self.reason == "stop" else "length"
 
     # --- as an answer, on the server's thread ---
