@@ -21,7 +21,10 @@ from glassformer.server.errors import STATUS, ApiError, raw_answer
 BODY_BYTES = 2 << 20
 HEADER_BYTES = 65536
 TOO_LONG = f"a request's address and headers may have {HEADER_BYTES:,} bytes at most"
-ASKS = "this server asks for its token: open /?token=TOKEN once"
+ASKS = (
+    "this server asks for its token: a browser opens /?token=TOKEN once, a program sends it as its"
+    " API key (authorization: Bearer TOKEN)"
+)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
 
