@@ -69,7 +69,7 @@ HEADERS = (
 """On every answer that does not set its own."""
 
 
-@lru_cache(256)  # of the clients that are there, say
+@lru_cache(256)  # asked of every request's client
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to `host`.
 
@@ -132,7 +132,7 @@ class Guard:
             await self._check_and_serve(scope, receive, send_guarded)
         except asyncio.CancelledError:  # the server ends
             if not begun:
-                await _refuse(send_guarded, "ending", "the server is ending; start it again")
+                await refuse(send_guarded, "ending", "the server is ending; start it again")
 
     async def _check_and_serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -148,7 +148,7 @@ class Guard:
                     raise ApiError("unauthorized", ASKS)
             content = await _read(scope, headers, receive)
         except ApiError as error:
-            return await _refuse(send, error.code, str(error))
+            return await refuse(send, error.code, str(error))
         if content is not None:
             await self._serve(scope, content, receive, send)
         return None
@@ -320,7 +320,8 @@ def _replay(content: bytes, disconnected: asyncio.Future[Any]) -> Receive:
     return again
 
 
-async def _refuse(send: Send, code: str, message: str) -> None:
+async def refuse(send: Send, code: str, message: str) -> None:
+    """Answer with an error."""
     await _answer(send, STATUS[code], *raw_answer(code, message))
 
 

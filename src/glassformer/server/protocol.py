@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from glassformer.server.errors import STATUS, ApiError, raw_answer
-from glassformer.server.guard import HEADER_BYTES, LEFT, TOO_LONG
+from glassformer.server.guard import HEADER_BYTES, LEFT, TOO_LONG, refuse
 from glassformer.server.joined import Joined
 
 PIPELINED = 64
@@ -156,9 +156,7 @@ def refusal(code: str, message: str) -> Any:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
-        content, headers = raw_answer(code, message)
-        await send({"type": "http.response.start", "status": STATUS[code], "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await refuse(send, code, message)
 
     return answer
 
