@@ -1,5 +1,6 @@
 """HTTP as it comes: what is asked is answered, and nothing else is taken for it."""
 
+import asyncio
 import json
 import socket
 import time
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from glassformer.server.guard import BODY, HEADER_BYTES, Guard
 from glassformer.server.protocol import PIPELINED
-from tests.server.served import listening
+from tests.server.served import listening, until
 
 HOST = b"host: 127.0.0.1\r\n"
 JSON = HOST + b"content-type: application/json\r\n"
@@ -22,6 +23,8 @@ LAST = b"GET /last HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n"
 async def repeat(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with what was asked, in two pieces; of /open nobody says how long it is."""
     await receive()
+    if scope["path"] == "/long":
+        await asyncio.wait_for(asyncio.Event().wait(), 20)
     names = sorted(name.decode() for name, _ in scope["headers"])
     asked = [scope["method"], scope["path"], scope[BODY].decode(), names]
     content = json.dumps(asked).encode()
@@ -31,9 +34,13 @@ async def repeat(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": content[9:]})
 
 
+left: list[str] = []
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await Guard(repeat)(scope, receive, send)
+        left.append(scope["path"])
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,15 @@ def test_requests_that_come_together_are_answered_in_turn_up_to_what_is_none(por
     [first, (status, said)] = answers(port, one + broken)
     assert (first[0], status) == (200, 400)
     assert "chunk size" in said["error"]["message"]
+
+
+def test_a_client_that_leaves_is_seen_to_although_another_request_of_it_waits(port):
+    left.clear()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        for piece in (b"GET /long", b"POST /next"):
+            client.sendall(piece + b" HTTP/1.1\r\ncontent-length: 2\r\n" + JSON + b"\r\n[]")
+            time.sleep(0.02)
+    until(lambda: "/long" in left)
 
 
 @pytest.mark.parametrize("offer", [b"", b"connection: upgrade\r\nupgrade: h2c\r\n"])

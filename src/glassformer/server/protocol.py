@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -104,6 +105,7 @@ class Protocol(HttpToolsProtocol):
             super().on_headers_complete()
             if len(self.pipeline) > PIPELINED:
                 raise ApiError("busy", f"{PIPELINED} requests wait here; read their answers first")
+            self._read_on()
 
     def on_chunk_header(self) -> None:
         self._is_in_lines = True  # of the last chunk nothing but lines follow
@@ -116,8 +118,12 @@ class Protocol(HttpToolsProtocol):
         self._is_in_lines = False
         if not self.parser.should_upgrade():
             super().on_message_complete()
-            if not self.pipeline:
-                self.flow.resume_reading()  # or nobody would see the client leave
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Or nobody would see the client leave; bodies that wait are held up to a bound."""
+        if sum(len(cycle.body) for cycle, _ in self.pipeline) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
 
     # --- answers ---
 
