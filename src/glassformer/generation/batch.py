@@ -206,8 +206,10 @@ class Batch:
             if token != UNDECIDED:
                 text.times.append(now)
                 self._append(text, bare(token))
-        decided = {row for row, token in zip(plain, tokens, strict=True) if token != UNDECIDED}
-        return [row for row in range(len(rows)) if row not in decided]
+        left = {row for row, token in zip(plain, tokens, strict=True) if token == UNDECIDED}
+        if len(plain) < len(rows):
+            left |= {*range(len(rows))} - {*plain}
+        return sorted(left)
 
     def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
         """What is read in this turn, as texts and indices: without logits, and with."""

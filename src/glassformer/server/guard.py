@@ -244,15 +244,17 @@ def _check_headers(scope: Scope, headers: Headers) -> None:
     size = address + sum(len(name) + len(value) for name, value in headers.raw)
     if size > HEADER_BYTES:
         raise ApiError("headers_too_large", TOO_LONG)
-    if "host" not in headers:
+    names = [name for name, _ in headers.raw]
+    if b"host" not in names:
         raise ApiError("bad_request", "a request says for which host it is; give a Host header")
-    twice = [name for name in ONCE if len(headers.getlist(name)) > 1]
-    if "content-length" in headers and "transfer-encoding" in headers:
+    twice = [name for name in ONCE if names.count(name.encode()) > 1]
+    if b"content-length" in names and b"transfer-encoding" in names:
         twice = ["content-length or transfer-encoding"]
     if twice:
         raise ApiError("bad_request", f"a request has one {twice[0]} header, and this one has two")
 
 
+@lru_cache(64)
 def _hostname(host: str) -> str | None:
     """The name in a Host header, without its port; None where the header is malformed.
 

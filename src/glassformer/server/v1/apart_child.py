@@ -19,6 +19,9 @@ from glassformer.server.v1.engine import Engine
 
 READ_BYTES = 1 << 18
 
+YOUNG = 10_000
+"""Objects that are made before Python looks for circles: a text and its sink are one."""
+
 HOLD_SECONDS = 0.05
 """How long tokens are kept that are wanted together with all others of their text."""
 
@@ -144,6 +147,7 @@ def main() -> None:
     pipes = Pipes(source.fileno(), to)  # nothing is said until the slots are told
     engine = ListeningEngine(model, pipes)
     gc.freeze()  # what is there for good is not looked through again and again
+    gc.set_threshold(YOUNG)
     pipes.write(messages.line({"slots": engine.slots}))
     engine.run()
     os._exit(0)
