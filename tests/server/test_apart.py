@@ -15,11 +15,9 @@ import openai
 import pytest
 from fastapi import FastAPI
 
-from glassformer.generation.batch import Text, bare
 from glassformer.server.app import create_app
 from glassformer.server.runs import Runs
 from glassformer.server.v1.apart import EngineApart
-from glassformer.server.v1.apart_child import Outbox, Pipes, Writing
 from tests.server.clients import client_of, make_model
 from tests.server.served import client as in_process
 from tests.server.served import listening, until
@@ -94,20 +92,6 @@ def test_every_answer_is_to_the_bit_that_of_the_servers_own_process(served, fold
     metrics = httpx.get(str(client.base_url.join("/metrics"))).text
     assert 'glassformer_requests_ended_total{how="error"}' not in metrics
     assert (engine.running, engine.waiting) == (0, 0)
-
-
-def test_tokens_that_are_told_later_keep_the_times_when_they_were_chosen():
-    source, to = os.pipe()
-    writing = Writing(0, Outbox(Pipes(source, to)))
-    text = writing.text = Text([1], writing, 40, at_once=True)
-    got: list[float] = []
-    for told in (16, 32):
-        writing.push(*map(bare, range(told - 16, told)))
-        text.times += map(float, range(len(text.times), told + 3))  # three more are not told yet
-        got += writing.taken()[1]
-    assert got == [float(n) for n in range(32)]
-    os.close(source)
-    os.close(to)
 
 
 def test_a_client_that_leaves_frees_its_slot_and_a_lost_process_is_made_up_for(served):

@@ -31,9 +31,6 @@ from glassformer.kernels.finite import refuse_no_numbers
 from glassformer.model.decoder import Decoder
 from glassformer.model.encoder_decoder import EncoderDecoder
 
-TOLD_TOGETHER = 16
-"""Tokens that are told in one go of a text that is wanted when it has ended."""
-
 
 class Chosen(NamedTuple):
     """A token, what the model made of it, and the likeliest ones in its place; logs of base e.
@@ -96,7 +93,6 @@ class Text:
     slot: int = -1
     n_cached: int = 0  # tokens that stand in the cache
     scores: list[Chosen] = field(default_factory=list)
-    untold: list[Chosen] = field(default_factory=list)  # of its new tokens
 
     def __post_init__(self) -> None:
         self.ids = [*self.prompt]
@@ -277,14 +273,11 @@ class Batch:
     def _append(self, text: Text, chosen: Chosen) -> None:
         text.new.append(chosen.token)
         text.ids.append(chosen.token)
-        text.untold.append(chosen)
-        is_stop = chosen.token in text.stop_ids
-        is_whole = len(text.new) == text.max_new or len(text.ids) > self.capacity
-        if is_stop or is_whole or not text.at_once or len(text.untold) == TOLD_TOGETHER:
-            is_stop |= text.sink.push(*text.untold)
-            text.untold.clear()
-        if is_stop or is_whole:
-            self._end(text, "stop" if is_stop else "length")
+        over = text.sink.push(chosen)
+        if over or chosen.token in text.stop_ids:
+            self._end(text, "stop")
+        elif len(text.new) == text.max_new or len(text.ids) > self.capacity:
+            self._end(text, "length")
 
     def _end(self, text: Text, reason: str | None = None, error: Exception | None = None) -> None:
         self.texts.remove(text)

@@ -109,7 +109,6 @@ class Writing:
     def __init__(self, number: int, outbox: Outbox) -> None:
         self._number, self._outbox = number, outbox
         self._chosen: list[Chosen] = []
-        self._n_taken = 0
         self.text: Text | None = None
 
     def scored(self, prompt: list[Chosen]) -> None:
@@ -132,9 +131,8 @@ class Writing:
     def taken(self) -> tuple[list[Any], list[float]]:
         """The tokens since the last time, and when they were chosen."""
         assert self.text is not None
-        first, self._n_taken = self._n_taken, self._n_taken + len(self._chosen)
         tokens, self._chosen = messages.written_tokens(self._chosen), []
-        return tokens, self.text.times[first : self._n_taken]  # more may have been chosen since
+        return tokens, self.text.times[-len(tokens) :]
 
 
 def main() -> None:
