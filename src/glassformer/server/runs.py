@@ -228,21 +228,26 @@ class Runs:
                 opening = self._opening.setdefault(key, threading.Lock())
             with opening:  # who asks meanwhile gets the same model, and not one more
                 with self._lock:
-                    if self._opening.get(key) is not opening:
-                        continue  # it was opened meanwhile, or that failed
-                try:
-                    if source.kind == "run" and not saved:  # the model alone was kept
-                        state = open_model(source.where)
-                    else:
-                        state = open_train_state(source.where, at_step)
-                    with self._lock:
-                        self._models[key] = state
-                        while len(self._models) > OPEN_MODELS:
-                            self._models.popitem(last=False)
-                    return state
-                finally:
-                    with self._lock:
-                        del self._opening[key]
+                    is_first = self._opening.get(key) is opening
+                if is_first:  # else it was opened meanwhile, or that failed
+                    return self._opened(key, source, at_step, saved)
+
+    def _opened(
+        self, key: _Key, source: Source, at_step: int | None, saved: list[int]
+    ) -> TrainState:
+        try:
+            if source.kind == "run" and not saved:  # the model alone was kept
+                state = open_model(source.where)
+            else:
+                state = open_train_state(source.where, at_step)
+            with self._lock:
+                self._models[key] = state
+                while len(self._models) > OPEN_MODELS:
+                    self._models.popitem(last=False)
+            return state
+        finally:
+            with self._lock:
+                del self._opening[key]
 
     def _key(self, run: str, at_step: int | None) -> tuple[_Key, list[int]]:
         """Under what its model is held, and the steps that are saved."""

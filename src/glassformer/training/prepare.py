@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,13 +65,7 @@ def new_run(folder: Path, choices: Choices, progress: Progress = lambda share: N
     run = Run.create(folder)
     try:
         torch.manual_seed(recipe.seed)
-        if choices.start_from is None:
-            model, tokenizer = source.begin(recipe)
-        else:
-            model, tokenizer = _trained(choices.start_from, choices)
-            source.accept(model)
-        train_only(model, recipe.only)
-        tokenizer = source.with_template(tokenizer)
+        model, tokenizer = _model(choices, source, recipe, source.begin)
         data, corpus, notes = _tokens(run.data, source, model, tokenizer, recipe, progress)
         if isinstance(data, BlocksData) and isinstance(data.blocks, Mixture):
             notes += (mixture_summary(data.blocks, recipe.steps * recipe.blocks_per_step),)
@@ -91,14 +86,8 @@ def check(choices: Choices) -> None:
     A model that is trained further is read.
     """
     _, source, recipe = _asked(choices)
-    if choices.start_from is None:
-        model, tokenizer = source.rehearse(recipe)
-    else:
-        model, tokenizer = _trained(choices.start_from, choices)
-        source.accept(model)
-    train_only(model, recipe.only)
+    model, tokenizer = _model(choices, source, recipe, source.rehearse)
     muon_parameters(model, recipe)
-    tokenizer = source.with_template(tokenizer)
     if source.is_short:
         with TemporaryDirectory() as folder:
             _tokens(Path(folder) / "tokens", source, model, tokenizer, recipe)
@@ -119,6 +108,22 @@ def _asked(choices: Choices) -> tuple[torch.device, Source, Recipe]:
         choices, load_preset(choices.preset or ("text" if choices.texts else "storyland"))
     )
     return device, source, _recipe(choices, source.preset)
+
+
+def _model(
+    choices: Choices,
+    source: Source,
+    recipe: Recipe,
+    begin: Callable[[Recipe], tuple[AnyModel, Tokenizer]],
+) -> tuple[AnyModel, Tokenizer]:
+    """A new model, or the one to train further, and its tokenizer."""
+    if choices.start_from is None:
+        model, tokenizer = begin(recipe)
+    else:
+        model, tokenizer = _trained(choices.start_from, choices)
+        source.accept(model)
+    train_only(model, recipe.only)
+    return model, source.with_template(tokenizer)
 
 
 def _tokens(
