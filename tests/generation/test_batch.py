@@ -156,7 +156,7 @@ def test_what_a_slot_holds_of_an_earlier_text_is_not_read_again_and_changes_noth
     monkeypatch.setattr(
         CompiledRows,
         "read",
-        lambda self, rows, n=0: read.append(len(rows)) or of_rows(self, rows, n),
+        lambda self, slots, *rest: read.append(len(slots)) or of_rows(self, slots, *rest),
     )
     batch, first, again = Batch(model), Reader(), Reader()
     for sink in (first, again):

@@ -354,10 +354,10 @@ def test_a_text_longer_than_the_original_context_is_turned_by_the_long_factors(t
     reader = PlainRows(unpacked(ours), slots=2, capacity=ours.config.n_ctx)
     for slot, (prompt, new) in enumerate(zip(prompts, alone, strict=True)):
         text = [*prompt, *new]
-        scores = reader.read([(slot, token, at) for at, token in enumerate(prompt)])[-1]
+        scores = reader.read([slot] * len(prompt), prompt, [*range(len(prompt))])[-1]
         for at, token in enumerate(new, len(prompt)):
             assert int(scores.argmax()) == token
-            scores = reader.read([(slot, text[at], at)])[-1]
+            scores = reader.read([slot], [text[at]], [at])[-1]
 
 
 def test_random_values_and_gradients_are_explained_by_their_arithmetic(case):

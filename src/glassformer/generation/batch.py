@@ -177,46 +177,57 @@ class Batch:
         """Read some tokens, choose one for every text that has read all of its own."""
         for text in [text for text in self.texts if text.cancelled]:
             self._end(text)
-        silent, loud = self._rows()
-        rows = silent + loud
-        if not rows:
+        texts, places, silent = self._rows()
+        if not texts:
             return
-        logits = self._reader.read([(t.slot, t.ids[at], at) for t, at in rows], len(silent))
-        for text, at in rows:
+        slots = [text.slot for text in texts]
+        tokens = [text.ids[at] for text, at in zip(texts, places, strict=True)]
+        logits = self._reader.read(slots, tokens, places, silent)
+        for text, at in zip(texts, places, strict=True):
             text.n_cached = at + 1
-        left = self._take_plain(loud, logits)
+        if silent:
+            texts, places = texts[silent:], places[silent:]
+        left = self._take_plain(texts, logits)
         if left:
-            self._take([loud[row] for row in left], logits[left].double())
+            self._take([(texts[row], places[row]) for row in left], logits[left].double())
 
-    def _take_plain(self, rows: Sequence[tuple[Text, int]], logits: Tensor) -> Sequence[int]:
-        """Choose tokens of texts of which no more is asked; return the rows that are left."""
-        choice = self._reader.choice
-        plain = [] if choice is None else [n for n, (text, _) in enumerate(rows) if text.is_plain]
-        if choice is None or not plain:
-            return range(len(rows))
-        texts = [rows[row][0] for row in plain]
-        drawn = [uniform(text.seed, len(text.new)) for text in texts]
-        temperatures = [text.sampling.temperature for text in texts]
-        tokens, now = choice.tokens(logits, plain, temperatures, drawn), time.monotonic()
-        for text, token in zip(texts, tokens, strict=True):
-            if token != UNDECIDED:
-                text.times.append(now)
-                self._append(text, bare(token))
-        left = {row for row, token in zip(plain, tokens, strict=True) if token == UNDECIDED}
-        if len(plain) < len(rows):
-            left |= {*range(len(rows))} - {*plain}
-        return sorted(left)
+    def _rows(self) -> tuple[list[Text], list[int], int]:
+        """What is read in this turn, as texts and indices, and of how many no logits are asked.
 
-    def _rows(self) -> tuple[list[tuple[Text, int]], list[tuple[Text, int]]]:
-        """What is read in this turn, as texts and indices: without logits, and with."""
-        silent: list[tuple[Text, int]] = []
-        loud = [(text, len(text.ids) - 1) for text in self.texts if text.new]
+        These come first.
+        """
+        loud = [text for text in self.texts if text.new]
+        places = [text.n_cached for text in loud]
+        if len(loud) == len(self.texts):
+            return loud, places, 0
+        silent: list[Text] = []
+        silent_places: list[int] = []
         for text in [text for text in self.texts if not text.new]:
             budget = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
             last = len(text.prompt) - 1
             for at in range(text.n_cached, len(text.prompt))[:budget]:
-                (loud if text.score or at == last else silent).append((text, at))
-        return silent, loud
+                is_loud = text.score or at == last
+                (loud if is_loud else silent).append(text)
+                (places if is_loud else silent_places).append(at)
+        return silent + loud, silent_places + places, len(silent)
+
+    def _take_plain(self, texts: Sequence[Text], logits: Tensor) -> Sequence[int]:
+        """Choose tokens of texts of which no more is asked; return the rows that are left."""
+        choice = self._reader.choice
+        plain = [] if choice is None else [n for n, text in enumerate(texts) if text.is_plain]
+        if choice is None or not plain:
+            return range(len(texts))
+        some = [texts[row] for row in plain]
+        drawn = [uniform(text.seed, len(text.new)) for text in some]
+        temperatures = [text.sampling.temperature for text in some]
+        tokens, now = choice.tokens(logits, plain, temperatures, drawn), time.monotonic()
+        left = [] if len(plain) == len(texts) else [*{*range(len(texts))} - {*plain}]
+        for row, text, token in zip(plain, some, tokens, strict=True):
+            if token == UNDECIDED:
+                left.append(row)
+            else:
+                self._append(text, bare(token), now)
+        return sorted(left)
 
     def _take(self, rows: Sequence[tuple[Text, int]], scores: Tensor) -> None:
         """Hand on what scores [row, vocab] say of the prompts, and choose."""
@@ -238,8 +249,7 @@ class Batch:
         tokens, now = self._choose([rows[row][0] for row in wanted], scores), time.monotonic()
         for row, token in zip(wanted, tokens, strict=True):
             text = rows[row][0]
-            text.times.append(now)
-            self._append(text, _chosen(text, token, logs.get(row)))
+            self._append(text, _chosen(text, token, logs.get(row)), now)
 
     def _goes_on(self, text: Text, scores: Tensor, row: int, is_sound: bool) -> bool:
         """Whether a token is to be chosen; before the first one the prompt's scores are told."""
@@ -270,7 +280,8 @@ class Batch:
                 tokens[row] = token
         return tokens
 
-    def _append(self, text: Text, chosen: Chosen) -> None:
+    def _append(self, text: Text, chosen: Chosen, now: float) -> None:
+        text.times.append(now)
         text.new.append(chosen.token)
         text.ids.append(chosen.token)
         over = text.sink.push(chosen)

@@ -26,17 +26,21 @@ class PlainRows:
         self._ids: dict[int, list[int]] = {}  # what each slot has read
 
     @torch.inference_mode()
-    def read(self, rows: Sequence[tuple[int, int, int]], silent: int = 0) -> Tensor:
-        """Read rows (slot, token, position); return logits [row, vocab], not of `silent` ones."""
+    def read(
+        self, slots: Sequence[int], tokens: Sequence[int], places: Sequence[int], silent: int = 0
+    ) -> Tensor:
+        """Read rows, each a token of a slot and its position; return logits [row, vocab].
+
+        Of so many `silent` rows none are returned; these come first.
+        """
         parts: dict[int, Tensor] = {}
-        order = sorted(range(len(rows)), key=lambda row: rows[row][0])
+        order = sorted(range(len(slots)), key=lambda row: slots[row])
         with generating(self._packed):
-            for slot, group in groupby(order, key=lambda row: rows[row][0]):
-                indices = [*group]
-                ids = [rows[row][1] for row in indices]
-                logits = self._read(slot, ids, rows[indices[0]][2])
-                parts.update(zip(indices, logits, strict=True))
-        return torch.stack([parts[row] for row in range(silent, len(rows))])
+            for slot, group in groupby(order, key=lambda row: slots[row]):
+                rows = [*group]
+                logits = self._read(slot, [tokens[row] for row in rows], places[rows[0]])
+                parts.update(zip(rows, logits, strict=True))
+        return torch.stack([parts[row] for row in range(silent, len(slots))])
 
     def _read(self, slot: int, ids: list[int], position: int) -> Tensor:
         W_E, config = self._packed.model.embed.W_E, self._packed.model.config

@@ -30,9 +30,14 @@ class SourcedRows:
         self._sources[slot] = source
 
     @torch.inference_mode()
-    def read(self, rows: Sequence[tuple[int, int, int]], silent: int = 0) -> Tensor:
-        """Read rows (slot, token, position); return logits [row, vocab], not of `silent` ones."""
-        return torch.stack([self._read(*row) for row in rows])[silent:]
+    def read(
+        self, slots: Sequence[int], tokens: Sequence[int], places: Sequence[int], silent: int = 0
+    ) -> Tensor:
+        """Read rows, each a token of a slot and its position; return logits [row, vocab].
+
+        Of so many `silent` rows none are returned; these come first.
+        """
+        return torch.stack([*map(self._read, slots, tokens, places)])[silent:]
 
     def _read(self, slot: int, token: int, position: int) -> Tensor:
         if position == 0:

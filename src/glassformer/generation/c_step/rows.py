@@ -49,24 +49,24 @@ class CompiledRows:
         self._addresses = [[half.data_ptr() for half in slot] for slot in self._cache]
         self._caches: Any = (pointer * (MOST_ROWS * self._halves))()
         self._slots: list[int] = []  # whose places stand in it
-        self._tokens, self._lengths = ((number * MOST_ROWS)() for _ in range(2))
+        self._tokens, self._places = ((number * MOST_ROWS)() for _ in range(2))
         self._buffers = torch.zeros(MOST_ROWS * capture.program.scratch, dtype=capture.dtype)
 
-    def read(self, rows: Sequence[tuple[int, int, int]], silent: int = 0) -> Tensor:
-        """Read rows (slot, token, position); return logits [row, vocab], not of `silent` ones.
+    def read(
+        self, slots: Sequence[int], tokens: Sequence[int], places: Sequence[int], silent: int = 0
+    ) -> Tensor:
+        """Read rows, each a token of a slot and its position; return logits [row, vocab].
 
-        The silent rows come first.
+        Of so many `silent` rows none are returned; these come first.
         """
-        n, halves = len(rows), self._halves
-        slots = [slot for slot, _, _ in rows]
+        n = len(slots)
         if self._slots != slots:
-            self._slots = slots
-            places = [half for slot in slots for half in self._addresses[slot]]
-            self._caches[: n * halves] = places
-        self._tokens[:n] = [token for _, token, _ in rows]
-        self._lengths[:n] = [position + 1 for _, _, position in rows]
+            self._slots = [*slots]
+            halves = [half for slot in slots for half in self._addresses[slot]]
+            self._caches[: len(halves)] = halves
+        self._tokens[:n], self._places[:n] = tokens, places
         logits = torch.empty(n - silent, self._vocab_size, dtype=self._dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()
-        arguments = (self._weights, self._caches, buffers, self._tokens, self._lengths)
+        arguments = (self._weights, self._caches, buffers, self._tokens, self._places)
         self._run(*arguments, n, silent, to)
         return logits
