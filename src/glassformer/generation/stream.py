@@ -15,6 +15,9 @@ CONTEXT = 16
 WINDOW = 64
 """Tokens that are decoded again for the next one, at most."""
 
+BROKEN = "\ufffd"
+"""What stands for bytes that are no character."""
+
 
 class TextStream:
     """The text of tokens, given out piece by piece as soon as later tokens can't change it.
@@ -39,24 +42,24 @@ class TextStream:
         self.stopped = False
         self.text = ""
         """All that was given out."""
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._ids: list[int] = []
         self._before = ""  # what stands before the tokens that are still decoded
         self._skipped = 0  # characters of those that stand in it already
         # the prompt's end is decoded along, because words need their spaces
-        self._read(prompt[-CONTEXT:])
+        self._take(prompt[-CONTEXT:])
         self._start = len(self._whole_characters())
 
     def push(self, *tokens: int) -> str:
         """Take tokens; return the text that they settle, often "" and sometimes several letters."""
         if self.stopped:
             return ""
-        self._read(tokens)
+        self._forget()
+        self._take(tokens)
         return self._give(self._whole_characters(), held=True)
 
     def end(self, tokens: Sequence[int]) -> str:
         """Take the last tokens, or all of them; return what was not given out yet."""
-        self._ids += [token for token in tokens if token < self._n_tokens]
+        self._take(tokens)
         return self.finish()
 
     def finish(self) -> str:
@@ -88,26 +91,34 @@ class TextStream:
 
     def _whole_characters(self) -> str:
         """The decoded text, less the U+FFFD for a character whose last bytes are still to come."""
-        pending, _ = self._utf8.getstate()
-        return self._decoded().removesuffix("\ufffd") if pending else self._decoded()
+        decoded = self._decoded()
+        if decoded.endswith(BROKEN) and self._is_in_character():
+            return decoded.removesuffix(BROKEN)
+        return decoded
+
+    def _is_in_character(self) -> bool:
+        """Whether the last bytes begin a character that is not whole; it may have four."""
+        last = b""
+        for token in reversed(self._ids):
+            last = self.tokenizer.token_bytes(token) + last
+            if len(last) > 3:
+                break
+        _, whole = codecs.utf_8_decode(last, "replace", False)
+        return whole < len(last)
 
     def _forget(self) -> None:
         """Decode the oldest tokens no more: a long text would be decoded again for each of its own.
 
         Only where characters end: what is broken is spelled by the bytes that stand together.
         """
-        if len(self._ids) > WINDOW and not self._utf8.getstate()[0]:
+        if len(self._ids) > WINDOW and not self._is_in_character():
             self._before = self._decoded()
             del self._ids[:-CONTEXT]
             self._skipped = len(self.tokenizer.decode(self._ids))
 
-    def _read(self, ids: Sequence[int]) -> None:
-        self._forget()
-        for token in ids:
-            # a model may have more ids than its tokenizer has tokens: those spell nothing
-            if token < self._n_tokens:
-                self._ids.append(token)
-                self._utf8.decode(self.tokenizer.token_bytes(token))
+    def _take(self, ids: Sequence[int]) -> None:
+        # a model may have more ids than its tokenizer has tokens: those spell nothing
+        self._ids += [token for token in ids if token < self._n_tokens]
 
 
 def stream_text(

@@ -12,7 +12,6 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glassformer.errors import GlassformerError
@@ -51,6 +50,7 @@ LEFT = "glassformer.left"
 every request a task that waits for the message of it."""
 
 Query = list[tuple[str, str]]
+Headers = dict[str, str]
 
 _HOST = re.compile(
     r"(\[[0-9a-f]*:[0-9a-f:.]*\]|[0-9a-z.-]{1,253})(?::([0-9]{1,5}))?", re.IGNORECASE
@@ -123,8 +123,9 @@ class Guard:
                 headers += [header for header in HEADERS if header[0] not in names]
                 message = {**message, "headers": headers}
             if is_head:
-                await _send_head(send, message)
-                return
+                return await _send_head(send, message)
+            if len(message.get("body", b"")) <= PIECE_BYTES:
+                return await send(message)
             for piece in _pieces(message):
                 await send(piece)
 
@@ -135,9 +136,8 @@ class Guard:
                 await refuse(send_guarded, "ending", "the server is ending; start it again")
 
     async def _check_and_serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
         try:
-            _check_headers(scope, headers)
+            headers = _read_headers(scope)
             self._check_host(headers)
             self._check_site(scope["method"], headers)
             if self._token is not None:
@@ -239,19 +239,22 @@ def _query(scope: Scope) -> Query:
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
-def _check_headers(scope: Scope, headers: Headers) -> None:
-    address = len(scope["path"]) + len(scope["query_string"])
-    size = address + sum(len(name) + len(value) for name, value in headers.raw)
+def _read_headers(scope: Scope) -> Headers:
+    """A request's headers by their names, which ASGI has in small letters; of two the first."""
+    names = [name.decode("latin-1") for name, _ in scope["headers"]]
+    values = [value.decode("latin-1") for _, value in scope["headers"]]
+    size = sum(map(len, (scope["path"], scope["query_string"], *names, *values)))
     if size > HEADER_BYTES:
         raise ApiError("headers_too_large", TOO_LONG)
-    names = [name for name, _ in headers.raw]
-    if b"host" not in names:
+    headers = dict(zip(reversed(names), reversed(values), strict=True))
+    if "host" not in headers:
         raise ApiError("bad_request", "a request says for which host it is; give a Host header")
-    twice = [name for name in ONCE if names.count(name.encode()) > 1]
-    if b"content-length" in names and b"transfer-encoding" in names:
+    twice = [name for name in ONCE if names.count(name) > 1] if len(headers) < len(names) else []
+    if "content-length" in headers and "transfer-encoding" in headers:
         twice = ["content-length or transfer-encoding"]
     if twice:
         raise ApiError("bad_request", f"a request has one {twice[0]} header, and this one has two")
+    return headers
 
 
 @lru_cache(64)
@@ -292,12 +295,12 @@ async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes | Non
 
 
 def _pieces(message: Message) -> Iterator[Message]:
-    """A message as it is, or one with a long body as several."""
-    content = message.get("body", b"")
-    last = max(len(content) - 1, 0) // PIECE_BYTES * PIECE_BYTES
+    """One with a long body as several."""
+    content = message["body"]
+    last = (len(content) - 1) // PIECE_BYTES * PIECE_BYTES
     for begin in range(0, last, PIECE_BYTES):
         yield {**message, "body": content[begin : begin + PIECE_BYTES], "more_body": True}
-    yield {**message, "body": content[last:]} if last else message
+    yield {**message, "body": content[last:]}
 
 
 async def _send_head(send: Send, message: Message) -> None:

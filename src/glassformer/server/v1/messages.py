@@ -7,7 +7,7 @@ prompts' tokens that were ``scored``, ``new`` tokens with their times, and how t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 import pydantic_core
@@ -16,9 +16,20 @@ import safetensors.torch
 from glassformer.errors import GlassformerError
 from glassformer.generation.batch import Chosen, Sink, Text, bare
 from glassformer.generation.rules import Rules
-from glassformer.generation.sampling import sampling_of
+from glassformer.generation.sampling import Sampling, sampling_of
 from glassformer.model import Config, Decoder
 from glassformer.server.errors import ApiError, code_of
+
+
+PLAIN = Sampling()
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "sampling": lambda settings: sampling_of(**settings),
+    "stop_ids": frozenset,
+    "bias": dict,
+    "rules": lambda rules: Rules(*map(tuple, rules)),
+}
+"""How fields of a text are read that JSON has in another form."""
 
 
 def line(message: dict[str, Any]) -> bytes:
@@ -51,33 +62,25 @@ def read_model(source: IO[bytes]) -> Decoder | None:
 
 
 def written(text: Text) -> dict[str, Any]:
-    """A text that is to begin."""
-    return {
-        "prompt": text.prompt,
-        "max_new": text.max_new,
-        "sampling": text.sampling.to_dict(),
-        "seed": text.seed,
-        "stop_ids": [*text.stop_ids],
-        "logprobs": text.logprobs,
-        "score": text.score,
-        "bias": [*text.bias.items()],
-        "rules": text.rules,
-        "at_once": text.at_once,
-    }
+    """A text that is to begin; what is as it mostly is goes without saying."""
+    fields: dict[str, Any] = {"prompt": text.prompt, "max_new": text.max_new, "seed": text.seed}
+    if text.sampling != PLAIN:
+        fields["sampling"] = text.sampling.to_dict()
+    if text.stop_ids:
+        fields["stop_ids"] = [*text.stop_ids]
+    if text.logprobs is not None:
+        fields["logprobs"] = text.logprobs
+    if text.bias:
+        fields["bias"] = [*text.bias.items()]
+    if any(text.rules):
+        fields["rules"] = text.rules
+    return fields | {name: True for name in ("score", "at_once") if getattr(text, name)}
 
 
 def read(fields: dict[str, Any], sink: Sink) -> Text:
     """The text that `written` wrote, for another sink."""
-    return Text(
-        **fields
-        | {
-            "sink": sink,
-            "sampling": sampling_of(**fields["sampling"]),
-            "stop_ids": frozenset(fields["stop_ids"]),
-            "bias": dict(fields["bias"]),
-            "rules": Rules(*map(tuple, fields["rules"])),
-        }
-    )
+    rest = {name: READ[name](value) for name, value in fields.items() if name in READ}
+    return Text(sink=sink, **fields | rest)
 
 
 def written_tokens(tokens: Sequence[Chosen]) -> list[Any]:

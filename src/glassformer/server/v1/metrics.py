@@ -22,9 +22,10 @@ class Histogram:
         self._counts = [0] * (len(SECONDS) + 1)
         self._sum = 0.0
 
-    def add(self, seconds: float) -> None:
-        self._counts[bisect_left(SECONDS, seconds)] += 1
-        self._sum += seconds
+    def add(self, *seconds: float) -> None:
+        for one in seconds:
+            self._counts[bisect_left(SECONDS, one)] += 1
+        self._sum += sum(seconds)
 
     def lines(self, name: str) -> list[str]:
         below = [*accumulate(self._counts)]
@@ -66,8 +67,7 @@ class Metrics:
             times = [] if choice.text is None else choice.text.times
             if times:
                 self._first.add(times[0] - answer.begun)
-            for before, after in pairwise(times):
-                self._between.add(after - before)
+            self._between.add(*[after - before for before, after in pairwise(times)])
 
     def text(self, running: int, waiting: int) -> str:
         """The page that Prometheus reads."""
