@@ -47,27 +47,36 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """The demo's size, and GPT-2's."""
 
+NATS = {"demo": 0.5, "124M": 3.0}
+"""How uncertain trained ones are of the next token, on which it depends what a choice costs."""
+
 
 def run(seconds: float) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name, sizes in SIZES.items():
-            model, run = make(Path(folder) / name, sizes)
+            model, run = make(Path(folder) / name, sizes, NATS[name])
             yield from _ours(name, run, seconds / len(SIZES))
             yield from peer_rows(name, model, Path(folder), seconds / len(SIZES) / 8, (8, 32))
 
 
-def make(folder: Path, sizes: dict[str, Any]) -> tuple[Decoder, Path]:
-    """Save a model of random weights with a tokenizer of pieces."""
+def make(folder: Path, sizes: dict[str, Any], nats: float) -> tuple[Decoder, Path]:
+    """Save a model of random weights, so uncertain of the next token, with a tokenizer of pieces."""
     torch.manual_seed(0)
     tokenizer = Tokenizer.train("bpe", [TEXT * 20], vocab_size=300)
     model = Decoder(Config(**{"vocab_size": tokenizer.vocab_size, **sizes}))
     config = model.config
-    # probabilities as uneven as a trained model's, of about 3 nats: their choice costs what it does
-    spread = math.sqrt(2 * (math.log(config.vocab_size) - 3))
     assert model.ln_final is not None
+    assert model.ln_final.w is not None
+    gain = model.ln_final.w.detach().clone()
+    ids = torch.tensor([tokenizer.encode(TEXT * 20)[: model.config.n_ctx]])
+    sharp, flat = 100.0, 0.0  # of the factor of the last norm
     with torch.no_grad():
-        assert model.ln_final.w is not None
-        model.ln_final.w.mul_(spread / (config.init_std * math.sqrt(config.d_model)))
+        for _ in range(20):
+            factor = (sharp + flat) / 2
+            model.ln_final.w.copy_(gain * factor)
+            logs = model(ids).log_softmax(-1)
+            is_sharp = -(logs.exp() * logs).sum(-1).mean() < nats
+            sharp, flat = (factor, flat) if is_sharp else (sharp, factor)
     model.tokenizer = tokenizer
     gf.save(model, tokenizer, folder)
     return model, folder

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.api_clients import load
-from bench.bench_serve import SIZES, make, our_server, peer_rows
+from bench.bench_serve import NATS, SIZES, make, our_server, peer_rows
 from bench.measure import Row
 
 CLIENTS = 32
@@ -21,7 +21,7 @@ PEER_SHARE = 0.1
 def run(seconds: float) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name, share in SHARES.items():
-            model, run = make(Path(folder) / name, SIZES[name])
+            model, run = make(Path(folder) / name, SIZES[name], NATS[name])
             with our_server(run) as (url, process):
                 seen = load(url, CLIENTS, share * seconds, process=process)
             yield from seen.rows(f"{name}: {CLIENTS} streams")

@@ -22,10 +22,15 @@ UNDECIDED = -1
 MOST = 16384
 """Candidates that are sorted at most, of three numbers each."""
 
+PER_NAT, SHELLS = 4, 40
+"""How many shells a nat of scores has, and how many there are; the last has all the rest."""
+
 SOURCE = (
     f"""
 #define MOST {MOST}
 #define UNDECIDED {UNDECIDED}
+#define PER_NAT {PER_NAT}
+#define SHELLS {SHELLS}
 """
     + """
 typedef struct { double score, weight; int64_t token; } Candidate;
@@ -45,6 +50,11 @@ static void sift(Candidate *heap, int64_t n, int64_t at) {
   heap[at] = moved;
 }
 
+static inline int shell_of(double below) {
+  double shell = below * PER_NAT;
+  return shell < SHELLS - 1 ? (int)shell : SHELLS - 1;
+}
+
 /* sums of 2^20 weights, each rounded, are this close to each other and to the exact one */
 #define DOUBT 1e-9
 
@@ -62,26 +72,31 @@ static int64_t choose(const real *row, int64_t n, double temperature, double u,
     total += weights[i];
   }
   if (!(total < INFINITY)) return UNDECIDED; /* or no number */
-  for (int64_t most = 64; most <= MOST; most *= 16) {
-    /* no more than `most` tokens have this share of the whole */
-    double least = most >= n ? -INFINITY : largest + log(total / most), mass = 0;
+  for (double reach = 8; reach < 100; reach *= 1.5) { /* below 44 nats is less than DOUBT */
+    double least = largest - reach, masses[SHELLS] = {0};
     int64_t left = 0;
     for (int64_t i = 0; i < n; i++) {
       if (!(scores[i] >= least)) continue;
       if (left == MOST) return UNDECIDED;
       heap[left++] = (Candidate){scores[i], weights[i], i};
-      mass += weights[i];
+      masses[shell_of(largest - scores[i])] += weights[i];
     }
-    if (mass / total < u + DOUBT && least > -INFINITY) continue;
-    for (int64_t at = left / 2; at-- > 0;) sift(heap, left, at);
+    /* the shell in which the line from 0 to 1 passes u, and where it begins */
+    int shell = 0;
     double line = 0;
-    while (left > 0) {
+    while (shell < SHELLS && (line + masses[shell]) / total < u + DOUBT) line += masses[shell++];
+    if (shell == SHELLS) continue;
+    if (fabs(line / total - u) < DOUBT) return UNDECIDED;
+    int64_t inside = 0;
+    for (int64_t i = 0; i < left; i++)
+      if (shell_of(largest - heap[i].score) == shell) heap[inside++] = heap[i];
+    for (int64_t at = inside / 2; at-- > 0;) sift(heap, inside, at);
+    for (; inside > 0; sift(heap, inside, 0)) {
       line += heap[0].weight;
       double end = line / total;
       if (fabs(end - u) < DOUBT) return UNDECIDED;
       if (end > u) return heap[0].token;
-      heap[0] = heap[--left];
-      sift(heap, left, 0);
+      heap[0] = heap[--inside];
     }
     return UNDECIDED;
   }
