@@ -12,7 +12,7 @@ from glassformer.text.tokenizer import Tokenizer
 CONTEXT = 16
 """Tokens by which a decoder tells how the next one is spelled: with a space before it, say."""
 
-WINDOW = 64
+WINDOW = 32
 """Tokens that are decoded again for the next one, at most."""
 
 BROKEN = "\ufffd"
