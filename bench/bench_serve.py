@@ -7,7 +7,6 @@ of the pairs counts. Clients and server share this machine. `--seconds 240` says
 
 from __future__ import annotations
 
-import math
 import statistics
 import subprocess
 import sys
@@ -60,11 +59,10 @@ def run(seconds: float) -> Iterator[Row]:
 
 
 def make(folder: Path, sizes: dict[str, Any], nats: float) -> tuple[Decoder, Path]:
-    """Save a model of random weights, so uncertain of the next token, with a tokenizer of pieces."""
+    """Save a model of random weights and a tokenizer of pieces; nats: its uncertainty."""
     torch.manual_seed(0)
     tokenizer = Tokenizer.train("bpe", [TEXT * 20], vocab_size=300)
     model = Decoder(Config(**{"vocab_size": tokenizer.vocab_size, **sizes}))
-    config = model.config
     assert model.ln_final is not None
     assert model.ln_final.w is not None
     gain = model.ln_final.w.detach().clone()

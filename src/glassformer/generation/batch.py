@@ -200,16 +200,15 @@ class Batch:
         places = [text.n_cached for text in loud]
         if len(loud) == len(self.texts):
             return loud, places, 0
-        silent: list[Text] = []
-        silent_places: list[int] = []
+        silent: list[tuple[Text, int]] = []
+        rows = [*zip(loud, places, strict=True)]
         for text in [text for text in self.texts if not text.new]:
-            budget = MOST_ROWS - len(silent) - len(loud) if self._reader.in_pieces else None
+            budget = MOST_ROWS - len(silent) - len(rows) if self._reader.in_pieces else None
             last = len(text.prompt) - 1
             for at in range(text.n_cached, len(text.prompt))[:budget]:
-                is_loud = text.score or at == last
-                (loud if is_loud else silent).append(text)
-                (places if is_loud else silent_places).append(at)
-        return silent + loud, silent_places + places, len(silent)
+                (rows if text.score or at == last else silent).append((text, at))
+        rows = silent + rows
+        return [text for text, _ in rows], [at for _, at in rows], len(silent)
 
     def _take_plain(self, texts: Sequence[Text], logits: Tensor) -> Sequence[int]:
         """Choose tokens of texts of which no more is asked; return the rows that are left."""

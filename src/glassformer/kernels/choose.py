@@ -13,7 +13,6 @@ from torch import Tensor
 
 from glassformer.kernels.finite import refuse_no_numbers
 
-
 _UNIFORM = hashlib.blake2b(digest_size=8)  # a copy is had in half the time of a new one
 
 

@@ -123,9 +123,8 @@ class Guard:
                 headers += [header for header in HEADERS if header[0] not in names]
                 message = {**message, "headers": headers}
             if is_head:
-                return await _send_head(send, message)
-            if len(message.get("body", b"")) <= PIECE_BYTES:
-                return await send(message)
+                await _send_head(send, message)
+                return
             for piece in _pieces(message):
                 await send(piece)
 
@@ -295,12 +294,12 @@ async def _read(scope: Scope, headers: Headers, receive: Receive) -> bytes | Non
 
 
 def _pieces(message: Message) -> Iterator[Message]:
-    """One with a long body as several."""
-    content = message["body"]
-    last = (len(content) - 1) // PIECE_BYTES * PIECE_BYTES
+    """A message as it is, or one with a long body as several."""
+    content = message.get("body", b"")
+    last = max(len(content) - 1, 0) // PIECE_BYTES * PIECE_BYTES
     for begin in range(0, last, PIECE_BYTES):
         yield {**message, "body": content[begin : begin + PIECE_BYTES], "more_body": True}
-    yield {**message, "body": content[last:]}
+    yield {**message, "body": content[last:]} if last else message
 
 
 async def _send_head(send: Send, message: Message) -> None:

@@ -20,7 +20,6 @@ from glassformer.generation.sampling import Sampling, sampling_of
 from glassformer.model import Config, Decoder
 from glassformer.server.errors import ApiError, code_of
 
-
 PLAIN = Sampling()
 
 READ: dict[str, Callable[[Any], Any]] = {
