@@ -26,7 +26,9 @@ async def repeat(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/long":
         await asyncio.wait_for(asyncio.Event().wait(), 20)
     names = sorted(name.decode() for name, _ in scope["headers"])
-    asked = [scope["method"], scope["path"], scope[BODY].decode(), names]
+    query = scope["query_string"].decode()
+    path = f"{scope['path']}?{query}" if query else scope["path"]
+    asked = [scope["method"], path, scope[BODY].decode(), names]
     content = json.dumps(asked).encode()
     length = [(b"content-length", b"%d" % len(content))] if scope["path"] != "/open" else []
     await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -140,12 +142,41 @@ def test_of_many_requests_that_come_together_so_many_wait_and_the_next_is_refuse
     assert str(PIPELINED) in got[-1][1]["error"]["message"]
 
 
+def test_of_an_absolute_address_the_authority_counts_in_place_of_host(port):
+    ours, theirs = b"http://LOCALHOST:8000", b"http://evil.example"
+    foreign = b"host: evil.example\r\n"
+    for address, host, path in (
+        (ours + b"/a%20b?c=%2f&d", HOST, "/a b?c=%2f&d"),
+        (b"HTTP" + ours[4:] + b"?c", foreign, "/?c"),
+        (ours, foreign + b"connection: upgrade\r\nupgrade: h2c\r\n", "/"),
+    ):
+        first, last = answers(port, b"GET %s HTTP/1.1\r\n%s\r\n" % (address, host) + LAST)
+        assert (first[0], first[1][1], last[0]) == (200, path, 200)
+    for address in (theirs + b"/", b"http:///", ours + b"%2e/", ours + b":80/"):
+        assert asked(port, b"GET", address, HOST) == 403
+    assert asked(port, b"GET", ours, HOST + HOST) == asked(port, b"GET", ours, b"") == 400
+    origin = b"origin: http://127.0.0.1\r\n"
+    assert asked(port, b"POST", ours, HOST + origin) == 403
+    assert asked(port, b"POST", ours, foreign + b"origin: http://LOCALHOST:8000\r\n") == 200
+
+
+def asked(port: int, method: bytes, address: bytes, headers: bytes) -> int:
+    """The status of an answer."""
+    sent = b"%s %s HTTP/1.1\r\n%sconnection: close\r\n\r\n" % (method, address, headers)
+    [(status, _)] = answers(port, sent)
+    return status
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
     [
         (b"CONNECT example.org:443 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "no proxy"),
         (b"CONNECT / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "no proxy"),
-        (b"GET http://example.org/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, "no proxy"),
+        (b"CONNECT http://127.0.0.1/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, ""),
+        (b"GET https://127.0.0.1/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, "no proxy"),
+        (b"GET http://me@127.0.0.1/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, "no proxy"),
+        (b"GET http://evil.example\\@127.0.0.1/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, ""),
+        (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", 400, "no proxy"),
         (b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n", 400, "Host"),
         (b"GET / HTTP/1.1\r\n" + HOST + b"x : y\r\n\r\n", 400, "Invalid header token"),
         (b"GET / HTTP/1.1\r\n" + HOST + b"x: a\r\n b\r\n\r\n", 400, "whitespace"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, cast
 
 import httptools
@@ -21,11 +22,14 @@ from glassformer.server.joined import Joined
 PIPELINED = 64
 """Requests that may come before the answers of those before them; what is read takes memory."""
 
+_ABSOLUTE = re.compile(rb"http://([^/?@]*)([/?].*)?", re.IGNORECASE)
+
 
 class Protocol(HttpToolsProtocol):
     """A client's connection, as its bytes come.
 
-    A head names a path. It may have HEADER_BYTES, and so may what stands behind the last chunk,
+    A head names a path, or an address of http, whose authority then counts in place of Host (RFC
+    9112, 3.2.2). It may have HEADER_BYTES, and so may what stands behind the last chunk,
     which is no header. An upgrade that is offered is not taken: the request is answered as if it
     had come without (RFC 9110, 7.8), where uvicorn loses its body. HTTP/1.0 knows no chunks.
     When PIPELINED requests wait the next is refused.
@@ -99,6 +103,9 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = self._is_in_lines = False
         if len(self.url) > HEADER_BYTES:
             raise ApiError("headers_too_large", TOO_LONG)
+        authority, self.url = _split(self.url)
+        if authority is not None:
+            self.headers[:] = [(n, authority if n == b"host" else v) for n, v in self.headers]
         if not self.url.startswith(b"/") or self.parser.get_method() == b"CONNECT":
             raise ApiError("bad_request", "this server is no proxy; name a path, as in GET /")
         if not self.parser.should_upgrade():
@@ -165,6 +172,19 @@ def refusal(code: str, message: str) -> Any:
         await refuse(send, code, message)
 
     return answer
+
+
+def _split(url: bytes) -> tuple[bytes | None, bytes]:
+    """The authority of an absolute address, and its path with what follows.
+
+    >>> _split(b"http://localhost:8000?a=1"), _split(b"/a"), _split(b"http://me@localhost/")
+    ((b'localhost:8000', b'/?a=1'), (None, b'/a'), (None, b'http://me@localhost/'))
+    """
+    absolute = _ABSOLUTE.fullmatch(url)
+    if absolute is None:
+        return None, url
+    path = absolute[2] or b""
+    return absolute[1], path if path.startswith(b"/") else b"/" + path
 
 
 def until_closed(app: ASGIApp, cycle: RequestResponseCycle) -> Any:
