@@ -86,7 +86,19 @@ def _why(http: Request, error: HTTPException) -> str:
     asked = f"there is no {http.method} {shorten(http.url.path)} here"
     if error.status_code == STATUS["method_not_allowed"]:
         return f"{asked}; it takes {(error.headers or {}).get('Allow', 'another method')}"
-    return f"{asked}; /openapi.json and /v1/openapi.json list what there is"
+    paths = http.app.openapi()["paths"]
+    near = [path for path in paths if _bare(path) == _bare(http.url.path)]
+    fix = f"ask {near[0]}" if near else "/openapi.json and /v1/openapi.json list what there is"
+    return f"{asked}; {fix}"
+
+
+def _bare(path: str) -> str:
+    """A path without what clients leave out or double as they join it to a server's address.
+
+    >>> _bare("/v1/v1//completions/"), _bare("/completions")
+    ('completions', 'completions')
+    """
+    return "/".join(part for part in path.split("/") if part not in ("", "v1"))
 
 
 def shorten(name: str) -> str:

@@ -24,6 +24,7 @@ def client_app(clients: Clients) -> ASGIApp:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # few clients follow, and a body is sent twice
     )
     described.state.clients = clients
     answer_errors(described)
