@@ -7,9 +7,11 @@ import contextlib
 import gc
 import json
 import logging
+import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -306,6 +308,33 @@ def test_the_metrics_count_and_hold_no_text(folder, caplog, capfd):
     said = text + "".join(capfd.readouterr())
     said += " ".join(record.getMessage() for record in caplog.records)
     assert "dog" not in said
+
+
+def test_the_metrics_count_what_a_connection_refuses_of_clients_and_of_nobody_known(client):
+    host = b"host: 127.0.0.1\r\n"
+    url = str(client.base_url.join("/metrics"))
+    before = httpx.get(url).text
+    for sent in (
+        b"\x16\x03\x01",
+        b"GET * HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET http://127.0.0.1/v1/models HTTP/1.1\r\n: x\r\n\r\n",
+        b"GET /v1/" + b"y" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /api/runs HTTP/1.1\r\n: x\r\n\r\n",
+        (b"GET /%76%31/models HTTP/1.1\r\n" + host + b"\r\n") * 70,
+    ):
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as one:
+            one.sendall(sent)
+            while one.recv(1 << 16):
+                pass
+    after = httpx.get(url).text
+    counts = [refusals(text) for text in (before, after)]
+    assert counts[1] - counts[0] == {"400": 3, "431": 1, "503": 1}
+
+
+def refusals(metrics: str) -> Counter[str]:
+    """How many of each status the metrics know."""
+    found = re.findall(r'refused_total{status="(\d+)"} (\d+)', metrics)
+    return Counter({status: int(count) for status, count in found})
 
 
 def test_the_page_on_this_machine_sees_what_its_clients_asked_and_none_from_elsewhere(folder):

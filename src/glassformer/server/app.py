@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,7 @@ from glassformer.server.api.services import Services
 from glassformer.server.course import ServedCourse
 from glassformer.server.guard import Guard
 from glassformer.server.handlers import answer_errors
+from glassformer.server.protocol import REFUSED
 from glassformer.server.runs import Runs
 from glassformer.server.traces import TraceStore
 from glassformer.server.trainings import Trainings
@@ -67,9 +69,9 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         clients.engines.begin()
-        yield
+        yield {REFUSED: count_refusal(clients.metrics)}
         await services.close()
 
     app = Application(
@@ -132,4 +134,22 @@ class RefusalsCounted:
 
 
 def _is_of_client(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["path"].startswith("/v1/")
+    return scope["type"] == "http" and _is_clients(scope["path"])
+
+
+def _is_clients(path: str) -> bool:
+    return path.startswith("/v1/")
+
+
+def count_refusal(metrics: Metrics) -> Callable[[int, str], None]:
+    """What counts the errors that a connection answers without the application.
+
+    Of what names no path, or ends before it, nobody knows whether a client of the API sent it: it
+    is counted.
+    """
+
+    def count(status: int, path: str) -> None:
+        if _is_clients(path) or not path.startswith("/"):
+            metrics.refused(status)
+
+    return count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,9 @@ from glassformer.server.joined import Joined
 PIPELINED = 64
 """Requests that may come before the answers of those before them; what is read takes memory."""
 
+REFUSED = "glassformer.refused"
+"""Where our own application's state has a function that counts a refusal: its status, the path."""
+
 _ABSOLUTE = re.compile(rb"http://([^/?@]*)([/?].*)?", re.IGNORECASE)
 
 
@@ -37,6 +41,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.url = b""
         self._is_in_head = self._is_in_lines = False  # lines: of the head or behind a chunk's size
         self._line_bytes = 0  # of lines that are not whole, those that came after the first piece
         self._answered: RequestResponseCycle | None = None
@@ -144,7 +149,7 @@ class Protocol(HttpToolsProtocol):
         self._is_refused = True
         cycle = self.cycle
         if self.pipeline and cycle.more_body:
-            self.pipeline[0] = cycle, refusal(code, message)
+            self.pipeline[0] = cycle, self._refusal(code, message)
             cycle.more_body = cycle.keep_alive = False
             return
         if cycle is not None and not cycle.response_complete:
@@ -153,25 +158,31 @@ class Protocol(HttpToolsProtocol):
                 return
             cycle.disconnected = True
             cycle.message_event.set()
+        self._count(code)
         content, headers = raw_answer(code, message)
         lines = [b"%s: %s\r\n" % header for header in [*headers, (b"connection", b"close")]]
         self.transport.write(b"".join([STATUS_LINE[STATUS[code]], *lines, b"\r\n", content]))
         self.transport.close()
 
+    def _refusal(self, code: str, message: str) -> Any:
+        """ASGI: the answer that says why a request is not read to its end."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            del scope, receive
+            self._count(code)
+            await refuse(send, code, message)
+
+        return answer
+
+    def _count(self, code: str) -> None:
+        count = self.app_state.get(REFUSED)
+        if count is not None:
+            count(STATUS[code], unquote(_split(self.url)[1], "latin-1"))
+
     def end(self) -> None:
         """Close at once, whatever was still to be sent."""
         self.connections.discard(self)
         self.transport.abort()
-
-
-def refusal(code: str, message: str) -> Any:
-    """ASGI: the answer that says why a request is not read to its end."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        del scope, receive
-        await refuse(send, code, message)
-
-    return answer
 
 
 def _split(url: bytes) -> tuple[bytes | None, bytes]:

@@ -78,9 +78,11 @@ class Metrics:
             ("requests_ended_total", "counter", "Accepted requests, by how they ended."): _labeled(
                 "requests_ended_total", "how", self._ended
             ),
-            ("requests_refused_total", "counter", "Errors answered below /v1, by status."): (
-                _labeled("requests_refused_total", "status", self._refused)
-            ),
+            (
+                "requests_refused_total",
+                "counter",
+                "Errors answered below /v1 or to what names no path, by status.",
+            ): _labeled("requests_refused_total", "status", self._refused),
             ("prompt_tokens_total", "counter", "Tokens of prompts."): [
                 f"glassformer_prompt_tokens_total {self._prompt_tokens}"
             ],
