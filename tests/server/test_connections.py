@@ -108,6 +108,15 @@ def test_a_connection_that_asks_again_and_again_is_kept(port):
         time.sleep(0.2)
 
 
+def test_who_is_between_requests_may_wait_longer_than_who_has_begun_one(port, monkeypatch):
+    with opened(port, HEAD + b"\r\n") as client:
+        assert client.recv(4096)
+        monkeypatch.setitem(PATIENCE, "head", 0.1)
+        time.sleep(0.3)
+        client.sendall(HEAD + b"\r\n" + HEAD)
+        assert everything(client).endswith(b"\r\n0\r\n\r\n")
+
+
 def test_a_short_answer_comes_in_one_piece_so_that_its_head_wakes_no_client_alone(port):
     with opened(port, HEAD + b"\r\n") as client:
         assert client.recv(4096).endswith(b"ok\r\n0\r\n\r\n")

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 from glassformer.server.protocol import Protocol
 
 PATIENCE = {
-    "head": 10.0,  # from the connection's start, or the last answer, to the end of the headers
-    "body": 20.0,  # from there to the end of the body, 2 MB at most
+    "idle": 75.0,  # from an answer to the first byte of the next request
+    "head": 10.0,  # from there, or the connection's start, to the end of the headers
+    "body": 20.0,  # and on to the end of the body, 2 MB at most
     "read": 10.0,  # until a reader has taken most of a full buffer, or the end of an answer
 }
 """Seconds that a client may take over what it has to do next."""
@@ -80,7 +81,9 @@ class Connection(Protocol):
             return None
         if self.cycle is not None and self.cycle.more_body:
             return "body"
-        return "head" if self.cycle is None or self.cycle.response_complete else None
+        if self.cycle is None or (self.cycle.response_complete and self._is_in_head):
+            return "head"
+        return "idle" if self.cycle.response_complete else None
 
     def check(self, now: float) -> None:
         """End it if its client has taken too long; called several times a second."""
@@ -107,6 +110,7 @@ class Server(uvicorn.Server):
             log_level="error",  # what a client did wrong is told to the client
             access_log=False,
             backlog=BACKLOG,
+            timeout_keep_alive=int(PATIENCE["idle"]),
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
