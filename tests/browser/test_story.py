@@ -270,7 +270,7 @@ def test_bars_are_linear_and_small_chances_are_said_in_words_unless_a_reader_ask
     page.goto(f"{server}#/story?run=small&prompt=Once+there")  # one token has nearly all
     intro = page.locator(".intro")
     expect(intro.get_by_text("Bars go from 0 to 100%.")).to_be_visible()
-    expect(intro.locator("li").last).to_contain_text(re.compile(r"%|1 in [\d,]+"))
+    expect(intro.locator("li").last).to_contain_text(re.compile(r"%|1\sin\s[\d,]+"))
     intro.get_by_label("bars on a log scale").check()
     expect(page).to_have_url(re.compile("bars=log"))
     expect(intro.get_by_text("on a log scale, in steps of ten times")).to_be_visible()

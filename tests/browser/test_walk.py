@@ -131,5 +131,5 @@ def test_on_a_phone_the_chances_beside_the_bars_are_whole(page: Page, server: st
     expect(page.get_by_role("dialog").locator(".where b")).to_have_text("Probabilities")
     page.wait_for_timeout(300)
     written = page.evaluate("window.written")
-    assert any(words.startswith("1 in ") for words, _ in written)
+    assert any(words.startswith("1\u00a0in\u00a0") for words, _ in written)
     assert [words for words, end in written if end > 390] == []

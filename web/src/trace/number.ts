@@ -6,7 +6,7 @@ export { number };
 /** Names of powers of a thousand, from a million on. */
 const LARGE = ["million", "billion", "trillion"];
 
-/** A probability for people: in per cent, or as one in so many where that would be a long fraction. */
+/** A probability for people: in per cent, or as one in so many where that would be a long fraction; “1 in 12,000” stays on one line. */
 export function chance(p: number): string {
   if (!(p > 0)) return p === 0 ? "0%" : number(p);
   if (p === 1) return "100%";
@@ -19,9 +19,9 @@ export function chance(p: number): string {
   }
   const of = Number((1 / p).toPrecision(2));
   const group = Math.floor(Math.log10(of) / 3) - 2;
-  if (group < 0) return `1 in ${count(of)}`;
-  if (group >= LARGE.length) return `1 in 10^${Math.round(-Math.log10(p))}`;
-  return `1 in ${Number((of / 10 ** (3 * group + 6)).toPrecision(2))} ${LARGE[group]}`;
+  if (group < 0) return `1\u00a0in\u00a0${count(of)}`;
+  if (group >= LARGE.length) return `1\u00a0in\u00a010^${Math.round(-Math.log10(p))}`;
+  return `1\u00a0in\u00a0${Number((of / 10 ** (3 * group + 6)).toPrecision(2))} ${LARGE[group]}`;
 }
 
 /** Probabilities before and after in per cent, and their difference in points, which adds up as printed. */
