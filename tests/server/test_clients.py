@@ -344,17 +344,20 @@ def test_the_page_on_this_machine_sees_what_its_clients_asked_and_none_from_else
     [seen] = server.get("/api/requests").json()["requests"]
     assert (seen["run"], seen["prompt"], seen["text"]) == ("small", PROMPT, text)
     assert (seen["texts"], seen["new_tokens"], seen["done"], seen["failed"]) == (2, 6, True, False)
-    assert seen["drawn"] is None
+    assert seen["place"]["prompt"] == PROMPT
     chatted = {"messages": CHAT, "max_tokens": 3, "temperature": 0, "glass": True}
     choice = server.post("/v1/chat/completions", json=chatted).json()["choices"][0]
     seen = server.get("/api/requests").json()["requests"][0]
     assert seen["text"] == " " + choice["message"]["content"]
     link = parse_qs(urlsplit(choice["glass"][0]["link"]).fragment.partition("?")[2])
-    assert [seen["drawn"]] == link["drawn"]
+    assert {**seen["place"], "run": "small"} == {name: value for name, [value] in link.items()}
+    biased = {**asked, "logit_bias": {"5": 9}}  # which no trace knows
+    server.post("/v1/completions", json=biased)
+    assert server.get("/api/requests").json()["requests"][0]["place"] == {"prompt": PROMPT}
     elsewhere = in_process(server.app, host="192.0.2.7")
     assert elsewhere.get("/api/requests").json() == {"requests": []}
     elsewhere.post("/v1/completions", json=asked)
-    assert len(server.get("/api/requests").json()["requests"]) == 2
+    assert len(server.get("/api/requests").json()["requests"]) == 3
 
 
 def test_an_answer_leaves_memory_when_it_is_over_without_pythons_collector(folder, monkeypatch):

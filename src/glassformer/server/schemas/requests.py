@@ -14,8 +14,9 @@ class ClientRequest(Output):
     run: str
     texts: int
     prompt: str
-    drawn: str | None = Field(
-        description="The prompt as the page's address holds it, where no text spells its tokens."
+    place: dict[str, str] = Field(
+        description="What the page's address says of the choice of its first new token, or of its"
+        " prompt until that is chosen."
     )
     text: str
     prompt_tokens: int

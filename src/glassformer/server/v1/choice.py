@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from typing import Literal
 
 from glassformer.generation.batch import Chosen, Text
 from glassformer.generation.stream import TextStream
-from glassformer.server.v1.glass import Continuation
+from glassformer.server.v1.glass import first_choice
 from glassformer.text.tokenizer import Tokenizer
 
 
@@ -61,6 +60,7 @@ class Choice:
         self._touched = touched
         self._pieces: list[str] = []
         self._taken = 0
+        self._place: tuple[bool, dict[str, str]] | None = None  # of a choice that is made, or not
         self._lock = threading.Lock()
 
     # --- as a sink, on the thread that computes ---
@@ -103,14 +103,14 @@ class Choice:
         """Whether there are tokens that nobody took yet."""
         return len(self.chosen) > self._taken
 
-    @cached_property
-    def drawn(self) -> str | None:
-        """What the page's address says of a prompt that no text spells, such as a chat's."""
-        assert self.text is not None
-        if self.text.source is not None:
-            return None
-        fields = Continuation(self.tokenizer, self.prompt).fields([]) or {}
-        return fields.get("drawn")
+    @property
+    def place(self) -> dict[str, str]:
+        """What the page's address says of its first choice, or of its prompt until there is one."""
+        is_made = bool(self.chosen)
+        if self._place is None or self._place[0] != is_made:
+            assert self.text is not None
+            self._place = is_made, first_choice(self.tokenizer, self.text, is_made)
+        return self._place[1]
 
     @property
     def finish_reason(self) -> Literal["stop", "length"] | None:

@@ -62,10 +62,7 @@ class Glass:
         self._tokenizer, self._text = tokenizer, text
         self._run, self._base = run, base
         self._told = 0
-        translates = text.source is not None
-        self._place = (
-            _Translation(tokenizer, text) if translates else Continuation(tokenizer, text.prompt)
-        )
+        self._place = _place_of(tokenizer, text)
 
     def tokens(self, ids: Sequence[int]) -> list[schemas.GlassToken]:
         """The next ones."""
@@ -85,9 +82,23 @@ class Glass:
         return result
 
     def _link(self, index: int, fields: dict[str, str]) -> str:
-        draw = {**self._text.sampling.to_dict(), "seed": self._text.seed, "index": index}
-        query = {"at": LAST, "run": self._run, "draw": _json(draw), **fields}
+        query = {**_at_choice(self._text, index), "run": self._run, **fields}
         return f"{self._base}#/story?{urlencode(query)}"
+
+
+def first_choice(tokenizer: Tokenizer, text: Text, is_made: bool) -> dict[str, str]:
+    """What the page's address says of a text's first choice, or else of its prompt alone."""
+    fields = _place_of(tokenizer, text).fields([])
+    if fields is None:
+        return {"prompt": tokenizer.decode_known(text.source or text.prompt)}
+    is_shown = is_made and not text.bias and not any(text.rules)  # as `refuse_unshown` has it
+    return {**(_at_choice(text, 0) if is_shown else {}), **fields}
+
+
+def _at_choice(text: Text, index: int) -> dict[str, str]:
+    """What the page's address says of how a token was chosen."""
+    draw = {**text.sampling.to_dict(), "seed": text.seed, "index": index}
+    return {"at": LAST, "draw": _json(draw)}
 
 
 def _address(text: Text, index: int, token: int) -> str | None:
@@ -117,7 +128,7 @@ class _Translation:
         return {"prompt": self._source, "drawn": _json(drawn)}
 
 
-class Continuation:
+class _Continuation:
     """What the page's address says of a text: itself, or a text and the tokens that follow it.
 
     Of a chat, whose marks between messages no text spells, all tokens follow the empty text.
@@ -146,6 +157,13 @@ class Continuation:
         drawn["first"] = self._n_before - len(self._prompt)
         text = self._start + "".join(piece for _, piece in self._tokens)
         return {"prompt": text, "drawn": _json(drawn)}
+
+
+def _place_of(tokenizer: Tokenizer, text: Text) -> _Continuation | _Translation:
+    """Where a text stands in the page's address."""
+    if text.source is not None:
+        return _Translation(tokenizer, text)
+    return _Continuation(tokenizer, text.prompt)
 
 
 def _json(value: object) -> str:

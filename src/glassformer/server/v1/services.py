@@ -99,7 +99,7 @@ def _summary(answer: Answer) -> ClientRequest:
         run=answer.model,
         texts=len(answer.choices),
         prompt=before,
-        drawn=first.drawn,
+        place=first.place,
         text=after[len(before) :] if follows else f" {after}",
         prompt_tokens=answer.prompt_tokens,
         new_tokens=answer.new_tokens,
