@@ -37,7 +37,8 @@ web/openapi.json: $(shell find src/glassformer/server -name '*.py') | setup-dev
 	@$(BIN)/python scripts/api.py
 
 docs: page ## build the documentation, running every example in it
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Every example is run: about five minutes."
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo "The documentation is at docs/_build/html/index.html"
 
 setup:

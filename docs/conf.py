@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation: every example is run, and a broken one fails the build."""
 
 import importlib.metadata
+import logging
 import os
 import shutil
 import subprocess
@@ -19,7 +20,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 startup = Path(tempfile.mkdtemp()) / "profile_default" / "startup"
 startup.mkdir(parents=True)
 shutil.copy(Path(__file__).parent / "_ext" / "kernel_startup.py", startup)
+# a kernel of this machine's own, whose user its warning about eavesdropping would only alarm
+(startup.parent / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
 os.environ["IPYTHONDIR"] = str(startup.parents[1])
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # Sphinx says which page it is at
 
 project = "Glassformer"
 author = "Glassformer contributors"
