@@ -42,8 +42,9 @@ subprocess.run(
 extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml", "reference", "lessons"]
 exclude_patterns = ["_build", "_ext", "jupyter_execute", ".jupyter_cache"]
 html_theme = "furo"
+highlight_language = "text"  # Sphinx would take commands for Python
 smartquotes_action = "qe"  # quotes and ellipses; -- begins an option
-html_static_path = ["_static"]
+html_static_path = ["_static", "assets"]
 html_css_files = ["pages.css"]
 html_title = f"Glassformer {release}"
 html_math_renderer = "mathml"
