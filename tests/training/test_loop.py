@@ -15,7 +15,7 @@ from glassformer.training.checkpoint import load_checkpoint, steps_saved
 from glassformer.training.compiling import compiled
 from glassformer.training.data import BlocksData
 from glassformer.training.evaluate import Score
-from glassformer.training.loop import train
+from glassformer.training.loop import Loop, train
 from glassformer.training.plan import TRIAL_BATCHES, TRIAL_STEPS, make_plan
 from glassformer.training.run import Description, Run, load_run, read_metrics
 from glassformer.training.snapshots import log_spaced
@@ -66,10 +66,11 @@ def test_how_long_steps_of_many_batches_take_is_told_after_a_few_batches(monkeyp
     assert len(made) == 1 + TRIAL_BATCHES  # one step, where steps are long
 
 
-def test_a_small_model_takes_one_thread_and_gives_the_others_back():
+def test_a_small_model_takes_one_thread_as_its_plan_does_and_gives_the_others_back(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     inside: list[int] = []
+    planned: list[int] = []
     try:
         recipe = small_recipe(steps=2)
         train(
@@ -79,6 +80,10 @@ def test_a_small_model_takes_one_thread_and_gives_the_others_back():
             report=lambda _: inside.append(torch.get_num_threads()),
         )
         assert set(inside) == {1}
+        monkeypatch.setattr(Loop, "advance", lambda _: planned.append(torch.get_num_threads()))
+        for asked in (recipe, small_recipe(steps=2, accumulate=1_000_000)):
+            make_plan(small_model(), small_data(), asked)
+        assert planned == [1, 1, 2, 2]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -52,6 +52,12 @@ cores that other programs keep busy 4 s on one and 36 on two.
 EARLY_FROM = 8  # the first snapshot whose held-out loss tells more than that of step 0
 
 
+def is_small(model: AnyModel, tokens_per_step: int) -> bool:
+    """Whether a step is too short for several threads."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return weights * tokens_per_step <= SMALL
+
+
 class Outcome(NamedTuple):
     """How training ended: `reason` is finished, stopped or early; every row reported, in order."""
 
@@ -139,9 +145,8 @@ class Loop(Resumable):
 
     @property
     def is_small(self) -> bool:
-        """Whether a step is too short for several threads."""
-        weights = sum(parameter.numel() for parameter in self.model.parameters())
-        return weights * self.tokens_per_step <= SMALL
+        """Whether its steps are too short for several threads."""
+        return is_small(self.model, self.tokens_per_step)
 
     def go(self, should_stop: Callable[[], bool]) -> Outcome:
         if self.run is not None and ck.steps_saved(self.run.checkpoints):

@@ -13,20 +13,21 @@ import torch
 
 from glassformer.describe import about, counted
 from glassformer.errors import GlassformerError
+from glassformer.kernels.threads import one_thread
 from glassformer.memory import machine_memory
 from glassformer.model import Config, TowersConfig, size
 from glassformer.model.kinds import AnyModel
 from glassformer.model.size import adapter_parameters, parameter_count
 from glassformer.training.data import Data
 from glassformer.training.device import precision
-from glassformer.training.loop import Loop
+from glassformer.training.loop import Loop, is_small
 from glassformer.training.ranks import ALONE, Ranks
 from glassformer.training.recipe import Recipe
 from glassformer.watch.view import learned
 
-TRIAL_STEPS = 4  # the first warms up and is not counted
+TRIAL_STEPS = 12  # the first warms up and is not counted; of few, one that waited tells too much
 TRIAL_BATCHES = 4  # of a step's, at most
-TRIAL_SECONDS = 10.0  # no further trial step after so many
+TRIAL_SECONDS = 6.0  # no further trial step after so many
 BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments, each fp32
 ENOUGH = 20  # tokens per parameter: Hoffmann et al. 2022, table 3
 
@@ -110,15 +111,17 @@ def make_plan(model: AnyModel, data: Data, recipe: Recipe, ranks: Ranks = ALONE)
     )
     trial.model.train()
     seconds: list[float] = []
-    for _ in range(min(TRIAL_STEPS, recipe.steps)):
-        started = time.perf_counter()
-        trial.advance()
-        seconds.append(time.perf_counter() - started)
-        if ranks.any(sum(seconds) > TRIAL_SECONDS):
-            break
+    tokens_per_step = trial.tokens_per_step // tried * recipe.accumulate
+    with one_thread(is_small(model, tokens_per_step)):  # as in training
+        for _ in range(min(TRIAL_STEPS, recipe.steps)):
+            started = time.perf_counter()
+            trial.advance()
+            seconds.append(time.perf_counter() - started)
+            if ranks.any(sum(seconds) > TRIAL_SECONDS):
+                break
     return Plan(
         parameters,
-        trial.tokens_per_step // tried * recipe.accumulate,
+        tokens_per_step,
         recipe.steps,
         data.n_tokens,
         statistics.median(seconds[1:] or seconds) * recipe.accumulate / tried,
