@@ -99,6 +99,11 @@ def test_a_conversation_longer_than_the_context_is_cut_and_said(chats, tmp_path)
     shard, notes = write_chats(tmp_path, corpus, tokenizer, n_ctx=50)
     assert any("cut at the context of 50 tokens" in note for note in notes)
     assert ChatData(shard, 0).batch(0, 8).ids.shape[1] <= 50
+    with pytest.raises(GlassformerError, match=r"no conversation .* first 9 tokens: 21 conv"):
+        write_chats(tmp_path, corpus, tokenizer, n_ctx=9)
+    words = for_chats(Tokenizer.from_words(["what", "is"]))
+    with pytest.raises(GlassformerError, match=r"chats\.jsonl:1: 'user' is not one of"):
+        write_chats(tmp_path, corpus, words, n_ctx=50)
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def prompt_ids(template: str, tokenizer: Tokenizer, messages: Sequence[Message])
     """
     _check_marks(tokenizer, messages)
     text = rendered(template, messages, tokenizer.named_tokens, asks=True)
-    return _engine(tokenizer).encode(text, add_special_tokens=False).ids
+    return _encoding(tokenizer, text).ids
 
 
 def render_chat(template: str, tokenizer: Tokenizer, messages: Sequence[Message]) -> RenderedChat:
@@ -80,7 +80,7 @@ def render_chat(template: str, tokenizer: Tokenizer, messages: Sequence[Message]
     """
     _check_marks(tokenizer, messages)
     text, spans = _spans(template, messages, tokenizer.named_tokens)
-    encoding = _engine(tokenizer).encode(text, add_special_tokens=False)
+    encoding = _encoding(tokenizer, text)
     is_reply = np.zeros(len(encoding.ids), dtype=bool)
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
     for begin, end in spans:
@@ -194,6 +194,14 @@ def _compiled(template: str) -> jinja2.Template:
         raise GlassformerError(
             f"the tokenizer's chat_template is no template: {error}; mend it in the model's folder"
         ) from error
+
+
+def _encoding(tokenizer: Tokenizer, text: str) -> tokenizers.Encoding:
+    """The tokens of a rendered chat, and where in it each stands."""
+    try:
+        return tokenizer.encoding(text, _engine(tokenizer))
+    except GlassformerError as error:  # a word that it has not
+        raise ChatError(str(error)) from error
 
 
 @lru_cache(maxsize=8)

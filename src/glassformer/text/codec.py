@@ -181,17 +181,21 @@ class Codec(SpecialTokens):
         """
         engine = self.engine if self.mask is None else self._reads_special
         text = self._with_its_mask(text)
-        try:
-            encoding = engine.encode(text, add_special_tokens=False)
-        except Exception:  # the engine raises TypeError and plain Exceptions
-            self._explain_failure(text)
-            raise
+        encoding = self.encoding(text, engine)
         unknown = (
             text[start:end]
             for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
             if token_id == self.vocabulary.unk_id
         )
         return list(dict.fromkeys(unknown))
+
+    def encoding(self, text: str, engine: tokenizers.Tokenizer) -> tokenizers.Encoding:
+        """What this engine, or a variant of it, makes of a text; raises as `encode` does."""
+        try:
+            return engine.encode(text, add_special_tokens=False)
+        except Exception as error:  # the engine raises TypeError and plain Exceptions
+            self._explain_failure(text)
+            raise GlassformerError(f"this tokenizer can't encode the text: {error}") from error
 
     def _explain_failure(self, text: str) -> None:
         surrogate = re.search("[\ud800-\udfff]", text)

@@ -78,6 +78,7 @@ def write_chats(
     counts = {cut: 0, silent: 0}
 
     def documents() -> Iterator[Encoded]:
+        has_any = False
         for row in corpus.rows():
             ids, is_reply = render_row(row, template, tokenizer)
             if not is_reply[1 : n_ctx + 1].any():
@@ -86,6 +87,9 @@ def write_chats(
             counts[cut] += len(ids) > n_ctx + 1
             n_bytes = sum(len(message["content"].encode()) for message in messages_of(row))
             yield Encoded(ids[: n_ctx + 1], True, n_bytes, is_reply[: n_ctx + 1])
+            has_any = True
+        if not has_any:
+            refuse_none(counts, "conversation")
 
     shard = write_asked(
         folder,
@@ -109,6 +113,15 @@ def notes_of(counts: Mapping[str, int], noun: str) -> Iterator[str]:
     ['left out: 2 pairs']
     """
     return (f"{what}: {counted(n, noun)}" for what, n in counts.items() if n)
+
+
+def refuse_none(counts: Mapping[str, int], noun: str) -> None:
+    """Raise where all were left out, and say why."""
+    if any(counts.values()):
+        raise GlassformerError(
+            f"there is no {noun} to learn from: {'; '.join(notes_of(counts, noun))}; give others,"
+            " or leave --n-ctx out"
+        )
 
 
 class ChatData:

@@ -29,7 +29,7 @@ from glassformer.text.shard import Shard
 from glassformer.text.shard_writing import Encoded, write_asked
 from glassformer.text.storyland.preferences import preferences
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.training.chat import ChatData, held_out_of, notes_of
+from glassformer.training.chat import ChatData, held_out_of, notes_of, refuse_none
 from glassformer.training.data import Batch
 from glassformer.training.recipe import Recipe
 
@@ -78,16 +78,10 @@ def write_preferences(
             for number, chat in enumerate(pair):
                 size = 0 if number else n_bytes(row)
                 yield Encoded(chat.ids[: n_ctx + 1], True, size, chat.is_reply[: n_ctx + 1])
+        if not n:
+            refuse_none(counts, "pair")
 
-    try:
-        write_asked(folder, documents(), tokenizer, progress=progress)
-    except GlassformerError:
-        if n or not (counts[silent] or counts[same]):
-            raise
-        raise GlassformerError(
-            f"there is no pair to learn from: {counts[silent]} of them have a reply without a token"
-            f" in the first {n_ctx:,}, and {counts[same]} have one reply twice; give others"
-        ) from None
+    write_asked(folder, documents(), tokenizer, progress=progress)
     learned = f"{counted(n, 'pair')} of replies: only what differs between the two is learned"
     return learned, *notes_of(counts, "pair")
 
