@@ -107,7 +107,8 @@ def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path
             "variant d_model=17: d_model=17 does not",
             marks=pytest.mark.heavy,
         ),
-        ('from = ["worked_example", "none"]\nn_ctx = 8', "variant from=none: there is no folder"),
+        ('from = ["worked_example"]\nn_ctx = 8', "is more than the 4 positions that this model"),
+        ('from = ["worked_example", "none"]\nn_ctx = 4', "variant from=none: there is no folder"),
     ],
 )
 def test_a_value_that_cannot_be_trained_with_is_refused_before_any_variant_begins(

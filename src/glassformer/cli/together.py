@@ -12,7 +12,7 @@ from glassformer.cli.torchrun import leave_for_torchrun
 from glassformer.errors import GlassformerError
 from glassformer.training.ranks import ALONE, FirstFailedError, Ranks, launched
 
-DEADLINE = 600.0  # seconds
+DEADLINE, LONGEST_DEADLINE = 600.0, 86_400.0  # seconds
 
 
 @contextlib.contextmanager

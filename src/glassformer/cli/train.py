@@ -21,7 +21,7 @@ from glassformer.cli.texts import (
     showing_progress,
     unescaped,
 )
-from glassformer.cli.together import DEADLINE, together
+from glassformer.cli.together import DEADLINE, LONGEST_DEADLINE, together
 from glassformer.cli.torchrun import restarted
 from glassformer.cli.train_options import (
     checked_adapters,
@@ -181,7 +181,10 @@ def command(
     deadline: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=1, help="With torchrun: how long to wait for a process."
+            metavar="SECONDS",
+            min=1,
+            max=LONGEST_DEADLINE,
+            help="With torchrun: how long to wait for a process.",
         ),
     ] = DEADLINE,
     log: Annotated[
@@ -266,8 +269,8 @@ def command(
     if resume and (recipe_name is not None or choices != Choices(device=device)):
         raise GlassformerError(
             "a resumed run goes on exactly as it was started, so --resume takes only --out,"
-            " --device, --shard and --deadline; to train on in another way, start a new run --from"
-            " it"
+            " --device, --shard, --deadline, --log and --json; to train on in another way, start a"
+            " new run --from it"
         )
     loggers = checked_loggers(log)
     if shard and (lora is not None or only is not None):

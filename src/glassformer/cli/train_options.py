@@ -41,7 +41,9 @@ def checked_adapters(rank: int | None, alpha: float | None, on: str | None) -> L
                 "--lora-alpha and --lora-on say what adapters are like; give their rank by --lora"
             )
         return None
-    names = [name.strip() for name in (on or "W_Q,W_V").split(",") if name.strip()]
+    names = [name.strip() for name in ("W_Q,W_V" if on is None else on).split(",") if name.strip()]
+    if not names:
+        raise GlassformerError("--lora-on names no matrix; name one, such as --lora-on W_Q")
     for name in names:
         if complaint := Choice(ADAPTABLE).complaint(name):
             raise GlassformerError(f"--lora-on {name!r} {complaint}")

@@ -87,7 +87,6 @@ def check(choices: Choices) -> None:
     """
     _, source, recipe = _asked(choices)
     model, tokenizer = _model(choices, source, recipe, source.rehearse)
-    muon_parameters(model, recipe)
     if source.is_short:
         with TemporaryDirectory() as folder:
             _tokens(Path(folder) / "tokens", source, model, tokenizer, recipe)
@@ -123,6 +122,7 @@ def _model(
         model, tokenizer = _trained(choices.start_from, choices)
         source.accept(model)
     train_only(model, recipe.only)
+    muon_parameters(model, recipe)  # refuses what it can't train
     return model, source.with_template(tokenizer)
 
 
@@ -210,6 +210,12 @@ def _trained(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
     if not reads_text(name):
         raise without_tokenizer(name)
     model, tokenizer = load(name)
+    n_ctx = choices.model.get("n_ctx", model.config.n_ctx)
+    if n_ctx > model.config.n_ctx:
+        raise GlassformerError(
+            f"--n-ctx {n_ctx:,} is more than the {model.config.n_ctx:,} positions that this model"
+            " reads; leave it out, or give fewer"
+        )
     if choices.lora is not None or getattr(model.config, "lora", None) is not None:
         refuse_two(model.config)
     if tokenizer is None:
