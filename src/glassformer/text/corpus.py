@@ -75,8 +75,23 @@ class Corpus:
         self._paths = [paths] if isinstance(paths, str | Path) else list(paths)
         sources = [(source, i) for i, path in enumerate(self._paths) for source in sources_of(path)]
         self.sources = [source for source, _ in sources]
+        self._refuse_what_none_has(template is not None or field != FIELD)
         self._of_path = [index for _, index in sources]
         self._copies: dict[str, Path] = {}  # where each stream's copy is
+
+    def _refuse_what_none_has(self, asks_for_rows: bool) -> None:
+        has_rows = {source.has_rows for source in self.sources}
+        named = ", ".join(map(str, self._paths))
+        if asks_for_rows and has_rows == {False}:
+            raise GlassformerError(
+                f"a field or a template says where rows have their text, and {named} has no rows;"
+                f" leave it out, or give JSON lines ({JSON_LINES[0]}), parquet or Arrow"
+            )
+        if self.separator is not None and has_rows == {True}:
+            raise GlassformerError(
+                f"a separator is for files of text, and {named} has rows, of which each is a"
+                " document; leave it out"
+            )
 
     @property
     def n_bytes(self) -> int | None:

@@ -32,6 +32,13 @@ from glassformer.training.text_sources import Stories, Texts
 class Replies(Source):
     """Of which what a model replies is learned."""
 
+    def __init__(self, choices: Choices, *of: Any) -> None:
+        if choices.weights or choices.document_mask or choices.separator:
+            raise GlassformerError(
+                "chats are learned one by one; leave out --weights, --separator and --document-mask"
+            )
+        super().__init__(choices, *of)
+
     def with_template(self, tokenizer: Tokenizer) -> Tokenizer:
         return for_chats(tokenizer)
 
@@ -40,10 +47,6 @@ class Chats(Replies, Texts):
     """Rows of `messages`; the assistant's tokens alone are learned."""
 
     def __init__(self, choices: Choices, preset: Preset, corpus: Corpus) -> None:
-        if choices.weights or choices.document_mask:
-            raise GlassformerError(
-                "chats are learned one by one; leave out --weights and --document-mask"
-            )
         corpus.document = ChatText(PLAIN, {})
         super().__init__(choices, preset, corpus)
 

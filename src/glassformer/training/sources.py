@@ -21,6 +21,8 @@ from glassformer.training.text_sources import Stories, Texts, Translations
 def source_of(choices: Choices, preset: Preset) -> Source:
     """The source that was asked for: texts that are named, or the preset's own corpus."""
     corpus_settings = preset.get("corpus", {})
+    if not choices.texts:
+        _refuse_for_our_texts(choices)
     if "language" in corpus_settings:
         return Translations(choices, preset)
     if choices.beta is not None and not choices.texts:
@@ -46,3 +48,13 @@ def source_of(choices: Choices, preset: Preset) -> Source:
     if corpus_settings.get("chats") == "storyland":
         return StorylandChats(choices, preset)
     return Stories(choices, preset)
+
+
+def _refuse_for_our_texts(choices: Choices) -> None:
+    """Refuse options that say how texts are read, where none is named."""
+    is_field = choices.text_field != FIELD
+    if is_field or choices.template is not None or choices.separator or choices.weights:
+        raise GlassformerError(
+            "--field, --template, --separator and --weights say how texts are read, and none is"
+            " named; give a TEXT, or leave them out"
+        )

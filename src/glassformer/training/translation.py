@@ -89,6 +89,13 @@ def describe_translation(
 ) -> dict[str, Any]:
     """Write a run's pairs; what run.json says of them."""
     floor = write_translation(folder, tokenizer, recipe, language)
+    shard = Shard(folder, tokenizer=tokenizer)
+    longest = int(np.diff(shard.starts(slice(None)), append=len(shard)).max())
+    room = min(model.config.encoder.n_ctx, model.config.decoder.n_ctx)
+    if longest > room:
+        raise GlassformerError(
+            f"a sentence has up to {longest} tokens and n_ctx={room}; leave --n-ctx out"
+        )
     ids = {"pad_id": model.config.pad_id, "start_id": model.config.start_id}
     return {"kind": "translation", "language": language, "floor": floor, **ids}
 
