@@ -1,11 +1,17 @@
 """The course as the server gives it."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from glassformer.course.course import names
+from glassformer.course.lesson import Course
+from glassformer.server.course import ServedCourse
+from glassformer.server.runs import Runs
+from glassformer.server.work import Workers
 from tests.server.served import client
 
 OURS = (
@@ -43,3 +49,31 @@ def test_the_lessons_are_served_with_their_models(
         )
         body = {"run": course["runs"][look["model"]], "prompt": look["prompt"]}
         assert api.post("/api/traces", json=body).status_code == 200
+
+
+def test_many_who_ask_for_the_course_leave_a_worker_for_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    made = Course(text="", prompt="", lessons=[], runs={}, folder="", file="")
+
+    def slow(room: object, runs: object) -> Course:
+        assert go_on.wait(60)
+        return made
+
+    monkeypatch.setattr("glassformer.server.course.course", slow)
+    monkeypatch.setattr("glassformer.server.course.serve_models", lambda runs, room: {})
+    served, workers = ServedCourse(Runs([]), tmp_path / "course", None), Workers(threads=2)
+
+    async def a_class() -> None:
+        asking = [asyncio.create_task(served.lessons(workers)) for _ in range(30)]
+        try:
+            await asyncio.sleep(0)
+            asking.pop().cancel()  # one who leaves takes the lessons from nobody
+            assert await asyncio.wait_for(workers.run(lambda: "a trace"), 30) == "a trace"
+        finally:
+            go_on.set()
+        assert all([answer is made for answer in await asyncio.gather(*asking)])
+
+    asyncio.run(a_class())
+    workers.close()

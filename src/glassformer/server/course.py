@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from glassformer.server.export import made, packed_metrics, past_snapshots
 from glassformer.server.runnable import packed_model
 from glassformer.server.runs import Runs
 from glassformer.server.seedling import seedling
+from glassformer.server.work import Workers
 
 SNAPSHOT_BYTES = 200_000
 """Of the course's run in its file."""
@@ -28,8 +30,17 @@ class ServedCourse:
         self._runs, self._text, self._folder = runs, text, folder_of(text, home)
         self._lock = threading.Lock()
         self._course: Course | None = None
+        self._making: asyncio.Task[Course] | None = None
 
-    def lessons(self) -> Course:
+    async def lessons(self, workers: Workers) -> Course:
+        """All who ask while it is made wait for one worker: the others are for the page."""
+        if self._course is not None:
+            return self._course
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(workers.run(self._made))
+        return await asyncio.shield(self._making)
+
+    def _made(self) -> Course:
         with self._lock:
             if self._course is None:
                 room = Classroom(self._text, self._folder)

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/course", responses=refusals())
 @router.get("")
 async def course(shared: Shared) -> Course:
     """Every lesson, on the story; its models are then served too. The first call trains one."""
-    return await shared.workers.run(shared.course.lessons)
+    return await shared.course.lessons(shared.workers)
 
 
 @router.get("/glossary")
