@@ -134,7 +134,7 @@ def test_axes_of_an_attention_map_are_the_tokens():
 
 def test_tokens_that_would_control_or_lack_a_letter_are_spelled():
     assert drawable("\x1b[31m") == r"\x1b[31m"
-    assert drawable("\n") == r"\n"
+    assert drawable("\n") == "⏎"
     assert drawable("日本") == r"\u65e5\u672c"
     assert drawable("\u202e") == r"\u202e"
     assert drawable("é") == "é"

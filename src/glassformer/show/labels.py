@@ -7,12 +7,11 @@ import unicodedata
 from glassformer.trace.graph import Graph
 
 SPACE = "␣"
-_CONTROL = {"\n": "␊", "\r": "␍", "\t": "␉"}
+_CONTROL = {"\n": "⏎", "\r": r"\r", "\t": "⇥"}  # signs that common fonts have
 _PLAIN = {
     SPACE: "_",
-    "␊": r"\n",
-    "␍": r"\r",
-    "␉": r"\t",
+    "⏎": r"\n",
+    "⇥": r"\t",
     "…": "...",
     "─": "-",
     "│": "|",
@@ -38,7 +37,7 @@ def visible(token: str) -> str:
     """A token as people can see it: spaces at its ends show, control characters are spelled.
 
     >>> visible(" cat"), visible("a\\n"), visible("\\x1b[31m"), visible("")
-    ('␣cat', 'a␊', '\\\\x1b[31m', '""')
+    ('␣cat', 'a⏎', '\\\\x1b[31m', '""')
     """
     if not token:
         return '""'
@@ -62,7 +61,7 @@ def _written(letter: str) -> str:
 def plain(text: str) -> str:
     """The text in ASCII: our own signs have stand-ins, any other letter is escaped.
 
-    >>> plain("␣cat␊ … é")
+    >>> plain("␣cat⏎ … é")
     '_cat\\\\n ... \\\\xe9'
     """
     text = "".join(_PLAIN.get(letter, letter) for letter in text)

@@ -121,7 +121,7 @@ export const symbol = (path: string): string =>
 /** Whether a token stands for no letters, such as <eos>. */
 export const isSpecial = (token: string): boolean => /^(<.+>|\[[A-Z]+\])$/.test(token);
 
-const CONTROL: Record<string, string> = { "\n": "␊", "\r": "␍", "\t": "␉" };
+const CONTROL: Record<string, string> = { "\n": "⏎", "\r": "\\r", "\t": "⇥" };
 
 /** A token as people can see it: spaces at its ends show, control characters are spelled. */
 export function visible(token: string): string {

@@ -91,7 +91,7 @@ describe("a trace", () => {
 test("spaces and control characters of a token can be seen", () => {
   expect([" the", "\n", "a b", "", "\u200b"].map(visible)).toEqual([
     "␣the",
-    "␊",
+    "⏎",
     "a b",
     '""',
     "\\u200b",

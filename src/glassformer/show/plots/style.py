@@ -79,7 +79,7 @@ def drawable(token: str, longest: int = 16) -> str:
     """A token in the letters that the pictures' font has; others are spelled, long ones cut.
 
     >>> drawable(" cat"), drawable("\\n"), drawable("日")
-    ('␣cat', '\\\\n', '\\\\u65e5')
+    ('␣cat', '⏎', '\\\\u65e5')
     """
     text = visible(token)
     written = "".join(letter if _has(letter) else plain(letter) for letter in text)
