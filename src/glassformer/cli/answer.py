@@ -93,11 +93,11 @@ class Answers:
             return f"the answer is empty: the model's first token is {name}, which ends a text"
         if answer.finish_reason == "stop" and answer.stop_id is None:
             return "the answer is empty: it begins with a stop text"
-        known = self.tokenizer.vocab_size
+        ids, known = self.model.config.vocab_size, self.tokenizer.vocab_size
+        unused = f" and of {ids:,} ids only {known:,} are tokens" if ids > known else ""
         return (
-            f"the answer's {counted(n, 'token')} {'has' if n == 1 else 'have'} no text: the model"
-            f" has {self.model.config.vocab_size:,} ids and its tokenizer {known:,} tokens, of"
-            " which the special ones stand for none either"
+            f"the answer's {counted(n, 'token')} {'has' if n == 1 else 'have'} no text: special"
+            f" tokens have none{unused}"
         )
 
     def begin(self, prompt: str) -> tuple[Generation, Iterator[str]]:

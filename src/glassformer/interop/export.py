@@ -40,8 +40,8 @@ def export(model: AnyModel, folder: str | Path, card: str, to: Kind = "hf") -> N
         raise GlassformerError(f"{folder} {what}; name a new folder for the export")
     if to == "gguf" and not isinstance(model, Decoder):
         raise GlassformerError(
-            "a model with an encoder is written for transformers, not as a GGUF file, which"
-            " programs go on with; leave --to out"
+            "a model with an encoder can't be written as GGUF here; leave --to out, and it is"
+            " written for transformers"
         )
     adapted = has_adapters(model)
     model = folded(model)

@@ -200,7 +200,8 @@ class Vocabulary:
         if token_id is None:
             raise GlassformerError(
                 f"{token!r} is not one of the {len(self):,} tokens."
-                f"{did_you_mean(token, self.id_of_text)} encode() splits any text into tokens"
+                f"{did_you_mean(token, self.id_of_text)} `glassformer tokenize` lists those of a"
+                " text"
             )
         return token_id
 

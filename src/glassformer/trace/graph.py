@@ -176,7 +176,10 @@ class Graph:
             nearest = (
                 f" Did you mean {namesake!r}?" if namesake else did_you_mean(where.path, self.nodes)
             )
-            raise GlassformerError(f"no value is named {where.path!r} in this trace.{nearest}")
+            otherwise = " `glassformer trace` lists the names"
+            raise GlassformerError(
+                f"no value is named {where.path!r} in this trace.{nearest or otherwise}"
+            )
         return node
 
     def __iter__(self) -> Iterator[str]:
