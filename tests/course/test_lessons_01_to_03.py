@@ -3,12 +3,14 @@
 import shlex
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from glassformer.course.classroom import BYTES, STORY, Classroom
 from glassformer.course.course import lesson
 from glassformer.course.lesson import Command, Guess, Lesson, Table, Task
+from glassformer.course.lessons.lesson_02_tokenization import sample
 from tests import command_line
 from tests.course.test_lessons import parts
 
@@ -128,3 +130,9 @@ def test_the_models_blocks_and_what_it_reads_in_all(room: Classroom) -> None:
     text = " ".join(room.tokenizer.token(i) for i in room.tokenizer.encode(STORY))
     for row in table(made, "Three blocks").rows:
         assert row[1].replace(" | ", " ").replace("<eos> ", "") in text
+
+
+def test_byte_pairs_are_shown_on_words_that_they_join(tmp_path: Path) -> None:
+    text = tmp_path / "licence.txt"
+    text.write_text("GNU LICENSE\n" + "The licence of the work is there. " * 9)
+    assert sample(Classroom(text, tmp_path / "run")) == "The licence of the work is there."

@@ -59,6 +59,7 @@ PIECES = 800  # of byte pairs, for a text that is not read word by word
 MERGES = 24  # that the lesson on byte pairs shows at most
 BYTES = 257  # of a vocabulary of byte pairs before its first merge, <eos> included
 FEWEST = 3  # tokens of a prompt: with fewer there is little to look at
+MOST = 2.5  # tokens for a word of a prompt: with more the model reads letters
 READ = 20_000  # characters of a long text that lists of its letters and words are made from
 BEGINNING = "beginning.txt"  # in the run's folder: what those lists are made from
 
@@ -246,13 +247,18 @@ class Classroom:
 
     @cached_property
     def prompt(self) -> str:
-        """The beginning of a sentence of the text, without its end; `FEWEST` tokens at least."""
+        """The beginning of a sentence of the text, without its end: `FEWEST` tokens at least.
+
+        One whose words are no more than `MOST` tokens each goes before others.
+        """
         tokenizer, n_ctx = self.tokenizer, self.model.config.n_ctx
         from_text = examples(tokenizer, n_ctx, self.run / DATA, own_first=True)
         starts = (shortened(tokenizer, n_ctx, sentence) for sentence in self.sentences)
         prompts = [*(prompt for prompt, _ in (*self.completions, *from_text)), *starts]
-        long = (text for text in prompts if len(tokenizer.encode_prompt(text)) >= FEWEST)
-        return next(long, max(prompts, key=lambda text: len(tokenizer.encode_prompt(text))))
+        tokens = {text: len(tokenizer.encode_prompt(text)) for text in prompts}
+        long = [text for text in prompts if tokens[text] >= FEWEST]
+        in_words = (text for text in long if tokens[text] <= MOST * len(text.split()))
+        return next(in_words, long[0] if long else max(prompts, key=tokens.__getitem__))
 
     def variant(self, **changes: Any) -> Variant:
         """The text's model trained with some fields of its configuration changed."""

@@ -11,13 +11,13 @@ from glassformer.course.spell import code, listed, quoted, visible
 from glassformer.describe import counted
 from glassformer.model import load_preset
 from glassformer.text.tokenizer import Tokenizer
-from glassformer.text.vocabulary import is_byte
 
 OUTSIDE = "éüñжあ🙂"
 """Letters of which most texts lack one."""
 
 ACROSS = 6  # entries of a list side by side
 LISTED = 120  # entries of a long list
+SIGNS = 12  # of those that are no letters
 
 HEADING = Heading(
     name="1",
@@ -51,7 +51,9 @@ def _characters(room: Classroom) -> Stage:
     n = len(ids)
     entries = [f"{visible(tokenizer.token(i))} ×{times[tokenizer.token(i)]}" for i in ids[:LISTED]]
     letters = sum(tokenizer.token(i).isalpha() for i in ids)
-    signs = [code(tokenizer.token(i)) for i in ids if not tokenizer.token(i).isalpha()][:12]
+    signs = [code(tokenizer.token(i)) for i in ids if not tokenizer.token(i).isalpha()]
+    many = f"{len(signs)} other signs, such as " if len(signs) > SIGNS else ""
+    others = f"{many}{listed(signs[:SIGNS])}"
     prompt = room.prompt
     different = list(dict.fromkeys(prompt))
     return Stage(
@@ -73,7 +75,7 @@ def _characters(room: Classroom) -> Stage:
                     f" capital ones, and {n - letters} other signs.",
                     str(3 * n): "There are not so many: most characters come again and again.",
                 },
-                f"The list has {n} characters: {letters} letters, and {listed(signs)}.",
+                f"The list has {n} characters: {letters} letters, and {others}.",
             ),
             Table(
                 title=f"The vocabulary of {room.name}, and how often each character comes",
@@ -137,11 +139,14 @@ def _outside(room: Classroom) -> Stage:
 def _words(room: Classroom) -> Stage:
     tokenizer = room.tokenizer
     tokens = [tokenizer.token(i) for i in range(tokenizer.vocab_size)]
-    entries = [f"{i} {visible(token)}" for i, token in enumerate(tokens) if not is_byte(token)]
-    n_bytes = len(tokens) - len(entries)
+    parts = tokenizer.vocabulary.listing()
+    entries = [f"{i} {visible(tokens[i])}" for i in sorted([*parts.text, *parts.special])]
+    n_bytes = len(parts.bytes)
     notes = [
         f"The first {LISTED} of {len(entries):,}." if len(entries) > LISTED else "",
-        f"{n_bytes} bytes are left out; they spell what is not in the list." if n_bytes else "",
+        f"{n_bytes} single bytes are left out; they spell what is not in the list."
+        if n_bytes
+        else "",
     ]
     gpt2 = load_preset("gpt2")["model"]["vocab_size"]
     kinds = {"words": "whole words", "chars": "characters", "bpe": "pieces of words"}

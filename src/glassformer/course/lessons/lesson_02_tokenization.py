@@ -17,6 +17,7 @@ from glassformer.text.tokenizer import Tokenizer
 
 SHOWN = 12  # merges
 LETTERS = 40  # of the text that is cut in three ways
+SHORTER = 0.8  # tokens for a letter, at most: of capitals, byte pairs join few
 
 HEADING = Heading(
     name="2",
@@ -36,8 +37,16 @@ def lesson(room: Classroom) -> Lesson:
 
 
 def sample(room: Classroom) -> str:
-    """The first words of the text, short enough for a line; of a script without spaces, letters."""
-    sentence = room.sentences[0]
+    """The first words of the text, short enough for a line, that byte pairs make shorter.
+
+    Of a script without spaces, letters.
+    """
+    lines = [_line(sentence) for sentence in room.sentences]
+    shorter = (line for line in lines if len(room.by_pairs.encode(line)) <= SHORTER * len(line))
+    return next(shorter, lines[0])
+
+
+def _line(sentence: str) -> str:
     if len(sentence) <= LETTERS:
         return sentence
     return sentence[: LETTERS + 1].rpartition(" ")[0] or sentence[:LETTERS]
@@ -155,7 +164,7 @@ def _pairs(room: Classroom) -> Stage:
                     [f"{visible(show(left))} + {visible(show(right))}", str(times)]
                     for (left, right), times in counts.most_common(6)
                 ],
-                note="Of pairs that come equally often one goes first.",
+                note="Where several pairs come equally often, one of them goes first.",
             ),
         ],
     )

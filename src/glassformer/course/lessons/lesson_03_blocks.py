@@ -57,9 +57,9 @@ def _words(room: Classroom) -> Stage:
                 {
                     str(len(words)): f"That would be so with one {noun} in each block.",
                     str(len(words) * SIZE): "Divide; don't multiply.",
-                    str(n + 2): f"{len(words)} divided by {SIZE} is less.",
+                    str(n + 2): f"{len(words):,} divided by {SIZE} is less.",
                 },
-                f"{len(words)} {noun}s give {counted(full, 'block')} of {SIZE}"
+                f"{counted(len(words), noun)} give {counted(full, 'block')} of {SIZE}"
                 + (f", and a last one of {counted(rest, noun)}." if rest else "."),
             ),
             Table(
