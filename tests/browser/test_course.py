@@ -71,6 +71,12 @@ def test_the_file_is_small_opens_with_the_lessons_and_asks_nothing_of_the_networ
     page.goto(file.as_uri())
     expect(page.get_by_role("heading", level=1)).to_have_text("How language models work")
     expect(page.locator("li.card")).to_have_count(len(names()))
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html[data-theme=dark]")).to_be_attached()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("html[data-theme=light]")).to_be_attached()
+    expect(page.get_by_role("navigation")).to_be_hidden()
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,11 @@ class Theme {
 
   constructor() {
     const system = matchMedia("(prefers-color-scheme: dark)");
-    this.apply(kept(KEY) ? kept(KEY) === "dark" : system.matches);
-    system.addEventListener("change", () => kept(KEY) || this.apply(system.matches));
+    const asWanted = () => this.apply(kept(KEY) ? kept(KEY) === "dark" : system.matches);
+    asWanted();
+    system.addEventListener("change", asWanted);
+    addEventListener("beforeprint", () => this.apply(false)); // paper is light
+    addEventListener("afterprint", asWanted);
   }
 
   flip(): void {
