@@ -323,10 +323,10 @@ def test_an_exported_page_has_its_snapshots(page: Page, run_folder: Path, tmp_pa
     slider.press("Home")
     rows = tokens_after(page, 0)
     expect(page.get_by_test_id("followed")).to_contain_text("After step 0 it is")
-    said = page.get_by_text("moves a probability by up to").inner_text()
-    result = re.search(r"up to ([\d.]+) percentage points", said)
+    said = page.get_by_text("moves no probability by more than").inner_text()
+    result = re.search(r"by more than ([\d.]+\d)", said)
     assert result
-    most = 1.05 * float(result[1]) / 100  # it is said in two digits
+    most = 1.05 * float(result[1])  # it is said in two digits
     p = probabilities(run_folder, 0)
     for row in rows.get_by_role("listitem").all():
         shown = float(row.get_by_role("link").get_attribute("title") or "nan")

@@ -99,6 +99,6 @@ def say_snapshots(packed: PackedSnapshots | None, asked: int | None) -> None:
     if packed:
         Sheet().prose(
             f"The weights of its {held} earlier steps are rounded to 1/{packed.grid} of their"
-            f" tensor's spread. After this text that moves a probability by at most"
-            f" {100 * packed.moved:.2g} percentage points; the last step's weights are exact."
+            f" tensor's spread. After this text that moves no probability by more than"
+            f" {packed.moved:.2g}; the last step's weights are exact."
         )
