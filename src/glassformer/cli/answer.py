@@ -94,10 +94,10 @@ class Answers:
         if answer.finish_reason == "stop" and answer.stop_id is None:
             return "the answer is empty: it begins with a stop text"
         ids, known = self.model.config.vocab_size, self.tokenizer.vocab_size
-        unused = f" and of {ids:,} ids only {known:,} are tokens" if ids > known else ""
+        padded = f"the model has {ids:,} ids and its tokenizer only {known:,} tokens, and "
         return (
-            f"the answer's {counted(n, 'token')} {'has' if n == 1 else 'have'} no text: special"
-            f" tokens have none{unused}"
+            f"the answer's {counted(n, 'token')} {'has' if n == 1 else 'have'} no text:"
+            f" {padded if ids > known else ''}special tokens have none"
         )
 
     def begin(self, prompt: str) -> tuple[Generation, Iterator[str]]:
