@@ -208,8 +208,10 @@ def test_other_machines_are_let_in_only_with_a_token(host):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.9", "::1"])
-def test_this_machine_needs_none(host):
+def test_this_machine_needs_none_and_an_empty_one_is_refused(host):
     check_bind(host, None)
+    with pytest.raises(GlassformerError, match="give another --token"):
+        check_bind(host, "")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.heavy)])

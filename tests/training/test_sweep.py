@@ -47,13 +47,13 @@ def test_options_are_written_so_that_they_are_read_again():
 
 def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
     content = 'text = ["a", "b"]\nlr = [0.1, 0.2]\nsteps = 5\n[variants.small]\nd_model = 8\n'
-    content += '[variants.wide]\nd_model = 16\nlr = 0.3\ntext = [["a"], ["b"]]\n'
+    content += '[variants."../wide"]\nd_model = 16\nlr = 0.3\ntext = [["a"], ["b"]]\n'
     variants = {variant.name: variant for variant in read_variants(written(tmp_path, content))}
-    names = ["small,lr=0.1", "small,lr=0.2", "wide,text=a", "wide,text=b"]
+    names = ["small,lr=0.1", "small,lr=0.2", "-wide,text=a", "-wide,text=b"]
     assert [*variants] == names
     base = {"text": ["a", "b"], "steps": 5, "d_model": 8}
     assert variants["small,lr=0.2"].options == {**base, "lr": 0.2}
-    assert variants["wide,text=b"].options == {**base, "text": ["b"], "lr": 0.3, "d_model": 16}
+    assert variants["-wide,text=b"].options == {**base, "text": ["b"], "lr": 0.3, "d_model": 16}
     assert variants["small,lr=0.1"].varied == {"text": ["a", "b"], "lr": 0.1, "d_model": 8}
 
 
@@ -61,6 +61,7 @@ def test_lists_are_a_grid_and_tables_are_variants_of_their_own(tmp_path):
     ("content", "said"),
     [
         ("stpes = [3, 4]", ", line 1: 'stpes' is no option of train. Did you mean 'steps'"),
+        ("shard = [true, false]", ", line 1: the sweep decides 'shard'; leave it out"),
         ("steps = 3\nout = 'runs/a'", ", line 2: the sweep decides 'out'"),
         ("steps = [2, 'two']", ", line 1: steps = 'two' must be a valid integer"),
         ("steps = 2\n[variants.a]\nlr = 0.1\nsteps = 'two'", ", line 4: steps = 'two' must be a"),
@@ -259,3 +260,7 @@ def test_a_sweep_keeps_the_finished_resumes_the_stopped_and_names_the_failed(gla
     file.write_text(to_toml({**options, "lr": 0.1, "d_model": [8, 16]}))
     code, _, said = glassformer("sweep", file, "--out", out)
     assert (code, "d_model=8 was trained with other options" in said) == (2, True)
+    code, _, said = glassformer("sweep", file, "--out", out / "d_model=8")
+    assert (code, "is a run, and a sweep is a folder of runs" in said) == (2, True)
+    code, _, said = glassformer("sweep", file, "--out", file)
+    assert (code, "is a file, and a sweep is a folder of runs" in said) == (2, True)

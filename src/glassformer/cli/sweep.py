@@ -159,6 +159,12 @@ def command(
     """
     variants = read_variants(file)
     folder = out or Path("runs") / file.stem
+    is_run = (folder / "run.json").is_file()
+    if is_run or folder.is_file():
+        raise GlassformerError(
+            f"{folder} is a {'run' if is_run else 'file'}, and a sweep is a folder of runs; give"
+            " another --out"
+        )
     threads = max(1, (os.cpu_count() or 1) // jobs)
     trainings = [Training(variant, folder, threads) for variant in variants]
     check_variants(file, (t.variant for t in trainings if not t.is_begun))

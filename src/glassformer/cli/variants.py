@@ -23,7 +23,7 @@ from glassformer.cli.train import CHECK
 from glassformer.errors import GlassformerError
 
 TABLE = "variants"
-NOT_FOR_ALL = ("out", "resume", "json")
+NOT_FOR_ALL = ("out", "resume", "json", "shard")
 MOST = 1_000
 
 
@@ -127,7 +127,7 @@ def _named(
         same_table = [other for other in variants if other[0] == table]
         shown = [n for n in differing if len(_values(same_table, n)) > 1]
         parts = [table, *(f"{n}={_spelled(options.get(n))}" for n in shown)]
-        name = re.sub(r"[^\w.=,+-]", "-", ",".join(filter(None, parts))) or "only"
+        name = re.sub(r"[^\w.=,+-]", "-", ",".join(filter(None, parts))).lstrip(".") or "only"
         if name in result:
             raise GlassformerError(f"{file} asks twice for the variant {name}; leave one out")
         result[name] = Variant(name, options, varied)
