@@ -69,7 +69,7 @@ def _characters(room: Classroom) -> Stage:
                 " ones are there? A capital letter, a space and a full stop count too.",
                 str(n),
                 {
-                    str(len(room.beginning)): "That would be so if no character came twice.",
+                    f"{len(room.beginning):,}": "That would be so if no character came twice.",
                     str(n // 2): "There are more: look at the rare letters.",
                     "26": f"The alphabet has 26 letters. The text uses {letters} of the small and"
                     f" capital ones, and {n - letters} other signs.",

@@ -53,11 +53,11 @@ def _words(room: Classroom) -> Stage:
             guess(
                 f"{what} has {counted(len(words), noun)}. We cut it into blocks of {SIZE} {noun}s."
                 " How many blocks are there?",
-                str(n),
+                f"{n:,}",
                 {
-                    str(len(words)): f"That would be so with one {noun} in each block.",
-                    str(len(words) * SIZE): "Divide; don't multiply.",
-                    str(n + 2): f"{len(words):,} divided by {SIZE} is less.",
+                    f"{len(words):,}": f"That would be so with one {noun} in each block.",
+                    f"{len(words) * SIZE:,}": "Divide; don't multiply.",
+                    f"{n + 2:,}": f"{len(words):,} divided by {SIZE} is less.",
                 },
                 f"{counted(len(words), noun)} give {counted(full, 'block')} of {SIZE}"
                 + (f", and a last one of {counted(rest, noun)}." if rest else "."),

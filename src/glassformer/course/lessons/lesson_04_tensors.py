@@ -102,7 +102,7 @@ def _dimensions(room: Classroom) -> Stage:
                 expected=total,
                 tolerance=0.3,
                 hint="Multiply the sizes.",
-                worked=[f"{' × '.join(map(str, cube.shape))} = {total}"],
+                worked=[f"{' × '.join(map(str, cube.shape))} = {total:,}"],
             ),
         ],
     )
@@ -208,7 +208,7 @@ def _strides(room: Classroom) -> Stage:
                 tolerance=0.3,
                 hint="row x stride of the rows + column x 1",
                 worked=[
-                    f"{token} × {stride} + {COLUMN} × 1 = {offset}",
+                    f"{token} × {stride} + {COLUMN} × 1 = {offset:,}",
                     f"There stands {number(table.reshape(-1)[offset].item())}.",
                 ],
             ),
