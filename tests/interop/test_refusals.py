@@ -291,9 +291,11 @@ def test_pickle_beside_safetensors_is_not_touched(folder):
     assert load_folder(folder)[0].config == ODD
 
 
-def test_folder_without_weights_is_refused(folder):
+def test_folder_without_weights_that_are_read_is_refused(folder):
     (folder / "model.safetensors").unlink()
     assert refusal(folder).startswith("FOLDER has no model.safetensors")
+    (folder / "model.gguf").touch()
+    assert "model.gguf, a form that is written here and not read" in refusal(folder)
 
 
 def write_index(folder: Path, **weight_map: str) -> None:

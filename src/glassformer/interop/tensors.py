@@ -197,6 +197,11 @@ def _files(folder: Path) -> list[str]:
             " from it; convert it to safetensors where you trust it, with transformers:"
             " AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)"
         )
+    if ggufs := sorted(path.name for path in folder.glob("*.gguf")):
+        raise GlassformerError(
+            f"{folder} holds its weights only as {ggufs[0]}, a form that is written here and not"
+            " read; give the folder that it was made from"
+        )
     raise GlassformerError(f"{folder} has no {FILE}; give a folder that holds a model's weights")
 
 
