@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,10 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_end(
     assert f"going on with {tmp_path / 'halves'} after step 2 of 6" in shown
     straight, halves = (load_folder(tmp_path / name)[0] for name in ("straight", "halves"))
     assert weights_equal(straight, halves)
+
+    shutil.rmtree(tmp_path / "halves/checkpoints")
+    code, _, said = glassformer("train", "--out", tmp_path / "halves", "--resume")
+    assert (code, "made 6 steps and has no checkpoint of them" in said) == (2, True)
 
 
 @pytest.mark.parametrize("moment", ["make_plan", "train", "Loop.save"])

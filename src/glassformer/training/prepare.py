@@ -32,7 +32,7 @@ from glassformer.training.plan import (
     refuse_steps_larger_than_memory,
 )
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import Description, Run, unfilled_model
+from glassformer.training.run import Description, Run, load_run, unfilled_model
 from glassformer.training.source import Begun, Source
 from glassformer.training.sources import source_of
 from glassformer.training.trainable import train_only
@@ -183,6 +183,7 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
         refuse_larger_than_memory(described.model, recipe.batch_size)
         model = unfilled_model(folder, described)
         if not steps_saved(run.checkpoints):  # the folder holds the model that begins
+            _refuse_without_checkpoints(folder)
             model.load_state_dict(load(folder)[0].state_dict())
         data = open_data(run.data, described.corpus, run.tokenizer, recipe)
         data.verify()
@@ -191,6 +192,16 @@ def resumed_run(folder: Path, device: str = "auto", follows: bool = False) -> Pr
         raise
     model.tokenizer = run.tokenizer
     return Prepared(model.to(where), data, recipe, run)
+
+
+def _refuse_without_checkpoints(folder: Path) -> None:
+    """Raise where steps were made, so that the folder's model is not the one that began."""
+    done = load_run(folder).steps_done
+    if done:
+        raise GlassformerError(
+            f"{folder} made {done:,} steps and has no checkpoint of them, so it can't go on as it"
+            f" was; its model can: --from {folder} and another --out"
+        )
 
 
 def _with_dropout(config: Config | TowersConfig, dropout: float) -> Config | TowersConfig:
