@@ -164,6 +164,7 @@ def test_a_step_on_a_reply_asks_for_the_reply_alone(glassformer, trained):
     code, _, shown = glassformer("step", *words, "--target", "blue")
     assert code == 2
     assert "--reply and --target both" in shown
+    assert "--reply ''" in glassformer("step", *words[:3], "").stdout  # what explains it
 
 
 def test_a_chat_that_was_stopped_is_resumed_to_the_same_weights(

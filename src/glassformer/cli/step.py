@@ -106,7 +106,7 @@ def command(
         trace = _print_one(state, ids, targets, more, sheet, everything)
         if lr is None:  # explain knows the run's own alone
             texts = {"--target": target, "--reply": reply, "--rejected": rejected}
-            options = [f"{name} {pasted.word(text)}" for name, text in texts.items() if text]
+            options = [f"{name} {pasted.word(t)}" for name, t in texts.items() if t is not None]
             options += [] if from_step is None else [f"--at-step {from_step}"]
             sheet.line()
             sheet.prose("How was a change made? For example the biggest:")
