@@ -293,7 +293,9 @@ def test_the_digits_of_a_weight_show_that_it_changed(page: Page, server: str) ->
 
 
 @pytest.mark.heavy
-def test_the_last_stage_is_marked_and_in_sight_at_once(page: Page, server: str) -> None:
+def test_the_last_stage_and_one_with_the_focus_are_in_sight_at_once(
+    page: Page, server: str
+) -> None:
     page.set_viewport_size({"width": 1440, "height": 844})
     page.goto(f"{server}#/story?{SMALL}")
     settle(page)
@@ -301,6 +303,11 @@ def test_the_last_stage_is_marked_and_in_sight_at_once(page: Page, server: str) 
     marked = page.get_by_role("navigation", name="Stages of the story").locator("[aria-current]")
     expect(marked).to_have_text("Every weight takes a small step", timeout=500)
     expect(marked).to_be_in_viewport(timeout=500)
+    page.set_viewport_size({"width": 390, "height": 844})
+    stages = page.get_by_role("navigation", name="Stages of the story").get_by_role("button")
+    for stage in stages.all()[::-1][:8]:
+        stage.focus()
+        expect(stage).to_be_in_viewport(ratio=0.9)
 
 
 @pytest.mark.heavy
