@@ -248,7 +248,7 @@ def test_the_seed_decides_everything(glassformer, text, tmp_path):
         (TEXT.encode(), ["--device", "tpu"], "is none of auto"),
         (TEXT.encode(), ["--template", "{q}"], "has no rows; leave it out"),
         (TEXT.encode(), ["--only", "embed", "--optimizer", "muon"], "choose --optimizer adamw"),
-        (TEXT.encode(), ["--deadline", "inf"], "less than or equal to 86400"),
+        (TEXT.encode(), ["--deadline", "inf"], "give at most 86400 seconds"),
     ],
 )
 def test_bad_input_is_one_line_and_no_run_is_left_half_made(

@@ -12,12 +12,16 @@ from glassformer.cli.torchrun import leave_for_torchrun
 from glassformer.errors import GlassformerError
 from glassformer.training.ranks import ALONE, FirstFailedError, Ranks, launched
 
-DEADLINE, LONGEST_DEADLINE = 600.0, 86_400.0  # seconds
+DEADLINE, LONGEST_DEADLINE = 600.0, 86_400  # seconds
 
 
 @contextlib.contextmanager
 def together(device: str, shard: bool, deadline: float) -> Iterator[Ranks]:
     """The ranks that train; an error that several of them meet is said by one."""
+    if deadline > LONGEST_DEADLINE:
+        raise GlassformerError(
+            f"--deadline {deadline:g} is more than a day; give at most {LONGEST_DEADLINE} seconds"
+        )
     if not launched():
         if shard:
             raise GlassformerError(

@@ -21,7 +21,7 @@ from glassformer.cli.texts import (
     showing_progress,
     unescaped,
 )
-from glassformer.cli.together import DEADLINE, LONGEST_DEADLINE, together
+from glassformer.cli.together import DEADLINE, together
 from glassformer.cli.torchrun import restarted
 from glassformer.cli.train_options import (
     checked_adapters,
@@ -181,10 +181,7 @@ def command(
     deadline: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS",
-            min=1,
-            max=LONGEST_DEADLINE,
-            help="With torchrun: how long to wait for a process.",
+            metavar="SECONDS", min=1, help="With torchrun: how long to wait for a process."
         ),
     ] = DEADLINE,
     log: Annotated[

@@ -23,7 +23,7 @@ from glassformer.text.tokenizer import Tokenizer
 
 FORMAT = 1
 HEADER = "shard.json"
-FIX = "write the shard again"
+FIX = "write the shard again, or train again where it is a run's"
 
 
 FileName = Annotated[str, Field(pattern=r"^[\w-]+\.bin$", max_length=100)]
@@ -86,9 +86,7 @@ class Shard:
         except FileNotFoundError as error:
             before, self.header = self.header, read_header(self.folder)
             if self.header == before:
-                raise GlassformerError(
-                    f"{error.filename} is missing; write the shard again"
-                ) from error
+                raise GlassformerError(f"{error.filename} is missing; {FIX}") from error
             self.tokens, self.documents, self.asked = _maps(
                 self.folder, self.header
             )  # written anew
@@ -112,7 +110,7 @@ class Shard:
             if name is not None and sha256(self.folder / name) != digest:
                 raise GlassformerError(
                     f"{self.folder / name} has changed since it was written (its SHA-256 is another"
-                    " one); write the shard again"
+                    f" one); {FIX}"
                 )
         starts = self.starts(slice(None))
         if (starts[1:] < starts[:-1]).any():
@@ -153,7 +151,7 @@ def read_header(folder: Path) -> ShardHeader:
     """What shard.json of a folder says."""
     file = folder / HEADER
     if not file.is_file():
-        raise GlassformerError(f"there is no {file}, so {folder} is no token shard; write it first")
+        raise GlassformerError(f"there is no {file}, so {folder} is no token shard; {FIX}")
     return _HEADER.read(file, FIX, version=FORMAT)
 
 
@@ -171,6 +169,6 @@ def _map(file: Path, dtype: np.dtype, count: int) -> np.memmap:
     if result != expected:
         raise GlassformerError(
             f"{file} is {result:,} bytes long and shard.json says {expected:,}; it was cut off or "
-            "belongs to another shard: write the shard again"
+            f"belongs to another shard: {FIX}"
         )
     return np.memmap(file, dtype, mode="r", shape=(count,))

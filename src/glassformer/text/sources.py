@@ -61,7 +61,7 @@ def sources_of(name: str | Path) -> Iterator[Source]:
         for file in files:
             yield Source(f"{name} ({file.name})", file)
     else:
-        neighbors = [other.name for other in path.parent.glob("*")]
+        neighbors = [other.name for other in path.parent.glob("*") if other.exists()]
         raise GlassformerError(
             f"there is no file or folder {path}.{did_you_mean(path.name, neighbors)} Give text "
             f"files, folders, {hub.PREFIX}OWNER/NAME for a data set on the Hugging Face hub, or"
