@@ -15,7 +15,7 @@ from glassformer.cli.lesson_sheet import LessonSheet
 from glassformer.cli.streams import say
 from glassformer.cli.texts import showing_progress
 from glassformer.course.classroom import Classroom, folder_of
-from glassformer.course.course import check_name, heading, lesson, names
+from glassformer.course.course import heading, lesson, name_of, names
 from glassformer.course.lesson import AnyPart, Guess, Lesson, Model, Task, read_number
 from glassformer.course.progress import Done, Progress, progress_file, read_progress, write_progress
 from glassformer.course.worksheet import write_worksheet
@@ -46,7 +46,7 @@ RoomFolder = Annotated[
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[LESSON]", help="Its number, or its word. None: the list."),
+        typer.Argument(metavar="[LESSON]", help="Its number, or its word (attention). None: the list."),
     ] = None,
     text: Text = None,
     out: RoomFolder = None,
@@ -68,7 +68,7 @@ def command(
     seconds, when it is first needed.
     """
     if name is not None:
-        check_name(name)
+        name = name_of(name)
     room = open_room(text, out)
     chosen = [name] if name is not None else [*names()]
     if worksheet is not None:

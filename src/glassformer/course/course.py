@@ -32,13 +32,24 @@ def names() -> dict[str, str]:
     return result
 
 
-def check_name(name: str) -> None:
-    """Refuse the name of a lesson that is not there."""
-    if name not in names():
+def name_of(asked: str) -> str:
+    """The name of the lesson that is asked for by it or by its word; refused if there is none.
+
+    >>> name_of("9"), name_of("attention"), name_of("gradient-descent")
+    ('9', '9', '12')
+    """
+    words = {
+        module.removeprefix("lesson_").partition("_")[2].replace("_", "-"): name
+        for name, module in names().items()
+    }
+    if asked in names():
+        return asked
+    if asked.lower() not in words:
         raise GlassformerError(
-            f"there is no lesson {name!r}; there are {', '.join(names())}."
-            f"{did_you_mean(name, names())}"
+            f"there is no lesson {asked!r}; there are {', '.join(names())}."
+            f"{did_you_mean(asked, [*names(), *words])}"
         )
+    return words[asked.lower()]
 
 
 def heading(name: str) -> Heading:
@@ -56,8 +67,7 @@ def lesson(name: str, room: Classroom) -> Lesson:
 
 
 def _module(name: str) -> ModuleType:
-    check_name(name)
-    return importlib.import_module(f"{lessons.__name__}.{names()[name]}")
+    return importlib.import_module(f"{lessons.__name__}.{names()[name_of(name)]}")
 
 
 def course(room: Classroom, runs: dict[Model, str]) -> Course:
