@@ -46,7 +46,9 @@ RoomFolder = Annotated[
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[LESSON]", help="Its number, or its word (attention). None: the list."),
+        typer.Argument(
+            metavar="[LESSON]", help="Its number, or its word (attention). None: the list."
+        ),
     ] = None,
     text: Text = None,
     out: RoomFolder = None,
