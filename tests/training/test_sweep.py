@@ -108,6 +108,7 @@ def test_a_file_that_asks_for_something_else_is_answered_with_its_cause(tmp_path
             "variant d_model=17: d_model=17 does not",
             marks=pytest.mark.heavy,
         ),
+        ('from = ["worked_example"]\nlora = 99', "--lora 99 is more than d_model="),
         ('from = ["worked_example"]\nn_ctx = 8', "is more than the 4 positions that this model"),
         ('from = ["worked_example", "none"]\nn_ctx = 4', "variant from=none: there is no folder"),
     ],

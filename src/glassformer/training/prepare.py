@@ -238,6 +238,11 @@ def _trained(name: str, choices: Choices) -> tuple[Any, Tokenizer]:
         changed.folder_settings = model.folder_settings
         model = changed
     if choices.lora is not None:
+        if isinstance(model.config, Config) and choices.lora.rank > model.config.d_model:
+            raise GlassformerError(
+                f"--lora {choices.lora.rank:,} is more than d_model={model.config.d_model:,}, the"
+                " rank of a whole matrix; 8 is usual"
+            )
         model = with_adapters(model, choices.lora)
         base = str(Path(name).resolve()) if Path(name).is_dir() else name.removeprefix("hf:")
         model.folder_settings = replace(model.folder_settings, base=base)
