@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,5 +76,6 @@ def test_many_who_ask_for_the_course_leave_a_worker_for_the_page(
             go_on.set()
         assert {*map(id, await asyncio.gather(*asking))} == {id(made)}
 
-    asyncio.run(a_class())
+    with ThreadPoolExecutor(1) as thread:  # on this one Playwright's loop may be running
+        thread.submit(asyncio.run, a_class()).result()
     workers.close()
