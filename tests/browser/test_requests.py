@@ -30,12 +30,16 @@ def test_a_request_is_seen_while_it_is_written_and_its_prompt_opens_at_its_first
 
     monkeypatch.setattr(Batch, "turn", pausing)
     asked = {"prompt": "the cat sat on the mat the cat sat", "max_tokens": 6, "glass": True}
-    tracing: list[Route] = []
-    page.route("**/api/traces", lambda route: tracing.append(route))  # nothing is opened so far
+    tracing, is_open = list[Route](), threading.Event()
+
+    def hold(route: Route) -> None:
+        route.continue_() if is_open.is_set() else tracing.append(route)
+
+    page.route("**/api/traces", hold)  # nothing is opened so far
     with serve(str(tmp_path / "small")) as url, ThreadPoolExecutor() as client:
         page.goto(f"{url}#/requests")
         expect(page.get_by_text("No program has asked yet")).to_be_visible()
-        page.unroute("**/api/traces")
+        is_open.set()
         for one in tracing:
             one.continue_()
         answer = client.submit(httpx.post, f"{url}v1/completions", json=asked, timeout=60)
