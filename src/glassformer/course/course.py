@@ -33,7 +33,7 @@ def names() -> dict[str, str]:
 
 
 def name_of(asked: str) -> str:
-    """The name of the lesson that is asked for by it or by its word; refused if there is none.
+    """The name of the lesson that a name or a word asks for; refused if there is none.
 
     >>> name_of("9"), name_of("attention"), name_of("gradient-descent")
     ('9', '9', '12')

@@ -177,19 +177,19 @@ class Batch:
         """Read some tokens, choose one for every text that has read all of its own."""
         for text in [text for text in self.texts if text.cancelled]:
             self._end(text)
-        texts, places, silent = self._rows()
+        texts, positions, silent = self._rows()
         if not texts:
             return
         slots = [text.slot for text in texts]
-        tokens = [text.ids[at] for text, at in zip(texts, places, strict=True)]
-        logits = self._reader.read(slots, tokens, places, silent)
-        for text, at in zip(texts, places, strict=True):
+        tokens = [text.ids[at] for text, at in zip(texts, positions, strict=True)]
+        logits = self._reader.read(slots, tokens, positions, silent)
+        for text, at in zip(texts, positions, strict=True):
             text.n_cached = at + 1
         if silent:
-            texts, places = texts[silent:], places[silent:]
+            texts, positions = texts[silent:], positions[silent:]
         left = self._take_plain(texts, logits)
         if left:
-            self._take([(texts[row], places[row]) for row in left], logits[left].double())
+            self._take([(texts[row], positions[row]) for row in left], logits[left].double())
 
     def _rows(self) -> tuple[list[Text], list[int], int]:
         """What is read in this turn, as texts and indices, and of how many no logits are asked.
@@ -197,11 +197,11 @@ class Batch:
         These come first.
         """
         loud = [text for text in self.texts if text.new]
-        places = [text.n_cached for text in loud]
+        positions = [text.n_cached for text in loud]
         if len(loud) == len(self.texts):
-            return loud, places, 0
+            return loud, positions, 0
         silent: list[tuple[Text, int]] = []
-        rows = [*zip(loud, places, strict=True)]
+        rows = [*zip(loud, positions, strict=True)]
         for text in [text for text in self.texts if not text.new]:
             budget = MOST_ROWS - len(silent) - len(rows) if self._reader.in_pieces else None
             last = len(text.prompt) - 1

@@ -27,18 +27,15 @@ class PlainRows:
 
     @torch.inference_mode()
     def read(
-        self, slots: Sequence[int], tokens: Sequence[int], places: Sequence[int], silent: int = 0
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int], silent: int = 0
     ) -> Tensor:
-        """Read rows, each a token of a slot and its position; return logits [row, vocab].
-
-        Of so many `silent` rows none are returned; these come first.
-        """
+        """As `CompiledRows.read`."""
         parts: dict[int, Tensor] = {}
         order = sorted(range(len(slots)), key=lambda row: slots[row])
         with generating(self._packed):
             for slot, group in groupby(order, key=lambda row: slots[row]):
                 rows = [*group]
-                logits = self._read(slot, [tokens[row] for row in rows], places[rows[0]])
+                logits = self._read(slot, [tokens[row] for row in rows], positions[rows[0]])
                 parts.update(zip(rows, logits, strict=True))
         return torch.stack([parts[row] for row in range(silent, len(slots))])
 

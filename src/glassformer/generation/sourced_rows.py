@@ -31,13 +31,10 @@ class SourcedRows:
 
     @torch.inference_mode()
     def read(
-        self, slots: Sequence[int], tokens: Sequence[int], places: Sequence[int], silent: int = 0
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int], silent: int = 0
     ) -> Tensor:
-        """Read rows, each a token of a slot and its position; return logits [row, vocab].
-
-        Of so many `silent` rows none are returned; these come first.
-        """
-        return torch.stack([*map(self._read, slots, tokens, places)])[silent:]
+        """As `CompiledRows.read`."""
+        return torch.stack([*map(self._read, slots, tokens, positions)])[silent:]
 
     def _read(self, slot: int, token: int, position: int) -> Tensor:
         if position == 0:

@@ -105,8 +105,8 @@ class Program:
         parts = [[*part] for _, part in groupby(self.calls, _kind)]
         head = max(n for n, part in enumerate(parts) if _kind(part[0]) == "product")
         yield "void rows(const real *const *constants, void *const *caches, real *buffers,"
-        yield "          const int64_t *tokens, const int64_t *places, int64_t rows, int64_t from,"
-        yield "          real *all_logits) {"
+        yield "          const int64_t *tokens, const int64_t *positions, int64_t rows,"
+        yield "          int64_t from, real *all_logits) {"
         for number, part in enumerate(parts):
             first = "from" if number >= head else "0"  # what makes the logits
             if number == head:
@@ -120,7 +120,7 @@ class Program:
             yield f"    void *const *cache = caches + row * {halves};"
             yield "    real *scratch = buffers + row * ROW;"
             yield f"    real *logits = all_logits + (row - from) * {vocab_size};"
-            yield "    int64_t token = tokens[row], position = places[row], n = position + 1;"
+            yield "    int64_t token = tokens[row], position = positions[row], n = position + 1;"
             yield "    (void)cache, (void)logits, (void)token, (void)position;"
             yield from (f"    {call.code()}" for call in part)
             yield "  }"

@@ -48,12 +48,12 @@ class CompiledRows:
         ]
         self._addresses = [[half.data_ptr() for half in slot] for slot in self._cache]
         self._caches: Any = (pointer * (MOST_ROWS * self._halves))()
-        self._slots: list[int] = []  # whose places stand in it
-        self._tokens, self._places = ((number * MOST_ROWS)() for _ in range(2))
+        self._slots: list[int] = []  # whose positions stand in it
+        self._tokens, self._positions = ((number * MOST_ROWS)() for _ in range(2))
         self._buffers = torch.zeros(MOST_ROWS * capture.program.scratch, dtype=capture.dtype)
 
     def read(
-        self, slots: Sequence[int], tokens: Sequence[int], places: Sequence[int], silent: int = 0
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int], silent: int = 0
     ) -> Tensor:
         """Read rows, each a token of a slot and its position; return logits [row, vocab].
 
@@ -64,9 +64,9 @@ class CompiledRows:
             self._slots = [*slots]
             halves = [half for slot in slots for half in self._addresses[slot]]
             self._caches[: len(halves)] = halves
-        self._tokens[:n], self._places[:n] = tokens, places
+        self._tokens[:n], self._positions[:n] = tokens, positions
         logits = torch.empty(n - silent, self._vocab_size, dtype=self._dtype)
         buffers, to = self._buffers.data_ptr(), logits.data_ptr()
-        arguments = (self._weights, self._caches, buffers, self._tokens, self._places)
+        arguments = (self._weights, self._caches, buffers, self._tokens, self._positions)
         self._run(*arguments, n, silent, to)
         return logits
